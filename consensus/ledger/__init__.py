@@ -1,0 +1,1 @@
+"""Economics: integers, deterministic, alike on every node."""

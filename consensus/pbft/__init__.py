@@ -1,0 +1,1 @@
+"""Agreement on opaque payloads, one height at a time."""

@@ -1,0 +1,1 @@
+"""The daemon, its rooms, and the programs beside it."""

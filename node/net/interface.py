@@ -1,0 +1,189 @@
+"""What a transport promises the rest of the node: identified peers, kept streams, calls, gossip.
+
+Two implementations stand behind this port: libp2p (`node/net/host`) and memory
+(`node/net/memory`); one battery (`tests/conformance`) runs on both.
+
+Knows: records, channels, peers. Must not know: libp2p, what any message means.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import trio
+
+from prsm.protocol.codec import Record
+from prsm.protocol.errors import LocalError, RemoteError
+from prsm.protocol.ids import PeerId
+
+
+class Channel(Enum):
+    """Which kept stream of a peer carries a message."""
+
+    CTL = "/prsm/ctl/1"  # consensus, requests, heartbeats; frames up to 1 MiB
+    BULK = "/prsm/bulk/1"  # tensors, blocks in ranges; frames up to 4 MiB
+
+
+class PeerUnreachable(LocalError):
+    """No live connection to that peer, or it went away before it answered."""
+
+    reason = "peer_unreachable"
+
+
+class CallRefused(RemoteError):
+    """The peer answered a call with a typed refusal."""
+
+    reason = "refused"
+
+    def __init__(self, reason: str, what: str, *, peer: str, retry_after_ms: int = 0) -> None:
+        super().__init__(what, peer=peer, penalty=0)
+        self.refusal = reason
+        self.retry_after_ms = retry_after_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One message of a peer: decoded and bounded, from an authenticated stream."""
+
+    peer: PeerId
+    message: Record
+    tail: bytes
+    trace: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PeerInfo:
+    """A live peer: who it is, where, and since when (ms of the node's clock)."""
+
+    peer: PeerId
+    address: str
+    outbound: bool
+    since_ms: int
+    rtt_ms: int | None
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerEvent:
+    """A peer became usable (both ends agreed on the network) or was lost."""
+
+    peer: PeerId
+    up: bool
+    why: str = ""
+
+
+Answer = tuple[Record, bytes]  # record and raw tail
+MessageHandler = Callable[[Incoming], None]  # runs in the reader task: queues, never waits
+CallHandler = Callable[[Incoming], Awaitable[Answer]]  # own task; PrsmError becomes a refusal
+GossipHandler = Callable[[PeerId, bytes], bool]  # total; False: not forwarded, sender penalised
+PeerHandler = Callable[[PeerEvent], None]
+
+
+class Network(Protocol):
+    """A transport between identified peers of one chain."""
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Our own identity."""
+        ...
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Multiaddresses with /p2p/ that others may dial; empty before `run` has started."""
+        ...
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; started once it listens."""
+        ...
+
+    def on_message(self, cls: type[Record], handler: MessageHandler) -> None:
+        """Register the receiver of one-way messages of a class; once, before `run`."""
+        ...
+
+    def on_call(self, cls: type[Record], handler: CallHandler) -> None:
+        """Register who answers calls of a class; once, before `run`."""
+        ...
+
+    def on_gossip(self, topic: str, handler: GossipHandler) -> None:
+        """Subscribe to a topic before `run`; the handler judges each record and keeps it."""
+        ...
+
+    def on_peer(self, handler: PeerHandler) -> None:
+        """Be told of peers that come and go; before `run`."""
+        ...
+
+    def peers(self) -> tuple[PeerInfo, ...]:
+        """The live peers, in order of their ids."""
+        ...
+
+    async def connect(self, address: str) -> PeerId:
+        """Dial `/ip4/…/tcp/…/p2p/…` and shake hands; kept and redialled until `disconnect`.
+
+        Raises:
+            LocalError: no address of that form.
+            PeerUnreachable: nobody answers there.
+            WrongChain: the peer is of another network or protocol version.
+        """
+        ...
+
+    async def disconnect(self, peer: PeerId) -> None:
+        """Close the connection and stop redialling."""
+        ...
+
+    def send_nowait(
+        self,
+        peer: PeerId,
+        message: Record,
+        *,
+        channel: Channel,
+        tail: bytes = b"",
+        trace: bytes = b"",
+    ) -> bool:
+        """Queue a one-way message; False if the peer is not connected. A full queue drops it."""
+        ...
+
+    async def send(
+        self,
+        peer: PeerId,
+        message: Record,
+        *,
+        channel: Channel,
+        tail: bytes = b"",
+        trace: bytes = b"",
+    ) -> None:
+        """Queue a one-way message, waiting for room (back-pressure for tensors and blocks).
+
+        Raises:
+            PeerUnreachable: no live connection, or lost while waiting.
+        """
+        ...
+
+    async def call(
+        self,
+        peer: PeerId,
+        message: Record,
+        *,
+        channel: Channel,
+        tail: bytes = b"",
+        trace: bytes = b"",
+    ) -> Answer:
+        """Ask and wait for the answer; the caller sets the deadline.
+
+        Raises:
+            PeerUnreachable: no live connection, or lost while waiting.
+            CallRefused: the peer answered with a typed refusal.
+        """
+        ...
+
+    async def publish(self, topic: str, record: bytes) -> None:
+        """Gossip a record of at most 64 KiB, signed inside; hints only, never agreement.
+
+        Raises:
+            LocalError: too large, or a topic nobody subscribed here.
+        """
+        ...
+
+    def penalise(self, peer: PeerId, error: RemoteError) -> None:
+        """Count a fault of a peer; enough of them ban it for a while."""
+        ...

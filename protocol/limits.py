@@ -1,0 +1,56 @@
+"""Every bound on the wire, with its reason. Peers must agree on these; the rest is config."""
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# Frames (docs/spec/wire.md). A control frame must hold a block proposal (512 KiB) and the
+# votes of a NEWVIEW at 32 validators (0.1 MiB); bulk chunks stay far below their cap.
+CTL_FRAME_BYTES_MAX: Final = 1 * MIB
+BULK_FRAME_BYTES_MAX: Final = 4 * MIB
+FRAME_HEAD_BYTES_MAX: Final = 1 * MIB
+GOSSIP_RECORD_BYTES_MAX: Final = 64 * KIB
+TENSOR_CHUNK_BYTES_MAX: Final = 256 * KIB
+
+# Canonical msgpack. One MiB of empty arrays would become 64 MiB of objects, so arrays are
+# counted over the whole value, not only one by one.
+ARRAY_LENGTH_MAX: Final = 2048
+ARRAYS_TOTAL_MAX: Final = 16_384
+NESTING_MAX: Final = 16
+INT_MAX: Final = 2**63 - 1  # also the largest INTEGER of SQLite
+
+# Consensus
+VALIDATORS_MAX: Final = 32
+BLOCK_BODY_BYTES_MAX: Final = 512 * KIB
+BLOCK_TRANSACTIONS_MAX: Final = 2000
+BLOCK_EVIDENCE_MAX: Final = 16
+TRANSACTION_BYTES_MAX: Final = 64 * KIB
+SYNC_BLOCKS_MAX: Final = 64
+SYNC_BYTES_MAX: Final = BULK_FRAME_BYTES_MAX - 64 * KIB
+
+# Work
+WORK_STAGES_MAX: Final = 32
+WORK_WORKERS_MAX: Final = 64
+WORK_BATCHES_MAX: Final = 1024
+TENSORS_PER_MESSAGE_MAX: Final = 64
+TENSOR_RANK_MAX: Final = 8
+TENSOR_DIM_MAX: Final = 2**31 - 1
+TENSOR_BYTES_MAX: Final = 64 * MIB
+
+# Storage
+BLOCK_BYTES_MAX: Final = 2 * MIB
+LEAF_BYTES: Final = 1 * MIB
+RANGE_LEAVES_MAX: Final = 16
+MANIFEST_BYTES_MAX: Final = 256 * KIB
+MANIFEST_FILES_MAX: Final = 1024
+
+# Names and texts
+NAME_BYTES_MAX: Final = 64
+TEXT_BYTES_MAX: Final = 1024
+ADDRESS_TEXT_MAX: Final = 256
+
+# A proposal of full size must fit one control frame with its head and evidence.
+assert BLOCK_BODY_BYTES_MAX + 128 * KIB < CTL_FRAME_BYTES_MAX
+assert SYNC_BYTES_MAX < BULK_FRAME_BYTES_MAX
+assert BLOCK_TRANSACTIONS_MAX <= ARRAY_LENGTH_MAX

@@ -1,0 +1,1 @@
+"""Node to node, and daemon to worker: the records behind each message number."""

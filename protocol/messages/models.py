@@ -1,0 +1,134 @@
+"""Models on the wire: the manifest of a prepared model, and range asks between stores.
+
+Source: docs/spec/wire.md. A manifest's own CID is the raw sha2-256 of its canonical bytes; the
+ledger's registry holds that CID, so a name alone resolves to nothing.
+"""
+
+from typing import Annotated, Final
+
+import msgspec
+
+from prsm.protocol.codec import Record
+from prsm.protocol.ids import Bytes32, UInt
+from prsm.protocol.limits import (
+    MANIFEST_FILES_MAX,
+    NAME_BYTES_MAX,
+    RANGE_LEAVES_MAX,
+    TENSOR_RANK_MAX,
+    TENSORS_PER_MESSAGE_MAX,
+    WORK_STAGES_MAX,
+)
+from prsm.protocol.tensors import Dtype
+
+CidBytes = Annotated[bytes, msgspec.Meta(min_length=36, max_length=36)]  # CIDv1, sha2-256
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_BYTES_MAX)]
+_Text = Annotated[str, msgspec.Meta(max_length=256)]
+_Dim = Annotated[int, msgspec.Meta(ge=0)] | Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class TensorSpec(Record, frozen=True):
+    """A graph input or output: a dimension is a size, or the name of a free axis."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    dtype: Dtype
+    shape: Annotated[tuple[_Dim, ...], msgspec.Meta(max_length=TENSOR_RANK_MAX)]
+
+
+_Specs = Annotated[tuple[TensorSpec, ...], msgspec.Meta(max_length=TENSORS_PER_MESSAGE_MAX)]
+
+
+class ManifestFile(Record, frozen=True):
+    """A file of the model: relative path, root CID, size, and a second check beside the DAG."""
+
+    path: _Text
+    root: CidBytes
+    size: UInt
+    sha256: Bytes32
+
+
+class Shard(Record, frozen=True):
+    """Stage `index` of the split into `stages` parts; stages = 1 is the whole pinned graph."""
+
+    stages: Annotated[int, msgspec.Meta(ge=1, le=WORK_STAGES_MAX)]
+    index: Annotated[int, msgspec.Meta(ge=0, le=WORK_STAGES_MAX)]
+    file: Annotated[int, msgspec.Meta(ge=0, le=MANIFEST_FILES_MAX)]  # index into files
+    golden: Annotated[int, msgspec.Meta(ge=0, le=MANIFEST_FILES_MAX)]  # index: golden input rows
+    inputs: _Specs  # the cut tensor first, then the graph inputs this stage still uses
+    outputs: _Specs
+    weight_flops: UInt  # matmul weight elements, about FLOPs a row and token
+    weight_bytes: UInt
+
+
+class Compute(Record, frozen=True):
+    """What must be equal for bits to be equal (determinism, docs/spec/work.md)."""
+
+    runtime: _Text  # "onnxruntime 1.31.1"
+    options: _Text  # session options in one canonical line
+    raw_root: CidBytes  # CID of the model file before pinning
+    pinned_sha256: Bytes32  # compute identity: sha256 of the pinned graph
+
+
+class ModelManifest(Record, frozen=True):
+    """A prepared model: its files, its shards, and the identity of its computation."""
+
+    version: Annotated[int, msgspec.Meta(ge=1, le=1)]
+    name: Name
+    semver: Annotated[str, msgspec.Meta(min_length=5, max_length=32)]
+    kind: Annotated[str, msgspec.Meta(max_length=16)]  # "onnx"
+    profile: Annotated[str, msgspec.Meta(max_length=32)]  # "unixfs-v1-2025"
+    files: Annotated[tuple[ManifestFile, ...], msgspec.Meta(min_length=1, max_length=1024)]
+    shards: Annotated[tuple[Shard, ...], msgspec.Meta(min_length=1, max_length=256)]
+    tokenizer: int | None  # index into files of tokenizer.json, if the model reads text
+    compute: Compute
+    licence: _Text  # SPDX
+    publisher: Bytes32
+    parents: Annotated[tuple[CidBytes, ...], msgspec.Meta(max_length=16)]
+    created_ms: UInt
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all files together."""
+        return sum(file.size for file in self.files)
+
+
+class AskHave(Record, frozen=True):
+    """Call: which leaves of a root do you hold?"""
+
+    root: CidBytes
+
+
+class Have(Record, frozen=True):
+    """Answer to `AskHave`: total bytes and leaf count of the file, and a bitset of held leaves."""
+
+    size: UInt
+    leaves: UInt
+    bitset: Annotated[bytes, msgspec.Meta(max_length=65536)]  # bit i % 8 of byte i // 8
+
+
+class AskNode(Record, frozen=True):
+    """Call: send the block with this sha2-256 digest (an interior node or a manifest)."""
+
+    digest: Bytes32
+
+
+class AskRange(Record, frozen=True):
+    """Call: send `count` successive leaves of a root, starting with `first`."""
+
+    root: CidBytes
+    first: UInt
+    count: Annotated[int, msgspec.Meta(ge=1, le=RANGE_LEAVES_MAX)]
+
+
+class Blocks(Record, frozen=True):
+    """Answer to `AskNode` and `AskRange`: sizes of the blocks that follow raw in the tail."""
+
+    sizes: Annotated[tuple[UInt, ...], msgspec.Meta(max_length=RANGE_LEAVES_MAX)]
+
+
+KINDS: Final[dict[int, type[Record]]] = {
+    50: AskHave,
+    51: Have,
+    52: AskNode,
+    53: AskRange,
+    54: Blocks,
+}

@@ -1,0 +1,1 @@
+"""What the ledger accepts: the payload of each transaction kind."""

@@ -1,0 +1,1 @@
+"""PRSM: Protocol for Recursive Scientific Modeling."""

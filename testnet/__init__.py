@@ -1,0 +1,1 @@
+"""Networks on one machine, simulated and real."""
