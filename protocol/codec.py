@@ -18,7 +18,10 @@ from prsm.protocol.limits import ARRAY_LENGTH_MAX, ARRAYS_TOTAL_MAX, NESTING_MAX
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
-    """Base of all wire records: a fixed array of typed, bounded fields."""
+    """Base of all wire records: a fixed array of typed, bounded fields.
+
+    A field has no default: an array without it would be a second spelling of the same record.
+    """
 
 
 _T = TypeVar("_T")

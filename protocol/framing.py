@@ -46,7 +46,7 @@ class Refusal(Record, frozen=True):
 
     reason: Annotated[str, msgspec.Meta(max_length=64)]
     what: Annotated[str, msgspec.Meta(max_length=TEXT_BYTES_MAX)]
-    retry_after_ms: UInt = 0
+    retry_after_ms: UInt
 
 
 def encode_frame(head: Head, tail_bytes: int = 0) -> bytes:

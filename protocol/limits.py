@@ -13,6 +13,12 @@ FRAME_HEAD_BYTES_MAX: Final = 1 * MIB
 GOSSIP_RECORD_BYTES_MAX: Final = 64 * KIB
 TENSOR_CHUNK_BYTES_MAX: Final = 256 * KIB
 
+# Peers (docs/spec/wire.md). A caller never has more calls open on a stream than the other side
+# runs, so an honest node is not refused; a hello is far below a frame.
+CALLS_OPEN_MAX: Final = 32  # of one peer on one stream
+HELLO_BYTES_MAX: Final = 4 * KIB
+HELLO_ADDRESSES_MAX: Final = 8
+
 # Canonical msgpack. One MiB of empty arrays would become 64 MiB of objects, so arrays are
 # counted over the whole value, not only one by one.
 ARRAY_LENGTH_MAX: Final = 2048

@@ -3,11 +3,16 @@
 from typing import Final
 
 from prsm.protocol.codec import Record
-from prsm.protocol.messages import models
+from prsm.protocol.messages import consensus, models, sync
 from prsm.protocol.registry import Registry
 
 MESSAGES: Final[Registry[Record]] = Registry("message")
 
-for _module in (models,):
+for _module in (
+    consensus,
+    sync,
+    models,
+    net,
+):
     for _number, _cls in _module.KINDS.items():
         MESSAGES.add(_number, _cls)

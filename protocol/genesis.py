@@ -1,0 +1,199 @@
+"""The first document: validators, balances, parameters. Its digest is the network.
+
+People read and write canonical JSON (sorted keys, amounts as decimal strings, bytes as 0x hex);
+the digest is sha256 over the canonical msgpack of the same values, so whitespace cannot fork a
+network. `chain_id` is the digest's first 8 bytes.
+"""
+
+from typing import Annotated, Final
+
+import msgspec
+
+from prsm.protocol.codec import Record, encode
+from prsm.protocol.errors import LocalError
+from prsm.protocol.ids import Amount, Bytes32, Digest, PublicKey, UInt, address_text, parse_hex
+from prsm.protocol.limits import VALIDATORS_MAX
+from prsm.protocol.signing import sha256
+from prsm.protocol.validators import STAKE_TOTAL_MAX, Members, Validator, ValidatorSet
+
+# No key has this address: its 32 bytes are a hash. Only the ledger's rules move its balance.
+TREASURY: Final = PublicKey(sha256(b"prsm1 treasury"))
+
+
+class BadGenesis(LocalError):
+    """A genesis document that no network can start from."""
+
+    reason = "bad_genesis"
+
+
+class Parameters(Record, frozen=True):
+    """What all nodes of a network agree on from its first block; later under governance."""
+
+    epoch_ms: Annotated[int, msgspec.Meta(ge=1_000)] = 60_000
+    block_gap_min_ms: UInt = 10  # small blocks cost most; below this they are joined
+    heartbeat_block_ms: Annotated[int, msgspec.Meta(ge=100)] = 10_000  # an empty block when idle
+    timeout_base_ms: Annotated[int, msgspec.Meta(ge=10)] = 400
+    timeout_cap_ms: Annotated[int, msgspec.Meta(ge=10)] = 2_000
+    clock_window_ms: Annotated[int, msgspec.Meta(ge=100)] = 5_000
+    tree_bits: Annotated[int, msgspec.Meta(ge=1, le=20)] = 14
+    fee_base: UInt = 1_000  # micro-FTNS a transaction
+    fee_per_byte: UInt = 10  # micro-FTNS a byte of its canonical form
+    treasury_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500
+    escrow_ms_max: UInt = 86_400_000
+    transaction_ms_max: UInt = 86_400_000  # valid_until lies at most this far ahead
+    slash_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 1_000
+    reporter_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500
+    halt_bps: Annotated[int, msgspec.Meta(ge=5_000, le=10_000)] = 6_667
+    operator_cap: UInt = STAKE_TOTAL_MAX  # stake of one operator above it is not counted
+
+
+class Allocation(Record, frozen=True):
+    """A balance that exists before the first block."""
+
+    account: Bytes32
+    amount: UInt
+
+
+class Genesis(Record, frozen=True):
+    """The first document of a network."""
+
+    version: Annotated[int, msgspec.Meta(ge=1, le=1)]
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    development: bool  # cheap keys allowed; never for money
+    time_ms: UInt
+    validators: Annotated[
+        tuple[Validator, ...], msgspec.Meta(min_length=1, max_length=VALIDATORS_MAX)
+    ]
+    allocations: Annotated[tuple[Allocation, ...], msgspec.Meta(max_length=1024)]
+    parameters: Parameters
+
+    @property
+    def digest(self) -> Digest:
+        """sha256 of the canonical bytes: the name of the network."""
+        return sha256(encode(self))
+
+    @property
+    def chain_id(self) -> bytes:
+        """First 8 bytes of the digest; part of everything that is signed."""
+        return self.digest[:8]
+
+    @property
+    def minted(self) -> Amount:
+        """Micro-FTNS that exist at genesis: balances and bonded stake."""
+        bonded = sum(validator.stake for validator in self.validators)
+        return Amount(bonded + sum(allocation.amount for allocation in self.allocations))
+
+    def first_validators(self) -> ValidatorSet:
+        """The set of epoch 0; stake of a validator above `operator_cap` is not counted."""
+        cap = self.parameters.operator_cap
+        capped = tuple(
+            msgspec.structs.replace(validator, stake=min(validator.stake, cap))
+            for validator in self.validators
+        )
+        return ValidatorSet(Members(epoch=0, validators=capped))
+
+
+class _ValidatorText(msgspec.Struct, forbid_unknown_fields=True):
+    operator: str
+    consensus: str
+    peer_id: str
+    stake: str
+
+
+class _AllocationText(msgspec.Struct, forbid_unknown_fields=True):
+    account: str
+    amount: str
+
+
+class _GenesisText(msgspec.Struct, forbid_unknown_fields=True):
+    version: int
+    name: str
+    development: bool
+    time_ms: int
+    validators: list[_ValidatorText]
+    allocations: list[_AllocationText]
+    parameters: dict[str, int]
+
+
+def to_json(genesis: Genesis) -> bytes:
+    """Write the document for people: sorted keys, two spaces, a newline at the end."""
+    text = _GenesisText(
+        version=genesis.version,
+        name=genesis.name,
+        development=genesis.development,
+        time_ms=genesis.time_ms,
+        validators=[
+            _ValidatorText(
+                address_text(v.operator), address_text(v.consensus), v.peer_id, str(v.stake)
+            )
+            for v in genesis.validators
+        ],
+        allocations=[
+            _AllocationText(address_text(a.account), str(a.amount)) for a in genesis.allocations
+        ],
+        parameters=msgspec.structs.asdict(genesis.parameters),
+    )
+    plain = msgspec.json.encode(text, order="sorted")
+    return msgspec.json.format(plain, indent=2) + b"\n"
+
+
+def from_json(raw: bytes) -> Genesis:
+    """Read the document and check that a network can start from it.
+
+    Raises:
+        BadGenesis: no such JSON, an unknown or missing key, or values no network can have.
+    """
+    try:
+        text = msgspec.json.decode(raw, type=_GenesisText)
+        names = set(Parameters.__struct_fields__)
+        if set(text.parameters) != names:
+            wrong = sorted(set(text.parameters) ^ names)
+            raise BadGenesis(f"genesis parameters unknown or missing: {', '.join(wrong)}")
+        genesis = Genesis(
+            version=text.version,
+            name=text.name,
+            development=text.development,
+            time_ms=text.time_ms,
+            validators=tuple(
+                Validator(
+                    operator=parse_hex(v.operator, size=32, what="operator key"),
+                    consensus=parse_hex(v.consensus, size=32, what="consensus key"),
+                    peer_id=v.peer_id,
+                    stake=int(v.stake),
+                )
+                for v in text.validators
+            ),
+            allocations=tuple(
+                Allocation(parse_hex(a.account, size=32, what="account"), int(a.amount))
+                for a in text.allocations
+            ),
+            parameters=Parameters(**text.parameters),
+        )
+        # Constructors do not check bounds, decoding does.
+        checked = msgspec.msgpack.decode(encode(genesis), type=Genesis)
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, LocalError) as error:
+        if isinstance(error, BadGenesis):
+            raise
+        raise BadGenesis(f"no genesis document: {error}") from error
+    check(checked)
+    return checked
+
+
+def check(genesis: Genesis) -> None:
+    """Refuse what no network can start from.
+
+    Raises:
+        BadGenesis: shared keys, too much money, or parameters that contradict each other.
+    """
+    for what, keys in (
+        ("operator", [v.operator for v in genesis.validators]),
+        ("consensus", [v.consensus for v in genesis.validators]),
+        ("peer id", [v.peer_id for v in genesis.validators]),
+        ("account", [a.account for a in genesis.allocations]),
+    ):
+        if len(set(keys)) != len(keys):
+            raise BadGenesis(f"two entries of the genesis share one {what}")
+    if sum(v.stake for v in genesis.validators) > STAKE_TOTAL_MAX or genesis.minted > 10**18:
+        raise BadGenesis(f"{genesis.minted} micro-FTNS at genesis, at most {10**18}")
+    if genesis.parameters.timeout_cap_ms < genesis.parameters.timeout_base_ms:
+        raise BadGenesis("timeout_cap_ms is below timeout_base_ms")

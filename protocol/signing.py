@@ -1,0 +1,55 @@
+"""What is signed, for each kind of statement; nothing is ever signed without its domain.
+
+Consensus statements are one fixed 62-byte string; everything else is a domain tag and
+canonical bytes, always longer than 62. Source: docs/spec/wire.md, "Signed bytes".
+"""
+
+import hashlib
+import struct
+from enum import IntEnum
+from typing import Final
+
+from prsm.protocol.ids import Digest
+
+CONSENSUS_TAG: Final = b"prsm1"
+TRANSACTION_TAG: Final = b"prsm1tx"
+RECEIPT_TAG: Final = b"prsm1rc"
+RECORD_TAG: Final = b"prsm1gs"  # gossip records: capacity beacons, announcements
+_STATEMENT: Final = struct.Struct(">5s8sBIQI32s")
+assert _STATEMENT.size == 62
+
+
+class Kind(IntEnum):
+    """What a consensus message states; part of its signed bytes."""
+
+    PROPOSE = 1
+    PREPARE = 2
+    COMMIT = 3
+    VIEW_CHANGE = 4
+    NEW_VIEW = 5
+
+
+def sha256(*parts: bytes) -> Digest:
+    """The network's hash over the concatenation of the parts."""
+    hasher = hashlib.sha256()
+    for part in parts:
+        hasher.update(part)
+    return Digest(hasher.digest())
+
+
+def statement(
+    chain_id: bytes, kind: Kind, *, epoch: int, height: int, view: int, digest: bytes
+) -> bytes:
+    """Return the 62 bytes a validator signs.
+
+    Args:
+        chain_id: 8 bytes naming the network.
+        kind: what is stated; without it one signature would serve two statements.
+        epoch: names the validator set.
+        height: of the block.
+        view: of the vote.
+        digest: block hash for PROPOSE, PREPARE, COMMIT; sha256 of the body otherwise.
+    """
+    assert len(chain_id) == 8
+    assert len(digest) == 32
+    return _STATEMENT.pack(CONSENSUS_TAG, chain_id, kind, epoch, height, view, digest)

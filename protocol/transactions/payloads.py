@@ -1,0 +1,151 @@
+"""Payloads of the transaction kinds; each has one rule in `consensus/ledger`.
+
+Amounts are micro-FTNS of an asset (0 is FTNS); deadlines are block time in ms.
+"""
+
+from typing import Annotated, Final
+
+import msgspec
+
+from prsm.protocol.codec import Record
+from prsm.protocol.ids import U32, Bytes32, UInt
+from prsm.protocol.limits import WORK_BATCHES_MAX, WORK_STAGES_MAX
+from prsm.protocol.messages.consensus import SignedMessage
+from prsm.protocol.messages.models import CidBytes, Name
+from prsm.protocol.receipts import WorkKind
+from prsm.protocol.registry import Registry
+
+UNITS_MAX: Final = 64
+OPINIONS_MAX: Final = 3  # primary, replica, and the third that decides
+_Memo = Annotated[bytes, msgspec.Meta(max_length=64)]
+_Bps = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+
+
+class Transfer(Record, frozen=True):
+    """Move an amount to another account."""
+
+    asset: U32
+    to: Bytes32
+    amount: Annotated[int, msgspec.Meta(ge=1)]
+    memo: _Memo
+
+
+class RegisterModel(Record, frozen=True):
+    """Bind name and version to a manifest; the sender is the publisher."""
+
+    manifest: CidBytes
+    name: Name
+    semver: Annotated[str, msgspec.Meta(min_length=5, max_length=32)]
+    pinned_sha256: Bytes32
+    total_bytes: UInt
+    parents: Annotated[tuple[CidBytes, ...], msgspec.Meta(max_length=16)]
+
+
+class Share(Record, frozen=True):
+    """A party that gets a part of each payment, in basis points."""
+
+    account: Bytes32
+    bps: _Bps
+
+
+class Unit(Record, frozen=True):
+    """One unit of paid work: a stage of a model over the job's batches, and who may do it.
+
+    The first two workers both do it; the third decides where they differ.
+    """
+
+    kind: WorkKind
+    model: CidBytes
+    stages: Annotated[int, msgspec.Meta(ge=1, le=WORK_STAGES_MAX)]
+    stage: Annotated[int, msgspec.Meta(ge=0, le=WORK_STAGES_MAX)]
+    price_per_row: UInt
+    workers: Annotated[tuple[Bytes32, ...], msgspec.Meta(min_length=2, max_length=OPINIONS_MAX)]
+
+
+class Lock(Record, frozen=True):
+    """Put the highest price of a job into escrow: every worker of every unit, every row.
+
+    With a parent, the budget is drawn from that job's unspent escrow instead of the sender's
+    balance (depth at most 5); the sender must have opened the parent.
+    """
+
+    job: Bytes32  # chosen by the sender at random
+    tenant: Annotated[bytes, msgspec.Meta(max_length=32)]
+    asset: U32
+    parent: Bytes32 | None
+    batch_rows: Annotated[
+        tuple[Annotated[int, msgspec.Meta(ge=1, le=1_000_000)], ...],
+        msgspec.Meta(min_length=1, max_length=WORK_BATCHES_MAX),
+    ]
+    units: Annotated[tuple[Unit, ...], msgspec.Meta(min_length=1, max_length=UNITS_MAX)]
+    budget: UInt  # further amount for child jobs
+    shares: Annotated[tuple[Share, ...], msgspec.Meta(max_length=8)]
+    deadline_ms: UInt
+
+
+class CommitRow(Record, frozen=True):
+    """The hash of a receipt that will be shown later."""
+
+    job: Bytes32
+    unit: U32
+    receipt_hash: Bytes32
+
+
+class Commit(Record, frozen=True):
+    """A worker binds itself to its receipts before anybody has seen them."""
+
+    rows: Annotated[tuple[CommitRow, ...], msgspec.Meta(min_length=1, max_length=UNITS_MAX)]
+
+
+class Settle(Record, frozen=True):
+    """Show receipts of one unit; the ledger pays on two equal roots. Anyone may send it."""
+
+    job: Bytes32
+    unit: U32
+    receipts: Annotated[
+        tuple[bytes, ...], msgspec.Meta(min_length=2, max_length=OPINIONS_MAX)
+    ]  # canonical WorkReceipts
+
+
+class Refund(Record, frozen=True):
+    """Return what is left of an escrow after its deadline. Anyone may send it."""
+
+    job: Bytes32
+
+
+class Evidence(Record, frozen=True):
+    """Two messages no honest validator signs."""
+
+    first: SignedMessage
+    second: SignedMessage
+
+
+class Halt(Record, frozen=True):
+    """A validator's operator votes to stop (or, with `lift`, to allow again) an object."""
+
+    cid: CidBytes
+    lift: bool
+    reason: Annotated[str, msgspec.Meta(max_length=200)]
+
+
+TRANSFER: Final = 1
+REGISTER_MODEL: Final = 2
+LOCK: Final = 3
+COMMIT: Final = 4
+SETTLE: Final = 5
+REFUND: Final = 6
+EVIDENCE: Final = 7
+HALT: Final = 8
+
+PAYLOADS: Final[Registry[Record]] = Registry("transaction kind")
+for _number, _cls in (
+    (TRANSFER, Transfer),
+    (REGISTER_MODEL, RegisterModel),
+    (LOCK, Lock),
+    (COMMIT, Commit),
+    (SETTLE, Settle),
+    (REFUND, Refund),
+    (EVIDENCE, Evidence),
+    (HALT, Halt),
+):
+    PAYLOADS.add(_number, _cls)
