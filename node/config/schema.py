@@ -1,0 +1,223 @@
+"""The keys of config.toml: types, defaults, bounds, dangers, and bad combinations.
+
+Knows: sections and keys. Must not know: files, the environment (load), what rooms do with them.
+"""
+
+import ipaddress
+import re
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from prsm.protocol.errors import LocalError
+from prsm.protocol.ids import Amount
+from prsm.protocol.limits import ADDRESS_TEXT_MAX, INT_MAX, NAME_BYTES_MAX
+
+_UNITS: Final = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+_Address = Annotated[str, msgspec.Meta(min_length=1, max_length=ADDRESS_TEXT_MAX)]
+_Addresses = Annotated[tuple[_Address, ...], msgspec.Meta(max_length=64)]
+_Size = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,12}(B|KiB|MiB|GiB|TiB)?$")]
+_Micro = Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9][0-9]{0,18})$")]
+
+
+class ConfigError(LocalError):
+    """A key, a value or a combination of values that no node can run with."""
+
+    reason = "config_invalid"
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One table of config.toml."""
+
+
+def _doc(text: str) -> msgspec.Meta:
+    return msgspec.Meta(description=text)
+
+
+class NodeConfig(Section, frozen=True):
+    """[node]: what this node is called and what it is for."""
+
+    name: Annotated[
+        str,
+        msgspec.Meta(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_BYTES_MAX - 1}}}$"),
+        _doc("shown to people in status and logs; peers know the peer id"),
+    ] = "node"
+    profile: Annotated[
+        Literal["dev", "lab", "validator", "light"],
+        _doc("a named set of defaults: validator votes, light runs no models"),
+    ] = "lab"
+
+
+class NetConfig(Section, frozen=True):
+    """[net]: addresses of the peer-to-peer side, as multiaddresses."""
+
+    listen: Annotated[_Addresses, _doc("where peers may dial us; port 0 takes a free one")] = (
+        "/ip4/127.0.0.1/tcp/4410",
+    )
+    bootstrap: Annotated[_Addresses, _doc("peers dialled at start, with /p2p/")] = ()
+    announce: Annotated[_Addresses, _doc("addresses told to peers instead of `listen`")] = ()
+
+
+class RpcConfig(Section, frozen=True):
+    """[rpc]: where clients ask. Loopback only: there is no TLS to protect anything else."""
+
+    listen: Annotated[
+        str,
+        msgspec.Meta(pattern=r"^[^\s/]{1,64}:[0-9]{1,5}$"),
+        _doc("host:port of JSON-RPC over HTTP; port 0 takes a free one"),
+    ] = "127.0.0.1:8480"
+    unix: Annotated[bool, _doc("also answer on run/prsm.sock")] = True
+
+    @property
+    def host(self) -> str:
+        """The address part of `listen`, without brackets."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port part of `listen`."""
+        return int(self.listen.rpartition(":")[2])
+
+
+class ConsensusConfig(Section, frozen=True):
+    """[consensus]: whether this node votes."""
+
+    validator: Annotated[
+        bool,
+        _doc("vote with keys/consensus.key; two nodes with one such key lose its stake"),
+    ] = False
+
+
+class StorageConfig(Section, frozen=True):
+    """[storage]: how much is kept, and which IPFS daemons may be asked."""
+
+    quota: Annotated[_Size, _doc("bytes for blocks; the ledger is not counted")] = "50GiB"
+    ipfs_rpc: Annotated[_Addresses, _doc("multiaddresses of IPFS daemons; nobody if empty")] = ()
+
+    @property
+    def quota_bytes(self) -> int:
+        """The quota as a number."""
+        return parse_size(self.quota)
+
+
+class ExecutorConfig(Section, frozen=True):
+    """[executor]: models run for ourselves and for peers."""
+
+    enabled: Annotated[bool, _doc("run shards in child processes")] = True
+    threads: Annotated[
+        int, msgspec.Meta(ge=1, le=256), _doc("threads of one child; 1 gives equal bits everywhere")
+    ] = 1
+    memory: Annotated[_Size, _doc("address space of one child; more than that ends it")] = "4GiB"
+    sandbox: Annotated[
+        Literal["strict", "off"],
+        _doc("off runs models of strangers with your rights: development networks only"),
+    ] = "strict"
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory bound as a number."""
+        return parse_size(self.memory)
+
+
+class WorkerConfig(Section, frozen=True):
+    """[worker]: what peers pay."""
+
+    price: Annotated[_Micro, _doc("micro-FTNS asked for one work unit")] = "0"
+
+    @property
+    def price_microftns(self) -> Amount:
+        """The price as a number."""
+        return Amount(int(self.price))
+
+
+class KeysConfig(Section, frozen=True):
+    """[keys]: how the encrypted keys are opened without a person."""
+
+    password_file: Annotated[
+        str,
+        msgspec.Meta(max_length=4096),
+        _doc("file (0600) with the password; empty: locked until wallet_unlock"),
+    ] = ""
+
+
+class LogConfig(Section, frozen=True):
+    """[log]: what is written, and how."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], _doc("least level")] = "info"
+    format: Annotated[
+        Literal["auto", "human", "json"], _doc("auto: human on a terminal, else JSON")
+    ] = "auto"
+
+
+class Config(Section, frozen=True):
+    """Everything a node may be told; read-only after start."""
+
+    node: NodeConfig = NodeConfig()
+    net: NetConfig = NetConfig()
+    rpc: RpcConfig = RpcConfig()
+    consensus: ConsensusConfig = ConsensusConfig()
+    storage: StorageConfig = StorageConfig()
+    executor: ExecutorConfig = ExecutorConfig()
+    worker: WorkerConfig = WorkerConfig()
+    keys: KeysConfig = KeysConfig()
+    log: LogConfig = LogConfig()
+
+
+def validate(config: Config) -> None:
+    """Refuse combinations that cannot work or would harm their owner.
+
+    Raises:
+        ConfigError: names the keys and what to change.
+    """
+    if not is_loopback(config.rpc.host):
+        raise ConfigError(
+            f"rpc.listen is {config.rpc.listen!r}, which is not a loopback address",
+            hint='set rpc.listen = "127.0.0.1:8480"; reach it from afar through ssh -L',
+        )
+    if config.rpc.port > 65535:
+        raise ConfigError(
+            f"rpc.listen has port {config.rpc.port}, at most 65535",
+            hint='set rpc.listen = "127.0.0.1:8480"',
+        )
+    if config.node.profile == "light" and config.consensus.validator:
+        raise ConfigError(
+            "node.profile is 'light' and consensus.validator is true",
+            hint='set node.profile = "validator", or consensus.validator = false',
+        )
+    for address in (*config.net.listen, *config.net.bootstrap, *config.net.announce):
+        if not address.startswith("/"):
+            raise ConfigError(
+                f"net has the address {address!r}, which is no multiaddress",
+                hint="write it as /ip4/127.0.0.1/tcp/4410",
+            )
+    for address in config.net.bootstrap:
+        if "/p2p/" not in address:
+            raise ConfigError(
+                f"net.bootstrap has {address!r} without the peer's id",
+                hint="write it as /ip4/127.0.0.1/tcp/4410/p2p/PEER (`prsm status` there shows it)",
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only be reached from this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def parse_size(text: str) -> int:
+    """Read `4GiB` or `1000` as bytes.
+
+    Raises:
+        ConfigError: no such number or unit.
+    """
+    match = re.fullmatch(r"([0-9]{1,12})([A-Za-z]*)", text)
+    unit = _UNITS.get(match[2]) if match else None
+    size = int(match[1]) * unit if match and unit else -1
+    if not 0 <= size <= INT_MAX:
+        raise ConfigError(f"{text[:40]!r} is no size", hint="write a number and B, KiB, MiB or GiB")
+    return size

@@ -1,0 +1,149 @@
+"""Log lines: for people on a terminal, JSON elsewhere; secrets never reach either.
+
+Knows: structlog, the standard `logging` of libraries, what a secret looks like. Must not know:
+rooms. Fields: ts, level, event, then what the room bound (node, height, view, peer, job, trace).
+"""
+
+import base64
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, Final, Literal, TextIO
+
+import structlog
+from typing_extensions import override
+
+SECRET_MARK: Final = "[secret]"  # noqa: S105 - what stands in its place
+# A value whose name holds one of these words is never written (`api_token`, not `tokens`).
+_SECRET_WORDS: Final = frozenset(
+    ("password", "passphrase", "secret", "token", "cookie", "authorization", "seed", "mnemonic")
+)
+_STRING_MAX: Final = 4096  # a hostile peer must not fill the disk with one line
+_SECRET_BYTES_MIN: Final = 8
+_NAMES: Final = ("debug", "info", "warning", "error")
+
+Level = Literal["debug", "info", "warning", "error"]
+Event = MutableMapping[str, Any]
+
+
+class SecretFilter:
+    """A structlog processor that blanks secrets by key name and by known bytes."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def guard(self, secret: bytes) -> None:
+        """Never write these bytes: raw, hex or base64. Shorter than 8 bytes is ignored."""
+        if len(secret) < _SECRET_BYTES_MIN:
+            return
+        texts = {secret.hex(), base64.b64encode(secret).decode(), repr(secret)[2:-1]}
+        texts.add(base64.urlsafe_b64encode(secret).decode().rstrip("="))
+        self._known |= {text for text in texts if len(text) >= _SECRET_BYTES_MIN}
+
+    def __call__(self, _logger: object, _method: str, event: Event) -> Event:
+        """Return the event with every secret replaced."""
+        return {key: self._clean(key, value) for key, value in event.items()}
+
+    def _clean(self, key: str, value: object) -> object:
+        if not _SECRET_WORDS.isdisjoint(re.split(r"[^a-z]+", key.lower())):
+            return SECRET_MARK
+        if isinstance(value, bytes | bytearray | memoryview):
+            value = "0x" + bytes(value).hex()
+        if isinstance(value, Mapping):
+            return {str(name): self._clean(str(name), item) for name, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._clean("", item) for item in value]
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        text = str(value)
+        for secret in self._known:
+            text = text.replace(secret, SECRET_MARK)
+        return text if len(text) <= _STRING_MAX else text[:_STRING_MAX] + "…"
+
+
+secrets: Final = SecretFilter()
+
+
+def configure(
+    *,
+    level: Level = "info",
+    style: Literal["auto", "human", "json"] = "auto",
+    stream: TextIO | None = None,
+) -> None:
+    """Send every log line of ours and of libraries to one stream.
+
+    Args:
+        level: least level written; libraries write warnings and errors only.
+        style: `auto` is human on a terminal and JSON elsewhere.
+        stream: where lines go; standard error if None.
+    """
+    target = stream if stream is not None else sys.stderr
+    human = style == "human" or (style == "auto" and target.isatty())
+    structlog.configure(
+        processors=[*_shared(), _human if human else _json],
+        wrapper_class=structlog.make_filtering_bound_logger(_number(level)),
+        logger_factory=structlog.WriteLoggerFactory(file=target),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers = [_Bridge()]
+    root.setLevel(logging.WARNING)
+
+
+def get(room: str, **fields: object) -> structlog.typing.FilteringBoundLogger:
+    """A logger of one room, with fields every line of it carries."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(room=room, **fields)
+    return logger
+
+
+class _Bridge(logging.Handler):
+    """Hands the lines of libraries to structlog."""
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record; a record that cannot be formatted is named, not raised."""
+        name = record.levelname.lower()
+        logger = get(record.name.partition(".")[0])
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):
+            text = f"unreadable log record: {record.msg!r:.200}"
+        getattr(logger, name if name in _NAMES else "error")(text, exc_info=record.exc_info)
+
+
+def _shared() -> Iterable[structlog.typing.Processor]:
+    return (
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        structlog.processors.format_exc_info,
+        secrets,
+    )
+
+
+def _json(_logger: object, _method: str, event: Event) -> str:
+    head = {key: event.pop(key) for key in ("ts", "level", "event") if key in event}
+    return json.dumps(head | dict(event), ensure_ascii=False)
+
+
+def _human(_logger: object, _method: str, event: Event) -> str:
+    trace = event.pop("exception", "")
+    clock = str(event.pop("ts", ""))[11:23]
+    level = str(event.pop("level", "")).upper()[:4].ljust(4)
+    room = str(event.pop("room", "")).ljust(9)
+    name = event.pop("event", "")
+    fields = " ".join(f"{key}={_plain(value)}" for key, value in event.items())
+    line = f"{clock} {level} {room} {_plain(name)}"
+    return f"{line}  {fields}".rstrip() + (f"\n{trace}" if trace else "")
+
+
+def _plain(value: object) -> str:
+    """One printable line: control characters of a peer must not move the cursor."""
+    text = str(value)
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def _number(level: Level) -> int:
+    return int(getattr(logging, level.upper()))

@@ -1,0 +1,126 @@
+"""Configuration: the order of its layers, and that nothing wrong is ignored."""
+
+from pathlib import Path
+
+import pytest
+
+from prsm.node.config import Config, ConfigError, RpcConfig, load, parse_size, to_toml
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_load_prefers_flag_to_environment_to_file_to_profile(tmp_path: Path) -> None:
+    """Each layer sets one key more than the one above it; `origin` names the winner."""
+    path = write(
+        tmp_path,
+        '[node]\nname = "file"\nprofile = "validator"\n[log]\nlevel = "error"\n'
+        '[net]\nlisten = ["/ip4/127.0.0.1/tcp/1"]\n',
+    )
+    loaded = load(
+        path,
+        environ={"PRSM_LOG__LEVEL": "debug", "PRSM_NODE__NAME": "env", "PRSM_HOME": "/x"},
+        flags={"node.name": "flag"},
+    )
+    assert loaded.config.node.name == "flag"
+    assert loaded.config.log.level == "debug"
+    assert loaded.config.net.listen == ("/ip4/127.0.0.1/tcp/1",)
+    assert loaded.config.consensus.validator
+    assert [
+        loaded.origin[key]
+        for key in ("node.name", "log.level", "net.listen", "consensus.validator", "rpc.listen")
+    ] == ["flag", "env", "file", "profile", "default"]
+
+
+def test_load_gives_defaults_when_there_is_no_file(tmp_path: Path) -> None:
+    loaded = load(tmp_path / "absent.toml")
+    assert loaded.config == Config()
+    assert set(loaded.origin.values()) == {"default"}
+    assert loaded.config.net.bootstrap == ()
+    assert loaded.config.storage.quota_bytes == 50 * 2**30
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "hint"),
+    [
+        ("[net]\nlsten = []", "'net.lsten'", "'net.listen'"),
+        ("[storge]\nquota = '1B'", "'storge.quota'", "'storage.quota'"),
+        ("[netz]\n", "[netz]", "[net]"),
+        ("name = 'x'", "'name' outside a section", "[node]"),
+        ("[rpc]\nunix = 'yes'", "rpc.unix is 'yes'", "prsm.sock"),
+        ("[executor]\nthreads = 0", "executor.threads is 0", "equal bits"),
+        ("[executor]\nthreads = true", "executor.threads is True", "threads"),
+        ("[executor]\nsandbox = 'lax'", "executor.sandbox is 'lax'", "strict"[:0]),
+        ("[storage]\nquota = '4 GB'", "storage.quota is '4 GB'", "blocks"),
+        ("[worker]\nprice = -1", "worker.price is '-1'", "micro-FTNS"),
+        ("[worker]\nprice = 0.5", "worker.price is 0.5", "micro-FTNS"),
+        ("[rpc]\nlisten = '0.0.0.0:8480'", "not a loopback", "127.0.0.1"),
+        ("[rpc]\nlisten = '192.0.2.1:8480'", "not a loopback", "ssh -L"),
+        ("[rpc]\nlisten = '127.0.0.1:99999'", "at most 65535", "8480"),
+        ("[net]\nbootstrap = ['/ip4/127.0.0.1/tcp/1']", "without the peer's id", "/p2p/"),
+        ("[net]\nlisten = ['127.0.0.1:1']", "no multiaddress", "/ip4/"),
+        ("[node]\nprofile = 'light'\n[consensus]\nvalidator = true", "validator", "profile"),
+        ("[node\n", "no TOML", "line"),
+    ],
+)
+def test_load_refuses_and_says_what_to_type(
+    tmp_path: Path, text: str, what: str, hint: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, text))
+    assert what in caught.value.what
+    assert hint in caught.value.hint
+    assert caught.value.reason == "config_invalid"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "ok"),
+    [
+        ("PRSM_RPC__UNIX", "false", True),
+        ("PRSM_RPC__UNIX", "maybe", False),
+        ("PRSM_EXECUTOR__THREADS", "4", True),
+        ("PRSM_EXECUTOR__THREADS", "four", False),
+        ("PRSM_NET__LISTEN", "/ip4/127.0.0.1/tcp/1,/ip4/127.0.0.1/tcp/2", True),
+        ("PRSM_NET__LITSEN", "x", False),
+    ],
+)
+def test_environment_is_read_by_the_type_of_its_key(name: str, text: str, ok: bool) -> None:
+    if ok:
+        assert load(None, environ={name: text}).origin
+        return
+    with pytest.raises(ConfigError):
+        load(None, environ={name: text})
+
+
+def test_load_refuses_a_file_that_is_no_text_or_too_large(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"\xff\xfe[node]")
+    with pytest.raises(ConfigError, match="no TOML"):
+        load(path)
+    path.write_bytes(b"#" * 300_000)
+    with pytest.raises(ConfigError, match="larger"):
+        load(path)
+
+
+def test_to_toml_round_trips_and_comments_what_is_default(tmp_path: Path) -> None:
+    config = load(None, flags={"node.name": "lab-1", "rpc.listen": "127.0.0.1:9000"}).config
+    assert load(write(tmp_path, to_toml(config))).config == config
+    sparse = write(tmp_path, to_toml(config, only={"node.name": "lab-1"}))
+    assert load(sparse).config.node.name == "lab-1"
+    assert load(sparse).config.rpc == RpcConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("0", 0), ("10B", 10), ("4KiB", 4096), ("2GiB", 2**31), ("1TiB", 2**40)]
+)
+def test_parse_size_reads_units(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1 GiB", "1GB", "999999999999TiB", "1.5GiB", "x"])
+def test_parse_size_refuses(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_size(text)

@@ -1,0 +1,126 @@
+"""The data folder: modes, versions, the lock that names its holder."""
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import prsm
+from prsm.node.home import (
+    Home,
+    HomeExists,
+    HomeLocked,
+    HomeMissing,
+    HomeUnsafe,
+    HomeVersion,
+    default_home,
+    socket_address,
+    write_private,
+)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_create_makes_private_folders_whatever_the_umask(tmp_path: Path) -> None:
+    home = Home(tmp_path / "new" / "home")
+    old = os.umask(0)
+    try:
+        home.create()
+    finally:
+        os.umask(old)
+    for folder in (home.root, home.keys, home.wallets, home.run, home.data):
+        assert mode(folder) == 0o700
+    assert mode(home.version) == 0o600
+    home.check()
+    with pytest.raises(HomeExists, match="already holds"):
+        home.create()
+
+
+def test_check_refuses_absent_newer_and_open_homes(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    with pytest.raises(HomeMissing) as missing:
+        home.check()
+    assert "prsm init" in missing.value.hint
+    home.create()
+    home.version.write_text("999\n", encoding="ascii")
+    with pytest.raises(HomeVersion, match="999"):
+        home.check()
+    home.version.write_text("1\n", encoding="ascii")
+    home.keys.chmod(0o750)
+    with pytest.raises(HomeUnsafe, match="0750"):
+        home.check()
+
+
+def test_hold_names_the_process_that_holds_it(tmp_path: Path) -> None:
+    """A second process must not get the folder, and must learn who has it."""
+    home = Home(tmp_path / "home")
+    home.create()
+    assert home.holder() is None
+    with home.hold():
+        holder = home.holder()
+        assert holder is not None
+        assert holder.pid == os.getpid()
+        with pytest.raises(HomeLocked) as caught, home.hold():
+            pytest.fail("held twice")
+        assert str(os.getpid()) in caught.value.what
+        assert "since 20" in caught.value.what
+        assert "prsm stop" in caught.value.hint
+    assert home.holder() is None
+    with home.hold():
+        pass
+
+
+def test_hold_is_released_when_the_holder_dies(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.create()
+    script = (
+        "import os, sys; from pathlib import Path; from prsm.node.home import Home\n"
+        "with Home(Path(sys.argv[1])).hold(): os._exit(9)"
+    )
+    environ = os.environ | {"PYTHONPATH": str(Path(prsm.__file__).parents[1])}
+    command = [sys.executable, "-c", script, str(home.root)]
+    done = subprocess.run(command, check=False, env=environ)
+    assert done.returncode == 9
+    with home.hold():
+        pass
+
+
+def test_write_private_replaces_whole_files(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    write_private(path, b"one")
+    write_private(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert mode(path) == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["secret"]
+
+
+def test_socket_address_reaches_a_path_longer_than_sun_path(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 100) / ("e" * 100)
+    deep.mkdir(parents=True)
+    path = deep / "prsm.sock"
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+        with socket_address(path) as address:
+            server.bind(address)
+        server.listen(1)
+        with socket_address(path) as address:
+            client.connect(address)
+    assert path.is_socket()
+    with socket_address(Path("/short/x.sock")) as address:
+        assert address == "/short/x.sock"
+
+
+def test_default_home_reads_prsm_home(tmp_path: Path) -> None:
+    assert default_home({"PRSM_HOME": str(tmp_path)}).root == tmp_path
+    assert default_home({}).root == Path.home() / ".prsm"
+
+
+def test_where_lists_absolute_places(tmp_path: Path) -> None:
+    places = dict(Home(tmp_path).where())
+    assert places["config"] == tmp_path / "config.toml"
+    assert all(path.is_absolute() for path in places.values())
