@@ -1,0 +1,183 @@
+"""`python3 scripts/check.py [--fast]`: the one gate, at a desk and in CI.
+
+Runs each step, prints its seconds, stops at the first failure. Knows commands and their order; the
+rules themselves are in pyproject.toml and `scripts/tidy.py`. Uses the standard library alone and
+the tools of `.venv`, whichever Python starts it.
+
+Tests run in three processes: what coverage watches beside the simulator (which coverage would slow
+five times over), and then, alone, what starts daemons, since those fill both cores.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from environment import PYTHON, ROOT, VENV
+
+BRANCH_COVERAGE_MIN: Final = 90
+FLOORS: Final = ("protocol", "consensus", "storage", "node", "testnet")
+_SIMULATION: Final = "tests/simulation"
+_PROCESSES: Final = ("tests/integration", "tests/e2e", "tests/interop")
+
+
+class Step(NamedTuple):
+    """A command of the gate; the gate fails when it exits with anything but 0."""
+
+    name: str
+    command: Sequence[str]
+
+
+def static_steps(tracked: Sequence[str]) -> list[Step]:
+    """Format, lint, types and contracts, cheapest first."""
+    python = [name for name in tracked if name.endswith(".py")]
+    return [
+        Step("format", ["ruff", "format", "--check", "--quiet", "."]),
+        Step("lint", ["ruff", "check", "--quiet", "."]),
+        Step("tidy", [str(PYTHON), "scripts/tidy.py"]),
+        Step("contracts", ["lint-imports", "--no-logo"]),
+        Step("async lint", ["flake8-async", *python]),
+        Step("types", ["mypy"]),
+        Step("types of tests", ["mypy", "tests"]),
+        Step("types of scripts", ["mypy", "scripts"]),
+    ]
+
+
+def security_step() -> Step:
+    """Bandit over what is shipped; ruff's S rules have the low ones, with reasons beside them."""
+    folders = [name for name in (*FLOORS, "scripts") if (ROOT / name).is_dir()]
+    command = ["bandit", "--quiet", "--configfile=pyproject.toml", "--severity-level=medium"]
+    return Step("security", [*command, "--recursive", *folders])
+
+
+def test_steps(marks: str) -> tuple[list[Step], list[Step]]:
+    """Steps that run side by side, and steps that run alone after them."""
+    pytest = [str(PYTHON), "-m", "pytest", "--quiet", "--durations=5", f"-m={marks}"]
+    coverage = [str(PYTHON), "-m", "coverage", "run", *pytest[1:]]
+    apart = (_SIMULATION, *_PROCESSES)
+    beside = [Step("tests", [*coverage, *(f"--ignore={folder}" for folder in apart)])]
+    if _has_tests(_SIMULATION):
+        beside.append(Step("simulator", [*pytest, _SIMULATION]))
+    folders = [folder for folder in _PROCESSES if _has_tests(folder)]
+    return beside, [Step("daemons", [*pytest, *folders])] if folders else []
+
+
+def changed_tests() -> list[str]:
+    """Test files that changed since HEAD, and the unit tests of modules that did."""
+    names = _git("diff", "--name-only", "HEAD") + _git("ls-files", "-o", "--exclude-standard")
+    found = set()
+    for name in names:
+        path = Path(name)
+        if path.suffix != ".py":
+            continue
+        if path.parts[0] == "tests" and path.name.startswith("test_"):
+            found.add(name)
+        found.add(str(Path("tests", "unit", path.parent, f"test_{path.name}")))
+    return sorted(
+        name
+        for name in found
+        if (ROOT / name).exists() and not name.startswith((_SIMULATION, *_PROCESSES))
+    )
+
+
+def run(step: Step) -> bool:
+    """Run one step; its output is shown only when it fails, or is the tests' own."""
+    begin = time.monotonic()
+    done = subprocess.run(
+        step.command,
+        cwd=ROOT,
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    # 5 is pytest's word for "nothing selected"; an empty selection is no failure.
+    nothing = done.returncode == 5 and "pytest" in step.command
+    ok = done.returncode == 0 or nothing
+    verdict = "ok" if ok else f"FAILED (exit {done.returncode})"
+    if not ok or "pytest" in step.command:
+        print(done.stdout.rstrip(), flush=True)
+    print(f"{step.name:18} {time.monotonic() - begin:7.1f} s  {verdict}", flush=True)
+    return ok
+
+
+def report_coverage() -> bool:
+    """Print the branch coverage of protocol/ and consensus/; the missing lines if it is low."""
+    command = [str(PYTHON), "-m", "coverage", "report"]
+    total = subprocess.run(
+        [*command, "--format=total", "--precision=1"],
+        cwd=ROOT,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    figure = float(total.stdout) if total.returncode == 0 else 0.0
+    print(f"coverage with branches, protocol/ and consensus/: {figure} %", flush=True)
+    if figure >= BRANCH_COVERAGE_MIN:
+        return True
+    print(total.stderr.strip())
+    subprocess.run(command, cwd=ROOT, env=_environment(), check=False)
+    print(f"coverage of {figure} %, at least {BRANCH_COVERAGE_MIN} %")
+    return False
+
+
+def run_tests(marks: str) -> bool:
+    """Run all tests, the coverage report behind them."""
+    beside, alone = test_steps(marks)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        passed = list(pool.map(run, beside))
+    return all(passed) and report_coverage() and all(run(step) for step in alone)
+
+
+def gate(*, fast: bool, marks: str) -> bool:
+    """Run the gate; True if every step passed."""
+    if not all(run(step) for step in static_steps(_git("ls-files"))):
+        return False
+    if not fast:
+        return run(security_step()) and run_tests(marks)
+    tests = changed_tests()
+    command = [str(PYTHON), "-m", "pytest", "--quiet", "-m=not slow and not long", *tests]
+    return not tests or run(Step("changed tests", command))
+
+
+def main() -> None:
+    """Read the arguments, run the gate, say how long it took."""
+    parser = argparse.ArgumentParser(description="Run the gate of PRSM.")
+    parser.add_argument("--fast", action="store_true", help="no whole test run: at most a minute")
+    parser.add_argument(
+        "--marks", default="not long", help='pytest marks to run (default: "not long")'
+    )
+    arguments = parser.parse_args()
+    if not (VENV / "bin" / "ruff").exists():
+        sys.exit("error: the tools are not installed: try python3 scripts/test.py")
+    begin = time.monotonic()
+    passed = gate(fast=arguments.fast, marks=arguments.marks)
+    print(f"gate: {'passed' if passed else 'FAILED'} in {time.monotonic() - begin:.0f} s")
+    sys.exit(0 if passed else 1)
+
+
+def _environment() -> dict[str, str]:
+    paths = {"PYTHONPATH": str(ROOT / "src"), "MYPYPATH": str(ROOT / "scripts")}
+    bins = f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {**os.environ, **paths, "PATH": bins}
+
+
+def _git(*arguments: str) -> list[str]:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True)
+    return [name for name in done.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+def _has_tests(folder: str) -> bool:
+    return any((ROOT / folder).rglob("test_*.py"))
+
+
+if __name__ == "__main__":
+    main()
