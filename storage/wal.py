@@ -157,7 +157,9 @@ class Wal:
         self._refused = f"{_DAMAGED}: {scan.damaged}" if scan.damaged else ""
         if scan.torn:
             file.truncate(scan.end)
-            file.fdatasync()
+        # What a killed process wrote and did not sync is in the page cache only, yet from now on
+        # it counts as promised.
+        file.fdatasync()
         return Replay(scan.low_mark, scan.records, scan.torn, scan.damaged, created=False)
 
 

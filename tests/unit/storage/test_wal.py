@@ -68,6 +68,7 @@ def test_wal_cuts_off_every_incomplete_last_record() -> None:
         assert replay.damaged is None
         assert replay.torn_tail == (length > start - last)
         assert replay.records == (b"kept", *FLAT[:-1])
+        assert len(disk.contents("wal")) == wal.size
         wal.append([b"after"])
         assert reopened(disk).records == (b"kept", *FLAT[:-1], b"after")
 
@@ -110,6 +111,20 @@ def test_damaged_wal_refuses_to_append_until_rotated() -> None:
     assert disk.exists("wal.quarantine")
     replay = reopened(disk)
     assert (replay.low_mark, replay.records, replay.damaged) == (9, (b"x",), None)
+
+
+def test_wal_makes_durable_what_it_reads() -> None:
+    """A process killed between write and sync leaves a record that is in the page cache only."""
+    for seed in range(20):
+        disk = FaultyDisk(seed)
+        wal, _ = Wal.open(disk, "wal")
+        disk.cut_at = disk.operations + 2
+        with pytest.raises(PowerCut):
+            wal.append([b"a" * 600])
+        disk.kill()
+        assert Wal.open(disk, "wal")[1].records == (b"a" * 600,)
+        disk.power_cut()
+        assert Wal.open(disk, "wal")[1].records == (b"a" * 600,)
 
 
 @pytest.mark.parametrize("raw", [b"", b"\0", bytes(32), bytes(5000), b"prsmwal1" * 8])
