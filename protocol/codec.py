@@ -46,14 +46,18 @@ def decode(raw: bytes | memoryview, shape: type[_T], *, size_max: int) -> _T:
     Raises:
         WireError: too long, not canonical, too many or too deep arrays, or not of that shape.
     """
-    return shape_value(decode_value(raw, size_max=size_max), shape)
+    record = shape_value(decode_value(raw, size_max=size_max), shape)
+    # A field with a default may be left out by a sender: the same record, other bytes.
+    if encode(record) != raw:
+        raise WireError(f"not canonical: another spelling of {getattr(shape, '__name__', 'it')}")
+    return record
 
 
 def decode_value(raw: bytes | memoryview, *, size_max: int) -> object:
     """Read canonical bytes as nested tuples, ints, bytes, str, bool and None.
 
     Raises:
-        WireError: too long, not canonical, or too many or too deep arrays.
+        WireError: too long, not canonical, a float, or too many or too deep arrays.
     """
     if len(raw) > size_max:
         raise WireError(f"{len(raw)} bytes, at most {size_max}", penalty=50)
@@ -87,7 +91,7 @@ def decode_value(raw: bytes | memoryview, *, size_max: int) -> object:
         ) from error
     if again != raw:
         raise WireError("not canonical msgpack: the same value has a shorter spelling")
-    _refuse_depth(value)
+    _refuse_floats_and_depth(value)
     return value
 
 
@@ -98,7 +102,8 @@ def shape_value(value: object, shape: type[_T]) -> _T:
         WireError: a field is missing, surplus, of another type or out of its bounds.
     """
     try:
-        return msgspec.convert(value, shape, strict=True)
+        # Without builtin_types a str would be read as base64 where bytes are asked for.
+        return msgspec.convert(value, shape, strict=True, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
         raise WireError(f"no {getattr(shape, '__name__', 'value')}: {error}") from error
 
@@ -111,9 +116,11 @@ def _refuse_ext(code: int, _data: bytes) -> object:
     raise ValueError(f"extension type {code}")
 
 
-def _refuse_depth(value: object) -> None:
+def _refuse_floats_and_depth(value: object) -> None:
     level = [value]
     for _ in range(NESTING_MAX):
+        if float in map(type, level):
+            raise WireError("not canonical msgpack: a float")
         level = [item for outer in level if isinstance(outer, tuple) for item in outer]
         if not level:
             return
