@@ -22,13 +22,24 @@ class Channel(Enum):
     """Which kept stream of a peer carries a message."""
 
     CTL = "/prsm/ctl/1"  # consensus, requests, heartbeats; frames up to 1 MiB
-    BULK = "/prsm/bulk/1"  # tensors, blocks in ranges; frames up to 4 MiB
+    BULK = "/prsm/bulk/1"  # all work traffic: tensors, decode steps; frames up to 4 MiB
+    RANGE = "/prsm/range/1"  # blocks of models: a slow disk must not hold up tensors; 4 MiB
 
 
 class PeerUnreachable(LocalError):
     """No live connection to that peer, or it went away before it answered."""
 
     reason = "peer_unreachable"
+
+
+class Busy(LocalError):
+    """Raised by a call's handler that has no room now: the caller learns when to ask again."""
+
+    reason = "busy"
+
+    def __init__(self, what: str, *, retry_after_ms: int = 200) -> None:
+        super().__init__(what)
+        self.retry_after_ms = retry_after_ms
 
 
 class CallRefused(RemoteError):
@@ -121,9 +132,10 @@ class Network(Protocol):
         """Dial `/ip4/…/tcp/…/p2p/…` and shake hands; kept and redialled until `disconnect`.
 
         Raises:
-            LocalError: no address of that form.
-            PeerUnreachable: nobody answers there.
-            WrongChain: the peer is of another network or protocol version.
+            LocalError: no address of that form, or our own.
+            PeerUnreachable: nobody answers there now; the redialling goes on.
+            WrongChain: the peer is of another network; it is not dialled again.
+            ProtocolMismatch: the peer speaks another protocol version; not dialled again.
         """
         ...
 
@@ -185,5 +197,5 @@ class Network(Protocol):
         ...
 
     def penalise(self, peer: PeerId, error: RemoteError) -> None:
-        """Count a fault of a peer; enough of them ban it for a while."""
+        """Count a fault of a peer; 100 points ban it: 1 min, doubling up to 24 h."""
         ...

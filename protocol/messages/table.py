@@ -3,7 +3,7 @@
 from typing import Final
 
 from prsm.protocol.codec import Record
-from prsm.protocol.messages import consensus, models, sync
+from prsm.protocol.messages import consensus, models, net, sync
 from prsm.protocol.registry import Registry
 
 MESSAGES: Final[Registry[Record]] = Registry("message")

@@ -1,0 +1,105 @@
+"""Peer ids and addresses as text: pure, so that genesis tools need no libp2p.
+
+A PeerId is the identity multihash of the protobuf of an Ed25519 public key, in base58btc.
+Source: libp2p specs, peer-ids, "Keys" and "Peer Ids"; multiaddr's text form.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Final
+
+from prsm.protocol.errors import LocalError
+from prsm.protocol.ids import PeerId
+
+_ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+# Multihash: identity (0x00), 36 bytes; protobuf: field 1 = Ed25519 (1), field 2 = 32 bytes.
+_PREFIX: Final = bytes.fromhex("002408011220")
+_FORM: Final = "/ip4/ADDRESS/tcp/PORT/p2p/PEER_ID"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAddress:
+    """A dialable address, taken apart."""
+
+    family: str  # "ip4" or "ip6"
+    ip: str
+    port: int
+    peer: PeerId
+
+    @property
+    def transport(self) -> str:
+        """The multiaddress without /p2p/."""
+        return f"/{self.family}/{self.ip}/tcp/{self.port}"
+
+
+def peer_id_of(public_key: bytes) -> PeerId:
+    """Return the PeerId of a raw Ed25519 public key of 32 bytes."""
+    assert len(public_key) == 32
+    return PeerId(_base58(_PREFIX + public_key))
+
+
+def public_key_of(peer: str) -> bytes:
+    """Return the raw Ed25519 public key inside a PeerId.
+
+    Raises:
+        LocalError: no PeerId of an Ed25519 key.
+    """
+    number = 0
+    for letter in peer[:64]:
+        digit = _ALPHABET.find(letter)
+        if digit < 0:
+            break
+        number = number * 58 + digit
+    else:
+        raw = number.to_bytes(64, "big").lstrip(b"\0")
+        # The multihash begins with a zero byte, written as one leading "1".
+        if b"\0" + raw[:5] == _PREFIX and len(raw) == 37 and peer_id_of(raw[5:]) == peer:
+            return raw[5:]
+    raise LocalError(
+        f"{peer[:80]!r} is no peer id of an Ed25519 key",
+        hint="it looks like 12D3Koo… and is printed by prsm status",
+    )
+
+
+def parse_address(text: str) -> PeerAddress:
+    """Read `/ip4/…/tcp/…/p2p/…` or its ip6 form.
+
+    Raises:
+        LocalError: not of that form.
+    """
+    parts = text.split("/")
+    if len(parts) != 7 or parts[0] or parts[3] != "tcp" or parts[5] != "p2p":
+        raise LocalError(f"{text[:120]!r} is no address of a peer", hint=f"write it as {_FORM}")
+    public_key_of(parts[6])
+    ip, port = parse_listen("/".join(parts[:5]))
+    return PeerAddress(family=parts[1], ip=ip, port=port, peer=PeerId(parts[6]))
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Read `/ip4/…/tcp/…` as ip and port; port 0 lets the system choose.
+
+    Raises:
+        LocalError: not of that form.
+    """
+    parts = text.split("/")
+    try:
+        empty, family, ip, tcp, port = parts
+        good = not empty and tcp == "tcp" and port.isdecimal() and port.isascii()
+        version = ipaddress.ip_address(ip).version
+        if good and f"ip{version}" == family and int(port) < 65536:
+            return ip, int(port)
+    except ValueError:
+        pass
+    raise LocalError(
+        f"{text[:120]!r} is no address to listen on or dial",
+        hint="write it as /ip4/127.0.0.1/tcp/PORT",
+    )
+
+
+def _base58(raw: bytes) -> str:
+    number = int.from_bytes(raw, "big")
+    text = ""
+    while number:
+        number, digit = divmod(number, 58)
+        text = _ALPHABET[digit] + text
+    return "1" * (len(raw) - len(raw.lstrip(b"\0"))) + text

@@ -1,0 +1,269 @@
+"""The `Network` port over any transport: what both implementations share.
+
+Knows the port, the live peers and supervision. Must not know libp2p or memory pipes. A crash
+of the transport, or of anything that runs in its tasks, ends one incarnation: all links are
+lost, the supervisor builds the transport again with the same identity, wanted peers are
+redialled. Handlers, scores and bans outlive it.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
+
+import trio
+
+from prsm.node.clock import Clock, TrioClock
+from prsm.node.net.handshake import ChainIdentity
+from prsm.node.net.identity import parse_address
+from prsm.node.net.interface import (
+    Answer,
+    CallHandler,
+    Channel,
+    GossipHandler,
+    MessageHandler,
+    PeerHandler,
+    PeerInfo,
+)
+from prsm.node.net.peers import PEERS_MAX, Connection, Peers
+from prsm.node.net.scores import TokenBucket
+from prsm.node.supervise import Supervisor
+from prsm.protocol.codec import Record
+from prsm.protocol.errors import LocalError, RemoteError
+from prsm.protocol.ids import PeerId
+from prsm.protocol.limits import GOSSIP_RECORD_BYTES_MAX
+
+# A whole network is asked to stay at 10 records a second; a peer forwards all of them.
+GOSSIP_RECORDS_PER_S: Final = 100
+GOSSIP_BURST: Final = 400
+
+log = logging.getLogger(__name__)
+
+Accept = Callable[[Connection], Awaitable[None]]  # serves until the connection ends
+Judge = Callable[[str, PeerId, bytes], bool]  # topic, forwarder, record; total
+
+
+class Transport(Protocol):
+    """How bytes and gossip move: libp2p or memory."""
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Our identity."""
+        ...
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it listens, with /p2p/; empty when it does not run."""
+        ...
+
+    async def run(
+        self,
+        topics: Sequence[str],
+        accept: Accept,
+        judge: Judge,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Listen and serve until cancelled; started once it listens. May be run again."""
+        ...
+
+    async def dial(self, peer: PeerId, address: str) -> Connection:
+        """Open a connection.
+
+        Raises:
+            PeerUnreachable: nobody of that identity answers there.
+        """
+        ...
+
+    async def publish(self, topic: str, record: bytes) -> None:
+        """Hand a record to the gossip mesh; hints may be lost."""
+        ...
+
+
+class PeerNetwork:
+    """The port `Network`, on a transport.
+
+    Args:
+        transport: moves the bytes.
+        chain: which network this node belongs to.
+        clock: of the node; trio's when absent.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        chain: ChainIdentity,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        self._transport = transport
+        self._now_ms = (clock or TrioClock()).monotonic_ms
+        self._peers = Peers(transport.peer_id, chain, now_ms=self._now_ms)
+        self._gossip: dict[str, GossipHandler] = {}
+        self._supervisor = Supervisor("network")
+        self._buckets: dict[PeerId, TokenBucket] = {}
+        self._ran = False
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Our own identity."""
+        return self._transport.peer_id
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Multiaddresses with /p2p/ that others may dial; empty before `run` has started."""
+        return self._transport.addresses
+
+    @property
+    def restarts(self) -> int:
+        """How often the transport crashed and was built again."""
+        return self._supervisor.restarts
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; started once it listens.
+
+        Raises:
+            LocalError: it cannot listen there.
+        """
+        self._ran = True
+        await self._supervisor.run(self._incarnation, task_status=task_status)
+
+    async def _incarnation(self, *, task_status: trio.TaskStatus[None]) -> None:
+        transport, peers = self._transport, self._peers
+        async with trio.open_nursery() as nursery:
+            await nursery.start(peers.run, transport.dial, lambda: transport.addresses)
+            await nursery.start(transport.run, tuple(self._gossip), peers.accept, self._judge)
+            task_status.started()
+
+    def on_message(self, cls: type[Record], handler: MessageHandler) -> None:
+        """Register the receiver of one-way messages of a class; once, before `run`."""
+        assert not self._ran
+        assert cls not in self._peers.handlers.messages, cls
+        self._peers.handlers.messages[cls] = handler
+
+    def on_call(self, cls: type[Record], handler: CallHandler) -> None:
+        """Register who answers calls of a class; once, before `run`."""
+        assert not self._ran
+        assert cls not in self._peers.handlers.calls, cls
+        self._peers.handlers.calls[cls] = handler
+
+    def on_gossip(self, topic: str, handler: GossipHandler) -> None:
+        """Subscribe to a topic before `run`; the handler judges each record and keeps it."""
+        assert not self._ran
+        assert topic not in self._gossip, topic
+        self._gossip[topic] = handler
+
+    def on_peer(self, handler: PeerHandler) -> None:
+        """Be told of peers that come and go; before `run`."""
+        assert not self._ran
+        self._peers.on_peer(handler)
+
+    def peers(self) -> tuple[PeerInfo, ...]:
+        """The live peers, in order of their ids."""
+        return self._peers.infos()
+
+    async def connect(self, address: str) -> PeerId:
+        """Dial `/ip4/…/tcp/…/p2p/…` and shake hands; kept and redialled until `disconnect`.
+
+        Raises:
+            LocalError: no address of that form, or our own.
+            PeerUnreachable: nobody answers there now; the redialling goes on.
+            WrongChain: the peer is of another network; it is not dialled again.
+            ProtocolMismatch: the peer speaks another protocol version; not dialled again.
+        """
+        peer = parse_address(address).peer
+        if peer == self.peer_id:
+            raise LocalError(f"{address} is this node", hint="give the address of another node")
+        await self._peers.connect(peer, address)
+        return peer
+
+    async def disconnect(self, peer: PeerId) -> None:
+        """Close the connection and stop redialling."""
+        await self._peers.disconnect(peer)
+
+    def send_nowait(
+        self,
+        peer: PeerId,
+        message: Record,
+        *,
+        channel: Channel,
+        tail: bytes = b"",
+        trace: bytes = b"",
+    ) -> bool:
+        """Queue a one-way message; False if the peer is not connected. A full queue drops it."""
+        conversation = self._peers.find(peer)
+        if conversation is None:
+            return False
+        return conversation.send_nowait(message, channel=channel, tail=tail, trace=trace)
+
+    async def send(
+        self,
+        peer: PeerId,
+        message: Record,
+        *,
+        channel: Channel,
+        tail: bytes = b"",
+        trace: bytes = b"",
+    ) -> None:
+        """Queue a one-way message, waiting for room.
+
+        Raises:
+            PeerUnreachable: no live connection, or lost while waiting.
+        """
+        await self._peers.need(peer).send(message, channel=channel, tail=tail, trace=trace)
+
+    async def call(
+        self,
+        peer: PeerId,
+        message: Record,
+        *,
+        channel: Channel,
+        tail: bytes = b"",
+        trace: bytes = b"",
+    ) -> Answer:
+        """Ask and wait for the answer; the caller sets the deadline.
+
+        Raises:
+            PeerUnreachable: no live connection, or lost while waiting.
+            CallRefused: the peer answered with a typed refusal.
+        """
+        return await self._peers.need(peer).call(message, channel=channel, tail=tail, trace=trace)
+
+    async def publish(self, topic: str, record: bytes) -> None:
+        """Gossip a record of at most 64 KiB, signed inside; hints only, never agreement.
+
+        Raises:
+            LocalError: too large, or a topic nobody subscribed here.
+        """
+        if len(record) > GOSSIP_RECORD_BYTES_MAX:
+            raise LocalError(
+                f"gossip record of {len(record)} bytes, at most {GOSSIP_RECORD_BYTES_MAX}"
+            )
+        if topic not in self._gossip:
+            raise LocalError(f"topic {topic!r} was not subscribed to before the network ran")
+        await self._transport.publish(topic, record)
+
+    def penalise(self, peer: PeerId, error: RemoteError) -> None:
+        """Count a fault of a peer; 100 points ban it: 1 min, doubling up to 24 h."""
+        self._peers.penalise(peer, error)
+
+    def _judge(self, topic: str, peer: PeerId, record: bytes) -> bool:
+        """Decide on a record that arrived; the handler keeps it. Never raises."""
+        now_ms = self._now_ms()
+        bucket = self._buckets.get(peer)
+        if bucket is None:
+            if len(self._buckets) >= 2 * PEERS_MAX:
+                self._buckets.clear()
+            bucket = self._buckets[peer] = TokenBucket(
+                rate_per_s=GOSSIP_RECORDS_PER_S, burst=GOSSIP_BURST, now_ms=now_ms
+            )
+        if not bucket.take(now_ms=now_ms) or self._peers.scores.banned_ms(peer, now_ms=now_ms):
+            return False
+        try:
+            if len(record) <= GOSSIP_RECORD_BYTES_MAX and self._gossip[topic](peer, record):
+                return True
+        except Exception:
+            log.exception("the receiver of topic %s failed", topic)
+            return False
+        refused = RemoteError(f"a record on {topic} was refused", peer=peer, penalty=10)
+        self._peers.penalise(peer, refused)
+        return False

@@ -1,0 +1,373 @@
+"""The live peers of a node: one conversation each, redialled, scored, banned.
+
+Knows connections by the small port below, hellos and back-off. Must not know libp2p or memory
+pipes, nor what messages mean.
+
+Invariants: at most one link of a peer is the one messages take; of two connections of a pair
+the one dialled by the lower PeerId stays, both sides judge alike, and the other is closed when
+nothing is open on it. Of two by the same dialler the later stays: the earlier is dead.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+import trio
+
+from prsm.node.net.calls import Conversation, Handlers
+from prsm.node.net.handshake import ChainIdentity, ProtocolMismatch, greet
+from prsm.node.net.interface import Channel, PeerEvent, PeerHandler, PeerInfo, PeerUnreachable
+from prsm.node.net.scores import Scores
+from prsm.node.net.streams import Duplex, StreamLost
+from prsm.protocol.errors import PrsmError, RemoteError, WrongChain
+from prsm.protocol.ids import PeerId
+from prsm.protocol.messages.net import Hello
+
+DIAL_DEADLINE_S: Final = 5.0
+HANDSHAKE_DEADLINE_S: Final = 5.0
+CLOSE_DEADLINE_S: Final = 2.0
+REDIAL_FIRST_S: Final = 0.2
+REDIAL_LONGEST_S: Final = 10.0
+PEERS_MAX: Final = 128  # 120 inbound and the outbound quota of 8
+RETIRE_AFTER_S: Final = 1.0  # what the peer sent before it knew of the other connection
+RETIRE_LONGEST_S: Final = 10.0  # a request's deadline
+RETIRE_LOOK_S: Final = 0.1
+
+log = logging.getLogger(__name__)
+
+
+class Connection(Protocol):
+    """An authenticated connection to one peer, as a transport hands it over."""
+
+    @property
+    def peer(self) -> PeerId:
+        """Who the other side has proved to be."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """Where it is, for people."""
+        ...
+
+    @property
+    def outbound(self) -> bool:
+        """Whether we dialled."""
+        ...
+
+    async def stream(self, channel: Channel) -> Duplex:
+        """Open a kept stream, or wait for the dialler to open it.
+
+        Raises:
+            StreamLost: the connection ended.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close it; never raises."""
+        ...
+
+
+Dial = Callable[[PeerId, str], Awaitable[Connection]]  # raises PeerUnreachable
+
+
+class Link:
+    """A connection with its conversation, once both sides agreed on the network."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        hello: Hello,
+        conversation: Conversation,
+        *,
+        since_ms: int,
+    ) -> None:
+        self.connection = connection
+        self.hello = hello
+        self.conversation = conversation
+        self.since_ms = since_ms
+
+    def info(self) -> PeerInfo:
+        """What people may know of it."""
+        return PeerInfo(
+            peer=self.connection.peer,
+            address=self.connection.address,
+            outbound=self.connection.outbound,
+            since_ms=self.since_ms,
+            rtt_ms=self.conversation.rtt_ms,
+            agent=self.hello.agent,
+        )
+
+
+class Peers:
+    """All links of a node, and the addresses it wants to be linked to.
+
+    Args:
+        us: our own identity.
+        chain: what our hello says.
+        now_ms: monotonic clock of the node.
+    """
+
+    def __init__(self, us: PeerId, chain: ChainIdentity, *, now_ms: Callable[[], int]) -> None:
+        self.us = us
+        self.handlers = Handlers()
+        self.scores = Scores()
+        self._chain = chain
+        self._now_ms = now_ms
+        self._events: list[PeerHandler] = []
+        self._links: dict[PeerId, Link] = {}
+        self._retiring: set[Link] = set()
+        self._wanted: dict[PeerId, str] = {}
+        self._keepers: dict[PeerId, trio.CancelScope] = {}
+        self._dialling: dict[PeerId, trio.Lock] = {}
+        self._changed = trio.lowlevel.ParkingLot()
+        self._nursery: trio.Nursery | None = None
+        self._dial: Dial | None = None
+        self._addresses: Callable[[], tuple[str, ...]] = tuple
+
+    def on_peer(self, handler: PeerHandler) -> None:
+        """Be told of peers that come and go."""
+        self._events.append(handler)
+
+    def infos(self) -> tuple[PeerInfo, ...]:
+        """The live peers, in order of their ids."""
+        return tuple(self._links[peer].info() for peer in sorted(self._links))
+
+    def find(self, peer: PeerId) -> Conversation | None:
+        """The conversation messages to that peer take now."""
+        link = self._links.get(peer)
+        return link.conversation if link else None
+
+    def need(self, peer: PeerId) -> Conversation:
+        """The conversation with a live peer.
+
+        Raises:
+            PeerUnreachable: it has none.
+        """
+        link = self._links.get(peer)
+        if link is None:
+            raise PeerUnreachable(f"no connection to peer {peer}")
+        return link.conversation
+
+    async def run(
+        self,
+        dial: Dial,
+        addresses: Callable[[], tuple[str, ...]],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve connections and keep the wanted peers linked, until cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery, self._dial, self._addresses = nursery, dial, addresses
+                for peer in self._wanted:
+                    nursery.start_soon(self._keep, peer)
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self._nursery = self._dial = None
+
+    async def connect(self, peer: PeerId, address: str) -> None:
+        """Link to a peer and keep it linked.
+
+        Raises:
+            PeerUnreachable: not now; it is dialled again in the background.
+            WrongChain: another network; it is not dialled again.
+            ProtocolMismatch: another version; it is not dialled again.
+        """
+        known = peer in self._wanted
+        self._wanted[peer] = address
+        try:
+            await self._reach(peer)
+        except (WrongChain, ProtocolMismatch):
+            await self.disconnect(peer)
+            raise
+        finally:
+            if not known and peer in self._wanted and self._nursery is not None:
+                self._nursery.start_soon(self._keep, peer)
+
+    async def disconnect(self, peer: PeerId) -> None:
+        """Stop redialling a peer and close its link."""
+        await trio.lowlevel.checkpoint()
+        self._wanted.pop(peer, None)
+        if keeper := self._keepers.pop(peer, None):
+            keeper.cancel()
+        self.drop(peer, PeerUnreachable(f"peer {peer} was disconnected"))
+
+    def drop(self, peer: PeerId, why: PrsmError) -> None:
+        """Close a peer's link now; it may be redialled."""
+        surplus = [link for link in self._retiring if link.connection.peer == peer]
+        for link in (*surplus, *filter(None, [self._links.get(peer)])):
+            link.conversation.drop(why)
+
+    def penalise(self, peer: PeerId, error: RemoteError) -> None:
+        """Count a fault; a ban closes the link."""
+        banned_ms = self.scores.penalise(peer, error.penalty, now_ms=self._now_ms())
+        log.info("peer %s: %s (%d points)", peer, error.what, error.penalty)
+        if banned_ms:
+            log.warning("peer %s is banned for %d s: %s", peer, banned_ms // 1000, error.what)
+            self.drop(peer, error)
+
+    async def accept(self, connection: Connection) -> None:
+        """Serve a connection a peer opened, until it ends; raises nothing of the peer's."""
+        try:
+            await self._serve(connection)
+        except PrsmError as error:
+            log.info("peer %s turned away: %s", connection.peer, error.what)
+
+    # -- dialling
+
+    async def _reach(self, peer: PeerId) -> None:
+        lock = self._dialling.setdefault(peer, trio.Lock())
+        async with lock:
+            if peer in self._links:
+                return
+            if self._nursery is None or self._dial is None:
+                raise PeerUnreachable("the network is not running")
+            self._refuse_banned(peer)
+            try:
+                with trio.fail_after(DIAL_DEADLINE_S):
+                    connection = await self._dial(peer, self._wanted[peer])
+            except trio.TooSlowError:
+                raise PeerUnreachable(
+                    f"{self._wanted[peer]} did not answer in {DIAL_DEADLINE_S:g} s"
+                ) from None
+            await self._nursery.start(self._serve_dialled, connection)
+
+    def _refuse_banned(self, peer: PeerId) -> None:
+        if banned_ms := self.scores.banned_ms(peer, now_ms=self._now_ms()):
+            raise PeerUnreachable(f"peer {peer} is banned for {banned_ms // 1000 + 1} s")
+
+    async def _keep(self, peer: PeerId) -> None:
+        with trio.CancelScope() as scope:
+            self._keepers[peer] = scope
+            delay = REDIAL_FIRST_S
+            while peer in self._wanted:
+                if peer in self._links:
+                    await self._changed.park()
+                    continue
+                await trio.sleep(delay)
+                delay = min(2 * delay, REDIAL_LONGEST_S)
+                try:
+                    await self._reach(peer)
+                except (WrongChain, ProtocolMismatch) as error:
+                    log.error("peer %s is not dialled again: %s", peer, error.what)  # noqa: TRY400 - no traceback
+                    self._wanted.pop(peer, None)
+                except PrsmError as error:
+                    log.info("peer %s: %s; again in %.1f s", peer, error.what, delay)
+                else:
+                    delay = REDIAL_FIRST_S
+        if self._keepers.get(peer) is scope:
+            del self._keepers[peer]
+
+    # -- serving
+
+    async def _serve_dialled(
+        self, connection: Connection, *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        await self._serve(connection, task_status)
+
+    async def _serve(
+        self,
+        connection: Connection,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Greet and converse; errors before the link is up are raised, later ones are not."""
+        peer = connection.peer
+        try:
+            ctl, hello = await self._greet(connection)
+            conversation = Conversation(
+                peer, self.handlers, on_fault=lambda error: self.penalise(peer, error)
+            )
+            link = Link(connection, hello, conversation, since_ms=self._now_ms())
+            self._register(link)
+            task_status.started()
+            await self._converse(link, ctl)
+        finally:
+            with trio.move_on_after(CLOSE_DEADLINE_S, shield=True):
+                await connection.close()
+
+    async def _greet(self, connection: Connection) -> tuple[Duplex, Hello]:
+        peer = connection.peer
+        self._refuse_banned(peer)
+        if peer == self.us:
+            raise PeerUnreachable("a connection to ourselves")
+        if len(self._links) >= PEERS_MAX:
+            raise PeerUnreachable(f"{len(self._links)} peers, at most {PEERS_MAX}")
+        try:
+            with trio.fail_after(HANDSHAKE_DEADLINE_S):
+                ctl = await connection.stream(Channel.CTL)
+                ours = self._chain.hello(self._addresses())
+                return ctl, await greet(ctl, ours, dialler=connection.outbound)
+        except trio.TooSlowError:
+            raise StreamLost(f"no hello within {HANDSHAKE_DEADLINE_S:g} s") from None
+        except RemoteError as error:
+            error.peer = peer
+            self.penalise(peer, error)
+            raise
+
+    async def _converse(self, link: Link, ctl: Duplex) -> None:
+        peer = link.connection.peer
+        why = "the network stops"
+        try:
+            await link.conversation.run(ctl, link.connection.stream)
+        except RemoteError as error:
+            why = error.what
+            error.peer = peer
+            self.penalise(peer, error)
+        except PrsmError as error:
+            why = error.what
+        finally:
+            self._unregister(link, why)
+
+    def _register(self, link: Link) -> None:
+        peer = link.connection.peer
+        current = self._links.get(peer)
+        if current is None:
+            self._links[peer] = link
+            self._tell(PeerEvent(peer=peer, up=True))
+            return
+        if not self._outranks(link, current):
+            self._retire(link)
+            return
+        self._links[peer] = link
+        if current.connection.outbound == link.connection.outbound:
+            current.conversation.drop(PeerUnreachable(f"peer {peer} connected anew"))
+        else:
+            self._retire(current)
+
+    def _retire(self, link: Link) -> None:
+        self._retiring.add(link)
+        if self._nursery is not None:
+            self._nursery.start_soon(_close_when_idle, link)
+
+    def _outranks(self, link: Link, current: Link) -> bool:
+        if link.connection.outbound == current.connection.outbound:
+            return True
+        dialler = self.us if link.connection.outbound else link.connection.peer
+        return dialler == min(self.us, link.connection.peer)
+
+    def _unregister(self, link: Link, why: str) -> None:
+        peer = link.connection.peer
+        self._retiring.discard(link)
+        if self._links.get(peer) is not link:
+            return
+        del self._links[peer]
+        self._changed.unpark_all()
+        log.info("peer %s lost: %s", peer, why)
+        self._tell(PeerEvent(peer=peer, up=False, why=why))
+
+    def _tell(self, event: PeerEvent) -> None:
+        for handler in self._events:
+            try:
+                handler(event)
+            except Exception:
+                log.exception("a receiver of peer events failed")
+
+
+async def _close_when_idle(link: Link) -> None:
+    """Close the surplus connection of a pair once nothing is open on it."""
+    with trio.move_on_after(RETIRE_LONGEST_S - RETIRE_AFTER_S):
+        await trio.sleep(RETIRE_AFTER_S)
+        while not link.conversation.idle:  # noqa: ASYNC110 - a look 10 times a second, for 9 s
+            await trio.sleep(RETIRE_LOOK_S)
+    link.conversation.drop(PeerUnreachable(f"a second connection to {link.connection.peer}"))

@@ -1,0 +1,276 @@
+"""Kept streams: frames over one duplex byte stream, one writer, one reader, bounded both ways.
+
+Knows lengths, heads, queues and deadlines. Must not know libp2p, what a frame means, or who
+waits for it. A writer is one task fed by a bounded queue; frames that wait together leave in
+one write. Both lengths of a frame are checked against the cap before its bytes are read.
+
+Invariants: what is queued leaves in order; after `close` nothing is accepted; a stream that
+ran once is never run again.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import trio
+
+from prsm.node.net.interface import Channel, PeerUnreachable
+from prsm.protocol.errors import LocalError
+from prsm.protocol.framing import (
+    PREFIX_BYTES,
+    Head,
+    decode_head,
+    encode_frame,
+    parse_lengths,
+)
+from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, CTL_FRAME_BYTES_MAX, KIB, MIB
+
+QUEUE_FRAMES_MAX: Final = 256
+# Frames alone would allow 256 bulk frames of 4 MiB each; two of the largest keep a link full.
+QUEUE_BYTES_MAX: Final = 2 * BULK_FRAME_BYTES_MAX
+WRITE_BYTES: Final = 256 * KIB  # waiting frames are joined up to this; 256 KiB-1 MiB ran best
+WRITE_SLICE_BYTES: Final = 1 * MIB  # one write, and one deadline, never covers more
+WRITE_DEADLINE_S: Final = 10.0
+READ_BYTES: Final = 256 * KIB
+
+FRAME_CAPS: Final = {
+    Channel.CTL: CTL_FRAME_BYTES_MAX,
+    Channel.BULK: BULK_FRAME_BYTES_MAX,
+    Channel.RANGE: BULK_FRAME_BYTES_MAX,
+}
+
+FrameHandler = Callable[[Head, bytes], None]  # head and raw tail; never waits
+
+
+class StreamLost(PeerUnreachable):
+    """The byte stream ended, broke, or took too long."""
+
+
+class Duplex(Protocol):
+    """An ordered, authenticated byte stream to one peer.
+
+    `read_some` and `write_all` raise `StreamLost` and nothing else of their own. A write that
+    is cancelled may leave half of its bytes on the way, so the owner closes the connection.
+    """
+
+    async def read_some(self, bytes_max: int) -> bytes:
+        """Wait for the next bytes, at most that many; empty when the peer has ended."""
+        ...
+
+    async def write_all(self, data: bytes) -> None:
+        """Return when all bytes are handed to the transport."""
+        ...
+
+
+class Outbox:
+    """A bounded queue of frames on their way out: by count and by bytes."""
+
+    def __init__(self, *, frames_max: int, bytes_max: int) -> None:
+        self._frames: deque[tuple[bytes, bytes]] = deque()
+        self._bytes = 0
+        self._frames_max = frames_max
+        self._bytes_max = bytes_max
+        self._room = trio.lowlevel.ParkingLot()
+        self._arrived = trio.lowlevel.ParkingLot()
+        self._closed = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be written."""
+        return not self._frames
+
+    def put_nowait(self, head: bytes, tail: bytes) -> bool:
+        """Queue a frame; False when it does not fit or the queue is closed."""
+        size = len(head) + len(tail)
+        full = len(self._frames) >= self._frames_max or self._bytes + size > self._bytes_max
+        if self._closed or full:
+            return False
+        self._frames.append((head, tail))
+        self._bytes += size
+        self._arrived.unpark()
+        return True
+
+    async def put(self, head: bytes, tail: bytes) -> None:
+        """Queue a frame as soon as there is room.
+
+        Raises:
+            StreamLost: the queue closed before there was room.
+        """
+        await trio.lowlevel.checkpoint()
+        while not self.put_nowait(head, tail):
+            if self._closed:
+                raise StreamLost("the stream is closed")
+            await self._room.park()
+
+    async def take(self) -> list[bytes]:
+        """Wait for frames and take as many as one write should carry, as parts to be joined."""
+        while not self._frames:
+            await self._arrived.park()
+        parts: list[bytes] = []
+        taken = 0
+        while self._frames and taken < WRITE_BYTES:
+            head, tail = self._frames.popleft()
+            parts.append(head)
+            if tail:
+                parts.append(tail)
+            taken += len(head) + len(tail)
+        self._bytes -= taken
+        self._room.unpark_all()
+        return parts
+
+    def close(self) -> None:
+        """Refuse everything from now on and wake whoever waits for room."""
+        self._closed = True
+        self._frames.clear()
+        self._bytes = 0
+        self._room.unpark_all()
+
+
+class FrameReader:
+    """Cuts a byte stream into frames.
+
+    Args:
+        duplex: where the bytes come from.
+        frame_bytes_max: cap of a frame, prefix included.
+        read_ahead: bytes asked for at once; 0 takes nothing behind the frame asked for.
+    """
+
+    def __init__(
+        self, duplex: Duplex, *, frame_bytes_max: int, read_ahead: int = READ_BYTES
+    ) -> None:
+        self._duplex = duplex
+        self._read_ahead = read_ahead
+        self._frame_bytes_max = frame_bytes_max
+        self._buffer = bytearray()
+
+    async def read_raw(self) -> tuple[bytes, bytes]:
+        """Wait for the next frame and return its undecoded head and its tail.
+
+        Raises:
+            StreamLost: the peer ended or broke the stream.
+            WireError: lengths no honest peer sends.
+        """
+        prefix = await self._exactly(PREFIX_BYTES)
+        head_bytes, tail_bytes = parse_lengths(prefix, frame_bytes_max=self._frame_bytes_max)
+        head = await self._exactly(head_bytes)
+        tail = await self._exactly(tail_bytes) if tail_bytes else b""
+        return head, tail
+
+    async def read(self) -> tuple[Head, bytes]:
+        """Wait for the next frame.
+
+        Raises:
+            StreamLost: the peer ended or broke the stream.
+            WireError: lengths over the cap, or a head that is none.
+        """
+        head, tail = await self.read_raw()
+        return decode_head(head), tail
+
+    async def _exactly(self, size: int) -> bytes:
+        buffer = self._buffer
+        while len(buffer) < size:
+            data = await self._duplex.read_some(max(self._read_ahead, size - len(buffer)))
+            if not data:
+                raise StreamLost("the peer ended the stream")
+            buffer += data
+        with memoryview(buffer) as view:
+            taken = bytes(view[:size])
+        del buffer[:size]
+        return taken
+
+
+class KeptStream:
+    """One channel of one peer: a queue that exists at once, and a task that empties it.
+
+    Args:
+        channel: which stream; decides the cap of a frame.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.frames_read = 0
+        self._cap = FRAME_CAPS[channel]
+        self._outbox = Outbox(frames_max=QUEUE_FRAMES_MAX, bytes_max=QUEUE_BYTES_MAX)
+        self._writing = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything queued has been written."""
+        return self._outbox.idle and not self._writing
+
+    def put_nowait(self, head: Head, tail: bytes = b"") -> bool:
+        """Queue a frame; False when the queue is full or closed.
+
+        Raises:
+            LocalError: a frame over the cap of this stream.
+        """
+        return self._outbox.put_nowait(self._encode(head, tail), tail)
+
+    async def put(self, head: Head, tail: bytes = b"") -> None:
+        """Queue a frame, waiting for room.
+
+        Raises:
+            LocalError: a frame over the cap of this stream.
+            StreamLost: the stream went away meanwhile.
+        """
+        await self._outbox.put(self._encode(head, tail), tail)
+
+    async def run(self, duplex: Duplex, on_frame: FrameHandler) -> None:
+        """Write what is queued and hand out what arrives until something breaks.
+
+        Raises:
+            StreamLost: the peer ended or broke the stream, or a write took over 10 s.
+            WireError: a frame no honest peer sends.
+        """
+        failed: list[Exception] = []
+
+        async def write() -> None:
+            try:
+                await self._write(duplex)
+            except StreamLost as error:
+                failed.append(error)
+                nursery.cancel_scope.cancel()
+
+        reader = FrameReader(duplex, frame_bytes_max=self._cap)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(write)
+                try:
+                    while True:
+                        head, tail = await reader.read()
+                        self.frames_read += 1
+                        on_frame(head, tail)
+                except Exception as error:  # noqa: BLE001 - raised again below, without a group
+                    failed.append(error)
+                    nursery.cancel_scope.cancel()
+        finally:
+            self.close()
+        if failed:
+            raise failed[0]
+
+    def close(self) -> None:
+        """Refuse new frames and wake senders that wait."""
+        self._outbox.close()
+
+    def _encode(self, head: Head, tail: bytes) -> bytes:
+        raw = encode_frame(head, len(tail))
+        size = len(raw) + len(tail)
+        if size > self._cap:
+            raise LocalError(f"frame of {size} bytes on {self.channel.value}, at most {self._cap}")
+        return raw
+
+    async def _write(self, duplex: Duplex) -> None:
+        while True:
+            parts = await self._outbox.take()
+            self._writing = True
+            data = parts[0] if len(parts) == 1 else b"".join(parts)
+            del parts
+            for start in range(0, len(data), WRITE_SLICE_BYTES):
+                whole = len(data) <= WRITE_SLICE_BYTES
+                with trio.move_on_after(WRITE_DEADLINE_S) as scope:
+                    await duplex.write_all(
+                        data if whole else data[start : start + WRITE_SLICE_BYTES]
+                    )
+                if scope.cancelled_caught:
+                    raise StreamLost(f"a write took over {WRITE_DEADLINE_S:g} s")
+            self._writing = False
