@@ -1,0 +1,127 @@
+"""The ledger file: a block and all it changes, or nothing of it."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from prsm.storage.errors import Conflict, Corrupt
+from prsm.storage.ledger import LedgerStore, StoredBlock
+
+
+def block(height: int, *, size: int = 10) -> StoredBlock:
+    return StoredBlock(
+        height, b"h%031d" % height, b"b" * size, b"cert%d" % height, b"receipts%d" % height
+    )
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[LedgerStore]:
+    opened = await LedgerStore.open(tmp_path / "ledger.db")
+    yield opened
+    await opened.close()
+
+
+async def test_ledger_keeps_blocks_state_and_transactions(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    store = await LedgerStore.open(path)
+    assert await store.tip() is None
+    assert await store.load_state() == {}
+    await store.put_meta("genesis", b"g")
+    await store.put_state([(b"supply", b"7")])
+    await store.commit(block(1), changes=[(b"a", b"1"), (b"b", b"2")], tx_ids=[b"t1", b"t2"])
+    await store.commit(block(2), changes=[(b"a", None), (b"b", b"3"), (b"x", None)], tx_ids=[b"t3"])
+    await store.close()
+    store = await LedgerStore.open(path)
+    assert await store.tip() == (2, block(2).block_hash)
+    assert await store.load_state() == {b"supply": b"7", b"b": b"3"}
+    assert await store.block(1) == block(1)
+    assert await store.block(3) is None
+    assert await store.block_by_hash(block(2).block_hash) == block(2)
+    assert await store.block_by_hash(b"?") is None
+    assert [await store.find_tx(tx) for tx in (b"t1", b"t2", b"t3", b"t4")] == [
+        (1, 0),
+        (1, 1),
+        (2, 0),
+        None,
+    ]
+    assert (await store.get_meta("genesis"), await store.get_meta("none")) == (b"g", None)
+    with pytest.raises(Conflict, match="height 2"):
+        await store.put_state([])
+    await store.close()
+
+
+async def test_blocks_come_in_order_and_bounded(store: LedgerStore) -> None:
+    for height in range(5, 10):
+        await store.commit(block(height, size=100), changes=[], tx_ids=[])
+    assert [b.height for b in await store.blocks(5, 7, bytes_max=9999)] == [5, 6, 7]
+    assert [b.height for b in await store.blocks(6, 99, bytes_max=9999)] == [6, 7, 8, 9]
+    assert [b.height for b in await store.blocks(5, 9, bytes_max=215)] == [5, 6]
+    assert [b.height for b in await store.blocks(5, 9, bytes_max=0)] == [5]
+    assert not await store.blocks(1, 9, bytes_max=9999)
+    assert not await store.blocks(10, 20, bytes_max=9999)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "tx_ids"),
+    [
+        (block(1), [b"new"]),
+        (block(3), [b"new"]),
+        (block(2), [b"new", b"t1"]),
+        (block(2), [b"new", b"new"]),
+        (StoredBlock(2, block(1).block_hash, b"", b"", b""), [b"new"]),
+    ],
+)
+async def test_commit_that_is_refused_changes_nothing(
+    store: LedgerStore, wrong: StoredBlock, tx_ids: list[bytes]
+) -> None:
+    await store.commit(block(1), changes=[(b"a", b"1")], tx_ids=[b"t1"])
+    with pytest.raises(Conflict):
+        await store.commit(wrong, changes=[(b"a", b"2")], tx_ids=tx_ids)
+    assert await store.tip() == (1, block(1).block_hash)
+    assert await store.load_state() == {b"a": b"1"}
+    assert await store.find_tx(b"new") is None
+
+
+async def test_cancelled_commit_is_whole(store: LedgerStore) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(commit_many, store, 200)
+        await trio.testing.wait_all_tasks_blocked(0.001)
+        nursery.cancel_scope.cancel()
+    tip = await store.tip()
+    if tip is not None:
+        assert await store.load_state() == {b"height": b"%d" % tip[0]}
+        assert await store.find_tx(b"tx%d" % tip[0]) == (tip[0], 0)
+
+
+async def commit_many(store: LedgerStore, count: int) -> None:
+    for height in range(1, count):
+        changes = [(b"height", b"%d" % height)]
+        await store.commit(block(height), changes=changes, tx_ids=[b"tx%d" % height])
+
+
+async def test_ledger_with_a_hole_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    store = await LedgerStore.open(path)
+    await commit_many(store, 5)
+    await store.checkpoint()
+    await store.close()
+    raw = sqlite3.connect(path)
+    raw.execute("DELETE FROM block WHERE height=2")
+    raw.commit()
+    raw.close()
+    with pytest.raises(Corrupt, match="3 blocks between heights 1 and 4"):
+        await LedgerStore.open(path)
+
+
+async def test_ledger_cut_short_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    store = await LedgerStore.open(path)
+    await commit_many(store, 50)
+    await store.close()
+    raw = path.read_bytes()
+    path.write_bytes(raw[: len(raw) // 2 + 100])
+    with pytest.raises(Corrupt):
+        await LedgerStore.open(path)
