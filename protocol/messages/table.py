@@ -3,7 +3,7 @@
 from typing import Final
 
 from prsm.protocol.codec import Record
-from prsm.protocol.messages import consensus, models, net, sync
+from prsm.protocol.messages import consensus, models, net, sync, work
 from prsm.protocol.registry import Registry
 
 MESSAGES: Final[Registry[Record]] = Registry("message")
@@ -12,6 +12,7 @@ for _module in (
     consensus,
     sync,
     models,
+    work,
     net,
 ):
     for _number, _cls in _module.KINDS.items():
