@@ -33,12 +33,14 @@ BLOCK_TRANSACTIONS_MAX: Final = 2000
 BLOCK_EVIDENCE_MAX: Final = 16
 TRANSACTION_BYTES_MAX: Final = 64 * KIB
 SYNC_BLOCKS_MAX: Final = 64
+TREE_BITS_MAX: Final = 20  # a million buckets, for a million accounts
 SYNC_BYTES_MAX: Final = BULK_FRAME_BYTES_MAX - 64 * KIB
 
 # Work
 WORK_STAGES_MAX: Final = 32
 WORK_WORKERS_MAX: Final = 64
-WORK_BATCHES_MAX: Final = 1024
+# Three receipts of 256 batches (77 bytes each) must fit one settling transaction.
+WORK_BATCHES_MAX: Final = 256
 TENSORS_PER_MESSAGE_MAX: Final = 64
 TENSOR_RANK_MAX: Final = 8
 TENSOR_DIM_MAX: Final = 2**31 - 1
@@ -60,3 +62,4 @@ ADDRESS_TEXT_MAX: Final = 256
 assert BLOCK_BODY_BYTES_MAX + 128 * KIB < CTL_FRAME_BYTES_MAX
 assert SYNC_BYTES_MAX < BULK_FRAME_BYTES_MAX
 assert BLOCK_TRANSACTIONS_MAX <= ARRAY_LENGTH_MAX
+assert 3 * (WORK_BATCHES_MAX * 77 + 512) + 512 < TRANSACTION_BYTES_MAX

@@ -1,0 +1,90 @@
+"""What a rule knows beside the state and its payload, and what it hands back."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from prsm.protocol.ed25519 import Verifier
+from prsm.protocol.genesis import Parameters
+from prsm.protocol.ids import Height, Millis
+from prsm.protocol.transactions.results import Payment
+from prsm.protocol.validators import ValidatorSet
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A model stands in the registry."""
+
+    manifest: bytes
+    name: str
+    semver: str
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """A job has an escrow of `amount` micro-FTNS."""
+
+    job: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A unit was paid for; `faulty` workers were outvoted."""
+
+    job: bytes
+    unit: int
+    paid: tuple[Payment, ...]
+    faulty: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A job's escrow is empty for good."""
+
+    job: bytes
+    is_refund: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Punished:
+    """An operator lost `penalty` micro-FTNS of its bond."""
+
+    operator: bytes
+    penalty: int
+
+
+@dataclass(frozen=True, slots=True)
+class HaltChanged:
+    """The operators halted an object, or allowed it again."""
+
+    cid: bytes
+    halted: bool
+
+
+Event = Registered | Locked | Settled | Closed | Punished | HaltChanged
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where and by whose order a rule runs."""
+
+    sender: bytes
+    height: Height
+    time_ms: Millis  # of the block
+    chain_id: bytes
+    parameters: Parameters
+    validators: ValidatorSet  # of the block's epoch
+    verifier: Verifier
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a rule did beside writing state; part of the transaction's receipt."""
+
+    paid: tuple[Payment, ...] = ()
+    returned: int = 0
+    detail: int = 0
+    events: tuple[Event, ...] = field(default=())
+
+
+DONE: Final = Effect()

@@ -1,0 +1,139 @@
+"""Why the ledger says no: to a person's transaction, to a block, to a node's own state."""
+
+from typing import Final
+
+from prsm.protocol.errors import LocalError
+from prsm.protocol.transactions.results import Code
+
+
+class BadNonce(LocalError):
+    """A transaction that is not the sender's next one."""
+
+    reason = "bad_nonce"
+
+
+class FeeTooLow(LocalError):
+    """A fee below what the network asks for a transaction of this size."""
+
+    reason = "fee_too_low"
+
+
+class Expired(LocalError):
+    """A transaction after its `valid_until`, or valid for longer than the network allows."""
+
+    reason = "expired"
+
+
+class InsufficientFunds(LocalError):
+    """A balance that does not cover what the transaction moves, or its fee."""
+
+    reason = "insufficient_funds"
+
+
+class EscrowState(LocalError):
+    """A job that is not in the state the transaction needs."""
+
+    reason = "escrow_state"
+
+
+class ModelHalted(LocalError):
+    """An object the validators' operators have halted."""
+
+    reason = "halted"
+
+
+class Conflict(LocalError):
+    """Something of that name or id is on the ledger already."""
+
+    reason = "conflict"
+
+
+class TransactionRefused(LocalError):
+    """A transaction that would only cost its fee, for a reason without a class of its own."""
+
+    reason = "transaction_refused"
+
+
+class Diverged(LocalError):
+    """A certified block this node's own state contradicts: stop, keep the data for inspection."""
+
+    reason = "state_diverged"
+
+
+class Failed(Exception):  # never leaves consensus/ledger
+    """A rule's refusal while a transaction executes."""
+
+    def __init__(self, code: Code) -> None:
+        super().__init__(code.name)
+        self.code = code
+
+
+_MEANING: Final[dict[Code, str]] = {
+    Code.INSUFFICIENT_FUNDS: "the balance does not cover the amount",
+    Code.UNKNOWN_ASSET: "no such asset; 0 is FTNS",
+    Code.MODEL_EXISTS: "this manifest is registered already",
+    Code.VERSION_EXISTS: "this name and version is registered already",
+    Code.NAME_TAKEN: "the name belongs to another publisher",
+    Code.BAD_NAME: "the name or version is not well formed",
+    Code.UNKNOWN_PARENT: "a parent model is not registered",
+    Code.MODEL_HALTED: "the model is halted",
+    Code.JOB_EXISTS: "a job of this id exists",
+    Code.BAD_UNITS: "a unit names a worker twice, a stage beyond its stages, or stands twice",
+    Code.BAD_SHARES: "the shares and the treasury's part exceed the whole",
+    Code.BAD_DEADLINE: "the deadline is past, too far ahead, or after the parent's",
+    Code.PARENT_CLOSED: "the parent job does not exist or is closed",
+    Code.NOT_REQUESTER: "only who opened the parent job may open a child",
+    Code.TOO_DEEP: "jobs nest at most 5 deep",
+    Code.BUDGET_EXCEEDED: "the parent's budget does not cover the child",
+    Code.UNKNOWN_JOB: "no such job",
+    Code.JOB_CLOSED: "the job is closed",
+    Code.UNKNOWN_UNIT: "the job has no such unit",
+    Code.UNIT_SETTLED: "the unit is settled already",
+    Code.NOT_WORKER: "the sender is no worker of this unit",
+    Code.ALREADY_COMMITTED: "the worker has committed this hash already",
+    Code.BAD_RECEIPT: "a receipt is not well formed, or differs from what was locked",
+    Code.BAD_RECEIPT_SIGNATURE: "a receipt's signature does not hold",
+    Code.FOREIGN_RECEIPT: "a receipt of another network, job or unit, or by no worker of it",
+    Code.WORKER_TWICE: "two receipts of one worker",
+    Code.NOT_COMMITTED: "a receipt whose hash was not committed in an earlier block",
+    Code.UNDECIDED: "no two workers agree on every batch; a third opinion is needed",
+    Code.CHAIN_BROKEN: "the stage's inputs are not the outputs of the stage before it",
+    Code.TOO_EARLY: "the deadline has not passed",
+    Code.CHILD_OPEN: "a child job is still open",
+    Code.BAD_EVIDENCE: "the two messages convict nobody",
+    Code.ALREADY_PUNISHED: "the validator was punished for this height",
+    Code.NOT_OPERATOR: "only operators of validators vote",
+    Code.ALREADY_VOTED: "the operator has voted so already",
+    Code.NOTHING_TO_VOTE: "it is halted already, or not halted",
+}
+assert set(_MEANING) == set(Code) - {Code.DONE}
+
+_CLASSES: Final[dict[Code, type[LocalError]]] = {
+    Code.INSUFFICIENT_FUNDS: InsufficientFunds,
+    Code.BUDGET_EXCEEDED: InsufficientFunds,
+    Code.MODEL_EXISTS: Conflict,
+    Code.VERSION_EXISTS: Conflict,
+    Code.NAME_TAKEN: Conflict,
+    Code.JOB_EXISTS: Conflict,
+    Code.MODEL_HALTED: ModelHalted,
+    Code.PARENT_CLOSED: EscrowState,
+    Code.UNKNOWN_JOB: EscrowState,
+    Code.JOB_CLOSED: EscrowState,
+    Code.UNIT_SETTLED: EscrowState,
+    Code.ALREADY_COMMITTED: EscrowState,
+    Code.NOT_COMMITTED: EscrowState,
+    Code.UNDECIDED: EscrowState,
+    Code.TOO_EARLY: EscrowState,
+    Code.CHILD_OPEN: EscrowState,
+}
+
+
+def meaning(code: Code) -> str:
+    """Say in words why a transaction only cost its fee; empty for `DONE`."""
+    return _MEANING.get(code, "")
+
+
+def refusal(code: Code) -> LocalError:
+    """The error a caller gets for a transaction that would end with this code."""
+    cls = _CLASSES.get(code, TransactionRefused)
+    return cls(f"{meaning(code)} ({code.name.lower()})")

@@ -1,0 +1,41 @@
+"""Transaction kind -> rule: a new kind is a payload, a pure module, and one line here."""
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from prsm.consensus.ledger.accounts import transfer
+from prsm.consensus.ledger.context import Context, Effect
+from prsm.consensus.ledger.escrow import lock, refund
+from prsm.consensus.ledger.halts import halt
+from prsm.consensus.ledger.registry import register_model
+from prsm.consensus.ledger.slashing import punish
+from prsm.consensus.ledger.state import State
+from prsm.consensus.ledger.work import commit, settle
+from prsm.protocol.codec import Record
+from prsm.protocol.transactions import payloads
+
+P = TypeVar("P", bound=Record)
+Rule = Callable[[State, Record, Context], Effect]
+
+
+def _rule(cls: type[P], apply: Callable[[State, P, Context], Effect]) -> tuple[int, Rule]:
+    def run(state: State, payload: Record, context: Context) -> Effect:
+        assert isinstance(payload, cls)
+        return apply(state, payload, context)
+
+    return payloads.PAYLOADS.number(cls), run
+
+
+RULES: Final[dict[int, Rule]] = dict(
+    (
+        _rule(payloads.Transfer, transfer),
+        _rule(payloads.RegisterModel, register_model),
+        _rule(payloads.Lock, lock),
+        _rule(payloads.Commit, commit),
+        _rule(payloads.Settle, settle),
+        _rule(payloads.Refund, refund),
+        _rule(payloads.Evidence, punish),
+        _rule(payloads.Halt, halt),
+    )
+)
+assert sorted(RULES) == [number for number, _ in payloads.PAYLOADS.items()]

@@ -1,0 +1,238 @@
+"""What the state holds: the keys, and the record behind each; canonical msgpack both ways.
+
+Source: docs/spec/ledger.md, "State". A key is one letter and fixed-width fields, so no key is
+the beginning of another kind's. A balance of zero has no entry.
+"""
+
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Annotated, Final
+
+import msgspec
+
+from prsm.protocol.codec import Record, encode
+from prsm.protocol.ids import U32, Bytes32, UInt
+from prsm.protocol.messages.models import CidBytes, Name
+from prsm.protocol.transactions.payloads import Share, Unit
+
+JOB_DEPTH_MAX: Final = 5
+TOTALS_KEY: Final = b"t"
+ACCOUNT, NONCE, BOND, MODEL, VERSION, OWNER, JOB, COMMITTED, FAULT, DOUBLE, HALT = (
+    bytes([letter]) for letter in b"anbmvojwfdh"
+)
+
+
+class Balance(Record, frozen=True):
+    """Micro-FTNS an account can spend, of one asset."""
+
+    amount: UInt
+
+
+class Nonce(Record, frozen=True):
+    """The nonce an account's next transaction must have."""
+
+    next: UInt
+
+
+class Bond(Record, frozen=True):
+    """What an operator has at stake; slashing takes it."""
+
+    stake: UInt
+
+
+class Model(Record, frozen=True):
+    """A registered manifest."""
+
+    manifest: CidBytes
+    name: Name
+    semver: str
+    publisher: Bytes32
+    pinned_sha256: Bytes32
+    total_bytes: UInt
+    parents: tuple[CidBytes, ...]
+    height: UInt
+
+
+class Pointer(Record, frozen=True):
+    """From name and version to a manifest."""
+
+    manifest: CidBytes
+
+
+class Owner(Record, frozen=True):
+    """Who may register further versions of a name: its first publisher."""
+
+    publisher: Bytes32
+
+
+class JobStatus(IntEnum):
+    """Where an escrow stands."""
+
+    OPEN = 1
+    SETTLED = 2
+    REFUNDED = 3
+
+
+class Opinion(Record, frozen=True):
+    """One worker's receipt in a settled unit."""
+
+    worker: Bytes32
+    receipt_hash: Bytes32
+    rows: UInt
+    wrong: U32  # batches that differ from the right pair
+    paid: UInt  # after the treasury's part and the shares
+
+
+class Verdict(Record, frozen=True):
+    """How a unit was settled: the right roots and who held them."""
+
+    height: UInt
+    inputs: Bytes32  # Merkle root over the right input roots, by batch
+    outputs: Bytes32  # the same of the output roots
+    opinions: tuple[Opinion, ...]  # as the receipts stood in the transaction
+    returned: UInt  # of the unit's reserve, to the requester or the parent's budget
+
+
+class Job(Record, frozen=True):
+    """An escrow: what was locked, for whom, and what became of it."""
+
+    job: Bytes32
+    requester: Bytes32
+    tenant: bytes
+    asset: U32
+    parent: Bytes32 | None
+    depth: U32  # 1 for a job without parent
+    batch_rows: tuple[UInt, ...]
+    units: tuple[Unit, ...]
+    shares: tuple[Share, ...]
+    treasury_bps: U32  # of the day it was locked
+    deadline_ms: UInt
+    opened_height: UInt
+    status: JobStatus
+    locked: UInt  # still in escrow: reserves of unsettled units, and the budget
+    budget: UInt  # part of `locked` that child jobs may draw on
+    children: U32  # open ones
+    verdicts: tuple[Verdict | None, ...]  # by unit
+
+    @property
+    def rows(self) -> int:
+        """Rows of all batches."""
+        return sum(self.batch_rows)
+
+    @property
+    def is_open(self) -> bool:
+        """May it still be settled or refunded?"""
+        return self.status is JobStatus.OPEN
+
+    def reserve(self, unit: int) -> int:
+        """Micro-FTNS locked for a unit: its price for every row and every worker."""
+        spec = self.units[unit]
+        return spec.price_per_row * self.rows * len(spec.workers)
+
+
+class Committed(Record, frozen=True):
+    """A worker's commitment to a receipt nobody has seen."""
+
+    job: Bytes32
+    unit: U32
+    height: UInt
+
+
+class WorkFault(Record, frozen=True):
+    """Visible evidence: a receipt two other workers contradict."""
+
+    worker: Bytes32
+    job: Bytes32
+    unit: U32
+    batches: tuple[U32, ...]  # indexes of the wrong ones
+    receipt_hash: Bytes32
+    height: UInt
+
+
+class DoubleVote(Record, frozen=True):
+    """A validator's conviction, once for a height."""
+
+    operator: Bytes32
+    voted_height: UInt
+    kind: U32
+    penalty: UInt
+    height: UInt
+
+
+class HaltRecord(Record, frozen=True):
+    """Votes on an object, and whether executors must refuse it."""
+
+    cid: CidBytes
+    halted: bool
+    votes: tuple[Bytes32, ...]  # operators who want the opposite of `halted`, ascending
+    reason: Annotated[str, msgspec.Meta(max_length=200)]  # of the latest vote
+
+
+class Totals(Record, frozen=True):
+    """Where all micro-FTNS are: balances are minted - locked - bonded - burnt."""
+
+    minted: UInt
+    locked: UInt
+    bonded: UInt
+    burnt: UInt
+
+
+def account_key(account: bytes, asset: int) -> bytes:
+    """Key of a `Balance`."""
+    return ACCOUNT + account + asset.to_bytes(4, "big")
+
+
+def nonce_key(account: bytes) -> bytes:
+    """Key of a `Nonce`."""
+    return NONCE + account
+
+
+def bond_key(operator: bytes) -> bytes:
+    """Key of a `Bond`."""
+    return BOND + operator
+
+
+def model_key(manifest: bytes) -> bytes:
+    """Key of a `Model`."""
+    return MODEL + manifest
+
+
+def version_key(name: str, semver: str) -> bytes:
+    """Key of a `Pointer`."""
+    return VERSION + encode((name, semver))
+
+
+def owner_key(name: str) -> bytes:
+    """Key of an `Owner`."""
+    return OWNER + encode(name)
+
+
+def job_key(job: bytes) -> bytes:
+    """Key of a `Job`."""
+    return JOB + job
+
+
+def committed_key(worker: bytes, receipt_hash: bytes) -> bytes:
+    """Key of a `Committed`: with the worker, so that nobody can take another's hash."""
+    return COMMITTED + worker + receipt_hash
+
+
+def fault_key(worker: bytes, job: bytes, unit: int) -> bytes:
+    """Key of a `WorkFault`."""
+    return FAULT + worker + job + unit.to_bytes(4, "big")
+
+
+def double_key(operator: bytes, height: int) -> bytes:
+    """Key of a `DoubleVote`."""
+    return DOUBLE + operator + height.to_bytes(8, "big")
+
+
+def halt_key(cid: bytes) -> bytes:
+    """Key of a `HaltRecord`."""
+    return HALT + cid
+
+
+def is_distinct(items: Iterable[object]) -> bool:
+    """Does no item stand twice?"""
+    listed = list(items)
+    return len(set(listed)) == len(listed)

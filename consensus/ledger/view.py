@@ -1,0 +1,91 @@
+"""Questions to a committed state; nothing here changes it."""
+
+from collections.abc import Mapping
+from typing import final
+
+from prsm.consensus.ledger.accounts import balance, next_nonce, totals
+from prsm.consensus.ledger.halts import is_halted
+from prsm.consensus.ledger.records import (
+    DOUBLE,
+    FAULT,
+    MODEL,
+    Bond,
+    Committed,
+    DoubleVote,
+    Job,
+    Model,
+    Pointer,
+    Totals,
+    WorkFault,
+    bond_key,
+    committed_key,
+    job_key,
+    model_key,
+    version_key,
+)
+from prsm.consensus.ledger.state import R, read
+from prsm.protocol.ids import FTNS, Amount
+
+
+@final
+class View:
+    """Reads of the state as of the last committed block; O(1) where not said otherwise."""
+
+    def __init__(self, state: Mapping[bytes, bytes]) -> None:
+        self._state = state
+
+    def account(self, address: bytes, asset: int = FTNS) -> Amount:
+        """Spendable micro-units."""
+        return balance(self._state, address, asset)
+
+    def nonce(self, address: bytes) -> int:
+        """Nonce the account's next transaction must have."""
+        return next_nonce(self._state, address)
+
+    def bond(self, operator: bytes) -> Amount:
+        """Micro-FTNS an operator has at stake."""
+        record = read(self._state, bond_key(operator), Bond)
+        return Amount(0 if record is None else record.stake)
+
+    def job(self, job_id: bytes) -> Job | None:
+        """A job, open or closed."""
+        return read(self._state, job_key(job_id), Job)
+
+    def committed(self, worker: bytes, receipt_hash: bytes) -> Committed | None:
+        """A worker's commitment to a receipt."""
+        return read(self._state, committed_key(worker, receipt_hash), Committed)
+
+    def model(self, name: str, semver: str) -> Model | None:
+        """The model registered under a name and version."""
+        pointer = read(self._state, version_key(name, semver), Pointer)
+        return None if pointer is None else self.model_by_cid(pointer.manifest)
+
+    def model_by_cid(self, manifest: bytes) -> Model | None:
+        """The model of a manifest's CID."""
+        return read(self._state, model_key(manifest), Model)
+
+    def models(self) -> list[Model]:
+        """All models, in the order of their registration; reads the whole state."""
+        found = self._all(MODEL, Model)
+        return sorted(found, key=lambda model: (model.height, model.name, model.semver))
+
+    def faults(self, address: bytes) -> list[WorkFault]:
+        """Wrong receipts of a worker; reads the whole state."""
+        return self._all(FAULT + address, WorkFault)
+
+    def double_votes(self, operator: bytes) -> list[DoubleVote]:
+        """Convictions of a validator; reads the whole state."""
+        return self._all(DOUBLE + operator, DoubleVote)
+
+    def supply(self) -> Totals:
+        """What was minted, and how much of it is locked, bonded, burnt."""
+        return totals(self._state)
+
+    def halted(self, cid: bytes) -> bool:
+        """Must every executor refuse this object?"""
+        return is_halted(self._state, cid)
+
+    def _all(self, prefix: bytes, cls: type[R]) -> list[R]:
+        # One atomic copy of the keys: the ledger's thread may commit meanwhile.
+        keys = sorted(key for key in list(self._state) if key.startswith(prefix))
+        return [record for key in keys if (record := read(self._state, key, cls)) is not None]

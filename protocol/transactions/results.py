@@ -1,0 +1,73 @@
+"""What became of a transaction: its code, and what it took out of an escrow.
+
+One `TxReceipt` a transaction, in the order of the block; the next header's `receipts_root` is
+the Merkle root over them. Source: docs/spec/ledger.md, "Receipts of transactions".
+"""
+
+from enum import IntEnum
+from typing import Annotated
+
+import msgspec
+
+from prsm.protocol.codec import Record
+from prsm.protocol.ids import U32, Bytes32, UInt
+
+
+class Code(IntEnum):
+    """Why a transaction had its effect (`DONE`) or only cost its fee; numbers are for ever."""
+
+    DONE = 0
+    INSUFFICIENT_FUNDS = 1
+    UNKNOWN_ASSET = 2
+    MODEL_EXISTS = 10
+    VERSION_EXISTS = 11
+    NAME_TAKEN = 12
+    BAD_NAME = 13
+    UNKNOWN_PARENT = 14
+    MODEL_HALTED = 15
+    JOB_EXISTS = 20
+    BAD_UNITS = 21
+    BAD_SHARES = 22
+    BAD_DEADLINE = 23
+    PARENT_CLOSED = 24
+    NOT_REQUESTER = 25
+    TOO_DEEP = 26
+    BUDGET_EXCEEDED = 27
+    UNKNOWN_JOB = 30
+    JOB_CLOSED = 31
+    UNKNOWN_UNIT = 32
+    UNIT_SETTLED = 33
+    NOT_WORKER = 34
+    ALREADY_COMMITTED = 35
+    BAD_RECEIPT = 40
+    BAD_RECEIPT_SIGNATURE = 41
+    FOREIGN_RECEIPT = 42
+    WORKER_TWICE = 43
+    NOT_COMMITTED = 44
+    UNDECIDED = 45
+    CHAIN_BROKEN = 46
+    TOO_EARLY = 50
+    CHILD_OPEN = 51
+    BAD_EVIDENCE = 60
+    ALREADY_PUNISHED = 61
+    NOT_OPERATOR = 70
+    ALREADY_VOTED = 71
+    NOTHING_TO_VOTE = 72
+
+
+class Payment(Record, frozen=True):
+    """What one account got out of an escrow, in micro-FTNS."""
+
+    account: Bytes32
+    amount: UInt
+
+
+class TxReceipt(Record, frozen=True):
+    """The effect of one transaction."""
+
+    tx: Bytes32
+    code: Code
+    fee: UInt
+    paid: Annotated[tuple[Payment, ...], msgspec.Meta(max_length=64)]  # by account, ascending
+    returned: UInt  # to the requester, or to the budget of the parent job
+    detail: U32  # batches decided by a settlement, else 0
