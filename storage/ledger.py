@@ -87,6 +87,7 @@ class LedgerStore:
         *,
         changes: Sequence[tuple[bytes, bytes | None]],
         tx_ids: Sequence[bytes],
+        notes: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         """Make a block, its transactions and its state changes durable, all or nothing.
 
@@ -94,6 +95,7 @@ class LedgerStore:
             block: its height is the tip's plus one; the first one may have any height.
             changes: state keys in any order; None removes a key.
             tx_ids: the block's transactions in order.
+            notes: names and values of `get_meta` that change with this block.
 
         Raises:
             Conflict: not the next height, a known hash, or a transaction that stands already.
@@ -112,6 +114,7 @@ class LedgerStore:
             rows = [(tx, block.height, position) for position, tx in enumerate(tx_ids)]
             connection.executemany("INSERT INTO tx VALUES(?,?,?)", rows)
             _apply(connection, changes)
+            connection.executemany("INSERT OR REPLACE INTO meta VALUES(?,?)", notes)
 
         await self._database.write(run)
 
