@@ -45,7 +45,7 @@ def test_secrets_are_blanked_by_name_and_by_bytes() -> None:
     logs.secrets.guard(secret)
     log = logs.get("wallet")
     log.info("opened", password="hunter2", nested={"api_token": "abc"}, tokens=12)
-    log.info("seed " + secret.hex(), b64=base64.b64encode(secret).decode(), raw=secret)
+    log.info(" ".join(["seed", secret.hex()]), b64=base64.b64encode(secret).decode(), raw=secret)
     log.info("in a list", items=[secret, repr(secret)])
     text = stream.getvalue()
     assert "hunter2" not in text

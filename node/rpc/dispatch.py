@@ -1,0 +1,322 @@
+"""From bytes to a checked call and back: JSON-RPC 2.0 with batches and notifications.
+
+Knows: the method table, its handlers, scopes, limits. Must not know: HTTP, trio, what a handler
+does. Every answer is a JSON-RPC document; a traceback never leaves the node.
+
+Source: https://www.jsonrpc.org/specification
+"""
+
+import difflib
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
+
+import msgspec
+
+from prsm.node.rpc.errors import (
+    BadParams,
+    BadRequest,
+    CallTooLarge,
+    Forbidden,
+    ParseFailed,
+    UnknownMethod,
+    error_data,
+)
+from prsm.node.rpc.methods.table import ALIASES, METHODS
+from prsm.node.rpc.reasons import entry_for
+from prsm.node.rpc.spec import Caller, Method, Params
+from prsm.protocol.errors import PrsmError
+
+BODY_BYTES_MAX: Final = 4 * 1024 * 1024
+BATCH_CALLS_MAX: Final = 100
+BATCH_ANSWER_BYTES_MAX: Final = 1024 * 1024
+_ID_CHARS_MAX: Final = 256
+
+Handler = Callable[[Any, Caller], Awaitable[Any]]
+Fence = Callable[[Method], AbstractContextManager[object]]
+OnFault = Callable[[str, str, Exception], None]
+
+_JSON_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Call(msgspec.Struct):
+    method: str
+    jsonrpc: str = ""
+    params: msgspec.Raw = msgspec.Raw()
+    id: int | str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class _Fault(msgspec.Struct):
+    code: int
+    message: str
+    data: dict[str, object]
+
+
+class _Answer(msgspec.Struct):
+    id: int | str | None
+    result: object
+    jsonrpc: str = "2.0"
+
+
+class _Refusal(msgspec.Struct):
+    id: int | str | None
+    error: _Fault
+    jsonrpc: str = "2.0"
+
+
+class Incomplete(AssertionError):
+    """The handlers do not match the method table: a bug of ours, found at start."""
+
+
+def bind(
+    handlers: Mapping[str, Handler],
+    *,
+    methods: Mapping[str, Method] = METHODS,
+    fence: Fence | None = None,
+    on_fault: OnFault | None = None,
+) -> "Dispatcher":
+    """Join the method table with its handlers, or refuse to start.
+
+    Args:
+        handlers: method name -> `async (params struct, caller) -> result struct`.
+        methods: the table; the node's own unless a test gives another.
+        fence: context around each handler that turns its deadline into `CallTimeout`.
+        on_fault: told (method, trace id, exception) of every untyped exception.
+
+    Raises:
+        Incomplete: a method without a handler, or a handler without a method.
+    """
+    missing = sorted(methods.keys() - handlers.keys())
+    surplus = sorted(handlers.keys() - methods.keys())
+    if missing or surplus:
+        raise Incomplete(f"methods without handler: {missing}; handlers without method: {surplus}")
+    return Dispatcher(handlers, methods=methods, fence=fence, on_fault=on_fault)
+
+
+class Dispatcher:
+    """Answers calls; made by `bind`."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        *,
+        methods: Mapping[str, Method],
+        fence: Fence | None,
+        on_fault: OnFault | None,
+    ) -> None:
+        self._handlers = dict(handlers)
+        self._methods = methods
+        self._fence: Fence = fence or (lambda _method: nullcontext())
+        self._on_fault: OnFault = on_fault or (lambda _method, _trace, _error: None)
+        self._calls = msgspec.json.Decoder(_Call)
+        self._batches = msgspec.json.Decoder(list[msgspec.Raw])
+        self._params = {name: msgspec.json.Decoder(m.params) for name, m in methods.items()}
+
+    async def answer(self, raw: bytes, caller: Caller) -> bytes | None:
+        """Answer one body: a call or a batch.
+
+        Args:
+            raw: the whole body, at most `BODY_BYTES_MAX`.
+            caller: whose scopes are checked against each method.
+
+        Returns:
+            The JSON document, or None if there was nothing but notifications.
+        """
+        if len(raw) > BODY_BYTES_MAX:
+            what = f"{len(raw)} bytes, at most {BODY_BYTES_MAX}"
+            return refusal(CallTooLarge(what), trace_id=caller.trace_id)
+        if raw.lstrip(b" \t\r\n")[:1] == b"[":
+            return await self._answer_batch(raw, caller)
+        return await self._answer_one(raw, caller)
+
+    async def _answer_batch(self, raw: bytes, caller: Caller) -> bytes | None:
+        try:
+            calls = self._batches.decode(raw)
+        except _JSON_ERRORS as error:
+            return refusal(_parse_failed(error), trace_id=caller.trace_id)
+        if not 1 <= len(calls) <= BATCH_CALLS_MAX:
+            what = f"a batch of {len(calls)} calls, between 1 and {BATCH_CALLS_MAX} are taken"
+            fault = CallTooLarge(what) if calls else BadRequest(what)
+            return refusal(fault, trace_id=caller.trace_id)
+        answers: list[bytes] = []
+        room = BATCH_ANSWER_BYTES_MAX
+        for call in calls:
+            if room <= 0:
+                # Not run at all: its effect without its answer would be worse.
+                what = f"answers of the batch pass {BATCH_ANSWER_BYTES_MAX} bytes; call not run"
+                found = _id_of(bytes(call))
+                if found is msgspec.UNSET:
+                    continue
+                fault = CallTooLarge(what)
+                answers.append(refusal(fault, call_id=found, trace_id=caller.trace_id))
+                continue
+            reply = await self._answer_one(bytes(call), caller)
+            if reply is not None:
+                room -= len(reply)
+                answers.append(reply)
+        return b"[" + b",".join(answers) + b"]" if answers else None
+
+    async def _answer_one(self, raw: bytes, caller: Caller) -> bytes | None:
+        try:
+            call = self._read(raw)
+        except PrsmError as error:
+            found = _id_of(raw)
+            known = None if found is msgspec.UNSET else found
+            return refusal(error, call_id=known, trace_id=caller.trace_id)
+        silent = call.id is msgspec.UNSET
+        call_id = None if isinstance(call.id, msgspec.UnsetType) else call.id
+        try:
+            result = await self._run(call, caller)
+            reply = msgspec.json.encode(_Answer(call_id, result))
+        except PrsmError as error:
+            reply = refusal(error, call_id=call_id, trace_id=caller.trace_id)
+        except Exception as error:  # noqa: BLE001 - one faulty call must not end the door
+            reply = self._answer_fault(call, call_id, caller, error)
+        return None if silent else reply
+
+    def _answer_fault(
+        self, call: _Call, call_id: int | str | None, caller: Caller, error: Exception
+    ) -> bytes:
+        typed = _only_leaf(error)
+        if isinstance(typed, PrsmError):
+            return refusal(typed, call_id=call_id, trace_id=caller.trace_id)
+        self._on_fault(call.method, caller.trace_id, error)
+        fault = _Internal(f"{call.method} failed inside the node")
+        return refusal(fault, call_id=call_id, trace_id=caller.trace_id)
+
+    def _read(self, raw: bytes) -> _Call:
+        try:
+            call = self._calls.decode(raw)
+        except msgspec.ValidationError as error:
+            raise BadRequest(f"no JSON-RPC call: {error}") from error
+        except _JSON_ERRORS as error:
+            raise _parse_failed(error) from error
+        if call.jsonrpc != "2.0":
+            raise BadRequest(f'jsonrpc is {call.jsonrpc[:16]!r}, not "2.0"')
+        if isinstance(call.id, str) and len(call.id) > _ID_CHARS_MAX:
+            raise BadRequest(f"an id of {len(call.id)} characters, at most {_ID_CHARS_MAX}")
+        return call
+
+    async def _run(self, call: _Call, caller: Caller) -> object:
+        name = ALIASES.get(call.method, call.method)
+        method = self._methods.get(name)
+        if method is None:
+            near = difflib.get_close_matches(name[:80], self._methods, n=1)
+            raise UnknownMethod(
+                f"no method {name[:80]!r}",
+                hint=f"did you mean {near[0]!r}?" if near else "prsm rpc methods",
+            )
+        if method.scope not in caller.scopes:
+            raise Forbidden(
+                f"{method.name} asks for the scope {method.scope!r}, {caller.name} has "
+                f"{', '.join(sorted(caller.scopes)) or 'none'}",
+            )
+        params = self._read_params(method, bytes(call.params))
+        with self._fence(method):
+            return await self._handlers[name](params, caller)
+
+    def _read_params(self, method: Method, raw: bytes) -> Params:
+        fields = method.params.__struct_fields__
+        body = raw.lstrip()
+        if not body or body == b"null":
+            body = b"{}"
+        elif body[:1] == b"[":
+            body = _by_name(method, body)
+        try:
+            return self._params[method.name].decode(body)
+        except msgspec.ValidationError as error:
+            raise _bad_params(method, fields, body, str(error)) from error
+        except _JSON_ERRORS as error:
+            raise _parse_failed(error) from error
+
+
+class _Internal(PrsmError):
+    """A fault of ours; the text names the method only."""
+
+    reason = "internal"
+
+
+def refusal(error: PrsmError, *, call_id: int | str | None = None, trace_id: str = "") -> bytes:
+    """A JSON-RPC error document for a typed error."""
+    fault = _Fault(
+        code=entry_for(error.reason).code,
+        message=error.what,
+        data=error_data(error, trace_id=trace_id),
+    )
+    return msgspec.json.encode(_Refusal(call_id, fault))
+
+
+def _by_name(method: Method, raw: bytes) -> bytes:
+    """Turn an array of parameters into an object, in declared order."""
+    fields = method.params.__struct_fields__
+    try:
+        items = msgspec.json.decode(raw, type=list[msgspec.Raw])
+    except _JSON_ERRORS as error:
+        raise _parse_failed(error) from error
+    if len(items) > len(fields):
+        raise BadParams(
+            f"{method.name} takes at most {len(fields)} parameters, {len(items)} given",
+            hint=f"in this order: {', '.join(fields) or 'none'}",
+        )
+    pairs = [
+        b'"%s":%s' % (name.encode(), bytes(item)) for name, item in zip(fields, items, strict=False)
+    ]
+    return b"{" + b",".join(pairs) + b"}"
+
+
+_UNKNOWN: Final = re.compile(r"unknown field `(.{0,80}?)`", re.DOTALL)
+_MISSING: Final = re.compile(r"missing required field `(\w+)`")
+_PATH: Final = re.compile(r" - at `\$\.?(.*)`$", re.DOTALL)
+
+
+def _bad_params(method: Method, fields: tuple[str, ...], body: bytes, text: str) -> BadParams:
+    """Name the parameter, and the nearest one if it is a slip of the pen."""
+    path = _PATH.search(text)
+    where = path[1] if path else ""
+    unknown = _UNKNOWN.search(text)
+    if unknown:
+        near = difflib.get_close_matches(unknown[1], fields, n=1, cutoff=0.5)
+        return BadParams(
+            f"{method.name} has no parameter {unknown[1]!r}",
+            hint=f"did you mean {near[0]!r}?" if near else f"it takes: {', '.join(fields)}",
+            field=unknown[1],
+        )
+    missing = _MISSING.search(text)
+    if missing:
+        return BadParams(
+            f"{method.name} needs {missing[1]!r}",
+            hint=f"it takes: {', '.join(fields)}",
+            field=missing[1],
+        )
+    if not body.startswith(b"{"):
+        return BadParams(f"{method.name}: params is no object and no array")
+    return BadParams(
+        f"{method.name}: {where or 'params'}: {text.partition(' - at ')[0]}",
+        hint=f"it takes: {', '.join(fields)}",
+        field=where,
+    )
+
+
+def _parse_failed(error: Exception) -> ParseFailed:
+    return ParseFailed(f"no JSON: {str(error)[:120] or type(error).__name__}")
+
+
+class _OnlyId(msgspec.Struct):
+    id: int | str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+def _id_of(raw: bytes) -> int | str | msgspec.UnsetType | None:
+    """The id of a call that could not be read otherwise; None if there is no usable one."""
+    try:
+        found = msgspec.json.decode(raw, type=_OnlyId).id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return found if not isinstance(found, str) or len(found) <= _ID_CHARS_MAX else None
+
+
+def _only_leaf(error: Exception) -> Exception:
+    """What a handler's nursery wrapped: the one error inside nested groups."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,185 @@
+"""rpc_ node_ net_ storage_: the node itself and its peers."""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from prsm.node.rpc.spec import (
+    ChainIdText,
+    Count,
+    Hex32,
+    Method,
+    NoParams,
+    Params,
+    PeerIdText,
+    Result,
+    Scope,
+)
+from prsm.protocol.limits import ADDRESS_TEXT_MAX
+
+_AddressText = Annotated[
+    str,
+    msgspec.Meta(min_length=1, max_length=ADDRESS_TEXT_MAX, description="/ip4/…/tcp/…/p2p/…"),
+]
+
+
+class Limits(Result, frozen=True):
+    """Bounds of this door; a call beyond one gets -32008 or -32005."""
+
+    body_bytes: Count
+    batch_calls: Count
+    batch_answer_bytes: Count
+    connections: Count
+
+
+class RpcInfo(Result, frozen=True):
+    """What a client checks before it goes on."""
+
+    version: str
+    min_client: str
+    protocol_version: Count
+    chain_id: ChainIdText
+    network: str
+    methods: Count
+    limits: Limits
+
+
+class ErrorInfo(Result, frozen=True):
+    """One row of the error registry."""
+
+    reason: str
+    code: int
+    prsm_code: str
+    exit_code: Count
+    retryable: bool
+    title: str
+    why: str
+    fix: str
+
+
+class Errors(Result, frozen=True):
+    """The whole error registry."""
+
+    items: tuple[ErrorInfo, ...]
+
+
+class Pong(Result, frozen=True):
+    """The node's wall time, RFC 3339."""
+
+    time: str
+
+
+class Part(Result, frozen=True):
+    """One supervised part of the daemon."""
+
+    name: str
+    state: Literal["starting", "running", "restarting", "failed", "stopped"]
+    restarts: Count
+    why: str = ""
+
+
+class NodeStatus(Result, frozen=True):
+    """Everything `prsm status` shows."""
+
+    name: str
+    version: str
+    profile: str
+    state: Literal["starting", "syncing", "ready", "stopping"]
+    home: str
+    pid: Count
+    started: str
+    uptime_ms: Count
+    network: str
+    chain_id: ChainIdText
+    development: bool
+    peer_id: PeerIdText
+    addresses: tuple[str, ...]
+    rpc: str
+    peers: Count
+    height: Count
+    head_hash: Hex32
+    state_root: Hex32
+    head_time: str | None
+    validator: bool
+    wallet: Hex32 | None
+    wallet_unlocked: bool
+    jobs_running: Count
+    models: Count
+    rss_bytes: Count
+    parts: tuple[Part, ...]
+
+
+class Stopping(Result, frozen=True):
+    """The process that is about to end."""
+
+    pid: Count
+
+
+class Peer(Result, frozen=True):
+    """A live peer as we see it."""
+
+    peer_id: PeerIdText
+    address: str
+    direction: Literal["in", "out"]
+    since: str
+    rtt_ms: Count | None
+    agent: str
+
+
+class Peers(Result, frozen=True):
+    """All live peers, in order of their ids."""
+
+    items: tuple[Peer, ...]
+
+
+class ConnectParams(Params, frozen=True):
+    """Whom to dial."""
+
+    address: _AddressText
+
+
+class Connected(Result, frozen=True):
+    """Who answered there."""
+
+    peer_id: PeerIdText
+
+
+class StorageStats(Result, frozen=True):
+    """What the block store holds."""
+
+    blocks: Count
+    bytes: Count
+    quota_bytes: Count
+    models: Count
+    model_bytes: Count
+    sources: tuple[str, ...]
+
+
+METHODS: Final = (
+    Method("rpc_discover", NoParams, dict[str, object], Scope.READ, "All methods, as OpenRPC."),
+    Method("rpc_getInfo", NoParams, RpcInfo, Scope.READ, "Versions, network and limits."),
+    Method("rpc_listErrors", NoParams, Errors, Scope.READ, "Every error this node can answer."),
+    Method("rpc_ping", NoParams, Pong, Scope.READ, "The node's time; costs nothing."),
+    Method("node_getStatus", NoParams, NodeStatus, Scope.READ, "How the node is."),
+    Method("node_stop", NoParams, Stopping, Scope.ADMIN, "End the node gracefully."),
+    Method("net_getPeers", NoParams, Peers, Scope.READ, "Live peers.", words=("net", "peers")),
+    Method(
+        "net_connect",
+        ConnectParams,
+        Connected,
+        Scope.WRITE,
+        "Dial a peer and keep the connection.",
+        words=("net", "connect"),
+        positional=("address",),
+        deadline_ms=20_000,
+        example=ConnectParams("/ip4/127.0.0.1/tcp/4410"),
+    ),
+    Method(
+        "storage_getStats",
+        NoParams,
+        StorageStats,
+        Scope.READ,
+        "Blocks held, and the quota.",
+        words=("storage", "stats"),
+    ),
+)

@@ -1,0 +1,152 @@
+"""account_ wallet_: balances of anyone, keys of this home."""
+
+from typing import Annotated, Final
+
+import msgspec
+
+from prsm.node.rpc.spec import (
+    AmountText,
+    Count,
+    Hex32,
+    KeyName,
+    Method,
+    NoParams,
+    Params,
+    Result,
+    Scope,
+)
+
+# Never an empty one: a typing slip must not make an open key.
+_Password = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+_EXAMPLE_ADDRESS: Final = "0x" + "00" * 32
+
+
+class AccountParams(Params, frozen=True):
+    """An account; our own wallet if left out."""
+
+    address: Annotated[Hex32 | None, msgspec.Meta(description="the account; ours if left out")] = (
+        None
+    )
+
+
+class Balance(Result, frozen=True):
+    """Micro-FTNS of an account, and at which height."""
+
+    address: Hex32
+    balance: AmountText
+    bonded: AmountText
+    nonce: Count
+    height: Count
+
+
+class Nonce(Result, frozen=True):
+    """The next nonce: committed, and behind what waits here."""
+
+    address: Hex32
+    nonce: Count
+    pending: Count
+    height: Count
+
+
+class KeyInfo(Result, frozen=True):
+    """A payment key of this home."""
+
+    name: KeyName
+    address: Hex32
+    unlocked: bool
+
+
+class Keys(Result, frozen=True):
+    """All payment keys of this home."""
+
+    items: tuple[KeyInfo, ...]
+
+
+class CreateKeyParams(Params, frozen=True):
+    """A new payment key, encrypted under a password."""
+
+    name: KeyName
+    password: _Password
+
+
+class UnlockParams(Params, frozen=True):
+    """Open a key for a while."""
+
+    password: _Password
+    name: KeyName = "default"
+    ttl_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
+
+
+class Unlocked(Result, frozen=True):
+    """Which key is open, and until when."""
+
+    name: KeyName
+    address: Hex32
+    until: str
+
+
+class TransferParams(Params, frozen=True):
+    """Pay micro-FTNS from a key of this home."""
+
+    to: Hex32
+    amount: AmountText
+    name: KeyName = "default"
+
+
+class Transferred(Result, frozen=True):
+    """A transfer on its way."""
+
+    tx_id: Hex32
+    sender: Hex32
+    to: Hex32
+    amount: AmountText
+    fee: AmountText
+    nonce: Count
+
+
+METHODS: Final = (
+    Method(
+        "account_getBalance",
+        AccountParams,
+        Balance,
+        Scope.READ,
+        "Micro-FTNS of an account.",
+        words=("wallet", "balance"),
+        positional=("address",),
+    ),
+    Method("account_getNonce", AccountParams, Nonce, Scope.READ, "The next nonce of an account."),
+    Method(
+        "wallet_listKeys",
+        NoParams,
+        Keys,
+        Scope.READ,
+        "Payment keys of this home.",
+        words=("wallet", "ls"),
+    ),
+    Method(
+        "wallet_createKey",
+        CreateKeyParams,
+        KeyInfo,
+        Scope.SIGN,
+        "Make a payment key.",
+        deadline_ms=30_000,
+        example=CreateKeyParams("spare", "correct horse"),
+    ),
+    Method(
+        "wallet_unlock",
+        UnlockParams,
+        Unlocked,
+        Scope.SIGN,
+        "Open a payment key for a while.",
+        deadline_ms=30_000,
+        example=UnlockParams("correct horse"),
+    ),
+    Method(
+        "wallet_transfer",
+        TransferParams,
+        Transferred,
+        Scope.SIGN,
+        "Pay micro-FTNS to an account.",
+        example=TransferParams(_EXAMPLE_ADDRESS, "1"),
+    ),
+)

@@ -1,0 +1,110 @@
+"""What a method is, and the types its parameters and results are made of.
+
+One `Method` makes the dispatch, the OpenRPC entry, the command of the CLI and the reference page.
+Amounts are decimal strings of micro-FTNS, bytes are `0x…`, times RFC 3339 in UTC.
+
+Knows: names, types, scopes. Must not know: handlers, transports.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Annotated, Any, Final
+
+import msgspec
+
+# `$` of Python's regex would let a newline pass behind it; `(?![\s\S])` means the end both there
+# and in the ECMA dialect of JSON Schema.
+_END: Final = r"(?![\s\S])"
+
+AmountText = Annotated[str, msgspec.Meta(pattern=rf"^(0|[1-9][0-9]{{0,18}}){_END}")]
+Hex32 = Annotated[str, msgspec.Meta(pattern=rf"^0x[0-9a-f]{{64}}{_END}")]
+HexBytes = Annotated[str, msgspec.Meta(pattern=rf"^0x([0-9a-f]{{2}})*{_END}")]
+ChainIdText = Annotated[str, msgspec.Meta(pattern=rf"^0x[0-9a-f]{{16}}{_END}")]
+PeerIdText = Annotated[str, msgspec.Meta(pattern=rf"^[1-9A-HJ-NP-Za-km-z]{{40,64}}{_END}")]
+CidText = Annotated[str, msgspec.Meta(pattern=rf"^[a-zA-Z0-9]{{46,113}}{_END}")]
+KeyName = Annotated[str, msgspec.Meta(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,63}}{_END}")]
+JobIdText = Hex32  # the escrow's transaction names the job
+ShortText = Annotated[str, msgspec.Meta(max_length=1024)]
+PathText = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Ordinal = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+WaitMs = Annotated[int, msgspec.Meta(ge=0, le=60_000)]
+
+
+class Scope(StrEnum):
+    """What a caller may do. A method asks for one; a caller holds a set of them."""
+
+    READ = "read"
+    WRITE = "write"
+    SIGN = "sign"
+    ADMIN = "admin"
+
+
+ALL_SCOPES: Final = frozenset(Scope)
+
+
+class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of all parameters: an unknown name is refused."""
+
+
+class Result(msgspec.Struct, frozen=True):
+    """Base of all results: newer nodes may add fields, older clients pass over them."""
+
+
+class NoParams(Params, frozen=True):
+    """For methods that take nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls: how it was recognised, what it may do, and the trace its errors carry."""
+
+    name: str  # "cookie", "unix", "nobody"
+    scopes: frozenset[Scope]
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One callable of the node.
+
+    Attributes:
+        name: `namespace_verbNoun`.
+        params: struct of the parameters; its field order is that of positional calls.
+        result: what the handler returns; msgspec writes it as JSON.
+        scope: what the caller must hold.
+        summary: one line for people.
+        words: the command of the CLI, ("chain", "block"); empty if written by hand or absent.
+        positional: fields the command takes without a flag.
+        deadline_ms: how long a handler may take before the caller gets -32006.
+        example: parameters a test calls it with; None if it takes none.
+    """
+
+    name: str
+    params: type[Params]
+    result: Any
+    scope: Scope
+    summary: str
+    words: tuple[str, ...] = ()
+    positional: tuple[str, ...] = ()
+    deadline_ms: int = 10_000
+    example: Params | None = None
+
+
+_NAME: Final = re.compile(r"[a-z]+_[a-z][a-zA-Z]*")
+
+
+def table(*groups: Iterable[Method]) -> Mapping[str, Method]:
+    """Join groups of methods by name; a duplicate or a malformed entry is a bug of ours."""
+    methods: dict[str, Method] = {}
+    for method in (method for group in groups for method in group):
+        fields = method.params.__struct_fields__
+        assert _NAME.fullmatch(method.name), method.name
+        assert method.name not in methods, f"{method.name} twice"
+        assert set(method.positional) <= set(fields), method.name
+        assert method.example is None or isinstance(method.example, method.params), method.name
+        methods[method.name] = method
+    return MappingProxyType(methods)
