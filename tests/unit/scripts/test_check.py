@@ -1,0 +1,72 @@
+"""The gate: which steps it takes, what it makes of their exits, which tests a change touches."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
+
+
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """`scripts/check.py` as it is started: beside its own folder."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    yield importlib.import_module("check")
+    for name in ("check", "environment"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("program", "verdict"),
+    [("raise SystemExit(0)", True), ("raise SystemExit(1)", False), ("raise SystemExit(5)", False)],
+)
+def test_run_judges_by_the_exit_code(check: ModuleType, program: str, verdict: bool) -> None:
+    assert check.run(check.Step("step", [sys.executable, "-c", program])) is verdict
+
+
+def test_run_shows_the_output_of_a_failed_step(
+    check: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check.run(check.Step("good", [sys.executable, "-c", "print('nobody asks')"]))
+    check.run(check.Step("bad", [sys.executable, "-c", "print('why'); raise SystemExit(3)"]))
+    said = capsys.readouterr().out
+    assert "nobody asks" not in said
+    assert "why\nbad" in said
+    assert "FAILED (exit 3)" in said
+
+
+def test_run_beside_ends_a_chain_at_its_first_failure(check: ModuleType, tmp_path: Path) -> None:
+    def step(name: str, code: int) -> object:
+        program = f"open({str(tmp_path / name)!r}, 'w'); raise SystemExit({code})"
+        return check.Step(name, [sys.executable, "-c", program])
+
+    assert check.run_beside([[step("a", 0), step("b", 0)], [step("c", 0)]])
+    assert not check.run_beside([[step("d", 1), step("e", 0)], [step("f", 0)]])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c", "d", "f"]
+
+
+def test_tests_of_finds_the_unit_test_of_a_module(check: ModuleType) -> None:
+    changed = ["protocol/codec.py", "tests/property/test_codec.py", "README.md", "node/nothing.py"]
+    assert check.tests_of(changed) == [
+        "tests/property/test_codec.py",
+        "tests/unit/protocol/test_codec.py",
+    ]
+
+
+def test_test_steps_leave_no_folder_out(check: ModuleType) -> None:
+    """What coverage does not watch runs elsewhere: each ignored folder with tests has its step."""
+    beside, alone = check.test_steps("not long")
+    ignored = {word.removeprefix("--ignore=") for word in beside[0].command if "--ignore" in word}
+    taken = {word for step in [*beside[1:], *alone] for word in step.command}
+    assert all(folder in taken for folder in ignored if any(Path(folder).rglob("test_*.py")))
+
+
+def test_slow_steps_hand_async_files_only_to_the_async_lint(check: ModuleType) -> None:
+    chains = check.slow_steps(["protocol/codec.py", "node/net/interface.py", "README.md"])
+    words = [word for chain in chains for step in chain for word in step.command]
+    assert "node/net/interface.py" in words
+    assert "protocol/codec.py" not in words
