@@ -1,0 +1,177 @@
+"""Blocks that others have and this replica lacks: the low mark, certificates seen, STATUS.
+
+The low mark is the rule that no height at or below it is ever proposed, prepared or committed
+again here; such blocks are fetched. It stands alone wherever the tip can be lower: a ledger
+behind the log, an installed snapshot, a certificate seen before its block.
+Source: docs/spec/pbft.md, "Low mark".
+"""
+
+from prsm.consensus.pbft.config import (
+    BEHIND_GRACE_MS,
+    FETCH_BLOCKS_MAX,
+    FETCH_RETRY_MS,
+)
+from prsm.consensus.pbft.effects import Fetch
+from prsm.consensus.pbft.normal import keep_body
+from prsm.consensus.pbft.opened import is_signed, open_message
+from prsm.consensus.pbft.records import LowMark
+from prsm.consensus.pbft.state import (
+    State,
+    emit,
+    halt,
+    is_certified,
+    observe,
+    persist,
+)
+from prsm.consensus.pbft.transitions import Phase
+from prsm.protocol.certificates import Certificate
+from prsm.protocol.errors import WireError
+from prsm.protocol.headers import Block, block_hash, is_bound
+from prsm.protocol.messages.consensus import SignedMessage, Status
+from prsm.protocol.signing import Kind
+
+
+def on_status(state: State, signer: int | None, status: Status) -> None:
+    """A peer stands somewhere: it may be ahead, and it may remember a vote of mine."""
+    if status.your_highest is not None:
+        _check_own_vote(state, status.your_highest)
+    if signer is not None and signer < len(state.validators):
+        state.heard_at_ms[signer] = state.now_ms
+        state.greeted.add(signer)
+        _become_ready(state)
+    _follow(state, signer, status.height)
+
+
+def on_certificate(state: State, certificate: Certificate) -> None:
+    """Use a commit certificate that came inside some message."""
+    instance = state.instance
+    height = certificate.height
+    block_hash = certificate.block_hash
+    known = instance.certificate if height == instance.height else None
+    if height < instance.height or (known is not None and known.block_hash == block_hash):
+        return
+    if instance.height < height <= state.low:
+        return
+    if not is_certified(state, certificate, Kind.COMMIT, height=height, block_hash=block_hash):
+        return
+    if known is not None:
+        halt(state, f"two blocks are certified at height {height}")
+    elif height == instance.height:
+        instance.certificate = certificate
+    else:
+        raise_low(state, height)
+        want(state, height, certificate.signer_indexes())
+
+
+def on_decided(state: State, block: Block, certificate: Certificate) -> None:
+    """A peer showed the next block: believed by its certificate only."""
+    instance = state.instance
+    if instance.phase in (Phase.EXECUTING, Phase.HALTED):
+        return
+    digest = block_hash(block.header)
+    if block.header.height != instance.height or not is_bound(block):
+        return
+    if not is_certified(state, certificate, Kind.COMMIT, height=instance.height, block_hash=digest):
+        return
+    known = instance.certificate
+    if known is not None and known.block_hash != digest:
+        halt(state, f"two blocks are certified at height {instance.height}")
+        return
+    instance.certificate = certificate
+    keep_body(state, digest, block)
+
+
+def on_fetched(state: State, block: Block) -> None:
+    """A peer sent a body that was asked for by hash; it is what its hash says."""
+    instance = state.instance
+    digest = block_hash(block.header)
+    named = {held.block_hash for held in (instance.demanded, instance.certificate) if held}
+    if block.header.height == instance.height and digest in named and is_bound(block):
+        keep_body(state, digest, block)
+
+
+def miss(state: State) -> bool:
+    """Fetch the block of this height if its certificate came first."""
+    instance = state.instance
+    certificate = instance.certificate
+    if certificate is not None and certificate.block_hash not in instance.bodies:
+        raise_low(state, instance.height)
+        want(state, instance.height, certificate.signer_indexes())
+    return False
+
+
+def want(state: State, last: int, signers: tuple[int, ...]) -> None:
+    """Fetch committed blocks up to `last`: one range in flight, asked again when it stalls."""
+    if last > state.fetch_to:
+        state.fetch_to, state.fetch_signers = last, signers
+    if state.now_ms < state.fetch_at_ms or state.instance.phase is Phase.EXECUTING:
+        return
+    if state.fetch_to <= state.tip.height:
+        return
+    first = state.tip.height + 1
+    last = min(state.fetch_to, state.tip.height + FETCH_BLOCKS_MAX)
+    state.fetch_at_ms, state.fetch_last = state.now_ms + FETCH_RETRY_MS, last
+    emit(state, Fetch(first, last, None, state.fetch_signers))
+
+
+def raise_low(state: State, height: int) -> None:
+    """Never vote at this height or below it again."""
+    if height > state.low:
+        state.low = height
+        persist(state, LowMark(height))
+
+
+def _become_ready(state: State) -> None:
+    if not state.is_ready:
+        own = state.instance.own
+        members = state.greeted if own is None else state.greeted | {own}
+        state.is_ready = state.validators.is_quorum(members)
+
+
+def _follow(state: State, signer: int | None, height: int) -> None:
+    """Fetch from a peer that stays ahead: one block is ordinary, and heights are only hints."""
+    lag = height - state.tip.height
+    if lag <= 0:
+        return
+    if state.behind_since_ms is None:
+        state.behind_since_ms = state.now_ms
+    if lag > 1 or state.now_ms - state.behind_since_ms >= BEHIND_GRACE_MS:
+        # A hint is not kept as a target: a liar's height would be asked for without end.
+        signers = () if signer is None else (signer,)
+        proven = state.fetch_to
+        want(state, height, signers)
+        state.fetch_to = proven
+
+
+def _check_own_vote(state: State, message: SignedMessage) -> None:
+    """Observe if a peer holds a vote of mine that my log does not: then the log lost it."""
+    instance = state.instance
+    if message.signer != instance.own or message.height <= state.low:
+        return
+    if message.epoch != state.validators.epoch or _is_remembered(state, message):
+        return
+    try:
+        opened = open_message(message)
+    except WireError:
+        return
+    config = state.config
+    if is_signed(opened, state.validators, chain_id=config.chain_id, verifier=config.verifier):
+        observe(
+            state,
+            f"a peer holds my {message.kind.name} of height {message.height}, view "
+            f"{message.view}, and my log does not",
+        )
+
+
+def _is_remembered(state: State, message: SignedMessage) -> bool:
+    instance = state.instance
+    if message.height == instance.height:
+        voted, view = instance.voted, instance.view
+    else:
+        memory = state.memories.get(message.height)
+        if memory is None:
+            return False
+        voted, view = memory.voted, memory.view
+    if message.kind is Kind.VIEW_CHANGE:
+        return message.view <= view
+    return voted.get((message.kind, message.view)) == message.body

@@ -1,0 +1,95 @@
+"""What can happen to a replica: facts of the past, handed in with the time.
+
+Knows: names and fields. Must not know: what the replica makes of them.
+"""
+
+from dataclasses import dataclass
+
+from prsm.consensus.pbft.opened import Opened
+from prsm.protocol.certificates import Certificate
+from prsm.protocol.headers import Block
+from prsm.protocol.messages.consensus import Status
+from prsm.protocol.validators import ValidatorSet
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A validator's message: decoded, bounded, its own signature already checked."""
+
+    message: Opened
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A peer said where it stands; `signer` is its index if it is a validator."""
+
+    signer: int | None
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A timer set by `SetTimer` is due, or 250 ms have passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The mempool has, or no longer has, transactions or evidence for a block."""
+
+    transactions: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a proposer puts into a block; at most the limits of a body, `time_ms` by wall clock."""
+
+    transactions: tuple[bytes, ...]
+    evidence: tuple[bytes, ...]
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Answer to `NeedPayload`; None when nothing can be proposed now (asked again later)."""
+
+    height: int
+    view: int
+    draft: Draft | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Answer to `Validate`: would the ledger execute this block?"""
+
+    block_hash: bytes
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Answer to `Execute`: block, certificate, state and roots are durable together."""
+
+    height: int
+    block_hash: bytes
+    state_root: bytes
+    receipts_root: bytes
+    validators: ValidatorSet  # of height + 1
+    next_validators_hash: bytes  # of the epoch after that set's
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Answer to `Fetch` of heights: the next committed block, as a peer showed it."""
+
+    block: Block
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Answer to `Fetch` of a hash: a block that is proposed, not committed."""
+
+    block: Block
+
+
+Event = Received | Heard | Tick | Waiting | Payload | Verdict | Applied | Decided | Fetched

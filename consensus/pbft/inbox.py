@@ -1,0 +1,130 @@
+"""Messages of validators sorted by height and view: too late, now, or kept for their time.
+
+Kept ahead: heights h + 1 .. h + 4 and views up to mine + 4, one of each kind per signer, height
+and view, at most two proposals; the rest is dropped, sending again brings it back.
+Source: docs/spec/pbft.md, "Messages".
+"""
+
+from typing import Final
+
+from prsm.consensus.pbft.catchup import on_certificate
+from prsm.consensus.pbft.config import BODIES_AHEAD_MAX, HEIGHTS_AHEAD_MAX, VIEWS_AHEAD_MAX
+from prsm.consensus.pbft.effects import Accuse
+from prsm.consensus.pbft.normal import count
+from prsm.consensus.pbft.opened import Opened
+from prsm.consensus.pbft.state import State, emit
+from prsm.consensus.pbft.transitions import Phase
+from prsm.consensus.pbft.viewchange import VIEWS_KEPT, on_new_view, on_view_change
+from prsm.protocol.signing import Kind
+
+_ECHOED: Final = (Kind.PREPARE, Kind.COMMIT, Kind.VIEW_CHANGE)  # small enough for a STATUS
+
+
+def receive(state: State, opened: Opened) -> None:
+    """Take a message of another validator."""
+    message = opened.message
+    if message.signer >= len(state.validators) or message.signer == state.instance.own:
+        return
+    state.heard_at_ms[message.signer] = state.now_ms
+    _note_highest(state, opened)
+    if message.height > state.instance.height:
+        _early(state, opened)
+    elif message.height == state.instance.height:
+        _current(state, opened)
+
+
+def take_ahead(state: State) -> None:
+    """Hand out what was kept for the height that has just begun; forget what is past."""
+    height = state.instance.height
+    for key in sorted(key for key in state.ahead if key[0] <= height):
+        opened = state.ahead.pop(key)
+        if key[0] == height:
+            _current(state, opened)
+
+
+def _note_highest(state: State, opened: Opened) -> None:
+    if opened.message.kind not in _ECHOED:
+        return
+    known = state.highest.get(opened.message.signer)
+    if known is None or _rank(known) < _rank(opened):
+        state.highest[opened.message.signer] = opened
+
+
+def _rank(opened: Opened) -> tuple[int, int, int]:
+    return opened.message.height, opened.message.view, opened.message.kind
+
+
+def _early(state: State, opened: Opened) -> None:
+    """Use the certificate of an earlier height inside it, then keep it if there is room."""
+    message = opened.message
+    certificate = None
+    if opened.proposal is not None:
+        certificate = opened.proposal.block.body.prev_cert
+    elif opened.view_change is not None:
+        certificate = opened.view_change.tip_cert
+    if certificate is not None and certificate.height == message.height - 1:
+        on_certificate(state, certificate)
+    if message.height > state.instance.height + HEIGHTS_AHEAD_MAX:
+        return
+    # VIEW_CHANGEs are bounded by signer, not by view: a replica far behind must see how far.
+    is_change = message.kind is Kind.VIEW_CHANGE
+    key = (message.height, message.kind, 0 if is_change else message.view, message.signer)
+    if is_change:
+        known = state.ahead.get(key)
+        if known is None or known.message.view < message.view:
+            state.ahead[key] = opened
+    elif message.view <= VIEWS_AHEAD_MAX and _has_room(state, opened):
+        state.ahead.setdefault(key, opened)
+
+
+def _has_room(state: State, opened: Opened) -> bool:
+    kind = opened.message.kind
+    if kind not in (Kind.PROPOSE, Kind.NEW_VIEW):
+        return True
+    if opened.message.height != state.instance.height + 1:
+        return False
+    return sum(1 for key in state.ahead if key[1] is kind) < BODIES_AHEAD_MAX
+
+
+def _current(state: State, opened: Opened) -> None:
+    message = opened.message
+    instance = state.instance
+    if instance.phase in (Phase.EXECUTING, Phase.HALTED):
+        return
+    if message.epoch != state.validators.epoch:
+        return
+    match message.kind:
+        case Kind.PROPOSE:
+            _on_proposal(state, opened)
+        case Kind.PREPARE | Kind.COMMIT:
+            if instance.view - VIEWS_KEPT <= message.view <= instance.view + VIEWS_AHEAD_MAX:
+                _accuse(state, count(state, opened), opened)
+        case Kind.VIEW_CHANGE:
+            on_view_change(state, opened)
+        case Kind.NEW_VIEW:
+            on_new_view(state, opened)
+
+
+def _on_proposal(state: State, opened: Opened) -> None:
+    """Keep the first proposal of a view that its proposer may make."""
+    instance = state.instance
+    view = opened.message.view
+    if opened.message.signer != instance.schedule.at(view) or view < instance.view:
+        return
+    first = instance.proposals.get(view)
+    if first is not None:
+        if first.digest != opened.digest:
+            _accuse(state, first, opened)
+        return
+    later = sum(1 for known in instance.proposals if known > instance.view)
+    if view > instance.view and (
+        view > instance.view + VIEWS_AHEAD_MAX or later >= BODIES_AHEAD_MAX
+    ):
+        return
+    instance.proposals[view] = opened
+    instance.is_pressed = True
+
+
+def _accuse(state: State, first: Opened | None, second: Opened) -> None:
+    if first is not None:
+        emit(state, Accuse(first.message, second.message))

@@ -1,0 +1,255 @@
+"""The normal case: propose, prepare, commit, decide. Each rule acts if it may, and says whether.
+
+Rules look at the state alone, so it does not matter in which order messages came, or whether
+they came before a restart. Source: Castro and Liskov 1999, section 4.2; docs/spec/pbft.md.
+"""
+
+from prsm.consensus.pbft.config import BODIES_MAX
+from prsm.consensus.pbft.effects import Broadcast, Execute, Validate
+from prsm.consensus.pbft.opened import Opened, sign
+from prsm.consensus.pbft.proposer import failed_views_after
+from prsm.consensus.pbft.records import Locked, Voted
+from prsm.consensus.pbft.state import (
+    State,
+    emit,
+    halt,
+    is_certified,
+    may_sign,
+    move,
+    note_checked,
+    persist,
+)
+from prsm.consensus.pbft.transitions import Fact, Phase
+from prsm.protocol.certificates import certificate_hash, certify
+from prsm.protocol.codec import encode
+from prsm.protocol.headers import Block, Header
+from prsm.protocol.ids import Digest
+from prsm.protocol.limits import BLOCK_BODY_BYTES_MAX
+from prsm.protocol.messages.consensus import Prepared, SignedMessage
+from prsm.protocol.signing import Kind
+
+_PROPOSED = (Phase.JUDGING, Phase.PREPARING)
+
+
+def accept(state: State) -> bool:
+    """Take the proposal of the current view if it meets every rule; judge a fresh one."""
+    instance = state.instance
+    if instance.phase is not Phase.WAITING:
+        return False
+    opened = instance.proposals.get(instance.view)
+    if opened is None or instance.refused_view == instance.view:
+        return False
+    assert opened.proposal is not None
+    block = opened.proposal.block
+    keep_body(state, opened.digest, block)
+    if not _is_acceptable(state, opened):
+        instance.refused_view = instance.view
+        return False
+    instance.block, instance.block_hash = block, opened.digest
+    move(state, Fact.ACCEPTED)
+    # A quorum prepared what a NEW_VIEW demands: an honest part of it judged the block, and a
+    # time window on it now would block the very view change that must carry it on.
+    instance.verdict = True if instance.demanded is not None else None
+    if instance.verdict is None and instance.own is not None and state.observer is None:
+        emit(state, Validate(block, opened.digest))
+    return True
+
+
+def on_verdict(state: State, block_hash: bytes, *, ok: bool) -> None:
+    """The ledger judged a block; of use only while it is the one proposed."""
+    instance = state.instance
+    if instance.phase is Phase.JUDGING and instance.block_hash == block_hash:
+        instance.verdict = ok
+
+
+def prepare(state: State) -> bool:
+    """Send PREPARE for a block that was judged good, once in a view."""
+    instance = state.instance
+    if instance.phase is not Phase.JUDGING or not instance.verdict or not may_sign(state):
+        return False
+    key = (Kind.PREPARE, instance.view)
+    said = instance.voted.get(key)
+    if said is None:
+        epoch = state.validators.epoch
+        digest = instance.block_hash
+        persist(state, Voted(Kind.PREPARE, epoch, instance.height, instance.view, digest))
+        instance.voted[key] = digest
+        vote(state, Kind.PREPARE, digest)
+    elif said != instance.block_hash:
+        return False
+    move(state, Fact.VOTED)
+    return True
+
+
+def commit(state: State) -> bool:
+    """Send COMMIT for a block that a quorum prepared, its certificate and body durable first."""
+    instance = state.instance
+    if instance.phase not in _PROPOSED or (Kind.COMMIT, instance.view) in instance.voted:
+        return False
+    tally = instance.tallies.get((Kind.PREPARE, instance.view))
+    digest = instance.block_hash
+    if tally is None or tally.weight(digest) < state.validators.quorum or not may_sign(state):
+        return False
+    assert instance.block is not None
+    epoch = state.validators.epoch
+    certificate = certify(
+        Kind.PREPARE,
+        epoch=epoch,
+        height=instance.height,
+        view=instance.view,
+        block_hash=digest,
+        votes=tally.signatures(digest),
+    )
+    note_checked(state, certificate_hash(certificate))
+    persist(state, Locked(epoch, instance.height, instance.view, certificate, instance.block))
+    instance.voted[Kind.COMMIT, instance.view] = digest
+    instance.locked = Prepared(instance.view, digest, certificate)
+    vote(state, Kind.COMMIT, digest)
+    move(state, Fact.PREPARED)
+    return True
+
+
+def count(state: State, opened: Opened) -> Opened | None:
+    """Count a PREPARE or COMMIT; return an earlier vote that contradicts it."""
+    instance = state.instance
+    message = opened.message
+    tally = instance.tally(message.kind, message.view)
+    stake = state.validators.validators[message.signer].stake
+    contradicted = tally.add(opened, stake)
+    reached = tally.weight(opened.digest) >= state.validators.quorum
+    if message.kind is Kind.COMMIT and reached and instance.certificate is None:
+        instance.certificate = certify(
+            Kind.COMMIT,
+            epoch=state.validators.epoch,
+            height=instance.height,
+            view=message.view,
+            block_hash=opened.digest,
+            votes=tally.signatures(opened.digest),
+        )
+        note_checked(state, certificate_hash(instance.certificate))
+    return contradicted
+
+
+def decide(state: State) -> bool:
+    """Execute the block that a commit certificate names, if it is here."""
+    instance = state.instance
+    certificate = instance.certificate
+    if certificate is None:
+        return False
+    block = instance.bodies.get(certificate.block_hash)
+    if block is None:
+        return False
+    wrong = contradiction(state, block.header)
+    if wrong:
+        halt(state, f"block {instance.height} is certified, but my {wrong} differs")
+        return False
+    move(state, Fact.DECIDED)
+    # Not written to the log: the ledger's transaction makes height and block durable together,
+    # and until then this replica may go on voting at this height by the ordinary rules.
+    state.low = max(state.low, instance.height)
+    failed_views = failed_views_after(state.tip, block)
+    emit(state, Execute(block, certificate.block_hash, certificate, failed_views))
+    return False
+
+
+def vote(state: State, kind: Kind, digest: bytes) -> None:
+    """Sign, count and broadcast a PREPARE or COMMIT of the current view."""
+    opened = sign_own(state, Opened(blank(state, kind, digest), Digest(digest)))
+    contradicted = count(state, opened)
+    assert contradicted is None, "a second vote of my own"
+    emit(state, Broadcast(opened.message))
+
+
+def blank(state: State, kind: Kind, body: bytes) -> SignedMessage:
+    """A message of mine for the current height and view, not signed yet."""
+    instance = state.instance
+    assert instance.own is not None
+    return SignedMessage(
+        kind=kind,
+        epoch=state.validators.epoch,
+        height=instance.height,
+        view=instance.view,
+        body=body,
+        signer=instance.own,
+        signature=b"",
+    )
+
+
+def sign_own(state: State, unsigned: Opened) -> Opened:
+    """Sign a message of mine and keep it for sending again; the caller emits it."""
+    assert may_sign(state)
+    assert state.config.signer is not None
+    opened = sign(unsigned, state.config.signer, state.config.chain_id)
+    state.instance.sent[opened.message.kind, opened.message.view] = opened
+    return opened
+
+
+def keep_body(state: State, digest: bytes, block: Block) -> None:
+    """Hold a block of this height by its hash, dropping the oldest that nothing refers to."""
+    instance = state.instance
+    if digest in instance.bodies:
+        return
+    instance.bodies[digest] = block
+    if len(instance.bodies) > BODIES_MAX:
+        held = (instance.locked, instance.demanded, instance.certificate)
+        needed = {named.block_hash for named in held if named is not None}
+        needed |= {digest, instance.block_hash}
+        free = next((known for known in instance.bodies if known not in needed), None)
+        del instance.bodies[digest if free is None else free]
+
+
+def contradiction(state: State, header: Header) -> str:
+    """Name what the header says of the chain so far that differs here, or nothing."""
+    tip = state.tip
+    for what, theirs, mine in (
+        ("parent", header.prev_hash, tip.block_hash),
+        ("state root", header.state_root, tip.state_root),
+        ("receipts root", header.receipts_root, tip.receipts_root),
+        ("validator set", header.validators_hash, tip.validators.digest),
+        ("next validator set", header.next_validators_hash, tip.next_validators_hash),
+    ):
+        if theirs != mine:
+            return what
+    return ""
+
+
+def _is_acceptable(state: State, opened: Opened) -> bool:
+    instance = state.instance
+    proposal = opened.proposal
+    assert proposal is not None
+    header = proposal.block.header
+    return (
+        instance.height > state.low
+        and header.chain_id == state.config.chain_id
+        and header.epoch == state.validators.epoch
+        and proposal.new_view == (instance.new_view.digest if instance.new_view else None)
+        and _is_demanded(state, opened, header)
+        and header.time_ms > parent_time_ms(state)
+        and not contradiction(state, header)
+        and _has_parent_certificate(state, proposal.block)
+        and len(encode(proposal.block.body)) <= BLOCK_BODY_BYTES_MAX
+    )
+
+
+def _is_demanded(state: State, opened: Opened, header: Header) -> bool:
+    """Is it the block NEW_VIEW demands or, where it demands none, a fresh one of this view?"""
+    instance = state.instance
+    if instance.demanded is not None:
+        return opened.digest == instance.demanded.block_hash
+    return header.view == instance.view and header.proposer == opened.message.signer
+
+
+def _has_parent_certificate(state: State, block: Block) -> bool:
+    certificate = block.body.prev_cert
+    if state.tip.height == 0 or certificate is None:
+        return state.tip.height == 0 and certificate is None
+    tip = state.tip
+    return is_certified(
+        state, certificate, Kind.COMMIT, height=tip.height, block_hash=tip.block_hash
+    )
+
+
+def parent_time_ms(state: State) -> int:
+    """Block time that a new block must lie behind."""
+    block = state.tip.block
+    return state.config.genesis_time_ms if block is None else block.header.time_ms

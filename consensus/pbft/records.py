@@ -1,0 +1,163 @@
+"""What the consensus log holds, and what a replica remembers from it after a restart.
+
+| before | record |
+|---|---|
+| own PROPOSE, PREPARE | `Voted` |
+| own COMMIT | `Locked`: prepared certificate and whole block |
+| own VIEW_CHANGE | `Left` |
+| anything in a later view | `Entered`: the NEW_VIEW |
+| using a certificate of a block that is not here | `LowMark` |
+
+Knows: bytes. Must not know: segments, checksums, files (storage/wal).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from prsm.protocol.certificates import Certificate
+from prsm.protocol.codec import Record, decode, encode
+from prsm.protocol.errors import WireError
+from prsm.protocol.headers import Block
+from prsm.protocol.ids import U32, Bytes32, UInt
+from prsm.protocol.limits import CTL_FRAME_BYTES_MAX
+from prsm.protocol.messages.consensus import SignedMessage
+from prsm.protocol.signing import Kind
+
+
+class LowMark(Record, frozen=True):
+    """Nothing is proposed, prepared or committed at this height or below it, ever again."""
+
+    height: UInt
+
+
+class Voted(Record, frozen=True):
+    """PROPOSE or PREPARE of this hash is about to be sent."""
+
+    kind: Kind
+    epoch: U32
+    height: UInt
+    view: U32
+    block_hash: Bytes32
+
+
+class Locked(Record, frozen=True):
+    """COMMIT is about to be sent: what a later view must carry on."""
+
+    epoch: U32
+    height: UInt
+    view: U32
+    certificate: Certificate  # of PREPARE votes
+    block: Block
+
+
+class Left(Record, frozen=True):
+    """VIEW_CHANGE for this view is about to be sent: no vote in a lower view of the height."""
+
+    epoch: U32
+    height: UInt
+    view: U32
+
+
+class Entered(Record, frozen=True):
+    """A NEW_VIEW was accepted."""
+
+    new_view: SignedMessage
+
+
+LogRecord = LowMark | Voted | Locked | Left | Entered
+_TYPES: Final[tuple[type[LogRecord], ...]] = (LowMark, Voted, Locked, Left, Entered)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the sign guard notes of a vote; ordered by (height, view, kind)."""
+
+    epoch: int
+    height: int
+    view: int
+    kind: Kind
+    block_hash: bytes  # zero bytes for VIEW_CHANGE
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the log says of one height."""
+
+    view: int = 0
+    active: bool = True
+    new_view: SignedMessage | None = None
+    voted: dict[tuple[Kind, int], bytes] = field(default_factory=dict)
+    locked: Locked | None = None
+
+
+def pack(record: LogRecord) -> bytes:
+    """The bytes of a record: its number, then its canonical form."""
+    return bytes((_TYPES.index(type(record)),)) + encode(record)
+
+
+def unpack(raw: bytes) -> LogRecord:
+    """Read a record.
+
+    Raises:
+        WireError: no record this version writes.
+    """
+    if not raw or raw[0] >= len(_TYPES):
+        raise WireError(f"log record of unknown type {raw[:1].hex() or 'empty'}")
+    return decode(raw[1:], _TYPES[raw[0]], size_max=2 * CTL_FRAME_BYTES_MAX)
+
+
+def mark_of(raw: bytes) -> Mark | None:
+    """What the sign guard must note of this record, None if it announces no vote."""
+    match unpack(raw):
+        case Voted() as voted:
+            return Mark(voted.epoch, voted.height, voted.view, voted.kind, voted.block_hash)
+        case Locked() as locked:
+            block_hash = locked.certificate.block_hash
+            return Mark(locked.epoch, locked.height, locked.view, Kind.COMMIT, block_hash)
+        case Left() as left:
+            return Mark(left.epoch, left.height, left.view, Kind.VIEW_CHANGE, bytes(32))
+        case LowMark() | Entered():
+            return None
+
+
+def replay(raws: Iterable[bytes], *, committed: int) -> tuple[int, dict[int, Memory]]:
+    """Rebuild the low mark and what was said at each height above it.
+
+    A vote at height h is also a proof that h - 1 was committed here, even if the ledger that
+    is found now stands below it.
+
+    Args:
+        raws: the records of the log in the order they were written.
+        committed: height of the ledger.
+
+    Raises:
+        WireError: a record this version cannot read; the caller starts as observer.
+    """
+    low = committed
+    heights: dict[int, Memory] = {}
+    for raw in raws:
+        record = unpack(raw)
+        if isinstance(record, LowMark):
+            low = max(low, record.height)
+            continue
+        height = record.new_view.height if isinstance(record, Entered) else record.height
+        low = max(low, height - 1)
+        _remember(heights.setdefault(height, Memory()), record)
+    return low, {height: memory for height, memory in heights.items() if height > low}
+
+
+def _remember(memory: Memory, record: Voted | Locked | Left | Entered) -> None:
+    match record:
+        case Voted(kind=kind, view=view, block_hash=block_hash):
+            memory.voted[kind, view] = block_hash
+        case Locked(view=view, certificate=certificate):
+            memory.voted[Kind.COMMIT, view] = certificate.block_hash
+            if memory.locked is None or view >= memory.locked.view:
+                memory.locked = record
+        case Left(view=view):
+            if view > memory.view:
+                memory.view, memory.active, memory.new_view = view, False, None
+        case Entered(new_view=new_view):
+            if new_view.view >= memory.view:
+                memory.view, memory.active, memory.new_view = new_view.view, True, new_view

@@ -1,0 +1,229 @@
+"""One replica: an event and the time in, orders out. Knows the parts; decides nothing itself.
+
+`step` hands the event to its leaf, lets the rules act until none can, and sets the timer. No
+clock, dice, disk or log: the same state and events give the same orders, byte for byte.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final, assert_never
+
+from prsm.consensus.pbft import catchup, inbox, normal, propose, timeouts, viewchange
+from prsm.consensus.pbft.config import Config, Tip
+from prsm.consensus.pbft.effects import Accuse, Effect, Observe
+from prsm.consensus.pbft.events import (
+    Applied,
+    Decided,
+    Event,
+    Fetched,
+    Heard,
+    Payload,
+    Received,
+    Tick,
+    Verdict,
+    Waiting,
+)
+from prsm.consensus.pbft.opened import open_message
+from prsm.consensus.pbft.proposer import failed_views_after, schedule_of
+from prsm.consensus.pbft.records import Entered, Left, Locked, LowMark, Memory, Voted, pack, replay
+from prsm.consensus.pbft.state import Instance, State, may_sign, move
+from prsm.consensus.pbft.transitions import Fact, Phase
+from prsm.protocol.errors import RemoteError
+from prsm.protocol.headers import Block, block_hash
+from prsm.protocol.messages.consensus import Prepared, Status
+from prsm.protocol.signing import Kind
+
+
+def start(config: Config, tip: Tip, records: Sequence[bytes], observer: str | None) -> State:
+    """Build a replica from what is durable.
+
+    Args:
+        config: network, key and times.
+        tip: where the ledger stands.
+        records: the consensus log, in the order it was written.
+        observer: why this node must not sign, if the log or guard showed damage.
+    """
+    low, memories = tip.height, dict[int, Memory]()
+    try:
+        low, memories = replay(records, committed=tip.height)
+    except RemoteError as error:
+        observer = observer or f"consensus log cannot be read: {error.what}"
+    instance = _begin(config, tip, memories.pop(tip.height + 1, None))
+    state = State(config, tip, low, instance, observer, memories)
+    own = set() if instance.own is None else {instance.own}
+    state.is_ready = tip.validators.is_quorum(own)
+    return state
+
+
+def step(state: State, event: Event, now_ms: int) -> list[Effect]:
+    """Take one event at one time of the monotonic clock; return what must be done, in order.
+
+    The caller makes each `Persist` durable before any later effect leaves (`effects.order`),
+    and takes no second step before that.
+    """
+    state.now_ms = now_ms
+    out: list[Effect] = []
+    state.out = out
+    if state.applied_at_ms is None:
+        state.applied_at_ms = now_ms
+    if _is_halted(state):
+        return out
+    _dispatch(state, event)
+    _advance(state)
+    if _is_halted(state):
+        # What was said before the contradiction was found must not leave.
+        return [effect for effect in out if isinstance(effect, Observe | Accuse)]
+    timeouts.arm(state)
+    return out
+
+
+def status(state: State, receiver: int | None) -> Status:
+    """Where this replica stands, and the highest vote it holds of the receiver."""
+    vote = None if receiver is None else state.highest.get(receiver)
+    return Status(
+        height=state.tip.height,
+        view=state.instance.view,
+        tip_hash=state.tip.block_hash,
+        low_mark=state.low,
+        snapshot_height=0,
+        your_highest=None if vote is None else vote.message,
+    )
+
+
+def body(state: State, height: int, digest: bytes) -> Block | None:
+    """A proposed block of the current height, for a peer that must propose it again."""
+    return state.instance.bodies.get(digest) if height == state.instance.height else None
+
+
+def checkpoint(state: State) -> tuple[bytes, ...]:
+    """The records a new log segment must begin with, so that older segments can be dropped."""
+    instance = state.instance
+    epoch, height = state.validators.epoch, instance.height
+    records: list[bytes] = [pack(LowMark(state.low))]
+    for (kind, view), digest in sorted(instance.voted.items()):
+        if kind is not Kind.COMMIT:
+            records.append(pack(Voted(kind, epoch, height, view, digest)))
+    if instance.locked is not None:
+        locked = instance.locked
+        block = instance.bodies[locked.block_hash]
+        records.append(pack(Locked(epoch, height, locked.view, locked.certificate, block)))
+    if instance.new_view is not None:
+        records.append(pack(Entered(instance.new_view.message)))
+    elif instance.view > 0:
+        records.append(pack(Left(epoch, height, instance.view)))
+    return tuple(records)
+
+
+def _is_halted(state: State) -> bool:
+    return state.instance.phase is Phase.HALTED
+
+
+def _dispatch(state: State, event: Event) -> None:
+    match event:
+        case Received(message):
+            inbox.receive(state, message)
+        case Heard(signer, peer_status):
+            catchup.on_status(state, signer, peer_status)
+        case Tick():
+            _on_tick(state)
+        case Waiting(transactions):
+            state.waiting = transactions
+        case Payload(height, view, draft):
+            propose.on_payload(state, height, view, draft)
+        case Verdict(digest, ok):
+            normal.on_verdict(state, digest, ok=ok)
+        case Applied():
+            _on_applied(state, event)
+        case Decided(block, certificate):
+            catchup.on_decided(state, block, certificate)
+        case Fetched(block):
+            catchup.on_fetched(state, block)
+        case _:
+            assert_never(event)
+
+
+_RULES: Final[tuple[Callable[[State], bool], ...]] = (
+    normal.decide,
+    catchup.miss,
+    viewchange.resume,
+    viewchange.join,
+    viewchange.lead,
+    propose.propose,
+    normal.accept,
+    normal.prepare,
+    normal.commit,
+)
+
+
+def _advance(state: State) -> None:
+    """Let the rules act until none can; each acts a bounded number of times in a view."""
+    acted = True
+    while acted:
+        acted = False
+        for rule in _RULES:
+            if state.instance.phase in (Phase.EXECUTING, Phase.HALTED):
+                return
+            acted = rule(state) or acted
+
+
+def _on_tick(state: State) -> None:
+    if timeouts.is_expired(state) and may_sign(state):
+        viewchange.leave(state, state.instance.view + 1)
+    timeouts.resend(state)
+    catchup.want(state, state.fetch_to, state.fetch_signers)
+
+
+def _on_applied(state: State, applied: Applied) -> None:
+    """The ledger has the block: move the tip and begin the next height."""
+    instance = state.instance
+    certificate = instance.certificate
+    assert instance.phase is Phase.EXECUTING
+    assert certificate is not None
+    assert (applied.height, applied.block_hash) == (instance.height, certificate.block_hash)
+    block = instance.bodies[certificate.block_hash]
+    is_new_epoch = applied.validators.epoch != state.validators.epoch
+    state.tip = Tip(
+        height=applied.height,
+        block_hash=applied.block_hash,
+        block=block,
+        certificate=certificate,
+        state_root=applied.state_root,
+        receipts_root=applied.receipts_root,
+        validators=applied.validators,
+        next_validators_hash=applied.next_validators_hash,
+        certifiers=state.tip.validators,
+        epoch_first=applied.height + 1 if is_new_epoch else state.tip.epoch_first,
+        failed_views=0 if is_new_epoch else failed_views_after(state.tip, block),
+    )
+    state.low = max(state.low, applied.height)
+    state.applied_at_ms = state.now_ms
+    state.behind_since_ms = None
+    move(state, Fact.APPLIED)
+    memory = state.memories.pop(applied.height + 1, None)
+    state.instance = _begin(state.config, state.tip, memory)
+    if applied.height >= state.fetch_last:
+        state.fetch_at_ms = 0
+    inbox.take_ahead(state)
+
+
+def _begin(config: Config, tip: Tip, memory: Memory | None) -> Instance:
+    """The next height, with what was said there before a restart."""
+    own = None if config.signer is None else tip.validators.index_of(config.signer.public_key)
+    instance = Instance(tip.height + 1, schedule_of(tip), own)
+    if memory is None:
+        return instance
+    instance.view = memory.view
+    instance.voted = memory.voted
+    instance.restated = False
+    instance.is_pressed = memory.view > 0
+    if not memory.active:
+        instance.phase = Phase.CHANGING
+    if memory.new_view is not None:
+        instance.new_view = open_message(memory.new_view)
+        instance.demanded = viewchange.highest_prepared(instance.new_view.view_changes)
+    if memory.locked is not None:
+        locked = memory.locked
+        digest = block_hash(locked.block.header)
+        assert digest == locked.certificate.block_hash
+        instance.locked = Prepared(locked.view, digest, locked.certificate)
+        instance.bodies[digest] = locked.block
+    return instance

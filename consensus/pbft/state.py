@@ -1,0 +1,193 @@
+"""What a replica knows: the chain's tip, its standing at one height, and what came too early.
+
+Invariants: `low` never falls and is at least `tip.height`; a vote in `voted` was made durable
+before it left; `locked` is the highest view in which this replica sent COMMIT at the height;
+every table here has a bound (`load` counts them, the simulator watches it).
+"""
+
+from dataclasses import dataclass, field
+
+from prsm.consensus.pbft.config import CERTIFICATES_CHECKED_MAX, Config, Tip
+from prsm.consensus.pbft.effects import Effect, Observe, Persist
+from prsm.consensus.pbft.opened import Opened
+from prsm.consensus.pbft.proposer import Schedule
+from prsm.consensus.pbft.records import LogRecord, Memory, pack
+from prsm.consensus.pbft.transitions import Fact, Phase, after
+from prsm.consensus.pbft.votes import Tally
+from prsm.protocol.certificates import Certificate, certificate_hash, check_certificate
+from prsm.protocol.errors import RemoteError
+from prsm.protocol.headers import Block
+from prsm.protocol.messages.consensus import Prepared
+from prsm.protocol.signing import Kind
+from prsm.protocol.validators import ValidatorSet
+
+
+@dataclass(slots=True)
+class Instance:
+    """Agreement on one height."""
+
+    height: int
+    schedule: Schedule
+    own: int | None  # own signer index in this height's set
+    view: int = 0
+    phase: Phase = Phase.WAITING
+    # The block of the current view, once accepted.
+    block: Block | None = None
+    block_hash: bytes = b""
+    verdict: bool | None = None
+    refused_view: int = -1  # the view whose proposal breaks a rule
+    # Why this view: its NEW_VIEW, and what that demands (None: a free choice).
+    new_view: Opened | None = None
+    demanded: Prepared | None = None
+    # What was said.
+    voted: dict[tuple[Kind, int], bytes] = field(default_factory=dict)
+    sent: dict[tuple[Kind, int], Opened] = field(default_factory=dict)
+    restated: bool = True  # False after a restart until own votes are counted again
+    locked: Prepared | None = None
+    tallies: dict[tuple[Kind, int], Tally] = field(default_factory=dict)
+    view_changes: dict[int, Opened] = field(default_factory=dict)  # the highest of each signer
+    proposals: dict[int, Opened] = field(default_factory=dict)  # the first of each view
+    bodies: dict[bytes, Block] = field(default_factory=dict)
+    certificate: Certificate | None = None  # of COMMIT votes: the height is decided
+    # Times, monotonic ms.
+    is_pressed: bool = False  # somebody proposed or wants another view: the timer runs
+    deadline_ms: int | None = None
+    resend_at_ms: int | None = None
+    payload_at_ms: int = 0  # ask for a payload not before
+    body_at_ms: int = 0  # ask for a missing body not before
+
+    def tally(self, kind: Kind, view: int) -> Tally:
+        """The votes of a kind in a view."""
+        found = self.tallies.get((kind, view))
+        if found is None:
+            found = self.tallies[kind, view] = Tally()
+        return found
+
+
+@dataclass(slots=True)
+class State:
+    """One replica; owned by its driver, changed by `step` only."""
+
+    config: Config
+    tip: Tip
+    low: int
+    instance: Instance
+    observer: str | None
+    memories: dict[int, Memory]  # of heights above the tip, from the log
+    now_ms: int = 0
+    out: list[Effect] = field(default_factory=list)
+    greeted: set[int] = field(default_factory=set)  # validators whose STATUS was heard
+    is_ready: bool = False  # they weigh a quorum: the first signature is allowed
+    waiting: bool = False
+    applied_at_ms: int | None = None
+    ahead: dict[tuple[int, Kind, int, int], Opened] = field(default_factory=dict)
+    highest: dict[int, Opened] = field(default_factory=dict)  # vote of each validator
+    heard_at_ms: dict[int, int] = field(default_factory=dict)
+    checked: dict[bytes, None] = field(default_factory=dict)  # hashes of certificates that hold
+    behind_since_ms: int | None = None
+    fetch_to: int = 0  # a committed height that is missing here
+    fetch_signers: tuple[int, ...] = ()
+    fetch_last: int = 0  # end of the range that was asked for
+    fetch_at_ms: int = 0  # fetch not before
+    timer_ms: int | None = None
+
+    @property
+    def validators(self) -> ValidatorSet:
+        """The set of the current height."""
+        return self.tip.validators
+
+
+def validators_at(state: State, height: int) -> ValidatorSet:
+    """The set that signs at this height, as far as it is known.
+
+    Beyond the current height it may be outdated: a certificate names its epoch and is refused.
+    """
+    return state.tip.certifiers if height <= state.tip.height else state.tip.validators
+
+
+def emit(state: State, effect: Effect) -> None:
+    """Add an order to this step."""
+    state.out.append(effect)
+
+
+def persist(state: State, record: LogRecord) -> None:
+    """Order a record; whatever is emitted later leaves after it is durable."""
+    state.out.append(Persist(pack(record)))
+
+
+def move(state: State, fact: Fact) -> None:
+    """Change the phase along the transition table."""
+    state.instance.phase = after(state.instance.phase, fact)
+
+
+def may_sign(state: State) -> bool:
+    """May this replica sign anything at its height?
+
+    Not as observer, not before peers of a quorum said what they heard of it, and never at or
+    below the low mark.
+    """
+    return (
+        state.is_ready
+        and state.observer is None
+        and state.instance.own is not None
+        and state.instance.height > state.low
+    )
+
+
+def halt(state: State, reason: str) -> None:
+    """Stop for good: what this replica holds contradicts a certificate."""
+    observe(state, reason)
+    move(state, Fact.FAILED)
+
+
+def observe(state: State, reason: str) -> None:
+    """Sign nothing from here on."""
+    if state.observer is None:
+        state.observer = reason
+        emit(state, Observe(reason))
+
+
+def is_certified(
+    state: State, certificate: Certificate, kind: Kind, *, height: int, block_hash: bytes
+) -> bool:
+    """Does a certificate hold: of this kind, for this block, by the set of this height?"""
+    named = (certificate.kind, certificate.height, certificate.block_hash)
+    if named != (kind, height, block_hash):
+        return False
+    digest = certificate_hash(certificate)
+    if digest in state.checked:
+        return True
+    try:
+        check_certificate(
+            certificate,
+            validators_at(state, height),
+            chain_id=state.config.chain_id,
+            verifier=state.config.verifier,
+            kind=kind,
+        )
+    except RemoteError:
+        return False
+    note_checked(state, digest)
+    return True
+
+
+def note_checked(state: State, digest: bytes) -> None:
+    """Remember a certificate that holds, dropping the oldest beyond the bound."""
+    state.checked[digest] = None
+    if len(state.checked) > CERTIFICATES_CHECKED_MAX:
+        del state.checked[next(iter(state.checked))]
+
+
+def load(state: State) -> dict[str, int]:
+    """Sizes of every table that a peer can fill; the simulator holds them to their bounds."""
+    instance = state.instance
+    return {
+        "ahead": len(state.ahead),
+        "bodies_ahead": sum(1 for key in state.ahead if key[1] is Kind.PROPOSE),
+        "bodies": len(instance.bodies),
+        "tallies": len(instance.tallies),
+        "proposals": len(instance.proposals),
+        "view_changes": len(instance.view_changes),
+        "checked": len(state.checked),
+        "memories": len(state.memories),
+    }

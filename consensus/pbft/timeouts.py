@@ -1,0 +1,126 @@
+"""When a replica gives up on a view, and when it says again what it said.
+
+The timer runs only while there is work. After a VIEW_CHANGE it runs only once signers of a
+quorum want that view or a later one: replicas then stay within a view of each other, however
+long a partition lasts. Integers only. Source: Castro and Liskov 2002, section 2.3.5;
+docs/spec/pbft.md, "Timeouts".
+"""
+
+from typing import Final
+
+from prsm.consensus.pbft.config import RESEND_MS
+from prsm.consensus.pbft.effects import Broadcast, Send, SetTimer
+from prsm.consensus.pbft.state import Instance, State, emit, may_sign
+from prsm.consensus.pbft.transitions import Phase
+from prsm.protocol.genesis import Parameters
+from prsm.protocol.signing import Kind
+
+_GROWING_VIEWS: Final = 64  # (3/2)^64 is beyond any cap; larger powers only cost time
+_AT_REST: Final = (Phase.EXECUTING, Phase.HALTED)
+
+
+def timeout_ms(parameters: Parameters, view: int) -> int:
+    """t(v) = min(cap, base * (3/2)^v), in ms."""
+    if view > _GROWING_VIEWS:
+        return parameters.timeout_cap_ms
+    grown: int = parameters.timeout_base_ms * 3**view // 2**view
+    return min(parameters.timeout_cap_ms, grown)
+
+
+def has_work(state: State) -> bool:
+    """Should a block be agreed on now? Otherwise the chain rests and no timer runs."""
+    return state.waiting or state.instance.is_pressed or is_block_due(state)
+
+
+def is_block_due(state: State) -> bool:
+    """Is an empty block due: one behind transactions, for their state root, or a heartbeat?"""
+    block = state.tip.block
+    if block is not None and block.body.transactions:
+        return True
+    since = state.applied_at_ms
+    return since is not None and state.now_ms >= since + state.config.parameters.heartbeat_block_ms
+
+
+def restart_timer(state: State) -> None:
+    """Give the view that was just entered its whole time."""
+    instance = state.instance
+    span = timeout_ms(state.config.parameters, instance.view)
+    instance.deadline_ms = state.now_ms + span
+
+
+def is_expired(state: State) -> bool:
+    """Has the current view had its time?"""
+    deadline = state.instance.deadline_ms
+    return deadline is not None and state.now_ms >= deadline
+
+
+def arm(state: State) -> None:
+    """Start or stop the view's timer as the state now demands, and order the next tick."""
+    instance = state.instance
+    if instance.phase in _AT_REST or not may_sign(state) or not _may_run(state):
+        instance.deadline_ms = None
+    elif instance.deadline_ms is None:
+        restart_timer(state)
+    if instance.resend_at_ms is None and instance.sent:
+        instance.resend_at_ms = state.now_ms + RESEND_MS
+    _order_tick(state)
+
+
+def resend(state: State) -> None:
+    """Say again what is still of use in the current view, every 250 ms."""
+    instance = state.instance
+    due = instance.resend_at_ms
+    if due is None or state.now_ms < due or not may_sign(state) or instance.phase in _AT_REST:
+        return
+    instance.resend_at_ms = state.now_ms + RESEND_MS
+    kinds = (Kind.PREPARE, Kind.COMMIT)
+    for kind in (Kind.VIEW_CHANGE,) if instance.phase is Phase.CHANGING else kinds:
+        opened = instance.sent.get((kind, instance.view))
+        if opened is not None:
+            emit(state, Broadcast(opened.message))
+    _resend_proposal(state)
+
+
+def _resend_proposal(state: State) -> None:
+    """To those whose COMMIT is missing: a PREPARE alone does not say that they kept the block."""
+    instance = state.instance
+    kinds = (Kind.NEW_VIEW, Kind.PROPOSE)
+    messages = [instance.sent.get((kind, instance.view)) for kind in kinds]
+    tally = instance.tallies.get((Kind.COMMIT, instance.view))
+    for opened in messages:
+        if opened is None:
+            continue
+        for signer in range(len(state.validators)):
+            if signer != instance.own and (tally is None or signer not in tally.votes):
+                emit(state, Send(signer, opened.message))
+
+
+def _may_run(state: State) -> bool:
+    instance = state.instance
+    if instance.phase is not Phase.CHANGING:
+        return has_work(state)
+    reached = state.validators.weight(
+        signer
+        for signer, opened in instance.view_changes.items()
+        if opened.message.view >= instance.view
+    )
+    return reached >= state.validators.quorum
+
+
+def _order_tick(state: State) -> None:
+    instance = state.instance
+    times = [at for at in (instance.deadline_ms, _propose_at(state, instance)) if at is not None]
+    earliest = min(times, default=None)
+    if earliest is not None and earliest != state.timer_ms:
+        emit(state, SetTimer(earliest))
+    state.timer_ms = earliest
+
+
+def _propose_at(state: State, instance: Instance) -> int | None:
+    """When the gap between blocks ends, if a payload waits for that."""
+    if instance.phase is not Phase.WAITING or instance.own != instance.schedule.at(instance.view):
+        return None
+    if state.applied_at_ms is None or not has_work(state):
+        return None
+    at = state.applied_at_ms + state.config.parameters.block_gap_min_ms
+    return at if at > state.now_ms else None
