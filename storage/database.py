@@ -72,7 +72,7 @@ class Database:
             database._idle = list(database._readers)
             database._room = trio.Semaphore(readers)
         except BaseException:
-            await database.close()
+            await database.close()  # noqa: ASYNC102 - close() shields itself
             raise
         return database
 

@@ -179,7 +179,7 @@ class Peers:
         try:
             await self._reach(peer)
         except (WrongChain, ProtocolMismatch):
-            await self.disconnect(peer)
+            self._forget(peer)
             raise
         finally:
             if not known and peer in self._wanted and self._nursery is not None:
@@ -188,6 +188,9 @@ class Peers:
     async def disconnect(self, peer: PeerId) -> None:
         """Stop redialling a peer and close its link."""
         await trio.lowlevel.checkpoint()
+        self._forget(peer)
+
+    def _forget(self, peer: PeerId) -> None:
         self._wanted.pop(peer, None)
         if keeper := self._keepers.pop(peer, None):
             keeper.cancel()

@@ -169,7 +169,8 @@ def test_thread_ends_when_trio_has_gone(tmp_path: Path) -> None:
 
     async def leave_open() -> Connection:
         connection = await connect(str(tmp_path / "db"))
-        connection._tx.put_nowait((connection._submit(lambda: None), lambda: None))  # type: ignore[arg-type]
+        reply = connection._submit(lambda: None)
+        connection._tx.put_nowait((reply, lambda: None))  # type: ignore[arg-type]  # a reply, no future
         return connection
 
     connection = trio.run(leave_open)
