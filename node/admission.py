@@ -1,0 +1,237 @@
+"""The door for signed things: votes and transactions are checked here, in batches in threads.
+
+Knows: which key must have signed what, and what was checked already. Must not know: what a vote
+or a transaction does. Bad signatures are counted against the peer that brought them.
+
+Invariants: only messages whose signature holds reach the driver; only transactions whose
+signature holds reach the mempool; both queues are bounded, and retransmission brings back what
+a full queue dropped.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import structlog
+import trio
+
+from prsm.consensus.pbft.opened import Opened, open_message
+from prsm.consensus.pbft.opened import is_signed as is_vote_signed
+from prsm.node.net.interface import Incoming, Network
+from prsm.protocol.ed25519 import Verifier
+from prsm.protocol.errors import BadSignature, PrsmError, RemoteError, WireError, WrongChain
+from prsm.protocol.ids import PeerId
+from prsm.protocol.messages.consensus import SignedMessage
+from prsm.protocol.messages.sync import Submit
+from prsm.protocol.transactions.envelope import (
+    Transaction,
+    decode_transaction,
+    is_signed,
+    transaction_id,
+)
+from prsm.protocol.validators import ValidatorSet
+
+log = structlog.get_logger("admission")
+T = TypeVar("T")
+R = TypeVar("R")
+
+VOTES_WAITING_MAX: Final = 4_096
+TRANSACTIONS_WAITING_MAX: Final = 20_000
+BATCH_MAX: Final = 512
+# Below this many signatures (39 us each) a thread hop (60 us and a wake-up) does not pay.
+INLINE_MAX: Final = 4
+REMEMBERED_MAX: Final = 65_536
+
+
+class Seen:
+    """A bounded memory of what was checked; the oldest is forgotten first."""
+
+    def __init__(self, size: int = REMEMBERED_MAX) -> None:
+        self._size = size
+        self._items: OrderedDict[bytes, None] = OrderedDict()
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def add(self, item: bytes) -> None:
+        """Remember an item."""
+        self._items[item] = None
+        if len(self._items) > self._size:
+            self._items.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Vote:
+    peer: PeerId
+    message: SignedMessage
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    peer: PeerId | None  # None: our own
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a signature is checked against.
+
+    Attributes:
+        chain_id: of this network.
+        verifier: libsodium's rule.
+        validators_at: the set of an epoch, None for one this node does not know.
+    """
+
+    chain_id: bytes
+    verifier: Verifier
+    validators_at: Callable[[int], ValidatorSet | None]
+
+
+class Admission:
+    """Checks what arrives and hands on what holds.
+
+    Args:
+        network: where votes and transactions arrive; handlers are registered here.
+        rules: network, verifier, validators.
+        on_vote: gets each checked message; must not wait.
+        on_transaction: gets each checked transaction; a `PrsmError` is the mempool's refusal.
+        known: ids of transactions whose signature held; the ledger asks it too.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        rules: Rules,
+        on_vote: Callable[[Opened], None],
+        on_transaction: Callable[[bytes, Transaction], None],
+        known: Seen,
+    ) -> None:
+        self._network = network
+        self._chain_id = rules.chain_id
+        self._verifier = rules.verifier
+        self._validators_at = rules.validators_at
+        self._on_vote = on_vote
+        self._on_transaction = on_transaction
+        self.known = known
+        self._votes_in, self._votes_out = trio.open_memory_channel[_Vote](VOTES_WAITING_MAX)
+        self._raw_in, self._raw_out = trio.open_memory_channel[_Raw](TRANSACTIONS_WAITING_MAX)
+        self.dropped = 0
+        network.on_message(SignedMessage, self._hear_vote)
+        network.on_message(Submit, self._hear_transactions)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Check until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._check_votes)
+            nursery.start_soon(self._check_transactions)
+            task_status.started()
+
+    def admit_own(self, raw: bytes, transaction: Transaction) -> None:
+        """Take a transaction this node made or was handed over RPC.
+
+        Raises:
+            WrongChain: made for another network.
+            BadSignature: the sender's signature does not hold.
+            PrsmError: the mempool's refusal.
+        """
+        if transaction.chain_id != self._chain_id:
+            raise WrongChain(
+                f"transaction for chain 0x{transaction.chain_id.hex()}, "
+                f"this is 0x{self._chain_id.hex()}"
+            )
+        tx_id = transaction_id(raw)
+        if tx_id not in self.known:
+            if not is_signed(transaction, self._verifier):
+                raise BadSignature("the transaction's signature is not its sender's")
+            self.known.add(tx_id)
+        self._on_transaction(raw, transaction)
+
+    def _hear_vote(self, incoming: Incoming) -> None:
+        assert isinstance(incoming.message, SignedMessage)
+        try:
+            self._votes_in.send_nowait(_Vote(incoming.peer, incoming.message))
+        except trio.WouldBlock:
+            self.dropped += 1
+
+    def _hear_transactions(self, incoming: Incoming) -> None:
+        assert isinstance(incoming.message, Submit)
+        for raw in incoming.message.transactions:
+            try:
+                self._raw_in.send_nowait(_Raw(incoming.peer, raw))
+            except trio.WouldBlock:
+                self.dropped += 1
+                return
+
+    async def _check_votes(self) -> None:
+        async for first in self._votes_out:
+            batch = [first, *_drain(self._votes_out)]
+            opened = await _map(self._open_vote, batch)
+            for vote, result in zip(batch, opened, strict=True):
+                if isinstance(result, RemoteError):
+                    self._network.penalise(vote.peer, result)
+                else:
+                    self._on_vote(result)
+
+    def _open_vote(self, vote: _Vote) -> Opened | RemoteError:
+        message = vote.message
+        validators = self._validators_at(message.epoch)
+        if validators is None or message.signer >= len(validators):
+            return WireError(
+                f"vote of signer {message.signer} in epoch {message.epoch}, which has none such",
+                penalty=10,
+            )
+        try:
+            opened = open_message(message)
+        except WireError as error:
+            return error
+        if not is_vote_signed(opened, validators, chain_id=self._chain_id, verifier=self._verifier):
+            return BadSignature(f"{message.kind.name} not signed by validator {message.signer}")
+        return opened
+
+    async def _check_transactions(self) -> None:
+        async for first in self._raw_out:
+            batch = [first, *_drain(self._raw_out)]
+            fresh = [item for item in batch if transaction_id(item.raw) not in self.known]
+            checked = await _map(self._decode, fresh)
+            for item, result in zip(fresh, checked, strict=True):
+                if isinstance(result, RemoteError):
+                    if item.peer is not None:
+                        self._network.penalise(item.peer, result)
+                    continue
+                self.known.add(transaction_id(item.raw))
+                try:
+                    self._on_transaction(item.raw, result)
+                except PrsmError as refusal:
+                    log.debug("transaction refused", why=refusal.what)
+
+    def _decode(self, item: _Raw) -> Transaction | RemoteError:
+        try:
+            transaction = decode_transaction(item.raw)
+        except WireError as error:
+            return error
+        if transaction.chain_id != self._chain_id:
+            return WrongChain(f"transaction for chain 0x{transaction.chain_id.hex()}")
+        if not is_signed(transaction, self._verifier):
+            return BadSignature("a transaction not signed by its sender")
+        return transaction
+
+
+def _drain(channel: trio.MemoryReceiveChannel[T]) -> list[T]:
+    items: list[T] = []
+    while len(items) < BATCH_MAX:
+        try:
+            items.append(channel.receive_nowait())
+        except trio.WouldBlock:
+            break
+    return items
+
+
+async def _map(check: Callable[[T], R], items: list[T]) -> list[R]:
+    if len(items) <= INLINE_MAX:
+        return [check(item) for item in items]
+    return await trio.to_thread.run_sync(lambda: [check(item) for item in items])

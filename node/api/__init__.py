@@ -1,0 +1,1 @@
+"""One handler for each method of the contract: asks rooms, writes results."""

@@ -1,0 +1,352 @@
+"""Handlers of consensus_ and chain_: what was agreed on, and the proofs of it.
+
+Knows: ledger, store and replica, read only. Must not know: transports.
+"""
+
+from typing import Final, TypeVar
+
+import msgspec
+
+from prsm.consensus.ledger import records
+from prsm.consensus.light import Trust
+from prsm.node.clock import utc_text
+from prsm.node.driver import Driver
+from prsm.node.rpc.dispatch import Handler
+from prsm.node.rpc.methods import chain as api
+from prsm.node.rpc.spec import Caller, NoParams
+from prsm.node.wallet import TxResult, Wallet, decode_receipts
+from prsm.protocol import merkle
+from prsm.protocol.certificates import Certificate
+from prsm.protocol.codec import decode, encode
+from prsm.protocol.ed25519 import Ed25519Verifier
+from prsm.protocol.errors import LocalError, PrsmError, Unsupported
+from prsm.protocol.genesis import Genesis
+from prsm.protocol.headers import Block, Header
+from prsm.protocol.ids import TxId, address_text, parse_hex
+from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, TRANSACTION_BYTES_MAX
+from prsm.protocol.proofs import PROOF_BYTES_MAX, InclusionProof, ProvenState, StateProof
+from prsm.protocol.transactions.envelope import Transaction, decode_transaction, transaction_id
+from prsm.protocol.transactions.payloads import PAYLOADS
+from prsm.protocol.transactions.results import Code, TxReceipt
+from prsm.protocol.validators import ValidatorSet
+from prsm.storage.errors import NotFound
+from prsm.storage.ledger import StoredBlock
+
+R = TypeVar("R")
+_MANIFEST_CID_BYTES: Final = 36
+
+
+class ChainApi:
+    """Answers about blocks, transactions and state."""
+
+    def __init__(self, genesis: Genesis, driver: Driver, wallet: Wallet) -> None:
+        self._genesis = genesis
+        self._driver = driver
+        self._wallet = wallet
+
+    def handlers(self) -> dict[str, Handler]:
+        """Method name -> handler."""
+        return {
+            "consensus_getState": self.state,
+            "consensus_getValidators": self.validators,
+            "chain_getStatus": self.status,
+            "chain_getBlock": self.block,
+            "chain_getTransaction": self.transaction,
+            "chain_getReceipt": self.receipt,
+            "chain_submitTransaction": self.submit,
+            "chain_getProof": self.proof,
+            "chain_verifyProof": self.verify,
+        }
+
+    async def state(self, _params: NoParams, _caller: Caller) -> api.ConsensusState:
+        """Where agreement stands."""
+        state, tip = self._driver.state, self._driver.ledger.tip
+        instance = state.instance
+        return api.ConsensusState(
+            height=tip.height,
+            view=instance.view,
+            phase=instance.phase.name.lower(),
+            epoch=self._driver.validators.epoch,
+            proposer=instance.schedule.at(instance.view),
+            signer_index=instance.own,
+            head_hash=address_text(tip.block_hash),
+            head_time=utc_text(tip.time_ms) if tip.height else None,
+        )
+
+    async def validators(self, params: api.EpochParams, _caller: Caller) -> api.Validators:
+        """Who votes, with which stake."""
+        current = self._driver.validators
+        if params.epoch not in {None, current.epoch}:
+            raise NotFound(
+                f"epoch {params.epoch} is not known here, the current is {current.epoch}"
+            )
+        return api.Validators(
+            epoch=current.epoch,
+            validators_hash=address_text(current.digest),
+            stake_total=str(current.total),
+            quorum=str(current.quorum),
+            items=tuple(
+                api.ValidatorInfo(
+                    index=index,
+                    operator=address_text(validator.operator),
+                    consensus=address_text(validator.consensus),
+                    peer_id=validator.peer_id,
+                    stake=str(validator.stake),
+                )
+                for index, validator in enumerate(current.validators)
+            ),
+        )
+
+    async def status(self, _params: NoParams, _caller: Caller) -> api.ChainStatus:
+        """The ledger in one look."""
+        ledger = self._driver.ledger
+        tip = ledger.tip
+        return api.ChainStatus(
+            network=self._genesis.name,
+            chain_id="0x" + self._genesis.chain_id.hex(),
+            genesis_hash=address_text(self._genesis.digest),
+            development=self._genesis.development,
+            height=tip.height,
+            head_hash=address_text(tip.block_hash),
+            state_root=address_text(ledger.state_root),
+            head_time=utc_text(tip.time_ms) if tip.height else None,
+            epoch=self._driver.validators.epoch,
+            validators=len(self._driver.validators),
+            supply=str(ledger.view.supply().minted),
+            transactions=await self._driver.store.count_transactions(),
+            mempool=len(self._driver.mempool),
+        )
+
+    async def block(self, params: api.BlockParams, _caller: Caller) -> api.BlockInfo:
+        """A block by height or hash; the newest without either."""
+        store = self._driver.store
+        if params.hash is not None:
+            stored = await store.block_by_hash(parse_hex(params.hash, size=32, what="block hash"))
+        else:
+            stored = await store.block(params.height or self._driver.ledger.height)
+        if stored is None:
+            raise NotFound(
+                f"no such block here, the newest is {self._driver.ledger.height}",
+                hint="see: prsm chain status",
+            )
+        return _block_info(stored, self._driver.validators)
+
+    async def transaction(self, params: api.TxParams, _caller: Caller) -> api.TransactionInfo:
+        """A transaction of the ledger, or one of ours on its way."""
+        tx_id = TxId(parse_hex(params.tx_id, size=32, what="transaction id"))
+        found = await self._wallet.find(tx_id)
+        if found is not None:
+            block = decode_block(await self._stored(found.height))
+            return _transaction_info(block.body.transactions[found.index], found)
+        raw = self._wallet.pending(tx_id)
+        if raw is None:
+            raise _no_transaction(params.tx_id)
+        return _transaction_info(raw, None)
+
+    async def receipt(self, params: api.TxParams, _caller: Caller) -> api.TransactionReceipt:
+        """How a transaction ended, with its place under the next header's receipts root."""
+        tx_id = TxId(parse_hex(params.tx_id, size=32, what="transaction id"))
+        found = await self._wallet.find(tx_id)
+        if found is None:
+            raise _no_transaction(params.tx_id)
+        stored = await self._stored(found.height)
+        items = [encode(item) for item in decode_receipts(stored.receipts)]
+        place = InclusionProof(
+            index=found.index, count=len(items), path=merkle.proof(items, found.index)
+        )
+        return api.TransactionReceipt(
+            tx_id=params.tx_id,
+            height=found.height,
+            index=found.index,
+            ok=found.receipt.code is Code.DONE,
+            why=_why(found.receipt),
+            fee=str(found.receipt.fee),
+            receipt="0x" + items[found.index].hex(),
+            proof="0x" + encode(place).hex(),
+        )
+
+    async def submit(self, params: api.SubmitParams, _caller: Caller) -> api.Submitted:
+        """Take a transaction somebody signed elsewhere."""
+        raw = bytes.fromhex(params.raw[2:])
+        return api.Submitted(tx_id=address_text(self._wallet.submit_signed(raw)))
+
+    async def proof(self, params: api.ProofParams, _caller: Caller) -> api.StateProof:
+        """A ledger record under a certified state root."""
+        proven = await self.prove(_state_key(params))
+        value = Trust.of_genesis(self._genesis, Ed25519Verifier()).check_state(proven)
+        return api.StateProof(
+            kind=params.kind,
+            key=params.key,
+            value=None if value is None else "0x" + value.hex(),
+            height=proven.header.height,
+            state_root=address_text(proven.header.state_root),
+            proof="0x" + encode(proven.proof).hex(),
+            header="0x" + encode(proven.header).hex(),
+            certificate="0x" + encode(proven.certificate).hex(),
+        )
+
+    async def prove(self, key: bytes) -> ProvenState:
+        """Proof of an entry under the newest header's state root, with its certificate.
+
+        Raises:
+            Unsupported: right after a start; the next block makes it possible.
+        """
+        proof = self._driver.ledger.prove_certified(key)
+        if proof is None:
+            raise Unsupported(
+                "no block was agreed on since this node started, so nothing can be proven yet",
+                hint="ask again after the next block; see: prsm chain status",
+            )
+        stored = await self._stored(self._driver.ledger.height)
+        return ProvenState(
+            proof=proof,
+            header=decode_block(stored).header,
+            certificate=decode_certificate(stored),
+        )
+
+    async def verify(self, params: api.VerifyParams, _caller: Caller) -> api.Verified:
+        """Check the answer of chain_getProof against this node's validators."""
+        try:
+            shown = msgspec.convert(params.document, api.StateProof)
+            proven = ProvenState(
+                proof=_unhex(shown.proof, StateProof),
+                header=decode_header(shown.header),
+                certificate=_unhex(shown.certificate, Certificate),
+            )
+            value = Trust.of_genesis(self._genesis, Ed25519Verifier()).check_state(proven)
+        except (msgspec.ValidationError, PrsmError) as error:
+            return api.Verified(
+                valid=False, height=0, state_root=address_text(bytes(32)), why=str(error)
+            )
+        same = shown.value == (None if value is None else "0x" + value.hex())
+        return api.Verified(
+            valid=same,
+            height=proven.header.height,
+            state_root=address_text(proven.header.state_root),
+            why="" if same else "the proof holds another value",
+        )
+
+    async def _stored(self, height: int) -> StoredBlock:
+        stored = await self._driver.store.block(height)
+        if stored is None:
+            raise NotFound(f"no block {height} here")
+        return stored
+
+
+def decode_block(stored: StoredBlock) -> Block:
+    """The block of a stored row."""
+    return decode(stored.block, Block, size_max=BULK_FRAME_BYTES_MAX)
+
+
+def decode_certificate(stored: StoredBlock) -> Certificate:
+    """The certificate of a stored row."""
+    return decode(stored.certificate, Certificate, size_max=BULK_FRAME_BYTES_MAX)
+
+
+def decode_header(text: str) -> Header:
+    """A header from hex."""
+    return _unhex(text, Header)
+
+
+def _unhex(text: str, shape: type[R]) -> R:
+    return decode(bytes.fromhex(text.removeprefix("0x")), shape, size_max=PROOF_BYTES_MAX)
+
+
+def _state_key(params: api.ProofParams) -> bytes:
+    size = _MANIFEST_CID_BYTES if params.kind == "model" else 32
+    key = parse_hex(params.key, size=size, what=f"key of {params.kind}")
+    match params.kind:
+        case "account":
+            return records.account_key(key, params.asset)
+        case "validator":
+            return records.bond_key(key)
+        case "model":
+            return records.model_key(key)
+        case "escrow":
+            return records.job_key(key)
+
+
+def _block_info(stored: StoredBlock, validators: ValidatorSet) -> api.BlockInfo:
+    block, certificate = decode_block(stored), decode_certificate(stored)
+    header = block.header
+    receipts = decode_receipts(stored.receipts)
+    signers = certificate.signer_indexes()
+    return api.BlockInfo(
+        height=header.height,
+        hash=address_text(stored.block_hash),
+        prev_hash=address_text(header.prev_hash),
+        view=certificate.view,
+        epoch=header.epoch,
+        proposer=header.proposer,
+        time=utc_text(header.time_ms),
+        state_root=address_text(header.state_root),
+        tx_root=address_text(header.tx_root),
+        size_bytes=len(stored.block),
+        evidence=len(block.body.evidence),
+        certificate=api.CertificateInfo(
+            view=certificate.view,
+            digest=address_text(certificate.block_hash),
+            signers=signers,
+            stake=str(validators.weight(signers)),
+            raw="0x" + stored.certificate.hex(),
+        ),
+        transactions=tuple(
+            _transaction_info(
+                raw, TxResult(transaction_id(raw), header.height, index, receipts[index])
+            )
+            for index, raw in enumerate(block.body.transactions)
+        ),
+        header="0x" + encode(header).hex(),
+    )
+
+
+def _transaction_info(raw: bytes, found: TxResult | None) -> api.TransactionInfo:
+    transaction = decode_transaction(raw)
+    return api.TransactionInfo(
+        tx_id=address_text(transaction_id(raw)),
+        kind=_kind_name(transaction),
+        sender=address_text(transaction.sender),
+        nonce=transaction.nonce,
+        fee=str(transaction.fee),
+        status="pending" if found is None else "committed",
+        height=None if found is None else found.height,
+        index=None if found is None else found.index,
+        ok=None if found is None else found.receipt.code is Code.DONE,
+        why="" if found is None else _why(found.receipt),
+        body=_body(transaction),
+        raw="0x" + raw.hex(),
+    )
+
+
+def _kind_name(transaction: Transaction) -> str:
+    names = {number: cls.__name__ for number, cls in PAYLOADS.items()}
+    return names.get(transaction.kind, f"kind {transaction.kind}")
+
+
+def _body(transaction: Transaction) -> dict[str, object]:
+    payload = PAYLOADS.decode(transaction.kind, transaction.payload, size_max=TRANSACTION_BYTES_MAX)
+    return {name: _readable(getattr(payload, name)) for name in payload.__struct_fields__}
+
+
+def _readable(value: object) -> object:
+    """Bytes as hex, records as objects: for people; the canonical bytes stand in `raw`."""
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if isinstance(value, msgspec.Struct):
+        return {name: _readable(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, tuple):
+        return [_readable(item) for item in value]
+    if isinstance(value, int) and abs(value) > 2**53:
+        return str(value)
+    return value
+
+
+def _why(receipt: TxReceipt) -> str:
+    return "" if receipt.code is Code.DONE else receipt.code.name.lower()
+
+
+def _no_transaction(tx_id: str) -> LocalError:
+    return NotFound(
+        f"transaction {tx_id} is in no block and not on its way from this node",
+        hint="ask the node that sent it, or wait for the next block",
+    )

@@ -1,0 +1,199 @@
+"""One node's part in agreement, opened from its folder: ledger, replica, driver, sync, wallet.
+
+Knows: in which order these are opened, run and closed. Must not know: HTTP, models, work.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import trio
+
+from prsm.consensus.ledger.apply import Ledger
+from prsm.consensus.ledger.genesis import genesis_changes
+from prsm.consensus.ledger.outcome import LedgerTip
+from prsm.consensus.pbft import replica
+from prsm.consensus.pbft.config import Config, Tip
+from prsm.consensus.pbft.effects import Accuse
+from prsm.node.admission import Admission, Rules, Seen
+from prsm.node.clock import Clock
+from prsm.node.driver import FAILED_VIEWS, Driver, Hands
+from prsm.node.mempool import Mempool
+from prsm.node.net.interface import Network
+from prsm.node.signlog import Opened, SignLog, open_signlog
+from prsm.node.sync import Sync
+from prsm.node.wallet import Wallet, stored_receipts
+from prsm.protocol import merkle
+from prsm.protocol.certificates import Certificate
+from prsm.protocol.codec import decode
+from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
+from prsm.protocol.errors import PrsmError
+from prsm.protocol.genesis import Genesis
+from prsm.protocol.headers import Block
+from prsm.protocol.ids import Digest, Height, Millis
+from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
+from prsm.protocol.transactions.payloads import EVIDENCE, Evidence
+from prsm.storage.disk import PosixDisk
+from prsm.storage.errors import Corrupt
+from prsm.storage.ledger import LedgerStore, StoredBlock
+
+log = structlog.get_logger("chain")
+
+
+@dataclass(frozen=True, slots=True)
+class ChainConfig:
+    """Where one node's chain lives, and who it is there."""
+
+    genesis: Genesis
+    data: Path  # holds ledger.db, consensus.wal, signguard
+    wallet: Path  # encrypted key file
+    consensus_seed: bytes | None  # None: follows, never votes
+
+
+@dataclass(frozen=True, slots=True)
+class ChainParts:
+    """What runs; `run` runs all of it."""
+
+    driver: Driver
+    admission: Admission
+    sync: Sync
+    wallet: Wallet
+    accusations_in: trio.MemorySendChannel[Accuse]
+    accusations_out: trio.MemoryReceiveChannel[Accuse]
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take part until cancelled."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.admission.run)
+            await nursery.start(self.sync.run)
+            await nursery.start(self.wallet.run)
+            await nursery.start(self.driver.run)
+            nursery.start_soon(self._report)
+            task_status.started()
+
+    def accuse(self, accuse: Accuse) -> None:
+        """Take two messages no honest validator signs; they go to the ledger as evidence."""
+        try:
+            self.accusations_in.send_nowait(accuse)
+        except trio.WouldBlock:
+            log.warning("evidence dropped, the offender will be seen again")
+
+    async def _report(self) -> None:
+        async for accuse in self.accusations_out:
+            evidence = Evidence(first=accuse.first, second=accuse.second)
+            try:
+                await self.wallet.submit(EVIDENCE, evidence)
+            except PrsmError as error:
+                log.warning("evidence not reported", why=error.what)
+
+
+@asynccontextmanager
+async def open_chain(
+    config: ChainConfig, network: Network, clock: Clock
+) -> AsyncIterator[ChainParts]:
+    """Open the folder's ledger and log and join them to a network that does not run yet.
+
+    Raises:
+        Conflict: another process has the folder.
+        Corrupt: the ledger contradicts itself.
+        StoreUnavailable: the disk refused, or a newer version wrote the data.
+    """
+    store = await LedgerStore.open(config.data / "ledger.db")
+    signlog: SignLog | None = None
+    try:
+        last = await _last_block(store)
+        height = last.height if last else 0
+        opened = None
+        if config.consensus_seed is not None:
+            opened = open_signlog(PosixDisk(), config.data, ledger_height=height)
+            signlog = opened.signlog
+        yield await _join(config, network, clock, _Found(store, last, opened))
+    finally:
+        if signlog is not None:
+            signlog.close()
+        with trio.CancelScope(shield=True):
+            await store.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    store: LedgerStore
+    last: StoredBlock | None
+    opened: Opened | None
+
+
+async def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) -> ChainParts:
+    verifier, genesis = Ed25519Verifier(), config.genesis
+    seen = Seen()
+    state = await found.store.load_state()
+    if not state:
+        await found.store.put_state(genesis_changes(genesis))
+    ledger = Ledger(genesis, state, verifier=verifier, tip=_ledger_tip(found.last), known=seen)
+    signer = None if config.consensus_seed is None else Ed25519Signer(config.consensus_seed)
+    opened = found.opened
+    machine = replica.start(
+        Config.of(genesis, signer=signer, verifier=verifier),
+        await _tip(ledger, found),
+        opened.records if opened else (),
+        opened.observer if opened else None,
+    )
+    mempool = Mempool(ledger.view.nonce)
+    signlog = opened.signlog if opened else None
+    driver = Driver(machine, Hands(ledger, found.store, signlog, network, mempool, clock))
+    admission = Admission(
+        network,
+        rules=Rules(genesis.chain_id, verifier, driver.validators_of),
+        on_vote=driver.hear_vote,
+        on_transaction=driver.hear_transaction,
+        known=seen,
+    )
+    wallet = Wallet(config.wallet, genesis=genesis, driver=driver, admission=admission)
+    parts = ChainParts(
+        driver, admission, Sync(driver), wallet, *trio.open_memory_channel[Accuse](16)
+    )
+    driver.on_accuse = parts.accuse
+    return parts
+
+
+async def _last_block(store: LedgerStore) -> StoredBlock | None:
+    tip = await store.tip()
+    return None if tip is None else await store.block(tip[0])
+
+
+def _ledger_tip(last: StoredBlock | None) -> LedgerTip | None:
+    if last is None:
+        return None
+    header = decode(last.block, Block, size_max=BULK_FRAME_BYTES_MAX).header
+    return LedgerTip(
+        Height(last.height),
+        Digest(last.block_hash),
+        Millis(header.time_ms),
+        merkle.root(stored_receipts(last.receipts)),
+    )
+
+
+async def _tip(ledger: Ledger, found: _Found) -> Tip:
+    if found.last is None:
+        return Tip.genesis(
+            ledger.genesis, state_root=ledger.state_root, receipts_root=ledger.receipts_root
+        )
+    last = found.last
+    failed = await found.store.get_meta(FAILED_VIEWS)
+    if failed is None:
+        raise Corrupt("the ledger has blocks but no note of failed views")
+    validators = ledger.validators(last.height + 1)
+    return Tip(
+        height=last.height,
+        block_hash=last.block_hash,
+        block=decode(last.block, Block, size_max=BULK_FRAME_BYTES_MAX),
+        certificate=decode(last.certificate, Certificate, size_max=BULK_FRAME_BYTES_MAX),
+        state_root=ledger.state_root,
+        receipts_root=ledger.receipts_root,
+        validators=validators,
+        next_validators_hash=validators.digest,
+        certifiers=ledger.validators(last.height),
+        epoch_first=1,
+        failed_views=decode(failed, int, size_max=16),
+    )

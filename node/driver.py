@@ -1,0 +1,327 @@
+"""The machine's hands: it feeds events to the replica and carries its effects out, in order.
+
+Knows: how an effect becomes a disk write, a message, a ledger call. Must not know: what a vote
+means or what a transaction does. One task owns replica, ledger and log; others send it events.
+
+Invariants: no effect leaves before every record in front of it is durable (`effects.order`); no
+second step runs between a list of effects and its persistence; the ledger in memory moves only
+after its block is durable.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+import trio
+
+from prsm.consensus.ledger.apply import Ledger
+from prsm.consensus.ledger.outcome import Outcome
+from prsm.consensus.pbft import replica
+from prsm.consensus.pbft.effects import (
+    Accuse,
+    Broadcast,
+    Effect,
+    Execute,
+    Fetch,
+    NeedPayload,
+    Observe,
+    Persist,
+    Send,
+    SetTimer,
+    Validate,
+    order,
+)
+from prsm.consensus.pbft.events import (
+    Applied,
+    Draft,
+    Event,
+    Heard,
+    Payload,
+    Received,
+    Tick,
+    Verdict,
+    Waiting,
+)
+from prsm.consensus.pbft.opened import Opened
+from prsm.consensus.pbft.state import State
+from prsm.node.clock import Clock
+from prsm.node.mempool import Mempool
+from prsm.node.net.interface import Channel, Incoming, Network
+from prsm.node.signlog import SignLog
+from prsm.protocol.certificates import Certificate
+from prsm.protocol.codec import encode
+from prsm.protocol.headers import Block
+from prsm.protocol.ids import PeerId
+from prsm.protocol.limits import BLOCK_BODY_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, KIB
+from prsm.protocol.messages.consensus import SignedMessage, Status
+from prsm.protocol.transactions.envelope import Transaction, decode_transaction
+from prsm.protocol.validators import ValidatorSet
+from prsm.storage.errors import Conflict, Full, StoreUnavailable
+from prsm.storage.ledger import LedgerStore, StoredBlock
+
+log = structlog.get_logger("driver")
+
+EVENTS_WAITING_MAX: Final = 8_192
+EVENTS_PER_TURN: Final = 256
+STATUS_EVERY_MS: Final = 500
+FAILED_VIEWS: Final = "failed_views"  # note of the proposer schedule, stored with each block
+TICK_MS_MAX: Final = 250
+# The body's frame of the parent's certificate and evidence must fit beside the transactions.
+PROPOSAL_BYTES: Final = BLOCK_BODY_BYTES_MAX - 64 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A block that is durable here, and what it did."""
+
+    block: Block
+    certificate: Certificate
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What a driver works with; the composition root opens all of it."""
+
+    ledger: Ledger
+    store: LedgerStore
+    signlog: SignLog | None  # None: this node has no consensus key
+    network: Network
+    mempool: Mempool
+    clock: Clock
+
+
+class Driver:
+    """Runs one replica over a network, a log and a ledger."""
+
+    def __init__(self, state: State, hands: Hands) -> None:
+        self.state = state
+        self.ledger = hands.ledger
+        self.store = hands.store
+        self.mempool = hands.mempool
+        self.network = hands.network
+        self.clock = hands.clock
+        self.stopped = state.observer or ""  # why this node votes no more, for status and health
+        self._signlog = hands.signlog
+        validators = self.validators.validators
+        self._signer_of = {PeerId(v.peer_id): i for i, v in enumerate(validators)}
+        self._in, self._out = trio.open_memory_channel[Event](EVENTS_WAITING_MAX)
+        self._own: deque[Event] = deque()
+        self._timer_ms = 0
+        self._status_ms = 0
+        self._waiting = False
+        self._head_changed = trio.Event()
+        self.on_head: list[Callable[[Head], None]] = []
+        self.on_fetch: Callable[[Fetch], None] = lambda _fetch: None
+        self.on_accuse: Callable[[Accuse], None] = lambda _accuse: None
+        self.on_status: Callable[[PeerId, Status], None] = lambda _peer, _status: None
+        hands.network.on_message(Status, self._hear_status)
+
+    @property
+    def validators(self) -> ValidatorSet:
+        """The set that agrees on the next block."""
+        return self.ledger.validators(self.ledger.height + 1)
+
+    def validators_of(self, epoch: int) -> ValidatorSet | None:
+        """The set of an epoch, None for one this node does not know."""
+        current = self.validators
+        return current if epoch == current.epoch else None
+
+    def proposed(self, height: int, name: bytes) -> Block | None:
+        """A block that is proposed here and not yet committed."""
+        instance = self.state.instance
+        if instance.height != height:
+            return None
+        if instance.block_hash == name:
+            return instance.block
+        return instance.bodies.get(name)
+
+    def deliver(self, event: Event) -> None:
+        """Hand an event over; a full queue drops it, retransmission brings it back."""
+        try:
+            self._in.send_nowait(event)
+        except trio.WouldBlock:
+            log.warning("event dropped", event_kind=type(event).__name__)
+
+    async def deliver_waiting(self, event: Event) -> None:
+        """Hand an event over, waiting for room: for blocks of a range, which nobody resends."""
+        await self._in.send(event)
+
+    def hear_vote(self, opened: Opened) -> None:
+        """Take a vote whose signature holds."""
+        self.deliver(Received(opened))
+
+    def hear_transaction(self, raw: bytes, transaction: Transaction) -> None:
+        """Take a transaction whose signature holds.
+
+        Raises:
+            PrsmError: the mempool's refusal.
+        """
+        was_empty = not len(self.mempool)
+        self.mempool.add(raw, transaction, self.clock.wall_ms())
+        if was_empty:
+            self.deliver(Waiting(transactions=True))
+
+    async def wait_head(self) -> None:
+        """Wait until another block is durable here."""
+        await self._head_changed.wait()
+
+    async def wait_height(self, height: int) -> None:
+        """Wait until a height is durable here; the caller sets the deadline."""
+        while self.ledger.height < height:
+            await self._head_changed.wait()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Drive until cancelled; a disk that refuses stops the votes, not the node."""
+        task_status.started()
+        try:
+            while True:
+                await self._turn(await self._next_events())
+        except (Conflict, Full, StoreUnavailable) as error:
+            self.stopped = f"the disk refused a write: {error}"
+            log.exception("no more votes from this node", why=self.stopped)
+            await trio.sleep_forever()
+
+    async def _next_events(self) -> list[Event]:
+        events: list[Event] = []
+        while self._own:
+            events.append(self._own.popleft())
+        if not events:
+            now = self.clock.monotonic_ms()
+            due = min(self._timer_ms or now + TICK_MS_MAX, now + TICK_MS_MAX, self._status_ms)
+            with trio.move_on_after(max(0, due - now) / 1000):
+                events.append(await self._out.receive())
+        while len(events) < EVENTS_PER_TURN:
+            try:
+                events.append(self._out.receive_nowait())
+            except trio.WouldBlock:
+                break
+        return events
+
+    async def _turn(self, events: list[Event]) -> None:
+        now = self.clock.monotonic_ms()
+        waiting = len(self.mempool) > 0
+        if waiting != self._waiting:
+            self._waiting = waiting
+            events.append(Waiting(transactions=waiting))
+        if not events or (self._timer_ms and now >= self._timer_ms):
+            self._timer_ms = 0
+            events.append(Tick())
+        effects: list[Effect] = []
+        for event in events:
+            effects.extend(replica.step(self.state, event, now))
+        await self._carry_out(effects)
+        if now >= self._status_ms:
+            self._status_ms = now + STATUS_EVERY_MS
+            self._tell_status()
+
+    async def _carry_out(self, effects: list[Effect]) -> None:
+        for group in order(effects):
+            if group.records:
+                assert self._signlog is not None, "a node without a consensus key signs nothing"
+                await self._signlog.append(group.records)
+            for effect in group.effects:
+                await self._do(effect)
+
+    async def _do(self, effect: Effect) -> None:  # noqa: C901 - dispatch
+        match effect:
+            case Broadcast(message=message):
+                for validator in self.validators.validators:
+                    self._send(PeerId(validator.peer_id), message)
+            case Send(to=to, message=message):
+                self._send(PeerId(self.validators.validators[to].peer_id), message)
+            case NeedPayload(height=height, view=view):
+                self._own.append(Payload(height, view, await self._draft()))
+            case Validate():
+                self._own.append(await self._judge(effect))
+            case Execute():
+                self._own.append(await self._execute(effect))
+            case Fetch():
+                self.on_fetch(effect)
+            case Accuse():
+                self.on_accuse(effect)
+            case SetTimer(at_ms=at_ms):
+                self._timer_ms = at_ms
+            case Observe(reason=reason):
+                self.stopped = reason
+                log.error("observer: this node signs nothing", why=reason)
+            case Persist():
+                raise AssertionError("records are durable before their group's effects")
+
+    def _send(self, peer: PeerId, message: SignedMessage) -> None:
+        if peer != self.network.peer_id:
+            self.network.send_nowait(peer, message, channel=Channel.CTL)
+
+    async def _draft(self) -> Draft:
+        time_ms = max(self.ledger.tip.time_ms + 1, self.clock.wall_ms())
+        ready = self.mempool.ready(BLOCK_TRANSACTIONS_MAX)
+        transactions = await trio.to_thread.run_sync(
+            lambda: self.ledger.select(
+                ready,
+                time_ms=time_ms,
+                bytes_max=PROPOSAL_BYTES,
+                count_max=BLOCK_TRANSACTIONS_MAX,
+            )
+        )
+        return Draft(transactions=transactions, evidence=(), time_ms=time_ms)
+
+    async def _judge(self, asked: Validate) -> Verdict:
+        block = asked.block
+        # A re-proposed block keeps its old time: the window binds fresh proposals only.
+        fresh = block.header.view == self.state.instance.view
+        wall = self.clock.wall_ms() if fresh else None
+        fault = await trio.to_thread.run_sync(lambda: self.ledger.judge(block, wall_ms=wall))
+        if fault is not None:
+            log.warning("block refused", height=block.header.height, why=fault)
+        return Verdict(asked.block_hash, fault is None)
+
+    async def _execute(self, decided: Execute) -> Applied:
+        block = decided.block
+        with trio.CancelScope(shield=True):
+            outcome = await trio.to_thread.run_sync(self.ledger.apply, block)
+            await self.store.commit(
+                StoredBlock(
+                    height=block.header.height,
+                    block_hash=decided.block_hash,
+                    block=encode(block),
+                    certificate=encode(decided.certificate),
+                    receipts=encode(outcome.receipts),
+                ),
+                changes=outcome.changes,
+                tx_ids=outcome.tx_ids,
+                notes=((FAILED_VIEWS, encode(decided.failed_views)),),
+            )
+            self.ledger.commit(outcome)
+            if self._signlog is not None:
+                await self._signlog.forget(block.header.height)
+        self._after(Head(block, decided.certificate, outcome))
+        return Applied(
+            height=block.header.height,
+            block_hash=decided.block_hash,
+            state_root=self.ledger.state_root,
+            receipts_root=self.ledger.receipts_root,
+            validators=self.validators,
+            next_validators_hash=self.validators.digest,
+        )
+
+    def _after(self, head: Head) -> None:
+        senders = {decode_transaction(raw).sender for raw in head.block.body.transactions}
+        nonces = {sender: self.ledger.view.nonce(sender) for sender in senders}
+        self.mempool.drop_committed(head.outcome.tx_ids, nonces)
+        for listener in self.on_head:
+            listener(head)
+        self._head_changed.set()
+        self._head_changed = trio.Event()
+        self._status_ms = 0
+
+    def _hear_status(self, incoming: Incoming) -> None:
+        assert isinstance(incoming.message, Status)
+        self.deliver(Heard(self._signer_of.get(incoming.peer), incoming.message))
+        self.on_status(incoming.peer, incoming.message)
+
+    def _tell_status(self) -> None:
+        for peer in self.network.peers():
+            status = replica.status(self.state, self._signer_of.get(peer.peer))
+            self.network.send_nowait(peer.peer, status, channel=Channel.CTL)

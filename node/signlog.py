@@ -1,0 +1,137 @@
+"""What a validator must not forget: its consensus log and its sign guard, opened as one.
+
+Knows: what is found at start and what follows from it (docs/spec/pbft.md, "Start"). Must not
+know: why a record is written. Anything that shows the log lost a promise makes the node an
+observer: it follows and serves, and signs nothing.
+
+Invariant: the guard trails the durable log, so a guard ahead of the log proves a loss.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+import trio
+
+from prsm.consensus.pbft.records import mark_of
+from prsm.protocol.errors import WireError
+from prsm.protocol.signing import Kind
+from prsm.storage.disk import Disk
+from prsm.storage.errors import Conflict, Corrupt
+from prsm.storage.signguard import Mark, SignGuard
+from prsm.storage.wal import Wal
+
+log = structlog.get_logger("signlog")
+
+# A new segment costs two fsyncs and a rename, so records of past heights wait for this many bytes.
+SEGMENT_BYTES: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The log of this start: what it remembers, and why nothing may be signed (None: may)."""
+
+    signlog: "SignLog"
+    records: tuple[bytes, ...]
+    observer: str | None
+
+
+class SignLog:
+    """Appends the records of a replica; used by the driver's task only."""
+
+    def __init__(self, wal: Wal, guard: SignGuard | None) -> None:
+        """Wrap an open log; `open_signlog` is the way in."""
+        self._wal = wal
+        self._guard = guard
+
+    async def append(self, records: tuple[bytes, ...]) -> None:
+        """Make records durable by one write and one fdatasync, then move the guard.
+
+        Raises:
+            StoreUnavailable, Full: the disk refused; nothing may be signed.
+            Conflict: the guard has seen a later vote; nothing may be signed.
+        """
+        await trio.to_thread.run_sync(self._append, records)
+
+    async def forget(self, height: int) -> None:
+        """Drop the records of heights that are in the ledger, once they fill a segment."""
+        if self._wal.size > SEGMENT_BYTES:
+            await trio.to_thread.run_sync(self._rotate, height)
+
+    def close(self) -> None:
+        """Close both files."""
+        self._wal.close()
+        if self._guard is not None:
+            self._guard.close()
+
+    def _append(self, records: tuple[bytes, ...]) -> None:
+        self._wal.append(records)
+        if self._guard is not None:
+            for record in records:
+                mark = guard_mark(record)
+                if mark is not None:
+                    self._guard.advance(mark.epoch, mark.height, mark.view, mark.kind, mark.digest)
+
+    def _rotate(self, height: int) -> None:
+        self._wal.rotate(height, ())
+        if self._guard is not None:
+            self._guard.sync()
+
+
+def open_signlog(disk: Disk, folder: Path, *, ledger_height: int) -> Opened:
+    """Open or make log and guard of a validator.
+
+    Args:
+        disk: where.
+        folder: holds `consensus.wal` and `signguard`.
+        ledger_height: of the ledger as found.
+
+    Raises:
+        Conflict: another process holds the guard.
+        StoreUnavailable, Full: the disk refused.
+    """
+    wal, replay = Wal.open(disk, str(folder / "consensus.wal"))
+    guard_path = str(folder / "signguard")
+    reason = replay.damaged
+    if replay.created and ledger_height:
+        reason = f"the consensus log is gone while the ledger has {ledger_height} blocks"
+    guard: SignGuard | None = None
+    try:
+        if disk.exists(guard_path):
+            guard = SignGuard.open(disk, guard_path)
+        elif ledger_height or replay.records:
+            reason = reason or "the sign guard is gone while the log or the ledger is not"
+        else:
+            guard = SignGuard.create(disk, guard_path)
+    except Corrupt as error:
+        reason = reason or error.what
+    except Conflict:
+        wal.close()
+        raise
+    if guard is not None and reason is None:
+        reason = _loss(replay.records, replay.low_mark, guard.latest())
+    if reason is not None:
+        log.error("observer: this node signs nothing", why=reason)
+    return Opened(SignLog(wal, guard), replay.records, reason)
+
+
+def guard_mark(record: bytes) -> Mark | None:
+    """What the guard notes of a record; a VIEW_CHANGE comes first in its view."""
+    mark = mark_of(record)
+    if mark is None:
+        return None
+    kind = 0 if mark.kind is Kind.VIEW_CHANGE else int(mark.kind)
+    return Mark(mark.epoch, mark.height, mark.view, kind, mark.block_hash)
+
+
+def _loss(records: tuple[bytes, ...], low_mark: int, seen: Mark) -> str | None:
+    """Why the log cannot be whole, if the guard has seen more than it holds."""
+    try:
+        marks = [mark for mark in map(guard_mark, records) if mark is not None]
+    except WireError as error:
+        return f"the consensus log holds what this version cannot read: {error.what}"
+    last = max((mark.position for mark in marks), default=(0, 0, 0, 0))
+    if seen.position > last and seen.height > low_mark:
+        return f"the guard saw a vote at {seen.position}, the log ends at {last}"
+    return None

@@ -1,0 +1,231 @@
+"""Catching up: committed blocks and missing bodies from peers, and serving them to peers.
+
+Knows: who claims which height, what is being asked of whom. Must not know: how a block is judged:
+the replica checks every certificate and hash, so nothing here is believed.
+
+Invariants: one outstanding range per peer, never one fetch per vote; a claimed height is a hint,
+and a peer that cannot show a certificate for its claim is not asked again for a while.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+import trio
+
+from prsm.consensus.pbft.effects import Fetch
+from prsm.consensus.pbft.events import Decided, Fetched
+from prsm.node.driver import Driver
+from prsm.node.net.interface import (
+    Answer,
+    CallRefused,
+    Channel,
+    Incoming,
+    PeerUnreachable,
+)
+from prsm.protocol.codec import decode
+from prsm.protocol.errors import PrsmError, RemoteError
+from prsm.protocol.headers import Block, block_hash
+from prsm.protocol.ids import PeerId
+from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, SYNC_BLOCKS_MAX, SYNC_BYTES_MAX
+from prsm.protocol.messages.consensus import Status
+from prsm.protocol.messages.sync import (
+    Certified,
+    GetBlockByHash,
+    GetBlocks,
+    GotBlock,
+    GotBlocks,
+)
+
+log = structlog.get_logger("sync")
+
+RANGE_SECONDS: Final = 5.0
+APPLY_SECONDS: Final = 10.0
+DISTRUST_MS: Final = 600_000  # a claim without a certificate behind it
+PAUSE_MS: Final = 5_000  # silence or a refusal: a busy or dying peer is no liar
+# A block decided now reaches us by votes; only a gap that lasts is fetched.
+GAP_BLOCKS_MIN: Final = 2
+GAP_PATIENCE_MS: Final = 700
+
+
+@dataclass(slots=True)
+class _Claim:
+    height: int
+    seen_ms: int
+    distrusted_until_ms: int = 0
+
+
+class Sync:
+    """Follows the highest chain that peers can show."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._network = network = driver.network
+        self._store = driver.store
+        self._clock = driver.clock
+        self._claims: dict[PeerId, _Claim] = {}
+        self._wake = trio.Event()
+        self._lag_since_ms: int | None = None
+        self._bodies_in, self._bodies_out = trio.open_memory_channel[Fetch](8)
+        driver.on_status = self._hear_status
+        driver.on_fetch = self._hear_fetch
+        network.on_call(GetBlocks, self._serve_blocks)
+        network.on_call(GetBlockByHash, self._serve_body)
+
+    @property
+    def target_height(self) -> int:
+        """Highest height a live, trusted peer claims; our own if nobody is ahead."""
+        now = self._clock.monotonic_ms()
+        live = {peer.peer for peer in self._network.peers()}
+        claims = (
+            claim.height
+            for peer, claim in self._claims.items()
+            if peer in live and claim.distrusted_until_ms <= now
+        )
+        return max((self._driver.ledger.height, *claims))
+
+    @property
+    def is_syncing(self) -> bool:
+        """Is this node more than a few blocks behind what peers claim?"""
+        return self.target_height > self._driver.ledger.height + 2 * GAP_BLOCKS_MIN
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Follow until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._follow)
+            nursery.start_soon(self._fetch_bodies)
+            task_status.started()
+
+    async def _follow(self) -> None:
+        while True:
+            with trio.move_on_after(0.25):
+                await self._wake.wait()
+            self._wake = trio.Event()
+            peer = self._source()
+            if peer is not None:
+                await self._fetch_range(peer)
+
+    def _source(self) -> PeerId | None:
+        """The peer to ask now, or None while we keep up or have not waited long enough."""
+        own, now = self._driver.ledger.height, self._clock.monotonic_ms()
+        gap = self.target_height - own
+        if gap <= 0:
+            self._lag_since_ms = None
+            return None
+        if self._lag_since_ms is None:
+            self._lag_since_ms = now
+        if gap < GAP_BLOCKS_MIN and now - self._lag_since_ms < GAP_PATIENCE_MS:
+            return None
+        live = {peer.peer for peer in self._network.peers()}
+        ahead = [
+            (claim.height, peer)
+            for peer, claim in self._claims.items()
+            if peer in live and claim.height > own and claim.distrusted_until_ms <= now
+        ]
+        return max(ahead)[1] if ahead else None
+
+    async def _fetch_range(self, peer: PeerId) -> None:
+        own = self._driver.ledger.height
+        ask = GetBlocks(first=own + 1, count=SYNC_BLOCKS_MAX)
+        try:
+            with trio.fail_after(RANGE_SECONDS):
+                answer, _ = await self._network.call(peer, ask, channel=Channel.BULK)
+            assert isinstance(answer, GotBlocks)
+            blocks = [
+                decode(raw, Certified, size_max=BULK_FRAME_BYTES_MAX) for raw in answer.blocks
+            ]
+        except trio.TooSlowError:
+            self._distrust(peer, "no answer in time", for_ms=PAUSE_MS)
+            return
+        except (PeerUnreachable, CallRefused) as error:
+            self._distrust(peer, error.what, for_ms=PAUSE_MS)
+            return
+        except RemoteError as error:
+            self._network.penalise(peer, error)
+            self._distrust(peer, error.what, for_ms=DISTRUST_MS)
+            return
+        # One after the other is applied: the replica takes only the next height.
+        for item in blocks:
+            await self._driver.deliver_waiting(Decided(item.block, item.certificate))
+            with trio.move_on_after(APPLY_SECONDS) as scope:
+                await self._driver.wait_height(item.block.header.height)
+            if scope.cancelled_caught:
+                break
+        if self._driver.ledger.height > own:
+            return
+        self._distrust(
+            peer, f"claimed more than height {own} and could not show it", for_ms=DISTRUST_MS
+        )
+
+    def _distrust(self, peer: PeerId, why: str, *, for_ms: int) -> None:
+        claim = self._claims.get(peer)
+        if claim is not None and claim.height > self._driver.ledger.height:
+            claim.distrusted_until_ms = self._clock.monotonic_ms() + for_ms
+            log.warning("peer not asked for blocks for a while", peer=peer, why=why)
+
+    async def _fetch_bodies(self) -> None:
+        async for fetch in self._bodies_out:
+            assert fetch.block_hash is not None
+            ask = GetBlockByHash(height=fetch.first, block_hash=fetch.block_hash)
+            for signer in fetch.signers:
+                peer = PeerId(self._driver.validators.validators[signer].peer_id)
+                block = await self._ask_body(peer, ask)
+                if block is not None:
+                    self._driver.deliver(Fetched(block))
+                    break
+
+    async def _ask_body(self, peer: PeerId, ask: GetBlockByHash) -> Block | None:
+        try:
+            with trio.fail_after(RANGE_SECONDS):
+                answer, _ = await self._network.call(peer, ask, channel=Channel.BULK)
+        except (trio.TooSlowError, PrsmError):
+            return None
+        assert isinstance(answer, GotBlock)
+        if answer.block is None or block_hash(answer.block.header) != ask.block_hash:
+            return None
+        return answer.block
+
+    def _hear_status(self, peer: PeerId, status: Status) -> None:
+        claim = self._claims.setdefault(peer, _Claim(0, 0))
+        claim.height, claim.seen_ms = status.height, self._clock.monotonic_ms()
+        if len(self._claims) > 1024:
+            oldest = min(self._claims, key=lambda known: self._claims[known].seen_ms)
+            del self._claims[oldest]
+        if status.height > self._driver.ledger.height:
+            self._wake.set()
+
+    def _hear_fetch(self, fetch: Fetch) -> None:
+        if fetch.block_hash is None:
+            self._wake.set()
+            return
+        try:
+            self._bodies_in.send_nowait(fetch)
+        except trio.WouldBlock:
+            log.debug("body fetch dropped; retransmission asks again")
+
+    async def _serve_blocks(self, incoming: Incoming) -> Answer:
+        ask = incoming.message
+        assert isinstance(ask, GetBlocks)
+        found = await self._store.blocks(
+            ask.first, ask.first + ask.count - 1, bytes_max=SYNC_BYTES_MAX
+        )
+        parts = tuple(encode_certified(item.block, item.certificate) for item in found)
+        return GotBlocks(blocks=parts), b""
+
+    async def _serve_body(self, incoming: Incoming) -> Answer:
+        ask = incoming.message
+        assert isinstance(ask, GetBlockByHash)
+        block = self._driver.proposed(ask.height, ask.block_hash)
+        if block is None:
+            stored = await self._store.block(ask.height)
+            if stored is not None:
+                committed = decode(stored.block, Block, size_max=BULK_FRAME_BYTES_MAX)
+                if block_hash(committed.header) == ask.block_hash:
+                    block = committed
+        return GotBlock(block=block), b""
+
+
+def encode_certified(block: bytes, certificate: bytes) -> bytes:
+    """Join stored canonical bytes of a block and its certificate into a `Certified`."""
+    # An array of two whose elements are already canonical: 0x92 and both, without decoding.
+    return b"\x92" + block + certificate
