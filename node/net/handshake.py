@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from prsm.node.net.streams import Duplex, FrameReader
+import trio
+
+from prsm.node.net.streams import Duplex, FrameReader, StreamLost
 from prsm.protocol.codec import decode, encode
 from prsm.protocol.errors import RemoteError, WireError, WrongChain
 from prsm.protocol.framing import PROTOCOL_VERSION, Flow, Head, encode_frame
@@ -17,6 +19,7 @@ from prsm.protocol.limits import ADDRESS_TEXT_MAX, HELLO_ADDRESSES_MAX, HELLO_BY
 from prsm.protocol.messages.net import SCHEMA_VERSION, Hello
 from prsm.protocol.messages.table import MESSAGES
 
+LINGER_S: Final = 1.0
 HELLO_KIND: Final = MESSAGES.number(Hello)
 
 
@@ -71,7 +74,12 @@ async def greet(duplex: Duplex, ours: Hello, *, dialler: bool) -> Hello:
     theirs = await _receive(duplex)
     if not dialler:
         await _send(duplex, ours)
-    check(ours, theirs)
+    try:
+        check(ours, theirs)
+    except RemoteError:
+        if not dialler:
+            await _linger(duplex)
+        raise
     return theirs
 
 
@@ -113,6 +121,16 @@ async def _send(duplex: Duplex, hello: Hello) -> None:
         body=encode(hello),
     )
     await duplex.write_all(encode_frame(head))
+
+
+async def _linger(duplex: Duplex) -> None:
+    # Closing at once would drop our hello before the dialler reads it: Yamux forgets what is
+    # buffered when a connection ends. The dialler sees the mismatch itself and leaves.
+    with trio.move_on_after(LINGER_S):
+        try:
+            await duplex.read_some(1)
+        except StreamLost:
+            return
 
 
 async def _receive(duplex: Duplex) -> Hello:

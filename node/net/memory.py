@@ -16,7 +16,7 @@ from prsm.node.clock import Clock
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.identity import peer_id_of
 from prsm.node.net.interface import Channel, PeerUnreachable
-from prsm.node.net.network import Accept, Judge, PeerNetwork
+from prsm.node.net.network import Accept, Hooks, PeerNetwork
 from prsm.node.net.streams import StreamLost
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import KIB
@@ -184,20 +184,19 @@ class MemoryTransport:
     async def run(
         self,
         topics: Sequence[str],
-        accept: Accept,
-        judge: Judge,
+        hooks: Hooks,
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Take connections and gossip until cancelled."""
         send, receive = trio.open_memory_channel[tuple[str, PeerId, bytes]](GOSSIP_QUEUE_MAX)
-        self._topics, self._heard, self._accept = frozenset(topics), send, accept
+        self._topics, self._heard, self._accept = frozenset(topics), send, hooks.accept
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 task_status.started()
                 async for topic, forwarder, record in receive:
-                    if judge(topic, forwarder, record):
+                    if hooks.admits(forwarder) and hooks.judge(topic, forwarder, record):
                         self._spread(topic, record, forwarder)
         finally:
             self._nursery = None

@@ -8,6 +8,7 @@ redialled. Handlers, scores and bans outlive it.
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import trio
@@ -39,7 +40,23 @@ GOSSIP_BURST: Final = 400
 log = logging.getLogger(__name__)
 
 Accept = Callable[[Connection], Awaitable[None]]  # serves until the connection ends
-Judge = Callable[[str, PeerId, bytes], bool]  # topic, forwarder, record; total
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a transport calls; none of them raises.
+
+    Attributes:
+        accept: serves a connection a peer opened, until it ends.
+        judge: topic, forwarder, record: whether to pass it on.
+        admits: whether a peer has shaken hands.
+        blame: counts what a peer did wrong below the conversation.
+    """
+
+    accept: Accept
+    judge: Callable[[str, PeerId, bytes], bool]
+    admits: Callable[[PeerId], bool]
+    blame: Callable[[PeerId, RemoteError], None]
 
 
 class Transport(Protocol):
@@ -58,8 +75,7 @@ class Transport(Protocol):
     async def run(
         self,
         topics: Sequence[str],
-        accept: Accept,
-        judge: Judge,
+        hooks: Hooks,
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
@@ -131,8 +147,17 @@ class PeerNetwork:
         transport, peers = self._transport, self._peers
         async with trio.open_nursery() as nursery:
             await nursery.start(peers.run, transport.dial, lambda: transport.addresses)
-            await nursery.start(transport.run, tuple(self._gossip), peers.accept, self._judge)
+            await nursery.start(transport.run, tuple(self._gossip), self._hooks())
             task_status.started()
+
+    def _hooks(self) -> Hooks:
+        peers = self._peers
+        return Hooks(
+            accept=peers.accept,
+            judge=self._judge,
+            admits=lambda peer: peers.find(peer) is not None,
+            blame=peers.penalise,
+        )
 
     def on_message(self, cls: type[Record], handler: MessageHandler) -> None:
         """Register the receiver of one-way messages of a class; once, before `run`."""

@@ -1,0 +1,336 @@
+"""The transport over py-libp2p: listening, dialling, kept streams, gossip.
+
+Knows libp2p's hosts and streams through the fences of `guard`. Must not know handshakes, calls
+or scores. One `run` is one incarnation: a crash inside ends it with everything it opened, and
+the next one has the same identity and the same port.
+"""
+
+import logging
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+from libp2p.abc import INetStream, ISubscriptionAPI
+from libp2p.custom_types import StreamHandlerFn, SyncValidatorFn, TProtocol
+from libp2p.host.basic_host import BasicHost
+from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.stream.exceptions import StreamEOF
+from libp2p.peer.id import ID
+from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.rcmgr import Direction
+from libp2p.tools.anyio_service import background_trio_service
+from multiaddr import Multiaddr
+
+from prsm.node.clock import Clock
+from prsm.node.net.guard import (
+    NEGOTIATION_DEADLINE_S,
+    FencedPubsub,
+    FencedSwarm,
+    close_connection,
+    make_gossip,
+    make_host,
+    peer_of,
+    remote_of,
+)
+from prsm.node.net.handshake import ChainIdentity
+from prsm.node.net.identity import parse_address, parse_listen
+from prsm.node.net.interface import Channel, PeerUnreachable
+from prsm.node.net.network import Hooks, PeerNetwork
+from prsm.node.net.streams import StreamLost
+from prsm.protocol.errors import LocalError, RemoteError
+from prsm.protocol.ids import PeerId
+
+CLOSE_DEADLINE_S: Final = 3.0
+BANNED_AT_POINTS: Final = 100
+
+log = logging.getLogger(__name__)
+
+
+class NetDuplex:
+    """A libp2p stream as a plain duplex; every foreign error becomes `StreamLost`."""
+
+    def __init__(self, stream: INetStream) -> None:
+        self._stream = stream
+
+    async def read_some(self, bytes_max: int) -> bytes:
+        """Wait for the next bytes; empty at the end."""
+        try:
+            return await self._stream.read(bytes_max)
+        except StreamEOF:
+            return b""
+        except Exception as error:
+            raise StreamLost(f"the stream broke ({type(error).__name__})") from error
+
+    async def write_all(self, data: bytes) -> None:
+        """Write all bytes."""
+        try:
+            await self._stream.write(data)
+        except Exception as error:
+            raise StreamLost(f"the stream broke ({type(error).__name__})") from error
+
+
+class Libp2pConnection:
+    """One libp2p connection; the dialler opens its kept streams, the other side waits for them."""
+
+    def __init__(self, host: BasicHost, connection: SwarmConn) -> None:
+        self._host = host
+        self._connection = connection
+        self._arrived = {channel: trio.Event() for channel in Channel}
+        self._streams: dict[Channel, NetDuplex] = {}
+        self.peer = PeerId(connection.muxed_conn.peer_id.to_base58())
+        self.outbound = connection.direction is not Direction.INBOUND
+        ip, port = remote_of(connection)
+        family = "ip6" if ":" in ip else "ip4"
+        self.address = f"/{family}/{ip}/tcp/{port}/p2p/{self.peer}"
+
+    async def stream(self, channel: Channel) -> NetDuplex:
+        """Open the kept stream of a channel, or wait until the dialler has.
+
+        Raises:
+            StreamLost: the connection ended, or the peer does not speak the protocol.
+        """
+        if not self.outbound:
+            await self._arrived[channel].wait()
+            return self._streams[channel]
+        try:
+            with trio.fail_after(NEGOTIATION_DEADLINE_S):
+                stream = await self._connection.new_stream()
+                await self._host.multiselect_client.select_one_of(
+                    [TProtocol(channel.value)],
+                    MultiselectCommunicator(stream),
+                    int(NEGOTIATION_DEADLINE_S),
+                )
+        except Exception as error:
+            raise StreamLost(f"could not open {channel.value} ({type(error).__name__})") from error
+        return NetDuplex(stream)
+
+    async def arrived(self, channel: Channel, stream: INetStream) -> None:
+        """Take a stream the peer opened, and keep it until the connection ends."""
+        if self.outbound or channel in self._streams:
+            await stream.reset()
+            return
+        self._streams[channel] = NetDuplex(stream)
+        self._arrived[channel].set()
+        await self._connection.event_closed.wait()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await close_connection(self._connection)
+
+
+class Libp2pTransport:
+    """The transport of a node over libp2p.
+
+    Args:
+        seed: 32 bytes, the raw Ed25519 key the PeerId comes from.
+        listen: `/ip4/…/tcp/…` addresses; port 0 is chosen once and then kept.
+    """
+
+    def __init__(self, seed: bytes, *, listen: Sequence[str]) -> None:
+        self._seed = seed
+        self._listen = list(listen)
+        self._addresses: tuple[str, ...] = ()
+        self._host: BasicHost | None = None
+        self._pubsub: FencedPubsub | None = None
+        self._nursery: trio.Nursery | None = None
+        self._hooks: Hooks | None = None
+        self._connections: dict[SwarmConn, Libp2pConnection] = {}
+        self._peer_id = peer_of(seed)
+
+    @property
+    def peer_id(self) -> PeerId:
+        """Our identity."""
+        return self._peer_id
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it listens, with /p2p/; empty when it does not run."""
+        return self._addresses
+
+    async def run(
+        self,
+        topics: Sequence[str],
+        hooks: Hooks,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Listen and serve until cancelled; started once it listens.
+
+        Raises:
+            LocalError: an address it cannot listen on.
+        """
+        self._hooks = hooks
+        for address in self._listen:
+            refuse_taken(address)
+        host = make_host(self._seed, self._blame)
+        swarm = host.get_network()
+        assert isinstance(swarm, FencedSwarm)
+        swarm.on_inbound = self._inbound
+        for channel in Channel:
+            host.set_stream_handler(TProtocol(channel.value), self._keeper(channel))
+        pubsub, router = make_gossip(host, topics)
+        pubsub.fence(self._blame, hooks.admits)
+        for topic in topics:
+            pubsub.set_topic_validator(topic, self._validator(topic), is_async_validator=False)
+        try:
+            async with (
+                trio.open_nursery() as nursery,
+                host.run([Multiaddr(address) for address in self._listen]),
+                background_trio_service(pubsub),
+                background_trio_service(router),
+            ):
+                self._nursery, self._host, self._pubsub = nursery, host, pubsub
+                try:
+                    await self._serve(topics, task_status)
+                finally:
+                    nursery.cancel_scope.cancel()
+                    with trio.move_on_after(CLOSE_DEADLINE_S, shield=True):
+                        # Leaving host.run() keeps outbound connections; closing them one
+                        # after the other takes 0.3 s each.
+                        async with trio.open_nursery() as closing:
+                            for connection in swarm.get_connections():
+                                closing.start_soon(close_connection, connection)
+                        await host.close()
+        finally:
+            self._nursery = self._host = self._pubsub = None
+            self._addresses = ()
+            self._connections.clear()
+
+    async def _serve(self, topics: Sequence[str], task_status: trio.TaskStatus[None]) -> None:
+        assert self._pubsub is not None
+        assert self._nursery is not None
+        await self._pubsub.wait_until_ready()
+        for topic in topics:
+            subscription = await self._pubsub.subscribe(topic)
+            self._nursery.start_soon(_drain, subscription)
+        self._note_addresses()
+        task_status.started()
+        await trio.sleep_forever()
+
+    def _note_addresses(self) -> None:
+        assert self._host is not None
+        bound = [
+            str(address)
+            for listener in self._host.get_network().listeners.values()
+            for address in listener.get_addrs()
+        ]
+        if len(bound) != len(self._listen):
+            raise LocalError(f"could listen on {bound} only, not on {self._listen}")
+        self._listen = bound
+        self._addresses = tuple(f"{address}/p2p/{self._peer_id}" for address in bound)
+
+    async def dial(self, peer: PeerId, address: str) -> Libp2pConnection:
+        """Open a connection.
+
+        Raises:
+            PeerUnreachable: nobody of that identity answers there.
+        """
+        host = self._host
+        if host is None:
+            raise PeerUnreachable("the network is not running")
+        swarm = host.get_network()
+        assert isinstance(swarm, FencedSwarm)
+        where = parse_address(address).transport
+        peer_id = ID.from_string(peer)
+        try:
+            # Past the dial cache: a failed dial blocks a peer there for 60 s, and its
+            # "happy eyeballs" wait for a second address.
+            connection = await swarm.dial_addr(Multiaddr(where), peer_id)
+        except Exception as error:
+            raise PeerUnreachable(f"nobody answers as {peer} at {where}: {error}") from error
+        assert isinstance(connection, SwarmConn)
+        return self._known(connection)
+
+    async def publish(self, topic: str, record: bytes) -> None:
+        """Hand a record to the mesh; lost when the network is being rebuilt."""
+        if self._pubsub is not None:
+            await self._pubsub.publish(topic, record)
+
+    # -- what libp2p calls
+
+    def _known(self, connection: SwarmConn) -> Libp2pConnection:
+        assert self._host is not None
+        for gone in [old for old in self._connections if old.is_closed]:
+            del self._connections[gone]
+        known = self._connections.get(connection)
+        if known is None:
+            known = self._connections[connection] = Libp2pConnection(self._host, connection)
+        return known
+
+    def _inbound(self, connection: SwarmConn) -> None:
+        if self._nursery is not None and self._hooks is not None:
+            self._nursery.start_soon(self._hooks.accept, self._known(connection))
+
+    def _keeper(self, channel: Channel) -> StreamHandlerFn:
+        async def keep(stream: INetStream) -> None:
+            connection = getattr(stream, "swarm_conn", None)
+            if self._host is None or not isinstance(connection, SwarmConn):
+                await stream.reset()
+                return
+            await self._known(connection).arrived(channel, stream)
+
+        return keep
+
+    def _validator(self, topic: str) -> SyncValidatorFn:
+        def judge(forwarder: ID, message: rpc_pb2.Message) -> bool:
+            peer = PeerId(forwarder.to_base58())
+            if peer == self._peer_id:
+                return True
+            if list(message.topicIDs) != [topic] or self._hooks is None:
+                return False
+            return self._hooks.judge(topic, peer, message.data)
+
+        return judge
+
+    def _blame(self, peer: PeerId, error: RemoteError) -> None:
+        if self._hooks is None or self._nursery is None:
+            return
+        self._hooks.blame(peer, error)
+        if error.penalty >= BANNED_AT_POINTS:
+            for connection, known in list(self._connections.items()):
+                if known.peer == peer and not connection.is_closed:
+                    self._nursery.start_soon(close_connection, connection)
+
+
+def libp2p_network(
+    seed: bytes, chain: ChainIdentity, *, listen: Sequence[str], clock: Clock | None = None
+) -> PeerNetwork:
+    """Make a node's network over libp2p.
+
+    Args:
+        seed: 32 bytes, the raw Ed25519 node key.
+        chain: which network the node belongs to.
+        listen: `/ip4/…/tcp/…` addresses; port 0 lets the system choose.
+        clock: of the node; trio's when absent.
+    """
+    return PeerNetwork(Libp2pTransport(seed, listen=listen), chain, clock=clock)
+
+
+def refuse_taken(address: str) -> None:
+    """Check that nobody listens at an address yet.
+
+    libp2p listens with SO_REUSEPORT: a second node on the same port would start without an
+    error and get every other connection.
+
+    Raises:
+        LocalError: no address, or it cannot be bound.
+    """
+    ip, port = parse_listen(address)
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ip, port))
+        except OSError as error:
+            raise LocalError(
+                f"cannot listen on {address}: {error.strerror}",
+                hint="stop what listens there, or choose another port (0: a free one)",
+            ) from error
+
+
+async def _drain(subscription: ISubscriptionAPI) -> None:
+    # The validator has already handed each record on; what is queued here is only in the way.
+    while True:
+        await subscription.get()
