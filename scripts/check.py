@@ -107,6 +107,8 @@ def tests_of(files: Sequence[str]) -> list[str]:
 def run(step: Step) -> bool:
     """Run one step; its output is shown only when it fails, or is the tests' own."""
     begin = time.monotonic()
+    if "pytest" in step.command:
+        print(f"{step.name:18}   ...", flush=True)
     done = subprocess.run(
         step.command,
         cwd=ROOT,
