@@ -59,11 +59,15 @@ def test_secrets_are_blanked_by_name_and_by_bytes() -> None:
 def test_lines_of_libraries_pass_through_the_same_door() -> None:
     stream = io.StringIO()
     logs.configure(stream=stream, style="json")
-    logging.getLogger("libp2p.host").warning("dial %s failed", "x")
-    logging.getLogger("libp2p.host").info("noise")
+    logging.getLogger("hypercorn.error").warning("dial %s failed", "x")
+    logging.getLogger("hypercorn.error").info("noise")
     logging.getLogger("bad").error("%d", "no number")
     first, second = lines(stream)
-    assert (first["event"], first["room"], first["level"]) == ("dial x failed", "libp2p", "warning")
+    assert (first["event"], first["room"], first["level"]) == (
+        "dial x failed",
+        "hypercorn",
+        "warning",
+    )
     assert "unreadable" in second["event"]
 
 
