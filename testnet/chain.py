@@ -44,10 +44,12 @@ def small_genesis(
 
     Args:
         stakes: micro-FTNS bonded, by validator.
-        balances: key number -> micro-FTNS; by default accounts 64-71 own 1,000 FTNS each.
+        balances: key number -> micro-FTNS; by default the accounts 64-71 and the
+            operators 32-35 own 1,000 FTNS each.
         parameters: the defaults with a tree of 2^8 buckets if None.
     """
-    given = {64 + i: 1_000 * FTNS for i in range(8)} if balances is None else balances
+    funded = (*range(32, 36), *range(64, 72))
+    given = dict.fromkeys(funded, 1_000 * FTNS) if balances is None else balances
     return Genesis(
         version=1,
         name="test",

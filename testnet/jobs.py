@@ -1,0 +1,151 @@
+"""Paid work on a chain of one process: locks, receipts and settlements of numbered workers.
+
+For tests and golden vectors. Roots are hashes of short texts: no model runs here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from prsm.protocol.codec import encode
+from prsm.protocol.receipts import (
+    BatchResult,
+    Measured,
+    WorkKind,
+    WorkReceipt,
+    receipt_hash,
+    sign_receipt,
+)
+from prsm.protocol.signing import sha256
+from prsm.protocol.transactions.payloads import Commit, CommitRow, Lock, Settle, Share, Unit
+from prsm.protocol.transactions.results import Code, TxReceipt
+from prsm.testnet.chain import START_MS, Chain, signer_of
+
+REQUESTER = 64
+WORKERS = (65, 66, 67)
+MODEL = bytes.fromhex("01551220") + sha256(b"a manifest")
+
+
+def unit_of(
+    stage: int = 0,
+    *,
+    stages: int = 1,
+    workers: Sequence[int] = WORKERS,
+    price: int = 1_000,
+    model: bytes = MODEL,
+) -> Unit:
+    """A unit of inference by numbered workers."""
+    return Unit(
+        kind=WorkKind.INFER,
+        model=model,
+        stages=stages,
+        stage=stage,
+        price_per_row=price,
+        workers=tuple(signer_of(worker).public_key for worker in workers),
+    )
+
+
+def lock_of(
+    name: str = "job",
+    *units: Unit,
+    parent: bytes | None = None,
+    rows: Sequence[int] = (4, 4, 2),
+    budget: int = 0,
+    shares: Sequence[Share] = (),
+    deadline_ms: int = START_MS + 600_000,
+) -> Lock:
+    """Terms of a job; its id is the hash of its name."""
+    return Lock(
+        job=sha256(name.encode()),
+        tenant=b"lab",
+        asset=0,
+        parent=parent,
+        batch_rows=tuple(rows),
+        units=units or (unit_of(),),
+        budget=budget,
+        shares=tuple(shares),
+        deadline_ms=deadline_ms,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker says it did for a unit.
+
+    Args:
+        worker: number of its key.
+        wrong: batch index -> a word its output root is made of instead of "right".
+        only: the batches it did; all if None.
+        flow: name of the data; the stages of one job share it.
+    """
+
+    worker: int
+    wrong: Mapping[int, str] = field(default_factory=dict)
+    only: Sequence[int] | None = None
+    flow: str = "flow"
+
+    def receipt(self, chain: Chain, lock: Lock, unit: int = 0) -> WorkReceipt:
+        """The signed receipt."""
+        key, spec = signer_of(self.worker), lock.units[unit]
+        indexes = range(len(lock.batch_rows)) if self.only is None else self.only
+        batches = tuple(
+            BatchResult(
+                index=i,
+                rows=lock.batch_rows[i],
+                input_root=boundary(self.flow, spec.stage, i),
+                output_root=boundary(self.wrong.get(i, self.flow), spec.stage + 1, i),
+            )
+            for i in indexes
+        )
+        unsigned = WorkReceipt(
+            version=1,
+            chain_id=chain.genesis.chain_id,
+            job=lock.job,
+            unit=unit,
+            kind=spec.kind,
+            worker=key.public_key,
+            model=spec.model,
+            stages=spec.stages,
+            stage=spec.stage,
+            class_id=sha256(b"a class"),
+            batches=batches,
+            measured=Measured(cpu_ms=7, rows=10, bytes_in=100, bytes_out=200),
+            price_per_row=spec.price_per_row,
+            started_height=1,
+            ended_height=2,
+            signature=bytes(64),
+        )
+        return sign_receipt(unsigned, key)
+
+
+def boundary(flow: str, stage: int, batch: int) -> bytes:
+    """Root of the rows that enter a stage."""
+    return sha256(f"{flow} {stage} {batch}".encode())
+
+
+def commit_of(lock: Lock, receipt: WorkReceipt) -> Commit:
+    """A worker's commitment to one receipt."""
+    row = CommitRow(job=lock.job, unit=receipt.unit, receipt_hash=receipt_hash(receipt))
+    return Commit(rows=(row,))
+
+
+def settle_of(lock: Lock, unit: int, receipts: Sequence[WorkReceipt]) -> Settle:
+    """A settlement of one unit."""
+    return Settle(job=lock.job, unit=unit, receipts=tuple(encode(entry) for entry in receipts))
+
+
+def open_job(chain: Chain, lock: Lock) -> None:
+    """Lock a job by the requester; it must succeed."""
+    receipt = chain.send(REQUESTER, lock)
+    assert receipt.code is Code.DONE, receipt
+
+
+def settle_by(chain: Chain, lock: Lock, *works: Work, unit: int = 0) -> TxReceipt:
+    """Commit the works in one block, settle in the next, and say what became of it."""
+    receipts = [work.receipt(chain, lock, unit) for work in works]
+    chain.add(
+        *(
+            chain.order(work.worker, commit_of(lock, receipt))
+            for work, receipt in zip(works, receipts, strict=True)
+        )
+    )
+    return chain.send(REQUESTER, settle_of(lock, unit, receipts))
