@@ -1,0 +1,227 @@
+"""Range streams: blocks between peers, asked in runs of leaves on a stream of their own.
+
+Knows calls and blocks. Must not know files or hashes: what a source returns is unverified, the
+exchange hashes it. Source: docs/spec/wire.md, "Blocks".
+"""
+
+from collections.abc import Sequence
+from typing import Final, Protocol, TypeVar
+
+import trio
+
+from prsm.node.net.interface import (
+    Answer,
+    CallRefused,
+    Channel,
+    Incoming,
+    Network,
+    PeerEvent,
+    PeerUnreachable,
+)
+from prsm.protocol.codec import Record
+from prsm.protocol.errors import WireError
+from prsm.protocol.ids import PeerId
+from prsm.protocol.limits import BLOCK_BYTES_MAX, BULK_FRAME_BYTES_MAX, LEAF_BYTES, MIB
+from prsm.protocol.messages.models import AskHave, AskNode, AskRange, Blocks, Have
+from prsm.storage.cid import Cid, decode_cid
+from prsm.storage.errors import (
+    NotFound,
+    SourceBroken,
+    SourceDown,
+    SourceFailed,
+    SourceSlow,
+)
+from prsm.storage.interfaces import Leaf
+
+RANGE_BYTES_MAX: Final = 3 * MIB  # of leaves in one answer, so that it fits a bulk frame
+RANGE_LEAVES: Final = RANGE_BYTES_MAX // LEAF_BYTES
+ASKS_PER_PEER: Final = 4  # of one peer at work; further ones wait their turn
+ASKS_TOTAL: Final = 8  # so that answers in memory stay below 24 MiB
+
+assert RANGE_BYTES_MAX + BLOCK_BYTES_MAX // 4 < BULK_FRAME_BYTES_MAX
+assert BLOCK_BYTES_MAX < BULK_FRAME_BYTES_MAX
+
+_R = TypeVar("_R", bound=Record)
+
+
+class BlockShelf(Protocol):
+    """What the server needs of a store; `storage.model_store.ModelStore` has it."""
+
+    async def have(self, root: Cid) -> Have:
+        """Leaves held of a root; NotFound if none."""
+        ...
+
+    async def read_leaves(self, root: Cid, first: int, count: int) -> Sequence[bytes]:
+        """Successive leaves; NotFound if the first is not held."""
+        ...
+
+    async def get_block(self, digest: bytes) -> bytes:
+        """An interior node or a manifest; NotFound if not held."""
+        ...
+
+
+class BlockServer:
+    """Answers peers' asks from a store; each peer has four at work, all together eight.
+
+    Args:
+        network: where the asks come from; registered before it runs.
+        shelf: where the blocks are.
+    """
+
+    def __init__(self, network: Network, shelf: BlockShelf) -> None:
+        self._shelf = shelf
+        self._total = trio.Semaphore(ASKS_TOTAL)
+        self._peers: dict[PeerId, trio.Semaphore] = {}
+        network.on_call(AskHave, self._have)
+        network.on_call(AskNode, self._node)
+        network.on_call(AskRange, self._range)
+        network.on_peer(self._forget)
+
+    def _forget(self, event: PeerEvent) -> None:
+        if not event.up:
+            self._peers.pop(event.peer, None)
+
+    def _turn(self, peer: PeerId) -> trio.Semaphore:
+        return self._peers.setdefault(peer, trio.Semaphore(ASKS_PER_PEER))
+
+    async def _have(self, incoming: Incoming) -> Answer:
+        ask = _shaped(incoming.message, AskHave)
+        return await self._shelf.have(decode_cid(ask.root)), b""
+
+    async def _node(self, incoming: Incoming) -> Answer:
+        ask = _shaped(incoming.message, AskNode)
+        async with self._turn(incoming.peer), self._total:
+            block = await self._shelf.get_block(ask.digest)
+        return Blocks(sizes=(len(block),)), block
+
+    async def _range(self, incoming: Incoming) -> Answer:
+        ask = _shaped(incoming.message, AskRange)
+        count = min(ask.count, RANGE_LEAVES)
+        async with self._turn(incoming.peer), self._total:
+            leaves = await self._shelf.read_leaves(decode_cid(ask.root), ask.first, count)
+        return Blocks(sizes=tuple(len(leaf) for leaf in leaves)), b"".join(leaves)
+
+
+class PeerSource:
+    """A peer as a `Source` of blocks; its asks are pipelined on the range stream.
+
+    Args:
+        network: reaches the peer.
+        peer: who is asked.
+    """
+
+    def __init__(self, network: Network, peer: PeerId) -> None:
+        self._network = network
+        self._peer = peer
+        self._turn = trio.Semaphore(ASKS_PER_PEER)
+
+    @property
+    def name(self) -> str:
+        """The peer id."""
+        return self._peer
+
+    async def have(self, root: Cid) -> Have | None:
+        """Say which leaves of a root the peer holds.
+
+        Raises:
+            NotFound: nothing of it.
+            SourceFailed: down, slow or broken.
+        """
+        have, _ = await self._ask(AskHave(root=root.raw), Have)
+        if have.leaves > 8 * len(have.bitset):
+            raise self._broken(f"{have.leaves} leaves in {len(have.bitset)} bytes of bitset")
+        return have
+
+    async def node(self, digest: bytes) -> bytes:
+        """Return an interior node or a manifest.
+
+        Raises:
+            NotFound: the peer does not hold it.
+            SourceFailed: down, slow or broken.
+        """
+        answer, tail = await self._ask(AskNode(digest=digest), Blocks)
+        [block] = self._cut(answer, tail, most=1)
+        return block
+
+    async def fetch(self, root: Cid, wanted: Sequence[Leaf]) -> Sequence[bytes]:
+        """Return the blocks of successive leaves; all runs of 3 MiB are asked for at once.
+
+        Raises:
+            NotFound: the peer does not hold the first.
+            SourceFailed: down, slow or broken before the first came.
+        """
+        runs = [wanted[at : at + RANGE_LEAVES] for at in range(0, len(wanted), RANGE_LEAVES)]
+        outcomes: list[Sequence[bytes] | SourceFailed | NotFound] = [()] * len(runs)
+
+        async def fetch_run(number: int, run: Sequence[Leaf]) -> None:
+            try:
+                outcomes[number] = await self._fetch_run(root, run)
+            except (SourceFailed, NotFound) as error:
+                outcomes[number] = error
+
+        async with trio.open_nursery() as nursery:
+            for number, run in enumerate(runs):
+                nursery.start_soon(fetch_run, number, run)
+        return _prefix(runs, outcomes)
+
+    async def _fetch_run(self, root: Cid, run: Sequence[Leaf]) -> Sequence[bytes]:
+        ask = AskRange(root=root.raw, first=run[0].index, count=len(run))
+        answer, tail = await self._ask(ask, Blocks)
+        return self._cut(answer, tail, most=len(run))
+
+    def _cut(self, answer: Blocks, tail: bytes, *, most: int) -> Sequence[bytes]:
+        sizes = answer.sizes
+        if sum(sizes) != len(tail) or not 1 <= len(sizes) <= most:
+            raise self._broken(f"{len(sizes)} blocks in {len(tail)} bytes, asked for {most}")
+        blocks, at = [], 0
+        for size in sizes:
+            blocks.append(tail[at : at + size])
+            at += size
+        return blocks
+
+    def _broken(self, what: str) -> SourceBroken:
+        self._network.penalise(self._peer, WireError(what, peer=self._peer, penalty=50))
+        return SourceBroken(f"peer {self._peer}: {what}")
+
+    async def _ask(self, ask: Record, expected: type[_R]) -> tuple[_R, bytes]:
+        try:
+            async with self._turn:
+                answer, tail = await self._network.call(self._peer, ask, channel=Channel.RANGE)
+        except PeerUnreachable as error:
+            raise SourceDown(error.what) from error
+        except CallRefused as error:
+            raise _failure(error) from error
+        if not isinstance(answer, expected):
+            raise self._broken(f"{type(answer).__name__} as answer to {type(ask).__name__}")
+        return answer, tail
+
+
+def _failure(refused: CallRefused) -> SourceFailed | NotFound:
+    match refused.refusal:
+        case "not_found":
+            return NotFound(refused.what)
+        case "busy":
+            return SourceSlow(f"peer {refused.peer}: {refused.what}")
+        case _:
+            return SourceFailed(f"peer {refused.peer} refused ({refused.refusal}): {refused.what}")
+
+
+def _prefix(
+    runs: Sequence[Sequence[Leaf]], outcomes: Sequence[Sequence[bytes] | SourceFailed | NotFound]
+) -> Sequence[bytes]:
+    """Join answers up to the first gap; an error counts only when nothing came before it."""
+    blocks: list[bytes] = []
+    for run, outcome in zip(runs, outcomes, strict=True):
+        if isinstance(outcome, SourceFailed | NotFound):
+            if not blocks:
+                raise outcome
+            break
+        blocks.extend(outcome)
+        if len(outcome) < len(run):
+            break
+    return blocks
+
+
+def _shaped(message: Record, cls: type[_R]) -> _R:
+    assert isinstance(message, cls)  # the network hands each class to its own handler
+    return message
