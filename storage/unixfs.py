@@ -204,6 +204,7 @@ class DagReader:
         self._level = len(self._shape.counts) - 1
         self._row = [PbLink(root, size, -1)]  # the root's Tsize is nobody's claim
         self._nodes: dict[bytes, tuple[File, int]] = {}
+        self._leaves: tuple[Leaf, ...] = ()
         _check_codec(root, self._level)
         self._expand()
 
@@ -242,9 +243,11 @@ class DagReader:
     def leaves(self) -> tuple[Leaf, ...]:
         """Return all leaves in order; only when complete."""
         assert self.is_complete
-        return tuple(
-            Leaf(index, link.cid.digest, link.size) for index, link in enumerate(self._row)
-        )
+        if not self._leaves:
+            self._leaves = tuple(
+                Leaf(index, link.cid.digest, link.size) for index, link in enumerate(self._row)
+            )
+        return self._leaves
 
     def _expand(self) -> None:
         """Go down while nodes of the present level are known."""
