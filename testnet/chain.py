@@ -117,20 +117,23 @@ class Chain:
         """
         key = signer_of(sender)
         raw = encode(payload)
-        fees = self.genesis.parameters
-        enough = fees.fee_base + fees.fee_per_byte * (len(raw) + 256)
         transaction = Transaction(
             version=1,
             chain_id=self.genesis.chain_id,
             kind=PAYLOADS.number(type(payload)),
             sender=key.public_key,
             nonce=self.ledger.view.nonce(key.public_key) if nonce is None else nonce,
-            fee=enough if fee is None else fee,
+            fee=self.order_fee(payload) if fee is None else fee,
             payload=raw,
             valid_until_ms=self.ledger.tip.time_ms + ahead_ms,
             signature=bytes(64),
         )
         return encode(sign_transaction(transaction, key))
+
+    def order_fee(self, payload: Record) -> int:
+        """A fee that suffices for a payload in any envelope."""
+        fees = self.genesis.parameters
+        return fees.fee_base + fees.fee_per_byte * (len(encode(payload)) + 256)
 
     def propose(
         self, *transactions: bytes, step_ms: int = 1_000, evidence: Sequence[bytes] = ()
