@@ -1,1 +1,1 @@
-"""A whole cluster in one thread, from a seed."""
+"""Whole networks of replicas in one thread of virtual time, decided by one seed."""

@@ -1,0 +1,168 @@
+"""Watches every node of a run and names each broken invariant.
+
+Its arithmetic is its own: a wrong quorum in the code under test must not blind it. Honest
+nodes are all but the plan's liars. Source: docs/spec/pbft.md, "Invariants".
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from prsm.consensus.pbft.effects import Accuse
+from prsm.consensus.pbft.opened import Opened
+from prsm.consensus.pbft.records import Entered, Left, Locked, LowMark, Voted, unpack
+from prsm.consensus.pbft.state import State, load
+from prsm.protocol.certificates import Certificate
+from prsm.protocol.ed25519 import Verifier
+from prsm.protocol.headers import Block, block_hash
+from prsm.protocol.messages.consensus import SignedMessage
+from prsm.protocol.signing import Kind, statement
+from prsm.testnet.sim.plan import Plan
+
+_VOTES: Final = (Kind.PROPOSE, Kind.PREPARE, Kind.COMMIT)
+# Derived from the limits of docs/spec/pbft.md, not from the code's constants.
+BOUNDS: Final = {"bodies": 4, "bodies_ahead": 2, "checked": 256, "tallies": 18, "proposals": 3}
+
+
+@dataclass(slots=True)
+class Checker:
+    """All that honest nodes said, decided and computed."""
+
+    plan: Plan
+    chain_id: bytes
+    keys: tuple[bytes, ...]
+    verifier: Verifier
+    violations: list[str] = field(default_factory=list)
+    decided: dict[int, bytes] = field(default_factory=dict)
+    roots: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
+    said: dict[tuple[int, Kind, int, int], bytes] = field(default_factory=dict)
+    left: dict[tuple[int, int], int] = field(default_factory=dict)  # (signer, height) -> view
+    locked: dict[tuple[int, int], int] = field(default_factory=dict)  # highest COMMIT view
+    durable: dict[int, set[tuple[str, int, int, bytes]]] = field(default_factory=dict)
+    certified: set[bytes] = field(default_factory=set)
+
+    def is_honest(self, node: int) -> bool:
+        """Is the node none of the plan's liars?"""
+        return node not in self.plan.liars
+
+    def report(self, what: str) -> None:
+        """Note a broken invariant."""
+        self.violations.append(what)
+
+    def synced(self, node: int, record: bytes) -> None:
+        """A record became durable at a node."""
+        entries = self.durable.setdefault(node, set())
+        match unpack(record):
+            case Voted() as voted:
+                entries.add((voted.kind.name, voted.height, voted.view, voted.block_hash))
+            case Locked() as locked:
+                digest = block_hash(locked.block.header)
+                entries.add(("COMMIT", locked.height, locked.view, digest))
+            case Left() as left:
+                entries.add(("VIEW_CHANGE", left.height, left.view, b""))
+            case Entered() as entered:
+                message = entered.new_view
+                entries.add(("NEW_VIEW", message.height, message.view, b""))
+            case LowMark():
+                pass
+
+    def sent(self, node: int, opened: Opened) -> None:
+        """An honest node let a message of its own leave."""
+        if not self.is_honest(node):
+            return
+        message = opened.message
+        kind, height, view = message.kind, message.height, message.view
+        if message.signer != node:
+            self.report(f"node {node} sent a message signed by {message.signer}")
+        digest = opened.digest if kind in _VOTES else b""
+        durable = self.durable.setdefault(node, set())
+        if (kind.name, height, view, digest) not in durable:
+            self.report(
+                f"node {node} sent {kind.name} {height}/{view} before its record was durable"
+            )
+        if view > 0 and kind in _VOTES and ("NEW_VIEW", height, view, b"") not in durable:
+            self.report(f"node {node} voted in view {height}/{view} it had not entered durably")
+        if kind in _VOTES:
+            self._check_vote(node, opened)
+        elif kind is Kind.VIEW_CHANGE:
+            self._check_view_change(node, opened)
+
+    def _check_vote(self, node: int, opened: Opened) -> None:
+        message = opened.message
+        kind, height, view = message.kind, message.height, message.view
+        earlier = self.said.setdefault((node, kind, height, view), opened.digest)
+        if earlier != opened.digest:
+            self.report(f"honest node {node} sent two {kind.name} in {height}/{view}")
+        if view < self.left.get((node, height), 0):
+            self.report(f"honest node {node} voted in view {height}/{view} it had left")
+        if kind is Kind.COMMIT:
+            self.locked[node, height] = max(view, self.locked.get((node, height), -1))
+
+    def _check_view_change(self, node: int, opened: Opened) -> None:
+        message = opened.message
+        assert opened.view_change is not None
+        height, view = message.height, message.view
+        self.left[node, height] = max(view, self.left.get((node, height), 0))
+        prepared = opened.view_change.prepared
+        claimed = -1 if prepared is None else prepared.view
+        if claimed < self.locked.get((node, height), -1) < view:
+            self.report(f"honest node {node} hid a prepared block of height {height}")
+
+    def executed(self, node: int, block: Block, certificate: Certificate) -> None:
+        """A node decided a block."""
+        if not self.is_honest(node):
+            return
+        height = block.header.height
+        digest = block_hash(block.header)
+        if self.decided.setdefault(height, digest) != digest:
+            self.report(f"two blocks decided at height {height}, one by node {node}")
+        if certificate.block_hash != digest or certificate.height != height:
+            self.report(f"node {node} decided height {height} by a certificate of another block")
+        self._check_certificate(node, certificate)
+
+    def applied(self, node: int, height: int, roots: tuple[bytes, bytes]) -> None:
+        """A node's ledger executed a block."""
+        if self.is_honest(node) and self.roots.setdefault(height, roots) != roots:
+            self.report(f"node {node} has other roots after height {height}")
+
+    def accused(self, node: int, accusation: Accuse) -> None:
+        """A node accuses somebody by two messages."""
+        first, second = accusation.first, accusation.second
+        if not self.is_honest(node):
+            return
+        if self.is_honest(first.signer) or self._place(first) != self._place(second):
+            self.report(f"node {node} accuses the honest node {first.signer}")
+
+    def observed(self, node: int, reason: str) -> None:
+        """A node stopped signing: never needed while disks keep what they promised."""
+        if self.is_honest(node):
+            self.report(f"honest node {node} became observer: {reason}")
+
+    def bounded(self, node: int, state: State) -> None:
+        """Are a node's tables within their limits?"""
+        sizes = load(state)
+        signers = len(self.keys)
+        bounds = BOUNDS | {"view_changes": signers, "ahead": 4 * (5 * 2 + 1) * signers + 4}
+        for name, bound in bounds.items():
+            if sizes[name] > bound:
+                self.report(f"node {node} holds {sizes[name]} {name}, at most {bound}")
+
+    @staticmethod
+    def _place(message: SignedMessage) -> tuple[int, Kind, int, int]:
+        return message.signer, message.kind, message.height, message.view
+
+    def _check_certificate(self, node: int, certificate: Certificate) -> None:
+        signed = statement(
+            self.chain_id,
+            Kind.COMMIT,
+            epoch=certificate.epoch,
+            height=certificate.height,
+            view=certificate.view,
+            digest=certificate.block_hash,
+        )
+        signers = certificate.signer_indexes()
+        weight, total = 0, sum(self.plan.stakes)
+        for signer, signature in zip(signers, certificate.signatures, strict=True):
+            if self.verifier.verify(self.keys[signer], signed, signature):
+                weight += self.plan.stakes[signer]
+        if weight * 3 <= total * 2:
+            self.report(f"node {node} decided {certificate.height} by weight {weight} of {total}")

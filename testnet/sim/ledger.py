@@ -1,0 +1,73 @@
+"""A ledger small enough to be obvious: a transaction is counted once, roots chain over blocks.
+
+It stands for the real one behind the same questions (is this block executable? what are the
+roots after it?) while agreement alone is under test. Its list of blocks is durable.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Final
+
+from prsm.consensus.pbft.config import Tip
+from prsm.protocol.certificates import Certificate
+from prsm.protocol.genesis import Genesis
+from prsm.protocol.headers import Block
+
+GENESIS_ROOT: Final = bytes(32)
+VALID: Final = b"t"  # first byte of a transaction the ledger executes
+CLOCK_WINDOW_MS: Final = 5_000
+
+
+@dataclass(slots=True)
+class FakeLedger:
+    """Blocks executed so far, each with its certificate and the roots after it."""
+
+    genesis: Genesis
+    blocks: list[tuple[Block, Certificate]] = field(default_factory=list)
+    roots: list[tuple[bytes, bytes]] = field(default_factory=list)
+    done: set[bytes] = field(default_factory=set)  # transactions; looked up, never iterated
+    tip: Tip = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tip = Tip.genesis(self.genesis, state_root=GENESIS_ROOT, receipts_root=GENESIS_ROOT)
+
+    def judge(self, block: Block, wall_ms: int) -> bool:
+        """Would this block execute, and is its time near the judge's wall clock?"""
+        transactions = block.body.transactions
+        return (
+            abs(block.header.time_ms - wall_ms) <= CLOCK_WINDOW_MS
+            and len(set(transactions)) == len(transactions)
+            and all(tx[:1] == VALID and tx not in self.done for tx in transactions)
+        )
+
+    def apply(
+        self, block: Block, block_hash: bytes, certificate: Certificate, failed_views: int
+    ) -> None:
+        """Execute a block; from here on it is durable."""
+        transactions = block.body.transactions
+        state_root = _hash(self.tip.state_root, *transactions)
+        receipts_root = _hash(b"receipts", *transactions)
+        self.blocks.append((block, certificate))
+        self.roots.append((state_root, receipts_root))
+        self.done.update(transactions)
+        validators = self.tip.validators
+        self.tip = Tip(
+            height=block.header.height,
+            block_hash=block_hash,
+            block=block,
+            certificate=certificate,
+            state_root=state_root,
+            receipts_root=receipts_root,
+            validators=validators,
+            next_validators_hash=validators.digest,
+            certifiers=validators,
+            epoch_first=1,
+            failed_views=failed_views,
+        )
+
+
+def _hash(*parts: bytes) -> bytes:
+    hasher = hashlib.sha256()
+    for part in parts:
+        hasher.update(hashlib.sha256(part).digest())
+    return hasher.digest()

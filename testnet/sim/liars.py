@@ -1,0 +1,135 @@
+"""What Byzantine nodes do: they run the honest core, and something else leaves them.
+
+Liars of a run work together: each group of honest nodes is told one story, and every liar
+votes for every story. Knows: their own keys only; a signature of another is out of reach.
+"""
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from prsm.consensus.pbft.opened import Opened
+from prsm.protocol import merkle
+from prsm.protocol.codec import decode, encode
+from prsm.protocol.headers import Block
+from prsm.protocol.limits import CTL_FRAME_BYTES_MAX
+from prsm.protocol.messages.consensus import (
+    Proposal,
+    SignedMessage,
+    ViewChange,
+    sign_message,
+)
+from prsm.protocol.signing import Kind
+
+if TYPE_CHECKING:
+    from prsm.testnet.sim.node import Node
+
+MEMORY_MAX = 40
+
+
+@dataclass(slots=True)
+class Liars:
+    """The adversary of one run."""
+
+    scripts: tuple[str, ...]
+    dice: Random
+    chain_id: bytes
+    group: frozenset[int]  # who is told the second story
+    voted: set[tuple[int, Kind, int, int, bytes, int]] = field(default_factory=set)
+    memory: list[Opened] = field(default_factory=list)
+
+    def speak(self, node: "Node", message: SignedMessage, receivers: list[int]) -> None:
+        """Send something else than, or beside, what the honest core ordered."""
+        if "silent" in self.scripts and self.dice.random() < 0.5:
+            return
+        if "deaf" in self.scripts:
+            receivers = [receiver for receiver in receivers if self.dice.random() < 0.6]
+        if message.kind is Kind.PROPOSE:
+            self._propose(node, message, receivers)
+            return
+        if message.kind is Kind.VIEW_CHANGE and "forget" in self.scripts:
+            change = decode(message.body, ViewChange, size_max=CTL_FRAME_BYTES_MAX)
+            body = encode(ViewChange(change.tip_cert, None))
+            message = self._sign(node, msgspec.structs.replace(message, body=body))
+        self._send(node, message, receivers)
+
+    def overhear(self, node: "Node", opened: Opened) -> None:
+        """Answer what arrives at a liar: vote for all of it, or send something old again."""
+        message = opened.message
+        if "replay" in self.scripts:
+            self._replay(node, opened)
+        if "double" in self.scripts and message.kind in (Kind.PROPOSE, Kind.PREPARE):
+            # A replica counts the first vote of a signer: tell each what it wants to hear.
+            self._vote_all(node, message, opened.digest, [message.signer])
+
+    def _propose(self, node: "Node", message: SignedMessage, receivers: list[int]) -> None:
+        stories = [message]
+        proposal = decode(message.body, Proposal, size_max=CTL_FRAME_BYTES_MAX)
+        header = proposal.block.header
+        if "invalid" in self.scripts and self.dice.random() < 0.3:
+            stories = [self._variant(node, message, proposal, b"bad")]
+        elif "equivocate" in self.scripts and header.view == message.view:
+            stories.append(self._variant(node, message, proposal, b"t second story"))
+        elif "usurp" in self.scripts and header.view < message.view:
+            stories = [self._variant(node, message, proposal, b"t usurped")]
+        for number, story in enumerate(stories):
+            told = receivers
+            if len(stories) > 1:
+                told = [i for i in receivers if (i in self.group) == bool(number)]
+            self._send(node, story, told)
+            if "double" in self.scripts:
+                opened = node.world.network.admit(story)
+                if opened is not None:
+                    self._vote_all(node, story, opened.digest, told)
+
+    def _variant(
+        self, node: "Node", message: SignedMessage, proposal: Proposal, extra: bytes
+    ) -> SignedMessage:
+        """Another block for the same place."""
+        block = proposal.block
+        extra += b" %d" % message.height
+        transactions = (*block.body.transactions, extra)
+        body = msgspec.structs.replace(block.body, transactions=transactions)
+        header = msgspec.structs.replace(
+            block.header,
+            tx_root=merkle.root(transactions),
+            view=message.view,
+            proposer=node.index,
+        )
+        changed = encode(Proposal(Block(header, body), proposal.new_view))
+        return self._sign(node, msgspec.structs.replace(message, body=changed))
+
+    def _vote_all(
+        self, node: "Node", message: SignedMessage, digest: bytes, receivers: list[int]
+    ) -> None:
+        for liar in node.world.plan.liars:
+            speaker = node.world.nodes[liar]
+            for kind in (Kind.PREPARE, Kind.COMMIT):
+                place = (liar, kind, message.height, message.view, digest)
+                told = [i for i in receivers if (*place, i) not in self.voted]
+                self.voted.update((*place, i) for i in told)
+                vote = msgspec.structs.replace(message, kind=kind, body=digest, signer=liar)
+                self._send(speaker, self._sign(speaker, vote), told)
+
+    def _replay(self, node: "Node", opened: Opened) -> None:
+        if len(self.memory) < MEMORY_MAX:
+            self.memory.append(opened)
+        elif self.dice.random() < 0.1:
+            self.memory[self.dice.randrange(MEMORY_MAX)] = opened
+        if self.dice.random() < 0.1:
+            old = self.dice.choice(self.memory)
+            self._send(node, old.message, [self.dice.randrange(len(node.world.nodes))])
+
+    def _sign(self, node: "Node", message: SignedMessage) -> SignedMessage:
+        return sign_message(message, node.signer, self.chain_id)
+
+    @staticmethod
+    def _send(node: "Node", message: SignedMessage, receivers: list[int]) -> None:
+        opened = node.world.network.admit(message)
+        if opened is None:
+            return
+        for receiver in receivers:
+            if receiver != node.index:
+                node.world.network.send(node.index, receiver, opened)

@@ -1,0 +1,303 @@
+"""One node of a run: the real core, its durable things, and the orders carried out one by one.
+
+A crash can come between any two orders of a list; a restart finds what was synced. Knows: the
+driver's rules. Must not know: who lies (testnet/sim/liars rewrites what a liar sends).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from prsm.consensus.pbft import replica
+from prsm.consensus.pbft.config import Config
+from prsm.consensus.pbft.effects import (
+    Accuse,
+    Broadcast,
+    Effect,
+    Execute,
+    Fetch,
+    NeedPayload,
+    Observe,
+    Persist,
+    Send,
+    SetTimer,
+    Validate,
+    order,
+)
+from prsm.consensus.pbft.events import (
+    Applied,
+    Decided,
+    Draft,
+    Event,
+    Fetched,
+    Heard,
+    Payload,
+    Received,
+    Tick,
+    Verdict,
+    Waiting,
+)
+from prsm.consensus.pbft.opened import Opened
+from prsm.consensus.pbft.state import State
+from prsm.consensus.pbft.transitions import Phase
+from prsm.protocol.codec import Record, decode, encode
+from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
+from prsm.protocol.messages.consensus import Status
+from prsm.protocol.messages.sync import (
+    Certified,
+    GetBlockByHash,
+    GetBlocks,
+    GotBlock,
+    GotBlocks,
+)
+from prsm.testnet.sim.ledger import FakeLedger
+from prsm.testnet.sim.signing import KeyedSigner
+
+if TYPE_CHECKING:
+    from prsm.testnet.sim.world import World
+
+TICK_MS: Final = 250
+STATUS_MS: Final = 500
+DRAFT_MAX: Final = 4
+
+
+@dataclass(slots=True)
+class Node:
+    """A node that may be up, paused or down."""
+
+    world: "World"
+    index: int
+    config: Config
+    signer: KeyedSigner
+    ledger: FakeLedger
+    skew_ms: int = 0
+    log: list[bytes] = field(default_factory=list)  # synced records only
+    state: State | None = None  # None: down
+    life: int = 0  # things asked for in an earlier life never arrive
+    pool: dict[bytes, None] = field(default_factory=dict)
+    backlog: dict[int, Certified] = field(default_factory=dict)
+    timer_ms: int | None = None
+    orders_left: int | None = None  # carried out before the crash that is coming
+    paused_until_ms: int = 0
+
+    def boot(self) -> None:
+        """Start from what is durable."""
+        world = self.world
+        self.life += 1
+        self.orders_left, self.timer_ms, self.backlog = None, None, {}
+        self.state = replica.start(self.config, self.ledger.tip, tuple(self.log), None)
+        self.pool = dict.fromkeys(tx for tx in world.outstanding if tx not in self.ledger.done)
+        self._soon(0, Tick())
+        self._soon(0, Waiting(bool(self.pool)))
+        self._repeat(world.dice.randrange(TICK_MS), TICK_MS, lambda: self.take(Tick()))
+        self._repeat(world.dice.randrange(50), STATUS_MS, self._send_status)
+
+    def crash(self) -> None:
+        """Lose everything that is not durable."""
+        self.state = None
+        self.life += 1
+        self.orders_left = None
+
+    def take(self, event: Event) -> None:
+        """Let the core take one event, then do what it orders."""
+        world = self.world
+        if self.state is None:
+            return
+        now_ms = world.timeline.now_ms
+        if now_ms < self.paused_until_ms:
+            self._soon(self.paused_until_ms - now_ms, event)
+            return
+        world.trace(self.index, event)
+        effects = replica.step(self.state, event, now_ms)
+        if effects:
+            self._perform(effects)
+        if self.state is not None:
+            world.checker.bounded(self.index, self.state)
+
+    def submit(self, transaction: bytes) -> None:
+        """A client's transaction reaches the mempool."""
+        if self.state is None or transaction in self.ledger.done:
+            return
+        self.pool[transaction] = None
+        self.take(Waiting(transactions=True))
+
+    def receive(self, sender: int, what: Opened | Record) -> None:
+        """Something arrived from another node."""
+        if self.state is None:
+            return
+        match what:
+            case Opened():
+                self.take(Received(what))
+            case Status():
+                self.take(Heard(sender, what))
+            case GetBlocks() | GetBlockByHash():
+                self._serve(sender, what)
+            case GotBlocks():
+                for raw in what.blocks:
+                    certified = decode(raw, Certified, size_max=BULK_FRAME_BYTES_MAX)
+                    self.backlog[certified.block.header.height] = certified
+                self._feed()
+            case GotBlock(block=block) if block is not None:
+                self.take(Fetched(block))
+            case _:
+                pass
+
+    def _perform(self, effects: list[Effect]) -> None:
+        for group in order(effects):
+            if group.records:
+                if self._dies():
+                    # Cut inside the write: a part of it may have reached the disk.
+                    kept = self.world.dice.randint(0, len(group.records))
+                    self._sync(group.records[:kept])
+                    return
+                self._sync(group.records)
+            for effect in group.effects:
+                if self._dies():
+                    return
+                self._do(effect)
+
+    def _dies(self) -> bool:
+        if self.orders_left is None:
+            return False
+        self.orders_left -= 1
+        if self.orders_left >= 0:
+            return False
+        self.world.die(self)
+        return True
+
+    def _sync(self, records: tuple[bytes, ...]) -> None:
+        self.log.extend(records)
+        for record in records:
+            self.world.checker.synced(self.index, record)
+
+    def _do(self, effect: Effect) -> None:  # noqa: C901 - dispatch
+        world = self.world
+        match effect:
+            case Broadcast(message):
+                world.speak(self, message, None)
+            case Send(to, message):
+                world.speak(self, message, to)
+            case NeedPayload(height, view):
+                draft = Draft(tuple(self.pool)[:DRAFT_MAX], (), self._wall_ms())
+                self._soon(world.dice.randint(0, 3), Payload(height, view, draft))
+            case Validate(block, digest):
+                ok = self.ledger.judge(block, self._wall_ms())
+                self._soon(world.dice.randint(0, 3), Verdict(digest, ok))
+            case Execute():
+                world.checker.executed(self.index, effect.block, effect.certificate)
+                life = self.life
+                world.timeline.after(world.dice.randint(0, 8), lambda: self._apply(life, effect))
+            case Fetch():
+                self._ask(effect)
+            case Accuse():
+                world.checker.accused(self.index, effect)
+            case SetTimer(at_ms):
+                self._set_timer(at_ms)
+            case Observe(reason):
+                world.checker.observed(self.index, reason)
+            case Persist():
+                raise AssertionError("records come in a step of their own")
+
+    def _apply(self, life: int, effect: Execute) -> None:
+        """Execute in one transaction, after which everything of it is durable."""
+        if life != self.life or self.state is None:
+            return
+        world, ledger = self.world, self.ledger
+        ledger.apply(effect.block, effect.block_hash, effect.certificate, effect.failed_views)
+        height = effect.block.header.height
+        world.applied(self.index, height, effect.block.body.transactions, ledger.roots[-1])
+        for transaction in effect.block.body.transactions:
+            self.pool.pop(transaction, None)
+        state_root, receipts_root = ledger.roots[-1]
+        tip = ledger.tip
+        self.take(Waiting(bool(self.pool)))
+        self.take(
+            Applied(
+                height,
+                effect.block_hash,
+                state_root,
+                receipts_root,
+                tip.validators,
+                tip.next_validators_hash,
+            )
+        )
+        self._new_segment(height)
+        self._feed()
+
+    def _new_segment(self, height: int) -> None:
+        every = self.world.plan.checkpoint_every
+        if self.state is not None and every and height % every == 0:
+            self.log = list(replica.checkpoint(self.state))
+
+    def _set_timer(self, at_ms: int) -> None:
+        self.timer_ms = at_ms
+        life = self.life
+
+        def fire() -> None:
+            if self.life == life and self.timer_ms == at_ms:
+                self.timer_ms = None
+                self.take(Tick())
+
+        self.world.timeline.after(max(0, at_ms - self.world.timeline.now_ms), fire)
+
+    def _ask(self, fetch: Fetch) -> None:
+        others = [i for i in range(len(self.world.nodes)) if i != self.index]
+        candidates = [i for i in fetch.signers if i != self.index] or others
+        peer = self.world.dice.choice(candidates)
+        if fetch.block_hash is not None:
+            self.world.post(self.index, peer, GetBlockByHash(fetch.first, fetch.block_hash))
+        else:
+            count = fetch.last - fetch.first + 1
+            self.world.post(self.index, peer, GetBlocks(fetch.first, count))
+
+    def _serve(self, sender: int, call: GetBlocks | GetBlockByHash) -> None:
+        assert self.state is not None
+        answer: Record
+        if isinstance(call, GetBlockByHash):
+            answer = GotBlock(replica.body(self.state, call.height, call.block_hash))
+        else:
+            chosen = self.ledger.blocks[call.first - 1 : call.first - 1 + call.count]
+            answer = GotBlocks(tuple(encode(Certified(*pair)) for pair in chosen))
+        self.world.post(self.index, sender, answer)
+
+    def _feed(self) -> None:
+        """Hand the next fetched block to the core; the one after it follows `Applied`."""
+        state = self.state
+        if state is None or state.instance.phase is Phase.EXECUTING:
+            return
+        tip = self.ledger.tip.height
+        for height in sorted(height for height in self.backlog if height <= tip):
+            del self.backlog[height]
+        certified = self.backlog.pop(tip + 1, None)
+        if certified is not None:
+            self.take(Decided(certified.block, certified.certificate))
+
+    def _send_status(self) -> None:
+        state = self.state
+        assert state is not None
+        for peer in range(len(self.world.nodes)):
+            if peer != self.index:
+                self.world.post(self.index, peer, replica.status(state, peer))
+
+    def _wall_ms(self) -> int:
+        return self.world.timeline.now_ms + self.skew_ms + 1
+
+    def _soon(self, delay_ms: int, event: Event) -> None:
+        life = self.life
+
+        def arrive() -> None:
+            if self.life == life:
+                self.take(event)
+
+        self.world.timeline.after(delay_ms, arrive)
+
+    def _repeat(self, first_ms: int, every_ms: int, action: Callable[[], None]) -> None:
+        life = self.life
+
+        def again() -> None:
+            if self.life == life:
+                action()
+                if self.life == life:
+                    self.world.timeline.after(every_ms, again)
+
+        self.world.timeline.after(first_ms, again)

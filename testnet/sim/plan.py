@@ -1,0 +1,122 @@
+"""What one seed means: the network's size and stakes, who lies, and which faults happen.
+
+Swarm testing: each fault is absent in part of the runs, so that none hides another.
+"""
+
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from prsm.protocol.genesis import Genesis, Parameters
+from prsm.protocol.validators import Validator
+from prsm.testnet.sim.signing import KeyedSigner
+
+STAKES: Final = ((1, 1, 1, 1), (3, 2, 2, 2), (1, 1, 1, 1, 1, 1, 1))
+SCRIPTS: Final = ("silent", "deaf", "equivocate", "double", "forget", "usurp", "replay", "invalid")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The run of one seed; probabilities are per message, in per mille."""
+
+    seed: int
+    stakes: tuple[int, ...]
+    liars: tuple[int, ...]  # signer indexes
+    scripts: tuple[str, ...]  # what every liar does
+    parameters: Parameters
+    faults_ms: int  # length of the faulty phase
+    loss: int
+    duplicate: int
+    late: int  # duplicates that come much later
+    delay_ms: tuple[int, int]
+    slow_links: int  # per mille of links ten times slower
+    partitions: int  # how many in the run
+    crashes: int
+    power_cuts: int
+    pauses: int
+    skewed: tuple[int, ...]
+    checkpoint_every: int  # heights between log segments, 0: never
+
+
+def draw(seed: int, *, control: bool = False) -> Plan:
+    """Draw a run.
+
+    Args:
+        seed: decides everything.
+        control: let the liars hold a third of the stake or more, so that agreement must break.
+    """
+    dice = Random(seed)
+    stakes = _stakes(dice)
+    if control:
+        stakes = (1, 1, 1, 1)
+    liars = (0, 1) if control else _liars(dice, stakes)
+    scripts = tuple(name for name in SCRIPTS if dice.random() < 0.4) or ("double",)
+    base_ms = dice.choice((100, 200, 400))
+    lo = dice.choice((1, 1, 2, 5))
+    return Plan(
+        seed=seed,
+        stakes=stakes,
+        liars=liars,
+        scripts=("equivocate", "double") if control else scripts,
+        parameters=Parameters(
+            timeout_base_ms=base_ms,
+            timeout_cap_ms=base_ms * 4,
+            block_gap_min_ms=dice.choice((0, 10, 50, 150)),
+            heartbeat_block_ms=dice.choice((500, 10_000)),
+        ),
+        faults_ms=dice.randint(800, 3_500),
+        loss=_sometimes(dice, 10, 150),
+        duplicate=dice.randint(30, 200),
+        late=_sometimes(dice, 10, 100),
+        delay_ms=(lo, lo + dice.choice((1, 4, 20, 60))),
+        slow_links=_sometimes(dice, 50, 300),
+        partitions=_sometimes(dice, 1, 4),
+        crashes=_sometimes(dice, 1, 8),
+        power_cuts=1 if dice.random() < 0.15 else 0,
+        pauses=_sometimes(dice, 1, 3),
+        skewed=_skewed(dice, stakes, liars),
+        checkpoint_every=dice.choice((0, 1, 3)),
+    )
+
+
+def genesis_of(plan: Plan, signers: list[KeyedSigner]) -> Genesis:
+    """The first document of the run's network."""
+    validators = tuple(
+        Validator(
+            operator=bytes([index + 1]) * 32,
+            consensus=signer.public_key,
+            peer_id=f"peer{index}",
+            stake=stake,
+        )
+        for index, (signer, stake) in enumerate(zip(signers, plan.stakes, strict=True))
+    )
+    return Genesis(1, f"sim {plan.seed}", True, 0, validators, (), plan.parameters)  # noqa: FBT003 - field `development`
+
+
+def _sometimes(dice: Random, low: int, high: int) -> int:
+    return dice.randint(low, high) if dice.random() < 0.6 else 0
+
+
+def _stakes(dice: Random) -> tuple[int, ...]:
+    if dice.random() < 0.7:
+        return dice.choice((*STAKES, STAKES[0], STAKES[1]))
+    return tuple(dice.randint(1, 5) for _ in range(dice.randint(4, 7)))
+
+
+def _liars(dice: Random, stakes: tuple[int, ...]) -> tuple[int, ...]:
+    """Liars below a third of the stake, none in a part of the runs."""
+    if dice.random() < 0.35:
+        return ()
+    total, weight, liars = sum(stakes), 0, []
+    for index in dice.sample(range(len(stakes)), len(stakes)):
+        if 3 * (weight + stakes[index]) < total:
+            weight += stakes[index]
+            liars.append(index)
+    return tuple(sorted(liars))
+
+
+def _skewed(dice: Random, stakes: tuple[int, ...], liars: tuple[int, ...]) -> tuple[int, ...]:
+    """Nodes with a wrong wall clock count against the faulty third: their verdicts are lost."""
+    if liars or dice.random() < 0.6:
+        return ()
+    return _liars(dice, stakes)

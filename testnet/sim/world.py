@@ -1,0 +1,246 @@
+"""One seed, one run: a network under faults, then healed, then held to its promise to go on.
+
+One thread, one `Random`, virtual milliseconds: the same seed and code give the same run.
+Source: docs/spec/pbft.md, "Simulation".
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from random import Random
+from typing import Final, final
+
+from prsm.consensus.pbft.config import Config
+from prsm.consensus.pbft.events import Event, Received
+from prsm.consensus.pbft.opened import Opened
+from prsm.protocol.codec import Record
+from prsm.protocol.messages.consensus import SignedMessage
+from prsm.testnet.sim.checker import Checker
+from prsm.testnet.sim.clock import Timeline
+from prsm.testnet.sim.ledger import FakeLedger
+from prsm.testnet.sim.liars import Liars
+from prsm.testnet.sim.network import Network
+from prsm.testnet.sim.node import Node
+from prsm.testnet.sim.plan import Plan, draw, genesis_of
+from prsm.testnet.sim.signing import KeyedSigner, KeyedVerifier
+
+HEALED_BLOCKS: Final = 3  # every honest node must execute this many more
+HEAL_MS_MAX: Final = 20_000
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a seed."""
+
+    seed: int
+    events: int
+    height: int  # lowest of the honest nodes
+    virtual_ms: int
+    heal_ms: int | None  # None: not live
+    violations: list[str]
+    trace: list[str] = field(default_factory=list)
+
+
+def run(seed: int, *, control: bool = False, traced: bool = False) -> Outcome:
+    """Play one seed.
+
+    Args:
+        seed: decides everything.
+        control: liars hold a third of the stake or more; violations are expected.
+        traced: keep one line for each event a core takes.
+    """
+    return World(draw(seed, control=control), traced=traced).play()
+
+
+@final
+class World:
+    """Everything of one run."""
+
+    def __init__(self, plan: Plan, *, traced: bool = False) -> None:
+        self.plan = plan
+        self.dice = Random(plan.seed + 1)
+        self.timeline = Timeline()
+        self.network = Network(plan, self.dice, self.timeline, self._deliver)
+        signers = [KeyedSigner(plan.seed, index) for index in range(len(plan.stakes))]
+        verifier = KeyedVerifier(signers)
+        genesis = genesis_of(plan, signers)
+        self.network.chain_id = genesis.chain_id
+        self.network.validators = genesis.first_validators()
+        self.network.verifier = verifier
+        keys = tuple(signer.public_key for signer in signers)
+        self.checker = Checker(plan, genesis.chain_id, keys, verifier)
+        group = frozenset(self.dice.sample(range(len(signers)), len(signers) // 2))
+        if len(plan.liars) * 2 >= len(signers):
+            group = frozenset({len(signers) - 1})
+        self.liars = Liars(plan.scripts, self.dice, genesis.chain_id, group)
+        self.outstanding: dict[bytes, None] = {}
+        self.lines: list[str] = []
+        self._traced = traced
+        self._submitted = 0
+        self.nodes = [
+            Node(
+                self,
+                index,
+                Config.of(genesis, signer=signer, verifier=verifier),
+                signer,
+                FakeLedger(genesis),
+                skew_ms=self.dice.choice((-3_600_000, 3_600_000)) if index in plan.skewed else 0,
+            )
+            for index, signer in enumerate(signers)
+        ]
+
+    def play(self) -> Outcome:
+        """Run the faulty phase, heal, and wait until the network goes on."""
+        for node in self.nodes:
+            node.boot()
+        self._schedule_faults()
+        self._client()
+        violations = self.checker.violations
+        while not violations and self.timeline.step(self.plan.faults_ms):
+            pass
+        healed_at = self._heal()
+        heal_ms: int | None = None
+        goal = self._highest() + HEALED_BLOCKS
+        while not violations and self.timeline.step(healed_at + HEAL_MS_MAX):
+            if self._lowest() >= goal:
+                heal_ms = self.timeline.now_ms - healed_at
+                break
+        return Outcome(
+            seed=self.plan.seed,
+            events=self.timeline.events,
+            height=self._lowest(),
+            virtual_ms=self.timeline.now_ms,
+            heal_ms=heal_ms,
+            violations=violations,
+            trace=self.lines,
+        )
+
+    def speak(self, node: Node, message: SignedMessage, to: int | None) -> None:
+        """A node lets a message leave, to one node or to all others."""
+        receivers = [i for i in range(len(self.nodes)) if i != node.index] if to is None else [to]
+        if node.index in self.plan.liars:
+            self.liars.speak(node, message, receivers)
+            return
+        opened = self.network.admit(message)
+        if opened is None:
+            self.checker.report(f"honest node {node.index} sent what nobody admits")
+            return
+        if message.signer == node.index:
+            self.checker.sent(node.index, opened)
+        for receiver in receivers:
+            self.network.send(node.index, receiver, opened)
+
+    def post(self, sender: int, receiver: int, record: Record) -> None:
+        """A node sends a status, a call or an answer."""
+        self.network.send(sender, receiver, record)
+
+    def die(self, node: Node) -> None:
+        """Crash a node now; it comes back later."""
+        if node.state is None:
+            return
+        node.crash()
+        self.timeline.after(self.dice.randint(20, 1_200), lambda: self._wake(node))
+
+    def applied(
+        self, node: int, height: int, transactions: tuple[bytes, ...], roots: tuple[bytes, bytes]
+    ) -> None:
+        """A node's ledger executed a block."""
+        self.checker.applied(node, height, roots)
+        for transaction in transactions:
+            self.outstanding.pop(transaction, None)
+
+    def trace(self, node: int, event: Event) -> None:
+        """Note what a core is about to take."""
+        if self._traced:
+            text = type(event).__name__
+            if isinstance(event, Received):
+                message = event.message.message
+                text = f"{message.kind.name} {message.height}/{message.view} of {message.signer}"
+                text += f" {event.message.digest.hex()[:8]}"
+            self.lines.append(f"{self.timeline.now_ms} {node} {text}")
+
+    def _deliver(self, sender: int, receiver: int, what: Opened | Record) -> None:
+        node = self.nodes[receiver]
+        if node.state is None:
+            return
+        if receiver in self.plan.liars and isinstance(what, Opened):
+            self.liars.overhear(node, what)
+        node.receive(sender, what)
+
+    def _wake(self, node: Node) -> None:
+        if node.state is None:
+            node.boot()
+
+    def _client(self) -> None:
+        """Submit a transaction to every node, then another one later."""
+        self._submitted += 1
+        transaction = b"t%d" % self._submitted
+        self.outstanding[transaction] = None
+        for node in self.nodes:
+            self.timeline.after(self.dice.randint(0, 10), partial(node.submit, transaction))
+        self.timeline.after(self.dice.randint(20, 500), self._client)
+
+    def _schedule_faults(self) -> None:
+        plan, dice = self.plan, self.dice
+        after = self.timeline.after
+        for _ in range(plan.crashes):
+            node = dice.choice(self.nodes)
+            after(dice.randrange(plan.faults_ms), partial(self._doom, node))
+        for _ in range(plan.power_cuts):
+            after(dice.randrange(plan.faults_ms), self._cut_power)
+        for _ in range(plan.pauses):
+            node = dice.choice(self.nodes)
+            after(dice.randrange(plan.faults_ms), partial(self._pause, node))
+        for _ in range(plan.partitions):
+            after(dice.randrange(plan.faults_ms), self._partition)
+
+    def _doom(self, node: Node) -> None:
+        """Let a node crash after some more orders: between any two of a list."""
+        if node.state is not None and self.network.is_faulty:
+            node.orders_left = self.dice.randint(0, 5)
+
+    def _cut_power(self) -> None:
+        for node in self.nodes:
+            self.die(node)
+
+    def _pause(self, node: Node) -> None:
+        node.paused_until_ms = self.timeline.now_ms + self.dice.randint(50, 1_000)
+
+    def _partition(self) -> None:
+        """Cut some nodes off, in both directions or one, perhaps again and again."""
+        if not self.network.is_faulty:
+            return
+        dice, count = self.dice, len(self.nodes)
+        inside = set(dice.sample(range(count), dice.randint(1, count // 2)))
+        pairs = {
+            (a, b) for a in range(count) for b in range(count) if (a in inside) != (b in inside)
+        }
+        if dice.random() < 0.3:
+            pairs = {(a, b) for a, b in pairs if a in inside}
+        self.network.cut |= pairs
+        self.timeline.after(dice.randint(100, 1_500), lambda: self._reconnect(pairs))
+        if dice.random() < 0.3:
+            self.timeline.after(dice.randint(200, 2_000), self._partition)
+
+    def _reconnect(self, pairs: set[tuple[int, int]]) -> None:
+        self.network.cut -= pairs
+
+    def _heal(self) -> int:
+        """End all faults: links whole, everybody up."""
+        self.network.is_faulty = False
+        self.network.cut.clear()
+        now_ms = self.timeline.now_ms
+        for node in self.nodes:
+            node.orders_left = None
+            node.skew_ms = 0
+            node.paused_until_ms = min(node.paused_until_ms, now_ms)
+            self._wake(node)
+        return now_ms
+
+    def _honest(self) -> list[Node]:
+        return [node for node in self.nodes if self.checker.is_honest(node.index)]
+
+    def _lowest(self) -> int:
+        return min(node.ledger.tip.height for node in self._honest())
+
+    def _highest(self) -> int:
+        return max(node.ledger.tip.height for node in self._honest())
