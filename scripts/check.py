@@ -26,7 +26,7 @@ _SIMULATION: Final = "tests/simulation"
 # 114 and 128 know the name of a started function, not one that hands task_status on; the 9xx family
 # (off by default, until --disable is given) wants a checkpoint in every async function.
 _ASYNC_OFF: Final = "ASYNC114,ASYNC128,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913"
-_PROCESSES: Final = ("tests/integration", "tests/e2e", "tests/interop")
+_PROCESSES: Final = ("tests/e2e", "tests/interop")
 
 
 class Step(NamedTuple):

@@ -60,6 +60,7 @@ def test_decode_accepts_a_memoryview() -> None:
         (b"\xcb" + b"\x00" * 8, "a float of 64 bits"),
         (b"\xcb\x7f\xf8" + b"\x00" * 6, "not a number"),
         (b"\xd4\x05\x00", "an extension"),
+        (b"\xc7\x00\x05", "an empty extension"),
         (b"\xd6\xff\x00\x00\x00\x00", "a timestamp"),
         (b"\xc1", "the byte nobody uses"),
         (b"\x07\x07", "two values"),
