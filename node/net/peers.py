@@ -204,7 +204,11 @@ class Peers:
 
     def penalise(self, peer: PeerId, error: RemoteError) -> None:
         """Count a fault; a ban closes the link."""
-        banned_ms = self.scores.penalise(peer, error.penalty, now_ms=self._now_ms())
+        now_ms = self._now_ms()
+        known = self.scores.banned_ms(peer, now_ms=now_ms)
+        banned_ms = self.scores.penalise(peer, error.penalty, now_ms=now_ms)
+        if known:
+            return
         log.info("peer %s: %s (%d points)", peer, error.what, error.penalty)
         if banned_ms:
             log.warning("peer %s is banned for %d s: %s", peer, banned_ms // 1000, error.what)

@@ -1,0 +1,227 @@
+"""The fences: what each overrides is still there in libp2p, and what it stops is stopped.
+
+Method: an upgrade that renames or rewires an internal turns the first tests red before any
+behaviour is lost in silence.
+"""
+
+import inspect
+import logging
+import time
+from collections.abc import Callable
+
+import libp2p
+import libp2p.network.connection.swarm_connection
+import libp2p.network.swarm
+import libp2p.pubsub.pubsub
+import pytest
+import trio
+from libp2p.host.basic_host import BasicHost
+from libp2p.network.auto_connector import AutoConnector
+from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
+from libp2p.pubsub.gossipsub import GossipSub
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.pubsub.pubsub import Pubsub
+from libp2p.stream_muxer.yamux.yamux import Yamux
+
+from prsm.node.net import guard
+from prsm.protocol.errors import RemoteError, Unsupported
+from prsm.protocol.ids import PeerId
+
+SEED = bytes(range(32))
+OTHER = PeerId("12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB")
+
+
+def nobody(_peer: PeerId, _error: RemoteError) -> None:
+    raise AssertionError("nobody is to blame")
+
+
+@pytest.fixture
+def host() -> BasicHost:
+    return guard.make_host(SEED, nobody)
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        # Each line: the stock code a fence hooks into, and the words it relies on.
+        (Swarm.dial_peer, ["_HAPPY_EYEBALLS_DELAY", "_negative_peer_cache.is_blocked"]),
+        (Swarm.dial_addr, ["_dial_with_retry"]),
+        (Swarm._handle_inbound_connection, ["self._do_handle_inbound_connection("]),
+        (Swarm._do_handle_inbound_connection, ["await self.manager.wait_finished()"]),
+        (Swarm.upgrade_inbound_raw_conn, ["await self.add_conn(muxed_conn, direction="]),
+        (Swarm.run, ["self.auto_connector.run_background_task(nursery)"]),
+        (Swarm._schedule_auto_connect, ["self.auto_connector.maybe_connect"]),
+        (AutoConnector.maybe_connect, ["low_watermark", "high_watermark"]),
+        (Swarm.set_stream_handler, ["self.common_stream_handler = "]),
+        (SwarmConn._handle_muxed_stream, ["await self.swarm.common_stream_handler(net_stream)"]),
+        (SwarmConn.close, ["self.event_closed.set()", "await self.muxed_conn.close()"]),
+        (BasicHost.__init__, ["set_stream_handler(self._swarm_stream_handler)"]),
+        (BasicHost.__init__, ["register_notifee(_IdentifyNotifee(self))"]),
+        (BasicHost._schedule_identify, ["spawn_system_task"]),
+        (Yamux.handle_incoming, ["await self._read_data_body(length)"]),
+        (Yamux.handle_incoming, ["except trio.TooSlowError:", "await self._cleanup_on_error()"]),
+        (Yamux._cleanup_on_error, ["self.event_closed.set()"]),
+        (Yamux.close, ["self.event_closed.set()"]),
+        (Pubsub.continuously_read_stream, ["run_task(self.push_msg, peer_id, msg)"]),
+        (Pubsub.__init__, ["set_stream_handler(protocol, self.stream_handler)"]),
+        (Pubsub._handle_new_peer, ["queue = RpcQueue()"]),
+        (Pubsub.subscribe, ["SUBSCRIPTION_CHANNEL_SIZE"]),
+        (Pubsub._next_seqno, ["self.counter += 1"]),
+        (Pubsub.validate_msg, ["validator(msg_forwarder, msg)"]),
+    ],
+)
+def test_stock_code_still_has_what_the_fence_hooks(
+    where: Callable[..., object], words: list[str]
+) -> None:
+    source = inspect.getsource(where)
+    for word in words:
+        assert word in source
+
+
+def test_another_release_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libp2p, "__version__", "0.9.0")
+    with pytest.raises(Unsupported, match=r"0\.9\.0") as caught:
+        guard.apply()
+    assert "pip install libp2p==0.8.1" in caught.value.hint
+
+
+def test_globals_are_set(host: BasicHost) -> None:
+    assert host.get_id().to_base58() == OTHER
+    assert libp2p.network.swarm._HAPPY_EYEBALLS_DELAY == 0
+    assert libp2p.pubsub.pubsub.SUBSCRIPTION_CHANNEL_SIZE == guard.GOSSIP_QUEUE_MAX
+    queue = vars(libp2p.pubsub.pubsub)["RpcQueue"]()
+    assert sum(queue.push(rpc_pb2.RPC()) for _ in range(2000)) == guard.GOSSIP_QUEUE_MAX
+    logger = vars(libp2p.network.connection.swarm_connection)["logging"]
+    assert logger is logging.getLogger("libp2p")
+    assert logger.level == logging.CRITICAL
+
+
+def test_host_speaks_noise_yamux_and_tcp_only(host: BasicHost) -> None:
+    swarm = host.get_network()
+    assert isinstance(swarm, guard.FencedSwarm)
+    security = swarm.upgrader.security_multistream.transports
+    assert list(security) == ["/noise"]
+    muxers = swarm.upgrader.muxer_multistream.transports
+    assert list(muxers.values()) == [guard.FencedYamux]
+    assert [type(t).__name__ for t in swarm.transport_manager.get_transports()] == ["TCP"]
+    assert swarm._resource_manager is None
+    assert swarm._inbound_limiter.total_tokens == guard.CONNECTIONS_MAX
+
+
+def test_host_asks_no_identify_and_takes_no_push(host: BasicHost) -> None:
+    """Automatic identify runs in system tasks of trio; an error there is the end."""
+    names = [type(notifee).__name__ for notifee in vars(host.get_network())["notifees"]]
+    assert "_IdentifyNotifee" not in names
+    protocols = {str(protocol) for protocol in host.multiselect.get_protocols()}
+    assert protocols == {"/ipfs/id/1.0.0", "/ipfs/ping/1.0.0"}
+
+
+def test_gossip_is_configured_as_measured(host: BasicHost) -> None:
+    pubsub, router = guard.make_gossip(host, ["a"])
+    pubsub.fence(nobody, lambda _peer: True)
+    assert router.protocols == ["/meshsub/1.1.0"]
+    assert router.heartbeat_interval == 1
+    assert not router.spam_protection_enabled
+    assert not router.eclipse_protection_enabled
+    assert not router.adaptive_gossip_enabled
+    assert pubsub.allowed_topics == frozenset({"a"})
+    assert isinstance(router, GossipSub)
+
+
+def test_sequence_numbers_go_on_after_a_restart(host: BasicHost) -> None:
+    """A run of 10,000 messages a second cannot overtake the clock the next run starts from."""
+    pubsub, _ = guard.make_gossip(host, ["a"])
+    pubsub.fence(nobody, lambda _peer: True)
+    before = time.time_ns()
+    assert abs(pubsub.counter - before) < 10**9
+    assert len(pubsub._next_seqno()) == 8
+
+
+class Muxed:
+    """As much of a muxed connection as a stream handler reads."""
+
+    peer_id = ID.from_string(OTHER)
+
+
+class Stream:
+    """A stream a peer opened, which notes that it was reset."""
+
+    def __init__(self) -> None:
+        self.muxed_conn = Muxed()
+        self.swarm_conn = None
+        self.was_reset = False
+
+    async def reset(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.was_reset = True
+
+
+async def test_stream_handler_that_raises_resets_and_blames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    blamed: list[PeerId] = []
+    fenced = guard.make_host(SEED, lambda peer, _error: blamed.append(peer))
+
+    async def broken(_stream: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise ValueError("from a peer")
+
+    monkeypatch.setattr(fenced, "_swarm_stream_handler", broken)
+    guard.fence_streams(fenced, lambda peer, _error: blamed.append(peer))
+    stream = Stream()
+    await fenced.get_network().common_stream_handler(stream)  # type: ignore[attr-defined]  # Swarm
+    assert stream.was_reset
+    assert blamed == [OTHER]
+
+
+async def test_gossip_that_raises_is_the_forwarders_fault_but_ours_is_raised(
+    host: BasicHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blamed: list[tuple[PeerId, int]] = []
+    pubsub, _ = guard.make_gossip(host, ["a"])
+    pubsub.fence(lambda peer, error: blamed.append((peer, error.penalty)), lambda _peer: True)
+
+    async def broken(*_args: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise ValueError("a validator")
+
+    monkeypatch.setattr(Pubsub, "push_msg", broken)
+    stranger = ID(b"\x00\x24\x08\x01\x12\x20" + b"k" * 32)
+    await pubsub.push_msg(stranger, rpc_pb2.Message())
+    assert blamed == [(PeerId(stranger.to_base58()), 100)]
+    with pytest.raises(ValueError, match="a validator"):
+        await pubsub.push_msg(host.get_id(), rpc_pb2.Message())
+
+
+async def test_gossip_of_a_peer_that_has_not_shaken_hands_is_ignored(
+    host: BasicHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pubsub, _ = guard.make_gossip(host, ["a"])
+    pubsub.fence(nobody, lambda _peer: False)
+
+    async def unreachable(*_args: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise AssertionError
+
+    monkeypatch.setattr(Pubsub, "push_msg", unreachable)
+    await pubsub.push_msg(ID(b"\x00\x24\x08\x01\x12\x20" + b"k" * 32), rpc_pb2.Message())
+
+
+async def test_muxed_frame_that_announces_too_much_ends_the_connection() -> None:
+    """Stock code reads whatever length a frame announces, and buffers without a window."""
+    muxed = guard.FencedYamux.__new__(guard.FencedYamux)
+    muxed.peer_id = ID.from_string(OTHER)
+    muxed.stream_buffers = {1: bytearray(guard.MUXED_BYTES_MAX // 2), 3: bytearray()}
+    with pytest.raises(trio.TooSlowError):
+        await muxed._read_data_body(guard.MUXED_BYTES_MAX // 2 + 1)
+    with pytest.raises(trio.TooSlowError):
+        await muxed._read_data_body(2**32 - 1)
+
+
+async def test_auto_connector_dials_nobody(host: BasicHost) -> None:
+    swarm = host.get_network()
+    assert isinstance(swarm, guard.FencedSwarm)
+    assert isinstance(swarm.auto_connector, guard.NoAutoConnector)
+    await swarm.auto_connector.maybe_connect()
