@@ -1,7 +1,7 @@
 """The port behind which blocks come from elsewhere; range streams and IPFS daemons stand there.
 
 Knows: what a source promises. Must not know: transports. One battery
-(`tests/conformance/storage/sources.py`) runs on every implementation.
+(`tests/tools/source_battery.py`) runs on every implementation.
 """
 
 from collections.abc import Sequence

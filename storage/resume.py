@@ -99,6 +99,10 @@ class Partial:
         """Return the leaves that are not here, in order; only when no node is wanted."""
         return [leaf for leaf in self._reader.leaves() if not self._has(leaf.index)]
 
+    def holds(self, leaf: Leaf) -> bool:
+        """Say whether a leaf is here and right."""
+        return self._has(leaf.index)
+
     async def write_leaf(self, leaf: Leaf, data: bytes) -> None:
         """Hash one leaf and write it.
 

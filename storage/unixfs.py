@@ -236,8 +236,11 @@ class DagReader:
             raise BadDag(f"block {digest.hex()[:16]} is not wanted", penalty=50)
         version = 0 if self._shape.profile.wrapped else 1
         self._nodes[digest] = (decode_file(raw, version=version), len(raw))
-        if not self.wanted():
+        try:
             self._expand()
+        except BadDag:
+            self._nodes.clear()
+            raise
         return digest
 
     def leaves(self) -> tuple[Leaf, ...]:

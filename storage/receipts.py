@@ -1,0 +1,67 @@
+"""A worker's receipts that are not paid yet: one small file each, durable before they are used.
+
+Knows: files named by job and unit. Must not know: what a receipt says.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from prsm.storage.disk import disk_error
+
+_SUFFIX: Final = ".receipt"
+_BYTES_MAX: Final = 1024 * 1024
+
+
+class ReceiptFiles:
+    """Receipts in one folder, which this node alone uses."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use a folder; it is made when missing, and a half-written file is removed."""
+        self._folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in folder.glob("*.new"):
+            left.unlink()
+
+    async def keep(self, job: bytes, unit: int, receipt: bytes) -> None:
+        """Make a receipt durable: written, synced, named, and the name synced.
+
+        Raises:
+            Full, StoreUnavailable: the disk refused.
+        """
+        await trio.to_thread.run_sync(self._keep, self._path(job, unit), receipt)
+
+    async def drop(self, job: bytes, unit: int) -> None:
+        """Forget a receipt, if it is here."""
+        path = self._path(job, unit)
+        await trio.to_thread.run_sync(lambda: path.unlink(missing_ok=True))
+
+    async def load(self) -> Sequence[bytes]:
+        """All receipts here, in the order of their names."""
+        return await trio.to_thread.run_sync(self._load)
+
+    def _path(self, job: bytes, unit: int) -> Path:
+        return self._folder / f"{job.hex()}-{unit}{_SUFFIX}"
+
+    def _load(self) -> list[bytes]:
+        paths = sorted(self._folder.glob(f"*{_SUFFIX}"))
+        return [path.read_bytes() for path in paths if path.stat().st_size <= _BYTES_MAX]
+
+    def _keep(self, path: Path, receipt: bytes) -> None:
+        fresh = path.with_suffix(".new")
+        try:
+            with fresh.open("wb") as file:
+                file.write(receipt)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.rename(path)
+            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise disk_error(error, str(path)) from error
