@@ -3,7 +3,7 @@
 from typing import Final
 
 from prsm.protocol.codec import Record
-from prsm.protocol.messages import consensus, models, net, sync, work
+from prsm.protocol.messages import consensus, models, net, pipe, sync, work
 from prsm.protocol.registry import Registry
 
 MESSAGES: Final[Registry[Record]] = Registry("message")
@@ -14,6 +14,7 @@ for _module in (
     models,
     work,
     net,
+    pipe,
 ):
     for _number, _cls in _module.KINDS.items():
         MESSAGES.add(_number, _cls)
