@@ -1,0 +1,1 @@
+"""The worker program: the only place that opens a model file."""

@@ -1,0 +1,315 @@
+"""One child of the fork server: seal, answer calls on one pipe, exit.
+
+The main thread works; a session child has a second thread that reads the pipe, so that a CANCEL
+reaches a run in progress and a dead daemon ends the child at once. Nothing is opened after the
+seal. The exit is `os._exit`: the interpreter's own makes system calls the sandbox kills for.
+"""
+
+import ctypes
+import gc
+import hashlib
+import os
+import queue
+import resource
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from prsm.node.worker import golden, session, text
+from prsm.node.worker.pipe import Array, Frame, Pipe, PipeClosed, read_arrays, write_arrays
+from prsm.node.worker.prepare import Preparation
+from prsm.node.worker.sandbox import Profile, SealFailed, seal
+from prsm.node.worker.scan import MODEL_BYTES_MAX, Policy, scan
+from prsm.protocol.errors import LocalError, WireError
+from prsm.protocol.framing import Flow
+from prsm.protocol.messages.pipe import (
+    FILE_PART_BYTES_MAX,
+    Cancel,
+    FilePart,
+    InputMismatch,
+    Load,
+    Loaded,
+    ModelRefused,
+    OutOfMemory,
+    Prepare,
+    Ran,
+    Role,
+    Run,
+    Spawn,
+    TextBatch,
+    Tokenise,
+    Tokenised,
+    WorkerFailed,
+)
+
+# Above the memory of a fresh session by this much, the next run gives unused arena back.
+_SHRINK_ABOVE_BYTES: Final = 128 * 1024 * 1024
+_TEXT_LENGTH: Final = struct.Struct(">I")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a worker computes with; a network of tests composes other ones.
+
+    Attributes:
+        compute: answers runs. Golden rows and splits are always computed honestly.
+        policy: what the static gate lets through.
+    """
+
+    compute: session.Compute = session.compute
+    policy: Policy = field(default_factory=Policy)
+
+
+def run_child(spawn: Spawn, fds: Sequence[int], parent: int, program: Program) -> None:
+    """Seal this process and answer its pipe until the other end closes.
+
+    Args:
+        spawn: role and bounds.
+        fds: the pipe, then the files of the role, read-only.
+        parent: pid of the fork server.
+        program: what to compute with.
+    """
+    profile = Profile(
+        Path(spawn.folder),
+        spawn.memory_bytes,
+        spawn.cpu_seconds,
+        spawn.file_bytes,
+        is_writing=spawn.role == Role.PREPARE,
+    )
+    memory = _Memory()
+    pipe = Pipe(fds[0])
+    try:
+        seal(profile, keep=[*fds, *memory.fds], parent=parent)
+    except SealFailed as error:
+        pipe.refuse(WorkerFailed(f"the sandbox does not hold: {error}"), request_id=0)
+        return
+    try:
+        match spawn.role:
+            case Role.SESSION:
+                _Session(pipe, fds[1], fds[2], program, memory).serve()
+            case Role.PREPARE:
+                _answer(pipe, lambda frame: _prepare(pipe, frame, fds[1:], profile, program))
+            case Role.TEXT:
+                _answer(pipe, lambda frame: _tokenise(pipe, frame, fds[1]))
+    except PipeClosed:
+        return
+    except BaseException as error:  # noqa: BLE001 - the last words of this process
+        pipe.refuse(WorkerFailed(f"the worker failed: {_text(error)}"), request_id=0)
+
+
+class _Memory:
+    """Reads this process's resident size through a file opened before the seal."""
+
+    def __init__(self) -> None:
+        try:
+            self.fds = [os.open("/proc/self/statm", os.O_RDONLY)]
+        except OSError:
+            self.fds = []
+        self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl not
+
+    def rss_bytes(self) -> int:
+        if not self.fds:
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        pages = int(os.pread(self.fds[0], 128, 0).split()[1])
+        return pages * resource.getpagesize()
+
+    def give_back(self) -> None:
+        """Return freed memory to the system; glibc alone keeps what loading used."""
+        gc.collect()
+        if self._trim is not None:
+            self._trim(0)
+
+
+class _Session:
+    """A shard and the calls on it.
+
+    Invariant: `_current` is set before `_cancelled` is looked at, and the reader sets them in the
+    other order, so a CANCEL meets its run whichever thread comes first.
+    """
+
+    def __init__(
+        self, pipe: Pipe, shard_fd: int, golden_fd: int, program: Program, memory: _Memory
+    ) -> None:
+        self._pipe = pipe
+        self._files = (shard_fd, golden_fd)
+        self._program = program
+        self._memory = memory
+        self._calls: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        self._model: session.Model | None = None
+        self._fresh_bytes = 0
+        self._current: tuple[int, session.RunOptions] | None = None
+        self._cancelled = 0
+
+    def serve(self) -> None:
+        threading.Thread(target=self._read, daemon=True).start()
+        while True:
+            frame = self._calls.get()
+            try:
+                match frame.body:
+                    case Load():
+                        self._pipe.write(self._load(), request_id=frame.request_id)
+                    case Run():
+                        self._run(frame.request_id, frame.body, frame.tail)
+                    case _:
+                        raise WorkerFailed(f"a session takes no {type(frame.body).__name__}")
+            except LocalError as error:
+                self._pipe.refuse(error, request_id=frame.request_id)
+            except MemoryError:
+                full = OutOfMemory("not enough memory for this run")
+                self._pipe.refuse(full, request_id=frame.request_id)
+
+    def _read(self) -> None:
+        try:
+            while True:
+                frame = self._pipe.read()
+                if isinstance(frame.body, Cancel):
+                    self._cancelled = frame.request_id
+                    current = self._current
+                    if current is not None and current[0] == frame.request_id:
+                        current[1].terminate = True
+                else:
+                    self._calls.put(frame)
+        except LocalError as error:
+            self._pipe.refuse(error, request_id=0)
+        finally:
+            # The daemon is gone, or speaks another language: nobody waits for the run.
+            os._exit(0)
+
+    def _load(self) -> Loaded:
+        raw = _read_all(self._files[0])
+        scan(raw, self._program.policy)
+        model = session.load(raw)
+        digest = hashlib.sha256(raw).digest()
+        del raw
+        rows = golden.load(_read_all(self._files[1]))
+        session.check_inputs(model, rows)
+        root = session.output_root(session.compute(model, rows, session.run_options()))
+        self._memory.give_back()
+        self._model = model
+        self._fresh_bytes = self._memory.rss_bytes()
+        return Loaded(
+            model.inputs,
+            model.outputs,
+            session.RUNTIME,
+            session.OPTIONS,
+            digest,
+            root,
+            self._fresh_bytes,
+        )
+
+    def _run(self, request_id: int, call: Run, tail: memoryview) -> None:
+        if self._model is None:
+            raise WorkerFailed("a run before the shard was loaded")
+        feeds = read_arrays(call.tensors, tail)
+        session.check_inputs(self._model, feeds)
+        is_large = self._memory.rss_bytes() > self._fresh_bytes + _SHRINK_ABOVE_BYTES
+        options = session.run_options(is_shrinking=is_large)
+        self._current = (request_id, options)
+        if self._cancelled == request_id:
+            options.terminate = True
+        before = time.thread_time_ns()
+        try:
+            outputs = self._program.compute(self._model, feeds, options)
+        finally:
+            self._current = None
+        spent_us = (time.thread_time_ns() - before) // 1000
+        _require_finite(outputs)
+        heads, buffers = write_arrays(outputs)
+        ran = Ran(heads, spent_us, self._memory.rss_bytes())
+        self._pipe.write(ran, request_id=request_id, tail=buffers)
+
+
+def _require_finite(outputs: dict[str, Array]) -> None:
+    try:
+        session.check_finite(outputs)
+    except InputMismatch as error:
+        raise InputMismatch(f"the inputs lead to it: {error.what}") from error
+
+
+def _answer(pipe: Pipe, work: Callable[[Frame], None]) -> None:
+    """Answer the one call of a short-lived child."""
+    frame = pipe.read()
+    try:
+        work(frame)
+    except LocalError as error:
+        pipe.refuse(error, request_id=frame.request_id)
+    except MemoryError:
+        full = OutOfMemory("not enough memory for this job")
+        pipe.refuse(full, request_id=frame.request_id)
+    except PipeClosed:
+        raise
+    except Exception as error:  # noqa: BLE001 - a stranger's file must come out as a typed answer
+        refused = ModelRefused(f"the file cannot be used: {_text(error)}")
+        pipe.refuse(refused, request_id=frame.request_id)
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def _prepare(
+    pipe: Pipe, frame: Frame, fds: Sequence[int], profile: Profile, program: Program
+) -> None:
+    call = frame.body
+    if not isinstance(call, Prepare):
+        raise WorkerFailed(f"a preparing child takes no {type(call).__name__}")
+    if call.has_tokenizer:
+        text.load(_read_all(fds[1], size_max=text.TOKENIZER_BYTES_MAX))
+
+    def send(name: str, data: bytes) -> None:
+        view = memoryview(data)
+        for start in range(0, max(1, len(data)), FILE_PART_BYTES_MAX):
+            part = FilePart(name, start, len(data))
+            tail = [view[start : start + FILE_PART_BYTES_MAX]]
+            pipe.write(part, flow=Flow.ONE_WAY, tail=tail)
+
+    work = Preparation(program.policy, session.compute, send)
+    prepared = work.run(_read_all(fds[0]), profile.folder, call.stages)
+    pipe.write(prepared, request_id=frame.request_id)
+
+
+def _tokenise(pipe: Pipe, frame: Frame, fd: int) -> None:
+    call = frame.body
+    if not isinstance(call, Tokenise):
+        raise WorkerFailed(f"a tokenising child takes no {type(call).__name__}")
+    tokenizer = text.load(_read_all(fd, size_max=text.TOKENIZER_BYTES_MAX))
+    texts = _read_texts(call.texts, frame.tail)
+    count = 0
+    for rows, arrays in text.batches(
+        tokenizer, texts, rows_per_batch=call.rows_per_batch, tokens_max=call.tokens_max
+    ):
+        heads, buffers = write_arrays(arrays)
+        pipe.write(TextBatch(rows, heads), flow=Flow.ONE_WAY, tail=buffers)
+        count += 1
+    pipe.write(Tokenised(count), request_id=frame.request_id)
+
+
+def _read_texts(count: int, tail: memoryview) -> list[str]:
+    texts, offset = [], 0
+    for _ in range(count):
+        if offset + _TEXT_LENGTH.size > len(tail):
+            raise WireError("fewer texts than announced")
+        (length,) = _TEXT_LENGTH.unpack_from(tail, offset)
+        offset += _TEXT_LENGTH.size
+        texts.append(bytes(tail[offset : offset + length]).decode("utf-8"))
+        offset += length
+    return texts
+
+
+def _read_all(fd: int, *, size_max: int = MODEL_BYTES_MAX) -> bytes:
+    size = os.lseek(fd, 0, os.SEEK_END)  # fstat is newfstatat, which could look at other paths
+    if size > size_max:
+        raise ModelRefused(f"a file of {size} bytes, at most {size_max}")
+    parts = []
+    offset = 0
+    while offset < size:
+        part = os.pread(fd, size - offset, offset)
+        if not part:
+            raise ModelRefused(f"a file of {size} bytes ended after {offset}")
+        parts.append(part)
+        offset += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

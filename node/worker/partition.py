@@ -1,0 +1,208 @@
+"""Cut a pinned graph into stages that compute the same bits as the whole.
+
+Knows the ONNX message only. A cut is a place between two nodes where exactly one heavy tensor is
+live; heavy is what lies behind an operator with big weights. Everything else that crosses (masks,
+shapes, positions) is light and computed again, so a stage takes the cut tensor and the graph's
+own inputs. Without that rule liveness finds only the two ends of a transformer.
+
+Own extractor: `onnx.utils.extract_model` needs value infos, which the optimiser does not leave.
+
+Source: docs/spec/work.md, "Determinism and sandbox", rules R4 to R7.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from typing import Final
+
+import onnx
+
+from prsm.node.worker.golden import graph_inputs
+from prsm.protocol.messages.pipe import ModelRefused, NoCut
+
+_HEAVY_ELEMENTS: Final = 4096  # a weight above this makes its operator a heavy one
+_PRODUCT_NAMES: Final = """
+    Attention Conv ConvInteger ConvTranspose DynamicQuantizeMatMul FusedConv FusedGemm
+    FusedMatMul GRU Gemm LSTM MatMul MatMulInteger MatMulIntegerToFloat MatMulNBits
+    MultiHeadAttention QAttention QLinearConv QLinearMatMul RNN
+"""
+_PRODUCTS: Final = frozenset(_PRODUCT_NAMES.split())
+_HEAVY: Final = _PRODUCTS | {"Gather", "EmbedLayerNormalization"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A place to cut: after node `position`, where `tensor` alone is live.
+
+    `flops` and `weight_bytes` are sums over the nodes up to there.
+    """
+
+    position: int
+    tensor: str
+    flops: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One part of a split: `inputs` and `outputs` are tensor names, the cut tensor first."""
+
+    index: int
+    cut_in: str | None
+    cut_out: str | None
+    outputs: tuple[str, ...]
+    flops: int
+    weight_bytes: int
+
+
+def find_cuts(graph: onnx.GraphProto) -> tuple[list[Cut], Cut]:
+    """Return all cuts in order, and the end of the graph with the sums over all nodes.
+
+    Raises:
+        ModelRefused: the nodes are not in topological order.
+    """
+    elements = {tensor.name: prod(tensor.dims) for tensor in graph.initializer}
+    sizes = {tensor.name: len(tensor.raw_data) or tensor.ByteSize() for tensor in graph.initializer}
+    last = _last_uses(graph)
+    heavy: set[str] = set()
+    live: set[str] = set()
+    seen: set[str] = set()
+    cuts: list[Cut] = []
+    flops = weight_bytes = 0
+    for place, node in enumerate(graph.node):
+        uses = node_uses(node)
+        big = [name for name in uses if elements.get(name, 0) > _HEAVY_ELEMENTS]
+        if (big and node.op_type in _HEAVY) or any(name in heavy for name in uses):
+            heavy.update(node.output)
+            live.update(node.output)
+        if node.op_type in _PRODUCTS:
+            flops += sum(elements[name] for name in big)
+        weight_bytes += sum(sizes[name] for name in uses if name in sizes and name not in seen)
+        seen.update(uses)
+        live = {name for name in live if last.get(name, -1) > place}
+        if len(live) == 1:
+            (tensor,) = live
+            if not cuts or cuts[-1].tensor != tensor:
+                cuts.append(Cut(place, tensor, flops, weight_bytes))
+    return cuts, Cut(len(graph.node) - 1, "", flops, weight_bytes)
+
+
+def choose(cuts: Sequence[Cut], end: Cut, stages: int) -> list[Cut]:
+    """Choose the cuts of a split into `stages` of about equal work, never one twice.
+
+    Raises:
+        NoCut: the graph has too few cuts; the text names the counts that exist.
+    """
+    if stages > len(cuts) + 1:
+        raise NoCut(
+            f"no cut into {stages} stages; this graph can be cut into 1 to {len(cuts) + 1}",
+            hint="ask for one of the counts that exist",
+        )
+    chosen: list[Cut] = []
+    first = 0
+    for k in range(1, stages):
+        reserve = stages - 1 - k  # cuts that must be left for the stages behind
+        candidates = range(first, len(cuts) - reserve)
+        goal = end.flops * k
+        best = min(candidates, key=lambda i: (abs(cuts[i].flops * stages - goal), i))
+        chosen.append(cuts[best])
+        first = best + 1
+    return chosen
+
+
+def stages_of(graph: onnx.GraphProto, chosen: Sequence[Cut], end: Cut) -> list[Stage]:
+    """Lay out the stages between chosen cuts; a graph output leaves where it is made (R7)."""
+    made = {name: place for place, node in enumerate(graph.node) for name in node.output}
+    bounds = [Cut(-1, "", 0, 0), *chosen, end]
+    stages = []
+    for index, (low, high) in enumerate(pairwise(bounds)):
+        is_last = high is end
+        leaving = [
+            value.name
+            for value in graph.output
+            if low.position < made.get(value.name, end.position) <= high.position
+        ]
+        cut_out = None if is_last else high.tensor
+        outputs = leaving if cut_out is None or cut_out in leaving else [cut_out, *leaving]
+        stages.append(
+            Stage(
+                index,
+                low.tensor or None,
+                cut_out,
+                tuple(outputs),
+                high.flops - low.flops,
+                high.weight_bytes - low.weight_bytes,
+            )
+        )
+    return stages
+
+
+def extract(
+    model: onnx.ModelProto,
+    stage: Stage,
+    boundaries: dict[str, onnx.ValueInfoProto],
+) -> onnx.ModelProto:
+    """Take the nodes of one stage out of the graph, walking back from its outputs.
+
+    Args:
+        model: the pinned model.
+        stage: what to take.
+        boundaries: declarations of the cut tensors, which the pinned graph does not have.
+
+    Raises:
+        ModelRefused: the stage depends on a tensor before its cut that is not light.
+    """
+    graph = model.graph
+    producers = {name: place for place, node in enumerate(graph.node) for name in node.output}
+    needed: set[int] = set()
+    used: set[str] = set()
+    todo = list(stage.outputs)
+    while todo:
+        name = todo.pop()
+        if name in used:
+            continue
+        used.add(name)
+        if name == stage.cut_in or name not in producers:
+            continue
+        place = producers[name]
+        if place not in needed:
+            needed.add(place)
+            todo.extend(node_uses(graph.node[place]))
+    shard = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    shard.graph.name = f"{graph.name or 'graph'} {stage.index}"
+    shard.graph.node.extend(graph.node[place] for place in sorted(needed))
+    shard.graph.initializer.extend(t for t in graph.initializer if t.name in used)
+    if stage.cut_in is not None:
+        if stage.cut_in not in used:
+            raise ModelRefused(f"stage {stage.index} does not use the tensor before it")
+        shard.graph.input.append(boundaries[stage.cut_in])
+    shard.graph.input.extend(value for value in graph_inputs(graph) if value.name in used)
+    declared = {value.name: value for value in graph.output} | boundaries
+    shard.graph.output.extend(declared[name] for name in stage.outputs)
+    return shard
+
+
+def node_uses(node: onnx.NodeProto) -> list[str]:
+    """Return every tensor a node reads, those its subgraphs take from outside included."""
+    names = [name for name in node.input if name]
+    for attribute in node.attribute:
+        graphs: Iterable[onnx.GraphProto] = [*attribute.graphs, attribute.g]
+        for graph in graphs:
+            for inner in graph.node:
+                names.extend(node_uses(inner))
+            names.extend(value.name for value in graph.output)
+    return names
+
+
+def _last_uses(graph: onnx.GraphProto) -> dict[str, int]:
+    last: dict[str, int] = {}
+    known = {tensor.name for tensor in graph.initializer} | {v.name for v in graph.input}
+    for place, node in enumerate(graph.node):
+        for name in node.input:
+            if name and name not in known:
+                raise ModelRefused(f"node {node.name[:80]!r} reads {name[:80]!r} before it is made")
+        known.update(node.output)
+        for name in node_uses(node):
+            last[name] = place
+    return last

@@ -1,0 +1,1 @@
+"""Models built from plain weights with onnx.helper, without torch."""

@@ -1,0 +1,148 @@
+"""Try what a sealed child must not do, each attempt in a process of its own, as a plain user.
+
+`python sandbox_probes.py none|sealed` prints JSON: probe -> "open" or how it was closed. Run
+unsealed first: a probe that is closed anyway proves nothing.
+"""
+
+import ctypes
+import json
+import mmap
+import os
+import resource
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from prsm.node.worker.sandbox import Profile, seal
+
+_NOBODY: Final = 65534
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_GIB: Final = 1024**3
+
+
+class World:
+    """What there is to attack: a keystore, servers, a descriptor left open, a parent."""
+
+    def __init__(self) -> None:
+        if os.getuid() == 0:
+            os.setgroups([])
+            os.setgid(_NOBODY)
+            os.setuid(_NOBODY)
+        _LIBC.prctl(4, 1, 0, 0, 0)  # dumpable again: a change of user clears it
+        self.folder = Path(tempfile.mkdtemp(prefix="prsm-probe-"))
+        self.empty = self.folder / "empty"
+        self.empty.mkdir()
+        self.keystore = self.folder / "node.key"
+        self.keystore.write_bytes(b"secret")
+        self.open_key = os.open(self.keystore, os.O_RDONLY)
+        self.tcp = socket.create_server(("127.0.0.1", 0))
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.udp.bind(("127.0.0.1", 0))
+        self.unix = socket.socket(socket.AF_UNIX)
+        self.unix.bind(f"\0prsm-probe-{os.getpid()}")
+        self.unix.listen()
+        self.secret = ctypes.create_string_buffer(b"memory of the parent")
+
+
+def _syscall(number: int, *arguments: int) -> None:
+    result = _LIBC.syscall(number, *(ctypes.c_long(value) for value in arguments))
+    if result < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+
+
+def _fork() -> None:
+    if os.fork() == 0:
+        os._exit(0)
+    os.wait()
+
+
+def _read_parent(world: World) -> None:
+    here = ctypes.create_string_buffer(8)
+
+    ours = (ctypes.c_size_t * 2)(ctypes.addressof(here), 8)  # struct iovec
+    theirs = (ctypes.c_size_t * 2)(ctypes.addressof(world.secret), 8)
+    pid = os.getppid()
+    _syscall(310, pid, ctypes.addressof(ours), 1, ctypes.addressof(theirs), 1, 0)
+
+
+def _lower_limit() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8, 8))
+
+
+PROBES: Final[dict[str, Callable[[World], object]]] = {
+    "read the keystore": lambda w: w.keystore.read_bytes(),
+    "read /etc/passwd": lambda _: Path("/etc/passwd").read_bytes(),
+    "list /": lambda _: list(Path("/").iterdir()),
+    "stat a file": lambda w: w.keystore.stat(),
+    "read a link": lambda _: Path("/proc/self/exe").readlink(),
+    "write a file elsewhere": lambda w: (w.folder / "new").write_bytes(b"x"),
+    "write a file here": lambda _: Path("new").write_bytes(b"x"),
+    "make a directory": lambda _: Path("folder").mkdir(),
+    "remove a file": lambda w: w.keystore.unlink(),
+    "read a descriptor left open": lambda w: os.pread(w.open_key, 6, 0),
+    "connect by TCP": lambda w: socket.socket().connect(w.tcp.getsockname()),
+    "send by UDP": lambda w: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(
+        b"x", w.udp.getsockname()
+    ),
+    "connect to a unix socket": lambda w: socket.socket(socket.AF_UNIX).connect(
+        w.unix.getsockname()
+    ),
+    "listen": lambda _: socket.socket().bind(("127.0.0.1", 0)),
+    "fork": lambda _: _fork(),
+    "exec": lambda _: os.execv("/bin/true", ["true"]),
+    "signal the parent": lambda _: os.kill(os.getppid(), 0),
+    "read the parent's memory": _read_parent,
+    "make an anonymous file": lambda _: os.memfd_create("x"),
+    "allocate 8 GiB": lambda _: mmap.mmap(-1, 8 * _GIB),
+    "change a limit": lambda _: _lower_limit(),
+    "make a user namespace": lambda _: _syscall(272, 0x10000000),
+    "make a session": lambda _: os.setsid(),
+    "watch files": lambda _: _syscall(294, 0),  # inotify_init1
+    "make keys": lambda _: _syscall(250, 0, -3, 1),  # keyctl: get the session keyring
+    "run by io_uring": lambda _: _syscall(
+        425, 1, ctypes.addressof(ctypes.create_string_buffer(120))
+    ),
+}
+
+
+def attempt(probe: Callable[[World], object], world: World, *, is_sealed: bool) -> str:
+    """Fork, seal, try; say how it ended."""
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        os.chdir(world.empty)
+        try:
+            if is_sealed:
+                seal(Profile(world.empty, 2 * _GIB, 60), keep=[], parent=parent)
+        except OSError:
+            os._exit(3)
+        try:
+            probe(world)
+        except (OSError, MemoryError, ValueError):  # setrlimit turns EPERM into ValueError
+            os._exit(1)
+        except BaseException:  # noqa: BLE001 - a probe that is wrong must not look closed
+            os._exit(4)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return {0: "open", 1: "refused"}.get(code, f"failed {code}")
+
+
+def main() -> None:
+    """Try all probes and print what came of them."""
+    world = World()
+    is_sealed = sys.argv[1] == "sealed"
+    answers = {n: attempt(p, world, is_sealed=is_sealed) for n, p in PROBES.items()}
+    shutil.rmtree(world.folder)
+    sys.stdout.write(json.dumps(answers))
+
+
+if __name__ == "__main__":
+    main()
