@@ -1,0 +1,1 @@
+"""Jobs of ours, and shards run for peers; no model is parsed here."""

@@ -1,0 +1,139 @@
+"""A loaded shard: one sealed child that answers runs, replaced when it dies or gets old.
+
+Knows the calls of a session child. Must not know graphs: tensors are bytes with a head.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from prsm.node.inference.forkserver import Child
+from prsm.protocol.errors import WireError
+from prsm.protocol.messages.models import TensorSpec
+from prsm.protocol.messages.pipe import (
+    DeadlinePassed,
+    Load,
+    Loaded,
+    ModelRefused,
+    Ran,
+    Role,
+    Run,
+    WorkerFailed,
+    class_id,
+)
+from prsm.protocol.tensors import Tensor, split_tail
+
+if TYPE_CHECKING:
+    from prsm.node.inference.pool import Pool
+
+# The runtime's memory grows a little with every new shape; a fresh child costs 0.2 s.
+_RUNS_MAX: Final = 10_000
+
+
+class Session:
+    """Runs of one shard; made by `Pool.open`, valid inside its block."""
+
+    def __init__(self, pool: "Pool", shard: Path, golden: Path) -> None:
+        self._pool = pool
+        self._paths = (shard, golden)
+        self._child: Child | None = None
+        self._loaded: Loaded | None = None
+        self._lock = trio.Lock()
+        self._runs = 0
+        self.class_id = b""
+        self.inputs: tuple[TensorSpec, ...] = ()
+        self.outputs: tuple[TensorSpec, ...] = ()
+        self.rss_bytes = 0
+        self.cpu_us = 0  # of all runs so far
+
+    @property
+    def pid(self) -> int:
+        """Pid of the child that holds the shard now, 0 between two."""
+        return self._child.pid if self._child is not None else 0
+
+    async def run(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Run the shard on one micro-batch; one run at a time, others wait.
+
+        Returns:
+            The graph's outputs in its own order.
+
+        Raises:
+            InputMismatch: a name, dtype or shape the graph does not take, or NaN or infinity.
+            OutOfMemory: the run needs more memory than the child may have.
+            DeadlinePassed: longer than `Bounds.run_seconds`, or out of processor time.
+            WorkerFailed: the child died; the next run gets a fresh one.
+        """
+        async with self._lock:
+            await self._renew()
+            assert self._child is not None
+            self._runs += 1
+            call = Run(tuple(tensor.head for tensor in tensors))
+            parts = [tensor.data for tensor in tensors]
+            with self._deadline(self._pool.bounds.run_seconds, "the run"):
+                ran, tail = await self._child.exchange(call, Ran, tail=parts)
+            self.rss_bytes = ran.rss_bytes
+            self.cpu_us += ran.cpu_us
+            try:
+                return split_tail(ran.tensors, tail)
+            except WireError as error:
+                self._child.is_usable = False
+                raise WorkerFailed(f"the worker answered no tensors: {error}") from error
+
+    async def start(self) -> None:
+        """Fork a child and load the shard in it.
+
+        Raises:
+            ModelRefused: the gate or the runtime refuses the shard, or the golden rows do not run.
+            WorkerFailed: the child died, or a fresh child is of another determinism class.
+        """
+        shard, golden = self._paths
+        with _opened(shard) as shard_fd, _opened(golden) as golden_fd:
+            spawn = self._pool.spawn(Role.SESSION, os.fstat(shard_fd).st_size)
+            self._child = await self._pool.fork(spawn, [shard_fd, golden_fd])
+        with self._deadline(self._pool.bounds.load_seconds, "loading"):
+            loaded = await self._child.call(Load(), Loaded)
+        if self._loaded is not None and class_id(loaded) != self.class_id:
+            raise WorkerFailed("a fresh worker computes other bits for this shard")
+        self._loaded, self._runs = loaded, 0
+        self.class_id = class_id(loaded)
+        self.inputs, self.outputs = loaded.inputs, loaded.outputs
+        self.rss_bytes = loaded.rss_bytes
+
+    async def end(self) -> None:
+        """End the child; bounded."""
+        child, self._child = self._child, None
+        if child is not None:
+            await self._pool.release(child)
+
+    async def _renew(self) -> None:
+        """Make sure a usable child is there."""
+        child = self._child
+        is_alive = child is not None and child.is_usable and not child.exited.is_set()
+        if is_alive and self._runs < _RUNS_MAX:
+            return
+        with trio.CancelScope(shield=True):
+            await self.end()
+        await self.start()
+
+    @contextmanager
+    def _deadline(self, seconds: float, what: str) -> Iterator[None]:
+        with trio.move_on_after(seconds) as scope:
+            yield
+        if scope.cancelled_caught:
+            raise DeadlinePassed(f"{what} took longer than {seconds:g} s")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ModelRefused(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        yield fd
+    finally:
+        os.close(fd)
