@@ -1,0 +1,1 @@
+"""Sources of blocks outside the PRSM network."""
