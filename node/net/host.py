@@ -17,10 +17,11 @@ from libp2p.host.basic_host import BasicHost
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.peer.id import ID
-from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
+from libp2p.protocol_muxer.multiselect import MULTISELECT_PROTOCOL_ID
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.rcmgr import Direction
 from libp2p.tools.anyio_service import background_trio_service
+from libp2p.utils import encode_delim
 from multiaddr import Multiaddr
 
 from prsm.node.clock import Clock
@@ -35,11 +36,11 @@ from prsm.node.net.guard import (
     remote_of,
 )
 from prsm.node.net.handshake import ChainIdentity
-from prsm.node.net.identity import parse_address, parse_listen
 from prsm.node.net.interface import Channel, PeerUnreachable
 from prsm.node.net.network import Hooks, PeerNetwork
 from prsm.node.net.streams import StreamLost
 from prsm.protocol.errors import LocalError, RemoteError
+from prsm.protocol.identity import parse_address, parse_listen
 from prsm.protocol.ids import PeerId
 
 CLOSE_DEADLINE_S: Final = 3.0
@@ -49,19 +50,25 @@ log = logging.getLogger(__name__)
 
 
 class NetDuplex:
-    """A libp2p stream as a plain duplex; every foreign error becomes `StreamLost`."""
+    """A libp2p stream as a plain duplex; every foreign error becomes `StreamLost`.
 
-    def __init__(self, stream: INetStream) -> None:
+    Args:
+        stream: of libp2p.
+        expecting: what the other side must say before its first byte counts.
+    """
+
+    def __init__(self, stream: INetStream, *, expecting: bytes = b"") -> None:
         self._stream = stream
+        self._expecting = expecting
 
     async def read_some(self, bytes_max: int) -> bytes:
         """Wait for the next bytes; empty at the end."""
-        try:
-            return await self._stream.read(bytes_max)
-        except StreamEOF:
-            return b""
-        except Exception as error:
-            raise StreamLost(f"the stream broke ({type(error).__name__})") from error
+        while self._expecting:
+            data = await self._read(len(self._expecting))
+            if not data or not self._expecting.startswith(data):
+                raise StreamLost("the peer does not speak this protocol")
+            self._expecting = self._expecting[len(data) :]
+        return await self._read(bytes_max)
 
     async def write_all(self, data: bytes) -> None:
         """Write all bytes."""
@@ -70,12 +77,19 @@ class NetDuplex:
         except Exception as error:
             raise StreamLost(f"the stream broke ({type(error).__name__})") from error
 
+    async def _read(self, bytes_max: int) -> bytes:
+        try:
+            return await self._stream.read(bytes_max)
+        except StreamEOF:
+            return b""
+        except Exception as error:
+            raise StreamLost(f"the stream broke ({type(error).__name__})") from error
+
 
 class Libp2pConnection:
     """One libp2p connection; the dialler opens its kept streams, the other side waits for them."""
 
-    def __init__(self, host: BasicHost, connection: SwarmConn) -> None:
-        self._host = host
+    def __init__(self, connection: SwarmConn) -> None:
         self._connection = connection
         self._arrived = {channel: trio.Event() for channel in Channel}
         self._streams: dict[Channel, NetDuplex] = {}
@@ -89,22 +103,23 @@ class Libp2pConnection:
         """Open the kept stream of a channel, or wait until the dialler has.
 
         Raises:
-            StreamLost: the connection ended, or the peer does not speak the protocol.
+            StreamLost: the connection ended.
         """
         if not self.outbound:
             await self._arrived[channel].wait()
             return self._streams[channel]
+        # Multistream-select without waiting: there is one protocol to choose, so our first words
+        # leave with the choice, and the answer, which repeats it, is checked when reading.
+        choice = encode_delim(MULTISELECT_PROTOCOL_ID.encode()) + encode_delim(
+            channel.value.encode()
+        )
         try:
             with trio.fail_after(NEGOTIATION_DEADLINE_S):
                 stream = await self._connection.new_stream()
-                await self._host.multiselect_client.select_one_of(
-                    [TProtocol(channel.value)],
-                    MultiselectCommunicator(stream),
-                    int(NEGOTIATION_DEADLINE_S),
-                )
+                await stream.write(choice)
         except Exception as error:
             raise StreamLost(f"could not open {channel.value} ({type(error).__name__})") from error
-        return NetDuplex(stream)
+        return NetDuplex(stream, expecting=choice)
 
     async def arrived(self, channel: Channel, stream: INetStream) -> None:
         """Take a stream the peer opened, and keep it until the connection ends."""
@@ -251,12 +266,11 @@ class Libp2pTransport:
     # -- what libp2p calls
 
     def _known(self, connection: SwarmConn) -> Libp2pConnection:
-        assert self._host is not None
         for gone in [old for old in self._connections if old.is_closed]:
             del self._connections[gone]
         known = self._connections.get(connection)
         if known is None:
-            known = self._connections[connection] = Libp2pConnection(self._host, connection)
+            known = self._connections[connection] = Libp2pConnection(connection)
         return known
 
     def _inbound(self, connection: SwarmConn) -> None:

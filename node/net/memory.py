@@ -14,10 +14,10 @@ import trio
 
 from prsm.node.clock import Clock
 from prsm.node.net.handshake import ChainIdentity
-from prsm.node.net.identity import peer_id_of
 from prsm.node.net.interface import Channel, PeerUnreachable
 from prsm.node.net.network import Accept, Hooks, PeerNetwork
 from prsm.node.net.streams import StreamLost
+from prsm.protocol.identity import peer_id_of
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import KIB
 from prsm.protocol.signing import sha256

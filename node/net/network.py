@@ -15,7 +15,6 @@ import trio
 
 from prsm.node.clock import Clock, TrioClock
 from prsm.node.net.handshake import ChainIdentity
-from prsm.node.net.identity import parse_address
 from prsm.node.net.interface import (
     Answer,
     CallHandler,
@@ -30,6 +29,7 @@ from prsm.node.net.scores import TokenBucket
 from prsm.node.supervise import Supervisor
 from prsm.protocol.codec import Record
 from prsm.protocol.errors import LocalError, RemoteError
+from prsm.protocol.identity import parse_address
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import GOSSIP_RECORD_BYTES_MAX
 

@@ -11,12 +11,12 @@ import trio
 from prsm.node.chain import ChainConfig, ChainParts, open_chain
 from prsm.node.clock import TrioClock
 from prsm.node.net.handshake import ChainIdentity
-from prsm.node.net.identity import peer_id_of
 from prsm.node.net.memory import MemoryHub
 from prsm.node.net.network import PeerNetwork
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.genesis import Allocation, Genesis, Parameters
+from prsm.protocol.identity import peer_id_of
 from prsm.protocol.transactions.payloads import TRANSFER, Transfer
 from prsm.protocol.transactions.results import Code
 from prsm.protocol.validators import Validator

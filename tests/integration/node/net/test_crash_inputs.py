@@ -26,9 +26,9 @@ from multiaddr import Multiaddr
 from prsm.node.net import guard
 from prsm.node.net.handshake import ChainIdentity, greet
 from prsm.node.net.host import NetDuplex, libp2p_network
-from prsm.node.net.identity import parse_address
 from prsm.node.net.interface import Answer, Channel, Incoming
 from prsm.node.net.network import PeerNetwork
+from prsm.protocol.identity import parse_address
 from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.models import AskHave, Have
 
