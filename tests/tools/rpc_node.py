@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
+import trio
 from msgspec import inspect
 
 from prsm.node.rpc.methods.table import METHODS
@@ -72,6 +73,13 @@ class FakeNode:
         self.calls: list[tuple[str, Any]] = []
         self.answers: dict[str, Any] = {}
         self.before: dict[str, Callable[[], Awaitable[None]]] = {}
+        self._called = trio.Event()
+
+    async def wait_calls(self, count: int) -> None:
+        """Wait until so many calls have come in."""
+        while len(self.calls) < count:
+            self._called = trio.Event()
+            await self._called.wait()
 
     def handlers(self) -> dict[str, Callable[[Any, Caller], Awaitable[Any]]]:
         """One handler for each method."""
@@ -81,6 +89,7 @@ class FakeNode:
         async def handle(params: object, _caller: Caller) -> object:
             assert isinstance(params, method.params)
             self.calls.append((method.name, params))
+            self._called.set()
             if method.name in self.before:
                 await self.before[method.name]()
             answer = self.answers.get(method.name)

@@ -1,0 +1,101 @@
+"""Answers of the HTTP door: JSON-RPC bodies with the status and headers HTTP asks for.
+
+Knows: ASGI messages. Must not know: who asks, what for.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import trio
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from prsm.node.rpc.dispatch import refusal
+from prsm.node.rpc.errors import CallError
+
+# After a refusal the rest of the body is read and thrown away for so long: closing with unread
+# bytes resets the connection, and the client might lose the answer.
+_DRAIN_S: Final = 1.0
+_DRAIN_BYTES_MAX: Final = 8 * 1024 * 1024
+_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_ALWAYS: Final = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+class Aborted(Exception):
+    """The connection is closed below the running request."""
+
+
+async def answer(
+    scope: Scope,
+    send: Send,
+    body: bytes,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    """Send a whole answer with its length; 204 carries no body."""
+    await _start(scope, send, body, status, headers or {})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def answer_refusal(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    fault: CallError,
+    *,
+    status: int,
+) -> None:
+    """Send a typed error before the request's body was read, then end the connection.
+
+    hypercorn blocks for ever if an application finishes while a body is still queued for it, so
+    the body is drained for a second; a client that goes on sending is cut off.
+    """
+    headers = {"connection": "close"}
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if status == 405:
+        headers["allow"] = "POST"
+    if fault.retry_after_ms:
+        headers["retry-after"] = str(-(-fault.retry_after_ms // 1000))
+    body = refusal(fault, trace_id=trace_of(scope))
+    await _start(scope, send, body, status, headers)
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    if not await _drained(receive):
+        scope["state"]["abort"]()
+        await trio.lowlevel.checkpoint()
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def trace_of(scope: Scope) -> str:
+    """The id of this request, put into its scope when it came in."""
+    return str(scope["state"].get("trace_id", ""))
+
+
+async def _start(
+    scope: Scope, send: Send, body: bytes, status: int, headers: Mapping[str, str]
+) -> None:
+    fields = {**_ALWAYS, "x-request-id": trace_of(scope), **headers}
+    traceparent = Headers(scope=scope).get("traceparent", "")
+    if _TRACEPARENT.fullmatch(traceparent):
+        fields["traceparent"] = traceparent
+    if status != 204:
+        fields |= {"content-type": "application/json", "content-length": str(len(body))}
+    raw = [(name.encode("ascii"), value.encode("latin-1")) for name, value in fields.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+
+
+async def _drained(receive: Receive) -> bool:
+    size = 0
+    with trio.move_on_after(_DRAIN_S):
+        while size < _DRAIN_BYTES_MAX:
+            message = await receive()
+            if message["type"] != "http.request" or not message.get("more_body"):
+                return True
+            size += len(message.get("body", b""))
+    return False

@@ -1,0 +1,230 @@
+"""The routes: POST /rpc and / for calls, GET /livez and /readyz for supervisors.
+
+Knows: HTTP on one side, the dispatcher on the other. Must not know: methods, sockets.
+Every refusal keeps a JSON-RPC body; an exception becomes -32603 with a trace id and a log line.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import trio
+from starlette.datastructures import Headers
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from prsm.node import logs
+from prsm.node.rpc.dispatch import BODY_BYTES_MAX, Dispatcher
+from prsm.node.rpc.errors import (
+    CallError,
+    CallTimeout,
+    CallTooLarge,
+    Unauthorised,
+    WrongHttp,
+)
+from prsm.node.rpc.spec import Method
+from prsm.node.web.answers import answer, answer_refusal, trace_of
+from prsm.node.web.auth import Gate, OwnPagesOnly, request_id
+
+BODY_DEADLINE_S: Final = 10.0
+
+log: Final = logs.get("web")
+
+
+class InternalFault(CallError):
+    """A fault of ours; the text says nothing about it."""
+
+    reason = "internal"
+
+
+class NoPage(CallError):
+    """No such path."""
+
+    reason = "not_found"
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its body was complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the open pages say.
+
+    Attributes:
+        name: the node's name.
+        version: its version.
+        why_not_ready: empty when the node is ready, else one sentence.
+    """
+
+    name: str
+    version: str
+    why_not_ready: Callable[[], str]
+
+
+@contextmanager
+def fence(method: Method) -> Iterator[None]:
+    """Give a handler its method's deadline; for `prsm.node.rpc.dispatch.bind`.
+
+    Raises:
+        CallTimeout: the handler took longer.
+    """
+    try:
+        with trio.fail_after(method.deadline_ms / 1000):
+            yield
+    except trio.TooSlowError as error:
+        raise CallTimeout(
+            f"{method.name} took longer than {method.deadline_ms} ms; its effect may still come"
+        ) from error
+
+
+def log_fault(method: str, trace_id: str, error: Exception) -> None:
+    """Write down an untyped exception of a handler; for `prsm.node.rpc.dispatch.bind`."""
+    log.error("call failed", method=method, trace=trace_id, exc_info=error)
+
+
+def make_app(
+    dispatcher: Dispatcher,
+    *,
+    gate: Gate,
+    health: Health,
+    hosts: frozenset[str],
+    body_deadline_s: float = BODY_DEADLINE_S,
+) -> ASGIApp:
+    """The whole application, middleware included."""
+    calls = _Calls(dispatcher, gate, body_deadline_s)
+    routes = [
+        Route("/rpc", endpoint=calls),
+        Route("/", endpoint=calls),
+        Route("/livez", endpoint=_Page(lambda: _alive(health))),
+        Route("/readyz", endpoint=_Page(lambda: _ready(health))),
+    ]
+    router = Router(routes, redirect_slashes=False, default=_no_page)
+    return _Outermost(OwnPagesOnly(router, hosts=hosts))
+
+
+class _Outermost:
+    """Names each request and catches what nobody else did."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        scope["state"]["trace_id"] = request_id(headers)
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except ClientGone:
+            return
+        except Exception:  # one request must not end the door
+            log.exception("request failed", trace=trace_of(scope))
+            if scope["type"] == "http" and not started:
+                fault = InternalFault("the node failed at this request")
+                await answer_refusal(scope, receive, send, fault, status=500)
+
+
+class _Calls:
+    """POST of a JSON-RPC document."""
+
+    def __init__(self, dispatcher: Dispatcher, gate: Gate, body_deadline_s: float) -> None:
+        self._dispatcher = dispatcher
+        self._gate = gate
+        self._body_deadline_s = body_deadline_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        try:
+            _refuse_form(scope, headers)
+            peer = scope["state"].get("peer")
+            caller = await self._gate.admit(headers, peer, trace_id=trace_of(scope))
+            body = await self._read(headers, receive)
+        except CallError as fault:
+            await answer_refusal(scope, receive, send, fault, status=_status_of(fault))
+            return
+        reply = await self._dispatcher.answer(body, caller)
+        await answer(scope, send, reply or b"", status=204 if reply is None else 200)
+
+    async def _read(self, headers: Headers, receive: Receive) -> bytes:
+        declared = headers.get("content-length", "0")
+        if declared.isdecimal() and int(declared[:20]) > BODY_BYTES_MAX:
+            raise CallTooLarge(f"a body of {declared[:20]} bytes, at most {BODY_BYTES_MAX}")
+        body = bytearray()
+        with trio.move_on_after(self._body_deadline_s):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise ClientGone
+                body += message.get("body", b"")
+                if len(body) > BODY_BYTES_MAX:
+                    raise CallTooLarge(f"a body above {BODY_BYTES_MAX} bytes")
+                if not message.get("more_body"):
+                    return bytes(body)
+        raise CallTimeout(f"{len(body)} bytes of the body in {self._body_deadline_s:g} s")
+
+
+class _Page:
+    """GET of an open page: no token, nothing secret."""
+
+    def __init__(self, build: Callable[[], tuple[int, dict[str, object]]]) -> None:
+        self._build = build
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in {"GET", "HEAD"}:
+            fault = WrongHttp(f"{scope['method']} is not accepted here, only GET")
+            await answer_refusal(scope, receive, send, fault, status=405)
+            return
+        status, document = self._build()
+        await answer(scope, send, msgspec.json.encode(document), status=status)
+
+
+def _alive(health: Health) -> tuple[int, dict[str, object]]:
+    document = {"service": "prsm", "version": health.version, "name": health.name}
+    return 200, {**document, "pid": os.getpid()}
+
+
+def _ready(health: Health) -> tuple[int, dict[str, object]]:
+    why = health.why_not_ready()
+    return (503, {"ready": False, "why": why}) if why else (200, {"ready": True})
+
+
+async def _no_page(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    fault = NoPage(f"no page {scope['path'][:80]!r}", hint="calls are POST to /rpc")
+    await answer_refusal(scope, receive, send, fault, status=404)
+
+
+def _refuse_form(scope: Scope, headers: Headers) -> None:
+    if scope["method"] != "POST":
+        raise WrongHttp(f"{scope['method']} is not accepted here, only POST", field="method")
+    kinds = headers.getlist("content-type")
+    if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
+        what = repr(", ".join(kinds)[:80]) if kinds else "absent"
+        raise WrongHttp(f"Content-Type is {what}, not application/json", field="content-type")
+
+
+def _status_of(fault: CallError) -> int:
+    match fault:
+        case Unauthorised():
+            return 401
+        case CallTooLarge():
+            return 413
+        case CallTimeout():
+            return 408
+        case WrongHttp(field="method"):
+            return 405
+        case WrongHttp():
+            return 415
+        case _:
+            return 400

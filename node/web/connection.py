@@ -1,0 +1,162 @@
+"""One HTTP/1.1 connection: hypercorn's machine with deadlines on every write and no HTTP/2.
+
+hypercorn 0.18 shields its writes from cancellation and waits for ever on a client that does not
+read; here each slice has a deadline, and then the connection is closed hard. An upgrade to
+HTTP/2 in clear text is not offered, and its preface is answered with 505.
+
+Knows: hypercorn's protocol objects. Must not know: routes, who calls.
+"""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import h11
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.ws_stream import WSStream
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import AppWrapper, ConnectionState, LifespanState
+from typing_extensions import override
+
+from prsm.node.rpc.dispatch import refusal
+from prsm.node.rpc.errors import BadRequest
+from prsm.node.web.auth import UnixPeer
+
+_SLICE_BYTES: Final = 256 * 1024
+_CLOSE_S: Final = 1.0
+
+
+@dataclass(slots=True)
+class Link:
+    """What a request may know of its connection, beside the headers.
+
+    Attributes:
+        abort: end the connection now.
+        write_s: each slice of an answer must be taken by then.
+        peer: the process behind a unix socket.
+    """
+
+    abort: Callable[[], None]
+    write_s: float
+    peer: UnixPeer | None = None
+
+
+class _Http2(Exception):
+    """The client speaks HTTP/2."""
+
+
+class Connection(TCPServer):
+    """Serves one stream until either side closes it; never raises for what a client did."""
+
+    def __init__(
+        self,
+        app: AppWrapper,
+        config: Config,
+        context: WorkerContext,
+        link: Link,
+        stream: trio.SocketStream,
+    ) -> None:
+        state = LifespanState({"abort": link.abort, "peer": link.peer})
+        super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]  # both work
+        self._link = link
+        self._ended = False
+
+    @override
+    async def run(self) -> None:
+        """Read until the end; the stream is closed when this returns."""
+        plain = self.stream.socket
+        inet = plain.family in {socket.AF_INET, socket.AF_INET6}
+        try:
+            async with TaskGroup() as self._task_group:
+                self.protocol = _Http1(  # type: ignore[assignment]  # the same two methods
+                    self.app,
+                    self.config,
+                    self.context,
+                    self._task_group,
+                    ConnectionState(self.state),
+                    ssl=False,
+                    # None means unix to the middleware.
+                    client=plain.getpeername()[:2] if inet else None,
+                    server=plain.getsockname()[:2] if inet else None,
+                    send=self.protocol_send,
+                )
+                await self.protocol.initiate()
+                await self.idle_task.restart(self._task_group, self._idle_timeout)
+                await self._read_data()
+                # Stock, a closed connection keeps its slot until the idle timeout.
+                self._ended = True
+                await self.idle_task.stop()
+        except OSError:
+            return  # the client is gone
+        finally:
+            await trio.aclose_forcefully(self.stream)
+
+    @override
+    async def protocol_send(self, event: Event) -> None:
+        """Write what the protocol wants written, each slice before its deadline."""
+        if not isinstance(event, RawData):
+            await super().protocol_send(event)
+            return
+        async with self.send_lock:
+            try:
+                for start in range(0, len(event.data), _SLICE_BYTES):
+                    with trio.fail_after(self._link.write_s):
+                        await self.stream.send_all(event.data[start : start + _SLICE_BYTES])
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+                await trio.aclose_forcefully(self.stream)
+            else:
+                return
+        await self.protocol.handle(Closed())
+
+    @override
+    async def _idle_timeout(self) -> None:
+        if not self._ended:
+            await super()._idle_timeout()
+
+    @override
+    async def _initiate_server_close(self) -> None:
+        # The stock one waits without a bound, inside a shield.
+        with trio.move_on_after(_CLOSE_S):
+            await super()._initiate_server_close()
+        await trio.aclose_forcefully(self.stream)
+
+
+class _Http1(H11Protocol):
+    """hypercorn's HTTP/1.1 without its ways to HTTP/2, and with a body in every error."""
+
+    @override
+    async def handle(self, event: Event) -> None:
+        """Take bytes or the end of the stream."""
+        try:
+            await super().handle(event)
+        except _Http2:
+            await self._send_error_response(505)
+            await self.send(Closed())
+        if isinstance(self.stream, WSStream) and self.stream.closed:
+            # Refused handshake: the stock one leaves the connection open without a deadline.
+            await self.send(Closed())
+
+    @override
+    async def _check_protocol(self, event: h11.Request) -> None:
+        # An `Upgrade: h2c` header may be ignored (RFC 9110, 7.8); the preface cannot.
+        if event.http_version not in {b"1.0", b"1.1"}:
+            raise _Http2
+
+    @override
+    async def _send_error_response(self, status_code: int) -> None:
+        fault = BadRequest(f"no HTTP/1.1 request (status {status_code})")
+        body = refusal(fault)
+        headers = [
+            (b"content-length", str(len(body)).encode("ascii")),
+            (b"content-type", b"application/json"),
+            (b"connection", b"close"),
+        ]
+        head = h11.Response(status_code=status_code, headers=headers)
+        for part in (head, h11.Data(data=body), h11.EndOfMessage()):
+            await self._send_h11_event(part)

@@ -1,0 +1,124 @@
+"""A real door on loopback for tests, and raw HTTP to throw at it."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from prsm.node.home import Home, socket_address
+from prsm.node.rpc.dispatch import bind
+from prsm.node.web.app import Health, fence, log_fault
+from prsm.node.web.serve import Bound, Bounds, Door, serve
+from tests.tools.rpc_node import FakeNode
+
+PING: Final = b'{"jsonrpc":"2.0","id":1,"method":"rpc_ping"}'
+
+
+@dataclass
+class OpenDoor:
+    """A served fake node; `why` is what /readyz says."""
+
+    node: FakeNode
+    home: Home
+    bound: Bound
+    nursery: trio.Nursery
+    why: list[str]
+
+    @property
+    def cookie(self) -> str:
+        """The token of this run."""
+        return self.home.cookie.read_text(encoding="ascii").strip()
+
+    async def tcp(self) -> trio.SocketStream:
+        """A plain connection to the HTTP side."""
+        return await trio.open_tcp_stream(self.bound.host, self.bound.port)
+
+    async def unix(self) -> trio.SocketStream:
+        """A plain connection to the unix socket."""
+        with socket_address(self.home.socket) as place:
+            return await trio.open_unix_socket(place)
+
+
+@asynccontextmanager
+async def open_door(folder: Path, *, bounds: Bounds | None = None) -> AsyncIterator[OpenDoor]:
+    """Serve a fake node on free loopback sockets while the block runs."""
+    home = Home(folder / "home")
+    home.create()
+    node = FakeNode()
+    why: list[str] = []
+    door = Door("127.0.0.1", 0, home.cookie, home.socket, home.endpoint)
+    health = Health("tester", "0.1.0", lambda: "".join(why))
+    dispatcher = bind(node.handlers(), fence=fence, on_fault=log_fault)
+    async with trio.open_nursery() as nursery:
+        bound = await nursery.start(
+            partial(serve, dispatcher, door=door, health=health, bounds=bounds)
+        )
+        yield OpenDoor(node, home, bound, nursery, why)
+        nursery.cancel_scope.cancel()
+
+
+def request(
+    verb: str = "POST",
+    path: str = "/rpc",
+    *,
+    body: bytes = PING,
+    headers: dict[str, str | None] | None = None,
+) -> bytes:
+    """An HTTP/1.1 request; a header given as None is left out."""
+    fields: dict[str, str | None] = {
+        "Host": "localhost",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+    }
+    fields |= headers or {}
+    lines = [f"{name}: {value}" for name, value in fields.items() if value is not None]
+    return "\r\n".join([f"{verb} {path} HTTP/1.1", *lines, "\r\n"]).encode() + body
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status, headers in lower case, body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 - any JSON
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+async def read_answer(stream: trio.SocketStream, buffer: bytearray | None = None) -> Answer:
+    """Read one answer with a length; at most two seconds."""
+    data = bytearray() if buffer is None else buffer
+    with trio.fail_after(5):
+        while b"\r\n\r\n" not in data:
+            more = await stream.receive_some()
+            if not more:
+                raise ConnectionError(f"closed after {bytes(data)!r}")
+            data += more
+        head, _, _ = bytes(data).partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in lines)
+        end = len(head) + 4 + int(headers.get("content-length", "0"))
+        while len(data) < end:
+            more = await stream.receive_some()
+            if not more:
+                raise ConnectionError("closed inside the body")
+            data += more
+    body = bytes(data[len(head) + 4 : end])
+    del data[:end]
+    return Answer(int(first.split()[1]), headers, body)
+
+
+async def exchange(stream: trio.SocketStream, raw: bytes) -> Answer:
+    """Send a request and read its answer; the connection is closed."""
+    async with stream:
+        await stream.send_all(raw)
+        return await read_answer(stream)

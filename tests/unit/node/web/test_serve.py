@@ -1,0 +1,498 @@
+"""The HTTP door on real loopback sockets: what it answers, refuses, survives, and how it stops."""
+
+import json
+import os
+import socket
+import stat
+from itertools import product
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from prsm.node.rpc.client import Client, RpcError, find
+from prsm.node.rpc.dispatch import BODY_BYTES_MAX, bind
+from prsm.node.rpc.errors import NodeUnreachable, PortTaken, PublicBind
+from prsm.node.rpc.methods.node import Pong
+from prsm.node.rpc.methods.table import METHODS
+from prsm.node.rpc.ports import ask_alive, describe_holder, find_listener
+from prsm.node.web.app import Health, fence
+from prsm.node.web.serve import Bounds, Door, serve
+from tests.tools.rpc_door import (
+    PING,
+    OpenDoor,
+    exchange,
+    open_door,
+    read_answer,
+    request,
+)
+from tests.tools.rpc_node import ANYBODY, FakeNode
+
+JUNK = [
+    b"\x00" * 200,
+    b"\xff\xfe\xfd" * 100,
+    b"GET\r\n\r\n",
+    b"POST /rpc HTTP/1.1\r\n\r\n",
+    b"POST /rpc HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    b"POST /rpc HTTP/1.1\r\nHost: \xff\r\n\r\n",
+    b"POST /rpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+    b"POST /rpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+    b"POST /rpc HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+    b"POST /rpc HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 40_000 + b"\r\n\r\n",
+    b"POST " + b"/" * 40_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    b"GET /rpc HTTP/9.9\r\nHost: x\r\n\r\n",
+    b"POST /%ff%00 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+]
+
+
+def auth(door: OpenDoor) -> dict[str, str | None]:
+    return {"Host": door.bound.http, "Authorization": f"Bearer {door.cookie}"}
+
+
+async def test_calls_over_tcp_and_unix(tmp_path: Path) -> None:
+    async with open_door(tmp_path) as door:
+        for path in ("/rpc", "/"):
+            answer = await exchange(await door.tcp(), request(path=path, headers=auth(door)))
+            assert (answer.status, answer.json["id"]) == (200, 1)
+        answer = await exchange(await door.unix(), request())
+        assert answer.status == 200
+        answer = await exchange(await door.unix(), request(body=PING.replace(b'"id":1,', b"")))
+        assert (answer.status, answer.body) == (204, b"")
+
+
+async def test_files_are_private_and_go_with_the_door(tmp_path: Path) -> None:
+    async with open_door(tmp_path) as door:
+        for path in (door.home.cookie, door.home.socket, door.home.endpoint):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        cookie = door.cookie
+        assert len(bytes.fromhex(cookie)) == 32
+        endpoint = json.loads(door.home.endpoint.read_bytes())
+        assert endpoint["pid"] == os.getpid()
+        assert endpoint["http"] == door.bound.http
+    for path in (door.home.cookie, door.home.socket, door.home.endpoint):
+        assert not path.exists()
+
+
+async def test_open_pages_need_no_token_and_tell_no_secret(tmp_path: Path) -> None:
+    async with open_door(tmp_path) as door:
+        live = await exchange(
+            await door.tcp(), request("GET", "/livez", body=b"", headers={"Host": door.bound.http})
+        )
+        assert live.json == {
+            "service": "prsm",
+            "version": "0.1.0",
+            "name": "tester",
+            "pid": os.getpid(),
+        }
+        ready = request("GET", "/readyz", body=b"", headers={"Host": door.bound.http})
+        assert (await exchange(await door.tcp(), ready)).status == 200
+        door.why.append("3 blocks behind")
+        answer = await exchange(await door.tcp(), ready)
+        assert (answer.status, answer.json["why"]) == (503, "3 blocks behind")
+        posted = request("POST", "/livez", headers={"Host": door.bound.http})
+        assert (await exchange(await door.tcp(), posted)).status == 405
+
+
+@pytest.mark.slow
+async def test_only_our_host_origin_method_type_and_token_reach_a_method(tmp_path: Path) -> None:
+    """Every combination; exactly the right ones run, all others change nothing."""
+    async with open_door(tmp_path) as door:
+        own, port = door.bound.http, door.bound.port
+        hosts = [own, f"localhost:{port}", f"evil.test:{port}", None]
+        origins = [None, f"http://{own}", "http://evil.test", "null"]
+        verbs = ["POST", "GET", "PUT", "OPTIONS"]
+        kinds = ["application/json", "text/plain", "application/x-www-form-urlencoded", None]
+        tokens = [f"Bearer {door.cookie}", "Bearer " + "0" * 64, f"Basic {door.cookie}", None]
+        good_hosts, good_origins = set(hosts[:2]), set(origins[:2])
+        count = 0
+        for host, origin, verb, kind, token in product(hosts, origins, verbs, kinds, tokens):
+            bad = (
+                (host not in good_hosts)
+                + (origin not in good_origins)
+                + (verb != "POST")
+                + (kind != "application/json")
+                + (token != tokens[0])
+            )
+            count += 1
+            raw = request(
+                verb,
+                headers={
+                    "Host": host,
+                    "Origin": origin,
+                    "Content-Type": kind,
+                    "Authorization": token,
+                },
+            )
+            before = len(door.node.calls)
+            answer = await exchange(await door.tcp(), raw)
+            assert "access-control-allow-origin" not in answer.headers
+            assert (len(door.node.calls) > before) == (bad == 0), (host, origin, verb, kind, token)
+            assert (answer.status == 200) == (bad == 0)
+            if bad:
+                assert answer.status in {400, 401, 403, 405, 415}
+                assert answer.json["error"]["code"] < 0
+        assert count == 4**5
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"Host": "evil.test"}, 403, -32002),
+        ({"Origin": "http://evil.test"}, 403, -32002),
+        ({"Sec-Fetch-Site": "cross-site"}, 403, -32002),
+        ({"Content-Type": "text/plain"}, 415, -32600),
+        ({"Authorization": None}, 401, -32001),
+        ({"Content-Length": str(BODY_BYTES_MAX + 1)}, 413, -32008),
+    ],
+)
+async def test_refusals_keep_a_json_rpc_body(
+    tmp_path: Path, headers: dict[str, str | None], status: int, code: int
+) -> None:
+    async with open_door(tmp_path) as door:
+        raw = request(headers={**auth(door), **headers, "X-Request-Id": "abc-1"})
+        answer = await exchange(await door.tcp(), raw)
+        assert (answer.status, answer.json["error"]["code"]) == (status, code)
+        assert answer.headers["x-request-id"] == "abc-1"
+        assert answer.json["error"]["data"]["trace_id"] == "abc-1"
+        assert answer.headers["connection"] == "close"
+
+
+async def test_wrong_method_names_the_right_one_and_unknown_paths_are_404(tmp_path: Path) -> None:
+    async with open_door(tmp_path) as door:
+        answer = await exchange(await door.tcp(), request("GET", headers=auth(door), body=b""))
+        assert (answer.status, answer.headers["allow"]) == (405, "post")
+        answer = await exchange(await door.tcp(), request(path="/nope", headers=auth(door)))
+        assert (answer.status, answer.json["error"]["code"]) == (404, -32003)
+
+
+async def test_a_hostile_request_id_and_traceparent_are_not_echoed(tmp_path: Path) -> None:
+    trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    async with open_door(tmp_path) as door:
+        headers = {**auth(door), "X-Request-Id": "<script>", "traceparent": trace}
+        answer = await exchange(await door.tcp(), request(headers=headers))
+        assert answer.headers["traceparent"] == trace
+        assert answer.headers["x-request-id"] != "<script>"
+        headers["traceparent"] = "evil"
+        answer = await exchange(await door.tcp(), request(headers=headers))
+        assert "traceparent" not in answer.headers
+
+
+async def test_unix_peer_has_no_right_to_sign_without_the_cookie(tmp_path: Path) -> None:
+    body = b'{"jsonrpc":"2.0","id":1,"method":"wallet_unlock","params":["pw"]}'
+    async with open_door(tmp_path) as door:
+        answer = await exchange(await door.unix(), request(body=body))
+        assert answer.json["error"]["code"] == -32002
+        answer = await exchange(await door.unix(), request(body=body, headers=auth(door)))
+        assert "result" in answer.json
+        origin: dict[str, str | None] = {"Origin": f"http://{door.bound.http}"}
+        assert (await exchange(await door.unix(), request(headers=origin))).status == 403
+
+
+@pytest.mark.slow
+async def test_bad_tokens_cost_a_second_after_ten_and_good_ones_nothing(
+    tmp_path: Path,
+) -> None:
+    async with open_door(tmp_path) as door:
+        bad: dict[str, str | None] = {**auth(door), "Authorization": "Bearer x"}
+        start = trio.current_time()
+        for _ in range(10):
+            assert (await exchange(await door.tcp(), request(headers=bad))).status == 401
+        assert trio.current_time() - start < 1
+        start = trio.current_time()
+        assert (await exchange(await door.tcp(), request(headers=bad))).status == 401
+        assert trio.current_time() - start >= 1
+        start = trio.current_time()
+        assert (await exchange(await door.tcp(), request(headers=auth(door)))).status == 200
+        assert trio.current_time() - start < 0.5
+
+
+@pytest.mark.parametrize("junk", JUNK)
+async def test_junk_ends_its_connection_and_nothing_else(tmp_path: Path, junk: bytes) -> None:
+    bounds = Bounds(idle_s=0.1, body_s=0.1)
+    async with open_door(tmp_path, bounds=bounds) as door:
+        async with await door.tcp() as stream:
+            await stream.send_all(junk)
+            with trio.fail_after(3):
+                try:
+                    while await stream.receive_some():
+                        pass
+                except trio.BrokenResourceError:
+                    pass
+        assert not door.node.calls
+        assert (await exchange(await door.tcp(), request(headers=auth(door)))).status == 200
+
+
+async def test_http2_is_refused_and_its_upgrade_ignored(tmp_path: Path) -> None:
+    async with open_door(tmp_path) as door:
+        answer = await exchange(await door.tcp(), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        assert (answer.status, answer.json["error"]["code"]) == (505, -32600)
+        upgrade: dict[str, str | None] = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings"}
+        upgrade |= {"HTTP2-Settings": "AAMAAABkAAQAAP__"}
+        answer = await exchange(await door.tcp(), request(headers={**auth(door), **upgrade}))
+        assert answer.status == 200
+
+
+async def test_websocket_upgrades_are_refused(tmp_path: Path) -> None:
+    upgrade: dict[str, str | None] = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+        "Content-Type": None,
+        "Content-Length": None,
+    }
+    async with open_door(tmp_path) as door:
+        for host, origin in ((door.bound.http, None), (door.bound.http, "http://evil.test")):
+            headers = {**upgrade, "Host": host, "Origin": origin}
+            raw = request("GET", "/ws", body=b"", headers=headers)
+            assert (await exchange(await door.tcp(), raw)).status == 403
+
+
+@pytest.mark.slow
+async def test_a_slow_body_and_a_dripped_head_are_cut_off(tmp_path: Path) -> None:
+    bounds = Bounds(body_s=0.3, idle_s=0.3)
+    async with open_door(tmp_path, bounds=bounds) as door:
+        async with await door.tcp() as stream:
+            raw = request(headers={**auth(door), "Content-Length": "100"}, body=b"{")
+            await stream.send_all(raw)
+            answer = await read_answer(stream)
+            assert (answer.status, answer.json["error"]["code"]) == (408, -32006)
+        async with await door.tcp() as stream:
+            start = trio.current_time()
+            with trio.move_on_after(3):
+                for byte in request(headers=auth(door)):
+                    try:
+                        await stream.send_all(bytes([byte]))
+                    except trio.BrokenResourceError:
+                        break
+                    await trio.sleep(0.02)
+            assert trio.current_time() - start < 2
+        assert not door.node.calls
+
+
+@pytest.mark.slow
+async def test_an_oversized_chunked_body_is_refused_while_it_is_sent(tmp_path: Path) -> None:
+    """A client that never stops sending gets its answer and is then cut off; nothing hangs."""
+    async with open_door(tmp_path) as door:
+        headers = {**auth(door), "Content-Length": None, "Transfer-Encoding": "chunked"}
+        async with await door.tcp() as stream:
+            await stream.send_all(request(headers=headers, body=b""))
+            chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
+            sent = 0
+            with trio.fail_after(10):
+                try:
+                    while True:
+                        await stream.send_all(chunk)
+                        sent += len(chunk)
+                except trio.BrokenResourceError:
+                    pass
+        assert BODY_BYTES_MAX < sent < 40_000_000
+        assert not door.node.calls
+        assert (await exchange(await door.tcp(), request(headers=auth(door)))).status == 200
+
+
+@pytest.mark.slow
+async def test_refusing_a_large_body_early_does_not_block_the_connection_for_ever(
+    tmp_path: Path,
+) -> None:
+    """Ten pieces of a body are queued; an application that stops reading must not hang."""
+    async with open_door(tmp_path) as door:
+        headers = {**auth(door), "Authorization": None}
+        async with await door.tcp() as stream:
+            raw = request(headers=headers, body=b" " * 3_000_000)
+            with trio.fail_after(5):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(stream.send_all, raw)
+                    answer = await read_answer(stream)
+            assert answer.status == 401
+            with trio.fail_after(3):
+                assert await stream.receive_some() == b""
+
+
+async def test_connections_above_the_cap_get_503_and_free_ones_work_again(tmp_path: Path) -> None:
+    async with open_door(tmp_path, bounds=Bounds(connections=2)) as door:
+        first, second = await door.tcp(), await door.tcp()
+        await first.send_all(request(headers=auth(door)))
+        await second.send_all(request(headers=auth(door)))
+        await read_answer(first)
+        await read_answer(second)
+        async with await door.tcp() as third:
+            answer = await read_answer(third)
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert answer.json["error"]["data"]["retry_after_ms"] == 1000
+        await first.aclose()
+        await second.aclose()
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        assert (await exchange(await door.tcp(), request(headers=auth(door)))).status == 200
+
+
+@pytest.mark.slow
+async def test_fifty_clients_at_once_get_their_own_answers(tmp_path: Path) -> None:
+    async with open_door(tmp_path) as door:
+        done: list[int] = []
+
+        async def client(number: int) -> None:
+            stream = await door.tcp() if number % 2 else await door.unix()
+            buffer = bytearray()
+            async with stream:
+                for turn in range(10):
+                    call_id = number * 100 + turn
+                    body = PING.replace(b'"id":1', b'"id":%d' % call_id)
+                    await stream.send_all(request(headers=auth(door), body=body))
+                    answer = await read_answer(stream, buffer)
+                    assert answer.json["id"] == call_id
+                    done.append(call_id)
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                for number in range(50):
+                    nursery.start_soon(client, number)
+        assert len(set(done)) == 500
+
+
+@pytest.mark.slow
+async def test_it_stops_within_two_seconds_with_slow_readers_and_running_calls(
+    tmp_path: Path,
+) -> None:
+    """Readers that never read and handlers that never end must not hold the node."""
+    async with open_door(tmp_path, bounds=Bounds(drain_s=0.5)) as door:
+        door.node.answers["rpc_discover"] = {"big": "x" * 30_000_000}
+        big = PING.replace(b"rpc_ping", b"rpc_discover")
+        door.node.before["node_getStatus"] = trio.sleep_forever
+        hang = PING.replace(b"rpc_ping", b"node_getStatus")
+        streams = [await door.tcp() for _ in range(10)]
+        for number, stream in enumerate(streams):
+            await stream.send_all(request(headers=auth(door), body=hang if number % 2 else big))
+        idle = await door.tcp()
+        await door.node.wait_calls(10)
+        start = trio.current_time()
+        door.nursery.cancel_scope.cancel()
+    assert trio.current_time() - start < 2
+    for stream in [*streams, idle]:
+        await trio.aclose_forcefully(stream)
+
+
+async def test_calls_that_run_when_it_stops_still_get_their_answer(tmp_path: Path) -> None:
+    release = trio.Event()
+    async with open_door(tmp_path) as door:
+        door.node.before["rpc_ping"] = release.wait
+        stream = await door.tcp()
+        await stream.send_all(request(headers=auth(door)))
+        await door.node.wait_calls(1)
+        door.nursery.cancel_scope.cancel()
+        release.set()
+    assert (await read_answer(stream)).status == 200
+    await trio.aclose_forcefully(stream)
+
+
+@pytest.mark.slow
+async def test_it_stops_when_cancelled_before_it_accepted_anything(tmp_path: Path) -> None:
+    """A shielded child inside `nursery.start` once made this wait for ever."""
+    with trio.fail_after(2):
+        for turn in range(20):
+            async with open_door(tmp_path / str(turn)):
+                pass
+
+
+@pytest.mark.slow
+async def test_a_reader_that_stops_reading_is_cut_off_by_the_write_deadline(
+    tmp_path: Path,
+) -> None:
+    async with open_door(tmp_path, bounds=Bounds(write_s=0.2, connections=1)) as door:
+        door.node.answers["rpc_discover"] = {"big": "x" * 30_000_000}
+        async with await door.tcp() as stream:
+            body = PING.replace(b"rpc_ping", b"rpc_discover")
+            await stream.send_all(request(headers=auth(door), body=body))
+            await trio.sleep(1)
+            answer = await exchange(await door.tcp(), request(headers=auth(door)))
+            assert answer.status == 200
+
+
+async def test_a_call_past_its_deadline_gets_a_typed_error(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    node = FakeNode()
+    node.before["rpc_ping"] = trio.sleep_forever
+    reply = await bind(node.handlers(), fence=fence).answer(PING, ANYBODY)
+    assert reply is not None
+    assert json.loads(reply)["error"]["code"] == -32006
+    assert autojump_clock.current_time() == pytest.approx(METHODS["rpc_ping"].deadline_ms / 1000)
+
+
+async def test_a_public_address_refuses_to_start(tmp_path: Path) -> None:
+    health = Health("x", "0", str)
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.test"):
+        with pytest.raises(PublicBind):
+            await serve(
+                bind(FakeNode().handlers()),
+                door=Door(host, 0, tmp_path / "cookie"),
+                health=health,
+            )
+
+
+@pytest.mark.slow
+async def test_a_taken_port_names_its_holder(tmp_path: Path) -> None:
+    """First a node of ours, then any program of this user."""
+    health = Health("x", "0", str)
+    async with open_door(tmp_path) as door:
+        taken = Door("127.0.0.1", door.bound.port, tmp_path / "cookie")
+        with pytest.raises(PortTaken) as caught:
+            await serve(bind(FakeNode().handlers()), door=taken, health=health)
+        assert f"the PRSM node 'tester', process {os.getpid()}" in caught.value.what
+        assert "rpc.listen" in caught.value.hint
+        assert not (tmp_path / "cookie").exists()
+    with socket.socket() as plain:
+        plain.bind(("127.0.0.1", 0))
+        plain.listen()
+        port = plain.getsockname()[1]
+        assert find_listener(port) == os.getpid()
+        text = await trio.to_thread.run_sync(describe_holder, "127.0.0.1", port)
+        assert f"process {os.getpid()}" in text
+    assert ask_alive("127.0.0.1", port) is None
+    assert find_listener(port) is None
+
+
+async def test_the_client_speaks_both_doors(tmp_path: Path) -> None:
+    async with open_door(tmp_path) as door:
+
+        def talk() -> None:
+            for place in ("", f"http://{door.bound.http}", f"unix:{door.home.socket}"):
+                with Client(find(door.home, node=place)) as client:
+                    pong = client.call("rpc_ping", result=Pong)
+                    assert pong.time
+                    assert client.call_raw("rpc_ping", {}).startswith(b"{")
+                    with pytest.raises(RpcError) as caught:
+                        client.call_raw("rpc_ping", {"x": 1})
+                    assert caught.value.reason == "invalid_params"
+                    assert caught.value.exit_code == 2
+                    assert client.get("/readyz")[0] == 200
+
+        await trio.to_thread.run_sync(talk)
+        door.home.cookie.write_text("stale", encoding="ascii")
+
+        def refused() -> None:
+            with Client(find(door.home, node=door.bound.http)) as client:
+                with pytest.raises(RpcError) as caught:
+                    client.call_raw("rpc_ping")
+                assert caught.value.exit_code == 4
+
+        await trio.to_thread.run_sync(refused)
+    with pytest.raises(NodeUnreachable, match="no node runs"):
+        find(door.home)
+
+
+async def test_the_client_survives_a_connection_the_node_closed(tmp_path: Path) -> None:
+    async with open_door(tmp_path, bounds=Bounds(idle_s=0.05)) as door:
+
+        def talk(client: Client) -> bytes:
+            return client.call_raw("rpc_ping")
+
+        with Client(find(door.home)) as client:
+            await trio.to_thread.run_sync(talk, client)
+            await trio.sleep(0.15)
+            await trio.to_thread.run_sync(talk, client)
+        assert len(door.node.calls) == 2
