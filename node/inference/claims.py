@@ -1,0 +1,259 @@
+"""What a worker is owed: receipts signed, bound on the ledger, shown, and settled if need be.
+
+A receipt is kept before its hash leaves, its hash is on the ledger before the receipt is shown.
+If the requester does not settle a unit, a worker asks its co-workers for their receipts and
+settles itself: nobody's consent is needed. Must not know tensors. Source: docs/spec/work.md,
+"Receipt".
+"""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+import trio
+
+from prsm.consensus.ledger.records import Job
+from prsm.consensus.ledger.work import tally
+from prsm.node.inference.capacity import ask_all
+from prsm.node.inference.interface import (
+    Chain,
+    JobClosed,
+    NotNamed,
+    ReceiptStore,
+    TransactionFailed,
+    UnknownJob,
+)
+from prsm.node.net.interface import Answer, Channel, Incoming, Network
+from prsm.protocol.codec import decode, encode
+from prsm.protocol.ed25519 import Verifier
+from prsm.protocol.errors import BadSignature, PrsmError
+from prsm.protocol.ids import PeerId
+from prsm.protocol.limits import TRANSACTION_BYTES_MAX
+from prsm.protocol.messages.work import AskReceipt, ShownReceipt, ask_receipt_statement
+from prsm.protocol.receipts import WorkReceipt, is_signed, receipt_hash, sign_receipt
+from prsm.protocol.transactions.payloads import COMMIT, SETTLE, UNITS_MAX, Commit, CommitRow, Settle
+
+SETTLE_AFTER_MS: Final = 30_000  # block time a requester has before its workers settle
+COMMIT_S: Final = 60.0
+ASK_S: Final = 10.0
+CLAIMS_MAX: Final = 4096
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Claim:
+    """A receipt of ours on its way to be paid."""
+
+    receipt: WorkReceipt
+    digest: bytes
+    committed: trio.Event = field(default_factory=trio.Event)
+    committed_ms: int = 0  # block time
+    error: PrsmError | None = None
+
+
+class Claims:
+    """The receipts of this node that are not paid yet."""
+
+    def __init__(
+        self,
+        network: Network,
+        chain: Chain,
+        store: ReceiptStore,
+        verifier: Verifier,
+        *,
+        settle_after_ms: int = SETTLE_AFTER_MS,
+    ) -> None:
+        self._network, self._chain, self._store, self._verifier = network, chain, store, verifier
+        self._settle_after_ms = settle_after_ms
+        self._claims: dict[tuple[bytes, int], Claim] = {}
+        self._tries: dict[tuple[bytes, int], int] = {}  # block time of the last attempt to settle
+        self._adding = trio.Lock()
+        self._send, self._receive = trio.open_memory_channel[Claim](CLAIMS_MAX)
+        network.on_call(AskReceipt, self._answer)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Commit what is claimed and watch that it is paid, until cancelled."""
+        for raw in await self._store.load():
+            self._take_up(decode(raw, WorkReceipt, size_max=TRANSACTION_BYTES_MAX))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._commit_all)
+            nursery.start_soon(self._watch, nursery)
+            task_status.started()
+
+    async def add(self, receipt: WorkReceipt) -> Claim:
+        """Sign a receipt, keep it and queue its commitment.
+
+        A unit that was claimed with the same batches keeps its first receipt; one with more
+        batches replaces it.
+        """
+        key = (receipt.job, receipt.unit)
+        async with self._adding:  # or two callers would sign two receipts for the same work
+            known = self._claims.get(key)
+            if known and known.error is None and known.receipt.batches == receipt.batches:
+                return known
+            signed = sign_receipt(receipt, self._chain.signer)
+            await self._store.keep(receipt.job, receipt.unit, encode(signed))
+            return self._take_up(signed)
+
+    async def show(self, claim: Claim) -> bytes:
+        """Canonical bytes of the receipt, once its hash is on the ledger.
+
+        Raises:
+            PrsmError: the ledger refused the commitment.
+        """
+        await claim.committed.wait()
+        if claim.error is not None:
+            raise claim.error
+        return encode(claim.receipt)
+
+    def _take_up(self, receipt: WorkReceipt) -> Claim:
+        claim = Claim(receipt, receipt_hash(receipt))
+        self._claims[receipt.job, receipt.unit] = claim
+        try:
+            self._send.send_nowait(claim)
+        except trio.WouldBlock:
+            self._fail(claim, TransactionFailed(f"{CLAIMS_MAX} receipts wait for their commitment"))
+        return claim
+
+    # -- commitments
+
+    async def _commit_all(self) -> None:
+        async for first in self._receive:
+            claims = [first]
+            while len(claims) < UNITS_MAX:
+                try:
+                    claims.append(self._receive.receive_nowait())
+                except trio.WouldBlock:
+                    break
+            error = await self._commit(claims)
+            if error is None or len(claims) == 1:
+                self._note(claims, error)
+                continue
+            # One bad row fails them all: each for itself.
+            for claim in claims:
+                self._note([claim], await self._commit([claim]))
+
+    async def _commit(self, claims: list[Claim]) -> PrsmError | None:
+        address = self._chain.address
+        rows = tuple(
+            CommitRow(claim.receipt.job, claim.receipt.unit, claim.digest)
+            for claim in claims
+            if self._chain.committed(address, claim.digest) is None
+        )
+        if not rows:
+            return None
+        with trio.move_on_after(COMMIT_S):
+            try:
+                result = await self._chain.wait_committed(
+                    await self._chain.submit(COMMIT, Commit(rows))
+                )
+            except PrsmError as error:
+                return error
+            if result.ok:
+                return None
+            return TransactionFailed(f"the ledger refused a commitment: {result.code}")
+        return TransactionFailed(f"no block took a commitment within {COMMIT_S:g} s")
+
+    def _note(self, claims: list[Claim], error: PrsmError | None) -> None:
+        for claim in claims:
+            if error is not None:
+                self._fail(claim, error)
+                continue
+            claim.committed_ms = self._chain.block_time_ms()
+            claim.committed.set()
+
+    def _fail(self, claim: Claim, error: PrsmError) -> None:
+        log.warning("receipt of unit %d is not committed: %s", claim.receipt.unit, error.what)
+        claim.error = error
+        claim.committed.set()
+
+    # -- paid, or not
+
+    async def _watch(self, nursery: trio.Nursery) -> None:
+        while True:
+            now = self._chain.block_time_ms()
+            for key, claim in list(self._claims.items()):
+                job = self._chain.job(key[0])
+                if job is None or not job.is_open or job.verdicts[key[1]] is not None:
+                    await self._drop(key)
+                elif self._is_due(key, claim, now) and now < job.deadline_ms:
+                    self._tries[key] = now
+                    nursery.start_soon(self._settle_alone, claim, job)
+            await self._chain.wait_height(self._chain.height() + 1)
+
+    def _is_due(self, key: tuple[bytes, int], claim: Claim, now: int) -> bool:
+        if not claim.committed.is_set() or claim.error is not None:
+            return False
+        return now - self._tries.get(key, claim.committed_ms) >= self._settle_after_ms
+
+    async def _drop(self, key: tuple[bytes, int]) -> None:
+        claim = self._claims.pop(key)
+        self._tries.pop(key, None)
+        if not claim.committed.is_set():
+            self._fail(claim, JobClosed("the unit was settled without this receipt"))
+        await self._store.drop(*key)
+
+    async def _settle_alone(self, claim: Claim, job: Job) -> None:
+        unit = claim.receipt.unit
+        shown = [claim.receipt]
+        offers = await ask_all(self._network, self._chain, self._verifier)
+        peers = {offer.worker: offer.peer for offer in offers}
+        for worker in job.units[unit].workers:
+            if worker in peers:
+                with trio.move_on_after(ASK_S):
+                    shown += await self._ask(claim, worker, peers[worker])
+        if tally(shown, len(job.batch_rows)) is None:
+            log.info("unit %d cannot be settled yet: %d receipts", unit, len(shown))
+            return
+        try:
+            settle = Settle(job.job, unit, tuple(encode(receipt) for receipt in shown))
+            with trio.move_on_after(COMMIT_S):
+                await self._chain.wait_committed(await self._chain.submit(SETTLE, settle))
+        except PrsmError as error:
+            log.warning("unit %d is not settled: %s", unit, error.what)
+
+    async def _ask(self, claim: Claim, worker: bytes, peer: PeerId) -> list[WorkReceipt]:
+        unsigned = AskReceipt(
+            job=claim.receipt.job,
+            unit=claim.receipt.unit,
+            worker=worker,
+            asker=self._chain.address,
+            receipt_hash=claim.digest,
+            signature=bytes(64),
+        )
+        statement = ask_receipt_statement(
+            unsigned, chain_id=self._chain.chain_id, asker_peer=self._network.peer_id
+        )
+        ask = msgspec.structs.replace(unsigned, signature=self._chain.signer.sign(statement))
+        try:
+            answer, _ = await self._network.call(peer, ask, channel=Channel.CTL)
+            if not isinstance(answer, ShownReceipt):
+                return []
+            receipt = decode(answer.receipt, WorkReceipt, size_max=TRANSACTION_BYTES_MAX)
+        except PrsmError as error:
+            log.debug("no receipt of %s: %s", peer, error.what)
+            return []
+        right = (receipt.job, receipt.unit, receipt.worker) == (ask.job, ask.unit, worker)
+        return [receipt] if right and is_signed(receipt, self._verifier) else []
+
+    async def _answer(self, incoming: Incoming) -> Answer:
+        await trio.lowlevel.checkpoint()
+        ask = incoming.message
+        assert isinstance(ask, AskReceipt)
+        claim = self._claims.get((ask.job, ask.unit))
+        if claim is None or ask.worker != self._chain.address:
+            raise UnknownJob("no receipt of that unit is kept here")
+        statement = ask_receipt_statement(
+            ask, chain_id=self._chain.chain_id, asker_peer=incoming.peer
+        )
+        if not self._verifier.verify(ask.asker, statement, ask.signature):
+            raise BadSignature("a receipt was asked for in another's name", peer=incoming.peer)
+        theirs = self._chain.committed(ask.asker, ask.receipt_hash)
+        ours = self._chain.committed(self._chain.address, claim.digest)
+        if theirs is None or (theirs.job, theirs.unit) != (ask.job, ask.unit):
+            raise NotNamed("commit to your own receipt of this unit first")
+        if ours is None:
+            raise UnknownJob("our own receipt is not on the ledger yet")
+        return ShownReceipt(encode(claim.receipt)), b""

@@ -1,0 +1,351 @@
+"""Shards run for peers: open against our own ledger, take batches, run, answer, make the receipt.
+
+Only units whose lock names this node are done, with the locked rows, for the account that locked
+them. Nothing a peer sends raises here beyond a typed answer. Must not know how a shard computes.
+"""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from prsm.consensus.ledger.records import Job
+from prsm.node.clock import Clock
+from prsm.node.inference.capacity import Standing
+from prsm.node.inference.claims import Claim, Claims
+from prsm.node.inference.interface import (
+    Chain,
+    Models,
+    Policy,
+    PolicyRefused,
+    Session,
+    UnitIncomplete,
+    UnknownJob,
+)
+from prsm.node.inference.lease import Inputs, Lease, Reserve
+from prsm.node.inference.shards import ShardCache
+from prsm.node.inference.terms import Terms, check_caller, check_terms, facts_of, find_shard
+from prsm.node.inference.transfer import cut
+from prsm.node.inference.verify import batch_root, input_root
+from prsm.node.net.interface import Answer, Busy, Channel, Incoming, Network, PeerEvent
+from prsm.protocol.ed25519 import Verifier
+from prsm.protocol.errors import PrsmError
+from prsm.protocol.ids import PeerId
+from prsm.protocol.limits import TEXT_BYTES_MAX
+from prsm.protocol.messages.pipe import WorkerFailed
+from prsm.protocol.messages.work import (
+    Accepted,
+    CloseWork,
+    Finish,
+    Open,
+    Push,
+    Result,
+    ShownReceipt,
+    WorkFailed,
+)
+from prsm.protocol.receipts import BatchResult
+from prsm.protocol.tensors import Tensor
+
+log = logging.getLogger(__name__)
+
+LEASES_KEPT_MAX: Final = 1024  # with those that only wait for their `Finish`
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the executor works with."""
+
+    network: Network
+    chain: Chain
+    models: Models
+    shards: ShardCache
+    claims: Claims
+    policy: Policy
+    verifier: Verifier
+    clock: Clock
+
+
+class Executor:
+    """Works on units of peers' jobs."""
+
+    def __init__(self, desk: Desk, terms: Terms) -> None:
+        self._desk, self._terms = desk, terms
+        self._leases: dict[tuple[bytes, int], Lease] = {}
+        self._opening: set[tuple[bytes, int]] = set()
+        self._nursery: trio.Nursery | None = None
+        self.dropped: Counter[str] = Counter()  # chunks that belonged to nothing, by why
+        desk.network.on_call(Open, self._open)
+        desk.network.on_call(Finish, self._finish)
+        desk.network.on_message(Push, self._push)
+        desk.network.on_message(CloseWork, self._close_work)
+        desk.network.on_peer(self._peer_event)
+
+    def standing(self) -> Standing:
+        """What this node offers now."""
+        shards = self._desk.shards
+        free = max(0, self._terms.units_max - len(self._working()))
+        return Standing(self._terms.price_per_row, shards.runtime, free, shards.classes())
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Work until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                task_status.started()
+                while True:
+                    self._expire()
+                    chain = self._desk.chain
+                    await chain.wait_height(chain.height() + 1)
+            finally:
+                self._nursery = None
+
+    # -- opening
+
+    async def _open(self, incoming: Incoming) -> Answer:
+        message = incoming.message
+        assert isinstance(message, Open)
+        began = self._desk.clock.monotonic_ms()
+        job = await self._locked_job(message)
+        desk, key = self._desk, (message.job, message.unit)
+        check_caller(message, job, incoming.peer, chain=desk.chain, verifier=desk.verifier)
+        check_terms(message, job, chain=desk.chain, terms=self._terms)
+        if key in self._opening:
+            raise Busy("this unit is being opened")
+        known = self._leases.get(key)
+        if known is not None and known.peer == incoming.peer and not known.is_closed:
+            return self._accepted(known, began), b""
+        if known is not None and not known.is_closed:
+            known.close()  # the same account from another peer: it moved
+        self._check_room(incoming.peer)
+        self._opening.add(key)
+        try:
+            lease = await self._begin(message, job, incoming.peer)
+        finally:
+            self._opening.discard(key)
+        return self._accepted(lease, began), b""
+
+    async def _begin(self, message: Open, job: Job, peer: PeerId) -> Lease:
+        spec = job.units[message.unit]
+        facts = facts_of(job, spec)
+        if why := self._desk.policy.before(facts):
+            raise PolicyRefused(why)
+        manifest = await self._desk.models.manifest(spec.model)
+        shard = find_shard(manifest.shards, spec)
+        send, receive = trio.open_memory_channel[Inputs](self._terms.credit)
+        lease = Lease(
+            peer=peer,
+            job=job,
+            unit=message.unit,
+            shard=shard,
+            credit=self._terms.credit,
+            started_height=self._desk.chain.height(),
+            queue=send,
+        )
+        if self._nursery is None:
+            raise Busy("the executor is not running")
+        self._leases[lease.key] = lease
+        # Raises here what went wrong before the shard was loaded.
+        await self._nursery.start(self._serve, lease, receive)
+        return lease
+
+    def _accepted(self, lease: Lease, began_ms: int) -> Accepted:
+        load_ms = self._desk.clock.monotonic_ms() - began_ms
+        return Accepted(lease.job.job, lease.unit, lease.credit, lease.class_id, load_ms)
+
+    async def _locked_job(self, message: Open) -> Job:
+        chain = self._desk.chain
+        with trio.move_on_after(self._terms.lock_wait_s):
+            while (job := chain.job(message.job)) is None:
+                await chain.wait_height(chain.height() + 1)
+            return job
+        raise UnknownJob(
+            f"no lock of job {message.job.hex()[:16]} within {self._terms.lock_wait_s:g} s",
+            hint="wait until the lock is committed",
+        )
+
+    def _check_room(self, peer: PeerId) -> None:
+        working = self._working()
+        if len(working) >= self._terms.units_max:
+            raise Busy(f"{len(working)} units are worked on, at most {self._terms.units_max}")
+        of_peer = sum(lease.peer == peer for lease in working)
+        if of_peer >= self._terms.units_per_peer_max:
+            raise Busy(f"{of_peer} units of this peer, at most {self._terms.units_per_peer_max}")
+        finished = [old for old, lease in self._leases.items() if lease.is_closed]
+        for old in finished[: max(0, len(self._leases) + 1 - LEASES_KEPT_MAX)]:
+            del self._leases[old]
+
+    def _working(self) -> list[Lease]:
+        return [lease for lease in self._leases.values() if not lease.is_closed]
+
+    # -- what arrives; runs in the network's reader task
+
+    def _push(self, incoming: Incoming) -> None:
+        push = incoming.message
+        assert isinstance(push, Push)
+        lease = self._leases.get((push.job, push.unit))
+        if lease is None or lease.is_closed or lease.peer != incoming.peer:
+            self.dropped["unknown_job"] += 1
+            return
+        try:
+            if not lease.take(push, incoming.tail, room=self._room(lease)):
+                self.dropped["not_awaited"] += 1
+        except PrsmError as error:
+            self.dropped[error.reason] += 1
+            if not isinstance(error, Busy):
+                lease.forget(push.batch)
+            self._answer_failure(lease, push.batch, error)
+
+    def _room(self, lease: Lease) -> Reserve:
+        working = self._working()
+        taken = sum(other.waiting_bytes for other in working)
+        of_peer = sum(other.waiting_bytes for other in working if other.peer == lease.peer)
+        return Reserve(self._terms.bytes_max - taken, self._terms.bytes_per_peer_max - of_peer)
+
+    def _answer_failure(self, lease: Lease, batch: int, error: PrsmError) -> None:
+        failed = WorkFailed(
+            job=lease.job.job,
+            unit=lease.unit,
+            batch=batch,
+            reason=error.reason[:64],
+            what=error.what[: TEXT_BYTES_MAX - 1],
+        )
+        self._desk.network.send_nowait(lease.peer, failed, channel=Channel.BULK)
+
+    def _close_work(self, incoming: Incoming) -> None:
+        message = incoming.message
+        assert isinstance(message, CloseWork)
+        lease = self._leases.get((message.job, message.unit))
+        if lease is not None and lease.peer == incoming.peer and not lease.is_closed:
+            lease.close()
+
+    def _peer_event(self, event: PeerEvent) -> None:
+        if event.up:
+            return
+        for lease in self._working():
+            if lease.peer == event.peer:
+                lease.close()
+
+    def _expire(self) -> None:
+        """Close what the ledger has closed; forget it once nobody can ask for it."""
+        chain = self._desk.chain
+        for key, lease in list(self._leases.items()):
+            job = chain.job(lease.job.job)
+            is_over = job is None or not job.is_open or job.verdicts[lease.unit] is not None
+            if is_over or chain.block_time_ms() > lease.job.deadline_ms:
+                if not lease.is_closed:
+                    lease.close()
+                del self._leases[key]
+
+    # -- work
+
+    async def _serve(
+        self,
+        lease: Lease,
+        queue: trio.MemoryReceiveChannel[Inputs],
+        *,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        """Work on a unit until it is complete or closed; then claim what was done."""
+        facts, outcome = facts_of(lease.job, lease.spec), "done"
+        is_started = False
+        try:
+            async with self._desk.shards.use(lease.spec.model, lease.shard) as session, queue:
+                lease.class_id = session.class_id
+                is_started = True
+                task_status.started()
+                async for batch, tensors in queue:
+                    if lease.is_closed:
+                        break
+                    await self._work(lease, session, batch, tensors)
+                    if lease.is_complete:
+                        break
+            if lease.done:
+                await self._claim(lease)
+        except PrsmError as error:
+            outcome = error.reason
+            if not is_started:
+                raise
+            log.warning("unit %d ended: %s", lease.unit, error.what)
+        except Exception as error:  # a unit must not take the others down
+            outcome = "internal"
+            if not is_started:
+                raise WorkerFailed("the shard could not be opened") from error
+            log.exception("unit %d ended", lease.unit)
+        finally:
+            if not is_started and self._leases.get(lease.key) is lease:
+                del self._leases[lease.key]
+            lease.close()
+            self._desk.policy.after(facts, outcome)
+
+    async def _work(
+        self, lease: Lease, session: Session, batch: int, tensors: tuple[Tensor, ...]
+    ) -> None:
+        """Run one micro-batch and answer it; a failure is an answer too."""
+        before_us = session.cpu_us
+        try:
+            outputs = await _run(session, tensors)
+            chunks = tuple(cut(outputs))
+        except PrsmError as error:
+            lease.forget(batch)
+            self._answer_failure(lease, batch, error)
+            return
+        spent_us = max(0, session.cpu_us - before_us)
+        before = input_root(tensors, stage=lease.spec.stage)
+        after = batch_root(outputs)
+        lease.compute_us += spent_us
+        lease.bytes_in += sum(len(tensor.data) for tensor in tensors)
+        lease.bytes_out += sum(len(tensor.data) for tensor in outputs)
+        lease.done[batch] = BatchResult(batch, lease.job.batch_rows[batch], before, after)
+        lease.forget(batch)
+        for chunk in chunks:
+            result = Result(
+                job=lease.job.job,
+                unit=lease.unit,
+                batch=batch,
+                chunk=chunk.chunk,
+                chunks=chunk.chunks,
+                tensors=chunk.heads,
+                input_root=before,
+                output_root=after,
+                compute_ms=spent_us // 1000,
+            )
+            await self._send(lease, result, chunk.data)
+
+    async def _send(self, lease: Lease, result: Result, data: bytes) -> None:
+        try:
+            await self._desk.network.send(lease.peer, result, channel=Channel.BULK, tail=data)
+        except PrsmError as error:
+            log.debug("result of batch %d was not sent: %s", result.batch, error.what)
+
+    # -- receipts
+
+    async def _claim(self, lease: Lease) -> Claim:
+        chain = self._desk.chain
+        receipt = lease.receipt(
+            chain_id=chain.chain_id, worker=chain.address, height=chain.height()
+        )
+        return await self._desk.claims.add(receipt)
+
+    async def _finish(self, incoming: Incoming) -> Answer:
+        message = incoming.message
+        assert isinstance(message, Finish)
+        lease = self._leases.get((message.job, message.unit))
+        if lease is None or lease.peer != incoming.peer:
+            raise UnknownJob("no such unit was opened by this peer")
+        if not lease.done or lease.unanswered:
+            raise UnitIncomplete(
+                f"{len(lease.done)} micro-batches are done, {lease.unanswered} are not"
+            )
+        claim = await self._claim(lease)
+        return ShownReceipt(await self._desk.claims.show(claim)), b""
+
+
+async def _run(session: Session, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Run a micro-batch; a child that died is replaced once, since rows are not to blame."""
+    try:
+        return await session.run(tensors)
+    except WorkerFailed as error:
+        log.warning("a worker is replaced: %s", error.what)
+        return await session.run(tensors)

@@ -1,0 +1,152 @@
+"""One unit of a locked job that this node works on: what came in, what was done, what it cost.
+
+State only; no tasks, no network. Invariant: a batch is unanswered from its first chunk until
+its result or failure left, and at most `credit` batches are unanswered.
+"""
+
+from dataclasses import dataclass, field
+
+import trio
+
+from prsm.consensus.ledger.records import Job
+from prsm.node.inference.transfer import Assembly, check_heads, row_axes
+from prsm.node.net.interface import Busy
+from prsm.protocol.errors import WireError
+from prsm.protocol.ids import PeerId
+from prsm.protocol.messages.models import Shard
+from prsm.protocol.messages.work import Push
+from prsm.protocol.receipts import BatchResult, Measured, WorkReceipt
+from prsm.protocol.tensors import Tensor
+from prsm.protocol.transactions.payloads import Unit
+
+Inputs = tuple[int, tuple[Tensor, ...]]  # batch and its tensors
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Bytes of inputs that may wait here: of all peers, and of one."""
+
+    all_bytes: int
+    peer_bytes: int
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """Work on one unit for one requester."""
+
+    peer: PeerId
+    job: Job
+    unit: int
+    shard: Shard
+    credit: int
+    started_height: int
+    queue: trio.MemorySendChannel[Inputs]
+    class_id: bytes = b""
+    done: dict[int, BatchResult] = field(default_factory=dict)
+    compute_us: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    is_closed: bool = False
+    _sizes: dict[int, int] = field(default_factory=dict)  # unanswered batches, bytes
+    _arriving: dict[int, Assembly] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[bytes, int]:
+        """Names the unit."""
+        return (self.job.job, self.unit)
+
+    @property
+    def spec(self) -> Unit:
+        """The unit as locked."""
+        return self.job.units[self.unit]
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of inputs held for unanswered batches."""
+        return sum(self._sizes.values())
+
+    @property
+    def unanswered(self) -> int:
+        """Batches that came and have no answer yet."""
+        return len(self._sizes)
+
+    @property
+    def is_complete(self) -> bool:
+        """Was every micro-batch of the job done here?"""
+        return len(self.done) == len(self.job.batch_rows)
+
+    def take(self, push: Push, data: bytes, *, room: Reserve) -> bool:
+        """Take a chunk; False when it belongs to nothing that is awaited.
+
+        Raises:
+            WireError: no such batch, or chunks that do not fit together.
+            InputMismatch: tensors that are not those of the io table.
+            BatchTooLarge: over the bound of one micro-batch.
+            Busy: beyond the credit, or no room for so many bytes now.
+        """
+        if push.batch >= len(self.job.batch_rows):
+            raise WireError(f"batch {push.batch}, the job has {len(self.job.batch_rows)}")
+        if push.chunk == 0:
+            if push.batch in self.done or push.batch in self._sizes:
+                return False
+            self._begin(push, room)
+        assembly = self._arriving.get(push.batch)
+        if assembly is None:
+            return False
+        tensors = assembly.add(push.chunk, data)
+        if tensors is not None:
+            del self._arriving[push.batch]
+            self.queue.send_nowait((push.batch, tensors))  # has room for `credit`
+        return True
+
+    def forget(self, batch: int) -> None:
+        """The batch has its answer."""
+        self._sizes.pop(batch, None)
+        self._arriving.pop(batch, None)
+
+    def close(self) -> None:
+        """Take no more; what is queued is dropped."""
+        self.is_closed = True
+        self._sizes.clear()
+        self._arriving.clear()
+        self.queue.close()
+
+    def receipt(self, *, chain_id: bytes, worker: bytes, height: int) -> WorkReceipt:
+        """What was done so far, not signed yet."""
+        assert self.done
+        spec = self.spec
+        batches = tuple(self.done[batch] for batch in sorted(self.done))
+        return WorkReceipt(
+            version=1,
+            chain_id=chain_id,
+            job=self.job.job,
+            unit=self.unit,
+            kind=spec.kind,
+            worker=worker,
+            model=spec.model,
+            stages=spec.stages,
+            stage=spec.stage,
+            class_id=self.class_id,
+            batches=batches,
+            measured=Measured(
+                cpu_ms=self.compute_us // 1000,
+                rows=sum(batch.rows for batch in batches),
+                bytes_in=self.bytes_in,
+                bytes_out=self.bytes_out,
+            ),
+            price_per_row=spec.price_per_row,
+            started_height=self.started_height,
+            ended_height=height,
+            signature=bytes(64),
+        )
+
+    def _begin(self, push: Push, room: Reserve) -> None:
+        if len(self._sizes) >= self.credit:
+            raise Busy(f"{len(self._sizes)} micro-batches have no answer, credit is {self.credit}")
+        rows = self.job.batch_rows[push.batch]
+        check_heads(push.tensors, self.shard.inputs, axes=row_axes(self.shard.inputs, rows))
+        assembly = Assembly(push.tensors, push.chunks)
+        if assembly.size > min(room.all_bytes, room.peer_bytes):
+            raise Busy(f"no room for {assembly.size} bytes of inputs now")
+        self._sizes[push.batch] = assembly.size
+        self._arriving[push.batch] = assembly

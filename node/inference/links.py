@@ -1,0 +1,239 @@
+"""Conversations with the workers of our jobs: open, push, take results, ask for the receipt.
+
+Results are put together under the bounds of the shard's io table, and their roots are computed
+here: a worker's own root is only compared. Must not know why a unit is asked. Whatever a worker
+does wrong ends as `WorkerLost`.
+"""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+
+import msgspec
+import trio
+
+from prsm.node.inference.interface import Chain
+from prsm.node.inference.transfer import Assembly, check_heads, cut, row_axes
+from prsm.node.inference.verify import batch_root, input_root
+from prsm.node.net.interface import Channel, Incoming, Network, PeerEvent
+from prsm.protocol.codec import decode
+from prsm.protocol.ed25519 import Verifier
+from prsm.protocol.errors import LocalError, PrsmError, RemoteError, WireError
+from prsm.protocol.ids import PeerId
+from prsm.protocol.limits import TRANSACTION_BYTES_MAX
+from prsm.protocol.messages.models import Shard
+from prsm.protocol.messages.work import (
+    Accepted,
+    CloseWork,
+    Finish,
+    Open,
+    Push,
+    Result,
+    ShownReceipt,
+    WorkFailed,
+    open_statement,
+)
+from prsm.protocol.receipts import WorkReceipt, is_signed
+from prsm.protocol.tensors import Tensor
+from prsm.protocol.transactions.payloads import Unit
+
+log = logging.getLogger(__name__)
+
+_Key = tuple[PeerId, bytes, int, int]  # peer, job, unit, batch
+
+
+class WorkerLost(LocalError):
+    """A worker does no more for a unit: unreachable, refused, too slow, or wrong in form."""
+
+    reason = "worker_lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a worker answered for one micro-batch; the roots are ours."""
+
+    tensors: tuple[Tensor, ...]
+    input_root: bytes
+    output_root: bytes
+    compute_ms: int
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    shard: Shard
+    axes: dict[str, int]
+    done: trio.Event = field(default_factory=trio.Event)
+    assembly: Assembly | None = None
+    tensors: tuple[Tensor, ...] = ()
+    last: Result | None = None
+    error: PrsmError | None = None
+
+    def take(self, result: Result, data: bytes) -> None:
+        """Take a chunk of the outputs; a wrong one ends the wait."""
+        try:
+            if result.chunk == 0:
+                check_heads(result.tensors, self.shard.outputs, axes=dict(self.axes))
+                self.assembly = Assembly(result.tensors, result.chunks)
+            if self.assembly is None:
+                raise WireError(f"chunk {result.chunk} before chunk 0")
+            tensors = self.assembly.add(result.chunk, data)
+        except PrsmError as error:
+            self.fail(error)
+            return
+        if tensors is not None:
+            self.tensors, self.last = tensors, result
+            self.done.set()
+
+    def fail(self, error: PrsmError) -> None:
+        """End the wait."""
+        self.error = error
+        self.done.set()
+
+
+class Links:
+    """All conversations of this node as a requester."""
+
+    def __init__(self, network: Network, chain: Chain, verifier: Verifier) -> None:
+        self.network, self.chain, self.verifier = network, chain, verifier
+        self._pending: dict[_Key, _Pending] = {}
+        self.dropped: Counter[str] = Counter()  # answers nobody waits for
+        network.on_message(Result, self._take_result)
+        network.on_message(WorkFailed, self._take_failure)
+        network.on_peer(self._peer_event)
+
+    def wait_for(self, key: _Key, pending: _Pending) -> None:
+        """Route the answers of one micro-batch to a waiter."""
+        assert key not in self._pending
+        self._pending[key] = pending
+
+    def forget(self, key: _Key) -> None:
+        """Nobody waits for it any more."""
+        del self._pending[key]
+
+    def _take_result(self, incoming: Incoming) -> None:
+        result = incoming.message
+        assert isinstance(result, Result)
+        pending = self._pending.get((incoming.peer, result.job, result.unit, result.batch))
+        if pending is None or pending.done.is_set():
+            self.dropped["result"] += 1
+            return
+        pending.take(result, incoming.tail)
+
+    def _take_failure(self, incoming: Incoming) -> None:
+        failed = incoming.message
+        assert isinstance(failed, WorkFailed)
+        pending = self._pending.get((incoming.peer, failed.job, failed.unit, failed.batch))
+        if pending is None or pending.done.is_set():
+            self.dropped["failure"] += 1
+            return
+        pending.fail(WorkerLost(f"refused batch {failed.batch}: {failed.reason}: {failed.what}"))
+
+    def _peer_event(self, event: PeerEvent) -> None:
+        if event.up:
+            return
+        for key, pending in self._pending.items():
+            if key[0] == event.peer and not pending.done.is_set():
+                pending.fail(WorkerLost(f"peer {event.peer} was lost: {event.why}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One worker's part in one unit of a job of ours."""
+
+    links: Links
+    peer: PeerId
+    job: bytes
+    unit: int
+    worker: bytes
+    spec: Unit
+    shard: Shard
+
+    async def open(self) -> Accepted:
+        """Ask the worker to do the unit; it loads the shard first. The caller sets the deadline.
+
+        Raises:
+            WorkerLost: unreachable, or its typed refusal.
+        """
+        chain, network = self.links.chain, self.links.network
+        unsigned = Open(self.job, self.unit, self.worker, bytes(64))
+        statement = open_statement(
+            unsigned, chain_id=chain.chain_id, requester_peer=network.peer_id
+        )
+        opened = msgspec.structs.replace(unsigned, signature=chain.signer.sign(statement))
+        try:
+            answer, _ = await network.call(self.peer, opened, channel=Channel.CTL)
+        except PrsmError as error:
+            raise self._lost("did not open the unit", error) from error
+        if not isinstance(answer, Accepted) or (answer.job, answer.unit) != (self.job, self.unit):
+            raise self._faulty(f"{type(answer).__name__} does not accept the unit")
+        return answer
+
+    async def ask(self, batch: int, rows: int, tensors: tuple[Tensor, ...]) -> Opinion:
+        """Push one micro-batch and wait for its outputs.
+
+        The caller keeps the credit and sets the deadline.
+
+        Raises:
+            WorkerLost: unreachable, refused, or an answer that is not of that shard.
+        """
+        axes = row_axes(self.shard.inputs, rows)
+        check_heads([tensor.head for tensor in tensors], self.shard.inputs, axes=axes)
+        key = (self.peer, self.job, self.unit, batch)
+        pending = _Pending(self.shard, axes)
+        self.links.wait_for(key, pending)
+        try:
+            await self._push(batch, tensors)
+            await pending.done.wait()
+        except PrsmError as error:
+            raise self._lost(f"took no batch {batch}", error) from error
+        finally:
+            self.links.forget(key)
+        if pending.error is not None:
+            raise self._lost(f"batch {batch}", pending.error) from pending.error
+        assert pending.last is not None
+        before = input_root(tensors, stage=self.spec.stage)
+        after = batch_root(pending.tensors)
+        if (pending.last.input_root, pending.last.output_root) != (before, after):
+            raise self._faulty(f"batch {batch}: its roots are not those of its bytes")
+        return Opinion(pending.tensors, before, after, pending.last.compute_ms)
+
+    async def finish(self) -> WorkReceipt:
+        """Ask for the receipt; its hash is on the ledger then. The caller sets the deadline.
+
+        Raises:
+            WorkerLost: unreachable, refused, or a receipt of something else.
+        """
+        call = Finish(self.job, self.unit)
+        try:
+            answer, _ = await self.links.network.call(self.peer, call, channel=Channel.CTL)
+            if not isinstance(answer, ShownReceipt):
+                raise WireError(f"{type(answer).__name__} is no receipt")
+            receipt = decode(answer.receipt, WorkReceipt, size_max=TRANSACTION_BYTES_MAX)
+        except PrsmError as error:
+            raise self._lost("showed no receipt", error) from error
+        named = (receipt.chain_id, receipt.job, receipt.unit, receipt.worker)
+        if named != (self.links.chain.chain_id, self.job, self.unit, self.worker):
+            raise self._faulty("a receipt of something else")
+        if not is_signed(receipt, self.links.verifier):
+            raise self._faulty("a receipt its worker did not sign")
+        return receipt
+
+    def close(self) -> None:
+        """Tell the worker that no more comes."""
+        message = CloseWork(self.job, self.unit)
+        self.links.network.send_nowait(self.peer, message, channel=Channel.BULK)
+
+    async def _push(self, batch: int, tensors: tuple[Tensor, ...]) -> None:
+        for chunk in cut(tensors):
+            push = Push(self.job, self.unit, batch, chunk.chunk, chunk.chunks, chunk.heads)
+            await self.links.network.send(self.peer, push, channel=Channel.BULK, tail=chunk.data)
+
+    def _lost(self, what: str, error: PrsmError) -> WorkerLost:
+        if isinstance(error, RemoteError) and error.penalty:
+            self.links.network.penalise(self.peer, error)
+        reason = getattr(error, "refusal", error.reason)
+        return WorkerLost(f"{what}: {reason}: {error.what}")
+
+    def _faulty(self, what: str) -> WorkerLost:
+        self.links.network.penalise(self.peer, RemoteError(what, peer=self.peer, penalty=50))
+        return WorkerLost(what)

@@ -1,0 +1,119 @@
+"""Loaded shards: one session for each, shared by the units that need it, least used one dropped.
+
+Knows which shards are in memory and who uses them. Must not know jobs or peers.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from prsm.node.inference.interface import Models, Runner, Session
+from prsm.node.net.interface import Busy
+from prsm.protocol.errors import PrsmError
+from prsm.protocol.messages.models import Shard
+from prsm.protocol.messages.work import ShardClass
+
+SHARDS_MAX: Final = 12  # children; MiniLM whole takes 166 MB, a third of it 60-100 MB
+
+ShardKey = tuple[bytes, int, int]  # manifest, stages, index
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    users: int = 0
+    last_use: int = 0
+    session: Session | None = None
+    error: PrsmError | None = None
+    ready: trio.Event = field(default_factory=trio.Event)
+    closing: trio.Event = field(default_factory=trio.Event)
+
+
+class ShardCache:
+    """Keeps sessions open between units of work.
+
+    Invariant: a session in use is never closed here; `shards_max` counts those in use and idle.
+    """
+
+    def __init__(self, runner: Runner, models: Models, *, shards_max: int = SHARDS_MAX) -> None:
+        self._runner, self._models, self._shards_max = runner, models, shards_max
+        self._held: dict[ShardKey, _Held] = {}
+        self._uses = 0
+        self._nursery: trio.Nursery | None = None
+
+    @property
+    def runtime(self) -> str:
+        """Of the runner; empty while it is away."""
+        return self._runner.runtime
+
+    def classes(self) -> tuple[ShardClass, ...]:
+        """The loaded shards and the classes they proved here."""
+        return tuple(
+            ShardClass(model, stages, index, held.session.class_id)
+            for (model, stages, index), held in sorted(self._held.items())
+            if held.session is not None
+        )
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Hold sessions until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                task_status.started()
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
+
+    @asynccontextmanager
+    async def use(self, model: bytes, shard: Shard) -> AsyncIterator[Session]:
+        """A session of a shard, loaded when it is not.
+
+        Raises:
+            Busy: every place is in use.
+            PrsmError: the files cannot be had, or the shard does not load.
+        """
+        key = (model, shard.stages, shard.index)
+        held = self._held.get(key) or self._load(key, shard)
+        held.users += 1
+        try:
+            await held.ready.wait()
+            if held.session is None:
+                raise held.error or Busy("the shard was dropped while it was loaded")
+            yield held.session
+        finally:
+            held.users -= 1
+            self._uses += 1
+            held.last_use = self._uses
+
+    def _load(self, key: ShardKey, shard: Shard) -> _Held:
+        if self._nursery is None:
+            raise Busy("the executor is not running")
+        if len(self._held) >= self._shards_max:
+            self._drop_idle()
+        held = self._held[key] = _Held()
+        self._nursery.start_soon(self._hold, key, shard, held)
+        return held
+
+    def _drop_idle(self) -> None:
+        idle = [(held.last_use, key) for key, held in self._held.items() if not held.users]
+        if not idle:
+            raise Busy(f"{len(self._held)} shards are in use, at most {self._shards_max}")
+        self._held.pop(min(idle)[1]).closing.set()
+
+    async def _hold(self, key: ShardKey, shard: Shard, held: _Held) -> None:
+        try:
+            path = await self._models.file(key[0], shard.file)
+            golden = await self._models.file(key[0], shard.golden)
+            async with self._runner.open(path, golden=golden) as session:
+                held.session = session
+                held.ready.set()
+                await held.closing.wait()
+        except PrsmError as error:
+            held.error = error
+        finally:
+            held.session = None
+            held.ready.set()
+            if self._held.get(key) is held:
+                del self._held[key]

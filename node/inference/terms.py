@@ -1,0 +1,111 @@
+"""What this node does for others, and whether a locked job meets it. Pure checks."""
+
+from dataclasses import dataclass
+
+from prsm.consensus.ledger.records import Job
+from prsm.node.inference.interface import (
+    Chain,
+    Halted,
+    JobClosed,
+    JobFacts,
+    NotNamed,
+    PriceTooLow,
+    UnknownJob,
+)
+from prsm.protocol.ed25519 import Verifier
+from prsm.protocol.errors import BadSignature, Unsupported
+from prsm.protocol.ids import PeerId
+from prsm.protocol.limits import MIB
+from prsm.protocol.messages.models import Shard
+from prsm.protocol.messages.work import Open, open_statement
+from prsm.protocol.receipts import WorkKind
+from prsm.protocol.transactions.payloads import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What this node does for others, and how much at one time.
+
+    Attributes:
+        price_per_row: micro-FTNS asked for a row of one stage.
+        units_max: units worked on at one time.
+        units_per_peer_max: of one requester; a pipeline of 32 stages may ask that many.
+        bytes_max: inputs waiting here, of all requesters.
+        bytes_per_peer_max: of one.
+        credit: micro-batches of a unit that may be without an answer.
+        lock_wait_s: how long a lock may take to appear on our ledger.
+    """
+
+    price_per_row: int = 0
+    units_max: int = 64
+    units_per_peer_max: int = 32
+    bytes_max: int = 512 * MIB
+    bytes_per_peer_max: int = 256 * MIB
+    credit: int = 4
+    lock_wait_s: float = 10.0
+
+
+def check_caller(
+    message: Open, job: Job, peer: PeerId, *, chain: Chain, verifier: Verifier
+) -> None:
+    """Is it the account that locked the job who asks, from this peer?
+
+    Raises:
+        BadSignature: it did not sign this opening.
+    """
+    statement = open_statement(message, chain_id=chain.chain_id, requester_peer=peer)
+    if not verifier.verify(job.requester, statement, message.signature):
+        raise BadSignature("the account that locked the job did not sign this", peer=peer)
+
+
+def check_terms(message: Open, job: Job, *, chain: Chain, terms: Terms) -> None:
+    """Does the lock name us for this unit, is it open, and does it pay what we ask?
+
+    Raises:
+        WorkRefused: which of these does not hold.
+        Unsupported: work of a kind this node cannot do.
+    """
+    if message.unit >= len(job.units):
+        raise UnknownJob(f"unit {message.unit}, the job has {len(job.units)}")
+    spec = job.units[message.unit]
+    if message.worker != chain.address or chain.address not in spec.workers:
+        raise NotNamed("the lock does not name this node for that unit")
+    if not job.is_open or job.verdicts[message.unit] is not None:
+        raise JobClosed("the unit is settled or its escrow is closed")
+    if chain.block_time_ms() >= job.deadline_ms:
+        raise JobClosed(f"the deadline {job.deadline_ms} has passed in block time")
+    if chain.is_halted(spec.model):
+        raise Halted(f"model {spec.model.hex()[:16]} is halted on the ledger")
+    if spec.price_per_row < terms.price_per_row:
+        raise PriceTooLow(
+            f"{spec.price_per_row} micro-FTNS a row, this node asks {terms.price_per_row}"
+        )
+    if spec.kind != WorkKind.INFER:
+        raise Unsupported(
+            f"this node does no work of kind {spec.kind.name.lower()}",
+            hint="lock units of kind infer",
+        )
+
+
+def find_shard(shards: tuple[Shard, ...], spec: Unit) -> Shard:
+    """The shard a unit asks for.
+
+    Raises:
+        NotNamed: the manifest has no such stage.
+    """
+    for shard in shards:
+        if (shard.stages, shard.index) == (spec.stages, spec.stage):
+            return shard
+    raise NotNamed(f"the model has no stage {spec.stage} of {spec.stages}")
+
+
+def facts_of(job: Job, spec: Unit) -> JobFacts:
+    """What a policy is told of a unit."""
+    return JobFacts(
+        job=job.job,
+        tenant=job.tenant,
+        requester=job.requester,
+        kind=spec.kind,
+        model=spec.model,
+        rows=job.rows,
+    )
