@@ -25,7 +25,7 @@ from prsm.storage.interfaces import Leaf
 from prsm.storage.model_store import ModelStore
 from prsm.storage.resume import Partial
 from tests.tools.sources import MemorySource, StoreSource, Trouble, TroubledSource
-from tests.unit.storage.test_model_store import manifest
+from tests.tools.stores import manifest
 
 MIB = 1 << 20
 SIZE = 20 * MIB + 3

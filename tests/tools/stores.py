@@ -1,0 +1,36 @@
+"""A file, folders and a manifest that tests of the model store share."""
+
+from pathlib import Path
+from random import Random
+
+from prsm.protocol.messages.models import Compute, ManifestFile, ModelManifest, Shard
+from prsm.storage.cid import hash_block
+
+MIB = 1 << 20
+SIZE = 3 * MIB + 17
+DATA = Random(1).randbytes(SIZE)
+CHUNKS = [DATA[i : i + MIB] for i in range(0, SIZE, MIB)]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def manifest(**changes: object) -> ModelManifest:
+    root = hash_block(b"x").raw
+    fields: dict[str, object] = {
+        "version": 1,
+        "name": "minilm",
+        "semver": "1.0.0",
+        "kind": "onnx",
+        "profile": "unixfs-v1-2025",
+        "files": (ManifestFile("a/model.onnx", root, 1, bytes(32)),),
+        "shards": (Shard(1, 0, 0, 0, (), (), 1, 1),),
+        "tokenizer": None,
+        "compute": Compute("onnxruntime", "", root, bytes(32)),
+        "licence": "MIT",
+        "publisher": bytes(32),
+        "parents": (),
+        "created_ms": 0,
+    }
+    return ModelManifest(**{**fields, **changes})  # type: ignore[arg-type]  # built by name
