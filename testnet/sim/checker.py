@@ -12,9 +12,11 @@ from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.records import Entered, Left, Locked, LowMark, Voted, unpack
 from prsm.consensus.pbft.state import State, load
 from prsm.protocol.certificates import Certificate
+from prsm.protocol.codec import decode
 from prsm.protocol.ed25519 import Verifier
 from prsm.protocol.headers import Block, block_hash
-from prsm.protocol.messages.consensus import SignedMessage
+from prsm.protocol.limits import CTL_FRAME_BYTES_MAX
+from prsm.protocol.messages.consensus import NewView, SignedMessage, ViewChange
 from prsm.protocol.signing import Kind, statement
 from prsm.testnet.sim.plan import Plan
 
@@ -36,6 +38,7 @@ class Checker:
     roots: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
     said: dict[tuple[int, Kind, int, int], bytes] = field(default_factory=dict)
     left: dict[tuple[int, int], int] = field(default_factory=dict)  # (signer, height) -> view
+    demanded: dict[tuple[int, int, int], bytes] = field(default_factory=dict)
     locked: dict[tuple[int, int], int] = field(default_factory=dict)  # highest COMMIT view
     durable: dict[int, set[tuple[str, int, int, bytes]]] = field(default_factory=dict)
     certified: set[bytes] = field(default_factory=set)
@@ -62,8 +65,20 @@ class Checker:
             case Entered() as entered:
                 message = entered.new_view
                 entries.add(("NEW_VIEW", message.height, message.view, b""))
+                self._note_demand(node, message)
             case LowMark():
                 pass
+
+    def _note_demand(self, node: int, message: SignedMessage) -> None:
+        """Work out again which block a NEW_VIEW demands."""
+        new_view = decode(message.body, NewView, size_max=CTL_FRAME_BYTES_MAX)
+        best = (-1, b"")
+        for part in new_view.view_changes:
+            change = decode(part.body, ViewChange, size_max=CTL_FRAME_BYTES_MAX)
+            if change.prepared is not None:
+                best = max(best, (change.prepared.view, change.prepared.block_hash))
+        if best[0] >= 0:
+            self.demanded[node, message.height, message.view] = best[1]
 
     def sent(self, node: int, opened: Opened) -> None:
         """An honest node let a message of its own leave."""
@@ -92,6 +107,11 @@ class Checker:
         earlier = self.said.setdefault((node, kind, height, view), opened.digest)
         if earlier != opened.digest:
             self.report(f"honest node {node} sent two {kind.name} in {height}/{view}")
+        demanded = self.demanded.get((node, height, view))
+        if demanded is not None and demanded != opened.digest:
+            self.report(
+                f"honest node {node} voted in {height}/{view} for another block than demanded"
+            )
         if view < self.left.get((node, height), 0):
             self.report(f"honest node {node} voted in view {height}/{view} it had left")
         if kind is Kind.COMMIT:

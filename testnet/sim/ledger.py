@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from prsm.consensus.pbft.config import Tip
+from prsm.consensus.pbft.proposer import failed_views_after
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.genesis import Genesis
-from prsm.protocol.headers import Block
+from prsm.protocol.headers import Block, block_hash
 
 GENESIS_ROOT: Final = bytes(32)
 VALID: Final = b"t"  # first byte of a transaction the ledger executes
@@ -64,6 +65,15 @@ class FakeLedger:
             epoch_first=1,
             failed_views=failed_views,
         )
+
+    def forget(self, count: int) -> None:
+        """Lose the last blocks: a disk that lied, or an old copy put back."""
+        kept = self.blocks[: max(0, len(self.blocks) - count)]
+        self.blocks, self.roots, self.done = [], [], set()
+        self.__post_init__()
+        for block, certificate in kept:
+            failed_views = failed_views_after(self.tip, block)
+            self.apply(block, block_hash(block.header), certificate, failed_views)
 
 
 def _hash(*parts: bytes) -> bytes:

@@ -53,6 +53,8 @@ class Liars:
             change = decode(message.body, ViewChange, size_max=CTL_FRAME_BYTES_MAX)
             body = encode(ViewChange(change.tip_cert, None))
             message = self._sign(node, msgspec.structs.replace(message, body=body))
+        if message.kind in (Kind.PREPARE, Kind.COMMIT) and "favour" in self.scripts:
+            receivers = [i for i in receivers if i == self._favourite(node, message)]
         self._send(node, message, receivers)
 
     def overhear(self, node: "Node", opened: Opened) -> None:
@@ -63,6 +65,11 @@ class Liars:
         if "double" in self.scripts and message.kind in (Kind.PROPOSE, Kind.PREPARE):
             # A replica counts the first vote of a signer: tell each what it wants to hear.
             self._vote_all(node, message, opened.digest, [message.signer])
+
+    def _favourite(self, node: "Node", message: SignedMessage) -> int:
+        """The one replica that is helped to a certificate in this view."""
+        seed = message.height * 31 + message.view * 7 + message.kind
+        return seed % len(node.world.nodes)
 
     def _propose(self, node: "Node", message: SignedMessage, receivers: list[int]) -> None:
         stories = [message]

@@ -15,6 +15,7 @@ from prsm.protocol.ed25519 import Verifier
 from prsm.protocol.errors import RemoteError
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
 from prsm.protocol.messages.consensus import SignedMessage
+from prsm.protocol.signing import Kind
 from prsm.protocol.validators import ValidatorSet
 from prsm.testnet.sim.clock import Timeline
 from prsm.testnet.sim.plan import Plan
@@ -35,6 +36,7 @@ class Network:
         self._dice = dice
         self._timeline = timeline
         self._deliver = deliver
+        self._black: dict[tuple[Kind, int, int, int], bool] = {}
         self._decoded: dict[bytes, Opened | None] = {}
         count = len(plan.stakes)
         self._slow = {
@@ -73,6 +75,8 @@ class Network:
             return
         if (sender, receiver) in self.cut:
             return
+        if isinstance(what, Opened) and plan.blackout and self._is_black(receiver, what):
+            return
         fate = dice.random() * 1000
         if fate < plan.loss:
             return
@@ -83,6 +87,19 @@ class Network:
             self._later(sender, receiver, what, dice.randint(low, high))
         if dice.random() * 1000 < plan.late:
             self._later(sender, receiver, what, dice.randint(high, high + LATE_MS))
+
+    def _is_black(self, receiver: int, opened: Opened) -> bool:
+        """Is this kind of message of this view kept from this receiver, however often it is sent?
+
+        Losses that belong together leave some replicas prepared and others not; independent
+        ones hardly ever do.
+        """
+        message = opened.message
+        key = (message.kind, message.height, message.view, receiver)
+        found = self._black.get(key)
+        if found is None:
+            found = self._black[key] = self._dice.random() * 1000 < self.plan.blackout
+        return found
 
     def _later(self, sender: int, receiver: int, what: Opened | Record, delay_ms: int) -> None:
         deliver = self._deliver

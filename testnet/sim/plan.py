@@ -12,7 +12,17 @@ from prsm.protocol.validators import Validator
 from prsm.testnet.sim.signing import KeyedSigner
 
 STAKES: Final = ((1, 1, 1, 1), (3, 2, 2, 2), (1, 1, 1, 1, 1, 1, 1))
-SCRIPTS: Final = ("silent", "deaf", "equivocate", "double", "forget", "usurp", "replay", "invalid")
+SCRIPTS: Final = (
+    "silent",
+    "deaf",
+    "equivocate",
+    "double",
+    "forget",
+    "usurp",
+    "replay",
+    "invalid",
+    "favour",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +38,13 @@ class Plan:
     loss: int
     duplicate: int
     late: int  # duplicates that come much later
+    blackout: int  # of (kind, height, view, receiver): nothing of it arrives
     delay_ms: tuple[int, int]
     slow_links: int  # per mille of links ten times slower
     partitions: int  # how many in the run
     crashes: int
     power_cuts: int
+    forgetful: int | None  # a node whose ledger lost its last blocks at a crash
     pauses: int
     skewed: tuple[int, ...]
     checkpoint_every: int  # heights between log segments, 0: never
@@ -68,11 +80,13 @@ def draw(seed: int, *, control: bool = False) -> Plan:
         loss=_sometimes(dice, 10, 150),
         duplicate=dice.randint(30, 200),
         late=_sometimes(dice, 10, 100),
+        blackout=dice.choice((0, 0, 0, 100, 250, 400)),
         delay_ms=(lo, lo + dice.choice((1, 4, 20, 60))),
         slow_links=_sometimes(dice, 50, 300),
         partitions=_sometimes(dice, 1, 4),
         crashes=_sometimes(dice, 1, 8),
         power_cuts=1 if dice.random() < 0.15 else 0,
+        forgetful=dice.randrange(len(stakes)) if dice.random() < 0.25 else None,
         pauses=_sometimes(dice, 1, 3),
         skewed=_skewed(dice, stakes, liars),
         checkpoint_every=dice.choice((0, 1, 3)),

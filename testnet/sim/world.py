@@ -138,6 +138,8 @@ class World:
         if node.state is None:
             return
         node.crash()
+        if node.index == self.plan.forgetful:
+            node.ledger.forget(self.dice.randint(0, 3))
         self.timeline.after(self.dice.randint(20, 1_200), lambda: self._wake(node))
 
     def applied(
