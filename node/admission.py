@@ -13,26 +13,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-import structlog
 import trio
 
+from prsm.consensus.ledger.admission import Checked
 from prsm.consensus.pbft.opened import Opened, open_message
 from prsm.consensus.pbft.opened import is_signed as is_vote_signed
+from prsm.node import logs
 from prsm.node.net.interface import Incoming, Network
 from prsm.protocol.ed25519 import Verifier
-from prsm.protocol.errors import BadSignature, PrsmError, RemoteError, WireError, WrongChain
+from prsm.protocol.errors import BadSignature, PrsmError, RemoteError, WireError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.messages.sync import Submit
-from prsm.protocol.transactions.envelope import (
-    Transaction,
-    decode_transaction,
-    is_signed,
-    transaction_id,
-)
+from prsm.protocol.transactions.envelope import Transaction
 from prsm.protocol.validators import ValidatorSet
 
-log = structlog.get_logger("admission")
+log = logs.get("admission")
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -72,7 +68,7 @@ class _Vote:
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
-    peer: PeerId | None  # None: our own
+    peer: PeerId
     raw: bytes
 
 
@@ -83,11 +79,13 @@ class Rules:
     Attributes:
         chain_id: of this network.
         verifier: libsodium's rule.
+        check: the ledger's check of a transaction that needs no state.
         validators_at: the set of an epoch, None for one this node does not know.
     """
 
     chain_id: bytes
     verifier: Verifier
+    check: Callable[[bytes], Checked]
     validators_at: Callable[[int], ValidatorSet | None]
 
 
@@ -112,9 +110,7 @@ class Admission:
         known: Seen,
     ) -> None:
         self._network = network
-        self._chain_id = rules.chain_id
-        self._verifier = rules.verifier
-        self._validators_at = rules.validators_at
+        self._rules = rules
         self._on_vote = on_vote
         self._on_transaction = on_transaction
         self.known = known
@@ -131,25 +127,17 @@ class Admission:
             nursery.start_soon(self._check_transactions)
             task_status.started()
 
-    def admit_own(self, raw: bytes, transaction: Transaction) -> None:
+    def admit_own(self, raw: bytes) -> Checked:
         """Take a transaction this node made or was handed over RPC.
 
         Raises:
-            WrongChain: made for another network.
-            BadSignature: the sender's signature does not hold.
-            PrsmError: the mempool's refusal.
+            WireError, WrongChain, BadSignature: it is none of this network.
+            LocalError: its fee is too low, or the mempool refuses it.
         """
-        if transaction.chain_id != self._chain_id:
-            raise WrongChain(
-                f"transaction for chain 0x{transaction.chain_id.hex()}, "
-                f"this is 0x{self._chain_id.hex()}"
-            )
-        tx_id = transaction_id(raw)
-        if tx_id not in self.known:
-            if not is_signed(transaction, self._verifier):
-                raise BadSignature("the transaction's signature is not its sender's")
-            self.known.add(tx_id)
-        self._on_transaction(raw, transaction)
+        checked = self._rules.check(raw)
+        self.known.add(checked.id)
+        self._on_transaction(raw, checked.transaction)
+        return checked
 
     def _hear_vote(self, incoming: Incoming) -> None:
         assert isinstance(incoming.message, SignedMessage)
@@ -179,7 +167,7 @@ class Admission:
 
     def _open_vote(self, vote: _Vote) -> Opened | RemoteError:
         message = vote.message
-        validators = self._validators_at(message.epoch)
+        validators = self._rules.validators_at(message.epoch)
         if validators is None or message.signer >= len(validators):
             return WireError(
                 f"vote of signer {message.signer} in epoch {message.epoch}, which has none such",
@@ -189,36 +177,34 @@ class Admission:
             opened = open_message(message)
         except WireError as error:
             return error
-        if not is_vote_signed(opened, validators, chain_id=self._chain_id, verifier=self._verifier):
+        if not is_vote_signed(
+            opened, validators, chain_id=self._rules.chain_id, verifier=self._rules.verifier
+        ):
             return BadSignature(f"{message.kind.name} not signed by validator {message.signer}")
         return opened
 
     async def _check_transactions(self) -> None:
         async for first in self._raw_out:
             batch = [first, *_drain(self._raw_out)]
-            fresh = [item for item in batch if transaction_id(item.raw) not in self.known]
-            checked = await _map(self._decode, fresh)
-            for item, result in zip(fresh, checked, strict=True):
+            checked = await _map(self._check, batch)
+            for item, result in zip(batch, checked, strict=True):
                 if isinstance(result, RemoteError):
-                    if item.peer is not None:
-                        self._network.penalise(item.peer, result)
-                    continue
-                self.known.add(transaction_id(item.raw))
-                try:
-                    self._on_transaction(item.raw, result)
-                except PrsmError as refusal:
-                    log.debug("transaction refused", why=refusal.what)
+                    self._network.penalise(item.peer, result)
+                elif isinstance(result, Checked):
+                    self._admit(result)
 
-    def _decode(self, item: _Raw) -> Transaction | RemoteError:
+    def _admit(self, checked: Checked) -> None:
+        self.known.add(checked.id)
         try:
-            transaction = decode_transaction(item.raw)
-        except WireError as error:
+            self._on_transaction(checked.raw, checked.transaction)
+        except PrsmError as refusal:
+            log.debug("transaction refused", why=refusal.what)
+
+    def _check(self, item: _Raw) -> Checked | PrsmError:
+        try:
+            return self._rules.check(item.raw)
+        except PrsmError as error:
             return error
-        if transaction.chain_id != self._chain_id:
-            return WrongChain(f"transaction for chain 0x{transaction.chain_id.hex()}")
-        if not is_signed(transaction, self._verifier):
-            return BadSignature("a transaction not signed by its sender")
-        return transaction
 
 
 def _drain(channel: trio.MemoryReceiveChannel[T]) -> list[T]:

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
 import trio
 
 from prsm.consensus.ledger.apply import Ledger
@@ -17,6 +16,7 @@ from prsm.consensus.ledger.outcome import LedgerTip
 from prsm.consensus.pbft import replica
 from prsm.consensus.pbft.config import Config, Tip
 from prsm.consensus.pbft.effects import Accuse
+from prsm.node import logs
 from prsm.node.admission import Admission, Rules, Seen
 from prsm.node.clock import Clock
 from prsm.node.driver import FAILED_VIEWS, Driver, Hands
@@ -39,7 +39,7 @@ from prsm.storage.disk import PosixDisk
 from prsm.storage.errors import Corrupt
 from prsm.storage.ledger import LedgerStore, StoredBlock
 
-log = structlog.get_logger("chain")
+log = logs.get("chain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ async def _join(config: ChainConfig, network: Network, clock: Clock, found: _Fou
     driver = Driver(machine, Hands(ledger, found.store, signlog, network, mempool, clock))
     admission = Admission(
         network,
-        rules=Rules(genesis.chain_id, verifier, driver.validators_of),
+        rules=Rules(genesis.chain_id, verifier, ledger.admission.check, driver.validators_of),
         on_vote=driver.hear_vote,
         on_transaction=driver.hear_transaction,
         known=seen,

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import structlog
 import trio
 
 from prsm.consensus.ledger.apply import Ledger
@@ -46,6 +45,7 @@ from prsm.consensus.pbft.events import (
 )
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State
+from prsm.node import logs
 from prsm.node.clock import Clock
 from prsm.node.mempool import Mempool
 from prsm.node.net.interface import Channel, Incoming, Network
@@ -61,7 +61,7 @@ from prsm.protocol.validators import ValidatorSet
 from prsm.storage.errors import Conflict, Full, StoreUnavailable
 from prsm.storage.ledger import LedgerStore, StoredBlock
 
-log = structlog.get_logger("driver")
+log = logs.get("driver")
 
 EVENTS_WAITING_MAX: Final = 8_192
 EVENTS_PER_TURN: Final = 256

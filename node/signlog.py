@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import structlog
 import trio
 
 from prsm.consensus.pbft.records import mark_of
+from prsm.node import logs
 from prsm.protocol.errors import WireError
 from prsm.protocol.signing import Kind
 from prsm.storage.disk import Disk
@@ -22,7 +22,7 @@ from prsm.storage.errors import Conflict, Corrupt
 from prsm.storage.signguard import Mark, SignGuard
 from prsm.storage.wal import Wal
 
-log = structlog.get_logger("signlog")
+log = logs.get("signlog")
 
 # A new segment costs two fsyncs and a rename, so records of past heights wait for this many bytes.
 SEGMENT_BYTES: Final = 4 * 1024 * 1024

@@ -10,11 +10,11 @@ and a peer that cannot show a certificate for its claim is not asked again for a
 from dataclasses import dataclass
 from typing import Final
 
-import structlog
 import trio
 
 from prsm.consensus.pbft.effects import Fetch
 from prsm.consensus.pbft.events import Decided, Fetched
+from prsm.node import logs
 from prsm.node.driver import Driver
 from prsm.node.net.interface import (
     Answer,
@@ -37,7 +37,7 @@ from prsm.protocol.messages.sync import (
     GotBlocks,
 )
 
-log = structlog.get_logger("sync")
+log = logs.get("sync")
 
 RANGE_SECONDS: Final = 5.0
 APPLY_SECONDS: Final = 10.0

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import structlog
 import trio
 
+from prsm.node import logs
 from prsm.node.admission import Admission
 from prsm.node.driver import Driver, Head
 from prsm.node.net.interface import Channel
@@ -28,14 +28,13 @@ from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
 from prsm.protocol.messages.sync import Submit
 from prsm.protocol.transactions.envelope import (
     Transaction,
-    decode_transaction,
     sign_transaction,
     transaction_id,
 )
 from prsm.protocol.transactions.results import TxReceipt
 from prsm.storage.keystore import load_key, read_key_file
 
-log = structlog.get_logger("wallet")
+log = logs.get("wallet")
 
 PURPOSE: Final = "wallet"  # of the key file
 RESEND_SECONDS: Final = 2.0
@@ -147,13 +146,14 @@ class Wallet:
 
         Raises:
             WalletLocked: nobody unlocked the key.
-            LocalError: the mempool's refusal (full, balance too small for the fee, …).
+            LocalError: the ledger's or the mempool's refusal (balance, unknown job, full, …).
         """
         signer = self.signer
         async with self._turn:
             transaction = self._make(kind, payload, signer)
             raw = encode(transaction)
-            self._admission.admit_own(raw, transaction)
+            self._rehearse(raw, transaction)
+            self._admission.admit_own(raw)
             return self._track(raw, transaction)
 
     def submit_signed(self, raw: bytes) -> TxId:
@@ -163,9 +163,8 @@ class Wallet:
             WireError, WrongChain, BadSignature: it is none of this network.
             LocalError: the mempool's refusal.
         """
-        transaction = decode_transaction(raw)
-        self._admission.admit_own(raw, transaction)
-        return self._track(raw, transaction)
+        checked = self._admission.admit_own(raw)
+        return self._track(raw, checked.transaction)
 
     async def wait_committed(self, tx_id: TxId) -> TxResult:
         """Wait until a transaction is in a block; the caller sets the deadline.
@@ -205,6 +204,13 @@ class Wallet:
         assert stored is not None, "an indexed transaction has its block"
         receipts = decode_receipts(stored.receipts)
         return TxResult(tx_id, place[0], place[1], receipts[place[1]])
+
+    def _rehearse(self, raw: bytes, transaction: Transaction) -> None:
+        """Say now what would only cost its fee; behind others of ours, only the block can say."""
+        ledger = self._driver.ledger
+        if transaction.nonce == ledger.view.nonce(self.address):
+            time_ms = max(self._driver.clock.wall_ms(), ledger.tip.time_ms + 1)
+            ledger.rehearse(ledger.admission.check(raw), time_ms=time_ms)
 
     def _make(self, kind: int, payload: Record, signer: Signer) -> Transaction:
         driver = self._driver
@@ -254,7 +260,7 @@ class Wallet:
     def _remember(self, raw: bytes) -> None:
         """Put it back into the own mempool if it fell out; refusals there are repeats."""
         try:
-            self._admission.admit_own(raw, decode_transaction(raw))
+            self._admission.admit_own(raw)
         except LocalError as refusal:
             log.debug("own transaction not added again", why=refusal.what)
 

@@ -11,6 +11,7 @@ from prsm.consensus.ledger import records
 from prsm.consensus.light import Trust
 from prsm.node.clock import utc_text
 from prsm.node.driver import Driver
+from prsm.node.proofs import Proofs, decode_block, decode_certificate
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import chain as api
 from prsm.node.rpc.spec import Caller, NoParams
@@ -19,11 +20,11 @@ from prsm.protocol import merkle
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import decode, encode
 from prsm.protocol.ed25519 import Ed25519Verifier
-from prsm.protocol.errors import LocalError, PrsmError, Unsupported
+from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.genesis import Genesis
-from prsm.protocol.headers import Block, Header
+from prsm.protocol.headers import Header
 from prsm.protocol.ids import TxId, address_text, parse_hex
-from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, TRANSACTION_BYTES_MAX
+from prsm.protocol.limits import TRANSACTION_BYTES_MAX
 from prsm.protocol.proofs import PROOF_BYTES_MAX, InclusionProof, ProvenState, StateProof
 from prsm.protocol.transactions.envelope import Transaction, decode_transaction, transaction_id
 from prsm.protocol.transactions.payloads import PAYLOADS
@@ -39,10 +40,11 @@ _MANIFEST_CID_BYTES: Final = 36
 class ChainApi:
     """Answers about blocks, transactions and state."""
 
-    def __init__(self, genesis: Genesis, driver: Driver, wallet: Wallet) -> None:
+    def __init__(self, genesis: Genesis, driver: Driver, wallet: Wallet, proofs: Proofs) -> None:
         self._genesis = genesis
         self._driver = driver
         self._wallet = wallet
+        self._proofs = proofs
 
     def handlers(self) -> dict[str, Handler]:
         """Method name -> handler."""
@@ -172,7 +174,7 @@ class ChainApi:
 
     async def proof(self, params: api.ProofParams, _caller: Caller) -> api.StateProof:
         """A ledger record under a certified state root."""
-        proven = await self.prove(_state_key(params))
+        proven = await self._proofs.of_state(_state_key(params))
         value = Trust.of_genesis(self._genesis, Ed25519Verifier()).check_state(proven)
         return api.StateProof(
             kind=params.kind,
@@ -183,25 +185,6 @@ class ChainApi:
             proof="0x" + encode(proven.proof).hex(),
             header="0x" + encode(proven.header).hex(),
             certificate="0x" + encode(proven.certificate).hex(),
-        )
-
-    async def prove(self, key: bytes) -> ProvenState:
-        """Proof of an entry under the newest header's state root, with its certificate.
-
-        Raises:
-            Unsupported: right after a start; the next block makes it possible.
-        """
-        proof = self._driver.ledger.prove_certified(key)
-        if proof is None:
-            raise Unsupported(
-                "no block was agreed on since this node started, so nothing can be proven yet",
-                hint="ask again after the next block; see: prsm chain status",
-            )
-        stored = await self._stored(self._driver.ledger.height)
-        return ProvenState(
-            proof=proof,
-            header=decode_block(stored).header,
-            certificate=decode_certificate(stored),
         )
 
     async def verify(self, params: api.VerifyParams, _caller: Caller) -> api.Verified:
@@ -231,16 +214,6 @@ class ChainApi:
         if stored is None:
             raise NotFound(f"no block {height} here")
         return stored
-
-
-def decode_block(stored: StoredBlock) -> Block:
-    """The block of a stored row."""
-    return decode(stored.block, Block, size_max=BULK_FRAME_BYTES_MAX)
-
-
-def decode_certificate(stored: StoredBlock) -> Certificate:
-    """The certificate of a stored row."""
-    return decode(stored.certificate, Certificate, size_max=BULK_FRAME_BYTES_MAX)
 
 
 def decode_header(text: str) -> Header:

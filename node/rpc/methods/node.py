@@ -147,12 +147,11 @@ class Connected(Result, frozen=True):
 class StorageStats(Result, frozen=True):
     """What the block store holds."""
 
-    blocks: Count
-    bytes: Count
+    files: Count
+    used_bytes: Count
     quota_bytes: Count
     models: Count
-    model_bytes: Count
-    sources: tuple[str, ...]
+    sources: tuple[str, ...]  # peers that may be asked for blocks
 
 
 METHODS: Final = (

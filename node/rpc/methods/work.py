@@ -121,7 +121,9 @@ class RunParams(Params, frozen=True):
     ] = None
     inputs: Annotated[tuple[TensorText, ...], msgspec.Meta(max_length=64)] | None = None
     stages: _Stages | None = None
-    replicas: Annotated[int, msgspec.Meta(ge=1, le=5, description="workers of each part")] = 2
+    replicas: Annotated[
+        int, msgspec.Meta(ge=1, le=2, description="workers of each part; one more decides")
+    ] = 2
     max_price: Annotated[
         AmountText | None, msgspec.Meta(description="most micro-FTNS to lock; refused above")
     ] = None
@@ -132,15 +134,20 @@ class RunParams(Params, frozen=True):
 
 
 class JobWorker(Result, frozen=True):
-    """A peer's share in a job."""
+    """What a peer did for one stage of a job.
+
+    `unused`: named for the stage and not needed; `lost`: `why` says what happened.
+    """
 
     peer_id: str
     account: Hex32
     stage: Count
-    replica: Count
-    state: Literal["running", "done", "failed", "lost"]
+    role: Literal["primary", "replica", "third"]
+    batches: Count
     rows: Count
-    verdict: Literal["pending", "agreed", "outvoted", "silent"]
+    compute_ms: Count
+    verdict: Literal["pending", "agreed", "outvoted", "lost", "unused"]
+    why: str
     paid: AmountText
 
 
@@ -152,25 +159,24 @@ class JobFault(Result, frozen=True):
 
 
 class Job(Result, frozen=True):
-    """A job of ours from request to payment."""
+    """A job of ours from request to payment; amounts are those of the ledger's verdicts."""
 
     job_id: JobIdText
-    model: str
-    cid: CidText
-    state: Literal["planned", "locked", "running", "settling", "done", "failed", "refunded"]
+    model: CidText
+    state: Literal["planned", "locked", "running", "settling", "done", "failed"]
     rows: Count
     rows_done: Count
+    batches: tuple[tuple[Count, ...], ...]  # rows as given, by micro-batch
     stages: Count
-    replicas: Count
     created: str
-    ended: str | None
-    deadline: str
+    is_over: bool
+    deadline: str | None  # once locked: block time of the refund
     locked: AmountText
     paid: AmountText
     refunded: AmountText
+    lock_height: Count
+    settled_heights: tuple[Count, ...]
     workers: tuple[JobWorker, ...]
-    lock_tx: Hex32 | None
-    settle_tx: Hex32 | None
     error: JobFault | None = None
 
 

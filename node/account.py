@@ -1,0 +1,79 @@
+"""The ledger as work sees it: this node's account, escrows, commitments, halts.
+
+Joins the port `Chain` of node/inference to driver and wallet. Must not know: jobs.
+"""
+
+from prsm.consensus.ledger.records import Committed, Job
+from prsm.node.driver import Driver
+from prsm.node.inference.interface import TxResult
+from prsm.node.wallet import Wallet
+from prsm.protocol.codec import Record
+from prsm.protocol.ed25519 import Signer
+from prsm.protocol.ids import TxId
+from prsm.protocol.transactions.results import Code
+
+
+class Account:
+    """Driver and wallet of this node, for requesters and workers."""
+
+    def __init__(self, driver: Driver, wallet: Wallet, *, chain_id: bytes) -> None:
+        self._driver = driver
+        self._wallet = wallet
+        self._chain_id = chain_id
+
+    @property
+    def chain_id(self) -> bytes:
+        """8 bytes that name the network."""
+        return self._chain_id
+
+    @property
+    def signer(self) -> Signer:
+        """The payment key.
+
+        Raises:
+            WalletLocked: nobody unlocked it.
+        """
+        return self._wallet.signer
+
+    @property
+    def address(self) -> bytes:
+        """The payment key's account."""
+        return self._wallet.address
+
+    def height(self) -> int:
+        """Of the last executed block."""
+        return self._driver.ledger.height
+
+    def block_time_ms(self) -> int:
+        """Time of the last executed block."""
+        return self._driver.ledger.tip.time_ms
+
+    async def wait_height(self, height: int) -> None:
+        """Return once a block of at least this height is executed here."""
+        await self._driver.wait_height(height)
+
+    def job(self, job: bytes) -> Job | None:
+        """The escrow of that name."""
+        return self._driver.ledger.view.job(job)
+
+    def committed(self, worker: bytes, receipt_hash: bytes) -> Committed | None:
+        """The commitment of a worker to a receipt."""
+        return self._driver.ledger.view.committed(worker, receipt_hash)
+
+    def is_halted(self, cid: bytes) -> bool:
+        """Must executors refuse this manifest?"""
+        return self._driver.ledger.view.halted(cid)
+
+    async def submit(self, kind: int, payload: Record) -> TxId:
+        """Sign with the payment key and send to the validators.
+
+        Raises:
+            LocalError: locked key, too small balance, full mempool, invalid payload.
+        """
+        return await self._wallet.submit(kind, payload)
+
+    async def wait_committed(self, tx: TxId) -> TxResult:
+        """Return once the transaction is executed here; the caller sets the deadline."""
+        result = await self._wallet.wait_committed(tx)
+        code = result.receipt.code
+        return TxResult(result.height, code is Code.DONE, code.name.lower())

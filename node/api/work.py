@@ -1,0 +1,259 @@
+"""Handlers of model_, infer_ and job_: models kept and work asked for.
+
+Knows: models, jobs and the ledger's verdicts. Must not know: transports, how a job is done.
+"""
+
+from pathlib import Path
+from typing import Final, Literal
+
+import trio
+
+from prsm.node.clock import utc_text
+from prsm.node.driver import Driver
+from prsm.node.inference.job import JobRequest, JobState, JobView, WorkerView
+from prsm.node.inference.jobs import Jobs
+from prsm.node.models import Known, Models, Wanted
+from prsm.node.proofs import Proofs
+from prsm.node.rpc.dispatch import Handler
+from prsm.node.rpc.methods import work as api
+from prsm.node.rpc.spec import Caller, NoParams
+from prsm.protocol.ids import address_text, parse_hex
+from prsm.protocol.messages.models import TensorSpec
+from prsm.protocol.messages.pipe import InputMismatch
+from prsm.protocol.receipts import rows_root
+from prsm.protocol.tensors import Dtype, Tensor, TensorHead
+from prsm.storage.cid import decode_cid
+
+_State = Literal["planned", "locked", "running", "settling", "done", "failed"]
+_STATES: Final[dict[JobState, _State]] = {
+    JobState.PLANNING: "planned",
+    JobState.LOCKING: "locked",
+    JobState.RUNNING: "running",
+    JobState.SETTLING: "settling",
+    JobState.DONE: "done",
+    JobState.FAILED: "failed",
+}
+_DTYPES: Final = {
+    "f32": Dtype.F32,
+    "f16": Dtype.F16,
+    "u8": Dtype.U8,
+    "i8": Dtype.I8,
+    "i32": Dtype.I32,
+    "i64": Dtype.I64,
+    "bool": Dtype.BOOL,
+}
+_DTYPE_NAMES: Final = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+class WorkApi:
+    """Answers about models and jobs."""
+
+    def __init__(self, models: Models, jobs: Jobs, driver: Driver, proofs: Proofs) -> None:
+        self._models = models
+        self._jobs = jobs
+        self._driver = driver
+        self._proofs = proofs
+
+    def handlers(self) -> dict[str, Handler]:
+        """Method name -> handler."""
+        return {
+            "model_add": self.add,
+            "model_list": self.list_models,
+            "model_get": self.model,
+            "model_pull": self.pull,
+            "infer_run": self.run,
+            "job_get": self.job,
+            "job_list": self.list_jobs,
+            "job_getResult": self.result,
+            "job_getProof": self.proof,
+        }
+
+    async def add(self, params: api.AddParams, _caller: Caller) -> api.ModelInfo:
+        """Prepare, store and register a model on the node's disk."""
+        known, tx_id = await self._models.add(
+            Wanted(
+                path=Path(params.path),
+                name=params.name,
+                semver=params.semver,
+                stages=params.stages,
+                tokenizer=None if params.tokenizer is None else Path(params.tokenizer),
+                licence=params.licence,
+                register=params.register,
+            )
+        )
+        return await self._info(known, tx_id)
+
+    async def list_models(self, _params: NoParams, _caller: Caller) -> api.Models:
+        """Models held here or named on the ledger."""
+        return api.Models(items=tuple([await self._info(k) for k in await self._models.known()]))
+
+    async def model(self, params: api.RefParams, _caller: Caller) -> api.ModelDetail:
+        """A model's manifest."""
+        known = await self._models.find(params.ref)
+        manifest = known.manifest
+        whole = next(shard for shard in manifest.shards if shard.stages == 1)
+        return api.ModelDetail(
+            model=await self._info(known),
+            kind=manifest.kind,
+            licence=manifest.licence,
+            created=utc_text(manifest.created_ms),
+            runtime=manifest.compute.runtime,
+            pinned_sha256=address_text(manifest.compute.pinned_sha256),
+            tokenizer=manifest.tokenizer is not None,
+            inputs=tuple(_form(spec) for spec in whole.inputs),
+            outputs=tuple(_form(spec) for spec in whole.outputs),
+            files=tuple(
+                {"path": file.path, "cid": str(decode_cid(file.root)), "size_bytes": file.size}
+                for file in manifest.files
+            ),
+            parents=tuple(str(decode_cid(parent)) for parent in manifest.parents),
+        )
+
+    async def pull(self, params: api.RefParams, _caller: Caller) -> api.ModelInfo:
+        """Fetch a model from peers."""
+        return await self._info(await self._models.pull(params.ref))
+
+    async def run(self, params: api.RunParams, _caller: Caller) -> api.Job:
+        """Run a model over rows on peers; answers with the job."""
+        known = await self._models.find(params.model)
+        if (params.texts is None) == (params.inputs is None):
+            raise InputMismatch(
+                "give either texts or inputs",
+                hint='such as: prsm run MODEL FILE, or "texts": ["a sentence"]',
+            )
+        stages = params.stages or max(shard.stages for shard in known.manifest.shards)
+        job_id = self._jobs.submit(
+            JobRequest(
+                model=known.cid.raw,
+                inputs=tuple(_tensor(given) for given in params.inputs or ()),
+                texts=params.texts or (),
+                stages=stages,
+                redundancy=params.replicas + 1,
+                price_cap=None if params.max_price is None else int(params.max_price),
+                deadline_ms=params.deadline_ms,
+            )
+        )
+        return await self._answer(job_id, params.wait_ms)
+
+    async def job(self, params: api.JobParams, _caller: Caller) -> api.Job:
+        """A job and its workers; with `wait_ms`, when it ends or then."""
+        return await self._answer(_job_id(params.job_id), params.wait_ms)
+
+    async def list_jobs(self, _params: NoParams, _caller: Caller) -> api.Jobs:
+        """Jobs of ours, newest first."""
+        return api.Jobs(items=tuple(self._job(view) for view in self._jobs.list()))
+
+    async def result(self, params: api.JobIdParams, _caller: Caller) -> api.JobResult:
+        """The outputs of a finished job, rows in the order they were given."""
+        outputs = self._jobs.result(_job_id(params.job_id))
+        first = outputs[0]
+        return api.JobResult(
+            job_id=params.job_id,
+            rows=first.head.shape[0],
+            output_root=address_text(rows_root(first.head, first.data)),
+            outputs=tuple(_text(tensor) for tensor in outputs),
+        )
+
+    async def proof(self, params: api.JobIdParams, _caller: Caller) -> dict[str, object]:
+        """The receipt document of a settled job, for anyone to check."""
+        return await self._proofs.of_job(_job_id(params.job_id))
+
+    async def _answer(self, job_id: bytes, wait_ms: int) -> api.Job:
+        if wait_ms:
+            with trio.move_on_after(wait_ms / 1000):
+                await self._jobs.wait(job_id)
+        return self._job(self._jobs.get(job_id))
+
+    async def _info(self, known: Known, tx_id: bytes | None = None) -> api.ModelInfo:
+        manifest = known.manifest
+        return api.ModelInfo(
+            ref=f"{manifest.name}@{manifest.semver}",
+            cid=str(known.cid),
+            name=manifest.name,
+            semver=manifest.semver,
+            size_bytes=manifest.total_bytes,
+            held_bytes=await self._models.held_bytes(manifest),
+            local=known.is_held,
+            registered=known.is_registered,
+            stages=tuple(sorted({shard.stages for shard in manifest.shards})),
+            publisher=address_text(manifest.publisher),
+            tx_id=None if tx_id is None else address_text(tx_id),
+        )
+
+    def _job(self, view: JobView) -> api.Job:
+        escrow = self._driver.ledger.view.job(view.id)
+        verdicts = view.verdicts.values()
+        ended = view.state in {JobState.DONE, JobState.FAILED}
+        return api.Job(
+            job_id=address_text(view.id),
+            model=str(decode_cid(view.model)),
+            state=_STATES[view.state],
+            rows=view.rows_total,
+            rows_done=view.rows_done,
+            batches=view.batches,
+            stages=view.stages,
+            created=utc_text(view.made_ms),
+            is_over=ended,
+            deadline=None if escrow is None else utc_text(escrow.deadline_ms),
+            locked=str(view.amount),
+            paid=str(sum(opinion.paid for v in verdicts for opinion in v.opinions)),
+            refunded=str(sum(verdict.returned for verdict in verdicts)),
+            lock_height=view.lock_height,
+            settled_heights=tuple(sorted({verdict.height for verdict in verdicts})),
+            workers=tuple(_worker(worker) for worker in view.workers),
+            error=None if view.error is None else api.JobFault(view.error.reason, view.error.what),
+        )
+
+
+def _verdict(view: WorkerView) -> Literal["pending", "agreed", "outvoted", "lost", "unused"]:
+    if view.outvoted:
+        return "outvoted"
+    if view.lost:
+        return "lost"
+    if view.paid is None:
+        return "pending"
+    return "agreed" if view.rows else "unused"
+
+
+def _worker(view: WorkerView) -> api.JobWorker:
+    return api.JobWorker(
+        peer_id=view.peer,
+        account=address_text(view.worker),
+        stage=view.unit,
+        role=view.role,
+        batches=view.batches,
+        rows=view.rows,
+        compute_ms=view.compute_ms,
+        verdict=_verdict(view),
+        why=view.lost,
+        paid=str(view.paid or 0),
+    )
+
+
+def _form(spec: TensorSpec) -> api.TensorForm:
+    return api.TensorForm(spec.name, _DTYPE_NAMES[spec.dtype], spec.shape)
+
+
+def _tensor(given: api.TensorText) -> Tensor:
+    dtype = _DTYPES.get(given.dtype)
+    if dtype is None:
+        raise InputMismatch(
+            f"input {given.name} has dtype {given.dtype!r}",
+            hint=f"one of {', '.join(_DTYPES)}",
+        )
+    head = TensorHead(given.name, dtype, given.shape)
+    data = bytes.fromhex(given.data[2:])
+    if len(data) != head.nbytes:
+        raise InputMismatch(
+            f"input {given.name} has {len(data)} bytes, its shape and dtype need {head.nbytes}"
+        )
+    return Tensor(head, data)
+
+
+def _text(tensor: Tensor) -> api.TensorText:
+    head = tensor.head
+    return api.TensorText(head.name, _DTYPE_NAMES[head.dtype], head.shape, "0x" + tensor.data.hex())
+
+
+def _job_id(text: str) -> bytes:
+    return parse_hex(text, size=32, what="job id")

@@ -1,0 +1,287 @@
+"""The composition root: opens one node's rooms, joins them, and stops them in order.
+
+Knows: every room by its constructor, nothing of what it does. One nursery holds what runs;
+stopping closes the door first, then work, then agreement, then the network.
+"""
+
+import ctypes
+import functools
+import resource
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from prsm.node import logs
+from prsm.node.account import Account
+from prsm.node.api.chain import ChainApi
+from prsm.node.api.node import NodeApi, Parts
+from prsm.node.api.wallet import WalletApi
+from prsm.node.api.work import WorkApi
+from prsm.node.chain import ChainConfig, ChainParts, open_chain
+from prsm.node.clock import TrioClock
+from prsm.node.config.schema import Config
+from prsm.node.home import Home
+from prsm.node.inference.capacity import CapacityDesk
+from prsm.node.inference.claims import Claims
+from prsm.node.inference.executor import Desk, Executor
+from prsm.node.inference.interface import AllowAll, NoRunner
+from prsm.node.inference.jobrun import Requester
+from prsm.node.inference.jobs import Jobs
+from prsm.node.inference.links import Links
+from prsm.node.inference.pool import Pool
+from prsm.node.inference.shards import ShardCache
+from prsm.node.inference.terms import Terms
+from prsm.node.models import Models, Tools
+from prsm.node.net.handshake import ChainIdentity
+from prsm.node.net.host import Libp2pTransport
+from prsm.node.net.interface import PeerUnreachable
+from prsm.node.net.network import PeerNetwork
+from prsm.node.proofs import Proofs
+from prsm.node.rpc.dispatch import bind
+from prsm.node.version import VERSION
+from prsm.node.wallets import Payer, Wallets
+from prsm.node.web.app import Health, fence, log_fault
+from prsm.node.web.serve import Bound, Door, serve
+from prsm.protocol.ed25519 import Ed25519Verifier
+from prsm.protocol.errors import LocalError, RemoteError
+from prsm.protocol.genesis import Genesis, from_json
+from prsm.storage.keystore import load_seed
+from prsm.storage.model_store import ModelStore
+from prsm.storage.receipts import ReceiptFiles
+
+log = logs.get("daemon")
+
+# Apply and tree are Python in a thread; with the default of 5 ms the loop beside it answers late.
+SWITCH_SECONDS: Final = 0.0005
+REDIAL_SECONDS: Final = 2.0
+_PR_SET_DUMPABLE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a process is started with."""
+
+    home: Home
+    config: Config
+    password: str | None  # of the payment key; None: it stays locked
+    worker_command: Sequence[str] = (sys.executable, "-m", "prsm.node.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What was opened from the data folder, not running yet."""
+
+    start: Start
+    genesis: Genesis
+    network: PeerNetwork
+    chain: ChainParts
+    store: ModelStore
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What inference and models are made of."""
+
+    pool: Pool | None
+    models: Models
+    shards: ShardCache | None
+    claims: Claims
+    executor: Executor | None
+    links: Links
+    jobs: Jobs
+
+
+async def run_daemon(
+    start: Start, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Run one node until SIGTERM, SIGINT, `node_stop` or cancellation.
+
+    Raises:
+        LocalError: a missing or locked home, wrong keys, a taken port: before anything runs.
+    """
+    protect_process()
+    start.home.check()
+    with start.home.hold():
+        genesis = from_json(start.home.genesis.read_bytes())
+        transport = Libp2pTransport(load_seed(start.home.node_key), listen=start.config.net.listen)
+        identity = ChainIdentity(genesis.chain_id, genesis.digest, agent=f"prsm/{VERSION}")
+        network = PeerNetwork(transport, identity)
+        config = ChainConfig(
+            genesis=genesis,
+            data=start.home.data,
+            wallet=start.home.wallet_key("default"),
+            consensus_seed=(
+                load_seed(start.home.consensus_key) if start.config.consensus.validator else None
+            ),
+        )
+        async with open_chain(config, network, TrioClock()) as chain:
+            if start.password is not None:
+                await chain.wallet.unlock(start.password)
+            store = await ModelStore.open(start.home.blocks, quota=start.config.storage.quota_bytes)
+            try:
+                await _run(_Opened(start, genesis, network, chain, store), task_status)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await store.close()
+
+
+async def _run(opened: _Opened, task_status: trio.TaskStatus[None]) -> None:
+    """Start from the ground up, stop from the roof down."""
+    stop = trio.Event()
+    work = _make_work(opened)
+    await work.models.load()
+    async with AsyncExitStack() as floors:
+        # The last one entered is cancelled first.
+        ground = await floors.enter_async_context(_floor())
+        await ground.start(opened.network.run)
+        agreement = await floors.enter_async_context(_floor())
+        await agreement.start(opened.chain.run)
+        for address in opened.start.config.net.bootstrap:
+            agreement.start_soon(_keep_dialling, opened.network, address)
+        labour = await floors.enter_async_context(_floor())
+        await _start_work(work, labour)
+        roof = await floors.enter_async_context(_floor())
+        await _open_door(opened, work, roof, stop)
+        roof.start_soon(_wait_signal, stop)
+        task_status.started()
+        log.info("node is up", height=opened.chain.driver.ledger.height)
+        await stop.wait()
+        log.info("stopping")
+
+
+@asynccontextmanager
+async def _floor() -> AsyncIterator[trio.Nursery]:
+    """A nursery that is cancelled when the stack leaves it."""
+    async with trio.open_nursery() as nursery:
+        try:
+            yield nursery
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+def _make_work(opened: _Opened) -> _Work:
+    start, config = opened.start, opened.start.config
+    driver, wallet, network = opened.chain.driver, opened.chain.wallet, opened.network
+    pool = None
+    if config.executor.enabled:
+        pool = Pool(
+            jobs_dir=start.home.jobs,
+            memory_bytes_max=config.executor.memory_bytes,
+            command=start.worker_command,
+        )
+    models = Models(
+        Tools(
+            store=opened.store,
+            pool=pool,
+            network=network,
+            driver=driver,
+            wallet=wallet,
+            scratch=start.home.models,
+            quota_bytes=config.storage.quota_bytes,
+        )
+    )
+    account = Account(driver, wallet, chain_id=opened.genesis.chain_id)
+    verifier, policy = Ed25519Verifier(), AllowAll()
+    receipts = ReceiptFiles(start.home.data / "receipts")
+    claims = Claims(network, account, receipts, verifier)
+    shards = executor = None
+    if pool is not None:
+        shards = ShardCache(pool, models)
+        desk = Desk(network, account, models, shards, claims, policy, verifier, driver.clock)
+        executor = Executor(desk, Terms(price_per_row=config.worker.price_microftns))
+        CapacityDesk(network, account, models, standing=executor.standing)
+    links = Links(network, account, verifier)
+    jobs = Jobs(Requester(links, account, models, pool or NoRunner(), policy, driver.clock))
+    return _Work(pool, models, shards, claims, executor, links, jobs)
+
+
+async def _start_work(work: _Work, nursery: trio.Nursery) -> None:
+    if work.pool is not None:
+        await nursery.start(work.pool.run)
+    if work.shards is not None:
+        await nursery.start(work.shards.run)
+    await nursery.start(work.claims.run)
+    if work.executor is not None:
+        await nursery.start(work.executor.run)
+    await nursery.start(work.jobs.run)
+
+
+async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: trio.Event) -> None:
+    start, chain = opened.start, opened.chain
+    bound: list[Bound] = []
+    wallets = Wallets(
+        start.home, Payer(opened.genesis, chain.driver, chain.admission), chain.wallet
+    )
+    await nursery.start(wallets.run)
+    node = NodeApi(
+        Parts(
+            home=start.home,
+            config=start.config,
+            genesis=opened.genesis,
+            network=opened.network,
+            chain=chain,
+            models=work.models,
+            jobs=work.jobs,
+            started_ms=chain.driver.clock.wall_ms(),
+            rpc=lambda: bound[0].http if bound else "",
+            stop=stop.set,
+        )
+    )
+    proofs = Proofs(opened.genesis, chain.driver)
+    chain_api = ChainApi(opened.genesis, chain.driver, chain.wallet, proofs)
+    dispatcher = bind(
+        {
+            **node.handlers(),
+            **chain_api.handlers(),
+            **WalletApi(wallets, chain.driver).handlers(),
+            **WorkApi(work.models, work.jobs, chain.driver, proofs).handlers(),
+        },
+        fence=fence,
+        on_fault=log_fault,
+    )
+    rpc = start.config.rpc
+    door = Door(
+        host=rpc.host,
+        port=rpc.port,
+        cookie=start.home.cookie,
+        socket_path=start.home.socket if rpc.unix else None,
+        endpoint=start.home.endpoint,
+    )
+    health = Health(start.config.node.name, VERSION, node.why_not_ready)
+    bound.append(
+        await nursery.start(functools.partial(serve, dispatcher, door=door, health=health))
+    )
+
+
+async def _keep_dialling(network: PeerNetwork, address: str) -> None:
+    """Dial a configured peer until it answers once; from then on the network redials."""
+    while True:
+        try:
+            await network.connect(address)
+        except PeerUnreachable as error:
+            log.debug("bootstrap peer does not answer", address=address, why=error.what)
+        except (LocalError, RemoteError) as error:
+            log.error("bootstrap peer refused", address=address, why=error.what)  # noqa: TRY400 - no traceback for a person
+            return
+        else:
+            return
+        await trio.sleep(REDIAL_SECONDS)
+
+
+async def _wait_signal(stop: trio.Event) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            stop.set()
+            return
+
+
+def protect_process() -> None:
+    """Keep keys out of core files and other processes, and the loop ahead of its threads."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

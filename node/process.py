@@ -1,0 +1,91 @@
+"""A daemon as a process: arguments, password, logs, exit code. The command line is in node/cli.
+
+Knows: how a start can fail and how to say so. Must not know: rooms of the daemon.
+"""
+
+import argparse
+import functools
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from prsm.node import logs
+from prsm.node.config.load import load
+from prsm.node.daemon import Start, run_daemon
+from prsm.node.home import Home, default_home
+from prsm.node.rpc.reasons import entry_for
+from prsm.protocol.errors import LocalError, PrsmError
+
+WORKER: Final = (sys.executable, "-m", "prsm.node.worker")
+
+
+def main(arguments: Sequence[str], *, worker_command: Sequence[str] = WORKER) -> int:
+    """Run a daemon until it is stopped; returns the exit code.
+
+    Args:
+        arguments: without the program's name.
+        worker_command: the program that runs models.
+    """
+    parser = argparse.ArgumentParser(prog="python -m prsm.node", description=__doc__)
+    parser.add_argument("--home", type=Path, help="data folder; default PRSM_HOME or ~/.prsm")
+    parser.add_argument("--password-fd", type=int, help="read the wallet's password from here")
+    options = parser.parse_args(arguments)
+    home = Home(options.home.absolute()) if options.home else default_home(dict(os.environ))
+    try:
+        home.check()
+        config = load(home.config, environ=os.environ).config
+        logs.configure(level=config.log.level, style=config.log.format)
+        password = read_password(options.password_fd, config.keys.password_file)
+        start = Start(home, config, password, worker_command)
+        trio.run(functools.partial(run_daemon, start))
+    except BaseException as error:
+        known = _first_known(error)
+        if known is None:
+            raise
+        return _report(known)
+    return 0
+
+
+def read_password(descriptor: int | None, path: str) -> str | None:
+    """The wallet's password from a descriptor or a private file; None if neither is given.
+
+    Raises:
+        LocalError: the file cannot be read, or others may read it.
+    """
+    if descriptor is not None:
+        with os.fdopen(descriptor, "r", encoding="utf-8") as file:
+            return file.readline().rstrip("\n")
+    if not path:
+        return None
+    file_path = Path(path).expanduser()
+    try:
+        mode = file_path.stat().st_mode
+        text = file_path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LocalError(
+            f"keys.password_file {path} cannot be read: {error}",
+            hint="write the password into it, or remove the key from config.toml",
+        ) from error
+    if mode & 0o077:
+        raise LocalError(
+            f"{path} has mode {mode & 0o777:04o}, at most 0600", hint=f"chmod 600 {path}"
+        )
+    return text.rstrip("\n")
+
+
+def _first_known(error: BaseException) -> PrsmError | None:
+    """A typed error inside groups of one, for a start that failed."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, PrsmError) else None
+
+
+def _report(error: PrsmError) -> int:
+    entry = entry_for(error.reason)
+    lines = [error.what, entry.why, error.hint or entry.fix]
+    print(f"prsm: {lines[0]}", *lines[1:], entry.prsm_code, sep="\n", file=sys.stderr)  # noqa: T201 - the last words of a process
+    return int(entry.exit_code)

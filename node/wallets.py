@@ -1,0 +1,122 @@
+"""The payment keys of a home: one works for the node, others only pay.
+
+Knows: names, files, which are open and until when. Must not know: payloads.
+"""
+
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from prsm.node.admission import Admission
+from prsm.node.driver import Driver
+from prsm.node.home import Home
+from prsm.node.wallet import PURPOSE, Wallet
+from prsm.protocol.ed25519 import SEED_BYTES, Ed25519Signer
+from prsm.protocol.errors import LocalError
+from prsm.protocol.genesis import Genesis
+from prsm.storage.errors import NotFound
+from prsm.storage.keystore import Cost, KeyFile, save_key
+
+KEYS_MAX: Final = 64
+DEFAULT: Final = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """What paying needs: the ledger's rules, the driver, the door for own transactions."""
+
+    genesis: Genesis
+    driver: Driver
+    admission: Admission
+
+
+class Wallets:
+    """All keys under `keys/wallet/`."""
+
+    def __init__(self, home: Home, account: Payer, default: Wallet) -> None:
+        self._home = home
+        self._account = account
+        self._open: dict[str, Wallet] = {DEFAULT: default}
+        self._lockers: dict[str, trio.CancelScope] = {}
+        self._nursery: trio.Nursery | None = None
+
+    @property
+    def default(self) -> Wallet:
+        """The node's own payment key."""
+        return self._open[DEFAULT]
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the other keys' transactions moving until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            await trio.sleep_forever()
+
+    def names(self) -> list[str]:
+        """Names of all keys, sorted."""
+        return sorted(path.stem for path in self._home.wallets.glob("*.key"))[:KEYS_MAX]
+
+    def get(self, name: str) -> Wallet:
+        """The wallet of a key, locked or not.
+
+        Raises:
+            NotFound: no key of that name.
+        """
+        if name not in self._open:
+            if name not in self.names():
+                raise NotFound(f"no payment key is called {name!r}", hint="see: prsm wallet ls")
+            wallet = Wallet(
+                self._home.wallet_key(name),
+                genesis=self._account.genesis,
+                driver=self._account.driver,
+                admission=self._account.admission,
+            )
+            self._open[name] = wallet
+            if self._nursery is not None:
+                self._nursery.start_soon(wallet.run)
+        return self._open[name]
+
+    async def create(self, name: str, password: str) -> Wallet:
+        """Make a new key, encrypted under a password.
+
+        Raises:
+            Conflict: the name is taken.
+            LocalError: too many keys.
+        """
+        if len(self.names()) >= KEYS_MAX:
+            raise LocalError(f"{KEYS_MAX} payment keys, no more are kept in one home")
+        seed = secrets.token_bytes(SEED_BYTES)
+        development = self._account.genesis.development
+        cost = Cost.DEVELOPMENT if development else Cost.NORMAL
+        key_file = KeyFile(PURPOSE, Ed25519Signer(seed).public_key, cost)
+
+        def save() -> None:
+            save_key(self._home.wallet_key(name), seed, password=password, key_file=key_file)
+
+        await trio.to_thread.run_sync(save)
+        return self.get(name)
+
+    async def unlock(self, name: str, password: str, *, ttl_s: float) -> Wallet:
+        """Open a key for a while.
+
+        Raises:
+            NotFound: no key of that name.
+            WrongPassword: wrong password, or the file was changed.
+        """
+        wallet = self.get(name)
+        was_open = not wallet.is_locked and name not in self._lockers
+        await wallet.unlock(password)
+        # The node's own key, opened at start, stays open: work in progress is signed with it.
+        if not was_open and self._nursery is not None:
+            if name in self._lockers:
+                self._lockers[name].cancel()
+            self._lockers[name] = trio.CancelScope()
+            self._nursery.start_soon(self._lock_later, name, ttl_s)
+        return wallet
+
+    async def _lock_later(self, name: str, ttl_s: float) -> None:
+        with self._lockers[name]:
+            await trio.sleep(ttl_s)
+            self._open[name].lock()

@@ -1,0 +1,311 @@
+"""A network of real daemons on this machine: keys, genesis, folders, ports, processes.
+
+Knows: how a node's home is made and its process started and ended. Must not know: what the
+nodes do. Everything binds to loopback; only processes started here are ended, by their pid.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from prsm.node.home import Home, write_private
+from prsm.node.keys import make_keys
+from prsm.node.rpc.client import Client, RpcError, find
+from prsm.node.rpc.methods.node import NodeStatus
+from prsm.protocol.errors import LocalError, PrsmError
+from prsm.protocol.genesis import Allocation, Genesis, Parameters, to_json
+from prsm.protocol.ids import MICRO_PER_FTNS
+
+STAKE: Final = 1_000 * MICRO_PER_FTNS
+BALANCE: Final = 10_000 * MICRO_PER_FTNS
+START_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 10.0
+POLL_SECONDS: Final = 0.05
+PASSWORD: Final = "development network"  # noqa: S105 - keys of a network without value
+HONEST: Final = (sys.executable, "-m", "prsm.node")
+LIAR: Final = (sys.executable, "-m", "prsm.testnet.liar")
+
+
+class NodeDied(LocalError):
+    """A daemon ended by itself; its last words are in the text."""
+
+    reason = "node_died"
+
+
+class NotInTime(LocalError):
+    """A daemon or a network did not get where it should in time."""
+
+    reason = "timeout"
+
+
+class Described(msgspec.Struct, frozen=True):
+    """One node in the network's description file."""
+
+    name: str
+    home: str
+    liar: bool = False
+    pid: int = 0
+
+
+class Description(msgspec.Struct, frozen=True):
+    """`network.json`: what `status`, `kill` and `down` need to find the nodes again."""
+
+    nodes: tuple[Described, ...]
+
+
+@dataclass(slots=True)
+class Node:
+    """One daemon: its folder, and its process while it runs."""
+
+    name: str
+    home: Home
+    liar: bool = False
+    pid: int = 0
+
+    def start(self) -> None:
+        """Start the daemon in a session of its own; its output goes to its log file."""
+        program = LIAR if self.liar else HONEST
+        with self.home.log.open("ab") as out:
+            process = subprocess.Popen(  # noqa: S603 - our own program, no shell
+                [*program, "--home", str(self.home.root)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+        self.pid = process.pid
+
+    def client(self, *, timeout_s: float = 30.0) -> Client:
+        """A connection to its JSON-RPC door."""
+        return Client(find(self.home), timeout_s=timeout_s)
+
+    def is_running(self) -> bool:
+        """Is the process there? Reaps it if it was ours and has ended."""
+        if not self.pid:
+            return False
+        with contextlib.suppress(ChildProcessError):
+            if os.waitpid(self.pid, os.WNOHANG)[0] == self.pid:
+                return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def wait_ready(self, deadline: float) -> None:
+        """Wait until `/readyz` says yes.
+
+        Raises:
+            NodeDied: the process ended.
+            NotInTime: the deadline (`time.monotonic`) passed.
+        """
+        while True:
+            if not self.is_running():
+                raise NodeDied(f"{self.name} ended: {self.last_words()}")
+            with contextlib.suppress(PrsmError, RpcError, OSError), self.client() as client:
+                if client.get("/readyz")[0] == 200:
+                    return
+            _pause(deadline, f"{self.name} is not ready: {self.last_words()}")
+
+    def stop(self, deadline: float) -> bool:
+        """End the daemon by SIGTERM, by SIGKILL at the deadline; was SIGTERM enough?"""
+        self.signal(signal.SIGTERM)
+        while self.is_running():
+            if time.monotonic() > deadline:
+                self.signal(signal.SIGKILL)
+                deadline += STOP_SECONDS
+                while self.is_running():
+                    _pause(deadline, f"process {self.pid} survives SIGKILL")
+                return False
+            _nap()
+        self.pid = 0
+        return True
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process, if it is there."""
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        try:
+            lines = self.home.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return "no log"
+        return " | ".join(lines[-3:])[-600:] or "an empty log"
+
+
+@dataclass(slots=True)
+class Network:
+    """The nodes of one genesis under one folder."""
+
+    folder: Path
+    nodes: list[Node]
+
+    @property
+    def genesis(self) -> Path:
+        """The first document."""
+        return self.folder / "genesis.json"
+
+    def start(self) -> None:
+        """Start all nodes and wait until they are ready and see one another.
+
+        Raises:
+            NodeDied, NotInTime: a node did not come up.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        for node in self.nodes:
+            node.start()
+        self.save()
+        for node in self.nodes:
+            node.wait_ready(deadline)
+        for node in self.nodes:
+            wait_peers(node, len(self.nodes) - 1, deadline)
+
+    def stop(self) -> bool:
+        """End all nodes that run; did SIGTERM suffice for each?"""
+        deadline = time.monotonic() + STOP_SECONDS
+        for node in self.nodes:
+            node.signal(signal.SIGTERM)
+        results = [node.stop(deadline) for node in self.nodes if node.pid]
+        self.save()
+        return all(results)
+
+    def save(self) -> None:
+        """Write the description file."""
+        nodes = tuple(Described(n.name, str(n.home.root), n.liar, n.pid) for n in self.nodes)
+        write_private(self.folder / "network.json", msgspec.json.encode(Description(nodes)))
+
+
+def create(folder: Path, count: int, *, liars: Sequence[int] = ()) -> Network:
+    """Make keys, genesis and folders of `count` validators with equal stake and balance.
+
+    Args:
+        folder: empty or absent.
+        count: of nodes, 1 to 32.
+        liars: places (from 0) of nodes whose worker lies; in consensus they are honest.
+
+    Raises:
+        LocalError: the folder is in use, or the count is out of bounds.
+    """
+    if not 1 <= count <= 32:
+        raise LocalError(f"{count} nodes, a network has 1 to 32 validators")
+    if folder.exists() and any(folder.iterdir()):
+        raise LocalError(f"{folder} is not empty", hint="choose another folder with --dir")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    nodes = [
+        Node(f"node{i + 1}", Home(folder / f"node{i + 1}"), liar=i in liars) for i in range(count)
+    ]
+    keys = []
+    for node in nodes:
+        node.home.create()
+        keys.append(make_keys(node.home, password=PASSWORD, development=True))
+    genesis = Genesis(
+        version=1,
+        name="local",
+        development=True,
+        time_ms=time.time_ns() // 1_000_000,
+        validators=tuple(key.validator(STAKE) for key in keys),
+        allocations=tuple(Allocation(key.wallet, BALANCE) for key in keys),
+        parameters=Parameters(),
+    )
+    document = to_json(genesis)
+    ports = free_ports(2 * count)
+    addresses = [
+        f"/ip4/127.0.0.1/tcp/{port}/p2p/{key.peer_id}"
+        for port, key in zip(ports[:count], keys, strict=True)
+    ]
+    for i, node in enumerate(nodes):
+        write_private(node.home.genesis, document)
+        write_private(node.home.root / "password", PASSWORD.encode() + b"\n")
+        others = [address for j, address in enumerate(addresses) if j != i]
+        config = _config(node, listen=ports[i], rpc=ports[count + i], bootstrap=others)
+        write_private(node.home.config, config.encode())
+    write_private(folder / "genesis.json", document)
+    network = Network(folder, nodes)
+    network.save()
+    return network
+
+
+def load(folder: Path) -> Network:
+    """Find a network that `create` made.
+
+    Raises:
+        LocalError: there is none.
+    """
+    try:
+        described = msgspec.json.decode((folder / "network.json").read_bytes(), type=Description)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise LocalError(
+            f"no network in {folder}", hint="make one: prsm testnet up -n 4"
+        ) from error
+    return Network(
+        folder, [Node(n.name, Home(Path(n.home)), n.liar, n.pid) for n in described.nodes]
+    )
+
+
+def wait_peers(node: Node, count: int, deadline: float) -> None:
+    """Wait until a node sees that many peers.
+
+    Raises:
+        NotInTime: the deadline passed.
+    """
+    while True:
+        with node.client() as client:
+            seen = client.call("node_getStatus", result=NodeStatus).peers
+        if seen >= count:
+            return
+        _pause(deadline, f"{node.name} sees {seen} of {count} peers")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback nobody listens on now; another program may still be faster."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def _config(node: Node, *, listen: int, rpc: int, bootstrap: Sequence[str]) -> str:
+    quoted = ", ".join(f'"{address}"' for address in bootstrap)
+    return f"""[node]
+name = "{node.name}"
+profile = "validator"
+[net]
+listen = ["/ip4/127.0.0.1/tcp/{listen}"]
+bootstrap = [{quoted}]
+[rpc]
+listen = "127.0.0.1:{rpc}"
+[worker]
+price = "1000"
+[keys]
+password_file = "{node.home.root / "password"}"
+[log]
+format = "human"
+"""
+
+
+def _pause(deadline: float, what: str) -> None:
+    if time.monotonic() > deadline:
+        raise NotInTime(what, hint="look into the node's log")
+    _nap()
+
+
+def _nap() -> None:
+    signal.sigtimedwait((), POLL_SECONDS)
