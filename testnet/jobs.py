@@ -6,7 +6,15 @@ For tests and golden vectors. Roots are hashes of short texts: no model runs her
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from prsm.consensus.ledger.receipt_document import (
+    Json,
+    Settlement,
+    proof_keys,
+    receipt_document,
+    settlement_heights,
+)
 from prsm.protocol.codec import encode
+from prsm.protocol.messages.sync import Certified
 from prsm.protocol.receipts import (
     BatchResult,
     Measured,
@@ -149,3 +157,36 @@ def settle_by(chain: Chain, lock: Lock, *works: Work, unit: int = 0) -> TxReceip
         )
     )
     return chain.send(REQUESTER, settle_of(lock, unit, receipts))
+
+
+def document_of(chain: Chain, lock: Lock) -> Json:
+    """The receipt document of a settled job, gathered as a node gathers it.
+
+    Adds one block when the tip does not yet prove the job's record.
+    """
+    job = chain.ledger.view.job(lock.job)
+    assert job is not None
+    heights = settlement_heights(job)
+    while chain.ledger.height <= heights[-1]:
+        chain.add()
+    proofs = [chain.ledger.prove_certified(key) for key in proof_keys(job)]
+    return receipt_document(
+        chain.genesis,
+        job,
+        {
+            height: Settlement(
+                certified(chain, height),
+                chain.made[height - 1].outcome.receipts,
+                certified(chain, height + 1),
+            )
+            for height in heights
+        },
+        proofs=[proof for proof in proofs if proof is not None],
+        proven_by=certified(chain, chain.ledger.height),
+    )
+
+
+def certified(chain: Chain, height: int) -> Certified:
+    """A committed block with its certificate."""
+    made = chain.made[height - 1]
+    return Certified(block=made.block, certificate=made.certificate)

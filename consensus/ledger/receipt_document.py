@@ -1,0 +1,167 @@
+"""The receipt of a job: one JSON document from which a stranger derives who was paid for what.
+
+Pure: the caller gathers blocks, certificates and proofs; `testnet/verify_receipt.py` reads the
+result and shares no code with this file. Source: docs/spec/ledger.md, "Receipt of a job".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from prsm.consensus.ledger.errors import EscrowState
+from prsm.consensus.ledger.records import Job, JobStatus, committed_key, job_key
+from prsm.protocol import merkle
+from prsm.protocol.codec import decode, encode
+from prsm.protocol.genesis import Genesis
+from prsm.protocol.ids import address_text
+from prsm.protocol.limits import TRANSACTION_BYTES_MAX
+from prsm.protocol.messages.sync import Certified
+from prsm.protocol.proofs import StateProof
+from prsm.protocol.transactions.envelope import decode_transaction
+from prsm.protocol.transactions.payloads import SETTLE, Settle
+from prsm.protocol.transactions.results import Code, TxReceipt
+
+DOCUMENT_VERSION: Final = 1
+Json = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The block that settled a unit, what became of its transactions, and the block after it."""
+
+    block: Certified
+    receipts: Sequence[bytes]  # canonical `TxReceipt`s of `block`
+    following: Certified  # its header's receipts_root covers them
+
+
+def settlement_heights(job: Job) -> list[int]:
+    """Heights whose blocks the document needs; of each also the block after it.
+
+    Raises:
+        EscrowState: the job is not settled.
+    """
+    if job.status is not JobStatus.SETTLED:
+        raise EscrowState(
+            f"job {address_text(job.job)} is {job.status.name.lower()}, not settled",
+            hint="a receipt exists once every unit of the job is settled",
+        )
+    return sorted({verdict.height for verdict in job.verdicts if verdict is not None})
+
+
+def proof_keys(job: Job) -> list[bytes]:
+    """State keys the document proves: the job, then each receipt's commitment, unit by unit."""
+    return [
+        job_key(job.job),
+        *(
+            committed_key(opinion.worker, opinion.receipt_hash)
+            for verdict in job.verdicts
+            if verdict is not None
+            for opinion in verdict.opinions
+        ),
+    ]
+
+
+def receipt_document(
+    genesis: Genesis,
+    job: Job,
+    settlements: Mapping[int, Settlement],
+    *,
+    proofs: Sequence[StateProof],
+    proven_by: Certified,
+) -> Json:
+    """Write the document.
+
+    Args:
+        genesis: of the network.
+        job: settled, as the state holds it.
+        settlements: by the heights `settlement_heights` names.
+        proofs: of the keys `proof_keys` names, in that order, under the state root of
+            `proven_by`.
+        proven_by: a block later than the last settlement; its root is the state before it.
+
+    Raises:
+        EscrowState: the job is not settled.
+    """
+    heights = settlement_heights(job)
+    headers = {proven_by.block.header.height: proven_by}
+    amounts: dict[bytes, int] = {}
+    units: list[Json] = []
+    for height in heights:
+        headers[height] = settlements[height].block
+        headers[height + 1] = settlements[height].following
+    for unit, verdict in enumerate(job.verdicts):
+        assert verdict is not None
+        settlement = settlements[verdict.height]
+        index, receipt = _find(settlement, job.job, unit)
+        for payment in receipt.paid:
+            amounts[payment.account] = amounts.get(payment.account, 0) + payment.amount
+        transactions = settlement.block.block.body.transactions
+        units.append(
+            {
+                "unit": unit,
+                "height": verdict.height,
+                "transaction": _hex(transactions[index]),
+                "transaction_path": _path(transactions, index),
+                "receipt": _hex(settlement.receipts[index]),
+                "receipt_path": _path(settlement.receipts, index),
+            }
+        )
+    return {
+        "version": DOCUMENT_VERSION,
+        "chain_id": _hex(genesis.chain_id),
+        "genesis_digest": _hex(genesis.digest),
+        "validators": [
+            {
+                "operator": _hex(member.operator),
+                "consensus": _hex(member.consensus),
+                "peer_id": member.peer_id,
+                "stake": str(member.stake),
+            }
+            for member in genesis.first_validators().validators
+        ],
+        "job": _hex(job.job),
+        "headers": [
+            {
+                "header": _hex(encode(entry.block.header)),
+                "certificate": _hex(encode(entry.certificate)),
+            }
+            for _, entry in sorted(headers.items())
+        ],
+        "settlements": units,
+        "state": {
+            "height": proven_by.block.header.height,
+            "proofs": [_hex(encode(proof)) for proof in proofs],
+        },
+        "payments": [
+            {"account": _hex(account), "micro_ftns": str(amount)}
+            for account, amount in sorted(amounts.items())
+        ],
+    }
+
+
+def _find(settlement: Settlement, job: bytes, unit: int) -> tuple[int, TxReceipt]:
+    """Place and receipt of the transaction that settled a unit: failed attempts may stand by it."""
+    for index, raw in enumerate(settlement.block.block.body.transactions):
+        transaction = decode_transaction(raw)
+        if transaction.kind != SETTLE:
+            continue
+        payload = decode(transaction.payload, Settle, size_max=TRANSACTION_BYTES_MAX)
+        receipt = decode(settlement.receipts[index], TxReceipt, size_max=TRANSACTION_BYTES_MAX)
+        if (payload.job, payload.unit, receipt.code) == (job, unit, Code.DONE):
+            return index, receipt
+    raise AssertionError(f"no settlement of unit {unit} in its block")
+
+
+def _path(items: Sequence[bytes], index: int) -> list[list[str]]:
+    """Audit path with the side of each sibling, so that no count needs to be believed."""
+    steps = iter(merkle.proof(items, index))
+    path, count = [], len(items)
+    while count > 1:
+        if index ^ 1 < count:
+            path.append(["left" if index & 1 else "right", _hex(next(steps))])
+        index, count = index // 2, (count + 1) // 2
+    return path
+
+
+def _hex(raw: bytes) -> str:
+    return "0x" + raw.hex()

@@ -1,0 +1,1 @@
+../testnet/verify_receipt.py

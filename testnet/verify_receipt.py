@@ -1,0 +1,300 @@
+#!/usr/bin/env python3
+"""Check the receipt of a job without trusting who wrote it; needs PyNaCl and msgpack only.
+
+    verify_receipt.py --genesis genesis.json receipt.json
+    verify_receipt.py --trust EPOCH:VALIDATORS_HASH receipt.json
+
+All else is derived from that trust: a quorum signed each header; settlements and the job's record
+are under their roots; each worker signed its receipt and had committed it; two agree on every
+batch; payments are those of the terms. Exit 0: all of it holds. Exit 6 and one line: it does not.
+"""
+
+import argparse
+import hashlib
+import json
+import struct
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import msgpack
+from nacl.signing import VerifyKey
+
+EXIT_REFUSED, COMMIT_VOTE, SETTLE, DONE, SETTLED = 6, 3, 5, 0, 2  # docs/spec/ledger.md
+PARAMETERS: Final = (
+    "epoch_ms block_gap_min_ms heartbeat_block_ms timeout_base_ms timeout_cap_ms clock_window_ms "
+    "tree_bits fee_base fee_per_byte treasury_bps escrow_ms_max transaction_ms_max slash_bps "
+    "reporter_bps halt_bps operator_cap"
+)
+DOCUMENT = "version chain_id genesis_digest validators job headers settlements state payments"
+SETTLEMENT = "unit height transaction transaction_path receipt receipt_path"
+Array = tuple[Any, ...]
+Json = dict[str, Any]
+Members = list[tuple[bytes, bytes, str, int]]  # operator, consensus key, peer id, stake
+
+
+class Refused(Exception):
+    """The document does not prove what it says."""
+
+
+def require(holds: bool, why: str) -> None:  # noqa: FBT001 - the claim itself
+    """Go on only if the claim holds."""
+    if not holds:
+        raise Refused(why)
+
+
+def sha256(*parts: bytes) -> bytes:
+    """The network's hash."""
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def unhex(text: object) -> bytes:
+    """Read `0x` and lower-case hex; no other spelling."""
+    raw = bytes.fromhex(text[2:]) if isinstance(text, str) else b""
+    require("0x" + raw.hex() == text, "bytes in another spelling than 0x hex")
+    return raw
+
+
+def integer(value: int) -> int:
+    """Read a JSON integer; neither true nor 1.0 is one."""
+    require(type(value) is int and value >= 0, f"{value!r} is no integer")
+    return value
+
+
+def keys(value: Json, names: str) -> Json:
+    """Read a JSON object with exactly these keys."""
+    require(set(value) == set(names.split()), f"an object has not exactly the keys: {names}")
+    return value
+
+
+def unique(pairs: list[tuple[str, object]]) -> Json:
+    """Make an object of its keys and values."""
+    require(len(dict(pairs)) == len(pairs), "a key stands twice")
+    return dict(pairs)
+
+
+def unpack(raw: bytes) -> Array:
+    """Read a canonical msgpack array."""
+    value: Array = msgpack.unpackb(raw, use_list=False, strict_map_key=True)
+    require(msgpack.packb(value) == raw, "msgpack in another spelling")
+    return value
+
+
+def require_under(root: bytes, item: bytes, path: list[list[str]], what: str) -> None:
+    """Follow an audit path of ["left" or "right", sibling] steps."""
+    node = sha256(b"\x00", item)
+    for side, text in path:
+        sibling = unhex(text)
+        require(side in {"left", "right"} and len(sibling) == 32, "a path of another form")
+        node = sha256(b"\x01", *((sibling, node) if side == "left" else (node, sibling)))
+    require(node == root, f"{what} is not under its root")
+
+
+def members(listed: list[Json]) -> Members:
+    """Read validators."""
+    found = []
+    for entry in listed:
+        one = keys(entry, "operator consensus peer_id stake")
+        stake = int(one["stake"])
+        require(str(stake) == one["stake"] and stake > 0, "a stake in another spelling")
+        found.append((unhex(one["operator"]), unhex(one["consensus"]), one["peer_id"], stake))
+    return found
+
+
+def trust_genesis(path: str) -> tuple[bytes, int, bytes]:
+    """Derive from a genesis document its digest, the epoch 0 and the hash of its validators."""
+    names = "version name development time_ms validators allocations parameters"
+    doc = keys(json.loads(Path(path).read_bytes(), object_pairs_hook=unique), names)
+    numbers = keys(doc["parameters"], PARAMETERS)
+    found = members(doc["validators"])
+    given = [keys(entry, "account amount") for entry in doc["allocations"]]
+    head = [doc[name] for name in names.split()[:4]]
+    balances = [(unhex(entry["account"]), int(entry["amount"])) for entry in given]
+    limits = [integer(numbers[name]) for name in PARAMETERS.split()]
+    counted = [(*member[:3], min(member[3], numbers["operator_cap"])) for member in found]
+    digest = sha256(msgpack.packb([*head, found, balances, limits]))
+    return digest, 0, sha256(msgpack.packb([0, counted]))
+
+
+class Check:
+    """The document, and what has been derived from it."""
+
+    def __init__(self, path: str) -> None:
+        raw = Path(path).read_bytes()
+        self.doc = keys(json.loads(raw, object_pairs_hook=unique), DOCUMENT)
+        self.chain_id, self.job_id = unhex(self.doc["chain_id"]), unhex(self.doc["job"])
+        self.headers: dict[int, Array] = {}
+        self.committed: dict[bytes, Array] = {}
+        self.flows: dict[Array, Array] = {}  # what a unit computes -> its input and output roots
+        self.payments: Counter[bytes] = Counter()
+        self.outvoted: list[Json] = []
+
+    def run(self, digest: bytes | None, epoch: int, trusted: bytes) -> Json:
+        """Derive everything from a trusted validator set; returns the summary."""
+        doc, named = self.doc, unhex(self.doc["genesis_digest"])
+        require(integer(doc["version"]) == 1, "a document of another version")
+        require(named[:8] == self.chain_id and len(named) == 32, "chain id of another genesis")
+        require(digest in {None, named}, "a receipt of a foreign chain")
+        validators = members(doc["validators"])
+        found = sha256(msgpack.packb([epoch, validators]))
+        require(found == trusted, "the validators are not the trusted ones")
+        for entry in doc["headers"]:
+            self.check_header(keys(entry, "header certificate"), epoch, trusted, validators)
+        terms = self.check_state(keys(doc["state"], "height proofs"))
+        require(len(doc["settlements"]) == len(terms["units"]), "a unit without its settlement")
+        for unit, entry in enumerate(doc["settlements"]):
+            self.check_settlement(terms, unit, keys(entry, SETTLEMENT))
+        require(not self.committed, "proofs nobody needs")
+        used = {verdict[0] + i for verdict in terms["verdicts"] for i in (0, 1)}
+        require(used | {doc["state"]["height"]} == set(self.headers), "headers nobody needs")
+        for (*same, stage), (_, outputs) in self.flows.items():
+            inputs, _ = self.flows.get((*same, stage + 1), (outputs, ()))
+            require(inputs == outputs, "a stage that did not read the stage before it")
+        paid = [
+            {"account": "0x" + account.hex(), "micro_ftns": str(amount)}
+            for account, amount in sorted(self.payments.items())
+        ]
+        require(paid == doc["payments"], "payments the receipts do not derive")
+        summary = {"verified": True, "chain_id": doc["chain_id"], "job": doc["job"]}
+        counts = {"units": len(terms["units"]), "rows": sum(terms["rows"])}
+        return summary | counts | {"payments": paid, "outvoted": self.outvoted}
+
+    def check_header(self, entry: Json, epoch: int, trusted: bytes, members: Members) -> None:
+        """Check a header's network and set, and a quorum's COMMIT votes on its hash."""
+        raw = unhex(entry["header"])
+        header, vote, digest = unpack(raw), unpack(unhex(entry["certificate"])), sha256(raw)
+        require(len(header) == 15 and header[1] == self.chain_id, "a header of a foreign chain")
+        require((header[4], header[10]) == (epoch, trusted), "a header of another validator set")
+        height = header[2]
+        require(height > max(self.headers, default=0), "headers out of order")
+        version, kind, voted_epoch, voted_height, view, voted, signers, signatures = vote
+        numbers = (version, kind, voted_epoch, voted_height, view, signers)
+        require(all(type(number) is int for number in numbers), "a certificate of another form")
+        named = (version, kind, voted_epoch, voted_height, voted)
+        require(named == (1, COMMIT_VOTE, epoch, height, digest), "a certificate of another block")
+        indexes = [i for i in range(len(members)) if signers >> i & 1]
+        require(0 <= signers >> len(members) < 1, "a signer outside the set")
+        require(len(indexes) == len(signatures), "surplus or missing signatures")
+        weight, total = sum(members[i][3] for i in indexes), sum(one[3] for one in members)
+        require(weight > 2 * total // 3, f"weight {weight} of {total} is no quorum")
+        place = (b"prsm1", self.chain_id, COMMIT_VOTE, epoch, height, view, digest)
+        message = struct.pack(">5s8sBIQI32s", *place)
+        for i, signature in zip(indexes, signatures, strict=True):
+            VerifyKey(members[i][1]).verify(message, signature)
+        self.headers[height] = header
+
+    def check_state(self, state: Json) -> Json:
+        """Prove the job's record and the commitments under one state root; returns the terms."""
+        root = self.headers[integer(state["height"])][8]
+        for text in state["proofs"]:
+            key, bucket, path = unpack(unhex(text))
+            node = sha256(b"\x00", msgpack.packb(bucket))
+            index = int.from_bytes(sha256(key)[:4], "big") >> (32 - len(path))
+            for sibling in path:
+                require(len(sibling) == 32, "a path of another form")
+                node = sha256(b"\x01", *((sibling, node) if index & 1 else (node, sibling)))
+                index >>= 1
+            require(node == root, "a state entry is not under its root")
+            require(key not in self.committed, "a state entry stands twice")
+            self.committed[key] = unpack(dict(bucket)[key])
+        job = self.committed.pop(b"j" + self.job_id)
+        require(job[12] == SETTLED, "the job is not settled")
+        names = {"rows": job[6], "units": job[7], "shares": job[8], "treasury": job[9]}
+        return names | {"verdicts": job[16]}
+
+    def check_settlement(self, terms: Json, unit: int, entry: Json) -> None:
+        """Tally a unit's receipts again and derive its payments again."""
+        raw, became, height = unhex(entry["transaction"]), unhex(entry["receipt"]), entry["height"]
+        settled_at, _, _, opinions, returned = terms["verdicts"][unit]
+        place = (integer(entry["unit"]), integer(height))
+        require(place == (unit, settled_at), "settlements out of order")
+        require_under(self.headers[height][7], raw, entry["transaction_path"], "a settlement")
+        require_under(self.headers[height + 1][9], became, entry["receipt_path"], "an outcome")
+        _, chain_id, kind, _, _, fee, payload, _, _ = unpack(raw)
+        job, number, receipts = unpack(payload)
+        named = (chain_id, kind, job, number)
+        require(named == (self.chain_id, SETTLE, self.job_id, unit), "another transaction")
+        works = [self.check_work(terms, unit, receipt, height) for receipt in receipts]
+        require(len({work[5] for work in works}) == len(works), "two receipts of one worker")
+        held: list[Counter[Array]] = [Counter() for _ in terms["rows"]]
+        for index, _, *pair in (batch for work in works for batch in work[10]):
+            held[index][tuple(pair)] += 1
+        require(min(max(votes.values(), default=0) for votes in held) >= 2, "no two equal opinions")
+        right = [votes.most_common(1)[0][0] for votes in held]
+        self.flows[terms["units"][unit][:4]] = tuple(zip(*right, strict=True))
+        paid, spent, derived = self.derive(terms, unit, works, right)
+        require(derived == opinions, "the record says something else of the workers")
+        _, _, _, _, price, workers = terms["units"][unit]
+        reserve = price * sum(terms["rows"]) * len(workers)
+        require(returned == reserve - spent, "what was returned is not the rest of the reserve")
+        expected = (sha256(raw), DONE, fee, tuple(sorted(paid.items())))
+        tx, code, charged, moved, rest, _ = unpack(became)
+        require((tx, code, charged, moved) == expected, "the ledger paid something else")
+        require(rest >= returned, "the ledger returned less than the rest")
+        self.payments.update(paid)
+
+    def check_work(self, terms: Json, unit: int, raw: bytes, height: int) -> Array:
+        """Check a worker's receipt: terms, signature, commitment; its hash stands at the end."""
+        work, digest = unpack(raw), sha256(raw)
+        kind, model, stages, stage, price, workers = terms["units"][unit]
+        named = (1, self.chain_id, self.job_id, unit, kind, model, stages, stage, price)
+        require((*work[:5], *work[6:9], work[12]) == named, "a receipt of other terms")
+        require(work[5] in workers, "a receipt of no worker of the unit")
+        rows = dict(enumerate(terms["rows"]))
+        for index, count, *_ in work[10]:
+            require(rows.pop(index, None) == count, "a receipt of other batches")
+        body = b"prsm1rc" + msgpack.packb(work[:-1])
+        VerifyKey(work[5]).verify(body, work[15])
+        job, number, bound_at = self.committed.pop(b"w" + work[5] + digest, (b"", 0, height))
+        bound = (job, number) == (self.job_id, unit) and bound_at < height
+        require(bound, "a receipt that was not committed before")
+        return (*work, digest)
+
+    def derive(self, terms: Json, unit: int, works: list[Array], right: list[Array]) -> Array:
+        """Who is paid what for a unit, the gross of it, and what the record must say."""
+        paid: Counter[bytes] = Counter()
+        spent, opinions = 0, []
+        for work in works:
+            wrong = [index for index, _, *pair in work[10] if tuple(pair) != right[index]]
+            rows = sum(batch[1] for batch in work[10])
+            gross = 0 if wrong else rows * work[12]
+            parts = Counter({sha256(b"prsm1 treasury"): gross * terms["treasury"] // 10_000})
+            for account, bps in terms["shares"]:
+                parts[account] += gross * bps // 10_000
+            net, spent = gross - sum(parts.values()), spent + gross
+            paid.update({**parts, work[5]: parts[work[5]] + net})
+            opinions.append((work[5], work[16], rows, len(wrong), net))
+            if wrong:
+                self.outvoted.append({"worker": "0x" + work[5].hex(), "unit": unit})
+        return +paid, spent, tuple(opinions)
+
+
+def main() -> int:
+    """Check a file; returns the exit code."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--genesis", help="genesis.json of the network")
+    source.add_argument("--trust", metavar="EPOCH:VALIDATORS_HASH", help="a set one trusts")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("receipt", help="receipt.json")
+    args = parser.parse_args()
+    try:
+        epoch, _, trusted = (args.trust or "0:").partition(":")
+        trust = trust_genesis(args.genesis) if args.genesis else (None, int(epoch), unhex(trusted))
+        summary = Check(args.receipt).run(*trust)
+    except Exception as error:  # noqa: BLE001 - whatever a forged document breaks is a refusal
+        why = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
+        sys.stderr.write(f"refused: {' '.join(why.split())[:200]}\n")
+        return EXIT_REFUSED
+    lines = [
+        f"verified: job {summary['job']}: {summary['units']} units, {summary['rows']} rows",
+        *(f"  {p['micro_ftns']:>16} micro-FTNS to {p['account']}" for p in summary["payments"]),
+        *(f"  outvoted in unit {p['unit']}, unpaid: {p['worker']}" for p in summary["outvoted"]),
+    ]
+    sys.stdout.write((json.dumps(summary) if args.json else "\n".join(lines)) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
