@@ -67,17 +67,23 @@ class Entered(Record, frozen=True):
 
 LogRecord = LowMark | Voted | Locked | Left | Entered
 _TYPES: Final[tuple[type[LogRecord], ...]] = (LowMark, Voted, Locked, Left, Entered)
+_STEPS: Final = {Kind.VIEW_CHANGE: 0, Kind.PROPOSE: 1, Kind.PREPARE: 2, Kind.COMMIT: 3}
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What the sign guard notes of a vote; ordered by (height, view, kind)."""
+    """What the sign guard notes of a vote; (epoch, height, view, step) only grows."""
 
     epoch: int
     height: int
     view: int
-    kind: Kind
+    step: int  # in the order votes follow within a view: it begins with VIEW_CHANGE
     block_hash: bytes  # zero bytes for VIEW_CHANGE
+
+    @property
+    def position(self) -> tuple[int, int, int, int]:
+        """The part that only grows."""
+        return self.epoch, self.height, self.view, self.step
 
 
 @dataclass(slots=True)
@@ -111,14 +117,25 @@ def mark_of(raw: bytes) -> Mark | None:
     """What the sign guard must note of this record, None if it announces no vote."""
     match unpack(raw):
         case Voted() as voted:
-            return Mark(voted.epoch, voted.height, voted.view, voted.kind, voted.block_hash)
+            step = _STEPS[voted.kind]
+            return Mark(voted.epoch, voted.height, voted.view, step, voted.block_hash)
         case Locked() as locked:
             block_hash = locked.certificate.block_hash
-            return Mark(locked.epoch, locked.height, locked.view, Kind.COMMIT, block_hash)
+            return Mark(locked.epoch, locked.height, locked.view, _STEPS[Kind.COMMIT], block_hash)
         case Left() as left:
-            return Mark(left.epoch, left.height, left.view, Kind.VIEW_CHANGE, bytes(32))
+            return Mark(left.epoch, left.height, left.view, _STEPS[Kind.VIEW_CHANGE], bytes(32))
         case LowMark() | Entered():
             return None
+
+
+def highest_mark(raws: Iterable[bytes]) -> Mark | None:
+    """The last vote a log holds; a sign guard above it proves that the log lost one.
+
+    Raises:
+        WireError: a record this version cannot read.
+    """
+    marks = [mark for raw in raws if (mark := mark_of(raw)) is not None]
+    return max(marks, key=lambda mark: mark.position, default=None)
 
 
 def replay(raws: Iterable[bytes], *, committed: int) -> tuple[int, dict[int, Memory]]:

@@ -51,6 +51,7 @@ from prsm.protocol.messages.sync import (
     GotBlocks,
 )
 from prsm.testnet.sim.ledger import FakeLedger
+from prsm.testnet.sim.log import Log
 from prsm.testnet.sim.signing import KeyedSigner
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ class Node:
     config: Config
     signer: KeyedSigner
     ledger: FakeLedger
+    log: Log
     skew_ms: int = 0
-    log: list[bytes] = field(default_factory=list)  # synced records only
     state: State | None = None  # None: down
     life: int = 0  # things asked for in an earlier life never arrive
     pool: dict[bytes, None] = field(default_factory=dict)
@@ -85,7 +86,12 @@ class Node:
         world = self.world
         self.life += 1
         self.orders_left, self.timer_ms, self.backlog = None, None, {}
-        self.state = replica.start(self.config, self.ledger.tip, tuple(self.log), None)
+        records, observer = self.log.open()
+        if observer is not None:
+            world.checker.observed(self.index, observer)
+        for record in records:
+            world.checker.synced(self.index, record)
+        self.state = replica.start(self.config, self.ledger.tip, records, observer)
         self.pool = dict.fromkeys(tx for tx in world.outstanding if tx not in self.ledger.done)
         self._soon(0, Tick())
         self._soon(0, Waiting(bool(self.pool)))
@@ -95,6 +101,7 @@ class Node:
     def crash(self) -> None:
         """Lose everything that is not durable."""
         self.state = None
+        self.log.crash()
         self.life += 1
         self.orders_left = None
 
@@ -145,30 +152,27 @@ class Node:
     def _perform(self, effects: list[Effect]) -> None:
         for group in order(effects):
             if group.records:
-                if self._dies():
-                    # Cut inside the write: a part of it may have reached the disk.
-                    kept = self.world.dice.randint(0, len(group.records))
-                    self._sync(group.records[:kept])
+                if self._dies(group.records):
                     return
-                self._sync(group.records)
+                self.log.append(group.records)
+                for record in group.records:
+                    self.world.checker.synced(self.index, record)
             for effect in group.effects:
                 if self._dies():
                     return
                 self._do(effect)
 
-    def _dies(self) -> bool:
+    def _dies(self, records: tuple[bytes, ...] = ()) -> bool:
+        """Is this where the coming crash comes? Then records are cut inside their write."""
         if self.orders_left is None:
             return False
         self.orders_left -= 1
         if self.orders_left >= 0:
             return False
+        if records:
+            self.log.append_cut(records)
         self.world.die(self)
         return True
-
-    def _sync(self, records: tuple[bytes, ...]) -> None:
-        self.log.extend(records)
-        for record in records:
-            self.world.checker.synced(self.index, record)
 
     def _do(self, effect: Effect) -> None:  # noqa: C901 - dispatch
         world = self.world
@@ -227,7 +231,7 @@ class Node:
     def _new_segment(self, height: int) -> None:
         every = self.world.plan.checkpoint_every
         if self.state is not None and every and height % every == 0:
-            self.log = list(replica.checkpoint(self.state))
+            self.log.rotate(self.state.low, replica.checkpoint(self.state))
 
     def _set_timer(self, at_ms: int) -> None:
         self.timer_ms = at_ms

@@ -47,6 +47,7 @@ class Plan:
     forgetful: int | None  # a node whose ledger lost its last blocks at a crash
     pauses: int
     skewed: tuple[int, ...]
+    on_disk: bool  # the real log and guard on a faulty disk
     checkpoint_every: int  # heights between log segments, 0: never
 
 
@@ -89,6 +90,7 @@ def draw(seed: int, *, control: bool = False) -> Plan:
         forgetful=dice.randrange(len(stakes)) if dice.random() < 0.25 else None,
         pauses=_sometimes(dice, 1, 3),
         skewed=_skewed(dice, stakes, liars),
+        on_disk=dice.random() < 0.15,
         checkpoint_every=dice.choice((0, 1, 3)),
     )
 

@@ -18,6 +18,7 @@ from prsm.testnet.sim.checker import Checker
 from prsm.testnet.sim.clock import Timeline
 from prsm.testnet.sim.ledger import FakeLedger
 from prsm.testnet.sim.liars import Liars
+from prsm.testnet.sim.log import DiskLog, ListLog
 from prsm.testnet.sim.network import Network
 from prsm.testnet.sim.node import Node
 from prsm.testnet.sim.plan import Plan, draw, genesis_of
@@ -83,6 +84,7 @@ class World:
                 Config.of(genesis, signer=signer, verifier=verifier),
                 signer,
                 FakeLedger(genesis),
+                DiskLog(plan.seed * 64 + index) if plan.on_disk else ListLog(self.dice),
                 skew_ms=self.dice.choice((-3_600_000, 3_600_000)) if index in plan.skewed else 0,
             )
             for index, signer in enumerate(signers)
