@@ -147,7 +147,7 @@ class World:
         return await transport.dial(target.peer, target.address)
 
 
-@pytest.fixture(params=["memory", "libp2p"])
+@pytest.fixture(params=["memory", pytest.param("libp2p", marks=pytest.mark.slow)])
 async def world(request: pytest.FixtureRequest, nursery: trio.Nursery) -> AsyncIterator[World]:
     with trio.fail_after(50):
         yield World(nursery, request.param)

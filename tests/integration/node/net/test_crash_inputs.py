@@ -32,6 +32,8 @@ from prsm.protocol.identity import parse_address
 from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.models import AskHave, Have
 
+pytestmark = pytest.mark.slow
+
 CHAIN = ChainIdentity(chain=b"testnet1", genesis=b"g" * 32)
 ASK = AskHave(root=b"r" * 36)
 HAVE = Have(size=5, leaves=1, bitset=b"\1")

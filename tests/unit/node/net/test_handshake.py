@@ -1,0 +1,133 @@
+"""The hello: both sides judge alike, each can name the mismatch, nothing else passes."""
+# ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
+
+import dataclasses
+
+import pytest
+import trio
+from trio.testing import MockClock, memory_stream_pair
+
+from prsm.node.net.handshake import ChainIdentity, ProtocolMismatch, greet
+from prsm.node.net.streams import Duplex, StreamLost
+from prsm.protocol.codec import encode
+from prsm.protocol.errors import RemoteError, WireError, WrongChain
+from prsm.protocol.framing import Flow, Head, encode_frame
+from prsm.protocol.limits import HELLO_ADDRESSES_MAX, HELLO_BYTES_MAX
+from prsm.protocol.messages.net import Heartbeat, Hello
+
+OURS = ChainIdentity(chain=b"testnet1", genesis=b"g" * 32, agent="prsm/1")
+
+
+class Ends:
+    """A trio stream as a duplex."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stream = stream
+
+    async def read_some(self, bytes_max: int) -> bytes:
+        return bytes(await self.stream.receive_some(bytes_max))
+
+    async def write_all(self, data: bytes) -> None:
+        await self.stream.send_all(data)
+
+
+async def exchange(one: ChainIdentity, two: ChainIdentity) -> list[Hello | RemoteError]:
+    """Greet over a pipe; each side closes when it is done, as the owner of a connection does."""
+    here, there = memory_stream_pair()
+    outcomes: list[Hello | RemoteError] = [RemoteError("nothing"), RemoteError("nothing")]
+
+    async def side(number: int, stream: trio.abc.Stream, who: ChainIdentity) -> None:
+        try:
+            hello = who.hello(["/ip4/127.0.0.1/tcp/1"])
+            outcomes[number] = await greet(Ends(stream), hello, dialler=number == 0)
+        except RemoteError as error:
+            outcomes[number] = error
+        await stream.aclose()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(side, 0, here, one)
+        nursery.start_soon(side, 1, there, two)
+    return outcomes
+
+
+async def test_equal_networks_learn_each_others_hello() -> None:
+    dialler, accepter = await exchange(OURS, dataclasses.replace(OURS, agent="prsm/2"))
+    assert isinstance(dialler, Hello)
+    assert isinstance(accepter, Hello)
+    assert (dialler.agent, accepter.agent) == ("prsm/2", "prsm/1")
+    assert dialler.addresses == ("/ip4/127.0.0.1/tcp/1",)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"chain": b"testnet2"}, WrongChain, "chain"),
+        ({"genesis": b"x" * 32}, WrongChain, "genesis"),
+        ({"protocol": 2}, ProtocolMismatch, "protocol"),
+        ({"schema": 7}, ProtocolMismatch, "schema"),
+    ],
+)
+async def test_mismatch_is_named_on_both_sides_and_costs_nobody(
+    change: dict[str, int | bytes],
+    error: type[RemoteError],
+    words: str,
+    autojump_clock: MockClock,
+) -> None:
+    other = dataclasses.replace(OURS, **change)  # type: ignore[arg-type]  # one field at a time
+    for outcome in await exchange(OURS, other) + await exchange(other, OURS):
+        assert isinstance(outcome, error)
+        assert words in outcome.what
+        assert outcome.hint
+        assert outcome.penalty == 0
+
+
+def raw(
+    record: Hello | Heartbeat, kind: int, *, flow: Flow = Flow.ONE_WAY, version: int = 1
+) -> bytes:
+    head = Head(version=version, flow=flow, kind=kind, request_id=0, trace=b"", body=encode(record))
+    return encode_frame(head)
+
+
+async def accept(data: bytes) -> Hello:
+    here, there = memory_stream_pair()
+    await there.send_all(data)
+    await there.send_eof()
+    duplex: Duplex = Ends(here)
+    return await greet(duplex, OURS.hello(()), dialler=False)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        raw(Heartbeat(count=1), 91),
+        raw(OURS.hello(()), 90, flow=Flow.CALL),
+        raw(OURS.hello(()), 91),
+        (HELLO_BYTES_MAX).to_bytes(4, "big") + (9).to_bytes(4, "big"),
+        b"\0\0\0\x08\0\0\0\x04junk",
+    ],
+)
+async def test_anything_but_a_hello_is_a_fault(data: bytes) -> None:
+    with pytest.raises(WireError) as caught:
+        await accept(data)
+    assert caught.value.penalty > 0
+
+
+async def test_end_before_the_hello_is_a_lost_stream() -> None:
+    for data in (b"", raw(OURS.hello(()), 90)[:-1]):
+        with pytest.raises(StreamLost):
+            await accept(data)
+
+
+async def test_hello_of_a_newer_frame_version_still_names_its_protocol(
+    autojump_clock: MockClock,
+) -> None:
+    newer = dataclasses.replace(OURS, protocol=2)
+    with pytest.raises(ProtocolMismatch, match="protocol 2"):
+        await accept(raw(newer.hello(()), 90, version=2))
+
+
+def test_hello_leaves_out_surplus_and_overlong_addresses() -> None:
+    addresses = ["/" + "x" * 300] + [f"/ip4/127.0.0.1/tcp/{port}" for port in range(1, 20)]
+    hello = OURS.hello(addresses)
+    assert len(hello.addresses) == HELLO_ADDRESSES_MAX
+    assert hello.addresses[0] == "/ip4/127.0.0.1/tcp/1"
