@@ -4,9 +4,11 @@ import pytest
 
 from prsm.protocol.codec import decode, encode
 from prsm.protocol.errors import WireError
+from prsm.protocol.framing import Flow, Head, encode_frame
 from prsm.protocol.limits import GOSSIP_RECORD_BYTES_MAX, HELLO_BYTES_MAX
 from prsm.protocol.messages.net import (
     ENVELOPE_BYTES_MAX,
+    KINDS,
     GossipRecord,
     Heartbeat,
     Hello,
@@ -20,6 +22,39 @@ HELLO = Hello(
 RECORD = GossipRecord(
     chain=b"testnet1", topic="t", author=b"a" * 32, made_ms=5, body=b"hint", signature=b"s" * 64
 )
+
+
+# The wire: changing one of these is a protocol change. Quoted in docs/spec/wire.md.
+HELLO_BYTES = (
+    "960101c408746573746e657431c420000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+    "aa7072736d2f302e312e3091b72f6970342f3132372e302e302e312f7463702f34303031"
+)
+HEARTBEAT_FRAME = "000000110000000d9601015b07c400c40491cd012c"
+RECORD_BYTES = "96c408746573746e657431a174c420" + "61" * 32 + "05c40468696e74c440" + "73" * 64
+
+
+def test_bytes_on_the_wire_are_the_golden_ones() -> None:
+    hello = Hello(
+        protocol=1,
+        schema=1,
+        chain=b"testnet1",
+        genesis=bytes(range(32)),
+        agent="prsm/0.1.0",
+        addresses=("/ip4/127.0.0.1/tcp/4001",),
+    )
+    beat = encode(Heartbeat(count=300))
+    call = Head(version=1, flow=Flow.CALL, kind=91, request_id=7, trace=b"", body=beat)
+    assert encode(hello).hex() == HELLO_BYTES
+    assert encode_frame(call).hex() == HEARTBEAT_FRAME
+    assert encode(RECORD).hex() == RECORD_BYTES
+
+
+def test_numbers_are_pinned() -> None:
+    assert {number: cls.__name__ for number, cls in KINDS.items()} == {
+        90: "Hello",
+        91: "Heartbeat",
+        92: "GossipRecord",
+    }
 
 
 def test_largest_hello_fits_its_frame() -> None:
