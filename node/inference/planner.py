@@ -10,17 +10,11 @@ from typing import ClassVar, Final
 
 from prsm.protocol.errors import LocalError
 from prsm.protocol.ids import PeerId, format_ftns
-from prsm.protocol.limits import ARRAYS_TOTAL_MAX, TRANSACTION_BYTES_MAX
+from prsm.protocol.limits import WORK_BATCHES_MAX
 from prsm.protocol.messages.models import ModelManifest, Shard
 from prsm.protocol.receipts import WorkKind
 from prsm.protocol.transactions.payloads import OPINIONS_MAX, Unit
 
-# A settlement carries up to three receipts, and a transaction has a size: a batch is index, rows
-# and two roots (at most 80 bytes), the rest of a receipt and of the envelope is below 1 KiB.
-_RECEIPT_BATCH_BYTES: Final = 80
-BATCHES_MAX: Final = 256
-assert OPINIONS_MAX * (BATCHES_MAX * _RECEIPT_BATCH_BYTES + 1024) < TRANSACTION_BYTES_MAX
-assert OPINIONS_MAX * (BATCHES_MAX + 8) < ARRAYS_TOTAL_MAX
 # Before the deadline the receipts must be committed, then settled: a few blocks, with a margin
 # for a view change.
 SETTLE_MS: Final = 10_000
@@ -198,12 +192,12 @@ def _against_wish(
         for shard in shards[:-1]
         if len(shard.outputs) != 1
     ]
-    if len(wish.batch_rows) > BATCHES_MAX:
+    if len(wish.batch_rows) > WORK_BATCHES_MAX:
         reasons.append(
             TooManyBatches(
-                f"{len(wish.batch_rows)} micro-batches, at most {BATCHES_MAX} fit a receipt",
+                f"{len(wish.batch_rows)} micro-batches, at most {WORK_BATCHES_MAX} fit a receipt",
                 value=len(wish.batch_rows),
-                limit=BATCHES_MAX,
+                limit=WORK_BATCHES_MAX,
                 hint="put more rows into a micro-batch, or send several jobs",
             )
         )
