@@ -128,7 +128,7 @@ class Node:
                 while self.is_running():
                     _pause(deadline, f"process {self.pid} survives SIGKILL")
                 return False
-            _nap()
+            nap()
         self.pid = 0
         return True
 
@@ -158,6 +158,20 @@ class Network:
     def genesis(self) -> Path:
         """The first document."""
         return self.folder / "genesis.json"
+
+    def start_missing(self) -> None:
+        """Start the nodes that do not run, and wait until all are ready.
+
+        Raises:
+            NodeDied, NotInTime: a node did not come up.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        for node in self.nodes:
+            if not node.is_running():
+                node.start()
+        self.save()
+        for node in self.nodes:
+            node.wait_ready(deadline)
 
     def start(self) -> None:
         """Start all nodes and wait until they are ready and see one another.
@@ -304,8 +318,9 @@ format = "human"
 def _pause(deadline: float, what: str) -> None:
     if time.monotonic() > deadline:
         raise NotInTime(what, hint="look into the node's log")
-    _nap()
+    nap()
 
 
-def _nap() -> None:
+def nap() -> None:
+    """Wait a moment between two questions to a process."""
     signal.sigtimedwait((), POLL_SECONDS)
