@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from prsm.node.worker import golden, session, text
+from prsm.node.worker.files import read_all
 from prsm.node.worker.pipe import Array, Frame, Pipe, PipeClosed, read_arrays, write_arrays
 from prsm.node.worker.prepare import Preparation
 from prsm.node.worker.sandbox import Profile, SealFailed, seal
@@ -180,12 +181,12 @@ class _Session:
             os._exit(0)
 
     def _load(self) -> Loaded:
-        raw = _read_all(self._files[0])
+        raw = read_all(self._files[0], size_max=MODEL_BYTES_MAX)
         scan(raw, self._program.policy)
         model = session.load(raw)
         digest = hashlib.sha256(raw).digest()
         del raw
-        rows = golden.load(_read_all(self._files[1]))
+        rows = golden.load(read_all(self._files[1], size_max=MODEL_BYTES_MAX))
         session.check_inputs(model, rows)
         root = session.output_root(session.compute(model, rows, session.run_options()))
         self._memory.give_back()
@@ -258,7 +259,7 @@ def _prepare(
     if not isinstance(call, Prepare):
         raise WorkerFailed(f"a preparing child takes no {type(call).__name__}")
     if call.has_tokenizer:
-        text.load(_read_all(fds[1], size_max=text.TOKENIZER_BYTES_MAX))
+        text.load(read_all(fds[1], size_max=text.TOKENIZER_BYTES_MAX))
 
     def send(name: str, data: bytes) -> None:
         view = memoryview(data)
@@ -268,7 +269,7 @@ def _prepare(
             pipe.write(part, flow=Flow.ONE_WAY, tail=tail)
 
     work = Preparation(program.policy, session.compute, send)
-    prepared = work.run(_read_all(fds[0]), profile.folder, call.stages)
+    prepared = work.run(read_all(fds[0], size_max=MODEL_BYTES_MAX), profile.folder, call.stages)
     pipe.write(prepared, request_id=frame.request_id)
 
 
@@ -276,7 +277,7 @@ def _tokenise(pipe: Pipe, frame: Frame, fd: int) -> None:
     call = frame.body
     if not isinstance(call, Tokenise):
         raise WorkerFailed(f"a tokenising child takes no {type(call).__name__}")
-    tokenizer = text.load(_read_all(fd, size_max=text.TOKENIZER_BYTES_MAX))
+    tokenizer = text.load(read_all(fd, size_max=text.TOKENIZER_BYTES_MAX))
     texts = _read_texts(call.texts, frame.tail)
     count = 0
     for rows, arrays in text.batches(
@@ -298,18 +299,3 @@ def _read_texts(count: int, tail: memoryview) -> list[str]:
         texts.append(bytes(tail[offset : offset + length]).decode("utf-8"))
         offset += length
     return texts
-
-
-def _read_all(fd: int, *, size_max: int = MODEL_BYTES_MAX) -> bytes:
-    size = os.lseek(fd, 0, os.SEEK_END)  # fstat is newfstatat, which could look at other paths
-    if size > size_max:
-        raise ModelRefused(f"a file of {size} bytes, at most {size_max}")
-    parts = []
-    offset = 0
-    while offset < size:
-        part = os.pread(fd, size - offset, offset)
-        if not part:
-            raise ModelRefused(f"a file of {size} bytes ended after {offset}")
-        parts.append(part)
-        offset += len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)

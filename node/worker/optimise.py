@@ -6,9 +6,12 @@ check a pin by deriving it again. This is the one step that writes a file, becau
 offers no other way.
 """
 
+import os
 from pathlib import Path
 from typing import Final
 
+from prsm.node.worker.files import read_all
+from prsm.node.worker.scan import MODEL_BYTES_MAX
 from prsm.node.worker.session import load, session_options
 
 _FILE: Final = "pinned.onnx"
@@ -19,7 +22,7 @@ def pin(raw: bytes, folder: Path) -> bytes:
 
     Args:
         raw: the model file.
-        folder: a writable directory of this job's own; the file in it is removed again.
+        folder: a writable directory of this job's own; the file in it is left empty.
 
     Raises:
         ModelRefused: the runtime does not accept the graph.
@@ -29,7 +32,10 @@ def pin(raw: bytes, folder: Path) -> bytes:
     options = session_options(is_pinning=True)
     options.optimized_model_filepath = str(path)
     load(raw, options=options)
-    pinned = path.read_bytes()
-    # Emptied, not removed: a pinning child may make and cut files in its folder, not delete them.
-    path.write_bytes(b"")
+    fd = os.open(path, os.O_RDWR)
+    try:
+        pinned = read_all(fd, size_max=MODEL_BYTES_MAX)
+        os.ftruncate(fd, 0)  # a pinning child cannot remove it; the daemon does
+    finally:
+        os.close(fd)
     return pinned

@@ -67,7 +67,7 @@ _REFUSE: Final = (
     *(2, 4, 6, 16, 21, 57, 58, 72, 79, 83, 89, 137, 157, 160, 203, 217, 237, 239),
     *(257, 258, 262, 263, 267, 269, 332, 439),
 )
-_WRITE_FILES: Final = (18, 77, 257, 262)  # pwrite64, ftruncate, openat, newfstatat
+_WRITE_FILES: Final = (18, 77, 257)  # pwrite64, ftruncate, openat
 
 
 @dataclass(frozen=True, slots=True)

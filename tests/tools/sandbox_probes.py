@@ -1,7 +1,7 @@
 """Try what a sealed child must not do, each attempt in a process of its own, as a plain user.
 
-`python sandbox_probes.py none|sealed` prints JSON: probe -> "open" or how it was closed. Run
-unsealed first: a probe that is closed anyway proves nothing.
+`python sandbox_probes.py none|sealed|pinning` prints JSON: probe -> "open" or how it was closed.
+Run unsealed first: a probe that is closed anyway proves nothing.
 """
 
 import ctypes
@@ -70,6 +70,12 @@ def _read_parent(world: World) -> None:
     _syscall(310, pid, ctypes.addressof(ours), 1, ctypes.addressof(theirs), 1, 0)
 
 
+def _write_here(size: int) -> None:
+    fd = os.open("new", os.O_CREAT | os.O_RDWR)
+    if os.write(fd, bytes(size)) != size:
+        raise OSError("a short write")
+
+
 def _lower_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (8, 8))
 
@@ -81,7 +87,9 @@ PROBES: Final[dict[str, Callable[[World], object]]] = {
     "stat a file": lambda w: w.keystore.stat(),
     "read a link": lambda _: Path("/proc/self/exe").readlink(),
     "write a file elsewhere": lambda w: (w.folder / "new").write_bytes(b"x"),
-    "write a file here": lambda _: Path("new").write_bytes(b"x"),
+    "write a file here": lambda _: _write_here(10),
+    "write more than the limit here": lambda _: _write_here(4096),
+    "open a socket file here": lambda _: socket.socket(socket.AF_UNIX).bind("socket"),
     "make a directory": lambda _: Path("folder").mkdir(),
     "remove a file": lambda w: w.keystore.unlink(),
     "read a descriptor left open": lambda w: os.pread(w.open_key, 6, 0),
@@ -110,15 +118,21 @@ PROBES: Final[dict[str, Callable[[World], object]]] = {
 }
 
 
-def attempt(probe: Callable[[World], object], world: World, *, is_sealed: bool) -> str:
+def _profile(folder: Path, mode: str) -> Profile:
+    if mode == "pinning":
+        return Profile(folder, 2 * _GIB, 60, file_bytes=1024, is_writing=True)
+    return Profile(folder, 2 * _GIB, 60)
+
+
+def attempt(probe: Callable[[World], object], world: World, mode: str) -> str:
     """Fork, seal, try; say how it ended."""
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         os.chdir(world.empty)
         try:
-            if is_sealed:
-                seal(Profile(world.empty, 2 * _GIB, 60), keep=[], parent=parent)
+            if mode != "none":
+                seal(_profile(world.empty, mode), keep=[], parent=parent)
         except OSError:
             os._exit(3)
         try:
@@ -138,8 +152,7 @@ def attempt(probe: Callable[[World], object], world: World, *, is_sealed: bool) 
 def main() -> None:
     """Try all probes and print what came of them."""
     world = World()
-    is_sealed = sys.argv[1] == "sealed"
-    answers = {n: attempt(p, world, is_sealed=is_sealed) for n, p in PROBES.items()}
+    answers = {name: attempt(probe, world, sys.argv[1]) for name, probe in PROBES.items()}
     shutil.rmtree(world.folder)
     sys.stdout.write(json.dumps(answers))
 

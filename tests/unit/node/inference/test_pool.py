@@ -210,8 +210,11 @@ async def _kill_when_busy(pid: int) -> None:
 
 
 def _cpu_ticks(pid: int) -> int:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return int(fields[11]) + int(fields[12])
+    return int(_stat(pid)[11]) + int(_stat(pid)[12])
+
+
+def _stat(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
 
 
 async def test_cancelled_run_ends_between_operators_and_keeps_its_child(tmp_path: Path) -> None:
@@ -358,10 +361,14 @@ async def test_a_lying_worker_shows_the_honest_class_and_other_bits(tmp_path: Pa
 
 
 async def test_children_are_gone_after_their_block(tmp_path: Path) -> None:
+    """Goal: no child outlives its block. Method: a stopped one, which sees no closed pipe."""
     async with running(tmp_path) as pool:
         model = await prepared(pool, tmp_path)
         async with open_shard(pool, model) as shard:
             pid = shard.pid
+            os.kill(pid, signal.SIGSTOP)
+            while _stat(pid)[0] != "T":  # noqa: ASYNC110 - another process sets no event
+                await trio.sleep(0.001)
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
         program = pool.pid

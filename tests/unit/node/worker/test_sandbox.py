@@ -14,6 +14,12 @@ pytestmark = pytest.mark.slow
 _PROBES = Path(__file__).parents[3] / "tools" / "sandbox_probes.py"
 
 
+_needs_all_layers = pytest.mark.skipif(
+    landlock_abi() == 0 or "seccomp" not in layers(),
+    reason="this kernel or machine lacks Landlock or the seccomp table",
+)
+
+
 def _probe(mode: str) -> dict[str, str]:
     environment = {"PYTHONPATH": str(Path(prsm.__file__).parents[1]), "PATH": os.defpath}
     command = [sys.executable, str(_PROBES), mode]
@@ -30,14 +36,19 @@ def test_probes_are_open_when_unsealed() -> None:
     assert set(shut) <= {"make a user namespace", "run by io_uring", "read the parent's memory"}
 
 
-@pytest.mark.skipif(
-    landlock_abi() == 0 or "seccomp" not in layers(),
-    reason="this kernel or machine lacks Landlock or the seccomp table",
-)
+@_needs_all_layers
 def test_probes_are_closed_when_sealed() -> None:
     """Goal: nothing is left open by all three layers. Method: the same probes, sealed."""
     answers = _probe("sealed")
     assert len(answers) >= 14
+    assert set(answers.values()) <= {"refused", "killed by SIGSYS"}
+
+
+@_needs_all_layers
+def test_pinning_child_may_write_one_small_file_and_no_more() -> None:
+    """Goal: Landlock holds where seccomp lets files be opened. Method: the pinning profile."""
+    answers = _probe("pinning")
+    assert answers.pop("write a file here") == "open"
     assert set(answers.values()) <= {"refused", "killed by SIGSYS"}
 
 
