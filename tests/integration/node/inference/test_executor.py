@@ -14,7 +14,7 @@ from prsm.node.inference.verify import batch_root, input_root
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.interface import CallRefused, Channel, Incoming
 from prsm.node.net.network import PeerNetwork
-from prsm.protocol.codec import Record, decode
+from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.limits import TENSOR_CHUNK_BYTES_MAX, TRANSACTION_BYTES_MAX
 from prsm.protocol.messages.work import (
@@ -30,9 +30,17 @@ from prsm.protocol.messages.work import (
     ask_receipt_statement,
     open_statement,
 )
-from prsm.protocol.receipts import WorkKind, WorkReceipt, is_signed, receipt_hash
+from prsm.protocol.receipts import (
+    BatchResult,
+    Measured,
+    WorkKind,
+    WorkReceipt,
+    is_signed,
+    receipt_hash,
+    sign_receipt,
+)
 from prsm.protocol.tensors import Dtype, Tensor, TensorHead
-from prsm.protocol.transactions.payloads import HALT, LOCK, Halt, Lock, Unit
+from prsm.protocol.transactions.payloads import HALT, LOCK, REFUND, Halt, Lock, Refund, Unit
 from tests.tools.work import (
     MODEL,
     NAN_BYTE,
@@ -413,3 +421,55 @@ async def test_receipt_is_shown_to_a_co_worker_that_committed_its_own(
         with pytest.raises(CallRefused) as refused:
             await probe.call(ask)
         assert refused.value.refusal == word
+
+
+async def test_receipt_kept_by_an_earlier_run_is_committed_and_dropped_when_paid(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """A worker stopped between making its receipt and committing it."""
+    cluster = make_cluster()
+    world, node = cluster.world, cluster.nodes[1]
+    job = Lock(
+        job=JOB,
+        tenant=b"",
+        asset=0,
+        parent=None,
+        batch_rows=(1,),
+        units=(Unit(WorkKind.INFER, MODEL, 1, 0, PRICE, (node.address, b"w" * 32)),),
+        budget=0,
+        shares=(),
+        deadline_ms=world.time_ms + 50_000,
+    )
+    world.submit(cluster.requester.address, LOCK, job)
+    world.make_block()
+    receipt = sign_receipt(
+        WorkReceipt(
+            version=1,
+            chain_id=world.genesis.chain_id,
+            job=JOB,
+            unit=0,
+            kind=WorkKind.INFER,
+            worker=node.address,
+            model=MODEL,
+            stages=1,
+            stage=0,
+            class_id=bytes(32),
+            batches=(BatchResult(0, 1, bytes(32), bytes(32)),),
+            measured=Measured(0, 1, 0, 0),
+            price_per_row=PRICE,
+            started_height=1,
+            ended_height=1,
+            signature=bytes(64),
+        ),
+        node.chain.signer,
+    )
+    store = node.claims._store
+    await store.keep(JOB, 0, encode(receipt))
+    await cluster.start(nursery)
+    await trio.sleep(1)
+    assert node.chain.committed(node.address, receipt_hash(receipt)) is not None
+    assert await store.load() == (encode(receipt),)
+    await trio.sleep(60)
+    world.submit(cluster.requester.address, REFUND, Refund(JOB))
+    await trio.sleep(1)
+    assert await store.load() == ()
