@@ -42,11 +42,11 @@ def main(arguments: Sequence[str], *, worker_command: Sequence[str] = WORKER) ->
         password = read_password(options.password_fd, config.keys.password_file)
         start = Start(home, config, password, worker_command)
         trio.run(functools.partial(run_daemon, start))
-    except BaseException as error:
+    except BaseException as error:  # noqa: ASYNC103 - outside trio: groups of known errors are said
         known = _first_known(error)
         if known is None:
             raise
-        return _report(known)
+        return _report(known)  # noqa: ASYNC104 - as above
     return 0
 
 

@@ -1,8 +1,6 @@
 """Kept streams over scripted duplexes: order, coalescing, bounds, lengths, deadlines."""
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
-import math
-
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -51,7 +49,7 @@ class Script:
     async def write_all(self, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
         if self.stuck:
-            await trio.sleep(math.inf)
+            await trio.sleep_forever()
         self.written.append(data)
 
 
