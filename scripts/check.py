@@ -52,7 +52,7 @@ def slow_steps(files: Sequence[str]) -> list[list[Step]]:
     tests = [name for name in names if name.startswith("tests/")]
     async_lint = [
         Step("async lint", ["flake8-async", f"--disable={_ASYNC_OFF}", *set(names) - set(tests)]),
-        # A fake behind an async port has nothing to await (124); a test bounds its own clean-up (102).
+        # A fake behind a port has nothing to await (124); a test bounds its clean-up (102).
         Step(
             "async lint, tests",
             ["flake8-async", f"--disable={_ASYNC_OFF},ASYNC102,ASYNC124", *tests],
