@@ -10,6 +10,7 @@ from prsm.consensus.pbft.config import (
     BEHIND_GRACE_MS,
     FETCH_BLOCKS_MAX,
     FETCH_RETRY_MS,
+    RESEND_MS,
 )
 from prsm.consensus.pbft.effects import Fetch
 from prsm.consensus.pbft.normal import keep_body
@@ -59,7 +60,7 @@ def on_certificate(state: State, certificate: Certificate) -> None:
     elif height == instance.height:
         instance.certificate = certificate
     else:
-        raise_low(state, height)
+        raise_low(state, certificate)
         want(state, height, certificate.signer_indexes())
 
 
@@ -94,9 +95,14 @@ def miss(state: State) -> bool:
     """Fetch the block of this height if its certificate came first."""
     instance = state.instance
     certificate = instance.certificate
-    if certificate is not None and certificate.block_hash not in instance.bodies:
-        raise_low(state, instance.height)
-        want(state, instance.height, certificate.signer_indexes())
+    if certificate is None or certificate.block_hash in instance.bodies:
+        return False
+    raise_low(state, certificate)
+    if state.now_ms >= instance.body_at_ms:
+        # By hash: whoever sent COMMIT has it on disk, and perhaps nobody knows it is decided.
+        instance.body_at_ms = state.now_ms + RESEND_MS
+        height, signers = instance.height, certificate.signer_indexes()
+        emit(state, Fetch(height, height, certificate.block_hash, signers))
     return False
 
 
@@ -114,11 +120,11 @@ def want(state: State, last: int, signers: tuple[int, ...]) -> None:
     emit(state, Fetch(first, last, None, state.fetch_signers))
 
 
-def raise_low(state: State, height: int) -> None:
-    """Never vote at this height or below it again."""
-    if height > state.low:
-        state.low = height
-        persist(state, LowMark(height))
+def raise_low(state: State, certificate: Certificate) -> None:
+    """Never vote at the height of a commit certificate, or below it, again."""
+    if certificate.height > state.low:
+        state.low, state.proof = certificate.height, certificate
+        persist(state, LowMark(certificate.height, certificate))
 
 
 def _become_ready(state: State) -> None:

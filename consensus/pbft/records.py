@@ -26,9 +26,14 @@ from prsm.protocol.signing import Kind
 
 
 class LowMark(Record, frozen=True):
-    """Nothing is proposed, prepared or committed at this height or below it, ever again."""
+    """Nothing is proposed, prepared or committed at this height or below it, ever again.
+
+    The commit certificate is kept until the block is here: whoever saw it may be the only one,
+    and may not vote at that height any more.
+    """
 
     height: UInt
+    certificate: Certificate | None  # None: the block is in the ledger
 
 
 class Voted(Record, frozen=True):
@@ -95,6 +100,7 @@ class Memory:
     new_view: SignedMessage | None = None
     voted: dict[tuple[Kind, int], bytes] = field(default_factory=dict)
     locked: Locked | None = None
+    raws: list[bytes] = field(default_factory=list)  # to be kept while the ledger is below
 
 
 def pack(record: LogRecord) -> bytes:
@@ -138,8 +144,17 @@ def highest_mark(raws: Iterable[bytes]) -> Mark | None:
     return max(marks, key=lambda mark: mark.position, default=None)
 
 
-def replay(raws: Iterable[bytes], *, committed: int) -> tuple[int, dict[int, Memory]]:
-    """Rebuild the low mark and what was said at each height above it.
+@dataclass(slots=True)
+class Replayed:
+    """The low mark, the certificate behind it if its block is not here, and what was said."""
+
+    low: int
+    proof: Certificate | None = None
+    heights: dict[int, Memory] = field(default_factory=dict)
+
+
+def replay(raws: Iterable[bytes], *, committed: int) -> Replayed:
+    """Rebuild the low mark and what was said at each height above the ledger's.
 
     A vote at height h is also a proof that h - 1 was committed here, even if the ledger that
     is found now stands below it.
@@ -151,17 +166,24 @@ def replay(raws: Iterable[bytes], *, committed: int) -> tuple[int, dict[int, Mem
     Raises:
         WireError: a record this version cannot read; the caller starts as observer.
     """
-    low = committed
-    heights: dict[int, Memory] = {}
+    found = Replayed(committed)
     for raw in raws:
         record = unpack(raw)
         if isinstance(record, LowMark):
-            low = max(low, record.height)
+            _raise_low(found, record.height, record.certificate)
             continue
         height = record.new_view.height if isinstance(record, Entered) else record.height
-        low = max(low, height - 1)
-        _remember(heights.setdefault(height, Memory()), record)
-    return low, {height: memory for height, memory in heights.items() if height > low}
+        _raise_low(found, height - 1, None)
+        if height > committed:
+            memory = found.heights.setdefault(height, Memory())
+            memory.raws.append(raw)
+            _remember(memory, record)
+    return found
+
+
+def _raise_low(found: Replayed, height: int, certificate: Certificate | None) -> None:
+    if height > found.low:
+        found.low, found.proof = height, certificate
 
 
 def _remember(memory: Memory, record: Voted | Locked | Left | Entered) -> None:

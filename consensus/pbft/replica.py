@@ -24,9 +24,20 @@ from prsm.consensus.pbft.events import (
 )
 from prsm.consensus.pbft.opened import open_message
 from prsm.consensus.pbft.proposer import failed_views_after, schedule_of
-from prsm.consensus.pbft.records import Entered, Left, Locked, LowMark, Memory, Voted, pack, replay
+from prsm.consensus.pbft.records import (
+    Entered,
+    Left,
+    Locked,
+    LowMark,
+    Memory,
+    Replayed,
+    Voted,
+    pack,
+    replay,
+)
 from prsm.consensus.pbft.state import Instance, State, may_sign, move
 from prsm.consensus.pbft.transitions import Fact, Phase
+from prsm.protocol.certificates import Certificate
 from prsm.protocol.errors import RemoteError
 from prsm.protocol.headers import Block, block_hash
 from prsm.protocol.messages.consensus import Prepared, Status
@@ -42,13 +53,15 @@ def start(config: Config, tip: Tip, records: Sequence[bytes], observer: str | No
         records: the consensus log, in the order it was written.
         observer: why this node must not sign, if the log or guard showed damage.
     """
-    low, memories = tip.height, dict[int, Memory]()
+    found = Replayed(tip.height)
     try:
-        low, memories = replay(records, committed=tip.height)
+        found = replay(records, committed=tip.height)
     except RemoteError as error:
         observer = observer or f"consensus log cannot be read: {error.what}"
-    instance = _begin(config, tip, memories.pop(tip.height + 1, None))
-    state = State(config, tip, low, instance, observer, memories)
+    instance = _begin(config, tip, found.heights.pop(tip.height + 1, None), found.proof)
+    state = State(config, tip, found.low, instance, observer, found.heights, found.proof)
+    if found.low > tip.height:
+        state.fetch_to = found.low
     own = set() if instance.own is None else {instance.own}
     state.is_ready = tip.validators.is_quorum(own)
     return state
@@ -98,7 +111,7 @@ def checkpoint(state: State) -> tuple[bytes, ...]:
     """The records a new log segment must begin with, so that older segments can be dropped."""
     instance = state.instance
     epoch, height = state.validators.epoch, instance.height
-    records: list[bytes] = [pack(LowMark(state.low))]
+    records: list[bytes] = [pack(LowMark(state.low, state.proof))]
     for (kind, view), digest in sorted(instance.voted.items()):
         if kind is not Kind.COMMIT:
             records.append(pack(Voted(kind, epoch, height, view, digest)))
@@ -110,6 +123,8 @@ def checkpoint(state: State) -> tuple[bytes, ...]:
         records.append(pack(Entered(instance.new_view.message)))
     elif instance.view > 0:
         records.append(pack(Left(epoch, height, instance.view)))
+    for _, memory in sorted(state.memories.items()):
+        records.extend(memory.raws)
     return tuple(records)
 
 
@@ -199,16 +214,20 @@ def _on_applied(state: State, applied: Applied) -> None:
     state.behind_since_ms = None
     move(state, Fact.APPLIED)
     memory = state.memories.pop(applied.height + 1, None)
-    state.instance = _begin(state.config, state.tip, memory)
+    state.instance = _begin(state.config, state.tip, memory, state.proof)
+    if state.proof is not None and state.proof.height <= applied.height:
+        state.proof = None
     if applied.height >= state.fetch_last:
         state.fetch_at_ms = 0
     inbox.take_ahead(state)
 
 
-def _begin(config: Config, tip: Tip, memory: Memory | None) -> Instance:
+def _begin(config: Config, tip: Tip, memory: Memory | None, proof: Certificate | None) -> Instance:
     """The next height, with what was said there before a restart."""
     own = None if config.signer is None else tip.validators.index_of(config.signer.public_key)
     instance = Instance(tip.height + 1, schedule_of(tip), own)
+    if proof is not None and proof.height == instance.height:
+        instance.certificate = proof
     if memory is None:
         return instance
     instance.view = memory.view

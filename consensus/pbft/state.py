@@ -74,6 +74,7 @@ class State:
     instance: Instance
     observer: str | None
     memories: dict[int, Memory]  # of heights above the tip, from the log
+    proof: Certificate | None = None  # of height `low`, while its block is not here
     now_ms: int = 0
     out: list[Effect] = field(default_factory=list)
     greeted: set[int] = field(default_factory=set)  # validators whose STATUS was heard

@@ -41,6 +41,7 @@ from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State
 from prsm.consensus.pbft.transitions import Phase
 from prsm.protocol.codec import Record, decode, encode
+from prsm.protocol.headers import Block, block_hash
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
 from prsm.protocol.messages.consensus import Status
 from prsm.protocol.messages.sync import (
@@ -258,11 +259,19 @@ class Node:
         assert self.state is not None
         answer: Record
         if isinstance(call, GetBlockByHash):
-            answer = GotBlock(replica.body(self.state, call.height, call.block_hash))
+            answer = GotBlock(self._body(call.height, call.block_hash))
         else:
             chosen = self.ledger.blocks[call.first - 1 : call.first - 1 + call.count]
             answer = GotBlocks(tuple(encode(Certified(*pair)) for pair in chosen))
         self.world.post(self.index, sender, answer)
+
+    def _body(self, height: int, digest: bytes) -> Block | None:
+        """A proposed block of the core, or one that has been executed since."""
+        assert self.state is not None
+        if 0 < height <= self.ledger.tip.height:
+            block = self.ledger.blocks[height - 1][0]
+            return block if block_hash(block.header) == digest else None
+        return replica.body(self.state, height, digest)
 
     def _feed(self) -> None:
         """Hand the next fetched block to the core; the one after it follows `Applied`."""

@@ -87,7 +87,7 @@ def draw(seed: int, *, control: bool = False) -> Plan:
         partitions=_sometimes(dice, 1, 4),
         crashes=_sometimes(dice, 1, 8),
         power_cuts=1 if dice.random() < 0.15 else 0,
-        forgetful=dice.randrange(len(stakes)) if dice.random() < 0.25 else None,
+        forgetful=_forgetful(dice, stakes, liars),
         pauses=_sometimes(dice, 1, 3),
         skewed=_skewed(dice, stakes, liars),
         on_disk=dice.random() < 0.15,
@@ -129,6 +129,13 @@ def _liars(dice: Random, stakes: tuple[int, ...]) -> tuple[int, ...]:
             weight += stakes[index]
             liars.append(index)
     return tuple(sorted(liars))
+
+
+def _forgetful(dice: Random, stakes: tuple[int, ...], liars: tuple[int, ...]) -> int | None:
+    """A node whose ledger loses blocks counts against the faulty third as well."""
+    chosen = dice.randrange(len(stakes))
+    faulty = sum(stakes[index] for index in {*liars, chosen})
+    return chosen if dice.random() < 0.4 and 3 * faulty < sum(stakes) else None
 
 
 def _skewed(dice: Random, stakes: tuple[int, ...], liars: tuple[int, ...]) -> tuple[int, ...]:
