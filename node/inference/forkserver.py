@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -37,6 +37,7 @@ from prsm.protocol.messages.pipe import (
 )
 
 R = TypeVar("R", bound=Record)
+TakePart = Callable[[Received], Awaitable[None]]
 _READY_SECONDS: Final = 30.0  # imports take 0.4 s on a quiet machine
 _SPAWN_SECONDS: Final = 10.0
 _REAP_SECONDS: Final = 5.0
@@ -81,7 +82,7 @@ class Child:
         want: type[R],
         *,
         tail: Sequence[bytes] = (),
-        on_part: Callable[[Received], None] | None = None,
+        on_part: TakePart | None = None,
     ) -> tuple[R, memoryview]:
         """Send a call, hand every one-way frame before its answer to `on_part`, return the answer.
 
@@ -120,7 +121,7 @@ class Child:
                 await self.exited.wait()
 
     async def _answer(
-        self, number: int, want: type[R], on_part: Callable[[Received], None] | None
+        self, number: int, want: type[R], on_part: TakePart | None
     ) -> tuple[R, memoryview]:
         while True:
             frame = await self._channel.receive()
@@ -128,7 +129,7 @@ class Child:
                 self.is_usable = self.is_usable and frame.request_id == number
                 raise refused(frame.body)
             if frame.flow == Flow.ONE_WAY and on_part is not None:
-                on_part(frame)
+                await on_part(frame)
             elif frame.request_id == number and isinstance(frame.body, want):
                 return frame.body, frame.tail
             elif frame.request_id >= number or not frame.request_id:

@@ -163,7 +163,7 @@ class Pool:
             if failures >= _FAILED_STARTS_MAX:
                 raise WorkerFailed(
                     f"{self._command[-1]} does not start: {server.last_words}",
-                    hint="run prsm doctor",
+                    hint="look into the log of the node",
                 )
             await trio.sleep(min(_RESTART_SECONDS_MAX, 0.05 * 2**failures))
 
@@ -199,10 +199,14 @@ class Pool:
             )
             files = FileWriter(out_dir, (len(stages) + 1) * (2 * size + 64 * MIB))
             call = Prepare(tuple(stages), tokenizer is not None)
+
+            async def take(frame: Received) -> None:
+                await trio.to_thread.run_sync(files.take, frame)
+
             try:
                 with _deadline(self.bounds.prepare_seconds, "preparing the model"):
                     async with self.child(spawn, fds) as child:
-                        model, _ = await child.exchange(call, PreparedModel, on_part=files.take)
+                        model, _ = await child.exchange(call, PreparedModel, on_part=take)
                 return await trio.to_thread.run_sync(files.finish, model, tokenizer)
             except BaseException:
                 files.remove()
@@ -254,7 +258,7 @@ class Pool:
         tail = b"".join(_TEXT_LENGTH.pack(len(raw)) + raw for raw in encoded)
         found: list[Batch] = []
 
-        def take(frame: Received) -> None:
+        async def take(frame: Received) -> None:
             if not isinstance(frame.body, TextBatch):
                 raise WireError(f"{type(frame.body).__name__} is no batch")
             found.append(Batch(frame.body.rows, split_tail(frame.body.tensors, frame.tail)))
@@ -316,7 +320,9 @@ class Pool:
             while self._server is None:
                 await self._changed.wait()
             return self._server
-        raise WorkerFailed("the worker program is not running", hint="run prsm doctor")
+        raise WorkerFailed(
+            "the worker program is not running", hint="look into the log of the node"
+        )
 
     def _notify(self) -> None:
         self._changed.set()

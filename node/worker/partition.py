@@ -95,10 +95,7 @@ def choose(cuts: Sequence[Cut], end: Cut, stages: int) -> list[Cut]:
         NoCut: the graph has too few cuts; the text names the counts that exist.
     """
     if stages > len(cuts) + 1:
-        raise NoCut(
-            f"no cut into {stages} stages; this graph can be cut into 1 to {len(cuts) + 1}",
-            hint="ask for one of the counts that exist",
-        )
+        raise NoCut(f"no cut into {stages} stages; this graph can be cut into 1 to {len(cuts) + 1}")
     chosen: list[Cut] = []
     first = 0
     for k in range(1, stages):

@@ -98,6 +98,17 @@ _ERRORS: Final = {
 }
 
 
+# What to do next, by reason; a child cannot know how the daemon is configured.
+_HINTS: Final = {
+    OutOfMemory.reason: "send fewer rows or shorter ones, or give workers more memory",
+    InputMismatch.reason: "send the names, dtypes and shapes that the message says the graph takes",
+    ModelRefused.reason: "export it again: weights inside, standard operators, no control flow",
+    NoCut.reason: "ask for one of the counts that exist",
+    DeadlinePassed.reason: "send fewer rows at a time, or allow more time",
+    WorkerFailed.reason: "try again; if it stays, look into the log of the node",
+}
+
+
 def refusal(error: LocalError) -> Refusal:
     """Write a typed error as the body of an ERROR frame; long texts are cut."""
     return Refusal(error.reason, error.what[: TEXT_BYTES_MAX // 4], 0)
@@ -105,7 +116,7 @@ def refusal(error: LocalError) -> Refusal:
 
 def refused(body: Refusal) -> LocalError:
     """Read an ERROR frame back as the error to raise; unknown reasons become `WorkerFailed`."""
-    return _ERRORS.get(body.reason, WorkerFailed)(body.what)
+    return _ERRORS.get(body.reason, WorkerFailed)(body.what, hint=_HINTS.get(body.reason, ""))
 
 
 class Role(IntEnum):

@@ -38,6 +38,7 @@ def test_errors_come_back_as_they_went(error: LocalError) -> None:
     found = refused(refusal(error))
     assert type(found) is type(error)
     assert found.what == error.what
+    assert found.hint
 
 
 def test_unknown_reasons_become_worker_failed() -> None:
