@@ -48,7 +48,8 @@ def complaints(document: object) -> Iterator[str]:
         if document[part][key] is not True:
             yield f"{part}.{key} is {document[part][key]!r}, not true"
     for part, key in POSITIVE:
-        if not document[part][key] > 0:
+        value = document[part][key]
+        if not isinstance(value, int | float) or value <= 0:
             yield f"{part}.{key} is {document[part][key]!r}, not positive"
     yield from _wrong_job(document)
     yield from _wrong_payments(document)

@@ -40,6 +40,7 @@ def test_complaints_says_nothing_about_a_good_document(document: dict[str, Any])
         ("ledger", "same_state_root", False, "ledger.same_state_root is False"),
         ("ledger", "supply_conserved", False, "ledger.supply_conserved is False"),
         ("ledger", "height", 0, "ledger.height is 0"),
+        ("ledger", "nodes", None, "ledger.nodes is None"),
         ("receipt", "verified", False, "receipt.verified is False"),
         ("receipt", "path", "/nowhere/receipt.json", "no file"),
     ],
