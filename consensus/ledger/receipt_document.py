@@ -20,6 +20,7 @@ from prsm.protocol.proofs import StateProof
 from prsm.protocol.transactions.envelope import decode_transaction
 from prsm.protocol.transactions.payloads import SETTLE, Settle
 from prsm.protocol.transactions.results import Code, TxReceipt
+from prsm.protocol.validators import Validator
 
 DOCUMENT_VERSION: Final = 1
 Json = dict[str, object]
@@ -95,38 +96,14 @@ def receipt_document(
         index, receipt = _find(settlement, job.job, unit)
         for payment in receipt.paid:
             amounts[payment.account] = amounts.get(payment.account, 0) + payment.amount
-        transactions = settlement.block.block.body.transactions
-        units.append(
-            {
-                "unit": unit,
-                "height": verdict.height,
-                "transaction": _hex(transactions[index]),
-                "transaction_path": _path(transactions, index),
-                "receipt": _hex(settlement.receipts[index]),
-                "receipt_path": _path(settlement.receipts, index),
-            }
-        )
+        units.append(_unit(unit, verdict.height, settlement, index))
     return {
         "version": DOCUMENT_VERSION,
         "chain_id": _hex(genesis.chain_id),
         "genesis_digest": _hex(genesis.digest),
-        "validators": [
-            {
-                "operator": _hex(member.operator),
-                "consensus": _hex(member.consensus),
-                "peer_id": member.peer_id,
-                "stake": str(member.stake),
-            }
-            for member in genesis.first_validators().validators
-        ],
+        "validators": [_member(member) for member in genesis.first_validators().validators],
         "job": _hex(job.job),
-        "headers": [
-            {
-                "header": _hex(encode(entry.block.header)),
-                "certificate": _hex(encode(entry.certificate)),
-            }
-            for _, entry in sorted(headers.items())
-        ],
+        "headers": [_signed(entry) for _, entry in sorted(headers.items())],
         "settlements": units,
         "state": {
             "height": proven_by.block.header.height,
@@ -136,6 +113,34 @@ def receipt_document(
             {"account": _hex(account), "micro_ftns": str(amount)}
             for account, amount in sorted(amounts.items())
         ],
+    }
+
+
+def _unit(unit: int, height: int, settlement: Settlement, index: int) -> Json:
+    transactions = settlement.block.block.body.transactions
+    return {
+        "unit": unit,
+        "height": height,
+        "transaction": _hex(transactions[index]),
+        "transaction_path": _path(transactions, index),
+        "receipt": _hex(settlement.receipts[index]),
+        "receipt_path": _path(settlement.receipts, index),
+    }
+
+
+def _member(member: Validator) -> Json:
+    return {
+        "operator": _hex(member.operator),
+        "consensus": _hex(member.consensus),
+        "peer_id": member.peer_id,
+        "stake": str(member.stake),
+    }
+
+
+def _signed(entry: Certified) -> Json:
+    return {
+        "header": _hex(encode(entry.block.header)),
+        "certificate": _hex(encode(entry.certificate)),
     }
 
 
