@@ -34,7 +34,8 @@ from prsm.protocol.genesis import Genesis
 from prsm.protocol.headers import Block
 from prsm.protocol.ids import Digest, Height, Millis
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
-from prsm.protocol.transactions.payloads import EVIDENCE, Evidence
+from prsm.protocol.transactions.evidence import evidence_of
+from prsm.protocol.transactions.payloads import EVIDENCE
 from prsm.storage.disk import PosixDisk
 from prsm.storage.errors import Corrupt
 from prsm.storage.ledger import LedgerStore, StoredBlock
@@ -82,7 +83,7 @@ class ChainParts:
 
     async def _report(self) -> None:
         async for accuse in self.accusations_out:
-            evidence = Evidence(first=accuse.first, second=accuse.second)
+            evidence = evidence_of(accuse.first, accuse.second)
             try:
                 await self.wallet.submit(EVIDENCE, evidence)
             except PrsmError as error:
