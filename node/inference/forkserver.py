@@ -42,7 +42,7 @@ _READY_SECONDS: Final = 30.0  # imports take 0.4 s on a quiet machine
 _SPAWN_SECONDS: Final = 10.0
 _REAP_SECONDS: Final = 5.0
 # Between two operators a run ends in well under this; one huge kernel does not, and is killed.
-_CANCEL_SECONDS: Final = 0.25
+_CANCEL_SECONDS: Final = 0.4
 _STDERR_LINES: Final = 20
 # The program finds the same package as this process, and its libraries make no threads.
 _ENVIRONMENT: Final = {

@@ -261,6 +261,7 @@ class Pool:
         async def take(frame: Received) -> None:
             if not isinstance(frame.body, TextBatch):
                 raise WireError(f"{type(frame.body).__name__} is no batch")
+            await trio.lowlevel.checkpoint()
             found.append(Batch(frame.body.rows, split_tail(frame.body.tensors, frame.tail)))
 
         call = Tokenise(len(encoded), rows_per_batch, _TOKENS_MAX)
