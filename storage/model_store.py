@@ -54,6 +54,7 @@ class ModelStore:
         self._reserved = 0
         self._limiter = trio.CapacityLimiter(_THREADS)
         self._sealing = trio.Lock()
+        self._reserving = trio.Lock()
         self._partials: dict[Cid, Partial] = {}
         self._leaf_lists: dict[Cid, tuple[Leaf, ...]] = {}
 
@@ -76,7 +77,7 @@ class ModelStore:
         try:
             await store._recover()
         except BaseException:
-            await store.close()
+            await store.close()  # noqa: ASYNC102 - close() shields itself
             raise
         return store
 
@@ -99,18 +100,17 @@ class ModelStore:
             Full: the quota or the disk has no room, with the figures.
         """
         size = await self._hop(lambda: sealed.regular_size(path))
-        await self._make_room(size)
-        self._reserved += size
+        await self._reserve(size)
         try:
             fresh = await self._hop(lambda: sealed.take(path, self._folders.fresh(), size))
         finally:
             self._reserved -= size
+        row = RootRow(fresh.added.root, fresh.added.size, State.SEALING, stamp=FROM_FRESH)
         with trio.CancelScope(shield=True):
-            row = RootRow(fresh.added.root, fresh.added.size, State.SEALING, stamp=FROM_FRESH)
             try:
                 await self._seal(row, fresh.path, fresh.nodes)
             finally:
-                await self._hop(lambda: fresh.path.unlink(missing_ok=True))
+                await self._hop(lambda: fresh.path.unlink(missing_ok=True))  # noqa: ASYNC102 - shielded above
         return fresh.added
 
     async def has(self, root: Cid) -> bool:
@@ -187,11 +187,9 @@ class ModelStore:
             raise Conflict(f"{root} is here already")
         is_new = row is None or row.state is State.BAD or row.size != size
         if row is None or is_new:
-            DagReader(root, size)
-            await self._make_room(size)
-            await self._hop(lambda: self._folders.remove(root))
-            row = RootRow(root, size, State.PARTIAL)
-            await self._index.put_root(row)
+            row = await self._begin_new(root, size)
+        if root in self._partials:
+            raise Conflict(f"{root} is being fetched already")
         partial = Partial(self._index, self._folders.partial(root), row, self._limiter)
         self._partials[root] = partial
         try:
@@ -199,7 +197,7 @@ class ModelStore:
         except BaseException:
             del self._partials[root]
             if is_new:
-                await self._forget(root)
+                await self._forget(root)  # noqa: ASYNC102 - shields itself
             raise
         return partial
 
@@ -287,8 +285,11 @@ class ModelStore:
             Full: no room.
         """
         raw = encode_manifest(manifest)
-        await self._make_room(len(raw))
-        return await self._index.put_manifest(raw)
+        await self._reserve(len(raw))
+        try:
+            return await self._index.put_manifest(raw)
+        finally:
+            self._reserved -= len(raw)
 
     async def load_manifest(self, cid: Cid) -> ModelManifest:
         """Return a manifest.
@@ -328,6 +329,17 @@ class ModelStore:
             stamp = await self._hop(lambda: self._folders.seal(fresh, row.root))
             await self._index.put_root(RootRow(row.root, row.size, State.SEALED, stamp=stamp))
 
+    async def _begin_new(self, root: Cid, size: int) -> RootRow:
+        DagReader(root, size)
+        await self._reserve(size)
+        try:
+            await self._hop(lambda: self._folders.remove(root))
+            row = RootRow(root, size, State.PARTIAL)
+            await self._index.put_root(row)
+        finally:
+            self._reserved -= size
+        return row
+
     async def _forget(self, root: Cid) -> None:
         with trio.CancelScope(shield=True):
             await self._index.remove_root(root, even_pinned=True)
@@ -351,13 +363,16 @@ class ModelStore:
             known.add(row.root)
         await self._hop(lambda: self._folders.sweep(known))
 
-    async def _make_room(self, size: int) -> None:
-        used = await self.used_bytes()
-        if used + size > self._quota:
-            raise Full(
-                f"{size} bytes do not fit: {used} of {self._quota} bytes of the quota are used",
-                hint="remove models (prsm model ls, prsm model rm) or raise storage.quota",
-            )
+    async def _reserve(self, size: int) -> None:
+        """Set bytes of the quota aside until their row is written."""
+        async with self._reserving:
+            used = await self.used_bytes()
+            if used + size > self._quota:
+                raise Full(
+                    f"{size} bytes do not fit: {used} of {self._quota} bytes of the quota are used",
+                    hint="remove models (prsm model ls, prsm model rm) or raise storage.quota",
+                )
+            self._reserved += size
 
     async def _sealed_row(self, root: Cid) -> RootRow:
         row = await self._index.get_root(root)

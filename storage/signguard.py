@@ -77,7 +77,11 @@ class SignGuard:
         try:
             guard = cls(_lock(file, path), mark or Mark(), 0)
             file.pwrite(_FILE_BYTES - 1, b"\0")
-            guard._write()
+            # Both slots: later ones are synced rarely, so a power cut that tears one of them may
+            # find the other as it is left here.
+            for counter in (0, 1):
+                guard._counter = counter
+                guard._write()
             guard.sync()
             disk.rename(fresh, path)
             disk.sync_folder(path)

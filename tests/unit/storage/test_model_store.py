@@ -116,6 +116,24 @@ async def test_quota_is_refused_with_figures(tmp_path: Path, source: Path) -> No
     await store.close()
 
 
+async def test_quota_holds_against_many_at_once(store: ModelStore) -> None:
+    refused = 0
+
+    async def begin(number: int) -> None:
+        nonlocal refused
+        try:
+            await store.begin_fetch(hash_block(b"%d" % number), MIB)
+        except Full:
+            refused += 1
+
+    store._quota = 3 * MIB
+    async with trio.open_nursery() as nursery:
+        for number in range(10):
+            nursery.start_soon(begin, number)
+    assert refused == 7
+    assert await store.used_bytes() == 3 * MIB
+
+
 async def test_full_disk_leaves_nothing_behind(
     store: ModelStore, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
