@@ -275,7 +275,9 @@ class ModelStore:
 
     async def used_bytes(self) -> int:
         """Return what files and blocks take, files on their way with their whole size."""
-        return await self._index.used_bytes() + self._reserved
+        # First what is set aside: a row written meanwhile may count twice, but never not at all.
+        reserved = self._reserved
+        return reserved + await self._index.used_bytes()
 
     async def save_manifest(self, manifest: ModelManifest) -> Cid:
         """Keep a manifest; its CID is what the ledger registers.
