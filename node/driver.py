@@ -16,6 +16,7 @@ from typing import Final
 import trio
 
 from prsm.consensus.ledger.apply import Ledger
+from prsm.consensus.ledger.errors import Diverged
 from prsm.consensus.ledger.outcome import Outcome
 from prsm.consensus.pbft import replica
 from prsm.consensus.pbft.effects import (
@@ -180,9 +181,17 @@ class Driver:
             while True:
                 await self._turn(await self._next_events())
         except (Conflict, Full, StoreUnavailable) as error:
-            self.stopped = f"the disk refused a write: {error}"
-            log.exception("no more votes from this node", why=self.stopped)
-            await trio.sleep_forever()
+            self._stop_voting(f"the disk refused a write: {error}")
+        except Diverged as error:
+            self._stop_voting(error.what)
+        except Exception as error:  # a fault of ours ends the votes, never the node
+            log.exception("consensus failed")
+            self._stop_voting(f"a fault of this program: {type(error).__name__}: {error}")
+        await trio.sleep_forever()
+
+    def _stop_voting(self, why: str) -> None:
+        self.stopped = why
+        log.error("no more votes and no more blocks from this node", why=why)
 
     async def _next_events(self) -> list[Event]:
         events: list[Event] = []

@@ -54,6 +54,12 @@ class UnknownModel(LocalError):
     reason = "model_not_found"
 
 
+class NotCommitted(LocalError):
+    """The chain did not take a transaction in time; it may still."""
+
+    reason = "not_committed"
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A model to add: a file on the node's disk, and what it is to be called."""
@@ -314,8 +320,15 @@ class Models:
                 parents=manifest.parents,
             ),
         )
-        with trio.fail_after(COMMIT_SECONDS):
-            result: TxResult = await wallet.wait_committed(tx_id)
+        result: TxResult | None = None
+        with trio.move_on_after(COMMIT_SECONDS):
+            result = await wallet.wait_committed(tx_id)
+        if result is None:
+            raise NotCommitted(
+                f"the name of {manifest.name}@{manifest.semver} is in no block after "
+                f"{COMMIT_SECONDS:.0f} s; the model is stored as {cid}",
+                hint="check that the chain moves: prsm chain status",
+            )
         if result.receipt.code is not Code.DONE:
             raise LocalError(
                 f"the ledger refused {manifest.name}@{manifest.semver}: "

@@ -13,10 +13,9 @@ from typing import Final
 
 import trio
 
-from prsm.consensus.pbft.records import mark_of
+from prsm.consensus.pbft.records import highest_mark, mark_of
 from prsm.node import logs
 from prsm.protocol.errors import WireError
-from prsm.protocol.signing import Kind
 from prsm.storage.disk import Disk
 from prsm.storage.errors import Conflict, Corrupt
 from prsm.storage.signguard import Mark, SignGuard
@@ -69,9 +68,9 @@ class SignLog:
         self._wal.append(records)
         if self._guard is not None:
             for record in records:
-                mark = guard_mark(record)
+                mark = mark_of(record)
                 if mark is not None:
-                    self._guard.advance(mark.epoch, mark.height, mark.view, mark.kind, mark.digest)
+                    self._guard.advance(*mark.position, mark.block_hash)
 
     def _rotate(self, height: int) -> None:
         self._wal.rotate(height, ())
@@ -116,22 +115,13 @@ def open_signlog(disk: Disk, folder: Path, *, ledger_height: int) -> Opened:
     return Opened(SignLog(wal, guard), replay.records, reason)
 
 
-def guard_mark(record: bytes) -> Mark | None:
-    """What the guard notes of a record; a VIEW_CHANGE comes first in its view."""
-    mark = mark_of(record)
-    if mark is None:
-        return None
-    kind = 0 if mark.kind is Kind.VIEW_CHANGE else int(mark.kind)
-    return Mark(mark.epoch, mark.height, mark.view, kind, mark.block_hash)
-
-
 def _loss(records: tuple[bytes, ...], low_mark: int, seen: Mark) -> str | None:
     """Why the log cannot be whole, if the guard has seen more than it holds."""
     try:
-        marks = [mark for mark in map(guard_mark, records) if mark is not None]
+        highest = highest_mark(records)
     except WireError as error:
         return f"the consensus log holds what this version cannot read: {error.what}"
-    last = max((mark.position for mark in marks), default=(0, 0, 0, 0))
+    last = (0, 0, 0, 0) if highest is None else highest.position
     if seen.position > last and seen.height > low_mark:
         return f"the guard saw a vote at {seen.position}, the log ends at {last}"
     return None

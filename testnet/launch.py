@@ -8,7 +8,6 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -75,16 +74,18 @@ class Node:
     def start(self) -> None:
         """Start the daemon in a session of its own; its output goes to its log file."""
         program = LIAR if self.liar else HONEST
-        with self.home.log.open("ab") as out:
-            process = subprocess.Popen(  # noqa: S603 - our own program, no shell
-                [*program, "--home", str(self.home.root)],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
-        self.pid = process.pid
+        append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        self.pid = os.posix_spawn(
+            program[0],
+            [*program, "--home", str(self.home.root)],
+            {**os.environ, "OMP_NUM_THREADS": "1"},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(self.home.log), append, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
 
     def client(self, *, timeout_s: float = 30.0) -> Client:
         """A connection to its JSON-RPC door."""
