@@ -12,25 +12,11 @@ from typing import Final
 
 import trio
 
-from prsm.consensus.ledger.context import Context
-from prsm.consensus.ledger.errors import Failed
-from prsm.consensus.ledger.genesis import genesis_changes
-from prsm.consensus.ledger.halts import is_halted
-from prsm.consensus.ledger.kinds import RULES
-from prsm.consensus.ledger.records import (
-    Balance,
-    Committed,
-    Job,
-    account_key,
-    committed_key,
-    job_key,
-)
-from prsm.consensus.ledger.state import State
 from prsm.node.clock import TrioClock
 from prsm.node.inference.capacity import CapacityDesk
 from prsm.node.inference.claims import Claims
 from prsm.node.inference.executor import Desk, Executor
-from prsm.node.inference.interface import AllowAll, MemoryReceipts, Runner, Session, TxResult
+from prsm.node.inference.interface import AllowAll, MemoryReceipts, Runner, Session
 from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.jobs import Jobs
 from prsm.node.inference.links import Links
@@ -41,10 +27,7 @@ from prsm.node.inference.terms import Terms
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.memory import MemoryHub
 from prsm.node.net.network import PeerNetwork
-from prsm.protocol.codec import Record
-from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
-from prsm.protocol.genesis import Allocation, Genesis, Parameters
-from prsm.protocol.ids import Height, Millis, TxId
+from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.messages.models import (
     Compute,
     ManifestFile,
@@ -55,21 +38,13 @@ from prsm.protocol.messages.models import (
 from prsm.protocol.messages.pipe import InputMismatch, WorkerFailed
 from prsm.protocol.signing import sha256
 from prsm.protocol.tensors import Dtype, Tensor, TensorHead
-from prsm.protocol.transactions.results import Code
-from prsm.protocol.validators import Validator
+from tests.tools.work_chain import VERIFIER, MemoryChain, World, seed
 
 STEPS: Final = 6
 WIDTH: Final = 5
 RUNTIME: Final = "adder 1"
 MODEL: Final = b"\x01\x55\x12\x20" + b"m" * 32
-FUNDS: Final = 1_000_000_000
-VERIFIER: Final = Ed25519Verifier()
 NAN_BYTE: Final = 255  # what the adder refuses, as a session refuses NaN
-
-
-def seed(index: int) -> bytes:
-    """Seed of node `index`."""
-    return bytes([index + 1]) * 32
 
 
 def tensor(name: str, rows: Sequence[bytes]) -> Tensor:
@@ -131,133 +106,6 @@ def make_manifest() -> ModelManifest:
         parents=(),
         created_ms=0,
     )
-
-
-@dataclass
-class World:
-    """The ledger all nodes share, and its blocks."""
-
-    size: int = 4
-    block_s: float = 0.05
-    heartbeat_s: float = 10.0
-    height: int = 1
-    time_ms: int = 1_000_000
-    executed: list[tuple[int, Record, TxResult]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        signers = [Ed25519Signer(seed(i)) for i in range(self.size)]
-        self.genesis = Genesis(
-            version=1,
-            name="work",
-            development=True,
-            time_ms=0,
-            validators=(
-                Validator(operator=b"o" * 32, consensus=b"c" * 32, peer_id="peer", stake=1000),
-            ),
-            allocations=tuple(Allocation(signer.public_key, FUNDS) for signer in signers),
-            parameters=Parameters(),
-        )
-        self.state: dict[bytes, bytes] = {k: v for k, v in genesis_changes(self.genesis) if v}
-        self._queue: list[tuple[TxId, bytes, int, Record]] = []
-        self.results: dict[TxId, TxResult] = {}
-        self.changed = trio.Event()
-        self._count = 0
-
-    def submit(self, sender: bytes, kind: int, payload: Record) -> TxId:
-        self._count += 1
-        tx = TxId(sha256(self._count.to_bytes(8, "big")))
-        self._queue.append((tx, sender, kind, payload))
-        return tx
-
-    def make_block(self) -> None:
-        """Execute what was submitted."""
-        self.height += 1
-        queue, self._queue = self._queue, []
-        for tx, sender, kind, payload in queue:
-            self.results[tx] = result = self._execute(sender, kind, payload)
-            self.executed.append((kind, payload, result))
-        self.changed.set()
-        self.changed = trio.Event()
-
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        task_status.started()
-        quiet = 0.0
-        while True:
-            await trio.sleep(self.block_s)
-            quiet += self.block_s
-            self.time_ms += int(self.block_s * 1000)
-            if self._queue or quiet >= self.heartbeat_s:
-                self.make_block()
-                quiet = 0.0
-
-    def balance(self, account: bytes) -> int:
-        found = State(self.state).read(account_key(account, 0), Balance)
-        return found.amount if found else 0
-
-    def _execute(self, sender: bytes, kind: int, payload: Record) -> TxResult:
-        state = State(self.state)
-        context = Context(
-            sender=sender,
-            height=Height(self.height),
-            time_ms=Millis(self.time_ms),
-            chain_id=self.genesis.chain_id,
-            parameters=self.genesis.parameters,
-            validators=self.genesis.first_validators(),
-            verifier=VERIFIER,
-        )
-        try:
-            RULES[kind](state, payload, context)
-        except Failed as failed:
-            return TxResult(self.height, ok=False, code=failed.code.name)
-        for key, value in state.changes():
-            if value is None:
-                self.state.pop(key, None)
-            else:
-                self.state[key] = value
-        return TxResult(self.height, ok=True, code=Code.DONE.name)
-
-
-class MemoryChain:
-    """The `Chain` port over a shared world."""
-
-    def __init__(self, world: World, index: int) -> None:
-        self.world = world
-        self.signer = Ed25519Signer(seed(index))
-        self.chain_id = world.genesis.chain_id
-        self.address = bytes(self.signer.public_key)
-        self.mutes: set[int] = set()  # kinds this node never sends
-
-    def height(self) -> int:
-        return self.world.height
-
-    def block_time_ms(self) -> int:
-        return self.world.time_ms
-
-    async def wait_height(self, height: int) -> None:
-        await trio.lowlevel.checkpoint()
-        while self.world.height < height:
-            await self.world.changed.wait()
-
-    def job(self, job: bytes) -> Job | None:
-        return State(self.world.state).read(job_key(job), Job)
-
-    def committed(self, worker: bytes, receipt_hash: bytes) -> Committed | None:
-        return State(self.world.state).read(committed_key(worker, receipt_hash), Committed)
-
-    def is_halted(self, cid: bytes) -> bool:
-        return is_halted(State(self.world.state), cid)
-
-    async def submit(self, kind: int, payload: Record) -> TxId:
-        await trio.lowlevel.checkpoint()
-        if kind in self.mutes:
-            return TxId(bytes(32))
-        return self.world.submit(self.address, kind, payload)
-
-    async def wait_committed(self, tx: TxId) -> TxResult:
-        await trio.lowlevel.checkpoint()
-        while tx not in self.world.results:
-            await self.world.changed.wait()
-        return self.world.results[tx]
 
 
 class MemoryModels:

@@ -16,16 +16,8 @@ from prsm.protocol.messages.pipe import InputMismatch
 from prsm.protocol.receipts import WorkKind
 from prsm.protocol.tensors import Tensor
 from prsm.protocol.transactions.payloads import SETTLE
-from tests.tools.work import (
-    FUNDS,
-    MODEL,
-    Cluster,
-    corrupt,
-    given_rows,
-    make_cluster,
-    tensor,
-    whole_run,
-)
+from tests.tools.work import MODEL, Cluster, corrupt, given_rows, make_cluster, tensor, whole_run
+from tests.tools.work_chain import FUNDS
 
 ROWS = 30
 PRICE = 10

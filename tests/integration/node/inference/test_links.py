@@ -46,18 +46,15 @@ from prsm.protocol.tensors import Dtype, Tensor, TensorHead
 from prsm.protocol.transactions.payloads import COMMIT, Commit, CommitRow, Unit
 from tests.tools.work import (
     MODEL,
-    VERIFIER,
     WIDTH,
     Cluster,
-    MemoryChain,
-    World,
     given_rows,
     make_cluster,
     make_manifest,
-    seed,
     tensor,
     whole_run,
 )
+from tests.tools.work_chain import VERIFIER, MemoryChain, World, seed
 
 JOB = b"j" * 32
 ROWS = 4
