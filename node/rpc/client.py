@@ -13,14 +13,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import msgspec
 
 from prsm.node.home import Home, socket_address
 from prsm.node.rpc.errors import CallTimeout, NodeUnreachable
 from prsm.node.rpc.reasons import Exit, entry_for
-from prsm.node.rpc.spec import Params
+
+if TYPE_CHECKING:
+    from prsm.node.rpc.spec import Params  # a client that sends plain objects needs no table
 
 _HEAD_BYTES_MAX: Final = 64 * 1024
 _ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -152,7 +154,7 @@ class Client:
             self._socket = None
 
     def call(
-        self, method: str, params: Params | Mapping[str, object] | None = None, *, result: type[T]
+        self, method: str, params: "Params | Mapping[str, object] | None" = None, *, result: type[T]
     ) -> T:
         """Call a method and read its result as `result`.
 
@@ -170,7 +172,7 @@ class Client:
                 hint="compare `prsm version` with the node's version in `prsm status`",
             ) from error
 
-    def call_raw(self, method: str, params: Params | Mapping[str, object] | None = None) -> bytes:
+    def call_raw(self, method: str, params: "Params | Mapping[str, object] | None" = None) -> bytes:
         """Call a method and return the bytes of its result, verbatim.
 
         Raises:

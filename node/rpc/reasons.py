@@ -104,6 +104,9 @@ cancelled -32603 1017 failed retry: the call was cancelled
 refused -32050 1018 failed: a peer refused
   its answer says why
   prsm net peers
+usage -32602 1019 usage: the command line is not understood
+  a word or option is unknown, missing or misplaced
+  prsm --help
 insufficient_funds -32010 2001 failed: the balance is too small
   amount and fee are more than the account holds
   prsm wallet balance
@@ -224,6 +227,42 @@ unit_incomplete -32013 3018 failed retry: not every micro-batch of the unit was 
 batch_too_large -32008 3019 usage: a micro-batch is too large
   its tensors pass what one message may hold
   ask for fewer rows or shorter texts at once
+not_committed -32006 3020 deadline retry: the chain did not take it in time
+  a transaction is in no block yet; it may still come into one
+  prsm chain status
+not_finished -32007 3021 failed retry: the job has no result yet
+  it is still running
+  prsm job show JOB
+worker_lost -32033 3022 failed retry: a worker was lost
+  it was unreachable, refused, too slow, or answered in another form
+  prsm job show JOB
+rows_differ -32035 3023 usage: the rows have different shapes
+  rows of one tensor must be alike
+  give rows of one shape, or texts
+no_quorum_of_results -32034 3024 unverified retry: no two workers agree
+  workers failed, or more than one gave a wrong answer
+  prsm job show JOB
+job_too_large -32008 3025 usage: the job is too large
+  its rows or tensors pass what one job may hold
+  run it in parts
+plan_refused -32032 3026 failed: no plan for this job
+  the model, the peers or the limits leave none
+  prsm model show REF
+too_few_peers -32032 3027 failed retry: too few peers
+  replicas must be distinct peers, and one more must be free to decide
+  prsm net peers
+runtime_mismatch -32032 3028 failed: no peers of the model's runtime
+  bits are equal only between equal runtimes
+  prsm net peers
+price_over_cap -32014 3029 failed: the plan costs more than allowed
+  the peers ask more than --max-price
+  raise --max-price
+deadline_impossible -32006 3030 usage: the deadline cannot be met
+  the job takes longer than that even if nothing goes wrong
+  give more with --deadline
+too_many_batches -32008 3031 usage: too many micro-batches
+  one job holds a bounded number of them
+  run it in parts
 peer_unreachable -32050 4001 failed retry: the peer cannot be reached
   it is down, or the address is another one
   prsm net peers
@@ -278,6 +317,12 @@ bad_config -32602 6010 usage: values of the configuration contradict each other
 no_text -32003 6011 usage: no sentences to work on
   the file is empty or holds no sentences
   prsm demo --text FILE
+node_died -32033 6012 failed: a daemon of the network ended
+  its last words say why
+  read its log
+demo_failed -32034 6013 failed: the demo did not hold what it promises
+  a check of the result, the payments or the receipt failed
+  prsm demo --keep, then look at the logs
 home_missing -32003 6002 usage: no node in this folder
   it was never made
   prsm init

@@ -1,0 +1,106 @@
+"""`prsm init`: everything a node needs before its first start.
+
+Knows: folder, keys, genesis, configuration. Must not know: the command line.
+"""
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from prsm.node.config import load, to_toml
+from prsm.node.home import Home, HomeExists, write_private
+from prsm.node.keys import PublicKeys, make_keys
+from prsm.protocol.genesis import Allocation, BadGenesis, Genesis, Parameters, from_json, to_json
+from prsm.protocol.ids import MICRO_PER_FTNS, address_text
+
+STAKE: Final = 1_000 * MICRO_PER_FTNS
+BALANCE: Final = 10_000 * MICRO_PER_FTNS
+_PASSWORD_BYTES: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What a new node is to be.
+
+    Attributes:
+        name: for people.
+        profile: a named set of defaults.
+        network: name of the new network; unused if `genesis` is given.
+        genesis: file of the network to join; None makes one of this node alone.
+        password: of the wallet; None lets a development network keep one in its folder.
+        settings: more `section.key` values; None means unset.
+    """
+
+    name: str
+    profile: str
+    network: str
+    genesis: Path | None
+    password: str | None
+    settings: Mapping[str, object]
+
+
+def init_home(home: Home, birth: Birth) -> dict[str, object]:
+    """Make the folder, keys, genesis and configuration; what the command answers.
+
+    Raises:
+        HomeExists: a node is there already.
+        BadGenesis: the file to join is none.
+        ConfigError: a setting is refused; nothing was made.
+    """
+    if home.version.exists():
+        raise HomeExists(
+            f"{home.root} already holds a node",
+            hint="start it with `prsm start`, or choose another folder with --home DIR",
+        )
+    joined = _read_genesis(birth.genesis) if birth.genesis is not None else None
+    development = joined is None or joined.development
+    flags: dict[str, object] = {"node.name": birth.name, "node.profile": birth.profile}
+    flags |= {key: value for key, value in birth.settings.items() if value is not None}
+    if birth.password is None:
+        flags["keys.password_file"] = str(home.keys / "password")
+    config = load(None, flags=flags).config
+    home.create()
+    password = birth.password
+    if password is None:
+        password = secrets.token_urlsafe(_PASSWORD_BYTES)
+        write_private(home.keys / "password", password.encode() + b"\n")
+    keys = make_keys(home, password=password, development=development)
+    genesis = joined or _new_network(birth.network, keys)
+    write_private(home.genesis, to_json(genesis))
+    write_private(home.config, to_toml(config, only=flags).encode())
+    return {
+        "home": str(home.root),
+        "network": genesis.name,
+        "chain_id": "0x" + genesis.chain_id.hex(),
+        "development": genesis.development,
+        "peer_id": keys.peer_id,
+        "wallet": address_text(keys.wallet),
+        "operator": address_text(keys.operator),
+        "consensus": address_text(keys.consensus),
+        "validator": any(v.consensus == keys.consensus for v in genesis.validators),
+        "genesis": str(home.genesis),
+        "config": str(home.config),
+    }
+
+
+def _new_network(name: str, keys: PublicKeys) -> Genesis:
+    """A development network whose only validator, and only owner of money, is this node."""
+    return Genesis(
+        version=1,
+        name=name,
+        development=True,
+        time_ms=time.time_ns() // 1_000_000,
+        validators=(keys.validator(STAKE),),
+        allocations=(Allocation(keys.wallet, BALANCE),),
+        parameters=Parameters(),
+    )
+
+
+def _read_genesis(path: Path) -> Genesis:
+    try:
+        return from_json(path.read_bytes())
+    except OSError as error:
+        raise BadGenesis(f"{path} cannot be read: {error.strerror}") from error

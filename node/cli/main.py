@@ -1,0 +1,168 @@
+"""`prsm`: the command line. Groups are loaded when their word is typed, all else when it is used.
+
+Global options may stand before or after the command. An error is three lines on standard error
+(what, why, what to type) and its PRSM number; the exit code is that of the error registry.
+
+Knows: words, options, exit codes. Must not know: what a command does.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final, NoReturn
+
+import click
+
+from prsm.node.cli.words import Words, override
+
+# word -> (module, attribute, one line for the list)
+COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
+    "init": ("lifecycle", "init", "Make a node's folder: keys, configuration, genesis."),
+    "start": ("lifecycle", "start", "Run the node."),
+    "stop": ("lifecycle", "stop", "End the node gracefully."),
+    "status": ("verbs", "status", "How the node is."),
+    "run": ("verbs", "run", "Run a model over rows of text or tensors."),
+    "model": ("nouns", "model", "Add, list and fetch models."),
+    "job": ("nouns", "job", "Jobs of ours."),
+    "proof": ("proof", "proof", "Show and check receipts."),
+    "wallet": ("nouns", "wallet", "Keys, balances, payments."),
+    "chain": ("nouns", "chain", "Blocks, transactions, validators."),
+    "net": ("nouns", "net", "Peers."),
+    "storage": ("nouns", "storage", "Blocks on disk."),
+    "config": ("settings", "config", "Show and check the configuration."),
+    "rpc": ("raw", "rpc", "Call any method."),
+    "explain": ("settings", "explain", "What an error means and what to do."),
+    "where": ("lifecycle", "where", "Where everything lies."),
+    "version": ("lifecycle", "version", "Versions of client and node."),
+    "demo": ("handover", "demo", "The main job on four nodes, from nothing to a checked bill."),
+    "testnet": ("handover", "testnet", "Networks on this machine."),
+}
+_FLAGS: Final = {
+    **dict.fromkeys(("--json",), "json"),
+    **dict.fromkeys(("--quiet", "-q"), "quiet"),
+    **dict.fromkeys(("--yes", "-y"), "yes"),
+    **dict.fromkeys(("--verbose", "-v"), "verbose"),
+}
+_VALUES: Final = frozenset(("--home", "--node", "--timeout"))
+_FAILED, _INTERRUPTED = 1, 130  # as in node/rpc/reasons, which --help does not load
+_HANDED_OVER: Final = frozenset(("demo", "testnet"))
+
+
+class Root(Words):
+    """The first level: static names, modules loaded on use, all errors shown here."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names, in the order people need them."""
+        del ctx  # the list is static
+        return list(COMMANDS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load the module of one command."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f"prsm.node.cli.{module}"), attribute)
+        return command
+
+    @override
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without loading them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, _, summary) in COMMANDS.items()])
+
+    @override
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Let global options stand anywhere."""
+        return super().parse_args(ctx, hoist(args))
+
+    @override
+    def main(  # click's own signature
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # noqa: FBT001, FBT002 - click's
+        **extra: Any,  # noqa: ANN401 - click's
+    ) -> NoReturn:
+        """Run one command line and end the process with its exit code."""
+        del standalone_mode  # errors are shown here, in one form
+        words = list(sys.argv[1:] if args is None else args)
+        try:
+            # Not standalone, click returns the code of an Exit; our commands return nothing.
+            ended = super().main(words, prog_name or "prsm", complete_var, False, **extra)  # noqa: FBT003 - click's
+            sys.stdout.flush()
+            code = ended if isinstance(ended, int) else 0
+        except BrokenPipeError:
+            # The reader of a pipe had enough; nothing may be written at exit either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = _FAILED
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("stopped", err=True)
+            code = _INTERRUPTED
+        except Exception as error:  # noqa: BLE001 - the last door of the program
+            if "-v" in words or "--verbose" in words:
+                import traceback
+
+                traceback.print_exc()
+            from prsm.node.cli.failures import report
+
+            code = report(error, as_json="--json" in words)
+        sys.exit(code)
+
+
+def hoist(args: Sequence[str]) -> list[str]:
+    """Move global options to the front; what follows `--`, `demo` or `testnet` stays."""
+    front: list[str] = []
+    rest: list[str] = []
+    queue = list(args)
+    while queue:
+        word = queue.pop(0)
+        if word == "--" or (word in _HANDED_OVER and not rest):
+            rest += [word, *queue]
+            break
+        name, has_value, _ = word.partition("=")
+        if word in _FLAGS or (name in _VALUES and has_value):
+            front.append(word)
+        elif word in _VALUES:
+            front += [word, *queue[:1]]
+            del queue[:1]
+        else:
+            rest.append(word)
+    return front + rest
+
+
+@click.group(
+    cls=Root,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="PRSM: store, run and share AI models on many machines, with checked results.",
+    epilog="Global options may stand before or after the command.",
+)
+@click.option("--home", metavar="DIR", help="The node's folder; else PRSM_HOME, else ~/.prsm.")
+@click.option("--node", metavar="URL", help="Another node: http://127.0.0.1:PORT or unix:PATH.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="How long to wait for an answer.")
+@click.option("--json", is_flag=True, help="One JSON document on standard output, nothing else.")
+@click.option("--quiet", "-q", is_flag=True, help="No notes on standard error.")
+@click.option("--yes", "-y", is_flag=True, help="Answer yes to every question.")
+@click.option("--verbose", "-v", is_flag=True, help="Show the traceback of a fault.")
+@click.pass_context
+def prsm(ctx: click.Context, /, **options: object) -> None:
+    """Open the session all commands share."""
+    from prsm.node.cli.session import open_session
+
+    session = open_session(options)
+    ctx.obj = session
+    ctx.call_on_close(session.close)
+
+
+def main() -> NoReturn:
+    """The entry point of the `prsm` script."""
+    prsm.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The noun groups: generated commands, and the few that ask for passwords or confirmation.
+
+Knows: which noun has what by hand. Must not know: how a command is generated.
+"""
+
+import click
+
+from prsm.node.cli.from_spec import make_group
+from prsm.node.cli.passwords import ask_password, given_password, password_options
+from prsm.node.cli.session import Session, pass_session
+from prsm.protocol.ids import format_ftns, parse_ftns
+
+
+@click.command("new")
+@click.argument("name")
+@password_options
+@pass_session
+def wallet_new(
+    session: Session, name: str, password_fd: int | None, password_file: str | None
+) -> None:
+    """Make a payment key called NAME, encrypted under a password."""
+    password = given_password(password_fd, password_file)
+    if password is None:
+        password = ask_password(f"the new key {name!r}", twice=True)
+    params = {"name": name, "password": password}
+    session.answer(session.call("wallet_createKey", params))
+    session.note(f"open it with: prsm wallet unlock {name}")
+
+
+@click.command("unlock")
+@click.argument("name", default="default")
+@click.option("--ttl", type=click.IntRange(1, 86_400), default=300, help="Seconds it stays open.")
+@password_options
+@pass_session
+def wallet_unlock(
+    session: Session, name: str, ttl: int, password_fd: int | None, password_file: str | None
+) -> None:
+    """Open a payment key for a while."""
+    password = given_password(password_fd, password_file)
+    if password is None:
+        password = ask_password(f"the key {name!r}")
+    params = {"name": name, "password": password, "ttl_s": ttl}
+    session.answer(session.call("wallet_unlock", params))
+
+
+@click.command("send")
+@click.argument("to")
+@click.argument("amount")
+@click.option("--from", "name", default="default", help="Name of the key that pays.")
+@pass_session
+def wallet_send(session: Session, to: str, amount: str, name: str) -> None:
+    """Pay AMOUNT FTNS, such as 3.25, to the account TO."""
+    micro = parse_ftns(amount)
+    session.confirm(f"pay {format_ftns(micro)} FTNS to {to}?")
+    params = {"to": to, "amount": str(micro), "name": name}
+    raw = session.call("wallet_transfer", params)
+    session.answer(raw)
+    session.note("follow it with: prsm chain tx TX_ID")
+
+
+wallet = make_group("wallet", "Keys, balances, payments.", (wallet_new, wallet_unlock, wallet_send))
+model = make_group("model", "Add, list and fetch models.")
+job = make_group("job", "Jobs of ours.")
+chain = make_group("chain", "Blocks, transactions, validators.")
+net = make_group("net", "Peers.")
+storage = make_group("storage", "Blocks on disk.")

@@ -1,0 +1,61 @@
+"""`prsm proof`: the receipt of a job, and its check by a program that trusts nobody.
+
+The check runs `testnet/verify_receipt.py` as a process of its own: it imports nothing of prsm, so
+a fault here cannot make a bad receipt look good. It needs no running node.
+
+Knows: that program's arguments. Must not know: receipts.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from prsm.node.cli.failures import Usage
+from prsm.node.cli.session import Session, pass_session
+from prsm.node.cli.words import Words
+from prsm.node.home import write_private
+
+VERIFIER: Final = "prsm.testnet.verify_receipt"
+
+proof = Words("proof", help="Show and check receipts.")
+
+
+@proof.command("show")
+@click.argument("job_id")
+@click.option("--output", "-o", metavar="FILE", help="Write it here instead.")
+@pass_session
+def show_proof(session: Session, job_id: str, output: str | None) -> None:
+    """Print the receipt document of a settled job."""
+    raw = session.call("job_getProof", {"job_id": job_id})
+    if output is None:
+        session.json = True  # it is a document in any case
+        session.answer(raw)
+        return
+    write_private(Path(output), raw + b"\n")
+    session.answer_value({"job_id": job_id, "file": output})
+    session.note(f"check it with: prsm proof verify {output}")
+
+
+@proof.command("verify")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.option("--genesis", type=click.Path(exists=True), help="The network's genesis.json.")
+@click.option("--trust", metavar="EPOCH:HASH", help="A validator set you trust, instead.")
+@pass_session
+def verify(session: Session, file: str, genesis: str | None, trust: str | None) -> None:
+    """Check the receipt in FILE against a genesis, by default that of this home. Offline."""
+    if genesis and trust:
+        raise click.UsageError("--genesis and --trust exclude each other")
+    if trust:
+        source = ["--trust", trust]
+    else:
+        path = Path(genesis) if genesis else session.home.genesis
+        if not path.is_file():
+            raise Usage(f"{path} is no file", hint="name the network's with --genesis FILE")
+        source = ["--genesis", str(path)]
+    asked = ["--json"] if session.json else []
+    command = [sys.executable, "-m", VERIFIER, *source, *asked, file]
+    done = subprocess.run(command, check=False)  # noqa: S603 - our own program, no shell
+    raise click.exceptions.Exit(done.returncode)

@@ -1,0 +1,69 @@
+"""`prsm rpc`: any method by name.
+
+Knows: the method table. Must not know: any method.
+"""
+
+import difflib
+import sys
+
+import click
+import msgspec
+
+from prsm.node.cli.failures import Usage
+from prsm.node.cli.from_spec import parse_values, typed_values
+from prsm.node.cli.session import Session, pass_session
+from prsm.node.cli.words import Words
+from prsm.node.rpc.methods.table import METHODS
+from prsm.node.rpc.openrpc import document
+
+rpc = Words("rpc", help="Call any method.")
+
+
+@rpc.command("call")
+@click.argument("method")
+@click.argument("words", nargs=-1, metavar="[NAME=VALUE]…")
+@pass_session
+def call(session: Session, method: str, words: tuple[str, ...]) -> None:
+    """Call METHOD with parameters; `-` reads them as JSON from standard input."""
+    known = METHODS.get(method)
+    if words == ("-",):
+        params = msgspec.json.decode(sys.stdin.buffer.read())
+    elif known is not None:
+        params = typed_values(known, words)
+    else:
+        params = parse_values(words)
+    if known is not None:
+        session.timeout_s = max(session.timeout_s, known.deadline_ms / 1000)
+    session.answer(session.call(method, params or None))
+
+
+@rpc.command("methods")
+@click.argument("name", default="")
+@pass_session
+def methods(session: Session, name: str) -> None:
+    """List the methods of this client, or describe the one called NAME."""
+    if not name:
+        rows = [
+            {"method": m.name, "scope": str(m.scope), "summary": m.summary}
+            for m in METHODS.values()
+        ]
+        session.answer_value({"items": rows})
+        return
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"did you mean `prsm rpc methods {near[0]}`?" if near else "prsm rpc methods"
+        raise Usage(f"no method {name[:60]!r}", hint=hint)
+    found = document({name: METHODS[name]}, version="")
+    entries = found["methods"]
+    assert isinstance(entries, list)
+    session.answer_value(entries[0])
+
+
+@rpc.command("discover")
+@pass_session
+def discover(session: Session) -> None:
+    """Print the node's OpenRPC document."""
+    raw = session.call("rpc_discover")
+    session.answer(
+        raw, lambda value: print(msgspec.json.format(msgspec.json.encode(value)).decode())
+    )

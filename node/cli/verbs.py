@@ -1,0 +1,172 @@
+"""The everyday verbs: `status` and `run`.
+
+Ctrl-C in `run` ends the waiting, not the job; the command says how to go on.
+
+Knows: the methods it calls. Must not know: how they are answered.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+
+from prsm.node.cli.failures import Usage
+from prsm.node.cli.render import show, show_fields, show_table
+from prsm.node.cli.session import Session, pass_session, pause
+from prsm.node.home import write_private
+from prsm.node.rpc.client import RpcError
+from prsm.node.rpc.errors import CallTimeout, NodeUnreachable
+from prsm.protocol.ids import parse_ftns
+
+_WAIT_MS: Final = 2_000  # one look at a job holds the connection so long
+_INPUT_BYTES_MAX: Final = 4 * 1024 * 1024
+
+
+@click.command("status")
+@click.option("--wait", type=click.Choice(["live", "ready"]), help="Wait until the node is.")
+@pass_session
+def status(session: Session, wait: str | None) -> None:
+    """How the node is: version, network, height, peers, wallet."""
+    deadline = time.monotonic() + session.timeout_s
+    while (raw := _look(session, wait, deadline)) is None:
+        session.close()
+        pause()
+    session.answer(raw, _show_status)
+
+
+def _look(session: Session, wait: str | None, deadline: float) -> bytes | None:
+    """The status if it is what was waited for; None if it is worth another look."""
+    over = time.monotonic() > deadline
+    try:
+        raw = session.call("node_getStatus")
+    except NodeUnreachable:
+        if wait is None or over:
+            raise
+        return None
+    state = msgspec.json.decode(raw, type=dict[str, Any]).get("state")
+    if wait != "ready" or state == "ready":
+        return raw
+    if over:
+        raise CallTimeout(f"the node is {state}, not ready, after {session.timeout_s:g} s")
+    return None
+
+
+@click.command("run")
+@click.argument("model")
+@click.argument("source", metavar="[TEXT|FILE|-]…", nargs=-1)
+@click.option("--replicas", type=click.IntRange(1, 2), help="Workers of each part.")
+@click.option("--stages", type=int, help="Cut the model into so many parts.")
+@click.option("--max-price", metavar="FTNS", help="Lock at most this much; refused above.")
+@click.option("--deadline", type=float, metavar="SECONDS", help="Settled or refunded by then.")
+@click.option("--proof", metavar="FILE", help="Write the receipt document here.")
+@click.option("--no-wait", is_flag=True, help="Answer with the job at once.")
+@pass_session
+def run(session: Session, /, model: str, source: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - click's options
+    """Run MODEL over rows: texts, a file with one text a line, a .json file of tensors, or `-`."""
+    params: dict[str, object] = {"model": model, **_read_rows(source)}
+    params |= {name: options[name] for name in ("replicas", "stages") if options[name] is not None}
+    if options["max_price"] is not None:
+        params["max_price"] = str(parse_ftns(options["max_price"]))
+    if options["deadline"] is not None:
+        params["deadline_ms"] = int(options["deadline"] * 1000)
+    session.timeout_s = max(session.timeout_s, 90.0)
+    raw = session.call("infer_run", params)
+    job = msgspec.json.decode(raw, type=dict[str, Any])
+    job_id = str(job["job_id"])
+    if options["no_wait"]:
+        session.answer(raw)
+        session.note(f"follow it with: prsm job show {job_id}")
+        return
+    _finish(session, _wait_job(session, job), options["proof"])
+
+
+def _finish(session: Session, job: dict[str, Any], proof: str | None) -> None:
+    job_id = str(job["job_id"])
+    if job["state"] != "done":
+        fault = job.get("error") or {}
+        reason = str(fault.get("reason") or "job_failed")
+        what = str(fault.get("what") or f"job {job_id} ended as {job['state']}")
+        raise RpcError(0, what, {"reason": reason, "hint": f"prsm job show {job_id}"})
+    raw = session.call("job_getResult", {"job_id": job_id})
+    if proof:
+        document = session.call("job_getProof", {"job_id": job_id})
+        write_private(Path(proof), document + b"\n")
+        session.note(f"receipt in {proof}; check it with: prsm proof verify {proof}")
+    session.answer(raw, lambda result: _show_result(job, result))
+
+
+def _wait_job(session: Session, job: dict[str, Any]) -> dict[str, Any]:
+    job_id = str(job["job_id"])
+    try:
+        while not job["is_over"]:
+            if sys.stderr.isatty() and not session.quiet:
+                done, rows = job["rows_done"], job["rows"]
+                click.echo(f"\r{job['state']:<9} {done}/{rows} rows", nl=False, err=True)
+            job = session.ask("job_get", {"job_id": job_id, "wait_ms": _WAIT_MS})
+    except KeyboardInterrupt:
+        click.echo(f"\nthe job goes on; look at it with: prsm job show {job_id}", err=True)
+        raise
+    if sys.stderr.isatty() and not session.quiet:
+        click.echo("", err=True)
+    return job
+
+
+def _read_rows(source: tuple[str, ...]) -> dict[str, object]:
+    """Texts or tensors of the arguments; an argument that names no file is a text itself."""
+    if source == ("-",) or (not source and not sys.stdin.isatty()):
+        return {"texts": _lines(sys.stdin.read(_INPUT_BYTES_MAX + 1), "standard input")}
+    if not source:
+        raise Usage("nothing to run the model on", hint='prsm run MODEL "a sentence"')
+    texts: list[str] = []
+    for word in source:
+        path = Path(word)
+        if len(word) > 255 or not path.is_file():
+            texts.append(word)
+        elif path.suffix == ".json":
+            if len(source) > 1:
+                raise Usage(f"{word} holds tensors; nothing else can stand beside it")
+            return {"inputs": _tensors(path)}
+        else:
+            texts += _lines(path.read_text(encoding="utf-8", errors="replace"), word)
+    return {"texts": texts}
+
+
+def _lines(text: str, where: str) -> list[str]:
+    if len(text) > _INPUT_BYTES_MAX:
+        raise Usage(f"{where} is larger than {_INPUT_BYTES_MAX} bytes", hint="run it in parts")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise Usage(f"{where} holds no text", hint="write one text a line")
+    return lines
+
+
+def _tensors(path: Path) -> object:
+    try:
+        document = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise Usage(
+            f"{path} is no JSON: {error}", hint="prsm model show REF lists inputs"
+        ) from error
+    return document["inputs"] if isinstance(document, dict) and "inputs" in document else document
+
+
+def _show_status(document: dict[str, Any]) -> None:
+    parts = document.pop("parts", [])
+    if document.get("development"):
+        print("development network: keys are cheap to break, money is worth nothing")
+    show_fields(document)
+    broken = [part for part in parts if part.get("state") != "running"]
+    if broken:
+        print("\nparts not running")
+        show_table(broken)
+
+
+def _show_result(job: dict[str, Any], result: dict[str, Any]) -> None:
+    outputs = result.pop("outputs", [])
+    show_fields({**result, "paid": job.get("paid"), "refunded": job.get("refunded")})
+    print()
+    show([{**one, "data": f"{(len(one['data']) - 2) // 2} bytes"} for one in outputs])

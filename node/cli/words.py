@@ -1,0 +1,41 @@
+"""A group of commands that suggests the nearest word.
+
+Knows: click. Must not know: any command.
+"""
+
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+__all__ = ["Words", "override"]
+T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import override
+else:
+
+    def override(method: T) -> T:
+        """Mark an overriding method; loading typing_extensions for it takes 8 ms."""
+        return method
+
+
+class Words(click.Group):
+    """A group of commands that suggests the nearest word."""
+
+    @override
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of the first word."""
+        if args and self.get_command(ctx, args[0]) is None:
+            import difflib
+
+            from prsm.node.cli.failures import Usage
+
+            names = self.list_commands(ctx)
+            near = difflib.get_close_matches(args[0], names, n=1, cutoff=0.5)
+            path = ctx.command_path
+            raise Usage(
+                f"{path} has no command {args[0][:60]!r}",
+                hint=f"did you mean `{path} {near[0]}`?" if near else f"{path} --help",
+            )
+        return super().resolve_command(ctx, args)
