@@ -50,6 +50,7 @@ from prsm.node.web.serve import Bound, Door, serve
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.errors import LocalError, RemoteError
 from prsm.protocol.genesis import Genesis, from_json
+from prsm.storage.interfaces import Source
 from prsm.storage.keystore import load_seed
 from prsm.storage.model_store import ModelStore
 from prsm.storage.receipts import ReceiptFiles
@@ -183,6 +184,7 @@ def _make_work(opened: _Opened) -> _Work:
             wallet=wallet,
             scratch=start.home.models,
             quota_bytes=config.storage.quota_bytes,
+            external=_ipfs_daemons(config.storage.ipfs_rpc),
         )
     )
     account = Account(driver, wallet, chain_id=opened.genesis.chain_id)
@@ -198,6 +200,15 @@ def _make_work(opened: _Opened) -> _Work:
     links = Links(network, account, verifier)
     jobs = Jobs(Requester(links, account, models, pool or NoRunner(), policy, driver.clock))
     return _Work(pool, models, shards, claims, executor, links, jobs)
+
+
+def _ipfs_daemons(urls: Sequence[str]) -> Sequence[Source]:
+    if not urls:
+        return ()
+    # Loads requests (8 MiB) and the client library, which most nodes never need.
+    from prsm.storage.sources.ipfs_rpc import IpfsRpc  # noqa: PLC0415 - see above
+
+    return tuple(IpfsRpc(url) for url in urls)
 
 
 async def _start_work(work: _Work, nursery: trio.Nursery) -> None:

@@ -105,6 +105,7 @@ class Tools:
     wallet: Wallet
     scratch: Path
     quota_bytes: int
+    external: Sequence[Source] = ()  # IPFS daemons of the configuration
 
 
 class Models:
@@ -345,8 +346,10 @@ class Models:
         return self._tools.driver.ledger.view.model_by_cid(cid.raw) is not None
 
     def _sources(self) -> Sequence[Source]:
+        """Peers first, then the IPFS daemons of the configuration."""
         network = self._tools.network
-        return [PeerSource(network, peer.peer) for peer in network.peers()]
+        peers: list[Source] = [PeerSource(network, peer.peer) for peer in network.peers()]
+        return [*peers, *self._tools.external]
 
     def _blame(self, name: str, error: PrsmError) -> None:
         if isinstance(error, RemoteError):
