@@ -25,7 +25,7 @@ from prsm.node.rpc.errors import (
 )
 from prsm.node.rpc.methods.table import ALIASES, METHODS
 from prsm.node.rpc.reasons import entry_for
-from prsm.node.rpc.spec import Caller, Method, Params
+from prsm.node.rpc.spec import FORMS, Caller, Method, Params
 from prsm.protocol.errors import PrsmError
 
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -267,6 +267,7 @@ def _by_name(method: Method, raw: bytes) -> bytes:
 
 _UNKNOWN: Final = re.compile(r"unknown field `(.{0,80}?)`", re.DOTALL)
 _MISSING: Final = re.compile(r"missing required field `(\w+)`")
+_PATTERN: Final = re.compile(r"matching regex '(.*)'$", re.DOTALL)
 _PATH: Final = re.compile(r" - at `\$\.?(.*)`$", re.DOTALL)
 
 
@@ -292,10 +293,17 @@ def _bad_params(method: Method, fields: tuple[str, ...], body: bytes, text: str)
     if not body.startswith(b"{"):
         return BadParams(f"{method.name}: params is no object and no array")
     return BadParams(
-        f"{method.name}: {where or 'params'}: {text.partition(' - at ')[0]}",
+        f"{method.name}: {where or 'params'}: {_plainly(text.partition(' - at ')[0])}",
         hint=f"it takes: {', '.join(fields)}",
         field=where,
     )
+
+
+def _plainly(text: str) -> str:
+    """Say what a pattern means instead of showing it."""
+    pattern = _PATTERN.search(text)
+    meaning = FORMS.get(pattern[1].replace("\\\\", "\\")) if pattern else None
+    return f"not {meaning}" if meaning else text
 
 
 def _parse_failed(error: Exception) -> ParseFailed:

@@ -19,13 +19,25 @@ import msgspec
 # and in the ECMA dialect of JSON Schema.
 _END: Final = r"(?![\s\S])"
 
-AmountText = Annotated[str, msgspec.Meta(pattern=rf"^(0|[1-9][0-9]{{0,18}}){_END}")]
-Hex32 = Annotated[str, msgspec.Meta(pattern=rf"^0x[0-9a-f]{{64}}{_END}")]
-HexBytes = Annotated[str, msgspec.Meta(pattern=rf"^0x([0-9a-f]{{2}})*{_END}")]
-ChainIdText = Annotated[str, msgspec.Meta(pattern=rf"^0x[0-9a-f]{{16}}{_END}")]
-PeerIdText = Annotated[str, msgspec.Meta(pattern=rf"^[1-9A-HJ-NP-Za-km-z]{{40,64}}{_END}")]
-CidText = Annotated[str, msgspec.Meta(pattern=rf"^[a-zA-Z0-9]{{46,113}}{_END}")]
-KeyName = Annotated[str, msgspec.Meta(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,63}}{_END}")]
+# pattern -> what a person is told it means; filled by `_text`.
+FORMS: Final[dict[str, str]] = {}
+
+
+def _text(pattern: str, meaning: str) -> msgspec.Meta:
+    whole = f"^{pattern}{_END}"
+    FORMS[whole] = meaning
+    return msgspec.Meta(pattern=whole, description=meaning)
+
+
+AmountText = Annotated[str, _text(r"(0|[1-9][0-9]{0,18})", "micro-FTNS as a decimal string")]
+Hex32 = Annotated[str, _text(r"0x[0-9a-f]{64}", "0x and 64 hex digits")]
+HexBytes = Annotated[str, _text(r"0x([0-9a-f]{2})*", "0x and pairs of hex digits")]
+ChainIdText = Annotated[str, _text(r"0x[0-9a-f]{16}", "0x and 16 hex digits")]
+PeerIdText = Annotated[str, _text(r"[1-9A-HJ-NP-Za-km-z]{40,64}", "a peer id such as 12D3Koo…")]
+CidText = Annotated[str, _text(r"[a-zA-Z0-9]{46,113}", "a CID such as bafy…")]
+KeyName = Annotated[
+    str, _text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "up to 64 letters, digits, dots and dashes")
+]
 JobIdText = Hex32  # the escrow's transaction names the job
 ShortText = Annotated[str, msgspec.Meta(max_length=1024)]
 PathText = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]

@@ -62,6 +62,11 @@ async def open_door(folder: Path, *, bounds: Bounds | None = None) -> AsyncItera
         nursery.cancel_scope.cancel()
 
 
+def auth(door: OpenDoor) -> dict[str, str | None]:
+    """Headers of a caller with the right Host and token."""
+    return {"Host": door.bound.http, "Authorization": f"Bearer {door.cookie}"}
+
+
 def request(
     verb: str = "POST",
     path: str = "/rpc",

@@ -82,6 +82,20 @@ class ChainStatus(Result, frozen=True):
     mempool: Count
 
 
+class Supply(Result, frozen=True):
+    """Where all micro-FTNS are: `accounts` is counted one by one, so that anyone can add up.
+
+    minted = accounts + locked + bonded + burnt.
+    """
+
+    height: Count
+    minted: AmountText
+    accounts: AmountText
+    locked: AmountText
+    bonded: AmountText
+    burnt: AmountText
+
+
 class BlockParams(Params, frozen=True):
     """By height or by hash; the newest if both are left out."""
 
@@ -222,6 +236,14 @@ METHODS: Final = (
         Scope.READ,
         "Height, state root and supply.",
         words=("chain", "status"),
+    ),
+    Method(
+        "chain_getSupply",
+        NoParams,
+        Supply,
+        Scope.READ,
+        "All micro-FTNS, counted.",
+        words=("chain", "supply"),
     ),
     Method(
         "chain_getBlock",

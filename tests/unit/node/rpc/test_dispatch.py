@@ -126,6 +126,13 @@ async def test_a_wrong_parameter_is_named(
     assert not node.calls
 
 
+async def test_a_wrong_form_is_said_in_words(door: Dispatcher) -> None:
+    error = (await ask(door, call("wallet_transfer", {"to": "0x12", "amount": "1"})))["error"]
+    assert error["message"] == "wallet_transfer: to: not 0x and 64 hex digits"
+    error = (await ask(door, call("wallet_transfer", ["0x" + "00" * 32, "1.5"])))["error"]
+    assert error["message"] == "wallet_transfer: amount: not micro-FTNS as a decimal string"
+
+
 async def test_an_unknown_method_gets_the_nearest_name(door: Dispatcher) -> None:
     error = (await ask(door, call("chain_getBlok")))["error"]
     assert error["code"] == -32601

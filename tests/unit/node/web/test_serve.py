@@ -2,32 +2,26 @@
 
 import json
 import os
-import socket
 import stat
-from itertools import product
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
-from prsm.node.rpc.client import Client, RpcError, find
 from prsm.node.rpc.dispatch import BODY_BYTES_MAX, bind
-from prsm.node.rpc.errors import NodeUnreachable, PortTaken, PublicBind
-from prsm.node.rpc.methods.node import Pong
-from prsm.node.rpc.methods.table import METHODS
-from prsm.node.rpc.ports import ask_alive, describe_holder, find_listener
-from prsm.node.web.app import Health, fence
+from prsm.node.rpc.errors import PublicBind
+from prsm.node.web.app import Health
 from prsm.node.web.serve import Bounds, Door, serve
 from tests.tools.rpc_door import (
     PING,
-    OpenDoor,
+    auth,
     exchange,
     open_door,
     read_answer,
     request,
 )
-from tests.tools.rpc_node import ANYBODY, FakeNode
+from tests.tools.rpc_node import FakeNode
 
 JUNK = [
     b"\x00" * 200,
@@ -49,21 +43,6 @@ JUNK = [
 ]
 
 
-def auth(door: OpenDoor) -> dict[str, str | None]:
-    return {"Host": door.bound.http, "Authorization": f"Bearer {door.cookie}"}
-
-
-async def test_calls_over_tcp_and_unix(tmp_path: Path) -> None:
-    async with open_door(tmp_path) as door:
-        for path in ("/rpc", "/"):
-            answer = await exchange(await door.tcp(), request(path=path, headers=auth(door)))
-            assert (answer.status, answer.json["id"]) == (200, 1)
-        answer = await exchange(await door.unix(), request())
-        assert answer.status == 200
-        answer = await exchange(await door.unix(), request(body=PING.replace(b'"id":1,', b"")))
-        assert (answer.status, answer.body) == (204, b"")
-
-
 async def test_files_are_private_and_go_with_the_door(tmp_path: Path) -> None:
     async with open_door(tmp_path) as door:
         for path in (door.home.cookie, door.home.socket, door.home.endpoint):
@@ -75,139 +54,6 @@ async def test_files_are_private_and_go_with_the_door(tmp_path: Path) -> None:
         assert endpoint["http"] == door.bound.http
     for path in (door.home.cookie, door.home.socket, door.home.endpoint):
         assert not path.exists()
-
-
-async def test_open_pages_need_no_token_and_tell_no_secret(tmp_path: Path) -> None:
-    async with open_door(tmp_path) as door:
-        live = await exchange(
-            await door.tcp(), request("GET", "/livez", body=b"", headers={"Host": door.bound.http})
-        )
-        assert live.json == {
-            "service": "prsm",
-            "version": "0.1.0",
-            "name": "tester",
-            "pid": os.getpid(),
-        }
-        ready = request("GET", "/readyz", body=b"", headers={"Host": door.bound.http})
-        assert (await exchange(await door.tcp(), ready)).status == 200
-        door.why.append("3 blocks behind")
-        answer = await exchange(await door.tcp(), ready)
-        assert (answer.status, answer.json["why"]) == (503, "3 blocks behind")
-        posted = request("POST", "/livez", headers={"Host": door.bound.http})
-        assert (await exchange(await door.tcp(), posted)).status == 405
-
-
-@pytest.mark.slow
-async def test_only_our_host_origin_method_type_and_token_reach_a_method(tmp_path: Path) -> None:
-    """Every combination; exactly the right ones run, all others change nothing."""
-    async with open_door(tmp_path) as door:
-        own, port = door.bound.http, door.bound.port
-        hosts = [own, f"localhost:{port}", f"evil.test:{port}", None]
-        origins = [None, f"http://{own}", "http://evil.test", "null"]
-        verbs = ["POST", "GET", "PUT", "OPTIONS"]
-        kinds = ["application/json", "text/plain", "application/x-www-form-urlencoded", None]
-        tokens = [f"Bearer {door.cookie}", "Bearer " + "0" * 64, f"Basic {door.cookie}", None]
-        good_hosts, good_origins = set(hosts[:2]), set(origins[:2])
-        count = 0
-        for host, origin, verb, kind, token in product(hosts, origins, verbs, kinds, tokens):
-            bad = (
-                (host not in good_hosts)
-                + (origin not in good_origins)
-                + (verb != "POST")
-                + (kind != "application/json")
-                + (token != tokens[0])
-            )
-            count += 1
-            raw = request(
-                verb,
-                headers={
-                    "Host": host,
-                    "Origin": origin,
-                    "Content-Type": kind,
-                    "Authorization": token,
-                },
-            )
-            before = len(door.node.calls)
-            answer = await exchange(await door.tcp(), raw)
-            assert "access-control-allow-origin" not in answer.headers
-            assert (len(door.node.calls) > before) == (bad == 0), (host, origin, verb, kind, token)
-            assert (answer.status == 200) == (bad == 0)
-            if bad:
-                assert answer.status in {400, 401, 403, 405, 415}
-                assert answer.json["error"]["code"] < 0
-        assert count == 4**5
-
-
-@pytest.mark.parametrize(
-    ("headers", "status", "code"),
-    [
-        ({"Host": "evil.test"}, 403, -32002),
-        ({"Origin": "http://evil.test"}, 403, -32002),
-        ({"Sec-Fetch-Site": "cross-site"}, 403, -32002),
-        ({"Content-Type": "text/plain"}, 415, -32600),
-        ({"Authorization": None}, 401, -32001),
-        ({"Content-Length": str(BODY_BYTES_MAX + 1)}, 413, -32008),
-    ],
-)
-async def test_refusals_keep_a_json_rpc_body(
-    tmp_path: Path, headers: dict[str, str | None], status: int, code: int
-) -> None:
-    async with open_door(tmp_path) as door:
-        raw = request(headers={**auth(door), **headers, "X-Request-Id": "abc-1"})
-        answer = await exchange(await door.tcp(), raw)
-        assert (answer.status, answer.json["error"]["code"]) == (status, code)
-        assert answer.headers["x-request-id"] == "abc-1"
-        assert answer.json["error"]["data"]["trace_id"] == "abc-1"
-        assert answer.headers["connection"] == "close"
-
-
-async def test_wrong_method_names_the_right_one_and_unknown_paths_are_404(tmp_path: Path) -> None:
-    async with open_door(tmp_path) as door:
-        answer = await exchange(await door.tcp(), request("GET", headers=auth(door), body=b""))
-        assert (answer.status, answer.headers["allow"]) == (405, "post")
-        answer = await exchange(await door.tcp(), request(path="/nope", headers=auth(door)))
-        assert (answer.status, answer.json["error"]["code"]) == (404, -32003)
-
-
-async def test_a_hostile_request_id_and_traceparent_are_not_echoed(tmp_path: Path) -> None:
-    trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
-    async with open_door(tmp_path) as door:
-        headers = {**auth(door), "X-Request-Id": "<script>", "traceparent": trace}
-        answer = await exchange(await door.tcp(), request(headers=headers))
-        assert answer.headers["traceparent"] == trace
-        assert answer.headers["x-request-id"] != "<script>"
-        headers["traceparent"] = "evil"
-        answer = await exchange(await door.tcp(), request(headers=headers))
-        assert "traceparent" not in answer.headers
-
-
-async def test_unix_peer_has_no_right_to_sign_without_the_cookie(tmp_path: Path) -> None:
-    body = b'{"jsonrpc":"2.0","id":1,"method":"wallet_unlock","params":["pw"]}'
-    async with open_door(tmp_path) as door:
-        answer = await exchange(await door.unix(), request(body=body))
-        assert answer.json["error"]["code"] == -32002
-        answer = await exchange(await door.unix(), request(body=body, headers=auth(door)))
-        assert "result" in answer.json
-        origin: dict[str, str | None] = {"Origin": f"http://{door.bound.http}"}
-        assert (await exchange(await door.unix(), request(headers=origin))).status == 403
-
-
-@pytest.mark.slow
-async def test_bad_tokens_cost_a_second_after_ten_and_good_ones_nothing(
-    tmp_path: Path,
-) -> None:
-    async with open_door(tmp_path) as door:
-        bad: dict[str, str | None] = {**auth(door), "Authorization": "Bearer x"}
-        start = trio.current_time()
-        for _ in range(10):
-            assert (await exchange(await door.tcp(), request(headers=bad))).status == 401
-        assert trio.current_time() - start < 1
-        start = trio.current_time()
-        assert (await exchange(await door.tcp(), request(headers=bad))).status == 401
-        assert trio.current_time() - start >= 1
-        start = trio.current_time()
-        assert (await exchange(await door.tcp(), request(headers=auth(door)))).status == 200
-        assert trio.current_time() - start < 0.5
 
 
 @pytest.mark.parametrize("junk", JUNK)
@@ -234,22 +80,6 @@ async def test_http2_is_refused_and_its_upgrade_ignored(tmp_path: Path) -> None:
         upgrade |= {"HTTP2-Settings": "AAMAAABkAAQAAP__"}
         answer = await exchange(await door.tcp(), request(headers={**auth(door), **upgrade}))
         assert answer.status == 200
-
-
-async def test_websocket_upgrades_are_refused(tmp_path: Path) -> None:
-    upgrade: dict[str, str | None] = {
-        "Upgrade": "websocket",
-        "Connection": "Upgrade",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Version": "13",
-        "Content-Type": None,
-        "Content-Length": None,
-    }
-    async with open_door(tmp_path) as door:
-        for host, origin in ((door.bound.http, None), (door.bound.http, "http://evil.test")):
-            headers = {**upgrade, "Host": host, "Origin": origin}
-            raw = request("GET", "/ws", body=b"", headers=headers)
-            assert (await exchange(await door.tcp(), raw)).status == 403
 
 
 @pytest.mark.slow
@@ -412,17 +242,6 @@ async def test_a_reader_that_stops_reading_is_cut_off_by_the_write_deadline(
             assert answer.status == 200
 
 
-async def test_a_call_past_its_deadline_gets_a_typed_error(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    node = FakeNode()
-    node.before["rpc_ping"] = trio.sleep_forever
-    reply = await bind(node.handlers(), fence=fence).answer(PING, ANYBODY)
-    assert reply is not None
-    assert json.loads(reply)["error"]["code"] == -32006
-    assert autojump_clock.current_time() == pytest.approx(METHODS["rpc_ping"].deadline_ms / 1000)
-
-
 async def test_a_public_address_refuses_to_start(tmp_path: Path) -> None:
     health = Health("x", "0", str)
     for host in ("0.0.0.0", "::", "192.0.2.1", "example.test"):
@@ -432,67 +251,3 @@ async def test_a_public_address_refuses_to_start(tmp_path: Path) -> None:
                 door=Door(host, 0, tmp_path / "cookie"),
                 health=health,
             )
-
-
-@pytest.mark.slow
-async def test_a_taken_port_names_its_holder(tmp_path: Path) -> None:
-    """First a node of ours, then any program of this user."""
-    health = Health("x", "0", str)
-    async with open_door(tmp_path) as door:
-        taken = Door("127.0.0.1", door.bound.port, tmp_path / "cookie")
-        with pytest.raises(PortTaken) as caught:
-            await serve(bind(FakeNode().handlers()), door=taken, health=health)
-        assert f"the PRSM node 'tester', process {os.getpid()}" in caught.value.what
-        assert "rpc.listen" in caught.value.hint
-        assert not (tmp_path / "cookie").exists()
-    with socket.socket() as plain:
-        plain.bind(("127.0.0.1", 0))
-        plain.listen()
-        port = plain.getsockname()[1]
-        assert find_listener(port) == os.getpid()
-        text = await trio.to_thread.run_sync(describe_holder, "127.0.0.1", port)
-        assert f"process {os.getpid()}" in text
-    assert ask_alive("127.0.0.1", port) is None
-    assert find_listener(port) is None
-
-
-async def test_the_client_speaks_both_doors(tmp_path: Path) -> None:
-    async with open_door(tmp_path) as door:
-
-        def talk() -> None:
-            for place in ("", f"http://{door.bound.http}", f"unix:{door.home.socket}"):
-                with Client(find(door.home, node=place)) as client:
-                    pong = client.call("rpc_ping", result=Pong)
-                    assert pong.time
-                    assert client.call_raw("rpc_ping", {}).startswith(b"{")
-                    with pytest.raises(RpcError) as caught:
-                        client.call_raw("rpc_ping", {"x": 1})
-                    assert caught.value.reason == "invalid_params"
-                    assert caught.value.exit_code == 2
-                    assert client.get("/readyz")[0] == 200
-
-        await trio.to_thread.run_sync(talk)
-        door.home.cookie.write_text("stale", encoding="ascii")
-
-        def refused() -> None:
-            with Client(find(door.home, node=door.bound.http)) as client:
-                with pytest.raises(RpcError) as caught:
-                    client.call_raw("rpc_ping")
-                assert caught.value.exit_code == 4
-
-        await trio.to_thread.run_sync(refused)
-    with pytest.raises(NodeUnreachable, match="no node runs"):
-        find(door.home)
-
-
-async def test_the_client_survives_a_connection_the_node_closed(tmp_path: Path) -> None:
-    async with open_door(tmp_path, bounds=Bounds(idle_s=0.05)) as door:
-
-        def talk(client: Client) -> bytes:
-            return client.call_raw("rpc_ping")
-
-        with Client(find(door.home)) as client:
-            await trio.to_thread.run_sync(talk, client)
-            await trio.sleep(0.15)
-            await trio.to_thread.run_sync(talk, client)
-        assert len(door.node.calls) == 2
