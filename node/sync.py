@@ -85,6 +85,11 @@ class Sync:
         return max((self._driver.ledger.height, *claims))
 
     @property
+    def has_heard(self) -> bool:
+        """Has any peer ever said where it stands?"""
+        return bool(self._claims)
+
+    @property
     def is_syncing(self) -> bool:
         """Is this node more than a few blocks behind what peers claim?"""
         return self.target_height > self._driver.ledger.height + 2 * GAP_BLOCKS_MIN

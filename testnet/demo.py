@@ -34,7 +34,7 @@ from prsm.node.rpc.methods.work import (
 from prsm.protocol.errors import LocalError
 from prsm.protocol.genesis import Genesis, from_json
 from prsm.testnet import invariants, reference
-from prsm.testnet.launch import Network, create
+from prsm.testnet.launch import Network, Node, create
 from prsm.testnet.report import Screen
 from prsm.testnet.texts import file_sentences, project_sentences
 
@@ -271,23 +271,9 @@ class _Shown:
 
 
 def _document(run: Run, network: Network, shown: _Shown) -> dict[str, object]:
-    job = shown.answered.job
-    wallets = {}
-    for node in network.nodes:
-        with node.client() as client:
-            wallets[node.name] = client.call("node_getStatus", result=NodeStatus).wallet or ""
-    # What the ledger's verdicts say each node got; its balance also paid the fee of its commit.
-    paid = dict.fromkeys(wallets, 0)
-    outvoted = set()
-    for worker in job.workers:
-        name = next(n for n, account in wallets.items() if account == worker.account)
-        paid[name] += int(worker.paid)
-        if worker.verdict == "outvoted":
-            outvoted.add(name)
-    gained = {
-        name: shown.after.balances[account] - shown.before.balances[account]
-        for name, account in wallets.items()
-    }
+    job, after = shown.answered.job, shown.after
+    wallets = {node.name: _wallet(node) for node in network.nodes}
+    paid, outvoted = _verdicts(job, wallets)
     liar = run.liar
     return {
         "model": {
@@ -296,18 +282,7 @@ def _document(run: Run, network: Network, shown: _Shown) -> dict[str, object]:
             "bytes": shown.model.size_bytes,
             "stages": STAGES,
         },
-        "job": {
-            "id": job.job_id,
-            "rows": job.rows,
-            "peers": sorted({worker.peer_id for worker in job.workers if worker.rows}),
-            "micro_batches": len(job.batches),
-            "bit_equal": not shown.answered.differing and shown.answered.same_plan,
-            "question": run.options.question,
-            "answer": shown.answered.best[0][1],
-            "nearest": [
-                {"cosine": f"{score:.4f}", "sentence": text} for score, text in shown.answered.best
-            ],
-        },
+        "job": _job(run, shown.answered),
         "liar": {
             "node": liar,
             "caught": outvoted == ({liar} if liar else set()),
@@ -315,17 +290,24 @@ def _document(run: Run, network: Network, shown: _Shown) -> dict[str, object]:
             "blocks": list(job.settled_heights),
         },
         "payments": [
-            {"node": name, "micro_ftns": str(amount), "balance_change": str(gained[name])}
+            {
+                "node": name,
+                "micro_ftns": str(amount),
+                # The balance also paid the fees of the worker's commitments.
+                "balance_change": str(
+                    after.balances[wallets[name]] - shown.before.balances[wallets[name]]
+                ),
+            }
             for name, amount in paid.items()
             if name != network.nodes[0].name
         ],
         "escrow": {"locked": job.locked, "paid": job.paid, "refunded": job.refunded},
         "ledger": {
-            "height": shown.after.height,
-            "state_root": shown.after.state_root,
-            "same_state_root": shown.after.same_state_root and shown.before.same_state_root,
-            "supply_conserved": shown.after.supply_conserved,
-            "nodes": shown.after.nodes,
+            "height": after.height,
+            "state_root": after.state_root,
+            "same_state_root": after.same_state_root and shown.before.same_state_root,
+            "supply_conserved": after.supply_conserved,
+            "nodes": after.nodes,
         },
         "receipt": {
             "path": str(shown.receipt.path),
@@ -339,6 +321,37 @@ def _document(run: Run, network: Network, shown: _Shown) -> dict[str, object]:
             "total": round(time.monotonic() - run.began, 1),
         },
     }
+
+
+def _job(run: Run, answered: Answered) -> dict[str, object]:
+    job = answered.job
+    return {
+        "id": job.job_id,
+        "rows": job.rows,
+        "peers": sorted({worker.peer_id for worker in job.workers if worker.rows}),
+        "micro_batches": len(job.batches),
+        "bit_equal": not answered.differing and answered.same_plan,
+        "question": run.options.question,
+        "answer": answered.best[0][1],
+        "nearest": [{"cosine": f"{score:.4f}", "sentence": text} for score, text in answered.best],
+    }
+
+
+def _wallet(node: Node) -> str:
+    with node.client() as client:
+        return client.call("node_getStatus", result=NodeStatus).wallet or ""
+
+
+def _verdicts(job: Job, wallets: dict[str, str]) -> tuple[dict[str, int], set[str]]:
+    """What the ledger's verdicts paid each node, and who was outvoted."""
+    names = {account: name for name, account in wallets.items()}
+    paid = dict.fromkeys(wallets, 0)
+    outvoted = set()
+    for worker in job.workers:
+        paid[names[worker.account]] += int(worker.paid)
+        if worker.verdict == "outvoted":
+            outvoted.add(names[worker.account])
+    return paid, outvoted
 
 
 def failures(document: dict[str, object]) -> list[str]:

@@ -13,6 +13,7 @@ from prsm.node.rpc.methods.chain import (
     BlockInfo,
     BlockParams,
     ChainStatus,
+    Supply,
     Validators,
 )
 from prsm.node.rpc.methods.wallet import AccountParams, Balance
@@ -47,15 +48,15 @@ def check(network: Network, genesis: Genesis) -> Agreement:
     heads = {item.head_hash for item in status}
     accounts = _accounts(genesis)
     seen = [_balances(node, accounts) for node in nodes]
-    balances, bonded = seen[0]
-    total = sum(balances.values()) + bonded
+    supplies = [_supply(node) for node in nodes]
     return Agreement(
         height=status[0].height,
         nodes=len(nodes),
         state_root=status[0].state_root,
         same_state_root=len(roots) == 1 and len(heads) == 1,
-        supply_conserved=total == genesis.minted and all(other == seen[0] for other in seen),
-        balances=balances,
+        supply_conserved=all(_is_conserved(supply, genesis) for supply in supplies)
+        and all(other == seen[0] for other in seen),
+        balances=seen[0],
     )
 
 
@@ -101,14 +102,23 @@ def _accounts(genesis: Genesis) -> list[str]:
     return list(dict.fromkeys(address_text(key) for key in [*keys, TREASURY]))
 
 
-def _balances(node: Node, accounts: Sequence[str]) -> tuple[dict[str, int], int]:
-    balances, bonded = {}, 0
+def _balances(node: Node, accounts: Sequence[str]) -> dict[str, int]:
+    balances = {}
     with node.client() as client:
         for account in accounts:
             found = client.call("account_getBalance", AccountParams(account), result=Balance)
             balances[account] = int(found.balance)
-            bonded += int(found.bonded)
-    return balances, bonded
+    return balances
+
+
+def _supply(node: Node) -> Supply:
+    with node.client() as client:
+        return client.call("chain_getSupply", result=Supply)
+
+
+def _is_conserved(supply: Supply, genesis: Genesis) -> bool:
+    parts = (supply.accounts, supply.locked, supply.bonded, supply.burnt)
+    return int(supply.minted) == genesis.minted == sum(int(part) for part in parts)
 
 
 def validators_hash(node: Node) -> tuple[int, str]:

@@ -6,9 +6,11 @@ from typing import final
 from prsm.consensus.ledger.accounts import balance, next_nonce, totals
 from prsm.consensus.ledger.halts import is_halted
 from prsm.consensus.ledger.records import (
+    ACCOUNT,
     DOUBLE,
     FAULT,
     MODEL,
+    Balance,
     Bond,
     Committed,
     DoubleVote,
@@ -80,6 +82,13 @@ class View:
     def supply(self) -> Totals:
         """What was minted, and how much of it is locked, bonded, burnt."""
         return totals(self._state)
+
+    def in_accounts(self) -> Amount:
+        """Sum of all balances of FTNS, counted one by one; reads the whole state."""
+        suffix = FTNS.to_bytes(4, "big")
+        keys = (key for key in list(self._state) if key.startswith(ACCOUNT))
+        found = (read(self._state, key, Balance) for key in keys if key.endswith(suffix))
+        return Amount(sum(record.amount for record in found if record is not None))
 
     def halted(self, cid: bytes) -> bool:
         """Must every executor refuse this object?"""

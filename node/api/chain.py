@@ -52,6 +52,7 @@ class ChainApi:
             "consensus_getState": self.state,
             "consensus_getValidators": self.validators,
             "chain_getStatus": self.status,
+            "chain_getSupply": self.supply,
             "chain_getBlock": self.block,
             "chain_getTransaction": self.transaction,
             "chain_getReceipt": self.receipt,
@@ -117,6 +118,19 @@ class ChainApi:
             supply=str(ledger.view.supply().minted),
             transactions=await self._driver.store.count_transactions(),
             mempool=len(self._driver.mempool),
+        )
+
+    async def supply(self, _params: NoParams, _caller: Caller) -> api.Supply:
+        """All micro-FTNS, counted."""
+        ledger = self._driver.ledger
+        totals = ledger.view.supply()
+        return api.Supply(
+            height=ledger.height,
+            minted=str(totals.minted),
+            accounts=str(ledger.view.in_accounts()),
+            locked=str(totals.locked),
+            bonded=str(totals.bonded),
+            burnt=str(totals.burnt),
         )
 
     async def block(self, params: api.BlockParams, _caller: Caller) -> api.BlockInfo:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from prsm.node.chain import ChainParts
 from prsm.node.clock import utc_text
@@ -32,6 +32,8 @@ from prsm.protocol.framing import PROTOCOL_VERSION
 from prsm.protocol.genesis import Genesis
 from prsm.protocol.ids import address_text
 
+# A node that nobody answers serves what it has; until then "ready" would be a guess.
+ALONE_MS: Final = 10_000
 State = Literal["starting", "syncing", "ready", "stopping"]
 
 
@@ -152,7 +154,16 @@ class NodeApi:
         """Where the node is in its life."""
         if self._stopping:
             return "stopping"
+        if self._is_alone():
+            return "starting"
         return "syncing" if self._parts.chain.sync.is_syncing else "ready"
+
+    def _is_alone(self) -> bool:
+        """Told to dial somebody, and none of them has said where it stands yet."""
+        parts = self._parts
+        age = parts.chain.driver.clock.wall_ms() - parts.started_ms
+        waits = bool(parts.config.net.bootstrap) and age < ALONE_MS
+        return waits and not parts.chain.sync.has_heard
 
     def why_not_ready(self) -> str:
         """Empty when the node is ready, else one sentence for `/readyz`."""
