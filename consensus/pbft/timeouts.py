@@ -61,8 +61,6 @@ def arm(state: State) -> None:
         instance.deadline_ms = None
     elif instance.deadline_ms is None:
         restart_timer(state)
-    if instance.resend_at_ms is None and instance.sent:
-        instance.resend_at_ms = state.now_ms + RESEND_MS
     _order_tick(state)
 
 

@@ -86,7 +86,8 @@ def on_view_change(state: State, opened: Opened) -> None:
         instance.view_changes[message.signer] = opened
     if message.view > instance.view:
         instance.is_pressed = True
-    elif instance.new_view is not None:
+    elif instance.new_view is not None and (earlier or message.view < instance.view):
+        # A first one for this view only crossed the NEW_VIEW; a repeated one never got it.
         emit(state, Send(message.signer, instance.new_view.message))
 
 

@@ -1,0 +1,238 @@
+"""The normal case of one core: what is judged, voted for, decided, refused.
+
+Method: a `Bench` of four cores with keyed signatures; a test forges messages with the keys of
+the validators it plays, hands them to one core and reads what that core orders.
+"""
+
+import msgspec
+import pytest
+
+from prsm.consensus.pbft.config import Config
+from prsm.consensus.pbft.effects import (
+    Accuse,
+    Broadcast,
+    Effect,
+    Execute,
+    Fetch,
+    Persist,
+    SetTimer,
+    Validate,
+)
+from prsm.consensus.pbft.events import (
+    Applied,
+    Fetched,
+    Heard,
+    Tick,
+    Verdict,
+    Waiting,
+)
+from prsm.consensus.pbft.opened import Opened, is_signed, open_message
+from prsm.consensus.pbft.state import load
+from prsm.consensus.pbft.transitions import Phase
+from prsm.protocol.certificates import certificate_hash
+from prsm.protocol.codec import encode
+from prsm.protocol.errors import WireError
+from prsm.protocol.headers import Block, block_hash
+from prsm.protocol.messages.consensus import (
+    NewView,
+    Proposal,
+    SignedMessage,
+)
+from prsm.protocol.signing import Kind
+from prsm.testnet.sim.ledger import GENESIS_ROOT
+from prsm.testnet.sim.stage import Bench, Stage
+
+HASH = bytes([9]) * 32
+
+
+def kinds(effects: list[Effect]) -> list[str]:
+    return [type(effect).__name__ for effect in effects if not isinstance(effect, SetTimer)]
+
+
+def said(effects: list[Effect]) -> list[Kind]:
+    return [e.message.kind for e in effects if isinstance(e, Broadcast)]
+
+
+def test_first_signature_waits_for_peers_of_a_quorum() -> None:
+    bench = Bench(greeted=False)
+    block = bench.block()
+    assert kinds(bench.propose(block)) == ["Validate"]
+    assert bench.take(Verdict(block_hash(block.header), ok=True)) == []
+    assert bench.take(Heard(0, bench.status())) == []
+    assert said(bench.take(Heard(1, bench.status()))) == [Kind.PREPARE]
+
+
+def test_prepare_follows_a_good_verdict_only() -> None:
+    bench = Bench()
+    block = bench.block()
+    digest = block_hash(block.header)
+    assert [e for e in bench.propose(block) if isinstance(e, Validate)] == [Validate(block, digest)]
+    assert said(bench.take(Verdict(HASH, ok=True))) == []
+    assert kinds(bench.take(Verdict(digest, ok=False))) == []
+    # A quorum that found it good is proof enough: the verdict is not asked any more.
+    effects = bench.votes(Kind.PREPARE, digest)
+    assert said(effects) == [Kind.COMMIT]
+    assert isinstance(effects[-2], Persist) or isinstance(effects[0], Persist)
+
+
+def _with(block: Block, **fields: object) -> Block:
+    return Block(msgspec.structs.replace(block.header, **fields), block.body)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"chain_id": bytes(8)},
+        {"epoch": 1},
+        {"prev_hash": HASH},
+        {"state_root": HASH},
+        {"receipts_root": HASH},
+        {"validators_hash": HASH},
+        {"next_validators_hash": HASH},
+        {"time_ms": 0},
+        {"proposer": 1},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_proposal_that_breaks_a_rule_is_not_judged(fields: dict[str, object]) -> None:
+    bench = Bench()
+    assert kinds(bench.propose(_with(bench.block(), **fields))) == []
+    assert bench.state.instance.phase is Phase.WAITING
+    # The first proposal of a view is the only one.
+    assert kinds(bench.propose(bench.block())) == ["Accuse"]
+    assert bench.state.instance.phase is Phase.WAITING
+
+
+def test_proposal_by_another_than_the_proposer_is_ignored() -> None:
+    bench = Bench()
+    assert bench.propose(bench.block(proposer=1), signer=1) == []
+    assert kinds(bench.propose(bench.block(), new_view=HASH)) == []
+    assert bench.state.instance.proposals != {}
+
+
+def test_proposal_needs_the_certificate_of_its_parent() -> None:
+    bench = Bench(blocks=2)
+    block = bench.block()
+    assert block.body.prev_cert is not None
+    for wrong in (
+        None,
+        bench.certificate(Kind.COMMIT, bench.state.tip.block_hash, height=2, signers=(0, 1)),
+        bench.certificate(Kind.PREPARE, bench.state.tip.block_hash, height=2),
+        bench.certificate(Kind.COMMIT, HASH, height=2),
+    ):
+        fresh = Bench(blocks=2)
+        body = msgspec.structs.replace(block.body, prev_cert=wrong)
+        header = msgspec.structs.replace(block.header, prev_cert_hash=certificate_hash(wrong))
+        assert kinds(fresh.propose(Block(header, body))) == []
+    assert kinds(bench.propose(block)) == ["Validate"]
+
+
+def test_proposal_beyond_the_size_of_a_body_is_refused() -> None:
+    bench = Bench()
+    big = bench.block(transactions=tuple(bytes(60_000) for _ in range(9)))
+    assert kinds(bench.propose(big)) == []
+
+
+def test_certified_block_on_another_state_halts() -> None:
+    """My state is wrong if a quorum says so: nothing more is signed or executed."""
+    bench = Bench()
+    block = _with(bench.block(), state_root=HASH)
+    bench.propose(block)
+    effects = bench.votes(Kind.COMMIT, block_hash(block.header))
+    assert kinds(effects) == ["Observe"]
+    assert "state root differs" in str(effects[-1])
+    assert bench.state.instance.phase is Phase.HALTED
+    assert bench.take(Tick(), 5_000) == []
+
+
+def test_commit_certificate_decides_without_an_own_vote() -> None:
+    bench = Bench()
+    block = bench.block()
+    digest = block_hash(block.header)
+    bench.propose(block)
+    (effect,) = [e for e in bench.votes(Kind.COMMIT, digest) if isinstance(e, Execute)]
+    assert (effect.block, effect.failed_views) == (block, 0)
+    assert bench.state.low == 1
+    # While the ledger works, messages of the height are past and those of the next are kept.
+    assert bench.votes(Kind.COMMIT, digest) == []
+    assert bench.hear(bench.sign(Kind.PREPARE, 0, HASH, height=2)) == []
+    assert load(bench.state)["ahead"] == 1
+    tip = bench.state.tip
+    bench.take(Applied(1, digest, HASH, HASH, tip.validators, tip.next_validators_hash))
+    assert (bench.state.tip.height, bench.state.instance.height) == (1, 2)
+    assert load(bench.state)["ahead"] == 0
+    assert bench.state.instance.tallies != {}
+
+
+def test_votes_for_a_missing_block_fetch_it_by_hash_once_in_a_while() -> None:
+    bench = Bench()
+    block = bench.block()
+    digest = block_hash(block.header)
+    effects = bench.votes(Kind.COMMIT, digest, signers=(0, 1, 2))
+    assert kinds(effects) == ["Persist", "Fetch"]
+    assert effects[-1] == Fetch(1, 1, digest, (0, 1, 2))
+    assert [e for e in bench.take(Tick()) if isinstance(e, Fetch)] == []
+    assert [e for e in bench.take(Tick(), 250) if isinstance(e, Fetch)] != []
+    # Neither another block nor one of another height is taken for it.
+    assert kinds(bench.take(Fetched(bench.block(transactions=(b"t other",))))) == []
+    assert kinds(bench.take(Fetched(block))) == ["Execute"]
+
+
+def test_single_validator_needs_nobody() -> None:
+    stage = Stage((5,))
+    actor = stage.actors[0]
+    actor.pool.append(b"t one")
+    stage.take(actor, Waiting(transactions=True))
+    assert actor.ledger.tip.height == 2
+    assert actor.ledger.tip.state_root != GENESIS_ROOT
+
+
+def test_opening_refuses_bodies_that_are_none_of_their_kind() -> None:
+    bench = Bench()
+    block = bench.block()
+    change = bench.change(0, 1)
+    vote = bench.sign(Kind.PREPARE, 0, HASH, view=1)
+
+    def opened(kind: Kind, body: bytes, *, height: int = 1, view: int = 1) -> Opened:
+        return open_message(SignedMessage(kind, 0, height, view, body, 0, bytes(64)))
+
+    good = encode(Proposal(block, None))
+    unbound = Block(block.header, msgspec.structs.replace(block.body, transactions=()))
+    for kind, body in (
+        (Kind.PREPARE, b"short"),
+        (Kind.PROPOSE, b"\x90"),
+        (Kind.PROPOSE, encode(Proposal(unbound, None))),
+        (Kind.VIEW_CHANGE, b""),
+        (Kind.NEW_VIEW, encode(NewView((vote,)))),
+        (Kind.NEW_VIEW, encode(NewView((change, change)))),
+        (Kind.NEW_VIEW, encode(NewView((bench.change(0, 2),)))),
+    ):
+        with pytest.raises(WireError):
+            opened(kind, body)
+    with pytest.raises(WireError, match="block of height 1, view 0 proposed at height 2"):
+        opened(Kind.PROPOSE, good, height=2)
+    validators, verifier = bench.state.validators, bench.config.verifier
+    for message, expected in (
+        (vote, True),
+        (msgspec.structs.replace(vote, epoch=1), False),
+        (msgspec.structs.replace(vote, signer=7), False),
+        (msgspec.structs.replace(vote, view=2), False),
+    ):
+        held = open_message(message)
+        signed = is_signed(held, validators, chain_id=bench.config.chain_id, verifier=verifier)
+        assert signed is expected
+
+
+def test_conflicting_votes_are_shown_and_counted_once() -> None:
+    bench = Bench()
+    first = bench.sign(Kind.PREPARE, 0, HASH)
+    second = bench.sign(Kind.PREPARE, 0, bytes(32))
+    bench.hear(first)
+    assert bench.hear(second) == [Accuse(first, second)]
+    assert bench.state.instance.tallies[Kind.PREPARE, 0].weights == {HASH: 1}
+
+
+def test_config_of_a_genesis_is_the_network() -> None:
+    bench = Bench()
+    assert isinstance(bench.config, Config)
+    assert bench.state.instance.own == 3

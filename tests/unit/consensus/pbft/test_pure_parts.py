@@ -1,0 +1,229 @@
+"""The leaves without a network: order of effects, timeouts, schedule, records, phases, tallies."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prsm.consensus.pbft import records
+from prsm.consensus.pbft.config import BadConfig, Config, Tip
+from prsm.consensus.pbft.effects import (
+    Accuse,
+    Broadcast,
+    Effect,
+    NeedPayload,
+    Persist,
+    SetTimer,
+    order,
+)
+from prsm.consensus.pbft.opened import Opened
+from prsm.consensus.pbft.proposer import SEQUENCE_MAX, STICKY_HEIGHTS, schedule_of, sequence_of
+from prsm.consensus.pbft.timeouts import timeout_ms
+from prsm.consensus.pbft.transitions import TRANSITIONS, Fact, Phase, after
+from prsm.consensus.pbft.votes import Tally
+from prsm.protocol.certificates import Certificate
+from prsm.protocol.ed25519 import Ed25519Verifier
+from prsm.protocol.errors import WireError
+from prsm.protocol.genesis import Genesis, Parameters
+from prsm.protocol.ids import Digest
+from prsm.protocol.messages.consensus import SignedMessage
+from prsm.protocol.signing import Kind
+from prsm.protocol.validators import Validator
+
+HASH = bytes([7]) * 32
+
+
+def _message(kind: Kind = Kind.PREPARE, signer: int = 0, view: int = 0) -> SignedMessage:
+    return SignedMessage(kind, 0, 1, view, HASH, signer, bytes(64))
+
+
+def _genesis(stakes: tuple[int, ...] = (1, 1, 1, 1), **parameters: int) -> Genesis:
+    validators = tuple(
+        Validator(bytes([i]) * 32, bytes([i + 1]) * 32, f"p{i}", stake)
+        for i, stake in enumerate(stakes)
+    )
+    return Genesis(1, "n", True, 5, validators, (), Parameters(**parameters))
+
+
+@given(st.lists(st.sampled_from([Persist(b"a"), Persist(b"b"), SetTimer(1), NeedPayload(1, 0)])))
+def test_order_makes_every_record_durable_before_any_later_effect(effects: list[Effect]) -> None:
+    """Against the list itself: count, for each effect, the records that had to precede it."""
+    steps = order(effects)
+    assert len(steps) <= 2
+    assert all(step.records or step.effects for step in steps)
+    seen_records: list[bytes] = []
+    done: list[tuple[Effect, int]] = []
+    for step in steps:
+        seen_records += step.records
+        done += [(effect, len(seen_records)) for effect in step.effects]
+    kept = [effect for effect in effects if not isinstance(effect, Persist)]
+    assert [effect for effect, _ in done] == kept
+    assert seen_records == [effect.record for effect in effects if isinstance(effect, Persist)]
+    needed = 0
+    places = iter(done)
+    for effect in effects:
+        if isinstance(effect, Persist):
+            needed += 1
+        else:
+            assert next(places)[1] >= needed
+
+
+def test_order_lets_what_precedes_the_records_leave_without_waiting() -> None:
+    first, second = _message(), _message(signer=1)
+    steps = order([Accuse(first, second), Persist(b"r"), Broadcast(first), Persist(b"s")])
+    assert [step.records for step in steps] == [(), (b"r", b"s")]
+    assert steps[1].effects == (Broadcast(first),)
+
+
+def test_timeouts_grow_by_half_and_stop_at_the_cap() -> None:
+    parameters = Parameters(timeout_base_ms=400, timeout_cap_ms=2_000)
+    assert [timeout_ms(parameters, v) for v in range(6)] == [400, 600, 900, 1350, 2000, 2000]
+    assert timeout_ms(parameters, 2**31) == 2_000
+    assert all(isinstance(timeout_ms(parameters, v), int) for v in range(70))
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=8).map(tuple))
+def test_schedule_gives_each_validator_its_share(stakes: tuple[int, ...]) -> None:
+    sequence = sequence_of(stakes)
+    total = sum(stakes)
+    assert len(sequence) <= min(total, SEQUENCE_MAX)
+    for index, stake in enumerate(stakes):
+        assert sequence.count(index) * total == stake * len(sequence)
+
+
+def test_schedule_spreads_turns_and_breaks_ties_by_index() -> None:
+    assert list(sequence_of((3, 2, 2, 2))) == [0, 1, 2, 3, 0, 1, 2, 3, 0]
+    assert list(sequence_of((1, 1, 1, 1))) == [0, 1, 2, 3]
+    assert len(sequence_of((10**15, 10**15 + 1))) == SEQUENCE_MAX
+
+
+def test_schedule_is_sticky_and_passes_failed_views() -> None:
+    genesis = _genesis()
+    tip = Tip.genesis(genesis, state_root=HASH, receipts_root=HASH)
+    schedule = schedule_of(tip)
+    assert [schedule.at(view) for view in range(5)] == [0, 1, 2, 3, 0]
+
+    def at(height: int, failed_views: int) -> int:
+        moved = Tip(
+            height - 1,
+            HASH,
+            None,
+            None,
+            HASH,
+            HASH,
+            tip.validators,
+            HASH,
+            tip.validators,
+            1,
+            failed_views,
+        )
+        return schedule_of(moved).at(0)
+
+    assert [at(height, 0) for height in (1, STICKY_HEIGHTS, STICKY_HEIGHTS + 1)] == [0, 0, 1]
+    assert at(2, 2) == 2
+
+
+def test_config_refuses_what_no_replica_can_run_with() -> None:
+    with pytest.raises(BadConfig, match="below timeout_base_ms 500"):
+        Config.of(
+            _genesis(timeout_base_ms=500, timeout_cap_ms=400),
+            signer=None,
+            verifier=Ed25519Verifier(),
+        )
+    with pytest.raises(BadConfig, match="7 bytes, it has 8"):
+        Config(bytes(7), Digest(HASH), 0, Parameters(), Ed25519Verifier(), None).validate()
+
+
+def _certificate(kind: Kind, height: int) -> Certificate:
+    return Certificate(1, kind, 0, height, 2, HASH, 0b11, (bytes(64), bytes(64)))
+
+
+ALL_RECORDS: tuple[records.LogRecord, ...] = (
+    records.LowMark(4, None),
+    records.LowMark(9, _certificate(Kind.COMMIT, 9)),
+    records.Voted(Kind.PROPOSE, 0, 10, 0, HASH),
+    records.Voted(Kind.PREPARE, 0, 10, 0, HASH),
+    records.Left(0, 10, 1),
+    records.Entered(_message(Kind.NEW_VIEW)),
+)
+
+
+def test_records_come_back_as_they_were() -> None:
+    for record in ALL_RECORDS:
+        assert records.unpack(records.pack(record)) == record
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"\xff", b"\x00", b"\x01\x90", records.pack(ALL_RECORDS[0]) + b"x"]
+)
+def test_records_that_nobody_wrote_are_refused(raw: bytes) -> None:
+    with pytest.raises(WireError):
+        records.unpack(raw)
+
+
+def test_marks_follow_one_another_as_votes_do() -> None:
+    """A VIEW_CHANGE opens its view, so it stands before the votes of that view."""
+    said: list[records.LogRecord] = [
+        records.Voted(Kind.PROPOSE, 0, 10, 0, HASH),
+        records.Voted(Kind.PREPARE, 0, 10, 0, HASH),
+        records.Left(0, 10, 1),
+        records.Voted(Kind.PREPARE, 0, 10, 1, HASH),
+        records.Voted(Kind.PREPARE, 0, 11, 0, HASH),
+    ]
+    raws = [records.pack(record) for record in said]
+    marks = [records.mark_of(raw) for raw in raws]
+    positions = [mark.position for mark in marks if mark is not None]
+    assert positions == sorted(positions)
+    assert len(set(positions)) == len(said)
+    assert records.highest_mark(raws) == marks[-1]
+    assert records.highest_mark([]) is None
+    assert records.mark_of(records.pack(ALL_RECORDS[0])) is None
+
+
+def test_replay_takes_a_vote_as_proof_that_its_parent_was_committed() -> None:
+    """The ledger may stand below the log after a crash; the low mark does not."""
+    raws = [records.pack(record) for record in ALL_RECORDS]
+    found = records.replay(raws, committed=3)
+    assert found.low == 9
+    assert found.proof == _certificate(Kind.COMMIT, 9)
+    assert sorted(found.heights) == [10]
+    memory = found.heights[10]
+    assert (memory.view, memory.active) == (1, False)
+    assert memory.voted == {(Kind.PROPOSE, 0): HASH, (Kind.PREPARE, 0): HASH}
+    assert len(memory.raws) == 3
+    late = records.replay(raws, committed=20)
+    assert (late.low, late.proof, late.heights) == (20, None, {})
+    voted = records.replay([records.pack(records.Voted(Kind.PREPARE, 0, 8, 0, HASH))], committed=3)
+    assert (voted.low, voted.proof) == (7, None)
+
+
+def test_replay_keeps_the_highest_view_whatever_the_order() -> None:
+    entered = records.Entered(_message(Kind.NEW_VIEW, view=2))
+    raws = [
+        records.pack(record)
+        for record in (records.Left(0, 1, 2), entered, records.Left(0, 1, 3), records.Left(0, 1, 1))
+    ]
+    memory = records.replay(raws, committed=0).heights[1]
+    assert (memory.view, memory.active, memory.new_view) == (3, False, None)
+    memory = records.replay(raws[:2], committed=0).heights[1]
+    assert (memory.view, memory.active) == (2, True)
+
+
+def test_phases_refuse_what_the_table_does_not_list() -> None:
+    assert after(Phase.WAITING, Fact.ACCEPTED) is Phase.JUDGING
+    for phase, ways in TRANSITIONS.items():
+        for fact in Fact:
+            if fact not in ways:
+                with pytest.raises(AssertionError):
+                    after(phase, fact)
+
+
+def test_tally_counts_the_first_vote_of_a_signer() -> None:
+    tally = Tally()
+    vote = Opened(_message(), Digest(HASH))
+    other = Opened(_message(), Digest(bytes(32)))
+    assert tally.add(vote, 3) is None
+    assert tally.add(vote, 3) is None
+    assert tally.weight(HASH) == 3
+    assert tally.add(other, 3) is vote
+    assert tally.weight(bytes(32)) == 0
+    assert list(tally.signatures(HASH)) == [0]
