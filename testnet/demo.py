@@ -38,7 +38,7 @@ from prsm.testnet.launch import Network, Node, create
 from prsm.testnet.report import Screen
 from prsm.testnet.texts import file_sentences, project_sentences
 
-QUESTION: Final = "How can a wrong result of a worker be noticed?"
+QUESTION: Final = "What happens when two workers give different results?"
 STAGES: Final = 3
 NODES: Final = 4
 JOB_SECONDS: Final = 120.0
