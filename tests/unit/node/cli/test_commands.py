@@ -90,28 +90,26 @@ def leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str
             yield (*path, name)
 
 
+def _generated() -> dict[tuple[str, ...], tuple[list[str], str]]:
+    """Each command of the table with the positions of its method's example."""
+    found: dict[tuple[str, ...], tuple[list[str], str]] = {}
+    for method in METHODS.values():
+        if method.words:
+            example = method.example or method.params()
+            values = (getattr(example, name) for name in method.positional)
+            words = [str(value) for value in values if value is not None]
+            found[method.words] = (words, method.name)
+    return found
+
+
 # Arguments of each command that asks the node, and the method whose result it prints.
-ASKING: dict[tuple[str, ...], tuple[list[str], str]] = {
+ASKING = _generated() | {
     ("status",): ([], "node_getStatus"),
     ("model", "add"): (["m.onnx", "--name", "m", "--stages", "1,3"], "model_add"),
-    ("model", "ls"): ([], "model_list"),
-    ("model", "show"): (["m@1.0.0"], "model_get"),
-    ("model", "pull"): (["m@1.0.0"], "model_pull"),
-    ("job", "show"): ([HASH], "job_get"),
-    ("job", "ls"): ([], "job_list"),
     ("proof", "show"): ([HASH], "job_getProof"),
-    ("wallet", "ls"): ([], "wallet_listKeys"),
-    ("wallet", "balance"): ([], "account_getBalance"),
     ("wallet", "new"): (["spare", "--password-file", "PASSWORD"], "wallet_createKey"),
     ("wallet", "unlock"): (["--password-file", "PASSWORD"], "wallet_unlock"),
     ("wallet", "send"): ([HASH, "3.25", "--yes"], "wallet_transfer"),
-    ("chain", "status"): ([], "chain_getStatus"),
-    ("chain", "block"): (["7"], "chain_getBlock"),
-    ("chain", "tx"): ([HASH], "chain_getTransaction"),
-    ("chain", "validators"): ([], "consensus_getValidators"),
-    ("net", "peers"): ([], "net_getPeers"),
-    ("net", "connect"): (["/ip4/127.0.0.1/tcp/1"], "net_connect"),
-    ("storage", "stats"): ([], "storage_getStats"),
     ("rpc", "call"): (["rpc_ping"], "rpc_ping"),
     ("rpc", "discover"): ([], "rpc_discover"),
     ("run",): (["m", "a text", "--no-wait"], "infer_run"),
