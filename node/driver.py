@@ -45,6 +45,7 @@ from prsm.consensus.pbft.events import (
     Waiting,
 )
 from prsm.consensus.pbft.opened import Opened
+from prsm.consensus.pbft.records import LowMark, pack
 from prsm.consensus.pbft.state import State
 from prsm.node import logs
 from prsm.node.clock import Clock
@@ -304,7 +305,7 @@ class Driver:
             )
             self.ledger.commit(outcome)
             if self._signlog is not None:
-                await self._signlog.forget(block.header.height)
+                await self._signlog.forget(block.header.height, self._still_binding())
         self._after(Head(block, decided.certificate, outcome))
         return Applied(
             height=block.header.height,
@@ -314,6 +315,13 @@ class Driver:
             validators=self.validators,
             next_validators_hash=self.validators.digest,
         )
+
+    def _still_binding(self) -> list[bytes]:
+        """Records that outlive this height: a certificate seen before its block came here."""
+        low, proof = self.state.low, self.state.proof
+        if proof is None or low <= self.ledger.height:
+            return []
+        return [pack(LowMark(low, proof))]
 
     def _after(self, head: Head) -> None:
         senders = {decode_transaction(raw).sender for raw in head.block.body.transactions}

@@ -7,6 +7,7 @@ observer: it follows and serves, and signs nothing.
 Invariant: the guard trails the durable log, so a guard ahead of the log proves a loss.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -53,10 +54,15 @@ class SignLog:
         """
         await trio.to_thread.run_sync(self._append, records)
 
-    async def forget(self, height: int) -> None:
-        """Drop the records of heights that are in the ledger, once they fill a segment."""
+    async def forget(self, height: int, keep: Sequence[bytes]) -> None:
+        """Drop the records of heights that are in the ledger, once they fill a segment.
+
+        Args:
+            height: of the ledger; records of it and below are dropped.
+            keep: records that still bind: a low mark above the ledger.
+        """
         if self._wal.size > SEGMENT_BYTES:
-            await trio.to_thread.run_sync(self._rotate, height)
+            await trio.to_thread.run_sync(self._rotate, height, keep)
 
     def close(self) -> None:
         """Close both files."""
@@ -72,8 +78,8 @@ class SignLog:
                 if mark is not None:
                     self._guard.advance(*mark.position, mark.block_hash)
 
-    def _rotate(self, height: int) -> None:
-        self._wal.rotate(height, ())
+    def _rotate(self, height: int, keep: Sequence[bytes]) -> None:
+        self._wal.rotate(height, keep)
         if self._guard is not None:
             self._guard.sync()
 
