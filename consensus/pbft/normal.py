@@ -142,14 +142,14 @@ def decide(state: State) -> bool:
     wrong = contradiction(state, block.header)
     if wrong:
         halt(state, f"block {instance.height} is certified, but my {wrong} differs")
-        return False
+        return True
     move(state, Fact.DECIDED)
     # Not written to the log: the ledger's transaction makes height and block durable together,
     # and until then this replica may go on voting at this height by the ordinary rules.
     state.low = max(state.low, instance.height)
     failed_views = failed_views_after(state.tip, block)
     emit(state, Execute(block, certificate.block_hash, certificate, failed_views))
-    return False
+    return True
 
 
 def vote(state: State, kind: Kind, digest: bytes) -> None:

@@ -156,6 +156,7 @@ def _dispatch(state: State, event: Event) -> None:
             assert_never(event)
 
 
+_AT_REST: Final = (Phase.EXECUTING, Phase.HALTED)
 _RULES: Final[tuple[Callable[[State], bool], ...]] = (
     normal.decide,
     catchup.miss,
@@ -170,14 +171,9 @@ _RULES: Final[tuple[Callable[[State], bool], ...]] = (
 
 
 def _advance(state: State) -> None:
-    """Let the rules act until none can; each acts a bounded number of times in a view."""
-    acted = True
-    while acted:
-        acted = False
-        for rule in _RULES:
-            if state.instance.phase in (Phase.EXECUTING, Phase.HALTED):
-                return
-            acted = rule(state) or acted
+    """Let the first rule that can act, then look again; each acts once or so in a view."""
+    while state.instance.phase not in _AT_REST and any(rule(state) for rule in _RULES):
+        pass
 
 
 def _on_tick(state: State) -> None:

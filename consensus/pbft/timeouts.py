@@ -2,7 +2,7 @@
 
 The timer runs only while there is work. After a VIEW_CHANGE it runs only once signers of a
 quorum want that view or a later one: replicas then stay within a view of each other, however
-long a partition lasts. Integers only. Source: Castro and Liskov 2002, section 2.3.5;
+long a partition lasts. Integers only. Source: Castro and Liskov 1999, section 4.5.2;
 docs/spec/pbft.md, "Timeouts".
 """
 

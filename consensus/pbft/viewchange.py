@@ -98,6 +98,8 @@ def join(state: State) -> bool:
     replicas a view apart for as long as the longest timeout.
     """
     instance = state.instance
+    if not instance.view_changes:
+        return False
     reached = sorted(
         (
             (-opened.message.view, state.validators.validators[signer].stake)

@@ -41,6 +41,7 @@ from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State
 from prsm.consensus.pbft.transitions import Phase
 from prsm.protocol.codec import Record, decode, encode
+from prsm.protocol.ed25519 import Signer
 from prsm.protocol.headers import Block, block_hash
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
 from prsm.protocol.messages.consensus import Status
@@ -53,7 +54,6 @@ from prsm.protocol.messages.sync import (
 )
 from prsm.testnet.sim.ledger import FakeLedger
 from prsm.testnet.sim.log import Log
-from prsm.testnet.sim.signing import KeyedSigner
 
 if TYPE_CHECKING:
     from prsm.testnet.sim.world import World
@@ -70,7 +70,7 @@ class Node:
     world: "World"
     index: int
     config: Config
-    signer: KeyedSigner
+    signer: Signer
     ledger: FakeLedger
     log: Log
     skew_ms: int = 0
