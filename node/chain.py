@@ -5,8 +5,9 @@ Knows: in which order these are opened, run and closed. Must not know: HTTP, mod
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import trio
 
@@ -23,6 +24,7 @@ from prsm.node.driver import FAILED_VIEWS, Driver, Hands
 from prsm.node.mempool import Mempool
 from prsm.node.net.interface import Network
 from prsm.node.signlog import Opened, SignLog, open_signlog
+from prsm.node.supervise import Supervisor
 from prsm.node.sync import Sync
 from prsm.node.wallet import Wallet, stored_receipts
 from prsm.protocol import merkle
@@ -30,17 +32,19 @@ from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import decode
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.errors import PrsmError
-from prsm.protocol.genesis import Genesis
+from prsm.protocol.genesis import BadGenesis, Genesis
 from prsm.protocol.headers import Block
 from prsm.protocol.ids import Digest, Height, Millis
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
 from prsm.protocol.transactions.evidence import evidence_of
 from prsm.protocol.transactions.payloads import EVIDENCE
-from prsm.storage.disk import PosixDisk
+from prsm.storage.disk import Disk, PosixDisk
 from prsm.storage.errors import Corrupt
 from prsm.storage.ledger import LedgerStore, StoredBlock
 
 log = logs.get("chain")
+
+GENESIS: Final = "genesis"  # note in the ledger file: digest of the document it began with
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +67,21 @@ class ChainParts:
     wallet: Wallet
     accusations_in: trio.MemorySendChannel[Accuse]
     accusations_out: trio.MemoryReceiveChannel[Accuse]
+    keepers: dict[str, Supervisor] = field(
+        default_factory=lambda: {
+            name: Supervisor(name) for name in ("admission", "sync", "wallet", "evidence")
+        }
+    )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take part until cancelled."""
+        keepers = self.keepers
         async with trio.open_nursery() as nursery:
-            await nursery.start(self.admission.run)
-            await nursery.start(self.sync.run)
-            await nursery.start(self.wallet.run)
+            await nursery.start(keepers["admission"].run, self.admission.run)
+            await nursery.start(keepers["sync"].run, self.sync.run)
+            await nursery.start(keepers["wallet"].run, self.wallet.run)
             await nursery.start(self.driver.run)
-            nursery.start_soon(self._report)
+            await nursery.start(keepers["evidence"].run, self._report)
             task_status.started()
 
     def accuse(self, accuse: Accuse) -> None:
@@ -81,7 +91,8 @@ class ChainParts:
         except trio.WouldBlock:
             log.warning("evidence dropped, the offender will be seen again")
 
-    async def _report(self) -> None:
+    async def _report(self, *, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
         async for accuse in self.accusations_out:
             evidence = evidence_of(accuse.first, accuse.second)
             try:
@@ -92,11 +103,18 @@ class ChainParts:
 
 @asynccontextmanager
 async def open_chain(
-    config: ChainConfig, network: Network, clock: Clock
+    config: ChainConfig, network: Network, clock: Clock, *, disk: Disk | None = None
 ) -> AsyncIterator[ChainParts]:
     """Open the folder's ledger and log and join them to a network that does not run yet.
 
+    Args:
+        config: which folder, whose keys.
+        network: not running.
+        clock: of the node.
+        disk: of the consensus log; the real one if None.
+
     Raises:
+        BadGenesis: the folder's ledger began with another document.
         Conflict: another process has the folder.
         Corrupt: the ledger contradicts itself.
         StoreUnavailable: the disk refused, or a newer version wrote the data.
@@ -105,10 +123,11 @@ async def open_chain(
     signlog: SignLog | None = None
     try:
         last = await _last_block(store)
+        await _check_genesis(store, config.genesis, is_new=last is None)
         height = last.height if last else 0
         opened = None
         if config.consensus_seed is not None:
-            opened = open_signlog(PosixDisk(), config.data, ledger_height=height)
+            opened = open_signlog(disk or PosixDisk(), config.data, ledger_height=height)
             signlog = opened.signlog
         yield await _join(config, network, clock, _Found(store, last, opened))
     finally:
@@ -128,8 +147,8 @@ class _Found:
 async def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) -> ChainParts:
     verifier, genesis = Ed25519Verifier(), config.genesis
     seen = Seen()
-    state = await found.store.load_state()
-    if not state:
+    state = await found.store.load_state() if found.last else {}
+    if found.last is None:  # again after a start that saw no block: the same entries
         await found.store.put_state(genesis_changes(genesis))
     ledger = Ledger(genesis, state, verifier=verifier, tip=_ledger_tip(found.last), known=seen)
     signer = None if config.consensus_seed is None else Ed25519Signer(config.consensus_seed)
@@ -156,6 +175,20 @@ async def _join(config: ChainConfig, network: Network, clock: Clock, found: _Fou
     )
     driver.on_accuse = parts.accuse
     return parts
+
+
+async def _check_genesis(store: LedgerStore, genesis: Genesis, *, is_new: bool) -> None:
+    noted = await store.get_meta(GENESIS)
+    if noted is None:
+        if not is_new:
+            raise Corrupt("the ledger has blocks but no note of its genesis")
+        await store.put_meta(GENESIS, genesis.digest)
+    elif noted != genesis.digest:
+        raise BadGenesis(
+            f"genesis {genesis.digest.hex()[:16]}, but the ledger in this folder began with "
+            f"{noted.hex()[:16]}",
+            hint="put the first genesis.json back, or start with an empty data folder",
+        )
 
 
 async def _last_block(store: LedgerStore) -> StoredBlock | None:

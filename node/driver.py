@@ -106,6 +106,7 @@ class Driver:
         self.network = hands.network
         self.clock = hands.clock
         self.stopped = state.observer or ""  # why this node votes no more, for status and health
+        self.is_halted = False  # takes no more blocks either; an observer still does
         self._signlog = hands.signlog
         validators = self.validators.validators
         self._signer_of = {PeerId(v.peer_id): i for i, v in enumerate(validators)}
@@ -188,10 +189,12 @@ class Driver:
         except Exception as error:  # a fault of ours ends the votes, never the node
             log.exception("consensus failed")
             self._stop_voting(f"a fault of this program: {type(error).__name__}: {error}")
-        await trio.sleep_forever()
+        async for _ in self._out:  # or the queue fills up and each event is a warning
+            pass
 
     def _stop_voting(self, why: str) -> None:
         self.stopped = why
+        self.is_halted = True
         log.error("no more votes and no more blocks from this node", why=why)
 
     async def _next_events(self) -> list[Event]:
