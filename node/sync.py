@@ -23,9 +23,9 @@ from prsm.node.net.interface import (
     Incoming,
     PeerUnreachable,
 )
-from prsm.protocol.codec import decode
-from prsm.protocol.errors import PrsmError, RemoteError
-from prsm.protocol.headers import Block, block_hash
+from prsm.protocol.codec import Record, decode
+from prsm.protocol.errors import PrsmError, RemoteError, WireError
+from prsm.protocol.headers import Block, block_hash, is_bound
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, SYNC_BLOCKS_MAX, SYNC_BYTES_MAX
 from prsm.protocol.messages.consensus import Status
@@ -42,7 +42,8 @@ log = logs.get("sync")
 RANGE_SECONDS: Final = 5.0
 APPLY_SECONDS: Final = 10.0
 DISTRUST_MS: Final = 600_000  # a claim without a certificate behind it
-PAUSE_MS: Final = 5_000  # silence or a refusal: a busy or dying peer is no liar
+# Silence or a refusal: a busy or dying peer is no liar. Doubles up to DISTRUST_MS.
+PAUSE_MS: Final = 5_000
 # A block decided now reaches us by votes; only a gap that lasts is fetched.
 GAP_BLOCKS_MIN: Final = 2
 GAP_PATIENCE_MS: Final = 700
@@ -53,6 +54,7 @@ class _Claim:
     height: int
     seen_ms: int
     distrusted_until_ms: int = 0
+    pause_ms: int = PAUSE_MS
 
 
 class Sync:
@@ -112,6 +114,8 @@ class Sync:
 
     def _source(self) -> PeerId | None:
         """The peer to ask now, or None while we keep up or have not waited long enough."""
+        if self._driver.is_halted:
+            return None
         own, now = self._driver.ledger.height, self._clock.monotonic_ms()
         gap = self.target_height - own
         if gap <= 0:
@@ -135,15 +139,12 @@ class Sync:
         try:
             with trio.fail_after(RANGE_SECONDS):
                 answer, _ = await self._network.call(peer, ask, channel=Channel.BULK)
-            assert isinstance(answer, GotBlocks)
-            blocks = [
-                decode(raw, Certified, size_max=BULK_FRAME_BYTES_MAX) for raw in answer.blocks
-            ]
+            blocks = _read_range(answer, first=own + 1)
         except trio.TooSlowError:
-            self._distrust(peer, "no answer in time", for_ms=PAUSE_MS)
+            self._pause(peer, "no answer in time")
             return
         except (PeerUnreachable, CallRefused) as error:
-            self._distrust(peer, error.what, for_ms=PAUSE_MS)
+            self._pause(peer, error.what)
             return
         except RemoteError as error:
             self._network.penalise(peer, error)
@@ -156,11 +157,21 @@ class Sync:
                 await self._driver.wait_height(item.block.header.height)
             if scope.cancelled_caught:
                 break
-        if self._driver.ledger.height > own:
+        if self._driver.is_halted:
+            return  # our own disk, not the peer
+        if blocks and self._driver.ledger.height > own:
+            if peer in self._claims:
+                self._claims[peer].pause_ms = PAUSE_MS
             return
         self._distrust(
             peer, f"claimed more than height {own} and could not show it", for_ms=DISTRUST_MS
         )
+
+    def _pause(self, peer: PeerId, why: str) -> None:
+        claim = self._claims.get(peer)
+        if claim is not None:
+            self._distrust(peer, why, for_ms=claim.pause_ms)
+            claim.pause_ms = min(2 * claim.pause_ms, DISTRUST_MS)
 
     def _distrust(self, peer: PeerId, why: str, *, for_ms: int) -> None:
         claim = self._claims.get(peer)
@@ -185,7 +196,9 @@ class Sync:
                 answer, _ = await self._network.call(peer, ask, channel=Channel.BULK)
         except (trio.TooSlowError, PrsmError):
             return None
-        assert isinstance(answer, GotBlock)
+        if not isinstance(answer, GotBlock):
+            self._network.penalise(peer, _other_answer(answer))
+            return None
         if answer.block is None or block_hash(answer.block.header) != ask.block_hash:
             return None
         return answer.block
@@ -228,6 +241,31 @@ class Sync:
                 if block_hash(committed.header) == ask.block_hash:
                     block = committed
         return GotBlock(block=block), b""
+
+
+def _read_range(answer: Record, *, first: int) -> list[Certified]:
+    """The blocks of an answer: successive from `first`, each what its certificate names.
+
+    Whether the certificate's signatures hold is the replica's question.
+
+    Raises:
+        WireError: another answer, or blocks that no honest peer sends.
+    """
+    if not isinstance(answer, GotBlocks):
+        raise _other_answer(answer)
+    items = [decode(raw, Certified, size_max=BULK_FRAME_BYTES_MAX) for raw in answer.blocks]
+    for height, item in enumerate(items, start=first):
+        digest = block_hash(item.block.header)
+        certified = item.certificate.height, item.certificate.block_hash
+        if item.block.header.height != height or certified != (height, digest):
+            raise WireError(f"block {item.block.header.height} certified as another one, or late")
+        if not is_bound(item.block):
+            raise WireError(f"block {height} with a body its header does not commit to")
+    return items
+
+
+def _other_answer(answer: Record) -> WireError:
+    return WireError(f"{type(answer).__name__} is no answer to what was asked")
 
 
 def encode_certified(block: bytes, certificate: bytes) -> bytes:
