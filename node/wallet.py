@@ -8,6 +8,7 @@ Invariants: nonces are given out one at a time, only to transactions the own mem
 a locked wallet signs nothing.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,13 +19,14 @@ import trio
 from prsm.node import logs
 from prsm.node.admission import Admission
 from prsm.node.driver import Driver, Head
+from prsm.node.mempool import MempoolFull
 from prsm.node.net.interface import Channel
 from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.ed25519 import Ed25519Signer, Signer
 from prsm.protocol.errors import LocalError
 from prsm.protocol.genesis import Genesis
 from prsm.protocol.ids import PeerId, PublicKey, TxId
-from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
+from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, CTL_FRAME_BYTES_MAX
 from prsm.protocol.messages.sync import Submit
 from prsm.protocol.transactions.envelope import (
     Transaction,
@@ -40,6 +42,8 @@ PURPOSE: Final = "wallet"  # of the key file
 RESEND_SECONDS: Final = 2.0
 VALID_MS: Final = 600_000
 PENDING_MAX: Final = 1_000
+# One frame a round: consensus shares the stream, and a full queue drops the peer.
+RESEND_BYTES_MAX: Final = CTL_FRAME_BYTES_MAX // 2
 # The fee field itself grows with the fee; this many bytes cover its longest form.
 FEE_FIELD_SLACK: Final = 9
 
@@ -134,12 +138,15 @@ class Wallet:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send pending transactions again until cancelled."""
         task_status.started()
+        turn = 0
         while True:
             await trio.sleep(RESEND_SECONDS)
             self._expire()
             waiting = sorted(self._pending.values(), key=lambda item: item.transaction.nonce)
             if waiting:
-                self._spread(tuple(item.raw for item in waiting))
+                rounds = frames_of(item.raw for item in waiting)
+                self._spread(rounds[turn % len(rounds)])
+                turn += 1
 
     async def submit(self, kind: int, payload: Record) -> TxId:
         """Sign a payload with the next nonce and send it to the validators.
@@ -149,6 +156,7 @@ class Wallet:
             LocalError: the ledger's or the mempool's refusal (balance, unknown job, full, …).
         """
         signer = self.signer
+        self._check_room()
         async with self._turn:
             transaction = self._make(kind, payload, signer)
             raw = encode(transaction)
@@ -163,6 +171,7 @@ class Wallet:
             WireError, WrongChain, BadSignature: it is none of this network.
             LocalError: the mempool's refusal.
         """
+        self._check_room()
         checked = self._admission.admit_own(raw)
         return self._track(raw, checked.transaction)
 
@@ -170,25 +179,28 @@ class Wallet:
         """Wait until a transaction is in a block; the caller sets the deadline.
 
         Raises:
-            TransactionExpired: its `valid_until` passed first.
+            TransactionExpired: its `valid_until` passed first, or another one has its nonce.
         """
-        found = await self.find(tx_id)
-        if found is not None:
-            return found
         pending = self._pending.get(tx_id)
         if pending is None:
-            while True:
-                await self._driver.wait_head()
-                found = await self.find(tx_id)
-                if found is not None:
-                    return found
+            return await self._wait_found(tx_id)
         await pending.done.wait()
-        if pending.result is None:
+        result = pending.result or await self.find(tx_id)
+        if result is None:
             raise TransactionExpired(
-                f"transaction 0x{tx_id.hex()} was in no block within {VALID_MS // 1000} s",
+                f"transaction 0x{tx_id.hex()} was in no block within {VALID_MS // 1000} s, or "
+                f"another one of nonce {pending.transaction.nonce} was first",
                 hint="check that the chain moves with: prsm chain status",
             )
-        return pending.result
+        return result
+
+    async def _wait_found(self, tx_id: TxId) -> TxResult:
+        while True:
+            height = self._driver.ledger.height
+            found = await self.find(tx_id)
+            if found is not None:
+                return found
+            await self._driver.wait_height(height + 1)
 
     def pending(self, tx_id: TxId) -> bytes | None:
         """The canonical bytes of a transaction on its way from this node."""
@@ -238,14 +250,13 @@ class Wallet:
     def _track(self, raw: bytes, transaction: Transaction) -> TxId:
         tx_id = transaction_id(raw)
         if tx_id not in self._pending:
-            if len(self._pending) >= PENDING_MAX:
-                raise LocalError(
-                    f"{PENDING_MAX} transactions of this node are not in a block yet",
-                    hint="wait until the chain moves; see: prsm chain status",
-                )
             self._pending[tx_id] = _Pending(raw, transaction, trio.Event())
         self._spread((raw,))
         return tx_id
+
+    def _check_room(self) -> None:
+        if len(self._pending) >= PENDING_MAX:
+            raise MempoolFull(f"{PENDING_MAX} transactions of this node are not in a block yet")
 
     def _spread(self, raws: tuple[bytes, ...]) -> None:
         for validator in self._driver.validators.validators:
@@ -265,9 +276,12 @@ class Wallet:
             log.debug("own transaction not added again", why=refusal.what)
 
     def _expire(self) -> None:
-        now = self._driver.ledger.tip.time_ms
+        """Give up what no block can hold any more: too late, or its nonce is taken."""
+        ledger = self._driver.ledger
         for tx_id, pending in list(self._pending.items()):
-            if pending.transaction.valid_until_ms < now:
+            transaction = pending.transaction
+            is_taken = transaction.nonce < ledger.view.nonce(transaction.sender)
+            if is_taken or transaction.valid_until_ms < ledger.tip.time_ms:
                 del self._pending[tx_id]
                 pending.done.set()
 
@@ -279,6 +293,19 @@ class Wallet:
                 height = head.block.header.height
                 pending.result = TxResult(tx_id, height, index, receipts[index])
                 pending.done.set()
+
+
+def frames_of(raws: Iterable[bytes]) -> list[tuple[bytes, ...]]:
+    """Cut transactions into groups that one frame of the control stream holds each."""
+    groups: list[list[bytes]] = []
+    room = 0
+    for raw in raws:
+        if not groups or len(raw) > room:
+            groups.append([])
+            room = RESEND_BYTES_MAX
+        groups[-1].append(raw)
+        room -= len(raw)
+    return [tuple(group) for group in groups]
 
 
 def stored_receipts(raw: bytes) -> tuple[bytes, ...]:

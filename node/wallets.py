@@ -12,6 +12,7 @@ import trio
 from prsm.node.admission import Admission
 from prsm.node.driver import Driver
 from prsm.node.home import Home
+from prsm.node.supervise import Supervisor
 from prsm.node.wallet import PURPOSE, Wallet
 from prsm.protocol.ed25519 import SEED_BYTES, Ed25519Signer
 from prsm.protocol.errors import LocalError
@@ -75,7 +76,7 @@ class Wallets:
             )
             self._open[name] = wallet
             if self._nursery is not None:
-                self._nursery.start_soon(wallet.run)
+                self._nursery.start_soon(Supervisor(f"wallet {name}").run, wallet.run)
         return self._open[name]
 
     async def create(self, name: str, password: str) -> Wallet:
@@ -112,11 +113,12 @@ class Wallets:
         if not was_open and self._nursery is not None:
             if name in self._lockers:
                 self._lockers[name].cancel()
-            self._lockers[name] = trio.CancelScope()
-            self._nursery.start_soon(self._lock_later, name, ttl_s)
+            scope = self._lockers[name] = trio.CancelScope()
+            self._nursery.start_soon(self._lock_later, wallet, scope, ttl_s)
         return wallet
 
-    async def _lock_later(self, name: str, ttl_s: float) -> None:
-        with self._lockers[name]:
+    @staticmethod
+    async def _lock_later(wallet: Wallet, scope: trio.CancelScope, ttl_s: float) -> None:
+        with scope:
             await trio.sleep(ttl_s)
-            self._open[name].lock()
+            wallet.lock()
