@@ -23,6 +23,7 @@ from prsm.node.net.interface import Incoming, Network
 from prsm.protocol.ed25519 import Verifier
 from prsm.protocol.errors import BadSignature, PrsmError, RemoteError, WireError
 from prsm.protocol.ids import PeerId
+from prsm.protocol.limits import MIB, TRANSACTION_BYTES_MAX
 from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.messages.sync import Submit
 from prsm.protocol.transactions.envelope import Transaction
@@ -34,6 +35,7 @@ R = TypeVar("R")
 
 VOTES_WAITING_MAX: Final = 4_096
 TRANSACTIONS_WAITING_MAX: Final = 20_000
+TRANSACTIONS_WAITING_BYTES_MAX: Final = 16 * MIB
 BATCH_MAX: Final = 512
 # Below this many signatures (39 us each) a thread hop (60 us and a wake-up) does not pay.
 INLINE_MAX: Final = 4
@@ -116,6 +118,7 @@ class Admission:
         self.known = known
         self._votes_in, self._votes_out = trio.open_memory_channel[_Vote](VOTES_WAITING_MAX)
         self._raw_in, self._raw_out = trio.open_memory_channel[_Raw](TRANSACTIONS_WAITING_MAX)
+        self._waiting_bytes = 0
         self.dropped = 0
         network.on_message(SignedMessage, self._hear_vote)
         network.on_message(Submit, self._hear_transactions)
@@ -149,11 +152,24 @@ class Admission:
     def _hear_transactions(self, incoming: Incoming) -> None:
         assert isinstance(incoming.message, Submit)
         for raw in incoming.message.transactions:
-            try:
-                self._raw_in.send_nowait(_Raw(incoming.peer, raw))
-            except trio.WouldBlock:
+            if len(raw) > TRANSACTION_BYTES_MAX:
+                raise WireError(
+                    f"transaction of {len(raw)} bytes, at most {TRANSACTION_BYTES_MAX}",
+                    peer=incoming.peer,
+                )
+            if not self._queue(_Raw(incoming.peer, raw)):
                 self.dropped += 1
                 return
+
+    def _queue(self, item: _Raw) -> bool:
+        if self._waiting_bytes + len(item.raw) > TRANSACTIONS_WAITING_BYTES_MAX:
+            return False
+        try:
+            self._raw_in.send_nowait(item)
+        except trio.WouldBlock:
+            return False
+        self._waiting_bytes += len(item.raw)
+        return True
 
     async def _check_votes(self) -> None:
         async for first in self._votes_out:
@@ -186,6 +202,7 @@ class Admission:
     async def _check_transactions(self) -> None:
         async for first in self._raw_out:
             batch = [first, *_drain(self._raw_out)]
+            self._waiting_bytes -= sum(len(item.raw) for item in batch)
             checked = await _map(self._check, batch)
             for item, result in zip(batch, checked, strict=True):
                 if isinstance(result, RemoteError):
