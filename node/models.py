@@ -5,6 +5,7 @@ block (the store's).
 """
 
 import functools
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import trio
 from prsm.node import logs
 from prsm.node.clock import Clock
 from prsm.node.driver import Driver
+from prsm.node.inference.interface import TransactionFailed
 from prsm.node.inference.pool import Pool
 from prsm.node.inference.prepared import Prepared
 from prsm.node.net.blocks import BlockServer, PeerSource
@@ -25,16 +27,11 @@ from prsm.node.wallet import TxResult, Wallet
 from prsm.protocol.errors import LocalError, PrsmError, RemoteError, Unsupported
 from prsm.protocol.ids import PeerId, TxId
 from prsm.protocol.limits import LEAF_BYTES
-from prsm.protocol.messages.models import (
-    Compute,
-    ManifestFile,
-    ModelManifest,
-    Shard,
-)
+from prsm.protocol.messages.models import Compute, ManifestFile, ModelManifest, Shard
 from prsm.protocol.transactions.payloads import REGISTER_MODEL, RegisterModel
 from prsm.protocol.transactions.results import Code
 from prsm.storage.cid import Cid, decode_cid, parse_cid
-from prsm.storage.errors import NotFound
+from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.exchange import Exchange
 from prsm.storage.interfaces import Source
 from prsm.storage.manifest import decode_manifest
@@ -160,7 +157,9 @@ class Models:
 
         Raises:
             Unsupported: the executor of this node is off.
-            NotFound: no such file.
+            NotFound: no such file, or the node may not read it.
+            Conflict: the ledger has another model of that name and version.
+            WalletLocked: the name needs a signature.
             ModelRefused, NoCut: the model may not run, or has no such cut.
             LocalError: the ledger or the wallet refuses the name; nothing is registered.
         """
@@ -170,10 +169,12 @@ class Models:
                 "this node runs no models, so it cannot prepare one",
                 hint="set executor.enabled = true in config.toml and start again",
             )
+        self._check_name(wanted)
         for path in (wanted.path, wanted.tokenizer):
-            if path is not None and not path.is_file():
-                raise NotFound(f"{path} is no file on the node's machine")
-        raw_root = await trio.to_thread.run_sync(_root_of, wanted.path)
+            if path is not None:
+                _check_file(path)
+        # Only reads, so a stop of the node need not wait for it.
+        raw_root = await trio.to_thread.run_sync(_root_of, wanted.path, abandon_on_cancel=True)
         with self._scratch() as folder:
             prepared = await tools.pool.prepare(
                 wanted.path, out_dir=folder, stages=wanted.stages, tokenizer=wanted.tokenizer
@@ -308,6 +309,17 @@ class Models:
             created_ms=self._clock.wall_ms(),
         )
 
+    def _check_name(self, wanted: Wanted) -> None:
+        """Say before minutes of work what would be refused after them."""
+        if not wanted.register:
+            return
+        _ = self._tools.wallet.signer  # raises when it is locked
+        if self._tools.driver.ledger.view.model(wanted.name, wanted.semver) is not None:
+            raise Conflict(
+                f"{wanted.name}@{wanted.semver} is on the ledger already",
+                hint="choose another name, or another version with --semver",
+            )
+
     async def _register(self, cid: Cid, manifest: ModelManifest) -> TxId:
         wallet = self._tools.wallet
         tx_id = await wallet.submit(
@@ -326,14 +338,14 @@ class Models:
             result = await wallet.wait_committed(tx_id)
         if result is None:
             raise NotCommitted(
-                f"the name of {manifest.name}@{manifest.semver} is in no block after "
-                f"{COMMIT_SECONDS:.0f} s; the model is stored as {cid}",
-                hint="check that the chain moves: prsm chain status",
+                f"{manifest.name}@{manifest.semver} is in no block after {COMMIT_SECONDS:.0f} s; "
+                f"the model is stored as {cid}",
+                hint="see: prsm chain status",
             )
         if result.receipt.code is not Code.DONE:
-            raise LocalError(
-                f"the ledger refused {manifest.name}@{manifest.semver}: "
-                f"{result.receipt.code.name.lower()}",
+            code = result.receipt.code.name.lower()
+            raise TransactionFailed(
+                f"the ledger refused {manifest.name}@{manifest.semver}: {code}",
                 hint="choose another name or version",
             )
         return tx_id
@@ -364,6 +376,18 @@ class Models:
 
 def _version(semver: str) -> tuple[int, ...]:
     return tuple(int(part) for part in semver.partition("-")[0].split(".") if part.isdecimal())
+
+
+def _check_file(path: Path) -> None:
+    try:
+        is_good = path.is_absolute() and path.is_file() and os.access(path, os.R_OK)
+    except OSError:  # a folder on the way is closed to us
+        is_good = False
+    if not is_good:
+        raise NotFound(
+            f"{path} is no file on the node's machine that the node may read",
+            hint="give an absolute path of a file that the node's user may read",
+        )
 
 
 def _root_of(path: Path) -> Cid:

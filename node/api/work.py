@@ -8,6 +8,8 @@ from typing import Final, Literal
 
 import trio
 
+from prsm.consensus.ledger.records import Job as EscrowJob
+from prsm.consensus.ledger.records import Verdict
 from prsm.node.clock import utc_text
 from prsm.node.driver import Driver
 from prsm.node.inference.job import JobRequest, JobState, JobView, WorkerView
@@ -91,7 +93,8 @@ class WorkApi:
         """A model's manifest."""
         known = await self._models.find(params.ref)
         manifest = known.manifest
-        whole = next(shard for shard in manifest.shards if shard.stages == 1)
+        # A manifest of a peer need not have the whole graph: then its ends are shown as unknown.
+        whole = next((shard for shard in manifest.shards if shard.stages == 1), None)
         return api.ModelDetail(
             model=await self._info(known),
             kind=manifest.kind,
@@ -100,8 +103,8 @@ class WorkApi:
             runtime=manifest.compute.runtime,
             pinned_sha256=address_text(manifest.compute.pinned_sha256),
             tokenizer=manifest.tokenizer is not None,
-            inputs=tuple(_form(spec) for spec in whole.inputs),
-            outputs=tuple(_form(spec) for spec in whole.outputs),
+            inputs=tuple(_form(spec) for spec in whole.inputs) if whole else (),
+            outputs=tuple(_form(spec) for spec in whole.outputs) if whole else (),
             files=tuple(
                 {"path": file.path, "cid": str(decode_cid(file.root)), "size_bytes": file.size}
                 for file in manifest.files
@@ -182,7 +185,8 @@ class WorkApi:
 
     def _job(self, view: JobView) -> api.Job:
         escrow = self._driver.ledger.view.job(view.id)
-        verdicts = view.verdicts.values()
+        # The ledger knows more than the job: a worker may have settled what we could not.
+        verdicts = [verdict for verdict in (escrow.verdicts if escrow else ()) if verdict]
         ended = view.state in {JobState.DONE, JobState.FAILED}
         return api.Job(
             job_id=address_text(view.id),
@@ -200,22 +204,31 @@ class WorkApi:
             refunded=str(sum(verdict.returned for verdict in verdicts)),
             lock_height=view.lock_height,
             settled_heights=tuple(sorted({verdict.height for verdict in verdicts})),
-            workers=tuple(_worker(worker) for worker in view.workers),
+            workers=tuple(_worker(worker, escrow) for worker in view.workers),
+            unsettled=tuple(
+                api.JobFault(error.reason, f"stage {stage}: {error.what}")
+                for stage, error in sorted(view.unsettled.items())
+                if escrow is None or escrow.verdicts[stage] is None
+            ),
             error=None if view.error is None else api.JobFault(view.error.reason, view.error.what),
         )
 
 
-def _verdict(view: WorkerView) -> Literal["pending", "agreed", "outvoted", "lost", "unused"]:
+def _verdict(
+    view: WorkerView, verdict: Verdict | None
+) -> Literal["pending", "agreed", "outvoted", "lost", "unused"]:
     if view.outvoted:
         return "outvoted"
     if view.lost:
         return "lost"
-    if view.paid is None:
+    if verdict is None:
         return "pending"
     return "agreed" if view.rows else "unused"
 
 
-def _worker(view: WorkerView) -> api.JobWorker:
+def _worker(view: WorkerView, escrow: EscrowJob | None) -> api.JobWorker:
+    verdict = None if escrow is None else escrow.verdicts[view.unit]
+    opinions = verdict.opinions if verdict else ()
     return api.JobWorker(
         peer_id=view.peer,
         account=address_text(view.worker),
@@ -224,9 +237,9 @@ def _worker(view: WorkerView) -> api.JobWorker:
         batches=view.batches,
         rows=view.rows,
         compute_ms=view.compute_ms,
-        verdict=_verdict(view),
+        verdict=_verdict(view, verdict),
         why=view.lost,
-        paid=str(view.paid or 0),
+        paid=str(sum(item.paid for item in opinions if item.worker == view.worker)),
     )
 
 
