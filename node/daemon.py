@@ -43,6 +43,7 @@ from prsm.node.net.interface import PeerUnreachable
 from prsm.node.net.network import PeerNetwork
 from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import bind
+from prsm.node.supervise import Supervisor
 from prsm.node.version import VERSION
 from prsm.node.wallets import Payer, Wallets
 from prsm.node.web.app import Health, fence, log_fault
@@ -135,10 +136,11 @@ async def _run(opened: _Opened, task_status: trio.TaskStatus[None]) -> None:
     """Start from the ground up, stop from the roof down."""
     stop = trio.Event()
     work = _make_work(opened)
-    await work.models.load()
     async with AsyncExitStack() as floors:
         # The last one entered is cancelled first.
         ground = await floors.enter_async_context(_floor())
+        await ground.start(_wait_signal, stop)
+        await work.models.load()
         await ground.start(opened.network.run)
         agreement = await floors.enter_async_context(_floor())
         await agreement.start(opened.chain.run)
@@ -148,7 +150,6 @@ async def _run(opened: _Opened, task_status: trio.TaskStatus[None]) -> None:
         await _start_work(work, labour)
         roof = await floors.enter_async_context(_floor())
         await _open_door(opened, work, roof, stop)
-        roof.start_soon(_wait_signal, stop)
         task_status.started()
         log.info("node is up", height=opened.chain.driver.ledger.height)
         await stop.wait()
@@ -213,13 +214,19 @@ def _ipfs_daemons(urls: Sequence[str]) -> Sequence[Source]:
 
 async def _start_work(work: _Work, nursery: trio.Nursery) -> None:
     if work.pool is not None:
-        await nursery.start(work.pool.run)
+        await nursery.start(Supervisor("worker").run, functools.partial(_keep_pool, work.pool))
     if work.shards is not None:
         await nursery.start(work.shards.run)
-    await nursery.start(work.claims.run)
+    await nursery.start(Supervisor("claims").run, work.claims.run)
     if work.executor is not None:
         await nursery.start(work.executor.run)
     await nursery.start(work.jobs.run)
+
+
+async def _keep_pool(pool: Pool, *, task_status: trio.TaskStatus[None]) -> None:
+    """Run the pool; the node is up without it, since agreement needs no worker program."""
+    task_status.started()
+    await pool.run()
 
 
 async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: trio.Event) -> None:
@@ -284,8 +291,9 @@ async def _keep_dialling(network: PeerNetwork, address: str) -> None:
         await trio.sleep(REDIAL_SECONDS)
 
 
-async def _wait_signal(stop: trio.Event) -> None:
+async def _wait_signal(stop: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
         async for _ in signals:
             stop.set()
             return

@@ -7,7 +7,7 @@ import argparse
 import functools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,7 @@ from prsm.node import logs
 from prsm.node.config.load import load
 from prsm.node.daemon import Start, run_daemon
 from prsm.node.home import Home, default_home
-from prsm.node.rpc.reasons import entry_for
+from prsm.node.rpc.reasons import Exit, entry_for
 from prsm.protocol.errors import LocalError, PrsmError
 
 WORKER: Final = (sys.executable, "-m", "prsm.node.worker")
@@ -42,6 +42,8 @@ def main(arguments: Sequence[str], *, worker_command: Sequence[str] = WORKER) ->
         password = read_password(options.password_fd, config.keys.password_file)
         start = Start(home, config, password, worker_command)
         trio.run(functools.partial(run_daemon, start))
+    except KeyboardInterrupt:  # before the daemon listens to signals
+        return int(Exit.INTERRUPTED)
     except BaseException as error:  # noqa: ASYNC103 - outside trio: groups of known errors are said
         known = _first_known(error)
         if known is None:
@@ -54,11 +56,17 @@ def read_password(descriptor: int | None, path: str) -> str | None:
     """The wallet's password from a descriptor or a private file; None if neither is given.
 
     Raises:
-        LocalError: the file cannot be read, or others may read it.
+        LocalError: descriptor or file cannot be read, or others may read the file.
     """
     if descriptor is not None:
-        with os.fdopen(descriptor, "r", encoding="utf-8") as file:
-            return file.readline().rstrip("\n")
+        try:
+            with os.fdopen(descriptor, "r", encoding="utf-8") as file:
+                return file.readline().rstrip("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise LocalError(
+                f"--password-fd {descriptor} cannot be read: {error}",
+                hint="open the descriptor before the start, such as 3<FILE --password-fd 3",
+            ) from error
     if not path:
         return None
     file_path = Path(path).expanduser()
@@ -78,10 +86,18 @@ def read_password(descriptor: int | None, path: str) -> str | None:
 
 
 def _first_known(error: BaseException) -> PrsmError | None:
-    """A typed error inside groups of one, for a start that failed."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error if isinstance(error, PrsmError) else None
+    """The first of the typed errors in a group that holds nothing else: a start that failed."""
+    found = list(_leaves(error))
+    known = [leaf for leaf in found if isinstance(leaf, PrsmError)]
+    return known[0] if len(known) == len(found) else None
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        yield error
+        return
+    for inner in error.exceptions:
+        yield from _leaves(inner)
 
 
 def _report(error: PrsmError) -> int:

@@ -20,11 +20,18 @@ class ReceiptFiles:
     """Receipts in one folder, which this node alone uses."""
 
     def __init__(self, folder: Path) -> None:
-        """Use a folder; it is made when missing, and a half-written file is removed."""
+        """Use a folder; it is made when missing, and a half-written file is removed.
+
+        Raises:
+            Full, StoreUnavailable: the disk refused.
+        """
         self._folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in folder.glob("*.new"):
-            left.unlink()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for left in folder.glob("*.new"):
+                left.unlink()
+        except OSError as error:
+            raise disk_error(error, str(folder)) from error
 
     async def keep(self, job: bytes, unit: int, receipt: bytes) -> None:
         """Make a receipt durable: written, synced, named, and the name synced.
@@ -35,20 +42,37 @@ class ReceiptFiles:
         await trio.to_thread.run_sync(self._keep, self._path(job, unit), receipt)
 
     async def drop(self, job: bytes, unit: int) -> None:
-        """Forget a receipt, if it is here."""
-        path = self._path(job, unit)
-        await trio.to_thread.run_sync(lambda: path.unlink(missing_ok=True))
+        """Forget a receipt, if it is here.
+
+        Raises:
+            StoreUnavailable: the disk refused; it comes back at the next start.
+        """
+        await trio.to_thread.run_sync(self._drop, self._path(job, unit))
 
     async def load(self) -> Sequence[bytes]:
-        """All receipts here, in the order of their names."""
+        """All receipts here, in the order of their names.
+
+        Raises:
+            StoreUnavailable: the disk refused.
+        """
         return await trio.to_thread.run_sync(self._load)
 
     def _path(self, job: bytes, unit: int) -> Path:
         return self._folder / f"{job.hex()}-{unit}{_SUFFIX}"
 
     def _load(self) -> list[bytes]:
-        paths = sorted(self._folder.glob(f"*{_SUFFIX}"))
-        return [path.read_bytes() for path in paths if path.stat().st_size <= _BYTES_MAX]
+        try:
+            paths = sorted(self._folder.glob(f"*{_SUFFIX}"))
+            return [path.read_bytes() for path in paths if path.stat().st_size <= _BYTES_MAX]
+        except OSError as error:
+            raise disk_error(error, str(self._folder)) from error
+
+    @staticmethod
+    def _drop(path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise disk_error(error, str(path)) from error
 
     def _keep(self, path: Path, receipt: bytes) -> None:
         fresh = path.with_suffix(".new")

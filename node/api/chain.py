@@ -35,6 +35,7 @@ from prsm.storage.ledger import StoredBlock
 
 R = TypeVar("R")
 _MANIFEST_CID_BYTES: Final = 36
+ASSET_MAX: Final = 2**32 - 1
 
 
 class ChainApi:
@@ -244,6 +245,8 @@ def _state_key(params: api.ProofParams) -> bytes:
     key = parse_hex(params.key, size=size, what=f"key of {params.kind}")
     match params.kind:
         case "account":
+            if params.asset > ASSET_MAX:
+                raise LocalError(f"asset {params.asset}, at most {ASSET_MAX}")
             return records.account_key(key, params.asset)
         case "validator":
             return records.bond_key(key)

@@ -4,7 +4,7 @@ Knows: what the daemon tells it of its parts. Must not know: transports.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -27,6 +27,7 @@ from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.openrpc import document
 from prsm.node.rpc.reasons import REGISTRY
 from prsm.node.rpc.spec import Caller, NoParams
+from prsm.node.supervise import Supervisor
 from prsm.node.version import CLIENT_MIN, VERSION
 from prsm.protocol.framing import PROTOCOL_VERSION
 from prsm.protocol.genesis import Genesis
@@ -218,9 +219,16 @@ class NodeApi:
         return (
             api.Part("network", "running", network.restarts),
             api.Part("consensus", "stopped" if stopped else "running", 0, stopped),
-            api.Part("wallet", "running", 0, "locked" if chain.wallet.is_locked else ""),
+            _kept("admission", chain.keepers),
+            _kept("sync", chain.keepers),
+            _kept("wallet", chain.keepers, "locked" if chain.wallet.is_locked else ""),
             api.Part("worker", *self._parts.models.worker_state()),
         )
+
+
+def _kept(name: str, keepers: Mapping[str, Supervisor], why: str = "") -> api.Part:
+    keeper = keepers[name]
+    return api.Part(name, "running", keeper.restarts, why or keeper.last_error)
 
 
 def rss_bytes() -> int:

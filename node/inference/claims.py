@@ -27,7 +27,7 @@ from prsm.node.inference.interface import (
 from prsm.node.net.interface import Answer, Channel, Incoming, Network
 from prsm.protocol.codec import decode, encode
 from prsm.protocol.ed25519 import Verifier
-from prsm.protocol.errors import BadSignature, PrsmError
+from prsm.protocol.errors import BadSignature, PrsmError, WireError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import TRANSACTION_BYTES_MAX
 from prsm.protocol.messages.work import AskReceipt, ShownReceipt, ask_receipt_statement
@@ -76,7 +76,10 @@ class Claims:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Commit what is claimed and watch that it is paid, until cancelled."""
         for raw in await self._store.load():
-            self._take_up(decode(raw, WorkReceipt, size_max=TRANSACTION_BYTES_MAX))
+            try:
+                self._take_up(decode(raw, WorkReceipt, size_max=TRANSACTION_BYTES_MAX))
+            except WireError as error:  # one damaged file must not keep the node down
+                log.error("a kept receipt cannot be read: %s", error.what)  # noqa: TRY400 - no traceback for a person
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._commit_all)
             nursery.start_soon(self._watch, nursery)
@@ -193,7 +196,10 @@ class Claims:
         self._tries.pop(key, None)
         if not claim.committed.is_set():
             self._fail(claim, JobClosed("the unit was settled without this receipt"))
-        await self._store.drop(*key)
+        try:
+            await self._store.drop(*key)
+        except PrsmError as error:
+            log.warning("receipt of unit %d stays on the disk: %s", key[1], error.what)
 
     async def _settle_alone(self, claim: Claim, job: Job) -> None:
         unit = claim.receipt.unit
@@ -226,8 +232,8 @@ class Claims:
         statement = ask_receipt_statement(
             unsigned, chain_id=self._chain.chain_id, asker_peer=self._network.peer_id
         )
-        ask = msgspec.structs.replace(unsigned, signature=self._chain.signer.sign(statement))
         try:
+            ask = msgspec.structs.replace(unsigned, signature=self._chain.signer.sign(statement))
             answer, _ = await self._network.call(peer, ask, channel=Channel.CTL)
             if not isinstance(answer, ShownReceipt):
                 return []

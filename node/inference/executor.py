@@ -107,6 +107,7 @@ class Executor:
         message = incoming.message
         assert isinstance(message, Open)
         began = self._desk.clock.monotonic_ms()
+        _ = self._desk.chain.signer  # a locked wallet could sign no receipt for the work
         job = await self._locked_job(message)
         desk, key = self._desk, (message.job, message.unit)
         check_caller(message, job, incoming.peer, chain=desk.chain, verifier=desk.verifier)
