@@ -284,7 +284,7 @@ def main() -> int:
         trust = trust_genesis(args.genesis) if args.genesis else (None, int(epoch), unhex(trusted))
         summary = Check(args.receipt).run(*trust)
     except Exception as error:  # noqa: BLE001 - whatever a forged document breaks is a refusal
-        why = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
+        why = str(error) if isinstance(error, Refused) else f"its parts do not fit ({error!r})"
         sys.stderr.write(f"refused: {' '.join(why.split())[:200]}\n")
         return EXIT_REFUSED
     lines = [

@@ -5,6 +5,7 @@ done, only their order.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,7 +34,7 @@ from prsm.protocol.errors import PrsmError, Unsupported
 from prsm.protocol.ids import FTNS
 from prsm.protocol.messages.models import ModelManifest
 from prsm.protocol.messages.pipe import BATCH_ROWS_MAX, InputMismatch
-from prsm.protocol.receipts import WorkKind
+from prsm.protocol.receipts import WorkKind, WorkReceipt, receipt_hash
 from prsm.protocol.transactions.payloads import LOCK, REFUND, SETTLE, Lock, Refund, Settle
 
 COMMIT_S: Final = 60.0
@@ -217,6 +218,7 @@ class JobRun:
         try:
             receipts = await pipeline.collect(unit)
             job.receipts[unit.index] = receipts
+            await self._wait_commitments(receipts)
             settle = Settle(job.id, unit.index, tuple(encode(receipt) for receipt in receipts))
             await self._commit(SETTLE, settle)
         except PrsmError as error:
@@ -227,6 +229,17 @@ class JobRun:
         if verdict is not None:
             job.verdicts[unit.index] = verdict
             job.unsettled.pop(unit.index, None)
+
+    async def _wait_commitments(self, receipts: Sequence[WorkReceipt]) -> None:
+        """Wait until our ledger has what the workers' ledgers had when they showed their receipts.
+
+        Sent earlier, the settlement could land in the block of a commitment, or be refused here.
+        """
+        chain = self._with.chain
+        with trio.move_on_after(COMMIT_S):
+            for receipt in receipts:
+                while chain.committed(receipt.worker, receipt_hash(receipt)) is None:
+                    await chain.wait_height(chain.height() + 1)
 
     async def _commit(self, kind: int, payload: Record) -> int:
         """Submit and wait; the height of the block.

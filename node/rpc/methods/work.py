@@ -177,6 +177,7 @@ class Job(Result, frozen=True):
     lock_height: Count
     settled_heights: tuple[Count, ...]
     workers: tuple[JobWorker, ...]
+    unsettled: tuple[JobFault, ...]  # stages this node could not settle; a worker still may
     error: JobFault | None = None
 
 
