@@ -19,12 +19,15 @@ from prsm.consensus.ledger.records import (
     job_key,
 )
 from prsm.consensus.ledger.state import State
-from prsm.node.inference.interface import TxResult
-from prsm.protocol.codec import Record
+from prsm.node.inference.interface import TransactionFailed, TxResult
+from prsm.protocol.codec import Record, decode
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.genesis import Allocation, Genesis, Parameters
 from prsm.protocol.ids import Height, Millis, TxId
+from prsm.protocol.limits import TRANSACTION_BYTES_MAX
+from prsm.protocol.receipts import WorkReceipt
 from prsm.protocol.signing import sha256
+from prsm.protocol.transactions.payloads import Settle
 from prsm.protocol.transactions.results import Code
 from prsm.protocol.validators import Validator
 
@@ -130,6 +133,7 @@ class MemoryChain:
         self.chain_id = world.genesis.chain_id
         self.address = bytes(self.signer.public_key)
         self.mutes: set[int] = set()  # kinds this node never sends
+        self.lag = 0  # blocks by which this node's ledger trails what workers have seen
 
     def height(self) -> int:
         return self.world.height
@@ -146,7 +150,9 @@ class MemoryChain:
         return State(self.world.state).read(job_key(job), Job)
 
     def committed(self, worker: bytes, receipt_hash: bytes) -> Committed | None:
-        return State(self.world.state).read(committed_key(worker, receipt_hash), Committed)
+        found = State(self.world.state).read(committed_key(worker, receipt_hash), Committed)
+        is_here = found is not None and found.height + self.lag <= self.world.height
+        return found if is_here else None
 
     def is_halted(self, cid: bytes) -> bool:
         return is_halted(State(self.world.state), cid)
@@ -155,6 +161,11 @@ class MemoryChain:
         await trio.lowlevel.checkpoint()
         if kind in self.mutes:
             return TxId(bytes(32))
+        if isinstance(payload, Settle):  # the wallet rehearses against its own ledger
+            for raw in payload.receipts:
+                receipt = decode(raw, WorkReceipt, size_max=TRANSACTION_BYTES_MAX)
+                if self.committed(receipt.worker, sha256(raw)) is None:
+                    raise TransactionFailed("not committed on this ledger")
         return self.world.submit(self.address, kind, payload)
 
     async def wait_committed(self, tx: TxId) -> TxResult:

@@ -292,6 +292,19 @@ async def test_too_few_or_foreign_workers_are_named(
     assert isinstance((await finish(foreign, request(1))).error, RuntimeMismatch)
 
 
+async def test_requester_whose_ledger_trails_settles_all_the_same(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Receipts arrive before the block with their commitments: the settlement waits for it."""
+    cluster = make_cluster(settle_after_ms=600_000)
+    cluster.requester.chain.lag = 2
+    cluster.world.heartbeat_s = 0.5
+    await cluster.start(nursery)
+    view = await finish(cluster, request(2))
+    assert (view.state, view.unsettled) == (JobState.DONE, {})
+    assert sorted(view.verdicts) == [0, 1]
+
+
 async def test_workers_settle_when_the_requester_does_not(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
