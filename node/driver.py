@@ -45,7 +45,6 @@ from prsm.consensus.pbft.events import (
     Waiting,
 )
 from prsm.consensus.pbft.opened import Opened
-from prsm.consensus.pbft.records import LowMark, pack
 from prsm.consensus.pbft.state import State
 from prsm.node import logs
 from prsm.node.clock import Clock
@@ -67,6 +66,7 @@ log = logs.get("driver")
 
 EVENTS_WAITING_MAX: Final = 8_192
 EVENTS_PER_TURN: Final = 256
+DROPS_A_LINE: Final = 1_000  # a flood of events is not one of log lines
 STATUS_EVERY_MS: Final = 500
 FAILED_VIEWS: Final = "failed_views"  # note of the proposer schedule, stored with each block
 TICK_MS_MAX: Final = 250
@@ -106,6 +106,7 @@ class Driver:
         self.network = hands.network
         self.clock = hands.clock
         self.stopped = state.observer or ""  # why this node votes no more, for status and health
+        self.dropped = 0  # events for which the queue had no room
         self.is_halted = False  # takes no more blocks either; an observer still does
         self._signlog = hands.signlog
         validators = self.validators.validators
@@ -146,7 +147,9 @@ class Driver:
         try:
             self._in.send_nowait(event)
         except trio.WouldBlock:
-            log.warning("event dropped", event_kind=type(event).__name__)
+            self.dropped += 1
+            if self.dropped % DROPS_A_LINE == 1:
+                log.warning("events dropped", kind=type(event).__name__, dropped=self.dropped)
 
     async def deliver_waiting(self, event: Event) -> None:
         """Hand an event over, waiting for room: for blocks of a range, which nobody resends."""
@@ -308,7 +311,7 @@ class Driver:
             )
             self.ledger.commit(outcome)
             if self._signlog is not None:
-                await self._signlog.forget(block.header.height, self._still_binding())
+                await self._signlog.forget(block.header.height, replica.surviving(self.state))
         self._after(Head(block, decided.certificate, outcome))
         return Applied(
             height=block.header.height,
@@ -318,13 +321,6 @@ class Driver:
             validators=self.validators,
             next_validators_hash=self.validators.digest,
         )
-
-    def _still_binding(self) -> list[bytes]:
-        """Records that outlive this height: a certificate seen before its block came here."""
-        low, proof = self.state.low, self.state.proof
-        if proof is None or low <= self.ledger.height:
-            return []
-        return [pack(LowMark(low, proof))]
 
     def _after(self, head: Head) -> None:
         senders = {decode_transaction(raw).sender for raw in head.block.body.transactions}

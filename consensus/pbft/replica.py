@@ -107,11 +107,23 @@ def body(state: State, height: int, digest: bytes) -> Block | None:
     return state.instance.bodies.get(digest) if height == state.instance.height else None
 
 
+def surviving(state: State) -> tuple[bytes, ...]:
+    """The records that outlive the present height, once its block is durable in the ledger.
+
+    For a log segment begun between `Execute` and `Applied`: the low mark, and what was said at
+    later heights while the ledger stood below the log.
+    """
+    records: list[bytes] = [pack(LowMark(state.low, state.proof))]
+    for _, memory in sorted(state.memories.items()):
+        records.extend(memory.raws)
+    return tuple(records)
+
+
 def checkpoint(state: State) -> tuple[bytes, ...]:
-    """The records a new log segment must begin with, so that older segments can be dropped."""
+    """The records a log segment begun now, between two steps, must begin with."""
     instance = state.instance
     epoch, height = state.validators.epoch, instance.height
-    records: list[bytes] = [pack(LowMark(state.low, state.proof))]
+    records: list[bytes] = list(surviving(state))
     for (kind, view), digest in sorted(instance.voted.items()):
         if kind is not Kind.COMMIT:
             records.append(pack(Voted(kind, epoch, height, view, digest)))
@@ -123,8 +135,6 @@ def checkpoint(state: State) -> tuple[bytes, ...]:
         records.append(pack(Entered(instance.new_view.message)))
     elif instance.view > 0:
         records.append(pack(Left(epoch, height, instance.view)))
-    for _, memory in sorted(state.memories.items()):
-        records.extend(memory.raws)
     return tuple(records)
 
 

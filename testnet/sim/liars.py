@@ -81,9 +81,11 @@ class Liars:
             stories.append(self._variant(node, message, proposal, b"t second story"))
         elif "usurp" in self.scripts and header.view < message.view:
             stories = [self._variant(node, message, proposal, b"t usurped")]
+        # Mostly one story to each half; now and then both to everybody.
+        is_open = "double" not in self.scripts and self.dice.random() < 0.5
         for number, story in enumerate(stories):
             told = receivers
-            if len(stories) > 1:
+            if len(stories) > 1 and not is_open:
                 told = [i for i in receivers if (i in self.group) == bool(number)]
             self._send(node, story, told)
             if "double" in self.scripts:

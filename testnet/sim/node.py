@@ -215,6 +215,10 @@ class Node:
             self.pool.pop(transaction, None)
         state_root, receipts_root = ledger.roots[-1]
         tip = ledger.tip
+        every = world.plan.checkpoint_every
+        is_due = every > 0 and height % every == 0
+        if is_due and height % 2:  # as node/driver does: between Execute and Applied
+            self.log.rotate(height, replica.surviving(self.state))
         self.take(Waiting(bool(self.pool)))
         self.take(
             Applied(
@@ -226,13 +230,9 @@ class Node:
                 tip.next_validators_hash,
             )
         )
-        self._new_segment(height)
+        if is_due and height % 2 == 0 and self.state is not None:
+            self.log.rotate(height, replica.checkpoint(self.state))
         self._feed()
-
-    def _new_segment(self, height: int) -> None:
-        every = self.world.plan.checkpoint_every
-        if self.state is not None and every and height % every == 0:
-            self.log.rotate(self.state.low, replica.checkpoint(self.state))
 
     def _set_timer(self, at_ms: int) -> None:
         self.timer_ms = at_ms

@@ -12,6 +12,7 @@ from prsm.consensus.pbft import replica
 from prsm.consensus.pbft.effects import (
     Broadcast,
     Effect,
+    Execute,
     Fetch,
     Observe,
     Persist,
@@ -256,3 +257,20 @@ def test_observe_is_said_once() -> None:
     first = bench.take(Heard(0, bench.status(highest=vote)))
     second = bench.take(Heard(1, bench.status(highest=vote)))
     assert [type(e) for e in (*first, *second)] == [Observe]
+
+
+def test_segment_begun_while_the_ledger_catches_up_keeps_votes_of_later_heights() -> None:
+    """The ledger lost two blocks, the log did not: a second crash must not lose the votes."""
+    bench = Bench()
+    votes = [pack(Voted(Kind.PREPARE, 0, height, 0, HASH)) for height in (2, 3)]
+    bench.state = replica.start(bench.config, bench.ledger.tip, votes, None)
+    assert bench.state.low == 2
+    block = bench.block()
+    digest = block_hash(block.header)
+    (effect,) = bench.take(Decided(block, bench.certificate(Kind.COMMIT, digest)))
+    assert isinstance(effect, Execute)
+    for kept in (replica.surviving(bench.state), replica.checkpoint(bench.state)):
+        again = replica.start(bench.config, bench.ledger.tip, kept, None)
+        assert again.low == 2
+        assert sorted(again.memories) == [2, 3]
+        assert again.memories[3].voted == {(Kind.PREPARE, 0): HASH}
