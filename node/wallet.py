@@ -145,7 +145,10 @@ class Wallet:
             waiting = sorted(self._pending.values(), key=lambda item: item.transaction.nonce)
             if waiting:
                 rounds = frames_of(item.raw for item in waiting)
-                self._spread(rounds[turn % len(rounds)])
+                again = rounds[turn % len(rounds)]
+                self._send(again)
+                for raw in again:
+                    self._remember(raw)
                 turn += 1
 
     async def submit(self, kind: int, payload: Record) -> TxId:
@@ -251,22 +254,20 @@ class Wallet:
         tx_id = transaction_id(raw)
         if tx_id not in self._pending:
             self._pending[tx_id] = _Pending(raw, transaction, trio.Event())
-        self._spread((raw,))
+        self._send((raw,))
         return tx_id
 
     def _check_room(self) -> None:
         if len(self._pending) >= PENDING_MAX:
             raise MempoolFull(f"{PENDING_MAX} transactions of this node are not in a block yet")
 
-    def _spread(self, raws: tuple[bytes, ...]) -> None:
+    def _send(self, raws: tuple[bytes, ...]) -> None:
         for validator in self._driver.validators.validators:
             peer = PeerId(validator.peer_id)
             if peer != self._driver.network.peer_id:
                 self._driver.network.send_nowait(
                     peer, Submit(transactions=raws), channel=Channel.CTL
                 )
-        for raw in raws:
-            self._remember(raw)
 
     def _remember(self, raw: bytes) -> None:
         """Put it back into the own mempool if it fell out; refusals there are repeats."""
@@ -286,12 +287,13 @@ class Wallet:
                 pending.done.set()
 
     def _hear_head(self, head: Head) -> None:
+        height = head.block.header.height
         for index, tx_id in enumerate(head.outcome.tx_ids):
             pending = self._pending.pop(tx_id, None)
             if pending is not None:
-                receipts = decode_receipts(encode(head.outcome.receipts))
-                height = head.block.header.height
-                pending.result = TxResult(tx_id, height, index, receipts[index])
+                raw = head.outcome.receipts[index]
+                receipt = decode(raw, TxReceipt, size_max=BULK_FRAME_BYTES_MAX)
+                pending.result = TxResult(tx_id, height, index, receipt)
                 pending.done.set()
 
 
