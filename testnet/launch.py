@@ -204,13 +204,16 @@ class Network:
         write_private(self.folder / "network.json", msgspec.json.encode(Description(nodes)))
 
 
-def create(folder: Path, count: int, *, liars: Sequence[int] = ()) -> Network:
+def create(
+    folder: Path, count: int, *, liars: Sequence[int] = (), funded: Sequence[Allocation] = ()
+) -> Network:
     """Make keys, genesis and folders of `count` validators with equal stake and balance.
 
     Args:
         folder: empty or absent.
         count: of nodes, 1 to 32.
         liars: places (from 0) of nodes whose worker lies; in consensus they are honest.
+        funded: balances of the genesis beside those of the nodes' wallets.
 
     Raises:
         LocalError: the folder is in use, or the count is out of bounds.
@@ -233,7 +236,7 @@ def create(folder: Path, count: int, *, liars: Sequence[int] = ()) -> Network:
         development=True,
         time_ms=time.time_ns() // 1_000_000,
         validators=tuple(key.validator(STAKE) for key in keys),
-        allocations=tuple(Allocation(key.wallet, BALANCE) for key in keys),
+        allocations=(*(Allocation(key.wallet, BALANCE) for key in keys), *funded),
         parameters=Parameters(),
     )
     document = to_json(genesis)

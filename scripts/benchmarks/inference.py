@@ -43,6 +43,11 @@ REPEATS: Final = 3
 BATCH: Final = (8, 64)  # rows, tokens
 BATCHES: Final = 12
 WINDOW: Final = 4
+SHAPE: Final = f"{BATCH[0]} x {BATCH[1]}"
+IN_PROCESS: Final = f"whole in this process, {SHAPE}"
+IN_CHILD: Final = f"whole through a child, {SHAPE}"
+TWO_STAGES: Final = f"2 stages, window {WINDOW}"
+LIMITS: Final = {IN_CHILD: IN_PROCESS, TWO_STAGES: IN_PROCESS}
 Row = tuple[str, float, str]
 
 
@@ -201,14 +206,13 @@ async def measure_runs(
             through.append(spent[1])
             piped.append(await run_pipeline(stages, batches, WINDOW))
             single.append(await run_pipeline(stages, batches, 1))
-        shape = f"{BATCH[0]} x {BATCH[1]}"
-        note(f"whole in this process, {shape}", [count / s for s in alone], "rows/s")
-        note(f"whole through a child, {shape}", [count / s for s in through], "rows/s")
+        note(IN_PROCESS, [count / s for s in alone], "rows/s")
+        note(IN_CHILD, [count / s for s in through], "rows/s")
         ratios = [a / t for a, t in zip(alone, through, strict=True)]
         note("child against this process (bar 0.95)", ratios, "x")
-        note(f"2 stages, window {WINDOW}", [count / s for s in piped], "rows/s")
+        note(TWO_STAGES, [count / s for s in piped], "rows/s")
         ratios = [t / p for t, p in zip(through, piped, strict=True)]
-        note(f"2 stages, window {WINDOW}, against one child (bar 1.6)", ratios, "x")
+        note(f"{TWO_STAGES}, against one child (bar 1.6)", ratios, "x")
         ratios = [t / s for t, s in zip(through, single, strict=True)]
         note("2 stages, window 1, against one child (bar 0.9)", ratios, "x")
         note("RSS after load", [fresh / MIB], "MiB")
@@ -218,13 +222,18 @@ async def measure_runs(
         note("RSS after the next run", [child.rss_bytes / MIB], "MiB")
 
 
+def measure_all() -> list[Row]:
+    """Run everything, for a caller without a loop or a folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        return trio.run(measure, Path(folder))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one document")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        rows = trio.run(measure, Path(folder))
+    rows = measure_all()
     if options.json:
         print(json.dumps({name: {"value": value, "unit": unit} for name, value, unit in rows}))
         return 0
