@@ -68,6 +68,8 @@ EVENTS_WAITING_MAX: Final = 8_192
 EVENTS_PER_TURN: Final = 256
 DROPS_A_LINE: Final = 1_000  # a flood of events is not one of log lines
 STATUS_EVERY_MS: Final = 500
+# Blocks in SQLite's log before it is moved into the file even while there is work to do.
+CHECKPOINT_BLOCKS: Final = 1_024
 FAILED_VIEWS: Final = "failed_views"  # note of the proposer schedule, stored with each block
 TICK_MS_MAX: Final = 250
 # The body's frame of the parent's certificate and evidence must fit beside the transactions.
@@ -115,6 +117,7 @@ class Driver:
         self._own: deque[Event] = deque()
         self._timer_ms = 0
         self._status_ms = 0
+        self._logged_blocks = 0  # committed since the last checkpoint
         self._waiting = False
         self._head_changed = trio.Event()
         self.on_head: list[Callable[[Head], None]] = []
@@ -192,8 +195,8 @@ class Driver:
         except Exception as error:  # a fault of ours ends the votes, never the node
             log.exception("consensus failed")
             self._stop_voting(f"a fault of this program: {type(error).__name__}: {error}")
-        async for _ in self._out:  # or the queue fills up and each event is a warning
-            pass
+        async for _ in self._out:  # or the queue fills up
+            self._take_waiting([])
 
     def _stop_voting(self, why: str) -> None:
         self.stopped = why
@@ -209,15 +212,19 @@ class Driver:
             due = min(self._timer_ms or now + TICK_MS_MAX, now + TICK_MS_MAX, self._status_ms)
             with trio.move_on_after(max(0, due - now) / 1000):
                 events.append(await self._out.receive())
+        self._take_waiting(events)
+        return events
+
+    def _take_waiting(self, events: list[Event]) -> None:
         while len(events) < EVENTS_PER_TURN:
             try:
                 events.append(self._out.receive_nowait())
             except trio.WouldBlock:
-                break
-        return events
+                return
 
     async def _turn(self, events: list[Event]) -> None:
         now = self.clock.monotonic_ms()
+        await self._checkpoint(is_idle=not events)
         waiting = len(self.mempool) > 0
         if waiting != self._waiting:
             self._waiting = waiting
@@ -232,6 +239,14 @@ class Driver:
         if now >= self._status_ms:
             self._status_ms = now + STATUS_EVERY_MS
             self._tell_status()
+        elif any(isinstance(event, Applied) for event in events):
+            self._tell_status(followers_only=True)
+
+    async def _checkpoint(self, *, is_idle: bool) -> None:
+        """Shorten the ledger's log: some milliseconds, so best when nothing else is to do."""
+        if self._logged_blocks >= (1 if is_idle else CHECKPOINT_BLOCKS):
+            self._logged_blocks = 0
+            await self.store.checkpoint()
 
     async def _carry_out(self, effects: list[Effect]) -> None:
         for group in order(effects):
@@ -309,6 +324,7 @@ class Driver:
                 tx_ids=outcome.tx_ids,
                 notes=((FAILED_VIEWS, encode(decided.failed_views)),),
             )
+            self._logged_blocks += 1
             self.ledger.commit(outcome)
             if self._signlog is not None:
                 await self._signlog.forget(block.header.height, replica.surviving(self.state))
@@ -330,14 +346,17 @@ class Driver:
             listener(head)
         self._head_changed.set()
         self._head_changed = trio.Event()
-        self._status_ms = 0
 
     def _hear_status(self, incoming: Incoming) -> None:
         assert isinstance(incoming.message, Status)
         self.deliver(Heard(self._signer_of.get(incoming.peer), incoming.message))
         self.on_status(incoming.peer, incoming.message)
 
-    def _tell_status(self) -> None:
+    def _tell_status(self, *, followers_only: bool = False) -> None:
+        """Say where we stand; validators see most of it in votes, so only followers at once."""
         for peer in self.network.peers():
-            status = replica.status(self.state, self._signer_of.get(peer.peer))
+            signer = self._signer_of.get(peer.peer)
+            if followers_only and signer is not None:
+                continue
+            status = replica.status(self.state, signer)
             self.network.send_nowait(peer.peer, status, channel=Channel.CTL)

@@ -1,127 +1,14 @@
 """Four nodes on a memory network: real ledger, log, store and driver; only the wire is memory."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 import trio
 
-from prsm.node.chain import ChainConfig, ChainParts, open_chain
-from prsm.node.clock import TrioClock
-from prsm.node.net.handshake import ChainIdentity
-from prsm.node.net.memory import MemoryHub
-from prsm.node.net.network import PeerNetwork
-from prsm.protocol.ed25519 import Ed25519Signer
-from prsm.protocol.errors import PrsmError
-from prsm.protocol.genesis import Allocation, Genesis, Parameters
-from prsm.protocol.identity import peer_id_of
-from prsm.protocol.transactions.payloads import TRANSFER, Transfer
+from prsm.protocol.transactions.payloads import TRANSFER
 from prsm.protocol.transactions.results import Code
-from prsm.protocol.validators import Validator
-from prsm.storage.keystore import Cost, KeyFile, save_key
-
-PASSWORD = "correct horse"
-MICRO = 1_000_000
-
-
-@dataclass
-class Lab:
-    """Keys and folders of one node."""
-
-    index: int
-    folder: Path
-
-    @property
-    def node(self) -> Ed25519Signer:
-        return Ed25519Signer(bytes([self.index, 1] * 16))
-
-    @property
-    def consensus_seed(self) -> bytes:
-        return bytes([self.index, 2] * 16)
-
-    @property
-    def wallet(self) -> Ed25519Signer:
-        return Ed25519Signer(bytes([self.index, 3] * 16))
-
-    def write_keys(self) -> None:
-        self.folder.mkdir(mode=0o700)
-        save_key(
-            self.folder / "wallet.key",
-            bytes([self.index, 3] * 16),
-            password=PASSWORD,
-            key_file=KeyFile("wallet", self.wallet.public_key, Cost.DEVELOPMENT),
-        )
-
-
-@dataclass
-class Cluster:
-    """Labs of one genesis on one hub."""
-
-    genesis: Genesis
-    labs: list[Lab]
-    hub: MemoryHub
-
-    @asynccontextmanager
-    async def node(self, index: int, *, votes: bool = True) -> AsyncIterator[ChainParts]:
-        """Run one node and connect it to the others that were ever made."""
-        lab = self.labs[index]
-        identity = ChainIdentity(self.genesis.chain_id, self.genesis.digest)
-        network = self.hub.network(lab.node.public_key, identity)
-        config = ChainConfig(
-            self.genesis,
-            lab.folder,
-            lab.folder / "wallet.key",
-            lab.consensus_seed if votes else None,
-        )
-        async with (
-            open_chain(config, network, TrioClock()) as parts,
-            trio.open_nursery() as nursery,
-        ):
-            await nursery.start(network.run)
-            await nursery.start(parts.run)
-            await parts.wallet.unlock(PASSWORD)
-            nursery.start_soon(self.connect, network, index)
-            yield parts
-            nursery.cancel_scope.cancel()
-
-    async def connect(self, network: PeerNetwork, index: int) -> None:
-        """Dial every other lab that is there."""
-        for other in self.labs:
-            if other.index != index:
-                try:
-                    await network.connect(self.hub.address(peer_id_of(other.node.public_key)))
-                except (KeyError, PrsmError):
-                    continue
-
-
-def make_cluster(folder: Path, *, validators: int = 4, others: int = 0) -> Cluster:
-    labs = [Lab(i, folder / f"lab{i}") for i in range(validators + others)]
-    for lab in labs:
-        lab.write_keys()
-    genesis = Genesis(
-        version=1,
-        name="test",
-        development=True,
-        time_ms=1_700_000_000_000,
-        validators=tuple(
-            Validator(
-                operator=lab.wallet.public_key,
-                consensus=Ed25519Signer(lab.consensus_seed).public_key,
-                peer_id=peer_id_of(lab.node.public_key),
-                stake=1000 * MICRO,
-            )
-            for lab in labs[:validators]
-        ),
-        allocations=tuple(Allocation(lab.wallet.public_key, 100 * MICRO) for lab in labs),
-        parameters=Parameters(tree_bits=6),
-    )
-    return Cluster(genesis, labs, MemoryHub())
-
-
-def transfer(to: Lab, amount: int) -> Transfer:
-    return Transfer(asset=0, to=to.wallet.public_key, amount=amount, memo=b"")
+from tests.tools.labs import MICRO, make_cluster, transfer
 
 
 @pytest.mark.slow
