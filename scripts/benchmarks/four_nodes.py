@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import msgspec
 from benchmarks.ledger import FEE, FIRST_ACCOUNT, MICRO, ONE_ROW, VERIFY, Purse
@@ -87,6 +87,13 @@ class Order:
 
     raw: str
     tx_id: str
+
+
+class Seen(NamedTuple):
+    """The block of a transaction, and when it was first seen."""
+
+    height: int
+    when: float
 
 
 class HeightWatch:
@@ -271,13 +278,13 @@ def _hand_in(
 
 
 def _rate_rows(
-    rate: int, offered: Offered, at: Mapping[str, float], spent: tuple[float, float, float]
+    rate: int, offered: Offered, at: Mapping[str, Seen], spent: tuple[float, float, float]
 ) -> list[Row]:
     began, seconds, cpu = spent
     done = {tx: at[tx] for tx in offered.due if tx in at}
-    late = sorted(1000 * (when - offered.due[tx]) for tx, when in done.items())
-    over = max(done.values(), default=began + seconds) - began
-    blocks = Counter(done.values())
+    late = sorted(1000 * (seen.when - offered.due[tx]) for tx, seen in done.items())
+    over = max((seen.when for seen in done.values()), default=began + seconds) - began
+    blocks = {seen.height for seen in done.values()}
     rows: list[Row] = [
         (_name(rate, "handed in"), len(offered.due) / seconds, "tx/s"),
         (_name(rate, "committed"), len(done) / max(over, seconds), "tx/s"),
@@ -294,14 +301,14 @@ def _rate_rows(
     return rows
 
 
-def committed_at(client: Client, first: int, seen: Mapping[int, float]) -> dict[str, float]:
-    """When each transaction from a height on was seen in a block."""
-    found: dict[str, float] = {}
+def committed_at(client: Client, first: int, seen: Mapping[int, float]) -> dict[str, Seen]:
+    """Where and when each transaction from a height on was seen in a block."""
+    found: dict[str, Seen] = {}
     for height in range(first, max(seen, default=first - 1) + 1):
         block = client.call("chain_getBlock", {"height": height}, result=_BlockView)
         for listed in block.transactions:
             assert listed.ok, f"{listed.tx_id} failed"
-            found[listed.tx_id] = seen[height]
+            found[listed.tx_id] = Seen(height, seen[height])
     return found
 
 
