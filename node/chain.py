@@ -3,7 +3,7 @@
 Knows: in which order these are opened, run and closed. Must not know: HTTP, models, work.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,14 +122,13 @@ async def open_chain(
     store = await LedgerStore.open(config.data / "ledger.db")
     signlog: SignLog | None = None
     try:
-        last = await _last_block(store)
-        await _check_genesis(store, config.genesis, is_new=last is None)
-        height = last.height if last else 0
+        seen = Seen()
+        ledger, tip = await read_ledger(store, config.genesis, known=seen)
         opened = None
         if config.consensus_seed is not None:
-            opened = open_signlog(disk or PosixDisk(), config.data, ledger_height=height)
+            opened = open_signlog(disk or PosixDisk(), config.data, ledger_height=tip.height)
             signlog = opened.signlog
-        yield await _join(config, network, clock, _Found(store, last, opened))
+        yield _join(config, network, clock, _Found(store, ledger, tip, seen, opened))
     finally:
         if signlog is not None:
             signlog.close()
@@ -137,25 +136,47 @@ async def open_chain(
             await store.close()
 
 
+async def read_ledger(
+    store: LedgerStore, genesis: Genesis, *, known: Container[bytes] = frozenset()
+) -> tuple[Ledger, Tip]:
+    """The state machine as a ledger file holds it; a file without blocks gets the first state.
+
+    Args:
+        store: open.
+        genesis: of the network; noted in a new file, compared in another.
+        known: ids of transactions whose signature is checked already.
+
+    Raises:
+        BadGenesis: the file began with another document.
+        Corrupt: the file contradicts itself.
+        StoreUnavailable, Full: the disk refused.
+    """
+    last = await _last_block(store)
+    await _check_genesis(store, genesis, is_new=last is None)
+    state = await store.load_state() if last else {}
+    if last is None:  # again after a start that saw no block: the same entries
+        await store.put_state(genesis_changes(genesis))
+    verifier = Ed25519Verifier()
+    ledger = Ledger(genesis, state, verifier=verifier, tip=_ledger_tip(last), known=known)
+    return ledger, await _tip(store, ledger, last)
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     store: LedgerStore
-    last: StoredBlock | None
+    ledger: Ledger
+    tip: Tip
+    seen: Seen
     opened: Opened | None
 
 
-async def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) -> ChainParts:
-    verifier, genesis = Ed25519Verifier(), config.genesis
-    seen = Seen()
-    state = await found.store.load_state() if found.last else {}
-    if found.last is None:  # again after a start that saw no block: the same entries
-        await found.store.put_state(genesis_changes(genesis))
-    ledger = Ledger(genesis, state, verifier=verifier, tip=_ledger_tip(found.last), known=seen)
+def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) -> ChainParts:
+    verifier, genesis, ledger = Ed25519Verifier(), config.genesis, found.ledger
     signer = None if config.consensus_seed is None else Ed25519Signer(config.consensus_seed)
     opened = found.opened
     machine = replica.start(
         Config.of(genesis, signer=signer, verifier=verifier),
-        await _tip(ledger, found),
+        found.tip,
         opened.records if opened else (),
         opened.observer if opened else None,
     )
@@ -167,7 +188,7 @@ async def _join(config: ChainConfig, network: Network, clock: Clock, found: _Fou
         rules=Rules(genesis.chain_id, verifier, ledger.admission.check, driver.validators_of),
         on_vote=driver.hear_vote,
         on_transaction=driver.hear_transaction,
-        known=seen,
+        known=found.seen,
     )
     wallet = Wallet(config.wallet, genesis=genesis, driver=driver, admission=admission)
     parts = ChainParts(
@@ -208,13 +229,12 @@ def _ledger_tip(last: StoredBlock | None) -> LedgerTip | None:
     )
 
 
-async def _tip(ledger: Ledger, found: _Found) -> Tip:
-    if found.last is None:
+async def _tip(store: LedgerStore, ledger: Ledger, last: StoredBlock | None) -> Tip:
+    if last is None:
         return Tip.genesis(
             ledger.genesis, state_root=ledger.state_root, receipts_root=ledger.receipts_root
         )
-    last = found.last
-    failed = await found.store.get_meta(FAILED_VIEWS)
+    failed = await store.get_meta(FAILED_VIEWS)
     if failed is None:
         raise Corrupt("the ledger has blocks but no note of failed views")
     validators = ledger.validators(last.height + 1)
