@@ -6,6 +6,8 @@ behind the log, an installed snapshot, a certificate seen before its block.
 Source: docs/spec/pbft.md, "Low mark".
 """
 
+from typing import Final
+
 from prsm.consensus.pbft.config import (
     BEHIND_GRACE_MS,
     FETCH_BLOCKS_MAX,
@@ -30,6 +32,8 @@ from prsm.protocol.errors import WireError
 from prsm.protocol.headers import Block, block_hash, is_bound
 from prsm.protocol.messages.consensus import SignedMessage, Status
 from prsm.protocol.signing import Kind
+
+ECHOED: Final = (Kind.PREPARE, Kind.COMMIT, Kind.VIEW_CHANGE)  # small enough for a STATUS
 
 
 def on_status(state: State, signer: int | None, status: Status) -> None:
@@ -142,17 +146,22 @@ def _follow(state: State, signer: int | None, height: int) -> None:
     if state.behind_since_ms is None:
         state.behind_since_ms = state.now_ms
     if lag > 1 or state.now_ms - state.behind_since_ms >= BEHIND_GRACE_MS:
-        # A hint is not kept as a target: a liar's height would be asked for without end.
-        signers = () if signer is None else (signer,)
+        # A hint is not kept as a target: a liar's height would be asked for without end. Nor
+        # does it displace one that a certificate proves.
         proven = state.fetch_to
-        want(state, height, signers)
-        state.fetch_to = proven
+        if proven > state.tip.height:
+            want(state, proven, state.fetch_signers)
+        else:
+            want(state, height, () if signer is None else (signer,))
+            state.fetch_to = proven
 
 
 def _check_own_vote(state: State, message: SignedMessage) -> None:
     """Observe if a peer holds a vote of mine that my log does not: then the log lost it."""
     instance = state.instance
     if message.signer != instance.own or message.height <= state.low:
+        return
+    if message.kind not in ECHOED:  # an honest peer shows no other
         return
     if message.epoch != state.validators.epoch or _is_remembered(state, message):
         return

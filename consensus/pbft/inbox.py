@@ -5,9 +5,7 @@ and view, at most two proposals; the rest is dropped, sending again brings it ba
 Source: docs/spec/pbft.md, "Messages".
 """
 
-from typing import Final
-
-from prsm.consensus.pbft.catchup import on_certificate
+from prsm.consensus.pbft.catchup import ECHOED, on_certificate
 from prsm.consensus.pbft.config import BODIES_AHEAD_MAX, HEIGHTS_AHEAD_MAX, VIEWS_AHEAD_MAX
 from prsm.consensus.pbft.effects import Accuse
 from prsm.consensus.pbft.normal import count
@@ -16,8 +14,6 @@ from prsm.consensus.pbft.state import State, emit
 from prsm.consensus.pbft.transitions import Phase
 from prsm.consensus.pbft.viewchange import VIEWS_KEPT, on_new_view, on_view_change
 from prsm.protocol.signing import Kind
-
-_ECHOED: Final = (Kind.PREPARE, Kind.COMMIT, Kind.VIEW_CHANGE)  # small enough for a STATUS
 
 
 def receive(state: State, opened: Opened) -> None:
@@ -43,7 +39,7 @@ def take_ahead(state: State) -> None:
 
 
 def _note_highest(state: State, opened: Opened) -> None:
-    if opened.message.kind not in _ECHOED:
+    if opened.message.kind not in ECHOED:
         return
     known = state.highest.get(opened.message.signer)
     if known is None or _rank(known) < _rank(opened):

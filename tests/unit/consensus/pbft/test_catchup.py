@@ -31,6 +31,7 @@ from prsm.protocol.codec import encode
 from prsm.protocol.headers import Block, block_hash
 from prsm.protocol.messages.consensus import (
     NewView,
+    Proposal,
     ViewChange,
 )
 from prsm.protocol.signing import Kind
@@ -173,6 +174,26 @@ def test_peer_that_holds_a_vote_my_log_remembers_changes_nothing() -> None:
     body = encode(ViewChange(None, None))
     later = bench.sign(Kind.VIEW_CHANGE, 3, body, view=1, height=2)
     assert kinds(bench.take(Heard(0, bench.status(highest=later)))) == ["Observe"]
+
+
+def test_own_proposal_or_new_view_shown_by_a_peer_changes_nothing() -> None:
+    """A liar who shows what I really sent, but no honest STATUS holds, must not silence me."""
+    bench = Bench()
+    proposal = encode(Proposal(bench.block(), None))
+    for message in (
+        bench.sign(Kind.PROPOSE, 3, proposal),
+        bench.new_view(3, [bench.change(signer, 3) for signer in (0, 1, 2)]),
+    ):
+        assert kinds(bench.take(Heard(0, bench.status(highest=message)))) == []
+    assert bench.state.observer is None
+
+
+def test_proven_height_is_fetched_before_a_claimed_one() -> None:
+    bench = Bench()
+    body = encode(ViewChange(bench.certificate(Kind.COMMIT, HASH, height=3), None))
+    bench.hear(bench.sign(Kind.VIEW_CHANGE, 0, body, view=1, height=4))
+    effects = bench.take(Heard(2, bench.status(900)), 1_000)
+    assert effects[0] == Fetch(1, 3, None, (0, 1, 2))
 
 
 def test_unknown_vote_of_a_height_the_log_does_not_know_is_noticed() -> None:

@@ -7,6 +7,7 @@ the validators it plays, hands them to one core and reads what that core orders.
 import msgspec
 import pytest
 
+from prsm.consensus.pbft import replica
 from prsm.consensus.pbft.config import Config
 from prsm.consensus.pbft.effects import (
     Accuse,
@@ -27,6 +28,7 @@ from prsm.consensus.pbft.events import (
     Waiting,
 )
 from prsm.consensus.pbft.opened import Opened, is_signed, open_message
+from prsm.consensus.pbft.records import Voted, pack
 from prsm.consensus.pbft.state import load
 from prsm.consensus.pbft.transitions import Phase
 from prsm.protocol.certificates import certificate_hash
@@ -236,3 +238,38 @@ def test_config_of_a_genesis_is_the_network() -> None:
     bench = Bench()
     assert isinstance(bench.config, Config)
     assert bench.state.instance.own == 3
+
+
+def test_restarted_replica_does_not_prepare_a_second_block() -> None:
+    bench = Bench()
+    records = [pack(Voted(Kind.PREPARE, 0, 1, 0, HASH))]
+    bench.state = replica.start(bench.config, bench.ledger.tip, records, None)
+    bench.take(Heard(0, bench.status()))
+    assert said(bench.take(Heard(1, bench.status()))) == [Kind.PREPARE]
+    block = bench.block()
+    digest = block_hash(block.header)
+    bench.propose(block)
+    assert said(bench.take(Verdict(digest, ok=True))) == []
+    # A quorum without it is another matter: COMMIT says that they prepared it.
+    assert said(bench.votes(Kind.PREPARE, digest)) == [Kind.COMMIT]
+
+
+def test_bodies_of_a_height_are_bounded_and_the_needed_ones_stay() -> None:
+    bench = Bench()
+    locked = bench.block()
+    digest = block_hash(locked.header)
+    bench.propose(locked)
+    bench.votes(Kind.PREPARE, digest)
+    assert bench.state.instance.locked is not None
+    for view in range(1, 9):
+        proposer = bench.state.instance.schedule.at(view)
+        for signer in (0, 1):
+            bench.hear(bench.change(signer, view))
+        message = bench.new_view(view, [bench.change(signer, view) for signer in (0, 1, 2)])
+        if proposer != 3:
+            bench.hear(message)
+            fresh = bench.block(view=view, proposer=proposer, transactions=(b"t%d" % view,))
+            named = open_message(message).digest
+            bench.propose(fresh, view=view, new_view=named, signer=proposer)
+        assert load(bench.state)["bodies"] <= 4
+        assert digest in bench.state.instance.bodies
