@@ -47,12 +47,13 @@ def test_node_that_starts_later_joins_with_genesis_and_one_address(tmp_path: Pat
         try:
             tx = prsm("--home", first, "chain", "tx", str(sent["tx_id"]))
             assert tx["status"] == "committed"
-            there = prsm("--home", first, "chain", "status")
+            here: dict[str, object] = {"height": -1}
+            there: dict[str, object] = {"height": 0}
             for _ in range(50):  # each call takes a moment; the follower is a block behind
+                there = prsm("--home", first, "chain", "status")
                 here = prsm("--home", late, "chain", "status")
                 if here["height"] == there["height"]:
                     break
-                there = prsm("--home", first, "chain", "status")
             assert here["state_root"] == there["state_root"]
             assert here["height"] == there["height"] != 0
         finally:
