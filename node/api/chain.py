@@ -15,6 +15,7 @@ from prsm.node.proofs import Proofs, decode_block, decode_certificate
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import chain as api
 from prsm.node.rpc.spec import Caller, NoParams
+from prsm.node.sync import encode_certified
 from prsm.node.wallet import TxResult, Wallet, decode_receipts
 from prsm.protocol import merkle
 from prsm.protocol.certificates import Certificate
@@ -36,6 +37,8 @@ from prsm.storage.ledger import StoredBlock
 R = TypeVar("R")
 _MANIFEST_CID_BYTES: Final = 36
 ASSET_MAX: Final = 2**32 - 1
+# Twice that in hex; an answer is read as a whole by the client and shares the door with others.
+CERTIFIED_BYTES_MAX: Final = 1024 * 1024
 
 
 class ChainApi:
@@ -55,6 +58,7 @@ class ChainApi:
             "chain_getStatus": self.status,
             "chain_getSupply": self.supply,
             "chain_getBlock": self.block,
+            "chain_getCertified": self.certified,
             "chain_getTransaction": self.transaction,
             "chain_getReceipt": self.receipt,
             "chain_submitTransaction": self.submit,
@@ -147,6 +151,18 @@ class ChainApi:
                 hint="see: prsm chain status",
             )
         return _block_info(stored, self._driver.validators)
+
+    async def certified(self, params: api.CertifiedParams, _caller: Caller) -> api.CertifiedBlocks:
+        """Blocks with certificates from a height on, as many as one answer holds."""
+        newest = self._driver.ledger.height
+        last = min(params.last or newest, newest)
+        found = await self._driver.store.blocks(params.first, last, bytes_max=CERTIFIED_BYTES_MAX)
+        return api.CertifiedBlocks(
+            height=newest,
+            items=tuple(
+                "0x" + encode_certified(item.block, item.certificate).hex() for item in found
+            ),
+        )
 
     async def transaction(self, params: api.TxParams, _caller: Caller) -> api.TransactionInfo:
         """A transaction of the ledger, or one of ours on its way."""

@@ -5,6 +5,7 @@ Knows: which noun has what by hand. Must not know: how a command is generated.
 
 import click
 
+from prsm.node.cli.archive import chain_export, chain_import
 from prsm.node.cli.from_spec import make_group
 from prsm.node.cli.passwords import ask_password, given_password, password_options
 from prsm.node.cli.session import Session, pass_session
@@ -61,6 +62,6 @@ def wallet_send(session: Session, to: str, amount: str, name: str) -> None:
 wallet = make_group("wallet", "Keys, balances, payments.", (wallet_new, wallet_unlock, wallet_send))
 model = make_group("model", "Add, list and fetch models.")
 job = make_group("job", "Jobs of ours.")
-chain = make_group("chain", "Blocks, transactions, validators.")
+chain = make_group("chain", "Blocks, transactions, validators.", (chain_export, chain_import))
 net = make_group("net", "Peers.")
 storage = make_group("storage", "Blocks on disk.")

@@ -308,6 +308,21 @@ exposed_key -32002 5011 forbidden: others may read the key
 wallet_locked -32002 5012 forbidden: the wallet is locked
   its key is opened for a while only
   prsm wallet unlock
+bad_chain_file -32031 5020 unverified: the chain file is damaged
+  it is no chain file, was cut off, or was changed
+  prsm chain export FILE
+bad_chain -32034 5021 unverified: a block of the file does not hold
+  its certificate, its links or its roots contradict the ledger
+  prsm chain export FILE, on a node you trust to be whole
+other_chain -32051 5022 failed: the file is of another chain
+  it was written by a node of another network or history
+  prsm chain status
+chain_gap -32004 5023 failed: blocks are missing before those of the file
+  the file begins above the height this ledger needs next
+  prsm chain export FILE --from HEIGHT
+bad_backup -32031 5024 unverified: the backup does not hold
+  it is no backup, was cut off or changed, or its parts contradict each other
+  prsm backup FILE
 config_invalid -32602 6001 usage: the configuration is not accepted
   a key is unknown, or a value does not fit
   prsm config validate

@@ -152,6 +152,20 @@ class BlockInfo(Result, frozen=True):
     header: HexBytes
 
 
+class CertifiedParams(Params, frozen=True):
+    """Successive blocks from `first`; up to the newest if `last` is left out."""
+
+    first: Annotated[Ordinal, msgspec.Meta(description="height of the first block")]
+    last: Annotated[Ordinal | None, msgspec.Meta(description="height of the last one")] = None
+
+
+class CertifiedBlocks(Result, frozen=True):
+    """Canonical bytes of successive blocks, each with its certificate; ask again for the rest."""
+
+    height: Count  # of the newest block
+    items: tuple[HexBytes, ...]
+
+
 class TxParams(Params, frozen=True):
     """A transaction's id."""
 
@@ -254,6 +268,14 @@ METHODS: Final = (
         words=("chain", "block"),
         positional=("height",),
         example=BlockParams(height=1),
+    ),
+    Method(
+        "chain_getCertified",
+        CertifiedParams,
+        CertifiedBlocks,
+        Scope.READ,
+        "Blocks with certificates in their canonical bytes, a page at a time.",
+        example=CertifiedParams(first=1),
     ),
     Method(
         "chain_getTransaction",

@@ -122,7 +122,10 @@ LOCAL: dict[tuple[str, ...], list[str]] = {
     ("explain",): ["PRSM-1004"],
     ("rpc", "methods"): [],
 }
-ELSEWHERE = {("init",), ("start",), ("stop",), ("demo",), ("testnet",), ("proof", "verify")}
+ELSEWHERE = {
+    *(("init",), ("start",), ("stop",), ("demo",), ("testnet",), ("proof", "verify")),
+    *(("chain", "export"), ("chain", "import")),
+}
 
 
 def words_of(command: tuple[str, ...], password: Path) -> list[str]:

@@ -1,0 +1,55 @@
+"""New files that are there whole or not at all: written beside their name, synced, then renamed.
+
+Knows: modes, fsync, rename. Must not know: what is in the file. Loads no event loop, so that the
+client may use it.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from prsm.storage.disk import PosixDisk, disk_error
+from prsm.storage.errors import Conflict
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Write a file of mode 0600; an error inside the block leaves nothing behind.
+
+    Args:
+        path: its name, not taken yet; the folder exists.
+
+    Raises:
+        Conflict: a file of that name exists; nothing is overwritten.
+        NotFound: there is no such folder.
+        Full, StoreUnavailable: the disk refused.
+    """
+    if os.path.lexists(path):
+        raise Conflict(f"{path} exists already", hint="choose another name, or remove it first")
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    disk = PosixDisk()
+    disk.remove(str(fresh))
+    with refused(fresh):
+        descriptor = os.open(
+            fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
+    try:
+        with refused(fresh), os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(descriptor)
+        disk.rename(str(fresh), str(path))
+        disk.sync_folder(str(path))
+    finally:
+        disk.remove(str(fresh))
+
+
+@contextmanager
+def refused(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into typed errors that name the file."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, str(error.filename or path)) from error
