@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 import trio
 
+from prsm.consensus.ledger.fees import fee_to_offer
 from prsm.node import logs
 from prsm.node.admission import Admission
 from prsm.node.driver import Driver, Head
@@ -44,8 +45,6 @@ VALID_MS: Final = 600_000
 PENDING_MAX: Final = 1_000
 # One frame a round: consensus shares the stream, and a full queue drops the peer.
 RESEND_BYTES_MAX: Final = CTL_FRAME_BYTES_MAX // 2
-# The fee field itself grows with the fee; this many bytes cover its longest form.
-FEE_FIELD_SLACK: Final = 9
 
 
 class WalletLocked(LocalError):
@@ -243,8 +242,7 @@ class Wallet:
             + VALID_MS,
             signature=bytes(64),
         )
-        size = len(encode(draft)) + FEE_FIELD_SLACK
-        fee = self._parameters.fee_base + self._parameters.fee_per_byte * size
+        fee = fee_to_offer(self._parameters, draft, payload)
         return sign_transaction(msgspec.structs.replace(draft, fee=fee), signer)
 
     def _is_own(self, transaction: Transaction) -> bool:

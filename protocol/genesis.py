@@ -38,6 +38,7 @@ class Parameters(Record, frozen=True):
     tree_bits: Annotated[int, msgspec.Meta(ge=1, le=20)] = 14
     fee_base: UInt = 1_000  # micro-FTNS a transaction
     fee_per_byte: UInt = 10  # micro-FTNS a byte of its canonical form
+    fee_per_operation: UInt = 500  # micro-FTNS an operation: a signature checked, an entry made
     treasury_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500
     escrow_ms_max: UInt = 86_400_000
     transaction_ms_max: UInt = 86_400_000  # valid_until lies at most this far ahead

@@ -46,6 +46,14 @@ TENSOR_RANK_MAX: Final = 8
 TENSOR_DIM_MAX: Final = 2**31 - 1
 TENSOR_BYTES_MAX: Final = 64 * MIB
 
+# Holds (docs/spec/ledger.md). What a claim makes every node compute is bounded before it runs.
+HOLD_BRANCHES_MAX: Final = 4
+CONDITION_DEPTH_MAX: Final = 4
+CONDITION_STEPS_MAX: Final = 64  # nodes and keys of one branch
+APPROVALS_MAX: Final = 16  # signatures of one claim: about a millisecond
+PREIMAGES_MAX: Final = 4
+PREIMAGE_BYTES_MAX: Final = 64
+
 # Storage
 BLOCK_BYTES_MAX: Final = 2 * MIB
 LEAF_BYTES: Final = 1 * MIB
@@ -62,4 +70,6 @@ ADDRESS_TEXT_MAX: Final = 256
 assert BLOCK_BODY_BYTES_MAX + 128 * KIB < CTL_FRAME_BYTES_MAX
 assert SYNC_BYTES_MAX < BULK_FRAME_BYTES_MAX
 assert BLOCK_TRANSACTIONS_MAX <= ARRAY_LENGTH_MAX
+# Payload, branches, branch, then a predicate and its list by level, and the keys of the last.
+assert 3 + 2 * CONDITION_DEPTH_MAX + 1 <= NESTING_MAX
 assert 3 * (WORK_BATCHES_MAX * 77 + 512) + 512 < TRANSACTION_BYTES_MAX

@@ -15,6 +15,8 @@ CONSENSUS_TAG: Final = b"prsm1"
 TRANSACTION_TAG: Final = b"prsm1tx"
 RECEIPT_TAG: Final = b"prsm1rc"
 RECORD_TAG: Final = b"prsm1gs"  # gossip records: capacity beacons, announcements
+APPROVAL_TAG: Final = b"prsm1ap"  # consent to a branch of a hold
+HOLD_TAG: Final = b"prsm1hd"  # hashed, never signed: the id of a hold
 _STATEMENT: Final = struct.Struct(">5s8sBIQI32s")
 assert _STATEMENT.size == 62
 

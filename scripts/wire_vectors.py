@@ -31,6 +31,20 @@ from prsm.protocol.proofs import StateProof
 from prsm.protocol.receipts import receipt_hash
 from prsm.protocol.signing import Kind, sha256, statement
 from prsm.protocol.tensors import Dtype, TensorHead
+from prsm.protocol.transactions.conditions import (
+    After,
+    Approval,
+    AtLeast,
+    Branch,
+    Fallback,
+    HashLock,
+    Hold,
+    Signers,
+    Vesting,
+    approval_statement,
+    approve,
+    hold_id,
+)
 from prsm.protocol.transactions.envelope import transaction_id
 from prsm.protocol.transactions.payloads import PAYLOADS
 from prsm.protocol.transactions.results import Code, Payment, TxReceipt
@@ -72,7 +86,8 @@ class Sampler:
         self._count += 1
         match kind:
             case inspect.StructType():
-                return tuple(self.of(field.type) for field in kind.fields)
+                tag = () if kind.tag is None else (kind.tag,)
+                return (*tag, *(self.of(field.type) for field in kind.fields))
             case inspect.IntType():
                 low = kind.ge if kind.ge is not None else 0
                 high = kind.le if kind.le is not None else (kind.lt or 2**31) - 1
@@ -160,6 +175,7 @@ def wire() -> Json:
         "codes": {code.name: int(code) for code in Code},
         "signed": _signed(),
         "chain": _chain(chain),
+        "conditions": _conditions(chain),
         "merkle": _merkle(),
     }
 
@@ -208,6 +224,33 @@ def _chain(chain: Chain) -> Json:
         "tensor_head": record_vector(
             TensorHead, encode(TensorHead(name="h", dtype=Dtype.F32, shape=(8, 384)))
         ),
+    }
+
+
+def _conditions(chain: Chain) -> Json:
+    """A hold with every predicate, its id, and what a key signs to approve its first branch."""
+    keys = tuple(signer_of(number).public_key for number in (65, 66, 67))
+    parts = (After(time_ms=2**40), HashLock(digest=sha256(b"secret")), Signers(least=2, keys=keys))
+    hold = Hold(
+        salt=bytes(range(32)),
+        asset=0,
+        amount=10**6,
+        branches=(
+            Branch(to=keys[0], condition=AtLeast(least=2, parts=parts), vesting=None),
+            Branch(to=keys[1], condition=parts[0], vesting=Vesting(1, 2, 2**40)),
+        ),
+        fallback=Fallback(after_ms=2**41, to=keys[2]),
+    )
+    chain_id, holder = chain.genesis.chain_id, signer_of(64).public_key
+    identity = hold_id(chain_id, holder, hold)
+    approval = approve(chain_id, identity, 0, signer_of(65))
+    return {
+        "chain_id": chain_id.hex(),
+        "holder": holder.hex(),
+        "hold": record_vector(Hold, encode(hold)),
+        "hold_id": identity.hex(),
+        "approval_statement": approval_statement(chain_id, identity, 0).hex(),
+        "approval": record_vector(Approval, encode(approval)),
     }
 
 

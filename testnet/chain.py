@@ -11,6 +11,7 @@ from typing import final
 import msgspec
 
 from prsm.consensus.ledger.apply import Ledger
+from prsm.consensus.ledger.fees import fee_min, operations_of
 from prsm.consensus.ledger.outcome import Outcome
 from prsm.protocol import merkle
 from prsm.protocol.certificates import Certificate, certificate_hash, certify
@@ -132,8 +133,11 @@ class Chain:
 
     def order_fee(self, payload: Record) -> int:
         """A fee that suffices for a payload in any envelope."""
-        fees = self.genesis.parameters
-        return fees.fee_base + fees.fee_per_byte * (len(encode(payload)) + 256)
+        return fee_min(
+            self.genesis.parameters,
+            size_bytes=len(encode(payload)) + 256,
+            operations=operations_of(payload),
+        )
 
     def propose(
         self, *transactions: bytes, step_ms: int = 1_000, evidence: Sequence[bytes] = ()

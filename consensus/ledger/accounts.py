@@ -1,4 +1,4 @@
-"""Balances, nonces, fees, and the transfer between two accounts."""
+"""Balances, nonces, and the transfer between two accounts."""
 
 from prsm.consensus.ledger.context import DONE, Context, Effect
 from prsm.consensus.ledger.errors import Failed
@@ -11,7 +11,7 @@ from prsm.consensus.ledger.records import (
     nonce_key,
 )
 from prsm.consensus.ledger.state import Reader, State, read
-from prsm.protocol.genesis import TREASURY, Parameters
+from prsm.protocol.genesis import TREASURY
 from prsm.protocol.ids import FTNS, Amount
 from prsm.protocol.transactions.payloads import Transfer
 from prsm.protocol.transactions.results import Code
@@ -67,11 +67,6 @@ def debit(state: State, account: bytes, amount: int, asset: int = FTNS) -> None:
     if left < 0:
         raise Failed(Code.INSUFFICIENT_FUNDS)
     _set_balance(state, account, asset, left)
-
-
-def fee_min(parameters: Parameters, size_bytes: int) -> int:
-    """Smallest fee of a transaction of this size, in micro-FTNS."""
-    return parameters.fee_base + parameters.fee_per_byte * size_bytes
 
 
 def charge(state: State, sender: bytes, *, fee: int) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import final
 
-from prsm.consensus.ledger.accounts import balance, fee_min, next_nonce
+from prsm.consensus.ledger.accounts import balance, next_nonce
 from prsm.consensus.ledger.errors import BadNonce, Expired, FeeTooLow, InsufficientFunds
+from prsm.consensus.ledger.fees import fee_min, operations_of
 from prsm.consensus.ledger.state import Reader
 from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Verifier
@@ -66,7 +67,7 @@ class Admission:
         Raises:
             WireError: envelope or payload are not canonical or out of their bounds.
             WrongChain: signed for another network.
-            FeeTooLow: below the fee of this size.
+            FeeTooLow: below the fee of this size and this many operations.
             BadSignature: not by its sender.
         """
         transaction = decode_transaction(raw)
@@ -79,10 +80,12 @@ class Admission:
         payload = PAYLOADS.decode(
             transaction.kind, transaction.payload, size_max=TRANSACTION_BYTES_MAX
         )
-        least = fee_min(self._parameters, len(raw))
+        operations = operations_of(payload)
+        least = fee_min(self._parameters, size_bytes=len(raw), operations=operations)
         if transaction.fee < least:
             raise FeeTooLow(
-                f"fee of {transaction.fee} micro-FTNS, at least {least} for {len(raw)} bytes",
+                f"fee of {transaction.fee} micro-FTNS, at least {least} for {len(raw)} bytes "
+                f"and {operations} operations",
                 hint=f"offer {least} micro-FTNS or more",
             )
         identity = transaction_id(raw)

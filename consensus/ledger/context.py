@@ -61,7 +61,27 @@ class HaltChanged:
     halted: bool
 
 
-Event = Registered | Locked | Settled | Closed | Punished | HaltChanged
+@dataclass(frozen=True, slots=True)
+class HoldOpened:
+    """An account put `amount` micro-FTNS under conditions."""
+
+    hold: bytes
+    holder: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class HoldPaid:
+    """A hold paid `amount` micro-FTNS by a branch, or by its fallback (None); `left` remain."""
+
+    hold: bytes
+    branch: int | None
+    to: bytes
+    amount: int
+    left: int
+
+
+Event = Registered | Locked | Settled | Closed | Punished | HaltChanged | HoldOpened | HoldPaid
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class InsufficientFunds(LocalError):
 
 
 class EscrowState(LocalError):
-    """A job that is not in the state the transaction needs."""
+    """A job or a hold that is not in the state the transaction needs."""
 
     reason = "escrow_state"
 
@@ -105,6 +105,17 @@ _MEANING: Final[dict[Code, str]] = {
     Code.NOT_OPERATOR: "only operators of validators vote",
     Code.ALREADY_VOTED: "the operator has voted so already",
     Code.NOTHING_TO_VOTE: "it is halted already, or not halted",
+    Code.HOLD_EXISTS: "the sender has opened a hold of these terms and this salt already",
+    Code.BAD_CONDITION: "a condition is too large, asks for more than it lists, names a key twice, "
+    "or its schedule is out of order",
+    Code.UNKNOWN_HOLD: "no such hold",
+    Code.HOLD_CLOSED: "the hold is empty",
+    Code.UNKNOWN_BRANCH: "the hold has no such branch",
+    Code.BAD_APPROVAL: "an approval's signature does not hold, or a key stands twice",
+    Code.CONDITION_UNMET: "what was shown does not meet the branch's condition at this time",
+    Code.NOTHING_VESTED: "nothing more has vested yet",
+    Code.TOO_LATE: "the time of the fallback has come; only a reclaim pays out",
+    Code.NO_FALLBACK: "the hold has no fallback",
 }
 assert set(_MEANING) == set(Code) - {Code.DONE}
 
@@ -125,6 +136,12 @@ _CLASSES: Final[dict[Code, type[LocalError]]] = {
     Code.UNDECIDED: EscrowState,
     Code.TOO_EARLY: EscrowState,
     Code.CHILD_OPEN: EscrowState,
+    Code.HOLD_EXISTS: Conflict,
+    Code.UNKNOWN_HOLD: EscrowState,
+    Code.HOLD_CLOSED: EscrowState,
+    Code.CONDITION_UNMET: EscrowState,
+    Code.NOTHING_VESTED: EscrowState,
+    Code.TOO_LATE: EscrowState,
 }
 
 

@@ -3,7 +3,18 @@
 from collections.abc import Iterable
 from typing import Final
 
-from prsm.consensus.ledger.records import ACCOUNT, BOND, JOB, TOTALS_KEY, Balance, Bond, Job, Totals
+from prsm.consensus.ledger.records import (
+    ACCOUNT,
+    BOND,
+    HELD,
+    JOB,
+    TOTALS_KEY,
+    Balance,
+    Bond,
+    Held,
+    Job,
+    Totals,
+)
 from prsm.consensus.ledger.state import Reader, read
 from prsm.protocol.ids import FTNS
 
@@ -50,6 +61,9 @@ def _amounts(reader: Reader, key: bytes) -> tuple[int, int, int]:
     if letter == JOB:
         job = read(reader, key, Job)
         return (0, 0 if job is None else job.locked, 0)
+    if letter == HELD:
+        held = read(reader, key, Held)
+        return (0, 0 if held is None else held.left, 0)
     if letter == BOND:
         bond = read(reader, key, Bond)
         return (0, 0, 0 if bond is None else bond.stake)

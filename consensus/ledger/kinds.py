@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from prsm.consensus.ledger.accounts import transfer
+from prsm.consensus.ledger.conditions import claim, hold, reclaim
 from prsm.consensus.ledger.context import Context, Effect
 from prsm.consensus.ledger.escrow import lock, refund
 from prsm.consensus.ledger.halts import halt
@@ -12,7 +13,7 @@ from prsm.consensus.ledger.slashing import punish
 from prsm.consensus.ledger.state import State
 from prsm.consensus.ledger.work import commit, settle
 from prsm.protocol.codec import Record
-from prsm.protocol.transactions import payloads
+from prsm.protocol.transactions import conditions, payloads
 
 P = TypeVar("P", bound=Record)
 Rule = Callable[[State, Record, Context], Effect]
@@ -36,6 +37,9 @@ RULES: Final[dict[int, Rule]] = dict(
         _rule(payloads.Refund, refund),
         _rule(payloads.Evidence, punish),
         _rule(payloads.Halt, halt),
+        _rule(conditions.Hold, hold),
+        _rule(conditions.Claim, claim),
+        _rule(conditions.Reclaim, reclaim),
     )
 )
 assert sorted(RULES) == [number for number, _ in payloads.PAYLOADS.items()]

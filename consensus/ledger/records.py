@@ -13,12 +13,13 @@ import msgspec
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.ids import U32, Bytes32, UInt
 from prsm.protocol.messages.models import CidBytes, Name
+from prsm.protocol.transactions.conditions import Hold
 from prsm.protocol.transactions.payloads import Share, Unit
 
 JOB_DEPTH_MAX: Final = 5
 TOTALS_KEY: Final = b"t"
-ACCOUNT, NONCE, BOND, MODEL, VERSION, OWNER, JOB, COMMITTED, FAULT, DOUBLE, HALT = (
-    bytes([letter]) for letter in b"anbmvojwfdh"
+ACCOUNT, NONCE, BOND, MODEL, VERSION, OWNER, JOB, COMMITTED, FAULT, DOUBLE, HALT, HELD = (
+    bytes([letter]) for letter in b"anbmvojwfdhc"
 )
 
 
@@ -168,6 +169,23 @@ class HaltRecord(Record, frozen=True):
     reason: Annotated[str, msgspec.Meta(max_length=200)]  # of the latest vote
 
 
+class Held(Record, frozen=True):
+    """Money under conditions; it stays when it is empty, so that no id is opened twice."""
+
+    hold: Bytes32
+    holder: Bytes32
+    terms: Hold
+    opened_height: UInt
+    left: UInt  # still held
+    reclaimed: bool  # by the fallback
+
+    def names(self, account: bytes) -> bool:
+        """Does the account hold it, or may any of it be paid to the account?"""
+        to = {self.holder, *(branch.to for branch in self.terms.branches)}
+        fallback = self.terms.fallback
+        return account in to or (fallback is not None and account == fallback.to)
+
+
 class Totals(Record, frozen=True):
     """Where all micro-FTNS are: balances are minted - locked - bonded - burnt."""
 
@@ -230,6 +248,11 @@ def double_key(operator: bytes, height: int) -> bytes:
 def halt_key(cid: bytes) -> bytes:
     """Key of a `HaltRecord`."""
     return HALT + cid
+
+
+def held_key(hold: bytes) -> bytes:
+    """Key of a `Held`."""
+    return HELD + hold
 
 
 def is_distinct(items: Iterable[object]) -> bool:

@@ -9,11 +9,13 @@ from prsm.consensus.ledger.records import (
     ACCOUNT,
     DOUBLE,
     FAULT,
+    HELD,
     MODEL,
     Balance,
     Bond,
     Committed,
     DoubleVote,
+    Held,
     Job,
     Model,
     Pointer,
@@ -21,6 +23,7 @@ from prsm.consensus.ledger.records import (
     WorkFault,
     bond_key,
     committed_key,
+    held_key,
     job_key,
     model_key,
     version_key,
@@ -52,6 +55,14 @@ class View:
     def job(self, job_id: bytes) -> Job | None:
         """A job, open or closed."""
         return read(self._state, job_key(job_id), Job)
+
+    def hold(self, hold: bytes) -> Held | None:
+        """Money under conditions, or what it was once it is empty."""
+        return read(self._state, held_key(hold), Held)
+
+    def holds(self, account: bytes) -> list[Held]:
+        """Holds with money in them that name an account; reads the whole state."""
+        return [held for held in self._all(HELD, Held) if held.left and held.names(account)]
 
     def committed(self, worker: bytes, receipt_hash: bytes) -> Committed | None:
         """A worker's commitment to a receipt."""

@@ -14,6 +14,7 @@ from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.messages.models import CidBytes, Name
 from prsm.protocol.receipts import WorkKind
 from prsm.protocol.registry import Registry
+from prsm.protocol.transactions.conditions import Claim, Hold, Reclaim
 
 UNITS_MAX: Final = 64
 OPINIONS_MAX: Final = 3  # primary, replica, and the third that decides
@@ -136,6 +137,9 @@ SETTLE: Final = 5
 REFUND: Final = 6
 EVIDENCE: Final = 7
 HALT: Final = 8
+HOLD: Final = 9
+CLAIM: Final = 10
+RECLAIM: Final = 11
 
 PAYLOADS: Final[Registry[Record]] = Registry("transaction kind")
 for _number, _cls in (
@@ -147,5 +151,8 @@ for _number, _cls in (
     (REFUND, Refund),
     (EVIDENCE, Evidence),
     (HALT, Halt),
+    (HOLD, Hold),
+    (CLAIM, Claim),
+    (RECLAIM, Reclaim),
 ):
     PAYLOADS.add(_number, _cls)

@@ -53,10 +53,20 @@ class Code(IntEnum):
     NOT_OPERATOR = 70
     ALREADY_VOTED = 71
     NOTHING_TO_VOTE = 72
+    HOLD_EXISTS = 80
+    BAD_CONDITION = 81
+    UNKNOWN_HOLD = 82
+    HOLD_CLOSED = 83
+    UNKNOWN_BRANCH = 84
+    BAD_APPROVAL = 85
+    CONDITION_UNMET = 86
+    NOTHING_VESTED = 87
+    TOO_LATE = 88
+    NO_FALLBACK = 89
 
 
 class Payment(Record, frozen=True):
-    """What one account got out of an escrow, in micro-FTNS."""
+    """What one account got out of an escrow or a hold, in micro-FTNS."""
 
     account: Bytes32
     amount: UInt
@@ -69,5 +79,5 @@ class TxReceipt(Record, frozen=True):
     code: Code
     fee: UInt
     paid: Annotated[tuple[Payment, ...], msgspec.Meta(max_length=64)]  # by account, ascending
-    returned: UInt  # to the requester, or to the budget of the parent job
+    returned: UInt  # to the requester, the budget of the parent job, or the fallback of a hold
     detail: U32  # batches decided by a settlement, else 0

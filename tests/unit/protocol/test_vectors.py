@@ -21,6 +21,7 @@ from prsm.protocol.messages.table import MESSAGES
 from prsm.protocol.proofs import StateProof, proven_value
 from prsm.protocol.receipts import WorkReceipt, is_signed, receipt_hash
 from prsm.protocol.signing import Kind, statement
+from prsm.protocol.transactions.conditions import Approval, Hold, hold_id, is_approved
 from prsm.protocol.transactions.envelope import decode_transaction, transaction_id
 from prsm.protocol.transactions.envelope import is_signed as is_transaction_signed
 from prsm.protocol.transactions.payloads import PAYLOADS
@@ -155,6 +156,24 @@ def test_header_certificate_and_receipt_are_what_their_hashes_say() -> None:
     assert is_signed(receipt, Ed25519Verifier())
     assert receipt_hash(receipt).hex() == found["work_receipt_hash"]
     check_record(TxReceipt, part("chain", "tx_receipt"))
+
+
+def test_hold_is_named_by_its_terms_and_approved_by_signature() -> None:
+    found = part("conditions")
+    hold = check_record(Hold, part("conditions", "hold"))
+    chain_id, holder = bytes.fromhex(text(found, "chain_id")), bytes.fromhex(text(found, "holder"))
+    assert isinstance(hold, Hold)
+    terms = part("conditions", "hold")["value"]
+    named = packed(["0x" + chain_id.hex(), "0x" + holder.hex(), terms])
+    assert hashlib.sha256(b"prsm1hd" + named).hexdigest() == found["hold_id"]
+    identity = bytes.fromhex(text(found, "hold_id"))
+    assert hold_id(chain_id, holder, hold) == identity
+    signed = b"prsm1ap" + packed(["0x" + chain_id.hex(), "0x" + identity.hex(), 0])
+    assert signed.hex() == found["approval_statement"]
+    approval = check_record(Approval, part("conditions", "approval"))
+    assert isinstance(approval, Approval)
+    Ed25519PublicKey.from_public_bytes(approval.key).verify(approval.signature, signed)
+    assert is_approved(approval, Ed25519Verifier(), chain_id=chain_id, hold=identity, branch=0)
 
 
 def test_state_proof_leads_from_the_value_to_the_root() -> None:

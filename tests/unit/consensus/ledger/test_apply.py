@@ -186,13 +186,13 @@ def test_valid_until_is_block_time_and_both_ends_count(chain: Chain) -> None:
     assert "valid until" in refused(chain, chain.propose(far, step_ms=999))
 
 
-def test_fee_is_by_the_byte(chain: Chain) -> None:
+def test_fee_is_by_the_byte_and_by_the_operation(chain: Chain) -> None:
     raw = chain.order(64, pay(), fee=10**6)
     size = len(raw)
-    least = 1_000 + 10 * size
+    least = 1_000 + 10 * size + 500
     assert len(chain.order(64, pay(), fee=least)) <= size
     exact = resigned(raw, fee=least)
-    wanted = 1_000 + 10 * len(exact)
+    wanted = 1_000 + 10 * len(exact) + 500
     assert chain.ledger.admission.check(resigned(raw, fee=wanted)).transaction.fee == wanted
     with pytest.raises(FeeTooLow):
         chain.ledger.admission.check(resigned(raw, fee=wanted - 1))

@@ -1,0 +1,68 @@
+"""What a transaction costs at least: for being there, for its bytes, for its operations.
+
+The one place where a fee is computed: admission asks for it, a wallet offers it. Must not know
+the state. Source: docs/spec/ledger.md, "Fees".
+"""
+
+from typing import Final
+
+import msgspec
+
+from prsm.protocol.codec import Record, encode
+from prsm.protocol.genesis import Parameters
+from prsm.protocol.ids import Amount
+from prsm.protocol.transactions.conditions import Claim, Hold, steps_of
+from prsm.protocol.transactions.envelope import Transaction
+from prsm.protocol.transactions.payloads import Commit, Evidence, Lock, RegisterModel, Settle
+
+FEE_FIELD_SLACK: Final = 9  # bytes of the largest fee: the size must not depend on the fee
+
+
+def operations_of(payload: Record) -> int:  # noqa: PLR0911 - dispatch
+    """Operations a transaction makes every node do: entries, signatures, units, receipts, steps.
+
+    Counted on the payload alone, so that it is known before anything runs.
+    """
+    match payload:
+        case RegisterModel():
+            return 1 + len(payload.parents)
+        case Lock():
+            return len(payload.units)
+        case Commit():
+            return len(payload.rows)
+        case Settle():
+            return len(payload.receipts)
+        case Evidence():
+            return 2
+        case Hold():
+            return sum(steps_of(branch.condition) for branch in payload.branches)
+        case Claim():
+            return 1 + len(payload.preimages) + len(payload.approvals)
+        case _:
+            return 1
+
+
+def fee_min(parameters: Parameters, *, size_bytes: int, operations: int) -> Amount:
+    """Smallest fee of a transaction of this size with so many operations, in micro-FTNS."""
+    return Amount(
+        parameters.fee_base
+        + parameters.fee_per_byte * size_bytes
+        + parameters.fee_per_operation * operations
+    )
+
+
+def size_to_pay(draft: Transaction) -> int:
+    """Bytes to pay for, whatever the fee field of the draft will hold."""
+    unpaid = msgspec.structs.replace(draft, fee=0)
+    return len(encode(unpaid)) + FEE_FIELD_SLACK
+
+
+def fee_to_offer(parameters: Parameters, draft: Transaction, payload: Record) -> Amount:
+    """A fee that suffices for a draft once it is written into it.
+
+    Args:
+        parameters: of the network.
+        draft: complete but for fee and signature.
+        payload: the record its payload is the bytes of.
+    """
+    return fee_min(parameters, size_bytes=size_to_pay(draft), operations=operations_of(payload))
