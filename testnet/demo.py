@@ -73,6 +73,7 @@ class Run:
     options: Options
     screen: Screen
     folder: Path
+    sentences: list[str]
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -98,8 +99,13 @@ def run_demo(options: Options, screen: Screen) -> dict[str, object]:
         PrsmError, RpcError: a step failed; what was started is ended all the same.
     """
     check_options(options)
+    sentences = (
+        file_sentences(options.text, options.rows)
+        if options.text
+        else project_sentences(options.rows)
+    )
     folder = Path(tempfile.mkdtemp(prefix="prsm-demo-"))
-    run = Run(options, screen, folder)
+    run = Run(options, screen, folder, sentences)
     network: Network | None = None
     try:
         liars = [options.byzantine_node - 1] if options.byzantine else []
@@ -138,13 +144,8 @@ def check_options(options: Options) -> None:
 
 
 def _steps(run: Run, network: Network) -> dict[str, object]:
-    options, screen = run.options, run.screen
+    screen = run.screen
     genesis = from_json(network.genesis.read_bytes())
-    sentences = (
-        file_sentences(options.text, options.rows)
-        if options.text
-        else project_sentences(options.rows)
-    )
     first = network.nodes[0]
     with first.client(timeout_s=CALL_SECONDS) as client:
         model_file, tokenizer = _build(run)
@@ -161,7 +162,9 @@ def _steps(run: Run, network: Network) -> dict[str, object]:
         )
         _pull(run, network, model)
         before = invariants.check(network, genesis)
-        answered = _ask(run, client, model, [*sentences, options.question], (model_file, tokenizer))
+        answered = _ask(
+            run, client, model, [*run.sentences, run.options.question], (model_file, tokenizer)
+        )
         receipt = _receipt(run, network, client, answered.job)
         screen.step("every node: balances, roots, supply")
         after = invariants.check(network, genesis)
@@ -285,7 +288,8 @@ def _document(run: Run, network: Network, shown: _Shown) -> dict[str, object]:
         "job": _job(run, shown.answered),
         "liar": {
             "node": liar,
-            "caught": outvoted == ({liar} if liar else set()),
+            "caught": liar in outvoted,
+            "outvoted": sorted(outvoted),
             "paid": bool(liar and paid[liar]),
             "blocks": list(job.settled_heights),
         },
@@ -360,7 +364,8 @@ def failures(document: dict[str, object]) -> list[str]:
     honest = [row for row in checks["payments"] if row["node"] != checks["liar"]["node"]]
     held = {
         "the answer is not bit-equal to a local run": checks["job"]["bit_equal"],
-        "the liar was not the one outvoted": checks["liar"]["caught"],
+        "who lied is not who was outvoted": checks["liar"]["outvoted"]
+        == [name for name in [checks["liar"]["node"]] if name],
         "the liar was paid": not checks["liar"]["paid"],
         "an honest worker was not paid": all(int(row["micro_ftns"]) > 0 for row in honest),
         "the nodes have different states": checks["ledger"]["same_state_root"],

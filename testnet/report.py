@@ -80,7 +80,7 @@ def page(document: dict[str, object]) -> str:
 
 def _liar(liar: dict[str, object]) -> str:
     if liar["node"] is None:
-        return "nobody lied" if liar["caught"] else "NOBODY LIED, YET SOMEBODY WAS OUTVOTED"
+        return "NOBODY LIED, YET SOMEBODY WAS OUTVOTED" if liar["outvoted"] else "nobody lied"
     blocks = liar["blocks"]
     assert isinstance(blocks, list)
     caught = "outvoted" if liar["caught"] else "NOT CAUGHT"
