@@ -1,12 +1,14 @@
 """A ledger small enough to be obvious: a transaction is counted once, roots chain over blocks.
 
-It stands for the real one behind the same questions (is this block executable? what are the
-roots after it?) while agreement alone is under test. Its list of blocks is durable.
+It stands for the real one (testnet/sim/money) behind the same questions (is this block
+executable? what are the roots after it?) where agreement alone is under test. Its list of
+blocks is durable.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from prsm.consensus.pbft.config import Tip
 from prsm.consensus.pbft.proposer import failed_views_after
@@ -17,6 +19,36 @@ from prsm.protocol.headers import Block, block_hash
 GENESIS_ROOT: Final = bytes(32)
 VALID: Final = b"t"  # first byte of a transaction the ledger executes
 CLOCK_WINDOW_MS: Final = 5_000
+
+
+class Chain(Protocol):
+    """What a node of a run asks its ledger; `tip`, `blocks` and `roots` survive a crash."""
+
+    tip: Tip
+    blocks: list[tuple[Block, Certificate]]
+    roots: list[tuple[bytes, bytes]]
+
+    def judge(self, block: Block, wall_ms: int) -> bool:
+        """Would this fresh block execute here and now?"""
+        ...
+
+    def apply(
+        self, block: Block, block_hash: bytes, certificate: Certificate, failed_views: int
+    ) -> None:
+        """Execute a block; from here on it is durable."""
+        ...
+
+    def forget(self, count: int) -> None:
+        """Lose the last blocks: a disk that lied, or an old copy put back."""
+        ...
+
+    def is_open(self, transaction: bytes) -> bool:
+        """May it still stand in a block to come?"""
+        ...
+
+    def choose(self, pool: Iterable[bytes], *, time_ms: int, count: int) -> tuple[bytes, ...]:
+        """Take what may stand in the next block."""
+        ...
 
 
 @dataclass(slots=True)
@@ -74,6 +106,15 @@ class FakeLedger:
         for block, certificate in kept:
             failed_views = failed_views_after(self.tip, block)
             self.apply(block, block_hash(block.header), certificate, failed_views)
+
+    def is_open(self, transaction: bytes) -> bool:
+        """Was it not counted yet?"""
+        return transaction not in self.done
+
+    def choose(self, pool: Iterable[bytes], *, time_ms: int, count: int) -> tuple[bytes, ...]:
+        """Take the oldest: here time makes no difference."""
+        assert time_ms >= 0 or count
+        return tuple(pool)[:count]
 
 
 def _hash(*parts: bytes) -> bytes:

@@ -98,12 +98,19 @@ class Liars:
     ) -> SignedMessage:
         """Another block for the same place."""
         block = proposal.block
-        extra += b" %d" % message.height
-        transactions = (*block.body.transactions, extra)
+        transactions, time_ms = block.body.transactions, block.header.time_ms
+        clients = node.world.clients
+        if clients is None:
+            transactions = (*transactions, extra + b" %d" % message.height)
+        elif extra.startswith(b"bad"):
+            transactions = (*transactions, clients.poison(time_ms))
+        else:
+            time_ms += 1
         body = msgspec.structs.replace(block.body, transactions=transactions)
         header = msgspec.structs.replace(
             block.header,
             tx_root=merkle.root(transactions),
+            time_ms=time_ms,
             view=message.view,
             proposer=node.index,
         )

@@ -52,7 +52,7 @@ from prsm.protocol.messages.sync import (
     GotBlock,
     GotBlocks,
 )
-from prsm.testnet.sim.ledger import FakeLedger
+from prsm.testnet.sim.ledger import Chain
 from prsm.testnet.sim.log import Log
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Node:
     index: int
     config: Config
     signer: Signer
-    ledger: FakeLedger
+    ledger: Chain
     log: Log
     skew_ms: int = 0
     state: State | None = None  # None: down
@@ -93,7 +93,7 @@ class Node:
         for record in records:
             world.checker.synced(self.index, record)
         self.state = replica.start(self.config, self.ledger.tip, records, observer)
-        self.pool = dict.fromkeys(tx for tx in world.outstanding if tx not in self.ledger.done)
+        self.pool = dict.fromkeys(filter(self.ledger.is_open, world.outstanding))
         self._soon(0, Tick())
         self._soon(0, Waiting(bool(self.pool)))
         self._repeat(world.dice.randrange(TICK_MS), TICK_MS, lambda: self.take(Tick()))
@@ -124,7 +124,7 @@ class Node:
 
     def submit(self, transaction: bytes) -> None:
         """A client's transaction reaches the mempool."""
-        if self.state is None or transaction in self.ledger.done:
+        if self.state is None or not self.ledger.is_open(transaction):
             return
         self.pool[transaction] = None
         self.take(Waiting(transactions=True))
@@ -183,7 +183,7 @@ class Node:
             case Send(to, message):
                 world.speak(self, message, to)
             case NeedPayload(height, view):
-                draft = Draft(tuple(self.pool)[:DRAFT_MAX], (), self._wall_ms())
+                draft = self._draft()
                 self._soon(world.dice.randint(0, 3), Payload(height, view, draft))
             case Validate(block, digest):
                 ok = self.ledger.judge(block, self._wall_ms())
@@ -203,6 +203,13 @@ class Node:
             case Persist():
                 raise AssertionError("records come in a step of their own")
 
+    def _draft(self) -> Draft:
+        """As node/driver does: what can run at the time the block will have."""
+        block = self.ledger.tip.block
+        parent_ms = 0 if block is None else block.header.time_ms
+        time_ms = max(parent_ms + 1, self._wall_ms())
+        return Draft(self.ledger.choose(self.pool, time_ms=time_ms, count=DRAFT_MAX), (), time_ms)
+
     def _apply(self, life: int, effect: Execute) -> None:
         """Execute in one transaction, after which everything of it is durable."""
         if life != self.life or self.state is None:
@@ -210,9 +217,8 @@ class Node:
         world, ledger = self.world, self.ledger
         ledger.apply(effect.block, effect.block_hash, effect.certificate, effect.failed_views)
         height = effect.block.header.height
-        world.applied(self.index, height, effect.block.body.transactions, ledger.roots[-1])
-        for transaction in effect.block.body.transactions:
-            self.pool.pop(transaction, None)
+        world.applied(self.index, effect.block, ledger)
+        self.pool = dict.fromkeys(filter(ledger.is_open, self.pool))
         state_root, receipts_root = ledger.roots[-1]
         tip = ledger.tip
         every = world.plan.checkpoint_every

@@ -9,9 +9,10 @@ from random import Random
 from typing import Final
 
 from prsm.protocol.ed25519 import Signer
-from prsm.protocol.genesis import Genesis, Parameters
+from prsm.protocol.genesis import Allocation, Genesis, Parameters
 from prsm.protocol.validators import Validator
 
+TREE_BITS: Final = 4  # few accounts: a small tree costs less to build
 STAKES: Final = ((1, 1, 1, 1), (3, 2, 2, 2), (1, 1, 1, 1, 1, 1, 1))
 SCRIPTS: Final = (
     "silent",
@@ -51,6 +52,7 @@ class Plan:
     on_disk: bool  # the real log and guard on a faulty disk
     is_ed25519: bool  # real signatures: fifteen times slower, so one run in a hundred
     checkpoint_every: int  # heights between log segments, 0: never
+    has_money: bool  # the product's ledger under it, and transfers
 
 
 def draw(seed: int, *, control: bool = False) -> Plan:
@@ -78,6 +80,7 @@ def draw(seed: int, *, control: bool = False) -> Plan:
             timeout_cap_ms=base_ms * 4,
             block_gap_min_ms=dice.choice((0, 10, 50, 150)),
             heartbeat_block_ms=dice.choice((500, 10_000)),
+            tree_bits=TREE_BITS,
         ),
         faults_ms=dice.randint(800, 3_500),
         loss=_sometimes(dice, 10, 150),
@@ -95,10 +98,13 @@ def draw(seed: int, *, control: bool = False) -> Plan:
         on_disk=dice.random() < 0.15,
         is_ed25519=seed % 100 == 99,
         checkpoint_every=dice.choice((0, 1, 3)),
+        has_money=dice.random() < 0.2,
     )
 
 
-def genesis_of(plan: Plan, signers: Sequence[Signer]) -> Genesis:
+def genesis_of(
+    plan: Plan, signers: Sequence[Signer], allocations: tuple[Allocation, ...] = ()
+) -> Genesis:
     """The first document of the run's network."""
     validators = tuple(
         Validator(
@@ -109,7 +115,8 @@ def genesis_of(plan: Plan, signers: Sequence[Signer]) -> Genesis:
         )
         for index, (signer, stake) in enumerate(zip(signers, plan.stakes, strict=True))
     )
-    return Genesis(1, f"sim {plan.seed}", True, 0, validators, (), plan.parameters)  # noqa: FBT003 - field `development`
+    name = f"sim {plan.seed}"
+    return Genesis(1, name, True, 0, validators, allocations, plan.parameters)  # noqa: FBT003 - field `development`
 
 
 def _sometimes(dice: Random, low: int, high: int) -> int:

@@ -15,13 +15,18 @@ from prsm.consensus.pbft.events import Event, Received
 from prsm.consensus.pbft.opened import Opened
 from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier, Signer, Verifier
+from prsm.protocol.headers import Block
 from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.signing import sha256
+from prsm.testnet.sim.book import Book
 from prsm.testnet.sim.checker import Checker
+from prsm.testnet.sim.clients import COUNT as ACCOUNTS
+from prsm.testnet.sim.clients import Clients, allocations_of
 from prsm.testnet.sim.clock import Timeline
-from prsm.testnet.sim.ledger import FakeLedger
+from prsm.testnet.sim.ledger import Chain, FakeLedger
 from prsm.testnet.sim.liars import Liars
 from prsm.testnet.sim.log import DiskLog, ListLog
+from prsm.testnet.sim.money import MoneyLedger
 from prsm.testnet.sim.network import Network
 from prsm.testnet.sim.node import Node
 from prsm.testnet.sim.plan import Plan, draw, genesis_of
@@ -59,7 +64,8 @@ def run(seed: int, *, control: bool = False, traced: bool = False) -> Outcome:
 
 
 def _keys(plan: Plan) -> tuple[Sequence[Signer], Verifier]:
-    indexes = range(len(plan.stakes))
+    """Keys of the validators, then of the accounts that send money."""
+    indexes = range(len(plan.stakes) + (ACCOUNTS if plan.has_money else 0))
     if plan.is_ed25519:
         seeds = [sha256(b"sim key %d %d" % (plan.seed, index)) for index in indexes]
         return [Ed25519Signer(seed) for seed in seeds], Ed25519Verifier()
@@ -76,13 +82,16 @@ class World:
         self.dice = Random(plan.seed + 1)
         self.timeline = Timeline()
         self.network = Network(plan, self.dice, self.timeline, self._deliver)
-        signers, verifier = _keys(plan)
-        genesis = genesis_of(plan, signers)
+        keys, verifier = _keys(plan)
+        signers, accounts = keys[: len(plan.stakes)], keys[len(plan.stakes) :]
+        genesis = genesis_of(plan, signers, allocations_of(accounts) if accounts else ())
         self.network.chain_id = genesis.chain_id
         self.network.validators = genesis.first_validators()
         self.network.verifier = verifier
-        keys = tuple(signer.public_key for signer in signers)
-        self.checker = Checker(plan, genesis.chain_id, keys, verifier)
+        public = tuple(signer.public_key for signer in signers)
+        self.checker = Checker(plan, genesis.chain_id, public, verifier)
+        self.clients = Clients(accounts, genesis, self.dice) if accounts else None
+        self.book = Book(genesis, verifier, self.checker.report)
         group = frozenset(self.dice.sample(range(len(signers)), len(signers) // 2))
         if len(plan.liars) * 2 >= len(signers):
             group = frozenset({len(signers) - 1})
@@ -97,7 +106,7 @@ class World:
                 index,
                 Config.of(genesis, signer=signer, verifier=verifier),
                 signer,
-                FakeLedger(genesis),
+                MoneyLedger(genesis, verifier) if plan.has_money else FakeLedger(genesis),
                 DiskLog(plan.seed * 64 + index) if plan.on_disk else ListLog(self.dice),
                 skew_ms=self.dice.choice((-3_600_000, 3_600_000)) if index in plan.skewed else 0,
             )
@@ -159,12 +168,14 @@ class World:
             node.ledger.forget(self.dice.randint(0, 3))
         self.timeline.after(self.dice.randint(20, 1_200), lambda: self._wake(node))
 
-    def applied(
-        self, node: int, height: int, transactions: tuple[bytes, ...], roots: tuple[bytes, bytes]
-    ) -> None:
+    def applied(self, node: int, block: Block, ledger: Chain) -> None:
         """A node's ledger executed a block."""
-        self.checker.applied(node, height, roots)
-        for transaction in transactions:
+        height = block.header.height
+        self.checker.applied(node, height, ledger.roots[-1])
+        if isinstance(ledger, MoneyLedger) and self.checker.is_honest(node):
+            self.book.enter(block)
+            self.book.compare(node, height, ledger.ledger)
+        for transaction in block.body.transactions:
             self.outstanding.pop(transaction, None)
 
     def trace(self, node: int, event: Event) -> None:
@@ -192,9 +203,13 @@ class World:
     def _client(self) -> None:
         """Submit a transaction to every node, then another one later."""
         self._submitted += 1
-        transaction = b"t%d" % self._submitted
+        transaction, rival = b"t%d" % self._submitted, None
+        if self.clients is not None:
+            transaction, rival = self.clients.order(self.timeline.now_ms)
         self.outstanding[transaction] = None
         for node in self.nodes:
+            if rival is not None and self.dice.random() < 0.5:
+                self.timeline.after(self.dice.randint(0, 5), partial(node.submit, rival))
             self.timeline.after(self.dice.randint(0, 10), partial(node.submit, transaction))
         self.timeline.after(self.dice.randint(20, 500), self._client)
 

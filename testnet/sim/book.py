@@ -1,0 +1,91 @@
+"""A serial model of the money: each decided block booked once, in order, by rules of its own.
+
+It reads bytes itself and computes fees itself: a wrong rule of the ledger must not blind it.
+Knows: transfers. Source: docs/spec/ledger.md, "Transactions", "Fees".
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from prsm.consensus.ledger.apply import Ledger
+from prsm.protocol.ed25519 import Verifier
+from prsm.protocol.genesis import TREASURY, Genesis
+from prsm.protocol.headers import Block
+
+
+@dataclass(slots=True)
+class Book:
+    """Balances after each height, and every transaction there ever was."""
+
+    genesis: Genesis
+    verifier: Verifier
+    report: Callable[[str], None]
+    nonces: dict[bytes, int] = field(default_factory=dict)
+    seen: set[bytes] = field(default_factory=set)
+    pages: list[dict[bytes, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.pages.append({entry.account: entry.amount for entry in self.genesis.allocations})
+
+    def enter(self, block: Block) -> None:
+        """Book the first decision of a height."""
+        height = block.header.height
+        if height < len(self.pages):
+            return
+        balances = dict(self.pages[-1])
+        for raw in block.body.transactions:
+            wrong = self._book(raw, balances, block.header.time_ms)
+            if wrong:
+                self.report(f"a transaction of height {height} {wrong}")
+        self.pages.append(balances)
+
+    def compare(self, node: int, height: int, ledger: Ledger) -> None:
+        """Has a node's ledger the balances of the model, and the supply of the genesis?"""
+        view = ledger.view
+        page = self.pages[height]
+        for account, amount in page.items():
+            found = view.account(account)
+            if found != amount:
+                self.report(f"node {node} has a balance of {found}, {amount} after {height}")
+        bonded = sum(view.bond(each.operator) for each in self.genesis.validators)
+        supply = sum(view.account(account) for account in page) + bonded
+        if supply != self.genesis.minted:
+            self.report(f"node {node} holds {supply} of {self.genesis.minted} after {height}")
+
+    def _book(self, raw: bytes, balances: dict[bytes, int], time_ms: int) -> str:
+        """Book one transaction; return what forbids it, or nothing."""
+        digest = hashlib.sha256(raw).digest()
+        if digest in self.seen:
+            return "stands in two places"
+        self.seen.add(digest)
+        try:
+            parts: list[Any] = msgspec.msgpack.decode(raw)
+            _, chain, _, sender, nonce, fee, payload, until_ms, signature = parts
+            _, to, amount, _ = msgspec.msgpack.decode(payload)
+        except (msgspec.DecodeError, ValueError):
+            return "is none"
+        signed = b"prsm1tx" + msgspec.msgpack.encode(parts[:-1])
+        if not self.verifier.verify(sender, signed, signature):
+            return "is not signed by its sender"
+        parameters = self.genesis.parameters
+        least = parameters.fee_base + parameters.fee_per_byte * len(raw)
+        for forbidden, what in (
+            (chain != self.genesis.chain_id, "is of another chain"),
+            (nonce != self.nonces.get(sender, 0), "is out of turn"),
+            (time_ms > until_ms, "had expired"),
+            (fee < least + parameters.fee_per_operation, "pays too little"),
+            (balances.get(sender, 0) < fee, "cannot pay its fee"),
+        ):
+            if forbidden:
+                return what
+        self.nonces[sender] = nonce + 1
+        balances[sender] -= fee
+        balances[TREASURY] = balances.get(TREASURY, 0) + fee
+        if balances[sender] >= amount:
+            balances[sender] -= amount
+            balances[to] = balances.get(to, 0) + amount
+        return ""
