@@ -19,6 +19,7 @@ import trio
 from prsm.node import logs
 from prsm.node.account import Account
 from prsm.node.api.chain import ChainApi
+from prsm.node.api.ledger import LedgerApi
 from prsm.node.api.node import NodeApi, Parts
 from prsm.node.api.wallet import WalletApi
 from prsm.node.api.work import WorkApi
@@ -256,6 +257,7 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
         {
             **node.handlers(),
             **chain_api.handlers(),
+            **LedgerApi(chain.driver.ledger).handlers(),
             **WalletApi(wallets, chain.driver).handlers(),
             **WorkApi(work.models, work.jobs, chain.driver, proofs).handlers(),
         },

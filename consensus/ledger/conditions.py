@@ -62,7 +62,7 @@ def claim(state: State, payload: Claim, context: Context) -> Effect:
     branch = held.terms.branches[payload.branch]
     if not is_met(branch.condition, _shown(payload, context)):
         raise Failed(Code.CONDITION_UNMET)
-    amount = _due(held, branch, time_ms=context.time_ms)
+    amount = due(held, branch, time_ms=context.time_ms)
     if amount == 0:
         raise Failed(Code.NOTHING_VESTED)
     left = _pay(state, held, branch.to, amount)
@@ -83,6 +83,14 @@ def reclaim(state: State, payload: Reclaim, context: Context) -> Effect:
     amount = held.left
     _pay(state, msgspec.structs.replace(held, reclaimed=True), fallback.to, amount)
     return Effect(returned=amount, events=(HoldPaid(held.hold, None, fallback.to, amount, 0),))
+
+
+def due(held: Held, branch: Branch, *, time_ms: int) -> int:
+    """What a branch lets out once it is met: all, or what has vested less what has left already."""
+    if branch.vesting is None:
+        return held.left
+    gone = held.terms.amount - held.left
+    return max(0, vested(branch.vesting, held.terms.amount, time_ms=time_ms) - gone)
 
 
 def _open(state: State, identity: bytes) -> Held:
@@ -117,14 +125,6 @@ def _shown(payload: Claim, context: Context) -> Shown:
         digests=frozenset(sha256(preimage) for preimage in payload.preimages),
         approved=frozenset(approval.key for approval in payload.approvals),
     )
-
-
-def _due(held: Held, branch: Branch, *, time_ms: int) -> int:
-    """What a met branch lets out: everything, or what has vested less what has left already."""
-    if branch.vesting is None:
-        return held.left
-    gone = held.terms.amount - held.left
-    return max(0, vested(branch.vesting, held.terms.amount, time_ms=time_ms) - gone)
 
 
 def _pay(state: State, held: Held, to: bytes, amount: int) -> int:

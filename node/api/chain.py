@@ -9,6 +9,7 @@ import msgspec
 
 from prsm.consensus.ledger import records
 from prsm.consensus.light import Trust
+from prsm.node.api.readable import readable_record
 from prsm.node.clock import utc_text
 from prsm.node.driver import Driver
 from prsm.node.proofs import Proofs, decode_block, decode_certificate
@@ -270,6 +271,8 @@ def _state_key(params: api.ProofParams) -> bytes:
             return records.model_key(key)
         case "escrow":
             return records.job_key(key)
+        case "hold":
+            return records.held_key(key)
 
 
 def _block_info(stored: StoredBlock, validators: ValidatorSet) -> api.BlockInfo:
@@ -331,20 +334,7 @@ def _kind_name(transaction: Transaction) -> str:
 
 def _body(transaction: Transaction) -> dict[str, object]:
     payload = PAYLOADS.decode(transaction.kind, transaction.payload, size_max=TRANSACTION_BYTES_MAX)
-    return {name: _readable(getattr(payload, name)) for name in payload.__struct_fields__}
-
-
-def _readable(value: object) -> object:
-    """Bytes as hex, records as objects: for people; the canonical bytes stand in `raw`."""
-    if isinstance(value, bytes):
-        return "0x" + value.hex()
-    if isinstance(value, msgspec.Struct):
-        return {name: _readable(getattr(value, name)) for name in value.__struct_fields__}
-    if isinstance(value, tuple):
-        return [_readable(item) for item in value]
-    if isinstance(value, int) and abs(value) > 2**53:
-        return str(value)
-    return value
+    return readable_record(payload)
 
 
 def _why(receipt: TxReceipt) -> str:

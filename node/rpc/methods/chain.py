@@ -200,7 +200,7 @@ class Submitted(Result, frozen=True):
 class ProofParams(Params, frozen=True):
     """What to prove: a kind of ledger record and its key."""
 
-    kind: Literal["account", "validator", "model", "escrow"]
+    kind: Literal["account", "validator", "model", "escrow", "hold"]
     key: HexBytes
     asset: Count = 0
 
