@@ -118,9 +118,7 @@ async def run_daemon(
             genesis=genesis,
             data=start.home.data,
             wallet=start.home.wallet_key("default"),
-            consensus_seed=(
-                load_seed(start.home.consensus_key) if start.config.consensus.validator else None
-            ),
+            consensus_seed=_consensus_seed(start),
         )
         async with open_chain(config, network, TrioClock()) as chain:
             if start.password is not None:
@@ -131,6 +129,16 @@ async def run_daemon(
             finally:
                 with trio.CancelScope(shield=True):
                     await store.close()
+
+
+def _consensus_seed(start: Start) -> bytes | None:
+    """The key that votes; None for a follower, also for a restored validator without its key."""
+    if not start.config.consensus.validator:
+        return None
+    if not start.home.consensus_key.exists():
+        log.warning("no consensus key: this node follows", missing=start.home.consensus_key.name)
+        return None
+    return load_seed(start.home.consensus_key)
 
 
 async def _run(opened: _Opened, task_status: trio.TaskStatus[None]) -> None:

@@ -11,6 +11,7 @@ NORMAL loses acknowledged commits at a power cut.
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -128,6 +129,31 @@ class Database:
             await self._writer.write(_migration(migrations[number], number + 1))
 
 
+def copy_database(source: Path, target: Path) -> None:
+    """Copy a database, also one in use, as it stands after some transaction.
+
+    One read transaction of SQLite's backup API over a `mode=ro` connection: the writer goes on,
+    and what it commits meanwhile is not in the copy. Blocks: call it in a thread.
+
+    Args:
+        source: a database; somebody keeps it open, so that nobody removes its log meanwhile.
+        target: a new file.
+
+    Raises:
+        StoreUnavailable, Corrupt, Full: what sqlite refused.
+    """
+    try:
+        with (
+            closing(sqlite3.connect(_as_uri(source), uri=True)) as old,
+            closing(sqlite3.connect(target)) as new,
+        ):
+            target.chmod(0o600)
+            # All pages in one step: stepwise it begins anew whenever the writer commits.
+            old.backup(new, pages=-1)
+    except sqlite3.Error as error:
+        raise database_error(error) from error
+
+
 def quarantine(path: Path) -> Path:
     """Put a damaged, closed database aside, never repairing it in place.
 
@@ -178,6 +204,10 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 def _read_only(path: Path) -> str:
     path.chmod(0o600)
+    return _as_uri(path)
+
+
+def _as_uri(path: Path) -> str:
     return path.absolute().as_uri() + "?mode=ro"
 
 

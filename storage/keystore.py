@@ -14,7 +14,7 @@ import secrets
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Final, final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -42,6 +42,34 @@ class Cost(Enum):
     NORMAL = (64 * 1024, 3)  # 139 ms CPU
     HIGH = (256 * 1024, 3)  # 635 ms CPU
     DEVELOPMENT = (1024, 1)  # refused outside development networks
+
+
+@final
+class Box:
+    """AES-256-GCM under a key that Argon2id makes of a password: key files and backups."""
+
+    def __init__(self, password: str, salt: bytes, cost: Cost) -> None:
+        """Stretch a password; this is what costs.
+
+        Args:
+            password: of a person.
+            salt: 16 random bytes, never used for another file.
+            cost: memory and passes.
+        """
+        memory_kib, passes = cost.value
+        stretch = Argon2id(salt=salt, length=32, iterations=passes, lanes=1, memory_cost=memory_kib)
+        self._aead = AESGCM(stretch.derive(password.encode()))
+
+    def seal(self, nonce: bytes, plain: bytes, *, bound: bytes) -> bytes:
+        """Encrypt; 16 bytes longer than `plain`. A nonce (12 bytes) is used once for a salt."""
+        return self._aead.encrypt(nonce, plain, bound)
+
+    def open(self, nonce: bytes, sealed: bytes, *, bound: bytes) -> bytes | None:
+        """Decrypt; None for a wrong password and for anything that was changed."""
+        try:
+            return self._aead.decrypt(nonce, sealed, bound)
+        except InvalidTag:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +103,7 @@ def save_key(
     if not password and key_file.cost is not Cost.DEVELOPMENT:
         raise LocalError("an empty password protects nothing", hint="choose a password")
     salt, nonce = secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_NONCE_BYTES)
-    sealed = AESGCM(_stretch(password, salt, key_file.cost)).encrypt(
-        nonce, seed, _bound(key_file, salt)
-    )
+    sealed = Box(password, salt, key_file.cost).seal(nonce, seed, bound=_bound(key_file, salt))
     document = {
         "format": _FORMAT,
         "purpose": key_file.purpose,
@@ -114,15 +140,13 @@ def load_key(path: Path, *, password: str, purpose: str, development: bool = Fal
             f"{path} is protected at development cost, which real networks refuse",
             hint="make a new key: prsm wallet new",
         )
-    try:
-        return AESGCM(_stretch(password, salt, key_file.cost)).decrypt(
-            nonce, sealed, _bound(key_file, salt)
-        )
-    except InvalidTag as error:
+    seed = Box(password, salt, key_file.cost).open(nonce, sealed, bound=_bound(key_file, salt))
+    if seed is None:
         raise WrongPassword(
             f"{path} does not open: wrong password, or the file was changed",
             hint="type the password again, or restore the file from a backup",
-        ) from error
+        )
+    return seed
 
 
 def read_key_file(path: Path) -> KeyFile:
@@ -159,12 +183,6 @@ def load_seed(path: Path) -> bytes:
     if len(seed) != SEED_BYTES:
         raise Corrupt(f"{path} has {len(seed)} bytes, a seed has {SEED_BYTES}")
     return seed
-
-
-def _stretch(password: str, salt: bytes, cost: Cost) -> bytes:
-    memory_kib, passes = cost.value
-    stretch = Argon2id(salt=salt, length=32, iterations=passes, lanes=1, memory_cost=memory_kib)
-    return stretch.derive(password.encode())
 
 
 def _bound(key_file: KeyFile, salt: bytes) -> bytes:

@@ -7,6 +7,7 @@ use a home at the same time. Must not know: what is in a chain file or a backup.
 
 import argparse
 import functools
+import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -16,11 +17,12 @@ import msgspec
 import trio
 
 from prsm.node import logs
+from prsm.node.archive.backups import create_backup, restore_backup
 from prsm.node.archive.chains import export_chain, import_chain
-from prsm.node.home import Home
+from prsm.node.home import Home, HomeLocked
 from prsm.node.rpc.errors import error_data
 from prsm.node.rpc.reasons import Exit, entry_for
-from prsm.protocol.errors import PrsmError
+from prsm.protocol.errors import LocalError, PrsmError
 
 _Work = Callable[[Home, argparse.Namespace], Awaitable[object]]
 
@@ -58,7 +60,34 @@ async def _import(home: Home, options: argparse.Namespace) -> object:
         return await import_chain(home, options.file)
 
 
-WORKS: Final[dict[str, _Work]] = {"export": _export, "import": _import}
+async def _backup(home: Home, options: argparse.Namespace) -> object:
+    home.check()
+    password = _password(options.password_fd)
+    try:
+        with home.hold():
+            return await create_backup(home, options.file, password=password, is_running=False)
+    except HomeLocked:
+        # The daemon has the ledger open: a consistent copy is taken beside it.
+        return await create_backup(home, options.file, password=password, is_running=True)
+
+
+async def _restore(home: Home, options: argparse.Namespace) -> object:
+    keys = None if options.keys_password_fd is None else _password(options.keys_password_fd)
+    return await restore_backup(
+        home,
+        options.file,
+        password=_password(options.password_fd),
+        keys_password=keys,
+        is_rehearsal=options.verify,
+    )
+
+
+WORKS: Final[dict[str, _Work]] = {
+    "export": _export,
+    "import": _import,
+    "backup": _backup,
+    "restore": _restore,
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,7 +97,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("file", type=Path, help="the file to write or to read")
     parser.add_argument("--first", type=int, default=1, help="height of the first block")
     parser.add_argument("--last", type=int, help="height of the last block; the newest if absent")
+    parser.add_argument("--password-fd", type=int, help="read the backup's password from here")
+    parser.add_argument("--keys-password-fd", type=int, help="and that of its keys from here")
+    parser.add_argument("--verify", action="store_true", help="check a backup, make no home")
     return parser
+
+
+def _password(descriptor: int | None) -> str:
+    if descriptor is None:
+        raise LocalError("a backup has a password", hint="--password-fd N")
+    try:
+        with os.fdopen(descriptor, "r", encoding="utf-8") as file:
+            return file.readline().rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LocalError(f"--password-fd {descriptor} cannot be read: {error}") from error
 
 
 def _say(document: object) -> None:

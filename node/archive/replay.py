@@ -34,7 +34,7 @@ class Replay:
     def __init__(self, ledger: Ledger, tip: Tip) -> None:
         """Go on from a ledger and the tip that belongs to it."""
         self.ledger = ledger
-        self._tip = tip
+        self.tip = tip
         self._verifier = Ed25519Verifier()
 
     def judge(self, item: Certified) -> tuple[StoredBlock, Outcome]:
@@ -75,17 +75,17 @@ class Replay:
 
     def notes(self, item: Certified) -> tuple[tuple[str, bytes], ...]:
         """What a ledger file notes with this block beside its changes."""
-        return ((FAILED_VIEWS, encode(failed_views_after(self._tip, item.block))),)
+        return ((FAILED_VIEWS, encode(failed_views_after(self.tip, item.block))),)
 
     def commit(self, item: Certified, outcome: Outcome) -> None:
         """Make a judged block the tip."""
-        failed_views = failed_views_after(self._tip, item.block)
-        certifiers = self._tip.validators
+        failed_views = failed_views_after(self.tip, item.block)
+        certifiers = self.tip.validators
         self.ledger.commit(outcome)
         height = self.ledger.height
         validators = self.ledger.validators(height + 1)
-        self._tip = replace(
-            self._tip,
+        self.tip = replace(
+            self.tip,
             height=height,
             block_hash=self.ledger.tip.block_hash,
             block=item.block,

@@ -1,19 +1,21 @@
-"""`prsm chain export | import`: the ledger as files.
+"""`prsm chain export | import`, `prsm backup | restore`: the ledger and the home as files.
 
 A running node is asked over JSON-RPC; the files of a stopped one are the work of a program of its
 own, `python -m prsm.node.archive`, started by name. Knows: its arguments and its one document.
 Must not know: rooms of the daemon.
 """
 
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import click
 import msgspec
 
+from prsm.node.cli.passwords import ask_password, given_password, password_options
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.rpc.client import RpcError
 from prsm.protocol.errors import LocalError
@@ -36,6 +38,10 @@ class _Failed(msgspec.Struct):
 class _Page(msgspec.Struct):
     height: int
     items: tuple[str, ...]
+
+
+class _Restored(msgspec.Struct):
+    notes: tuple[str, ...]
 
 
 class ArchiveFailed(LocalError):
@@ -71,22 +77,82 @@ def chain_import(session: Session, file: str) -> None:
     session.answer(run_archive(session, ["import", str(path)]))
 
 
-def run_archive(session: Session, words: Sequence[str], descriptors: Sequence[int] = ()) -> bytes:
+@click.command("backup")
+@click.argument("file", type=click.Path(dir_okay=False))
+@password_options
+@pass_session
+def backup(session: Session, file: str, password_fd: int | None, password_file: str | None) -> None:
+    """Seal this node's ledger, configuration and keys into FILE, running or stopped.
+
+    The password is the backup's own. Consensus key, log and guard stay behind: a restored node
+    signs nothing.
+    """
+    password = given_password(password_fd, password_file)
+    if password is None:
+        password = ask_password("the new backup", twice=True)
+    words = ["backup", str(Path(file).expanduser().absolute())]
+    session.answer(run_archive(session, words, {"--password-fd": password}))
+    session.note(f"check it with: prsm restore {file} --verify")
+
+
+@click.command("restore")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.option("--verify", is_flag=True, help="Check it only: it opens, and its state is proven.")
+@click.option("--keys-password-fd", type=int, metavar="N", help="Open its keys with this one.")
+@click.option("--keys-password-file", metavar="FILE", help="The same, from a file (mode 0600).")
+@password_options
+@pass_session
+def restore(session: Session, /, file: str, *, verify: bool, **secret: object) -> None:
+    """Make the home of a backup again in the folder of --home, which is absent or empty.
+
+    Its blocks are executed from the genesis on; their state must be the one in the backup.
+    """
+    password = _given(secret, "password")
+    if password is None:
+        password = ask_password("the backup")
+    secrets = {"--password-fd": password}
+    keys = _given(secret, "keys_password")
+    if keys is not None:
+        secrets["--keys-password-fd"] = keys
+    words = ["restore", str(Path(file).expanduser().absolute()), *(["--verify"] if verify else [])]
+    raw = run_archive(session, words, secrets)
+    session.answer(raw)
+    for note in msgspec.json.decode(raw, type=_Restored).notes:
+        session.note(note)
+
+
+def _given(secret: Mapping[str, object], name: str) -> str | None:
+    fd, file = secret[f"{name}_fd"], secret[f"{name}_file"]
+    return given_password(
+        fd if isinstance(fd, int) else None, file if isinstance(file, str) else None
+    )
+
+
+def run_archive(
+    session: Session, words: Sequence[str], secrets: Mapping[str, str] | None = None
+) -> bytes:
     """Run the program on this home; the bytes of its answer.
 
     Args:
         session: names the home.
         words: what it is to do.
-        descriptors: inherited by it, such as pipes with passwords.
+        secrets: passwords by the option that names the pipe they come through.
 
     Raises:
         RpcError: what the program refused, in the words of the registry.
         ArchiveFailed: it ended without saying why.
     """
     command = [sys.executable, "-m", ARCHIVE, "--home", str(session.home.root), *words]
-    done = subprocess.run(  # noqa: S603 - our own program, no shell
-        command, stdout=subprocess.PIPE, check=False, pass_fds=tuple(descriptors)
-    )
+    pipes = {option: _pipe(text) for option, text in (secrets or {}).items()}
+    for option, descriptor in pipes.items():
+        command += [option, str(descriptor)]
+    try:
+        done = subprocess.run(  # noqa: S603 - our own program, no shell
+            command, stdout=subprocess.PIPE, check=False, pass_fds=tuple(pipes.values())
+        )
+    finally:
+        for descriptor in pipes.values():
+            os.close(descriptor)
     if done.returncode == 0:
         return done.stdout.strip()
     try:
@@ -97,6 +163,14 @@ def run_archive(session: Session, words: Sequence[str], descriptors: Sequence[in
             hint="its last words stand above; report them",
         ) from error
     raise RpcError(fault.code, fault.message, fault.data)
+
+
+def _pipe(text: str) -> int:
+    """A descriptor from which one line can be read."""
+    reader, writer = os.pipe()
+    os.write(writer, text.encode() + b"\n")
+    os.close(writer)
+    return reader
 
 
 def _export_running(session: Session, path: Path, first: int, last: int | None) -> object:

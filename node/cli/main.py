@@ -30,6 +30,8 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "chain": ("nouns", "chain", "Blocks, transactions, validators."),
     "net": ("nouns", "net", "Peers."),
     "storage": ("nouns", "storage", "Blocks on disk."),
+    "backup": ("archive", "backup", "Seal the node's ledger and keys into one file."),
+    "restore": ("archive", "restore", "Make a node's folder of a backup again, or check one."),
     "config": ("settings", "config", "Show and check the configuration."),
     "rpc": ("raw", "rpc", "Call any method."),
     "explain": ("settings", "explain", "What an error means and what to do."),

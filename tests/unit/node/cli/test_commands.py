@@ -124,7 +124,7 @@ LOCAL: dict[tuple[str, ...], list[str]] = {
 }
 ELSEWHERE = {
     *(("init",), ("start",), ("stop",), ("demo",), ("testnet",), ("proof", "verify")),
-    *(("chain", "export"), ("chain", "import")),
+    *(("chain", "export"), ("chain", "import"), ("backup",), ("restore",)),
 }
 
 

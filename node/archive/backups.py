@@ -1,0 +1,333 @@
+"""Backups of a home: what leaves it, and the checks before any of it becomes a home again.
+
+A backup carries no signing state: neither consensus log nor sign guard nor consensus key. So a
+restored home follows, and with its consensus key brought by hand it is an observer: its ledger
+has blocks and its log is gone (`node/signlog`). A backup with the guard would be a kit for double
+signing.
+
+Knows: the files of a home, what proves a state. Must not know: the sealed format.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from prsm.consensus.ledger.apply import Ledger
+from prsm.consensus.ledger.tree import Tree
+from prsm.consensus.pbft.config import Tip
+from prsm.node.archive.chains import opened_ledger
+from prsm.node.archive.replay import Replay, bad_block, decode_certified
+from prsm.node.chain import read_ledger
+from prsm.node.clock import TrioClock
+from prsm.node.config import load
+from prsm.node.home import SCHEMA_VERSION, Home, HomeExists, HomeVersion, write_private
+from prsm.node.keys import OPERATOR, WALLET
+from prsm.node.sync import encode_certified
+from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
+from prsm.protocol.errors import PrsmError
+from prsm.protocol.genesis import Genesis, from_json
+from prsm.protocol.identity import peer_id_of
+from prsm.protocol.ids import address_text
+from prsm.storage.backup import BadBackup, Manifest, Part, open_backup, write_backup
+from prsm.storage.database import copy_database
+from prsm.storage.disk import PosixDisk
+from prsm.storage.keystore import Cost, load_key, read_key_file
+from prsm.storage.ledger import LedgerStore
+from prsm.storage.wholefile import refused
+
+LEDGER: Final = "data/ledger.db"
+NODE_KEY: Final = "keys/node.key"
+OPERATOR_KEY: Final = "keys/operator.key"
+_GENESIS: Final = "genesis.json"
+_CONFIG: Final = "config.toml"
+_WALLET: Final = re.compile(r"keys/wallet/[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.key")
+_FILES: Final = frozenset((_CONFIG, _GENESIS, NODE_KEY, OPERATOR_KEY, LEDGER))
+_NEEDED: Final = frozenset((_CONFIG, _GENESIS, NODE_KEY))
+_SMALL_BYTES_MAX: Final = 4 * 1024 * 1024  # every part but the ledger
+_PAGE_BYTES: Final = 4 * 1024 * 1024
+
+
+async def create_backup(
+    home: Home, path: Path, *, password: str, is_running: bool
+) -> dict[str, object]:
+    """Seal the files of a home, running or not, into one new file.
+
+    Args:
+        home: checked; held by a node, or by the caller.
+        path: the new file.
+        password: of the backup; it need not be that of the keys.
+        is_running: a node holds the home, and its ledger open.
+
+    Raises:
+        Conflict: the file exists.
+        LocalError: a file of the home that cannot be read, or a ledger that is damaged.
+    """
+    genesis = from_json(_read(home.genesis))
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(_scratch(home.backups)))
+        sources = _files(home)
+        height, head = 0, bytes(genesis.digest)
+        ledger = home.root / LEDGER
+        if ledger.exists():
+            copy = folder / "ledger.db"
+            if not is_running:
+                await stack.enter_async_context(opened_ledger(ledger))
+            await trio.to_thread.run_sync(copy_database, ledger, copy)
+            async with opened_ledger(copy) as store:  # quick_check, heights; moves the log in
+                height, head = await store.tip() or (height, head)
+            sources[LEDGER] = copy
+        manifest = Manifest(
+            version=1,
+            schema=SCHEMA_VERSION,
+            made_ms=TrioClock().wall_ms(),
+            genesis=genesis.digest,
+            height=height,
+            head=head,
+            parts=tuple(Part(name, _size(source)) for name, source in sources.items()),
+        )
+        await trio.to_thread.run_sync(_seal, path, manifest, sources, password)
+        size = _size(path)
+    return {
+        "file": str(path),
+        "size_bytes": size,
+        "network": genesis.name,
+        "height": height,
+        "head_hash": address_text(head),
+        "parts": [part.name for part in manifest.parts],
+    }
+
+
+async def restore_backup(
+    home: Home, path: Path, *, password: str, keys_password: str | None, is_rehearsal: bool
+) -> dict[str, object]:
+    """Check a backup, and unless it is a rehearsal make it a home: whole or not at all.
+
+    The ledger's blocks are executed again from the genesis, each under its certificate; the state
+    in the copy must have the root that comes out. No header names that root yet: that of the last
+    block speaks of the state before it, and the next one is not made.
+
+    Args:
+        home: absent or an empty folder; unused in a rehearsal.
+        path: the backup.
+        password: of the backup.
+        keys_password: of operator and wallet keys; None leaves them closed.
+        is_rehearsal: check only; nothing is kept.
+
+    Raises:
+        HomeExists: there is something in that folder.
+        WrongPassword: of the backup, or of a key.
+        BadBackup, BadChain, BadGenesis: its content does not hold.
+        HomeVersion, StoreUnavailable: written by another version.
+    """
+    if not is_rehearsal:
+        _require_empty(home.root)
+    with _staging(home, is_rehearsal=is_rehearsal) as staged:
+        with open_backup(path, password=password) as backup:
+            manifest = backup.manifest
+            if manifest.schema != SCHEMA_VERSION:
+                raise HomeVersion(
+                    f"{path} holds a home of schema {manifest.schema}, "
+                    f"this version reads {SCHEMA_VERSION}",
+                    hint="restore it with the version that made it",
+                )
+            _require_names(path, manifest)
+            seed = b""
+            for part, chunks in backup.parts():
+                if part.name == NODE_KEY and is_rehearsal:
+                    seed = b"".join(chunks)  # plain: it never touches a disk for a rehearsal
+                    continue
+                _write(staged.root / part.name, chunks)
+        seed = seed or _read(staged.node_key)
+        checked = await _check(staged, manifest, seed, keys_password)
+        if not is_rehearsal:
+            _become(staged.root, home.root)
+    return {"file": str(path), "home": None if is_rehearsal else str(home.root), **checked}
+
+
+async def _check(
+    staged: Home, manifest: Manifest, seed: bytes, keys_password: str | None
+) -> dict[str, object]:
+    """Everything a backup can be wrong about; what is known of it."""
+    genesis = from_json(_read(staged.genesis))
+    if genesis.digest != manifest.genesis:
+        raise BadBackup("the genesis in the backup is not the one its manifest names")
+    if len(seed) != 32:
+        raise BadBackup(f"the node key has {len(seed)} bytes, it has 32")
+    peer = peer_id_of(Ed25519Signer(seed).public_key)
+    keys = _check_keys(staged, keys_password, development=genesis.development)
+    root = await _check_ledger(staged.root / LEDGER, genesis, manifest)
+    return {
+        "network": genesis.name,
+        "chain_id": "0x" + genesis.chain_id.hex(),
+        "height": manifest.height,
+        "head_hash": address_text(manifest.head),
+        "state_root": address_text(root),
+        "peer_id": peer,
+        "keys": keys,
+        "keys_opened": keys_password is not None,
+        "was_validator": any(v.peer_id == peer for v in genesis.validators),
+        "notes": list(_notes(staged)),
+    }
+
+
+async def _check_ledger(path: Path, genesis: Genesis, manifest: Manifest) -> bytes:
+    """Execute the copy's blocks anew; the root of its state, which is theirs."""
+    if all(part.name != LEDGER for part in manifest.parts):
+        if manifest.height:
+            raise BadBackup(f"a backup of height {manifest.height} without a ledger")
+        return Ledger(genesis, {}, verifier=Ed25519Verifier(), tip=None).state_root
+    async with opened_ledger(path) as store:
+        if await store.tip() != ((manifest.height, manifest.head) if manifest.height else None):
+            raise BadBackup(f"the ledger does not end at height {manifest.height}, as its manifest")
+        replay = await _execute(store, genesis, manifest.height)
+        state = await store.load_state()
+        if Tree(genesis.parameters.tree_bits, state.items()).root != replay.ledger.state_root:
+            raise BadBackup(
+                f"the state is not what the {manifest.height} blocks make of the genesis",
+                hint="take another backup, or sync a new home from peers",
+            )
+        _, tip = await read_ledger(store, genesis)
+        made = replay.tip
+        if (tip.failed_views, tip.receipts_root) != (made.failed_views, made.receipts_root):
+            raise BadBackup("the ledger's notes are not what its blocks make of the genesis")
+    return replay.ledger.state_root
+
+
+async def _execute(store: LedgerStore, genesis: Genesis, last: int) -> Replay:
+    ledger = Ledger(genesis, {}, verifier=Ed25519Verifier(), tip=None)
+    tip = Tip.genesis(genesis, state_root=ledger.state_root, receipts_root=ledger.receipts_root)
+    replay = Replay(ledger, tip)
+    while (height := ledger.height + 1) <= last:
+        page = await store.blocks(height, last, bytes_max=_PAGE_BYTES)
+        if not page:
+            raise bad_block(height, "it is not in the ledger")
+        for kept in page:
+            raw = encode_certified(kept.block, kept.certificate)
+            item = decode_certified(raw, kept.height)
+            made, outcome = replay.judge(item)
+            if made != kept:
+                raise bad_block(kept.height, "the ledger names other receipts or another hash")
+            replay.commit(item, outcome)
+    return replay
+
+
+def _check_keys(staged: Home, password: str | None, *, development: bool) -> dict[str, str]:
+    """Public keys by file; with a password also that each secret key belongs to its public one."""
+    paths = [(path, WALLET) for path in sorted(staged.wallets.glob("*.key"))]
+    if staged.operator_key.exists():
+        paths.append((staged.operator_key, OPERATOR))
+    found = {}
+    for path, purpose in paths:
+        public = read_key_file(path).public
+        if password is not None:
+            seed = load_key(path, password=password, purpose=purpose, development=development)
+            if Ed25519Signer(seed).public_key != public:
+                raise BadBackup(f"{path.name} holds another key than it says")
+        found[str(path.relative_to(staged.keys))] = address_text(public)
+    return found
+
+
+def _notes(staged: Home) -> Iterator[str]:
+    try:
+        config = load(staged.config).config
+    except PrsmError as error:
+        yield f"config.toml is not accepted by this version: {error.what}"
+        return
+    password = config.keys.password_file
+    if password and not Path(password).expanduser().exists():
+        yield (
+            f"keys.password_file names {password}, which is not here: "
+            "prsm start --set keys.password_file= --unlock"
+        )
+    if config.consensus.validator:
+        yield "no consensus key is in a backup: this node follows until you bring it by hand"
+
+
+def _files(home: Home) -> dict[str, Path]:
+    wallets = [f"keys/wallet/{path.name}" for path in sorted(home.wallets.glob("*.key"))]
+    names = [_CONFIG, _GENESIS, NODE_KEY, OPERATOR_KEY, *filter(_WALLET.fullmatch, wallets)]
+    return {name: home.root / name for name in names if (home.root / name).exists()}
+
+
+def _seal(path: Path, manifest: Manifest, sources: dict[str, Path], password: str) -> None:
+    with ExitStack() as stack:
+        files = []
+        for source in sources.values():
+            with refused(source):
+                files.append(stack.enter_context(source.open("rb")))
+        write_backup(path, manifest, files, password=password, cost=Cost.NORMAL)
+
+
+def _require_names(path: Path, manifest: Manifest) -> None:
+    """Only files of a home, each once: a name never leads out of the folder."""
+    names = [part.name for part in manifest.parts]
+    strange = [n for n in names if n not in _FILES and not _WALLET.fullmatch(n)]
+    large = [p.name for p in manifest.parts if p.size > _SMALL_BYTES_MAX and p.name != LEDGER]
+    missing = _NEEDED - set(names)
+    if strange or large or missing or len(set(names)) != len(names):
+        raise BadBackup(
+            f"{path} does not hold the files of a home: "
+            f"{sorted({*strange, *large, *missing})[:3] or 'a name twice'}"
+        )
+
+
+def _require_empty(root: Path) -> None:
+    if root.is_symlink() or (root.exists() and (not root.is_dir() or any(root.iterdir()))):
+        raise HomeExists(
+            f"{root} is not empty", hint="choose another folder with --home DIR, or --verify"
+        )
+
+
+@contextmanager
+def _staging(home: Home, *, is_rehearsal: bool) -> Iterator[Home]:
+    """A folder that becomes the home when all is well, and is gone when anything is not."""
+    if is_rehearsal:
+        with _scratch(None) as folder:
+            staged = Home(Path(folder) / "home")
+            staged.create()
+            yield staged
+        return
+    with refused(home.root):
+        home.root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _scratch(home.root.parent) as folder:
+        staged = Home(Path(folder) / "home")
+        staged.create()
+        yield staged
+
+
+def _become(staged: Path, root: Path) -> None:
+    with refused(root):
+        staged.replace(root)  # takes the place of an empty folder
+    PosixDisk().sync_folder(str(root))
+
+
+def _scratch(parent: Path | None) -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix=".prsm-", dir=parent)
+
+
+def _write(path: Path, chunks: Iterator[bytes]) -> None:
+    if path.name != "ledger.db":
+        write_private(path, b"".join(chunks))
+        return
+    with refused(path), path.open("xb") as file:
+        path.chmod(0o600)
+        for chunk in chunks:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(path: Path) -> bytes:
+    with refused(path):
+        return path.read_bytes()
+
+
+def _size(path: Path) -> int:
+    with refused(path):
+        return path.stat().st_size

@@ -1,0 +1,222 @@
+"""Backup and restore: no signing state leaves, and nothing unproven becomes a home."""
+
+import json
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from prsm.node.archive import backups
+from prsm.node.archive.__main__ import main
+from prsm.node.archive.backups import LEDGER, create_backup, restore_backup
+from prsm.node.archive.chains import opened_ledger
+from prsm.node.archive.replay import BadChain
+from prsm.node.chain import read_ledger
+from prsm.node.home import Home, HomeExists, HomeVersion
+from prsm.node.keys import read_public_keys
+from prsm.node.signlog import open_signlog
+from prsm.protocol.genesis import from_json
+from prsm.storage.backup import BadBackup, open_backup
+from prsm.storage.disk import PosixDisk
+from prsm.storage.errors import Conflict, WrongPassword
+from prsm.storage.keystore import Cost, load_seed
+from prsm.storage.signguard import SignGuard
+from prsm.testnet.chain import Chain
+from tests.tools.archives import PASSWORD, fill, make_chain, make_home
+
+SECRET = "another horse"
+
+
+@pytest.fixture(scope="module")
+def chain() -> Chain:
+    return make_chain(5)
+
+
+@pytest.fixture(autouse=True)
+def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cost of a real password is measured in tests/unit/storage/test_keystore.py."""
+
+    class Cheap:
+        NORMAL = Cost.DEVELOPMENT
+
+    monkeypatch.setattr(backups, "Cost", Cheap)
+
+
+@pytest.fixture
+async def home(tmp_path: Path, chain: Chain) -> Home:
+    """A validator's home that has run: it has blocks, a log and a guard."""
+    home = make_home(tmp_path / "home")
+    await fill(home, chain)
+    SignGuard.create(PosixDisk(), str(home.data / "signguard")).close()
+    (home.data / "consensus.wal").write_bytes(b"a log")
+    return home
+
+
+async def make_backup(home: Home, path: Path) -> dict[str, object]:
+    return await create_backup(home, path, password=SECRET, is_running=False)
+
+
+async def restore(
+    home: Home, path: Path, *, keys: str | None = None, verify: bool = False
+) -> dict[str, object]:
+    return await restore_backup(
+        home, path, password=SECRET, keys_password=keys, is_rehearsal=verify
+    )
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+async def test_restored_home_has_the_state_and_the_keys_but_nothing_that_signs(
+    home: Home, tmp_path: Path, chain: Chain
+) -> None:
+    path = tmp_path / "backup"
+    made = await make_backup(home, path)
+    assert (made["height"], made["parts"]) == (
+        5,
+        [
+            *("config.toml", "genesis.json", "keys/node.key", "keys/operator.key"),
+            *("keys/wallet/default.key", "data/ledger.db"),
+        ],
+    )
+    new = Home(tmp_path / "new")
+    said = await restore(new, path, keys=PASSWORD)
+    new.check()
+    assert said["state_root"] == "0x" + chain.ledger.state_root.hex()
+    assert said["peer_id"] == read_public_keys(home).peer_id
+    assert said["keys_opened"] is True
+    assert load_seed(new.node_key) == load_seed(home.node_key)
+    for name in ("keys/consensus.key", "data/signguard", "data/consensus.wal"):
+        assert (home.root / name).exists()
+        assert not (new.root / name).exists()
+    async with opened_ledger(new.root / LEDGER) as store:
+        ledger, tip = await read_ledger(store, from_json(new.genesis.read_bytes()))
+    assert (tip.height, ledger.state_root) == (5, chain.ledger.state_root)
+    modes = {p.stat().st_mode & 0o077 for p in new.root.rglob("*")}
+    assert modes == {0}
+    assert names_in(tmp_path) == ["backup", "home", "new"]
+    assert names_in(home.backups) == []
+
+
+async def test_validator_restored_with_its_key_is_an_observer_at_every_start(
+    home: Home, tmp_path: Path
+) -> None:
+    """The key is brought by hand; the log that would bind it is gone, and stays so."""
+    path, new = tmp_path / "backup", Home(tmp_path / "new")
+    await make_backup(home, path)
+    await restore(new, path)
+    new.consensus_key.write_bytes(home.consensus_key.read_bytes())
+    for _ in range(2):
+        opened = open_signlog(PosixDisk(), new.data, ledger_height=5)
+        opened.signlog.close()
+        assert opened.observer is not None
+
+
+async def test_verify_says_the_same_and_makes_nothing(home: Home, tmp_path: Path) -> None:
+    path, new = tmp_path / "backup", Home(tmp_path / "new")
+    await make_backup(home, path)
+    said = await restore(new, path, verify=True, keys=PASSWORD)
+    assert (said["home"], said["height"], said["keys_opened"]) == (None, 5, True)
+    assert not new.root.exists()
+    with pytest.raises(WrongPassword, match=r"operator\.key|default\.key"):
+        await restore(new, path, verify=True, keys="wrong")
+    with pytest.raises(WrongPassword, match="backup does not open"):
+        await restore_backup(new, path, password="wrong", keys_password=None, is_rehearsal=True)
+
+
+async def test_a_full_folder_and_an_existing_file_are_left_alone(
+    home: Home, tmp_path: Path
+) -> None:
+    path = tmp_path / "backup"
+    await make_backup(home, path)
+    with pytest.raises(Conflict, match="exists already"):
+        await make_backup(home, path)
+    with pytest.raises(HomeExists, match="not empty"):
+        await restore(home, path)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    await restore(Home(empty), path)
+    Home(empty).check()
+
+
+async def test_a_home_that_never_ran_is_backed_up_without_a_ledger(tmp_path: Path) -> None:
+    home, new = make_home(tmp_path / "home"), Home(tmp_path / "new")
+    made = await make_backup(home, tmp_path / "backup")
+    assert made["height"] == 0
+    said = await restore(new, tmp_path / "backup")
+    assert said["height"] == 0
+    assert not (new.root / LEDGER).exists()
+
+
+LIES = [
+    ("UPDATE state SET value=x'00' WHERE key=(SELECT max(key) FROM state)", "the state"),
+    ("DELETE FROM state WHERE key=(SELECT min(key) FROM state)", "the state"),
+    ("INSERT INTO state VALUES(x'ffff', x'00')", "the state"),
+    ("UPDATE block SET certificate=(SELECT certificate FROM block WHERE height=1)", "block 2"),
+    ("UPDATE block SET receipts=x'90' WHERE height=3", "block 3"),
+    ("UPDATE block SET body=(SELECT body FROM block WHERE height=2) WHERE height=4", "block 4"),
+    ("DELETE FROM tx WHERE height=5; DELETE FROM block WHERE height=5", "the state"),
+    ("UPDATE meta SET value=x'07' WHERE name='failed_views'", "notes"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("lie", "what"), LIES)
+async def test_a_ledger_that_lies_never_becomes_a_home(
+    home: Home, tmp_path: Path, lie: str, what: str
+) -> None:
+    """Whoever knows the password seals a changed ledger; replay finds every change."""
+    with closing(sqlite3.connect(home.root / LEDGER)) as connection:
+        connection.executescript(lie)
+    path, new = tmp_path / "backup", Home(tmp_path / "new")
+    await make_backup(home, path)
+    with pytest.raises((BadBackup, BadChain), match=what):
+        await restore(new, path)
+    assert not new.root.exists()
+
+
+async def test_another_schema_and_other_files_are_refused(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer, strange = tmp_path / "newer", tmp_path / "strange"
+    with monkeypatch.context() as patch:
+        patch.setattr(backups, "SCHEMA_VERSION", 2)
+        await make_backup(home, newer)
+    with pytest.raises(HomeVersion, match="schema 2"):
+        await restore(Home(tmp_path / "new"), newer, verify=True)
+    for name in ("keys/consensus.key", "data/signguard", "../outside"):
+        (tmp_path / "outside").write_bytes(b"x")
+        monkeypatch.setattr(backups, "_files", lambda home, name=name: {name: home.root / name})
+        await make_backup(home, strange)
+        with pytest.raises(BadBackup, match="does not hold the files of a home"):
+            await restore(Home(tmp_path / "new"), strange)
+        strange.unlink()
+
+
+def test_the_program_backs_up_and_restores(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = make_home(tmp_path / "home")
+
+    def run(root: Path, *words: str) -> tuple[int, dict[str, object]]:
+        reader, writer = os.pipe()
+        os.write(writer, SECRET.encode() + b"\n")
+        os.close(writer)
+        code = main(["--home", str(root), *words, "--password-fd", str(reader)])
+        document = json.loads(capsys.readouterr().out)
+        assert isinstance(document, dict)
+        return code, document
+
+    path = str(tmp_path / "backup")
+    assert run(home.root, "backup", path)[0] == 0
+    assert run(tmp_path / "new", "restore", path)[0] == 0
+    code, document = run(tmp_path / "new", "restore", path)
+    assert code == 2
+    assert "error" in document
+    with home.hold():  # a node runs: the copy is taken beside it
+        assert run(home.root, "backup", path + "2")[0] == 0
+    with open_backup(Path(path), password=SECRET) as backup:
+        assert backup.manifest.height == 0
