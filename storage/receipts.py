@@ -23,6 +23,7 @@ class ReceiptFiles:
         """Use a folder; it is made when missing, and a half-written file is removed.
 
         Raises:
+            Conflict: a file is in the place of the folder.
             Full, StoreUnavailable: the disk refused.
         """
         self._folder = folder
