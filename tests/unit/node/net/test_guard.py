@@ -6,6 +6,7 @@ behaviour is lost in silence.
 
 import inspect
 import logging
+import struct
 import time
 from collections.abc import Callable
 
@@ -15,6 +16,8 @@ import libp2p.network.swarm
 import libp2p.pubsub.pubsub
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 from libp2p.host.basic_host import BasicHost
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.connection.swarm_connection import SwarmConn
@@ -23,7 +26,8 @@ from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
-from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.stream_muxer.yamux import yamux
+from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 
 from prsm.node.net import guard
 from prsm.protocol.errors import RemoteError, Unsupported
@@ -64,6 +68,11 @@ def host() -> BasicHost:
         (Yamux.handle_incoming, ["except trio.TooSlowError:", "await self._cleanup_on_error()"]),
         (Yamux._cleanup_on_error, ["self.event_closed.set()"]),
         (Yamux.close, ["self.event_closed.set()"]),
+        (Yamux.open_stream, ["stream = YamuxStream(stream_id, self, True)"]),
+        (Yamux.handle_incoming, ["stream = YamuxStream(stream_id, self, False)"]),
+        (Yamux.handle_incoming, [".recv_window -= len(data)", "stream.send_window += increment"]),
+        (YamuxStream.read, ["_auto_tune_and_send_window_update(bytes_read=len(chunk))"]),
+        (YamuxStream.read, ["_auto_tune_and_send_window_update(bytes_read=len(data))"]),
         (Pubsub.continuously_read_stream, ["run_task(self.push_msg, peer_id, msg)"]),
         (Pubsub.__init__, ["set_stream_handler(protocol, self.stream_handler)"]),
         (Pubsub._handle_new_peer, ["queue = RpcQueue()"]),
@@ -218,6 +227,91 @@ async def test_muxed_frame_that_announces_too_much_ends_the_connection() -> None
         await muxed._read_data_body(guard.MUXED_BYTES_MAX // 2 + 1)
     with pytest.raises(trio.TooSlowError):
         await muxed._read_data_body(2**32 - 1)
+
+
+class Wire:
+    """As much of a connection as a stream that reads needs; adds up what it tells the sender."""
+
+    def __init__(self) -> None:
+        self.stream_buffers = {1: bytearray()}
+        self.event_shutting_down = trio.Event()
+        self.credit = yamux.DEFAULT_WINDOW_SIZE
+        self.updates = 0
+
+    def rtt(self) -> float:
+        return 0.0
+
+    async def _write_frame(self, frame: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        _, kind, _, _, increment = struct.unpack(yamux.YAMUX_HEADER_FORMAT, frame)
+        assert kind == yamux.TYPE_WINDOW_UPDATE
+        self.credit += increment
+        self.updates += 1
+
+
+class Sender:
+    """The other side of a stream: sends what its window allows."""
+
+    def __init__(self) -> None:
+        self.wire = Wire()
+        self.stream = vars(yamux)["YamuxStream"](1, self.wire, is_initiator=True)
+
+    def send(self, size: int) -> int:
+        """Let a part of `size` arrive, as `handle_incoming` takes it."""
+        sent = min(size, self.wire.credit)
+        self.wire.credit -= sent
+        self.wire.stream_buffers[1].extend(bytes(sent))
+        self.stream.recv_window -= sent
+        return sent
+
+
+def test_streams_of_both_sides_are_thrifty(host: BasicHost) -> None:
+    """Both places that make a stream look the class up by this name (see the table above)."""
+    assert host.get_id().to_base58() == OTHER
+    assert vars(yamux)["YamuxStream"] is guard.ThriftyStream
+
+
+async def test_small_reads_tell_the_sender_once_in_sixteen_kib(host: BasicHost) -> None:
+    """100 frames of 200 B: stock code sends 100 updates, this one a single one."""
+    assert host.get_id().to_base58() == OTHER
+    sender = Sender()
+    for _ in range(100):
+        assert sender.send(200) == 200
+        assert len(await sender.stream.read()) == 200
+    assert sender.wire.updates == 1
+    assert sender.stream.owed == 20_000 - -(-guard.CREDIT_BYTES_MIN // 200) * 200
+    assert sender.wire.credit >= yamux.DEFAULT_WINDOW_SIZE - guard.CREDIT_BYTES_MIN
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 400 * 1024)), max_size=40))
+def test_sender_can_go_on_whenever_the_reader_has_read_all(
+    steps: list[tuple[bool, int]],
+) -> None:
+    """Any order of arrivals and pauses of the reader: never less than 240 KiB to send again."""
+    guard.apply()
+
+    async def play() -> None:
+        sender = Sender()
+        for reads, size in steps:
+            left = size
+            while left:
+                sent = sender.send(left)
+                left -= sent
+                if not sent or reads:  # a sender whose window is shut waits for the reader
+                    assert await sender.stream.read()
+            waiting = len(sender.wire.stream_buffers[1])
+            kept = sender.wire.credit + waiting + sender.stream.owed
+            assert kept >= yamux.DEFAULT_WINDOW_SIZE
+            assert sender.stream.owed < guard.CREDIT_BYTES_MIN
+            if not waiting:
+                lowest = yamux.DEFAULT_WINDOW_SIZE - guard.CREDIT_BYTES_MIN
+                assert sender.wire.credit > lowest
+
+    async def play_in_time() -> None:
+        with trio.fail_after(30):  # a reader that waits for a sender whose window is shut
+            await play()
+
+    trio.run(play_in_time)
 
 
 async def test_auto_connector_dials_nobody(host: BasicHost) -> None:
