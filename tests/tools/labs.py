@@ -1,6 +1,6 @@
 """Nodes of one genesis on a memory network: real ledger, log, store and driver, no daemon."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +88,12 @@ class Cluster:
         votes: bool = True,
         unlocked: bool = True,
         disk: Disk | None = None,
+        prepare: Callable[[ChainParts], None] = lambda _parts: None,
     ) -> AsyncIterator[ChainParts]:
-        """Run one node and connect it to the others that were ever made."""
+        """Run one node and connect it to the others that were ever made.
+
+        `prepare` joins more rooms to it while its network does not run yet.
+        """
         lab = self.labs[index]
         network = self.network(index)
         config = ChainConfig(
@@ -102,6 +106,7 @@ class Cluster:
             open_chain(config, network, TrioClock(), disk=disk) as parts,
             trio.open_nursery() as nursery,
         ):
+            prepare(parts)
             await nursery.start(network.run)
             await nursery.start(parts.run)
             if unlocked:

@@ -1,0 +1,158 @@
+"""All handlers of a node over a chain of one validator, asked in JSON; no HTTP, no worker."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from prsm.node.account import Account
+from prsm.node.api.chain import ChainApi
+from prsm.node.api.ledger import LedgerApi
+from prsm.node.api.node import NodeApi, Parts
+from prsm.node.api.wallet import WalletApi
+from prsm.node.api.work import WorkApi
+from prsm.node.chain import ChainParts
+from prsm.node.config.schema import Config
+from prsm.node.home import Home
+from prsm.node.inference.interface import AllowAll, NoRunner
+from prsm.node.inference.jobrun import Requester
+from prsm.node.inference.jobs import Jobs
+from prsm.node.inference.links import Links
+from prsm.node.models import Models, Tools
+from prsm.node.net.network import PeerNetwork
+from prsm.node.proofs import Proofs
+from prsm.node.rpc.dispatch import Dispatcher, bind
+from prsm.node.wallets import Payer, Wallets
+from prsm.protocol.ed25519 import Ed25519Verifier
+from prsm.protocol.ids import TxId
+from prsm.storage.model_store import ModelStore
+from tests.tools.labs import Cluster, make_cluster
+from tests.tools.rpc_node import ANYBODY
+
+
+@dataclass
+class Site:
+    """A node to ask."""
+
+    cluster: Cluster
+    parts: ChainParts
+    models: Models
+    home: Home
+    dispatcher: Dispatcher
+    stopped: trio.Event
+    faults: list[str] = field(default_factory=list)
+
+    async def ask(self, method: str, **params: object) -> Any:  # noqa: ANN401 - any JSON
+        """The result; an error of the node fails the test."""
+        answer = await self._say(method, params)
+        assert "result" in answer, answer
+        return answer["result"]
+
+    async def refused(self, method: str, **params: object) -> tuple[int, str]:
+        """Code and reason of the error it is answered with."""
+        answer = await self._say(method, params)
+        assert "error" in answer, answer
+        assert self.faults == [], "an untyped exception reached the door"
+        return answer["error"]["code"], answer["error"]["data"]["reason"]
+
+    async def committed(self, tx_id: str) -> None:
+        """Wait until a transaction of this node is in a block; the caller sets the deadline."""
+        await self.parts.wallet.wait_committed(TxId(bytes.fromhex(tx_id[2:])))
+
+    async def _say(self, method: str, params: dict[str, object]) -> Any:  # noqa: ANN401 - any JSON
+        call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        reply = await self.dispatcher.answer(json.dumps(call).encode(), ANYBODY)
+        assert reply is not None
+        return json.loads(reply)
+
+
+@asynccontextmanager
+async def open_site(folder: Path, *, unlocked: bool = True, others: int = 1) -> AsyncIterator[Site]:
+    """A validator alone, with a wallet and a model store and no worker program."""
+    cluster = make_cluster(folder, validators=1, others=others)
+    home = Home(folder / "home")
+    home.create()
+    key = home.wallet_key("default")
+    key.write_bytes((cluster.labs[0].folder / "wallet.key").read_bytes())
+    key.chmod(0o600)
+    store = await ModelStore.open(home.blocks, quota=2**24)
+    made: list[tuple[Models, Jobs]] = []
+
+    def prepare(parts: ChainParts) -> None:
+        made.append(_make_work(cluster, parts, home, store))
+
+    try:
+        async with (
+            cluster.node(0, unlocked=unlocked, prepare=prepare) as parts,
+            trio.open_nursery() as nursery,
+        ):
+            yield await _join(nursery, cluster, parts, home, *made[0])
+            nursery.cancel_scope.cancel()
+    finally:
+        with trio.CancelScope(shield=True):
+            await store.close()
+
+
+def _make_work(
+    cluster: Cluster, parts: ChainParts, home: Home, store: ModelStore
+) -> tuple[Models, Jobs]:
+    driver, wallet, network = parts.driver, parts.wallet, parts.driver.network
+    models = Models(
+        Tools(
+            store=store,
+            pool=None,
+            network=network,
+            driver=driver,
+            wallet=wallet,
+            scratch=home.models,
+            quota_bytes=2**24,
+        )
+    )
+    account = Account(driver, wallet, chain_id=cluster.genesis.chain_id)
+    links = Links(network, account, Ed25519Verifier())
+    jobs = Jobs(Requester(links, account, models, NoRunner(), AllowAll(), driver.clock))
+    return models, jobs
+
+
+async def _join(
+    nursery: trio.Nursery,
+    cluster: Cluster,
+    parts: ChainParts,
+    home: Home,
+    models: Models,
+    jobs: Jobs,
+) -> Site:
+    driver, wallet, network = parts.driver, parts.wallet, parts.driver.network
+    assert isinstance(network, PeerNetwork)
+    genesis = cluster.genesis
+    await nursery.start(jobs.run)
+    wallets = Wallets(home, Payer(genesis, driver, parts.admission), wallet)
+    await nursery.start(wallets.run)
+    proofs, stopped, faults = Proofs(genesis, driver), trio.Event(), list[str]()
+    node = Parts(
+        home=home,
+        config=Config(),
+        genesis=genesis,
+        network=network,
+        chain=parts,
+        models=models,
+        jobs=jobs,
+        started_ms=driver.clock.wall_ms(),
+        rpc=lambda: "http://127.0.0.1:1",
+        stop=stopped.set,
+    )
+    dispatcher = bind(
+        {
+            **NodeApi(node).handlers(),
+            **ChainApi(genesis, driver, wallet, proofs).handlers(),
+            **LedgerApi(driver.ledger).handlers(),
+            **WalletApi(wallets, driver).handlers(),
+            **WorkApi(models, jobs, driver, proofs).handlers(),
+        },
+        on_fault=lambda method, _trace, error: faults.append(f"{method}: {error!r}"),
+    )
+    return Site(cluster, parts, models, home, dispatcher, stopped, faults)

@@ -1,0 +1,150 @@
+"""consensus_ and chain_ in JSON: blocks, transactions, proofs, and what wrong questions get."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from prsm.protocol.ids import address_text
+from tests.tools.labs import BALANCE, STAKE, transfer
+from tests.tools.site import Site, open_site
+
+UNKNOWN = "0x" + "77" * 32
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(tmp_path) as opened:
+        yield opened
+
+
+async def pay(site: Site) -> Any:  # noqa: ANN401 - any JSON
+    """A committed payment of 5 to the second lab; the transaction as the node shows it."""
+    to = address_text(site.cluster.labs[1].wallet.public_key)
+    sent = await site.ask("wallet_transfer", to=to, amount="5")
+    with trio.fail_after(5):
+        await site.committed(sent["tx_id"])
+    return await site.ask("chain_getTransaction", tx_id=sent["tx_id"])
+
+
+async def test_transaction_is_found_in_its_block_and_with_its_receipt(site: Site) -> None:
+    """One payment, seen from the transaction, the block by height and by hash, the receipt."""
+    shown = await pay(site)
+    assert (shown["status"], shown["ok"], shown["why"]) == ("committed", True, "")
+    assert (shown["kind"], shown["body"]["amount"]) == ("Transfer", 5)
+    block = await site.ask("chain_getBlock", height=shown["height"])
+    assert block["transactions"][shown["index"]] == shown
+    assert await site.ask("chain_getBlock", hash=block["hash"]) == block
+    assert block["certificate"]["signers"] == [0]
+    receipt = await site.ask("chain_getReceipt", tx_id=shown["tx_id"])
+    assert (receipt["height"], receipt["ok"]) == (shown["height"], True)
+    status = await site.ask("chain_getStatus")
+    assert status["transactions"] == 1
+    assert status["height"] >= shown["height"]
+
+
+async def test_validators_and_state_of_agreement(site: Site) -> None:
+    """One validator, epoch 0; another epoch is not known."""
+    found = await site.ask("consensus_getValidators")
+    assert (found["stake_total"], len(found["items"])) == (str(STAKE), 1)
+    assert await site.ask("consensus_getValidators", epoch=0) == found
+    assert (await site.ask("consensus_getState"))["signer_index"] == 0
+    assert await site.refused("consensus_getValidators", epoch=9) == (-32003, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("chain_getBlock", {"height": 10**6}),
+        ("chain_getBlock", {"hash": UNKNOWN}),
+        ("chain_getTransaction", {"tx_id": UNKNOWN}),
+        ("chain_getReceipt", {"tx_id": UNKNOWN}),
+    ],
+)
+async def test_unknown_things_are_not_found(
+    site: Site, method: str, params: dict[str, object]
+) -> None:
+    """Typed, with a hint, at once."""
+    assert await site.refused(method, **params) == (-32003, "not_found")
+
+
+async def test_bad_transactions_get_their_codes(site: Site) -> None:
+    """Garbage, another network, a changed signature, an old and a far nonce, once committed."""
+    cluster, lab = site.cluster, site.cluster.labs[1]
+    good = cluster.signed(lab, transfer(cluster.labs[0], 1), nonce=0)
+    forged = good[:-1] + bytes([good[-1] ^ 1])
+    foreign = cluster.signed(lab, transfer(lab, 1), nonce=0, chain_id=b"elsewher")
+    far = cluster.signed(lab, transfer(lab, 1), nonce=1000)
+    late = cluster.signed(lab, transfer(lab, 1), nonce=0, valid_until_ms=1)
+    for raw, expected in (
+        (b"", (-32602, "bad_encoding")),
+        (b"\x99", (-32602, "bad_encoding")),
+        (foreign, (-32051, "wrong_chain")),
+        (forged, (-32012, "bad_signature")),
+        (far, (-32011, "bad_nonce")),
+        (late, (-32006, "expired")),
+    ):
+        assert await site.refused("chain_submitTransaction", raw="0x" + raw.hex()) == expected
+    sent = await site.ask("chain_submitTransaction", raw="0x" + good.hex())
+    with trio.fail_after(5):
+        await site.committed(sent["tx_id"])
+    assert await site.refused("chain_submitTransaction", raw="0x" + good.hex()) == (
+        -32011,
+        "bad_nonce",
+    )
+
+
+async def test_proof_is_refused_before_the_first_block(site: Site) -> None:
+    """Nothing was agreed on yet: it says so, instead of a proof of nothing."""
+    key = address_text(site.parts.wallet.address)
+    assert await site.refused("chain_getProof", kind="account", key=key) == (-32009, "unsupported")
+
+
+async def test_proof_verifies_and_a_changed_one_does_not(site: Site) -> None:
+    """An account, an absent one, a bond; then each part of the document is changed in turn."""
+    await pay(site)
+    key = address_text(site.cluster.labs[1].wallet.public_key)
+    shown = await site.ask("chain_getProof", kind="account", key=key)
+    assert (await site.ask("chain_verifyProof", document=shown))["valid"]
+    for kind, other in (("account", UNKNOWN), ("validator", UNKNOWN), ("escrow", UNKNOWN)):
+        absent = await site.ask("chain_getProof", kind=kind, key=other)
+        assert absent["value"] is None
+        assert (await site.ask("chain_verifyProof", document=absent))["valid"]
+    for name, value in (
+        ("value", "0x00"),
+        ("value", None),
+        ("proof", "0x"),
+        ("header", shown["header"][:-2] + "01"),
+        ("certificate", "0x80"),
+        ("proof", 7),
+        ("header", "no hex"),
+    ):
+        answer = await site.ask("chain_verifyProof", document=shown | {name: value})
+        assert not answer["valid"], name
+        assert answer["why"], name
+    assert not (await site.ask("chain_verifyProof", document={}))["valid"]
+    assert site.faults == []
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"kind": "account", "key": "0x00"},
+        {"kind": "account", "key": UNKNOWN, "asset": 2**40},
+        {"kind": "model", "key": UNKNOWN},
+        {"kind": "nothing", "key": UNKNOWN},
+    ],
+)
+async def test_proof_of_a_malformed_key_is_refused(site: Site, params: dict[str, object]) -> None:
+    """Wrong length, an asset no ledger has, an unknown kind."""
+    await pay(site)
+    assert await site.refused("chain_getProof", **params) == (-32602, "invalid_params")
+
+
+async def test_supply_is_counted(site: Site) -> None:
+    """What the genesis gave is all there is."""
+    supply = await site.ask("chain_getSupply")
+    parts = ("accounts", "locked", "bonded", "burnt")
+    assert sum(int(supply[part]) for part in parts) == int(supply["minted"]) == 2 * BALANCE + STAKE
