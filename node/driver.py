@@ -115,10 +115,10 @@ class Driver:
         self._signer_of = {PeerId(v.peer_id): i for i, v in enumerate(validators)}
         self._in, self._out = trio.open_memory_channel[Event](EVENTS_WAITING_MAX)
         self._own: deque[Event] = deque()
-        self._timer_ms = 0
+        self._timer_ms = 0  # what the replica ordered, 0 for nothing
+        self._tick_ms = 0
         self._status_ms = 0
         self._logged_blocks = 0  # committed since the last checkpoint
-        self._waiting = False
         self._head_changed = trio.Event()
         self.on_head: list[Callable[[Head], None]] = []
         self.on_fetch: Callable[[Fetch], None] = lambda _fetch: None
@@ -209,7 +209,7 @@ class Driver:
             events.append(self._own.popleft())
         if not events:
             now = self.clock.monotonic_ms()
-            due = min(self._timer_ms or now + TICK_MS_MAX, now + TICK_MS_MAX, self._status_ms)
+            due = min(self._timer_ms or self._tick_ms, self._tick_ms, self._status_ms)
             with trio.move_on_after(max(0, due - now) / 1000):
                 events.append(await self._out.receive())
         self._take_waiting(events)
@@ -225,12 +225,12 @@ class Driver:
     async def _turn(self, events: list[Event]) -> None:
         now = self.clock.monotonic_ms()
         await self._checkpoint(is_idle=not events)
+        # What was true when it was sent may be in a block by now.
+        events = [event for event in events if not isinstance(event, Waiting)]
         waiting = len(self.mempool) > 0
-        if waiting != self._waiting:
-            self._waiting = waiting
+        if waiting != self.state.waiting:
             events.append(Waiting(transactions=waiting))
-        if not events or (self._timer_ms and now >= self._timer_ms):
-            self._timer_ms = 0
+        if self._is_tick_due(now):
             events.append(Tick())
         effects: list[Effect] = []
         for event in events:
@@ -241,6 +241,15 @@ class Driver:
             self._tell_status()
         elif any(isinstance(event, Applied) for event in events):
             self._tell_status(followers_only=True)
+
+    def _is_tick_due(self, now_ms: int) -> bool:
+        """Resends and view changes need the time, however much else there is to hear."""
+        if self._timer_ms and now_ms >= self._timer_ms:
+            self._timer_ms = 0
+        elif now_ms < self._tick_ms:
+            return False
+        self._tick_ms = now_ms + TICK_MS_MAX
+        return True
 
     async def _checkpoint(self, *, is_idle: bool) -> None:
         """Shorten the ledger's log: some milliseconds, so best when nothing else is to do."""
