@@ -69,6 +69,11 @@ def test_every_cut_is_refused_also_at_the_end_of_a_chunk(tmp_path: Path) -> None
         path.write_bytes(raw[:size])
         with pytest.raises((BadBackup, WrongPassword)):
             read(path)
+    start = 12 + int.from_bytes(raw[8:12], "big")
+    last = (len(raw) - start) % (CHUNK + 16) or CHUNK + 16
+    path.write_bytes(raw[:-last])  # whole chunks only: the new last one was not sealed as such
+    with pytest.raises(BadBackup, match="damaged or cut off"):
+        read(path)
     path.write_bytes(raw + b"x")
     with pytest.raises(BadBackup, match="damaged or cut off"):
         read(path)

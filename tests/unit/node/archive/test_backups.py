@@ -187,11 +187,13 @@ async def test_another_schema_and_other_files_are_refused(
         await make_backup(home, newer)
     with pytest.raises(HomeVersion, match="schema 2"):
         await restore(Home(tmp_path / "new"), newer, verify=True)
+    whole = backups._files(home)
+    (tmp_path / "outside").write_bytes(b"x")
     for name in ("keys/consensus.key", "data/signguard", "../outside"):
-        (tmp_path / "outside").write_bytes(b"x")
-        monkeypatch.setattr(backups, "_files", lambda home, name=name: {name: home.root / name})
+        files = {**whole, name: home.root / name}
+        monkeypatch.setattr(backups, "_files", lambda _home, files=files: dict(files))
         await make_backup(home, strange)
-        with pytest.raises(BadBackup, match="does not hold the files of a home"):
+        with pytest.raises(BadBackup, match=f"files of a home.*{name}"):
             await restore(Home(tmp_path / "new"), strange)
         strange.unlink()
 
