@@ -52,7 +52,7 @@ class Wire:
         raise NotImplementedError
 
     def on_peer(self, handler: PeerHandler) -> None:
-        raise NotImplementedError
+        """Peers of this wire neither come nor go."""
 
     def peers(self) -> tuple[PeerInfo, ...]:
         return tuple(PeerInfo(peer, "", False, 0, None, "") for peer in self.live)

@@ -1,0 +1,327 @@
+"""The models of a node: names to CIDs, what is refused before the work, fetching and serving."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+import trio
+
+from prsm.consensus.ledger.records import Model
+from prsm.node.clock import TrioClock
+from prsm.node.driver import Driver
+from prsm.node.inference.interface import TransactionFailed
+from prsm.node.inference.pool import Pool
+from prsm.node.inference.prepared import Prepared
+from prsm.node.models import Models, NotCommitted, Tools, UnknownModel, Wanted
+from prsm.node.wallet import TxResult, Wallet, WalletLocked
+from prsm.protocol.codec import Record
+from prsm.protocol.errors import Unsupported
+from prsm.protocol.ids import TxId
+from prsm.protocol.messages.pipe import ModelRefused
+from prsm.protocol.transactions.payloads import REGISTER_MODEL, RegisterModel
+from prsm.protocol.transactions.results import Code, TxReceipt
+from prsm.storage.cid import Cid, Codec, hash_block
+from prsm.storage.errors import BadCid, Conflict, Full, NotFound
+from prsm.storage.manifest import encode_manifest
+from prsm.storage.model_store import ModelStore
+from tests.tools.stores import manifest
+from tests.tools.wires import Wire
+
+TX = TxId(b"t" * 32)
+
+
+def cid_of(name: str) -> Cid:
+    return hash_block(encode_manifest(manifest(name=name)), Codec.DAG_PB)
+
+
+def registered(name: str, semver: str, height: int) -> Model:
+    return Model(
+        manifest=hash_block(f"{name}{semver}".encode()).raw,
+        name=name,
+        semver=semver,
+        pinned_sha256=bytes(32),
+        total_bytes=1,
+        parents=(),
+        publisher=bytes(32),
+        height=height,
+    )
+
+
+@dataclass
+class View:
+    """The ledger's models."""
+
+    named: list[Model] = field(default_factory=list)
+
+    def models(self) -> list[Model]:
+        return self.named
+
+    def model(self, name: str, semver: str) -> Model | None:
+        return next((m for m in self.named if (m.name, m.semver) == (name, semver)), None)
+
+    def model_by_cid(self, cid: bytes) -> Model | None:
+        return next((m for m in self.named if m.manifest == cid), None)
+
+
+@dataclass
+class FakeLedger:
+    view: View = field(default_factory=View)
+
+
+@dataclass
+class FakeDriver:
+    ledger: FakeLedger = field(default_factory=FakeLedger)
+    clock: TrioClock = field(default_factory=TrioClock)
+
+
+@dataclass
+class FakeWallet:
+    """Signs nothing; says what a test wants of the chain."""
+
+    address: bytes = b"a" * 32
+    locked: bool = False
+    code: Code | None = Code.DONE  # None: no block ever
+    submitted: list[tuple[int, Record]] = field(default_factory=list)
+
+    @property
+    def signer(self) -> None:
+        if self.locked:
+            raise WalletLocked("wallet default is locked")
+
+    async def submit(self, kind: int, payload: Record) -> TxId:
+        await trio.lowlevel.checkpoint()
+        self.submitted.append((kind, payload))
+        return TX
+
+    async def wait_committed(self, tx_id: TxId) -> TxResult:
+        if self.code is None:
+            await trio.sleep_forever()
+        assert self.code is not None
+        return TxResult(tx_id, 1, 0, TxReceipt(tx_id, self.code, 1, (), 0, 0))
+
+
+@dataclass
+class FakePool:
+    """Prepares by copying, or refuses."""
+
+    runtime: str = "runtime"
+    layers: tuple[str, ...] = ()
+    refuse: ModelRefused | None = None
+    asked: int = 0
+
+    async def prepare(
+        self, source: Path, *, out_dir: Path, stages: Sequence[int], tokenizer: Path | None
+    ) -> Prepared:
+        await trio.lowlevel.checkpoint()
+        self.asked += 1
+        assert stages
+        assert tokenizer is None
+        if self.refuse is not None:
+            raise self.refuse
+        assert source.suffix == ".onnx"
+        assert out_dir.name
+        raise ModelRefused("this pool prepares nothing")
+
+
+@dataclass
+class Room:
+    models: Models
+    tools: Tools
+    view: View
+    wallet: FakeWallet
+    pool: FakePool
+    wire: Wire
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Room]:
+    driver, wallet, pool, wire = FakeDriver(), FakeWallet(), FakePool(), Wire()
+    store = await ModelStore.open(tmp_path / "store", quota=2**24)
+    (tmp_path / "scratch").mkdir()
+    tools = Tools(
+        store=store,
+        pool=cast("Pool", pool),
+        network=wire,
+        driver=cast("Driver", driver),
+        wallet=cast("Wallet", wallet),
+        scratch=tmp_path / "scratch",
+        quota_bytes=2**24,
+    )
+    try:
+        yield Room(Models(tools), tools, driver.ledger.view, wallet, pool, wire)
+    finally:
+        with trio.CancelScope(shield=True):
+            await store.close()
+
+
+def wanted(path: Path, **changes: object) -> Wanted:
+    plain = Wanted(path, "encoder", "1.0.0", (1,), None, "MIT", register=True)
+    return replace(plain, **changes)  # type: ignore[arg-type]  # fields by name
+
+
+async def test_name_means_its_newest_version(room: Room) -> None:
+    """1.10.0 is newer than 1.9.0; a version in the reference is exact."""
+    room.view.named = [registered("a", v, i) for i, v in enumerate(("1.9.0", "1.10.0", "1.2.0"))]
+    newest, exact = room.models.resolve("a"), room.models.resolve("a@1.2.0")
+    assert newest.raw == room.view.named[1].manifest
+    assert exact.raw == room.view.named[2].manifest
+    with pytest.raises(UnknownModel):
+        room.models.resolve("a@3.0.0")
+
+
+async def test_ledger_goes_before_what_only_this_node_calls_so(room: Room) -> None:
+    """A local model of a registered name is not what everybody means by it."""
+    local = await room.tools.store.save_manifest(manifest(name="a"))
+    room.models._held[local] = manifest(name="a")
+    assert room.models.resolve("a") == local
+    assert room.models.resolve("a@1.0.0") == local
+    room.view.named = [registered("a", "1.0.0", 1)]
+    assert room.models.resolve("a").raw == room.view.named[0].manifest
+
+
+@pytest.mark.parametrize("ref", ["nothing", "nothing@1.0.0", "@", "a@b@c", "bafy", "Qm"])
+async def test_unknown_reference_says_what_to_type(room: Room, ref: str) -> None:
+    """Names nobody registered, and what is too short for a CID."""
+    with pytest.raises(UnknownModel) as refused:
+        room.models.resolve(ref)
+    assert "prsm model" in refused.value.hint
+
+
+async def test_text_that_only_looks_like_a_cid_is_refused(room: Room) -> None:
+    """Its length and beginning are right, its letters are not."""
+    with pytest.raises(BadCid):
+        room.models.resolve("bafy" + "1" * 55)
+    good = cid_of("x")
+    assert room.models.resolve(str(good)) == good
+
+
+async def test_cid_that_nobody_has_is_not_found(room: Room) -> None:
+    """No peers, no daemons: it ends at once."""
+    with pytest.raises(NotFound):
+        await room.models.pull(str(cid_of("x")))
+    with pytest.raises(NotFound):
+        await room.models.find(str(cid_of("x")))
+
+
+async def test_only_whole_models_are_held_after_a_start(room: Room) -> None:
+    """A manifest whose files are not here is known, not held."""
+    await room.tools.store.save_manifest(manifest(name="a"))
+    again = Models(replace(room.tools, network=Wire()))
+    await again.load()
+    assert again.held() == ()
+    (known,) = await again.known()
+    assert (known.manifest.name, known.is_held, known.is_registered) == ("a", False, False)
+    assert await again.held_bytes(known.manifest) == 0
+    stats = await again.stats()
+    assert (stats.files, stats.models, stats.quota_bytes) == (0, 0, 2**24)
+
+
+async def test_add_needs_the_executor(room: Room, tmp_path: Path) -> None:
+    """executor.enabled = false: it says which key to set."""
+    models = Models(replace(room.tools, pool=None, network=Wire()))
+    with pytest.raises(Unsupported) as refused:
+        await models.add(wanted(tmp_path / "x"))
+    assert "executor.enabled" in refused.value.hint
+    assert models.worker_state() == ("running", 0, "off by configuration")
+
+
+@pytest.mark.parametrize("path", ["relative.onnx", "/nowhere/x.onnx", "/tmp", "/a\0b", "/dev/null"])
+async def test_add_of_what_is_no_file_is_refused_before_the_worker(room: Room, path: str) -> None:
+    """Relative, absent, a folder, a byte no path has, a device."""
+    with pytest.raises(NotFound):
+        await room.models.add(wanted(Path(path)))
+    assert room.pool.asked == 0
+
+
+async def test_add_of_a_wrong_tokenizer_is_refused_before_the_worker(
+    room: Room, tmp_path: Path
+) -> None:
+    """The model is there, its tokenizer is not."""
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    with pytest.raises(NotFound, match="tokenizer"):
+        await room.models.add(wanted(tmp_path / "m.onnx", tokenizer=tmp_path / "tokenizer.json"))
+    assert room.pool.asked == 0
+
+
+async def test_add_with_a_taken_name_is_refused_before_the_worker(
+    room: Room, tmp_path: Path
+) -> None:
+    """The ledger has that name and version; another version, or no registration, is fine."""
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    room.view.named = [registered("encoder", "1.0.0", 1)]
+    with pytest.raises(Conflict):
+        await room.models.add(wanted(tmp_path / "m.onnx"))
+    assert room.pool.asked == 0
+    for good in (
+        wanted(tmp_path / "m.onnx", semver="1.0.1"),
+        wanted(tmp_path / "m.onnx", register=False),
+    ):
+        with pytest.raises(ModelRefused):
+            await room.models.add(good)
+    assert room.pool.asked == 2
+
+
+async def test_add_with_a_locked_wallet_is_refused_before_the_worker(
+    room: Room, tmp_path: Path
+) -> None:
+    """The name needs a signature; without a name none is needed."""
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    room.wallet.locked = True
+    with pytest.raises(WalletLocked):
+        await room.models.add(wanted(tmp_path / "m.onnx"))
+    assert room.pool.asked == 0
+    with pytest.raises(ModelRefused):
+        await room.models.add(wanted(tmp_path / "m.onnx", register=False))
+
+
+async def test_refused_model_leaves_nothing_behind(room: Room, tmp_path: Path) -> None:
+    """The gate says no: no file, no manifest, no transaction, no scratch folder."""
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    room.pool.refuse = ModelRefused("external data")
+    with pytest.raises(ModelRefused, match="external data"):
+        await room.models.add(wanted(tmp_path / "m.onnx"))
+    assert room.wallet.submitted == []
+    assert await room.models.known() == []
+    assert list(room.tools.scratch.iterdir()) == []
+
+
+@contextmanager
+def seconds(monkeypatch: pytest.MonkeyPatch, value: float) -> Iterator[None]:
+    """Another patience with the chain."""
+    with monkeypatch.context() as patch:
+        patch.setattr("prsm.node.models.COMMIT_SECONDS", value)
+        yield
+
+
+async def test_registration_says_how_it_ended(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Done; refused by the ledger; in no block in time: the model is stored all the same."""
+    found = manifest(name="a")
+    cid = await room.tools.store.save_manifest(found)
+    assert await room.models._register(cid, found) == TX
+    kind, payload = room.wallet.submitted[0]
+    assert kind == REGISTER_MODEL
+    assert isinstance(payload, RegisterModel)
+    assert (payload.manifest, payload.name, payload.semver) == (cid.raw, "a", "1.0.0")
+    room.wallet.code = next(code for code in Code if code is not Code.DONE)
+    with pytest.raises(TransactionFailed, match=r"refused a@1\.0\.0"):
+        await room.models._register(cid, found)
+    room.wallet.code = None
+    with seconds(monkeypatch, 0.01), pytest.raises(NotCommitted, match=str(cid)):
+        await room.models._register(cid, found)
+
+
+async def test_full_store_is_a_typed_error(room: Room, tmp_path: Path) -> None:
+    """A quota too small for the file: with the figures, and nothing is left."""
+    store = await ModelStore.open(tmp_path / "small", quota=10)
+    try:
+        (tmp_path / "big").write_bytes(bytes(100))
+        with pytest.raises(Full):
+            await store.add_file(tmp_path / "big")
+        assert await store.used_bytes() == 0
+    finally:
+        with trio.CancelScope(shield=True):
+            await store.close()
+    assert room.models.held() == ()
