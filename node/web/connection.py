@@ -21,7 +21,7 @@ from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import AppWrapper, ConnectionState, LifespanState
+from hypercorn.typing import AppWrapper, ConnectionState, H11SendableEvent, LifespanState
 from typing_extensions import override
 
 from prsm.node.rpc.dispatch import refusal
@@ -128,7 +128,13 @@ class Connection(TCPServer):
 
 
 class _Http1(H11Protocol):
-    """hypercorn's HTTP/1.1 without its ways to HTTP/2, and with a body in every error."""
+    """hypercorn's HTTP/1.1 without its ways to HTTP/2, with a body in every error.
+
+    The head of an answer waits for the first part of its body: one write instead of two. With
+    nothing more to come (no length, as for 204, or the end), it leaves at once.
+    """
+
+    _head = b""
 
     @override
     async def handle(self, event: Event) -> None:
@@ -141,6 +147,20 @@ class _Http1(H11Protocol):
         if isinstance(self.stream, WSStream) and self.stream.closed:
             # Refused handshake: the stock one leaves the connection open without a deadline.
             await self.send(Closed())
+
+    @override
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        try:
+            data = self._head + (self.connection.send(event) or b"")
+        except h11.LocalProtocolError:
+            if self.connection.their_state != h11.ERROR:
+                raise
+            return
+        self._head = b""
+        if isinstance(event, h11.Response) and _has_body(event):
+            self._head = data
+        elif data:
+            await self.send(RawData(data=data))
 
     @override
     async def _check_protocol(self, event: h11.Request) -> None:
@@ -160,3 +180,8 @@ class _Http1(H11Protocol):
         head = h11.Response(status_code=status_code, headers=headers)
         for part in (head, h11.Data(data=body), h11.EndOfMessage()):
             await self._send_h11_event(part)
+
+
+def _has_body(head: h11.Response) -> bool:
+    lengths = [value for name, value in head.headers if name == b"content-length"]
+    return bool(lengths) and lengths != [b"0"]

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from hypercorn.events import Event, RawData
 
 from prsm.node.rpc.dispatch import BODY_BYTES_MAX, bind
 from prsm.node.rpc.errors import PublicBind
 from prsm.node.web.app import Health
+from prsm.node.web.connection import Connection
 from prsm.node.web.serve import Bounds, Door, serve
 from tests.tools.rpc_door import (
     PING,
@@ -70,6 +72,35 @@ async def test_junk_ends_its_connection_and_nothing_else(tmp_path: Path, junk: b
                     pass
         assert not door.node.calls
         assert (await exchange(await door.tcp(), request(headers=auth(door)))).status == 200
+
+
+async def test_answer_is_one_write_and_one_without_body_leaves_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A head by itself is a second system call, and a second packet to the client."""
+    writes: list[bytes] = []
+    stock = Connection.protocol_send
+
+    async def note(connection: Connection, event: Event) -> None:
+        if isinstance(event, RawData) and event.data:
+            writes.append(event.data)
+        await stock(connection, event)
+
+    monkeypatch.setattr(Connection, "protocol_send", note)
+    async with open_door(tmp_path) as door:
+        async with await door.tcp() as stream:
+            for count in (1, 2, 3):  # kept alive: nothing of an answer is left for the next one
+                await stream.send_all(request(headers=auth(door)))
+                assert (await read_answer(stream)).status == 200
+                assert len(writes) == count
+        refused = request(headers={**auth(door), "Authorization": None})
+        assert (await exchange(await door.tcp(), refused)).status == 401
+        assert len(writes) == 4
+        note_only = json.dumps({"jsonrpc": "2.0", "method": "chain_getStatus"}).encode()
+        raw = request(headers=auth(door), body=note_only)
+        assert (await exchange(await door.tcp(), raw)).status == 204
+    assert [part.count(b"HTTP/1.1 ") for part in writes] == [1] * 5
+    assert [part.endswith(b"\r\n\r\n") for part in writes] == [False] * 4 + [True]
 
 
 async def test_http2_is_refused_and_its_upgrade_ignored(tmp_path: Path) -> None:
