@@ -17,7 +17,7 @@ import trio
 from prsm.consensus.pbft.records import highest_mark, mark_of
 from prsm.node import logs
 from prsm.protocol.errors import WireError
-from prsm.storage.disk import Disk
+from prsm.storage.disk import Disk, PosixDisk
 from prsm.storage.errors import Conflict, Corrupt
 from prsm.storage.signguard import Mark, SignGuard
 from prsm.storage.wal import Wal
@@ -119,6 +119,26 @@ def open_signlog(disk: Disk, folder: Path, *, ledger_height: int) -> Opened:
     if reason is not None:
         log.error("observer: this node signs nothing", why=reason)
     return Opened(SignLog(wal, guard), replay.records, reason)
+
+
+def forbid_signing(folder: Path) -> None:
+    """Leave a guard that never opens: whoever brings a key to this folder is an observer.
+
+    For a restored home, also one whose backup is older than its first block: what the key signed
+    since is known to no file here.
+
+    Raises:
+        StoreUnavailable, Full, Conflict: the disk refused, or there is a guard.
+    """
+    disk = PosixDisk()
+    path = str(folder / "signguard")
+    file = disk.create(path)
+    try:
+        file.pwrite(0, b"restored from a backup: what was signed before is not known here\n")
+        file.fdatasync()
+    finally:
+        file.close()
+    disk.sync_folder(path)
 
 
 def _loss(records: tuple[bytes, ...], low_mark: int, seen: Mark) -> str | None:

@@ -34,7 +34,6 @@ def main(arguments: Sequence[str]) -> int:
         arguments: without the program's name.
     """
     options = _parser().parse_args(arguments)
-    logs.configure(level="warning", style="human")
     try:
         answer = trio.run(functools.partial(WORKS[options.work], Home(options.home), options))
     except KeyboardInterrupt:
@@ -119,4 +118,5 @@ def _say(document: object) -> None:
 
 
 if __name__ == "__main__":
+    logs.configure(level="warning", style="human")
     sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,8 @@
 """Backups of a home: what leaves it, and the checks before any of it becomes a home again.
 
 A backup carries no signing state: neither consensus log nor sign guard nor consensus key. So a
-restored home follows, and with its consensus key brought by hand it is an observer: its ledger
-has blocks and its log is gone (`node/signlog`). A backup with the guard would be a kit for double
+restored home follows, and with its consensus key brought by hand it is an observer: it gets a
+guard that never opens (`node/signlog`). A backup with the guard itself would be a kit for double
 signing.
 
 Knows: the files of a home, what proves a state. Must not know: the sealed format.
@@ -28,6 +28,7 @@ from prsm.node.clock import TrioClock
 from prsm.node.config import load
 from prsm.node.home import SCHEMA_VERSION, Home, HomeExists, HomeVersion, write_private
 from prsm.node.keys import OPERATOR, WALLET
+from prsm.node.signlog import forbid_signing
 from prsm.node.sync import encode_certified
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.errors import PrsmError
@@ -146,6 +147,7 @@ async def restore_backup(
         seed = seed or _read(staged.node_key)
         checked = await _check(staged, manifest, seed, keys_password)
         if not is_rehearsal:
+            forbid_signing(staged.data)
             _become(staged.root, home.root)
     return {"file": str(path), "home": None if is_rehearsal else str(home.root), **checked}
 

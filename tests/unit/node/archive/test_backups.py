@@ -89,7 +89,9 @@ async def test_restored_home_has_the_state_and_the_keys_but_nothing_that_signs(
     assert said["peer_id"] == read_public_keys(home).peer_id
     assert said["keys_opened"] is True
     assert load_seed(new.node_key) == load_seed(home.node_key)
-    for name in ("keys/consensus.key", "data/signguard", "data/consensus.wal"):
+    guard = (home.data / "signguard").read_bytes()
+    assert (new.data / "signguard").read_bytes() != guard
+    for name in ("keys/consensus.key", "data/consensus.wal"):
         assert (home.root / name).exists()
         assert not (new.root / name).exists()
     async with opened_ledger(new.root / LEDGER) as store:
@@ -101,16 +103,19 @@ async def test_restored_home_has_the_state_and_the_keys_but_nothing_that_signs(
     assert names_in(home.backups) == []
 
 
+@pytest.mark.parametrize("height", [0, 5])
 async def test_validator_restored_with_its_key_is_an_observer_at_every_start(
-    home: Home, tmp_path: Path
+    tmp_path: Path, chain: Chain, height: int
 ) -> None:
-    """The key is brought by hand; the log that would bind it is gone, and stays so."""
-    path, new = tmp_path / "backup", Home(tmp_path / "new")
+    """The key is brought by hand, also to a backup older than the first block it signed."""
+    home, path, new = make_home(tmp_path / "home"), tmp_path / "backup", Home(tmp_path / "new")
+    if height:
+        await fill(home, chain)
     await make_backup(home, path)
     await restore(new, path)
     new.consensus_key.write_bytes(home.consensus_key.read_bytes())
     for _ in range(2):
-        opened = open_signlog(PosixDisk(), new.data, ledger_height=5)
+        opened = open_signlog(PosixDisk(), new.data, ledger_height=height)
         opened.signlog.close()
         assert opened.observer is not None
 
