@@ -270,8 +270,14 @@ def load(folder: Path) -> Network:
             f"no network in {folder}", hint="make one: prsm testnet up -n 4"
         ) from error
     return Network(
-        folder, [Node(n.name, Home(Path(n.home)), n.liar, n.pid) for n in described.nodes]
+        folder, [Node(n.name, Home(Path(n.home)), n.liar, _live_pid(n)) for n in described.nodes]
     )
+
+
+def _live_pid(described: Described) -> int:
+    """The pid of the description if it still is the node: the system uses pids again."""
+    holder = Home(Path(described.home)).holder()
+    return described.pid if holder is not None and holder.pid == described.pid else 0
 
 
 def wait_peers(node: Node, count: int, deadline: float) -> None:
