@@ -4,16 +4,20 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
 from prsm.consensus.pbft.opened import Opened, open_message
+from prsm.node.chain import open_chain
+from prsm.node.clock import TrioClock
 from prsm.node.net.interface import Answer, Channel, Incoming
 from prsm.node.net.network import PeerNetwork
 from prsm.node.wallet import TransactionExpired, TxResult
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.ed25519 import Ed25519Signer
+from prsm.protocol.genesis import BadGenesis
 from prsm.protocol.headers import Block
 from prsm.protocol.ids import TxId
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
@@ -315,3 +319,34 @@ async def test_transaction_ends_when_another_one_took_its_nonce(tmp_path: Path) 
             assert result.receipt.code is Code.DONE
             with pytest.raises(TransactionExpired, match="nonce 1"):
                 await node.wallet.wait_committed(lost)
+
+
+async def test_node_starts_again_when_it_never_saw_a_block(tmp_path: Path) -> None:
+    """Stopped before the first block: the state of the genesis is there already, and it is fine."""
+    cluster = make_cluster(tmp_path, others=1)
+    roots = set()
+    for index in (0, 0, 4):  # alone of four: nothing can be decided
+        async with cluster.node(index, votes=index == 0) as node:
+            assert node.driver.ledger.height == 0
+            roots.add(node.driver.ledger.state_root)
+    assert len(roots) == 1
+
+
+@pytest.mark.parametrize("blocks", [0, 1])
+async def test_folder_of_another_genesis_is_refused(tmp_path: Path, blocks: int) -> None:
+    """A ledger that began with another document: typed, and it opens with the right one."""
+    cluster = make_cluster(tmp_path, validators=1)
+    lab = cluster.labs[0]
+    with trio.fail_after(10):
+        async with cluster.node(0) as node:
+            for _ in range(blocks):
+                tx = await node.wallet.submit(TRANSFER, transfer(lab, 1))
+                await node.wallet.wait_committed(tx)
+        other = Cluster(
+            msgspec.structs.replace(cluster.genesis, name="other"), cluster.labs, cluster.hub
+        )
+        with pytest.raises(BadGenesis, match=other.genesis.digest.hex()[:16]):
+            async with open_chain(other.config(0), other.network(0), TrioClock()):
+                raise AssertionError("opened")
+        async with cluster.node(0) as node:
+            assert node.driver.ledger.height >= blocks

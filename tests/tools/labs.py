@@ -76,6 +76,12 @@ class Cluster:
     def identity(self) -> ChainIdentity:
         return ChainIdentity(self.genesis.chain_id, self.genesis.digest)
 
+    def config(self, index: int, *, votes: bool = True) -> ChainConfig:
+        """Folder and keys of a lab."""
+        lab = self.labs[index]
+        seed = lab.consensus_seed if votes else None
+        return ChainConfig(self.genesis, lab.folder, lab.folder / "wallet.key", seed)
+
     def network(self, index: int) -> PeerNetwork:
         """The network of a lab, not running: for nodes that say what a test wants."""
         return self.hub.network(self.labs[index].node.public_key, self.identity)
@@ -94,16 +100,9 @@ class Cluster:
 
         `prepare` joins more rooms to it while its network does not run yet.
         """
-        lab = self.labs[index]
         network = self.network(index)
-        config = ChainConfig(
-            self.genesis,
-            lab.folder,
-            lab.folder / "wallet.key",
-            lab.consensus_seed if votes else None,
-        )
         async with (
-            open_chain(config, network, TrioClock(), disk=disk) as parts,
+            open_chain(self.config(index, votes=votes), network, TrioClock(), disk=disk) as parts,
             trio.open_nursery() as nursery,
         ):
             prepare(parts)
