@@ -216,8 +216,9 @@ class Wallet:
             return None
         stored = await self._driver.store.block(place[0])
         assert stored is not None, "an indexed transaction has its block"
-        receipts = decode_receipts(stored.receipts)
-        return TxResult(tx_id, place[0], place[1], receipts[place[1]])
+        raw = stored_receipts(stored.receipts)[place[1]]
+        receipt = decode(raw, TxReceipt, size_max=BULK_FRAME_BYTES_MAX)
+        return TxResult(tx_id, place[0], place[1], receipt)
 
     def _rehearse(self, raw: bytes, transaction: Transaction) -> None:
         """Say now what would only cost its fee; behind others of ours, only the block can say."""

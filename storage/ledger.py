@@ -45,6 +45,7 @@ class LedgerStore:
     def __init__(self, database: Database) -> None:
         """Wrap an open database; `open` is the way in."""
         self._database = database
+        self._counted = (-1, 0)  # a height, and the transactions of all blocks up to it
 
     @classmethod
     async def open(cls, path: Path) -> "LedgerStore":
@@ -115,6 +116,9 @@ class LedgerStore:
             connection.executemany("INSERT INTO tx VALUES(?,?,?)", rows)
             _apply(connection, changes)
             connection.executemany("INSERT OR REPLACE INTO meta VALUES(?,?)", notes)
+            height, count = self._counted
+            is_next = height == block.height - 1  # not after a commit that failed at this height
+            self._counted = (block.height, count + len(tx_ids)) if is_next else (-1, 0)
 
         await self._database.write(run)
 
@@ -139,10 +143,21 @@ class LedgerStore:
         )
 
     async def count_transactions(self) -> int:
-        """Return how many transactions all blocks hold."""
-        return await self._database.read(
-            lambda connection: int(connection.execute("SELECT count(*) FROM tx").fetchone()[0])
-        )
+        """Return how many transactions all blocks hold; counted once, then kept along.
+
+        A commit that failed or is not visible yet leaves a height that is not the tip's, and a
+        height that is not the tip's is counted again.
+        """
+
+        def run(connection: sqlite3.Connection) -> int:
+            tip = _tip(connection)
+            height, count = self._counted
+            if tip is None or tip[0] != height:
+                count = int(connection.execute("SELECT count(*) FROM tx").fetchone()[0])
+                self._counted = (-1 if tip is None else tip[0], count)
+            return count
+
+        return await self._database.read(run)
 
     async def find_tx(self, tx_id: bytes) -> tuple[int, int] | None:
         """Return height and position of a committed transaction."""

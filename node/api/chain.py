@@ -17,7 +17,7 @@ from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import chain as api
 from prsm.node.rpc.spec import Caller, NoParams
 from prsm.node.sync import encode_certified
-from prsm.node.wallet import TxResult, Wallet, decode_receipts
+from prsm.node.wallet import TxResult, Wallet, decode_receipts, stored_receipts
 from prsm.protocol import merkle
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import decode, encode
@@ -184,7 +184,7 @@ class ChainApi:
         if found is None:
             raise _no_transaction(params.tx_id)
         stored = await self._stored(found.height)
-        items = [encode(item) for item in decode_receipts(stored.receipts)]
+        items = stored_receipts(stored.receipts)
         place = InclusionProof(
             index=found.index, count=len(items), path=merkle.proof(items, found.index)
         )

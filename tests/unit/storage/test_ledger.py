@@ -102,6 +102,27 @@ async def commit_many(store: LedgerStore, count: int) -> None:
         await store.commit(block(height), changes=changes, tx_ids=[b"tx%d" % height])
 
 
+async def test_count_of_transactions_moves_with_blocks_and_never_with_refused_ones(
+    store: LedgerStore,
+) -> None:
+    """Counted by a scan once; afterwards each answer is the same as a scan's."""
+    assert await store.count_transactions() == 0
+    await store.commit(block(1), changes=[], tx_ids=[b"t1", b"t2"])
+    assert await store.count_transactions() == 2
+    with pytest.raises(Conflict):
+        await store.commit(block(2), changes=[], tx_ids=[b"t3", b"t1"])
+    assert await store.count_transactions() == 2
+    store._counted = (2, 99)  # what a commit that the disk refused at its very end leaves
+    assert await store.count_transactions() == 2
+    store._counted = (2, 99)
+    await store.commit(block(2), changes=[], tx_ids=[b"t3"])
+    assert await store.count_transactions() == 3
+    await store.commit(block(3), changes=[], tx_ids=[])
+    await store.commit(block(4), changes=[], tx_ids=[b"t%d" % n for n in range(10, 20)])
+    assert store._counted == (4, 13)
+    assert await store.count_transactions() == 13
+
+
 async def test_ledger_with_a_hole_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     store = await LedgerStore.open(path)
