@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -364,6 +364,28 @@ class LedgerMachine(RuleBasedStateMachine):
                 and found.is_open
                 for other in self.locks
             )
+
+
+@pytest.mark.slow
+@given(
+    name=st.sampled_from(sorted(shapes(0))),
+    vests=st.booleans(),
+    fallback_ms=st.sampled_from((None, 12_000)),
+    tries=st.lists(
+        st.tuples(st.booleans(), WITNESSES, st.sampled_from((1, 1_000, 1_500, 3_500))), max_size=10
+    ),
+)
+@settings(max_examples=150, deadline=None)
+def test_one_hold_pays_as_foretold_when_tried_often(
+    name: str, vests: bool, fallback_ms: int | None, tries: list[tuple[bool, set[int], int]]
+) -> None:
+    machine = LedgerMachine()
+    machine.hold([(name, vests)], fallback_ms, 1_000_003, 64)
+    [identity] = machine.holds
+    for told, keys, step_ms in tries:
+        machine.claim_once(identity, 0, told=told, keys=keys, step_ms=step_ms)
+    machine.holds_are_as_modelled()
+    machine.money_is_conserved()
 
 
 TestLedgerMachine = pytest.mark.slow(LedgerMachine.TestCase)
