@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -375,6 +375,7 @@ class LedgerMachine(RuleBasedStateMachine):
         st.tuples(st.booleans(), WITNESSES, st.sampled_from((1, 1_000, 1_500, 3_500))), max_size=10
     ),
 )
+@example(name="late", vests=False, fallback_ms=None, tries=[(False, set(), 3_500)] * 2)  # 8,000 ms
 @settings(max_examples=150, deadline=None)
 def test_one_hold_pays_as_foretold_when_tried_often(
     name: str, vests: bool, fallback_ms: int | None, tries: list[tuple[bool, set[int], int]]
