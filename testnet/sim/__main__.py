@@ -9,13 +9,18 @@ import json
 import sys
 from collections.abc import Sequence
 
-from prsm.testnet.sim.batch import Summary, play
+from prsm.testnet.sim.batch import Summary, describe, play
+from prsm.testnet.sim.plan import draw
+from prsm.testnet.sim.shrink import difference, fails, shrink
+from prsm.testnet.sim.shrink import play as play_plan
 from prsm.testnet.sim.world import run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play what the command line asks for; return the exit code."""
     options = _parse(arguments)
+    if options.shrink is not None:
+        return _shrink(options.shrink, control=options.control, traced=options.trace)
     if options.seed is not None:
         return _one(options.seed, control=options.control, traced=options.trace)
     first, _, last = options.seeds.partition(":")
@@ -41,10 +46,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--seeds", metavar="A:B", help="play seeds A .. B-1")
     what.add_argument("--seed", type=int, metavar="N", help="play one seed")
+    what.add_argument("--shrink", type=int, metavar="N", help="leave out of seed N what it can")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
     parser.add_argument("--control", action="store_true", help="liars hold >= T/3: must break")
     parser.add_argument("--first", action="store_true", help="stop at the first failing seed")
-    parser.add_argument("--trace", action="store_true", help="with --seed: each event")
+    parser.add_argument("--trace", action="store_true", help="with --seed or --shrink: each event")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     return parser.parse_args(arguments)
 
@@ -60,6 +66,21 @@ def _one(seed: int, *, control: bool, traced: bool) -> int:
     for violation in outcome.violations:
         _say(f"  {violation}")
     return 0 if not outcome.violations and outcome.heal_ms is not None else 1
+
+
+def _shrink(seed: int, *, control: bool, traced: bool) -> int:
+    plan = draw(seed, control=control)
+    if not fails(plan):
+        _say(f"seed {seed} does not fail")
+        return 0
+    smallest = shrink(plan)
+    outcome = play_plan(smallest, traced=traced)
+    for line in (*outcome.trace, *difference(smallest)):
+        _say(line)
+    _say(f"seed {seed}, {outcome.events} events:")
+    for what in describe(outcome):
+        _say(f"  {what}")
+    return 1
 
 
 def _document(seeds: str, summary: Summary) -> dict[str, object]:

@@ -33,14 +33,19 @@ class Summary:
         self.seeds += 1
         self.events += outcome.events
         self.heights += outcome.height
-        if outcome.violations:
-            self.violations += 1
-            self.failures[outcome.seed] = outcome.violations
-        elif outcome.heal_ms is None:
-            self.not_live += 1
-            self.failures[outcome.seed] = [f"not live after healing at height {outcome.height}"]
-        else:
+        self.violations += bool(outcome.violations)
+        self.not_live += not outcome.violations and outcome.heal_ms is None
+        if what := describe(outcome):
+            self.failures[outcome.seed] = what
+        elif outcome.heal_ms is not None:
             self.heal_ms.append(outcome.heal_ms)
+
+
+def describe(outcome: Outcome) -> list[str]:
+    """What is wrong with a run, if anything is."""
+    if outcome.violations or outcome.heal_ms is not None:
+        return outcome.violations
+    return [f"not live after healing at height {outcome.height}"]
 
 
 def play(

@@ -72,6 +72,11 @@ class Checker:
     def _note_demand(self, node: int, message: SignedMessage) -> None:
         """Work out again which block a NEW_VIEW demands."""
         new_view = decode(message.body, NewView, size_max=CTL_FRAME_BYTES_MAX)
+        signers = {part.signer for part in new_view.view_changes}
+        weight, total = sum(self.plan.stakes[each] for each in signers), sum(self.plan.stakes)
+        if self.is_honest(node) and weight * 3 <= total * 2:
+            place = f"{message.height}/{message.view}"
+            self.report(f"node {node} entered view {place} by weight {weight} of {total}")
         best = (-1, b"")
         for part in new_view.view_changes:
             change = decode(part.body, ViewChange, size_max=CTL_FRAME_BYTES_MAX)

@@ -12,16 +12,18 @@ import msgspec
 
 from prsm.consensus.pbft.opened import Opened
 from prsm.protocol import merkle
-from prsm.protocol.codec import decode, encode
+from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.headers import Block
 from prsm.protocol.limits import CTL_FRAME_BYTES_MAX
 from prsm.protocol.messages.consensus import (
+    Prepared,
     Proposal,
     SignedMessage,
     ViewChange,
     sign_message,
 )
 from prsm.protocol.signing import Kind
+from prsm.testnet.sim import forgeries
 
 if TYPE_CHECKING:
     from prsm.testnet.sim.node import Node
@@ -39,6 +41,7 @@ class Liars:
     group: frozenset[int]  # who is told the second story
     voted: set[tuple[int, Kind, int, int, bytes, int]] = field(default_factory=set)
     memory: list[Opened] = field(default_factory=list)
+    first_prepared: dict[tuple[int, int], Prepared | None] = field(default_factory=dict)
 
     def speak(self, node: "Node", message: SignedMessage, receivers: list[int]) -> None:
         """Send something else than, or beside, what the honest core ordered."""
@@ -49,10 +52,13 @@ class Liars:
         if message.kind is Kind.PROPOSE:
             self._propose(node, message, receivers)
             return
-        if message.kind is Kind.VIEW_CHANGE and "forget" in self.scripts:
-            change = decode(message.body, ViewChange, size_max=CTL_FRAME_BYTES_MAX)
-            body = encode(ViewChange(change.tip_cert, None))
-            message = self._sign(node, msgspec.structs.replace(message, body=body))
+        if message.kind is Kind.VIEW_CHANGE:
+            message = self._change(node, message)
+            if "selective" in self.scripts:
+                receivers = [i for i in receivers if i in self.group]
+            if "crown" in self.scripts:
+                for made in forgeries.crown(node, message, self.chain_id):
+                    self._send(node, made, receivers)
         if message.kind in (Kind.PREPARE, Kind.COMMIT) and "favour" in self.scripts:
             receivers = [i for i in receivers if i == self._favourite(node, message)]
         self._send(node, message, receivers)
@@ -62,9 +68,44 @@ class Liars:
         message = opened.message
         if "replay" in self.scripts:
             self._replay(node, opened)
+        if message.signer not in node.world.plan.liars:  # else two would answer each other for ever
+            self._make_up(node, opened)
         if "double" in self.scripts and message.kind in (Kind.PROPOSE, Kind.PREPARE):
             # A replica counts the first vote of a signer: tell each what it wants to hear.
             self._vote_all(node, message, opened.digest, [message.signer])
+
+    def _make_up(self, node: "Node", opened: Opened) -> None:
+        message = opened.message
+        everybody = list(range(len(node.world.nodes)))
+        made: list[SignedMessage] = []
+        if "flood" in self.scripts and self.dice.random() < 0.03:
+            made.extend(forgeries.flood(node, message, self.dice, self.chain_id))
+        if "foreign" in self.scripts and message.kind is Kind.PROPOSE:
+            made.extend(forgeries.foreign(node.world.nodes, message, self.dice))
+        if "relabel" in self.scripts and message.kind in (Kind.PREPARE, Kind.COMMIT):
+            made.append(forgeries.relabelled(opened))
+        for each in made:
+            self._send(node, each, everybody)
+
+    def hand_over(self, record: Record) -> Record:
+        """What leaves instead of a status, a call or an answer."""
+        if "hints" in self.scripts and self.dice.random() < 0.5:
+            return forgeries.record(record, self.dice)
+        return record
+
+    def _change(self, node: "Node", message: SignedMessage) -> SignedMessage:
+        """A VIEW_CHANGE that hides what was prepared, shows only its first, or makes it up."""
+        change = decode(message.body, ViewChange, size_max=CTL_FRAME_BYTES_MAX)
+        body = message.body
+        if "forget" in self.scripts:
+            body = encode(ViewChange(change.tip_cert, None))
+        elif "stale" in self.scripts:
+            place = (node.index, message.height)
+            first = self.first_prepared.setdefault(place, change.prepared)
+            body = encode(ViewChange(change.tip_cert, first))
+        if "claim" in self.scripts and self.dice.random() < 0.5:
+            body = forgeries.claim(node, message)
+        return self._sign(node, msgspec.structs.replace(message, body=body))
 
     def _favourite(self, node: "Node", message: SignedMessage) -> int:
         """The one replica that is helped to a certificate in this view."""

@@ -24,6 +24,14 @@ SCRIPTS: Final = (
     "replay",
     "invalid",
     "favour",
+    "stale",
+    "selective",
+    "claim",
+    "crown",
+    "hints",
+    "flood",
+    "foreign",
+    "relabel",
 )
 
 
@@ -67,7 +75,7 @@ def draw(seed: int, *, control: bool = False) -> Plan:
     if control:
         stakes = (1, 1, 1, 1)
     liars = (0, 1) if control else _liars(dice, stakes)
-    scripts = tuple(name for name in SCRIPTS if dice.random() < 0.4) or ("double",)
+    scripts = tuple(name for name in SCRIPTS if dice.random() < 0.3) or ("double",)
     base_ms = dice.choice((100, 200, 400))
     lo = dice.choice((1, 1, 2, 5))
     return Plan(

@@ -13,6 +13,8 @@ import pytest
 
 from prsm.testnet.sim.__main__ import main
 from prsm.testnet.sim.batch import play
+from prsm.testnet.sim.plan import draw
+from prsm.testnet.sim.shrink import difference, shrink
 from prsm.testnet.sim.world import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,3 +84,26 @@ def test_main_shows_one_seed_with_its_trace(capsys: pytest.CaptureFixture[str]) 
 def test_main_fails_for_a_control_run_that_finds_nothing() -> None:
     assert main(["--seeds", "0:0", "--control"]) == 1
     assert main(["--seeds", "1:3", "--control"]) == 0
+
+
+def test_shrink_leaves_out_what_the_failure_does_not_need() -> None:
+    """The failure here: liars, and more than one crash."""
+    plan = next(draw(seed) for seed in range(100) if draw(seed).liars and draw(seed).crashes > 3)
+    smallest = shrink(plan, lambda each: bool(each.liars) and each.crashes > 1)
+    assert smallest.crashes == 2
+    assert smallest.liars == plan.liars
+    assert smallest.scripts == ()
+    assert (smallest.loss, smallest.partitions, smallest.forgetful) == (0, 0, None)
+    assert smallest.faults_ms < 200
+    assert "crashes: 2" in difference(smallest)
+
+
+@pytest.mark.slow
+def test_main_shrinks_a_failing_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--shrink", "3"]) == 0
+    assert "does not fail" in capsys.readouterr().out
+    assert main(["--shrink", "1", "--control", "--trace"]) == 1
+    shown = capsys.readouterr().out
+    assert "liars: (0, 1)" in shown
+    assert "PREPARE" in shown
+    assert "partitions" not in shown

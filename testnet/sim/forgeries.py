@@ -1,0 +1,175 @@
+"""What a Byzantine node makes up: claims, certificates and messages that must not be believed.
+
+Each function returns what may be tried; admission or the core refuses it. Knows: the key of
+the one who lies; of others only what they said, here or on another chain.
+"""
+
+from collections.abc import Iterator
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from prsm.consensus.pbft.opened import Opened
+from prsm.consensus.pbft.state import State
+from prsm.protocol import merkle
+from prsm.protocol.certificates import Certificate, certificate_hash, certify
+from prsm.protocol.codec import Record, decode, encode
+from prsm.protocol.headers import Block, Body, Header, block_hash
+from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, CTL_FRAME_BYTES_MAX
+from prsm.protocol.messages.consensus import (
+    NewView,
+    Prepared,
+    Proposal,
+    SignedMessage,
+    Status,
+    ViewChange,
+    sign_message,
+)
+from prsm.protocol.messages.sync import Certified, GotBlocks
+from prsm.protocol.signing import Kind, sha256
+
+if TYPE_CHECKING:
+    from prsm.testnet.sim.node import Node
+
+FOREIGN_CHAIN: Final = b"another!"
+FLOOD: Final = 12  # messages at a time
+
+
+def claim(node: "Node", message: SignedMessage) -> bytes:
+    """Body of a VIEW_CHANGE that claims a block nobody prepared."""
+    change = decode(message.body, ViewChange, size_max=CTL_FRAME_BYTES_MAX)
+    state = node.state
+    assert state is not None
+    block = fresh_block(state, node.index, max(0, message.view - 1))
+    digest = block_hash(block.header)
+    view = max(0, message.view - 1)
+    certificate = certify(
+        Kind.PREPARE,
+        epoch=message.epoch,
+        height=message.height,
+        view=view,
+        block_hash=digest,
+        votes=dict.fromkeys(range(len(state.validators)), node.signer.sign(digest)),
+    )
+    return encode(ViewChange(change.tip_cert, Prepared(view, digest, certificate)))
+
+
+def crown(node: "Node", message: SignedMessage, chain_id: bytes) -> list[SignedMessage]:
+    """NEW_VIEWs that count the own VIEW_CHANGE again and again, or count too few; a proposal.
+
+    Only for a view this node leads.
+    """
+    state = node.state
+    assert state is not None
+    if state.instance.schedule.at(message.view) != node.index:
+        return []
+    made: list[SignedMessage] = []
+    for parts in ((message,) * len(state.validators), (message,)):
+        body = encode(NewView(parts))
+        crowned = _signed(node, message, Kind.NEW_VIEW, body, chain_id)
+        block = fresh_block(state, node.index, message.view)
+        proposal = encode(Proposal(block, sha256(body)))
+        made += [crowned, _signed(node, message, Kind.PROPOSE, proposal, chain_id)]
+    return made
+
+
+def flood(
+    node: "Node", message: SignedMessage, dice: Random, chain_id: bytes
+) -> Iterator[SignedMessage]:
+    """Votes of heights and views that nobody has reached, far ahead and just ahead."""
+    for _ in range(FLOOD):
+        ahead = msgspec.structs.replace(
+            message,
+            kind=dice.choice((Kind.PREPARE, Kind.COMMIT)),
+            height=message.height + dice.randint(0, 40),
+            view=message.view + dice.randint(0, 40),
+            body=sha256(b"%d" % dice.randrange(4)),
+            signer=node.index,
+        )
+        yield sign_message(ahead, node.signer, chain_id)
+
+
+def foreign(nodes: "list[Node]", message: SignedMessage, dice: Random) -> Iterator[SignedMessage]:
+    """What validators with the same keys said on another chain."""
+    digest = sha256(b"foreign %d" % message.height)
+    for node in nodes:
+        kind = dice.choice((Kind.PREPARE, Kind.COMMIT))
+        vote = msgspec.structs.replace(message, kind=kind, body=digest, signer=node.index)
+        yield sign_message(vote, node.signer, FOREIGN_CHAIN)
+
+
+def relabelled(opened: Opened) -> SignedMessage:
+    """Somebody's PREPARE as their COMMIT, and the other way round."""
+    message = opened.message
+    other = Kind.COMMIT if message.kind is Kind.PREPARE else Kind.PREPARE
+    return msgspec.structs.replace(message, kind=other)
+
+
+def record(sent: Record, dice: Random) -> Record:
+    """A status of heights that are none, blocks that are others than certified."""
+    match sent:
+        case Status():
+            height = max(0, sent.height + dice.randint(-2, 100))
+            return msgspec.structs.replace(sent, height=height, low_mark=height)
+        case GotBlocks():
+            return GotBlocks(tuple(_spoilt(raw, dice) for raw in sent.blocks))
+        case _:
+            return sent
+
+
+def fresh_block(state: State, proposer: int, view: int) -> Block:
+    """An empty block on the tip, well-formed in everything."""
+    tip = state.tip
+    parent_ms = 0 if tip.block is None else tip.block.header.time_ms
+    header = Header(
+        version=1,
+        chain_id=state.config.chain_id,
+        height=tip.height + 1,
+        view=view,
+        epoch=state.validators.epoch,
+        prev_hash=tip.block_hash,
+        prev_cert_hash=certificate_hash(tip.certificate),
+        tx_root=merkle.root(()),
+        state_root=tip.state_root,
+        receipts_root=tip.receipts_root,
+        validators_hash=tip.validators.digest,
+        next_validators_hash=tip.next_validators_hash,
+        evidence_root=merkle.root(()),
+        time_ms=max(state.now_ms, parent_ms + 1),
+        proposer=proposer,
+    )
+    return Block(header, Body(tip.certificate, (), ()))
+
+
+def _spoilt(raw: bytes, dice: Random) -> bytes:
+    """Another block under the certificate, or the block under a bad certificate."""
+    certified = decode(raw, Certified, size_max=BULK_FRAME_BYTES_MAX)
+    block, certificate = certified.block, certified.certificate
+    if dice.random() < 0.5:
+        time_ms = block.header.time_ms + 1
+        block = Block(msgspec.structs.replace(block.header, time_ms=time_ms), block.body)
+        certificate = msgspec.structs.replace(certificate, block_hash=block_hash(block.header))
+    else:
+        certificate = _weak(certificate)
+    return encode(Certified(block, certificate))
+
+
+def _weak(certificate: Certificate) -> Certificate:
+    """With one signature instead of a quorum's."""
+    signer, signature = certificate.signer_indexes()[0], certificate.signatures[0]
+    return certify(
+        certificate.kind,
+        epoch=certificate.epoch,
+        height=certificate.height,
+        view=certificate.view,
+        block_hash=certificate.block_hash,
+        votes={signer: signature},
+    )
+
+
+def _signed(
+    node: "Node", message: SignedMessage, kind: Kind, body: bytes, chain_id: bytes
+) -> SignedMessage:
+    unsigned = msgspec.structs.replace(message, kind=kind, body=body)
+    return sign_message(unsigned, node.signer, chain_id)
