@@ -51,7 +51,7 @@ from prsm.node.web.app import Health, fence, log_fault
 from prsm.node.web.serve import Bound, Door, serve
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.errors import LocalError, RemoteError
-from prsm.protocol.genesis import Genesis, from_json
+from prsm.protocol.genesis import BadGenesis, Genesis, from_json
 from prsm.storage.interfaces import Source
 from prsm.storage.keystore import load_seed
 from prsm.storage.model_store import ModelStore
@@ -110,7 +110,7 @@ async def run_daemon(
     protect_process()
     start.home.check()
     with start.home.hold():
-        genesis = from_json(start.home.genesis.read_bytes())
+        genesis = _read_genesis(start.home)
         transport = Libp2pTransport(load_seed(start.home.node_key), listen=start.config.net.listen)
         identity = ChainIdentity(genesis.chain_id, genesis.digest, agent=f"prsm/{VERSION}")
         network = PeerNetwork(transport, identity)
@@ -139,6 +139,17 @@ def _consensus_seed(start: Start) -> bytes | None:
         log.warning("no consensus key: this node follows", missing=start.home.consensus_key.name)
         return None
     return load_seed(start.home.consensus_key)
+
+
+def _read_genesis(home: Home) -> Genesis:
+    try:
+        raw = home.genesis.read_bytes()
+    except OSError as error:
+        raise BadGenesis(
+            f"{home.genesis} cannot be read: {error.strerror}",
+            hint="put the network's genesis.json there",
+        ) from error
+    return from_json(raw)
 
 
 async def _run(opened: _Opened, task_status: trio.TaskStatus[None]) -> None:

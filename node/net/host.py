@@ -5,6 +5,7 @@ or scores. One `run` is one incarnation: a crash inside ends it with everything 
 the next one has the same identity and the same port.
 """
 
+import errno
 import logging
 import socket
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.interface import Channel, PeerUnreachable
 from prsm.node.net.network import Hooks, PeerNetwork
 from prsm.node.net.streams import StreamLost
+from prsm.node.rpc.ports import find_listener
 from prsm.protocol.errors import LocalError, RemoteError
 from prsm.protocol.identity import parse_address, parse_listen
 from prsm.protocol.ids import PeerId
@@ -47,6 +49,12 @@ CLOSE_DEADLINE_S: Final = 3.0
 BANNED_AT_POINTS: Final = 100
 
 log = logging.getLogger(__name__)
+
+
+class AddressTaken(LocalError):
+    """Another program listens where peers should find this node."""
+
+    reason = "address_taken"
 
 
 class NetDuplex:
@@ -329,7 +337,8 @@ def refuse_taken(address: str) -> None:
     error and get every other connection.
 
     Raises:
-        LocalError: no address, or it cannot be bound.
+        LocalError: no address.
+        AddressTaken: it cannot be bound; the text names who listens there, where /proc shows it.
     """
     ip, port = parse_listen(address)
     family = socket.AF_INET6 if ":" in ip else socket.AF_INET
@@ -338,8 +347,10 @@ def refuse_taken(address: str) -> None:
         try:
             probe.bind((ip, port))
         except OSError as error:
-            raise LocalError(
-                f"cannot listen on {address}: {error.strerror}",
+            holder = find_listener(port) if error.errno == errno.EADDRINUSE else None
+            by = f", by process {holder}" if holder else ""
+            raise AddressTaken(
+                f"cannot listen on {address}: {error.strerror}{by}",
                 hint="stop what listens there, or choose another port (0: a free one)",
             ) from error
 

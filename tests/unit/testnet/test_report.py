@@ -59,7 +59,7 @@ def test_page_says_what_was_shown() -> None:
         "240 rows in 60 micro-batches over 3 peers, bit-equal to",
         "The requester pays.",
         "node4 outvoted, not paid; evidence in block 9, 11",
-        "node2 1.500000, node3 1.500000, node4 0.000000 FTNS; 2.000000 of 5.000000",
+        "node2 1.50, node3 1.50, node4 0.00 FTNS; 2.00 of 5.00 FTNS went back",
         "height 12, 4 nodes, one state",
         "--trust 0:0xcd /r.json",
     ):
