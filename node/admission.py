@@ -40,14 +40,22 @@ BATCH_MAX: Final = 512
 # Below this many signatures (39 us each) a thread hop (60 us and a wake-up) does not pay.
 INLINE_MAX: Final = 4
 REMEMBERED_MAX: Final = 65_536
+# Decoded until they are in a block: 1.2 KB each; the others are decoded again.
+DECODED_MAX: Final = 4_096
+DECODED_BYTES_MAX: Final = 4 * MIB  # encoded
 
 
 class Seen:
-    """A bounded memory of what was checked; the oldest is forgotten first."""
+    """A bounded memory of what was checked; the oldest is forgotten first.
+
+    Ids of many; of the latest also what the check made of them, for the judge of blocks.
+    """
 
     def __init__(self, size: int = REMEMBERED_MAX) -> None:
         self._size = size
         self._items: OrderedDict[bytes, None] = OrderedDict()
+        self._decoded: OrderedDict[bytes, Checked] = OrderedDict()
+        self._decoded_bytes = 0
 
     def __contains__(self, item: object) -> bool:
         return item in self._items
@@ -60,6 +68,21 @@ class Seen:
         self._items[item] = None
         if len(self._items) > self._size:
             self._items.popitem(last=False)
+
+    def keep(self, checked: Checked) -> None:
+        """Remember what the ledger's check returned."""
+        self.add(checked.id)
+        if checked.id in self._decoded:
+            return
+        self._decoded[checked.id] = checked
+        self._decoded_bytes += len(checked.raw)
+        while len(self._decoded) > DECODED_MAX or self._decoded_bytes > DECODED_BYTES_MAX:
+            _, oldest = self._decoded.popitem(last=False)
+            self._decoded_bytes -= len(oldest.raw)
+
+    def recall(self, identity: bytes) -> Checked | None:
+        """What the check returned for a transaction; threads may ask."""
+        return self._decoded.get(identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +161,7 @@ class Admission:
             LocalError: its fee is too low, or the mempool refuses it.
         """
         checked = self._rules.check(raw)
-        self.known.add(checked.id)
+        self.known.keep(checked)
         self._on_transaction(raw, checked.transaction)
         return checked
 
@@ -211,7 +234,7 @@ class Admission:
                     self._admit(result)
 
     def _admit(self, checked: Checked) -> None:
-        self.known.add(checked.id)
+        self.known.keep(checked)
         try:
             self._on_transaction(checked.raw, checked.transaction)
         except PrsmError as refusal:

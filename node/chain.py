@@ -3,7 +3,7 @@
 Knows: in which order these are opened, run and closed. Must not know: HTTP, models, work.
 """
 
-from collections.abc import AsyncIterator, Container
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,7 +123,7 @@ async def open_chain(
     signlog: SignLog | None = None
     try:
         seen = Seen()
-        ledger, tip = await read_ledger(store, config.genesis, known=seen)
+        ledger, tip = await read_ledger(store, config.genesis, seen=seen)
         opened = None
         if config.consensus_seed is not None:
             opened = open_signlog(disk or PosixDisk(), config.data, ledger_height=tip.height)
@@ -137,14 +137,14 @@ async def open_chain(
 
 
 async def read_ledger(
-    store: LedgerStore, genesis: Genesis, *, known: Container[bytes] = frozenset()
+    store: LedgerStore, genesis: Genesis, *, seen: Seen | None = None
 ) -> tuple[Ledger, Tip]:
     """The state machine as a ledger file holds it; a file without blocks gets the first state.
 
     Args:
         store: open.
         genesis: of the network; noted in a new file, compared in another.
-        known: ids of transactions whose signature is checked already.
+        seen: transactions that are checked already; none if None.
 
     Raises:
         BadGenesis: the file began with another document.
@@ -156,8 +156,15 @@ async def read_ledger(
     state = await store.load_state() if last else {}
     if last is None:  # again after a start that saw no block: the same entries
         await store.put_state(genesis_changes(genesis))
-    verifier = Ed25519Verifier()
-    ledger = Ledger(genesis, state, verifier=verifier, tip=_ledger_tip(last), known=known)
+    checked = seen or Seen()
+    ledger = Ledger(
+        genesis,
+        state,
+        verifier=Ed25519Verifier(),
+        tip=_ledger_tip(last),
+        known=checked,
+        recall=checked.recall,
+    )
     return ledger, await _tip(store, ledger, last)
 
 

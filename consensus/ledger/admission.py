@@ -3,7 +3,7 @@
 Raises typed errors, so that a person reads why; the judge of a block turns them into a verdict.
 """
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import final
 
@@ -36,6 +36,14 @@ class Checked:
     payload: Record
 
 
+Recall = Callable[[bytes], Checked | None]  # by id: what `check` returned for these bytes before
+
+
+def recall_nothing(_identity: bytes) -> Checked | None:
+    """Remember no transaction."""
+    return None
+
+
 @final
 class Admission:
     """Checks transactions of one network."""
@@ -47,6 +55,7 @@ class Admission:
         verifier: Verifier,
         *,
         known: Container[bytes] = frozenset(),
+        recall: Recall = recall_nothing,
     ) -> None:
         """Start with nothing remembered.
 
@@ -55,11 +64,14 @@ class Admission:
             parameters: of its genesis.
             verifier: libsodium's rule.
             known: ids of transactions whose signature was checked already.
+            recall: what `check` of this network returned earlier, while somebody keeps it; saves
+                decoding them again, and changes no verdict: the id binds all bytes.
         """
         self._chain_id = chain_id
         self._parameters = parameters
         self._verifier = verifier
         self._known = known
+        self._recall = recall
 
     def check(self, raw: bytes) -> Checked:
         """Check what no state is needed for.
@@ -70,6 +82,10 @@ class Admission:
             FeeTooLow: below the fee of this size and this many operations.
             BadSignature: not by its sender.
         """
+        identity = transaction_id(raw)
+        earlier = self._recall(identity)
+        if earlier is not None:
+            return earlier
         transaction = decode_transaction(raw)
         if transaction.chain_id != self._chain_id:
             raise WrongChain(
@@ -88,7 +104,6 @@ class Admission:
                 f"and {operations} operations",
                 hint=f"offer {least} micro-FTNS or more",
             )
-        identity = transaction_id(raw)
         if identity not in self._known and not is_signed(transaction, self._verifier):
             raise BadSignature(
                 f"transaction {identity.hex()[:16]} is not signed by its sender",

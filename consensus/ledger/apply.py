@@ -8,7 +8,7 @@ Source: docs/spec/ledger.md, "Blocks".
 from collections.abc import Container, Iterable
 from typing import final
 
-from prsm.consensus.ledger.admission import Admission, Checked
+from prsm.consensus.ledger.admission import Admission, Checked, Recall, recall_nothing
 from prsm.consensus.ledger.errors import Diverged, refusal
 from prsm.consensus.ledger.execution import BlockRefused, Execution, Ground
 from prsm.consensus.ledger.genesis import genesis_changes
@@ -45,6 +45,7 @@ class Ledger:
         verifier: Verifier,
         tip: LedgerTip | None,
         known: Container[bytes] = frozenset(),
+        recall: Recall = recall_nothing,
     ) -> None:
         """Take over a stored state, or start from the genesis.
 
@@ -55,6 +56,7 @@ class Ledger:
             verifier: libsodium's rule.
             tip: the last block in `state`; None with an empty one.
             known: ids of transactions whose signature admission has checked.
+            recall: what admission returned for an id earlier, None for what nobody kept.
         """
         assert (tip is None) == (not state), "a state and its tip belong together"
         if not state:
@@ -63,7 +65,9 @@ class Ledger:
         self.genesis = genesis
         self.tip = genesis_tip(genesis) if tip is None else tip
         self.view = View(state)
-        self.admission = Admission(genesis.chain_id, genesis.parameters, verifier, known=known)
+        self.admission = Admission(
+            genesis.chain_id, genesis.parameters, verifier, known=known, recall=recall
+        )
         self._state = state
         self._verifier = verifier
         self._validators = genesis.first_validators()

@@ -20,6 +20,7 @@ from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.genesis import genesis_changes
 from prsm.consensus.ledger.outcome import Outcome
 from prsm.consensus.ledger.tree import Tree
+from prsm.node.admission import Seen
 from prsm.protocol.codec import encode
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.genesis import Genesis, Parameters
@@ -31,7 +32,6 @@ from prsm.protocol.transactions.envelope import (
     decode_transaction,
     is_signed,
     sign_transaction,
-    transaction_id,
 )
 from prsm.protocol.transactions.payloads import TRANSFER, Transfer
 from prsm.storage.ledger import LedgerStore, StoredBlock
@@ -143,9 +143,9 @@ def transfers(genesis: Genesis) -> list[list[bytes]]:
 
 def measure_blocks(genesis: Genesis, blocks: Sequence[Sequence[bytes]]) -> tuple[list[Made], Spent]:
     """Agreed-on blocks through the ledger, as every node does it; proposing is the proposer's."""
-    known: set[bytes] = set()
+    seen = Seen()
     verifier = Ed25519Verifier()
-    ledger = Ledger(genesis, {}, verifier=verifier, tip=None, known=known)
+    ledger = Ledger(genesis, {}, verifier=verifier, tip=None, known=seen, recall=seen.recall)
     chain = Chain(genesis, ledger)
     changes = [(key, value) for key, value in genesis_changes(genesis) if value is not None]
     shadow = Tree(genesis.parameters.tree_bits, changes)
@@ -154,8 +154,7 @@ def measure_blocks(genesis: Genesis, blocks: Sequence[Sequence[bytes]]) -> tuple
         decoded = [decode_transaction(raw) for raw in raws]
         # In turn with the work it is the limit of: neighbours disturb both alike.
         spent.verify.append(_cpu_us(partial(_verify_all, verifier, decoded)))
-        spent.admit.append(_cpu_us(partial(_check_all, ledger, raws)))
-        known.update(transaction_id(raw) for raw in raws)
+        spent.admit.append(_cpu_us(partial(_check_all, ledger, seen, raws)))
         spent.select.append(_cpu_us(partial(_select, ledger, raws)))
         block = chain.propose(*raws)
         outcome, judged = _judge(ledger, block)
@@ -172,9 +171,9 @@ def _verify_all(verifier: Ed25519Verifier, items: Sequence[Transaction]) -> None
     assert all(is_signed(item, verifier) for item in items)
 
 
-def _check_all(ledger: Ledger, raws: Sequence[bytes]) -> None:
+def _check_all(ledger: Ledger, seen: Seen, raws: Sequence[bytes]) -> None:
     for raw in raws:
-        ledger.admission.check(raw)
+        seen.keep(ledger.admission.check(raw))
 
 
 def _select(ledger: Ledger, raws: Sequence[bytes]) -> None:

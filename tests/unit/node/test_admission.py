@@ -211,6 +211,22 @@ async def test_waiting_transactions_are_bounded_in_bytes() -> None:
                 await door.settled()
 
 
+def test_what_was_decoded_is_kept_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By count and by bytes, the oldest first; an id is remembered longer than its record."""
+    check = LedgerAdmission(CHAIN, Parameters(), Ed25519Verifier()).check
+    items = [check(transaction(nonce)) for nonce in range(6)]
+    monkeypatch.setattr(module, "DECODED_MAX", 4)
+    seen = Seen()
+    for item in [*items, items[5]]:
+        seen.keep(item)
+    assert [seen.recall(item.id) for item in items] == [None, None, *items[2:]]
+    assert all(item.id in seen for item in items)
+    monkeypatch.setattr(module, "DECODED_BYTES_MAX", 2 * len(items[0].raw))
+    seen.keep(check(transaction(6)))
+    assert [seen.recall(item.id) for item in items] == [None] * 5 + [items[5]]
+    assert seen._decoded_bytes == sum(len(item.raw) for item in seen._decoded.values())
+
+
 async def test_own_transaction_hears_the_refusal() -> None:
     """RPC gets a typed error, and a good one is remembered as checked."""
     async with open_door() as door:
@@ -218,6 +234,7 @@ async def test_own_transaction_hears_the_refusal() -> None:
             door.admission.admit_own(transaction()[:-1] + b"\0")
         checked = door.admission.admit_own(transaction())
         assert checked.id in door.admission.known
+        assert door.admission.known.recall(checked.id) is checked
         door.refuse = True
         with pytest.raises(MempoolFull):
             door.admission.admit_own(transaction(1))

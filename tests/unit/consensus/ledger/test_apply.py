@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from prsm.consensus.ledger.admission import Checked
 from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.errors import (
     BadNonce,
@@ -220,6 +221,32 @@ def test_signature_known_from_admission_is_not_checked_again(chain: Chain) -> No
     assert trusting.admission.check(forged).transaction.signature == bytes(64)
     with pytest.raises(BadSignature):
         chain.ledger.admission.check(forged)
+
+
+def test_remembered_transactions_change_no_verdict_and_no_byte(chain: Chain) -> None:
+    """Two nodes, one with all of it in memory: same choice, same outcome, same refusals."""
+    decoded: dict[bytes, Checked] = {}
+    other = Ledger(chain.genesis, {}, verifier=Ed25519Verifier(), tip=None, recall=decoded.get)
+    orders = [chain.order(64, pay(), nonce=nonce) for nonce in range(3)]
+    decoded.update((transaction_id(raw), other.admission.check(raw)) for raw in orders)
+    assert other.admission.check(orders[0]) is decoded[transaction_id(orders[0])]
+    late = chain.ledger.tip.time_ms + 1
+    for raws in (orders, orders[1:], [orders[0], orders[0]], [orders[0][:-1] + b"?", *orders]):
+        chosen = [
+            ledger.select(raws, time_ms=late, bytes_max=10**6, count_max=10)
+            for ledger in (chain.ledger, other)
+        ]
+        assert chosen[0] == chosen[1]
+        block = chain.propose(*raws)
+        assert other.judge(block, wall_ms=None) == chain.ledger.judge(block, wall_ms=None)
+    made = chain.add(*orders)
+    theirs = other.apply(made.block)
+    assert theirs == made.outcome
+    other.commit(theirs)
+    assert other.state_root == chain.ledger.state_root
+    again = chain.propose(orders[0])  # its nonce is taken: remembered or not
+    assert "nonce" in refused(chain, again)
+    assert other.judge(again, wall_ms=None) == refused(chain, again)
 
 
 def test_apply_changes_nothing_until_committed(chain: Chain) -> None:
