@@ -116,7 +116,8 @@ class Liars:
         stories = [message]
         proposal = decode(message.body, Proposal, size_max=CTL_FRAME_BYTES_MAX)
         header = proposal.block.header
-        if "invalid" in self.scripts and self.dice.random() < 0.3:
+        share = 0.3 if node.world.clients is None else 0.7
+        if "invalid" in self.scripts and self.dice.random() < share:
             stories = [self._variant(node, message, proposal, b"bad")]
         elif "equivocate" in self.scripts and header.view == message.view:
             stories.append(self._variant(node, message, proposal, b"t second story"))

@@ -96,7 +96,8 @@ class World:
         group = frozenset(self.dice.sample(range(len(signers)), len(signers) // 2))
         if len(plan.liars) * 2 >= len(signers):
             group = frozenset({len(signers) - 1})
-        self.liars = Liars(plan.scripts, self.dice, genesis.chain_id, group)
+        scripts = (*plan.scripts, "invalid") if accounts and plan.seed % 2 else plan.scripts
+        self.liars = Liars(scripts, self.dice, genesis.chain_id, group)
         self.outstanding: dict[bytes, None] = {}
         self.lines: list[str] = []
         self._traced = traced
