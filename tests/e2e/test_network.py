@@ -59,11 +59,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 path=str(model), name="encoder", stages=(3,), tokenizer=str(tokenizer)
             )
             added = first.call("model_add", asked, result=ModelInfo)
+        genesis = from_json(network.genesis.read_bytes())
+        invariants.check(network, genesis)  # the name is in a block on the first node only
         for place in (1, 2, 3):
             with client(network, place) as other:
                 held = other.call("model_pull", RefParams("encoder@1.0.0"), result=ModelInfo)
                 assert held.held_bytes == added.size_bytes
-        genesis = from_json(network.genesis.read_bytes())
         yield World(network, genesis, model, tokenizer, added.cid)
     finally:
         assert network.stop(), "a daemon did not end on SIGTERM"

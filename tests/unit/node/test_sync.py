@@ -60,16 +60,8 @@ def block(height: int, *, mark: bytes = b"") -> Block:
 
 def certified(height: int, *, mark: bytes = b"") -> Certified:
     found = block(height, mark=mark)
-    certificate = Certificate(
-        version=1,
-        kind=Kind.COMMIT,
-        epoch=0,
-        height=height,
-        view=0,
-        block_hash=block_hash(found.header),
-        signers=1,
-        signatures=(bytes(64),),
-    )
+    digest = block_hash(found.header)
+    certificate = Certificate(1, Kind.COMMIT, 0, height, 0, digest, 1, (bytes(64),))
     return Certified(found, certificate)
 
 
