@@ -41,7 +41,7 @@ BATCH_MAX: Final = 512
 INLINE_MAX: Final = 4
 REMEMBERED_MAX: Final = 65_536
 # Decoded until they are in a block: 1.2 KB each; the others are decoded again.
-DECODED_MAX: Final = 4_096
+DECODED_MAX: Final = 2_048
 DECODED_BYTES_MAX: Final = 4 * MIB  # encoded
 
 
