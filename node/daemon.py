@@ -36,6 +36,7 @@ from prsm.node.inference.jobs import Jobs
 from prsm.node.inference.links import Links
 from prsm.node.inference.pool import Pool
 from prsm.node.inference.shards import ShardCache
+from prsm.node.inference.strict import StrictSandbox
 from prsm.node.inference.terms import Terms
 from prsm.node.models import Models, Tools
 from prsm.node.net.handshake import ChainIdentity
@@ -215,7 +216,9 @@ def _make_work(opened: _Opened) -> _Work:
     shards = executor = None
     if pool is not None:
         shards = ShardCache(pool, models)
-        desk = Desk(network, account, models, shards, claims, policy, verifier, driver.clock)
+        strict = config.executor.sandbox == "strict"
+        house_rules = StrictSandbox(lambda: pool.layers) if strict else policy
+        desk = Desk(network, account, models, shards, claims, house_rules, verifier, driver.clock)
         executor = Executor(desk, Terms(price_per_row=config.worker.price_microftns))
         CapacityDesk(network, account, models, standing=executor.standing)
     links = Links(network, account, verifier)

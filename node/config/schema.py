@@ -105,13 +105,10 @@ class ExecutorConfig(Section, frozen=True):
     """[executor]: models run for ourselves and for peers."""
 
     enabled: Annotated[bool, _doc("run shards in child processes")] = True
-    threads: Annotated[
-        int, msgspec.Meta(ge=1, le=256), _doc("threads of one child; 1 gives equal bits everywhere")
-    ] = 1
     memory: Annotated[_Size, _doc("address space of one child; more than that ends it")] = "4GiB"
     sandbox: Annotated[
-        Literal["strict", "off"],
-        _doc("off runs models of strangers with your rights: development networks only"),
+        Literal["strict", "degraded"],
+        _doc("degraded works for strangers even where this kernel lacks a layer of the sandbox"),
     ] = "strict"
 
     @property
