@@ -56,7 +56,6 @@ class NetConfig(Section, frozen=True):
         "/ip4/127.0.0.1/tcp/4410",
     )
     bootstrap: Annotated[_Addresses, _doc("peers dialled at start, with /p2p/")] = ()
-    announce: Annotated[_Addresses, _doc("addresses told to peers instead of `listen`")] = ()
 
 
 class RpcConfig(Section, frozen=True):
@@ -182,7 +181,7 @@ def validate(config: Config) -> None:
             "node.profile is 'light' and consensus.validator is true",
             hint='set node.profile = "validator", or consensus.validator = false',
         )
-    for address in (*config.net.listen, *config.net.bootstrap, *config.net.announce):
+    for address in (*config.net.listen, *config.net.bootstrap):
         if not address.startswith("/"):
             raise ConfigError(
                 f"net has the address {address!r}, which is no multiaddress",
