@@ -1,0 +1,50 @@
+"""The composition root joins what the configuration says."""
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from prsm.node.chain import ChainParts
+from prsm.node.config.load import load
+from prsm.node.daemon import Start, _make_work, _Opened, _Work
+from prsm.node.home import Home
+from prsm.node.inference.interface import JobFacts
+from prsm.node.net.network import PeerNetwork
+from prsm.protocol.receipts import WorkKind
+from prsm.storage.model_store import ModelStore
+from tests.tools.labs import make_cluster
+
+FACTS = JobFacts(
+    job=bytes(32), tenant=b"", requester=bytes(32), kind=WorkKind.INFER, model=b"", rows=1
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sandbox", "refused"), [("strict", True), ("degraded", False)])
+async def test_executor_follows_the_sandbox_setting(
+    tmp_path: Path, sandbox: str, *, refused: bool
+) -> None:
+    """No worker program runs, so no layer is there: strict refuses units, degraded does not."""
+    cluster = make_cluster(tmp_path, validators=1)
+    home = Home(tmp_path / "home")
+    home.create()
+    config = load(None, flags={"executor.sandbox": sandbox}).config
+    store = await ModelStore.open(home.blocks, quota=2**20)
+    made: list[_Work] = []
+
+    def prepare(parts: ChainParts) -> None:
+        network = parts.driver.network
+        assert isinstance(network, PeerNetwork)
+        start = Start(home, config, None)
+        made.append(_make_work(_Opened(start, cluster.genesis, network, parts, store)))
+
+    try:
+        with trio.fail_after(20):
+            async with cluster.node(0, prepare=prepare):
+                executor = made[0].executor
+                assert executor is not None
+                assert bool(executor._desk.policy.before(FACTS)) is refused
+    finally:
+        with trio.CancelScope(shield=True):
+            await store.close()
