@@ -20,7 +20,7 @@ from prsm.consensus.pbft.effects import Accuse
 from prsm.node import logs
 from prsm.node.admission import Admission, Rules, Seen
 from prsm.node.clock import Clock
-from prsm.node.driver import FAILED_VIEWS, Driver, Hands
+from prsm.node.driver import Driver, Hands
 from prsm.node.mempool import Mempool
 from prsm.node.net.interface import Network
 from prsm.node.signlog import Opened, SignLog, open_signlog
@@ -165,7 +165,7 @@ async def read_ledger(
         known=checked,
         recall=checked.recall,
     )
-    return ledger, await _tip(store, ledger, last)
+    return ledger, _tip(ledger, last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,15 +236,11 @@ def _ledger_tip(last: StoredBlock | None) -> LedgerTip | None:
     )
 
 
-async def _tip(store: LedgerStore, ledger: Ledger, last: StoredBlock | None) -> Tip:
+def _tip(ledger: Ledger, last: StoredBlock | None) -> Tip:
     if last is None:
         return Tip.genesis(
             ledger.genesis, state_root=ledger.state_root, receipts_root=ledger.receipts_root
         )
-    failed = await store.get_meta(FAILED_VIEWS)
-    if failed is None:
-        raise Corrupt("the ledger has blocks but no note of failed views")
-    validators = ledger.validators(last.height + 1)
     return Tip(
         height=last.height,
         block_hash=last.block_hash,
@@ -252,9 +248,6 @@ async def _tip(store: LedgerStore, ledger: Ledger, last: StoredBlock | None) -> 
         certificate=decode(last.certificate, Certificate, size_max=BULK_FRAME_BYTES_MAX),
         state_root=ledger.state_root,
         receipts_root=ledger.receipts_root,
-        validators=validators,
-        next_validators_hash=validators.digest,
+        epoch=ledger.epoch,
         certifiers=ledger.validators(last.height),
-        epoch_first=1,
-        failed_views=decode(failed, int, size_max=16),
     )

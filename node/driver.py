@@ -70,7 +70,6 @@ DROPS_A_LINE: Final = 1_000  # a flood of events is not one of log lines
 STATUS_EVERY_MS: Final = 500
 # Blocks in SQLite's log before it is moved into the file even while there is work to do.
 CHECKPOINT_BLOCKS: Final = 1_024
-FAILED_VIEWS: Final = "failed_views"  # note of the proposer schedule, stored with each block
 TICK_MS_MAX: Final = 250
 # The body's frame of the parent's certificate and evidence must fit beside the transactions.
 PROPOSAL_BYTES: Final = BLOCK_BODY_BYTES_MAX - 64 * KIB
@@ -133,8 +132,9 @@ class Driver:
 
     def validators_of(self, epoch: int) -> ValidatorSet | None:
         """The set of an epoch, None for one this node does not know."""
-        current = self.validators
-        return current if epoch == current.epoch else None
+        state = self.ledger.epoch
+        known = (state.validators, state.following, self.ledger.validators(self.ledger.height))
+        return next((found for found in known if found.epoch == epoch), None)
 
     def proposed(self, height: int, name: bytes) -> Block | None:
         """A block that is proposed here and not yet committed."""
@@ -331,7 +331,6 @@ class Driver:
                 ),
                 changes=outcome.changes,
                 tx_ids=outcome.tx_ids,
-                notes=((FAILED_VIEWS, encode(decided.failed_views)),),
             )
             self._logged_blocks += 1
             self.ledger.commit(outcome)
@@ -343,8 +342,7 @@ class Driver:
             block_hash=decided.block_hash,
             state_root=self.ledger.state_root,
             receipts_root=self.ledger.receipts_root,
-            validators=self.validators,
-            next_validators_hash=self.validators.digest,
+            epoch=self.ledger.epoch,
         )
 
     def _after(self, head: Head) -> None:

@@ -85,13 +85,17 @@ class Genesis(Record, frozen=True):
         return Amount(bonded + sum(allocation.amount for allocation in self.allocations))
 
     def first_validators(self) -> ValidatorSet:
-        """The set of epoch 0; stake of a validator above `operator_cap` is not counted."""
+        """The set of epoch 0."""
+        return self.validators_of(0)
+
+    def validators_of(self, epoch: int) -> ValidatorSet:
+        """The members as the set of epoch 0 or 1; stake above `operator_cap` is not counted."""
         cap = self.parameters.operator_cap
         capped = tuple(
             msgspec.structs.replace(validator, stake=min(validator.stake, cap))
             for validator in self.validators
         )
-        return ValidatorSet(Members(epoch=0, validators=capped))
+        return ValidatorSet(Members(epoch=epoch, validators=capped))
 
 
 class _ValidatorText(msgspec.Struct, forbid_unknown_fields=True):

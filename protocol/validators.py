@@ -66,6 +66,12 @@ class ValidatorSet:
     def __len__(self) -> int:
         return len(self.validators)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ValidatorSet) and self.members == other.members
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
     @cached_property
     def digest(self) -> Digest:
         """`validators_hash` of headers."""

@@ -145,21 +145,20 @@ class Chain:
         """Make the next block, whatever it holds."""
         ledger, tip = self.ledger, self.ledger.tip
         parent = self.made[-1].certificate if self.made else None
-        digest = ledger.validators(tip.height + 1).digest
         body = Body(prev_cert=parent, evidence=tuple(evidence), transactions=transactions)
         header = Header(
             version=1,
             chain_id=self.genesis.chain_id,
             height=tip.height + 1,
             view=0,
-            epoch=0,
+            epoch=ledger.epoch.number,
             prev_hash=tip.block_hash,
             prev_cert_hash=certificate_hash(parent),
             tx_root=merkle.root(transactions),
             state_root=ledger.state_root,
             receipts_root=ledger.receipts_root,
-            validators_hash=digest,
-            next_validators_hash=digest,
+            validators_hash=ledger.epoch.validators.digest,
+            next_validators_hash=ledger.epoch.following_hash,
             evidence_root=merkle.root(body.evidence),
             time_ms=tip.time_ms + step_ms,
             proposer=0,

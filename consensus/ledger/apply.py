@@ -6,6 +6,7 @@ Source: docs/spec/ledger.md, "Blocks".
 """
 
 from collections.abc import Container, Iterable
+from dataclasses import replace
 from typing import final
 
 from prsm.consensus.ledger.admission import Admission, Checked, Recall, recall_nothing
@@ -14,18 +15,22 @@ from prsm.consensus.ledger.execution import BlockRefused, Execution, Ground
 from prsm.consensus.ledger.genesis import genesis_changes
 from prsm.consensus.ledger.invariants import assert_conserved, assert_sound
 from prsm.consensus.ledger.outcome import LedgerTip, Outcome, genesis_tip
+from prsm.consensus.ledger.records import TURNS_KEY
+from prsm.consensus.ledger.state import read
 from prsm.consensus.ledger.tree import Tree
 from prsm.consensus.ledger.view import View
 from prsm.protocol import merkle
 from prsm.protocol.certificates import check_certificate
 from prsm.protocol.codec import encode
 from prsm.protocol.ed25519 import Verifier
+from prsm.protocol.epochs import EpochState
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.genesis import Genesis
 from prsm.protocol.headers import Block, Header, block_hash, is_bound
 from prsm.protocol.ids import Digest, Height, Millis
 from prsm.protocol.limits import BLOCK_BODY_BYTES_MAX, BLOCK_EVIDENCE_MAX
 from prsm.protocol.proofs import StateProof
+from prsm.protocol.schedule import Turns
 from prsm.protocol.signing import Kind
 from prsm.protocol.transactions.results import Code, TxReceipt
 from prsm.protocol.validators import ValidatorSet
@@ -70,9 +75,10 @@ class Ledger:
         )
         self._state = state
         self._verifier = verifier
-        self._validators = genesis.first_validators()
+        self.epoch = _epoch(genesis, state)
+        self._certifiers = self.epoch.validators
         self._ground = Ground(
-            genesis.chain_id, genesis.parameters, self._validators, verifier, self.admission
+            genesis.chain_id, genesis.parameters, self.epoch.validators, verifier, self.admission
         )
         self._tree = Tree(genesis.parameters.tree_bits, state.items())
         self._certified_root: Digest | None = None
@@ -93,9 +99,9 @@ class Ledger:
         """Root over the last block's receipts; the next header carries it."""
         return self.tip.receipts_root
 
-    def validators(self, _height: int) -> ValidatorSet:
-        """The set that signs a height. All heights are of epoch 0 until sets can change."""
-        return self._validators
+    def validators(self, height: int) -> ValidatorSet:
+        """The set that signs a height: the tip's, or the one after it."""
+        return self.epoch.validators if height > self.height else self._certifiers
 
     def judge(self, block: Block, *, wall_ms: int | None) -> str | None:
         """Say what is wrong with a block, None if nothing is.
@@ -143,6 +149,7 @@ class Ledger:
         self._certified_root = self._tree.root
         self._tree.update(outcome.changes)
         self.tip = outcome.tip
+        self._certifiers, self.epoch = self.epoch.validators, outcome.epoch
         self._judged = None
 
     def select(
@@ -225,6 +232,8 @@ class Ledger:
             execution.punish(raw, proposer=header.proposer)
         for raw in block.body.transactions:
             execution.run(raw)
+        epoch = self.epoch.after(header.height, block.body.prev_cert)
+        execution.state.write(TURNS_KEY, epoch.turns)
         changes = execution.state.changes()
         assert_conserved(self._state, execution.state, (key for key, _ in changes))
         tip = LedgerTip(
@@ -240,25 +249,26 @@ class Ledger:
             receipts=tuple(execution.receipts),
             tx_ids=execution.tx_ids,
             events=tuple(execution.events),
+            epoch=epoch,
         )
 
     def _check_header(self, header: Header) -> None:
-        digest = self._validators.digest
+        validators = self.epoch.validators
         for what, found, expected in (
             ("version", header.version, 1),
             ("chain id", header.chain_id, self.genesis.chain_id),
             ("height", header.height, self.height + 1),
-            ("epoch", header.epoch, self._validators.epoch),
+            ("epoch", header.epoch, validators.epoch),
             ("previous hash", header.prev_hash, self.tip.block_hash),
             ("state root", header.state_root, self.state_root),
             ("receipts root", header.receipts_root, self.receipts_root),
-            ("validators", header.validators_hash, digest),
-            ("next validators", header.next_validators_hash, digest),
+            ("validators", header.validators_hash, validators.digest),
+            ("next validators", header.next_validators_hash, self.epoch.following_hash),
         ):
             if found != expected:
                 raise BlockRefused(f"{what} {_text(found)}, expected {_text(expected)}")
-        if header.proposer >= len(self._validators):
-            raise BlockRefused(f"proposer {header.proposer} of {len(self._validators)} validators")
+        if header.proposer >= len(validators):
+            raise BlockRefused(f"proposer {header.proposer} of {len(validators)} validators")
         if header.time_ms <= self.tip.time_ms:
             raise BlockRefused(f"time {header.time_ms} ms, its parent's is {self.tip.time_ms}")
 
@@ -292,6 +302,12 @@ class Ledger:
             )
         except PrsmError as error:
             raise BlockRefused(f"parent's certificate: {error.what}") from error
+
+
+def _epoch(genesis: Genesis, state: dict[bytes, bytes]) -> EpochState:
+    turns = read(state, TURNS_KEY, Turns)
+    assert turns is not None, "a state without turns"
+    return replace(EpochState.genesis(genesis), turns=turns)
 
 
 def _text(value: int | bytes) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from prsm.consensus.ledger.context import Event
 from prsm.consensus.ledger.state import Change
 from prsm.protocol import merkle
+from prsm.protocol.epochs import EpochState
 from prsm.protocol.genesis import Genesis
 from prsm.protocol.ids import Digest, Height, Millis, TxId
 
@@ -29,6 +30,7 @@ class Outcome:
     receipts: tuple[bytes, ...]  # canonical `TxReceipt`s in the order of the block
     tx_ids: list[TxId]
     events: tuple[Event, ...]
+    epoch: EpochState  # of the next height
 
     @property
     def receipts_root(self) -> Digest:

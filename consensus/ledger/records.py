@@ -18,6 +18,7 @@ from prsm.protocol.transactions.payloads import Share, Unit
 
 JOB_DEPTH_MAX: Final = 5
 TOTALS_KEY: Final = b"t"
+TURNS_KEY: Final = b"p"
 ACCOUNT, NONCE, BOND, MODEL, VERSION, OWNER, JOB, COMMITTED, FAULT, DOUBLE, HALT, HELD = (
     bytes([letter]) for letter in b"anbmvojwfdhc"
 )

@@ -8,6 +8,7 @@ from typing import Final, Self
 
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.ed25519 import Signer, Verifier
+from prsm.protocol.epochs import EpochState
 from prsm.protocol.errors import LocalError
 from prsm.protocol.genesis import Genesis, Parameters
 from prsm.protocol.headers import Block
@@ -86,16 +87,18 @@ class Tip:
     certificate: Certificate | None
     state_root: bytes  # after `height`
     receipts_root: bytes  # of `height`
-    validators: ValidatorSet  # of height + 1
-    next_validators_hash: bytes
+    epoch: EpochState  # of height + 1
     certifiers: ValidatorSet  # of `height`: who signed `certificate`
-    epoch_first: int  # first height of the epoch of `validators`
-    failed_views: int  # a(height + 1), see `Execute`
+
+    @property
+    def validators(self) -> ValidatorSet:
+        """The set of height + 1."""
+        return self.epoch.validators
 
     @classmethod
     def genesis(cls, genesis: Genesis, *, state_root: bytes, receipts_root: bytes) -> Self:
         """The tip before the first block."""
-        validators = genesis.first_validators()
+        epoch = EpochState.genesis(genesis)
         return cls(
             height=0,
             block_hash=genesis.digest,
@@ -103,9 +106,27 @@ class Tip:
             certificate=None,
             state_root=state_root,
             receipts_root=receipts_root,
-            validators=validators,
-            next_validators_hash=validators.digest,
-            certifiers=validators,
-            epoch_first=1,
-            failed_views=0,
+            epoch=epoch,
+            certifiers=epoch.validators,
+        )
+
+    def after(
+        self,
+        block: Block,
+        certificate: Certificate,
+        *,
+        state_root: bytes,
+        receipts_root: bytes,
+        epoch: EpochState,
+    ) -> Self:
+        """The tip once `block`, which `certificate` names, is executed; `epoch` is then."""
+        return type(self)(
+            height=block.header.height,
+            block_hash=certificate.block_hash,
+            block=block,
+            certificate=certificate,
+            state_root=state_root,
+            receipts_root=receipts_root,
+            epoch=epoch,
+            certifiers=self.validators,
         )

@@ -53,16 +53,11 @@ class Validate:
 
 @dataclass(frozen=True, slots=True)
 class Execute:
-    """Execute a decided block; answered by `Applied` once all of it is durable together.
-
-    `failed_views` is a(height + 1) of the proposer schedule; the ledger stores it with the
-    block and hands it back in `Tip`.
-    """
+    """Execute a decided block; answered by `Applied` once all of it is durable together."""
 
     block: Block
     block_hash: bytes
     certificate: Certificate
-    failed_views: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from prsm.consensus.pbft.opened import Opened
 from prsm.protocol.certificates import Certificate
+from prsm.protocol.epochs import EpochState
 from prsm.protocol.headers import Block
 from prsm.protocol.messages.consensus import Status
-from prsm.protocol.validators import ValidatorSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,7 @@ class Applied:
     block_hash: bytes
     state_root: bytes
     receipts_root: bytes
-    validators: ValidatorSet  # of height + 1
-    next_validators_hash: bytes  # of the epoch after that set's
+    epoch: EpochState  # of height + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ they came before a restart. Source: Castro and Liskov 1999, section 4.2; docs/sp
 from prsm.consensus.pbft.config import BODIES_MAX, RESEND_MS
 from prsm.consensus.pbft.effects import Broadcast, Execute, Validate
 from prsm.consensus.pbft.opened import Opened, sign
-from prsm.consensus.pbft.proposer import failed_views_after
 from prsm.consensus.pbft.records import Locked, Voted
 from prsm.consensus.pbft.state import (
     State,
@@ -147,8 +146,7 @@ def decide(state: State) -> bool:
     # Not written to the log: the ledger's transaction makes height and block durable together,
     # and until then this replica may go on voting at this height by the ordinary rules.
     state.low = max(state.low, instance.height)
-    failed_views = failed_views_after(state.tip, block)
-    emit(state, Execute(block, certificate.block_hash, certificate, failed_views))
+    emit(state, Execute(block, certificate.block_hash, certificate))
     return True
 
 
@@ -207,7 +205,7 @@ def contradiction(state: State, header: Header) -> str:
         ("state root", header.state_root, tip.state_root),
         ("receipts root", header.receipts_root, tip.receipts_root),
         ("validator set", header.validators_hash, tip.validators.digest),
-        ("next validator set", header.next_validators_hash, tip.next_validators_hash),
+        ("next validator set", header.next_validators_hash, tip.epoch.following_hash),
     ):
         if theirs != mine:
             return what

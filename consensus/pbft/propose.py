@@ -93,7 +93,7 @@ def _assemble(state: State, draft: Draft) -> Block:
         state_root=tip.state_root,
         receipts_root=tip.receipts_root,
         validators_hash=tip.validators.digest,
-        next_validators_hash=tip.next_validators_hash,
+        next_validators_hash=tip.epoch.following_hash,
         evidence_root=merkle.root(draft.evidence),
         time_ms=max(draft.time_ms, parent_time_ms(state) + 1),
         proposer=instance.own,

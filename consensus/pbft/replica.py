@@ -23,7 +23,6 @@ from prsm.consensus.pbft.events import (
     Waiting,
 )
 from prsm.consensus.pbft.opened import open_message
-from prsm.consensus.pbft.proposer import failed_views_after, schedule_of
 from prsm.consensus.pbft.records import (
     Entered,
     Left,
@@ -201,19 +200,12 @@ def _on_applied(state: State, applied: Applied) -> None:
     assert certificate is not None
     assert (applied.height, applied.block_hash) == (instance.height, certificate.block_hash)
     block = instance.bodies[certificate.block_hash]
-    is_new_epoch = applied.validators.epoch != state.validators.epoch
-    state.tip = Tip(
-        height=applied.height,
-        block_hash=applied.block_hash,
-        block=block,
-        certificate=certificate,
+    state.tip = state.tip.after(
+        block,
+        certificate,
         state_root=applied.state_root,
         receipts_root=applied.receipts_root,
-        validators=applied.validators,
-        next_validators_hash=applied.next_validators_hash,
-        certifiers=state.tip.validators,
-        epoch_first=applied.height + 1 if is_new_epoch else state.tip.epoch_first,
-        failed_views=0 if is_new_epoch else failed_views_after(state.tip, block),
+        epoch=applied.epoch,
     )
     state.low = max(state.low, applied.height)
     state.applied_at_ms = state.now_ms
@@ -231,7 +223,7 @@ def _on_applied(state: State, applied: Applied) -> None:
 def _begin(config: Config, tip: Tip, memory: Memory | None, proof: Certificate | None) -> Instance:
     """The next height, with what was said there before a restart."""
     own = None if config.signer is None else tip.validators.index_of(config.signer.public_key)
-    instance = Instance(tip.height + 1, schedule_of(tip), own)
+    instance = Instance(tip.height + 1, tip.epoch.schedule(tip.height + 1), own)
     if proof is not None and proof.height == instance.height:
         instance.certificate = proof
     if memory is None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from prsm.consensus.pbft.config import CERTIFICATES_CHECKED_MAX, Config, Tip
 from prsm.consensus.pbft.effects import Effect, Observe, Persist
 from prsm.consensus.pbft.opened import Opened
-from prsm.consensus.pbft.proposer import Schedule
 from prsm.consensus.pbft.records import LogRecord, Memory, pack
 from prsm.consensus.pbft.transitions import Fact, Phase, after
 from prsm.consensus.pbft.votes import Tally
@@ -18,6 +17,7 @@ from prsm.protocol.certificates import Certificate, certificate_hash, check_cert
 from prsm.protocol.errors import RemoteError
 from prsm.protocol.headers import Block
 from prsm.protocol.messages.consensus import Prepared
+from prsm.protocol.schedule import Schedule
 from prsm.protocol.signing import Kind
 from prsm.protocol.validators import ValidatorSet
 

@@ -116,7 +116,6 @@ async def import_chain(home: Home, path: Path) -> object:
                 stored,
                 changes=outcome.changes,
                 tx_ids=outcome.tx_ids,
-                notes=replay.notes(item),
             )
             replay.commit(item, outcome)
             if height % _CHECKPOINT_BLOCKS == 0:

@@ -4,13 +4,9 @@ Knows: certificates, the ledger's judgement, the proposer schedule's note. Must 
 The same checks as a replica that catches up, without a network (docs/spec/storage.md).
 """
 
-from dataclasses import replace
-
 from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.outcome import Outcome
 from prsm.consensus.pbft.config import Tip
-from prsm.consensus.pbft.proposer import failed_views_after
-from prsm.node.driver import FAILED_VIEWS
 from prsm.protocol.certificates import check_certificate
 from prsm.protocol.codec import decode, encode
 from prsm.protocol.ed25519 import Ed25519Verifier
@@ -73,29 +69,15 @@ class Replay:
         )
         return stored, outcome
 
-    def notes(self, item: Certified) -> tuple[tuple[str, bytes], ...]:
-        """What a ledger file notes with this block beside its changes."""
-        return ((FAILED_VIEWS, encode(failed_views_after(self.tip, item.block))),)
-
     def commit(self, item: Certified, outcome: Outcome) -> None:
         """Make a judged block the tip."""
-        failed_views = failed_views_after(self.tip, item.block)
-        certifiers = self.tip.validators
         self.ledger.commit(outcome)
-        height = self.ledger.height
-        validators = self.ledger.validators(height + 1)
-        self.tip = replace(
-            self.tip,
-            height=height,
-            block_hash=self.ledger.tip.block_hash,
-            block=item.block,
-            certificate=item.certificate,
+        self.tip = self.tip.after(
+            item.block,
+            item.certificate,
             state_root=self.ledger.state_root,
             receipts_root=self.ledger.receipts_root,
-            validators=validators,
-            next_validators_hash=validators.digest,
-            certifiers=certifiers,
-            failed_views=failed_views,
+            epoch=self.ledger.epoch,
         )
 
 

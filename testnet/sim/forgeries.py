@@ -134,7 +134,7 @@ def fresh_block(state: State, proposer: int, view: int) -> Block:
         state_root=tip.state_root,
         receipts_root=tip.receipts_root,
         validators_hash=tip.validators.digest,
-        next_validators_hash=tip.next_validators_hash,
+        next_validators_hash=tip.epoch.following_hash,
         evidence_root=merkle.root(()),
         time_ms=max(state.now_ms, parent_ms + 1),
         proposer=proposer,

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from prsm.consensus.pbft.config import Tip
-from prsm.consensus.pbft.proposer import failed_views_after
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.genesis import Genesis
-from prsm.protocol.headers import Block, block_hash
+from prsm.protocol.headers import Block
 
 GENESIS_ROOT: Final = bytes(32)
 VALID: Final = b"t"  # first byte of a transaction the ledger executes
@@ -32,9 +31,7 @@ class Chain(Protocol):
         """Would this fresh block execute here and now?"""
         ...
 
-    def apply(
-        self, block: Block, block_hash: bytes, certificate: Certificate, failed_views: int
-    ) -> None:
+    def apply(self, block: Block, certificate: Certificate) -> None:
         """Execute a block; from here on it is durable."""
         ...
 
@@ -73,9 +70,7 @@ class FakeLedger:
             and all(tx[:1] == VALID and tx not in self.done for tx in transactions)
         )
 
-    def apply(
-        self, block: Block, block_hash: bytes, certificate: Certificate, failed_views: int
-    ) -> None:
+    def apply(self, block: Block, certificate: Certificate) -> None:
         """Execute a block; from here on it is durable."""
         transactions = block.body.transactions
         state_root = _hash(self.tip.state_root, *transactions)
@@ -83,19 +78,12 @@ class FakeLedger:
         self.blocks.append((block, certificate))
         self.roots.append((state_root, receipts_root))
         self.done.update(transactions)
-        validators = self.tip.validators
-        self.tip = Tip(
-            height=block.header.height,
-            block_hash=block_hash,
-            block=block,
-            certificate=certificate,
+        self.tip = self.tip.after(
+            block,
+            certificate,
             state_root=state_root,
             receipts_root=receipts_root,
-            validators=validators,
-            next_validators_hash=validators.digest,
-            certifiers=validators,
-            epoch_first=1,
-            failed_views=failed_views,
+            epoch=self.tip.epoch.after(block.header.height, block.body.prev_cert),
         )
 
     def forget(self, count: int) -> None:
@@ -104,8 +92,7 @@ class FakeLedger:
         self.blocks, self.roots, self.done = [], [], set()
         self.__post_init__()
         for block, certificate in kept:
-            failed_views = failed_views_after(self.tip, block)
-            self.apply(block, block_hash(block.header), certificate, failed_views)
+            self.apply(block, certificate)
 
     def is_open(self, transaction: bytes) -> bool:
         """Was it not counted yet?"""

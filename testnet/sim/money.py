@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 
 from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.pbft.config import Tip
-from prsm.consensus.pbft.proposer import failed_views_after
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.ed25519 import Verifier
 from prsm.protocol.genesis import Genesis
-from prsm.protocol.headers import Block, block_hash
+from prsm.protocol.headers import Block
 from prsm.protocol.limits import BLOCK_BODY_BYTES_MAX
 from prsm.protocol.transactions.envelope import decode_transaction
 
@@ -40,28 +39,19 @@ class MoneyLedger:
         """Would this fresh block execute here and now?"""
         return self.ledger.judge(block, wall_ms=wall_ms) is None
 
-    def apply(
-        self, block: Block, block_hash: bytes, certificate: Certificate, failed_views: int
-    ) -> None:
+    def apply(self, block: Block, certificate: Certificate) -> None:
         """Execute a block; from here on it is durable."""
         outcome = self.ledger.apply(block)
         self.ledger.commit(outcome)
         self.blocks.append((block, certificate))
         state_root, receipts_root = self.ledger.state_root, self.ledger.receipts_root
         self.roots.append((state_root, receipts_root))
-        validators = self.tip.validators
-        self.tip = Tip(
-            height=block.header.height,
-            block_hash=block_hash,
-            block=block,
-            certificate=certificate,
+        self.tip = self.tip.after(
+            block,
+            certificate,
             state_root=state_root,
             receipts_root=receipts_root,
-            validators=validators,
-            next_validators_hash=validators.digest,
-            certifiers=validators,
-            epoch_first=1,
-            failed_views=failed_views,
+            epoch=self.ledger.epoch,
         )
 
     def forget(self, count: int) -> None:
@@ -70,8 +60,7 @@ class MoneyLedger:
         self.blocks, self.roots = [], []
         self.__post_init__()
         for block, certificate in kept:
-            failed_views = failed_views_after(self.tip, block)
-            self.apply(block, block_hash(block.header), certificate, failed_views)
+            self.apply(block, certificate)
 
     def is_open(self, transaction: bytes) -> bool:
         """Has its sender not used the nonce yet?"""

@@ -215,7 +215,7 @@ class Node:
         if life != self.life or self.state is None:
             return
         world, ledger = self.world, self.ledger
-        ledger.apply(effect.block, effect.block_hash, effect.certificate, effect.failed_views)
+        ledger.apply(effect.block, effect.certificate)
         height = effect.block.header.height
         world.applied(self.index, effect.block, ledger)
         self.pool = dict.fromkeys(filter(ledger.is_open, self.pool))
@@ -232,8 +232,7 @@ class Node:
                 effect.block_hash,
                 state_root,
                 receipts_root,
-                tip.validators,
-                tip.next_validators_hash,
+                tip.epoch,
             )
         )
         if is_due and height % 2 == 0 and self.state is not None:

@@ -152,7 +152,7 @@ class Stage:
         name = self.name(effect.block_hash)
         self.say(actor, f"execute {height} {name}, view {certificate.view} of {signers}")
         ledger = actor.ledger
-        ledger.apply(effect.block, effect.block_hash, certificate, effect.failed_views)
+        ledger.apply(effect.block, certificate)
         actor.pool = [tx for tx in actor.pool if tx not in ledger.done]
         tip = ledger.tip
         self.take(actor, Waiting(bool(actor.pool)))
@@ -161,8 +161,7 @@ class Stage:
             effect.block_hash,
             tip.state_root,
             tip.receipts_root,
-            tip.validators,
-            tip.next_validators_hash,
+            tip.epoch,
         )
         self.take(actor, applied)
 
@@ -283,7 +282,7 @@ class Bench:
             state_root=tip.state_root,
             receipts_root=tip.receipts_root,
             validators_hash=tip.validators.digest,
-            next_validators_hash=tip.next_validators_hash,
+            next_validators_hash=tip.epoch.following_hash,
             evidence_root=merkle.root(()),
             time_ms=self.now_ms + tip.height,
             proposer=proposer,

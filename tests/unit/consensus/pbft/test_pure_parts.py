@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prsm.consensus.pbft import records
-from prsm.consensus.pbft.config import BadConfig, Config, Tip
+from prsm.consensus.pbft.config import BadConfig, Config
 from prsm.consensus.pbft.effects import (
     Accuse,
     Broadcast,
@@ -16,7 +16,6 @@ from prsm.consensus.pbft.effects import (
     order,
 )
 from prsm.consensus.pbft.opened import Opened
-from prsm.consensus.pbft.proposer import SEQUENCE_MAX, STICKY_HEIGHTS, schedule_of, sequence_of
 from prsm.consensus.pbft.timeouts import timeout_ms
 from prsm.consensus.pbft.transitions import TRANSITIONS, Fact, Phase, after
 from prsm.consensus.pbft.votes import Tally
@@ -79,47 +78,6 @@ def test_timeouts_grow_by_half_and_stop_at_the_cap() -> None:
     assert [timeout_ms(parameters, v) for v in range(6)] == [400, 600, 900, 1350, 2000, 2000]
     assert timeout_ms(parameters, 2**31) == 2_000
     assert all(isinstance(timeout_ms(parameters, v), int) for v in range(70))
-
-
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=8).map(tuple))
-def test_schedule_gives_each_validator_its_share(stakes: tuple[int, ...]) -> None:
-    sequence = sequence_of(stakes)
-    total = sum(stakes)
-    assert len(sequence) <= min(total, SEQUENCE_MAX)
-    for index, stake in enumerate(stakes):
-        assert sequence.count(index) * total == stake * len(sequence)
-
-
-def test_schedule_spreads_turns_and_breaks_ties_by_index() -> None:
-    assert list(sequence_of((3, 2, 2, 2))) == [0, 1, 2, 3, 0, 1, 2, 3, 0]
-    assert list(sequence_of((1, 1, 1, 1))) == [0, 1, 2, 3]
-    assert len(sequence_of((10**15, 10**15 + 1))) == SEQUENCE_MAX
-
-
-def test_schedule_is_sticky_and_passes_failed_views() -> None:
-    genesis = _genesis()
-    tip = Tip.genesis(genesis, state_root=HASH, receipts_root=HASH)
-    schedule = schedule_of(tip)
-    assert [schedule.at(view) for view in range(5)] == [0, 1, 2, 3, 0]
-
-    def at(height: int, failed_views: int) -> int:
-        moved = Tip(
-            height - 1,
-            HASH,
-            None,
-            None,
-            HASH,
-            HASH,
-            tip.validators,
-            HASH,
-            tip.validators,
-            1,
-            failed_views,
-        )
-        return schedule_of(moved).at(0)
-
-    assert [at(height, 0) for height in (1, STICKY_HEIGHTS, STICKY_HEIGHTS + 1)] == [0, 0, 1]
-    assert at(2, 2) == 2
 
 
 def test_config_refuses_what_no_replica_can_run_with() -> None:

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from prsm.consensus.pbft import config
-from prsm.consensus.pbft.proposer import SEQUENCE_MAX, STICKY_HEIGHTS
 from prsm.consensus.pbft.transitions import TRANSITIONS, Fact, Phase
 from prsm.consensus.pbft.viewchange import VIEWS_KEPT
+from prsm.protocol.schedule import SEQUENCE_MAX, STICKY_HEIGHTS
 
 SPEC = (Path(__file__).resolve().parents[4] / "docs" / "spec" / "pbft.md").read_text()
 

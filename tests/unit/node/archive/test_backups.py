@@ -164,7 +164,6 @@ LIES = [
     ("UPDATE block SET receipts=x'90' WHERE height=3", "block 3"),
     ("UPDATE block SET body=(SELECT body FROM block WHERE height=2) WHERE height=4", "block 4"),
     ("DELETE FROM tx WHERE height=5; DELETE FROM block WHERE height=5", "the state"),
-    ("UPDATE meta SET value=x'07' WHERE name='failed_views'", "notes"),
 ]
 
 
