@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Annotated, Final, final
 
 import msgspec
+from typing_extensions import override
 
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.ids import Bytes32, Digest, Epoch, SignerIndex, Stake
@@ -66,9 +67,11 @@ class ValidatorSet:
     def __len__(self) -> int:
         return len(self.validators)
 
+    @override
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ValidatorSet) and self.members == other.members
 
+    @override
     def __hash__(self) -> int:
         return hash(self.digest)
 
