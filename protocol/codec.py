@@ -68,6 +68,8 @@ def decode_value(raw: bytes | memoryview, *, size_max: int) -> object:
         arrays += 1
         if arrays > ARRAYS_TOTAL_MAX:
             raise ValueError(f"more than {ARRAYS_TOTAL_MAX} arrays")
+        if float in map(type, items):
+            raise ValueError("a float")
         return items
 
     try:
@@ -91,7 +93,10 @@ def decode_value(raw: bytes | memoryview, *, size_max: int) -> object:
         ) from error
     if again != raw:
         raise WireError("not canonical msgpack: the same value has a shorter spelling")
-    _refuse_floats_and_depth(value)
+    if type(value) is float:
+        raise WireError("not canonical msgpack: a float")
+    if arrays >= NESTING_MAX:  # fewer cannot be nested deeper
+        _refuse_depth(value)
     return value
 
 
@@ -116,11 +121,9 @@ def _refuse_ext(code: int, _data: bytes) -> object:
     raise ValueError(f"extension type {code}")
 
 
-def _refuse_floats_and_depth(value: object) -> None:
+def _refuse_depth(value: object) -> None:
     level = [value]
     for _ in range(NESTING_MAX):
-        if float in map(type, level):
-            raise WireError("not canonical msgpack: a float")
         level = [item for outer in level if isinstance(outer, tuple) for item in outer]
         if not level:
             return

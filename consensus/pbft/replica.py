@@ -166,23 +166,27 @@ def _dispatch(state: State, event: Event) -> None:
 
 
 _AT_REST: Final = (Phase.EXECUTING, Phase.HALTED)
-_RULES: Final[tuple[Callable[[State], bool], ...]] = (
-    normal.decide,
-    catchup.miss,
-    viewchange.resume,
-    viewchange.join,
-    viewchange.lead,
-    propose.propose,
-    normal.accept,
-    normal.prepare,
-    normal.commit,
-)
+_Rules = tuple[Callable[[State], bool], ...]
+_ALWAYS: Final[_Rules] = (normal.decide, catchup.miss, viewchange.resume, viewchange.join)
+# In each phase the rules that can act there, in their order: they are tried after every event.
+_RULES: Final[dict[Phase, _Rules]] = {
+    Phase.WAITING: (*_ALWAYS, propose.propose, normal.accept),
+    Phase.JUDGING: (*_ALWAYS, normal.prepare, normal.commit),
+    Phase.PREPARING: (*_ALWAYS, normal.commit),
+    Phase.COMMITTING: _ALWAYS,
+    Phase.CHANGING: (*_ALWAYS, viewchange.lead),
+}
 
 
 def _advance(state: State) -> None:
     """Let the first rule that can act, then look again; each acts once or so in a view."""
-    while state.instance.phase not in _AT_REST and any(rule(state) for rule in _RULES):
-        pass
+    acted = True
+    while acted and (phase := state.instance.phase) not in _AT_REST:
+        acted = False
+        for rule in _RULES[phase]:
+            if rule(state):
+                acted = True
+                break
 
 
 def _on_tick(state: State) -> None:

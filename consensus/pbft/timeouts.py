@@ -107,8 +107,9 @@ def _may_run(state: State) -> bool:
 
 def _order_tick(state: State) -> None:
     instance = state.instance
-    times = [at for at in (instance.deadline_ms, _propose_at(state, instance)) if at is not None]
-    earliest = min(times, default=None)
+    earliest, at = instance.deadline_ms, _propose_at(state, instance)
+    if earliest is None or (at is not None and at < earliest):
+        earliest = at
     if earliest is not None and earliest != state.timer_ms:
         emit(state, SetTimer(earliest))
     state.timer_ms = earliest

@@ -3,8 +3,8 @@
 Knows: milliseconds, callbacks. Must not know: nodes, the real clock.
 """
 
-import heapq
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import final
 
 Action = Callable[[], None]
@@ -23,14 +23,15 @@ class Timeline:
     def after(self, delay_ms: int, action: Action) -> None:
         """Do something `delay_ms` from now."""
         self._asked += 1
-        heapq.heappush(self._heap, (self.now_ms + delay_ms, self._asked, action))
+        heappush(self._heap, (self.now_ms + delay_ms, self._asked, action))
 
     def step(self, until_ms: int) -> bool:
         """Do the next thing that is due before `until_ms`; False if there is none."""
-        if not self._heap or self._heap[0][0] >= until_ms:
+        heap = self._heap
+        if not heap or heap[0][0] >= until_ms:
             self.now_ms = until_ms
             return False
-        self.now_ms, _, action = heapq.heappop(self._heap)
+        self.now_ms, _, action = heappop(heap)
         self.events += 1
         action()
         return True

@@ -6,6 +6,7 @@ records are immutable. Knows: plans, bytes. Must not know: what a message means.
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Final, final
 
@@ -20,6 +21,7 @@ from prsm.protocol.validators import ValidatorSet
 from prsm.testnet.sim.clock import Timeline
 from prsm.testnet.sim.plan import Plan
 
+HEALED_JITTER_MS: Final = 10
 LATE_MS: Final = 600  # far behind its time: the height is usually decided
 
 Deliver = Callable[[int, int, Opened | Record], None]  # sender, receiver, what
@@ -68,25 +70,27 @@ class Network:
 
     def send(self, sender: int, receiver: int, what: Opened | Record) -> None:
         """Carry something to a node, or lose it on the way."""
-        dice, plan = self._dice, self.plan
+        plan, roll = self.plan, self._dice.random
         low, high = plan.delay_ms
         if not self.is_faulty:
-            self._later(sender, receiver, what, dice.randint(low, min(high, low + 10)))
+            span = min(high, low + HEALED_JITTER_MS) - low + 1
+            self._later(sender, receiver, what, low + int(roll() * span))
             return
         if (sender, receiver) in self.cut:
             return
         if isinstance(what, Opened) and plan.blackout and self._is_black(receiver, what):
             return
-        fate = dice.random() * 1000
+        fate = roll() * 1000
         if fate < plan.loss:
             return
         if (sender, receiver) in self._slow:
             low, high = low * 10, high * 10
-        self._later(sender, receiver, what, dice.randint(low, high))
+        span = high - low + 1
+        self._later(sender, receiver, what, low + int(roll() * span))
         if fate > 1000 - plan.duplicate:
-            self._later(sender, receiver, what, dice.randint(low, high))
-        if dice.random() * 1000 < plan.late:
-            self._later(sender, receiver, what, dice.randint(high, high + LATE_MS))
+            self._later(sender, receiver, what, low + int(roll() * span))
+        if plan.late and roll() * 1000 < plan.late:
+            self._later(sender, receiver, what, high + int(roll() * LATE_MS))
 
     def _is_black(self, receiver: int, opened: Opened) -> bool:
         """Is this kind of message of this view kept from this receiver, however often it is sent?
@@ -102,5 +106,4 @@ class Network:
         return found
 
     def _later(self, sender: int, receiver: int, what: Opened | Record, delay_ms: int) -> None:
-        deliver = self._deliver
-        self._timeline.after(delay_ms, lambda: deliver(sender, receiver, what))
+        self._timeline.after(delay_ms, partial(self._deliver, sender, receiver, what))

@@ -102,6 +102,7 @@ class World:
         self.lines: list[str] = []
         self._traced = traced
         self._submitted = 0
+        self._has_grown = False  # since it was looked at last
         self.nodes = [
             Node(
                 self,
@@ -114,6 +115,8 @@ class World:
             )
             for index, signer in enumerate(signers)
         ]
+
+        self._honest = [node for node in self.nodes if self.checker.is_honest(node.index)]
 
     def play(self) -> Outcome:
         """Run the faulty phase, heal, and wait until the network goes on."""
@@ -129,9 +132,10 @@ class World:
         goal = self._highest() + HEALED_BLOCKS
         until_ms = healed_at + HEAL_CAPS_MAX * self.plan.parameters.timeout_cap_ms + HEAL_MS_EXTRA
         while not violations and self.timeline.step(until_ms):
-            if self._lowest() >= goal:
+            if self._has_grown and self._lowest() >= goal:
                 heal_ms = self.timeline.now_ms - healed_at
                 break
+            self._has_grown = False
             if self.timeline.events > EVENTS_MAX:
                 self.checker.report(f"more than {EVENTS_MAX} events: the run feeds itself")
         return Outcome(
@@ -177,6 +181,7 @@ class World:
     def applied(self, node: int, block: Block, ledger: Chain) -> None:
         """A node's ledger executed a block."""
         height = block.header.height
+        self._has_grown = True
         self.checker.applied(node, height, ledger.roots[-1])
         if isinstance(ledger, MoneyLedger) and self.checker.is_honest(node):
             self.book.enter(block)
@@ -276,11 +281,8 @@ class World:
             self._wake(node)
         return now_ms
 
-    def _honest(self) -> list[Node]:
-        return [node for node in self.nodes if self.checker.is_honest(node.index)]
-
     def _lowest(self) -> int:
-        return min(node.ledger.tip.height for node in self._honest())
+        return min([node.ledger.tip.height for node in self._honest])
 
     def _highest(self) -> int:
-        return max(node.ledger.tip.height for node in self._honest())
+        return max([node.ledger.tip.height for node in self._honest])
