@@ -20,6 +20,7 @@ from prsm.consensus.ledger.fees import fee_to_offer
 from prsm.node import logs
 from prsm.node.admission import Admission
 from prsm.node.driver import Driver, Head
+from prsm.node.keys import WALLET
 from prsm.node.mempool import MempoolFull
 from prsm.node.net.interface import Channel
 from prsm.protocol.codec import Record, decode, encode
@@ -39,7 +40,6 @@ from prsm.storage.keystore import load_key, read_key_file
 
 log = logs.get("wallet")
 
-PURPOSE: Final = "wallet"  # of the key file
 RESEND_SECONDS: Final = 2.0
 VALID_MS: Final = 600_000
 PENDING_MAX: Final = 1_000
@@ -81,10 +81,17 @@ class Wallet:
     """One account that this node may sign for."""
 
     def __init__(
-        self, path: Path, *, genesis: Genesis, driver: Driver, admission: Admission
+        self,
+        path: Path,
+        *,
+        genesis: Genesis,
+        driver: Driver,
+        admission: Admission,
+        purpose: str = WALLET,
     ) -> None:
         self.address = PublicKey(read_key_file(path).public)
         self._path = path
+        self._purpose = purpose  # of the key file: one made for another purpose is refused
         self._signer: Signer | None = None
         self._parameters = genesis.parameters
         self._chain_id = genesis.chain_id
@@ -109,7 +116,8 @@ class Wallet:
         """
         if self._signer is None:
             raise WalletLocked(
-                f"wallet {self._path.name} is locked", hint="type: prsm wallet unlock"
+                f"wallet {self._path.name} is locked",
+                hint=f"type: prsm wallet unlock {self._path.stem}",
             )
         return self._signer
 
@@ -123,7 +131,7 @@ class Wallet:
 
         def load() -> bytes:
             return load_key(
-                self._path, password=password, purpose=PURPOSE, development=self._development
+                self._path, password=password, purpose=self._purpose, development=self._development
             )
 
         signer = Ed25519Signer(await trio.to_thread.run_sync(load))

@@ -1,4 +1,4 @@
-"""The payment keys of a home: one works for the node, others only pay.
+"""The keys of a home that sign transactions: one works for the node, one owns its stake.
 
 Knows: names, files, which are open and until when. Must not know: payloads.
 """
@@ -12,12 +12,13 @@ import trio
 from prsm.node.admission import Admission
 from prsm.node.driver import Driver
 from prsm.node.home import Home
+from prsm.node.keys import OPERATOR, WALLET
 from prsm.node.supervise import Supervisor
-from prsm.node.wallet import PURPOSE, Wallet
+from prsm.node.wallet import Wallet
 from prsm.protocol.ed25519 import SEED_BYTES, Ed25519Signer
 from prsm.protocol.errors import LocalError
 from prsm.protocol.genesis import Genesis
-from prsm.storage.errors import NotFound
+from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.keystore import Cost, KeyFile, save_key
 
 KEYS_MAX: Final = 64
@@ -56,8 +57,9 @@ class Wallets:
             await trio.sleep_forever()
 
     def names(self) -> list[str]:
-        """Names of all keys, sorted."""
-        return sorted(path.stem for path in self._home.wallets.glob("*.key"))[:KEYS_MAX]
+        """Names of all keys, sorted; the operator's is among them."""
+        paths = [self._home.operator_key, *self._home.wallets.glob("*.key")]
+        return sorted({path.stem for path in paths if path.exists()})[:KEYS_MAX]
 
     def get(self, name: str) -> Wallet:
         """The wallet of a key, locked or not.
@@ -68,8 +70,10 @@ class Wallets:
         if name not in self._open:
             if name not in self.names():
                 raise NotFound(f"no payment key is called {name!r}", hint="see: prsm wallet ls")
+            is_operator = name == OPERATOR
             wallet = Wallet(
-                self._home.wallet_key(name),
+                self._home.operator_key if is_operator else self._home.wallet_key(name),
+                purpose=OPERATOR if is_operator else WALLET,
                 genesis=self._account.genesis,
                 driver=self._account.driver,
                 admission=self._account.admission,
@@ -86,12 +90,14 @@ class Wallets:
             Conflict: the name is taken.
             LocalError: too many keys.
         """
+        if name == OPERATOR:
+            raise Conflict("the key that owns this node's stake is called 'operator'")
         if len(self.names()) >= KEYS_MAX:
             raise LocalError(f"{KEYS_MAX} payment keys, no more are kept in one home")
         seed = secrets.token_bytes(SEED_BYTES)
         development = self._account.genesis.development
         cost = Cost.DEVELOPMENT if development else Cost.NORMAL
-        key_file = KeyFile(PURPOSE, Ed25519Signer(seed).public_key, cost)
+        key_file = KeyFile(WALLET, Ed25519Signer(seed).public_key, cost)
 
         def save() -> None:
             save_key(self._home.wallet_key(name), seed, password=password, key_file=key_file)

@@ -116,7 +116,7 @@ async def test_locked_wallet_signs_nothing_and_says_what_to_type(tmp_path: Path)
         assert account.address == cluster.labs[0].wallet.public_key
         with pytest.raises(WalletLocked) as refused:
             await account.submit(TRANSFER, payment)
-        assert refused.value.hint == "type: prsm wallet unlock"
+        assert refused.value.hint == "type: prsm wallet unlock wallet"
         with pytest.raises(WalletLocked):
             _ = account.signer
         with pytest.raises(WrongPassword):

@@ -10,10 +10,13 @@ import trio
 from prsm.node import wallets as module
 from prsm.node.chain import ChainParts
 from prsm.node.home import Home
+from prsm.node.keys import OPERATOR
 from prsm.node.wallet import Wallet
 from prsm.node.wallets import Payer, Wallets
+from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.errors import LocalError
 from prsm.storage.errors import Conflict, NotFound, WrongPassword
+from prsm.storage.keystore import Cost, KeyFile, save_key
 from tests.tools.labs import PASSWORD, make_cluster
 
 
@@ -111,3 +114,26 @@ async def test_node_s_own_key_closes_when_it_was_locked_at_the_start(keys: Keys)
     await keys.wallets.unlock("default", PASSWORD, ttl_s=0.01)
     await trio.sleep(0.05)
     assert keys.wallets.default.is_locked
+
+
+async def test_operator_s_key_is_opened_by_its_name_alone(keys: Keys) -> None:
+    """It owns the stake: listed if the home has it, of its own purpose, never made anew."""
+    assert keys.wallets.names() == ["default"]
+    with pytest.raises(NotFound):
+        keys.wallets.get("operator")
+    with pytest.raises(Conflict, match="operator"):
+        await keys.wallets.create("operator", "secret")
+    key_file = KeyFile(OPERATOR, Ed25519Signer(bytes(32)).public_key, Cost.DEVELOPMENT)
+    save_key(keys.home.operator_key, bytes(32), password=PASSWORD, key_file=key_file)
+    assert keys.wallets.names() == ["default", "operator"]
+    wallet = await keys.wallets.unlock("operator", PASSWORD, ttl_s=5)
+    assert wallet.signer.public_key == key_file.public
+
+
+async def test_payment_key_in_the_operator_s_place_is_refused(keys: Keys) -> None:
+    """A file says what its key is for; one for payments never signs for the stake."""
+    keys.home.operator_key.write_bytes(keys.home.wallet_key("default").read_bytes())
+    keys.home.operator_key.chmod(0o600)
+    with pytest.raises(LocalError):
+        await keys.wallets.unlock("operator", PASSWORD, ttl_s=5)
+    assert keys.wallets.get("operator").is_locked
