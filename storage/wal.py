@@ -99,17 +99,22 @@ class Wal:
         self._refused = ""
         self._end += len(record)
 
-    def rotate(self, low_mark: int, keep: Sequence[bytes]) -> None:
+    def rotate(self, low_mark: int, keep: Sequence[bytes], *, aside: str | None = None) -> None:
         """Start a new segment headed by `low_mark` that holds `keep`; the old one is dropped.
 
         The caller has made durable elsewhere what the old segment promised. A damaged segment is
         kept beside the new one as `.quarantine`.
 
+        Args:
+            low_mark: nothing is signed at this height or below.
+            keep: records that bind on.
+            aside: keep the old segment under this name; it must be free.
+
         Raises:
             Full: no room; the old segment stays in use.
             StoreUnavailable: the disk refused; open the log again.
         """
-        damaged = self._refused.startswith(_DAMAGED)
+        damaged = self.damaged is not None
         if self._refused and not damaged and self._refused != _NOT_OPEN:
             raise StoreUnavailable(f"{self._path}: {self._refused}")
         segment = self._disk.nonce()
@@ -123,8 +128,8 @@ class Wal:
             fresh.fdatasync()
             # From here on an error leaves open which of the two segments is the log.
             self._refused = "a rotation failed: open the log again"
-            if damaged:
-                self._disk.rename(self._path, self._path + ".quarantine")
+            if aside is not None or damaged:
+                self._disk.rename(self._path, aside or self._path + ".quarantine")
             self._disk.rename(_new(self._path), self._path)
             self._disk.sync_folder(self._path)
         except BaseException:
@@ -137,6 +142,11 @@ class Wal:
     def size(self) -> int:
         """Bytes in the segment."""
         return self._end
+
+    @property
+    def damaged(self) -> str | None:
+        """What is wrong with the segment: it takes no record until `rotate`; None if nothing."""
+        return self._refused if self._refused.startswith(_DAMAGED) else None
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""

@@ -19,6 +19,7 @@ import trio
 from prsm.node import logs
 from prsm.node.archive.backups import create_backup, restore_backup
 from prsm.node.archive.chains import export_chain, import_chain
+from prsm.node.archive.resume import resume_signing
 from prsm.node.home import Home, HomeLocked
 from prsm.node.rpc.errors import error_data
 from prsm.node.rpc.reasons import Exit, entry_for
@@ -33,7 +34,10 @@ def main(arguments: Sequence[str]) -> int:
     Args:
         arguments: without the program's name.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if (options.height if options.work == "resume" else options.file) is None:
+        parser.error("resume takes --height, all other work takes a file")
     try:
         answer = trio.run(functools.partial(WORKS[options.work], Home(options.home), options))
     except KeyboardInterrupt:
@@ -81,11 +85,18 @@ async def _restore(home: Home, options: argparse.Namespace) -> object:
     )
 
 
+async def _resume(home: Home, options: argparse.Namespace) -> object:
+    home.check()
+    with home.hold():
+        return await resume_signing(home, options.height)
+
+
 WORKS: Final[dict[str, _Work]] = {
     "export": _export,
     "import": _import,
     "backup": _backup,
     "restore": _restore,
+    "resume": _resume,
 }
 
 
@@ -93,9 +104,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m prsm.node.archive", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="the node's folder")
     parser.add_argument("work", choices=sorted(WORKS))
-    parser.add_argument("file", type=Path, help="the file to write or to read")
+    parser.add_argument("file", type=Path, nargs="?", help="the file to write or to read")
     parser.add_argument("--first", type=int, default=1, help="height of the first block")
     parser.add_argument("--last", type=int, help="height of the last block; the newest if absent")
+    parser.add_argument("--height", type=int, help="the first one to sign at, for resume")
     parser.add_argument("--password-fd", type=int, help="read the backup's password from here")
     parser.add_argument("--keys-password-fd", type=int, help="and that of its keys from here")
     parser.add_argument("--verify", action="store_true", help="check a backup, make no home")

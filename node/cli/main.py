@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "proof": ("proof", "proof", "Show and check receipts."),
     "wallet": ("nouns", "wallet", "Keys, balances, payments."),
     "chain": ("nouns", "chain", "Blocks, transactions, validators."),
+    "consensus": ("agreement", "consensus", "Votes of this validator."),
     "net": ("nouns", "net", "Peers."),
     "storage": ("nouns", "storage", "Blocks on disk."),
     "backup": ("archive", "backup", "Seal the node's ledger and keys into one file."),

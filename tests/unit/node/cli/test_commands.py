@@ -125,6 +125,7 @@ LOCAL: dict[tuple[str, ...], list[str]] = {
 ELSEWHERE = {
     *(("init",), ("start",), ("stop",), ("demo",), ("testnet",), ("proof", "verify")),
     *(("chain", "export"), ("chain", "import"), ("backup",), ("restore",)),
+    ("consensus", "unsafe-resume"),
 }
 
 
