@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import trio
@@ -24,7 +24,7 @@ from prsm.node.api.node import NodeApi, Parts
 from prsm.node.api.wallet import WalletApi
 from prsm.node.api.work import WorkApi
 from prsm.node.chain import ChainConfig, ChainParts, open_chain
-from prsm.node.clock import TrioClock
+from prsm.node.clock import Clock, TrioClock
 from prsm.node.config.schema import Config
 from prsm.node.home import Home
 from prsm.node.inference.capacity import CapacityDesk
@@ -74,6 +74,7 @@ class Start:
     config: Config
     password: str | None  # of the payment key; None: it stays locked
     worker_command: Sequence[str] = (sys.executable, "-m", "prsm.node.worker")
+    clock: Clock = field(default_factory=TrioClock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +115,14 @@ async def run_daemon(
         genesis = _read_genesis(start.home)
         transport = Libp2pTransport(load_seed(start.home.node_key), listen=start.config.net.listen)
         identity = ChainIdentity(genesis.chain_id, genesis.digest, agent=f"prsm/{VERSION}")
-        network = PeerNetwork(transport, identity)
+        network = PeerNetwork(transport, identity, clock=start.clock)
         config = ChainConfig(
             genesis=genesis,
             data=start.home.data,
             wallet=start.home.wallet_key("default"),
             consensus_seed=_consensus_seed(start),
         )
-        async with open_chain(config, network, TrioClock()) as chain:
+        async with open_chain(config, network, start.clock) as chain:
             if start.password is not None:
                 await chain.wallet.unlock(start.password)
             store = await ModelStore.open(start.home.blocks, quota=start.config.storage.quota_bytes)

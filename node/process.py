@@ -7,13 +7,14 @@ import argparse
 import functools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import trio
 
 from prsm.node import logs
+from prsm.node.clock import Clock, TrioClock
 from prsm.node.config.load import load
 from prsm.node.daemon import Start, run_daemon
 from prsm.node.home import Home, default_home
@@ -23,12 +24,18 @@ from prsm.protocol.errors import LocalError, PrsmError
 WORKER: Final = (sys.executable, "-m", "prsm.node.worker")
 
 
-def main(arguments: Sequence[str], *, worker_command: Sequence[str] = WORKER) -> int:
+def main(
+    arguments: Sequence[str],
+    *,
+    worker_command: Sequence[str] = WORKER,
+    make_clock: Callable[[Home], Clock] = lambda _home: TrioClock(),
+) -> int:
     """Run a daemon until it is stopped; returns the exit code.
 
     Args:
         arguments: without the program's name.
         worker_command: the program that runs models.
+        make_clock: what time it is for the node of a home.
     """
     parser = argparse.ArgumentParser(prog="python -m prsm.node", description=__doc__)
     parser.add_argument("--home", type=Path, help="data folder; default PRSM_HOME or ~/.prsm")
@@ -40,7 +47,7 @@ def main(arguments: Sequence[str], *, worker_command: Sequence[str] = WORKER) ->
         config = load(home.config, environ=os.environ).config
         logs.configure(level=config.log.level, style=config.log.format)
         password = read_password(options.password_fd, config.keys.password_file)
-        start = Start(home, config, password, worker_command)
+        start = Start(home, config, password, worker_command, make_clock(home))
         trio.run(functools.partial(run_daemon, start))
     except KeyboardInterrupt:  # before the daemon listens to signals
         return int(Exit.INTERRUPTED)

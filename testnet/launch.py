@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,6 +33,7 @@ POLL_SECONDS: Final = 0.05
 PASSWORD: Final = "development network"  # noqa: S105 - keys of a network without value
 HONEST: Final = (sys.executable, "-m", "prsm.node")
 LIAR: Final = (sys.executable, "-m", "prsm.testnet.liar")
+SKEWED: Final = (sys.executable, "-m", "prsm.testnet.skewed")
 
 
 class NodeDied(LocalError):
@@ -54,6 +55,8 @@ class Described(msgspec.Struct, frozen=True):
     home: str
     liar: bool = False
     pid: int = 0
+    port: int = 0
+    has_own_clock: bool = False
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -70,10 +73,12 @@ class Node:
     home: Home
     liar: bool = False
     pid: int = 0
+    port: int = 0  # where it listens to peers
+    has_own_clock: bool = False  # see `skewed`
 
     def start(self) -> None:
         """Start the daemon in a session of its own; its output goes to its log file."""
-        program = LIAR if self.liar else HONEST
+        program = LIAR if self.liar else SKEWED if self.has_own_clock else HONEST
         append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         self.pid = os.posix_spawn(
             program[0],
@@ -200,12 +205,39 @@ class Network:
 
     def save(self) -> None:
         """Write the description file."""
-        nodes = tuple(Described(n.name, str(n.home.root), n.liar, n.pid) for n in self.nodes)
+        nodes = tuple(
+            Described(n.name, str(n.home.root), n.liar, n.pid, n.port, n.has_own_clock)
+            for n in self.nodes
+        )
         write_private(self.folder / "network.json", msgspec.json.encode(Description(nodes)))
 
 
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """What a network under test has and others have not.
+
+    Attributes:
+        route: port of loopback where a node (by place) is told to find another one; by default
+            where that one listens. For proxies between them.
+        own_clocks: wall clocks can be set wrong while the nodes run.
+        models: the nodes run models; without, each is one process of 30 MiB less.
+    """
+
+    route: Callable[[int, int], int] | None = None
+    own_clocks: bool = False
+    models: bool = True
+
+
+PLAIN: Final = Rig()
+
+
 def create(
-    folder: Path, count: int, *, liars: Sequence[int] = (), funded: Sequence[Allocation] = ()
+    folder: Path,
+    count: int,
+    *,
+    liars: Sequence[int] = (),
+    funded: Sequence[Allocation] = (),
+    rig: Rig = PLAIN,
 ) -> Network:
     """Make keys, genesis and folders of `count` validators with equal stake and balance.
 
@@ -214,6 +246,7 @@ def create(
         count: of nodes, 1 to 32.
         liars: places (from 0) of nodes whose worker lies; in consensus they are honest.
         funded: balances of the genesis beside those of the nodes' wallets.
+        rig: for tests: proxies between the nodes, clocks that are wrong.
 
     Raises:
         LocalError: the folder is in use, or the count is out of bounds.
@@ -223,9 +256,8 @@ def create(
     if folder.exists() and any(folder.iterdir()):
         raise LocalError(f"{folder} is not empty", hint="choose another folder with --dir")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    nodes = [
-        Node(f"node{i + 1}", Home(folder / f"node{i + 1}"), liar=i in liars) for i in range(count)
-    ]
+    ports = free_ports(2 * count)
+    nodes = [_node(folder, i, port=ports[i], liar=i in liars, rig=rig) for i in range(count)]
     keys = []
     for node in nodes:
         node.home.create()
@@ -240,21 +272,26 @@ def create(
         parameters=Parameters(),
     )
     document = to_json(genesis)
-    ports = free_ports(2 * count)
-    addresses = [
-        f"/ip4/127.0.0.1/tcp/{port}/p2p/{key.peer_id}"
-        for port, key in zip(ports[:count], keys, strict=True)
-    ]
+    route = rig.route or (lambda _dialler, dialled: ports[dialled])
     for i, node in enumerate(nodes):
         write_private(node.home.genesis, document)
         write_private(node.home.root / "password", PASSWORD.encode() + b"\n")
-        others = [address for j, address in enumerate(addresses) if j != i]
-        config = _config(node, listen=ports[i], rpc=ports[count + i], bootstrap=others)
+        others = [
+            f"/ip4/127.0.0.1/tcp/{route(i, j)}/p2p/{key.peer_id}"
+            for j, key in enumerate(keys)
+            if j != i
+        ]
+        config = _config(node, rpc=ports[count + i], bootstrap=others, models=rig.models)
         write_private(node.home.config, config.encode())
     write_private(folder / "genesis.json", document)
     network = Network(folder, nodes)
     network.save()
     return network
+
+
+def _node(folder: Path, place: int, *, port: int, liar: bool, rig: Rig) -> Node:
+    name = f"node{place + 1}"
+    return Node(name, Home(folder / name), liar, port=port, has_own_clock=rig.own_clocks)
 
 
 def load(folder: Path) -> Network:
@@ -270,7 +307,11 @@ def load(folder: Path) -> Network:
             f"no network in {folder}", hint="make one: prsm testnet up -n 4"
         ) from error
     return Network(
-        folder, [Node(n.name, Home(Path(n.home)), n.liar, _live_pid(n)) for n in described.nodes]
+        folder,
+        [
+            Node(n.name, Home(Path(n.home)), n.liar, _live_pid(n), n.port, n.has_own_clock)
+            for n in described.nodes
+        ],
     )
 
 
@@ -306,16 +347,18 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def _config(node: Node, *, listen: int, rpc: int, bootstrap: Sequence[str]) -> str:
+def _config(node: Node, *, rpc: int, bootstrap: Sequence[str], models: bool) -> str:
     quoted = ", ".join(f'"{address}"' for address in bootstrap)
     return f"""[node]
 name = "{node.name}"
 profile = "validator"
 [net]
-listen = ["/ip4/127.0.0.1/tcp/{listen}"]
+listen = ["/ip4/127.0.0.1/tcp/{node.port}"]
 bootstrap = [{quoted}]
 [rpc]
 listen = "127.0.0.1:{rpc}"
+[executor]
+enabled = {str(models).lower()}
 [worker]
 price = "1000"
 [keys]

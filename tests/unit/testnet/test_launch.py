@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,17 @@ from prsm.node.keys import read_public_keys
 from prsm.protocol.errors import LocalError
 from prsm.protocol.genesis import from_json
 from prsm.testnet import launch
-from prsm.testnet.launch import BALANCE, STAKE, Node, NodeDied, NotInTime, create, free_ports, load
+from prsm.testnet.launch import (
+    BALANCE,
+    STAKE,
+    Node,
+    NodeDied,
+    NotInTime,
+    Rig,
+    create,
+    free_ports,
+    load,
+)
 
 
 def test_network_is_made_of_one_genesis_and_private_homes(tmp_path: Path) -> None:
@@ -39,6 +50,19 @@ def test_network_is_made_of_one_genesis_and_private_homes(tmp_path: Path) -> Non
         assert node.home.genesis.read_bytes() == network.genesis.read_bytes()
         assert (node.home.root / "password").stat().st_mode & 0o777 == 0o600
     assert [node.liar for node in network.nodes] == [False, True]
+
+
+def test_rig_gives_each_node_its_own_addresses_of_the_others(tmp_path: Path) -> None:
+    """Proxies between every two, clocks that can be set, no models; all of it found again."""
+    rig = Rig(route=lambda dialler, dialled: 10_000 + 10 * dialler + dialled, own_clocks=True)
+    create(tmp_path / "net", 3, rig=replace(rig, models=False))
+    for place, node in enumerate(load(tmp_path / "net").nodes):
+        config = load_config(node.home.config, environ={}).config
+        told = {int(address.split("/")[4]) for address in config.net.bootstrap}
+        assert told == {10_000 + 10 * place + other for other in range(3) if other != place}
+        assert config.net.listen == (f"/ip4/127.0.0.1/tcp/{node.port}",)
+        assert not config.executor.enabled
+        assert node.has_own_clock
 
 
 @pytest.mark.parametrize("count", [0, 33])
