@@ -9,7 +9,7 @@ from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.conditions import due
 from prsm.consensus.ledger.fees import fee_min, operations_of, size_to_pay
 from prsm.consensus.ledger.records import Held
-from prsm.node.api.readable import readable_record
+from prsm.node.api.readable import BadDocument, readable_record
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import ledger as api
 from prsm.node.rpc.spec import Caller
@@ -21,7 +21,19 @@ from prsm.protocol.transactions.envelope import Transaction, decode_transaction
 from prsm.protocol.transactions.payloads import PAYLOADS
 from prsm.storage.errors import NotFound
 
-_KINDS: Final = {cls.__name__: number for number, cls in PAYLOADS.items()}
+_KINDS: Final = {cls.__name__: (number, cls) for number, cls in PAYLOADS.items()}
+
+
+def kind_called(name: str) -> tuple[int, type[Record]]:
+    """Number and payload of a transaction kind such as Transfer.
+
+    Raises:
+        BadDocument: there is none of that name.
+    """
+    found = _KINDS.get(name)
+    if found is None:
+        raise BadDocument(f"no transaction kind {name[:64]!r}", hint=f"one of {', '.join(_KINDS)}")
+    return found
 
 
 class LedgerApi:
@@ -84,14 +96,10 @@ class LedgerApi:
                     "neither a transaction nor a kind with its payload",
                     hint="give --raw, or --kind and --payload",
                 )
-            if params.kind not in _KINDS:
-                raise LocalError(
-                    f"no transaction kind {params.kind!r}", hint=f"one of {', '.join(_KINDS)}"
-                )
             draft = Transaction(
                 version=1,
                 chain_id=self._ledger.genesis.chain_id,
-                kind=_KINDS[params.kind],
+                kind=kind_called(params.kind)[0],
                 sender=bytes(32),
                 nonce=INT_MAX,
                 fee=0,

@@ -3,6 +3,8 @@
 Knows: ledger view and wallets. Must not know: transports.
 """
 
+from prsm.node.api.ledger import kind_called
+from prsm.node.api.readable import BadDocument, record_of
 from prsm.node.clock import utc_text
 from prsm.node.driver import Driver
 from prsm.node.rpc.dispatch import Handler
@@ -10,8 +12,11 @@ from prsm.node.rpc.methods import wallet as api
 from prsm.node.rpc.spec import Caller, NoParams
 from prsm.node.wallets import Wallets
 from prsm.protocol.ids import FTNS, address_text, parse_hex
+from prsm.protocol.transactions.conditions import Hold, hold_id
+from prsm.protocol.transactions.conditions import approve as sign_approval
 from prsm.protocol.transactions.envelope import decode_transaction
 from prsm.protocol.transactions.payloads import TRANSFER, Transfer
+from prsm.storage.errors import NotFound
 
 
 class WalletApi:
@@ -30,6 +35,8 @@ class WalletApi:
             "wallet_createKey": self.create,
             "wallet_unlock": self.unlock,
             "wallet_transfer": self.transfer,
+            "wallet_submit": self.submit,
+            "wallet_approve": self.approve,
         }
 
     async def balance(self, params: api.AccountParams, _caller: Caller) -> api.Balance:
@@ -87,6 +94,40 @@ class WalletApi:
             fee=str(sent.fee),
             nonce=sent.nonce,
         )
+
+    async def submit(self, params: api.SubmitParams, _caller: Caller) -> api.Submitted:
+        """Sign and send a transaction of any kind."""
+        wallet = self._wallets.get(params.name)
+        number, shape = kind_called(params.kind)
+        payload = record_of(params.payload, shape)
+        tx_id = await wallet.submit(number, payload)
+        raw = wallet.pending(tx_id)
+        assert raw is not None, "just submitted"
+        sent = decode_transaction(raw)
+        hold = None
+        if isinstance(payload, Hold):
+            hold = address_text(hold_id(sent.chain_id, sent.sender, payload))
+        return api.Submitted(
+            tx_id=address_text(tx_id),
+            kind=params.kind,
+            sender=address_text(sent.sender),
+            fee=str(sent.fee),
+            nonce=sent.nonce,
+            hold=hold,
+        )
+
+    async def approve(self, params: api.ApproveParams, _caller: Caller) -> api.Approved:
+        """Consent to a branch of a hold that is open."""
+        ledger = self._driver.ledger
+        hold = parse_hex(params.hold, size=32, what="hold")
+        held = ledger.view.hold(hold)
+        if held is None:
+            raise NotFound(f"no hold {params.hold}", hint="see: prsm chain holds ADDRESS")
+        if params.branch >= len(held.terms.branches):
+            raise BadDocument(f"branch {params.branch} of {len(held.terms.branches)} branches")
+        signer = self._wallets.get(params.name).signer
+        made = sign_approval(ledger.genesis.chain_id, hold, params.branch, signer)
+        return api.Approved(key=address_text(made.key), signature="0x" + made.signature.hex())
 
     def _address(self, params: api.AccountParams) -> bytes:
         if params.address is None:

@@ -3,10 +3,13 @@
 Knows: which noun has what by hand. Must not know: how a command is generated.
 """
 
+from typing import TextIO
+
 import click
+import msgspec
 
 from prsm.node.cli.archive import chain_export, chain_import
-from prsm.node.cli.from_spec import make_group
+from prsm.node.cli.from_spec import make_group, parse_values
 from prsm.node.cli.passwords import ask_password, given_password, password_options
 from prsm.node.cli.session import Session, pass_session
 from prsm.protocol.ids import format_ftns, parse_ftns
@@ -59,7 +62,41 @@ def wallet_send(session: Session, to: str, amount: str, name: str) -> None:
     session.note("follow it with: prsm chain tx TX_ID")
 
 
-wallet = make_group("wallet", "Keys, balances, payments.", (wallet_new, wallet_unlock, wallet_send))
+@click.command("submit")
+@click.argument("kind")
+@click.argument("values", nargs=-1, metavar="[FIELD=VALUE]...")
+@click.option("--payload", type=click.File(), help="JSON document of the payload; - for stdin.")
+@click.option("--from", "name", default="default", help="Name of the key that signs.")
+@pass_session
+def wallet_submit(
+    session: Session, kind: str, values: tuple[str, ...], payload: TextIO | None, name: str
+) -> None:
+    """Sign and send a transaction of any KIND, such as Hold, Claim or Stake.
+
+    Its payload is the document of --payload, with each FIELD=VALUE put over it; a VALUE that is
+    JSON is taken as JSON. docs/spec/ledger.md names the fields, and so does the refusal of a
+    payload that lacks some.
+    """
+    document = _document(payload) | parse_values(values)
+    session.confirm(f"sign a {kind} with the key {name!r}?")
+    session.answer(session.call("wallet_submit", {"kind": kind, "payload": document, "name": name}))
+    session.note("follow it with: prsm chain tx TX_ID")
+
+
+def _document(payload: TextIO | None) -> dict[str, object]:
+    if payload is None:
+        return {}
+    try:
+        return msgspec.json.decode(payload.read(), type=dict[str, object])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"--payload is no JSON object: {error}") from error
+
+
+wallet = make_group(
+    "wallet",
+    "Keys, balances, payments.",
+    (wallet_new, wallet_unlock, wallet_send, wallet_submit),
+)
 model = make_group("model", "Add, list and fetch models.")
 job = make_group("job", "Jobs of ours.")
 chain = make_group("chain", "Blocks, transactions, validators.", (chain_export, chain_import))

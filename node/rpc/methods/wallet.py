@@ -8,13 +8,16 @@ from prsm.node.rpc.spec import (
     AmountText,
     Count,
     Hex32,
+    HexBytes,
     KeyName,
     Method,
     NoParams,
     Params,
     Result,
     Scope,
+    ShortText,
 )
+from prsm.protocol.limits import HOLD_BRANCHES_MAX
 
 # Never an empty one: a typing slip must not make an open key.
 _Password = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
@@ -104,6 +107,40 @@ class Transferred(Result, frozen=True):
     nonce: Count
 
 
+class SubmitParams(Params, frozen=True):
+    """Any transaction of a key of this home: its kind, and its payload as a document."""
+
+    kind: Annotated[ShortText, msgspec.Meta(description="kind such as Hold or Stake")]
+    payload: Annotated[dict[str, object], msgspec.Meta(description="its fields by name")]
+    name: KeyName = "default"
+
+
+class Submitted(Result, frozen=True):
+    """A transaction on its way; `hold` is the id of a hold it opens."""
+
+    tx_id: Hex32
+    kind: str
+    sender: Hex32
+    fee: AmountText
+    nonce: Count
+    hold: Hex32 | None
+
+
+class ApproveParams(Params, frozen=True):
+    """A branch of a hold that a key of this home consents to."""
+
+    hold: Hex32
+    branch: Annotated[int, msgspec.Meta(ge=0, le=HOLD_BRANCHES_MAX - 1)] = 0
+    name: KeyName = "default"
+
+
+class Approved(Result, frozen=True):
+    """A consent, as an element of `approvals` of a Claim; it stands until the hold is empty."""
+
+    key: Hex32
+    signature: HexBytes
+
+
 METHODS: Final = (
     Method(
         "account_getBalance",
@@ -148,5 +185,23 @@ METHODS: Final = (
         Scope.SIGN,
         "Pay micro-FTNS to an account.",
         example=TransferParams(_EXAMPLE_ADDRESS, "1"),
+    ),
+    Method(
+        "wallet_submit",
+        SubmitParams,
+        Submitted,
+        Scope.SIGN,
+        "Sign and send a transaction of any kind.",
+        example=SubmitParams("Reclaim", {"hold": _EXAMPLE_ADDRESS}),
+    ),
+    Method(
+        "wallet_approve",
+        ApproveParams,
+        Approved,
+        Scope.SIGN,
+        "Consent to a branch of a hold.",
+        words=("wallet", "approve"),
+        positional=("hold",),
+        example=ApproveParams(_EXAMPLE_ADDRESS),
     ),
 )

@@ -90,3 +90,51 @@ async def test_node_s_own_key_is_locked_without_a_password_at_start(tmp_path: Pa
         assert await site.refused("wallet_transfer", **pay) == (-32002, "wallet_locked")
         await site.ask("wallet_unlock", password=PASSWORD)
         await site.ask("wallet_transfer", **pay)
+
+
+async def test_any_transaction_is_sent_as_a_document(site: Site) -> None:
+    """A hold is opened, a key of this home consents, the claim pays; each by its kind's name."""
+    ours = (await site.ask("account_getBalance"))["address"]
+    terms = {
+        "salt": "0x" + "07" * 32,
+        "asset": 0,
+        "amount": "500",
+        "branches": [
+            {
+                "to": second(site),
+                "condition": {"is": "Signers", "least": 1, "keys": [ours]},
+                "vesting": None,
+            }
+        ],
+        "fallback": None,
+    }
+    opened = await site.ask("wallet_submit", kind="Hold", payload=terms)
+    with trio.fail_after(5):
+        await site.committed(opened["tx_id"])
+    hold = opened["hold"]
+    assert (await site.ask("chain_getHold", hold=hold))["left"] == "500"
+    consent = await site.ask("wallet_approve", hold=hold)
+    claim = {"hold": hold, "branch": 0, "preimages": [], "approvals": [consent]}
+    sent = await site.ask("wallet_submit", kind="Claim", payload=claim)
+    assert (sent["hold"], sent["kind"]) == (None, "Claim")
+    with trio.fail_after(5):
+        await site.committed(sent["tx_id"])
+    paid = await site.ask("account_getBalance", address=second(site))
+    assert paid["balance"] == str(BALANCE + 500)
+
+
+async def test_documents_that_are_no_transaction_are_refused(site: Site) -> None:
+    """An unknown kind, an unknown field, a hold nobody opened, a branch it has not."""
+    hold = "0x" + "01" * 32
+    for method, params, expected in (
+        ("wallet_submit", {"kind": "Gift", "payload": {}}, (-32602, "invalid_params")),
+        ("wallet_submit", {"kind": "Reclaim", "payload": {}}, (-32602, "invalid_params")),
+        (
+            "wallet_submit",
+            {"kind": "Reclaim", "payload": {"hold": hold}},
+            (-32013, "escrow_state"),
+        ),
+        ("wallet_approve", {"hold": hold}, (-32003, "not_found")),
+        ("wallet_approve", {"hold": hold, "branch": 9}, (-32602, "invalid_params")),
+    ):
+        assert await site.refused(method, **params) == expected, (method, params)

@@ -110,6 +110,7 @@ ASKING = _generated() | {
     ("wallet", "new"): (["spare", "--password-file", "PASSWORD"], "wallet_createKey"),
     ("wallet", "unlock"): (["--password-file", "PASSWORD"], "wallet_unlock"),
     ("wallet", "send"): ([HASH, "3.25", "--yes"], "wallet_transfer"),
+    ("wallet", "submit"): (["Reclaim", f"hold={HASH}", "--yes"], "wallet_submit"),
     ("rpc", "call"): (["rpc_ping"], "rpc_ping"),
     ("rpc", "discover"): ([], "rpc_discover"),
     ("run",): (["m", "a text", "--no-wait"], "infer_run"),
