@@ -42,6 +42,7 @@ class WalletApi:
     async def balance(self, params: api.AccountParams, _caller: Caller) -> api.Balance:
         """Committed micro-FTNS of an account."""
         address, ledger = self._address(params), self._driver.ledger
+        await self._driver.wait_height(params.min_height)
         return api.Balance(
             address=address_text(address),
             balance=str(ledger.view.account(address)),
@@ -53,6 +54,7 @@ class WalletApi:
     async def nonce(self, params: api.AccountParams, _caller: Caller) -> api.Nonce:
         """The next nonce, committed and behind what waits in this node's pool."""
         address, driver = self._address(params), self._driver
+        await driver.wait_height(params.min_height)
         return api.Nonce(
             address=address_text(address),
             nonce=driver.ledger.view.nonce(address),

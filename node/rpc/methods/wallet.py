@@ -30,6 +30,7 @@ class AccountParams(Params, frozen=True):
     address: Annotated[Hex32 | None, msgspec.Meta(description="the account; ours if left out")] = (
         None
     )
+    min_height: Annotated[Count, msgspec.Meta(description="wait until this block is here")] = 0
 
 
 class Balance(Result, frozen=True):

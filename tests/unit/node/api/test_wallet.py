@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from prsm.protocol.ids import address_text
 from tests.tools.labs import BALANCE, PASSWORD
@@ -41,6 +42,27 @@ async def test_payment_moves_the_nonce(site: Site) -> None:
     assert (await site.ask("account_getBalance", address=second(site)))["balance"] == str(
         BALANCE + 9
     )
+
+
+@pytest.mark.parametrize("method", ["account_getBalance", "account_getNonce"])
+async def test_read_waits_for_the_height_it_asks_for(
+    site: Site, nursery: trio.Nursery, method: str
+) -> None:
+    """Whoever saw a payment in block 1 elsewhere never reads what was before it here."""
+    answers: list[dict[str, object]] = []
+
+    async def ask() -> None:
+        answers.append(await site.ask(method, min_height=1))
+
+    nursery.start_soon(ask)
+    await trio.testing.wait_all_tasks_blocked()
+    assert answers == []
+    await site.ask("wallet_transfer", to=second(site), amount="9")
+    with trio.fail_after(5):
+        while not answers:
+            await trio.lowlevel.checkpoint()
+    assert answers[0]["nonce"] == 1
+    assert answers[0]["height"] == 1
 
 
 async def test_payments_that_cannot_be_are_refused(site: Site) -> None:
