@@ -48,6 +48,7 @@ from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State
 from prsm.node import logs
 from prsm.node.clock import Clock
+from prsm.node.history import epoch_header_of
 from prsm.node.mempool import Mempool
 from prsm.node.net.interface import Channel, Incoming, Network
 from prsm.node.signlog import SignLog
@@ -331,6 +332,7 @@ class Driver:
                 ),
                 changes=outcome.changes,
                 tx_ids=outcome.tx_ids,
+                epoch=epoch_header_of(self.ledger.epoch, block.header, decided.certificate),
             )
             self._logged_blocks += 1
             self.ledger.commit(outcome)

@@ -25,6 +25,11 @@ _MIGRATIONS: Final[tuple[Migration, ...]] = (
         "CREATE TABLE state(key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
         "CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
     ),
+    (
+        """CREATE TABLE epoch_header(
+            epoch INTEGER PRIMARY KEY, height INTEGER NOT NULL, header BLOB NOT NULL,
+            certificate BLOB NOT NULL, members BLOB NOT NULL)""",
+    ),
 )
 
 
@@ -37,6 +42,17 @@ class StoredBlock:
     block: bytes
     certificate: bytes
     receipts: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EpochHeader:
+    """A header of an epoch (its first one), kept when blocks are pruned; canonical bytes."""
+
+    epoch: int
+    height: int
+    header: bytes  # announces the set of the epoch after by its hash
+    certificate: bytes  # of this header, by `members`
+    members: bytes  # the set of this epoch
 
 
 class LedgerStore:
@@ -89,6 +105,7 @@ class LedgerStore:
         changes: Sequence[tuple[bytes, bytes | None]],
         tx_ids: Sequence[bytes],
         notes: Sequence[tuple[str, bytes]] = (),
+        epoch: EpochHeader | None = None,
     ) -> None:
         """Make a block, its transactions and its state changes durable, all or nothing.
 
@@ -97,6 +114,7 @@ class LedgerStore:
             changes: state keys in any order; None removes a key.
             tx_ids: the block's transactions in order.
             notes: names and values of `get_meta` that change with this block.
+            epoch: what is kept of the epoch this block begins; None within an epoch.
 
         Raises:
             Conflict: not the next height, a known hash, or a transaction that stands already.
@@ -116,6 +134,8 @@ class LedgerStore:
             connection.executemany("INSERT INTO tx VALUES(?,?,?)", rows)
             _apply(connection, changes)
             connection.executemany("INSERT OR REPLACE INTO meta VALUES(?,?)", notes)
+            if epoch is not None:
+                _put_epoch(connection, epoch)
             height, count = self._counted
             is_next = height == block.height - 1  # not after a commit that failed at this height
             self._counted = (block.height, count + len(tx_ids)) if is_next else (-1, 0)
@@ -141,6 +161,37 @@ class LedgerStore:
         return await self._database.read(
             lambda connection: _blocks(connection, first, last, bytes_max)
         )
+
+    async def epoch_header(self, epoch: int) -> EpochHeader | None:
+        """Return what is kept of an epoch for ever, None before its first block."""
+        found = await self.epoch_headers(epoch, count_max=1)
+        return found[0] if found and found[0].epoch == epoch else None
+
+    async def epoch_headers(self, first: int, *, count_max: int) -> Sequence[EpochHeader]:
+        """Return what is kept of epoch `first` and those after it, ascending."""
+        query = (
+            "SELECT epoch, height, header, certificate, members FROM epoch_header"
+            " WHERE epoch >= ? ORDER BY epoch LIMIT ?"
+        )
+        return await self._database.read(
+            lambda connection: [
+                EpochHeader(*row) for row in connection.execute(query, (first, count_max))
+            ]
+        )
+
+    async def put_epoch_headers(self, kept: Sequence[EpochHeader]) -> None:
+        """Keep headers of epochs that were learnt from elsewhere; those already here stay.
+
+        Raises:
+            Full: no room.
+            StoreUnavailable: the disk refused.
+        """
+
+        def run(connection: sqlite3.Connection) -> None:
+            for epoch in kept:
+                _put_epoch(connection, epoch)
+
+        await self._database.write(run)
 
     async def count_transactions(self) -> int:
         """Return how many transactions all blocks hold; counted once, then kept along.
@@ -211,6 +262,13 @@ def _apply(connection: sqlite3.Connection, changes: Sequence[tuple[bytes, bytes 
     gone = [(key,) for key, value in changes if value is None]
     connection.executemany("DELETE FROM state WHERE key=?", gone)
     connection.executemany("INSERT OR REPLACE INTO state VALUES(?,?)", kept)
+
+
+def _put_epoch(connection: sqlite3.Connection, kept: EpochHeader) -> None:
+    connection.execute(
+        "INSERT OR IGNORE INTO epoch_header VALUES(?,?,?,?,?)",
+        (kept.epoch, kept.height, kept.header, kept.certificate, kept.members),
+    )
 
 
 def _tip(connection: sqlite3.Connection) -> tuple[int, bytes] | None:

@@ -13,6 +13,7 @@ import trio
 
 from prsm.node.archive.replay import Replay, bad_block, decode_certified
 from prsm.node.chain import read_ledger
+from prsm.node.history import epoch_header_of
 from prsm.node.home import Home
 from prsm.node.sync import encode_certified
 from prsm.protocol.errors import LocalError
@@ -116,6 +117,7 @@ async def import_chain(home: Home, path: Path) -> object:
                 stored,
                 changes=outcome.changes,
                 tx_ids=outcome.tx_ids,
+                epoch=epoch_header_of(ledger.epoch, item.block.header, item.certificate),
             )
             replay.commit(item, outcome)
             if height % _CHECKPOINT_BLOCKS == 0:

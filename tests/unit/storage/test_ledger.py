@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from prsm.storage.errors import Conflict, Corrupt
-from prsm.storage.ledger import LedgerStore, StoredBlock
+from prsm.storage.ledger import EpochHeader, LedgerStore, StoredBlock
 
 
 def block(height: int, *, size: int = 10) -> StoredBlock:
@@ -146,3 +146,21 @@ async def test_ledger_cut_short_is_refused(tmp_path: Path) -> None:
     path.write_bytes(raw[: len(raw) // 2 + 100])
     with pytest.raises(Corrupt):
         await LedgerStore.open(path)
+
+
+def epoch(number: int, *, mark: bytes = b"") -> EpochHeader:
+    return EpochHeader(number, 10 * number + 1, b"header" + mark, b"certificate", b"members")
+
+
+async def test_header_of_an_epoch_is_kept_with_its_first_block(store: LedgerStore) -> None:
+    """One row an epoch, in one transaction with the block; the first one stays."""
+    await store.commit(block(1), changes=[], tx_ids=[b"t1"], epoch=epoch(0))
+    await store.commit(block(2), changes=[], tx_ids=[])
+    assert await store.epoch_header(0) == epoch(0)
+    assert await store.epoch_header(1) is None
+    with pytest.raises(Conflict):
+        await store.commit(block(3), changes=[], tx_ids=[b"t1"], epoch=epoch(1))
+    assert await store.epoch_header(1) is None
+    await store.put_epoch_headers([epoch(0, mark=b"other"), epoch(2), epoch(3)])
+    assert await store.epoch_headers(0, count_max=9) == [epoch(0), epoch(2), epoch(3)]
+    assert await store.epoch_headers(1, count_max=1) == [epoch(2)]
