@@ -9,7 +9,7 @@ a full queue dropped.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -19,7 +19,7 @@ from prsm.consensus.ledger.admission import Checked
 from prsm.consensus.pbft.opened import Opened, open_message
 from prsm.consensus.pbft.opened import is_signed as is_vote_signed
 from prsm.node import logs
-from prsm.node.net.interface import Incoming, Network
+from prsm.node.net.interface import Busy, Incoming, Network
 from prsm.protocol.ed25519 import Verifier
 from prsm.protocol.errors import BadSignature, PrsmError, RemoteError, WireError
 from prsm.protocol.ids import PeerId
@@ -37,6 +37,7 @@ VOTES_WAITING_MAX: Final = 4_096
 TRANSACTIONS_WAITING_MAX: Final = 20_000
 TRANSACTIONS_WAITING_BYTES_MAX: Final = 16 * MIB
 BATCH_MAX: Final = 512
+RETRY_AFTER_MS: Final = 1_000  # the queue for the check is a second of work or less
 # Below this many signatures (39 us each) a thread hop (60 us and a wake-up) does not pay.
 INLINE_MAX: Final = 4
 REMEMBERED_MAX: Final = 65_536
@@ -92,9 +93,10 @@ class _Vote:
 
 
 @dataclass(frozen=True, slots=True)
-class _Raw:
+class _Brought:
     peer: PeerId
-    raw: bytes
+    raws: tuple[bytes, ...]
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +142,15 @@ class Admission:
         self._on_transaction = on_transaction
         self.known = known
         self._votes_in, self._votes_out = trio.open_memory_channel[_Vote](VOTES_WAITING_MAX)
-        self._raw_in, self._raw_out = trio.open_memory_channel[_Raw](TRANSACTIONS_WAITING_MAX)
+        self._raw_in, self._raw_out = trio.open_memory_channel[_Brought](TRANSACTIONS_WAITING_MAX)
         self._waiting_bytes = 0
+        self._waiting_count = 0
         self.dropped = 0
+        # What became of a peer's transactions, for peers that watch (node/notices).
+        self.on_taken: Callable[[PeerId, Iterable[bytes]], None] = lambda _peer, _ids: None
+        self.on_refused: Callable[[PeerId, Sequence[bytes], PrsmError], None] = (
+            lambda _peer, _raws, _error: None
+        )
         network.on_message(SignedMessage, self._hear_vote)
         network.on_message(Submit, self._hear_transactions)
 
@@ -174,24 +182,29 @@ class Admission:
 
     def _hear_transactions(self, incoming: Incoming) -> None:
         assert isinstance(incoming.message, Submit)
-        for raw in incoming.message.transactions:
-            if len(raw) > TRANSACTION_BYTES_MAX:
-                raise WireError(
-                    f"transaction of {len(raw)} bytes, at most {TRANSACTION_BYTES_MAX}",
-                    peer=incoming.peer,
-                )
-            if not self._queue(_Raw(incoming.peer, raw)):
-                self.dropped += 1
-                return
+        raws = incoming.message.transactions
+        sizes = [len(raw) for raw in raws]
+        if sizes and max(sizes) > TRANSACTION_BYTES_MAX:
+            raise WireError(
+                f"transaction of {max(sizes)} bytes, at most {TRANSACTION_BYTES_MAX}",
+                peer=incoming.peer,
+            )
+        size, count = sum(sizes), len(sizes)
+        if not self._queue(_Brought(incoming.peer, raws, size)):
+            self.dropped += count
+            full = f"{self._waiting_count} transactions of {self._waiting_bytes} bytes wait"
+            refusal = Busy(f"{full} for their check", retry_after_ms=RETRY_AFTER_MS)
+            self.on_refused(incoming.peer, raws, refusal)
 
-    def _queue(self, item: _Raw) -> bool:
-        if self._waiting_bytes + len(item.raw) > TRANSACTIONS_WAITING_BYTES_MAX:
+    def _queue(self, item: _Brought) -> bool:
+        count, size = self._waiting_count + len(item.raws), self._waiting_bytes + item.size_bytes
+        if count > TRANSACTIONS_WAITING_MAX or size > TRANSACTIONS_WAITING_BYTES_MAX:
             return False
         try:
             self._raw_in.send_nowait(item)
-        except trio.WouldBlock:
+        except trio.WouldBlock:  # as many frames with next to nothing in them
             return False
-        self._waiting_bytes += len(item.raw)
+        self._waiting_count, self._waiting_bytes = count, size
         return True
 
     async def _check_votes(self) -> None:
@@ -224,25 +237,40 @@ class Admission:
 
     async def _check_transactions(self) -> None:
         async for first in self._raw_out:
-            batch = [first, *_drain(self._raw_out)]
-            self._waiting_bytes -= sum(len(item.raw) for item in batch)
-            checked = await _map(self._check, batch)
-            for item, result in zip(batch, checked, strict=True):
-                if isinstance(result, RemoteError):
-                    self._network.penalise(item.peer, result)
-                elif isinstance(result, Checked):
-                    self._admit(result)
+            brought = [first]
+            count = len(first.raws)
+            while count < BATCH_MAX:
+                try:
+                    brought.append(self._raw_out.receive_nowait())
+                except trio.WouldBlock:
+                    break
+                count += len(brought[-1].raws)
+            self._waiting_count -= count
+            self._waiting_bytes -= sum(item.size_bytes for item in brought)
+            checked = iter(await _map(self._check, [raw for item in brought for raw in item.raws]))
+            for item in brought:
+                self._admit(item, [next(checked) for _ in item.raws])
 
-    def _admit(self, checked: Checked) -> None:
-        self.known.keep(checked)
-        try:
-            self._on_transaction(checked.raw, checked.transaction)
-        except PrsmError as refusal:
-            log.debug("transaction refused", why=refusal.what)
+    def _admit(self, item: _Brought, checked: Sequence[Checked | PrsmError]) -> None:
+        taken: list[bytes] = []
+        for raw, result in zip(item.raws, checked, strict=True):
+            try:
+                if isinstance(result, PrsmError):
+                    raise result
+                self.known.keep(result)
+                self._on_transaction(raw, result.transaction)
+            except PrsmError as refusal:
+                if isinstance(refusal, RemoteError):
+                    self._network.penalise(item.peer, refusal)
+                log.debug("transaction refused", why=refusal.what)
+                self.on_refused(item.peer, (raw,), refusal)
+            else:
+                taken.append(result.id)
+        self.on_taken(item.peer, taken)
 
-    def _check(self, item: _Raw) -> Checked | PrsmError:
+    def _check(self, raw: bytes) -> Checked | PrsmError:
         try:
-            return self._rules.check(item.raw)
+            return self._rules.check(raw)
         except PrsmError as error:
             return error
 

@@ -21,8 +21,10 @@ from prsm.node import logs
 from prsm.node.admission import Admission, Rules, Seen
 from prsm.node.clock import Clock
 from prsm.node.driver import Driver, Hands
+from prsm.node.history import note_first_epoch
 from prsm.node.mempool import Mempool
 from prsm.node.net.interface import Network
+from prsm.node.notices import Notices
 from prsm.node.signlog import Opened, SignLog, open_signlog
 from prsm.node.supervise import Supervisor
 from prsm.node.sync import Sync
@@ -156,6 +158,7 @@ async def read_ledger(
     state = await store.load_state() if last else {}
     if last is None:  # again after a start that saw no block: the same entries
         await store.put_state(genesis_changes(genesis))
+    await note_first_epoch(store, genesis)
     checked = seen or Seen()
     ledger = Ledger(
         genesis,
@@ -197,6 +200,8 @@ def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) ->
         on_transaction=driver.hear_transaction,
         known=found.seen,
     )
+    notices = Notices(network, driver.on_head)
+    admission.on_taken, admission.on_refused = notices.taken, notices.refused
     wallet = Wallet(config.wallet, genesis=genesis, driver=driver, admission=admission)
     parts = ChainParts(
         driver, admission, Sync(driver), wallet, *trio.open_memory_channel[Accuse](16)

@@ -12,7 +12,7 @@ import msgspec
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.errors import LocalError
 from prsm.protocol.ids import Amount, Bytes32, Digest, PublicKey, UInt, address_text, parse_hex
-from prsm.protocol.limits import VALIDATORS_MAX
+from prsm.protocol.limits import GENESIS_ALLOCATIONS_MAX, VALIDATORS_MAX
 from prsm.protocol.signing import sha256
 from prsm.protocol.validators import STAKE_TOTAL_MAX, Members, Validator, ValidatorSet
 
@@ -65,7 +65,7 @@ class Genesis(Record, frozen=True):
     validators: Annotated[
         tuple[Validator, ...], msgspec.Meta(min_length=1, max_length=VALIDATORS_MAX)
     ]
-    allocations: Annotated[tuple[Allocation, ...], msgspec.Meta(max_length=1024)]
+    allocations: Annotated[tuple[Allocation, ...], msgspec.Meta(max_length=GENESIS_ALLOCATIONS_MAX)]
     parameters: Parameters
 
     @property

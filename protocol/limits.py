@@ -28,6 +28,7 @@ INT_MAX: Final = 2**63 - 1  # also the largest INTEGER of SQLite
 
 # Consensus
 VALIDATORS_MAX: Final = 32
+GENESIS_ALLOCATIONS_MAX: Final = 2**20  # a file, never on the wire; as many as the tree's buckets
 BLOCK_BODY_BYTES_MAX: Final = 512 * KIB
 BLOCK_TRANSACTIONS_MAX: Final = 2000
 BLOCK_EVIDENCE_MAX: Final = 16

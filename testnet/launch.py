@@ -214,18 +214,20 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """What a network under test has and others have not.
+    """What a network under test or measurement has and others have not.
 
     Attributes:
         route: port of loopback where a node (by place) is told to find another one; by default
             where that one listens. For proxies between them.
         own_clocks: wall clocks can be set wrong while the nodes run.
         models: the nodes run models; without, each is one process of 30 MiB less.
+        parameters: of the genesis; the defaults if None.
     """
 
     route: Callable[[int, int], int] | None = None
     own_clocks: bool = False
     models: bool = True
+    parameters: Parameters | None = None
 
 
 PLAIN: Final = Rig()
@@ -269,7 +271,7 @@ def create(
         time_ms=time.time_ns() // 1_000_000,
         validators=tuple(key.validator(STAKE) for key in keys),
         allocations=(*(Allocation(key.wallet, BALANCE) for key in keys), *funded),
-        parameters=Parameters(),
+        parameters=rig.parameters or Parameters(),
     )
     document = to_json(genesis)
     route = rig.route or (lambda _dialler, dialled: ports[dialled])
