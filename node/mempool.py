@@ -1,24 +1,26 @@
 """Transactions waiting for a block: nonce queues by sender, best fee first, all of it bounded.
 
-Pure: time is handed in. Knows order, fees and bounds; must not check signatures (node/admission
-did) nor balances (the ledger does when it selects).
+Pure: time is handed in. Knows order, fees and bounds, and asks the committed state for nonces and
+balances. Must not check signatures (node/admission did) nor what a payload does.
 Invariants: every entry is in its sender's queue, in `_by_id` and counted in `size_bytes`; a
-sender's transactions leave in the order of their nonces. Source: docs/spec/ledger.md, "Mempool".
+sender's transactions leave in the order of their nonces; the fees of a sender's queue are covered
+by its balance as of the last block that touched it; what `has_ready` counts could stand in the
+next block. Source: docs/spec/ledger.md, "Mempool".
 """
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final, final
 
-from prsm.consensus.ledger.errors import BadNonce, Expired, FeeTooLow
+from prsm.consensus.ledger.errors import Expired, InsufficientFunds
+from prsm.node.noncequeue import RETRY_AFTER_MS, Entry, MempoolLimits, NonceQueue
 from prsm.protocol.errors import LocalError
-from prsm.protocol.ids import TxId
-from prsm.protocol.limits import MIB
+from prsm.protocol.ids import TxId, format_ftns
 from prsm.protocol.transactions.envelope import Transaction, transaction_id
 
-RETRY_AFTER_MS: Final = 1_000  # a few blocks under load
+STALE_MIN: Final = 64  # dead entries of an index that are not worth sweeping
 
 
 class MempoolFull(LocalError):
@@ -37,75 +39,54 @@ class MempoolFull(LocalError):
 
 
 @dataclass(frozen=True, slots=True)
-class MempoolLimits:
-    """Bounds of one pool; without them a queue is seconds of latency."""
+class Accounts:
+    """What is asked of the committed state.
 
-    count_max: int = 20_000
-    bytes_max: int = 8 * MIB
-    per_sender_max: int = 64
-    gapped_max: int = 16  # of one sender, held behind a missing nonce
-    life_ms: int = 600_000
-    replace_percent: int = 110  # of the fee it replaces
+    Attributes:
+        nonce: of an account's next transaction.
+        balance: spendable micro-FTNS.
+    """
 
-    def __post_init__(self) -> None:
-        assert 0 < self.gapped_max <= self.per_sender_max <= self.count_max
-        assert self.replace_percent > 100
-
-
-@dataclass(slots=True)
-class _Entry:
-    raw: bytes
-    id: TxId
-    sender: bytes
-    nonce: int
-    fee: int
-    arrived_ms: int
-
-    @property
-    def rate(self) -> int:
-        """Micro-FTNS a million bytes: an integer, so that order never depends on a float."""
-        return self.fee * 1_000_000 // len(self.raw)
-
-
-@dataclass(slots=True)
-class _Queue:
-    next: int  # the committed next nonce
-    entries: dict[int, _Entry] = field(default_factory=dict)
-
-    def gapped(self) -> int:
-        """How many wait behind a missing nonce."""
-        ready = self.next
-        while ready in self.entries:
-            ready += 1
-        return sum(nonce > ready for nonce in self.entries)
+    nonce: Callable[[bytes], int]
+    balance: Callable[[bytes], int]
 
 
 @final
 class Mempool:
     """The transactions this node would put into a block."""
 
-    def __init__(
-        self, nonce_of: Callable[[bytes], int], *, limits: MempoolLimits | None = None
-    ) -> None:
+    def __init__(self, accounts: Accounts, *, limits: MempoolLimits | None = None) -> None:
         """Start empty.
 
         Args:
-            nonce_of: committed next nonce of an account.
+            accounts: the committed state.
             limits: the defaults if None.
         """
         self.limits = limits or MempoolLimits()
         self.size_bytes = 0
-        self._nonce_of = nonce_of
-        self._queues: dict[bytes, _Queue] = {}
-        self._by_id: dict[TxId, _Entry] = {}
+        self._accounts = accounts
+        self._queues: dict[bytes, NonceQueue] = {}
+        self._by_id: dict[TxId, Entry] = {}
+        # Indexes; ids that left are skipped, and swept out when they are most of it.
         self._arrivals: deque[tuple[int, TxId]] = deque()
-        self._cheapest: list[tuple[int, TxId]] = []  # heap; ids that left are skipped
+        self._cheapest: list[tuple[int, TxId]] = []
+        self._expiries: list[tuple[int, TxId]] = []
+        self._heads: list[tuple[int, TxId]] = []  # minus the rate: the dearest first
 
     def __len__(self) -> int:
         return len(self._by_id)
 
     def __contains__(self, tx_id: object) -> bool:
         return tx_id in self._by_id
+
+    @property
+    def has_ready(self) -> bool:
+        """Could any of it stand in the next block? What is behind a gap could not."""
+        while self._heads:
+            if self._is_head(self._heads[0][1]):
+                return True
+            heapq.heappop(self._heads)
+        return False
 
     def get(self, tx_id: TxId) -> bytes | None:
         """Bytes of a waiting transaction."""
@@ -115,10 +96,7 @@ class Mempool:
     def next_nonce(self, sender: bytes) -> int:
         """First nonce of a sender that is neither committed nor waiting."""
         queue = self._queues.get(sender)
-        nonce = self._nonce_of(sender)
-        while queue is not None and nonce in queue.entries:
-            nonce += 1
-        return nonce
+        return self._accounts.nonce(sender) if queue is None else queue.missing
 
     def add(self, raw: bytes, tx: Transaction, now_ms: int) -> TxId:
         """Take a checked transaction; one that waits already is the same answer again.
@@ -126,12 +104,12 @@ class Mempool:
         Args:
             raw: its canonical bytes.
             tx: decoded, signature checked.
-            now_ms: the node's clock.
+            now_ms: the node's clock, not before the time of the next block.
 
         Raises:
-            BadNonce: committed already, or too far behind missing ones.
+            BadNonce, NonceGap, SenderLimited, Underpaid: its sender's queue has no place for it.
             Expired: its `valid_until_ms` is past.
-            FeeTooLow: it would replace one of the same nonce for less than 10 % more.
+            InsufficientFunds: the balance does not cover the fees of all that would wait.
             MempoolFull: no room, and no cheaper transaction to put out.
         """
         identity = transaction_id(raw)
@@ -143,135 +121,194 @@ class Mempool:
                 f"valid until {tx.valid_until_ms} ms, now is {now_ms}",
                 hint="sign it again with a later time",
             )
-        entry = _Entry(raw, identity, tx.sender, tx.nonce, tx.fee, now_ms)
-        queue = self._queues.get(tx.sender) or _Queue(next=self._nonce_of(tx.sender))
-        replaced = self._check_place(queue, entry)
+        entry = Entry(raw, identity, tx.sender, tx.nonce, tx.fee, tx.valid_until_ms, now_ms)
+        queue = self._queues.get(tx.sender)
+        if queue is None:
+            first = self._accounts.nonce(tx.sender)
+            queue = NonceQueue(next=first, missing=first)
+        replaced = queue.check_place(entry, self.limits)
+        self._check_fees(queue, entry, replaced)
         self._make_room(entry, replaced)
         if replaced is not None:
             self._remove(replaced)
-        # Room may have come from this sender's own queue, and an empty queue is dropped.
-        self._queues.setdefault(tx.sender, queue).entries[tx.nonce] = entry
-        self._by_id[identity] = entry
-        self.size_bytes += len(raw)
-        self._arrivals.append((now_ms, identity))
-        heapq.heappush(self._cheapest, (entry.rate, identity))
+        self._queues[tx.sender] = queue  # an empty one was dropped
+        self._insert(queue, entry)
         return identity
 
     def ready(self, limit: int) -> list[bytes]:
         """What could stand in the next block: dearest first, a sender's in order."""
-        heads = [
-            (-queue.entries[queue.next].rate, sender, queue.next)
-            for sender, queue in self._queues.items()
-            if queue.next in queue.entries
-        ]
-        heapq.heapify(heads)
-        chosen: list[bytes] = []
-        while heads and len(chosen) < limit:
-            _, sender, nonce = heapq.heappop(heads)
-            entries = self._queues[sender].entries
-            chosen.append(entries[nonce].raw)
-            following = entries.get(nonce + 1)
-            if following is not None:
-                heapq.heappush(heads, (-following.rate, sender, nonce + 1))
-        return chosen
+        return [entry.raw for entry in self._ready(limit)]
 
-    def drop_committed(self, tx_ids: Iterable[bytes], nonces: Mapping[bytes, int]) -> None:
+    def ready_ids(self, limit: int, *, before_ms: int) -> list[TxId]:
+        """Ids of the same that arrived before a time."""
+        return [entry.id for entry in self._ready(limit) if entry.arrived_ms < before_ms]
+
+    def drop_committed(self, tx_ids: Iterable[bytes], senders: Iterable[bytes]) -> None:
         """Forget what a block holds, and what it made impossible.
 
         Args:
             tx_ids: of the block.
-            nonces: the committed next nonce of every sender in the block.
+            senders: whose nonce or balance it may have lowered or moved on.
         """
-        for identity in tx_ids:
-            self.drop(TxId(identity))
-        for sender, nonce in nonces.items():
+        gone = [self._by_id.get(TxId(identity)) for identity in tx_ids]
+        for entry in gone:
+            if entry is not None:
+                self._remove(entry)
+        for sender in senders:
             queue = self._queues.get(sender)
-            if queue is None:
-                continue
-            queue.next = nonce
-            for old in [entry for entry in queue.entries.values() if entry.nonce < nonce]:
-                self._remove(old)
+            if queue is not None:
+                self._recheck(sender, queue)
 
     def drop_expired(self, now_ms: int) -> int:
-        """Forget what has waited longer than its life; returns how many."""
-        count = 0
+        """Forget what no later block may hold, or has waited for its whole life.
+
+        Args:
+            now_ms: the node's clock, not before the time of the next block.
+
+        Returns:
+            How many were forgotten.
+        """
+        before = len(self._by_id)
         while self._arrivals and now_ms - self._arrivals[0][0] > self.limits.life_ms:
             arrived, identity = self._arrivals.popleft()
             entry = self._by_id.get(identity)
             if entry is not None and entry.arrived_ms == arrived:
-                self._remove(entry)
-                count += 1
-        return count
+                self._drop(entry)
+        while self._expiries and self._expiries[0][0] < now_ms:
+            _, identity = heapq.heappop(self._expiries)
+            self.drop(identity)
+        return before - len(self._by_id)
 
     def drop(self, tx_id: TxId) -> None:
         """Forget one transaction, if it is here."""
         entry = self._by_id.get(tx_id)
         if entry is not None:
-            self._remove(entry)
+            self._drop(entry)
 
-    def _check_place(self, queue: _Queue, entry: _Entry) -> _Entry | None:
-        """Say which transaction it replaces, if it may wait at all."""
-        limits = self.limits
-        if not queue.next <= entry.nonce < queue.next + limits.per_sender_max:
-            raise BadNonce(
-                f"nonce {entry.nonce}, the next one is {queue.next} and at most "
-                f"{limits.per_sender_max} wait",
-                hint=f"use nonce {self.next_nonce(entry.sender)}",
+    def _check_fees(self, queue: NonceQueue, entry: Entry, replaced: Entry | None) -> None:
+        """Nobody waits for free: a block could hold none of what its sender cannot pay."""
+        fees = queue.fees + entry.fee - (0 if replaced is None else replaced.fee)
+        balance = self._accounts.balance(entry.sender)
+        if fees > balance:
+            raise InsufficientFunds(
+                f"balance of {format_ftns(balance)} FTNS, the fees of all that would wait are "
+                f"{format_ftns(fees)}",
+                hint="send FTNS to this account first",
             )
-        old = queue.entries.get(entry.nonce)
-        if old is not None:
-            if entry.fee * 100 < old.fee * limits.replace_percent:
-                least = -(-old.fee * limits.replace_percent // 100)
-                raise FeeTooLow(
-                    f"fee of {entry.fee} micro-FTNS, at least {least} to replace nonce "
-                    f"{entry.nonce}",
-                    hint=f"offer {least} micro-FTNS, or use a later nonce",
-                )
-            return old
-        missing = self.next_nonce(entry.sender)
-        if entry.nonce > missing and queue.gapped() >= limits.gapped_max:
-            raise BadNonce(
-                f"nonce {entry.nonce} waits behind missing {missing}, {limits.gapped_max} wait so",
-                hint=f"send nonce {missing} first",
-            )
-        return None
 
-    def _make_room(self, entry: _Entry, replaced: _Entry | None) -> None:
-        freed = 0 if replaced is None else len(replaced.raw)
-        while (
-            len(self._by_id) - (replaced is not None) >= self.limits.count_max
-            or self.size_bytes - freed + len(entry.raw) > self.limits.bytes_max
-        ):
-            victim = self._lowest()
+    def _make_room(self, entry: Entry, replaced: Entry | None) -> None:
+        """Put out cheaper ones if that is enough; otherwise everything stays."""
+        count = len(self._by_id) + (replaced is None) - self.limits.count_max
+        size = self.size_bytes + len(entry.raw) - self.limits.bytes_max
+        size -= 0 if replaced is None else len(replaced.raw)
+        looked: list[tuple[int, TxId]] = []
+        gone: dict[TxId, Entry] = {}
+        while count > 0 or size > 0:
+            victim = self._next_cheapest(looked)
+            if victim is not None and victim is replaced:
+                continue
             if victim is None or victim.rate >= entry.rate or victim.sender == entry.sender:
+                for item in looked:
+                    heapq.heappush(self._cheapest, item)
                 raise MempoolFull(
                     f"{len(self._by_id)} transactions of {self.size_bytes} bytes wait, and "
-                    f"no cheaper one of another sender can make room"
+                    f"no cheaper ones of other senders can make room"
                 )
             # Later ones of that sender could not run without it.
-            later = self._queues[victim.sender].entries.values()
-            for gone in [waiting for waiting in later if waiting.nonce >= victim.nonce]:
-                self._remove(gone)
+            for waiting in self._queues[victim.sender].entries.values():
+                if waiting.nonce >= victim.nonce and waiting.id not in gone:
+                    gone[waiting.id] = waiting
+                    count, size = count - 1, size - len(waiting.raw)
+        for waiting in gone.values():
+            self._remove(waiting)
 
-    def _lowest(self) -> _Entry | None:
+    def _next_cheapest(self, looked: list[tuple[int, TxId]]) -> Entry | None:
         while self._cheapest:
-            entry = self._by_id.get(self._cheapest[0][1])
+            item = heapq.heappop(self._cheapest)
+            entry = self._by_id.get(item[1])
             if entry is not None:
+                looked.append(item)
                 return entry
-            heapq.heappop(self._cheapest)
         return None
 
-    def _remove(self, entry: _Entry) -> None:
+    def _recheck(self, sender: bytes, queue: NonceQueue) -> None:
+        """A block moved the sender's nonce, and perhaps its money."""
+        queue.next = self._accounts.nonce(sender)
+        queue.look_from(queue.next)
+        balance, fees = self._accounts.balance(sender), 0
+        for nonce, entry in sorted(queue.entries.items()):
+            fees += entry.fee if nonce >= queue.next else 0
+            if nonce < queue.next or fees > balance:
+                self._remove(entry)
+        self._offer(queue)
+
+    def _is_head(self, identity: TxId) -> bool:
+        entry = self._by_id.get(identity)
+        return entry is not None and self._queues[entry.sender].next == entry.nonce
+
+    def _offer(self, queue: NonceQueue) -> None:
+        """Note the head of a queue, if it could run."""
+        head = queue.entries.get(queue.next)
+        if head is not None and head.id != queue.offered:
+            queue.offered = head.id
+            heapq.heappush(self._heads, (-head.rate, head.id))
+
+    def _ready(self, limit: int) -> list[Entry]:
+        chosen: list[Entry] = []
+        begun: dict[TxId, tuple[int, TxId]] = {}  # heads that were taken out of the heap
+        heads = self._heads
+        following: list[tuple[int, TxId]] = []  # what a chosen one makes possible
+        while len(chosen) < limit and (heads or following):
+            if not following or (heads and heads[0] <= following[0]):
+                item = heapq.heappop(heads)
+                if item[1] in begun or not self._is_head(item[1]):
+                    continue
+                begun[item[1]] = item
+            else:
+                item = heapq.heappop(following)
+            entry = self._by_id[item[1]]
+            chosen.append(entry)
+            later = self._queues[entry.sender].entries.get(entry.nonce + 1)
+            if later is not None:
+                heapq.heappush(following, (-later.rate, later.id))
+        for item in begun.values():
+            heapq.heappush(heads, item)
+        return chosen
+
+    def _insert(self, queue: NonceQueue, entry: Entry) -> None:
+        queue.put(entry)
+        self._by_id[entry.id] = entry
+        self.size_bytes += len(entry.raw)
+        self._arrivals.append((entry.arrived_ms, entry.id))
+        heapq.heappush(self._cheapest, (entry.rate, entry.id))
+        heapq.heappush(self._expiries, (entry.valid_until_ms, entry.id))
+        self._offer(queue)
+
+    def _drop(self, entry: Entry) -> None:
+        """Remove one that is in no block: what follows it is behind a gap from now on."""
+        queue = self._queues[entry.sender]
+        self._remove(entry)
+        while queue.gapped > self.limits.gapped_max:
+            self._remove(queue.entries[max(queue.entries)])
+
+    def _remove(self, entry: Entry) -> None:
         del self._by_id[entry.id]
         self.size_bytes -= len(entry.raw)
         queue = self._queues[entry.sender]
-        del queue.entries[entry.nonce]
+        queue.take(entry)
         if not queue.entries:
             del self._queues[entry.sender]
-        stale_max = 2 * len(self._by_id) + 64
-        if len(self._cheapest) > stale_max:  # mostly ids that left
-            self._cheapest = sorted((left.rate, left.id) for left in self._by_id.values())
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Rebuild the indexes that hold mostly ids that left."""
+        stale_max = 2 * len(self._by_id) + STALE_MIN
+        left = self._by_id.values()
+        if len(self._cheapest) > stale_max:
+            self._cheapest = sorted((entry.rate, entry.id) for entry in left)
+        if len(self._expiries) > stale_max:
+            self._expiries = sorted((entry.valid_until_ms, entry.id) for entry in left)
         if len(self._arrivals) > stale_max:
-            self._arrivals = deque(
-                sorted((left.arrived_ms, left.id) for left in self._by_id.values())
-            )
+            self._arrivals = deque(sorted((entry.arrived_ms, entry.id) for entry in left))
+        if len(self._heads) > stale_max:
+            self._heads = sorted({item for item in self._heads if self._is_head(item[1])})

@@ -131,6 +131,12 @@ duplicate_transaction -32004 2007 failed: the transaction is known already
 mempool_full -32005 2008 failed retry: no room for more transactions
   blocks come slower than transactions
   try again in a moment
+sender_limited -32005 2040 failed retry: too much of this account waits
+  blocks come slower than its transactions
+  try again in a moment
+nonce_gap -32011 2041 failed retry: a transaction before this one is missing
+  it was never handed in, or it expired
+  prsm rpc call account_getNonce
 fee_too_low -32014 2018 failed: the fee is too small
   the network asks more for a transaction of this size
   prsm rpc call chain_getStatus

@@ -278,7 +278,7 @@ def test_bad_transactions(world: World, same_process: None) -> None:  # noqa: AR
     for raw, expected in (
         (forged, (-32012, "bad_signature")),
         (signed(world, nonce=0, chain_id=b"elsewher"), (-32051, "wrong_chain")),
-        (signed(world, nonce=999), (-32011, "bad_nonce")),
+        (signed(world, nonce=999), (-32011, "nonce_gap")),
         (b"\xc1", (-32602, "bad_encoding")),
     ):
         with world.client() as client, pytest.raises(RpcError) as call:

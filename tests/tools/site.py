@@ -54,10 +54,15 @@ class Site:
 
     async def refused(self, method: str, **params: object) -> tuple[int, str]:
         """Code and reason of the error it is answered with."""
+        error = await self.error(method, **params)
+        return error["code"], error["data"]["reason"]
+
+    async def error(self, method: str, **params: object) -> Any:  # noqa: ANN401 - any JSON
+        """The whole error it is answered with."""
         answer = await self._say(method, params)
         assert "error" in answer, answer
         assert self.faults == [], "an untyped exception reached the door"
-        return answer["error"]["code"], answer["error"]["data"]["reason"]
+        return answer["error"]
 
     async def committed(self, tx_id: str) -> None:
         """Wait until a transaction of this node is in a block; the caller sets the deadline."""

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import trio
 
+from prsm.node.noncequeue import MempoolLimits
 from prsm.protocol.ids import address_text
-from tests.tools.labs import BALANCE, STAKE, transfer
+from tests.tools.labs import BALANCE, FEE, STAKE, Lab, transfer
 from tests.tools.site import Site, open_site
 
 UNKNOWN = "0x" + "77" * 32
@@ -83,7 +84,7 @@ async def test_bad_transactions_get_their_codes(site: Site) -> None:
         (b"\x99", (-32602, "bad_encoding")),
         (foreign, (-32051, "wrong_chain")),
         (forged, (-32012, "bad_signature")),
-        (far, (-32011, "bad_nonce")),
+        (far, (-32011, "nonce_gap")),
         (late, (-32006, "expired")),
     ):
         assert await site.refused("chain_submitTransaction", raw="0x" + raw.hex()) == expected
@@ -94,6 +95,47 @@ async def test_bad_transactions_get_their_codes(site: Site) -> None:
         -32011,
         "bad_nonce",
     )
+
+
+async def test_pool_without_room_says_when_to_come_again(site: Site) -> None:
+    """Full, too much of one account, a gap too wide, too little more: typed, with a time."""
+    driver, cluster = site.parts.driver, site.cluster
+    driver.state.is_ready = False  # no block makes room meanwhile
+    driver.mempool.limits = MempoolLimits(count_max=3, per_sender_max=2, gapped_max=1)
+    one, two = cluster.labs[:2]
+
+    def signed(lab: Lab, nonce: int, fee: int = FEE) -> str:
+        return "0x" + cluster.signed(lab, transfer(two, 1), nonce=nonce, fee=fee).hex()
+
+    for raw in (signed(one, 0), signed(one, 1), signed(two, 1)):
+        await site.ask("chain_submitTransaction", raw=raw)
+    for raw, code, reason in (
+        (signed(one, 2), -32005, "sender_limited"),
+        (signed(one, 9), -32011, "nonce_gap"),
+        (signed(one, 1, FEE + FEE // 20), -32014, "fee_too_low"),
+        (signed(two, 0), -32005, "mempool_full"),
+    ):
+        error = await site.error("chain_submitTransaction", raw=raw)
+        assert (error["code"], error["data"]["reason"]) == (code, reason)
+        assert 0 < error["data"]["retry_after_ms"] <= 10_000
+        assert error["data"]["hint"]
+    assert len(driver.mempool) == 3
+
+
+async def test_what_could_never_stand_in_a_block_is_no_matter_of_time(site: Site) -> None:
+    """Too small a fee, an account that cannot pay it, a life too long: no time to come again."""
+    cluster = site.cluster
+    lab, poor = cluster.labs[1], Lab(9, cluster.labs[1].folder)
+    payment = transfer(lab, 1)
+    for raw, code, reason in (
+        (cluster.signed(lab, payment, nonce=0, fee=1), -32014, "fee_too_low"),
+        (cluster.signed(poor, payment, nonce=0), -32010, "insufficient_funds"),
+        (cluster.signed(lab, payment, nonce=0, valid_until_ms=10**15), -32006, "expired"),
+    ):
+        error = await site.error("chain_submitTransaction", raw="0x" + raw.hex())
+        assert (error["code"], error["data"]["reason"]) == (code, reason)
+        assert not error["data"].get("retry_after_ms")
+    assert len(site.parts.driver.mempool) == 0
 
 
 async def test_proof_is_refused_before_the_first_block(site: Site) -> None:
