@@ -4,15 +4,20 @@ Knows: seeds, outcomes, CPU time. Must not know: what a run does.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Final
 
-from prsm.testnet.sim.world import Outcome, run
+from prsm.testnet.sim import twins
+from prsm.testnet.sim.invariants import Invariant, counted, violation
+from prsm.testnet.sim.plan import Wish, draw
+from prsm.testnet.sim.world import Outcome, World
 
 CHUNK: Final = 25  # seeds a process takes at a time
+TWINS_CHUNK: Final = 2 * twins.LEAVES  # scenarios: whole trees
+FAILURES_MAX: Final = 20  # described; the rest is counted
 
 
 @dataclass(slots=True)
@@ -24,9 +29,10 @@ class Summary:
     heights: int = 0
     violations: int = 0  # seeds with a broken invariant
     not_live: int = 0  # seeds that did not go on after healing
-    heal_ms: list[int] = field(default_factory=list)
-    failures: dict[int, list[str]] = field(default_factory=dict)  # seed -> what broke
-    cpu_seconds: float = 0.0
+    heal_ms_max: int = 0
+    cpu_ms: int = 0
+    invariants: dict[str, int] = field(default_factory=dict)  # broken: how often
+    failures: dict[str, list[str]] = field(default_factory=dict)  # seed -> what broke
 
     def add(self, outcome: Outcome) -> None:
         """Count one run."""
@@ -34,58 +40,86 @@ class Summary:
         self.events += outcome.events
         self.heights += outcome.height
         self.violations += bool(outcome.violations)
-        self.not_live += not outcome.violations and outcome.heal_ms is None
-        if what := describe(outcome):
-            self.failures[outcome.seed] = what
-        elif outcome.heal_ms is not None:
-            self.heal_ms.append(outcome.heal_ms)
+        is_late = not outcome.violations and outcome.heal_ms is None
+        self.not_live += is_late
+        self.heal_ms_max = max(self.heal_ms_max, outcome.heal_ms or 0)
+        what = describe(outcome)
+        for name, count in counted(what).items():
+            self.invariants[name] = self.invariants.get(name, 0) + count
+        if what and len(self.failures) < FAILURES_MAX:
+            self.failures[str(outcome.seed)] = what[:3]
+
+    def merge(self, other: "Summary") -> None:
+        """Add what other seeds showed."""
+        for each in fields(self):
+            mine, theirs = getattr(self, each.name), getattr(other, each.name)
+            if each.name == "heal_ms_max":
+                self.heal_ms_max = max(mine, theirs)
+            elif isinstance(theirs, int):
+                setattr(self, each.name, mine + theirs)
+        for name, count in other.invariants.items():
+            self.invariants[name] = self.invariants.get(name, 0) + count
+        for seed, what in other.failures.items():
+            if len(self.failures) < FAILURES_MAX:
+                self.failures[seed] = what
 
 
 def describe(outcome: Outcome) -> list[str]:
     """What is wrong with a run, if anything is."""
     if outcome.violations or outcome.heal_ms is not None:
         return outcome.violations
-    return [f"not live after healing at height {outcome.height}"]
+    return [violation(Invariant.LIVENESS, f"not live after healing at height {outcome.height}")]
 
 
-def play(
-    seeds: Sequence[int], *, jobs: int = 1, control: bool = False, first: bool = False
-) -> Summary:
+def play(seeds: range, wish: Wish | None = None, *, jobs: int = 1, first: bool = False) -> Summary:
     """Play seeds; with `first`, stop soon after the first that fails.
 
     Args:
         seeds: to be played, in order.
+        wish: what every seed is drawn with.
         jobs: processes; 1 stays in this one.
-        control: see `prsm.testnet.sim.plan.draw`.
         first: for the search of a failing seed.
     """
-    before = _cpu_seconds()
     summary = Summary()
-    for outcome in _outcomes(seeds, jobs=jobs, control=control):
-        summary.add(outcome)
+    for part in _parts(seeds, wish or Wish(), jobs=jobs):
+        summary.merge(part)
         if first and summary.failures:
             break
-    summary.cpu_seconds = _cpu_seconds() - before
     return summary
 
 
-def attempt(seed: int, *, control: bool = False) -> Outcome:
+def attempt(seed: int, wish: Wish) -> Outcome:
     """Play one seed; an exception of the code under test is a violation of that seed."""
     try:
-        return run(seed, control=control)
+        return World(draw(seed, wish)).play()
     except Exception as error:  # noqa: BLE001 - any failure belongs to its seed
         what = f"{type(error).__name__}: {error}"
         return Outcome(seed, 0, 0, 0, None, [f"the code under test raised {what}"])
 
 
-def _outcomes(seeds: Sequence[int], *, jobs: int, control: bool) -> Iterator[Outcome]:
+def _parts(seeds: range, wish: Wish, *, jobs: int) -> Iterator[Summary]:
+    step = TWINS_CHUNK if wish.twins else CHUNK
+    chunks = [seeds[at : at + step] for at in range(0, len(seeds), step)]
     if jobs == 1:
-        yield from (attempt(seed, control=control) for seed in seeds)
+        yield from (_play_chunk(wish, chunk) for chunk in chunks)
         return
     with ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(partial(attempt, control=control), seeds, chunksize=CHUNK)
+        yield from pool.map(partial(_play_chunk, wish), chunks)
 
 
-def _cpu_seconds() -> float:
+def _play_chunk(wish: Wish, seeds: range) -> Summary:
+    before = _cpu_ms()
+    summary = Summary()
+    if wish.twins:
+        for outcome in twins.play(seeds, wish):
+            summary.add(outcome)
+    else:
+        for seed in seeds:
+            summary.add(attempt(seed, wish))
+    summary.cpu_ms = _cpu_ms() - before
+    return summary
+
+
+def _cpu_ms() -> int:
     times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    return int((times.user + times.system) * 1_000)

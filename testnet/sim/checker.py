@@ -26,6 +26,7 @@ from prsm.protocol.headers import Block, block_hash
 from prsm.protocol.limits import CTL_FRAME_BYTES_MAX
 from prsm.protocol.messages.consensus import NewView, SignedMessage, ViewChange
 from prsm.protocol.signing import Kind, statement
+from prsm.testnet.sim.invariants import Invariant, violation
 from prsm.testnet.sim.plan import Plan
 
 _VOTES: Final = (Kind.PROPOSE, Kind.PREPARE, Kind.COMMIT)
@@ -55,9 +56,9 @@ class Checker:
         """Is the node none of the plan's liars?"""
         return node not in self.plan.liars
 
-    def report(self, what: str) -> None:
+    def report(self, invariant: Invariant, what: str) -> None:
         """Note a broken invariant."""
-        self.violations.append(what)
+        self.violations.append(violation(invariant, what))
 
     def synced(self, node: int, record: bytes) -> None:
         """A record became durable at a node."""
@@ -87,7 +88,10 @@ class Checker:
         weight, total = sum(self.plan.stakes[each] for each in signers), sum(self.plan.stakes)
         if self.is_honest(node) and weight * 3 <= total * 2:
             place = f"{message.height}/{message.view}"
-            self.report(f"node {node} entered view {place} by weight {weight} of {total}")
+            self.report(
+                Invariant.CERTIFICATES,
+                f"node {node} entered view {place} by weight {weight} of {total}",
+            )
         best = (-1, b"")
         for part in new_view.view_changes:
             change = decode(part.body, ViewChange, size_max=CTL_FRAME_BYTES_MAX)
@@ -103,15 +107,21 @@ class Checker:
         message = opened.message
         kind, height, view = message.kind, message.height, message.view
         if message.signer != node:
-            self.report(f"node {node} sent a message signed by {message.signer}")
+            self.report(
+                Invariant.HONEST_KEYS, f"node {node} sent a message signed by {message.signer}"
+            )
         digest = opened.digest if kind in _VOTES else b""
         durable = self.durable.setdefault(node, set())
         if (kind.name, height, view, digest) not in durable:
             self.report(
-                f"node {node} sent {kind.name} {height}/{view} before its record was durable"
+                Invariant.DURABILITY,
+                f"node {node} sent {kind.name} {height}/{view} before its record was durable",
             )
         if view > 0 and kind in _VOTES and ("NEW_VIEW", height, view, b"") not in durable:
-            self.report(f"node {node} voted in view {height}/{view} it had not entered durably")
+            self.report(
+                Invariant.DURABILITY,
+                f"node {node} voted in view {height}/{view} it had not entered durably",
+            )
         if kind in _VOTES:
             self._check_vote(node, opened)
         elif kind is Kind.VIEW_CHANGE:
@@ -122,14 +132,20 @@ class Checker:
         kind, height, view = message.kind, message.height, message.view
         earlier = self.said.setdefault((node, kind, height, view), opened.digest)
         if earlier != opened.digest:
-            self.report(f"honest node {node} sent two {kind.name} in {height}/{view}")
+            self.report(
+                Invariant.HONEST_KEYS, f"honest node {node} sent two {kind.name} in {height}/{view}"
+            )
         demanded = self.demanded.get((node, height, view))
         if demanded is not None and demanded != opened.digest:
             self.report(
-                f"honest node {node} voted in {height}/{view} for another block than demanded"
+                Invariant.HONEST_KEYS,
+                f"honest node {node} voted in {height}/{view} for another block than demanded",
             )
         if view < self.left.get((node, height), 0):
-            self.report(f"honest node {node} voted in view {height}/{view} it had left")
+            self.report(
+                Invariant.HONEST_KEYS,
+                f"honest node {node} voted in view {height}/{view} it had left",
+            )
         if kind is Kind.COMMIT:
             self.locked[node, height] = max(view, self.locked.get((node, height), -1))
 
@@ -141,7 +157,9 @@ class Checker:
         prepared = opened.view_change.prepared
         claimed = -1 if prepared is None else prepared.view
         if claimed < self.locked.get((node, height), -1) < view:
-            self.report(f"honest node {node} hid a prepared block of height {height}")
+            self.report(
+                Invariant.HONEST_KEYS, f"honest node {node} hid a prepared block of height {height}"
+            )
 
     def executed(self, node: int, block: Block, certificate: Certificate) -> None:
         """A node decided a block."""
@@ -150,15 +168,20 @@ class Checker:
         height = block.header.height
         digest = block_hash(block.header)
         if self.decided.setdefault(height, digest) != digest:
-            self.report(f"two blocks decided at height {height}, one by node {node}")
+            self.report(
+                Invariant.AGREEMENT, f"two blocks decided at height {height}, one by node {node}"
+            )
         if certificate.block_hash != digest or certificate.height != height:
-            self.report(f"node {node} decided height {height} by a certificate of another block")
+            self.report(
+                Invariant.CERTIFICATES,
+                f"node {node} decided height {height} by a certificate of another block",
+            )
         self._check_certificate(node, certificate)
 
     def applied(self, node: int, height: int, roots: tuple[bytes, bytes]) -> None:
         """A node's ledger executed a block."""
         if self.is_honest(node) and self.roots.setdefault(height, roots) != roots:
-            self.report(f"node {node} has other roots after height {height}")
+            self.report(Invariant.STATE, f"node {node} has other roots after height {height}")
 
     def accused(self, node: int, accusation: Accuse) -> None:
         """A node accuses somebody by two messages."""
@@ -166,12 +189,14 @@ class Checker:
         if not self.is_honest(node):
             return
         if self.is_honest(first.signer) or self._place(first) != self._place(second):
-            self.report(f"node {node} accuses the honest node {first.signer}")
+            self.report(
+                Invariant.HONEST_KEYS, f"node {node} accuses the honest node {first.signer}"
+            )
 
     def observed(self, node: int, reason: str) -> None:
         """A node stopped signing: never needed while disks keep what they promised."""
         if self.is_honest(node):
-            self.report(f"honest node {node} became observer: {reason}")
+            self.report(Invariant.HONEST_KEYS, f"honest node {node} became observer: {reason}")
 
     def bounded(self, node: int, state: State) -> None:
         """Are a node's tables within their limits?"""
@@ -191,7 +216,9 @@ class Checker:
         bounds = BOUNDS | {"view_changes": signers, "ahead": 4 * (5 * 2 + 1) * signers + 4}
         for name, bound in bounds.items():
             if sizes[name] > bound:
-                self.report(f"node {node} holds {sizes[name]} {name}, at most {bound}")
+                self.report(
+                    Invariant.MEMORY, f"node {node} holds {sizes[name]} {name}, at most {bound}"
+                )
 
     @staticmethod
     def _place(message: SignedMessage) -> tuple[int, Kind, int, int]:
@@ -212,4 +239,7 @@ class Checker:
             if self.verifier.verify(self.keys[signer], signed, signature):
                 weight += self.plan.stakes[signer]
         if weight * 3 <= total * 2:
-            self.report(f"node {node} decided {certificate.height} by weight {weight} of {total}")
+            self.report(
+                Invariant.CERTIFICATES,
+                f"node {node} decided {certificate.height} by weight {weight} of {total}",
+            )

@@ -8,28 +8,12 @@ from dataclasses import fields, replace
 from typing import Final
 
 from prsm.testnet.sim.batch import describe
-from prsm.testnet.sim.plan import Plan
+from prsm.testnet.sim.plan import FAULTS, Plan
 from prsm.testnet.sim.world import Outcome, World
 
 FAULTS_MS_MIN: Final = 100
 _NOTHING: Final[dict[str, object]] = {
-    "loss": 0,
-    "duplicate": 0,
-    "late": 0,
-    "blackout": 0,
-    "slow_links": 0,
-    "partitions": 0,
-    "crashes": 0,
-    "power_cuts": 0,
-    "pauses": 0,
-    "forgetful": None,
-    "skewed": (),
-    "on_disk": False,
-    "is_ed25519": False,
-    "has_money": False,
-    "checkpoint_every": 0,
-    "liars": (),
-    "delay_ms": (1, 2),
+    name: nothing for fault in FAULTS.values() for name, nothing in fault.items()
 }
 
 
