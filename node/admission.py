@@ -214,13 +214,15 @@ class Admission:
             for vote, result in zip(batch, opened, strict=True):
                 if isinstance(result, RemoteError):
                     self._network.penalise(vote.peer, result)
-                else:
+                elif result is not None:
                     self._on_vote(result)
 
-    def _open_vote(self, vote: _Vote) -> Opened | RemoteError:
+    def _open_vote(self, vote: _Vote) -> Opened | RemoteError | None:
         message = vote.message
         validators = self._rules.validators_at(message.epoch)
-        if validators is None or message.signer >= len(validators):
+        if validators is None:  # an epoch past or to come: one of the two is far behind
+            return None
+        if message.signer >= len(validators):
             return WireError(
                 f"vote of signer {message.signer} in epoch {message.epoch}, which has none such",
                 penalty=10,

@@ -22,7 +22,7 @@ from prsm.node.admission import Admission, Rules, Seen
 from prsm.node.clock import Clock
 from prsm.node.driver import Driver, Hands
 from prsm.node.history import note_first_epoch
-from prsm.node.mempool import Accounts, Mempool
+from prsm.node.mempool import Mempool
 from prsm.node.net.interface import Network
 from prsm.node.notices import Notices
 from prsm.node.signlog import Opened, SignLog, open_signlog
@@ -56,7 +56,7 @@ class ChainConfig:
     genesis: Genesis
     data: Path  # holds ledger.db, consensus.wal, signguard
     wallet: Path  # encrypted key file
-    consensus_seed: bytes | None  # None: follows, never votes
+    consensus_seeds: tuple[bytes, ...]  # of every key it may vote with; none: follows
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ async def open_chain(
         seen = Seen()
         ledger, tip = await read_ledger(store, config.genesis, seen=seen)
         opened = None
-        if config.consensus_seed is not None:
+        if config.consensus_seeds:
             opened = open_signlog(disk or PosixDisk(), config.data, ledger_height=tip.height)
             signlog = opened.signlog
         yield _join(config, network, clock, _Found(store, ledger, tip, seen, opened))
@@ -182,15 +182,15 @@ class _Found:
 
 def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) -> ChainParts:
     verifier, genesis, ledger = Ed25519Verifier(), config.genesis, found.ledger
-    signer = None if config.consensus_seed is None else Ed25519Signer(config.consensus_seed)
+    signers = [Ed25519Signer(seed) for seed in config.consensus_seeds]
     opened = found.opened
     machine = replica.start(
-        Config.of(genesis, signer=signer, verifier=verifier),
+        Config.of(genesis, signers=signers, verifier=verifier),
         found.tip,
         opened.records if opened else (),
         opened.observer if opened else None,
     )
-    mempool = Mempool(Accounts(ledger.view.nonce, ledger.view.account))
+    mempool = Mempool(ledger.view.nonce)
     signlog = opened.signlog if opened else None
     driver = Driver(machine, Hands(ledger, found.store, signlog, network, mempool, clock))
     admission = Admission(

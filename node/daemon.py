@@ -120,7 +120,7 @@ async def run_daemon(
             genesis=genesis,
             data=start.home.data,
             wallet=start.home.wallet_key("default"),
-            consensus_seed=_consensus_seed(start),
+            consensus_seeds=_consensus_seeds(start),
         )
         async with open_chain(config, network, start.clock) as chain:
             if start.password is not None:
@@ -133,14 +133,14 @@ async def run_daemon(
                     await store.close()
 
 
-def _consensus_seed(start: Start) -> bytes | None:
-    """The key that votes; None for a follower, also for a restored validator without its key."""
+def _consensus_seeds(start: Start) -> tuple[bytes, ...]:
+    """The keys that vote; none for a follower, also for a restored validator without its key."""
     if not start.config.consensus.validator:
-        return None
-    if not start.home.consensus_key.exists():
+        return ()
+    paths = start.home.consensus_keys
+    if not paths:
         log.warning("no consensus key: this node follows", missing=start.home.consensus_key.name)
-        return None
-    return load_seed(start.home.consensus_key)
+    return tuple(load_seed(path) for path in paths)
 
 
 def _read_genesis(home: Home) -> Genesis:

@@ -56,18 +56,9 @@ from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import encode
 from prsm.protocol.headers import Block
 from prsm.protocol.ids import PeerId
-from prsm.protocol.limits import (
-    BLOCK_BODY_BYTES_MAX,
-    BLOCK_TRANSACTIONS_MAX,
-    KIB,
-    TRANSACTION_BYTES_MAX,
-)
+from prsm.protocol.limits import BLOCK_BODY_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, KIB
 from prsm.protocol.messages.consensus import SignedMessage, Status
-from prsm.protocol.transactions.envelope import (
-    Transaction,
-    decode_transaction,
-    transaction_id,
-)
+from prsm.protocol.transactions.envelope import Transaction, decode_transaction
 from prsm.protocol.validators import ValidatorSet
 from prsm.storage.errors import Conflict, Full, StoreUnavailable
 from prsm.storage.ledger import LedgerStore, StoredBlock
@@ -83,7 +74,6 @@ CHECKPOINT_BLOCKS: Final = 1_024
 TICK_MS_MAX: Final = 250
 # The body's frame of the parent's certificate and evidence must fit beside the transactions.
 PROPOSAL_BYTES: Final = BLOCK_BODY_BYTES_MAX - 64 * KIB
-assert TRANSACTION_BYTES_MAX + KIB < PROPOSAL_BYTES  # none is too large to stand alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +111,6 @@ class Driver:
         self.dropped = 0  # events for which the queue had no room
         self.is_halted = False  # takes no more blocks either; an observer still does
         self._signlog = hands.signlog
-        validators = self.validators.validators
-        self._signer_of = {PeerId(v.peer_id): i for i, v in enumerate(validators)}
         self._in, self._out = trio.open_memory_channel[Event](EVENTS_WAITING_MAX)
         self._own: deque[Event] = deque()
         self._timer_ms = 0  # what the replica ordered, 0 for nothing
@@ -146,6 +134,11 @@ class Driver:
         state = self.ledger.epoch
         known = (state.validators, state.following, self.ledger.validators(self.ledger.height))
         return next((found for found in known if found.epoch == epoch), None)
+
+    def _members_of(self, epoch: int) -> list[PeerId]:
+        """Peers of an epoch's members; a message of mine is of an epoch that I know."""
+        validators = self.validators_of(epoch)
+        return [] if validators is None else [PeerId(v.peer_id) for v in validators.validators]
 
     def proposed(self, height: int, name: bytes) -> Block | None:
         """A block that is proposed here and not yet committed."""
@@ -177,13 +170,11 @@ class Driver:
         """Take a transaction whose signature holds.
 
         Raises:
-            PrsmError: the mempool's refusal, or it is valid for too long.
+            PrsmError: the mempool's refusal.
         """
-        now_ms = self._block_time()
-        self.ledger.admission.check_time(transaction, time_ms=now_ms)
-        was_idle = not self.mempool.has_ready
-        self.mempool.add(raw, transaction, now_ms)
-        if was_idle and self.mempool.has_ready:
+        was_empty = not len(self.mempool)
+        self.mempool.add(raw, transaction, self.clock.wall_ms())
+        if was_empty:
             self.deliver(Waiting(transactions=True))
 
     async def wait_head(self) -> None:
@@ -240,8 +231,7 @@ class Driver:
         await self._checkpoint(is_idle=not events)
         # What was true when it was sent may be in a block by now.
         events = [event for event in events if not isinstance(event, Waiting)]
-        self.mempool.drop_expired(self._block_time())
-        waiting = self.mempool.has_ready  # what no block may hold is no work
+        waiting = len(self.mempool) > 0
         if waiting != self.state.waiting:
             events.append(Waiting(transactions=waiting))
         if self._is_tick_due(now):
@@ -282,10 +272,10 @@ class Driver:
     async def _do(self, effect: Effect) -> None:  # noqa: C901 - dispatch
         match effect:
             case Broadcast(message=message):
-                for validator in self.validators.validators:
-                    self._send(PeerId(validator.peer_id), message)
-            case Send(to=to, message=message):
-                self._send(PeerId(self.validators.validators[to].peer_id), message)
+                for peer in self._members_of(message.epoch):
+                    self._send(peer, message)
+            case Send(peer=name, message=message):
+                self._send(PeerId(name), message)
             case NeedPayload(height=height, view=view):
                 self._own.append(Payload(height, view, await self._draft()))
             case Validate():
@@ -309,7 +299,7 @@ class Driver:
             self.network.send_nowait(peer, message, channel=Channel.CTL)
 
     async def _draft(self) -> Draft:
-        time_ms = self._block_time()
+        time_ms = max(self.ledger.tip.time_ms + 1, self.clock.wall_ms())
         ready = self.mempool.ready(BLOCK_TRANSACTIONS_MAX)
         transactions = await trio.to_thread.run_sync(
             lambda: self.ledger.select(
@@ -319,14 +309,7 @@ class Driver:
                 count_max=BLOCK_TRANSACTIONS_MAX,
             )
         )
-        if not transactions:  # the ledger refuses all of them, and would again
-            for raw in ready:
-                self.mempool.drop(transaction_id(raw))
         return Draft(transactions=transactions, evidence=(), time_ms=time_ms)
-
-    def _block_time(self) -> int:
-        """The time of a block proposed now."""
-        return max(self.ledger.tip.time_ms + 1, self.clock.wall_ms())
 
     async def _judge(self, asked: Validate) -> Verdict:
         block = asked.block
@@ -369,7 +352,8 @@ class Driver:
 
     def _after(self, head: Head) -> None:
         senders = {decode_transaction(raw).sender for raw in head.block.body.transactions}
-        self.mempool.drop_committed(head.outcome.tx_ids, senders)
+        nonces = {sender: self.ledger.view.nonce(sender) for sender in senders}
+        self.mempool.drop_committed(head.outcome.tx_ids, nonces)
         for listener in self.on_head:
             listener(head)
         self._head_changed.set()
@@ -377,14 +361,14 @@ class Driver:
 
     def _hear_status(self, incoming: Incoming) -> None:
         assert isinstance(incoming.message, Status)
-        self.deliver(Heard(self._signer_of.get(incoming.peer), incoming.message))
+        self.deliver(Heard(incoming.peer, incoming.message))
         self.on_status(incoming.peer, incoming.message)
 
     def _tell_status(self, *, followers_only: bool = False) -> None:
         """Say where we stand; validators see most of it in votes, so only followers at once."""
+        members = set(self._members_of(self.ledger.epoch.number))
         for peer in self.network.peers():
-            signer = self._signer_of.get(peer.peer)
-            if followers_only and signer is not None:
+            if followers_only and peer.peer in members:
                 continue
-            status = replica.status(self.state, signer)
+            status = replica.status(self.state, peer.peer)
             self.network.send_nowait(peer.peer, status, channel=Channel.CTL)

@@ -102,6 +102,11 @@ class Home:
         return self.keys / "consensus.key"
 
     @property
+    def consensus_keys(self) -> list[Path]:
+        """Every seed that may sign votes: a rotated key, and the one that follows it."""
+        return sorted(self.keys.glob("consensus*.key"))
+
+    @property
     def operator_key(self) -> Path:
         """Encrypted keystore of the validator's owner."""
         return self.keys / "operator.key"

@@ -183,9 +183,8 @@ class Sync:
         async for fetch in self._bodies_out:
             assert fetch.block_hash is not None
             ask = GetBlockByHash(height=fetch.first, block_hash=fetch.block_hash)
-            for signer in fetch.signers:
-                peer = PeerId(self._driver.validators.validators[signer].peer_id)
-                block = await self._ask_body(peer, ask)
+            for peer in fetch.peers:
+                block = await self._ask_body(PeerId(peer), ask)
                 if block is not None:
                     self._driver.deliver(Fetched(block))
                     break

@@ -16,35 +16,36 @@ from prsm.consensus.pbft.config import (
 )
 from prsm.consensus.pbft.effects import Fetch
 from prsm.consensus.pbft.normal import keep_body
-from prsm.consensus.pbft.opened import is_signed, open_message
 from prsm.consensus.pbft.records import LowMark
 from prsm.consensus.pbft.state import (
     State,
+    become_ready,
     emit,
     halt,
     is_certified,
     observe,
+    peers_of,
     persist,
 )
 from prsm.consensus.pbft.transitions import Phase
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.errors import WireError
 from prsm.protocol.headers import Block, block_hash, is_bound
-from prsm.protocol.messages.consensus import SignedMessage, Status
+from prsm.protocol.messages.consensus import SignedMessage, Status, message_statement
 from prsm.protocol.signing import Kind
 
 ECHOED: Final = (Kind.PREPARE, Kind.COMMIT, Kind.VIEW_CHANGE)  # small enough for a STATUS
 
 
-def on_status(state: State, signer: int | None, status: Status) -> None:
+def on_status(state: State, peer: str, status: Status) -> None:
     """A peer stands somewhere: it may be ahead, and it may remember a vote of mine."""
     if status.your_highest is not None:
         _check_own_vote(state, status.your_highest)
-    if signer is not None and signer < len(state.validators):
-        state.heard_at_ms[signer] = state.now_ms
-        state.greeted.add(signer)
-        _become_ready(state)
-    _follow(state, signer, status.height)
+    if any(peer == member.peer_id for known in state.tip.sets for member in known.validators):
+        state.heard_at_ms[peer] = state.now_ms
+        state.greeted.add(peer)
+        become_ready(state)
+    _follow(state, peer, status.height)
 
 
 def on_certificate(state: State, certificate: Certificate) -> None:
@@ -65,7 +66,7 @@ def on_certificate(state: State, certificate: Certificate) -> None:
         instance.certificate = certificate
     else:
         raise_low(state, certificate)
-        want(state, height, certificate.signer_indexes())
+        want(state, height, peers_of(state, certificate))
 
 
 def on_decided(state: State, block: Block, certificate: Certificate) -> None:
@@ -105,15 +106,15 @@ def miss(state: State) -> bool:
     if state.now_ms >= instance.body_at_ms:
         # By hash: whoever sent COMMIT has it on disk, and perhaps nobody knows it is decided.
         instance.body_at_ms = state.now_ms + RESEND_MS
-        height, signers = instance.height, certificate.signer_indexes()
-        emit(state, Fetch(height, height, certificate.block_hash, signers))
+        height, peers = instance.height, peers_of(state, certificate)
+        emit(state, Fetch(height, height, certificate.block_hash, peers))
     return False
 
 
-def want(state: State, last: int, signers: tuple[int, ...]) -> None:
+def want(state: State, last: int, peers: tuple[str, ...]) -> None:
     """Fetch committed blocks up to `last`: one range in flight, asked again when it stalls."""
     if last > state.fetch_to:
-        state.fetch_to, state.fetch_signers = last, signers
+        state.fetch_to, state.fetch_peers = last, peers
     if state.now_ms < state.fetch_at_ms or state.instance.phase is Phase.EXECUTING:
         return
     if state.fetch_to <= state.tip.height:
@@ -121,7 +122,7 @@ def want(state: State, last: int, signers: tuple[int, ...]) -> None:
     first = state.tip.height + 1
     last = min(state.fetch_to, state.tip.height + FETCH_BLOCKS_MAX)
     state.fetch_at_ms, state.fetch_last = state.now_ms + FETCH_RETRY_MS, last
-    emit(state, Fetch(first, last, None, state.fetch_signers))
+    emit(state, Fetch(first, last, None, state.fetch_peers))
 
 
 def raise_low(state: State, certificate: Certificate) -> None:
@@ -131,46 +132,40 @@ def raise_low(state: State, certificate: Certificate) -> None:
         persist(state, LowMark(certificate.height, certificate))
 
 
-def _become_ready(state: State) -> None:
-    if not state.is_ready:
-        own = state.instance.own
-        members = state.greeted if own is None else state.greeted | {own}
-        state.is_ready = state.validators.is_quorum(members)
-
-
-def _follow(state: State, signer: int | None, height: int) -> None:
+def _follow(state: State, peer: str, height: int) -> None:
     """Fetch from a peer that stays ahead: one block is ordinary, and heights are only hints."""
     lag = height - state.tip.height
     if lag <= 0:
         return
     if state.behind_since_ms is None:
         state.behind_since_ms = state.now_ms
-    if lag > 1 or state.now_ms - state.behind_since_ms >= BEHIND_GRACE_MS:
+    # Who is no member gets no votes: a block is all that comes, and perhaps its epoch is next.
+    grace_ms = 0 if state.instance.own is None else BEHIND_GRACE_MS
+    if lag > 1 or state.now_ms - state.behind_since_ms >= grace_ms:
         # A hint is not kept as a target: a liar's height would be asked for without end. Nor
         # does it displace one that a certificate proves.
         proven = state.fetch_to
         if proven > state.tip.height:
-            want(state, proven, state.fetch_signers)
+            want(state, proven, state.fetch_peers)
         else:
-            want(state, height, () if signer is None else (signer,))
+            want(state, height, (peer,))
             state.fetch_to = proven
 
 
 def _check_own_vote(state: State, message: SignedMessage) -> None:
     """Observe if a peer holds a vote of mine that my log does not: then the log lost it."""
-    instance = state.instance
-    if message.signer != instance.own or message.height <= state.low:
+    if message.height <= state.low or message.kind not in ECHOED:  # honest peers show no other
         return
-    if message.kind not in ECHOED:  # an honest peer shows no other
-        return
-    if message.epoch != state.validators.epoch or _is_remembered(state, message):
+    if _is_remembered(state, message):
         return
     try:
-        opened = open_message(message)
+        signed = message_statement(message, state.config.chain_id)
     except WireError:
         return
-    config = state.config
-    if is_signed(opened, state.validators, chain_id=config.chain_id, verifier=config.verifier):
+    # By key, not by place in a set: the vote may be of an epoch that is not known here yet.
+    verify = state.config.verifier.verify
+    keys = [signer.public_key for signer in state.config.signers]
+    if any(verify(key, signed, message.signature) for key in keys):
         observe(
             state,
             f"a peer holds my {message.kind.name} of height {message.height}, view "

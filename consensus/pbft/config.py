@@ -3,6 +3,7 @@
 Times are milliseconds. Knows: names, bounds. Must not know: files, keys at rest.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -45,10 +46,12 @@ class Config:
     genesis_time_ms: int
     parameters: Parameters
     verifier: Verifier
-    signer: Signer | None  # None: follows, executes and serves, never votes
+    # One for each key of this node: a rotated key signs until its epoch ends, the new one after
+    # it. None at all: follows, executes and serves, never votes.
+    signers: tuple[Signer, ...]
 
     @classmethod
-    def of(cls, genesis: Genesis, *, signer: Signer | None, verifier: Verifier) -> Self:
+    def of(cls, genesis: Genesis, *, signers: Iterable[Signer], verifier: Verifier) -> Self:
         """The configuration of a replica of this network."""
         digest = genesis.digest
         config = cls(
@@ -57,10 +60,18 @@ class Config:
             genesis_time_ms=genesis.time_ms,
             parameters=genesis.parameters,
             verifier=verifier,
-            signer=signer,
+            signers=tuple(signers),
         )
         config.validate()
         return config
+
+    def signer_in(self, validators: ValidatorSet) -> tuple[int | None, Signer | None]:
+        """Which member of a set this node is, and the key it signs with as such."""
+        for signer in self.signers:
+            index = validators.index_of(signer.public_key)
+            if index is not None:
+                return index, signer
+        return None, None
 
     def validate(self) -> None:
         """Refuse bad combinations.
@@ -94,6 +105,28 @@ class Tip:
     def validators(self) -> ValidatorSet:
         """The set of height + 1."""
         return self.epoch.validators
+
+    @property
+    def sets(self) -> tuple[ValidatorSet, ...]:
+        """Every set that is known here: of `height`, of height + 1, of the epoch after that."""
+        following = self.epoch.following
+        if self.certifiers.epoch == self.validators.epoch:
+            return self.validators, following
+        return self.certifiers, self.validators, following
+
+    def set_of(self, height: int, epoch: int) -> ValidatorSet | None:
+        """The set that signs a height in an epoch, None if no height like that is known.
+
+        A height above the next one may lie in its epoch or in the one after: what was signed
+        there says which. Nothing above is ever checked with today's set for want of another.
+        """
+        if height <= self.height:
+            possible: tuple[ValidatorSet, ...] = (self.certifiers,)
+        elif height == self.height + 1:
+            possible = (self.validators,)
+        else:
+            possible = (self.validators, self.epoch.following)
+        return next((found for found in possible if found.epoch == epoch), None)
 
     @classmethod
     def genesis(cls, genesis: Genesis, *, state_root: bytes, receipts_root: bytes) -> Self:

@@ -22,7 +22,7 @@ class Persist:
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
-    """Send to every other validator."""
+    """Send to every other member of the message's epoch."""
 
     message: SignedMessage
 
@@ -31,7 +31,7 @@ class Broadcast:
 class Send:
     """Send to one validator."""
 
-    to: int
+    peer: str  # its peer id
     message: SignedMessage
 
 
@@ -65,14 +65,14 @@ class Fetch:
     """Get blocks from peers.
 
     With `block_hash`: one block that is proposed but not committed (`Fetched`). Without: the
-    committed blocks first..last in order (`Decided`, one after each `Applied`). `signers` are
-    validators that have them; empty means anybody who claims to.
+    committed blocks first..last in order (`Decided`, one after each `Applied`). `peers` are
+    validators that have them, by peer id; empty means anybody who claims to.
     """
 
     first: int
     last: int
     block_hash: bytes | None
-    signers: tuple[int, ...]
+    peers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

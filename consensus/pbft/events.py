@@ -21,9 +21,9 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A peer said where it stands; `signer` is its index if it is a validator."""
+    """A peer said where it stands; its id is authentic, what it says is a hint."""
 
-    signer: int | None
+    peer: str
     status: Status
 
 

@@ -19,10 +19,14 @@ from prsm.protocol.signing import Kind
 def receive(state: State, opened: Opened) -> None:
     """Take a message of another validator."""
     message = opened.message
-    if message.signer >= len(state.validators) or message.signer == state.instance.own:
+    validators = state.tip.set_of(message.height, message.epoch)
+    if validators is None or message.signer >= len(validators):
         return
-    state.heard_at_ms[message.signer] = state.now_ms
-    _note_highest(state, opened)
+    member = validators.validators[message.signer]
+    if any(member.consensus == signer.public_key for signer in state.config.signers):
+        return
+    state.heard_at_ms[member.peer_id] = state.now_ms
+    _note_highest(state, member.consensus, opened)
     if message.height > state.instance.height:
         _early(state, opened)
     elif message.height == state.instance.height:
@@ -38,15 +42,16 @@ def take_ahead(state: State) -> None:
             _current(state, opened)
 
 
-def _note_highest(state: State, opened: Opened) -> None:
+def _note_highest(state: State, key: bytes, opened: Opened) -> None:
     if opened.message.kind not in ECHOED:
         return
-    known = state.highest.get(opened.message.signer)
-    if known is None or _rank(known) < _rank(opened):
-        state.highest[opened.message.signer] = opened
+    known = state.highest.get(key)
+    if known is None or rank(known) < rank(opened):
+        state.highest[key] = opened
 
 
-def _rank(opened: Opened) -> tuple[int, int, int]:
+def rank(opened: Opened) -> tuple[int, int, int]:
+    """Which of a validator's votes is the later one."""
     return opened.message.height, opened.message.view, opened.message.kind
 
 
@@ -64,7 +69,8 @@ def _early(state: State, opened: Opened) -> None:
         return
     # VIEW_CHANGEs are bounded by signer, not by view: a replica far behind must see how far.
     is_change = message.kind is Kind.VIEW_CHANGE
-    key = (message.height, message.kind, 0 if is_change else message.view, message.signer)
+    view = 0 if is_change else message.view
+    key = (message.height, message.epoch, message.kind, view, message.signer)
     if is_change:
         known = state.ahead.get(key)
         if known is None or known.message.view < message.view:
@@ -79,7 +85,7 @@ def _has_room(state: State, opened: Opened) -> bool:
         return True
     if opened.message.height != state.instance.height + 1:
         return False
-    return sum(1 for key in state.ahead if key[1] is kind) < BODIES_AHEAD_MAX
+    return sum(1 for key in state.ahead if key[2] is kind) < BODIES_AHEAD_MAX
 
 
 def _current(state: State, opened: Opened) -> None:
@@ -87,7 +93,7 @@ def _current(state: State, opened: Opened) -> None:
     instance = state.instance
     if instance.phase in (Phase.EXECUTING, Phase.HALTED):
         return
-    if message.epoch != state.validators.epoch:
+    if message.epoch != state.validators.epoch:  # kept ahead, for an epoch that has not come yet
         return
     match message.kind:
         case Kind.PROPOSE:

@@ -176,8 +176,8 @@ def blank(state: State, kind: Kind, body: bytes) -> SignedMessage:
 def sign_own(state: State, unsigned: Opened) -> Opened:
     """Sign a message of mine and keep it for sending again; the caller emits it."""
     assert may_sign(state)
-    assert state.config.signer is not None
-    opened = sign(unsigned, state.config.signer, state.config.chain_id)
+    assert state.instance.signer is not None
+    opened = sign(unsigned, state.instance.signer, state.config.chain_id)
     state.instance.sent[opened.message.kind, opened.message.view] = opened
     state.instance.resend_at_ms = state.now_ms + RESEND_MS
     return opened

@@ -9,7 +9,7 @@ from prsm.consensus.pbft.events import Draft
 from prsm.consensus.pbft.normal import blank, parent_time_ms, sign_own
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.records import Voted
-from prsm.consensus.pbft.state import State, emit, may_sign, persist
+from prsm.consensus.pbft.state import State, emit, may_sign, peers_of, persist
 from prsm.consensus.pbft.timeouts import has_work
 from prsm.consensus.pbft.transitions import Phase
 from prsm.protocol import merkle
@@ -71,8 +71,8 @@ def _propose_again(state: State) -> bool:
     if state.now_ms >= instance.body_at_ms:
         instance.body_at_ms = state.now_ms + RESEND_MS
         height = instance.height
-        signers = demanded.certificate.signer_indexes()
-        emit(state, Fetch(height, height, demanded.block_hash, signers))
+        peers = peers_of(state, demanded.certificate)
+        emit(state, Fetch(height, height, demanded.block_hash, peers))
     return False
 
 

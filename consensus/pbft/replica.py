@@ -34,7 +34,7 @@ from prsm.consensus.pbft.records import (
     pack,
     replay,
 )
-from prsm.consensus.pbft.state import Instance, State, may_sign, move
+from prsm.consensus.pbft.state import Instance, State, become_ready, enter_epoch, may_sign, move
 from prsm.consensus.pbft.transitions import Fact, Phase
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.errors import RemoteError
@@ -61,8 +61,7 @@ def start(config: Config, tip: Tip, records: Sequence[bytes], observer: str | No
     state = State(config, tip, found.low, instance, observer, found.heights, found.proof)
     if found.low > tip.height:
         state.fetch_to = found.low
-    own = set() if instance.own is None else {instance.own}
-    state.is_ready = tip.validators.is_quorum(own)
+    become_ready(state)
     return state
 
 
@@ -88,9 +87,12 @@ def step(state: State, event: Event, now_ms: int) -> list[Effect]:
     return out
 
 
-def status(state: State, receiver: int | None) -> Status:
-    """Where this replica stands, and the highest vote it holds of the receiver."""
-    vote = None if receiver is None else state.highest.get(receiver)
+def status(state: State, receiver: str) -> Status:
+    """Where this replica stands, and the highest vote it holds of the receiver, by peer id."""
+    members = (member for known in state.tip.sets for member in known.validators)
+    keys = {member.consensus: None for member in members if member.peer_id == receiver}
+    votes = [state.highest[key] for key in keys if key in state.highest]
+    vote = max(votes, key=inbox.rank, default=None)
     return Status(
         height=state.tip.height,
         view=state.instance.view,
@@ -145,8 +147,8 @@ def _dispatch(state: State, event: Event) -> None:
     match event:
         case Received(message):
             inbox.receive(state, message)
-        case Heard(signer, peer_status):
-            catchup.on_status(state, signer, peer_status)
+        case Heard(peer, peer_status):
+            catchup.on_status(state, peer, peer_status)
         case Tick():
             _on_tick(state)
         case Waiting(transactions):
@@ -193,7 +195,7 @@ def _on_tick(state: State) -> None:
     if timeouts.is_expired(state) and may_sign(state):
         viewchange.leave(state, state.instance.view + 1)
     timeouts.resend(state)
-    catchup.want(state, state.fetch_to, state.fetch_signers)
+    catchup.want(state, state.fetch_to, state.fetch_peers)
 
 
 def _on_applied(state: State, applied: Applied) -> None:
@@ -204,6 +206,7 @@ def _on_applied(state: State, applied: Applied) -> None:
     assert certificate is not None
     assert (applied.height, applied.block_hash) == (instance.height, certificate.block_hash)
     block = instance.bodies[certificate.block_hash]
+    ended = state.tip.epoch.number
     state.tip = state.tip.after(
         block,
         certificate,
@@ -219,6 +222,8 @@ def _on_applied(state: State, applied: Applied) -> None:
     state.instance = _begin(state.config, state.tip, memory, state.proof)
     if state.proof is not None and state.proof.height <= applied.height:
         state.proof = None
+    if state.tip.epoch.number != ended:
+        enter_epoch(state)
     if applied.height >= state.fetch_last:
         state.fetch_at_ms = 0
     inbox.take_ahead(state)
@@ -226,9 +231,10 @@ def _on_applied(state: State, applied: Applied) -> None:
 
 def _begin(config: Config, tip: Tip, memory: Memory | None, proof: Certificate | None) -> Instance:
     """The next height, with what was said there before a restart."""
-    own = None if config.signer is None else tip.validators.index_of(config.signer.public_key)
-    instance = Instance(tip.height + 1, tip.epoch.schedule(tip.height + 1), own)
-    if proof is not None and proof.height == instance.height:
+    own, signer = config.signer_in(tip.validators)
+    instance = Instance(tip.height + 1, tip.epoch.schedule(tip.height + 1), own, signer)
+    # Seen before its height it was believed by the epoch it names; now the chain says which it is.
+    if proof is not None and (proof.height, proof.epoch) == (instance.height, tip.epoch.number):
         instance.certificate = proof
     if memory is None:
         return instance

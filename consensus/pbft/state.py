@@ -5,6 +5,7 @@ before it left; `locked` is the highest view in which this replica sent COMMIT a
 every table here has a bound (`load` counts them, the simulator watches it).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from prsm.consensus.pbft.config import CERTIFICATES_CHECKED_MAX, Config, Tip
@@ -14,6 +15,7 @@ from prsm.consensus.pbft.records import LogRecord, Memory, pack
 from prsm.consensus.pbft.transitions import Fact, Phase, after
 from prsm.consensus.pbft.votes import Tally
 from prsm.protocol.certificates import Certificate, certificate_hash, check_certificate
+from prsm.protocol.ed25519 import Signer
 from prsm.protocol.errors import RemoteError
 from prsm.protocol.headers import Block
 from prsm.protocol.messages.consensus import Prepared
@@ -29,6 +31,7 @@ class Instance:
     height: int
     schedule: Schedule
     own: int | None  # own signer index in this height's set
+    signer: Signer | None  # its key
     view: int = 0
     phase: Phase = Phase.WAITING
     # The block of the current view, once accepted.
@@ -77,17 +80,19 @@ class State:
     proof: Certificate | None = None  # of height `low`, while its block is not here
     now_ms: int = 0
     out: list[Effect] = field(default_factory=list)
-    greeted: set[int] = field(default_factory=set)  # validators whose STATUS was heard
+    # Indexes change with the epoch, so what outlives a height is kept by peer id or key.
+    greeted: set[str] = field(default_factory=set)  # members' peers whose STATUS was heard
     is_ready: bool = False  # they weigh a quorum: the first signature is allowed
     waiting: bool = False
     applied_at_ms: int | None = None
-    ahead: dict[tuple[int, Kind, int, int], Opened] = field(default_factory=dict)
-    highest: dict[int, Opened] = field(default_factory=dict)  # vote of each validator
-    heard_at_ms: dict[int, int] = field(default_factory=dict)
+    # By height, epoch, kind, view, signer.
+    ahead: dict[tuple[int, int, Kind, int, int], Opened] = field(default_factory=dict)
+    highest: dict[bytes, Opened] = field(default_factory=dict)  # vote of each consensus key
+    heard_at_ms: dict[str, int] = field(default_factory=dict)  # by peer id
     checked: dict[bytes, None] = field(default_factory=dict)  # hashes of certificates that hold
     behind_since_ms: int | None = None
     fetch_to: int = 0  # a committed height that is missing here
-    fetch_signers: tuple[int, ...] = ()
+    fetch_peers: tuple[str, ...] = ()
     fetch_last: int = 0  # end of the range that was asked for
     fetch_at_ms: int = 0  # fetch not before
     timer_ms: int | None = None
@@ -98,12 +103,40 @@ class State:
         return self.tip.validators
 
 
-def validators_at(state: State, height: int) -> ValidatorSet:
-    """The set that signs at this height, as far as it is known.
+def peers_of(state: State, certificate: Certificate) -> tuple[str, ...]:
+    """Peer ids of those who signed a certificate that holds."""
+    validators = state.tip.set_of(certificate.height, certificate.epoch)
+    assert validators is not None
+    return tuple(validators.validators[i].peer_id for i in certificate.signer_indexes())
 
-    Beyond the current height it may be outdated: a certificate names its epoch and is refused.
-    """
-    return state.tip.certifiers if height <= state.tip.height else state.tip.validators
+
+def seated(state: State, peers: Iterable[str]) -> list[int]:
+    """Indexes in the current set of the members with these peer ids."""
+    known = set(peers)
+    members = state.validators.validators
+    return [index for index, member in enumerate(members) if member.peer_id in known]
+
+
+def enter_epoch(state: State) -> None:
+    """Forget who is in no known set any more, and count again who was heard of."""
+    sets = state.tip.sets
+    peers = {member.peer_id for known in sets for member in known.validators}
+    keys = {member.consensus for known in sets for member in known.validators}
+    state.greeted &= peers
+    for peer in [peer for peer in state.heard_at_ms if peer not in peers]:
+        del state.heard_at_ms[peer]
+    for key in [key for key in state.highest if key not in keys]:
+        del state.highest[key]
+    state.is_ready = False
+    become_ready(state)
+
+
+def become_ready(state: State) -> None:
+    """Allow signatures once peers of a quorum, this node with them, said where they stand."""
+    if not state.is_ready:
+        members = seated(state, state.greeted)
+        own = state.instance.own
+        state.is_ready = state.validators.is_quorum(members if own is None else [*members, own])
 
 
 def emit(state: State, effect: Effect) -> None:
@@ -155,13 +188,16 @@ def is_certified(
     named = (certificate.kind, certificate.height, certificate.block_hash)
     if named != (kind, height, block_hash):
         return False
+    validators = state.tip.set_of(height, certificate.epoch)
+    if validators is None:
+        return False
     digest = certificate_hash(certificate)
     if digest in state.checked:
         return True
     try:
         check_certificate(
             certificate,
-            validators_at(state, height),
+            validators,
             chain_id=state.config.chain_id,
             verifier=state.config.verifier,
             kind=kind,
@@ -184,11 +220,14 @@ def load(state: State) -> dict[str, int]:
     instance = state.instance
     return {
         "ahead": len(state.ahead),
-        "bodies_ahead": sum(1 for key in state.ahead if key[1] is Kind.PROPOSE),
+        "bodies_ahead": sum(1 for key in state.ahead if key[2] is Kind.PROPOSE),
         "bodies": len(instance.bodies),
         "tallies": len(instance.tallies),
         "proposals": len(instance.proposals),
         "view_changes": len(instance.view_changes),
         "checked": len(state.checked),
         "memories": len(state.memories),
+        "greeted": len(state.greeted),
+        "heard": len(state.heard_at_ms),
+        "highest": len(state.highest),
     }

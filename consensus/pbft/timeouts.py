@@ -88,9 +88,9 @@ def _resend_proposal(state: State) -> None:
     for opened in messages:
         if opened is None:
             continue
-        for signer in range(len(state.validators)):
+        for signer, member in enumerate(state.validators.validators):
             if signer != instance.own and (tally is None or signer not in tally.votes):
-                emit(state, Send(signer, opened.message))
+                emit(state, Send(member.peer_id, opened.message))
 
 
 def _may_run(state: State) -> bool:

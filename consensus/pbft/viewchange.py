@@ -88,7 +88,8 @@ def on_view_change(state: State, opened: Opened) -> None:
         instance.is_pressed = True
     elif instance.new_view is not None and (earlier or message.view < instance.view):
         # A first one for this view only crossed the NEW_VIEW; a repeated one never got it.
-        emit(state, Send(message.signer, instance.new_view.message))
+        peer = state.validators.validators[message.signer].peer_id
+        emit(state, Send(peer, instance.new_view.message))
 
 
 def join(state: State) -> bool:

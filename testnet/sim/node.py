@@ -54,6 +54,7 @@ from prsm.protocol.messages.sync import (
 )
 from prsm.testnet.sim.ledger import Chain
 from prsm.testnet.sim.log import Log
+from prsm.testnet.sim.plan import index_of, peer_of
 
 if TYPE_CHECKING:
     from prsm.testnet.sim.world import World
@@ -137,7 +138,7 @@ class Node:
             case Opened():
                 self.take(Received(what))
             case Status():
-                self.take(Heard(sender, what))
+                self.take(Heard(peer_of(sender), what))
             case GetBlocks() | GetBlockByHash():
                 self._serve(sender, what)
             case GotBlocks():
@@ -180,8 +181,8 @@ class Node:
         match effect:
             case Broadcast(message):
                 world.speak(self, message, None)
-            case Send(to, message):
-                world.speak(self, message, to)
+            case Send(peer, message):
+                world.speak(self, message, index_of(peer))
             case NeedPayload(height, view):
                 draft = self._draft()
                 self._soon(world.dice.randint(0, 3), Payload(height, view, draft))
@@ -252,7 +253,7 @@ class Node:
 
     def _ask(self, fetch: Fetch) -> None:
         others = [i for i in range(len(self.world.nodes)) if i != self.index]
-        candidates = [i for i in fetch.signers if i != self.index] or others
+        candidates = [i for i in map(index_of, fetch.peers) if i != self.index] or others
         peer = self.world.dice.choice(candidates)
         if fetch.block_hash is not None:
             self.world.post(self.index, peer, GetBlockByHash(fetch.first, fetch.block_hash))
@@ -295,7 +296,7 @@ class Node:
         assert state is not None
         for peer in range(len(self.world.nodes)):
             if peer != self.index:
-                self.world.post(self.index, peer, replica.status(state, peer))
+                self.world.post(self.index, peer, replica.status(state, peer_of(peer)))
 
     def _wall_ms(self) -> int:
         return self.world.timeline.now_ms + self.skew_ms + 1

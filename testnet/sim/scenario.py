@@ -46,6 +46,7 @@ from prsm.protocol.codec import encode
 from prsm.protocol.headers import Block, block_hash
 from prsm.protocol.messages.consensus import Proposal, SignedMessage, sign_message
 from prsm.protocol.signing import Kind
+from prsm.testnet.sim.plan import index_of, peer_of
 from prsm.testnet.sim.stage import Actor, Stage
 
 
@@ -81,7 +82,8 @@ def _greet(stage: Stage, arguments: list[str]) -> None:
     for actor in _chosen(stage, arguments):
         for other in stage.actors:
             if other is not actor and other.state is not None:
-                stage.take(actor, Heard(other.index, replica.status(other.state, actor.index)))
+                status = replica.status(other.state, peer_of(actor.index))
+                stage.take(actor, Heard(peer_of(other.index), status))
 
 
 def _submit(stage: Stage, arguments: list[str]) -> None:
@@ -116,7 +118,7 @@ def _answer(stage: Stage, _arguments: list[str]) -> None:
     fetches, stage.fetches = stage.fetches, []
     for index, fetch in fetches:
         actor = stage.actors[index]
-        for peer in fetch.signers or range(len(stage.actors)):
+        for peer in map(index_of, fetch.peers) if fetch.peers else range(len(stage.actors)):
             if peer != index and _serve(stage, actor, stage.actors[peer], fetch):
                 break
 

@@ -54,6 +54,7 @@ from prsm.protocol.messages.consensus import (
 from prsm.protocol.signing import Kind, statement
 from prsm.protocol.validators import Validator
 from prsm.testnet.sim.ledger import FakeLedger
+from prsm.testnet.sim.plan import index_of, peer_of
 from prsm.testnet.sim.signing import KeyedSigner, KeyedVerifier
 
 PARAMETERS: Final = Parameters(
@@ -84,7 +85,7 @@ class Stage:
         signers = [KeyedSigner(0, index) for index in range(len(stakes))]
         verifier = KeyedVerifier(signers)
         validators = tuple(
-            Validator(bytes([index + 1]) * 32, signer.public_key, f"peer{index}", stake)
+            Validator(bytes([index + 1]) * 32, signer.public_key, peer_of(index), stake)
             for index, (signer, stake) in enumerate(zip(signers, stakes, strict=True))
         )
         genesis = Genesis(1, "scenario", True, 0, validators, (), PARAMETERS)  # noqa: FBT003 - field `development`
@@ -95,7 +96,7 @@ class Stage:
         self.names: dict[bytes, str] = {}
         self.actors = []
         for index, signer in enumerate(signers):
-            config = Config.of(genesis, signer=signer, verifier=verifier)
+            config = Config.of(genesis, signers=(signer,), verifier=verifier)
             ledger = FakeLedger(genesis)
             state = replica.start(config, ledger.tip, (), None)
             self.actors.append(Actor(index, config, signer, ledger, state))
@@ -118,7 +119,8 @@ class Stage:
                 self.say(actor, "broadcast " + self.message_text(open_message(message)))
                 others = [other.index for other in self.actors if other is not actor]
                 self.send(actor.index, message, others)
-            case Send(to, message):
+            case Send(peer, message):
+                to = index_of(peer)
                 self.say(actor, f"send to {to} " + self.message_text(open_message(message)))
                 self.send(actor.index, message, [to])
             case NeedPayload(height, view):
@@ -131,9 +133,10 @@ class Stage:
                 self.take(actor, Verdict(digest, verdict))
             case Execute():
                 self.execute(actor, effect)
-            case Fetch(first, last, digest, signers):
+            case Fetch(first, last, digest, peers):
                 what = f"{first}..{last}" if digest is None else f"{first} {self.name(digest)}"
-                self.say(actor, f"fetch {what} from {numbers_text(signers) or 'anybody'}")
+                asked = numbers_text([index_of(peer) for peer in peers])
+                self.say(actor, f"fetch {what} from {asked or 'anybody'}")
                 self.fetches.append((actor.index, effect))
             case Accuse(first_message, second_message):
                 both = (open_message(first_message), open_message(second_message))
@@ -226,14 +229,14 @@ class Bench:
         self.state: State = replica.start(self.config, self.ledger.tip, (), None)
         if greeted:
             for peer in (0, 1):
-                self.take(Heard(peer, self.status(height=self.state.tip.height)))
+                self.take(Heard(peer_of(peer), self.status(height=self.state.tip.height)))
 
     def grow(self, blocks: int) -> None:
         """Let all four agree on some blocks first."""
         for actor in self.stage.actors:
             for peer in range(4):
                 if peer != actor.index:
-                    self.stage.take(actor, Heard(peer, self.status()))
+                    self.stage.take(actor, Heard(peer_of(peer), self.status()))
         for number in range(blocks // 2):
             for actor in self.stage.actors:
                 actor.pool.append(b"t%d" % number)

@@ -79,8 +79,8 @@ class Cluster:
     def config(self, index: int, *, votes: bool = True) -> ChainConfig:
         """Folder and keys of a lab."""
         lab = self.labs[index]
-        seed = lab.consensus_seed if votes else None
-        return ChainConfig(self.genesis, lab.folder, lab.folder / "wallet.key", seed)
+        seeds = (lab.consensus_seed,) if votes else ()
+        return ChainConfig(self.genesis, lab.folder, lab.folder / "wallet.key", seeds)
 
     def network(self, index: int) -> PeerNetwork:
         """The network of a lab, not running: for nodes that say what a test wants."""
@@ -132,7 +132,6 @@ class Cluster:
         kind: int = TRANSFER,
         chain_id: bytes | None = None,
         valid_until_ms: int | None = None,
-        fee: int = FEE,
     ) -> bytes:
         """Canonical bytes of a transaction by a lab's wallet key, signed by hand."""
         valid = TrioClock().wall_ms() + 60_000 if valid_until_ms is None else valid_until_ms
@@ -142,7 +141,7 @@ class Cluster:
             kind=kind,
             sender=lab.wallet.public_key,
             nonce=nonce,
-            fee=fee,
+            fee=FEE,
             payload=encode(payload),
             valid_until_ms=valid,
             signature=bytes(64),

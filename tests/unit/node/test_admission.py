@@ -119,7 +119,6 @@ async def test_vote_passes_when_its_validator_signed_it() -> None:
     ("bad", "error"),
     [
         (vote(signer=1), WireError),
-        (vote(epoch=7), WireError),
         (vote(body=b"short"), WireError),
         (msgspec.structs.replace(vote(), height=2), BadSignature),
         (msgspec.structs.replace(vote(), kind=Kind.PROPOSE), WireError),
@@ -128,12 +127,20 @@ async def test_vote_passes_when_its_validator_signed_it() -> None:
 async def test_vote_costs_its_sender_when_nobody_signed_it(
     bad: SignedMessage, error: type[Exception]
 ) -> None:
-    """Unknown signer or epoch, a body of no kind, a changed height: blamed, and never passed."""
+    """Unknown signer, a body of no kind, a changed height: blamed, and never passed."""
     async with open_door() as door:
         door.wire.hear(PEER, bad)
         await door.settled()
         assert door.votes == []
         assert [(peer, type(why)) for peer, why in door.wire.penalties] == [(PEER, error)]
+
+
+async def test_vote_of_an_unknown_epoch_is_nobodys_fault() -> None:
+    """One of the two nodes is far behind: not passed, not blamed."""
+    async with open_door() as door:
+        door.wire.hear(PEER, vote(epoch=7))
+        await door.settled()
+        assert (door.votes, door.wire.penalties) == ([], [])
 
 
 async def test_votes_keep_their_order_when_a_batch_goes_through_a_thread() -> None:

@@ -74,7 +74,7 @@ def test_certificate_of_a_later_height_raises_the_low_mark_for_good() -> None:
     body = encode(ViewChange(certificate, None))
     effects = bench.hear(bench.sign(Kind.VIEW_CHANGE, 0, body, view=1, height=4))
     assert kinds(effects) == ["Persist", "Fetch"]
-    assert effects[1] == Fetch(1, 3, None, (0, 1, 2))
+    assert effects[1] == Fetch(1, 3, None, ("peer0", "peer1", "peer2"))
     assert bench.state.low == 3
     bench.hear(bench.sign(Kind.VIEW_CHANGE, 1, body, view=1, height=4))
     # It votes at none of those heights again, also after a restart.
@@ -82,8 +82,8 @@ def test_certificate_of_a_later_height_raises_the_low_mark_for_good() -> None:
     again = replica.start(bench.config, bench.ledger.tip, records, None)
     for state in (bench.state, again):
         bench.state = state
-        bench.take(Heard(0, bench.status()))
-        bench.take(Heard(1, bench.status()))
+        bench.take(Heard("peer0", bench.status()))
+        bench.take(Heard("peer1", bench.status()))
         block = bench.block()
         bench.propose(block)
         assert said(bench.take(Verdict(block_hash(block.header), ok=True))) == []
@@ -151,12 +151,12 @@ def test_peer_that_holds_a_lost_vote_of_mine_makes_me_an_observer() -> None:
     unsigned = msgspec.structs.replace(vote, signature=bytes(64))
     strange = msgspec.structs.replace(vote, body=b"short")
     for harmless in (unsigned, strange, bench.sign(Kind.COMMIT, 0, HASH)):
-        assert kinds(bench.take(Heard(0, bench.status(highest=harmless)))) == []
-    effects = bench.take(Heard(0, bench.status(highest=vote)))
+        assert kinds(bench.take(Heard("peer0", bench.status(highest=harmless)))) == []
+    effects = bench.take(Heard("peer0", bench.status(highest=vote)))
     assert kinds(effects) == ["Observe"]
     assert "COMMIT of height 1, view 0" in str(effects[0])
     block = bench.block()
-    bench.take(Heard(1, bench.status()))
+    bench.take(Heard("peer1", bench.status()))
     assert said(bench.propose(block)) == []
     # It still follows: blocks are decided and executed.
     assert "Execute" in kinds(bench.votes(Kind.COMMIT, block_hash(block.header)))
@@ -168,12 +168,15 @@ def test_peer_that_holds_a_vote_my_log_remembers_changes_nothing() -> None:
     bench.state = replica.start(bench.config, bench.ledger.tip, records, None)
     assert bench.state.low == 1
     known = bench.sign(Kind.PREPARE, 3, HASH, height=2)
-    assert kinds(bench.take(Heard(0, bench.status(highest=known)))) == []
+    assert kinds(bench.take(Heard("peer0", bench.status(highest=known)))) == []
     # At or below the low mark nothing is signed any more, so nothing there can matter.
-    assert kinds(bench.take(Heard(0, bench.status(highest=bench.sign(Kind.COMMIT, 3, HASH))))) == []
+    assert (
+        kinds(bench.take(Heard("peer0", bench.status(highest=bench.sign(Kind.COMMIT, 3, HASH)))))
+        == []
+    )
     body = encode(ViewChange(None, None))
     later = bench.sign(Kind.VIEW_CHANGE, 3, body, view=1, height=2)
-    assert kinds(bench.take(Heard(0, bench.status(highest=later)))) == ["Observe"]
+    assert kinds(bench.take(Heard("peer0", bench.status(highest=later)))) == ["Observe"]
 
 
 def test_own_proposal_or_new_view_shown_by_a_peer_changes_nothing() -> None:
@@ -184,7 +187,7 @@ def test_own_proposal_or_new_view_shown_by_a_peer_changes_nothing() -> None:
         bench.sign(Kind.PROPOSE, 3, proposal),
         bench.new_view(3, [bench.change(signer, 3) for signer in (0, 1, 2)]),
     ):
-        assert kinds(bench.take(Heard(0, bench.status(highest=message)))) == []
+        assert kinds(bench.take(Heard("peer0", bench.status(highest=message)))) == []
     assert bench.state.observer is None
 
 
@@ -192,14 +195,14 @@ def test_proven_height_is_fetched_before_a_claimed_one() -> None:
     bench = Bench()
     body = encode(ViewChange(bench.certificate(Kind.COMMIT, HASH, height=3), None))
     bench.hear(bench.sign(Kind.VIEW_CHANGE, 0, body, view=1, height=4))
-    effects = bench.take(Heard(2, bench.status(900)), 1_000)
-    assert effects[0] == Fetch(1, 3, None, (0, 1, 2))
+    effects = bench.take(Heard("peer2", bench.status(900)), 1_000)
+    assert effects[0] == Fetch(1, 3, None, ("peer0", "peer1", "peer2"))
 
 
 def test_unknown_vote_of_a_height_the_log_does_not_know_is_noticed() -> None:
     bench = Bench()
     vote = bench.sign(Kind.PREPARE, 3, HASH, height=5)
-    assert kinds(bench.take(Heard(0, bench.status(highest=vote)))) == ["Observe"]
+    assert kinds(bench.take(Heard("peer0", bench.status(highest=vote)))) == ["Observe"]
 
 
 def test_log_that_cannot_be_read_starts_an_observer() -> None:
@@ -213,25 +216,25 @@ def test_status_shows_the_highest_vote_of_its_receiver() -> None:
     bench = Bench()
     bench.votes(Kind.COMMIT, HASH, signers=(0,))
     bench.votes(Kind.PREPARE, HASH, signers=(0,))
-    shown = replica.status(bench.state, 0).your_highest
+    shown = replica.status(bench.state, "peer0").your_highest
     assert shown is not None
     assert shown.kind is Kind.COMMIT
-    assert replica.status(bench.state, 1).your_highest is None
-    assert replica.status(bench.state, None).your_highest is None
+    assert replica.status(bench.state, "peer1").your_highest is None
+    assert replica.status(bench.state, "stranger").your_highest is None
 
 
 def test_peer_far_ahead_is_asked_at_once_and_one_block_ahead_after_a_grace() -> None:
     bench = Bench()
-    assert kinds(bench.take(Heard(0, bench.status(1)))) == []
-    assert kinds(bench.take(Heard(0, bench.status(1)), 299)) == []
-    assert kinds(bench.take(Heard(0, bench.status(1)), 1)) == ["Fetch"]
+    assert kinds(bench.take(Heard("peer0", bench.status(1)))) == []
+    assert kinds(bench.take(Heard("peer0", bench.status(1)), 299)) == []
+    assert kinds(bench.take(Heard("peer0", bench.status(1)), 1)) == ["Fetch"]
     # One range in flight, however many claim to be ahead; no height is believed for later.
-    assert kinds(bench.take(Heard(1, bench.status(900)), 100)) == []
-    assert kinds(bench.take(Heard(1, bench.status(900)), 1_000)) == ["Fetch"]
+    assert kinds(bench.take(Heard("peer1", bench.status(900)), 100)) == []
+    assert kinds(bench.take(Heard("peer1", bench.status(900)), 1_000)) == ["Fetch"]
     assert bench.state.fetch_to == 0
     assert kinds(bench.take(Tick(), 2_000)) == []
-    effects = bench.take(Heard(None, bench.status(900)))
-    assert effects[0] == Fetch(1, 64, None, ())
+    effects = bench.take(Heard("stranger", bench.status(900)))
+    assert effects[0] == Fetch(1, 64, None, ("stranger",))
 
 
 def test_synced_block_is_believed_by_its_certificate_only() -> None:
@@ -262,7 +265,7 @@ def test_two_certified_blocks_at_a_height_halt() -> None:
 
 def test_node_without_a_key_follows_and_serves() -> None:
     bench = Bench()
-    config = replace(bench.config, signer=None)
+    config = replace(bench.config, signers=())
     bench.state = replica.start(config, bench.ledger.tip, (), None)
     bench.take(Waiting(transactions=True))
     block = bench.block()
@@ -275,8 +278,8 @@ def test_node_without_a_key_follows_and_serves() -> None:
 def test_observe_is_said_once() -> None:
     bench = Bench()
     vote = bench.sign(Kind.COMMIT, 3, HASH)
-    first = bench.take(Heard(0, bench.status(highest=vote)))
-    second = bench.take(Heard(1, bench.status(highest=vote)))
+    first = bench.take(Heard("peer0", bench.status(highest=vote)))
+    second = bench.take(Heard("peer1", bench.status(highest=vote)))
     assert [type(e) for e in (*first, *second)] == [Observe]
 
 

@@ -60,8 +60,8 @@ def test_first_signature_waits_for_peers_of_a_quorum() -> None:
     block = bench.block()
     assert kinds(bench.propose(block)) == ["Validate"]
     assert bench.take(Verdict(block_hash(block.header), ok=True)) == []
-    assert bench.take(Heard(0, bench.status())) == []
-    assert said(bench.take(Heard(1, bench.status()))) == [Kind.PREPARE]
+    assert bench.take(Heard("peer0", bench.status())) == []
+    assert said(bench.take(Heard("peer1", bench.status()))) == [Kind.PREPARE]
 
 
 def test_prepare_follows_a_good_verdict_only() -> None:
@@ -172,7 +172,7 @@ def test_votes_for_a_missing_block_fetch_it_by_hash_once_in_a_while() -> None:
     digest = block_hash(block.header)
     effects = bench.votes(Kind.COMMIT, digest, signers=(0, 1, 2))
     assert kinds(effects) == ["Persist", "Fetch"]
-    assert effects[-1] == Fetch(1, 1, digest, (0, 1, 2))
+    assert effects[-1] == Fetch(1, 1, digest, ("peer0", "peer1", "peer2"))
     assert [e for e in bench.take(Tick()) if isinstance(e, Fetch)] == []
     assert [e for e in bench.take(Tick(), 250) if isinstance(e, Fetch)] != []
     # Neither another block nor one of another height is taken for it.
@@ -244,8 +244,8 @@ def test_restarted_replica_does_not_prepare_a_second_block() -> None:
     bench = Bench()
     records = [pack(Voted(Kind.PREPARE, 0, 1, 0, HASH))]
     bench.state = replica.start(bench.config, bench.ledger.tip, records, None)
-    bench.take(Heard(0, bench.status()))
-    assert said(bench.take(Heard(1, bench.status()))) == [Kind.PREPARE]
+    bench.take(Heard("peer0", bench.status()))
+    assert said(bench.take(Heard("peer1", bench.status()))) == [Kind.PREPARE]
     block = bench.block()
     digest = block_hash(block.header)
     bench.propose(block)

@@ -84,7 +84,7 @@ def test_config_refuses_what_no_replica_can_run_with() -> None:
     with pytest.raises(BadConfig, match="below timeout_base_ms 500"):
         Config.of(
             _genesis(timeout_base_ms=500, timeout_cap_ms=400),
-            signer=None,
+            signers=(),
             verifier=Ed25519Verifier(),
         )
     with pytest.raises(BadConfig, match="7 bytes, it has 8"):

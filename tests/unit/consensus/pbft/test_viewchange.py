@@ -160,9 +160,9 @@ def test_late_view_change_is_answered_with_the_new_view() -> None:
     bench = Bench()
     message = bench.new_view(2, _changes(bench, 2))
     bench.hear(message)
-    assert bench.hear(bench.change(0, 1)) == [Send(0, message)]
+    assert bench.hear(bench.change(0, 1)) == [Send("peer0", message)]
     bench.hear(bench.change(1, 2))
-    assert bench.hear(bench.change(1, 2)) == [Send(1, message)]
+    assert bench.hear(bench.change(1, 2)) == [Send("peer1", message)]
 
 
 def _proposer() -> Bench:
@@ -207,11 +207,11 @@ def test_proposal_and_new_view_are_sent_again_to_those_without_a_commit() -> Non
     digest = bench.state.instance.block_hash
     bench.hear(bench.sign(Kind.COMMIT, 0, digest, view=3))
     sent = [e for e in bench.take(Tick(), 250) if isinstance(e, Send)]
-    assert [(e.to, e.message.kind) for e in sent] == [
-        (1, Kind.NEW_VIEW),
-        (2, Kind.NEW_VIEW),
-        (1, Kind.PROPOSE),
-        (2, Kind.PROPOSE),
+    assert [(e.peer, e.message.kind) for e in sent] == [
+        ("peer1", Kind.NEW_VIEW),
+        ("peer2", Kind.NEW_VIEW),
+        ("peer1", Kind.PROPOSE),
+        ("peer2", Kind.PROPOSE),
     ]
 
 
@@ -223,7 +223,7 @@ def test_proposer_without_the_demanded_body_asks_for_it() -> None:
     out: list[Effect] = []
     for change in _changes(bench, 3, prepared):
         out += bench.hear(change)
-    assert Fetch(1, 1, digest, (0, 1, 2)) in out
+    assert Fetch(1, 1, digest, ("peer0", "peer1", "peer2")) in out
     assert bench.take(Payload(1, 3, Draft((), (), 1))) == []
     assert [e for e in bench.take(Tick(), 100) if isinstance(e, Fetch)] == []
     assert [e for e in bench.take(Tick(), 150) if isinstance(e, Fetch)] != []
@@ -266,8 +266,8 @@ def test_checkpoint_keeps_what_the_present_height_and_later_ones_need() -> None:
         assert getattr(again.instance, field) == getattr(bench.state.instance, field)
     leaving = replica.checkpoint(bench.state)
     bench.state = replica.start(bench.config, bench.ledger.tip, leaving, None)
-    bench.take(Heard(0, bench.status()))
-    assert said(bench.take(Heard(1, bench.status()))) == [Kind.PREPARE, Kind.COMMIT]
+    bench.take(Heard("peer0", bench.status()))
+    assert said(bench.take(Heard("peer1", bench.status()))) == [Kind.PREPARE, Kind.COMMIT]
     assert bench.state.instance.phase is Phase.COMMITTING
 
 
