@@ -56,9 +56,18 @@ from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import encode
 from prsm.protocol.headers import Block
 from prsm.protocol.ids import PeerId
-from prsm.protocol.limits import BLOCK_BODY_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, KIB
+from prsm.protocol.limits import (
+    BLOCK_BODY_BYTES_MAX,
+    BLOCK_TRANSACTIONS_MAX,
+    KIB,
+    TRANSACTION_BYTES_MAX,
+)
 from prsm.protocol.messages.consensus import SignedMessage, Status
-from prsm.protocol.transactions.envelope import Transaction, decode_transaction
+from prsm.protocol.transactions.envelope import (
+    Transaction,
+    decode_transaction,
+    transaction_id,
+)
 from prsm.protocol.validators import ValidatorSet
 from prsm.storage.errors import Conflict, Full, StoreUnavailable
 from prsm.storage.ledger import LedgerStore, StoredBlock
@@ -74,6 +83,7 @@ CHECKPOINT_BLOCKS: Final = 1_024
 TICK_MS_MAX: Final = 250
 # The body's frame of the parent's certificate and evidence must fit beside the transactions.
 PROPOSAL_BYTES: Final = BLOCK_BODY_BYTES_MAX - 64 * KIB
+assert TRANSACTION_BYTES_MAX + KIB < PROPOSAL_BYTES  # none is too large to stand alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +180,13 @@ class Driver:
         """Take a transaction whose signature holds.
 
         Raises:
-            PrsmError: the mempool's refusal.
+            PrsmError: the mempool's refusal, or it is valid for too long.
         """
-        was_empty = not len(self.mempool)
-        self.mempool.add(raw, transaction, self.clock.wall_ms())
-        if was_empty:
+        now_ms = self._block_time()
+        self.ledger.admission.check_time(transaction, time_ms=now_ms)
+        was_idle = not self.mempool.has_ready
+        self.mempool.add(raw, transaction, now_ms)
+        if was_idle and self.mempool.has_ready:
             self.deliver(Waiting(transactions=True))
 
     async def wait_head(self) -> None:
@@ -231,7 +243,8 @@ class Driver:
         await self._checkpoint(is_idle=not events)
         # What was true when it was sent may be in a block by now.
         events = [event for event in events if not isinstance(event, Waiting)]
-        waiting = len(self.mempool) > 0
+        self.mempool.drop_expired(self._block_time())
+        waiting = self.mempool.has_ready  # what no block may hold is no work
         if waiting != self.state.waiting:
             events.append(Waiting(transactions=waiting))
         if self._is_tick_due(now):
@@ -299,7 +312,7 @@ class Driver:
             self.network.send_nowait(peer, message, channel=Channel.CTL)
 
     async def _draft(self) -> Draft:
-        time_ms = max(self.ledger.tip.time_ms + 1, self.clock.wall_ms())
+        time_ms = self._block_time()
         ready = self.mempool.ready(BLOCK_TRANSACTIONS_MAX)
         transactions = await trio.to_thread.run_sync(
             lambda: self.ledger.select(
@@ -309,7 +322,14 @@ class Driver:
                 count_max=BLOCK_TRANSACTIONS_MAX,
             )
         )
+        if not transactions:  # the ledger refuses all of them, and would again
+            for raw in ready:
+                self.mempool.drop(transaction_id(raw))
         return Draft(transactions=transactions, evidence=(), time_ms=time_ms)
+
+    def _block_time(self) -> int:
+        """The time of a block proposed now."""
+        return max(self.ledger.tip.time_ms + 1, self.clock.wall_ms())
 
     async def _judge(self, asked: Validate) -> Verdict:
         block = asked.block
@@ -352,8 +372,7 @@ class Driver:
 
     def _after(self, head: Head) -> None:
         senders = {decode_transaction(raw).sender for raw in head.block.body.transactions}
-        nonces = {sender: self.ledger.view.nonce(sender) for sender in senders}
-        self.mempool.drop_committed(head.outcome.tx_ids, nonces)
+        self.mempool.drop_committed(head.outcome.tx_ids, senders)
         for listener in self.on_head:
             listener(head)
         self._head_changed.set()

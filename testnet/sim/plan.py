@@ -3,9 +3,10 @@
 Swarm testing: each fault is absent in part of the runs, so that none hides another.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from random import Random
+from types import MappingProxyType
 from typing import Final
 
 from prsm.protocol.ed25519 import Signer
@@ -14,6 +15,9 @@ from prsm.protocol.validators import Validator
 
 TREE_BITS: Final = 4  # few accounts: a small tree costs less to build
 STAKES: Final = ((1, 1, 1, 1), (3, 2, 2, 2), (1, 1, 1, 1, 1, 1, 1))
+NODES_MIN: Final = 4
+NODES_MAX: Final = 13
+STAKE_MAX: Final = 5
 SCRIPTS: Final = (
     "silent",
     "deaf",
@@ -33,6 +37,16 @@ SCRIPTS: Final = (
     "foreign",
     "relabel",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a command asks of every seed it plays."""
+
+    control: bool = False  # liars hold a third of the stake or more: agreement must break
+    nodes: int | None = None
+    faults: tuple[str, ...] | None = None  # these alone; None: each as it is drawn
+    twins: bool = False  # scenarios of testnet/sim/twins
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +77,52 @@ class Plan:
     has_money: bool  # the product's ledger under it, and transfers
 
 
-def draw(seed: int, *, control: bool = False) -> Plan:
+# What a plan says where a fault is left out, by the name a command gives it.
+FAULTS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
+    {
+        "loss": {"loss": 0},
+        "duplicate": {"duplicate": 0, "late": 0},
+        "blackout": {"blackout": 0},
+        "slow": {"slow_links": 0, "delay_ms": (1, 2)},
+        "partition": {"partitions": 0},
+        "crash": {"crashes": 0},
+        "power": {"power_cuts": 0},
+        "forget": {"forgetful": None},
+        "pause": {"pauses": 0},
+        "skew": {"skewed": ()},
+        "disk": {"on_disk": False},
+        "liars": {"liars": ()},
+        "money": {"has_money": False},
+        "ed25519": {"is_ed25519": False},
+        "segments": {"checkpoint_every": 0},
+    }
+)
+
+
+def draw(seed: int, wish: Wish | None = None) -> Plan:
     """Draw a run.
 
     Args:
-        seed: decides everything.
-        control: let the liars hold a third of the stake or more, so that agreement must break.
+        seed: decides everything that the wish leaves open.
+        wish: what else is asked for.
     """
+    wish = wish or Wish()
+    plan = _draw(seed, wish)
+    if wish.faults is None:
+        return plan
+    for name, nothing in FAULTS.items():
+        if name not in wish.faults and not (name == "liars" and wish.control):
+            plan = replace(plan, **nothing)  # type: ignore[arg-type] # by name
+    return plan
+
+
+def _draw(seed: int, wish: Wish) -> Plan:
     dice = Random(seed)
-    stakes = _stakes(dice)
+    stakes = _stakes(dice, wish.nodes)
+    control = wish.control
     if control:
-        stakes = (1, 1, 1, 1)
-    liars = (0, 1) if control else _liars(dice, stakes)
+        stakes = (1,) * (wish.nodes or NODES_MIN)
+    liars = tuple(range((len(stakes) + 1) // 2)) if control else _liars(dice, stakes)
     scripts = tuple(name for name in SCRIPTS if dice.random() < 0.3) or ("double",)
     base_ms = dice.choice((100, 200, 400))
     lo = dice.choice((1, 1, 2, 5))
@@ -131,10 +179,13 @@ def _sometimes(dice: Random, low: int, high: int) -> int:
     return dice.randint(low, high) if dice.random() < 0.6 else 0
 
 
-def _stakes(dice: Random) -> tuple[int, ...]:
-    if dice.random() < 0.7:
+def _stakes(dice: Random, nodes: int | None) -> tuple[int, ...]:
+    if nodes is None and dice.random() < 0.68:
         return dice.choice((*STAKES, STAKES[0], STAKES[1]))
-    return tuple(dice.randint(1, 5) for _ in range(dice.randint(4, 7)))
+    is_large = dice.random() < 0.1  # they cost most: messages grow with the square
+    low, high = (8, NODES_MAX) if is_large else (NODES_MIN, 7)
+    most = dice.choice((1, STAKE_MAX, STAKE_MAX))
+    return tuple(dice.randint(1, most) for _ in range(nodes or dice.randint(low, high)))
 
 
 def _liars(dice: Random, stakes: tuple[int, ...]) -> tuple[int, ...]:

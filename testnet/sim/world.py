@@ -23,6 +23,7 @@ from prsm.testnet.sim.checker import Checker
 from prsm.testnet.sim.clients import COUNT as ACCOUNTS
 from prsm.testnet.sim.clients import Clients, allocations_of
 from prsm.testnet.sim.clock import Timeline
+from prsm.testnet.sim.invariants import Invariant
 from prsm.testnet.sim.ledger import Chain, FakeLedger
 from prsm.testnet.sim.liars import Liars
 from prsm.testnet.sim.log import DiskLog, ListLog
@@ -53,15 +54,9 @@ class Outcome:
     trace: list[str] = field(default_factory=list)
 
 
-def run(seed: int, *, control: bool = False, traced: bool = False) -> Outcome:
-    """Play one seed.
-
-    Args:
-        seed: decides everything.
-        control: liars hold a third of the stake or more; violations are expected.
-        traced: keep one line for each event a core takes.
-    """
-    return World(draw(seed, control=control), traced=traced).play()
+def run(seed: int, *, traced: bool = False) -> Outcome:
+    """Play one seed; `traced` keeps one line for each event a core takes."""
+    return World(draw(seed), traced=traced).play()
 
 
 def _keys(plan: Plan) -> tuple[Sequence[Signer], Verifier]:
@@ -92,7 +87,7 @@ class World:
         public = tuple(signer.public_key for signer in signers)
         self.checker = Checker(plan, genesis.chain_id, public, verifier)
         self.clients = Clients(accounts, genesis, self.dice) if accounts else None
-        self.book = Book(genesis, verifier, self.checker.report)
+        self.book = Book(genesis, verifier, partial(self.checker.report, Invariant.TRANSACTIONS))
         group = frozenset(self.dice.sample(range(len(signers)), len(signers) // 2))
         if len(plan.liars) * 2 >= len(signers):
             group = frozenset({len(signers) - 1})
@@ -137,7 +132,9 @@ class World:
                 break
             self._has_grown = False
             if self.timeline.events > EVENTS_MAX:
-                self.checker.report(f"more than {EVENTS_MAX} events: the run feeds itself")
+                self.checker.report(
+                    Invariant.MEMORY, f"more than {EVENTS_MAX} events: the run feeds itself"
+                )
         return Outcome(
             seed=self.plan.seed,
             events=self.timeline.events,
@@ -156,7 +153,8 @@ class World:
             return
         opened = self.network.admit(message)
         if opened is None:
-            self.checker.report(f"honest node {node.index} sent what nobody admits")
+            what = f"honest node {node.index} sent what nobody admits"
+            self.checker.report(Invariant.HONEST_KEYS, what)
             return
         if message.signer == node.index:
             self.checker.sent(node.index, opened)

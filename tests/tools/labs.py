@@ -132,6 +132,7 @@ class Cluster:
         kind: int = TRANSFER,
         chain_id: bytes | None = None,
         valid_until_ms: int | None = None,
+        fee: int = FEE,
     ) -> bytes:
         """Canonical bytes of a transaction by a lab's wallet key, signed by hand."""
         valid = TrioClock().wall_ms() + 60_000 if valid_until_ms is None else valid_until_ms
@@ -141,7 +142,7 @@ class Cluster:
             kind=kind,
             sender=lab.wallet.public_key,
             nonce=nonce,
-            fee=FEE,
+            fee=fee,
             payload=encode(payload),
             valid_until_ms=valid,
             signature=bytes(64),

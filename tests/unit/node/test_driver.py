@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
+from prsm.consensus.ledger.errors import Expired, InsufficientFunds
 from prsm.consensus.pbft import replica
 from prsm.consensus.pbft.effects import Effect
 from prsm.consensus.pbft.events import Event, Heard, Tick, Waiting
@@ -16,7 +18,7 @@ from prsm.node.driver import TICK_MS_MAX, Driver
 from prsm.protocol.ids import Millis
 from prsm.protocol.messages.consensus import Status
 from prsm.protocol.transactions.envelope import decode_transaction
-from tests.tools.labs import Cluster, make_cluster, transfer
+from tests.tools.labs import Cluster, Lab, make_cluster, transfer
 
 START_MS = 1_000_000
 WALL_MS = 1_800_000_000_000
@@ -70,6 +72,29 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         parts.driver.state.is_ready = True  # or it asks others first what it signed
         monkeypatch.setattr(replica, "step", made.step)
         yield made
+
+
+@pytest.fixture
+async def alone(tmp_path: Path) -> AsyncIterator[Stage]:
+    """A validator that is the whole network: what it proposes, it decides."""
+    cluster, clock = make_cluster(tmp_path, validators=1, others=1), HandClock()
+    async with open_chain(cluster.config(0), cluster.network(0), clock) as parts:
+        yield Stage(cluster, parts.driver, clock)
+
+
+async def pass_time(stage: Stage, ms: int) -> int:
+    """Turns every 50 ms; returns how many blocks came of them."""
+    before = stage.driver.ledger.height
+    for _ in range(0, ms, 50):
+        stage.clock.now_ms += 50
+        while True:
+            events = list(stage.driver._own)
+            stage.driver._own.clear()
+            stage.driver._take_waiting(events)
+            await stage.driver._turn(events)
+            if not stage.driver._own:
+                break
+    return stage.driver.ledger.height - before
 
 
 def chatter() -> Heard:
@@ -147,3 +172,41 @@ async def test_work_is_told_once_and_its_end_too(stage: Stage) -> None:
         Waiting(transactions=True),
         Waiting(transactions=False),
     ]
+
+
+async def test_what_no_block_can_hold_makes_no_block(alone: Stage) -> None:
+    """Behind a gap, not payable, out of time, valid for too long: an idle network stays idle."""
+    driver, cluster, clock = alone.driver, alone.cluster, alone.clock
+    rich, poor = cluster.labs[0], Lab(9, cluster.labs[0].folder)
+
+    def hear(lab: Lab, nonce: int, *, lives_ms: int = 60_000) -> None:
+        raw = cluster.signed(
+            lab, transfer(rich, 1), nonce=nonce, valid_until_ms=clock.wall_ms() + lives_ms
+        )
+        driver.hear_transaction(raw, decode_transaction(raw))
+
+    hear(rich, 0)
+    assert await pass_time(alone, 1_000) == 2  # it, and one that carries its state root
+    hear(rich, 2)
+    with pytest.raises(InsufficientFunds):
+        hear(poor, 0)
+    with pytest.raises(Expired, match="ahead"):
+        hear(rich, 1, lives_ms=10**12)
+    assert await pass_time(alone, 3_000) == 0
+    assert len(driver.mempool) == 1
+    hear(rich, 1)
+    assert await pass_time(alone, 1_000) == 2
+    assert driver.ledger.view.nonce(rich.wallet.public_key) == 3
+    hear(rich, 3, lives_ms=10)
+    assert await pass_time(alone, 1_000) == 0
+    assert len(driver.mempool) == 0
+
+
+async def test_what_the_ledger_refuses_leaves_the_pool(alone: Stage) -> None:
+    """The pool takes what no block may hold, by a rule it does not know: one empty block."""
+    driver, cluster, clock = alone.driver, alone.cluster, alone.clock
+    raw = cluster.signed(cluster.labs[0], transfer(cluster.labs[0], 1), nonce=0, valid_until_ms=1)
+    lying = msgspec.structs.replace(decode_transaction(raw), valid_until_ms=clock.wall_ms() + 9999)
+    driver.mempool.add(raw, lying, clock.wall_ms())
+    assert await pass_time(alone, 3_000) == 1
+    assert len(driver.mempool) == 0
