@@ -22,7 +22,7 @@ from prsm.node.admission import Admission, Rules, Seen
 from prsm.node.clock import Clock
 from prsm.node.driver import Driver, Hands
 from prsm.node.history import note_first_epoch
-from prsm.node.mempool import Mempool
+from prsm.node.mempool import Accounts, Mempool
 from prsm.node.net.interface import Network
 from prsm.node.notices import Notices
 from prsm.node.signlog import Opened, SignLog, open_signlog
@@ -190,7 +190,7 @@ def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) ->
         opened.records if opened else (),
         opened.observer if opened else None,
     )
-    mempool = Mempool(ledger.view.nonce)
+    mempool = Mempool(Accounts(ledger.view.nonce, ledger.view.account))
     signlog = opened.signlog if opened else None
     driver = Driver(machine, Hands(ledger, found.store, signlog, network, mempool, clock))
     admission = Admission(

@@ -45,6 +45,7 @@ from prsm.protocol.messages.consensus import SignedMessage, Status
 from prsm.protocol.signing import Kind, statement
 from prsm.testnet.sim.invariants import Invariant, violation
 from prsm.testnet.sim.ledger import FakeLedger
+from prsm.testnet.sim.plan import index_of, peer_of
 from prsm.testnet.sim.signing import KeyedSigner
 
 AGAIN_MS: Final = 250  # messages are said again, a block's gap is over
@@ -100,7 +101,7 @@ class Copies:
         twins = frozenset(key for key in keys if keys.count(key) > 1)
         made = cls(genesis, verifier, twins)
         for key in keys:
-            config = Config.of(genesis, signer=signers[key], verifier=verifier)
+            config = Config.of(genesis, signers=(signers[key],), verifier=verifier)
             ledger = FakeLedger(genesis)
             state = replica.start(config, ledger.tip, (), None)
             made.copies.append(Copy(key, state, ledger))
@@ -108,7 +109,7 @@ class Copies:
         for index, each in enumerate(made.copies):
             for key in range(len(signers)):
                 if key != each.key:
-                    made._take(index, Heard(key, made._status(0)))
+                    made._take(index, Heard(peer_of(key), made._status(0)))
             made._take(index, Waiting(transactions=True))
         made._queue.clear()  # height 1 is proposed again in the first burst
         return made
@@ -164,8 +165,8 @@ class Copies:
         match effect:
             case Broadcast(message):
                 self._send(index, message, None)
-            case Send(to, message):
-                self._send(index, message, to)
+            case Send(peer, message):
+                self._send(index, message, index_of(peer))
             case NeedPayload(height, view):
                 draft = Draft((b"t%d of %d" % (height, index),), (), self.now_ms)
                 self._queue.append((index, Payload(height, view, draft)))
@@ -263,7 +264,7 @@ class Copies:
         ]
         height, key = max(heights)
         if height > self.copies[index].ledger.tip.height:
-            self._take(index, Heard(-key, self._status(height)))
+            self._take(index, Heard(peer_of(-key), self._status(height)))
 
     def _report(self, invariant: Invariant, what: str) -> None:
         self.violations.append(violation(invariant, what))

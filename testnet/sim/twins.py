@@ -16,7 +16,7 @@ from prsm.protocol.genesis import Genesis
 from prsm.protocol.signing import Kind
 from prsm.protocol.validators import Validator
 from prsm.testnet.sim.copies import PARAMETERS, Copies, Round
-from prsm.testnet.sim.plan import Wish
+from prsm.testnet.sim.plan import Wish, peer_of
 from prsm.testnet.sim.signing import KeyedSigner, KeyedVerifier
 from prsm.testnet.sim.world import Outcome
 
@@ -134,7 +134,7 @@ def _drawn(dice: Random, keys: list[int]) -> Round:
 def _start(stakes: tuple[int, ...], keys: tuple[int, ...]) -> Copies:
     signers = [KeyedSigner(0, index) for index in range(len(stakes))]
     validators = tuple(
-        Validator(bytes([index + 1]) * 32, signer.public_key, f"peer{index}", stake)
+        Validator(bytes([index + 1]) * 32, signer.public_key, peer_of(index), stake)
         for index, (signer, stake) in enumerate(zip(signers, stakes, strict=True))
     )
     genesis = Genesis(1, "twins", True, 0, validators, (), PARAMETERS)  # noqa: FBT003 - field `development`
