@@ -271,7 +271,7 @@ class Copies:
 
     @staticmethod
     def _status(height: int) -> Status:
-        return Status(height, 0, bytes(32), height, 0, None)
+        return Status(height, 0, bytes(32), height, 0, 1, None)
 
 
 def _body(each: Copy, height: int, digest: bytes) -> Block | None:
