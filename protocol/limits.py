@@ -37,6 +37,12 @@ SYNC_BLOCKS_MAX: Final = 64
 TREE_BITS_MAX: Final = 20  # a million buckets, for a million accounts
 SYNC_BYTES_MAX: Final = BULK_FRAME_BYTES_MAX - 64 * KIB
 
+# Snapshots (docs/spec/storage.md). A chunk is asked for within a stall timer of seconds; a state
+# of 2,048 chunks is far above what a node keeps in memory. 64 epochs at 32 validators are 0.6 MiB.
+CHUNK_BYTES_MAX: Final = 1 * MIB  # of more than one bucket; a single one may fill the frame
+SNAPSHOT_CHUNKS_MAX: Final = 2048
+EPOCH_HEADERS_MAX: Final = 64
+
 # Work
 WORK_STAGES_MAX: Final = 32
 WORK_WORKERS_MAX: Final = 64
@@ -70,6 +76,8 @@ ADDRESS_TEXT_MAX: Final = 256
 # A proposal of full size must fit one control frame with its head and evidence.
 assert BLOCK_BODY_BYTES_MAX + 128 * KIB < CTL_FRAME_BYTES_MAX
 assert SYNC_BYTES_MAX < BULK_FRAME_BYTES_MAX
+assert CHUNK_BYTES_MAX < SYNC_BYTES_MAX
+assert SNAPSHOT_CHUNKS_MAX <= ARRAY_LENGTH_MAX
 assert BLOCK_TRANSACTIONS_MAX <= ARRAY_LENGTH_MAX
 # Payload, branches, branch, then a predicate and its list by level, and the keys of the last.
 assert 3 + 2 * CONDITION_DEPTH_MAX + 1 <= NESTING_MAX

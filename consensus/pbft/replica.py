@@ -99,6 +99,7 @@ def status(state: State, receiver: str) -> Status:
         tip_hash=state.tip.block_hash,
         low_mark=state.low,
         snapshot_height=0,
+        first_height=1,
         your_highest=None if vote is None else vote.message,
     )
 

@@ -67,7 +67,8 @@ class Status(Record, frozen=True):
     view: U32
     tip_hash: Bytes32
     low_mark: UInt
-    snapshot_height: UInt
+    snapshot_height: UInt  # the latest one it serves; 0 for none
+    first_height: UInt  # of the blocks it holds; what is below was pruned
     your_highest: SignedMessage | None  # the highest vote I hold of the receiver
 
 

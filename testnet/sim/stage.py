@@ -249,7 +249,7 @@ class Bench:
     @staticmethod
     def status(height: int = 0, highest: SignedMessage | None = None) -> Status:
         """A STATUS of a peer at this height."""
-        return Status(height, 0, bytes(32), height, 0, highest)
+        return Status(height, 0, bytes(32), height, 0, 1, highest)
 
     def take(self, event: Event, after_ms: int = 0) -> list[Effect]:
         """Let time pass, then let the core take an event."""

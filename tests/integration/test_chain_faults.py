@@ -41,6 +41,7 @@ def status_of(height: int) -> Status:
         tip_hash=bytes(32),
         low_mark=0,
         snapshot_height=0,
+        first_height=1,
         your_highest=None,
     )
 

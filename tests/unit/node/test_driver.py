@@ -99,7 +99,7 @@ async def pass_time(stage: Stage, ms: int) -> int:
 
 def chatter() -> Heard:
     """What any peer may send as often as it likes: unsigned, and of no use."""
-    return Heard("stranger", Status(0, 0, bytes(32), 0, 0, None))
+    return Heard("stranger", Status(0, 0, bytes(32), 0, 0, 1, None))
 
 
 async def test_replica_hears_the_time_however_much_else_it_hears(stage: Stage) -> None:

@@ -158,7 +158,7 @@ class Stage:
 
 
 def status(height: int) -> Status:
-    return Status(height, 0, bytes(32), 0, 0, None)
+    return Status(height, 0, bytes(32), 0, 0, 1, None)
 
 
 @pytest.fixture

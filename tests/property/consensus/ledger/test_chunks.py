@@ -1,0 +1,131 @@
+"""Chunks of any state: they are the whole of it, each is checked alone, no bit of one is free."""
+
+import msgspec
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from prsm.consensus.ledger.chunks import Chunk, Pair, cut, firsts, open_chunk, root_of
+from prsm.consensus.ledger.tree import Tree
+from prsm.protocol.codec import encode
+from prsm.protocol.messages.sync import ChunkHead
+from prsm.protocol.proofs import BadProof, bucket_index
+
+STATES = st.dictionaries(st.binary(min_size=1, max_size=40), st.binary(max_size=60), max_size=60)
+BITS = st.integers(1, 9)
+SIZES = st.integers(1, 3_000)
+
+
+def ordered(state: dict[bytes, bytes], bits: int) -> list[Pair]:
+    return sorted(state.items(), key=lambda pair: (bucket_index(pair[0], bits), pair[0]))
+
+
+def chunks_of(state: dict[bytes, bytes], bits: int, size_max: int) -> list[Chunk]:
+    found = cut(ordered(state, bits), bits=bits, size_max=size_max)
+    return sorted(found, key=lambda chunk: chunk.first)
+
+
+def size_of(pairs: list[Pair]) -> int:
+    return sum(len(key) + len(value) + 8 for key, value in pairs)
+
+
+def twin(state: dict[bytes, bytes], bits: int, size_max: int) -> list[tuple[int, int]]:
+    """Which subtrees, by looking at the whole state again for each (first bucket, level)."""
+
+    def split(first: int, level: int) -> list[tuple[int, int]]:
+        last = first + (1 << level)
+        inside = [pair for pair in state.items() if first <= bucket_index(pair[0], bits) < last]
+        if level == 0 or size_of(inside) <= size_max:
+            return [(first, level)]
+        return split(first, level - 1) + split(first + (1 << (level - 1)), level - 1)
+
+    return split(0, bits)
+
+
+@given(STATES, BITS, SIZES)
+@settings(deadline=None)
+def test_chunks_are_the_state_and_lead_to_its_root(
+    state: dict[bytes, bytes], bits: int, size_max: int
+) -> None:
+    """Cut as the dumb twin cuts; opened one by one they are the state; their roots are its root."""
+    chunks = chunks_of(state, bits, size_max)
+    heads = [chunk.head for chunk in chunks]
+    assert [(chunk.first, chunk.level) for chunk in chunks] == twin(state, bits, size_max)
+    assert firsts(heads) == [chunk.first for chunk in chunks]
+    assert root_of(heads, bits=bits) == Tree(bits, state.items()).root
+    opened = [
+        pair
+        for chunk in chunks
+        for pair in open_chunk(chunk.raw, chunk.head, first=chunk.first, bits=bits)
+    ]
+    assert opened == ordered(state, bits)
+
+
+@given(STATES, BITS, SIZES, st.data())
+@settings(deadline=None)
+def test_no_bit_of_a_chunk_is_free(
+    state: dict[bytes, bytes], bits: int, size_max: int, data: st.DataObject
+) -> None:
+    """Any flipped bit, any lost or added byte, another place, another chunk: refused."""
+    chunks = chunks_of(state, bits, size_max)
+    chunk = data.draw(st.sampled_from(chunks))
+    bit = data.draw(st.integers(0, 8 * len(chunk.raw) - 1))
+    flipped = bytearray(chunk.raw)
+    flipped[bit // 8] ^= 1 << bit % 8
+    wrong = [bytes(flipped), chunk.raw[:-1], chunk.raw + b"\0", b"", b"\xc0"]
+    for raw in wrong:
+        with pytest.raises(BadProof):
+            open_chunk(raw, chunk.head, first=chunk.first, bits=bits)
+    for other in chunks:
+        if other.root != chunk.root:
+            with pytest.raises(BadProof):
+                open_chunk(other.raw, chunk.head, first=chunk.first, bits=bits)
+    if msgspec.msgpack.decode(chunk.raw) and chunk.level < bits:
+        with pytest.raises(BadProof):
+            open_chunk(chunk.raw, chunk.head, first=chunk.first ^ (1 << chunk.level), bits=bits)
+
+
+@given(STATES, BITS, SIZES, st.data())
+@settings(deadline=None)
+def test_a_list_of_chunks_that_is_not_all_buckets_is_refused(
+    state: dict[bytes, bytes], bits: int, size_max: int, data: st.DataObject
+) -> None:
+    """One left out, one twice, two exchanged, another level: refused, or another root."""
+    heads = [chunk.head for chunk in chunks_of(state, bits, size_max)]
+    root = Tree(bits, state.items()).root
+    at = data.draw(st.integers(0, len(heads) - 1))
+    for wrong in (heads[:at] + heads[at + 1 :], [*heads, heads[at]]):
+        with pytest.raises(BadProof):
+            root_of(wrong, bits=bits)
+    other = [*heads]
+    other[at] = ChunkHead(level=heads[at].level, root=bytes(32))
+    assert root_of(other, bits=bits) != root
+    level = data.draw(st.integers(0, 20))
+    assume(level != heads[at].level)
+    other[at] = ChunkHead(level=level, root=heads[at].root)
+    with pytest.raises(BadProof):
+        root_of(other, bits=bits)
+
+
+def test_entries_of_one_bucket_stay_together_however_many() -> None:
+    """A bucket above the bound is a chunk of its own; its empty neighbours are chunks too."""
+    bits, index = 4, bucket_index(b"k0", 4)
+    keys = [b"k%d" % n for n in range(400)]
+    state = {key: bytes(50) for key in keys if bucket_index(key, bits) == index}
+    chunks = chunks_of(state, bits, 500)
+    (full,) = (chunk for chunk in chunks if len(chunk.raw) > 1)
+    assert (full.first, full.level) == (index, 0)
+    assert len(full.raw) > 500
+    assert len(chunks) == bits + 1
+    assert root_of([chunk.head for chunk in chunks], bits=bits) == Tree(bits, state.items()).root
+
+
+def test_chunk_with_keys_no_ledger_has_is_refused() -> None:
+    """An odd number of items, an empty key, an overlong key, a text: typed, never a crash."""
+    head = ChunkHead(level=1, root=bytes(32))
+    for flat in ([b"k"], [b"", b"v"], [b"k" * 257, b"v"], [b"k", b"v", b"k", b"w"]):
+        with pytest.raises(BadProof):
+            open_chunk(encode(flat), head, first=0, bits=1)
+    for raw in (encode(["text", "v"]), encode([1, 2]), b"\x81\x01\x02", b"\x90" * 5):
+        with pytest.raises(BadProof):
+            open_chunk(raw, head, first=0, bits=1)
