@@ -41,7 +41,7 @@ from prsm.consensus.pbft.votes import Tally
 from prsm.protocol.ed25519 import Verifier
 from prsm.protocol.genesis import Genesis, Parameters
 from prsm.protocol.headers import Block, block_hash
-from prsm.protocol.messages.consensus import SignedMessage, Status
+from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.signing import Kind, statement
 from prsm.testnet.sim.invariants import Invariant, violation
 from prsm.testnet.sim.ledger import FakeLedger
@@ -53,6 +53,7 @@ PARAMETERS: Final = Parameters(
     timeout_base_ms=400, timeout_cap_ms=2_000, block_gap_min_ms=200, heartbeat_block_ms=3_600_000
 )
 START_MS: Final = 1_000
+NOBODY: Final = ""  # a STATUS shows it no vote: twins would see what the other copy said
 EVENTS_MAX: Final = 20_000  # of one burst: beyond it cores feed each other
 
 
@@ -109,7 +110,8 @@ class Copies:
         for index, each in enumerate(made.copies):
             for key in range(len(signers)):
                 if key != each.key:
-                    made._take(index, Heard(peer_of(key), made._status(0)))
+                    status = replica.status(made.copies[key].state, NOBODY)
+                    made._take(index, Heard(peer_of(key), status))
             made._take(index, Waiting(transactions=True))
         made._queue.clear()  # height 1 is proposed again in the first burst
         return made
@@ -257,21 +259,17 @@ class Copies:
     def _follow(self, index: int) -> None:
         """Hear of the highest copy in reach, if it is ahead."""
         groups = self._round.groups
-        heights = [
-            (each.ledger.tip.height, -each.key)
+        height, other = max(
+            (each.ledger.tip.height, -other)
             for other, each in enumerate(self.copies)
             if groups[other] == groups[index]
-        ]
-        height, key = max(heights)
+        )
         if height > self.copies[index].ledger.tip.height:
-            self._take(index, Heard(peer_of(-key), self._status(height)))
+            ahead = self.copies[-other]
+            self._take(index, Heard(peer_of(ahead.key), replica.status(ahead.state, NOBODY)))
 
     def _report(self, invariant: Invariant, what: str) -> None:
         self.violations.append(violation(invariant, what))
-
-    @staticmethod
-    def _status(height: int) -> Status:
-        return Status(height, 0, bytes(32), height, 0, 1, None)
 
 
 def _body(each: Copy, height: int, digest: bytes) -> Block | None:
