@@ -132,6 +132,30 @@ def sim(arguments: tuple[str, ...]) -> None:
     sys.exit(play(list(arguments)))
 
 
+@main.command()
+@_json
+@click.option("--operations", type=int, default=5_000, show_default=True, help="With an answer.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of operations and faults.")
+@click.option("-n", "--nodes", type=int, default=5, show_default=True)
+@click.option("--clients", type=int, default=32, show_default=True)
+@click.option("--scale", type=float, default=1.0, show_default=True, help="Of faults' durations.")
+@click.option("--keep", is_flag=True, help="Leave nodes' folders and the history.")
+def histories(*, as_json: bool, **given: object) -> None:
+    """Real nodes with faults between them; what clients were told is judged by a serial model."""
+    from prsm.testnet.histories import run as histories_run
+
+    document = histories_run.play(msgspec.convert(given, histories_run.Options))
+    _say(document, as_json=as_json)
+    _fail(histories_run.failures(document))
+
+
+def _fail(broken: list[str]) -> None:
+    for what in broken:
+        click.echo(f"failed: {what}", err=True)
+    if broken:
+        sys.exit(1)
+
+
 def _show(network: launch.Network, *, as_json: bool) -> None:
     rows = [
         {

@@ -1,0 +1,1 @@
+"""Histories of real networks through JSON-RPC, judged against a serial model."""
