@@ -19,6 +19,11 @@ from prsm.protocol.validators import STAKE_TOTAL_MAX, Members, Validator, Valida
 # No key has this address: its 32 bytes are a hash. Only the ledger's rules move its balance.
 TREASURY: Final = PublicKey(sha256(b"prsm1 treasury"))
 
+# A bond must outlive the two epochs a member's weight is fixed for. Every set of the window
+# stays in the state: 16,384 epochs of a minute are 11 days.
+UNBONDING_EPOCHS_MIN: Final = 2
+UNBONDING_EPOCHS_MAX: Final = 16_384
+
 
 class BadGenesis(LocalError):
     """A genesis document that no network can start from."""
@@ -45,7 +50,11 @@ class Parameters(Record, frozen=True):
     slash_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 1_000
     reporter_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500
     halt_bps: Annotated[int, msgspec.Meta(ge=5_000, le=10_000)] = 6_667
-    operator_cap: UInt = STAKE_TOTAL_MAX  # stake of one operator above it is not counted
+    operator_cap: Annotated[int, msgspec.Meta(ge=1, le=STAKE_TOTAL_MAX)] = (
+        STAKE_TOTAL_MAX  # stake of one operator above it is not counted
+    )
+    unbonding_ms: UInt = 604_800_000  # evidence convicts, and bonds stay, so long
+    stake_min: UInt = 1_000_000_000  # micro-FTNS a newcomer bonds at least
 
 
 class Allocation(Record, frozen=True):
@@ -200,5 +209,19 @@ def check(genesis: Genesis) -> None:
             raise BadGenesis(f"two entries of the genesis share one {what}")
     if sum(v.stake for v in genesis.validators) > STAKE_TOTAL_MAX or genesis.minted > 10**18:
         raise BadGenesis(f"{genesis.minted} micro-FTNS at genesis, at most {10**18}")
-    if genesis.parameters.timeout_cap_ms < genesis.parameters.timeout_base_ms:
-        raise BadGenesis("timeout_cap_ms is below timeout_base_ms")
+    wrong = contradiction(genesis.parameters)
+    if wrong is not None:
+        raise BadGenesis(wrong)
+
+
+def contradiction(parameters: Parameters) -> str | None:
+    """Say which two parameters cannot stand together, None if all can."""
+    epochs = parameters.unbonding_ms // parameters.epoch_ms
+    if parameters.timeout_cap_ms < parameters.timeout_base_ms:
+        return "timeout_cap_ms is below timeout_base_ms"
+    if not UNBONDING_EPOCHS_MIN <= epochs <= UNBONDING_EPOCHS_MAX:
+        return (
+            f"unbonding_ms is {epochs} epochs of epoch_ms, not {UNBONDING_EPOCHS_MIN} to "
+            f"{UNBONDING_EPOCHS_MAX}"
+        )
+    return None

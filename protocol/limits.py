@@ -53,6 +53,10 @@ TENSOR_RANK_MAX: Final = 8
 TENSOR_DIM_MAX: Final = 2**31 - 1
 TENSOR_BYTES_MAX: Final = 64 * MIB
 
+# Membership (docs/spec/ledger.md, "Epochs"). Each bounds what the border of an epoch reads.
+ROSTER_MAX: Final = 128  # operators: members, and who waits to become one
+LEAVING_MAX: Final = 16  # parts of a bond on their way out; more are joined
+
 # Holds (docs/spec/ledger.md). What a claim makes every node compute is bounded before it runs.
 HOLD_BRANCHES_MAX: Final = 4
 CONDITION_DEPTH_MAX: Final = 4

@@ -96,7 +96,7 @@ class Chain:
         self.genesis = genesis
         self.ledger = ledger or Ledger(genesis, {}, verifier=Ed25519Verifier(), tip=None)
         self.made: list[Made] = []
-        self.signers = [signer_of(i) for i in range(len(genesis.validators))]
+        self.signers = {bytes(signer_of(i).public_key): signer_of(i) for i in range(32)}
 
     def order(
         self,
@@ -167,7 +167,8 @@ class Chain:
 
     def certify(self, header: Header, *, signers: Sequence[int] | None = None) -> Certificate:
         """Sign a header's hash with COMMIT votes: of all validators, or of some."""
-        voters = range(len(self.signers)) if signers is None else signers
+        members = self.ledger.validators(header.height).validators
+        voters = range(len(members)) if signers is None else signers
         message = statement(
             header.chain_id,
             Kind.COMMIT,
@@ -182,7 +183,7 @@ class Chain:
             height=header.height,
             view=header.view,
             block_hash=block_hash(header),
-            votes={i: self.signers[i].sign(message) for i in voters},
+            votes={i: self.signers[members[i].consensus].sign(message) for i in voters},
         )
 
     def add(

@@ -25,7 +25,7 @@ EXIT_REFUSED, COMMIT_VOTE, SETTLE, DONE, SETTLED = 6, 3, 5, 0, 2  # docs/spec/le
 PARAMETERS: Final = (
     "epoch_ms block_gap_min_ms heartbeat_block_ms timeout_base_ms timeout_cap_ms clock_window_ms "
     "tree_bits fee_base fee_per_byte fee_per_operation treasury_bps escrow_ms_max "
-    "transaction_ms_max slash_bps reporter_bps halt_bps operator_cap"
+    "transaction_ms_max slash_bps reporter_bps halt_bps operator_cap unbonding_ms stake_min"
 )
 DOCUMENT = "version chain_id genesis_digest validators job headers settlements state payments"
 SETTLEMENT = "unit height transaction transaction_path receipt receipt_path"

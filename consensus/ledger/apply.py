@@ -10,27 +10,24 @@ from dataclasses import replace
 from typing import final
 
 from prsm.consensus.ledger.admission import Admission, Checked, Recall, recall_nothing
+from prsm.consensus.ledger.epochs import certifiers_of, end_block, load_epoch
 from prsm.consensus.ledger.errors import Diverged, refusal
 from prsm.consensus.ledger.execution import BlockRefused, Execution, Ground
 from prsm.consensus.ledger.genesis import genesis_changes
 from prsm.consensus.ledger.invariants import assert_conserved, assert_sound
 from prsm.consensus.ledger.outcome import LedgerTip, Outcome, genesis_tip
-from prsm.consensus.ledger.records import TURNS_KEY
-from prsm.consensus.ledger.state import read
 from prsm.consensus.ledger.tree import Tree
 from prsm.consensus.ledger.view import View
 from prsm.protocol import merkle
 from prsm.protocol.certificates import check_certificate
 from prsm.protocol.codec import encode
 from prsm.protocol.ed25519 import Verifier
-from prsm.protocol.epochs import EpochState
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.genesis import Genesis
 from prsm.protocol.headers import Block, Header, block_hash, is_bound
 from prsm.protocol.ids import Digest, Height, Millis
 from prsm.protocol.limits import BLOCK_BODY_BYTES_MAX, BLOCK_EVIDENCE_MAX
 from prsm.protocol.proofs import StateProof
-from prsm.protocol.schedule import Turns
 from prsm.protocol.signing import Kind
 from prsm.protocol.transactions.results import Code, TxReceipt
 from prsm.protocol.validators import ValidatorSet
@@ -75,8 +72,8 @@ class Ledger:
         )
         self._state = state
         self._verifier = verifier
-        self.epoch = _epoch(genesis, state)
-        self._certifiers = self.epoch.validators
+        self.epoch = load_epoch(state)
+        self._certifiers = certifiers_of(state, self.tip.height)
         self._ground = Ground(
             genesis.chain_id, genesis.parameters, self.epoch.validators, verifier, self.admission
         )
@@ -150,6 +147,7 @@ class Ledger:
         self._tree.update(outcome.changes)
         self.tip = outcome.tip
         self._certifiers, self.epoch = self.epoch.validators, outcome.epoch
+        self._ground = replace(self._ground, validators=self.epoch.validators)
         self._judged = None
 
     def select(
@@ -232,8 +230,7 @@ class Ledger:
             execution.punish(raw, proposer=header.proposer)
         for raw in block.body.transactions:
             execution.run(raw)
-        epoch = self.epoch.after(header.height, block.body.prev_cert)
-        execution.state.write(TURNS_KEY, epoch.turns)
+        epoch, events = end_block(execution.state, self.epoch, block, self._ground.parameters)
         changes = execution.state.changes()
         assert_conserved(self._state, execution.state, (key for key, _ in changes))
         tip = LedgerTip(
@@ -248,7 +245,7 @@ class Ledger:
             changes=changes,
             receipts=tuple(execution.receipts),
             tx_ids=execution.tx_ids,
-            events=tuple(execution.events),
+            events=(*execution.events, *events),
             epoch=epoch,
         )
 
@@ -302,12 +299,6 @@ class Ledger:
             )
         except PrsmError as error:
             raise BlockRefused(f"parent's certificate: {error.what}") from error
-
-
-def _epoch(genesis: Genesis, state: dict[bytes, bytes]) -> EpochState:
-    turns = read(state, TURNS_KEY, Turns)
-    assert turns is not None, "a state without turns"
-    return replace(EpochState.genesis(genesis), turns=turns)
 
 
 def _text(value: int | bytes) -> str:

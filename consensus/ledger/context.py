@@ -81,7 +81,36 @@ class HoldPaid:
     left: int
 
 
-Event = Registered | Locked | Settled | Closed | Punished | HaltChanged | HoldOpened | HoldPaid
+@dataclass(frozen=True, slots=True)
+class EpochBegan:
+    """The next block is the first of this epoch."""
+
+    epoch: int
+    first_height: int
+    members: int
+    total: int  # their weight
+
+
+@dataclass(frozen=True, slots=True)
+class FewValidators:
+    """The set of an epoch to come has fewer members than can stand a fault."""
+
+    epoch: int
+    members: int
+
+
+Event = (
+    Registered
+    | Locked
+    | Settled
+    | Closed
+    | Punished
+    | HaltChanged
+    | HoldOpened
+    | HoldPaid
+    | EpochBegan
+    | FewValidators
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,12 @@ class EscrowState(LocalError):
     reason = "escrow_state"
 
 
+class BondState(LocalError):
+    """An operator's bond that is not in the state the transaction needs."""
+
+    reason = "bond_state"
+
+
 class ModelHalted(LocalError):
     """An object the validators' operators have halted."""
 
@@ -116,6 +122,17 @@ _MEANING: Final[dict[Code, str]] = {
     Code.NOTHING_VESTED: "nothing more has vested yet",
     Code.TOO_LATE: "the time of the fallback has come; only a reclaim pays out",
     Code.NO_FALLBACK: "the hold has no fallback",
+    Code.EVIDENCE_TOO_OLD: "the unbonding period of that epoch is over",
+    Code.NOT_VALIDATOR: "the sender is no operator of a validator; join first",
+    Code.ALREADY_VALIDATOR: "the operator has a validator, or one that has not left yet",
+    Code.KEY_USED: "the consensus key was used before, by anybody; make a new one",
+    Code.PEER_USED: "another operator's validator has this peer id",
+    Code.BAD_POSSESSION: "the consensus key's proof of possession does not hold",
+    Code.STAKE_TOO_SMALL: "the stake is below the network's smallest",
+    Code.TOMBSTONED: "the operator was convicted and never validates again",
+    Code.ROSTER_FULL: "the network has 128 operators, and none has left",
+    Code.NOTHING_MATURED: "nothing has left the bond for the whole unbonding period",
+    Code.NO_CHANGE: "it is so already",
 }
 assert set(_MEANING) == set(Code) - {Code.DONE}
 
@@ -142,6 +159,13 @@ _CLASSES: Final[dict[Code, type[LocalError]]] = {
     Code.CONDITION_UNMET: EscrowState,
     Code.NOTHING_VESTED: EscrowState,
     Code.TOO_LATE: EscrowState,
+    Code.NOT_VALIDATOR: BondState,
+    Code.ALREADY_VALIDATOR: Conflict,
+    Code.KEY_USED: Conflict,
+    Code.PEER_USED: Conflict,
+    Code.TOMBSTONED: BondState,
+    Code.NOTHING_MATURED: BondState,
+    Code.NO_CHANGE: BondState,
 }
 
 

@@ -13,6 +13,7 @@ from prsm.protocol.genesis import Parameters
 from prsm.protocol.ids import Amount
 from prsm.protocol.transactions.conditions import Claim, Hold, steps_of
 from prsm.protocol.transactions.envelope import Transaction
+from prsm.protocol.transactions.membership import Join, Rotate
 from prsm.protocol.transactions.payloads import Commit, Evidence, Lock, RegisterModel, Settle
 
 FEE_FIELD_SLACK: Final = 9  # bytes of the largest fee: the size must not depend on the fee
@@ -32,7 +33,7 @@ def operations_of(payload: Record) -> int:  # noqa: PLR0911 - dispatch
             return len(payload.rows)
         case Settle():
             return len(payload.receipts)
-        case Evidence():
+        case Evidence() | Join() | Rotate():
             return 2
         case Hold():
             return sum(steps_of(branch.condition) for branch in payload.branches)

@@ -1,10 +1,20 @@
 """The state before the first block: balances, bonds and totals of the genesis document."""
 
 from prsm.consensus.ledger.accounts import credit
-from prsm.consensus.ledger.records import TOTALS_KEY, TURNS_KEY, Bond, Totals, bond_key
+from prsm.consensus.ledger.epochs import begin_first
+from prsm.consensus.ledger.records import (
+    ROSTER_KEY,
+    TOTALS_KEY,
+    Bond,
+    KeyUse,
+    Roster,
+    Totals,
+    bond_key,
+    key_use_key,
+)
 from prsm.consensus.ledger.state import Change, State
+from prsm.protocol.epochs import EpochState
 from prsm.protocol.genesis import Genesis
-from prsm.protocol.schedule import first_turns
 
 
 def genesis_changes(genesis: Genesis) -> list[Change]:
@@ -12,9 +22,21 @@ def genesis_changes(genesis: Genesis) -> list[Change]:
     state = State({})
     for allocation in genesis.allocations:
         credit(state, allocation.account, allocation.amount)
-    for validator in genesis.validators:
-        state.write(bond_key(validator.operator), Bond(stake=validator.stake))
+    for order, validator in enumerate(genesis.validators):
+        bond = Bond(
+            stake=validator.stake,
+            target=validator.stake,
+            consensus=validator.consensus,
+            peer_id=validator.peer_id,
+            order=order,
+            leaving=(),
+            tombstoned=False,
+        )
+        state.write(bond_key(validator.operator), bond)
+        state.write(key_use_key(validator.consensus), KeyUse(operator=validator.operator))
+    operators = tuple(sorted(validator.operator for validator in genesis.validators))
+    state.write(ROSTER_KEY, Roster(operators=operators, changes=len(operators)))
     bonded = sum(validator.stake for validator in genesis.validators)
     state.write(TOTALS_KEY, Totals(minted=genesis.minted, locked=0, bonded=bonded, burnt=0))
-    state.write(TURNS_KEY, first_turns(genesis.first_validators()))
+    begin_first(state, EpochState.genesis(genesis))
     return state.changes()

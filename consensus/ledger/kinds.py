@@ -8,12 +8,13 @@ from prsm.consensus.ledger.conditions import claim, hold, reclaim
 from prsm.consensus.ledger.context import Context, Effect
 from prsm.consensus.ledger.escrow import lock, refund
 from prsm.consensus.ledger.halts import halt
+from prsm.consensus.ledger.membership import join, leave, rotate, stake, withdraw
 from prsm.consensus.ledger.registry import register_model
 from prsm.consensus.ledger.slashing import punish
 from prsm.consensus.ledger.state import State
 from prsm.consensus.ledger.work import commit, settle
 from prsm.protocol.codec import Record
-from prsm.protocol.transactions import conditions, payloads
+from prsm.protocol.transactions import conditions, membership, payloads
 
 P = TypeVar("P", bound=Record)
 Rule = Callable[[State, Record, Context], Effect]
@@ -40,6 +41,11 @@ RULES: Final[dict[int, Rule]] = dict(
         _rule(conditions.Hold, hold),
         _rule(conditions.Claim, claim),
         _rule(conditions.Reclaim, reclaim),
+        _rule(membership.Join, join),
+        _rule(membership.Stake, stake),
+        _rule(membership.Leave, leave),
+        _rule(membership.Rotate, rotate),
+        _rule(membership.Withdraw, withdraw),
     )
 )
 assert sorted(RULES) == [number for number, _ in payloads.PAYLOADS.items()]

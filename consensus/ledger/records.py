@@ -12,16 +12,22 @@ import msgspec
 
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.ids import U32, Bytes32, UInt
+from prsm.protocol.limits import LEAVING_MAX, ROSTER_MAX
 from prsm.protocol.messages.models import CidBytes, Name
 from prsm.protocol.transactions.conditions import Hold
+from prsm.protocol.transactions.membership import PeerText
 from prsm.protocol.transactions.payloads import Share, Unit
+from prsm.protocol.validators import Members
 
 JOB_DEPTH_MAX: Final = 5
 TOTALS_KEY: Final = b"t"
 TURNS_KEY: Final = b"p"
+EPOCH_KEY: Final = b"E"
+ROSTER_KEY: Final = b"r"
 ACCOUNT, NONCE, BOND, MODEL, VERSION, OWNER, JOB, COMMITTED, FAULT, DOUBLE, HALT, HELD = (
     bytes([letter]) for letter in b"anbmvojwfdhc"
 )
+EPOCH_SET, KEY_USE = b"e", b"k"
 
 
 class Balance(Record, frozen=True):
@@ -36,10 +42,58 @@ class Nonce(Record, frozen=True):
     next: UInt
 
 
-class Bond(Record, frozen=True):
-    """What an operator has at stake; slashing takes it."""
+class Leaving(Record, frozen=True):
+    """A part of a bond that weighs nothing any more; slashing still takes from it."""
 
-    stake: UInt
+    amount: UInt
+    release_ms: UInt  # block time from which it may be withdrawn
+
+
+class Bond(Record, frozen=True):
+    """What an operator has at stake, and what it wants; never deleted."""
+
+    stake: UInt  # all that is bonded, `leaving` too: what slashing takes from
+    target: UInt  # what it wants to weigh; 0: nothing
+    consensus: Bytes32  # the key of the next set that is computed
+    peer_id: PeerText
+    order: UInt  # of its last change of target among all operators'
+    leaving: Annotated[tuple[Leaving, ...], msgspec.Meta(max_length=LEAVING_MAX)]
+    tombstoned: bool  # convicted of what no mishap explains: weighs nothing for ever
+
+    @property
+    def held(self) -> int:
+        """What may weigh."""
+        return self.stake - sum(part.amount for part in self.leaving)
+
+
+class Roster(Record, frozen=True):
+    """Operators whose bond may weigh: members, and who waits to become one."""
+
+    operators: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=ROSTER_MAX)]  # ascending
+    changes: UInt  # `Bond.order` of the next change
+
+
+class KeyUse(Record, frozen=True):
+    """Who brought a consensus key; nobody brings it again."""
+
+    operator: Bytes32
+
+
+class EpochRecord(Record, frozen=True):
+    """The epoch of the next height."""
+
+    number: U32
+    first_height: UInt
+    first_time_ms: UInt  # block time of its first block; 0 before it
+    oldest: U32  # epochs before it have no record any more
+
+
+class EpochSet(Record, frozen=True):
+    """The members of an epoch: the present one, the next, and those evidence may name."""
+
+    members: Members
+    first_height: UInt | None  # None: it has not begun
+    ended_ms: UInt | None  # block time of its last block; None: it has not ended
 
 
 class Model(Record, frozen=True):
@@ -156,7 +210,7 @@ class DoubleVote(Record, frozen=True):
 
     operator: Bytes32
     voted_height: UInt
-    kind: U32
+    kind: U32  # an `Offence`
     penalty: UInt
     height: UInt
 
@@ -209,6 +263,16 @@ def nonce_key(account: bytes) -> bytes:
 def bond_key(operator: bytes) -> bytes:
     """Key of a `Bond`."""
     return BOND + operator
+
+
+def epoch_set_key(epoch: int) -> bytes:
+    """Key of an `EpochSet`."""
+    return EPOCH_SET + epoch.to_bytes(4, "big")
+
+
+def key_use_key(consensus: bytes) -> bytes:
+    """Key of a `KeyUse`."""
+    return KEY_USE + consensus
 
 
 def model_key(manifest: bytes) -> bytes:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import final
 
 from prsm.consensus.ledger.accounts import balance, next_nonce, totals
+from prsm.consensus.ledger.bonds import read_bond, read_roster
+from prsm.consensus.ledger.epochs import epoch_record, epoch_set
 from prsm.consensus.ledger.halts import is_halted
 from prsm.consensus.ledger.records import (
     ACCOUNT,
@@ -15,16 +17,19 @@ from prsm.consensus.ledger.records import (
     Bond,
     Committed,
     DoubleVote,
+    EpochRecord,
+    EpochSet,
     Held,
     Job,
+    KeyUse,
     Model,
     Pointer,
     Totals,
     WorkFault,
-    bond_key,
     committed_key,
     held_key,
     job_key,
+    key_use_key,
     model_key,
     version_key,
 )
@@ -49,8 +54,29 @@ class View:
 
     def bond(self, operator: bytes) -> Amount:
         """Micro-FTNS an operator has at stake."""
-        record = read(self._state, bond_key(operator), Bond)
+        record = self.membership(operator)
         return Amount(0 if record is None else record.stake)
+
+    def membership(self, operator: bytes) -> Bond | None:
+        """All of an operator's bond; None for an account that never had one."""
+        return read_bond(self._state, operator)
+
+    def roster(self) -> tuple[bytes, ...]:
+        """Operators who are members of a set, or wait to become one."""
+        return read_roster(self._state).operators
+
+    def epoch(self) -> EpochRecord:
+        """The epoch of the next height."""
+        return epoch_record(self._state)
+
+    def epoch_set(self, epoch: int) -> EpochSet | None:
+        """Members of an epoch: of this one, the next, and the unbonding period's; else None."""
+        return epoch_set(self._state, epoch)
+
+    def key_owner(self, consensus: bytes) -> bytes | None:
+        """The operator who brought a consensus key, ever."""
+        record = read(self._state, key_use_key(consensus), KeyUse)
+        return None if record is None else record.operator
 
     def job(self, job_id: bytes) -> Job | None:
         """A job, open or closed."""

@@ -8,43 +8,12 @@ Knows: words. Must not know: who raises what (errors, and the test that walks al
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import IntEnum
 from types import MappingProxyType
 from typing import Final
 
+from prsm.node.rpc.entries import Entry, Exit, read_rows
 
-class Exit(IntEnum):
-    """What a process of ours tells its caller."""
-
-    DONE = 0
-    FAILED = 1
-    USAGE = 2
-    UNREACHABLE = 3
-    FORBIDDEN = 4
-    DEADLINE = 5
-    UNVERIFIED = 6
-    INTERRUPTED = 130
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One row: `title` what, `why` why it happens, `fix` what to type."""
-
-    reason: str
-    code: int
-    number: int
-    exit_code: Exit
-    retryable: bool
-    title: str
-    why: str
-    fix: str
-
-    @property
-    def prsm_code(self) -> str:
-        """The number people quote: `PRSM-1003`."""
-        return f"PRSM-{self.number:04d}"
-
+__all__ = ["BY_NUMBER", "REGISTRY", "Entry", "Exit", "entry_for"]
 
 _ROWS: Final = """
 internal -32603 1000 failed: the node failed at this call
@@ -137,6 +106,9 @@ sender_limited -32005 2040 failed retry: too much of this account waits
 nonce_gap -32011 2041 failed retry: a transaction before this one is missing
   it was never handed in, or it expired
   prsm rpc call account_getNonce
+bond_state -32013 2023 failed: the bond is not in that state
+  the operator has not joined, was convicted, wants this already, or nothing is free yet
+  prsm validators
 fee_too_low -32014 2018 failed: the fee is too small
   the network asks more for a transaction of this size
   prsm rpc call chain_getStatus
@@ -374,21 +346,7 @@ start_failed -32007 6009 failed: the node did not start
 """
 
 
-def _read(rows: str) -> Mapping[str, Entry]:
-    lines = [line.strip() for line in rows.splitlines() if line.strip()]
-    entries: dict[str, Entry] = {}
-    for first, why, fix in zip(*(lines[i::3] for i in range(3)), strict=True):
-        head, _, title = first.partition(": ")
-        reason, code, number, exit_name, *retry = head.split()
-        exit_code = Exit[exit_name.upper()]
-        assert reason not in entries, reason
-        entries[reason] = Entry(
-            reason, int(code), int(number), exit_code, retry == ["retry"], title, why, fix
-        )
-    return MappingProxyType(entries)
-
-
-REGISTRY: Final = _read(_ROWS)
+REGISTRY: Final = read_rows(_ROWS)
 BY_NUMBER: Final[Mapping[int, Entry]] = MappingProxyType(
     {entry.number: entry for entry in REGISTRY.values()}
 )

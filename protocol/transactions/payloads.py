@@ -15,6 +15,7 @@ from prsm.protocol.messages.models import CidBytes, Name
 from prsm.protocol.receipts import WorkKind
 from prsm.protocol.registry import Registry
 from prsm.protocol.transactions.conditions import Claim, Hold, Reclaim
+from prsm.protocol.transactions.membership import Join, Leave, Rotate, Stake, Withdraw
 
 UNITS_MAX: Final = 64
 OPINIONS_MAX: Final = 3  # primary, replica, and the third that decides
@@ -140,6 +141,11 @@ HALT: Final = 8
 HOLD: Final = 9
 CLAIM: Final = 10
 RECLAIM: Final = 11
+JOIN: Final = 12
+STAKE: Final = 13
+LEAVE: Final = 14
+ROTATE: Final = 15
+WITHDRAW: Final = 16
 
 PAYLOADS: Final[Registry[Record]] = Registry("transaction kind")
 for _number, _cls in (
@@ -154,5 +160,10 @@ for _number, _cls in (
     (HOLD, Hold),
     (CLAIM, Claim),
     (RECLAIM, Reclaim),
+    (JOIN, Join),
+    (STAKE, Stake),
+    (LEAVE, Leave),
+    (ROTATE, Rotate),
+    (WITHDRAW, Withdraw),
 ):
     PAYLOADS.add(_number, _cls)

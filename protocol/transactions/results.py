@@ -50,6 +50,7 @@ class Code(IntEnum):
     CHILD_OPEN = 51
     BAD_EVIDENCE = 60
     ALREADY_PUNISHED = 61
+    EVIDENCE_TOO_OLD = 62
     NOT_OPERATOR = 70
     ALREADY_VOTED = 71
     NOTHING_TO_VOTE = 72
@@ -63,6 +64,16 @@ class Code(IntEnum):
     NOTHING_VESTED = 87
     TOO_LATE = 88
     NO_FALLBACK = 89
+    NOT_VALIDATOR = 90
+    ALREADY_VALIDATOR = 91
+    KEY_USED = 92
+    PEER_USED = 93
+    BAD_POSSESSION = 94
+    STAKE_TOO_SMALL = 95
+    TOMBSTONED = 96
+    ROSTER_FULL = 97
+    NOTHING_MATURED = 98
+    NO_CHANGE = 99
 
 
 class Payment(Record, frozen=True):

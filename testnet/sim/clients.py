@@ -73,7 +73,8 @@ class Clients:
             case 4:
                 return self._transfer(COUNT - 1, 0, 1, now_ms + LONG_MS)
             case 5:
-                return self._transfer(sender, nonce, 1, now_ms + LONG_MS)[:-1] + b"\0"
+                raw = self._transfer(sender, nonce, 1, now_ms + LONG_MS)
+                return raw[:-1] + bytes([raw[-1] ^ 1])
             case _:
                 return b"t no transaction at all"
 

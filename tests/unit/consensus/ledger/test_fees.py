@@ -24,6 +24,7 @@ from prsm.protocol.transactions.conditions import (
     Signers,
 )
 from prsm.protocol.transactions.envelope import decode_transaction, sign_transaction
+from prsm.protocol.transactions.membership import Join, Leave, Rotate, Stake, Withdraw
 from prsm.protocol.transactions.payloads import (
     PAYLOADS,
     Commit,
@@ -65,6 +66,11 @@ COUNTED: Final[list[tuple[Record, int]]] = [
     (HOLD, 6),
     (Claim(B32, 0, (b"p",), (Approval(B32, bytes(64)),) * 2), 4),
     (Reclaim(B32), 1),
+    (Join(B32, "peer", 1, bytes(64)), 2),
+    (Stake(1), 1),
+    (Leave(), 1),
+    (Rotate(B32, "peer", bytes(64)), 2),
+    (Withdraw(), 1),
 ]
 
 

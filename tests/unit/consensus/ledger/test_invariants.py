@@ -23,9 +23,13 @@ def totals(**changes: int) -> Totals:
     return Totals(**({"minted": 100, "locked": 0, "bonded": 40, "burnt": 0} | changes))
 
 
+def bond(stake: int) -> Bond:
+    return Bond(stake, stake, b"K" * 32, "peer", 0, (), tombstoned=False)
+
+
 BASE: dict[bytes, bytes] = {
     A: encode(Balance(amount=60)),
-    bond_key(b"O" * 32): encode(Bond(stake=40)),
+    bond_key(b"O" * 32): encode(bond(40)),
     TOTALS_KEY: encode(totals()),
 }
 
@@ -51,7 +55,7 @@ def check(state: State) -> None:
 def test_moves_that_conserve_pass() -> None:
     check(moved(a=Balance(amount=50), b=Balance(amount=10)))
     check(moved(other=Balance(amount=7)))
-    check(moved(bond=Bond(stake=30), b=Balance(amount=10), totals=totals(bonded=30)))
+    check(moved(bond=bond(30), b=Balance(amount=10), totals=totals(bonded=30)))
     check(moved(a=Balance(amount=59), totals=totals(burnt=1)))
     empty = State(BASE)
     empty.delete(A)
@@ -65,7 +69,7 @@ def test_moves_that_conserve_pass() -> None:
     [
         (moved(b=Balance(amount=1)), "out of nothing"),
         (moved(a=Balance(amount=59)), "out of nothing"),
-        (moved(bond=Bond(stake=30), b=Balance(amount=10)), "bonds moved"),
+        (moved(bond=bond(30), b=Balance(amount=10)), "bonds moved"),
         (moved(totals=totals(locked=1)), "escrow moved"),
         (moved(totals=totals(minted=101)), "emission"),
     ],

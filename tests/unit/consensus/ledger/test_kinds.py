@@ -233,7 +233,7 @@ def test_evidence_that_convicts_nobody_is_refused(chain: Chain) -> None:
         Evidence(first=good.first, second=forged),
         Evidence(first=good.first, second=long_body),
         Evidence(first=low, second=high),
-        double(chain, epoch=1),
+        double(chain, epoch=2),
     ]
     stranger = [msgspec.structs.replace(entry, signer=4) for entry in (good.first, good.second)]
     cases.append(Evidence(first=stranger[0], second=stranger[1]))
