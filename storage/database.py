@@ -100,6 +100,11 @@ class Database:
             finally:
                 self._idle.append(reader)
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
     async def checkpoint(self) -> None:
         """Move the log into the file; called when the writer has nothing else to do.
 
@@ -127,6 +132,22 @@ class Database:
             )
         for number in range(have, len(migrations)):
             await self._writer.write(_migration(migrations[number], number + 1))
+
+
+def open_view(path: Path) -> sqlite3.Connection:
+    """Open one more reader, for a read of seconds that must not take a reader of the pool.
+
+    Blocks: call it in a thread; any one thread at a time may use the connection.
+
+    Raises:
+        StoreUnavailable, Corrupt: what sqlite refused.
+    """
+    try:
+        return sqlite3.connect(
+            _as_uri(path), uri=True, isolation_level=None, check_same_thread=False
+        )
+    except sqlite3.Error as error:
+        raise database_error(error) from error
 
 
 def copy_database(source: Path, target: Path) -> None:

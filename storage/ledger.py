@@ -6,13 +6,16 @@ it changes durable. Source: docs/spec/storage.md, "Ledger file".
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import trio
+
 from prsm.storage.database import Database, Migration
 from prsm.storage.errors import Conflict, Corrupt
+from prsm.storage.ledgerview import LedgerView
 
 _MIGRATIONS: Final[tuple[Migration, ...]] = (
     (
@@ -126,10 +129,7 @@ class LedgerStore:
             tip = _tip(connection)
             if tip is not None and block.height != tip[0] + 1:
                 raise Conflict(f"block {block.height} after height {tip[0]}")
-            connection.execute(
-                "INSERT INTO block VALUES(?,?,?,?,?)",
-                (block.height, block.block_hash, block.block, block.certificate, block.receipts),
-            )
+            _put_block(connection, block)
             rows = [(tx, block.height, position) for position, tx in enumerate(tx_ids)]
             connection.executemany("INSERT INTO tx VALUES(?,?,?)", rows)
             _apply(connection, changes)
@@ -169,10 +169,7 @@ class LedgerStore:
 
     async def epoch_headers(self, first: int, *, count_max: int) -> Sequence[EpochHeader]:
         """Return what is kept of epoch `first` and those after it, ascending."""
-        query = (
-            "SELECT epoch, height, header, certificate, members FROM epoch_header"
-            " WHERE epoch >= ? ORDER BY epoch LIMIT ?"
-        )
+        query = "SELECT * FROM epoch_header WHERE epoch >= ? ORDER BY epoch LIMIT ?"
         return await self._database.read(
             lambda connection: [
                 EpochHeader(*row) for row in connection.execute(query, (first, count_max))
@@ -193,8 +190,79 @@ class LedgerStore:
 
         await self._database.write(run)
 
+    async def first_height(self) -> int | None:
+        """Return the lowest height whose block is here; None for a ledger without blocks."""
+        return await self._database.read(_first)
+
+    async def view(self) -> LedgerView:
+        """Return the state after the tip as it is now, for a long read beside later commits.
+
+        Raises:
+            StoreUnavailable, Corrupt: what sqlite refused.
+        """
+        return await trio.to_thread.run_sync(LedgerView.open, self._database.path)
+
+    async def install(
+        self, block: StoredBlock, *, state: Mapping[bytes, bytes], epochs: Sequence[EpochHeader]
+    ) -> None:
+        """Put a proven state in the place of everything: all of it or nothing, in one transaction.
+
+        Blocks and transactions below are forgotten; headers of epochs stay, `epochs` join them.
+
+        Args:
+            block: the last one in `state`; above the tip.
+            state: whole.
+            epochs: kept from here on.
+
+        Raises:
+            Conflict: not above the tip.
+            Full: no room; nothing happened.
+            StoreUnavailable: the disk refused; nothing happened.
+        """
+
+        def run(connection: sqlite3.Connection) -> None:
+            tip = _tip(connection)
+            if tip is not None and block.height <= tip[0]:
+                raise Conflict(f"a state of height {block.height} over height {tip[0]}")
+            for table in ("state", "tx", "block"):
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - three constants
+            connection.executemany("INSERT INTO state VALUES(?,?)", sorted(state.items()))
+            _put_block(connection, block)
+            for epoch in epochs:
+                _put_epoch(connection, epoch)
+            self._counted = (-1, 0)
+
+        await self._database.write(run)
+
+    async def prune(self, below: int, *, count_max: int) -> int:
+        """Forget the lowest blocks and where their transactions stand; never the tip.
+
+        Args:
+            below: blocks of this height and above stay.
+            count_max: of blocks, since commits wait meanwhile.
+
+        Returns:
+            How many blocks were forgotten.
+
+        Raises:
+            StoreUnavailable: the disk refused; nothing happened.
+        """
+
+        def run(connection: sqlite3.Connection) -> int:
+            tip, low = _tip(connection), _first(connection)
+            if tip is None or low is None or low >= (end := min(below, tip[0], low + count_max)):
+                return 0
+            # Only a node that prunes needs it: else each transaction would pay for it.
+            connection.execute("CREATE INDEX IF NOT EXISTS tx_height ON tx(height)")
+            connection.execute("DELETE FROM tx WHERE height < ?", (end,))
+            connection.execute("DELETE FROM block WHERE height < ?", (end,))
+            self._counted = (-1, 0)
+            return end - low
+
+        return await self._database.write(run)
+
     async def count_transactions(self) -> int:
-        """Return how many transactions all blocks hold; counted once, then kept along.
+        """Return how many transactions the blocks here hold; counted once, then kept along.
 
         A commit that failed or is not visible yet leaves a height that is not the tip's, and a
         height that is not the tip's is counted again.
@@ -264,6 +332,13 @@ def _apply(connection: sqlite3.Connection, changes: Sequence[tuple[bytes, bytes 
     connection.executemany("INSERT OR REPLACE INTO state VALUES(?,?)", kept)
 
 
+def _put_block(connection: sqlite3.Connection, block: StoredBlock) -> None:
+    connection.execute(
+        "INSERT INTO block VALUES(?,?,?,?,?)",
+        (block.height, block.block_hash, block.block, block.certificate, block.receipts),
+    )
+
+
 def _put_epoch(connection: sqlite3.Connection, kept: EpochHeader) -> None:
     connection.execute(
         "INSERT OR IGNORE INTO epoch_header VALUES(?,?,?,?,?)",
@@ -275,6 +350,11 @@ def _tip(connection: sqlite3.Connection) -> tuple[int, bytes] | None:
     query = "SELECT height, hash FROM block ORDER BY height DESC LIMIT 1"
     row: tuple[int, bytes] | None = connection.execute(query).fetchone()
     return row
+
+
+def _first(connection: sqlite3.Connection) -> int | None:
+    found: int | None = connection.execute("SELECT min(height) FROM block").fetchone()[0]
+    return found
 
 
 def _block(connection: sqlite3.Connection, column: str, key: int | bytes) -> StoredBlock | None:

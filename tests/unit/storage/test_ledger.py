@@ -3,11 +3,12 @@
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trio
 
-from prsm.storage.errors import Conflict, Corrupt
+from prsm.storage.errors import Conflict, Corrupt, StoreUnavailable
 from prsm.storage.ledger import EpochHeader, LedgerStore, StoredBlock
 
 
@@ -164,3 +165,69 @@ async def test_header_of_an_epoch_is_kept_with_its_first_block(store: LedgerStor
     await store.put_epoch_headers([epoch(0, mark=b"other"), epoch(2), epoch(3)])
     assert await store.epoch_headers(0, count_max=9) == [epoch(0), epoch(2), epoch(3)]
     assert await store.epoch_headers(1, count_max=1) == [epoch(2)]
+
+
+async def test_view_is_the_state_of_its_moment(store: LedgerStore) -> None:
+    """Later blocks are not in it; entries come by place, then by key."""
+    first = [(b"a", b"1"), (b"b", b"2"), (b"c", b"3")]
+    await store.commit(block(1), changes=first, tx_ids=[])
+    view = await store.view()
+    await store.commit(block(2), changes=[(b"a", None), (b"b", b"9"), (b"d", b"4")], tx_ids=[])
+    assert view.height == 1
+    assert list(view.pairs(lambda key: key == b"a")) == [(b"b", b"2"), (b"c", b"3"), (b"a", b"1")]
+    view.close()
+    with pytest.raises(StoreUnavailable):
+        list(view.pairs(len))
+    later = await store.view()
+    assert (later.height, dict(later.pairs(len))) == (2, {b"b": b"9", b"c": b"3", b"d": b"4"})
+    later.close()
+
+
+async def test_installed_state_takes_the_place_of_all_but_epochs(store: LedgerStore) -> None:
+    """Blocks, transactions and state are those of the snapshot; it must be above the tip."""
+    await store.commit(block(1), changes=[(b"a", b"1")], tx_ids=[b"t1"], epoch=epoch(0))
+    await store.commit(block(2), changes=[(b"b", b"2")], tx_ids=[b"t2"])
+    with pytest.raises(Conflict, match="height 2"):
+        await store.install(block(2), state={b"x": b"y"}, epochs=[])
+    assert await store.load_state() == {b"a": b"1", b"b": b"2"}
+    await store.install(block(100), state={b"x": b"y", b"b": b"3"}, epochs=[epoch(0), epoch(1)])
+    assert await store.load_state() == {b"x": b"y", b"b": b"3"}
+    assert await store.tip() == (100, block(100).block_hash)
+    assert await store.first_height() == 100
+    assert await store.find_tx(b"t1") is None
+    assert await store.count_transactions() == 0
+    assert await store.epoch_headers(0, count_max=9) == [epoch(0), epoch(1)]
+    await store.commit(block(101), changes=[(b"x", None)], tx_ids=[b"t1"])
+    assert await store.load_state() == {b"b": b"3"}
+
+
+async def test_failed_install_leaves_everything(store: LedgerStore) -> None:
+    """An entry that cannot be written: the old state and block are there, whole."""
+    await store.commit(block(1), changes=[(b"a", b"1")], tx_ids=[b"t1"])
+    broken = {b"k": b"v", b"l": cast("bytes", None)}
+    with pytest.raises(Conflict):
+        await store.install(block(9), state=broken, epochs=[])
+    assert await store.load_state() == {b"a": b"1"}
+    assert await store.tip() == (1, block(1).block_hash)
+    assert await store.find_tx(b"t1") == (1, 0)
+
+
+async def test_pruned_blocks_are_gone_in_slices_and_the_tip_stays(tmp_path: Path) -> None:
+    """Lowest first, at most so many at once; what is left opens again without a hole."""
+    path = tmp_path / "ledger.db"
+    store = await LedgerStore.open(path)
+    assert await store.first_height() is None
+    assert await store.prune(5, count_max=9) == 0
+    for height in range(1, 11):
+        await store.commit(block(height), changes=[], tx_ids=[b"t%d" % height])
+    assert [await store.prune(6, count_max=3) for _ in range(3)] == [3, 2, 0]
+    assert await store.first_height() == 6
+    assert (await store.find_tx(b"t5"), await store.find_tx(b"t6")) == (None, (6, 0))
+    assert await store.count_transactions() == 5
+    assert [b.height for b in await store.blocks(1, 9, bytes_max=999)] == []
+    assert await store.prune(99, count_max=99) == 4
+    assert await store.first_height() == 10
+    await store.close()
+    store = await LedgerStore.open(path)
+    assert await store.tip() == (10, block(10).block_hash)
+    await store.close()
