@@ -196,6 +196,18 @@ class Admission:
             refusal = Busy(f"{full} for their check", retry_after_ms=RETRY_AFTER_MS)
             self.on_refused(incoming.peer, raws, refusal)
 
+    def offer(self, peer: PeerId, raws: tuple[bytes, ...]) -> bool:
+        """Take a peer's transactions to be checked in their turn.
+
+        Args:
+            peer: who answers for their signatures.
+            raws: of at most `TRANSACTION_BYTES_MAX` each.
+
+        Returns:
+            False if there is no room for all of them; then none is taken.
+        """
+        return self._queue(_Brought(peer, raws, sum(map(len, raws))))
+
     def _queue(self, item: _Brought) -> bool:
         count, size = self._waiting_count + len(item.raws), self._waiting_bytes + item.size_bytes
         if count > TRANSACTIONS_WAITING_MAX or size > TRANSACTIONS_WAITING_BYTES_MAX:

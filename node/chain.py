@@ -25,6 +25,7 @@ from prsm.node.history import note_first_epoch
 from prsm.node.mempool import Accounts, Mempool
 from prsm.node.net.interface import Network
 from prsm.node.notices import Notices
+from prsm.node.pull import Pull
 from prsm.node.signlog import Opened, SignLog, open_signlog
 from prsm.node.supervise import Supervisor
 from prsm.node.sync import Sync
@@ -66,12 +67,13 @@ class ChainParts:
     driver: Driver
     admission: Admission
     sync: Sync
+    pull: Pull
     wallet: Wallet
     accusations_in: trio.MemorySendChannel[Accuse]
     accusations_out: trio.MemoryReceiveChannel[Accuse]
     keepers: dict[str, Supervisor] = field(
         default_factory=lambda: {
-            name: Supervisor(name) for name in ("admission", "sync", "wallet", "evidence")
+            name: Supervisor(name) for name in ("admission", "sync", "pull", "wallet", "evidence")
         }
     )
 
@@ -81,6 +83,7 @@ class ChainParts:
         async with trio.open_nursery() as nursery:
             await nursery.start(keepers["admission"].run, self.admission.run)
             await nursery.start(keepers["sync"].run, self.sync.run)
+            await nursery.start(keepers["pull"].run, self.pull.run)
             await nursery.start(keepers["wallet"].run, self.wallet.run)
             await nursery.start(self.driver.run)
             await nursery.start(keepers["evidence"].run, self._report)
@@ -203,9 +206,8 @@ def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) ->
     notices = Notices(network, driver.on_head)
     admission.on_taken, admission.on_refused = notices.taken, notices.refused
     wallet = Wallet(config.wallet, genesis=genesis, driver=driver, admission=admission)
-    parts = ChainParts(
-        driver, admission, Sync(driver), wallet, *trio.open_memory_channel[Accuse](16)
-    )
+    sync, pull = Sync(driver), Pull(driver, admission)
+    parts = ChainParts(driver, admission, sync, pull, wallet, *trio.open_memory_channel[Accuse](16))
     driver.on_accuse = parts.accuse
     return parts
 

@@ -16,6 +16,7 @@ from typing import Final
 from prsm.node.driver import Head
 from prsm.node.mempool import MempoolFull
 from prsm.node.net.interface import Busy, Channel, Incoming, Network, PeerEvent
+from prsm.node.noncequeue import NonceGap, SenderLimited
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import BLOCK_TRANSACTIONS_MAX, NAME_BYTES_MAX
@@ -27,6 +28,7 @@ from prsm.protocol.transactions.results import Code
 AWAITED_MAX: Final = 65_536
 # A transaction that arrives after its block is answered with the block; at full load a second.
 BLOCKS_REMEMBERED: Final = 32
+_PASSING: Final = Busy | MempoolFull | NonceGap | SenderLimited  # a block makes room
 PEERS_OF_ONE_MAX: Final = 4  # that brought the same transaction
 
 
@@ -79,7 +81,7 @@ class Notices:
         if peer not in self._watchers:
             return
         left = self._tell_late(peer, [transaction_id(raw) for raw in raws])
-        retry_after_ms = error.retry_after_ms if isinstance(error, Busy | MempoolFull) else 0
+        retry_after_ms = error.retry_after_ms if isinstance(error, _PASSING) else 0
         for start in range(0, len(left), BLOCK_TRANSACTIONS_MAX):
             part = tuple(left[start : start + BLOCK_TRANSACTIONS_MAX])
             notice = Refused(error.reason[:NAME_BYTES_MAX], retry_after_ms, part)

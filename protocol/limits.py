@@ -43,6 +43,12 @@ CHUNK_BYTES_MAX: Final = 1 * MIB  # of more than one bucket; a single one may fi
 SNAPSHOT_CHUNKS_MAX: Final = 2048
 EPOCH_HEADERS_MAX: Final = 64
 
+# Transactions by id (docs/spec/wire.md, "Transactions"). One announcement is 17 KiB; an answer is
+# a fourth of a frame, so that work on the same stream is not held up for long.
+PENDING_IDS_MAX: Final = 512
+PULLED_MAX: Final = 256
+PULLED_BYTES_MAX: Final = 1 * MIB
+
 # Work
 WORK_STAGES_MAX: Final = 32
 WORK_WORKERS_MAX: Final = 64
@@ -82,6 +88,7 @@ assert BLOCK_BODY_BYTES_MAX + 128 * KIB < CTL_FRAME_BYTES_MAX
 assert SYNC_BYTES_MAX < BULK_FRAME_BYTES_MAX
 assert CHUNK_BYTES_MAX < SYNC_BYTES_MAX
 assert SNAPSHOT_CHUNKS_MAX <= ARRAY_LENGTH_MAX
+assert TRANSACTION_BYTES_MAX < PULLED_BYTES_MAX
 assert BLOCK_TRANSACTIONS_MAX <= ARRAY_LENGTH_MAX
 # Payload, branches, branch, then a predicate and its list by level, and the keys of the last.
 assert 3 + 2 * CONDITION_DEPTH_MAX + 1 <= NESTING_MAX

@@ -3,7 +3,7 @@
 from typing import Final
 
 from prsm.protocol.codec import Record
-from prsm.protocol.messages import consensus, models, net, notices, pipe, sync, work
+from prsm.protocol.messages import consensus, models, net, notices, pipe, pool, sync, work
 from prsm.protocol.registry import Registry
 
 MESSAGES: Final[Registry[Record]] = Registry("message")
@@ -11,6 +11,7 @@ MESSAGES: Final[Registry[Record]] = Registry("message")
 for _module in (
     consensus,
     sync,
+    pool,
     notices,
     models,
     work,

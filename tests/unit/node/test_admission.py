@@ -1,8 +1,9 @@
 """The door for votes and transactions: what passes, what costs its sender, what is bounded."""
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ import trio
 import trio.testing
 
 from prsm.consensus.ledger.admission import Admission as LedgerAdmission
+from prsm.consensus.ledger.admission import Checked
 from prsm.consensus.pbft.opened import Opened
 from prsm.node import admission as module
 from prsm.node.admission import INLINE_MAX, Admission, Rules, Seen
@@ -183,6 +185,44 @@ async def test_transaction_costs_its_sender_when_it_is_none_of_ours(
         await door.settled()
         assert door.taken == [transaction()]
         assert [(peer, type(why)) for peer, why in door.wire.penalties] == [(PEER, error)]
+
+
+@pytest.mark.parametrize("count", [1, INLINE_MAX, INLINE_MAX + 1, 40])
+async def test_whole_batch_is_checked_in_one_thread_when_it_is_worth_it(count: int) -> None:
+    """Few signatures are checked where they arrive; more of them elsewhere, all in one place."""
+    async with open_door() as door:
+        places: list[int] = []
+        check = door.admission._rules.check
+
+        def noting(raw: bytes) -> Checked:
+            places.append(threading.get_ident())
+            return check(raw)
+
+        door.admission._rules = replace(door.admission._rules, check=noting)
+        door.wire.hear(PEER, Submit(transactions=tuple(transaction(n) for n in range(count))))
+        with trio.fail_after(5):
+            while len(door.taken) < count:
+                await door.settled()
+        assert len(set(places)) == 1
+        assert (places[0] == threading.get_ident()) == (count <= INLINE_MAX)
+
+
+async def test_bad_signature_in_a_batch_names_only_who_brought_it() -> None:
+    """Frames of five peers in one batch, two of them with a forged one: the others are taken."""
+    peers = [PeerId(f"peer{number}") for number in range(5)]
+    forged = transaction(7)[:-1] + b"\0"
+    async with open_door() as door:
+        await door.settled()
+        for number, peer in enumerate(peers):
+            good = transaction(2 * number), transaction(2 * number + 1)
+            raws = (good[0], forged, good[1]) if number in (1, 3) else good
+            door.wire.hear(peer, Submit(transactions=raws))
+        with trio.fail_after(5):
+            while len(door.taken) < 10:
+                await door.settled()
+        assert door.taken == [transaction(number) for number in range(10)]
+        blamed = [(peer, type(why)) for peer, why in door.wire.penalties]
+        assert blamed == [(peers[1], BadSignature), (peers[3], BadSignature)]
 
 
 async def test_transaction_is_dropped_without_blame_when_the_node_wants_more() -> None:
