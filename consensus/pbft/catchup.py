@@ -8,6 +8,8 @@ Source: docs/spec/pbft.md, "Low mark".
 
 from typing import Final
 
+from msgspec import structs
+
 from prsm.consensus.pbft.config import (
     BEHIND_GRACE_MS,
     FETCH_BLOCKS_MAX,
@@ -16,6 +18,7 @@ from prsm.consensus.pbft.config import (
 )
 from prsm.consensus.pbft.effects import Fetch
 from prsm.consensus.pbft.normal import keep_body
+from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.records import LowMark
 from prsm.consensus.pbft.state import (
     State,
@@ -31,10 +34,32 @@ from prsm.consensus.pbft.transitions import Phase
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.errors import WireError
 from prsm.protocol.headers import Block, block_hash, is_bound
-from prsm.protocol.messages.consensus import SignedMessage, Status, message_statement
-from prsm.protocol.signing import Kind
+from prsm.protocol.messages.consensus import SignedMessage, Status, message_digest
+from prsm.protocol.signing import Kind, sha256, statement
 
-ECHOED: Final = (Kind.PREPARE, Kind.COMMIT, Kind.VIEW_CHANGE)  # small enough for a STATUS
+# Votes of one view in the order an honest validator says them.
+_ORDER: Final = {
+    Kind.VIEW_CHANGE: 0,
+    Kind.NEW_VIEW: 1,
+    Kind.PROPOSE: 2,
+    Kind.PREPARE: 3,
+    Kind.COMMIT: 4,
+}
+_LARGE: Final = (Kind.PROPOSE, Kind.NEW_VIEW)
+
+
+def rank(opened: Opened) -> tuple[int, int, int]:
+    """Which of a validator's votes is the later one: a log that holds it holds those before it."""
+    message = opened.message
+    return message.height, message.view, _ORDER[message.kind]
+
+
+def echo_of(opened: Opened) -> Opened:
+    """What is shown of a vote in a STATUS: of a large one the digest stands for the body."""
+    if opened.message.kind not in _LARGE:
+        return opened
+    message = structs.replace(opened.message, body=bytes(opened.digest))
+    return Opened(message, opened.digest)
 
 
 def on_status(state: State, peer: str, status: Status) -> None:
@@ -154,14 +179,22 @@ def _follow(state: State, peer: str, height: int) -> None:
 
 def _check_own_vote(state: State, message: SignedMessage) -> None:
     """Observe if a peer holds a vote of mine that my log does not: then the log lost it."""
-    if message.height <= state.low or message.kind not in ECHOED:  # honest peers show no other
-        return
-    if _is_remembered(state, message):
+    if message.height <= state.low or _is_remembered(state, message):
         return
     try:
-        signed = message_statement(message, state.config.chain_id)
+        # As `echo_of` made it; PREPARE and COMMIT have their digest as body anyway.
+        kind = Kind.PREPARE if message.kind in _LARGE else message.kind
+        digest = message_digest(kind, message.body)
     except WireError:
         return
+    signed = statement(
+        state.config.chain_id,
+        message.kind,
+        epoch=message.epoch,
+        height=message.height,
+        view=message.view,
+        digest=digest,
+    )
     # By key, not by place in a set: the vote may be of an epoch that is not known here yet.
     verify = state.config.verifier.verify
     keys = [signer.public_key for signer in state.config.signers]
@@ -177,11 +210,17 @@ def _is_remembered(state: State, message: SignedMessage) -> bool:
     instance = state.instance
     if message.height == instance.height:
         voted, view = instance.voted, instance.view
+        entered = None if instance.new_view is None else instance.new_view.digest
     else:
         memory = state.memories.get(message.height)
         if memory is None:
             return False
         voted, view = memory.voted, memory.view
-    if message.kind is Kind.VIEW_CHANGE:
-        return message.view <= view
-    return voted.get((message.kind, message.view)) == message.body
+        entered = None if memory.new_view is None else sha256(memory.new_view.body)
+    match message.kind:
+        case Kind.VIEW_CHANGE:
+            return message.view <= view
+        case Kind.NEW_VIEW:
+            return message.view < view or (message.view == view and message.body == entered)
+        case _:
+            return voted.get((message.kind, message.view)) == message.body

@@ -5,7 +5,7 @@ and view, at most two proposals; the rest is dropped, sending again brings it ba
 Source: docs/spec/pbft.md, "Messages".
 """
 
-from prsm.consensus.pbft.catchup import ECHOED, on_certificate
+from prsm.consensus.pbft.catchup import echo_of, on_certificate, rank
 from prsm.consensus.pbft.config import BODIES_AHEAD_MAX, HEIGHTS_AHEAD_MAX, VIEWS_AHEAD_MAX
 from prsm.consensus.pbft.effects import Accuse
 from prsm.consensus.pbft.normal import count
@@ -43,16 +43,9 @@ def take_ahead(state: State) -> None:
 
 
 def _note_highest(state: State, key: bytes, opened: Opened) -> None:
-    if opened.message.kind not in ECHOED:
-        return
     known = state.highest.get(key)
     if known is None or rank(known) < rank(opened):
-        state.highest[key] = opened
-
-
-def rank(opened: Opened) -> tuple[int, int, int]:
-    """Which of a validator's votes is the later one."""
-    return opened.message.height, opened.message.view, opened.message.kind
+        state.highest[key] = echo_of(opened)
 
 
 def _early(state: State, opened: Opened) -> None:

@@ -92,7 +92,7 @@ def status(state: State, receiver: str) -> Status:
     members = (member for known in state.tip.sets for member in known.validators)
     keys = {member.consensus: None for member in members if member.peer_id == receiver}
     votes = [state.highest[key] for key in keys if key in state.highest]
-    vote = max(votes, key=inbox.rank, default=None)
+    vote = max(votes, key=catchup.rank, default=None)
     return Status(
         height=state.tip.height,
         view=state.instance.view,

@@ -34,7 +34,7 @@ from prsm.protocol.messages.consensus import (
     Proposal,
     ViewChange,
 )
-from prsm.protocol.signing import Kind
+from prsm.protocol.signing import Kind, sha256
 from prsm.testnet.sim.stage import Bench
 
 HASH = bytes([9]) * 32
@@ -203,6 +203,51 @@ def test_unknown_vote_of_a_height_the_log_does_not_know_is_noticed() -> None:
     bench = Bench()
     vote = bench.sign(Kind.PREPARE, 3, HASH, height=5)
     assert kinds(bench.take(Heard("peer0", bench.status(highest=vote)))) == ["Observe"]
+
+
+def test_vote_shows_before_the_view_change_it_followed() -> None:
+    """A log may end behind VIEW_CHANGE(h, 1) and have lost PREPARE(h, 1), which came later."""
+    bench = Bench()
+    bench.hear(bench.sign(Kind.PREPARE, 0, HASH, view=1))
+    change = encode(ViewChange(None, None))
+    bench.hear(bench.sign(Kind.VIEW_CHANGE, 0, change, view=1))
+    shown = replica.status(bench.state, "peer0").your_highest
+    assert shown is not None
+    assert (shown.kind, shown.view) == (Kind.PREPARE, 1)
+
+
+def test_large_vote_is_shown_by_its_digest() -> None:
+    bench = Bench()
+    block = bench.block()
+    bench.propose(block)
+    shown = replica.status(bench.state, "peer0").your_highest
+    assert shown is not None
+    assert (shown.kind, shown.body) == (Kind.PROPOSE, block_hash(block.header))
+
+
+def own(bench: Bench, kind: Kind, body: bytes, digest: bytes) -> list[str]:
+    """What comes of a peer that shows a vote of view 1, with the digest in place of its body."""
+    vote = msgspec.structs.replace(bench.sign(kind, 3, body, view=1), body=digest)
+    return kinds(bench.take(Heard("peer0", bench.status(highest=vote))))
+
+
+def test_forgotten_proposal_makes_an_observer() -> None:
+    """A proposer that lost its PROPOSE would make another one: peers hold it against that."""
+    bench = Bench()
+    block = bench.block()
+    body, digest = encode(Proposal(block, None)), block_hash(block.header)
+    assert own(Bench(), Kind.PROPOSE, body, digest) == ["Observe"]
+    assert own(Bench(), Kind.PROPOSE, body, HASH) == []  # another digest than was signed
+    bench.state.instance.voted[Kind.PROPOSE, 1] = digest
+    assert own(bench, Kind.PROPOSE, body, digest) == []
+
+
+def test_forgotten_new_view_makes_an_observer_unless_its_view_is_left() -> None:
+    body = encode(NewView(()))
+    for view, seen in ((0, ["Observe"]), (1, ["Observe"]), (2, [])):
+        bench = Bench()
+        bench.state.instance.view = view
+        assert own(bench, Kind.NEW_VIEW, body, sha256(body)) == seen, view
 
 
 def test_log_that_cannot_be_read_starts_an_observer() -> None:
