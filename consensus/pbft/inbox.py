@@ -8,6 +8,7 @@ Source: docs/spec/pbft.md, "Messages".
 from prsm.consensus.pbft.catchup import echo_of, on_certificate, rank
 from prsm.consensus.pbft.config import BODIES_AHEAD_MAX, HEIGHTS_AHEAD_MAX, VIEWS_AHEAD_MAX
 from prsm.consensus.pbft.effects import Accuse
+from prsm.consensus.pbft.evidence import accusation, late
 from prsm.consensus.pbft.normal import count
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State, emit
@@ -31,6 +32,8 @@ def receive(state: State, opened: Opened) -> None:
         _early(state, opened)
     elif message.height == state.instance.height:
         _current(state, opened)
+    else:
+        _accuse(state, late(state.past, opened))
 
 
 def take_ahead(state: State) -> None:
@@ -85,6 +88,7 @@ def _current(state: State, opened: Opened) -> None:
     message = opened.message
     instance = state.instance
     if instance.phase in (Phase.EXECUTING, Phase.HALTED):
+        _accuse(state, accusation(opened, instance.tallies, instance.view_changes))
         return
     if message.epoch != state.validators.epoch:  # kept ahead, for an epoch that has not come yet
         return
@@ -93,11 +97,15 @@ def _current(state: State, opened: Opened) -> None:
             _on_proposal(state, opened)
         case Kind.PREPARE | Kind.COMMIT:
             if instance.view - VIEWS_KEPT <= message.view <= instance.view + VIEWS_AHEAD_MAX:
-                _accuse(state, count(state, opened), opened)
+                _accuse(state, accusation(opened, instance.tallies, instance.view_changes))
+                count(state, opened)
         case Kind.VIEW_CHANGE:
-            on_view_change(state, opened)
+            if on_view_change(state, opened):
+                _accuse(state, accusation(opened, instance.tallies, instance.view_changes))
         case Kind.NEW_VIEW:
-            on_new_view(state, opened)
+            # A liar may have shown its VIEW_CHANGE to the proposer alone.
+            for part in opened.view_changes if on_new_view(state, opened) else ():
+                _accuse(state, accusation(part, instance.tallies, instance.view_changes))
 
 
 def _on_proposal(state: State, opened: Opened) -> None:
@@ -109,7 +117,7 @@ def _on_proposal(state: State, opened: Opened) -> None:
     first = instance.proposals.get(view)
     if first is not None:
         if first.digest != opened.digest:
-            _accuse(state, first, opened)
+            _accuse(state, Accuse(first.message, opened.message))
         return
     later = sum(1 for known in instance.proposals if known > instance.view)
     if view > instance.view and (
@@ -120,6 +128,6 @@ def _on_proposal(state: State, opened: Opened) -> None:
     instance.is_pressed = True
 
 
-def _accuse(state: State, first: Opened | None, second: Opened) -> None:
-    if first is not None:
-        emit(state, Accuse(first.message, second.message))
+def _accuse(state: State, found: Accuse | None) -> None:
+    if found is not None:
+        emit(state, found)

@@ -6,6 +6,7 @@ they came before a restart. Source: Castro and Liskov 1999, section 4.2; docs/sp
 
 from prsm.consensus.pbft.config import BODIES_MAX, RESEND_MS
 from prsm.consensus.pbft.effects import Broadcast, Execute, Validate
+from prsm.consensus.pbft.evidence import second_vote
 from prsm.consensus.pbft.opened import Opened, sign
 from prsm.consensus.pbft.records import Locked, Voted
 from prsm.consensus.pbft.state import (
@@ -108,13 +109,13 @@ def commit(state: State) -> bool:
     return True
 
 
-def count(state: State, opened: Opened) -> Opened | None:
-    """Count a PREPARE or COMMIT; return an earlier vote that contradicts it."""
+def count(state: State, opened: Opened) -> None:
+    """Count a PREPARE or COMMIT, the first of its signer in its view."""
     instance = state.instance
     message = opened.message
     tally = instance.tally(message.kind, message.view)
     stake = state.validators.validators[message.signer].stake
-    contradicted = tally.add(opened, stake)
+    tally.add(opened, stake)
     reached = tally.weight(opened.digest) >= state.validators.quorum
     if message.kind is Kind.COMMIT and reached and instance.certificate is None:
         instance.certificate = certify(
@@ -126,7 +127,6 @@ def count(state: State, opened: Opened) -> Opened | None:
             votes=tally.signatures(opened.digest),
         )
         note_checked(state, certificate_hash(instance.certificate))
-    return contradicted
 
 
 def decide(state: State) -> bool:
@@ -153,8 +153,9 @@ def decide(state: State) -> bool:
 def vote(state: State, kind: Kind, digest: bytes) -> None:
     """Sign, count and broadcast a PREPARE or COMMIT of the current view."""
     opened = sign_own(state, Opened(blank(state, kind, digest), Digest(digest)))
-    contradicted = count(state, opened)
-    assert contradicted is None, "a second vote of my own"
+    tallies = state.instance.tallies
+    assert second_vote(tallies, opened) is None, "a second vote of my own"
+    count(state, opened)
     emit(state, Broadcast(opened.message))
 
 

@@ -22,6 +22,7 @@ from prsm.consensus.pbft.events import (
     Verdict,
     Waiting,
 )
+from prsm.consensus.pbft.evidence import Past
 from prsm.consensus.pbft.opened import open_message
 from prsm.consensus.pbft.records import (
     Entered,
@@ -208,6 +209,7 @@ def _on_applied(state: State, applied: Applied) -> None:
     assert (applied.height, applied.block_hash) == (instance.height, certificate.block_hash)
     block = instance.bodies[certificate.block_hash]
     ended = state.tip.epoch.number
+    state.past.append(Past(applied.height, ended, instance.tallies, instance.view_changes))
     state.tip = state.tip.after(
         block,
         certificate,

@@ -5,11 +5,13 @@ before it left; `locked` is the highest view in which this replica sent COMMIT a
 every table here has a bound (`load` counts them, the simulator watches it).
 """
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from prsm.consensus.pbft.config import CERTIFICATES_CHECKED_MAX, Config, Tip
 from prsm.consensus.pbft.effects import Effect, Observe, Persist
+from prsm.consensus.pbft.evidence import HEIGHTS_PAST_MAX, Past
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.records import LogRecord, Memory, pack
 from prsm.consensus.pbft.transitions import Fact, Phase, after
@@ -89,6 +91,7 @@ class State:
     ahead: dict[tuple[int, int, Kind, int, int], Opened] = field(default_factory=dict)
     highest: dict[bytes, Opened] = field(default_factory=dict)  # vote of each consensus key
     heard_at_ms: dict[str, int] = field(default_factory=dict)  # by peer id
+    past: deque[Past] = field(default_factory=lambda: deque(maxlen=HEIGHTS_PAST_MAX))
     checked: dict[bytes, None] = field(default_factory=dict)  # hashes of certificates that hold
     behind_since_ms: int | None = None
     fetch_to: int = 0  # a committed height that is missing here

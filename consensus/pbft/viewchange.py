@@ -75,12 +75,15 @@ def resume(state: State) -> bool:
     return True
 
 
-def on_view_change(state: State, opened: Opened) -> None:
-    """Keep the highest VIEW_CHANGE of a signer; answer a late one with the NEW_VIEW."""
+def on_view_change(state: State, opened: Opened) -> bool:
+    """Keep the highest VIEW_CHANGE of a signer; answer a late one with the NEW_VIEW.
+
+    False if it does not prove what it claims.
+    """
     instance = state.instance
     message = opened.message
     if not _is_valid(state, opened):
-        return
+        return False
     earlier = instance.view_changes.get(message.signer)
     if earlier is None or earlier.message.view < message.view:
         instance.view_changes[message.signer] = opened
@@ -90,6 +93,7 @@ def on_view_change(state: State, opened: Opened) -> None:
         # A first one for this view only crossed the NEW_VIEW; a repeated one never got it.
         peer = state.validators.validators[message.signer].peer_id
         emit(state, Send(peer, instance.new_view.message))
+    return True
 
 
 def join(state: State) -> bool:
@@ -141,19 +145,21 @@ def lead(state: State) -> bool:
     return True
 
 
-def on_new_view(state: State, opened: Opened) -> None:
-    """Enter a view that its proposer justified."""
+def on_new_view(state: State, opened: Opened) -> bool:
+    """Enter a view that its proposer justified; False if it did not, or the view is past."""
     instance = state.instance
     message = opened.message
     is_later = message.view > instance.view
     if not is_later and (message.view < instance.view or instance.phase is not Phase.CHANGING):
-        return
+        return False
     if message.signer != instance.schedule.at(message.view):
-        return
+        return False
     if not state.validators.is_quorum(part.message.signer for part in opened.view_changes):
-        return
-    if all(_is_believed(state, part) for part in opened.view_changes):
-        _enter(state, opened)
+        return False
+    if not all(_is_believed(state, part) for part in opened.view_changes):
+        return False
+    _enter(state, opened)
+    return True
 
 
 def highest_prepared(parts: Iterable[Opened]) -> Prepared | None:

@@ -16,15 +16,12 @@ class Tally:
     votes: dict[int, Opened] = field(default_factory=dict)
     weights: dict[bytes, int] = field(default_factory=dict)
 
-    def add(self, vote: Opened, stake: int) -> Opened | None:
-        """Count a vote once; return the signer's earlier vote if it was for another hash."""
+    def add(self, vote: Opened, stake: int) -> None:
+        """Count a signer's first vote; a later one changes nothing."""
         signer = vote.message.signer
-        earlier = self.votes.get(signer)
-        if earlier is not None:
-            return earlier if earlier.digest != vote.digest else None
-        self.votes[signer] = vote
-        self.weights[vote.digest] = self.weights.get(vote.digest, 0) + stake
-        return None
+        if signer not in self.votes:
+            self.votes[signer] = vote
+            self.weights[vote.digest] = self.weights.get(vote.digest, 0) + stake
 
     def weight(self, block_hash: bytes) -> int:
         """Stake that voted for this hash."""

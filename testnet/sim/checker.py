@@ -30,6 +30,7 @@ from prsm.testnet.sim.invariants import Invariant, violation
 from prsm.testnet.sim.plan import Plan
 
 _VOTES: Final = (Kind.PROPOSE, Kind.PREPARE, Kind.COMMIT)
+_HIDDEN: Final = ((Kind.COMMIT, Kind.VIEW_CHANGE), (Kind.VIEW_CHANGE, Kind.COMMIT))
 # Derived from the limits of docs/spec/pbft.md, not from the code's constants.
 BOUNDS: Final = {"bodies": 4, "bodies_ahead": 2, "checked": 256, "tallies": 18, "proposals": 3}
 
@@ -188,7 +189,9 @@ class Checker:
         first, second = accusation.first, accusation.second
         if not self.is_honest(node):
             return
-        if self.is_honest(first.signer) or self._place(first) != self._place(second):
+        is_hidden = (first.kind, second.kind) in _HIDDEN and first.height == second.height
+        is_pair = first.signer == second.signer if is_hidden else _place(first) == _place(second)
+        if self.is_honest(first.signer) or not is_pair:
             self.report(
                 Invariant.HONEST_KEYS, f"node {node} accuses the honest node {first.signer}"
             )
@@ -220,10 +223,6 @@ class Checker:
                     Invariant.MEMORY, f"node {node} holds {sizes[name]} {name}, at most {bound}"
                 )
 
-    @staticmethod
-    def _place(message: SignedMessage) -> tuple[int, Kind, int, int]:
-        return message.signer, message.kind, message.height, message.view
-
     def _check_certificate(self, node: int, certificate: Certificate) -> None:
         signed = statement(
             self.chain_id,
@@ -243,3 +242,7 @@ class Checker:
                 Invariant.CERTIFICATES,
                 f"node {node} decided {certificate.height} by weight {weight} of {total}",
             )
+
+
+def _place(message: SignedMessage) -> tuple[int, Kind, int, int]:
+    return message.signer, message.kind, message.height, message.view

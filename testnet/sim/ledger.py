@@ -6,7 +6,7 @@ blocks is durable.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -14,6 +14,7 @@ from prsm.consensus.pbft.config import Tip
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.genesis import Genesis
 from prsm.protocol.headers import Block
+from prsm.protocol.validators import Members, Validator, ValidatorSet
 
 GENESIS_ROOT: Final = bytes(32)
 VALID: Final = b"t"  # first byte of a transaction the ledger executes
@@ -56,6 +57,8 @@ class FakeLedger:
     blocks: list[tuple[Block, Certificate]] = field(default_factory=list)
     roots: list[tuple[bytes, bytes]] = field(default_factory=list)
     done: set[bytes] = field(default_factory=set)  # transactions; looked up, never iterated
+    # At which heights an epoch ends, and the members of the epoch after the next.
+    borders: Mapping[int, tuple[Validator, ...]] = field(default_factory=dict)
     tip: Tip = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,12 +81,17 @@ class FakeLedger:
         self.blocks.append((block, certificate))
         self.roots.append((state_root, receipts_root))
         self.done.update(transactions)
+        height = block.header.height
+        epoch = self.tip.epoch.after(height, block.body.prev_cert)
+        if height in self.borders:
+            members = Members(epoch=epoch.number + 2, validators=self.borders[height])
+            epoch = epoch.next(height + 1, ValidatorSet(members))
         self.tip = self.tip.after(
             block,
             certificate,
             state_root=state_root,
             receipts_root=receipts_root,
-            epoch=self.tip.epoch.after(block.header.height, block.body.prev_cert),
+            epoch=epoch,
         )
 
     def forget(self, count: int) -> None:

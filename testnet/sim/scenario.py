@@ -6,7 +6,9 @@ Source of the form: etcd-raft's testdata.
 
 Commands (nodes are numbers, a list has commas, KIND is a message kind; "quietly" behind a
 command hides what came of it):
-  start STAKES            a network; nobody has heard of anybody yet
+  start STAKES [H=STAKES...]   a network; nobody has heard of anybody yet. An epoch ends at each
+                          height H, and there the members of the epoch after the next are fixed:
+                          a stake of 0 is no member, a negative one signs with its second key
   greet [NODES]           they exchange STATUS
   submit TX [NODES]       a transaction reaches mempools
   deliver [KIND] [from NODES] [to NODES]   what was sent so far; without arguments until quiet
@@ -72,7 +74,8 @@ def run_script(text: str) -> str:
 def _command(stage: Stage | None, line: str) -> Stage:
     word, *arguments = line.split()
     if word == "start":
-        return Stage(_numbers(arguments[0]))
+        ends = (text.split("=") for text in arguments[1:])
+        return Stage(_numbers(arguments[0]), {int(at): _numbers(text) for at, text in ends})
     assert stage is not None, "a script begins with start"
     _COMMANDS[word](stage, arguments)
     return stage
@@ -161,12 +164,18 @@ def _segment(stage: Stage, arguments: list[str]) -> None:
 
 
 def _vote(stage: Stage, arguments: list[str]) -> None:
-    index, kind, place, block, _, receivers = arguments
+    index, kind, text, block, _, receivers = arguments
     actor = stage.actors[int(index)]
-    height, _, view = place.partition("/")
+    height, _, view = text.partition("/")
     digest = next((known for known, name in stage.names.items() if name == block), bytes(32))
-    unsigned = SignedMessage(Kind[kind], 0, int(height), int(view), digest, int(index), b"")
-    message = sign_message(unsigned, actor.signer, actor.config.chain_id)
+    validators = actor.ledger.tip.validators
+    seat, signer = actor.config.signer_in(validators)
+    assert seat is not None
+    assert signer is not None
+    place = (validators.epoch, int(height), int(view))
+    message = sign_message(
+        SignedMessage(Kind[kind], *place, digest, seat, b""), signer, actor.config.chain_id
+    )
     stage.send(actor.index, message, _numbers(receivers))
 
 
@@ -202,7 +211,10 @@ def _show(stage: Stage, _arguments: list[str]) -> None:
         stage.say(
             actor,
             f"at {instance.height}/{instance.view} {instance.phase.value}, tip {state.tip.height}, "
-            f"low {state.low}" + (", observer" if state.observer else ""),
+            f"low {state.low}"
+            + (f", epoch {epoch.number}" if (epoch := state.tip.epoch).number else "")
+            + (", no member" if instance.own is None else "")
+            + (", observer" if state.observer else ""),
         )
 
 

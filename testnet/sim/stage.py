@@ -4,7 +4,7 @@ Payloads, verdicts and execution are answered at once. Knows: cores, their durab
 they order, in words. Must not know: the script's language (testnet/sim/scenario).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, final
 
@@ -63,6 +63,9 @@ PARAMETERS: Final = Parameters(
 START_MS: Final = 1_000
 
 
+Seats = Sequence[int]  # stake of each actor: 0 for no member, negative if with its second key
+
+
 @dataclass(slots=True)
 class Actor:
     """One core, what it made durable, and its mempool."""
@@ -81,25 +84,38 @@ class Actor:
 class Stage:
     """A network whose messages wait until the script moves them."""
 
-    def __init__(self, stakes: Sequence[int]) -> None:
-        signers = [KeyedSigner(0, index) for index in range(len(stakes))]
-        verifier = KeyedVerifier(signers)
-        validators = tuple(
-            Validator(bytes([index + 1]) * 32, signer.public_key, peer_of(index), stake)
-            for index, (signer, stake) in enumerate(zip(signers, stakes, strict=True))
-        )
-        genesis = Genesis(1, "scenario", True, 0, validators, (), PARAMETERS)  # noqa: FBT003 - field `development`
+    def __init__(self, stakes: Seats, borders: Mapping[int, Seats] | None = None) -> None:
+        """Set up the genesis and everybody who is a member at any time.
+
+        Args:
+            stakes: of each actor at the genesis, which sets epochs 0 and 1.
+            borders: last height of an epoch -> stakes in the epoch after the next.
+        """
+        keys = [[KeyedSigner(key, index) for key in (0, 1)] for index in range(len(stakes))]
+        verifier = KeyedVerifier([signer for pair in keys for signer in pair])
+
+        def seated(seats: Seats) -> tuple[Validator, ...]:
+            return tuple(
+                Validator(
+                    bytes([index + 1]) * 32, pair[stake < 0].public_key, peer_of(index), abs(stake)
+                )
+                for index, (pair, stake) in enumerate(zip(keys, seats, strict=True))
+                if stake
+            )
+
+        genesis = Genesis(1, "scenario", True, 0, seated(stakes), (), PARAMETERS)  # noqa: FBT003 - field `development`
+        ends = {height: seated(seats) for height, seats in (borders or {}).items()}
         self.now_ms = START_MS
         self.lines: list[str] = []
         self.queue: list[tuple[int, int, Opened]] = []
         self.fetches: list[tuple[int, Fetch]] = []
         self.names: dict[bytes, str] = {}
         self.actors = []
-        for index, signer in enumerate(signers):
-            config = Config.of(genesis, signers=(signer,), verifier=verifier)
-            ledger = FakeLedger(genesis)
+        for index, pair in enumerate(keys):
+            config = Config.of(genesis, signers=pair, verifier=verifier)
+            ledger = FakeLedger(genesis, borders=ends)
             state = replica.start(config, ledger.tip, (), None)
-            self.actors.append(Actor(index, config, signer, ledger, state))
+            self.actors.append(Actor(index, config, pair[0], ledger, state))
 
     def take(self, actor: Actor, event: Event) -> None:
         """Let a core take an event, and do at once what needs no message."""
@@ -117,8 +133,7 @@ class Stage:
         match effect:
             case Broadcast(message):
                 self.say(actor, "broadcast " + self.message_text(open_message(message)))
-                others = [other.index for other in self.actors if other is not actor]
-                self.send(actor.index, message, others)
+                self.send(actor.index, message, self.others(actor, message.epoch))
             case Send(peer, message):
                 to = index_of(peer)
                 self.say(actor, f"send to {to} " + self.message_text(open_message(message)))
@@ -146,6 +161,13 @@ class Stage:
                 self.say(actor, f"observe: {reason}")
             case SetTimer() | Persist():
                 pass
+
+    @staticmethod
+    def others(actor: Actor, epoch: int) -> list[int]:
+        """The other members of an epoch, as an actor knows them."""
+        found = next(known for known in actor.ledger.tip.sets if known.epoch == epoch)
+        members = [index_of(member.peer_id) for member in found.validators]
+        return [index for index in members if index != actor.index]
 
     def execute(self, actor: Actor, effect: Execute) -> None:
         """Let the ledger execute a block, durably, and tell the core."""
