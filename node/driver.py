@@ -9,7 +9,7 @@ after its block is durable.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,12 +48,11 @@ from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State
 from prsm.node import logs
 from prsm.node.clock import Clock
-from prsm.node.history import epoch_header_of
+from prsm.node.history import epoch_header_of, stored_block
 from prsm.node.mempool import Mempool
 from prsm.node.net.interface import Channel, Incoming, Network
 from prsm.node.signlog import SignLog
 from prsm.protocol.certificates import Certificate
-from prsm.protocol.codec import encode
 from prsm.protocol.headers import Block
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import (
@@ -70,7 +69,7 @@ from prsm.protocol.transactions.envelope import (
 )
 from prsm.protocol.validators import ValidatorSet
 from prsm.storage.errors import Conflict, Full, StoreUnavailable
-from prsm.storage.ledger import LedgerStore, StoredBlock
+from prsm.storage.ledger import LedgerStore
 
 log = logs.get("driver")
 
@@ -120,6 +119,7 @@ class Driver:
         self.stopped = state.observer or ""  # why this node votes no more, for status and health
         self.dropped = 0  # events for which the queue had no room
         self.is_halted = False  # takes no more blocks either; an observer still does
+        self.held = (0, 1)  # for STATUS: height of the latest snapshot, first one of the blocks
         self._signlog = hands.signlog
         self._in, self._out = trio.open_memory_channel[Event](EVENTS_WAITING_MAX)
         self._own: deque[Event] = deque()
@@ -128,6 +128,8 @@ class Driver:
         self._status_ms = 0
         self._logged_blocks = 0  # committed since the last checkpoint
         self._head_changed = trio.Event()
+        self.errand: Callable[[], Awaitable[Event]] | None = None  # once, between two turns
+        self.on_durable: Callable[[int], Awaitable[None]] | None = None  # before the next block
         self.on_head: list[Callable[[Head], None]] = []
         self.on_fetch: Callable[[Fetch], None] = lambda _fetch: None
         self.on_accuse: Callable[[Accuse], None] = lambda _accuse: None
@@ -258,6 +260,10 @@ class Driver:
             self._tell_status()
         elif any(isinstance(event, Applied) for event in events):
             self._tell_status(followers_only=True)
+        if self.errand is not None and not self._own:
+            errand, self.errand = self.errand, None
+            self._own.append(await errand())
+            self._wake_waiting()
 
     def _is_tick_due(self, now_ms: int) -> bool:
         """Resends and view changes need the time, however much else there is to hear."""
@@ -346,19 +352,15 @@ class Driver:
         with trio.CancelScope(shield=True):
             outcome = await trio.to_thread.run_sync(self.ledger.apply, block)
             await self.store.commit(
-                StoredBlock(
-                    height=block.header.height,
-                    block_hash=decided.block_hash,
-                    block=encode(block),
-                    certificate=encode(decided.certificate),
-                    receipts=encode(outcome.receipts),
-                ),
+                stored_block(block, decided.certificate, outcome.receipts),
                 changes=outcome.changes,
                 tx_ids=outcome.tx_ids,
                 epoch=epoch_header_of(self.ledger.epoch, block.header, decided.certificate),
             )
             self._logged_blocks += 1
             self.ledger.commit(outcome)
+            if self.on_durable is not None:
+                await self.on_durable(block.header.height)
             if self._signlog is not None:
                 await self._signlog.forget(block.header.height, replica.surviving(self.state))
         self._after(Head(block, decided.certificate, outcome))
@@ -375,6 +377,9 @@ class Driver:
         self.mempool.drop_committed(head.outcome.tx_ids, senders)
         for listener in self.on_head:
             listener(head)
+        self._wake_waiting()
+
+    def _wake_waiting(self) -> None:
         self._head_changed.set()
         self._head_changed = trio.Event()
 
@@ -389,5 +394,5 @@ class Driver:
         for peer in self.network.peers():
             if followers_only and peer.peer in members:
                 continue
-            status = replica.status(self.state, peer.peer)
+            status = replica.status(self.state, peer.peer, self.held)
             self.network.send_nowait(peer.peer, status, channel=Channel.CTL)

@@ -4,13 +4,15 @@ Blocks may be pruned, these may not: whoever trusts an early epoch walks along t
 present one. Knows: headers and sets. Must not know: who asks.
 """
 
+from collections.abc import Sequence
+
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import decode, encode
 from prsm.protocol.epochs import EpochState
 from prsm.protocol.genesis import Genesis
 from prsm.protocol.headers import Block, Header
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
-from prsm.storage.ledger import EpochHeader, LedgerStore
+from prsm.storage.ledger import EpochHeader, LedgerStore, StoredBlock
 
 
 def epoch_header_of(
@@ -32,6 +34,23 @@ def epoch_header_of(
         header=encode(header),
         certificate=encode(certificate),
         members=encode(epoch.validators.members),
+    )
+
+
+def stored_block(block: Block, certificate: Certificate, receipts: Sequence[bytes]) -> StoredBlock:
+    """What a ledger file keeps of a committed block.
+
+    Args:
+        block: as it was agreed on.
+        certificate: of COMMIT votes for it.
+        receipts: canonical `TxReceipt`s in the order of its transactions.
+    """
+    return StoredBlock(
+        height=block.header.height,
+        block_hash=certificate.block_hash,
+        block=encode(block),
+        certificate=encode(certificate),
+        receipts=encode(tuple(receipts)),
     )
 
 

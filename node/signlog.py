@@ -126,6 +126,21 @@ class SignLog:
         """
         return await trio.to_thread.run_sync(self._renew, height, tuple(keep))
 
+    async def forbid_if_blank(self) -> str | None:
+        """Sign nothing any more if this log has never held a vote; returns why, None if it has.
+
+        For a state that came from peers: a node that lost its disk and one that is new look
+        alike, and only an old log says what was signed before.
+
+        Raises:
+            StoreUnavailable, Full: the disk refused.
+        """
+        if self._guard is None or self._guard.latest().position != Mark().position:
+            return None
+        await trio.to_thread.run_sync(_spoil, self._place, self._guard)
+        self._guard, self._is_observer = None, True
+        return "the state came from peers, and the consensus log has never held a vote"
+
     def close(self) -> None:
         """Close both files."""
         self._wal.close()

@@ -150,6 +150,18 @@ class Ledger:
         self._ground = replace(self._ground, validators=self.epoch.validators)
         self._judged = None
 
+    def adopt(self, other: "Ledger") -> None:
+        """Become another ledger of this network, of a higher height, after it is durable.
+
+        For a snapshot that takes the place of this state. Whoever reads `view` reads the new
+        state from here on; `other` is used up.
+        """
+        assert other.genesis.digest == self.genesis.digest
+        assert other.height > self.height, "a snapshot from the past"
+        self._state.clear()
+        self._state.update(other._state)  # noqa: SLF001 - its own class
+        vars(self).update({**vars(other), "_state": self._state, "view": self.view})
+
     def select(
         self, candidates: Iterable[bytes], *, time_ms: int, bytes_max: int, count_max: int
     ) -> tuple[bytes, ...]:

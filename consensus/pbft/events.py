@@ -5,6 +5,7 @@ Knows: names and fields. Must not know: what the replica makes of them.
 
 from dataclasses import dataclass
 
+from prsm.consensus.pbft.config import Tip
 from prsm.consensus.pbft.opened import Opened
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.epochs import EpochState
@@ -91,4 +92,18 @@ class Fetched:
     block: Block
 
 
-Event = Received | Heard | Tick | Waiting | Payload | Verdict | Applied | Decided | Fetched
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """The ledger was replaced, durably, by a proven state after a higher height.
+
+    Never said between `Execute` and `Applied`.
+    """
+
+    tip: Tip
+    certificate: Certificate  # of the height after the tip: it is decided
+    observer: str | None  # why nothing may be signed from here on, if the log knows no past
+
+
+Event = (
+    Received | Heard | Tick | Waiting | Payload | Verdict | Applied | Decided | Fetched | Installed
+)

@@ -16,6 +16,7 @@ from prsm.consensus.pbft.events import (
     Event,
     Fetched,
     Heard,
+    Installed,
     Payload,
     Received,
     Tick,
@@ -35,7 +36,15 @@ from prsm.consensus.pbft.records import (
     pack,
     replay,
 )
-from prsm.consensus.pbft.state import Instance, State, become_ready, enter_epoch, may_sign, move
+from prsm.consensus.pbft.state import (
+    Instance,
+    State,
+    become_ready,
+    enter_epoch,
+    may_sign,
+    move,
+    observe,
+)
 from prsm.consensus.pbft.transitions import Fact, Phase
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.errors import RemoteError
@@ -88,8 +97,14 @@ def step(state: State, event: Event, now_ms: int) -> list[Effect]:
     return out
 
 
-def status(state: State, receiver: str) -> Status:
-    """Where this replica stands, and the highest vote it holds of the receiver, by peer id."""
+def status(state: State, receiver: str, held: tuple[int, int] = (0, 1)) -> Status:
+    """Where this replica stands, and the highest vote it holds of the receiver, by peer id.
+
+    Args:
+        state: of the replica.
+        receiver: peer id.
+        held: heights of the latest snapshot this node serves (0: none) and of its first block.
+    """
     members = (member for known in state.tip.sets for member in known.validators)
     keys = {member.consensus: None for member in members if member.peer_id == receiver}
     votes = [state.highest[key] for key in keys if key in state.highest]
@@ -99,8 +114,8 @@ def status(state: State, receiver: str) -> Status:
         view=state.instance.view,
         tip_hash=state.tip.block_hash,
         low_mark=state.low,
-        snapshot_height=0,
-        first_height=1,
+        snapshot_height=held[0],
+        first_height=held[1],
         your_highest=None if vote is None else vote.message,
     )
 
@@ -145,7 +160,7 @@ def _is_halted(state: State) -> bool:
     return state.instance.phase is Phase.HALTED
 
 
-def _dispatch(state: State, event: Event) -> None:
+def _dispatch(state: State, event: Event) -> None:  # noqa: C901 - dispatch
     match event:
         case Received(message):
             inbox.receive(state, message)
@@ -165,6 +180,8 @@ def _dispatch(state: State, event: Event) -> None:
             catchup.on_decided(state, block, certificate)
         case Fetched(block):
             catchup.on_fetched(state, block)
+        case Installed():
+            _on_installed(state, event)
         case _:
             assert_never(event)
 
@@ -229,6 +246,29 @@ def _on_applied(state: State, applied: Applied) -> None:
         enter_epoch(state)
     if applied.height >= state.fetch_last:
         state.fetch_at_ms = 0
+    inbox.take_ahead(state)
+
+
+def _on_installed(state: State, installed: Installed) -> None:
+    """A snapshot took the ledger's place: go on above it, and above its certified header."""
+    tip = installed.tip
+    assert state.instance.phase is not Phase.EXECUTING
+    assert installed.certificate.height - 1 == tip.height > state.tip.height
+    ended, state.tip = state.tip.epoch.number, tip
+    if installed.observer is not None:
+        observe(state, installed.observer)
+    state.low = max(state.low, tip.height)
+    if state.proof is not None and state.proof.height <= tip.height:
+        state.proof = None
+    catchup.raise_low(state, installed.certificate)
+    state.applied_at_ms = state.now_ms
+    state.behind_since_ms = None
+    memory = state.memories.pop(tip.height + 1, None)
+    state.memories = {h: kept for h, kept in state.memories.items() if h > tip.height}
+    state.instance = _begin(state.config, tip, memory, state.proof)
+    if tip.epoch.number != ended:
+        enter_epoch(state)
+    state.fetch_at_ms = 0
     inbox.take_ahead(state)
 
 

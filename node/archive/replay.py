@@ -7,8 +7,9 @@ The same checks as a replica that catches up, without a network (docs/spec/stora
 from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.outcome import Outcome
 from prsm.consensus.pbft.config import Tip
+from prsm.node.history import stored_block
 from prsm.protocol.certificates import check_certificate
-from prsm.protocol.codec import decode, encode
+from prsm.protocol.codec import decode
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.errors import LocalError, PrsmError, WireError
 from prsm.protocol.headers import block_hash
@@ -60,14 +61,7 @@ class Replay:
         if fault is not None:
             raise bad_block(height, fault)
         outcome = self.ledger.apply(block)
-        stored = StoredBlock(
-            height=height,
-            block_hash=name,
-            block=encode(block),
-            certificate=encode(certificate),
-            receipts=encode(outcome.receipts),
-        )
-        return stored, outcome
+        return stored_block(block, certificate, outcome.receipts), outcome
 
     def commit(self, item: Certified, outcome: Outcome) -> None:
         """Make a judged block the tip."""

@@ -1,0 +1,87 @@
+"""A snapshot takes the ledger's place under a replica: where it goes on, what it never signs."""
+
+from prsm.consensus.pbft import replica
+from prsm.consensus.pbft.config import Config, Tip
+from prsm.consensus.pbft.effects import Fetch, Observe, Persist
+from prsm.consensus.pbft.events import Installed, Tick, Waiting
+from prsm.consensus.pbft.records import LowMark, unpack
+from prsm.consensus.pbft.state import State, may_sign
+from prsm.protocol.ed25519 import Ed25519Verifier
+from prsm.testnet.chain import Chain, signer_of, small_genesis
+
+
+def tip_of(chain: Chain) -> Tip:
+    made = chain.made[-1]
+    return Tip(
+        height=chain.ledger.height,
+        block_hash=chain.ledger.tip.block_hash,
+        block=made.block,
+        certificate=made.certificate,
+        state_root=chain.ledger.state_root,
+        receipts_root=chain.ledger.receipts_root,
+        epoch=chain.ledger.epoch,
+        certifiers=chain.ledger.validators(chain.ledger.height),
+    )
+
+
+def fresh(chain: Chain) -> State:
+    ledger = Chain(chain.genesis).ledger
+    tip = Tip.genesis(
+        chain.genesis, state_root=ledger.state_root, receipts_root=ledger.receipts_root
+    )
+    config = Config.of(chain.genesis, signers=[signer_of(0)], verifier=Ed25519Verifier())
+    state = replica.start(config, tip, (), None)
+    state.is_ready = True
+    replica.step(state, Waiting(transactions=True), 0)
+    return state
+
+
+def installed(chain: Chain, observer: str | None) -> Installed:
+    """The state of the present height, and the certificate of the next block."""
+    tip = tip_of(chain)
+    chain.add()
+    return Installed(tip, chain.made[-1].certificate, observer)
+
+
+def test_replica_goes_on_above_the_snapshot_and_above_its_certified_header() -> None:
+    """Tip H, low mark H + 1, durable with its proof; the block H + 1 is fetched, never voted on."""
+    chain = Chain(small_genesis())
+    for _ in range(5):
+        chain.add()
+    state, event = fresh(chain), installed(chain, None)
+    effects = replica.step(state, event, 1_000)
+    assert (state.tip, state.instance.height, state.low) == (event.tip, 6, 6)
+    records = [unpack(effect.record) for effect in effects if isinstance(effect, Persist)]
+    assert records == [LowMark(6, event.certificate)]
+    fetches = [effect for effect in effects if isinstance(effect, Fetch)]
+    assert [(f.first, f.last, f.block_hash) for f in fetches] == [
+        (6, 6, event.certificate.block_hash)
+    ]
+    assert not may_sign(state)
+    replica.step(state, Tick(), 60_000)
+    assert state.instance.view == 0
+    assert not state.instance.voted
+    assert state.observer is None
+
+
+def test_replica_with_a_blank_log_becomes_an_observer() -> None:
+    """Whoever cannot say what was signed before signs nothing, and says why."""
+    chain = Chain(small_genesis())
+    chain.add()
+    state = fresh(chain)
+    effects = replica.step(state, installed(chain, "no votes known"), 5)
+    assert [e.reason for e in effects if isinstance(e, Observe)] == ["no votes known"]
+    assert state.observer == "no votes known"
+
+
+def test_low_mark_of_before_stays_when_it_is_higher() -> None:
+    """A log that binds to height 9 binds after a snapshot of height 3 too."""
+    chain = Chain(small_genesis())
+    for _ in range(3):
+        chain.add()
+    state, event = fresh(chain), installed(chain, None)
+    state.low = 9
+    effects = replica.step(state, event, 5)
+    assert state.low == 9
+    assert not [effect for effect in effects if isinstance(effect, Persist)]
+    assert not may_sign(state)
