@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("protocol", "consensus", "testnet", "storage", "src/prsm")
+FOLDERS = ("protocol", "consensus", "testnet", "storage", "node", "src/prsm")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,6 @@ def plant(mutant: Mutant, copy: Path) -> None:
         shutil.copytree(
             ROOT / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
         )
-    (copy / "node").mkdir()
     for name, text, other in mutant.changes:
         path = copy / name
         source = path.read_text()

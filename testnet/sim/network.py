@@ -21,6 +21,7 @@ from prsm.protocol.validators import ValidatorSet
 from prsm.testnet.sim.clock import Timeline
 from prsm.testnet.sim.plan import Plan
 
+_STORM: Final = (Kind.PROPOSE, Kind.NEW_VIEW)
 HEALED_JITTER_MS: Final = 10
 LATE_MS: Final = 600  # far behind its time: the height is usually decided
 
@@ -78,7 +79,10 @@ class Network:
             return
         if (sender, receiver) in self.cut:
             return
-        if isinstance(what, Opened) and plan.blackout and self._is_black(receiver, what):
+        if isinstance(what, Opened) and (
+            (plan.storm and what.message.kind in _STORM)
+            or (plan.blackout and self._is_black(receiver, what))
+        ):
             return
         fate = roll() * 1000
         if fate < plan.loss:

@@ -26,7 +26,6 @@ from prsm.consensus.pbft.effects import (
 )
 from prsm.consensus.pbft.events import (
     Applied,
-    Decided,
     Draft,
     Event,
     Fetched,
@@ -39,14 +38,10 @@ from prsm.consensus.pbft.events import (
 )
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State
-from prsm.consensus.pbft.transitions import Phase
-from prsm.protocol.codec import Record, decode, encode
+from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Signer
-from prsm.protocol.headers import Block, block_hash
-from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
 from prsm.protocol.messages.consensus import Status
 from prsm.protocol.messages.sync import (
-    Certified,
     GetBlockByHash,
     GetBlocks,
     GotBlock,
@@ -55,6 +50,7 @@ from prsm.protocol.messages.sync import (
 from prsm.testnet.sim.ledger import Chain
 from prsm.testnet.sim.log import Log
 from prsm.testnet.sim.plan import index_of, peer_of
+from prsm.testnet.sim.sync import Sync
 
 if TYPE_CHECKING:
     from prsm.testnet.sim.world import World
@@ -78,16 +74,19 @@ class Node:
     state: State | None = None  # None: down
     life: int = 0  # things asked for in an earlier life never arrive
     pool: dict[bytes, None] = field(default_factory=dict)
-    backlog: dict[int, Certified] = field(default_factory=dict)
+    sync: Sync = field(init=False)
     timer_ms: int | None = None
     orders_left: int | None = None  # carried out before the crash that is coming
     paused_until_ms: int = 0
+
+    def __post_init__(self) -> None:
+        self.sync = Sync(self)
 
     def boot(self) -> None:
         """Start from what is durable."""
         world = self.world
         self.life += 1
-        self.orders_left, self.timer_ms, self.backlog = None, None, {}
+        self.orders_left, self.timer_ms, self.sync = None, None, Sync(self)
         records, observer = self.log.open()
         if observer is not None:
             world.checker.observed(self.index, observer)
@@ -140,12 +139,9 @@ class Node:
             case Status():
                 self.take(Heard(peer_of(sender), what))
             case GetBlocks() | GetBlockByHash():
-                self._serve(sender, what)
+                self.sync.serve(sender, what)
             case GotBlocks():
-                for raw in what.blocks:
-                    certified = decode(raw, Certified, size_max=BULK_FRAME_BYTES_MAX)
-                    self.backlog[certified.block.header.height] = certified
-                self._feed()
+                self.sync.receive(sender, what)
             case GotBlock(block=block) if block is not None:
                 self.take(Fetched(block))
             case _:
@@ -194,7 +190,7 @@ class Node:
                 life = self.life
                 world.timeline.after(world.dice.randint(0, 8), lambda: self._apply(life, effect))
             case Fetch():
-                self._ask(effect)
+                self.sync.ask(effect)
             case Accuse():
                 world.checker.accused(self.index, effect)
             case SetTimer(at_ms):
@@ -238,7 +234,7 @@ class Node:
         )
         if is_due and height % 2 == 0 and self.state is not None:
             self.log.rotate(height, replica.checkpoint(self.state))
-        self._feed()
+        self.sync.feed()
 
     def _set_timer(self, at_ms: int) -> None:
         self.timer_ms = at_ms
@@ -250,46 +246,6 @@ class Node:
                 self.take(Tick())
 
         self.world.timeline.after(max(0, at_ms - self.world.timeline.now_ms), fire)
-
-    def _ask(self, fetch: Fetch) -> None:
-        others = [i for i in range(len(self.world.nodes)) if i != self.index]
-        candidates = [i for i in map(index_of, fetch.peers) if i != self.index] or others
-        peer = self.world.dice.choice(candidates)
-        if fetch.block_hash is not None:
-            self.world.post(self.index, peer, GetBlockByHash(fetch.first, fetch.block_hash))
-        else:
-            count = fetch.last - fetch.first + 1
-            self.world.post(self.index, peer, GetBlocks(fetch.first, count))
-
-    def _serve(self, sender: int, call: GetBlocks | GetBlockByHash) -> None:
-        assert self.state is not None
-        answer: Record
-        if isinstance(call, GetBlockByHash):
-            answer = GotBlock(self._body(call.height, call.block_hash))
-        else:
-            chosen = self.ledger.blocks[call.first - 1 : call.first - 1 + call.count]
-            answer = GotBlocks(tuple(encode(Certified(*pair)) for pair in chosen))
-        self.world.post(self.index, sender, answer)
-
-    def _body(self, height: int, digest: bytes) -> Block | None:
-        """A proposed block of the core, or one that has been executed since."""
-        assert self.state is not None
-        if 0 < height <= self.ledger.tip.height:
-            block = self.ledger.blocks[height - 1][0]
-            return block if block_hash(block.header) == digest else None
-        return replica.body(self.state, height, digest)
-
-    def _feed(self) -> None:
-        """Hand the next fetched block to the core; the one after it follows `Applied`."""
-        state = self.state
-        if state is None or state.instance.phase is Phase.EXECUTING:
-            return
-        tip = self.ledger.tip.height
-        for height in sorted(height for height in self.backlog if height <= tip):
-            del self.backlog[height]
-        certified = self.backlog.pop(tip + 1, None)
-        if certified is not None:
-            self.take(Decided(certified.block, certified.certificate))
 
     def _send_status(self) -> None:
         state = self.state

@@ -62,6 +62,7 @@ class Plan:
     loss: int
     duplicate: int
     late: int  # duplicates that come much later
+    storm: bool  # no PROPOSE and no NEW_VIEW arrives: views climb as fast as timeouts let them
     blackout: int  # of (kind, height, view, receiver): nothing of it arrives
     delay_ms: tuple[int, int]
     slow_links: int  # per mille of links ten times slower
@@ -83,6 +84,7 @@ FAULTS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
         "loss": {"loss": 0},
         "duplicate": {"duplicate": 0, "late": 0},
         "blackout": {"blackout": 0},
+        "storm": {"storm": False},
         "slow": {"slow_links": 0, "delay_ms": (1, 2)},
         "partition": {"partitions": 0},
         "crash": {"crashes": 0},
@@ -125,6 +127,10 @@ def _draw(seed: int, wish: Wish) -> Plan:
     liars = tuple(range((len(stakes) + 1) // 2)) if control else _liars(dice, stakes)
     scripts = tuple(name for name in SCRIPTS if dice.random() < 0.3) or ("double",)
     base_ms = dice.choice((100, 200, 400))
+    storm = dice.random() < 0.04
+    faults_ms = dice.randint(800, 3_500)
+    if storm:
+        base_ms, faults_ms = 100, dice.randint(6_000, 12_000)
     lo = dice.choice((1, 1, 2, 5))
     return Plan(
         seed=seed,
@@ -138,10 +144,11 @@ def _draw(seed: int, wish: Wish) -> Plan:
             heartbeat_block_ms=dice.choice((500, 10_000)),
             tree_bits=TREE_BITS,
         ),
-        faults_ms=dice.randint(800, 3_500),
+        faults_ms=faults_ms,
         loss=_sometimes(dice, 10, 150),
         duplicate=dice.randint(30, 200),
         late=_sometimes(dice, 10, 100),
+        storm=storm,
         blackout=dice.choice((0, 0, 0, 100, 250, 400)),
         delay_ms=(lo, lo + dice.choice((1, 4, 20, 60))),
         slow_links=_sometimes(dice, 50, 300),

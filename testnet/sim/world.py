@@ -28,17 +28,30 @@ from prsm.testnet.sim.ledger import Chain, FakeLedger
 from prsm.testnet.sim.liars import Liars
 from prsm.testnet.sim.log import DiskLog, ListLog
 from prsm.testnet.sim.money import MoneyLedger
-from prsm.testnet.sim.network import Network
+from prsm.testnet.sim.network import HEALED_JITTER_MS, Network
 from prsm.testnet.sim.node import Node
 from prsm.testnet.sim.plan import Plan, draw, genesis_of
 from prsm.testnet.sim.signing import KeyedSigner, KeyedVerifier
 
 HEALED_BLOCKS: Final = 3  # every honest node must execute this many more
-# Each of up to two silent proposers costs two timeouts, then boot, status and sending again:
-# 8 caps and 2 s. The worst of 13,000 seeds took 6.3 caps.
-HEAL_CAPS_MAX: Final = 8
-HEAL_MS_EXTRA: Final = 2_000
+HEAL_CAPS: Final = 2  # what is left of the present timeout, and of the next
+BLOCK_DELAYS: Final = 4  # payload, PROPOSE, PREPARE, COMMIT
+# Who is a block behind hears it by the next STATUS (500 ms) and asks after 300 ms.
+CATCH_UP_MS: Final = 800
 EVENTS_MAX: Final = 100_000  # seeds 1,200 .. 1,999 had 3,823 at most
+
+
+def heal_ms_max(plan: Plan) -> int:
+    """How long after healing the last honest node may need for `HEALED_BLOCKS` more blocks.
+
+    Each silent proposer costs one timeout more.
+    """
+    parameters = plan.parameters
+    low, high = plan.delay_ms
+    delay_ms = min(high, low + HEALED_JITTER_MS)
+    caps = HEAL_CAPS + len(plan.liars)
+    block_ms = BLOCK_DELAYS * delay_ms + parameters.block_gap_min_ms
+    return caps * parameters.timeout_cap_ms + HEALED_BLOCKS * block_ms + CATCH_UP_MS
 
 
 @dataclass(slots=True)
@@ -125,7 +138,7 @@ class World:
         healed_at = self._heal()
         heal_ms: int | None = None
         goal = self._highest() + HEALED_BLOCKS
-        until_ms = healed_at + HEAL_CAPS_MAX * self.plan.parameters.timeout_cap_ms + HEAL_MS_EXTRA
+        until_ms = healed_at + heal_ms_max(self.plan)
         while not violations and self.timeline.step(until_ms):
             if self._has_grown and self._lowest() >= goal:
                 heal_ms = self.timeline.now_ms - healed_at

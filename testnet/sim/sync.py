@@ -1,0 +1,106 @@
+"""Blocks from peers, as node/sync gets them: one range at a time, another peer if one has nothing.
+
+Knows: who was asked for what. Must not know: how a block is judged; the core believes
+certificates only.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from prsm.consensus.pbft import replica
+from prsm.consensus.pbft.effects import Fetch
+from prsm.consensus.pbft.events import Decided
+from prsm.consensus.pbft.transitions import Phase
+from prsm.protocol.codec import Record, decode, encode
+from prsm.protocol.headers import Block, block_hash
+from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
+from prsm.protocol.messages.sync import (
+    Certified,
+    GetBlockByHash,
+    GetBlocks,
+    GotBlock,
+    GotBlocks,
+)
+from prsm.testnet.sim.plan import index_of
+
+if TYPE_CHECKING:
+    from prsm.testnet.sim.node import Node
+
+
+@dataclass(slots=True)
+class Sync:
+    """What one node asks of others, in one life."""
+
+    node: "Node"
+    backlog: dict[int, Certified] = field(default_factory=dict)
+    last: int = 0  # of the range that was asked for
+    useless: set[int] = field(default_factory=set)  # peers; looked up, never iterated
+
+    def ask(self, fetch: Fetch) -> None:
+        """Ask one of the peers an order names."""
+        if fetch.block_hash is not None:
+            peer = self._choose([index_of(name) for name in fetch.peers])
+            self.node.world.post(
+                self.node.index, peer, GetBlockByHash(fetch.first, fetch.block_hash)
+            )
+            return
+        self.useless.clear()
+        self.last = fetch.last
+        self._ask_range([index_of(name) for name in fetch.peers])
+
+    def serve(self, sender: int, call: GetBlocks | GetBlockByHash) -> None:
+        """Answer what a peer asks."""
+        answer: Record
+        if isinstance(call, GetBlockByHash):
+            answer = GotBlock(self._body(call.height, call.block_hash))
+        else:
+            chosen = self.node.ledger.blocks[call.first - 1 : call.first - 1 + call.count]
+            answer = GotBlocks(tuple(encode(Certified(*pair)) for pair in chosen))
+        self.node.world.post(self.node.index, sender, answer)
+
+    def receive(self, sender: int, answer: GotBlocks) -> None:
+        """Take a range; if it brings nothing on, ask another peer for it."""
+        for raw in answer.blocks:
+            certified = decode(raw, Certified, size_max=BULK_FRAME_BYTES_MAX)
+            self.backlog[certified.block.header.height] = certified
+        self.feed()
+        node = self.node
+        if node.state is None or node.state.instance.phase in (Phase.EXECUTING, Phase.HALTED):
+            return
+        if node.ledger.tip.height < self.last:
+            self.useless.add(sender)
+            self._ask_range([])
+
+    def feed(self) -> None:
+        """Hand the next block to the core; the one after it follows `Applied`."""
+        node = self.node
+        if node.state is None or node.state.instance.phase is Phase.EXECUTING:
+            return
+        tip = node.ledger.tip.height
+        for height in sorted(height for height in self.backlog if height <= tip):
+            del self.backlog[height]
+        certified = self.backlog.pop(tip + 1, None)
+        if certified is not None:
+            node.take(Decided(certified.block, certified.certificate))
+
+    def _ask_range(self, named: list[int]) -> None:
+        first = self.node.ledger.tip.height + 1
+        others = [index for index in range(len(self.node.world.nodes)) if index != self.node.index]
+        if all(index in self.useless for index in others):
+            return  # the core asks again
+        peer = self._choose([index for index in named or others if index not in self.useless])
+        ask = GetBlocks(first, self.last - first + 1)
+        self.node.world.post(self.node.index, peer, ask)
+
+    def _choose(self, named: list[int]) -> int:
+        others = [index for index in range(len(self.node.world.nodes)) if index != self.node.index]
+        return self.node.world.dice.choice([i for i in named if i != self.node.index] or others)
+
+    def _body(self, height: int, digest: bytes) -> Block | None:
+        """A proposed block of the core, or one that has been executed since."""
+        node = self.node
+        assert node.state is not None
+        if 0 < height <= node.ledger.tip.height:
+            block = node.ledger.blocks[height - 1][0]
+            return block if block_hash(block.header) == digest else None
+        return replica.body(node.state, height, digest)
