@@ -139,12 +139,13 @@ def sim(arguments: tuple[str, ...]) -> None:
 @click.option("-n", "--nodes", type=int, default=5, show_default=True)
 @click.option("--clients", type=int, default=32, show_default=True)
 @click.option("--scale", type=float, default=1.0, show_default=True, help="Of faults' durations.")
+@click.option("--seconds", type=float, default=float("inf"), help="Of load, at most.")
 @click.option("--keep", is_flag=True, help="Leave nodes' folders and the history.")
 def histories(*, as_json: bool, **given: object) -> None:
     """Real nodes with faults between them; what clients were told is judged by a serial model."""
     from prsm.testnet.histories import run as histories_run
 
-    document = histories_run.play(msgspec.convert(given, histories_run.Options))
+    document = histories_run.play(msgspec.convert(given, histories_run.Options), Screen(sys.stderr))
     _say(document, as_json=as_json)
     _fail(histories_run.failures(document))
 

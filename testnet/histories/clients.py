@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 
 import msgspec
@@ -29,13 +30,15 @@ from prsm.protocol.transactions.envelope import Transaction, sign_transaction, t
 from prsm.protocol.transactions.payloads import PAYLOADS, Transfer
 from prsm.testnet.asking import Asker, Door
 from prsm.testnet.histories.record import Count, History, Outcome, Read, Write
+from prsm.testnet.histories.watch import Watch
 
 CALL_SECONDS: Final = 1.5
 FOLLOW_SECONDS: Final = 2.0  # at one node; then the same bytes go to another
-POLL_FIRST_SECONDS: Final = 0.03
-POLL_LONGEST_SECONDS: Final = 0.3
+AGAIN_SECONDS: Final = 0.03
 VALID_MS: Final = 6 * 3_600_000  # no node's wrong clock makes it too late
 WRITE_SHARE: Final = 0.35
+READERS_EVERY: Final = 4  # each fourth client only reads, also while nothing can be written
+READER_REST_SECONDS: Final = 0.03
 RIVAL_SHARE: Final = 0.03  # of writes: another one of the same nonce, elsewhere
 HOLD_SHARE: Final = 0.1
 CLAIM_SHARE: Final = 0.1
@@ -52,6 +55,14 @@ def signer_of(seed: int, number: int) -> Ed25519Signer:
     )
 
 
+class Heard(Enum):
+    """What a node said to a submitted transaction."""
+
+    TAKEN = "taken"
+    USED = "used"  # its nonce is in a block, perhaps by this very transaction
+    NOTHING = "nothing"  # no answer, or a refusal that may pass
+
+
 @dataclass(slots=True)
 class Board:
     """What all clients of a run share."""
@@ -65,11 +76,10 @@ class Board:
     shown: int = 0  # highest height anybody was told of
     holds: list[tuple[bytes, bytes]] = field(default_factory=list)  # id, preimage
     is_closed: bool = False  # no new operations; what is open is brought to its end
+    watches: list[Watch] = field(init=False)
 
-    @property
-    def is_over(self) -> bool:
-        """Whether no client begins another operation."""
-        return self.is_closed
+    def __post_init__(self) -> None:
+        self.watches = [Watch(door) for door in self.doors]
 
     def note(self, item: Write | Read | Count) -> None:
         """Count an answer."""
@@ -89,16 +99,20 @@ class Client:
         self._signer = signer_of(seed, number)
         self._address = bytes(self._signer.public_key)
         self._askers = [Asker(door) for door in board.doors]
+        self._is_reader = number % READERS_EVERY == READERS_EVERY - 1
         self._nonce = 0
         self._height = 0  # of its last acknowledged write
 
     async def run(self) -> None:
-        """Work until the board is over, and then until its last write is known."""
+        """Work until the board is closed, and then until its last write is known."""
         try:
-            while not self._board.is_over:
-                if self._dice.random() < WRITE_SHARE:
+            while not self._board.is_closed:
+                if self._is_reader:
+                    await trio.sleep(READER_REST_SECONDS)
+                elif self._dice.random() < WRITE_SHARE:
                     await self._write()
-                elif self._dice.random() < COUNT_SHARE:
+                    continue
+                if self._dice.random() < COUNT_SHARE:
                     await self._count()
                 else:
                     await self._read()
@@ -168,50 +182,50 @@ class Client:
 
     async def _follow(self, writes: Sequence[Write]) -> None:
         """Hand one nonce's transactions in until one of them is in a block."""
-        last = writes[-1]
         while True:
             node = self._any_node()
-            if await self._hand_in(node, last):
+            watch = self._board.watches[node]
+            shown = [watch.expect(write.tx_id) for write in writes]
+            heard = await self._hand_in(node, writes[-1])
+            if heard is Heard.TAKEN:
                 with trio.move_on_after(FOLLOW_SECONDS):
-                    if await self._wait_block(node, writes):
-                        return
-            await trio.sleep(POLL_FIRST_SECONDS)
+                    await _any_of(shown)
+            if heard is not Heard.NOTHING and await self._is_in_block(node, writes):
+                return
+            for write in writes:
+                watch.forget(write.tx_id)
+            await trio.sleep(AGAIN_SECONDS)
 
-    async def _hand_in(self, node: int, write: Write) -> bool:
-        """Submit; false if that node gave no answer or did not want it."""
+    async def _hand_in(self, node: int, write: Write) -> Heard:
+        """Submit a write, the first time or again."""
         try:
             with trio.fail_after(CALL_SECONDS):
                 params = SubmitParams("0x" + write.raw.hex())
                 await self._askers[node].call("chain_submitTransaction", params, result=Submitted)
         except RpcError as refusal:
-            return refusal.reason == "bad_nonce"  # perhaps because it is in a block
+            return Heard.USED if refusal.reason == "bad_nonce" else Heard.NOTHING
         except (NodeUnreachable, trio.TooSlowError):
-            return False
-        return True
+            return Heard.NOTHING
+        return Heard.TAKEN
 
-    async def _wait_block(self, node: int, writes: Sequence[Write]) -> bool:
-        """Ask one node until it says which one is in a block; false if it cannot say."""
-        delay = POLL_FIRST_SECONDS
-        while True:
-            is_known = False
-            for write in writes:
-                try:
-                    params = TxParams("0x" + write.tx_id.hex())
-                    asker = self._askers[node]
-                    found = await asker.call("chain_getTransaction", params, result=TransactionInfo)
-                except RpcError:
-                    continue  # not from this node, or not any more
-                except NodeUnreachable:
-                    return False
-                is_known = True
-                if found.status == "committed":
-                    self._note_write(write, node, found)
-                    self._refuse([other for other in writes if other is not write])
-                    return True
-            if not is_known:
+    async def _is_in_block(self, node: int, writes: Sequence[Write]) -> bool:
+        """Ask a node whether one of the transactions is in a block; note which."""
+        for write in writes:
+            params = TxParams("0x" + write.tx_id.hex())
+            try:
+                with trio.fail_after(CALL_SECONDS):
+                    found = await self._askers[node].call(
+                        "chain_getTransaction", params, result=TransactionInfo
+                    )
+            except RpcError:
+                continue  # not from this node, or not any more
+            except (NodeUnreachable, trio.TooSlowError):
                 return False
-            await trio.sleep(delay)
-            delay = min(POLL_LONGEST_SECONDS, 1.5 * delay)
+            if found.status == "committed":
+                self._note_write(write, node, found)
+                self._refuse([other for other in writes if other is not write])
+                return True
+        return False
 
     def _note_write(self, write: Write, node: int, found: TransactionInfo) -> None:
         assert found.height is not None
@@ -253,7 +267,7 @@ class Client:
                     read.nonce, read.height = found.nonce, found.height
                     read.balance = int(found.balance)
         except (RpcError, NodeUnreachable, trio.TooSlowError):
-            await trio.sleep(POLL_FIRST_SECONDS)
+            await trio.sleep(AGAIN_SECONDS)
             return
         board.note(read)
 
@@ -265,7 +279,7 @@ class Client:
             with trio.fail_after(CALL_SECONDS):
                 found = await self._askers[node].call("chain_getSupply", result=Supply)
         except (RpcError, NodeUnreachable, trio.TooSlowError):
-            await trio.sleep(POLL_FIRST_SECONDS)
+            await trio.sleep(AGAIN_SECONDS)
             return
         count.height, count.minted = found.height, int(found.minted)
         count.accounts, count.locked = int(found.accounts), int(found.locked)
@@ -274,3 +288,18 @@ class Client:
 
     def _any_node(self) -> int:
         return self._dice.randrange(len(self._askers))
+
+
+async def _any_of(events: Sequence[trio.Event]) -> None:
+    """Wait until one of a few events has happened."""
+    if len(events) == 1:
+        await events[0].wait()
+        return
+    async with trio.open_nursery() as nursery:
+
+        async def wait(event: trio.Event) -> None:
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+        for event in events:
+            nursery.start_soon(wait, event)

@@ -4,6 +4,7 @@ Knows: the order of the steps. Must not know: how a fault or an operation is mad
 started is ended again; the document says what was done and what was found.
 """
 
+import math
 import random
 import shutil
 import tempfile
@@ -20,7 +21,7 @@ import trio
 from prsm.node.rpc.methods.chain import CertifiedBlocks, CertifiedParams, ChainStatus
 from prsm.node.rpc.methods.node import NodeStatus
 from prsm.node.rpc.methods.wallet import AccountParams, Balance
-from prsm.protocol.errors import LocalError
+from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.genesis import TREASURY, Allocation, Genesis, from_json
 from prsm.protocol.ids import PublicKey, address_text
 from prsm.testnet import launch
@@ -30,12 +31,14 @@ from prsm.testnet.histories.clients import Board, Client, signer_of
 from prsm.testnet.histories.faults import Kind, Trouble, schedule
 from prsm.testnet.histories.record import Count, Read, Write
 from prsm.testnet.proxy import Proxy
+from prsm.testnet.report import Screen
 
 BALANCE: Final = 10**12  # micro-FTNS of each client: no run spends it on fees
 CLIENTS_MAX: Final = 512
 LIVE_SECONDS: Final = 30.0  # from healing until every open write is in a block
 SETTLE_SECONDS: Final = 30.0
 LOOK_SECONDS: Final = 0.05
+REPORT_SECONDS: Final = 10.0
 VIOLATIONS_SHOWN: Final = 20
 
 
@@ -48,6 +51,7 @@ class Options:
     nodes: int = 5
     clients: int = 32
     scale: float = 1.0  # of the faults' durations
+    seconds: float = math.inf  # of load; then it is over, however few operations that were
     keep: bool = False
 
 
@@ -64,8 +68,12 @@ class _Played:
     stopped: list[str] = field(default_factory=list)
 
 
-def play(options: Options) -> dict[str, object]:
+def play(options: Options, screen: Screen) -> dict[str, object]:
     """Run a network of its own and judge what its clients saw.
+
+    Args:
+        options: how much of what.
+        screen: hears now and then how far it is.
 
     Raises:
         PrsmError: the network did not come up, a node ended by itself, or it did not go on.
@@ -73,7 +81,13 @@ def play(options: Options) -> dict[str, object]:
     check_options(options)
     folder = Path(tempfile.mkdtemp(prefix="prsm-histories-"))
     began = time.monotonic()
-    genesis, played = trio.run(partial(_run, options, folder))
+    try:
+        genesis, played = trio.run(partial(_run, options, folder, screen))
+    except BaseExceptionGroup as group:
+        known = group.subgroup(PrsmError)
+        if known is None or known.exceptions != group.exceptions:
+            raise
+        raise _first(known) from group
     verdict = check(played.board.history, played.chains, genesis)
     document = _document(options, played, verdict)
     document["seconds"] = round(time.monotonic() - began, 1)
@@ -83,6 +97,11 @@ def play(options: Options) -> dict[str, object]:
     else:
         shutil.rmtree(folder, ignore_errors=True)
     return document
+
+
+def _first(group: BaseExceptionGroup[PrsmError]) -> PrsmError:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def check_options(options: Options) -> None:
@@ -99,7 +118,7 @@ def check_options(options: Options) -> None:
         raise LocalError(f"{options.clients} clients, at least 1 and at most {CLIENTS_MAX}")
 
 
-async def _run(options: Options, folder: Path) -> tuple[Genesis, _Played]:
+async def _run(options: Options, folder: Path, screen: Screen) -> tuple[Genesis, _Played]:
     proxy = Proxy.bind(options.nodes, seed=options.seed)
     accounts = [
         bytes(signer_of(options.seed, number).public_key) for number in range(options.clients)
@@ -118,7 +137,11 @@ async def _run(options: Options, folder: Path) -> tuple[Genesis, _Played]:
         await nursery.start(proxy.run, [node.port for node in network.nodes])
         try:
             await trio.to_thread.run_sync(network.start)
+            for watch in board.watches:
+                nursery.start_soon(watch.run)
+            nursery.start_soon(_report, board, trouble, screen)
             played = await _load(options, board, trouble)
+            await trio.to_thread.run_sync(network.start_missing)
             await _read_all(board)
             height = await _settle(doors)
             for node, door in zip(network.nodes, doors, strict=True):
@@ -141,8 +164,9 @@ async def _load(options: Options, board: Board, trouble: Trouble) -> _Played:
                 clients.start_soon(Client(board, number, seed=options.seed).run)
             async with trio.open_nursery() as faults:
                 faults.start_soon(_make_trouble, options, trouble)
-                while board.answered < board.wanted or trouble.done.keys() != set(Kind):  # noqa: ASYNC110 - a look now and then
-                    await trio.sleep(LOOK_SECONDS)
+                with trio.move_on_after(options.seconds):
+                    while board.answered < board.wanted or trouble.done.keys() != set(Kind):  # noqa: ASYNC110 - a look now and then
+                        await trio.sleep(LOOK_SECONDS)
                 faults.cancel_scope.cancel()
             trouble.heal()
             board.is_closed = True
@@ -150,6 +174,15 @@ async def _load(options: Options, board: Board, trouble: Trouble) -> _Played:
             grace.deadline = trio.current_time() + LIVE_SECONDS
     now = time.monotonic()
     return _Played(board, trouble, healed - began, now - healed, is_live=not grace.cancelled_caught)
+
+
+async def _report(board: Board, trouble: Trouble, screen: Screen) -> None:
+    while True:
+        await trio.sleep(REPORT_SECONDS)
+        rounds = trouble.done.total()
+        screen.note(
+            f"{board.answered} of {board.wanted} operations, height {board.shown}, {rounds} faults"
+        )
 
 
 async def _make_trouble(options: Options, trouble: Trouble) -> None:
