@@ -1,0 +1,78 @@
+"""SIGKILL at each record kind; homes copied and brought back: never two votes in one place.
+
+The long run: `scripts/powerloss.py kills`.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from prsm.protocol.codec import encode
+from prsm.protocol.ed25519 import Ed25519Signer
+from prsm.protocol.messages.consensus import SignedMessage, ViewChange, sign_message
+from prsm.protocol.signing import Kind
+from tests.tools.power.kills import HOMES, MOMENTS, Universe
+from tests.tools.power.witness import Witness
+
+SIGNER = Ed25519Signer(bytes(32))
+
+
+def vote(kind: Kind, *, view: int = 0, mark: bytes = b"a") -> SignedMessage:
+    body = encode(ViewChange(None, None)) if kind is Kind.VIEW_CHANGE else mark * 32
+    return sign_message(SignedMessage(kind, 0, 1, view, body, 0, b""), SIGNER, b"testnet1")
+
+
+@pytest.mark.slow
+def test_killed_validator_never_signs_twice(tmp_path: Path) -> None:
+    """The first six of the shuffled moments; the long run has all of them."""
+    universe = Universe(4, tmp_path)
+    tally = universe.run(6)
+    assert tally.faults == []
+    assert tally.kills == 6
+    assert tally.kinds["COMMIT"] > 10
+    assert tally.acked > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["older copy", "rolled back in place"])
+def test_home_that_was_brought_back_never_signs_twice(tmp_path: Path, which: str) -> None:
+    """A copy is an observer; what the disk cannot tell, the peers do."""
+    _bring_back(tmp_path, which)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("which", HOMES)
+def test_every_home_that_was_brought_back_never_signs_twice(tmp_path: Path, which: str) -> None:
+    _bring_back(tmp_path, which)
+
+
+def _bring_back(folder: Path, which: str) -> None:
+    universe = Universe(2, folder)
+    universe.kill("Locked", "synced")
+    universe.try_home(which)
+    assert universe.tally.faults + universe.witness.faults == []
+    assert universe.tally.homes == {which: 1}
+
+
+def test_every_record_kind_has_its_moments() -> None:
+    kinds = {what for what, _ in MOMENTS}
+    assert kinds >= {"Voted PROPOSE", "Voted PREPARE", "Locked", "Left", "Entered", "LowMark"}
+    assert kinds >= {"ledger commit", "segment", "any time"}
+
+
+def test_witness_sees_a_second_vote_an_old_view_and_a_hidden_prepare() -> None:
+    """The judge of the runs above is no yes-man."""
+    twice = Witness()
+    twice.hear(vote(Kind.PREPARE))
+    twice.hear(vote(Kind.PREPARE))
+    assert not twice.faults
+    twice.hear(vote(Kind.PREPARE, mark=b"b"))
+    assert "two different PREPARE" in twice.faults[0]
+    late = Witness()
+    late.hear(vote(Kind.VIEW_CHANGE, view=1))
+    late.hear(vote(Kind.PREPARE))
+    assert "after leaving" in late.faults[0]
+    hidden = Witness()
+    hidden.hear(vote(Kind.COMMIT))
+    hidden.hear(vote(Kind.VIEW_CHANGE, view=1))
+    assert "hides what was prepared" in hidden.faults[0]
