@@ -21,6 +21,7 @@ from prsm.node.account import Account
 from prsm.node.api.chain import ChainApi
 from prsm.node.api.ledger import LedgerApi
 from prsm.node.api.node import NodeApi, Parts
+from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
 from prsm.node.api.work import WorkApi
 from prsm.node.chain import ChainConfig, ChainParts, open_chain
@@ -282,6 +283,7 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
             **chain_api.handlers(),
             **LedgerApi(chain.driver.ledger).handlers(),
             **WalletApi(wallets, chain.driver).handlers(),
+            **ValidatorApi(start.home, wallets, chain.driver).handlers(),
             **WorkApi(work.models, work.jobs, chain.driver, proofs).handlers(),
         },
         fence=fence,

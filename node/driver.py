@@ -10,7 +10,7 @@ after its block is durable.
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -35,7 +35,6 @@ from prsm.consensus.pbft.effects import (
 )
 from prsm.consensus.pbft.events import (
     Applied,
-    Draft,
     Event,
     Heard,
     Payload,
@@ -48,24 +47,20 @@ from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State
 from prsm.node import logs
 from prsm.node.clock import Clock
+from prsm.node.drafts import Drafts
+from prsm.node.evidence import Witness
 from prsm.node.history import epoch_header_of, stored_block
 from prsm.node.mempool import Mempool
 from prsm.node.net.interface import Channel, Incoming, Network
 from prsm.node.signlog import SignLog
 from prsm.protocol.certificates import Certificate
+from prsm.protocol.ed25519 import Signer
 from prsm.protocol.headers import Block
 from prsm.protocol.ids import PeerId
-from prsm.protocol.limits import (
-    BLOCK_BODY_BYTES_MAX,
-    BLOCK_TRANSACTIONS_MAX,
-    KIB,
-    TRANSACTION_BYTES_MAX,
-)
 from prsm.protocol.messages.consensus import SignedMessage, Status
 from prsm.protocol.transactions.envelope import (
     Transaction,
     decode_transaction,
-    transaction_id,
 )
 from prsm.protocol.validators import ValidatorSet
 from prsm.storage.errors import Conflict, Full, StoreUnavailable
@@ -80,9 +75,6 @@ STATUS_EVERY_MS: Final = 500
 # Blocks in SQLite's log before it is moved into the file even while there is work to do.
 CHECKPOINT_BLOCKS: Final = 1_024
 TICK_MS_MAX: Final = 250
-# The body's frame of the parent's certificate and evidence must fit beside the transactions.
-PROPOSAL_BYTES: Final = BLOCK_BODY_BYTES_MAX - 64 * KIB
-assert TRANSACTION_BYTES_MAX + KIB < PROPOSAL_BYTES  # none is too large to stand alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +124,32 @@ class Driver:
         self.on_durable: Callable[[int], Awaitable[None]] | None = None  # before the next block
         self.on_head: list[Callable[[Head], None]] = []
         self.on_fetch: Callable[[Fetch], None] = lambda _fetch: None
-        self.on_accuse: Callable[[Accuse], None] = lambda _accuse: None
         self.on_status: Callable[[PeerId, Status], None] = lambda _peer, _status: None
         hands.network.on_message(Status, self._hear_status)
+        self.drafts = Drafts(hands.ledger, hands.mempool, hands.clock)
+        self.witness = Witness(
+            self.drafts.evidence,
+            hands.network,
+            lambda: self.validators,
+            lambda: self.deliver(Waiting(transactions=True)),
+        )
 
     @property
     def validators(self) -> ValidatorSet:
         """The set that agrees on the next block."""
         return self.ledger.validators(self.ledger.height + 1)
+
+    @property
+    def can_vote(self) -> bool:
+        """Does this node keep a log of its votes? A follower does not, whatever keys it has."""
+        return self._signlog is not None
+
+    def sign_with(self, signer: Signer) -> None:
+        """Hold another consensus key; it signs in epochs whose set names it."""
+        config = self.state.config
+        known = {held.public_key for held in config.signers}
+        if signer.public_key not in known:
+            self.state.config = replace(config, signers=(*config.signers, signer))
 
     def validators_of(self, epoch: int) -> ValidatorSet | None:
         """The set of an epoch, None for one this node does not know."""
@@ -184,7 +194,7 @@ class Driver:
         Raises:
             PrsmError: the mempool's refusal, or it is valid for too long.
         """
-        now_ms = self._block_time()
+        now_ms = self.drafts.time_ms
         self.ledger.admission.check_time(transaction, time_ms=now_ms)
         was_idle = not self.mempool.has_ready
         self.mempool.add(raw, transaction, now_ms)
@@ -245,8 +255,8 @@ class Driver:
         await self._checkpoint(is_idle=not events)
         # What was true when it was sent may be in a block by now.
         events = [event for event in events if not isinstance(event, Waiting)]
-        self.mempool.drop_expired(self._block_time())
-        waiting = self.mempool.has_ready  # what no block may hold is no work
+        self.mempool.drop_expired(self.drafts.time_ms)
+        waiting = self.drafts.has_work  # what no block may hold is no work
         if waiting != self.state.waiting:
             events.append(Waiting(transactions=waiting))
         if self._is_tick_due(now):
@@ -296,7 +306,8 @@ class Driver:
             case Send(peer=name, message=message):
                 self._send(PeerId(name), message)
             case NeedPayload(height=height, view=view):
-                self._own.append(Payload(height, view, await self._draft()))
+                own = self.state.instance.schedule.at(view)
+                self._own.append(Payload(height, view, await self.drafts.draft(own)))
             case Validate():
                 self._own.append(await self._judge(effect))
             case Execute():
@@ -304,7 +315,7 @@ class Driver:
             case Fetch():
                 self.on_fetch(effect)
             case Accuse():
-                self.on_accuse(effect)
+                self.witness.accuse(effect)
             case SetTimer(at_ms=at_ms):
                 self._timer_ms = at_ms
             case Observe(reason=reason):
@@ -316,26 +327,6 @@ class Driver:
     def _send(self, peer: PeerId, message: SignedMessage) -> None:
         if peer != self.network.peer_id:
             self.network.send_nowait(peer, message, channel=Channel.CTL)
-
-    async def _draft(self) -> Draft:
-        time_ms = self._block_time()
-        ready = self.mempool.ready(BLOCK_TRANSACTIONS_MAX)
-        transactions = await trio.to_thread.run_sync(
-            lambda: self.ledger.select(
-                ready,
-                time_ms=time_ms,
-                bytes_max=PROPOSAL_BYTES,
-                count_max=BLOCK_TRANSACTIONS_MAX,
-            )
-        )
-        if not transactions:  # the ledger refuses all of them, and would again
-            for raw in ready:
-                self.mempool.drop(transaction_id(raw))
-        return Draft(transactions=transactions, evidence=(), time_ms=time_ms)
-
-    def _block_time(self) -> int:
-        """The time of a block proposed now."""
-        return max(self.ledger.tip.time_ms + 1, self.clock.wall_ms())
 
     async def _judge(self, asked: Validate) -> Verdict:
         block = asked.block
@@ -375,6 +366,7 @@ class Driver:
     def _after(self, head: Head) -> None:
         senders = {decode_transaction(raw).sender for raw in head.block.body.transactions}
         self.mempool.drop_committed(head.outcome.tx_ids, senders)
+        self.drafts.evidence.settle()
         for listener in self.on_head:
             listener(head)
         self._wake_waiting()

@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "proof": ("proof", "proof", "Show and check receipts."),
     "wallet": ("nouns", "wallet", "Keys, balances, payments."),
     "chain": ("nouns", "chain", "Blocks, transactions, validators."),
+    "validator": ("operator", "validator", "The stake of this node's operator."),
     "consensus": ("agreement", "consensus", "Votes of this validator."),
     "net": ("nouns", "net", "Peers."),
     "storage": ("nouns", "storage", "Blocks on disk."),

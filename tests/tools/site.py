@@ -13,6 +13,7 @@ from prsm.node.account import Account
 from prsm.node.api.chain import ChainApi
 from prsm.node.api.ledger import LedgerApi
 from prsm.node.api.node import NodeApi, Parts
+from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
 from prsm.node.api.work import WorkApi
 from prsm.node.chain import ChainParts
@@ -156,6 +157,7 @@ async def _join(
             **ChainApi(genesis, driver, wallet, proofs).handlers(),
             **LedgerApi(driver.ledger).handlers(),
             **WalletApi(wallets, driver).handlers(),
+            **ValidatorApi(home, wallets, driver).handlers(),
             **WorkApi(models, jobs, driver, proofs).handlers(),
         },
         on_fault=lambda method, _trace, error: faults.append(f"{method}: {error!r}"),
