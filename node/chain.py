@@ -16,7 +16,6 @@ from prsm.consensus.ledger.genesis import genesis_changes
 from prsm.consensus.ledger.outcome import LedgerTip
 from prsm.consensus.pbft import replica
 from prsm.consensus.pbft.config import Config, Tip
-from prsm.consensus.pbft.effects import Accuse
 from prsm.node import logs
 from prsm.node.admission import Admission, Rules, Seen
 from prsm.node.clock import Clock
@@ -34,13 +33,10 @@ from prsm.protocol import merkle
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import decode
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
-from prsm.protocol.errors import PrsmError
 from prsm.protocol.genesis import BadGenesis, Genesis
 from prsm.protocol.headers import Block
 from prsm.protocol.ids import Digest, Height, Millis
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
-from prsm.protocol.transactions.evidence import evidence_of
-from prsm.protocol.transactions.payloads import EVIDENCE
 from prsm.storage.disk import Disk, PosixDisk
 from prsm.storage.errors import Corrupt
 from prsm.storage.ledger import LedgerStore, StoredBlock
@@ -69,11 +65,9 @@ class ChainParts:
     sync: Sync
     pull: Pull
     wallet: Wallet
-    accusations_in: trio.MemorySendChannel[Accuse]
-    accusations_out: trio.MemoryReceiveChannel[Accuse]
     keepers: dict[str, Supervisor] = field(
         default_factory=lambda: {
-            name: Supervisor(name) for name in ("admission", "sync", "pull", "wallet", "evidence")
+            name: Supervisor(name) for name in ("admission", "sync", "pull", "wallet")
         }
     )
 
@@ -86,24 +80,7 @@ class ChainParts:
             await nursery.start(keepers["pull"].run, self.pull.run)
             await nursery.start(keepers["wallet"].run, self.wallet.run)
             await nursery.start(self.driver.run)
-            await nursery.start(keepers["evidence"].run, self._report)
             task_status.started()
-
-    def accuse(self, accuse: Accuse) -> None:
-        """Take two messages no honest validator signs; they go to the ledger as evidence."""
-        try:
-            self.accusations_in.send_nowait(accuse)
-        except trio.WouldBlock:
-            log.warning("evidence dropped, the offender will be seen again")
-
-    async def _report(self, *, task_status: trio.TaskStatus[None]) -> None:
-        task_status.started()
-        async for accuse in self.accusations_out:
-            evidence = evidence_of(accuse.first, accuse.second)
-            try:
-                await self.wallet.submit(EVIDENCE, evidence)
-            except PrsmError as error:
-                log.warning("evidence not reported", why=error.what)
 
 
 @asynccontextmanager
@@ -206,10 +183,7 @@ def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) ->
     notices = Notices(network, driver.on_head)
     admission.on_taken, admission.on_refused = notices.taken, notices.refused
     wallet = Wallet(config.wallet, genesis=genesis, driver=driver, admission=admission)
-    sync, pull = Sync(driver), Pull(driver, admission)
-    parts = ChainParts(driver, admission, sync, pull, wallet, *trio.open_memory_channel[Accuse](16))
-    driver.on_accuse = parts.accuse
-    return parts
+    return ChainParts(driver, admission, Sync(driver), Pull(driver, admission), wallet)
 
 
 async def _check_genesis(store: LedgerStore, genesis: Genesis, *, is_new: bool) -> None:

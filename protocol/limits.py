@@ -32,6 +32,8 @@ GENESIS_ALLOCATIONS_MAX: Final = 2**20  # a file, never on the wire; as many as 
 BLOCK_BODY_BYTES_MAX: Final = 512 * KIB
 BLOCK_TRANSACTIONS_MAX: Final = 2000
 BLOCK_EVIDENCE_MAX: Final = 16
+# A COMMIT and a VIEW_CHANGE with two certificates of 32 signatures: 5 KiB.
+EVIDENCE_BYTES_MAX: Final = 16 * KIB
 TRANSACTION_BYTES_MAX: Final = 64 * KIB
 SYNC_BLOCKS_MAX: Final = 64
 TREE_BITS_MAX: Final = 20  # a million buckets, for a million accounts

@@ -62,13 +62,11 @@ def hiding_change(changes: Mapping[int, Opened], commit: Opened) -> Opened | Non
 
 def accusation(opened: Opened, tallies: Tallies, changes: Mapping[int, Opened]) -> Accuse | None:
     """What a message proves against its signer, beside what is kept of its height."""
-    match opened.message.kind:
-        case Kind.PREPARE | Kind.COMMIT:
-            other = second_vote(tallies, opened) or hiding_change(changes, opened)
-        case Kind.VIEW_CHANGE:
-            other = hidden_commit(tallies, opened)
-        case Kind.PROPOSE | Kind.NEW_VIEW:
-            other = None
+    other: Opened | None = None
+    if opened.message.kind in (Kind.PREPARE, Kind.COMMIT):
+        other = second_vote(tallies, opened) or hiding_change(changes, opened)
+    elif opened.message.kind is Kind.VIEW_CHANGE:
+        other = hidden_commit(tallies, opened)
     return None if other is None else Accuse(other.message, opened.message)
 
 

@@ -14,7 +14,7 @@ from prsm.protocol.ed25519 import Signer
 from prsm.protocol.errors import WireError
 from prsm.protocol.headers import Block, block_hash
 from prsm.protocol.ids import U32, Bytes32, Digest, Signature, UInt
-from prsm.protocol.limits import CTL_FRAME_BYTES_MAX, VALIDATORS_MAX
+from prsm.protocol.limits import CTL_FRAME_BYTES_MAX, EVIDENCE_BYTES_MAX, VALIDATORS_MAX
 from prsm.protocol.signing import Kind, sha256, statement
 
 
@@ -72,6 +72,12 @@ class Status(Record, frozen=True):
     your_highest: SignedMessage | None  # the highest vote I hold of the receiver
 
 
+class Accusation(Record, frozen=True):
+    """EVIDENCE, one-way on ctl: canonical `Evidence` that its receiver's ledger can judge."""
+
+    evidence: Annotated[bytes, msgspec.Meta(min_length=1, max_length=EVIDENCE_BYTES_MAX)]
+
+
 def message_digest(kind: Kind, body: bytes) -> Digest:
     """The hash inside the signed statement of a message.
 
@@ -112,4 +118,4 @@ def sign_message(message: SignedMessage, signer: Signer, chain_id: bytes) -> Sig
     return msgspec.structs.replace(message, signature=signature)
 
 
-KINDS: Final[dict[int, type[Record]]] = {1: SignedMessage, 2: Status}
+KINDS: Final[dict[int, type[Record]]] = {1: SignedMessage, 2: Status, 3: Accusation}

@@ -21,7 +21,7 @@ from prsm.protocol.genesis import BadGenesis
 from prsm.protocol.headers import Block
 from prsm.protocol.ids import TxId
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
-from prsm.protocol.messages.consensus import SignedMessage, Status, sign_message
+from prsm.protocol.messages.consensus import Accusation, SignedMessage, Status, sign_message
 from prsm.protocol.messages.sync import Certified, GetBlocks, GotBlock, GotBlocks, Submit
 from prsm.protocol.signing import Kind
 from prsm.protocol.transactions.payloads import TRANSFER
@@ -298,6 +298,42 @@ async def test_two_conflicting_votes_cost_the_bond_once(tmp_path: Path) -> None:
             assert [STAKE - view.bond(operator) for view in views] == [slashed] * 3
             assert len(views[0].double_votes(operator)) == 1
             assert len({node.driver.ledger.state_root for node in nodes}) == 1
+            nursery.cancel_scope.cancel()
+
+
+async def test_evidence_reaches_a_block_within_three_heights_from_locked_nodes(
+    tmp_path: Path,
+) -> None:
+    """Two of three honest nodes see a double vote; nobody can sign a transaction, nobody must."""
+    cluster = make_cluster(tmp_path)
+    operator = cluster.labs[3].wallet.public_key
+    with trio.fail_after(60):
+        async with AsyncExitStack() as stack:
+            nodes = [
+                await stack.enter_async_context(cluster.node(i, unlocked=False)) for i in range(3)
+            ]
+            network = cluster.network(3)
+            network.on_message(Status, lambda _incoming: None)
+            network.on_message(SignedMessage, lambda _incoming: None)
+            network.on_message(Accusation, lambda _incoming: None)
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            await nursery.start(network.run)
+            await cluster.connect(network, 3)
+            seen_at = nodes[0].driver.ledger.height
+            for digest in (b"a" * 32, b"b" * 32):
+                said = vote(cluster, height=seen_at + 1, digest=digest).message
+                for lab in cluster.labs[:2]:
+                    network.send_nowait(lab.peer, said, channel=Channel.CTL)
+            views = [node.driver.ledger.view for node in nodes]
+            await until(lambda: all(view.double_votes(operator) for view in views))
+            (conviction,) = views[2].double_votes(operator)
+            assert seen_at < conviction.height <= seen_at + 3
+            stored = await nodes[2].driver.store.block(conviction.height)
+            assert stored is not None
+            body = decode(stored.block, Block, size_max=BULK_FRAME_BYTES_MAX).body
+            assert (len(body.evidence), body.transactions) == (1, ())
+            # Nothing waits for a block any more, so the chain rests.
+            await until(lambda: all(not len(node.driver.drafts.evidence) for node in nodes))
             nursery.cancel_scope.cancel()
 
 
