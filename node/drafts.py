@@ -45,14 +45,15 @@ class Drafts:
         """The time of a block proposed now."""
         return max(self._ledger.tip.time_ms + 1, self._clock.wall_ms())
 
-    async def draft(self, proposer: int) -> Draft:
+    async def draft(self, proposer: int, *, count_max: int = BLOCK_TRANSACTIONS_MAX) -> Draft:
         """What this node would propose now.
 
         Args:
             proposer: its own signer index; a share of a penalty is its operator's.
+            count_max: of transactions; fewer than a block may hold while judges are slow.
         """
         time_ms, ledger = self.time_ms, self._ledger
-        ready = self._mempool.ready(BLOCK_TRANSACTIONS_MAX)
+        ready = self._mempool.ready(count_max)
         waiting = self.evidence.waiting(EVIDENCE_BYTES)
 
         def choose() -> Draft:
@@ -63,7 +64,7 @@ class Drafts:
                 ready,
                 time_ms=time_ms,
                 bytes_max=TRANSACTIONS_BYTES,
-                count_max=BLOCK_TRANSACTIONS_MAX,
+                count_max=count_max,
             )
             return Draft(transactions=transactions, evidence=evidence, time_ms=time_ms)
 
