@@ -157,6 +157,30 @@ def _fail(broken: list[str]) -> None:
         sys.exit(1)
 
 
+@main.command()
+@_json
+@click.option("--nodes", type=int, default=4, show_default=True)
+@click.option("--rate", type=int, default=2_000, show_default=True, help="Offered a second.")
+@click.option("--size", type=int, default=200, show_default=True, help="Bytes of a transfer.")
+@click.option("--accounts", type=int, default=10_000, show_default=True)
+@click.option("--seconds", type=int, default=60, show_default=True)
+@click.option(
+    "--client",
+    type=click.Choice(["stream", "per-request", "single"]),
+    default="stream",
+    show_default=True,
+    help="Many a frame at a rate; one a frame in a closed loop; one at a time on an idle chain.",
+)
+@click.option("--clients", type=int, default=100, show_default=True, help="Of per-request.")
+def bench(*, as_json: bool, **given: object) -> None:
+    """Measure daemons as clients of the control stream see them."""
+    from prsm.testnet.bench import run as bench_run
+
+    options = msgspec.convert(given, bench_run.Options)
+    figures = bench_run.run_bench(options)
+    _say({**asdict(options), **asdict(figures)}, as_json=as_json)
+
+
 def _show(network: launch.Network, *, as_json: bool) -> None:
     rows = [
         {

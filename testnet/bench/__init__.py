@@ -1,0 +1,1 @@
+"""Measures a network of real daemons as its clients see it; see `run`."""
