@@ -150,7 +150,15 @@ class Cluster:
         return encode(sign_transaction(unsigned, lab.wallet))
 
 
-def make_cluster(folder: Path, *, validators: int = 4, others: int = 0) -> Cluster:
+def make_cluster(
+    folder: Path,
+    *,
+    validators: int = 4,
+    others: int = 0,
+    parameters: Parameters | None = None,
+    balance: int = BALANCE,
+) -> Cluster:
+    """Labs of one genesis, the first of them validators of equal stake."""
     labs = [Lab(i, folder / f"lab{i}") for i in range(validators + others)]
     for lab in labs:
         lab.write_keys()
@@ -168,8 +176,8 @@ def make_cluster(folder: Path, *, validators: int = 4, others: int = 0) -> Clust
             )
             for lab in labs[:validators]
         ),
-        allocations=tuple(Allocation(lab.wallet.public_key, BALANCE) for lab in labs),
-        parameters=Parameters(tree_bits=6),
+        allocations=tuple(Allocation(lab.wallet.public_key, balance) for lab in labs),
+        parameters=parameters or Parameters(tree_bits=6),
     )
     return Cluster(genesis, labs, MemoryHub())
 
