@@ -93,7 +93,6 @@ class Wallet:
         self._path = path
         self._purpose = purpose  # of the key file: one made for another purpose is refused
         self._signer: Signer | None = None
-        self._parameters = genesis.parameters
         self._chain_id = genesis.chain_id
         self._development = genesis.development
         self._driver = driver
@@ -251,7 +250,7 @@ class Wallet:
             + VALID_MS,
             signature=bytes(64),
         )
-        fee = fee_to_offer(self._parameters, draft, payload)
+        fee = fee_to_offer(self._driver.ledger.parameters, draft, payload)
         return sign_transaction(msgspec.structs.replace(draft, fee=fee), signer)
 
     def _is_own(self, transaction: Transaction) -> bool:

@@ -5,12 +5,15 @@ the digest is sha256 over the canonical msgpack of the same values, so whitespac
 network. `chain_id` is the digest's first 8 bytes.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 import msgspec
 
+from prsm.protocol import governance
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.errors import LocalError
+from prsm.protocol.governance import Rules
 from prsm.protocol.ids import Amount, Bytes32, Digest, PublicKey, UInt, address_text, parse_hex
 from prsm.protocol.limits import GENESIS_ALLOCATIONS_MAX, VALIDATORS_MAX
 from prsm.protocol.signing import sha256
@@ -55,6 +58,15 @@ class Parameters(Record, frozen=True):
     )
     unbonding_ms: UInt = 604_800_000  # evidence convicts, and bonds stay, so long
     stake_min: UInt = 1_000_000_000  # micro-FTNS a newcomer bonds at least
+    proposal_deposit: UInt = 1_000_000_000  # lost if the vote has no quorum
+    vote_min: UInt = 100_000_000  # weight an elector has at least
+    constitutional: Rules = governance.CONSTITUTIONAL
+    economic: Rules = governance.ECONOMIC
+    technical: Rules = governance.TECHNICAL
+    safety: Rules = governance.SAFETY
+    operational: Rules = governance.OPERATIONAL
+    community: Rules = governance.COMMUNITY
+    emergency: Rules = governance.EMERGENCY
 
 
 class Allocation(Record, frozen=True):
@@ -126,7 +138,7 @@ class _GenesisText(msgspec.Struct, forbid_unknown_fields=True):
     time_ms: int
     validators: list[_ValidatorText]
     allocations: list[_AllocationText]
-    parameters: dict[str, int]
+    parameters: dict[str, int | dict[str, int]]
 
 
 def to_json(genesis: Genesis) -> bytes:
@@ -145,7 +157,10 @@ def to_json(genesis: Genesis) -> bytes:
         allocations=[
             _AllocationText(address_text(a.account), str(a.amount)) for a in genesis.allocations
         ],
-        parameters=msgspec.structs.asdict(genesis.parameters),
+        parameters={
+            name: msgspec.structs.asdict(value) if isinstance(value, Rules) else value
+            for name, value in msgspec.structs.asdict(genesis.parameters).items()
+        },
     )
     plain = msgspec.json.encode(text, order="sorted")
     return msgspec.json.format(plain, indent=2) + b"\n"
@@ -159,10 +174,6 @@ def from_json(raw: bytes) -> Genesis:
     """
     try:
         text = msgspec.json.decode(raw, type=_GenesisText)
-        names = set(Parameters.__struct_fields__)
-        if set(text.parameters) != names:
-            wrong = sorted(set(text.parameters) ^ names)
-            raise BadGenesis(f"genesis parameters unknown or missing: {', '.join(wrong)}")
         genesis = Genesis(
             version=text.version,
             name=text.name,
@@ -181,7 +192,7 @@ def from_json(raw: bytes) -> Genesis:
                 Allocation(parse_hex(a.account, size=32, what="account"), int(a.amount))
                 for a in text.allocations
             ),
-            parameters=Parameters(**text.parameters),
+            parameters=_read_parameters(text.parameters),
         )
         # Constructors do not check bounds, decoding does.
         checked = msgspec.msgpack.decode(encode(genesis), type=Genesis)
@@ -191,6 +202,26 @@ def from_json(raw: bytes) -> Genesis:
         raise BadGenesis(f"no genesis document: {error}") from error
     check(checked)
     return checked
+
+
+def _read_parameters(values: Mapping[str, int | dict[str, int]]) -> Parameters:
+    """Order named values as the record has them; a category's rules are named too."""
+    _check_names(values, Parameters, "")
+    listed: list[int | list[int]] = []
+    for name in Parameters.__struct_fields__:
+        value = values[name]
+        if isinstance(value, int):
+            listed.append(value)
+        else:
+            _check_names(value, Rules, f"{name}.")
+            listed.append([value[rule] for rule in Rules.__struct_fields__])
+    return msgspec.convert(listed, Parameters)
+
+
+def _check_names(values: Mapping[str, object], shape: type[Record], prefix: str) -> None:
+    wrong = sorted(prefix + name for name in set(values) ^ set(shape.__struct_fields__))
+    if wrong:
+        raise BadGenesis(f"genesis parameters unknown or missing: {', '.join(wrong)}")
 
 
 def check(genesis: Genesis) -> None:

@@ -17,6 +17,7 @@ RECEIPT_TAG: Final = b"prsm1rc"
 RECORD_TAG: Final = b"prsm1gs"  # gossip records: capacity beacons, announcements
 APPROVAL_TAG: Final = b"prsm1ap"  # consent to a branch of a hold
 POSSESSION_TAG: Final = b"prsm1pk"  # a new consensus key agrees to sign for an operator
+PROPOSAL_TAG: Final = b"prsm1gp"  # hashed, never signed: the id of a proposal
 HOLD_TAG: Final = b"prsm1hd"  # hashed, never signed: the id of a hold
 _STATEMENT: Final = struct.Struct(">5s8sBIQI32s")
 assert _STATEMENT.size == 62

@@ -134,7 +134,7 @@ class Chain:
     def order_fee(self, payload: Record) -> int:
         """A fee that suffices for a payload in any envelope."""
         return fee_min(
-            self.genesis.parameters,
+            self.ledger.parameters,
             size_bytes=len(encode(payload)) + 256,
             operations=operations_of(payload),
         )

@@ -22,10 +22,13 @@ import msgpack
 from nacl.signing import VerifyKey
 
 EXIT_REFUSED, COMMIT_VOTE, SETTLE, DONE, SETTLED = 6, 3, 5, 0, 2  # docs/spec/ledger.md
+CATEGORIES = "constitutional economic technical safety operational community emergency"
+RULES = "quorum_bps threshold_bps voting_ms timelock_ms"
 PARAMETERS: Final = (
     "epoch_ms block_gap_min_ms heartbeat_block_ms timeout_base_ms timeout_cap_ms clock_window_ms "
     "tree_bits fee_base fee_per_byte fee_per_operation treasury_bps escrow_ms_max "
-    "transaction_ms_max slash_bps reporter_bps halt_bps operator_cap unbonding_ms stake_min"
+    "transaction_ms_max slash_bps reporter_bps halt_bps operator_cap unbonding_ms stake_min "
+    "proposal_deposit vote_min"
 )
 DOCUMENT = "version chain_id genesis_digest validators job headers settlements state payments"
 SETTLEMENT = "unit height transaction transaction_path receipt receipt_path"
@@ -106,14 +109,16 @@ def trust_genesis(path: str) -> tuple[bytes, int, bytes]:
     """Derive from a genesis document its digest, the epoch 0 and the hash of its validators."""
     names = "version name development time_ms validators allocations parameters"
     doc = keys(json.loads(Path(path).read_bytes(), object_pairs_hook=unique), names)
-    numbers = keys(doc["parameters"], PARAMETERS)
+    numbers = keys(doc["parameters"], f"{PARAMETERS} {CATEGORIES}")
     found = members(doc["validators"])
     given = [keys(entry, "account amount") for entry in doc["allocations"]]
     head = [doc[name] for name in names.split()[:4]]
     balances = [(unhex(entry["account"]), int(entry["amount"])) for entry in given]
     limits = [integer(numbers[name]) for name in PARAMETERS.split()]
+    rules = [keys(numbers[name], RULES) for name in CATEGORIES.split()]
+    ruled = [[integer(each[rule]) for rule in RULES.split()] for each in rules]
     counted = [(*member[:3], min(member[3], numbers["operator_cap"])) for member in found]
-    digest = sha256(msgpack.packb([*head, found, balances, limits]))
+    digest = sha256(msgpack.packb([*head, found, balances, [*limits, *ruled]]))
     return digest, 0, sha256(msgpack.packb([0, counted]))
 
 

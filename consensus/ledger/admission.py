@@ -4,7 +4,7 @@ Raises typed errors, so that a person reads why; the judge of a block turns them
 """
 
 from collections.abc import Callable, Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 from prsm.consensus.ledger.accounts import balance, next_nonce
@@ -34,6 +34,7 @@ class Checked:
     id: TxId
     transaction: Transaction
     payload: Record
+    parameters: Parameters  # the fee suffices under these
 
 
 Recall = Callable[[bytes], Checked | None]  # by id: what `check` returned for these bytes before
@@ -61,11 +62,12 @@ class Admission:
 
         Args:
             chain_id: of the network.
-            parameters: of its genesis.
+            parameters: of the present; `follow` says when they change.
             verifier: libsodium's rule.
             known: ids of transactions whose signature was checked already.
             recall: what `check` of this network returned earlier, while somebody keeps it; saves
-                decoding them again, and changes no verdict: the id binds all bytes.
+                decoding them again, and changes no verdict: the id binds all bytes, and the
+                fee is checked again when parameters have changed.
         """
         self._chain_id = chain_id
         self._parameters = parameters
@@ -85,7 +87,7 @@ class Admission:
         identity = transaction_id(raw)
         earlier = self._recall(identity)
         if earlier is not None:
-            return earlier
+            return self._recheck(earlier)
         transaction = decode_transaction(raw)
         if transaction.chain_id != self._chain_id:
             raise WrongChain(
@@ -96,20 +98,26 @@ class Admission:
         payload = PAYLOADS.decode(
             transaction.kind, transaction.payload, size_max=TRANSACTION_BYTES_MAX
         )
-        operations = operations_of(payload)
-        least = fee_min(self._parameters, size_bytes=len(raw), operations=operations)
-        if transaction.fee < least:
-            raise FeeTooLow(
-                f"fee of {transaction.fee} micro-FTNS, at least {least} for {len(raw)} bytes "
-                f"and {operations} operations",
-                hint=f"offer {least} micro-FTNS or more",
-            )
+        parameters = self._parameters
+        check_fee(parameters, transaction.fee, payload, size_bytes=len(raw))
         if identity not in self._known and not is_signed(transaction, self._verifier):
             raise BadSignature(
                 f"transaction {identity.hex()[:16]} is not signed by its sender",
                 hint="sign the canonical bytes with the sender's key",
             )
-        return Checked(raw, identity, transaction, payload)
+        return Checked(raw, identity, transaction, payload, parameters)
+
+    def follow(self, parameters: Parameters) -> None:
+        """From now on check by these parameters: a decision has changed them."""
+        self._parameters = parameters
+
+    def _recheck(self, earlier: Checked) -> Checked:
+        """What was checked under other parameters must still pay its fee, on every node."""
+        parameters = self._parameters
+        if earlier.parameters is parameters:
+            return earlier
+        check_fee(parameters, earlier.transaction.fee, earlier.payload, size_bytes=len(earlier.raw))
+        return replace(earlier, parameters=parameters)
 
     def check_turn(self, checked: Checked, state: Reader, *, time_ms: int) -> None:
         """Check that it is this transaction's turn and that it can pay its fee.
@@ -153,3 +161,19 @@ class Admission:
                 f"most {self._parameters.transaction_ms_max} ms ahead",
                 hint="sign it again with a later time",
             )
+
+
+def check_fee(parameters: Parameters, fee: int, payload: Record, *, size_bytes: int) -> None:
+    """Check that a fee suffices for so many bytes of this payload.
+
+    Raises:
+        FeeTooLow: it does not.
+    """
+    operations = operations_of(payload)
+    least = fee_min(parameters, size_bytes=size_bytes, operations=operations)
+    if fee < least:
+        raise FeeTooLow(
+            f"fee of {fee} micro-FTNS, at least {least} for {size_bytes} bytes "
+            f"and {operations} operations",
+            hint=f"offer {least} micro-FTNS or more",
+        )

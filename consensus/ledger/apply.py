@@ -16,6 +16,8 @@ from prsm.consensus.ledger.execution import BlockRefused, Execution, Ground
 from prsm.consensus.ledger.genesis import genesis_changes
 from prsm.consensus.ledger.invariants import assert_conserved, assert_sound
 from prsm.consensus.ledger.outcome import LedgerTip, Outcome, genesis_tip
+from prsm.consensus.ledger.parameters import parameters_of
+from prsm.consensus.ledger.proposals import PARAMETERS_KEY
 from prsm.consensus.ledger.tree import Tree
 from prsm.consensus.ledger.view import View
 from prsm.protocol import merkle
@@ -67,15 +69,16 @@ class Ledger:
         self.genesis = genesis
         self.tip = genesis_tip(genesis) if tip is None else tip
         self.view = View(state)
+        self.parameters = parameters_of(state)
         self.admission = Admission(
-            genesis.chain_id, genesis.parameters, verifier, known=known, recall=recall
+            genesis.chain_id, self.parameters, verifier, known=known, recall=recall
         )
         self._state = state
         self._verifier = verifier
         self.epoch = load_epoch(state)
         self._certifiers = certifiers_of(state, self.tip.height)
         self._ground = Ground(
-            genesis.chain_id, genesis.parameters, self.epoch.validators, verifier, self.admission
+            genesis.chain_id, self.parameters, self.epoch.validators, verifier, self.admission
         )
         self._tree = Tree(genesis.parameters.tree_bits, state.items())
         self._certified_root: Digest | None = None
@@ -147,7 +150,12 @@ class Ledger:
         self._tree.update(outcome.changes)
         self.tip = outcome.tip
         self._certifiers, self.epoch = self.epoch.validators, outcome.epoch
-        self._ground = replace(self._ground, validators=self.epoch.validators)
+        if any(key == PARAMETERS_KEY for key, _ in outcome.changes):
+            self.parameters = parameters_of(self._state)
+            self.admission.follow(self.parameters)
+        self._ground = replace(
+            self._ground, validators=self.epoch.validators, parameters=self.parameters
+        )
         self._judged = None
 
     def adopt(self, other: "Ledger") -> None:

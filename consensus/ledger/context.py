@@ -99,6 +99,30 @@ class FewValidators:
     members: int
 
 
+@dataclass(frozen=True, slots=True)
+class ProposalOpened:
+    """A vote has begun."""
+
+    proposal: bytes
+    proposer: bytes
+    category: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalClosed:
+    """A vote is over; `status` is a `ProposalStatus`."""
+
+    proposal: bytes
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParametersChanged:
+    """These parameters are others from the next block on."""
+
+    names: tuple[str, ...]
+
+
 Event = (
     Registered
     | Locked
@@ -110,6 +134,9 @@ Event = (
     | HoldPaid
     | EpochBegan
     | FewValidators
+    | ProposalOpened
+    | ProposalClosed
+    | ParametersChanged
 )
 
 

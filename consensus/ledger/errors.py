@@ -104,11 +104,11 @@ _MEANING: Final[dict[Code, str]] = {
     Code.NOT_COMMITTED: "a receipt whose hash was not committed in an earlier block",
     Code.UNDECIDED: "no two workers agree on every batch; a third opinion is needed",
     Code.CHAIN_BROKEN: "the stage's inputs are not the outputs of the stage before it",
-    Code.TOO_EARLY: "the deadline has not passed",
+    Code.TOO_EARLY: "its time has not come",
     Code.CHILD_OPEN: "a child job is still open",
     Code.BAD_EVIDENCE: "the two messages convict nobody",
     Code.ALREADY_PUNISHED: "the validator was punished for this height",
-    Code.NOT_OPERATOR: "only operators of validators vote",
+    Code.NOT_OPERATOR: "only operators of validators vote, and who was one when it began",
     Code.ALREADY_VOTED: "the operator has voted so already",
     Code.NOTHING_TO_VOTE: "it is halted already, or not halted",
     Code.HOLD_EXISTS: "the sender has opened a hold of these terms and this salt already",
@@ -120,7 +120,7 @@ _MEANING: Final[dict[Code, str]] = {
     Code.BAD_APPROVAL: "an approval's signature does not hold, or a key stands twice",
     Code.CONDITION_UNMET: "what was shown does not meet the branch's condition at this time",
     Code.NOTHING_VESTED: "nothing more has vested yet",
-    Code.TOO_LATE: "the time of the fallback has come; only a reclaim pays out",
+    Code.TOO_LATE: "its time is over: the vote has ended, or only a reclaim pays out",
     Code.NO_FALLBACK: "the hold has no fallback",
     Code.EVIDENCE_TOO_OLD: "the unbonding period of that epoch is over",
     Code.NOT_VALIDATOR: "the sender is no operator of a validator; join first",
@@ -133,6 +133,15 @@ _MEANING: Final[dict[Code, str]] = {
     Code.ROSTER_FULL: "the network has 128 operators, and none has left",
     Code.NOTHING_MATURED: "nothing has left the bond for the whole unbonding period",
     Code.NO_CHANGE: "it is so already",
+    Code.UNKNOWN_PROPOSAL: "no such proposal",
+    Code.PROPOSAL_EXISTS: "the sender has opened a proposal of these terms and this salt already",
+    Code.PROPOSAL_CLOSED: "the proposal was decided",
+    Code.NO_ELECTORS: "no member of the present epoch has the stake to vote",
+    Code.UNKNOWN_PARAMETER: "no such parameter",
+    Code.PARAMETER_FIXED: "no vote changes this parameter; it is fixed with the genesis",
+    Code.BAD_VALUE: "a parameter stands twice, is out of its bounds, or contradicts another",
+    Code.WRONG_CATEGORY: "proposals of this category do not decide that",
+    Code.BAD_DELEGATE: "the delegate is the sender, no operator, or one of both passes votes on",
 }
 assert set(_MEANING) == set(Code) - {Code.DONE}
 
@@ -166,6 +175,7 @@ _CLASSES: Final[dict[Code, type[LocalError]]] = {
     Code.TOMBSTONED: BondState,
     Code.NOTHING_MATURED: BondState,
     Code.NO_CHANGE: BondState,
+    Code.PROPOSAL_EXISTS: Conflict,
 }
 
 

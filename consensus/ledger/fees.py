@@ -13,6 +13,7 @@ from prsm.protocol.genesis import Parameters
 from prsm.protocol.ids import Amount
 from prsm.protocol.transactions.conditions import Claim, Hold, steps_of
 from prsm.protocol.transactions.envelope import Transaction
+from prsm.protocol.transactions.governance import Propose
 from prsm.protocol.transactions.membership import Join, Rotate
 from prsm.protocol.transactions.payloads import Commit, Evidence, Lock, RegisterModel, Settle
 
@@ -37,6 +38,8 @@ def operations_of(payload: Record) -> int:  # noqa: PLR0911 - dispatch
             return 2
         case Hold():
             return sum(steps_of(branch.condition) for branch in payload.branches)
+        case Propose():
+            return 1 + len(payload.changes)
         case Claim():
             return 1 + len(payload.preimages) + len(payload.approvals)
         case _:

@@ -2,6 +2,7 @@
 
 from prsm.consensus.ledger.accounts import credit
 from prsm.consensus.ledger.epochs import begin_first
+from prsm.consensus.ledger.proposals import PARAMETERS_KEY
 from prsm.consensus.ledger.records import (
     ROSTER_KEY,
     TOTALS_KEY,
@@ -38,5 +39,6 @@ def genesis_changes(genesis: Genesis) -> list[Change]:
     state.write(ROSTER_KEY, Roster(operators=operators, changes=len(operators)))
     bonded = sum(validator.stake for validator in genesis.validators)
     state.write(TOTALS_KEY, Totals(minted=genesis.minted, locked=0, bonded=bonded, burnt=0))
+    state.write(PARAMETERS_KEY, genesis.parameters)
     begin_first(state, EpochState.genesis(genesis))
     return state.changes()

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
+from prsm.consensus.ledger.proposals import PROPOSAL, Proposal
 from prsm.consensus.ledger.records import (
     ACCOUNT,
     BOND,
@@ -64,6 +65,9 @@ def _amounts(reader: Reader, key: bytes) -> tuple[int, int, int]:
     if letter == HELD:
         held = read(reader, key, Held)
         return (0, 0 if held is None else held.left, 0)
+    if letter == PROPOSAL:
+        proposal = read(reader, key, Proposal)
+        return (0, 0 if proposal is None else proposal.deposit, 0)
     if letter == BOND:
         bond = read(reader, key, Bond)
         return (0, 0, 0 if bond is None else bond.stake)

@@ -7,6 +7,7 @@ from prsm.consensus.ledger.accounts import transfer
 from prsm.consensus.ledger.conditions import claim, hold, reclaim
 from prsm.consensus.ledger.context import Context, Effect
 from prsm.consensus.ledger.escrow import lock, refund
+from prsm.consensus.ledger.governance import ballot, delegate, enact, propose
 from prsm.consensus.ledger.halts import halt
 from prsm.consensus.ledger.membership import join, leave, rotate, stake, withdraw
 from prsm.consensus.ledger.registry import register_model
@@ -14,7 +15,7 @@ from prsm.consensus.ledger.slashing import punish
 from prsm.consensus.ledger.state import State
 from prsm.consensus.ledger.work import commit, settle
 from prsm.protocol.codec import Record
-from prsm.protocol.transactions import conditions, membership, payloads
+from prsm.protocol.transactions import conditions, governance, membership, payloads
 
 P = TypeVar("P", bound=Record)
 Rule = Callable[[State, Record, Context], Effect]
@@ -46,6 +47,10 @@ RULES: Final[dict[int, Rule]] = dict(
         _rule(membership.Leave, leave),
         _rule(membership.Rotate, rotate),
         _rule(membership.Withdraw, withdraw),
+        _rule(governance.Propose, propose),
+        _rule(governance.Ballot, ballot),
+        _rule(governance.Delegate, delegate),
+        _rule(governance.Enact, enact),
     )
 )
 assert sorted(RULES) == [number for number, _ in payloads.PAYLOADS.items()]

@@ -1,7 +1,7 @@
 """What the state holds: the keys, and the record behind each; canonical msgpack both ways.
 
 Source: docs/spec/ledger.md, "State". A key is one letter and fixed-width fields, so no key is
-the beginning of another kind's. A balance of zero has no entry.
+the beginning of another kind's. A balance of zero has no entry. Decisions are in `proposals`.
 """
 
 from collections.abc import Iterable

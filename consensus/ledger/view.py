@@ -6,7 +6,10 @@ from typing import final
 from prsm.consensus.ledger.accounts import balance, next_nonce, totals
 from prsm.consensus.ledger.bonds import read_bond, read_roster
 from prsm.consensus.ledger.epochs import epoch_record, epoch_set
+from prsm.consensus.ledger.governance import delegation_of
 from prsm.consensus.ledger.halts import is_halted
+from prsm.consensus.ledger.parameters import parameters_of
+from prsm.consensus.ledger.proposals import PROPOSAL, Proposal, proposal_key
 from prsm.consensus.ledger.records import (
     ACCOUNT,
     DOUBLE,
@@ -34,6 +37,8 @@ from prsm.consensus.ledger.records import (
     version_key,
 )
 from prsm.consensus.ledger.state import R, read
+from prsm.protocol.genesis import Parameters
+from prsm.protocol.governance import Category
 from prsm.protocol.ids import FTNS, Amount
 
 
@@ -72,6 +77,23 @@ class View:
     def epoch_set(self, epoch: int) -> EpochSet | None:
         """Members of an epoch: of this one, the next, and the unbonding period's; else None."""
         return epoch_set(self._state, epoch)
+
+    def parameters(self) -> Parameters:
+        """What the next block runs under."""
+        return parameters_of(self._state)
+
+    def proposal(self, proposal: bytes) -> Proposal | None:
+        """A decision, under way or taken."""
+        return read(self._state, proposal_key(proposal), Proposal)
+
+    def proposals(self) -> list[Proposal]:
+        """All proposals, the oldest first; reads the whole state."""
+        found = self._all(PROPOSAL, Proposal)
+        return sorted(found, key=lambda each: (each.opened_height, each.proposal))
+
+    def delegate(self, operator: bytes, category: Category) -> bytes | None:
+        """Whose vote counts for an operator that does not vote in a category."""
+        return delegation_of(self._state, operator, category)
 
     def key_owner(self, consensus: bytes) -> bytes | None:
         """The operator who brought a consensus key, ever."""

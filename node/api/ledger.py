@@ -53,7 +53,7 @@ class LedgerApi:
     async def fee(self, params: api.FeeParams, _caller: Caller) -> api.FeeEstimate:
         """What suffices, by the function that admission and the wallet use."""
         draft, payload = self._draft(params)
-        prices = self._ledger.genesis.parameters
+        prices = self._ledger.parameters
         size_bytes, operations = size_to_pay(draft), operations_of(payload)
         return api.FeeEstimate(
             fee=str(fee_min(prices, size_bytes=size_bytes, operations=operations)),

@@ -15,6 +15,7 @@ from prsm.protocol.messages.models import CidBytes, Name
 from prsm.protocol.receipts import WorkKind
 from prsm.protocol.registry import Registry
 from prsm.protocol.transactions.conditions import Claim, Hold, Reclaim
+from prsm.protocol.transactions.governance import Ballot, Delegate, Enact, Propose
 from prsm.protocol.transactions.membership import Join, Leave, Rotate, Stake, Withdraw
 
 UNITS_MAX: Final = 64
@@ -146,6 +147,10 @@ STAKE: Final = 13
 LEAVE: Final = 14
 ROTATE: Final = 15
 WITHDRAW: Final = 16
+PROPOSE: Final = 20
+BALLOT: Final = 21
+DELEGATE: Final = 22
+ENACT: Final = 23
 
 PAYLOADS: Final[Registry[Record]] = Registry("transaction kind")
 for _number, _cls in (
@@ -165,5 +170,9 @@ for _number, _cls in (
     (LEAVE, Leave),
     (ROTATE, Rotate),
     (WITHDRAW, Withdraw),
+    (PROPOSE, Propose),
+    (BALLOT, Ballot),
+    (DELEGATE, Delegate),
+    (ENACT, Enact),
 ):
     PAYLOADS.add(_number, _cls)

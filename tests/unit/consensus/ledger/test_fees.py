@@ -11,6 +11,7 @@ from prsm.consensus.ledger.errors import FeeTooLow
 from prsm.consensus.ledger.fees import fee_min, fee_to_offer, operations_of
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.genesis import Parameters
+from prsm.protocol.governance import Category
 from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.signing import Kind
 from prsm.protocol.transactions.conditions import (
@@ -24,6 +25,14 @@ from prsm.protocol.transactions.conditions import (
     Signers,
 )
 from prsm.protocol.transactions.envelope import decode_transaction, sign_transaction
+from prsm.protocol.transactions.governance import (
+    Ballot,
+    Choice,
+    Delegate,
+    Enact,
+    ParameterChange,
+    Propose,
+)
 from prsm.protocol.transactions.membership import Join, Leave, Rotate, Stake, Withdraw
 from prsm.protocol.transactions.payloads import (
     PAYLOADS,
@@ -71,6 +80,10 @@ COUNTED: Final[list[tuple[Record, int]]] = [
     (Leave(), 1),
     (Rotate(B32, "peer", bytes(64)), 2),
     (Withdraw(), 1),
+    (Propose(B32, Category.COMMUNITY, "t", (ParameterChange("fee_base", 1),) * 2, None), 3),
+    (Ballot(B32, Choice.YES), 1),
+    (Delegate(Category.COMMUNITY, None), 1),
+    (Enact(B32), 1),
 ]
 
 
