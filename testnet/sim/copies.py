@@ -6,6 +6,8 @@ copied, so that scenarios with a common beginning play it once.
 Knows: cores, ledgers, who hears whom. Must not know: which scenarios there are.
 """
 
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -43,6 +45,7 @@ from prsm.protocol.genesis import Genesis, Parameters
 from prsm.protocol.headers import Block, block_hash
 from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.signing import Kind, statement
+from prsm.protocol.validators import Validator
 from prsm.testnet.sim.invariants import Invariant, violation
 from prsm.testnet.sim.ledger import FakeLedger
 from prsm.testnet.sim.plan import index_of, peer_of
@@ -97,13 +100,22 @@ class Copies:
         signers: list[KeyedSigner],
         verifier: Verifier,
         keys: tuple[int, ...],
+        borders: Mapping[int, tuple[Validator, ...]],
     ) -> Self:
-        """Cores at genesis that all want a block; `keys` is the signer index of each."""
+        """Cores at genesis that all want a block.
+
+        Args:
+            genesis: of the network.
+            signers: by signer index.
+            verifier: of their signatures.
+            keys: the signer index of each copy; in every epoch the same.
+            borders: at which heights an epoch ends, and the members of the epoch after the next.
+        """
         twins = frozenset(key for key in keys if keys.count(key) > 1)
         made = cls(genesis, verifier, twins)
         for key in keys:
             config = Config.of(genesis, signers=(signers[key],), verifier=verifier)
-            ledger = FakeLedger(genesis)
+            ledger = FakeLedger(genesis, borders=borders)
             state = replica.start(config, ledger.tip, (), None)
             made.copies.append(Copy(key, state, ledger))
         made._round = Round((0,) * len(keys))
@@ -220,11 +232,14 @@ class Copies:
             if block_hash(other.ledger.blocks[height - 1][0].header) != digest:
                 what = f"two blocks decided at height {height}, one by {index}"
                 self._report(Invariant.AGREEMENT, what)
-        certificate, members = effect.certificate, self.genesis.validators
+        certificate, members = (
+            effect.certificate,
+            self.copies[index].ledger.tip.certifiers.validators,
+        )
         signed = statement(
             self.genesis.chain_id,
             Kind.COMMIT,
-            epoch=certificate.epoch,
+            epoch=self.copies[index].ledger.tip.certifiers.epoch,
             height=height,
             view=certificate.view,
             digest=digest,
@@ -279,9 +294,10 @@ def _body(each: Copy, height: int, digest: bytes) -> Block | None:
     return replica.body(each.state, height, digest)
 
 
-_MUTABLE: Final = (dict, set, list)
+_MUTABLE: Final = (dict, set, list, deque)
 _State_names: Final = tuple(State.__dataclass_fields__)
 _Instance_names: Final = tuple(Instance.__dataclass_fields__)
+_Ledger_names: Final = tuple(FakeLedger.__dataclass_fields__)
 
 
 def _forked_state(state: State) -> State:
@@ -307,7 +323,7 @@ def _forked_instance(instance: Instance) -> Instance:
 
 def _forked_ledger(ledger: FakeLedger) -> FakeLedger:
     made = object.__new__(FakeLedger)
-    made.genesis, made.tip = ledger.genesis, ledger.tip
-    made.blocks, made.roots = ledger.blocks.copy(), ledger.roots.copy()
-    made.done = ledger.done.copy()
+    for name in _Ledger_names:
+        value = getattr(ledger, name)
+        setattr(made, name, value.copy() if type(value) in _MUTABLE else value)
     return made

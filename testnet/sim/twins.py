@@ -28,6 +28,9 @@ LEAVES: Final = _PARTITIONS * _KEEPINGS
 _BEGINNINGS: Final = 4 * LEAVES**2  # leader of view 0 x two rounds
 _STRIDE: Final = 104_729  # odd, so each beginning comes once; far, so few trees see many of them
 assert LEAVES == 256
+EPOCHS_SHARE: Final = 0.4  # of the drawn trees
+EPOCH_HEIGHTS: Final = 2
+LATER_SETS: Final = 8
 _STAKES: Final[tuple[tuple[int, ...], ...]] = (
     (1, 1, 1, 1),
     (3, 2, 2, 2),
@@ -102,7 +105,14 @@ def _draw(tree: int, wish: Wish) -> tuple[Copies, list[Round]]:
     keys = list(range(len(stakes)))
     for twin in twins:
         keys += [twin] * dice.choice((1, 1, 1, 2))
-    root = _start(stakes, tuple(keys))
+    later: list[tuple[int, ...]] = []
+    if dice.random() < EPOCHS_SHARE and not wish.control:
+        for _ in range(LATER_SETS):  # twins never weigh more, the others never less
+            rest = (
+                each if i in twins else each + dice.randint(0, 3) for i, each in enumerate(stakes)
+            )
+            later.append(tuple(rest))
+    root = _start(stakes, tuple(keys), *later)
     for _ in range(dice.randint(1, 5)):
         root.play(_drawn(dice, keys))
     return root, [_drawn(dice, keys) for _ in range(LEAVES)]
@@ -131,11 +141,18 @@ def _drawn(dice: Random, keys: list[int]) -> Round:
     return Round(groups, dice.choice(WITHHELD), dice.randrange(count))
 
 
-def _start(stakes: tuple[int, ...], keys: tuple[int, ...]) -> Copies:
+def _start(stakes: tuple[int, ...], keys: tuple[int, ...], *later: tuple[int, ...]) -> Copies:
+    """Cores at genesis; `later` are the stakes of the epochs from the third on, of two heights."""
     signers = [KeyedSigner(0, index) for index in range(len(stakes))]
-    validators = tuple(
+    genesis = Genesis(1, "twins", True, 0, _members(signers, stakes), (), PARAMETERS)  # noqa: FBT003 - field `development`
+    borders = {
+        EPOCH_HEIGHTS * (1 + number): _members(signers, each) for number, each in enumerate(later)
+    }
+    return Copies.start(genesis, signers, KeyedVerifier(signers), keys, borders)
+
+
+def _members(signers: list[KeyedSigner], stakes: tuple[int, ...]) -> tuple[Validator, ...]:
+    return tuple(
         Validator(bytes([index + 1]) * 32, signer.public_key, peer_of(index), stake)
         for index, (signer, stake) in enumerate(zip(signers, stakes, strict=True))
     )
-    genesis = Genesis(1, "twins", True, 0, validators, (), PARAMETERS)  # noqa: FBT003 - field `development`
-    return Copies.start(genesis, signers, KeyedVerifier(signers), keys)

@@ -72,3 +72,19 @@ def test_twins_weigh_less_than_a_third_of_the_stake() -> None:
         stakes = [member.stake for member in root.genesis.validators]
         assert 3 * sum(stakes[key] for key in root.twins) < sum(stakes)
         assert len(leaves) == LEAVES
+
+
+def test_a_scenario_is_the_same_alone_and_among_its_branches() -> None:
+    tree = list(twins.play(range(LEAVES, LEAVES + 60), Wish(twins=True)))
+    for outcome in tree[20::13]:
+        alone = next(twins.play(range(outcome.seed, outcome.seed + 1), Wish(twins=True)))
+        assert (alone.height, alone.violations) == (outcome.height, outcome.violations)
+
+
+def test_some_drawn_trees_see_epochs_of_other_stakes() -> None:
+    seen = 0
+    for outcome_tree in range(1, 41, 2):
+        root, _ = twins._draw(outcome_tree, Wish())
+        ends = [each.ledger.tip.epoch.number for each in root.copies]
+        seen += max(ends) > 1
+    assert seen >= 3
