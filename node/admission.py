@@ -11,6 +11,7 @@ a full queue dropped.
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final, TypeVar
 
 import trio
@@ -57,6 +58,7 @@ class Seen:
         self._items: OrderedDict[bytes, None] = OrderedDict()
         self._decoded: OrderedDict[bytes, Checked] = OrderedDict()
         self._decoded_bytes = 0
+        self._lock = Lock()  # door and judge keep, each in a thread
 
     def __contains__(self, item: object) -> bool:
         return item in self._items
@@ -66,20 +68,25 @@ class Seen:
 
     def add(self, item: bytes) -> None:
         """Remember an item."""
+        with self._lock:
+            self._add(item)
+
+    def _add(self, item: bytes) -> None:
         self._items[item] = None
         if len(self._items) > self._size:
             self._items.popitem(last=False)
 
     def keep(self, checked: Checked) -> None:
-        """Remember what the ledger's check returned."""
-        self.add(checked.id)
-        if checked.id in self._decoded:
-            return
-        self._decoded[checked.id] = checked
-        self._decoded_bytes += len(checked.raw)
-        while len(self._decoded) > DECODED_MAX or self._decoded_bytes > DECODED_BYTES_MAX:
-            _, oldest = self._decoded.popitem(last=False)
-            self._decoded_bytes -= len(oldest.raw)
+        """Remember what the ledger's check returned; threads may."""
+        with self._lock:
+            if checked.id in self._decoded:
+                return
+            self._add(checked.id)
+            self._decoded[checked.id] = checked
+            self._decoded_bytes += len(checked.raw)
+            while len(self._decoded) > DECODED_MAX or self._decoded_bytes > DECODED_BYTES_MAX:
+                _, oldest = self._decoded.popitem(last=False)
+                self._decoded_bytes -= len(oldest.raw)
 
     def recall(self, identity: bytes) -> Checked | None:
         """What the check returned for a transaction; threads may ask."""

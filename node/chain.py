@@ -148,6 +148,9 @@ async def read_ledger(
         known=checked,
         recall=checked.recall,
     )
+    # What a judge had to check, because the block was faster than the transaction, the door need
+    # not check again.
+    ledger.admission.remember = checked.keep
     return ledger, _tip(ledger, last)
 
 

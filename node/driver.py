@@ -52,16 +52,15 @@ from prsm.node.evidence import Witness
 from prsm.node.history import epoch_header_of, stored_block
 from prsm.node.mempool import Mempool
 from prsm.node.net.interface import Channel, Incoming, Network
+from prsm.node.pace import Pace
 from prsm.node.signlog import SignLog
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.ed25519 import Signer
 from prsm.protocol.headers import Block
 from prsm.protocol.ids import PeerId
+from prsm.protocol.limits import BLOCK_TRANSACTIONS_MAX
 from prsm.protocol.messages.consensus import SignedMessage, Status
-from prsm.protocol.transactions.envelope import (
-    Transaction,
-    decode_transaction,
-)
+from prsm.protocol.transactions.envelope import Transaction
 from prsm.protocol.validators import ValidatorSet
 from prsm.storage.errors import Conflict, Full, StoreUnavailable
 from prsm.storage.ledger import LedgerStore
@@ -108,6 +107,7 @@ class Driver:
         self.mempool = hands.mempool
         self.network = hands.network
         self.clock = hands.clock
+        self.pace = Pace(BLOCK_TRANSACTIONS_MAX)
         self.stopped = state.observer or ""  # why this node votes no more, for status and health
         self.dropped = 0  # events for which the queue had no room
         self.is_halted = False  # takes no more blocks either; an observer still does
@@ -307,7 +307,8 @@ class Driver:
                 self._send(PeerId(name), message)
             case NeedPayload(height=height, view=view):
                 own = self.state.instance.schedule.at(view)
-                self._own.append(Payload(height, view, await self.drafts.draft(own)))
+                draft = await self.drafts.draft(own, count_max=self.pace.block(view))
+                self._own.append(Payload(height, view, draft))
             case Validate():
                 self._own.append(await self._judge(effect))
             case Execute():
@@ -364,8 +365,9 @@ class Driver:
         )
 
     def _after(self, head: Head) -> None:
-        senders = {decode_transaction(raw).sender for raw in head.block.body.transactions}
-        self.mempool.drop_committed(head.outcome.tx_ids, senders)
+        tx_ids, now_ms = head.outcome.tx_ids, self.clock.monotonic_ms()
+        self.pace.note(len(tx_ids), view=head.certificate.view, now_ms=now_ms)
+        self.mempool.drop_committed(tx_ids, head.outcome.senders)
         self.drafts.evidence.settle()
         for listener in self.on_head:
             listener(head)

@@ -45,6 +45,10 @@ def recall_nothing(_identity: bytes) -> Checked | None:
     return None
 
 
+def _forget(_checked: Checked) -> None:
+    """Keep no transaction."""
+
+
 @final
 class Admission:
     """Checks transactions of one network."""
@@ -74,6 +78,8 @@ class Admission:
         self._verifier = verifier
         self._known = known
         self._recall = recall
+        # Told of each transaction that was found good, whoever asked: set by who keeps them.
+        self.remember: Callable[[Checked], None] = _forget
 
     def check(self, raw: bytes) -> Checked:
         """Check what no state is needed for.
@@ -105,7 +111,9 @@ class Admission:
                 f"transaction {identity.hex()[:16]} is not signed by its sender",
                 hint="sign the canonical bytes with the sender's key",
             )
-        return Checked(raw, identity, transaction, payload, parameters)
+        checked = Checked(raw, identity, transaction, payload, parameters)
+        self.remember(checked)
+        return checked
 
     def follow(self, parameters: Parameters) -> None:
         """From now on check by these parameters: a decision has changed them."""

@@ -267,6 +267,7 @@ class Ledger:
             tx_ids=execution.tx_ids,
             events=(*execution.events, *events),
             epoch=epoch,
+            senders=frozenset(execution.senders),
         )
 
     def _check_header(self, header: Header) -> None:

@@ -49,6 +49,7 @@ class Execution:
         self.state = State(below)
         self.receipts: list[bytes] = []
         self.tx_ids: list[TxId] = []
+        self.senders: set[bytes] = set()
         self.events: list[Event] = []
         self._ground = ground
         self._height = height
@@ -109,6 +110,7 @@ class Execution:
         )
         self.receipts.append(encode(receipt))
         self.tx_ids.append(checked.id)
+        self.senders.add(transaction.sender)
         self.events.extend(effect.events)
         return receipt
 

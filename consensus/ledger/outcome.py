@@ -31,6 +31,7 @@ class Outcome:
     tx_ids: list[TxId]
     events: tuple[Event, ...]
     epoch: EpochState  # of the next height
+    senders: frozenset[bytes] = frozenset()  # of the block's transactions
 
     @property
     def receipts_root(self) -> Digest:
