@@ -33,10 +33,12 @@ from prsm.protocol import merkle
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import decode
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
+from prsm.protocol.errors import WireError
 from prsm.protocol.genesis import BadGenesis, Genesis
 from prsm.protocol.headers import Block
 from prsm.protocol.ids import Digest, Height, Millis
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
+from prsm.storage.database import quarantine
 from prsm.storage.disk import Disk, PosixDisk
 from prsm.storage.errors import Corrupt
 from prsm.storage.ledger import LedgerStore, StoredBlock
@@ -98,17 +100,18 @@ async def open_chain(
     Raises:
         BadGenesis: the folder's ledger began with another document.
         Conflict: another process has the folder.
-        Corrupt: the ledger contradicts itself.
+        Corrupt: the ledger contradicts itself, and the new one too.
         StoreUnavailable: the disk refused, or a newer version wrote the data.
     """
-    store = await LedgerStore.open(config.data / "ledger.db")
+    seen = Seen()
+    store, ledger, tip, damage = await _open_ledger(config, seen)
     signlog: SignLog | None = None
     try:
-        seen = Seen()
-        ledger, tip = await read_ledger(store, config.genesis, seen=seen)
         opened = None
         if config.consensus_seeds:
-            opened = open_signlog(disk or PosixDisk(), config.data, ledger_height=tip.height)
+            opened = open_signlog(
+                disk or PosixDisk(), config.data, ledger_height=tip.height, ledger_lost=damage
+            )
             signlog = opened.signlog
         yield _join(config, network, clock, _Found(store, ledger, tip, seen, opened))
     finally:
@@ -116,6 +119,33 @@ async def open_chain(
             signlog.close()
         with trio.CancelScope(shield=True):
             await store.close()
+
+
+async def _open_ledger(
+    config: ChainConfig, seen: Seen
+) -> tuple[LedgerStore, Ledger, Tip, str | None]:
+    """The ledger of the folder, or an empty one in the place of a damaged one, and why."""
+    path = config.data / "ledger.db"
+    try:
+        return *await _open_sound(path, config.genesis, seen), None
+    except Corrupt as error:
+        aside = quarantine(path)
+        log.error(  # noqa: TRY400 - what is damaged is in the text
+            "damaged ledger put aside; blocks come from peers", why=error.what, aside=str(aside)
+        )
+        damage = f"the ledger was damaged: {error.what}"
+        return *await _open_sound(path, config.genesis, seen), damage
+
+
+async def _open_sound(path: Path, genesis: Genesis, seen: Seen) -> tuple[LedgerStore, Ledger, Tip]:
+    store = await LedgerStore.open(path)
+    try:
+        return store, *await read_ledger(store, genesis, seen=seen)
+    except BaseException as error:
+        await store.close()  # noqa: ASYNC102 - close() shields itself
+        if isinstance(error, AssertionError | WireError):  # the state in it does not hold
+            raise Corrupt(f"the ledger contradicts itself: {error}") from error
+        raise
 
 
 async def read_ledger(

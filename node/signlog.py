@@ -178,13 +178,16 @@ class SignLog:
         return tuple(aside)
 
 
-def open_signlog(disk: Disk, folder: Path, *, ledger_height: int) -> Opened:
+def open_signlog(
+    disk: Disk, folder: Path, *, ledger_height: int, ledger_lost: str | None = None
+) -> Opened:
     """Open or make log and guard of a validator.
 
     Args:
         disk: where.
         folder: holds `consensus.wal` and `signguard`.
         ledger_height: of the ledger as found.
+        ledger_lost: why a new ledger was begun; it makes an observer until the next start.
 
     Raises:
         Conflict: another process holds the guard.
@@ -212,7 +215,7 @@ def open_signlog(disk: Disk, folder: Path, *, ledger_height: int) -> Opened:
     reason = replay.damaged or reason or bad_guard
     seen = Mark() if guard is None else guard.latest()
     loss = _loss(replay.records, replay.low_mark, seen)
-    reason = reason or loss
+    reason = reason or loss or ledger_lost
     if reason is not None:
         log.error("observer: this node signs nothing", why=reason)
     signlog = SignLog(place, wal, guard, observer=reason)

@@ -64,6 +64,8 @@ def kills(count: int, seed: int) -> dict[str, object]:
             one = universe.run(min(KILLS_A_UNIVERSE, count - total.kills))
         _add(total, one)
         universes += 1
+        for fault in one.faults:
+            print(f"universe {seed + universes - 1}: {fault}", file=sys.stderr, flush=True)
         print(f"{total.kills} kills, {len(total.faults)} faults", file=sys.stderr, flush=True)
     return {"universes": universes, "kills": total.kills, **vars(total)}
 
