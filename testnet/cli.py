@@ -150,6 +150,21 @@ def histories(*, as_json: bool, **given: object) -> None:
     _fail(histories_run.failures(document))
 
 
+@main.command("leader-kills")
+@_json
+@click.option("--trials", type=int, default=100, show_default=True, help="Proposers killed.")
+@click.option("--writes", type=int, default=200, show_default=True, help="With f dead and loss.")
+@click.option("--loss", type=float, default=0.1, show_default=True, help="Share of chunks.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def leader_kills(*, as_json: bool, **given: object) -> None:
+    """How long a write takes after SIGKILL of the proposer, and with f dead and lossy links."""
+    from prsm.testnet import outages
+
+    document = outages.measure(msgspec.convert(given, outages.Options), Screen(sys.stderr))
+    _say(document, as_json=as_json)
+    _fail(outages.failures(document))
+
+
 def _fail(broken: list[str]) -> None:
     for what in broken:
         click.echo(f"failed: {what}", err=True)

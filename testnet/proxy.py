@@ -4,9 +4,10 @@ Knows: bytes, time, which node dialled which. Must not know: what the bytes mean
 told the proxies' ports as its peers' addresses (`launch.Rig`); a connection from
 node i to node j uses the ways (i, j) and (j, i), so that a fault may act in one direction only.
 
-TCP hides losses from programs and shows them as time: a lost segment is sent again after the
-retransmission timeout, and all behind it waits. So loss here is a stall of that length, drawn for
-each chunk; a partition is a stall without end, which healing lets go; `cut` resets connections.
+TCP hides losses from programs and shows them as time: a lost segment is sent again when a later
+one has got through (RACK, RFC 8985), or after the retransmission timeout (RFC 6298, 200 ms on
+Linux, doubled each time), and all behind it waits. So loss here is a stall of that length, drawn
+for each chunk; a partition is a stall without end, which healing lets go; `cut` resets.
 Reordering and duplicates do not get past TCP: they are the simulator's.
 """
 
@@ -83,25 +84,44 @@ class Way:
             await self._opened.wait()
 
     def late_s(self) -> float:
-        """Draw by how much the next chunk is late, in seconds."""
+        """Draw by how much the next chunk is late without being lost, in seconds."""
         now = self.conditions
-        late_ms = now.delay_ms
-        if now.jitter_ms:
-            late_ms += self.dice.randint(0, now.jitter_ms)
-        timeout_ms = RTO_FIRST_MS
+        jitter_ms = self.dice.randint(0, now.jitter_ms) if now.jitter_ms else 0
+        return (now.delay_ms + jitter_ms) / 1000
+
+    def is_lost(self) -> bool:
+        """Draw whether the next chunk, or one that is sent again, is lost."""
+        lost = bool(self.conditions.loss) and self.dice.random() < self.conditions.loss
+        self.chunks_lost += lost
+        return lost
+
+    def timeouts_s(self) -> float:
+        """Draw for a lost chunk how long the sender's timer alone takes to get it through."""
+        late_ms = timeout_ms = RTO_FIRST_MS
         for _ in range(RTO_DOUBLINGS_MAX):
-            if not now.loss or self.dice.random() >= now.loss:
+            if not self.is_lost():
                 break
-            self.chunks_lost += 1
-            late_ms += timeout_ms
             timeout_ms *= 2
+            late_ms += timeout_ms
         return late_ms / 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Held:
     due: float  # trio's time
     data: bytes  # empty: the end of the stream
+    hastened: trio.Event = field(default_factory=trio.Event)
+
+    def hasten(self, due: float) -> None:
+        """Come earlier than the sender's timer."""
+        self.due = min(self.due, due)
+        self.hastened.set()
+
+    async def wait_due(self) -> None:
+        """Wait until it arrives."""
+        with trio.move_on_at(self.due):
+            await self.hastened.wait()
+        await trio.sleep_until(self.due)
 
 
 async def pump(source: trio.abc.ReceiveStream, sink: trio.abc.SendStream, way: Way) -> None:
@@ -116,22 +136,34 @@ async def pump(source: trio.abc.ReceiveStream, sink: trio.abc.SendStream, way: W
 async def _take(
     source: trio.abc.ReceiveStream, inlet: trio.MemorySendChannel[_Held], way: Way
 ) -> None:
-    due = 0.0
+    lost: list[_Held] = []
     data = b"more"
     while data:
         try:
             data = bytes(await source.receive_some(CHUNK_BYTES))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             data = b""  # a reset takes its time on the way like everything else
-        due = max(due, trio.current_time() + way.late_s())
-        await inlet.send(_Held(due, data))
+        now = trio.current_time()
+        lost = [each for each in lost if each.due > now]
+        due = now + way.late_s()
+        if way.is_lost():
+            held = _Held(due + way.timeouts_s(), data)
+            lost.append(held)
+        else:
+            # It shows the sender what is missing, and that is sent again: a round trip more.
+            held = _Held(due, data)
+            again = due + 2 * way.conditions.delay_ms / 1000
+            for each in [each for each in lost if not way.is_lost()]:
+                each.hasten(again)
+                lost.remove(each)
+        await inlet.send(held)
 
 
 async def _give(
     outlet: trio.MemoryReceiveChannel[_Held], sink: trio.abc.SendStream, way: Way
 ) -> None:
     async for held in outlet:
-        await trio.sleep_until(held.due)
+        await held.wait_due()
         await way.wait_open()
         if not held.data:
             return

@@ -12,30 +12,26 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-import msgspec
 import trio
 
-from prsm.consensus.ledger.fees import fee_to_offer
 from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.errors import NodeUnreachable
 from prsm.node.rpc.methods.chain import SubmitParams, Submitted, Supply, TransactionInfo, TxParams
 from prsm.node.rpc.methods.wallet import AccountParams, Balance, Nonce
-from prsm.protocol.codec import Record, encode
-from prsm.protocol.ed25519 import Ed25519Signer
+from prsm.protocol.codec import Record
 from prsm.protocol.genesis import Genesis
 from prsm.protocol.ids import FTNS, address_text
 from prsm.protocol.signing import sha256
 from prsm.protocol.transactions.conditions import Branch, Claim, HashLock, Hold, hold_id
-from prsm.protocol.transactions.envelope import Transaction, sign_transaction, transaction_id
-from prsm.protocol.transactions.payloads import PAYLOADS, Transfer
+from prsm.protocol.transactions.envelope import transaction_id
 from prsm.testnet.asking import Asker, Door
 from prsm.testnet.histories.record import Count, History, Outcome, Read, Write
-from prsm.testnet.histories.watch import Watch
+from prsm.testnet.orders import order, signer_of, transfer
+from prsm.testnet.watch import Watch
 
 CALL_SECONDS: Final = 1.5
 FOLLOW_SECONDS: Final = 2.0  # at one node; then the same bytes go to another
 AGAIN_SECONDS: Final = 0.03
-VALID_MS: Final = 6 * 3_600_000  # no node's wrong clock makes it too late
 WRITE_SHARE: Final = 0.35
 READERS_EVERY: Final = 4  # each fourth client only reads, also while nothing can be written
 READER_REST_SECONDS: Final = 0.03
@@ -46,13 +42,6 @@ COUNT_SHARE: Final = 0.01  # of reads: it makes the node add up all accounts
 SMALL_MAX: Final = 1_000
 HUGE: Final = 10**14  # more than anybody has: only the fee is paid
 HOLDS_KNOWN_MAX: Final = 64
-
-
-def signer_of(seed: int, number: int) -> Ed25519Signer:
-    """The key of a client's account."""
-    return Ed25519Signer(
-        sha256(b"prsm history", seed.to_bytes(8, "big"), number.to_bytes(4, "big"))
-    )
 
 
 class Heard(Enum):
@@ -139,7 +128,7 @@ class Client:
             return Claim(hold=name, branch=0, preimages=(preimage,), approvals=())
         amount = self._dice.randint(1, SMALL_MAX) if self._dice.random() < 0.95 else HUGE
         to = self._dice.choice(board.accounts)
-        return Transfer(asset=FTNS, to=to, amount=amount, memo=b"")
+        return transfer(to, amount)
 
     def _hold(self) -> Hold:
         board, preimage = self._board, self._dice.randbytes(16)
@@ -162,20 +151,7 @@ class Client:
         return made
 
     def _sign(self, payload: Record, *, percent: int) -> Write:
-        genesis = self._board.genesis
-        draft = Transaction(
-            version=1,
-            chain_id=genesis.chain_id,
-            kind=PAYLOADS.number(type(payload)),
-            sender=self._address,
-            nonce=self._nonce,
-            fee=0,
-            payload=encode(payload),
-            valid_until_ms=time.time_ns() // 1_000_000 + VALID_MS,
-            signature=bytes(64),
-        )
-        fee = fee_to_offer(genesis.parameters, draft, payload) * percent // 100
-        raw = encode(sign_transaction(msgspec.structs.replace(draft, fee=fee), self._signer))
+        raw = order(self._board.genesis, self._signer, payload, nonce=self._nonce, percent=percent)
         write = Write(self._number, transaction_id(raw), raw, time.monotonic_ns())
         self._board.history.writes.append(write)
         return write

@@ -27,9 +27,10 @@ from prsm.protocol.ids import PublicKey, address_text
 from prsm.testnet import launch
 from prsm.testnet.asking import Asker, Door
 from prsm.testnet.histories.check import Fault, Verdict, check
-from prsm.testnet.histories.clients import Board, Client, signer_of
+from prsm.testnet.histories.clients import Board, Client
 from prsm.testnet.histories.faults import Kind, Trouble, schedule
 from prsm.testnet.histories.record import Count, Read, Write
+from prsm.testnet.orders import signer_of
 from prsm.testnet.proxy import Proxy
 from prsm.testnet.report import Screen
 

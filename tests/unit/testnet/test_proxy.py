@@ -61,31 +61,47 @@ async def test_delay_is_one_way_and_does_not_add_up(
     assert pipe.way.bytes_passed == 6
 
 
-async def test_lost_chunk_comes_a_retransmission_later_and_holds_up_what_follows(
+def lossy_once() -> Way:
+    """The first chunk is lost; what follows, and what is sent again, gets through."""
+    way = way_of()
+    way.dice.seed(3)  # 0.24, then 0.54
+    way.set(Conditions(delay_ms=10, loss=0.3))
+    return way
+
+
+async def test_lost_chunk_comes_after_the_senders_timer(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    """Order is TCP's: the second chunk, itself not lost, waits for the first."""
-    way = way_of()
-    way.dice.seed(3)  # 0.24, then 0.54: the first chunk is lost once
-    way.set(Conditions(loss=0.3))
-    pipe = Pipe(way)
+    """Nothing behind it shows the sender what is missing."""
+    pipe = Pipe(lossy_once())
     await nursery.start(pipe.run)
     await pipe.sender.send_all(b"one")
-    await trio.sleep(0.01)
-    way.set(CLEAR)
+    await trio.sleep(5)
+    assert pipe.way.chunks_lost == 1
+    assert pipe.arrived == [(round(RTO_FIRST_MS / 1000 + 0.01, 3), b"one")]
+
+
+async def test_later_chunk_brings_a_lost_one_back_and_waits_for_it(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """A round trip after the later one arrived; order is TCP's."""
+    pipe = Pipe(lossy_once())
+    await nursery.start(pipe.run)
+    await pipe.sender.send_all(b"one")
+    await trio.sleep(0.05)
+    pipe.way.set(Conditions(delay_ms=10))
     await pipe.sender.send_all(b"two")
     await trio.sleep(5)
-    assert way.chunks_lost == 1
-    assert pipe.arrived == [(RTO_FIRST_MS / 1000, b"one"), (RTO_FIRST_MS / 1000, b"two")]
+    assert pipe.arrived == [(0.08, b"one"), (0.08, b"two")]
 
 
 def test_share_of_lost_chunks_is_the_one_asked_for() -> None:
     """10 % of 10,000 draws, and the doubled timeouts of those lost again."""
     way = way_of(Conditions(loss=0.1))
-    late = [way.late_s() for _ in range(10_000)]
-    assert 900 < sum(each > 0 for each in late) < 1_100
-    assert {0.0, 0.2, 0.6} <= set(late)
-    assert max(late) <= 0.2 + 0.4 + 0.8 + 1.6
+    assert 900 < sum(way.is_lost() for _ in range(10_000)) < 1_100
+    late = [round(way.timeouts_s(), 3) for _ in range(10_000)]
+    assert {0.2, 0.6, 1.4} <= set(late)
+    assert 900 < sum(each > 0.2 for each in late) < 1_100
 
 
 async def test_stalled_way_keeps_bytes_until_it_heals(
