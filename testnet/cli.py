@@ -165,6 +165,19 @@ def leader_kills(*, as_json: bool, **given: object) -> None:
     _fail(outages.failures(document))
 
 
+@main.command()
+@_json
+@click.option("--accounts", type=int, default=100_000, show_default=True, help="On the ledger.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def rejoin(*, as_json: bool, **given: object) -> None:
+    """How long a node whose disk was wiped takes until its state root is the others'."""
+    from prsm.testnet import rejoin as rejoining
+
+    document = rejoining.measure(msgspec.convert(given, rejoining.Options), Screen(sys.stderr))
+    _say(document, as_json=as_json)
+    _fail(rejoining.failures(document))
+
+
 def _fail(broken: list[str]) -> None:
     for what in broken:
         click.echo(f"failed: {what}", err=True)

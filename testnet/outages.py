@@ -140,14 +140,20 @@ class Lab:
 
 
 @asynccontextmanager
-async def lab(folder: Path, *, seed: int) -> AsyncIterator[Lab]:
-    """Four daemons behind proxies, watched; all of it is ended with the block."""
+async def lab(folder: Path, *, seed: int, accounts: int = 1) -> AsyncIterator[Lab]:
+    """Four daemons behind proxies, watched; all of it is ended with the block.
+
+    Args:
+        folder: of the network, empty or absent.
+        seed: of keys and dice.
+        accounts: how many accounts of `signer_of` have money; the first pays for `Lab.write`.
+    """
     proxy = Proxy.bind(NODES, seed=seed)
-    account = PublicKey(signer_of(seed, 0).public_key)
+    funded = [PublicKey(signer_of(seed, number).public_key) for number in range(accounts)]
     network = launch.create(
         folder,
         NODES,
-        funded=[Allocation(account, BALANCE)],
+        funded=[Allocation(account, BALANCE) for account in funded],
         rig=launch.Rig(route=proxy.port, models=False),
     )
     doors = [Door(node.home) for node in network.nodes]
