@@ -19,7 +19,7 @@ from prsm.testnet.sim.shrink import difference, fails, shrink
 from prsm.testnet.sim.shrink import play as play_plan
 
 PIECE = 5_000  # seeds between two notes of `--resume`
-_PIECES_OF_TWINS = 500 * TWINS_CHUNK
+_PIECES_OF_TWINS = 50 * TWINS_CHUNK
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,12 +22,13 @@ from prsm.consensus.pbft.state import State, load
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import decode
 from prsm.protocol.ed25519 import Verifier
-from prsm.protocol.headers import Block, block_hash
+from prsm.protocol.headers import Block, Header, block_hash
 from prsm.protocol.limits import CTL_FRAME_BYTES_MAX
 from prsm.protocol.messages.consensus import NewView, SignedMessage, ViewChange
 from prsm.protocol.signing import Kind, statement
 from prsm.testnet.sim.invariants import Invariant, violation
 from prsm.testnet.sim.plan import Plan
+from prsm.testnet.sim.roster import Roster
 
 _VOTES: Final = (Kind.PROPOSE, Kind.PREPARE, Kind.COMMIT)
 _HIDDEN: Final = ((Kind.COMMIT, Kind.VIEW_CHANGE), (Kind.VIEW_CHANGE, Kind.COMMIT))
@@ -41,7 +42,7 @@ class Checker:
 
     plan: Plan
     chain_id: bytes
-    keys: tuple[bytes, ...]
+    roster: Roster
     verifier: Verifier
     violations: list[str] = field(default_factory=list)
     decided: dict[int, bytes] = field(default_factory=dict)
@@ -86,7 +87,9 @@ class Checker:
         """Work out again which block a NEW_VIEW demands."""
         new_view = decode(message.body, NewView, size_max=CTL_FRAME_BYTES_MAX)
         signers = {part.signer for part in new_view.view_changes}
-        weight, total = sum(self.plan.stakes[each] for each in signers), sum(self.plan.stakes)
+        members = self.roster.sets[message.epoch]
+        weight = sum(members.validators[each].stake for each in signers if each < len(members))
+        total = members.total
         if self.is_honest(node) and weight * 3 <= total * 2:
             place = f"{message.height}/{message.view}"
             self.report(
@@ -107,7 +110,7 @@ class Checker:
             return
         message = opened.message
         kind, height, view = message.kind, message.height, message.view
-        if message.signer != node:
+        if self.roster.node_of(message.epoch, message.signer) != node:
             self.report(
                 Invariant.HONEST_KEYS, f"node {node} sent a message signed by {message.signer}"
             )
@@ -177,7 +180,7 @@ class Checker:
                 Invariant.CERTIFICATES,
                 f"node {node} decided height {height} by a certificate of another block",
             )
-        self._check_certificate(node, certificate)
+        self._check_certificate(node, block.header, certificate)
 
     def applied(self, node: int, height: int, roots: tuple[bytes, bytes]) -> None:
         """A node's ledger executed a block."""
@@ -191,10 +194,9 @@ class Checker:
             return
         is_hidden = (first.kind, second.kind) in _HIDDEN and first.height == second.height
         is_pair = first.signer == second.signer if is_hidden else _place(first) == _place(second)
-        if self.is_honest(first.signer) or not is_pair:
-            self.report(
-                Invariant.HONEST_KEYS, f"node {node} accuses the honest node {first.signer}"
-            )
+        accused = self.roster.node_of(first.epoch, first.signer)
+        if accused is None or self.is_honest(accused) or not is_pair:
+            self.report(Invariant.HONEST_KEYS, f"node {node} accuses the honest node {accused}")
 
     def observed(self, node: int, reason: str) -> None:
         """A node stopped signing: never needed while disks keep what they promised."""
@@ -203,7 +205,7 @@ class Checker:
 
     def bounded(self, node: int, state: State) -> None:
         """Are a node's tables within their limits?"""
-        instance, signers = state.instance, len(self.keys)
+        instance, signers = state.instance, len(self.roster.keys)
         # Straight comparisons: this runs after each event. All tables are counted only when a
         # sum of them is as large as the smallest bound that may be broken.
         if (
@@ -223,7 +225,20 @@ class Checker:
                     Invariant.MEMORY, f"node {node} holds {sizes[name]} {name}, at most {bound}"
                 )
 
-    def _check_certificate(self, node: int, certificate: Certificate) -> None:
+    def _check_certificate(self, node: int, header: Header, certificate: Certificate) -> None:
+        epoch = self.roster.epochs.get(header.height)
+        members, following = (self.roster.sets.get(each) for each in (epoch or 0, (epoch or 0) + 1))
+        assert members is not None
+        announced = b"" if following is None else following.digest
+        if header.epoch != epoch or certificate.epoch != epoch:
+            self.report(
+                Invariant.CERTIFICATES,
+                f"node {node} decided {header.height} of epoch {epoch} in {certificate.epoch}",
+            )
+        elif (header.validators_hash, header.next_validators_hash) != (members.digest, announced):
+            self.report(
+                Invariant.CERTIFICATES, f"block {header.height} names other sets than its epoch's"
+            )
         signed = statement(
             self.chain_id,
             Kind.COMMIT,
@@ -233,10 +248,12 @@ class Checker:
             digest=certificate.block_hash,
         )
         signers = certificate.signer_indexes()
-        weight, total = 0, sum(self.plan.stakes)
+        weight, total = 0, members.total
         for signer, signature in zip(signers, certificate.signatures, strict=True):
-            if self.verifier.verify(self.keys[signer], signed, signature):
-                weight += self.plan.stakes[signer]
+            if signer < len(members) and self.verifier.verify(
+                members.validators[signer].consensus, signed, signature
+            ):
+                weight += members.validators[signer].stake
         if weight * 3 <= total * 2:
             self.report(
                 Invariant.CERTIFICATES,

@@ -41,7 +41,7 @@ def claim(node: "Node", message: SignedMessage) -> bytes:
     change = decode(message.body, ViewChange, size_max=CTL_FRAME_BYTES_MAX)
     state = node.state
     assert state is not None
-    block = fresh_block(state, node.index, max(0, message.view - 1))
+    block = fresh_block(state, message.signer, max(0, message.view - 1))
     digest = block_hash(block.header)
     view = max(0, message.view - 1)
     certificate = certify(
@@ -50,7 +50,9 @@ def claim(node: "Node", message: SignedMessage) -> bytes:
         height=message.height,
         view=view,
         block_hash=digest,
-        votes=dict.fromkeys(range(len(state.validators)), node.signer.sign(digest)),
+        votes=dict.fromkeys(
+            range(len(state.validators)), node.signer_in(message.epoch).sign(digest)
+        ),
     )
     return encode(ViewChange(change.tip_cert, Prepared(view, digest, certificate)))
 
@@ -62,13 +64,13 @@ def crown(node: "Node", message: SignedMessage, chain_id: bytes) -> list[SignedM
     """
     state = node.state
     assert state is not None
-    if state.instance.schedule.at(message.view) != node.index:
+    if state.instance.schedule.at(message.view) != state.instance.own:
         return []
     made: list[SignedMessage] = []
     for parts in ((message,) * len(state.validators), (message,)):
         body = encode(NewView(parts))
         crowned = _signed(node, message, Kind.NEW_VIEW, body, chain_id)
-        block = fresh_block(state, node.index, message.view)
+        block = fresh_block(state, message.signer, message.view)
         proposal = encode(Proposal(block, sha256(body)))
         made += [crowned, _signed(node, message, Kind.PROPOSE, proposal, chain_id)]
     return made
@@ -78,6 +80,9 @@ def flood(
     node: "Node", message: SignedMessage, dice: Random, chain_id: bytes
 ) -> Iterator[SignedMessage]:
     """Votes of heights and views that nobody has reached, far ahead and just ahead."""
+    place = node.world.roster.place_of(message.epoch, node.index)
+    if place is None:
+        return
     for _ in range(FLOOD):
         ahead = msgspec.structs.replace(
             message,
@@ -85,9 +90,9 @@ def flood(
             height=message.height + dice.randint(0, 40),
             view=message.view + dice.randint(0, 40),
             body=sha256(b"%d" % dice.randrange(4)),
-            signer=node.index,
+            signer=place[0],
         )
-        yield sign_message(ahead, node.signer, chain_id)
+        yield sign_message(ahead, place[1], chain_id)
 
 
 def foreign(nodes: "list[Node]", message: SignedMessage, dice: Random) -> Iterator[SignedMessage]:
@@ -95,8 +100,10 @@ def foreign(nodes: "list[Node]", message: SignedMessage, dice: Random) -> Iterat
     digest = sha256(b"foreign %d" % message.height)
     for node in nodes:
         kind = dice.choice((Kind.PREPARE, Kind.COMMIT))
-        vote = msgspec.structs.replace(message, kind=kind, body=digest, signer=node.index)
-        yield sign_message(vote, node.signer, FOREIGN_CHAIN)
+        place = node.world.roster.place_of(message.epoch, node.index)
+        if place is not None:
+            vote = msgspec.structs.replace(message, kind=kind, body=digest, signer=place[0])
+            yield sign_message(vote, place[1], FOREIGN_CHAIN)
 
 
 def relabelled(opened: Opened) -> SignedMessage:
@@ -172,4 +179,4 @@ def _signed(
     node: "Node", message: SignedMessage, kind: Kind, body: bytes, chain_id: bytes
 ) -> SignedMessage:
     unsigned = msgspec.structs.replace(message, kind=kind, body=body)
-    return sign_message(unsigned, node.signer, chain_id)
+    return sign_message(unsigned, node.signer_in(message.epoch), chain_id)

@@ -68,11 +68,14 @@ class Liars:
         message = opened.message
         if "replay" in self.scripts:
             self._replay(node, opened)
-        if message.signer not in node.world.plan.liars:  # else two would answer each other for ever
+        speaker = node.world.roster.node_of(message.epoch, message.signer)
+        if speaker is None:
+            return
+        if speaker not in node.world.plan.liars:  # else two would answer each other for ever
             self._make_up(node, opened)
         if "double" in self.scripts and message.kind in (Kind.PROPOSE, Kind.PREPARE):
             # A replica counts the first vote of a signer: tell each what it wants to hear.
-            self._vote_all(node, message, opened.digest, [message.signer])
+            self._vote_all(node, message, opened.digest, [speaker])
 
     def _make_up(self, node: "Node", opened: Opened) -> None:
         message = opened.message
@@ -154,7 +157,7 @@ class Liars:
             tx_root=merkle.root(transactions),
             time_ms=time_ms,
             view=message.view,
-            proposer=node.index,
+            proposer=message.signer,
         )
         changed = encode(Proposal(Block(header, body), proposal.new_view))
         return self._sign(node, msgspec.structs.replace(message, body=changed))
@@ -164,11 +167,14 @@ class Liars:
     ) -> None:
         for liar in node.world.plan.liars:
             speaker = node.world.nodes[liar]
+            place = node.world.roster.place_of(message.epoch, liar)
+            if place is None:
+                continue
             for kind in (Kind.PREPARE, Kind.COMMIT):
-                place = (liar, kind, message.height, message.view, digest)
-                told = [i for i in receivers if (*place, i) not in self.voted]
-                self.voted.update((*place, i) for i in told)
-                vote = msgspec.structs.replace(message, kind=kind, body=digest, signer=liar)
+                said = (liar, kind, message.height, message.view, digest)
+                told = [i for i in receivers if (*said, i) not in self.voted]
+                self.voted.update((*said, i) for i in told)
+                vote = msgspec.structs.replace(message, kind=kind, body=digest, signer=place[0])
                 self._send(speaker, self._sign(speaker, vote), told)
 
     def _replay(self, node: "Node", opened: Opened) -> None:
@@ -181,7 +187,7 @@ class Liars:
             self._send(node, old.message, [self.dice.randrange(len(node.world.nodes))])
 
     def _sign(self, node: "Node", message: SignedMessage) -> SignedMessage:
-        return sign_message(message, node.signer, self.chain_id)
+        return sign_message(message, node.signer_in(message.epoch), self.chain_id)
 
     @staticmethod
     def _send(node: "Node", message: SignedMessage, receivers: list[int]) -> None:

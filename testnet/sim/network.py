@@ -17,9 +17,9 @@ from prsm.protocol.errors import RemoteError
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
 from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.signing import Kind
-from prsm.protocol.validators import ValidatorSet
 from prsm.testnet.sim.clock import Timeline
 from prsm.testnet.sim.plan import Plan
+from prsm.testnet.sim.roster import Roster
 
 _STORM: Final = (Kind.PROPOSE, Kind.NEW_VIEW)
 HEALED_JITTER_MS: Final = 10
@@ -41,14 +41,14 @@ class Network:
         self._deliver = deliver
         self._black: dict[tuple[Kind, int, int, int], bool] = {}
         self._decoded: dict[bytes, Opened | None] = {}
-        count = len(plan.stakes)
+        count = len(plan.stakes) + plan.spares
         self._slow = {
             (a, b)
             for a in range(count)
             for b in range(count)
             if dice.random() * 1000 < plan.slow_links
         }
-        self.validators: ValidatorSet | None = None
+        self.roster: Roster | None = None
         self.verifier: Verifier | None = None
         self.chain_id = b""
 
@@ -57,13 +57,15 @@ class Network:
         raw = encode(message)
         if raw in self._decoded:
             return self._decoded[raw]
-        assert self.validators is not None
+        assert self.roster is not None
         assert self.verifier is not None
         opened: Opened | None = None
         with contextlib.suppress(RemoteError):
             opened = open_message(decode(raw, SignedMessage, size_max=BULK_FRAME_BYTES_MAX))
-        if opened is not None and not is_signed(
-            opened, self.validators, chain_id=self.chain_id, verifier=self.verifier
+        members = self.roster.sets.get(message.epoch)
+        if opened is not None and (
+            members is None
+            or not is_signed(opened, members, chain_id=self.chain_id, verifier=self.verifier)
         ):
             opened = None
         self._decoded[raw] = opened

@@ -67,7 +67,6 @@ class Node:
     world: "World"
     index: int
     config: Config
-    signer: Signer
     ledger: Chain
     log: Log
     skew_ms: int = 0
@@ -146,6 +145,11 @@ class Node:
                 self.take(Fetched(block))
             case _:
                 pass
+
+    def signer_in(self, epoch: int) -> Signer:
+        """The key it signs with in an epoch, or its first one, with which nobody believes it."""
+        place = self.world.roster.place_of(epoch, self.index)
+        return self.config.signers[0] if place is None else place[1]
 
     def _perform(self, effects: list[Effect]) -> None:
         for group in order(effects):

@@ -18,6 +18,8 @@ STAKES: Final = ((1, 1, 1, 1), (3, 2, 2, 2), (1, 1, 1, 1, 1, 1, 1))
 NODES_MIN: Final = 4
 NODES_MAX: Final = 13
 STAKE_MAX: Final = 5
+KEYS: Final = 3  # of a node that rotates them
+SETS_LATER: Final = 12
 SCRIPTS: Final = (
     "silent",
     "deaf",
@@ -50,6 +52,15 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
+class Seat:
+    """A member of a set."""
+
+    node: int
+    stake: int
+    key: int  # which of its keys: it rotates through them
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The run of one seed; probabilities are per message, in per mille."""
 
@@ -75,6 +86,9 @@ class Plan:
     on_disk: bool  # the real log and guard on a faulty disk
     is_ed25519: bool  # real signatures: fifteen times slower, so one run in a hundred
     checkpoint_every: int  # heights between log segments, 0: never
+    spares: int  # nodes that are no validators in the first epochs
+    epoch_heights: int  # of the small ledger, 0: the first epoch never ends
+    later: tuple[tuple[Seat, ...], ...]  # sets of the epochs from the third on
     has_money: bool  # the product's ledger under it, and transfers
 
 
@@ -95,6 +109,7 @@ FAULTS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
         "disk": {"on_disk": False},
         "liars": {"liars": ()},
         "money": {"has_money": False},
+        "epochs": {"spares": 0, "epoch_heights": 0, "later": ()},
         "ed25519": {"is_ed25519": False},
         "segments": {"checkpoint_every": 0},
     }
@@ -132,6 +147,11 @@ def _draw(seed: int, wish: Wish) -> Plan:
     if storm:
         base_ms, faults_ms = 100, dice.randint(6_000, 12_000)
     lo = dice.choice((1, 1, 2, 5))
+    forgetful, skewed = _forgetful(dice, stakes, liars), _skewed(dice, stakes, liars)
+    has_money = dice.random() < 0.2
+    has_epochs = not control and not has_money and dice.random() < 0.4
+    spares = dice.randint(0, 2) if has_epochs else 0
+    faulty = {*liars, *skewed} | ({forgetful} if forgetful is not None else set())
     return Plan(
         seed=seed,
         stakes=stakes,
@@ -155,31 +175,66 @@ def _draw(seed: int, wish: Wish) -> Plan:
         partitions=_sometimes(dice, 1, 4),
         crashes=_sometimes(dice, 1, 8),
         power_cuts=1 if dice.random() < 0.15 else 0,
-        forgetful=_forgetful(dice, stakes, liars),
+        forgetful=forgetful,
         pauses=_sometimes(dice, 1, 3),
-        skewed=_skewed(dice, stakes, liars),
+        skewed=skewed,
         on_disk=dice.random() < 0.15,
         is_ed25519=seed % 100 == 99,
         checkpoint_every=dice.choice((0, 1, 3)),
-        has_money=dice.random() < 0.2,
+        spares=spares,
+        epoch_heights=dice.randint(1, 4) if has_epochs else 0,
+        later=_later(dice, stakes, spares, frozenset(faulty)) if has_epochs else (),
+        has_money=has_money,
     )
 
 
 def genesis_of(
-    plan: Plan, signers: Sequence[Signer], allocations: tuple[Allocation, ...] = ()
+    plan: Plan, keys: Sequence[Sequence[Signer]], allocations: tuple[Allocation, ...] = ()
 ) -> Genesis:
     """The first document of the run's network."""
-    validators = tuple(
+    seats = [Seat(node, stake, 0) for node, stake in enumerate(plan.stakes)]
+    members, name = members_of(seats, keys), f"sim {plan.seed}"
+    return Genesis(1, name, True, 0, members, allocations, plan.parameters)  # noqa: FBT003 - field `development`
+
+
+def members_of(seats: Sequence[Seat], keys: Sequence[Sequence[Signer]]) -> tuple[Validator, ...]:
+    """The members of a set."""
+    return tuple(
         Validator(
-            operator=bytes([index + 1]) * 32,
-            consensus=signer.public_key,
-            peer_id=peer_of(index),
-            stake=stake,
+            operator=bytes([seat.node + 1]) * 32,
+            consensus=keys[seat.node][seat.key].public_key,
+            peer_id=peer_of(seat.node),
+            stake=seat.stake,
         )
-        for index, (signer, stake) in enumerate(zip(signers, plan.stakes, strict=True))
+        for seat in seats
     )
-    name = f"sim {plan.seed}"
-    return Genesis(1, name, True, 0, validators, allocations, plan.parameters)  # noqa: FBT003 - field `development`
+
+
+def _later(
+    dice: Random, stakes: tuple[int, ...], spares: int, faulty: frozenset[int]
+) -> tuple[tuple[Seat, ...], ...]:
+    """Sets that follow each other: stakes change, nodes join and leave, keys rotate."""
+    seats = {node: Seat(node, stake, 0) for node, stake in enumerate(stakes)}
+    sets = []
+    for _ in range(SETS_LATER):
+        changed = dict(seats)
+        for _ in range(dice.randint(0, 3)):
+            node = dice.randrange(len(stakes) + spares)
+            seat = changed.get(node)
+            if seat is None:
+                changed[node] = Seat(node, dice.randint(1, STAKE_MAX), 0)
+            elif (what := dice.randrange(3)) == 0:
+                del changed[node]
+            elif what == 1:
+                changed[node] = replace(seat, stake=dice.randint(1, STAKE_MAX))
+            else:
+                changed[node] = replace(seat, key=min(seat.key + 1, KEYS - 1))
+        total = sum(seat.stake for seat in changed.values())
+        weight = sum(changed[node].stake for node in sorted(faulty) if node in changed)
+        if len(changed) >= NODES_MIN and 3 * weight < total:
+            seats = changed
+        sets.append(tuple(seats.values()))
+    return tuple(sets)
 
 
 def _sometimes(dice: Random, low: int, high: int) -> int:

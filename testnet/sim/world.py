@@ -30,7 +30,8 @@ from prsm.testnet.sim.log import DiskLog, ListLog
 from prsm.testnet.sim.money import MoneyLedger
 from prsm.testnet.sim.network import HEALED_JITTER_MS, Network
 from prsm.testnet.sim.node import Node
-from prsm.testnet.sim.plan import Plan, draw, genesis_of
+from prsm.testnet.sim.plan import KEYS, Plan, draw, genesis_of, members_of
+from prsm.testnet.sim.roster import Roster
 from prsm.testnet.sim.signing import KeyedSigner, KeyedVerifier
 
 HEALED_BLOCKS: Final = 3  # every honest node must execute this many more
@@ -72,14 +73,20 @@ def run(seed: int, *, traced: bool = False) -> Outcome:
     return World(draw(seed), traced=traced).play()
 
 
-def _keys(plan: Plan) -> tuple[Sequence[Signer], Verifier]:
-    """Keys of the validators, then of the accounts that send money."""
-    indexes = range(len(plan.stakes) + (ACCOUNTS if plan.has_money else 0))
+def _keys(plan: Plan) -> tuple[list[list[Signer]], list[Signer], Verifier]:
+    """Keys of each node, keys of the accounts that send money."""
+    nodes, each = len(plan.stakes) + plan.spares, KEYS if plan.later else 1
+    indexes = range(nodes * each + (ACCOUNTS if plan.has_money else 0))
+    made: Sequence[Signer]
+    verifier: Verifier
     if plan.is_ed25519:
         seeds = [sha256(b"sim key %d %d" % (plan.seed, index)) for index in indexes]
-        return [Ed25519Signer(seed) for seed in seeds], Ed25519Verifier()
-    keyed = [KeyedSigner(plan.seed, index) for index in indexes]
-    return keyed, KeyedVerifier(keyed)
+        made, verifier = [Ed25519Signer(seed) for seed in seeds], Ed25519Verifier()
+    else:
+        keyed = [KeyedSigner(plan.seed, index) for index in indexes]
+        made, verifier = keyed, KeyedVerifier(keyed)
+    keys = [list(made[node * each : (node + 1) * each]) for node in range(nodes)]
+    return keys, list(made[nodes * each :]), verifier
 
 
 @final
@@ -91,19 +98,18 @@ class World:
         self.dice = Random(plan.seed + 1)
         self.timeline = Timeline()
         self.network = Network(plan, self.dice, self.timeline, self._deliver)
-        keys, verifier = _keys(plan)
-        signers, accounts = keys[: len(plan.stakes)], keys[len(plan.stakes) :]
-        genesis = genesis_of(plan, signers, allocations_of(accounts) if accounts else ())
+        keys, accounts, verifier = _keys(plan)
+        genesis = genesis_of(plan, keys, allocations_of(accounts) if accounts else ())
+        self.roster = self.network.roster = Roster(genesis, keys)
         self.network.chain_id = genesis.chain_id
-        self.network.validators = genesis.first_validators()
         self.network.verifier = verifier
-        public = tuple(signer.public_key for signer in signers)
-        self.checker = Checker(plan, genesis.chain_id, public, verifier)
+        self.checker = Checker(plan, genesis.chain_id, self.roster, verifier)
         self.clients = Clients(accounts, genesis, self.dice) if accounts else None
         self.book = Book(genesis, verifier, partial(self.checker.report, Invariant.TRANSACTIONS))
-        group = frozenset(self.dice.sample(range(len(signers)), len(signers) // 2))
-        if len(plan.liars) * 2 >= len(signers):
-            group = frozenset({len(signers) - 1})
+        count = len(keys)
+        group = frozenset(self.dice.sample(range(count), count // 2))
+        if len(plan.liars) * 2 >= count:
+            group = frozenset({count - 1})
         scripts = (*plan.scripts, "invalid") if accounts and plan.seed % 2 else plan.scripts
         self.liars = Liars(scripts, self.dice, genesis.chain_id, group)
         self.outstanding: dict[bytes, None] = {}
@@ -111,17 +117,22 @@ class World:
         self._traced = traced
         self._submitted = 0
         self._has_grown = False  # since it was looked at last
+        borders = {
+            plan.epoch_heights * (1 + number): members_of(seats, keys)
+            for number, seats in enumerate(plan.later)
+        }
         self.nodes = [
             Node(
                 self,
                 index,
-                Config.of(genesis, signers=(signer,), verifier=verifier),
-                signer,
-                MoneyLedger(genesis, verifier) if plan.has_money else FakeLedger(genesis),
+                Config.of(genesis, signers=own, verifier=verifier),
+                MoneyLedger(genesis, verifier)
+                if plan.has_money
+                else FakeLedger(genesis, borders=borders),
                 DiskLog(plan.seed * 64 + index) if plan.on_disk else ListLog(self.dice),
                 skew_ms=self.dice.choice((-3_600_000, 3_600_000)) if index in plan.skewed else 0,
             )
-            for index, signer in enumerate(signers)
+            for index, own in enumerate(keys)
         ]
 
         self._honest = [node for node in self.nodes if self.checker.is_honest(node.index)]
@@ -169,7 +180,7 @@ class World:
             what = f"honest node {node.index} sent what nobody admits"
             self.checker.report(Invariant.HONEST_KEYS, what)
             return
-        if message.signer == node.index:
+        if self.roster.node_of(message.epoch, message.signer) == node.index:
             self.checker.sent(node.index, opened)
         for receiver in receivers:
             self.network.send(node.index, receiver, opened)
@@ -194,6 +205,8 @@ class World:
         height = block.header.height
         self._has_grown = True
         self.checker.applied(node, height, ledger.roots[-1])
+        if self.checker.is_honest(node) and (wrong := self.roster.note(ledger.tip)):
+            self.checker.report(Invariant.CERTIFICATES, f"node {node}: {wrong}")
         if isinstance(ledger, MoneyLedger) and self.checker.is_honest(node):
             self.book.enter(block)
             self.book.compare(node, height, ledger.ledger)

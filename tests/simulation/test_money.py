@@ -26,7 +26,9 @@ class Till:
         keys = [KeyedSigner(1, index) for index in range(4 + COUNT)]
         self.signers = keys[4:]
         self.verifier = KeyedVerifier(keys)
-        self.genesis = genesis_of(draw(1), keys[:4], allocations_of(self.signers))
+        self.genesis = genesis_of(
+            draw(1), [[key] for key in keys[:4]], allocations_of(self.signers)
+        )
         self.found: list[str] = []
         self.book = Book(self.genesis, self.verifier, self.found.append)
         self.clients = Clients(self.signers, self.genesis, Random(1))

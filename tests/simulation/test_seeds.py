@@ -17,7 +17,7 @@ from prsm.testnet.sim.batch import Summary, play
 from prsm.testnet.sim.plan import Wish, draw
 from prsm.testnet.sim.progress import Piece, Progress
 from prsm.testnet.sim.shrink import difference, shrink
-from prsm.testnet.sim.world import run
+from prsm.testnet.sim.world import World, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,7 +53,7 @@ def test_trace_is_the_same_under_two_hash_seeds() -> None:
 
 
 _TRACE = """
-from prsm.testnet.sim.world import run
+from prsm.testnet.sim.world import World, run
 for seed in range(12):
     outcome = run(seed, traced=True)
     print("\\n".join(outcome.trace))
@@ -108,6 +108,29 @@ def test_main_takes_up_again_what_a_file_notes(
     path.write_text(path.read_text().replace(str(seen[0]["code"]), "0" * 16))
     assert main(["--seeds", "0:9", "--resume", str(path)]) == 2
     assert "other code" in capsys.readouterr().out
+
+
+def test_runs_with_epochs_see_other_sets_and_keys() -> None:
+    plans = [plan for plan in map(draw, range(120)) if plan.later][:12]
+    changed = rotated = 0
+    for plan in plans:
+        world = World(plan)
+        assert world.play().violations == []
+        sets = [known.validators for known in world.roster.sets.values()]
+        changed += len(set(sets)) > 1
+        keys = {(each.operator, each.consensus) for members in sets for each in members}
+        rotated += len(keys) > len({operator for operator, _ in keys})
+    assert changed >= 6
+    assert rotated >= 3
+
+
+def test_later_sets_leave_less_than_a_third_to_the_faulty() -> None:
+    for plan in map(draw, range(200)):
+        faulty = {*plan.liars, plan.forgetful}
+        for seats in plan.later:
+            total = sum(seat.stake for seat in seats)
+            assert 3 * sum(seat.stake for seat in seats if seat.node in faulty) < total
+            assert len(seats) >= 4
 
 
 def test_progress_names_the_pieces_that_are_missing() -> None:

@@ -1,0 +1,58 @@
+"""Who is who in each epoch of a run: sets as ledgers announce them, and the nodes behind places.
+
+A place in a set ends with its epoch; a node stays. Knows: sets, names of peers, keys of nodes.
+Must not know: messages, why a set is as it is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from prsm.consensus.pbft.config import Tip
+from prsm.protocol.ed25519 import Signer
+from prsm.protocol.genesis import Genesis
+from prsm.protocol.validators import ValidatorSet
+from prsm.testnet.sim.plan import index_of
+
+
+@dataclass(slots=True)
+class Roster:
+    """All sets there were and the next one."""
+
+    genesis: Genesis
+    keys: Sequence[Sequence[Signer]]  # of each node: the first one, then those it rotates to
+    sets: dict[int, ValidatorSet] = field(default_factory=dict)  # by epoch
+    epochs: dict[int, int] = field(default_factory=dict)  # height -> epoch
+    _signers: dict[bytes, Signer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for epoch in (0, 1):
+            self.sets[epoch] = self.genesis.validators_of(epoch)
+        self.epochs[1] = 0
+        self._signers = {key.public_key: key for keys in self.keys for key in keys}
+
+    def note(self, tip: Tip) -> str:
+        """Take what a ledger says of the next height; say what contradicts earlier ones."""
+        height, epoch = tip.height + 1, tip.epoch
+        if self.epochs.setdefault(height, epoch.number) != epoch.number:
+            return f"height {height} is of epoch {epoch.number}, and of {self.epochs[height]}"
+        for known in (epoch.validators, epoch.following):
+            if self.sets.setdefault(known.epoch, known).digest != known.digest:
+                return f"epoch {known.epoch} has two sets after height {tip.height}"
+        return ""
+
+    def node_of(self, epoch: int, signer: int) -> int | None:
+        """The node at a place of a set."""
+        known = self.sets.get(epoch)
+        if known is None or signer >= len(known):
+            return None
+        return index_of(known.validators[signer].peer_id)
+
+    def place_of(self, epoch: int, node: int) -> tuple[int, Signer] | None:
+        """A node's place in a set and the key that signs there."""
+        known = self.sets.get(epoch)
+        if known is None:
+            return None
+        for signer, member in enumerate(known.validators):
+            if index_of(member.peer_id) == node:
+                return signer, self._signers[member.consensus]
+        return None
