@@ -20,28 +20,24 @@ from prsm.node import logs
 from prsm.node.admission import Admission, Rules, Seen
 from prsm.node.clock import Clock
 from prsm.node.driver import Driver, Hands
-from prsm.node.history import note_first_epoch
+from prsm.node.history import ledger_tip_of, note_first_epoch, tip_of
 from prsm.node.mempool import Accounts, Mempool
 from prsm.node.net.interface import Network
 from prsm.node.notices import Notices
 from prsm.node.pull import Pull
 from prsm.node.signlog import Opened, SignLog, open_signlog
+from prsm.node.snapshots.keeper import SnapshotRules, Snapshots
 from prsm.node.supervise import Supervisor
 from prsm.node.sync import Sync
-from prsm.node.wallet import Wallet, stored_receipts
-from prsm.protocol import merkle
-from prsm.protocol.certificates import Certificate
-from prsm.protocol.codec import decode
+from prsm.node.wallet import Wallet
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.errors import WireError
 from prsm.protocol.genesis import BadGenesis, Genesis
-from prsm.protocol.headers import Block
-from prsm.protocol.ids import Digest, Height, Millis
-from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
 from prsm.storage.database import quarantine
 from prsm.storage.disk import Disk, PosixDisk
 from prsm.storage.errors import Corrupt
 from prsm.storage.ledger import LedgerStore, StoredBlock
+from prsm.storage.snapshots import SnapshotFiles
 
 log = logs.get("chain")
 
@@ -56,6 +52,7 @@ class ChainConfig:
     data: Path  # holds ledger.db, consensus.wal, signguard
     wallet: Path  # encrypted key file
     consensus_seeds: tuple[bytes, ...]  # of every key it may vote with; none: follows
+    snapshots: SnapshotRules = field(default_factory=SnapshotRules)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +62,12 @@ class ChainParts:
     driver: Driver
     admission: Admission
     sync: Sync
+    snapshots: Snapshots
     pull: Pull
     wallet: Wallet
     keepers: dict[str, Supervisor] = field(
         default_factory=lambda: {
-            name: Supervisor(name) for name in ("admission", "sync", "pull", "wallet")
+            name: Supervisor(name) for name in ("admission", "sync", "snapshots", "pull", "wallet")
         }
     )
 
@@ -79,6 +77,7 @@ class ChainParts:
         async with trio.open_nursery() as nursery:
             await nursery.start(keepers["admission"].run, self.admission.run)
             await nursery.start(keepers["sync"].run, self.sync.run)
+            await nursery.start(keepers["snapshots"].run, self.snapshots.run)
             await nursery.start(keepers["pull"].run, self.pull.run)
             await nursery.start(keepers["wallet"].run, self.wallet.run)
             await nursery.start(self.driver.run)
@@ -169,19 +168,26 @@ async def read_ledger(
     if last is None:  # again after a start that saw no block: the same entries
         await store.put_state(genesis_changes(genesis))
     await note_first_epoch(store, genesis)
-    checked = seen or Seen()
+    tip = None if last is None else ledger_tip_of(last)
+    ledger = _ledger(genesis, state, tip, seen or Seen())
+    return ledger, tip_of(ledger, last)
+
+
+def _ledger(
+    genesis: Genesis, state: dict[bytes, bytes], tip: LedgerTip | None, checked: Seen
+) -> Ledger:
     ledger = Ledger(
         genesis,
         state,
         verifier=Ed25519Verifier(),
-        tip=_ledger_tip(last),
+        tip=tip,
         known=checked,
         recall=checked.recall,
     )
     # What a judge had to check, because the block was faster than the transaction, the door need
     # not check again.
     ledger.admission.remember = checked.keep
-    return ledger, _tip(ledger, last)
+    return ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +222,20 @@ def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) ->
     notices = Notices(network, driver.on_head)
     admission.on_taken, admission.on_refused = notices.taken, notices.refused
     wallet = Wallet(config.wallet, genesis=genesis, driver=driver, admission=admission)
-    return ChainParts(driver, admission, Sync(driver), Pull(driver, admission), wallet)
+    sync, snapshots = Sync(driver), _snapshots(config, driver, found)
+    sync.is_held = lambda: snapshots.taker.is_wanted
+    return ChainParts(driver, admission, sync, snapshots, Pull(driver, admission), wallet)
+
+
+def _snapshots(config: ChainConfig, driver: Driver, found: _Found) -> Snapshots:
+    def rebuild(state: dict[bytes, bytes], tip: LedgerTip) -> Ledger:
+        return _ledger(config.genesis, state, tip, found.seen)
+
+    async def distrust_log() -> str | None:
+        return None if found.opened is None else await found.opened.signlog.forbid_if_blank()
+
+    files = SnapshotFiles(config.data / "snapshots")
+    return Snapshots(driver, files, config.snapshots, rebuild=rebuild, distrust_log=distrust_log)
 
 
 async def _check_genesis(store: LedgerStore, genesis: Genesis, *, is_new: bool) -> None:
@@ -236,32 +255,3 @@ async def _check_genesis(store: LedgerStore, genesis: Genesis, *, is_new: bool) 
 async def _last_block(store: LedgerStore) -> StoredBlock | None:
     tip = await store.tip()
     return None if tip is None else await store.block(tip[0])
-
-
-def _ledger_tip(last: StoredBlock | None) -> LedgerTip | None:
-    if last is None:
-        return None
-    header = decode(last.block, Block, size_max=BULK_FRAME_BYTES_MAX).header
-    return LedgerTip(
-        Height(last.height),
-        Digest(last.block_hash),
-        Millis(header.time_ms),
-        merkle.root(stored_receipts(last.receipts)),
-    )
-
-
-def _tip(ledger: Ledger, last: StoredBlock | None) -> Tip:
-    if last is None:
-        return Tip.genesis(
-            ledger.genesis, state_root=ledger.state_root, receipts_root=ledger.receipts_root
-        )
-    return Tip(
-        height=last.height,
-        block_hash=last.block_hash,
-        block=decode(last.block, Block, size_max=BULK_FRAME_BYTES_MAX),
-        certificate=decode(last.certificate, Certificate, size_max=BULK_FRAME_BYTES_MAX),
-        state_root=ledger.state_root,
-        receipts_root=ledger.receipts_root,
-        epoch=ledger.epoch,
-        certifiers=ledger.validators(last.height),
-    )

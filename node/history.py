@@ -1,4 +1,4 @@
-"""What a node keeps of its chain for ever: one header, certificate and set of each epoch.
+"""From stored blocks to tips, and what is kept of a chain for ever: a header of each epoch.
 
 Blocks may be pruned, these may not: whoever trusts an early epoch walks along them to the
 present one. Knows: headers and sets. Must not know: who asks.
@@ -6,11 +6,16 @@ present one. Knows: headers and sets. Must not know: who asks.
 
 from collections.abc import Sequence
 
+from prsm.consensus.ledger.apply import Ledger
+from prsm.consensus.ledger.outcome import LedgerTip
+from prsm.consensus.pbft.config import Tip
+from prsm.protocol import merkle
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import decode, encode
 from prsm.protocol.epochs import EpochState
 from prsm.protocol.genesis import Genesis
 from prsm.protocol.headers import Block, Header
+from prsm.protocol.ids import Digest, Height, Millis
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
 from prsm.storage.ledger import EpochHeader, LedgerStore, StoredBlock
 
@@ -51,6 +56,36 @@ def stored_block(block: Block, certificate: Certificate, receipts: Sequence[byte
         block=encode(block),
         certificate=encode(certificate),
         receipts=encode(tuple(receipts)),
+    )
+
+
+def ledger_tip_of(last: StoredBlock) -> LedgerTip:
+    """The tip of a state after a stored block."""
+    header = decode(last.block, Block, size_max=BULK_FRAME_BYTES_MAX).header
+    receipts = decode(last.receipts, tuple[bytes, ...], size_max=BULK_FRAME_BYTES_MAX)
+    return LedgerTip(
+        Height(last.height),
+        Digest(last.block_hash),
+        Millis(header.time_ms),
+        merkle.root(receipts),
+    )
+
+
+def tip_of(ledger: Ledger, last: StoredBlock | None) -> Tip:
+    """Where a replica begins over a ledger and its last block; None for the genesis."""
+    if last is None:
+        return Tip.genesis(
+            ledger.genesis, state_root=ledger.state_root, receipts_root=ledger.receipts_root
+        )
+    return Tip(
+        height=last.height,
+        block_hash=last.block_hash,
+        block=decode(last.block, Block, size_max=BULK_FRAME_BYTES_MAX),
+        certificate=decode(last.certificate, Certificate, size_max=BULK_FRAME_BYTES_MAX),
+        state_root=ledger.state_root,
+        receipts_root=ledger.receipts_root,
+        epoch=ledger.epoch,
+        certifiers=ledger.validators(last.height),
     )
 
 

@@ -7,6 +7,7 @@ Invariants: one outstanding range per peer, never one fetch per vote; a claimed 
 and a peer that cannot show a certificate for its claim is not asked again for a while.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,7 +25,7 @@ from prsm.node.net.interface import (
     PeerUnreachable,
 )
 from prsm.protocol.codec import Record, decode
-from prsm.protocol.errors import PrsmError, RemoteError, WireError
+from prsm.protocol.errors import LocalError, PrsmError, RemoteError, WireError
 from prsm.protocol.headers import Block, block_hash, is_bound
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, SYNC_BLOCKS_MAX, SYNC_BYTES_MAX
@@ -49,10 +50,17 @@ GAP_BLOCKS_MIN: Final = 2
 GAP_PATIENCE_MS: Final = 700
 
 
+class Pruned(LocalError):
+    """A block this node has forgotten; the text names the first one it holds."""
+
+    reason = "pruned"
+
+
 @dataclass(slots=True)
 class _Claim:
     height: int
     seen_ms: int
+    first: int = 1  # height of the first block it holds
     distrusted_until_ms: int = 0
     pause_ms: int = PAUSE_MS
 
@@ -69,6 +77,7 @@ class Sync:
         self._wake = trio.Event()
         self._lag_since_ms: int | None = None
         self._bodies_in, self._bodies_out = trio.open_memory_channel[Fetch](8)
+        self.is_held: Callable[[], bool] = lambda: False  # a snapshot is taken instead of blocks
         driver.on_status = self._hear_status
         driver.on_fetch = self._hear_fetch
         network.on_call(GetBlocks, self._serve_blocks)
@@ -114,7 +123,7 @@ class Sync:
 
     def _source(self) -> PeerId | None:
         """The peer to ask now, or None while we keep up or have not waited long enough."""
-        if self._driver.is_halted:
+        if self._driver.is_halted or self.is_held():
             return None
         own, now = self._driver.ledger.height, self._clock.monotonic_ms()
         gap = self.target_height - own
@@ -130,6 +139,7 @@ class Sync:
             (claim.height, peer)
             for peer, claim in self._claims.items()
             if peer in live and claim.height > own and claim.distrusted_until_ms <= now
+            if claim.first <= own + 1  # it holds the next block
         ]
         return max(ahead)[1] if ahead else None
 
@@ -205,6 +215,7 @@ class Sync:
     def _hear_status(self, peer: PeerId, status: Status) -> None:
         claim = self._claims.setdefault(peer, _Claim(0, 0))
         claim.height, claim.seen_ms = status.height, self._clock.monotonic_ms()
+        claim.first = status.first_height
         if len(self._claims) > 1024:
             oldest = min(self._claims, key=lambda known: self._claims[known].seen_ms)
             del self._claims[oldest]
@@ -226,6 +237,8 @@ class Sync:
         found = await self._store.blocks(
             ask.first, ask.first + ask.count - 1, bytes_max=SYNC_BYTES_MAX
         )
+        if not found and ask.first < (first := self._driver.held[1]):
+            raise Pruned(f"block {ask.first} was pruned here, the first one held is {first}")
         parts = tuple(encode_certified(item.block, item.certificate) for item in found)
         return GotBlocks(blocks=parts), b""
 

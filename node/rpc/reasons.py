@@ -298,6 +298,9 @@ other_chain -32051 5022 failed: the file is of another chain
 chain_gap -32004 5023 failed: blocks are missing before those of the file
   the file begins above the height this ledger needs next
   prsm chain export FILE --from HEIGHT
+pruned -32003 5030 failed: the block was pruned here
+  blocks below the oldest snapshot are forgotten with chain.prune
+  ask a node that keeps all blocks
 resume_refused -32602 5026 usage: the height is not above what this home has settled
   its ledger has that block, or its log or guard rules out a vote there
   prsm chain status

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
@@ -12,6 +12,7 @@ from prsm.node.clock import TrioClock
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.memory import MemoryHub
 from prsm.node.net.network import PeerNetwork
+from prsm.node.snapshots.keeper import SnapshotRules
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.errors import PrsmError
@@ -71,6 +72,7 @@ class Cluster:
     genesis: Genesis
     labs: list[Lab]
     hub: MemoryHub
+    snapshots: SnapshotRules = field(default_factory=SnapshotRules)
 
     @property
     def identity(self) -> ChainIdentity:
@@ -80,7 +82,9 @@ class Cluster:
         """Folder and keys of a lab."""
         lab = self.labs[index]
         seeds = (lab.consensus_seed,) if votes else ()
-        return ChainConfig(self.genesis, lab.folder, lab.folder / "wallet.key", seeds)
+        return ChainConfig(
+            self.genesis, lab.folder, lab.folder / "wallet.key", seeds, self.snapshots
+        )
 
     def network(self, index: int) -> PeerNetwork:
         """The network of a lab, not running: for nodes that say what a test wants."""

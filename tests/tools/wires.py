@@ -21,7 +21,7 @@ from prsm.protocol.errors import RemoteError
 from prsm.protocol.ids import PeerId
 
 US = PeerId("us")
-Reply = Callable[[Record], Awaitable[Record]]
+Reply = Callable[[Record], Awaitable[Record | Answer]]
 
 
 @dataclass
@@ -99,7 +99,8 @@ class Wire:
         self.calls.append((peer, message))
         if peer not in self.replies:
             raise PeerUnreachable(f"{peer} is not there")
-        return await self.replies[peer](message), b""
+        reply = await self.replies[peer](message)
+        return reply if isinstance(reply, tuple) else (reply, b"")
 
     async def publish(self, topic: str, record: bytes) -> None:
         raise NotImplementedError

@@ -1,0 +1,102 @@
+"""What proves a snapshot: certificates by known sets, and roots under the certified header.
+
+Pure. Knows: headers, sets, lists of chunks. Must not know: peers, disks, rules of the ledger.
+Source: docs/spec/storage.md, "Snapshots".
+"""
+
+from collections.abc import Iterable
+
+from prsm.consensus.ledger.chunks import root_of
+from prsm.consensus.light import Trust
+from prsm.protocol import merkle
+from prsm.protocol.certificates import Certificate
+from prsm.protocol.ed25519 import Verifier
+from prsm.protocol.errors import RemoteError
+from prsm.protocol.genesis import Genesis
+from prsm.protocol.headers import Header, block_hash, is_bound
+from prsm.protocol.messages.sync import EpochProof, Snapshot
+from prsm.protocol.proofs import BadProof
+from prsm.protocol.validators import Members, ValidatorSet
+
+
+class Sets:
+    """The validator sets that are known, by epoch: from one's own chain, or shown step by step."""
+
+    def __init__(self, genesis: Genesis, verifier: Verifier, known: Iterable[ValidatorSet]) -> None:
+        """Begin with sets that are believed already."""
+        self._chain_id = genesis.chain_id
+        self._verifier = verifier
+        self._sets: dict[int, ValidatorSet] = {found.epoch: found for found in known}
+        self.proofs: dict[int, EpochProof] = {}  # that were checked on the way
+
+    def trust(self, epoch: int) -> Trust | None:
+        """Who signs an epoch's blocks, None while that is unknown."""
+        found = self._sets.get(epoch)
+        return None if found is None else Trust(self._chain_id, found, self._verifier)
+
+    def learn(self, proof: EpochProof, following: Members | None) -> None:
+        """Believe the set after an epoch: announced in its header, signed by its own set.
+
+        Args:
+            proof: of an epoch whose set is known.
+            following: members of the epoch after, None when nobody showed them.
+
+        Raises:
+            BadProof: the header is not certified, or announces another set.
+        """
+        header = proof.header
+        self.check(header, proof.certificate)
+        self.proofs[header.epoch] = proof
+        if following is None:
+            return
+        found = _set_of(following)
+        if found.epoch != header.epoch + 1 or found.digest != header.next_validators_hash:
+            raise BadProof(f"other members of epoch {header.epoch + 1} than announced", penalty=100)
+        self._sets[found.epoch] = found
+
+    def check(self, header: Header, certificate: Certificate) -> None:
+        """Check that a quorum of the header's epoch committed to it.
+
+        Raises:
+            BadProof: it did not, or the epoch's set is unknown.
+        """
+        trust = self.trust(header.epoch)
+        if trust is None:
+            raise BadProof(f"header of epoch {header.epoch}, whose set nobody showed", penalty=100)
+        try:
+            trust.check_header(header, certificate)
+        except RemoteError as error:
+            raise BadProof(f"header {header.height}: {error.what}", penalty=100) from error
+
+
+def check_snapshot(found: Snapshot, height: int, sets: Sets, *, bits: int) -> None:
+    """Check everything about a snapshot but its chunks, which are then checked one by one.
+
+    Args:
+        found: as a peer or a file gave it.
+        height: that was asked for.
+        sets: know the epochs of height and height + 1.
+        bits: of the state's tree.
+
+    Raises:
+        BadProof: something in it is not what the certificate of height + 1 stands for.
+    """
+    header, block = found.header, found.block
+    if (header.height, block.header.height) != (height + 1, height):
+        raise BadProof(f"snapshot of height {block.header.height}, not {height}", penalty=100)
+    sets.check(header, found.certificate)
+    if block_hash(block.header) != header.prev_hash or not is_bound(block):
+        raise BadProof(f"another block {height} than the certified header names", penalty=100)
+    sets.check(block.header, found.block_certificate)
+    if merkle.root(found.receipts) != header.receipts_root:
+        raise BadProof(f"receipts of height {height} that are not under the header", penalty=100)
+    # The state *after* a block stands in the header of the next one; its own names the one before.
+    if root_of(found.chunks, bits=bits) != header.state_root:
+        raise BadProof(f"chunks that are not the state after height {height}", penalty=100)
+
+
+def _set_of(members: Members) -> ValidatorSet:
+    keys = {validator.consensus for validator in members.validators}
+    if len(keys) != len(members.validators):
+        raise BadProof("two validators share a key", penalty=100)
+    return ValidatorSet(members)
