@@ -20,6 +20,7 @@ import libp2p
 import libp2p.network.connection.swarm_connection
 import libp2p.network.swarm
 import libp2p.pubsub.pubsub
+import libp2p.stream_muxer.muxer_multistream
 import libp2p.stream_muxer.yamux.yamux
 import trio
 from libp2p.abc import IMuxedConn, INetConn, INetStream
@@ -42,24 +43,25 @@ from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.rpc_queue import RpcQueue
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_PROTOCOL_ID
 from libp2p.security.noise.transport import Transport as NoiseTransport
+from libp2p.security.secure_session import SecureSession
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_PROTOCOL_ID
-from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
+from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.transport.tcp.tcp import TCP
 from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr
 from typing_extensions import override
 
+from prsm.node.net.lean import Gate, Session, ThriftyStream
 from prsm.node.net.peers import PEERS_MAX
 from prsm.protocol.errors import RemoteError, Unsupported
 from prsm.protocol.ids import PeerId
-from prsm.protocol.limits import GOSSIP_RECORD_BYTES_MAX, KIB, MIB
+from prsm.protocol.limits import GOSSIP_RECORD_BYTES_MAX, MIB
 
 LIBP2P_VERSION: Final = "0.8.1"
 NEGOTIATION_DEADLINE_S: Final = 5.0
 RESET_DEADLINE_S: Final = 2.0
 STREAMS_PER_PEER_MAX: Final = 16
 MUXED_BYTES_MAX: Final = 8 * MIB  # buffered of one connection; libp2p enforces no window
-CREDIT_BYTES_MIN: Final = 16 * KIB  # read but not yet told; far below the first window of 256 KiB
 GOSSIP_QUEUE_MAX: Final = 1024
 GOSSIP_HEARTBEAT_S: Final = 1
 GOSSIP_RPC_BYTES_MAX: Final = 16 * GOSSIP_RECORD_BYTES_MAX
@@ -89,6 +91,8 @@ def apply() -> None:
     setattr(libp2p.pubsub.pubsub, "RpcQueue", queue)  # noqa: B010 - an imported name there
     libp2p.pubsub.pubsub.SUBSCRIPTION_CHANNEL_SIZE = GOSSIP_QUEUE_MAX
     setattr(libp2p.stream_muxer.yamux.yamux, "YamuxStream", ThriftyStream)  # noqa: B010 - same
+    # Yamux is made by this name, whatever class the upgrader was given for it.
+    setattr(libp2p.stream_muxer.muxer_multistream, "Yamux", FencedYamux)  # noqa: B010 - same
     # Its loggers write to stderr when nobody listens, and one module logs to the root logger,
     # which installs a handler there. Our own log says what matters.
     logger = logging.getLogger("libp2p")
@@ -101,6 +105,30 @@ def apply() -> None:
 class FencedYamux(Yamux):
     """Yamux that buffers at most `MUXED_BYTES_MAX` of a connection, whatever is announced."""
 
+    gate: Gate | None = None
+
+    @override
+    async def handle_incoming(self) -> None:
+        """Serve the connection until it ends; common frames never reach stock code."""
+        assert isinstance(self.secured_conn, SecureSession)
+        gate = Gate(self, self.secured_conn, waiting_bytes_max=MUXED_BYTES_MAX)
+        self.gate, self.secured_conn = gate, Session(gate)  # type: ignore[assignment]  # stands in
+        await super().handle_incoming()
+
+    @override
+    async def _write_frame(self, data: bytes) -> None:
+        if self.gate is None:
+            await super()._write_frame(data)
+            return
+        try:
+            self._write_lock.acquire_nowait()  # the other way costs a turn of the loop
+        except trio.WouldBlock:
+            await self._write_lock.acquire()
+        try:
+            await self.gate.send(data)
+        finally:
+            self._write_lock.release()
+
     @override
     async def _read_data_body(self, length: int) -> bytes:
         waiting = sum(map(len, self.stream_buffers.values()))
@@ -108,27 +136,8 @@ class FencedYamux(Yamux):
             log.warning("peer %s: %d bytes nobody has read", self.peer_id, waiting + length)
             # The one error after which the caller closes the connection.
             raise trio.TooSlowError
-        return await super()._read_data_body(length)
-
-
-class ThriftyStream(YamuxStream):
-    """A stream that tells the sender what was read once `CREDIT_BYTES_MIN` are owed.
-
-    Stock code answers every read with an encrypted window update of its own: a fifth of the CPU of
-    a busy node. It keeps one sum: the sender's window, what is in flight, what waits here and
-    what is owed make up 256 KiB or more. Whoever has read all owes less than 16 KiB, so a sender
-    always has 240 KiB left. Waiting for half a window instead, bulk falls to an eighth: stock code
-    then takes the pause for a slow link, and never grows the window.
-    """
-
-    owed = 0  # bytes read since the sender was last told
-
-    @override
-    async def _auto_tune_and_send_window_update(self, *, bytes_read: int = 0) -> None:
-        self.owed += bytes_read
-        if self.owed >= CREDIT_BYTES_MIN:
-            told, self.owed = self.owed, 0
-            await super()._auto_tune_and_send_window_update(bytes_read=told)
+        assert self.gate is not None
+        return await self.gate.body(length)
 
 
 class NoAutoConnector(AutoConnector):

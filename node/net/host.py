@@ -16,11 +16,12 @@ from libp2p.abc import INetStream, ISubscriptionAPI
 from libp2p.custom_types import StreamHandlerFn, SyncValidatorFn, TProtocol
 from libp2p.host.basic_host import BasicHost
 from libp2p.network.connection.swarm_connection import SwarmConn
-from libp2p.network.stream.exceptions import StreamEOF
+from libp2p.network.stream.net_stream import NetStream
 from libp2p.peer.id import ID
 from libp2p.protocol_muxer.multiselect import MULTISELECT_PROTOCOL_ID
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.rcmgr import Direction
+from libp2p.stream_muxer.exceptions import MuxedStreamEOF
 from libp2p.tools.anyio_service import background_trio_service
 from libp2p.utils import encode_delim
 from multiaddr import Multiaddr
@@ -66,7 +67,9 @@ class NetDuplex:
     """
 
     def __init__(self, stream: INetStream, *, expecting: bytes = b"") -> None:
-        self._stream = stream
+        assert isinstance(stream, NetStream)
+        # Past libp2p's own state of a stream: two locks a call, and nothing asks for it.
+        self._stream = stream.muxed_stream
         self._expecting = expecting
 
     async def read_some(self, bytes_max: int) -> bytes:
@@ -88,7 +91,7 @@ class NetDuplex:
     async def _read(self, bytes_max: int) -> bytes:
         try:
             return await self._stream.read(bytes_max)
-        except StreamEOF:
+        except MuxedStreamEOF:
             return b""
         except Exception as error:
             raise StreamLost(f"the stream broke ({type(error).__name__})") from error

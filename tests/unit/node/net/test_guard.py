@@ -26,10 +26,11 @@ from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
+from libp2p.stream_muxer import muxer_multistream
 from libp2p.stream_muxer.yamux import yamux
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 
-from prsm.node.net import guard
+from prsm.node.net import guard, lean
 from prsm.protocol.errors import RemoteError, Unsupported
 from prsm.protocol.ids import PeerId
 
@@ -268,7 +269,13 @@ class Sender:
 def test_streams_of_both_sides_are_thrifty(host: BasicHost) -> None:
     """Both places that make a stream look the class up by this name (see the table above)."""
     assert host.get_id().to_base58() == OTHER
-    assert vars(yamux)["YamuxStream"] is guard.ThriftyStream
+    assert vars(yamux)["YamuxStream"] is lean.ThriftyStream
+
+
+def test_connections_are_made_of_the_fenced_muxer(host: BasicHost) -> None:
+    """Stock code makes its own class by this name, whatever the upgrader was given."""
+    assert host.get_id().to_base58() == OTHER
+    assert vars(muxer_multistream)["Yamux"] is guard.FencedYamux
 
 
 async def test_small_reads_tell_the_sender_once_in_sixteen_kib(host: BasicHost) -> None:
@@ -279,8 +286,8 @@ async def test_small_reads_tell_the_sender_once_in_sixteen_kib(host: BasicHost) 
         assert sender.send(200) == 200
         assert len(await sender.stream.read()) == 200
     assert sender.wire.updates == 1
-    assert sender.stream.owed == 20_000 - -(-guard.CREDIT_BYTES_MIN // 200) * 200
-    assert sender.wire.credit >= yamux.DEFAULT_WINDOW_SIZE - guard.CREDIT_BYTES_MIN
+    assert sender.stream.owed == 20_000 - -(-lean.CREDIT_BYTES_MIN // 200) * 200
+    assert sender.wire.credit >= yamux.DEFAULT_WINDOW_SIZE - lean.CREDIT_BYTES_MIN
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 400 * 1024)), max_size=40))
@@ -302,9 +309,9 @@ def test_sender_can_go_on_whenever_the_reader_has_read_all(
             waiting = len(sender.wire.stream_buffers[1])
             kept = sender.wire.credit + waiting + sender.stream.owed
             assert kept >= yamux.DEFAULT_WINDOW_SIZE
-            assert sender.stream.owed < guard.CREDIT_BYTES_MIN
+            assert sender.stream.owed < lean.CREDIT_BYTES_MIN
             if not waiting:
-                lowest = yamux.DEFAULT_WINDOW_SIZE - guard.CREDIT_BYTES_MIN
+                lowest = yamux.DEFAULT_WINDOW_SIZE - lean.CREDIT_BYTES_MIN
                 assert sender.wire.credit > lowest
 
     async def play_in_time() -> None:

@@ -1,0 +1,260 @@
+"""The way of a byte through libp2p 0.8.1, without what each frame costs there.
+
+Stock code reads two lengths and two bodies of each frame by four system calls, takes five locks,
+formats a dozen log lines nobody reads, and sends each Noise packet by itself: half of the CPU of a
+block. Here a socket is read in large pieces, and frames that only carry data or credit of a known
+stream are taken at once; every other frame (streams that begin or end, pings, faults) goes the
+stock way. What arrives and leaves is the same, byte for byte.
+
+Knows Noise packets and Yamux headers. Must not know peers or what streams carry. Invariant: stock
+code asks a gate for headers and bodies only at the border of a frame, so the gate may take whole
+frames in between.
+"""
+
+import os
+from struct import Struct
+from typing import Final, Protocol
+
+import trio
+from libp2p.io.exceptions import ConnectionClosedError, IncompleteReadError
+from libp2p.security.noise.io import MAX_PLAINTEXT_LENGTH, NoiseTransportReadWriter
+from libp2p.security.secure_session import SecureSession
+from libp2p.stream_muxer.yamux.yamux import (
+    MAX_MESSAGE_SIZE,
+    TYPE_DATA,
+    TYPE_WINDOW_UPDATE,
+    YamuxStream,
+)
+from typing_extensions import override
+
+HEADER: Final = Struct(">BBHII")  # version, type, flags, stream, length
+HEADER_BYTES: Final = HEADER.size
+READ_BYTES: Final = 256 * 1024
+BODY_SECONDS: Final = 30.0  # between a header and the last byte of its body
+FRAME_BYTES_MAX: Final = MAX_MESSAGE_SIZE - HEADER_BYTES
+CREDIT_BYTES_MIN: Final = 16 * 1024  # read but not yet told; far below the first window of 256 KiB
+_LENGTH_BYTES: Final = 2  # before each Noise packet
+
+
+class Muxed(Protocol):
+    """What a gate changes of a muxed connection."""
+
+    streams: dict[int, YamuxStream]
+    stream_buffers: dict[int, bytearray]
+    stream_events: dict[int, trio.Event]
+
+
+class Gate:
+    """One encrypted connection, read and written in large pieces.
+
+    Args:
+        muxed: whose streams get the data.
+        session: Noise, established.
+        waiting_bytes_max: buffered of all streams; a frame beyond it goes the stock way.
+    """
+
+    def __init__(self, muxed: Muxed, session: SecureSession, *, waiting_bytes_max: int) -> None:
+        self.session = session
+        self._muxed = muxed
+        self._waiting_bytes_max = waiting_bytes_max
+        noise = session.conn
+        assert isinstance(noise, NoiseTransportReadWriter)
+        self._noise = noise
+        socket = noise.read_writer.read_write_closer.stream.stream  # type: ignore[attr-defined]  # of RawConnection
+        assert isinstance(socket, trio.SocketStream)
+        self._socket = socket
+        self._wire = bytearray()  # encrypted, less than a packet when a task waits
+        self._plain = bytearray(session._drain(None))  # noqa: SLF001 - read ahead by negotiation
+
+    async def header(self) -> bytes:
+        """Wait for the header of a frame that is not for here; take all frames before it.
+
+        Raises:
+            IncompleteReadError, ConnectionClosedError: the connection ended.
+        """
+        while True:
+            missing = self._take_frames()
+            if missing == 0:
+                return self._cut(HEADER_BYTES)
+            if len(self._plain) < HEADER_BYTES:
+                await self._fill()
+            else:
+                await self._fill_to(missing)
+
+    async def body(self, length: int) -> bytes:
+        """Wait for the body of the frame whose header was returned last.
+
+        Raises:
+            trio.TooSlowError: it did not come in time.
+            IncompleteReadError, ConnectionClosedError: the connection ended.
+        """
+        if len(self._plain) < length:
+            await self._fill_to(length)
+        return self._cut(length)
+
+    async def send(self, frame: bytes) -> None:
+        """Encrypt a frame and write it; the caller holds the connection's write lock.
+
+        Raises:
+            ConnectionClosedError: the peer broke the connection.
+        """
+        parts: list[bytes] = []
+        for start in range(0, len(frame), MAX_PLAINTEXT_LENGTH):
+            packet = self._noise.encrypt(frame[start : start + MAX_PLAINTEXT_LENGTH])
+            parts += (len(packet).to_bytes(_LENGTH_BYTES, "big"), packet)
+        data = b"".join(parts)
+        try:
+            # At once where the system has room, which is nearly always: no turn of the loop.
+            sent = os.write(self._socket.socket.fileno(), data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise ConnectionClosedError(f"cannot be written: {error}", transport="tcp") from error
+        if sent == len(data):
+            return
+        try:
+            await self._socket.send_all(memoryview(data)[sent:])
+        except trio.BrokenResourceError as error:
+            raise ConnectionClosedError(f"reset by the peer: {error}", transport="tcp") from error
+        except trio.ClosedResourceError:
+            return  # closed here; whoever reads learns it
+
+    def _take_frames(self) -> int:
+        """Take frames of data and credit; bytes still missing, 0 at a frame of another kind."""
+        plain, muxed, start = self._plain, self._muxed, 0
+        missing = 1
+        while len(plain) - start >= HEADER_BYTES:
+            _, kind, flags, stream_id, length = HEADER.unpack_from(plain, start)
+            stream = muxed.streams.get(stream_id)
+            if flags or stream is None or kind not in (TYPE_DATA, TYPE_WINDOW_UPDATE):
+                missing = 0
+                break
+            if kind == TYPE_WINDOW_UPDATE:
+                stream.send_window += length
+                start += HEADER_BYTES
+                continue
+            buffer = muxed.stream_buffers.get(stream_id)
+            if buffer is None or length > self._waiting_bytes_max - self._waiting_bytes():
+                missing = 0
+                break
+            end = start + HEADER_BYTES + length
+            if len(plain) < end:
+                missing = end - start
+                break
+            buffer += memoryview(plain)[start + HEADER_BYTES : end]
+            stream.recv_window = max(0, stream.recv_window - length)
+            muxed.stream_events[stream_id].set()
+            start = end
+        if start:
+            del plain[:start]
+        return missing
+
+    def _waiting_bytes(self) -> int:
+        return sum(map(len, self._muxed.stream_buffers.values()))
+
+    def _cut(self, count: int) -> bytes:
+        taken = bytes(self._plain[:count])
+        del self._plain[:count]
+        return taken
+
+    async def _fill_to(self, count: int) -> None:
+        with trio.fail_after(BODY_SECONDS):
+            while len(self._plain) < count:
+                await self._fill()
+
+    async def _fill(self) -> None:
+        """Read what the socket has, and decrypt the whole packets of it."""
+        socket = self._socket.socket
+        try:
+            # Not `receive_some`: it asks the system first, which has nothing yet, and again later.
+            await trio.lowlevel.wait_readable(socket.fileno())
+            data = os.read(socket.fileno(), READ_BYTES)
+        except (trio.ClosedResourceError, ValueError):
+            data = b""
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise ConnectionClosedError(f"cannot be read: {error}", transport="tcp") from error
+        if not data:
+            left = len(self._plain) + len(self._wire)
+            raise IncompleteReadError(
+                "the connection ended", expected_bytes=left + 1, received_bytes=left
+            )
+        wire, start = self._wire, 0
+        wire += data
+        while len(wire) - start >= _LENGTH_BYTES:
+            end = start + _LENGTH_BYTES + int.from_bytes(wire[start : start + _LENGTH_BYTES], "big")
+            if len(wire) < end:
+                break
+            self._plain += self._noise.decrypt(bytes(wire[start + _LENGTH_BYTES : end]))
+            start = end
+        if start:
+            del wire[:start]
+
+
+class Session:
+    """What stock Yamux holds for its connection: reads go through the gate, the rest is stock."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    async def read(self, n: int | None = None) -> bytes:
+        """Header of the next frame that is stock code's to handle."""
+        assert n == HEADER_BYTES, "stock code reads bodies by `_read_data_body`"
+        return await self._gate.header()
+
+    async def write(self, data: bytes) -> None:
+        """Encrypt and write."""
+        await self._gate.send(data)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._gate.session, name)
+
+
+class ThriftyStream(YamuxStream):
+    """A stream that tells the sender what was read once `CREDIT_BYTES_MIN` are owed.
+
+    Stock code answers every read with an encrypted window update of its own: a fifth of the CPU of
+    a busy node. It keeps one sum: the sender's window, what is in flight, what waits here and
+    what is owed make up 256 KiB or more. Whoever has read all owes less than 16 KiB, so a sender
+    always has 240 KiB left. Waiting for half a window instead, bulk falls to an eighth: stock code
+    then takes the pause for a slow link, and never grows the window.
+    """
+
+    owed = 0  # bytes read since the sender was last told
+
+    @override
+    async def write(self, data: bytes) -> None:
+        """Write all bytes; at once as one frame where the window allows."""
+        if self.send_closed or self.closed or len(data) > min(self.send_window, FRAME_BYTES_MAX):
+            await super().write(data)
+            return
+        self.send_window -= len(data)
+        header = HEADER.pack(0, TYPE_DATA, 0, self.stream_id, len(data))
+        await self.conn._write_frame(header + data)  # noqa: SLF001 - its own connection
+
+    @override
+    async def read(self, n: int | None = -1) -> bytes:
+        """Wait for the next bytes, at most n; the end and its reasons are stock code's to tell."""
+        conn = self.conn
+        while n is not None and n > 0 and not (self.recv_closed or self.closed):
+            buffer = conn.stream_buffers.get(self.stream_id)
+            event = conn.stream_events.get(self.stream_id)
+            if buffer is None or event is None or conn.event_shutting_down.is_set():
+                break
+            if buffer:
+                data = bytes(buffer[:n])
+                del buffer[:n]
+                await self._auto_tune_and_send_window_update(bytes_read=len(data))
+                return data
+            await event.wait()
+            if self.stream_id in conn.stream_events:
+                conn.stream_events[self.stream_id] = trio.Event()
+        return await super().read(n)
+
+    @override
+    async def _auto_tune_and_send_window_update(self, *, bytes_read: int = 0) -> None:
+        self.owed += bytes_read
+        if self.owed >= CREDIT_BYTES_MIN:
+            told, self.owed = self.owed, 0
+            await super()._auto_tune_and_send_window_update(bytes_read=told)
