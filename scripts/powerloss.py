@@ -1,18 +1,20 @@
-"""`python3 scripts/powerloss.py cuts|lies|kills [--count N] [--seed N]`: the long runs.
+"""`python3 scripts/powerloss.py cuts|lies|kills [--count N] [--seed N] [--jobs N]`: the long runs.
 
 `cuts`: the power of a disk that keeps its promises goes at N places. `lies`: of a disk whose syncs
 lied. `kills`: a validator is killed N times, its homes are copied and brought back. Prints one JSON
 document; exit code 1 if anything promised was lost, or signed twice. Method: docs/testing.md.
+
+Each network (1,000 places, or 100 kills) is a process of its own with its own seed.
 """
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Final
 
@@ -22,86 +24,89 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 import structlog  # noqa: E402 - the path comes first
 import trio  # noqa: E402 - the path comes first
 
-from tests.tools.power.cuts import Cuts, lying, ordinary  # noqa: E402 - the path comes first
-from tests.tools.power.kills import Tally, Universe  # noqa: E402 - the path comes first
-from tests.tools.power.record import Recording, record  # noqa: E402 - the path comes first
+from tests.tools.power.cuts import lying, ordinary  # noqa: E402 - the path comes first
+from tests.tools.power.kills import Universe  # noqa: E402 - the path comes first
+from tests.tools.power.record import record  # noqa: E402 - the path comes first
 
-POINTS_A_RUN: Final = 1_000
-KILLS_A_UNIVERSE: Final = 100
+_A_NETWORK: Final = {"cuts": 1_000, "lies": 1_000, "kills": 100}
 FAULTS_SHOWN: Final = 20
-_Cut = Callable[[Recording, int, int], Awaitable[Cuts]]
+
+Document = dict[str, object]
 
 
-def cuts(count: int, seed: int) -> dict[str, object]:
-    """Crash points over recorded runs of three starts and 60 blocks each."""
-    return _points(count, seed, ordinary)
-
-
-def lies(count: int, seed: int) -> dict[str, object]:
-    """The same for disks whose syncs lied."""
-    return _points(count, seed, lying)
-
-
-def _points(count: int, seed: int, cut: _Cut) -> dict[str, object]:
-    total, runs, operations = Cuts(), 0, 0
-    while total.points < count:
-        recording = record(seed + runs, rounds=3, blocks=20)
-        points = min(POINTS_A_RUN, count - total.points)
-        one = trio.run(partial(cut, recording, points, seed + runs))
-        _add(total, one)
-        runs += 1
-        operations += len(recording.tape.operations)
-        print(f"{total.points} points, {len(total.faults)} faults", file=sys.stderr, flush=True)
-    return {"runs": runs, "operations": operations, **vars(total)}
-
-
-def kills(count: int, seed: int) -> dict[str, object]:
-    """Kills over networks that live for a hundred of them."""
-    total, universes = Tally(), 0
-    while total.kills < count:
+def run_network(work: str, count: int, seed: int) -> Document:
+    """One network, in this process."""
+    structlog.configure(processors=[_drop])  # each start says what it found
+    if work == "kills":
         with tempfile.TemporaryDirectory() as folder:
-            universe = Universe(seed + universes, Path(folder))
-            one = universe.run(min(KILLS_A_UNIVERSE, count - total.kills))
-        _add(total, one)
-        universes += 1
-        for fault in one.faults:
-            print(f"universe {seed + universes - 1}: {fault}", file=sys.stderr, flush=True)
-        print(f"{total.kills} kills, {len(total.faults)} faults", file=sys.stderr, flush=True)
-    return {"universes": universes, "kills": total.kills, **vars(total)}
+            tally = Universe(seed, Path(folder)).run(count)
+        return {"networks": 1, "kills": tally.kills, **vars(tally)}
+    recording = record(seed, rounds=3, blocks=20)
+    cuts = trio.run(ordinary if work == "cuts" else lying, recording, count, seed)
+    return {"networks": 1, "operations": len(recording.tape.operations), **vars(cuts)}
 
 
-def _add(total: Cuts | Tally, one: object) -> None:
-    for name, value in vars(one).items():
-        known = getattr(total, name)
-        setattr(
-            total, name, Counter(known) + value if isinstance(value, Counter) else known + value
-        )
+def run_all(work: str, count: int, seed: int, jobs: int) -> Document:
+    """All networks, each in a process, so many at once; the sum of what they say."""
+    total: Document = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        networks = [pool.submit(_start, work, part, seed + n) for n, part in _parts(work, count)]
+        for done in as_completed(networks):
+            one = done.result()
+            total = add(total, one)
+            print(f"{total['networks']} of {len(networks)}", file=sys.stderr, flush=True)
+    return total
 
 
-WORKS: Final[dict[str, Callable[[int, int], dict[str, object]]]] = {
-    "cuts": cuts,
-    "lies": lies,
-    "kills": kills,
-}
+def add(total: Mapping[str, object], one: Mapping[str, object]) -> Document:
+    """Sums of numbers, lists joined, tables added entry by entry."""
+    result = dict(total)
+    for name, value in one.items():
+        known = result.get(name)
+        if known is None:
+            result[name] = value
+        elif isinstance(value, dict) and isinstance(known, dict):
+            result[name] = add(known, value)
+        else:
+            assert isinstance(value, int | list)
+            result[name] = known + value  # type: ignore[operator]  # both are of one kind
+    return result
+
+
+def _parts(work: str, count: int) -> Iterator[tuple[int, int]]:
+    size = _A_NETWORK[work]
+    for number, start in enumerate(range(0, count, size)):
+        yield number, min(size, count - start)
+
+
+def _start(work: str, count: int, seed: int) -> Document:
+    command = [sys.executable, __file__, work, "--count", str(count), "--seed", str(seed), "--one"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    document = json.loads(done.stdout)
+    assert isinstance(document, dict)
+    return document
 
 
 def main() -> int:
     """Run one of them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("work", choices=sorted(WORKS))
+    parser.add_argument("work", choices=sorted(_A_NETWORK))
     parser.add_argument("--count", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--one", action="store_true", help="one network, in this process")
     options = parser.parse_args()
-    structlog.configure(processors=[_drop])  # each start says what it found
-    began, cpu = time.monotonic(), time.process_time()
-    document = WORKS[options.work](options.count, options.seed)
+    if options.one:
+        print(json.dumps(run_network(options.work, options.count, options.seed)))
+        return 0
+    began = time.monotonic()
+    document = run_all(options.work, options.count, options.seed, options.jobs)
     faults = document["faults"]
     assert isinstance(faults, list)
     document |= {
         "faults": len(faults),
         "first_faults": faults[:FAULTS_SHOWN],
         "seconds": round(time.monotonic() - began, 1),
-        "cpu_seconds": round(time.process_time() - cpu, 1),
     }
     print(json.dumps(document, indent=1))
     return 1 if faults else 0

@@ -15,11 +15,12 @@ from tests.tools.power.kills import HOMES, MOMENTS, Universe
 from tests.tools.power.witness import Witness
 
 SIGNER = Ed25519Signer(bytes(32))
+CHAIN_ID = b"testnet1"
 
 
 def vote(kind: Kind, *, view: int = 0, mark: bytes = b"a") -> SignedMessage:
     body = encode(ViewChange(None, None)) if kind is Kind.VIEW_CHANGE else mark * 32
-    return sign_message(SignedMessage(kind, 0, 1, view, body, 0, b""), SIGNER, b"testnet1")
+    return sign_message(SignedMessage(kind, 0, 1, view, body, 0, b""), SIGNER, CHAIN_ID)
 
 
 @pytest.mark.slow
@@ -62,17 +63,18 @@ def test_every_record_kind_has_its_moments() -> None:
 
 def test_witness_sees_a_second_vote_an_old_view_and_a_hidden_prepare() -> None:
     """The judge of the runs above is no yes-man."""
-    twice = Witness()
+    twice = Witness(SIGNER.public_key, CHAIN_ID)
     twice.hear(vote(Kind.PREPARE))
     twice.hear(vote(Kind.PREPARE))
     assert not twice.faults
     twice.hear(vote(Kind.PREPARE, mark=b"b"))
     assert "two different PREPARE" in twice.faults[0]
-    late = Witness()
+    late = Witness(SIGNER.public_key, CHAIN_ID)
     late.hear(vote(Kind.VIEW_CHANGE, view=1))
     late.hear(vote(Kind.PREPARE))
     assert "after leaving" in late.faults[0]
-    hidden = Witness()
+    hidden = Witness(SIGNER.public_key, CHAIN_ID)
     hidden.hear(vote(Kind.COMMIT))
     hidden.hear(vote(Kind.VIEW_CHANGE, view=1))
     assert "hides what was prepared" in hidden.faults[0]
+    assert not Witness(bytes(32), CHAIN_ID).hear(vote(Kind.PREPARE))  # somebody else's

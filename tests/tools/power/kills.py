@@ -22,6 +22,7 @@ from typing import Final
 from prsm.node.chain import ChainConfig
 from prsm.node.clock import TrioClock
 from prsm.protocol.codec import Record
+from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.messages.consensus import SignedMessage, Status
 from tests.tools.power import wire
 from tests.tools.power.mortal import (
@@ -108,7 +109,7 @@ class Universe:
         self.config = ChainConfig(
             genesis, self.home, lab.folder / "wallet.key", (lab.consensus_seed,)
         )
-        self.witness = Witness()
+        self.witness = Witness(Ed25519Signer(lab.consensus_seed).public_key, genesis.chain_id)
         self.tally = Tally()
         self.acked: dict[bytes, int] = {}
         self._out = bytearray()
@@ -261,8 +262,7 @@ class Universe:
             return
         message = wire.unpack(kind, body)
         if isinstance(message, SignedMessage):
-            life.signed += 1
-            self.witness.hear(message)
+            life.signed += self.witness.hear(message)
             self.peers.hear_one(to, message)
         elif isinstance(message, Status):
             self.peers.hear_one(to, message)

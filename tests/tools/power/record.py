@@ -25,6 +25,7 @@ from prsm.protocol.messages.consensus import SignedMessage, Status
 from prsm.protocol.transactions.envelope import decode_transaction
 from tests.tools.power.disk import RecordedDisk
 from tests.tools.power.peers import Peers
+from tests.tools.power.refusal import Refusal
 from tests.tools.power.sqlite import Recorder, recorded
 from tests.tools.power.tape import Begin, Platter, State, Tape
 from tests.tools.power.victim import Line, Network
@@ -32,6 +33,7 @@ from tests.tools.power.victim import Line, Network
 SEGMENT_BYTES: Final = 24 * 1024  # a new segment every few blocks
 LOG_FILES: Final = ("consensus.wal", "signguard")
 _STALL_SECONDS: Final = 20.0
+_AFTER_REFUSAL: Final = 60  # turns of the network
 _WAITING_MAX: Final = 12  # transactions nobody has decided on yet
 
 
@@ -46,7 +48,8 @@ class Run:
     peers: Peers = field(init=False)
     dice: Random = field(init=False)
     line: Line = field(init=False)
-    parts: ChainParts | None = None
+    votes: int = 0  # that left
+    stopped: str = ""  # why the last round ended, if it was not its length
     _heard: dict[int, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -58,8 +61,11 @@ class Run:
         self.line = Line(self.network.ids, self._left, self._asked)
         self.peers.tell = self.line.hear
 
-    async def round(self, blocks: int, found: State) -> None:
-        """Start from what a power cut left, and run until the chain is so much longer."""
+    async def round(self, blocks: int, found: State, refusal: Refusal | None = None) -> None:
+        """Start from what a power cut left, and run until the chain is so much longer.
+
+        With a refusal: or until the disk refused, and then a while on; `stopped` says why.
+        """
         data = self.folder / "data"
         _put(data, found)
         recorder = _begin(self.tape, found)
@@ -74,35 +80,47 @@ class Run:
                 open_chain(config, self.line, TrioClock(), disk=disk) as parts,
                 trio.open_nursery() as nursery,
             ):
-                self.parts = parts
                 parts.driver.on_head.append(self._acknowledged)
                 await nursery.start(parts.run)
-                await self._drive(parts, parts.driver.ledger.height + blocks)
+                if refusal is not None:
+                    recorder.fail, disk.refuse = refusal.of_ledger, refusal.of_log
+                await self._drive(parts, parts.driver.ledger.height + blocks, refusal)
+                self.stopped = parts.driver.stopped
                 # The power goes here: what the orderly end does is not on the tape.
                 self.tape, kept = Tape(files=self.tape.files), self.tape
                 recorder.tape = disk.tape = self.tape
                 nursery.cancel_scope.cancel()
             self.tape = kept
 
-    async def _drive(self, parts: ChainParts, until: int) -> None:
-        dice, peers = self.dice, self.peers
+    async def _drive(self, parts: ChainParts, until: int, refusal: Refusal | None) -> None:
+        dice, peers, driver = self.dice, self.peers, parts.driver
         muted_until = 0
         with trio.fail_after(_STALL_SECONDS + until):
-            while parts.driver.ledger.height < until:
-                height = parts.driver.ledger.height
+            while driver.ledger.height < until and not driver.is_halted:
+                height = driver.ledger.height
                 if height >= muted_until:
                     peers.muted = dice.choice((None, 1, 2, 3))
                     muted_until = height + dice.randint(1, 6)
-                if dice.random() < 0.4:
-                    self._pay(parts, dice.randint(1, 8))
-                peers.greet() if dice.random() < 0.1 else None
-                # A slow moment: the peers give up on the view.
-                peers.advance(900 if dice.random() < 0.02 else 5)
-                peers.pump(dice.randint(1, 40))
-                await trio.sleep(0.001)
-                assert not parts.driver.is_halted, parts.driver.stopped
-        assert not parts.driver.stopped, parts.driver.stopped
+                await self._stir(parts)
+        if refusal is None:
+            assert not driver.stopped, driver.stopped
+        elif driver.is_halted:
+            said, peers.muted = self.votes, None
+            for _ in range(_AFTER_REFUSAL):
+                await self._stir(parts)
+            assert self.votes == said, "a vote after the disk refused"
         assert not self.line.penalties, self.line.penalties
+
+    async def _stir(self, parts: ChainParts) -> None:
+        dice, peers = self.dice, self.peers
+        if dice.random() < 0.4:
+            self._pay(parts, dice.randint(1, 8))
+        if dice.random() < 0.1:
+            peers.greet()
+        # A slow moment: the peers give up on the view.
+        peers.advance(900 if dice.random() < 0.02 else 5)
+        peers.pump(dice.randint(1, 40))
+        await trio.sleep(0.001)
 
     def _pay(self, parts: ChainParts, count: int) -> None:
         if self.peers.waiting > _WAITING_MAX:
@@ -113,6 +131,15 @@ class Run:
             with suppress(PrsmError):  # after a restart it lacks the nonces before
                 parts.driver.hear_transaction(raw, decode_transaction(raw))
 
+    def recording(self) -> "Recording":
+        """What was recorded so far."""
+        longest = max(self.peers.all, key=lambda peer: peer.ledger.height)
+        names = {
+            height: item.certificate.block_hash
+            for height, item in enumerate(longest.blocks, start=1)
+        }
+        return Recording(self.tape, self.network, self.peers, names)
+
     async def _asked(self, ask: Record) -> Record:
         await trio.lowlevel.checkpoint()
         return self.peers.answer(ask)
@@ -121,6 +148,7 @@ class Run:
         if to != 1:
             return  # a broadcast is noted once, and the peers hear it together
         if isinstance(message, SignedMessage):
+            self.votes += 1
             self.tape.note("sent", encode(message))
             self.peers.hear(message)
             self._note_heard()
@@ -167,12 +195,15 @@ def record(seed: int, *, rounds: int, blocks: int) -> Recording:
             for operation in run.tape.operations:
                 platter.play(operation)
             found = platter.settle(run.dice)
-        longest = max(run.peers.all, key=lambda peer: peer.ledger.height)
-        names = {
-            height: item.certificate.block_hash
-            for height, item in enumerate(longest.blocks, start=1)
-        }
-        return Recording(run.tape, run.network, run.peers, names)
+        return run.recording()
+
+
+def record_refusal(seed: int, refusal: Refusal, *, blocks: int) -> tuple[Recording, str]:
+    """Run a node until its disk refuses; what was recorded, and why it stopped."""
+    with _scratch() as folder:
+        run = Run(seed, folder)
+        trio.run(run.round, blocks, {}, refusal)
+        return run.recording(), run.stopped
 
 
 @contextmanager

@@ -7,7 +7,7 @@ unchanged. The files are real ones (shared memory needs that); the tape has each
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
@@ -135,8 +135,8 @@ class Connection:
         self._real.interrupt()
 
     def close(self) -> None:
-        """Close the file."""
-        with _translated():
+        """Close the file; a disk that refuses then is no error, as with the standard library."""
+        with suppress(apsw.Error):
             self._real.close()
 
 
@@ -177,6 +177,8 @@ def _translated() -> Iterator[None]:
         yield
     except apsw.Error as error:
         code = getattr(error, "extendedresult", 0) or getattr(error, "result", 0)
+        if not code:  # raised by a recorder, which knows classes only
+            code = apsw.SQLITE_FULL if isinstance(error, apsw.FullError) else apsw.SQLITE_IOERR
         kind = (
             sqlite3.OperationalError
             if code & 0xFF != apsw.SQLITE_CONSTRAINT

@@ -7,22 +7,34 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from prsm.consensus.pbft.opened import open_message
-from prsm.protocol.messages.consensus import SignedMessage
+from prsm.protocol.ed25519 import Ed25519Verifier
+from prsm.protocol.messages.consensus import SignedMessage, message_statement
 from prsm.protocol.signing import Kind
 
 
 @dataclass
 class Witness:
-    """The memory of all other validators together."""
+    """The memory of all other validators together.
 
+    What others signed is passed on too (a NEW_VIEW answers a late VIEW_CHANGE): it is not counted.
+    """
+
+    key: bytes
+    chain_id: bytes
     said: dict[tuple[Kind, int, int], bytes] = field(default_factory=dict)
     left: dict[int, int] = field(default_factory=dict)  # height -> highest view gone to
     locked: dict[int, int] = field(default_factory=dict)  # height -> highest view of a COMMIT
     kinds: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
 
-    def hear(self, message: SignedMessage) -> None:
-        """Take a message that left; a fault is a proof against its signer."""
+    def hear(self, message: SignedMessage) -> bool:
+        """Take a message that left, say whether it is the validator's own.
+
+        A fault is a proof against it.
+        """
+        signed = message_statement(message, self.chain_id)
+        if not Ed25519Verifier().verify(self.key, signed, message.signature):
+            return False
         opened = open_message(message)
         kind, height, view, digest = opened.vote
         name = f"{kind.name} of height {height}, view {view}"
@@ -41,3 +53,4 @@ class Witness:
             self.faults.append(f"{name} after leaving for view {self.left[height]}")
         if kind is Kind.COMMIT:
             self.locked[height] = max(view, self.locked.get(height, -1))
+        return True
