@@ -208,6 +208,7 @@ def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) ->
         found.tip,
         opened.records if opened else (),
         opened.observer if opened else None,
+        voted=opened.spoken_of if opened else None,
     )
     mempool = Mempool(Accounts(ledger.view.nonce, ledger.view.account))
     signlog = opened.signlog if opened else None

@@ -10,7 +10,7 @@ after its block is durable.
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -28,6 +28,7 @@ from prsm.consensus.pbft.effects import (
     NeedPayload,
     Observe,
     Persist,
+    Resume,
     Send,
     SetTimer,
     Validate,
@@ -39,6 +40,7 @@ from prsm.consensus.pbft.events import (
     Heard,
     Payload,
     Received,
+    Resumed,
     Tick,
     Verdict,
     Waiting,
@@ -108,7 +110,7 @@ class Driver:
         self.network = hands.network
         self.clock = hands.clock
         self.pace = Pace(BLOCK_TRANSACTIONS_MAX)
-        self.stopped = state.observer or ""  # why this node votes no more, for status and health
+        self._failed = ""  # why the votes ended for good
         self.dropped = 0  # events for which the queue had no room
         self.is_halted = False  # takes no more blocks either; an observer still does
         self.held = (0, 1)  # for STATUS: height of the latest snapshot, first one of the blocks
@@ -140,16 +142,18 @@ class Driver:
         return self.ledger.validators(self.ledger.height + 1)
 
     @property
+    def stopped(self) -> str:
+        """Why this node votes no more, and until when; empty if it may vote."""
+        return self._failed or replica.silence(self.state)
+
+    @property
     def can_vote(self) -> bool:
         """Does this node keep a log of its votes? A follower does not, whatever keys it has."""
         return self._signlog is not None
 
     def sign_with(self, signer: Signer) -> None:
         """Hold another consensus key; it signs in epochs whose set names it."""
-        config = self.state.config
-        known = {held.public_key for held in config.signers}
-        if signer.public_key not in known:
-            self.state.config = replace(config, signers=(*config.signers, signer))
+        self.state.config = self.state.config.with_signer(signer)
 
     def validators_of(self, epoch: int) -> ValidatorSet | None:
         """The set of an epoch, None for one this node does not know."""
@@ -164,12 +168,7 @@ class Driver:
 
     def proposed(self, height: int, name: bytes) -> Block | None:
         """A block that is proposed here and not yet committed."""
-        instance = self.state.instance
-        if instance.height != height:
-            return None
-        if instance.block_hash == name:
-            return instance.block
-        return instance.bodies.get(name)
+        return replica.body(self.state, height, name)
 
     def deliver(self, event: Event) -> None:
         """Hand an event over; a full queue drops it, retransmission brings it back."""
@@ -227,7 +226,7 @@ class Driver:
             self._take_waiting([])
 
     def _stop_voting(self, why: str) -> None:
-        self.stopped = why
+        self._failed = why
         self.is_halted = True
         log.error("no more votes and no more blocks from this node", why=why)
 
@@ -320,10 +319,17 @@ class Driver:
             case SetTimer(at_ms=at_ms):
                 self._timer_ms = at_ms
             case Observe(reason=reason):
-                self.stopped = reason
                 log.error("observer: this node signs nothing", why=reason)
+            case Resume(height=height):
+                self._own.append(await self._renew(height))
             case Persist():
                 raise AssertionError("records are durable before their group's effects")
+
+    async def _renew(self, height: int) -> Resumed:
+        assert self._signlog is not None
+        kept = await self._signlog.renew(height, replica.surviving(self.state))
+        log.warning("observer no more: log and guard begin afresh", height=height, kept=kept)
+        return Resumed(height)
 
     def _send(self, peer: PeerId, message: SignedMessage) -> None:
         if peer != self.network.peer_id:

@@ -17,6 +17,7 @@ import trio
 
 from prsm.consensus.pbft.records import (
     Entered,
+    LogRecord,
     LowMark,
     highest_mark,
     mark_of,
@@ -45,13 +46,15 @@ class Opened:
     """The log of this start: what it remembers, and why nothing may be signed (None: may).
 
     `settled` is the highest height at which these files rule out or cannot bind a vote: of the
-    ledger, of the low mark, and of a guard that is ahead of the log.
+    ledger, of the low mark, and of a guard that is ahead of the log. `spoken_of` is the highest
+    one that any of these files speaks of at all.
     """
 
     signlog: "SignLog"
     records: tuple[bytes, ...]
     observer: str | None
     settled: int
+    spoken_of: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +223,9 @@ def open_signlog(
         log.error("observer: this node signs nothing", why=reason)
     signlog = SignLog(place, wal, guard, observer=reason)
     settled = max(ledger_height, _low_mark(replay), seen.height if loss else 0)
-    return Opened(signlog, replay.records, reason, settled)
+    heights = [_height_of(unpack(raw)) for raw in records_from(replay.records, 0)]
+    spoken_of = max(settled, seen.height, *heights)
+    return Opened(signlog, replay.records, reason, settled, spoken_of)
 
 
 def forbid_signing(folder: Path) -> None:
@@ -280,10 +285,13 @@ def records_from(records: Sequence[bytes], height: int) -> tuple[bytes, ...]:
             record = unpack(raw)
         except WireError:
             break
-        named = record.new_view.height if isinstance(record, Entered) else record.height
-        if named >= height:
+        if _height_of(record) >= height:
             kept.append(raw)
     return tuple(kept)
+
+
+def _height_of(record: LogRecord) -> int:
+    return record.new_view.height if isinstance(record, Entered) else record.height
 
 
 def _low_mark(replay: Replay) -> int:

@@ -19,6 +19,7 @@ from prsm.consensus.pbft.config import (
 from prsm.consensus.pbft.effects import Fetch
 from prsm.consensus.pbft.normal import keep_body
 from prsm.consensus.pbft.opened import Opened
+from prsm.consensus.pbft.probation import Probation
 from prsm.consensus.pbft.records import LowMark
 from prsm.consensus.pbft.state import (
     State,
@@ -69,6 +70,8 @@ def on_status(state: State, peer: str, status: Status) -> None:
     if any(peer == member.peer_id for known in state.tip.sets for member in known.validators):
         state.heard_at_ms[peer] = state.now_ms
         state.greeted.add(peer)
+        if state.probation is not None:
+            state.probation.claims.setdefault(peer, status.height)
         become_ready(state)
     _follow(state, peer, status.height)
 
@@ -198,12 +201,17 @@ def _check_own_vote(state: State, message: SignedMessage) -> None:
     # By key, not by place in a set: the vote may be of an epoch that is not known here yet.
     verify = state.config.verifier.verify
     keys = [signer.public_key for signer in state.config.signers]
-    if any(verify(key, signed, message.signature) for key in keys):
+    if not any(verify(key, signed, message.signature) for key in keys):
+        return
+    if state.observer is None:
         observe(
             state,
             f"a peer holds my {message.kind.name} of height {message.height}, view "
             f"{message.view}, and my log does not",
+            Probation(max(state.low, message.height, *state.memories)),
         )
+    elif state.probation is not None:
+        state.probation.voted = max(state.probation.voted, message.height)
 
 
 def _is_remembered(state: State, message: SignedMessage) -> bool:

@@ -4,7 +4,7 @@ Times are milliseconds. Knows: names, bounds. Must not know: files, keys at rest
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from prsm.protocol.certificates import Certificate
@@ -72,6 +72,12 @@ class Config:
             if index is not None:
                 return index, signer
         return None, None
+
+    def with_signer(self, signer: Signer) -> Self:
+        """The same with another key; it signs in epochs whose set names it."""
+        if any(signer.public_key == held.public_key for held in self.signers):
+            return self
+        return replace(self, signers=(*self.signers, signer))
 
     def validate(self) -> None:
         """Refuse bad combinations.

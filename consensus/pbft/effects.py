@@ -97,6 +97,16 @@ class Observe:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Begin log and guard afresh: nothing was or will be signed below this height any more.
+
+    Kept in the fresh log is what `replica.surviving` says then; answered by `Resumed`.
+    """
+
+    height: int
+
+
 Effect = (
     Persist
     | Broadcast
@@ -108,6 +118,7 @@ Effect = (
     | Accuse
     | SetTimer
     | Observe
+    | Resume
 )
 
 

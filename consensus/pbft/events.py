@@ -104,6 +104,23 @@ class Installed:
     observer: str | None  # why nothing may be signed from here on, if the log knows no past
 
 
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Answer to `Resume`: the log of votes is a fresh one."""
+
+    height: int
+
+
 Event = (
-    Received | Heard | Tick | Waiting | Payload | Verdict | Applied | Decided | Fetched | Installed
+    Received
+    | Heard
+    | Tick
+    | Waiting
+    | Payload
+    | Verdict
+    | Applied
+    | Decided
+    | Fetched
+    | Installed
+    | Resumed
 )

@@ -9,7 +9,7 @@ from typing import Final, assert_never
 
 from prsm.consensus.pbft import catchup, inbox, normal, propose, timeouts, viewchange
 from prsm.consensus.pbft.config import Config, Tip
-from prsm.consensus.pbft.effects import Accuse, Effect, Observe
+from prsm.consensus.pbft.effects import Accuse, Effect, Observe, Resume
 from prsm.consensus.pbft.events import (
     Applied,
     Decided,
@@ -19,12 +19,14 @@ from prsm.consensus.pbft.events import (
     Installed,
     Payload,
     Received,
+    Resumed,
     Tick,
     Verdict,
     Waiting,
 )
 from prsm.consensus.pbft.evidence import Past
 from prsm.consensus.pbft.opened import open_message
+from prsm.consensus.pbft.probation import Probation
 from prsm.consensus.pbft.records import (
     Entered,
     Left,
@@ -40,6 +42,7 @@ from prsm.consensus.pbft.state import (
     Instance,
     State,
     become_ready,
+    emit,
     enter_epoch,
     may_sign,
     move,
@@ -53,7 +56,14 @@ from prsm.protocol.messages.consensus import Prepared, Status
 from prsm.protocol.signing import Kind
 
 
-def start(config: Config, tip: Tip, records: Sequence[bytes], observer: str | None) -> State:
+def start(
+    config: Config,
+    tip: Tip,
+    records: Sequence[bytes],
+    observer: str | None,
+    *,
+    voted: int | None = None,
+) -> State:
     """Build a replica from what is durable.
 
     Args:
@@ -61,6 +71,8 @@ def start(config: Config, tip: Tip, records: Sequence[bytes], observer: str | No
         tip: where the ledger stands.
         records: the consensus log, in the order it was written.
         observer: why this node must not sign, if the log or guard showed damage.
+        voted: the highest height of which ledger, log or guard speak, so that this can end; None
+            if it must not end by itself.
     """
     found = Replayed(tip.height)
     try:
@@ -68,7 +80,10 @@ def start(config: Config, tip: Tip, records: Sequence[bytes], observer: str | No
     except RemoteError as error:
         observer = observer or f"consensus log cannot be read: {error.what}"
     instance = _begin(config, tip, found.heights.pop(tip.height + 1, None), found.proof)
-    state = State(config, tip, found.low, instance, observer, found.heights, found.proof)
+    probation = None
+    if observer is not None and voted is not None:
+        probation = Probation(max(voted, found.low, instance.height - 1, *found.heights))
+    state = State(config, tip, found.low, instance, observer, found.heights, probation, found.proof)
     if found.low > tip.height:
         state.fetch_to = found.low
     become_ready(state)
@@ -123,6 +138,17 @@ def status(state: State, receiver: str, held: tuple[int, int] = (0, 1)) -> Statu
 def body(state: State, height: int, digest: bytes) -> Block | None:
     """A proposed block of the current height, for a peer that must propose it again."""
     return state.instance.bodies.get(digest) if height == state.instance.height else None
+
+
+def silence(state: State) -> str:
+    """Why this replica signs nothing and until when, for people; empty if it may sign."""
+    why, probation = state.observer, state.probation
+    if why is None or probation is None:
+        return why or ""
+    first = probation.first_height(state.validators, state.instance.own)
+    if first is None:
+        return f"{why}; ends after validators of a quorum said where they stand"
+    return f"{why}; ends with the first epoch that begins at height {first} or above"
 
 
 def surviving(state: State) -> tuple[bytes, ...]:
@@ -182,6 +208,8 @@ def _dispatch(state: State, event: Event) -> None:  # noqa: C901 - dispatch
             catchup.on_fetched(state, block)
         case Installed():
             _on_installed(state, event)
+        case Resumed(height):
+            _on_resumed(state, height)
         case _:
             assert_never(event)
 
@@ -244,9 +272,30 @@ def _on_applied(state: State, applied: Applied) -> None:
         state.proof = None
     if state.tip.epoch.number != ended:
         enter_epoch(state)
+        _end_probation(state)
     if applied.height >= state.fetch_last:
         state.fetch_at_ms = 0
     inbox.take_ahead(state)
+
+
+def _end_probation(state: State) -> None:
+    """At an epoch's first height an observer may begin to sign, if it forgot no vote there."""
+    probation = state.probation
+    if probation is None or probation.is_ending:
+        return
+    first = probation.first_height(state.validators, state.instance.own)
+    if first is not None and state.instance.height >= first:
+        probation.is_ending = True
+        emit(state, Resume(state.instance.height))
+
+
+def _on_resumed(state: State, height: int) -> None:
+    probation = state.probation
+    if probation is None or not probation.is_ending:  # another reason came in between
+        return
+    probation.is_ending = False
+    if probation.voted < height:  # or a peer has shown a vote there since
+        state.observer, state.probation = None, None
 
 
 def _on_installed(state: State, installed: Installed) -> None:
@@ -256,7 +305,7 @@ def _on_installed(state: State, installed: Installed) -> None:
     assert installed.certificate.height - 1 == tip.height > state.tip.height
     ended, state.tip = state.tip.epoch.number, tip
     if installed.observer is not None:
-        observe(state, installed.observer)
+        observe(state, installed.observer, Probation(installed.certificate.height))
     state.low = max(state.low, tip.height)
     if state.proof is not None and state.proof.height <= tip.height:
         state.proof = None

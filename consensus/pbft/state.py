@@ -13,6 +13,7 @@ from prsm.consensus.pbft.config import CERTIFICATES_CHECKED_MAX, Config, Tip
 from prsm.consensus.pbft.effects import Effect, Observe, Persist
 from prsm.consensus.pbft.evidence import HEIGHTS_PAST_MAX, Past
 from prsm.consensus.pbft.opened import Opened
+from prsm.consensus.pbft.probation import Probation
 from prsm.consensus.pbft.records import LogRecord, Memory, pack
 from prsm.consensus.pbft.transitions import Fact, Phase, after
 from prsm.consensus.pbft.votes import Tally
@@ -79,6 +80,7 @@ class State:
     instance: Instance
     observer: str | None
     memories: dict[int, Memory]  # of heights above the tip, from the log
+    probation: Probation | None = None  # of an observer that may sign again some time
     proof: Certificate | None = None  # of height `low`, while its block is not here
     now_ms: int = 0
     out: list[Effect] = field(default_factory=list)
@@ -126,6 +128,10 @@ def enter_epoch(state: State) -> None:
     peers = {member.peer_id for known in sets for member in known.validators}
     keys = {member.consensus for known in sets for member in known.validators}
     state.greeted &= peers
+    if state.probation is not None:
+        claims = state.probation.claims
+        for peer in [peer for peer in claims if peer not in peers]:
+            del claims[peer]
     for peer in [peer for peer in state.heard_at_ms if peer not in peers]:
         del state.heard_at_ms[peer]
     for key in [key for key in state.highest if key not in keys]:
@@ -173,12 +179,13 @@ def may_sign(state: State) -> bool:
 
 def halt(state: State, reason: str) -> None:
     """Stop for good: what this replica holds contradicts a certificate."""
-    observe(state, reason)
+    observe(state, reason, None)
     move(state, Fact.FAILED)
 
 
-def observe(state: State, reason: str) -> None:
-    """Sign nothing from here on."""
+def observe(state: State, reason: str, probation: Probation | None) -> None:
+    """Sign nothing from here on, for good or until a probation ends."""
+    state.probation = probation
     if state.observer is None:
         state.observer = reason
         emit(state, Observe(reason))
@@ -231,6 +238,7 @@ def load(state: State) -> dict[str, int]:
         "checked": len(state.checked),
         "memories": len(state.memories),
         "greeted": len(state.greeted),
+        "claims": 0 if state.probation is None else len(state.probation.claims),
         "heard": len(state.heard_at_ms),
         "highest": len(state.highest),
     }

@@ -19,6 +19,7 @@ from prsm.consensus.pbft.effects import (
     NeedPayload,
     Observe,
     Persist,
+    Resume,
     Send,
     SetTimer,
     Validate,
@@ -32,6 +33,7 @@ from prsm.consensus.pbft.events import (
     Heard,
     Payload,
     Received,
+    Resumed,
     Tick,
     Verdict,
     Waiting,
@@ -201,6 +203,10 @@ class Node:
                 self._set_timer(at_ms)
             case Observe(reason):
                 world.checker.observed(self.index, reason)
+            case Resume(height):
+                assert self.state is not None
+                self.log.rotate(height - 1, replica.surviving(self.state))
+                self._soon(0, Resumed(height))
             case Persist():
                 raise AssertionError("records come in a step of their own")
 

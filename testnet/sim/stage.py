@@ -19,6 +19,7 @@ from prsm.consensus.pbft.effects import (
     NeedPayload,
     Observe,
     Persist,
+    Resume,
     Send,
     SetTimer,
     Validate,
@@ -31,6 +32,7 @@ from prsm.consensus.pbft.events import (
     Heard,
     Payload,
     Received,
+    Resumed,
     Verdict,
     Waiting,
 )
@@ -159,6 +161,11 @@ class Stage:
                 self.say(actor, f"accuse {first_message.signer} of {texts}")
             case Observe(reason):
                 self.say(actor, f"observe: {reason}")
+            case Resume(height):
+                assert actor.state is not None
+                actor.log = list(replica.surviving(actor.state))
+                self.say(actor, f"resume at {height}")
+                self.take(actor, Resumed(height))
             case SetTimer() | Persist():
                 pass
 
