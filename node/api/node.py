@@ -181,7 +181,7 @@ class NodeApi:
         return api.Stopping(pid=os.getpid())
 
     async def peers(self, _params: NoParams, _caller: Caller) -> api.Peers:
-        """Live peers, in order of their ids."""
+        """Live peers and banned ones, in order of their ids."""
         clock = self._parts.chain.driver.clock
         offset = clock.wall_ms() - clock.monotonic_ms()
         return api.Peers(
@@ -195,7 +195,11 @@ class NodeApi:
                     agent=peer.agent,
                 )
                 for peer in self._parts.network.peers()
-            )
+            ),
+            banned=tuple(
+                api.BannedPeer(peer_id=ban.peer, until=utc_text(ban.until_ms + offset), why=ban.why)
+                for ban in self._parts.network.bans()
+            ),
         )
 
     async def connect(self, params: api.ConnectParams, _caller: Caller) -> api.Connected:

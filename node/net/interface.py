@@ -76,6 +76,15 @@ class PeerInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class BanInfo:
+    """A peer that is neither dialled nor let in: until when (ms of the node's clock), and why."""
+
+    peer: PeerId
+    until_ms: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class PeerEvent:
     """A peer became usable (both ends agreed on the network) or was lost."""
 

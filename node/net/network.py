@@ -17,6 +17,7 @@ from prsm.node.clock import Clock, TrioClock
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.interface import (
     Answer,
+    BanInfo,
     CallHandler,
     Channel,
     GossipHandler,
@@ -185,6 +186,10 @@ class PeerNetwork:
     def peers(self) -> tuple[PeerInfo, ...]:
         """The live peers, in order of their ids."""
         return self._peers.infos()
+
+    def bans(self) -> tuple[BanInfo, ...]:
+        """The peers that are banned now, in order of their ids."""
+        return self._peers.bans()
 
     async def connect(self, address: str) -> PeerId:
         """Dial `/ip4/…/tcp/…/p2p/…` and shake hands; kept and redialled until `disconnect`.

@@ -16,8 +16,15 @@ import trio
 
 from prsm.node.net.calls import Conversation, Handlers
 from prsm.node.net.handshake import ChainIdentity, ProtocolMismatch, greet
-from prsm.node.net.interface import Channel, PeerEvent, PeerHandler, PeerInfo, PeerUnreachable
-from prsm.node.net.scores import Scores
+from prsm.node.net.interface import (
+    BanInfo,
+    Channel,
+    PeerEvent,
+    PeerHandler,
+    PeerInfo,
+    PeerUnreachable,
+)
+from prsm.node.net.scores import PEERS_REMEMBERED_MAX, Scores
 from prsm.node.net.streams import Duplex, StreamLost
 from prsm.protocol.errors import PrsmError, RemoteError, WrongChain
 from prsm.protocol.ids import PeerId
@@ -111,6 +118,7 @@ class Peers:
         self.us = us
         self.handlers = Handlers()
         self.scores = Scores()
+        self._bans: dict[PeerId, BanInfo] = {}
         self._chain = chain
         self._now_ms = now_ms
         self._events: list[PeerHandler] = []
@@ -131,6 +139,12 @@ class Peers:
     def infos(self) -> tuple[PeerInfo, ...]:
         """The live peers, in order of their ids."""
         return tuple(self._links[peer].info() for peer in sorted(self._links))
+
+    def bans(self) -> tuple[BanInfo, ...]:
+        """The peers that are banned now, in order of their ids."""
+        now_ms = self._now_ms()
+        self._bans = {peer: ban for peer, ban in self._bans.items() if ban.until_ms > now_ms}
+        return tuple(self._bans[peer] for peer in sorted(self._bans))
 
     def find(self, peer: PeerId) -> Conversation | None:
         """The conversation messages to that peer take now."""
@@ -212,6 +226,9 @@ class Peers:
         log.info("peer %s: %s (%d points)", peer, error.what, error.penalty)
         if banned_ms:
             log.warning("peer %s is banned for %d s: %s", peer, banned_ms // 1000, error.what)
+            self._bans[peer] = BanInfo(peer, now_ms + banned_ms, error.what)
+            if len(self._bans) > PEERS_REMEMBERED_MAX:
+                del self._bans[min(self._bans, key=lambda known: self._bans[known].until_ms)]
             self.drop(peer, error)
 
     async def accept(self, connection: Connection) -> None:

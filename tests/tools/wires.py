@@ -12,6 +12,7 @@ from prsm.node.net.interface import (
     GossipHandler,
     Incoming,
     MessageHandler,
+    PeerEvent,
     PeerHandler,
     PeerInfo,
     PeerUnreachable,
@@ -37,6 +38,7 @@ class Wire:
     replies: dict[PeerId, Reply] = field(default_factory=dict)
     messages: dict[type[Record], MessageHandler] = field(default_factory=dict)
     answers: dict[type[Record], CallHandler] = field(default_factory=dict)
+    watchers: list[PeerHandler] = field(default_factory=list)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
@@ -52,7 +54,7 @@ class Wire:
         raise NotImplementedError
 
     def on_peer(self, handler: PeerHandler) -> None:
-        """Peers of this wire neither come nor go."""
+        self.watchers.append(handler)
 
     def peers(self) -> tuple[PeerInfo, ...]:
         return tuple(PeerInfo(peer, "", False, 0, None, "") for peer in self.live)
@@ -111,6 +113,18 @@ class Wire:
     def hear(self, peer: PeerId, message: Record) -> None:
         """Let a message of a peer arrive."""
         self.messages[type(message)](Incoming(peer, message, b"", b""))
+
+    def meet(self, peer: PeerId) -> None:
+        """Let a peer connect."""
+        self.live.append(peer)
+        for handler in self.watchers:
+            handler(PeerEvent(peer=peer, up=True))
+
+    def lose(self, peer: PeerId) -> None:
+        """Let a peer's connection end."""
+        self.live.remove(peer)
+        for handler in self.watchers:
+            handler(PeerEvent(peer=peer, up=False))
 
     async def ask(self, peer: PeerId, message: Record) -> Record:
         """Let a call of a peer arrive."""

@@ -126,10 +126,19 @@ class Peer(Result, frozen=True):
     agent: str
 
 
+class BannedPeer(Result, frozen=True):
+    """A peer that is neither dialled nor let in for a while."""
+
+    peer_id: PeerIdText
+    until: str
+    why: str
+
+
 class Peers(Result, frozen=True):
-    """All live peers, in order of their ids."""
+    """All live peers, and those that are banned, in order of their ids."""
 
     items: tuple[Peer, ...]
+    banned: tuple[BannedPeer, ...]
 
 
 class ConnectParams(Params, frozen=True):
@@ -161,7 +170,14 @@ METHODS: Final = (
     Method("rpc_ping", NoParams, Pong, Scope.READ, "The node's time; costs nothing."),
     Method("node_getStatus", NoParams, NodeStatus, Scope.READ, "How the node is."),
     Method("node_stop", NoParams, Stopping, Scope.ADMIN, "End the node gracefully."),
-    Method("net_getPeers", NoParams, Peers, Scope.READ, "Live peers.", words=("net", "peers")),
+    Method(
+        "net_getPeers",
+        NoParams,
+        Peers,
+        Scope.READ,
+        "Live peers, and banned ones.",
+        words=("net", "peers"),
+    ),
     Method(
         "net_connect",
         ConnectParams,

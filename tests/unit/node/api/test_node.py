@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from prsm.node.rpc.methods.table import METHODS
+from prsm.protocol.errors import WireError
 from tests.tools.site import Site, open_site
 
 
@@ -79,3 +80,14 @@ async def test_storage_is_counted(site: Site) -> None:
     """Empty, with its quota."""
     stats = await site.ask("storage_getStats")
     assert (stats["files"], stats["models"], stats["quota_bytes"]) == (0, 0, 2**24)
+
+
+async def test_banned_peers_are_named(site: Site) -> None:
+    """Who, until when, and for what; it is no live peer."""
+    peer = site.cluster.labs[1].peer
+    fault = WireError("a certificate that does not hold", penalty=100)
+    site.parts.driver.network.penalise(peer, fault)
+    shown = await site.ask("net_getPeers")
+    assert shown["items"] == []
+    assert [(ban["peer_id"], ban["why"]) for ban in shown["banned"]] == [(peer, fault.what)]
+    assert shown["banned"][0]["until"].endswith("Z")
