@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import msgspec
+
 from prsm.protocol.genesis import Parameters
 from prsm.protocol.transactions.membership import Join, Rotate, prove_possession
 from prsm.protocol.transactions.results import Code
@@ -15,9 +17,12 @@ SHORT: Final = Parameters(
 HEIGHTS: Final = 11  # blocks of an epoch when each is a tenth of it or more
 
 
-def short_chain(*, stakes: tuple[int, ...] = (100 * FTNS,) * 4) -> Chain:
+def short_chain(
+    *, stakes: tuple[int, ...] = (100 * FTNS,) * 4, unbonding_ms: int = UNBONDING_MS
+) -> Chain:
     """A chain whose epochs end with every eleventh block."""
-    return Chain(small_genesis(stakes=stakes, parameters=SHORT))
+    parameters = msgspec.structs.replace(SHORT, unbonding_ms=unbonding_ms)
+    return Chain(small_genesis(stakes=stakes, parameters=parameters))
 
 
 def key(number: int) -> bytes:

@@ -51,6 +51,18 @@ def test_who_joins_weighs_in_the_epoch_after_next_and_not_before(chain: Chain) -
     roll(chain)  # its blocks carry certificates of five
 
 
+def test_what_must_wait_stays_bonded_until_it_weighs(chain: Chain) -> None:
+    """400 weigh, so 133 a time may come."""
+    done(chain.send(64, join_of(chain, 64, 8, 200 * FTNS), step_ms=1).code)
+    roll(chain)
+    assert weights(chain, following=True) == OLD | {64: 133}
+    roll(chain)
+    bond = chain.ledger.view.membership(key(64))
+    assert bond is not None
+    assert (bond.held, bond.leaving) == (200 * FTNS, ())
+    assert weights(chain, following=True) == OLD | {64: 200}
+
+
 def test_join_is_refused(chain: Chain) -> None:
     good = join_of(chain, 64, 8, 50 * FTNS)
     change = msgspec.structs.replace
