@@ -46,6 +46,7 @@ from prsm.node.net.interface import PeerUnreachable
 from prsm.node.net.network import PeerNetwork
 from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import bind
+from prsm.node.snapshots.keeper import SnapshotRules
 from prsm.node.supervise import Supervisor
 from prsm.node.version import VERSION
 from prsm.node.wallets import Payer, Wallets
@@ -122,6 +123,9 @@ async def run_daemon(
             data=start.home.data,
             wallet=start.home.wallet_key("default"),
             consensus_seeds=_consensus_seeds(start),
+            snapshots=SnapshotRules(
+                every=start.config.chain.snapshot_every, prune=start.config.chain.prune
+            ),
         )
         async with open_chain(config, network, start.clock) as chain:
             if start.password is not None:

@@ -27,6 +27,7 @@ from prsm.protocol.ids import MICRO_PER_FTNS
 
 STAKE: Final = 1_000 * MICRO_PER_FTNS
 BALANCE: Final = 10_000 * MICRO_PER_FTNS
+SNAPSHOT_EVERY: Final = 100  # a test of catching up is no day long
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.05
@@ -359,6 +360,8 @@ listen = ["/ip4/127.0.0.1/tcp/{node.port}"]
 bootstrap = [{quoted}]
 [rpc]
 listen = "127.0.0.1:{rpc}"
+[chain]
+snapshot_every = {SNAPSHOT_EVERY}
 [executor]
 enabled = {str(models).lower()}
 [worker]

@@ -16,7 +16,7 @@ from prsm.node.proofs import Proofs, decode_block, decode_certificate
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import chain as api
 from prsm.node.rpc.spec import Caller, NoParams
-from prsm.node.sync import encode_certified
+from prsm.node.sync import Pruned, encode_certified
 from prsm.node.wallet import TxResult, Wallet, decode_receipts, stored_receipts
 from prsm.protocol import merkle
 from prsm.protocol.certificates import Certificate
@@ -244,6 +244,9 @@ class ChainApi:
     async def _stored(self, height: int) -> StoredBlock:
         stored = await self._driver.store.block(height)
         if stored is None:
+            first = self._driver.held[1]
+            if 0 < height < first:
+                raise Pruned(f"block {height} is not kept here, the first one held is {first}")
             raise NotFound(f"no block {height} here")
         return stored
 

@@ -81,8 +81,12 @@ async def create_backup(
                 await stack.enter_async_context(opened_ledger(ledger))
             await trio.to_thread.run_sync(copy_database, ledger, copy)
             async with opened_ledger(copy) as store:  # quick_check, heights; moves the log in
-                height, head = await store.tip() or (height, head)
-            sources[LEDGER] = copy
+                is_whole = (await store.first_height() or 1) == 1
+                tip = await store.tip()
+            # Without its first blocks nothing in a file can prove its state again; peers can.
+            if is_whole:
+                height, head = tip or (height, head)
+                sources[LEDGER] = copy
         manifest = Manifest(
             version=1,
             schema=SCHEMA_VERSION,
@@ -101,6 +105,7 @@ async def create_backup(
         "height": height,
         "head_hash": address_text(head),
         "parts": [part.name for part in manifest.parts],
+        "ledger": LEDGER in sources,
     }
 
 

@@ -64,6 +64,13 @@ async def export_chain(home: Home, path: Path, *, first: int, last: int | None) 
                 f"heights {first} to {last} are not all here, the ledger ends at {height}",
                 hint="see: prsm chain status",
             )
+        low = await store.first_height() or 1
+        if first < low:
+            raise NotFound(
+                f"blocks below height {low} are not in this ledger: it pruned them, or began with "
+                "a snapshot",
+                hint=f"prsm chain export FILE --from {low}, or ask a node that keeps all blocks",
+            )
         with write_chain(path, ChainHead(1, genesis.digest, first, last)) as writer:
             while writer.next_height <= last:
                 page = await store.blocks(writer.next_height, last, bytes_max=_PAGE_BYTES)

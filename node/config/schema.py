@@ -88,6 +88,20 @@ class ConsensusConfig(Section, frozen=True):
     ] = False
 
 
+class ChainConfig(Section, frozen=True):
+    """[chain]: how much of the ledger's past this node keeps, and how others catch up from it."""
+
+    snapshot_every: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=INT_MAX),
+        _doc("heights between two snapshots of the state for peers far behind; 0 makes none"),
+    ] = 1_000
+    prune: Annotated[
+        bool,
+        _doc("forget blocks below the oldest snapshot once unbonding_ms is over; no way back"),
+    ] = False
+
+
 class StorageConfig(Section, frozen=True):
     """[storage]: how much is kept, and which IPFS daemons may be asked."""
 
@@ -153,6 +167,7 @@ class Config(Section, frozen=True):
     net: NetConfig = NetConfig()
     rpc: RpcConfig = RpcConfig()
     consensus: ConsensusConfig = ConsensusConfig()
+    chain: ChainConfig = ChainConfig()
     storage: StorageConfig = StorageConfig()
     executor: ExecutorConfig = ExecutorConfig()
     worker: WorkerConfig = WorkerConfig()
@@ -180,6 +195,11 @@ def validate(config: Config) -> None:
         raise ConfigError(
             "node.profile is 'light' and consensus.validator is true",
             hint='set node.profile = "validator", or consensus.validator = false',
+        )
+    if config.chain.prune and not config.chain.snapshot_every:
+        raise ConfigError(
+            "chain.prune is true and chain.snapshot_every is 0: nothing would ever be old",
+            hint="set chain.snapshot_every = 1000, or chain.prune = false",
         )
     for address in (*config.net.listen, *config.net.bootstrap):
         if not address.startswith("/"):

@@ -1,6 +1,7 @@
 """A snapshot of a chain of one process: what an honest peer would show and send."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 from prsm.consensus.ledger.chunks import Chunk, cut
@@ -76,6 +77,7 @@ def chain_of(height: int) -> Chain:
     return chain
 
 
+@cache
 def offer(height: int = 5) -> Offer:
     """The snapshot of a small chain's height."""
     return Offer.of(chain_of(height))

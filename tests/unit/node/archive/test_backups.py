@@ -226,3 +226,17 @@ def test_the_program_backs_up_and_restores(
         assert run(home.root, "backup", path + "2")[0] == 0
     with open_backup(Path(path), password=SECRET) as backup:
         assert backup.manifest.height == 0
+
+
+async def test_pruned_ledger_stays_out_of_a_backup(home: Home, tmp_path: Path) -> None:
+    """Nothing in a file could prove its state again: the restored home begins at height 0."""
+    async with opened_ledger(home.data / "ledger.db") as store:
+        assert await store.prune(2, count_max=9) == 1
+    path = tmp_path / "backup"
+    made = await make_backup(home, path)
+    assert (made["ledger"], made["height"]) == (False, 0)
+    restored = Home(tmp_path / "restored")
+    shown = await restore(restored, path)
+    assert shown["height"] == 0
+    assert not (restored.data / "ledger.db").exists()
+    assert open_signlog(PosixDisk(), restored.data, ledger_height=0).observer is not None

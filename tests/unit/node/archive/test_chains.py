@@ -12,6 +12,7 @@ from prsm.node.archive.chains import (
     OtherChain,
     export_chain,
     import_chain,
+    opened_ledger,
 )
 from prsm.node.archive.replay import BadChain
 from prsm.node.chain import read_ledger
@@ -19,7 +20,7 @@ from prsm.node.home import Home
 from prsm.node.sync import encode_certified
 from prsm.protocol.codec import encode
 from prsm.protocol.genesis import from_json
-from prsm.storage.chainfile import BadChainFile
+from prsm.storage.chainfile import BadChainFile, ChainFile
 from prsm.storage.errors import NotFound
 from prsm.storage.ledger import LedgerStore
 from prsm.testnet.chain import Chain, Made, altered
@@ -183,3 +184,28 @@ def test_the_program_says_one_document_and_the_exit_code_of_the_registry(
     assert main(["--home", str(tmp_path / "none"), "import", str(path)]) == 2
     path.write_bytes(b"nothing")
     assert main(words) == 6
+
+
+async def prune(home: Home, below: int) -> None:
+    async with opened_ledger(home.data / "ledger.db") as store:
+        assert await store.prune(below, count_max=99) == below - 1
+
+
+async def test_pruned_ledger_exports_what_it_holds_and_says_from_where(
+    chain: Chain, home: Home, tmp_path: Path
+) -> None:
+    """Blocks 1 and 2 are gone: asked for, they are refused with the first height there is."""
+    await fill(home, chain)
+    await prune(home, 3)
+    with pytest.raises(NotFound, match="below height 3"):
+        await export_chain(home, tmp_path / "whole", first=1, last=None)
+    assert not (tmp_path / "whole").exists()
+    await export_chain(home, tmp_path / "rest", first=3, last=None)
+    assert ChainFile.open(tmp_path / "rest").head.first == 3
+    other = make_home(tmp_path / "other")
+    with pytest.raises(ChainGap):
+        await import_chain(other, tmp_path / "rest")
+    await fill(other, chain)
+    imported = await import_chain(other, tmp_path / "rest")
+    assert isinstance(imported, dict)
+    assert imported["imported"] == 0

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from prsm.node.clock import TrioClock
 from prsm.node.net.interface import Answer, Busy, CallRefused, PeerUnreachable
-from prsm.node.snapshots.fetch import PATIENCE_SECONDS, STALL_SECONDS, ChunkFetch, Order
+from prsm.node.snapshots.fetch import PATIENCE_SECONDS, STALL_SECONDS, STALLS_MAX, ChunkFetch, Order
 from prsm.protocol.codec import Record
 from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.sync import GetChunk, GotChunk, GotEpochHeaders
@@ -139,7 +139,10 @@ async def test_liar_is_banned_at_its_first_chunk_and_named(
 async def test_slow_drip_holds_up_one_chunk_for_the_stall_timer(
     stage: Stage, autojump_clock: MockClock
 ) -> None:
-    """A peer that never finishes is left after 5 s, without blame; another brings its chunk."""
+    """A peer that never finishes is left after the timer, without blame; another brings it all.
+
+    The clock jumps while threads check chunks, so how long it took says nothing here.
+    """
 
     async def drip(_ask: GetChunk) -> Answer:
         await trio.sleep_forever()
@@ -147,11 +150,12 @@ async def test_slow_drip_holds_up_one_chunk_for_the_stall_timer(
 
     stage.answer(ONE, drip)
     stage.answer(TWO, stage.honest)
-    began = trio.current_time()
     await stage.run()
-    assert trio.current_time() - began < STALL_SECONDS + 1
-    assert len(stage.asked[ONE]) == 1
-    assert stage.banned == []
+    assert sorted(stage.asked[TWO]) == stage.made.full
+    assert stage.asked[ONE][0] == stage.made.full[0]
+    assert len(stage.asked[ONE]) <= STALLS_MAX
+    assert trio.current_time() >= STALL_SECONDS
+    assert stage.wire.penalties == []
 
 
 async def test_busy_peer_is_asked_again_and_one_without_the_snapshot_is_not(
