@@ -7,7 +7,7 @@ nodes are all but the plan's liars. Source: docs/spec/pbft.md, "Invariants".
 from dataclasses import dataclass, field
 from typing import Final
 
-from prsm.consensus.pbft.effects import Accuse
+from prsm.consensus.pbft.effects import Accuse, Fetch
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.records import (
     Entered,
@@ -33,6 +33,7 @@ from prsm.testnet.sim.roster import Roster
 _VOTES: Final = (Kind.PROPOSE, Kind.PREPARE, Kind.COMMIT)
 _HIDDEN: Final = ((Kind.COMMIT, Kind.VIEW_CHANGE), (Kind.VIEW_CHANGE, Kind.COMMIT))
 # Derived from the limits of docs/spec/pbft.md, not from the code's constants.
+FETCH_AGAIN_MS: Final = 1_000
 BOUNDS: Final = {"bodies": 4, "bodies_ahead": 2, "checked": 256, "tallies": 18, "proposals": 3}
 
 
@@ -52,6 +53,7 @@ class Checker:
     demanded: dict[tuple[int, int, int], bytes] = field(default_factory=dict)
     locked: dict[tuple[int, int], int] = field(default_factory=dict)  # highest COMMIT view
     durable: dict[int, set[tuple[str, int, int, bytes]]] = field(default_factory=dict)
+    ranges: dict[int, tuple[int, int]] = field(default_factory=dict)  # (first, at) of a node
     records: dict[bytes, LogRecord] = field(default_factory=dict)  # unpacked once
 
     def is_honest(self, node: int) -> bool:
@@ -197,6 +199,17 @@ class Checker:
         accused = self.roster.node_of(first.epoch, first.signer)
         if accused is None or self.is_honest(accused) or not is_pair:
             self.report(Invariant.HONEST_KEYS, f"node {node} accuses the honest node {accused}")
+
+    def fetched(self, node: int, fetch: Fetch, now_ms: int) -> None:
+        """A node asks for blocks: one range in flight, asked again after a second."""
+        if fetch.block_hash is not None:
+            return
+        first, at = self.ranges.get(node, (0, 0))
+        if fetch.first == first and now_ms < at + FETCH_AGAIN_MS:
+            self.report(
+                Invariant.MEMORY, f"node {node} asks for block {first} again after {now_ms - at} ms"
+            )
+        self.ranges[node] = (fetch.first, now_ms)
 
     def observed(self, node: int, reason: str) -> None:
         """A node stopped signing: never needed while disks keep what they promised."""

@@ -147,6 +147,8 @@ class Liars:
         clients = node.world.clients
         if clients is None:
             transactions = (*transactions, extra + b" %d" % message.height)
+        elif extra.startswith(b"bad") and transactions and self.dice.random() < 0.3:
+            transactions = (*transactions, transactions[-1])
         elif extra.startswith(b"bad"):
             transactions = (*transactions, clients.poison(time_ms))
         else:

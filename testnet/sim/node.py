@@ -104,6 +104,7 @@ class Node:
         """Lose everything that is not durable."""
         self.state = None
         self.log.crash()
+        self.world.checker.ranges.pop(self.index, None)
         self.life += 1
         self.orders_left = None
 
@@ -196,6 +197,7 @@ class Node:
                 life = self.life
                 world.timeline.after(world.dice.randint(0, 8), lambda: self._apply(life, effect))
             case Fetch():
+                world.checker.fetched(self.index, effect, world.timeline.now_ms)
                 self.sync.ask(effect)
             case Accuse():
                 world.checker.accused(self.index, effect)
