@@ -44,7 +44,7 @@ async def resume_signing(home: Home, height: int) -> dict[str, object]:
         ResumeRefused: ledger, log or guard speak of that height already.
         LocalError: whatever refuses to open the ledger or the log, or the disk.
     """
-    if not home.consensus_key.exists():
+    if not home.consensus_keys:
         raise NotFound(
             f"{home.consensus_key} does not exist: this home signs nothing anyway",
             hint="put the validator's consensus key there first",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from prsm.consensus.pbft import catchup
+from prsm.node.signlog import SignLog
 from prsm.protocol.codec import encode
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.messages.consensus import SignedMessage, ViewChange, sign_message
@@ -78,3 +80,26 @@ def test_witness_sees_a_second_vote_an_old_view_and_a_hidden_prepare() -> None:
     hidden.hear(vote(Kind.VIEW_CHANGE, view=1))
     assert "hides what was prepared" in hidden.faults[0]
     assert not Witness(bytes(32), CHAIN_ID).hear(vote(Kind.PREPARE))  # somebody else's
+
+
+@pytest.mark.long
+def test_validator_that_keeps_no_log_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: its peers remember its votes, so after a kill it is told and observes."""
+    monkeypatch.setattr(SignLog, "_append", lambda _self, _records: None)
+    tally = Universe(1, tmp_path).run(10)
+    assert tally.faults
+
+
+@pytest.mark.long
+def test_rolled_back_validator_that_hears_nobody_signs_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: without the votes that peers show, a home of an hour ago votes again."""
+    monkeypatch.setattr(catchup, "_check_own_vote", lambda _state, _message: None)
+    universe = Universe(2, tmp_path)
+    for _ in range(8):
+        universe.kill("Locked", "synced")
+        universe.try_home("rolled back in place")
+    assert any("two different" in fault for fault in universe.witness.faults)

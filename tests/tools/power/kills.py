@@ -59,7 +59,7 @@ HOMES: Final = (
 )
 _SILENT: Final = frozenset(("older copy", "copy elsewhere", "no guard", "no log"))
 _LIFE_SECONDS: Final = 2.0
-_OBSERVED_BLOCKS: Final = 3
+_OBSERVED_BLOCKS: Final = 2  # fewer than an observer waits for before it may sign again
 
 
 @dataclass
@@ -161,7 +161,8 @@ class Universe:
             shutil.rmtree(path, ignore_errors=True)
         shutil.copytree(home, old)
         # It votes on, so the copy is old.
-        self._live(home, Fuse(), lambda life: life.signed > 9, seconds=_LIFE_SECONDS)
+        votes = self.dice.choice((1, 2, 3, 9))
+        self._live(home, Fuse(), lambda life: life.signed >= votes, seconds=_LIFE_SECONDS)
         shutil.copytree(home, saved)
         guard = home / "signguard"
         os.link(guard, link)  # the guard must come back as the file it is
@@ -253,6 +254,9 @@ class Universe:
             life.observer = bool(body[0])
             life.height, life.head = int.from_bytes(body[1:9], "big"), body[9:]
             self.peers.greet()
+            return
+        if kind == wire.OBSERVES:
+            life.observer = True
             return
         if kind == wire.ACKED:
             life.acked += 1

@@ -8,7 +8,7 @@ socket. Knows: `node/chain`. Must not know: what the parent does with what it he
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -21,7 +21,7 @@ from prsm.consensus.pbft.records import Voted, unpack
 from prsm.node import signlog
 from prsm.node.chain import ChainConfig, open_chain
 from prsm.node.clock import TrioClock
-from prsm.node.driver import Head
+from prsm.node.driver import Driver, Head
 from prsm.protocol.codec import Record
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.ids import PeerId
@@ -206,16 +206,20 @@ class Mortal:
             self._say(wire.BORN, born)
             driver.on_head.append(self._acknowledge)
             await nursery.start(parts.run)
-            nursery.start_soon(self._hear, line, driver.hear_transaction)
+            nursery.start_soon(self._hear, line, driver)
 
-    async def _hear(self, line: Line, hear_transaction: Callable[..., None]) -> None:
+    async def _hear(self, line: Line, driver: Driver) -> None:
         frames = wire.Frames()
         own = trio.socket.from_stdlib_socket(self.end)
+        told = False
         while raw := await own.recv(1 << 16):
+            if driver.state.observer is not None and not told:
+                told = True
+                self._say(wire.OBSERVES, b"")
             for kind, sender, body in frames.feed(raw):
                 if kind == wire.TRANSACTION:
                     try:
-                        hear_transaction(body, decode_transaction(body))
+                        driver.hear_transaction(body, decode_transaction(body))
                     except PrsmError:
                         continue
                     continue

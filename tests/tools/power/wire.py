@@ -15,7 +15,7 @@ from prsm.protocol.messages.sync import GetBlockByHash, GetBlocks, GotBlock, Got
 
 HEAD: Final = Struct(">IBB")
 # What is no message between nodes: a note of the process to its keeper, a transaction to it.
-BORN, ACKED, TRANSACTION = 100, 101, 102
+BORN, ACKED, TRANSACTION, OBSERVES = 100, 101, 102, 103
 RECORDS: Final[tuple[type[Record], ...]] = (
     SignedMessage,
     Status,
