@@ -155,6 +155,7 @@ def histories(*, as_json: bool, **given: object) -> None:
 @click.option("--trials", type=int, default=100, show_default=True, help="Proposers killed.")
 @click.option("--writes", type=int, default=200, show_default=True, help="With f dead and loss.")
 @click.option("--loss", type=float, default=0.1, show_default=True, help="Share of chunks.")
+@click.option("--simulated", type=int, default=4, show_default=True, help="Minutes, with loss.")
 @click.option("--seed", type=int, default=0, show_default=True)
 def leader_kills(*, as_json: bool, **given: object) -> None:
     """How long a write takes after SIGKILL of the proposer, and with f dead and lossy links."""

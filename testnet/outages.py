@@ -31,6 +31,7 @@ from prsm.testnet.asking import Asker, Door
 from prsm.testnet.orders import order, signer_of, transfer
 from prsm.testnet.proxy import Conditions, Proxy
 from prsm.testnet.report import Screen
+from prsm.testnet.sim.latency import latencies_ms, plan_of
 from prsm.testnet.watch import Watch
 
 NODES: Final = 4
@@ -51,6 +52,7 @@ class Options:
     trials: int = 100
     writes: int = 200
     loss: float = 0.1
+    simulated: int = 4  # seeds of a minute each
     seed: int = 0
 
 
@@ -211,6 +213,8 @@ def check_options(options: Options) -> None:
     """
     if not 0 <= options.trials <= 10_000 or not 0 <= options.writes <= 100_000:
         raise LocalError("0 to 10,000 trials and 0 to 100,000 writes")
+    if not 0 <= options.simulated <= 1_000:
+        raise LocalError(f"{options.simulated} simulated minutes, at most 1,000")
     if not 0 <= options.loss < 1:
         raise LocalError(f"a loss of {options.loss}, at least 0 and below 1")
 
@@ -223,7 +227,25 @@ async def _measure(options: Options, screen: Screen, folder: Path) -> dict[str, 
     if options.writes:
         async with lab(folder / "loss", seed=options.seed) as running:
             document["loss"] = await _lose(running, options, screen)
+    if options.simulated:
+        document["simulated"] = _simulate(options)
     return document
+
+
+def _simulate(options: Options) -> dict[str, object]:
+    """The same with messages lost for good, which no link over TCP shows."""
+    seeds = range(options.seed, options.seed + options.simulated)
+    waited = latencies_ms(seeds, loss=round(1000 * options.loss), dead=FAULTY)
+    timeout_ms = plan_of(options.seed, loss=0).parameters.timeout_base_ms
+    found = shape([float(each) for each in waited])
+    return {
+        "dead": FAULTY,
+        "loss": options.loss,
+        "writes": len(waited),
+        "write_ms": found,
+        "timeout_ms": timeout_ms,
+        "p99_timeouts": round(found["p99"] / timeout_ms, 2),
+    }
 
 
 async def _kill_leaders(running: Lab, trials: int, screen: Screen) -> dict[str, object]:
@@ -279,7 +301,8 @@ def failures(document: dict[str, object]) -> list[str]:
     match document.get("kills"):
         case {"write_ms": {"p99": float(p99)}} if p99 > KILL_P99_MS:
             broken.append(f"p99 after a killed proposer {p99:.0f} ms, at most {KILL_P99_MS}")
-    match document.get("loss"):
-        case {"p99_timeouts": float(times)} if times > LOSS_P99_TIMEOUTS:
-            broken.append(f"p99 under loss {times} timeouts, at most {LOSS_P99_TIMEOUTS}")
+    for part in ("loss", "simulated"):
+        match document.get(part):
+            case {"p99_timeouts": float(times)} if times > LOSS_P99_TIMEOUTS:
+                broken.append(f"{part}: p99 of {times} timeouts, at most {LOSS_P99_TIMEOUTS}")
     return broken

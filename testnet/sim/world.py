@@ -112,7 +112,8 @@ class World:
             group = frozenset({count - 1})
         scripts = (*plan.scripts, "invalid") if accounts and plan.seed % 2 else plan.scripts
         self.liars = Liars(scripts, self.dice, genesis.chain_id, group)
-        self.outstanding: dict[bytes, None] = {}
+        self.outstanding: dict[bytes, int] = {}  # when each was submitted
+        self.latencies_ms: list[int] = []  # from then to the first ledger that has it
         self.lines: list[str] = []
         self._traced = traced
         self._submitted = 0
@@ -211,7 +212,9 @@ class World:
             self.book.enter(block)
             self.book.compare(node, height, ledger.ledger)
         for transaction in block.body.transactions:
-            self.outstanding.pop(transaction, None)
+            submitted_ms = self.outstanding.pop(transaction, None)
+            if submitted_ms is not None:
+                self.latencies_ms.append(self.timeline.now_ms - submitted_ms)
 
     def trace(self, node: int, event: Event) -> None:
         """Note what a core is about to take."""
@@ -241,7 +244,7 @@ class World:
         transaction, rival = b"t%d" % self._submitted, None
         if self.clients is not None:
             transaction, rival = self.clients.order(self.timeline.now_ms)
-        self.outstanding[transaction] = None
+        self.outstanding[transaction] = self.timeline.now_ms
         for node in self.nodes:
             if rival is not None and self.dice.random() < 0.5:
                 self.timeline.after(self.dice.randint(0, 5), partial(node.submit, rival))

@@ -20,7 +20,8 @@ def test_figures_above_their_bars_are_failures() -> None:
     assert failures(dict(good)) == []
     assert failures({}) == []
     assert len(failures({**good, "kills": {"write_ms": {"p99": 3000.1}}})) == 1
-    assert len(failures({**good, "loss": {"p99_timeouts": 3.01}})) == 1
+    for part in ("loss", "simulated"):
+        assert len(failures({**good, part: {"p99_timeouts": 3.01}})) == 1
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,7 @@ def test_figures_above_their_bars_are_failures() -> None:
         Options(trials=-1),
         Options(trials=10_001),
         Options(writes=-1),
+        Options(simulated=-1),
         Options(loss=1.0),
         Options(loss=-0.1),
     ],
