@@ -21,6 +21,7 @@ from prsm.protocol.limits import (
 from prsm.protocol.transactions.envelope import transaction_id
 
 # The parent's certificate (2 KiB at 32 signers) and evidence must fit beside the transactions.
+INLINE_MAX: Final = 8  # transactions for which a thread would cost more than the choice
 EVIDENCE_BYTES: Final = 48 * KIB
 TRANSACTIONS_BYTES: Final = BLOCK_BODY_BYTES_MAX - EVIDENCE_BYTES - 16 * KIB
 assert TRANSACTION_BYTES_MAX + KIB < TRANSACTIONS_BYTES  # none is too large to stand alone
@@ -68,7 +69,8 @@ class Drafts:
             )
             return Draft(transactions=transactions, evidence=evidence, time_ms=time_ms)
 
-        draft = await trio.to_thread.run_sync(choose)
+        is_small = len(ready) <= INLINE_MAX and not waiting
+        draft = choose() if is_small else await trio.to_thread.run_sync(choose)
         if not draft.transactions:  # the ledger refuses all of them, and would again
             for raw in ready:
                 self._mempool.drop(transaction_id(raw))

@@ -11,6 +11,7 @@ after its block is durable.
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import trio
@@ -49,7 +50,7 @@ from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State
 from prsm.node import logs
 from prsm.node.clock import Clock
-from prsm.node.drafts import Drafts
+from prsm.node.drafts import INLINE_MAX, Drafts
 from prsm.node.evidence import Witness
 from prsm.node.history import epoch_header_of, stored_block
 from prsm.node.mempool import Mempool
@@ -60,7 +61,6 @@ from prsm.protocol.certificates import Certificate
 from prsm.protocol.ed25519 import Signer
 from prsm.protocol.headers import Block
 from prsm.protocol.ids import PeerId
-from prsm.protocol.limits import BLOCK_TRANSACTIONS_MAX
 from prsm.protocol.messages.consensus import SignedMessage, Status
 from prsm.protocol.transactions.envelope import Transaction
 from prsm.protocol.validators import ValidatorSet
@@ -109,7 +109,7 @@ class Driver:
         self.mempool = hands.mempool
         self.network = hands.network
         self.clock = hands.clock
-        self.pace = Pace(BLOCK_TRANSACTIONS_MAX)
+        self.pace = Pace()
         self._failed = ""  # why the votes ended for good
         self.dropped = 0  # events for which the queue had no room
         self.is_halted = False  # takes no more blocks either; an observer still does
@@ -285,7 +285,7 @@ class Driver:
 
     async def _checkpoint(self, *, is_idle: bool) -> None:
         """Shorten the ledger's log: some milliseconds, so best when nothing else is to do."""
-        if self._logged_blocks >= (1 if is_idle else CHECKPOINT_BLOCKS):
+        if self._logged_blocks >= CHECKPOINT_BLOCKS // (32 if is_idle else 1):
             self._logged_blocks = 0
             await self.store.checkpoint()
 
@@ -338,9 +338,10 @@ class Driver:
     async def _judge(self, asked: Validate) -> Verdict:
         block = asked.block
         # A re-proposed block keeps its old time: the window binds fresh proposals only.
-        fresh = block.header.view == self.state.instance.view
-        wall = self.clock.wall_ms() if fresh else None
-        fault = await trio.to_thread.run_sync(lambda: self.ledger.judge(block, wall_ms=wall))
+        wall = self.clock.wall_ms() if block.header.view == self.state.instance.view else None
+        judge = partial(self.ledger.judge, block, wall_ms=wall)
+        is_small = len(block.body.transactions) <= INLINE_MAX
+        fault = judge() if is_small else await trio.to_thread.run_sync(judge)
         if fault is not None:
             log.warning("block refused", height=block.header.height, why=fault)
         return Verdict(asked.block_hash, fault is None)
@@ -348,7 +349,8 @@ class Driver:
     async def _execute(self, decided: Execute) -> Applied:
         block = decided.block
         with trio.CancelScope(shield=True):
-            outcome = await trio.to_thread.run_sync(self.ledger.apply, block)
+            known, apply = self.ledger.judged(decided.block_hash), self.ledger.apply
+            outcome = known if known is not None else await trio.to_thread.run_sync(apply, block)
             await self.store.commit(
                 stored_block(block, decided.certificate, outcome.receipts),
                 changes=outcome.changes,
@@ -371,8 +373,8 @@ class Driver:
         )
 
     def _after(self, head: Head) -> None:
-        tx_ids, now_ms = head.outcome.tx_ids, self.clock.monotonic_ms()
-        self.pace.note(len(tx_ids), view=head.certificate.view, now_ms=now_ms)
+        tx_ids = head.outcome.tx_ids
+        self.pace.note(len(tx_ids), head.certificate.view, self.clock.monotonic_ms())
         self.mempool.drop_committed(tx_ids, head.outcome.senders)
         self.drafts.evidence.settle()
         for listener in self.on_head:

@@ -9,6 +9,8 @@ ends in a view change, and the next proposer would fail alike. A queue without b
 
 from typing import Final, final
 
+from prsm.protocol.limits import BLOCK_TRANSACTIONS_MAX
+
 BLOCK_FIRST: Final = 500
 # Judged in 15 ms by who checks every signature itself: below it a block is slow for other reasons.
 BLOCK_MIN: Final = 200
@@ -23,7 +25,7 @@ _REMEMBER: Final = 8  # blocks of weight in the mean rate
 class Pace:
     """Bounds that follow what the last blocks showed."""
 
-    def __init__(self, block_max: int) -> None:
+    def __init__(self, block_max: int = BLOCK_TRANSACTIONS_MAX) -> None:
         """Begin in the middle; `block_max` is the bound of the network."""
         self._block_max = block_max
         self._block = min(BLOCK_FIRST, block_max)
@@ -39,7 +41,7 @@ class Pace:
         """Transactions that may wait."""
         return max(QUEUE_MIN, self._rate * QUEUE_MS // 1_000)
 
-    def note(self, count: int, *, view: int, now_ms: int) -> None:
+    def note(self, count: int, view: int, now_ms: int) -> None:
         """Learn from a block that is durable.
 
         Args:

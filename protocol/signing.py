@@ -35,10 +35,7 @@ class Kind(IntEnum):
 
 def sha256(*parts: bytes) -> Digest:
     """The network's hash over the concatenation of the parts."""
-    hasher = hashlib.sha256()
-    for part in parts:
-        hasher.update(part)
-    return Digest(hasher.digest())
+    return Digest(hashlib.sha256(b"".join(parts)).digest())
 
 
 def statement(

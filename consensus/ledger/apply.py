@@ -121,6 +121,10 @@ class Ledger:
             return str(refused)
         return None
 
+    def judged(self, name: bytes) -> Outcome | None:
+        """What `apply` returns for the block judged last, without computing; None for others."""
+        return self._judged[1] if self._judged is not None and self._judged[0] == name else None
+
     def apply(self, block: Block) -> Outcome:
         """Execute a judged or certified block; the ledger itself stays as it is.
 

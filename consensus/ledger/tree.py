@@ -52,14 +52,21 @@ class Tree:
                 bucket.pop(key, None)
             else:
                 bucket[key] = value
-        touched = sorted(self._buckets_before)
+        touched = set(self._buckets_before)
         for index in touched:
             self._set(0, index, bucket_hash(self._pairs(index)))
         for level in range(1, self._bits + 1):
-            touched = sorted({index >> 1 for index in touched})
-            for index in touched:
-                left, right = self._node(level - 1, 2 * index), self._node(level - 1, 2 * index + 1)
-                self._set(level, index, node_hash(left, right))
+            touched = {index >> 1 for index in touched}
+            self._combine(level, touched)
+
+    def _combine(self, level: int, touched: set[int]) -> None:
+        """Compute nodes of a level from those below: 14 of them for each account of a block."""
+        below, nothing = self._levels[level - 1], self._empty[level - 1]
+        here, empty, before = self._levels[level], self._empty[level], self._before[level]
+        for index in touched:
+            before[index] = here.get(index, empty)
+            left = below.get(2 * index, nothing)
+            here[index] = node_hash(left, below.get(2 * index + 1, nothing))
 
     def prove(self, key: bytes) -> StateProof:
         """Proof of a key's value, or of its absence, under `root`."""
