@@ -19,6 +19,7 @@ import trio
 from prsm.node import logs
 from prsm.node.account import Account
 from prsm.node.api.chain import ChainApi
+from prsm.node.api.governance import GovernanceApi
 from prsm.node.api.ledger import LedgerApi
 from prsm.node.api.node import NodeApi, Parts
 from prsm.node.api.validator import ValidatorApi
@@ -287,6 +288,7 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
             **chain_api.handlers(),
             **LedgerApi(chain.driver.ledger).handlers(),
             **WalletApi(wallets, chain.driver).handlers(),
+            **GovernanceApi(wallets, chain.driver).handlers(),
             **ValidatorApi(start.home, wallets, chain.driver).handlers(),
             **WorkApi(work.models, work.jobs, chain.driver, proofs).handlers(),
         },

@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "wallet": ("nouns", "wallet", "Keys, balances, payments."),
     "chain": ("nouns", "chain", "Blocks, transactions, validators."),
     "validator": ("operator", "validator", "The stake of this node's operator."),
+    "governance": ("nouns", "governance", "Parameters, proposals, votes."),
     "consensus": ("agreement", "consensus", "Votes of this validator."),
     "net": ("nouns", "net", "Peers."),
     "storage": ("nouns", "storage", "Blocks on disk."),

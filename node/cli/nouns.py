@@ -100,5 +100,6 @@ wallet = make_group(
 model = make_group("model", "Add, list and fetch models.")
 job = make_group("job", "Jobs of ours.")
 chain = make_group("chain", "Blocks, transactions, validators.", (chain_export, chain_import))
+governance = make_group("governance", "Parameters, proposals, votes.")
 net = make_group("net", "Peers.")
 storage = make_group("storage", "Blocks on disk.")

@@ -11,6 +11,7 @@ import trio
 
 from prsm.node.account import Account
 from prsm.node.api.chain import ChainApi
+from prsm.node.api.governance import GovernanceApi
 from prsm.node.api.ledger import LedgerApi
 from prsm.node.api.node import NodeApi, Parts
 from prsm.node.api.validator import ValidatorApi
@@ -29,6 +30,7 @@ from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import Dispatcher, bind
 from prsm.node.wallets import Payer, Wallets
 from prsm.protocol.ed25519 import Ed25519Verifier
+from prsm.protocol.genesis import Parameters
 from prsm.protocol.ids import TxId
 from prsm.storage.model_store import ModelStore
 from tests.tools.labs import Cluster, make_cluster
@@ -77,9 +79,11 @@ class Site:
 
 
 @asynccontextmanager
-async def open_site(folder: Path, *, unlocked: bool = True, others: int = 1) -> AsyncIterator[Site]:
+async def open_site(
+    folder: Path, *, unlocked: bool = True, others: int = 1, parameters: Parameters | None = None
+) -> AsyncIterator[Site]:
     """A validator alone, with a wallet and a model store and no worker program."""
-    cluster = make_cluster(folder, validators=1, others=others)
+    cluster = make_cluster(folder, validators=1, others=others, parameters=parameters)
     home = Home(folder / "home")
     home.create()
     key = home.wallet_key("default")
@@ -157,6 +161,7 @@ async def _join(
             **ChainApi(genesis, driver, wallet, proofs).handlers(),
             **LedgerApi(driver.ledger).handlers(),
             **WalletApi(wallets, driver).handlers(),
+            **GovernanceApi(wallets, driver).handlers(),
             **ValidatorApi(home, wallets, driver).handlers(),
             **WorkApi(models, jobs, driver, proofs).handlers(),
         },

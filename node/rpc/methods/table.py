@@ -3,11 +3,17 @@
 from collections.abc import Mapping
 from typing import Final
 
-from prsm.node.rpc.methods import chain, ledger, node, validator, wallet, work
+from prsm.node.rpc.methods import chain, governance, ledger, node, validator, wallet, work
 from prsm.node.rpc.spec import Method, table
 
 METHODS: Final[Mapping[str, Method]] = table(
-    node.METHODS, chain.METHODS, ledger.METHODS, validator.METHODS, wallet.METHODS, work.METHODS
+    node.METHODS,
+    chain.METHODS,
+    ledger.METHODS,
+    governance.METHODS,
+    validator.METHODS,
+    wallet.METHODS,
+    work.METHODS,
 )
 # OpenRPC's own spelling of a method that has ours as well.
 ALIASES: Final[Mapping[str, str]] = {"rpc.discover": "rpc_discover"}
