@@ -27,8 +27,11 @@ class Book:
     nonces: dict[bytes, int] = field(default_factory=dict)
     seen: set[bytes] = field(default_factory=set)
     pages: list[dict[bytes, int]] = field(default_factory=list)
+    bonds: dict[bytes, int] = field(default_factory=dict)  # now
+    convicted: set[tuple[bytes, int]] = field(default_factory=set)  # operator, height
 
     def __post_init__(self) -> None:
+        self.bonds = {each.operator: each.stake for each in self.genesis.validators}
         self.pages.append({entry.account: entry.amount for entry in self.genesis.allocations})
 
     def enter(self, block: Block) -> None:
@@ -37,6 +40,9 @@ class Book:
         if height < len(self.pages):
             return
         balances = dict(self.pages[-1])
+        members = self.genesis.validators  # the set does not change in runs with money
+        for raw in block.body.evidence:
+            self._punish(raw, balances, members[block.header.proposer].operator)
         for raw in block.body.transactions:
             wrong = self._book(raw, balances, block.header.time_ms)
             if wrong:
@@ -55,6 +61,20 @@ class Book:
         supply = sum(view.account(account) for account in page) + bonded
         if supply != self.genesis.minted:
             self.report(f"node {node} holds {supply} of {self.genesis.minted} after {height}")
+
+    def _punish(self, raw: bytes, balances: dict[bytes, int], reporter: bytes) -> None:
+        """Book a penalty: once for an operator and a height, a share of it to the reporter."""
+        first: list[Any] = msgspec.msgpack.decode(raw)[0]
+        operator, height = self.genesis.validators[first[5]].operator, first[2]
+        if (operator, height) in self.convicted:
+            return
+        self.convicted.add((operator, height))
+        parameters = self.genesis.parameters
+        penalty = self.bonds[operator] * parameters.slash_bps // 10_000
+        reward = penalty * parameters.reporter_bps // 10_000
+        self.bonds[operator] -= penalty
+        balances[reporter] = balances.get(reporter, 0) + reward
+        balances[TREASURY] = balances.get(TREASURY, 0) + penalty - reward
 
     def _book(self, raw: bytes, balances: dict[bytes, int], time_ms: int) -> str:
         """Book one transaction; return what forbids it, or nothing."""

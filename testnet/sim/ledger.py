@@ -48,6 +48,12 @@ class Chain(Protocol):
         """Take what may stand in the next block."""
         ...
 
+    def convicting(
+        self, candidates: Iterable[bytes], *, time_ms: int, proposer: int
+    ) -> tuple[bytes, ...]:
+        """Take the evidence that convicts somebody who is not punished for it."""
+        ...
+
 
 @dataclass(slots=True)
 class FakeLedger:
@@ -110,6 +116,13 @@ class FakeLedger:
         """Take the oldest: here time makes no difference."""
         assert time_ms >= 0 or count
         return tuple(pool)[:count]
+
+    def convicting(
+        self, candidates: Iterable[bytes], *, time_ms: int, proposer: int
+    ) -> tuple[bytes, ...]:
+        """Take nothing: here nobody has anything to lose."""
+        del candidates, time_ms, proposer
+        return ()
 
 
 def _hash(*parts: bytes) -> bytes:

@@ -73,3 +73,9 @@ class MoneyLedger:
         return self.ledger.select(
             ordered, time_ms=time_ms, bytes_max=BLOCK_BODY_BYTES_MAX // 2, count_max=count
         )
+
+    def convicting(
+        self, candidates: Iterable[bytes], *, time_ms: int, proposer: int
+    ) -> tuple[bytes, ...]:
+        """Take the evidence that convicts somebody who is not punished for it."""
+        return self.ledger.select_evidence(candidates, time_ms=time_ms, proposer=proposer)

@@ -42,7 +42,7 @@ from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State
 from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Signer
-from prsm.protocol.messages.consensus import Status
+from prsm.protocol.messages.consensus import Accusation, Status
 from prsm.protocol.messages.sync import (
     GetBlockByHash,
     GetBlocks,
@@ -53,6 +53,7 @@ from prsm.testnet.sim.ledger import Chain
 from prsm.testnet.sim.log import Log
 from prsm.testnet.sim.plan import index_of, peer_of
 from prsm.testnet.sim.sync import Sync
+from prsm.testnet.sim.witness import Witness
 
 if TYPE_CHECKING:
     from prsm.testnet.sim.world import World
@@ -76,18 +77,20 @@ class Node:
     life: int = 0  # things asked for in an earlier life never arrive
     pool: dict[bytes, None] = field(default_factory=dict)
     sync: Sync = field(init=False)
+    witness: Witness = field(init=False)
     timer_ms: int | None = None
     orders_left: int | None = None  # carried out before the crash that is coming
     paused_until_ms: int = 0
 
     def __post_init__(self) -> None:
-        self.sync = Sync(self)
+        self.sync, self.witness = Sync(self), Witness(self)
 
     def boot(self) -> None:
         """Start from what is durable."""
         world = self.world
         self.life += 1
-        self.orders_left, self.timer_ms, self.sync = None, None, Sync(self)
+        self.orders_left, self.timer_ms = None, None
+        self.sync, self.witness = Sync(self), Witness(self)
         records, observer = self.log.open()
         if observer is not None:
             world.checker.observed(self.index, observer)
@@ -105,6 +108,7 @@ class Node:
         self.state = None
         self.log.crash()
         self.world.checker.ranges.pop(self.index, None)
+        self.world.punishment.dropped(self.index)
         self.life += 1
         self.orders_left = None
 
@@ -144,6 +148,8 @@ class Node:
                 self.sync.serve(sender, what)
             case GotBlocks():
                 self.sync.receive(sender, what)
+            case Accusation(evidence):
+                self.witness.hear(evidence)
             case GotBlock(block=block) if block is not None:
                 self.take(Fetched(block))
             case _:
@@ -190,7 +196,7 @@ class Node:
                 draft = self._draft()
                 self._soon(world.dice.randint(0, 3), Payload(height, view, draft))
             case Validate(block, digest):
-                ok = self.ledger.judge(block, self._wall_ms())
+                ok = self.ledger.judge(block, self.wall_ms())
                 self._soon(world.dice.randint(0, 3), Verdict(digest, ok))
             case Execute():
                 world.checker.executed(self.index, effect.block, effect.certificate)
@@ -201,6 +207,7 @@ class Node:
                 self.sync.ask(effect)
             case Accuse():
                 world.checker.accused(self.index, effect)
+                self.witness.accuse(effect)
             case SetTimer(at_ms):
                 self._set_timer(at_ms)
             case Observe(reason):
@@ -216,8 +223,13 @@ class Node:
         """As node/driver does: what can run at the time the block will have."""
         block = self.ledger.tip.block
         parent_ms = 0 if block is None else block.header.time_ms
-        time_ms = max(parent_ms + 1, self._wall_ms())
-        return Draft(self.ledger.choose(self.pool, time_ms=time_ms, count=DRAFT_MAX), (), time_ms)
+        time_ms = max(parent_ms + 1, self.wall_ms())
+        own = self.state.instance.own if self.state is not None else None
+        evidence = self.ledger.convicting(
+            self.witness.waiting, time_ms=time_ms, proposer=0 if own is None else own
+        )
+        chosen = self.ledger.choose(self.pool, time_ms=time_ms, count=DRAFT_MAX)
+        return Draft(chosen, evidence, time_ms)
 
     def _apply(self, life: int, effect: Execute) -> None:
         """Execute in one transaction, after which everything of it is durable."""
@@ -228,13 +240,14 @@ class Node:
         height = effect.block.header.height
         world.applied(self.index, effect.block, ledger)
         self.pool = dict.fromkeys(filter(ledger.is_open, self.pool))
+        self.witness.settle()
         state_root, receipts_root = ledger.roots[-1]
         tip = ledger.tip
         every = world.plan.checkpoint_every
         is_due = every > 0 and height % every == 0
         if is_due and height % 2:  # as node/driver does: between Execute and Applied
             self.log.rotate(height, replica.surviving(self.state))
-        self.take(Waiting(bool(self.pool)))
+        self.take(Waiting(bool(self.pool or self.witness.waiting)))
         self.take(
             Applied(
                 height,
@@ -266,7 +279,8 @@ class Node:
             if peer != self.index:
                 self.world.post(self.index, peer, replica.status(state, peer_of(peer)))
 
-    def _wall_ms(self) -> int:
+    def wall_ms(self) -> int:
+        """What its clock shows."""
         return self.world.timeline.now_ms + self.skew_ms + 1
 
     def _soon(self, delay_ms: int, event: Event) -> None:

@@ -18,6 +18,7 @@ STAKES: Final = ((1, 1, 1, 1), (3, 2, 2, 2), (1, 1, 1, 1, 1, 1, 1))
 NODES_MIN: Final = 4
 NODES_MAX: Final = 13
 STAKE_MAX: Final = 5
+STAKE_UNIT: Final = 1_000_000  # so that a part of it is something
 KEYS: Final = 3  # of a node that rotates them
 SETS_LATER: Final = 12
 SCRIPTS: Final = (
@@ -204,7 +205,7 @@ def members_of(seats: Sequence[Seat], keys: Sequence[Sequence[Signer]]) -> tuple
             operator=bytes([seat.node + 1]) * 32,
             consensus=keys[seat.node][seat.key].public_key,
             peer_id=peer_of(seat.node),
-            stake=seat.stake,
+            stake=seat.stake * STAKE_UNIT,
         )
         for seat in seats
     )

@@ -17,6 +17,7 @@ command hides what came of it):
   answer                  peers answer every fetch that is open
   crash NODES | restart NODES | forget NODE COUNT   (its ledger loses its last blocks)
   vote NODE KIND H/V BLOCK to NODES        a liar signs what its core did not order
+  hide NODE H/V to NODES  a liar's VIEW_CHANGE that shows nothing prepared
   segment NODE            its log begins a new segment: older records are dropped
   twin NODE to NODES      a liar's second block for its last PROPOSE
   show                    where everybody stands
@@ -46,7 +47,12 @@ from prsm.consensus.pbft.opened import Opened, open_message
 from prsm.protocol import merkle
 from prsm.protocol.codec import encode
 from prsm.protocol.headers import Block, block_hash
-from prsm.protocol.messages.consensus import Proposal, SignedMessage, sign_message
+from prsm.protocol.messages.consensus import (
+    Proposal,
+    SignedMessage,
+    ViewChange,
+    sign_message,
+)
 from prsm.protocol.signing import Kind
 from prsm.testnet.sim.plan import index_of, peer_of
 from prsm.testnet.sim.stage import Actor, Stage
@@ -179,6 +185,21 @@ def _vote(stage: Stage, arguments: list[str]) -> None:
     stage.send(actor.index, message, _numbers(receivers))
 
 
+def _hide(stage: Stage, arguments: list[str]) -> None:
+    index, text, _, receivers = arguments
+    actor = stage.actors[int(index)]
+    height, _, view = text.partition("/")
+    tip = actor.ledger.tip
+    seat, signer = actor.config.signer_in(tip.validators)
+    assert seat is not None
+    assert signer is not None
+    body = encode(ViewChange(tip.certificate, None))
+    place = (tip.validators.epoch, int(height), int(view))
+    unsigned = SignedMessage(Kind.VIEW_CHANGE, *place, body, seat, b"")
+    message = sign_message(unsigned, signer, actor.config.chain_id)
+    stage.send(actor.index, message, _numbers(receivers))
+
+
 def _twin(stage: Stage, arguments: list[str]) -> None:
     actor = stage.actors[int(arguments[0])]
     assert actor.proposed is not None
@@ -230,6 +251,7 @@ _COMMANDS: Final[dict[str, Callable[[Stage, list[str]], None]]] = {
     "forget": _forget,
     "segment": _segment,
     "vote": _vote,
+    "hide": _hide,
     "twin": _twin,
     "show": _show,
 }

@@ -33,6 +33,7 @@ from prsm.testnet.sim.node import Node
 from prsm.testnet.sim.plan import KEYS, Plan, draw, genesis_of, members_of
 from prsm.testnet.sim.roster import Roster
 from prsm.testnet.sim.signing import KeyedSigner, KeyedVerifier
+from prsm.testnet.sim.witness import Punishment
 
 HEALED_BLOCKS: Final = 3  # every honest node must execute this many more
 HEAL_CAPS: Final = 2  # what is left of the present timeout, and of the next
@@ -104,6 +105,7 @@ class World:
         self.network.chain_id = genesis.chain_id
         self.network.verifier = verifier
         self.checker = Checker(plan, genesis.chain_id, self.roster, verifier)
+        self.punishment = Punishment(self.roster, self.checker.report, self.checker.is_honest)
         self.clients = Clients(accounts, genesis, self.dice) if accounts else None
         self.book = Book(genesis, verifier, partial(self.checker.report, Invariant.TRANSACTIONS))
         count = len(keys)
@@ -210,6 +212,7 @@ class World:
             self.checker.report(Invariant.CERTIFICATES, f"node {node}: {wrong}")
         if isinstance(ledger, MoneyLedger) and self.checker.is_honest(node):
             self.book.enter(block)
+            self.punishment.enter(block)
             self.book.compare(node, height, ledger.ledger)
         for transaction in block.body.transactions:
             submitted_ms = self.outstanding.pop(transaction, None)

@@ -6,14 +6,20 @@ import msgspec
 import pytest
 
 from prsm.protocol import merkle
+from prsm.protocol.codec import encode
 from prsm.protocol.genesis import TREASURY
 from prsm.protocol.headers import Block
+from prsm.protocol.signing import Kind
+from prsm.protocol.transactions.evidence import evidence_of
 from prsm.testnet.sim.book import Book
 from prsm.testnet.sim.clients import COUNT, Clients, allocations_of
+from prsm.testnet.sim.invariants import Invariant
 from prsm.testnet.sim.money import MoneyLedger
-from prsm.testnet.sim.plan import draw, genesis_of
+from prsm.testnet.sim.plan import Wish, draw, genesis_of
+from prsm.testnet.sim.roster import Roster
 from prsm.testnet.sim.signing import KeyedSigner, KeyedVerifier
 from prsm.testnet.sim.stage import Bench
+from prsm.testnet.sim.witness import Punishment
 from prsm.testnet.sim.world import World
 
 NOW_MS = 10_000
@@ -92,3 +98,44 @@ def test_runs_with_money_decide_transfers() -> None:
             assert world.play().violations == []
             decided += len(world.book.seen)
     assert decided > 60
+
+
+@pytest.mark.slow
+def test_runs_with_money_punish_double_votes_once() -> None:
+    punished = fatal = 0
+    for seed in range(300):
+        plan = draw(seed)
+        if plan.has_money and plan.liars:
+            world = World(plan)
+            assert world.play().violations == []
+            punished += len(world.punishment.punished)
+            fatal += sum(is_fatal for _, _, is_fatal in world.punishment.punished)
+            assert all(node in plan.liars for node, _, _ in world.punishment.punished)
+    assert punished >= 8
+    assert fatal >= 2
+
+
+def test_punishment_names_what_is_punished_twice_and_what_never_is() -> None:
+    bench = Bench()
+    keys = [[KeyedSigner(0, index)] for index in range(4)]
+    roster = Roster(genesis_of(draw(0, Wish(nodes=4)), keys), keys)
+    found: list[tuple[Invariant, str]] = []
+    watch = Punishment(roster, lambda *what: found.append(what), lambda node: node != 3)
+    votes = [bench.sign(Kind.COMMIT, 3, bytes([n]) * 32) for n in (1, 2)]
+    raw = encode(evidence_of(votes[0], votes[1]))
+    for node in (0, 1, 3):
+        watch.held(node, raw)
+    block = bench.block(proposer=1)
+    for height in range(1, 6):
+        watch.enter(_at(block, height))
+    assert [invariant for invariant, _ in found] == [Invariant.PUNISHMENT] * 2
+    assert "node 3" in found[0][1]
+    found.clear()
+    for height in (6, 7):
+        watch.enter(_at(block, height, raw))
+    assert found == [(Invariant.PUNISHMENT, "node 3 is punished twice")]
+
+
+def _at(block: Block, height: int, *evidence: bytes) -> Block:
+    body = msgspec.structs.replace(block.body, evidence=evidence)
+    return Block(msgspec.structs.replace(block.header, height=height), body)
