@@ -159,6 +159,11 @@ class Mempool:
             if queue is not None:
                 self._recheck(sender, queue)
 
+    def recheck(self) -> None:
+        """Look at every sender again: the state was replaced as a whole."""
+        for sender, queue in list(self._queues.items()):
+            self._recheck(sender, queue)
+
     def drop_expired(self, now_ms: int) -> int:
         """Forget what no later block may hold, or has waited for its whole life.
 

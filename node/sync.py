@@ -113,6 +113,7 @@ class Sync:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow until cancelled."""
+        self._ranges = Ranges()  # nobody answers what was asked before a crash
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow)
             nursery.start_soon(self._apply)

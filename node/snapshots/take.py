@@ -229,6 +229,7 @@ class Taker:
                 observer = await self._ground.distrust_log()
                 await driver.store.install(stored, state=state, epochs=epochs)
                 driver.ledger.adopt(ledger)
+                driver.mempool.recheck()
                 return Installed(tip_of(driver.ledger, stored), found.certificate, observer)
             except (Full, StoreUnavailable) as error:
                 log.error("snapshot not installed", why=error.what)  # noqa: TRY400 - a disk's

@@ -77,8 +77,8 @@ async def test_wiped_validator_comes_back_by_a_snapshot_and_signs_nothing(tmp_pa
             wipe(cluster.labs[3])
             async with cluster.node(3) as fourth:
                 await fourth.driver.wait_height(nodes[0].driver.ledger.height)
+                await until(lambda: fourth.snapshots.taker.taken > EVERY)  # after it is published
                 taken = fourth.snapshots.taker.taken
-                assert taken > EVERY
                 assert await fourth.driver.store.first_height() == taken
                 assert fourth.driver.stopped
                 await pay(fourth, cluster.labs[0], times=2)
@@ -93,9 +93,10 @@ async def test_wiped_validator_comes_back_by_a_snapshot_and_signs_nothing(tmp_pa
                     for node in nodes
                     if own in node.driver.state.highest
                 )
-                fresh = await fourth.driver.store.epoch_header(0)
-                assert fresh is not None
-                assert fresh == await nodes[0].driver.store.epoch_header(0)
+                kept = [await n.driver.store.epoch_header(0) for n in (fourth, nodes[0])]
+                assert None not in kept
+                # Of one block two honest nodes may hold different certificates.
+                assert len({held.header for held in kept if held is not None}) == 1
             # Again from its own file, and an observer again.
             async with cluster.node(3) as fourth:
                 assert fourth.driver.stopped
@@ -120,7 +121,7 @@ async def test_node_far_behind_with_its_log_takes_a_snapshot_and_votes_again(
             await until(lambda: nodes[0].driver.held[0] > behind + EVERY)
             async with cluster.node(3) as fourth:
                 await fourth.driver.wait_height(nodes[0].driver.ledger.height)
-                assert fourth.snapshots.taker.taken > behind
+                await until(lambda: fourth.snapshots.taker.taken > behind)
                 assert not fourth.driver.stopped
                 own = fourth.driver.validators.validators[3].consensus
                 await pay(nodes[0], cluster.labs[1], times=3)
@@ -161,7 +162,7 @@ async def test_pruned_peers_refuse_by_name_and_a_fresh_node_takes_their_snapshot
             cluster.snapshots = light_rules
             async with cluster.node(4, votes=False) as light:
                 await light.driver.wait_height(nodes[0].driver.ledger.height)
-                assert light.snapshots.taker.taken >= EVERY
+                await until(lambda: light.snapshots.taker.taken >= EVERY)
                 assert not light.driver.stopped
                 await pay(light, cluster.labs[0])
                 await until(lambda: light.driver.ledger.height == nodes[0].driver.ledger.height)

@@ -195,10 +195,11 @@ def status(height: int, *, tip: bytes = bytes(32), first: int = 1) -> Status:
     return Status(height, 0, tip, 0, 0, first, None)
 
 
-async def open_stage(nursery: trio.Nursery) -> Stage:
-    """Sync runs; the clock is a test's."""
+async def open_stage(nursery: trio.Nursery, *, runs: bool = True) -> Stage:
+    """Sync runs, if it is to; the clock is a test's."""
     assert trio.current_time() == 0, "the mock clock runs"
     replica = Replica()
     sync = Sync(cast("Driver", replica), check=replica.check)
-    await nursery.start(sync.run)
+    if runs:
+        await nursery.start(sync.run)
     return Stage(replica, sync)

@@ -293,3 +293,14 @@ def test_ready_ids_are_those_that_have_waited() -> None:
     assert mempool.ready_ids(10, before_ms=0) == []
     assert mempool.ready_ids(10, before_ms=1_500) == [first]
     assert set(mempool.ready_ids(10, before_ms=1_501)) == {first, transaction_id(order(C, 0)[0])}
+
+
+def test_state_that_was_replaced_is_looked_at_again() -> None:
+    """A snapshot moved every nonce: what it holds leaves, what may follow is ready."""
+    committed: dict[bytes, int] = defaultdict(int)
+    mempool = Mempool(Accounts(lambda sender: committed[sender], lambda _: 10**9))
+    put(mempool, order(A, 0), order(A, 1), order(B, 0), order(C, 2))
+    committed |= {A: 1, B: 5, C: 2}
+    mempool.recheck()
+    assert shown(mempool) in ([(A, 1), (C, 2)], [(C, 2), (A, 1)])
+    assert len(mempool) == 2

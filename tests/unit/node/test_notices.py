@@ -6,6 +6,7 @@ from prsm.consensus.ledger.outcome import LedgerTip, Outcome
 from prsm.node import notices as module
 from prsm.node.driver import Head
 from prsm.node.mempool import MempoolFull
+from prsm.node.noncequeue import RETRY_AFTER_MS, NonceGap, SenderLimited
 from prsm.node.notices import Notices
 from prsm.protocol.codec import encode
 from prsm.protocol.errors import BadSignature
@@ -92,6 +93,12 @@ def test_refusal_names_reason_time_and_transactions() -> None:
     assert room.wire.sent == [
         (ANN, Refused("mempool_full", 300, IDS[:2])),
         (ANN, Refused("bad_signature", 0, IDS[2:3])),
+    ]
+    room.notices.refused(ANN, RAWS[:1], NonceGap("missing 3"))
+    room.notices.refused(ANN, RAWS[:1], SenderLimited("64 wait"))
+    assert room.wire.sent[2:] == [
+        (ANN, Refused("nonce_gap", RETRY_AFTER_MS, IDS[:1])),
+        (ANN, Refused("sender_limited", RETRY_AFTER_MS, IDS[:1])),
     ]
 
 

@@ -210,3 +210,21 @@ async def test_body_is_served_while_proposed_and_when_committed(
     ):
         answer = await network.ask(ONE, GetBlockByHash(height=height, block_hash=name))
         assert answer == GotBlock(block=expected)
+
+
+async def test_sync_that_crashed_asks_again(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """It ends while a question is open, and runs anew: the same range is asked for again."""
+    stage = await open_stage(nursery, runs=False)
+    stage.be_silent(ONE)
+    with trio.move_on_after(1):
+        async with trio.open_nursery() as first:
+            await first.start(stage.sync.run)
+            stage.claim(ONE, 9)
+            await trio.sleep_forever()
+    assert stage.asked(ONE) == 1
+    stage.answer(ONE, lambda ask: blocks(ask.first, min(9, ask.first + ask.count - 1)))
+    await nursery.start(stage.sync.run)
+    await trio.sleep(1)
+    assert stage.replica.ledger.height == 9
