@@ -19,6 +19,11 @@ from prsm.protocol.validators import ValidatorSet
 # Below the smallest timeout worth having, above the round trip of a slow link. Without sending
 # again 2 of 5,000 simulated clusters never healed; with it none.
 RESEND_MS: Final = 250
+# The first time sooner, then doubled up to the above: with f dead every message must arrive, and
+# one round of sending again in a timeout of 400 ms made a loss of 10 % cost eleven timeouts (p99).
+RESEND_FIRST_MS: Final = 50
+RESEND_SOON_BYTES_MAX: Final = 16_384  # a larger proposal is the load that keeps others busy
+assert RESEND_FIRST_MS < RESEND_MS
 # A peer one block ahead is ordinary; only one that stays ahead this long means a missed block.
 BEHIND_GRACE_MS: Final = 300
 FETCH_RETRY_MS: Final = 1_000  # one range in flight, never a fetch per vote

@@ -4,7 +4,7 @@ Rules look at the state alone, so it does not matter in which order messages cam
 they came before a restart. Source: Castro and Liskov 1999, section 4.2; docs/spec/pbft.md.
 """
 
-from prsm.consensus.pbft.config import BODIES_MAX, RESEND_MS
+from prsm.consensus.pbft.config import BODIES_MAX, RESEND_FIRST_MS
 from prsm.consensus.pbft.effects import Broadcast, Execute, Validate
 from prsm.consensus.pbft.evidence import second_vote
 from prsm.consensus.pbft.opened import Opened, sign
@@ -180,7 +180,8 @@ def sign_own(state: State, unsigned: Opened) -> Opened:
     assert state.instance.signer is not None
     opened = sign(unsigned, state.instance.signer, state.config.chain_id)
     state.instance.sent[opened.message.kind, opened.message.view] = opened
-    state.instance.resend_at_ms = state.now_ms + RESEND_MS
+    state.instance.resend_span_ms = RESEND_FIRST_MS
+    state.instance.resend_at_ms = state.now_ms + RESEND_FIRST_MS
     return opened
 
 

@@ -59,6 +59,7 @@ class Instance:
     is_pressed: bool = False  # somebody proposed or wants another view: the timer runs
     deadline_ms: int | None = None
     resend_at_ms: int | None = None
+    resend_span_ms: int = 0  # how long it was waited last
     payload_at_ms: int = 0  # ask for a payload not before
     body_at_ms: int = 0  # ask for a missing body not before
 

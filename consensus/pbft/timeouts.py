@@ -8,7 +8,7 @@ docs/spec/pbft.md, "Timeouts".
 
 from typing import Final
 
-from prsm.consensus.pbft.config import RESEND_MS
+from prsm.consensus.pbft.config import RESEND_FIRST_MS, RESEND_MS, RESEND_SOON_BYTES_MAX
 from prsm.consensus.pbft.effects import Broadcast, Send, SetTimer
 from prsm.consensus.pbft.state import Instance, State, emit, may_sign
 from prsm.consensus.pbft.transitions import Phase
@@ -65,12 +65,13 @@ def arm(state: State) -> None:
 
 
 def resend(state: State) -> None:
-    """Say again what is still of use in the current view, every 250 ms."""
+    """Say again what is still of use in the current view: after 50 ms, then ever more rarely."""
     instance = state.instance
     due = instance.resend_at_ms
     if due is None or state.now_ms < due or not may_sign(state) or instance.phase in _AT_REST:
         return
-    instance.resend_at_ms = state.now_ms + RESEND_MS
+    instance.resend_span_ms = min(RESEND_MS, 2 * instance.resend_span_ms)
+    instance.resend_at_ms = state.now_ms + instance.resend_span_ms
     kinds = (Kind.PREPARE, Kind.COMMIT)
     for kind in (Kind.VIEW_CHANGE,) if instance.phase is Phase.CHANGING else kinds:
         opened = instance.sent.get((kind, instance.view))
@@ -87,6 +88,9 @@ def _resend_proposal(state: State) -> None:
     tally = instance.tallies.get((Kind.COMMIT, instance.view))
     for opened in messages:
         if opened is None:
+            continue
+        is_first = instance.resend_span_ms <= 2 * RESEND_FIRST_MS
+        if is_first and len(opened.message.body) > RESEND_SOON_BYTES_MAX:
             continue
         for signer, member in enumerate(state.validators.validators):
             if signer != instance.own and (tally is None or signer not in tally.votes):
@@ -110,6 +114,9 @@ def _order_tick(state: State) -> None:
     earliest, at = instance.deadline_ms, _propose_at(state, instance)
     if earliest is None or (at is not None and at < earliest):
         earliest = at
+    again = instance.resend_at_ms
+    if again is not None and state.now_ms < again and instance.phase not in _AT_REST:
+        earliest = again if earliest is None else min(earliest, again)
     if earliest is not None and earliest != state.timer_ms:
         emit(state, SetTimer(earliest))
     state.timer_ms = earliest

@@ -25,7 +25,9 @@ def test_specification_prints_the_transition_table() -> None:
 
 
 def test_specification_names_the_limits_of_the_code() -> None:
-    assert f"Every {config.RESEND_MS} ms" in SPEC
+    assert f"{config.RESEND_FIRST_MS} ms after it last said something new" in SPEC
+    assert f"at last every {config.RESEND_MS} ms" in SPEC
+    assert f"more than {config.RESEND_SOON_BYTES_MAX:,} bytes not" in SPEC
     assert f"ahead is asked after {config.BEHIND_GRACE_MS} ms" in SPEC
     assert f"one range (≤ {config.FETCH_BLOCKS_MAX} blocks)" in SPEC
     assert (config.FETCH_RETRY_MS, config.BODIES_AHEAD_MAX) == (1_000, 2)
