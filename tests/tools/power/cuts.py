@@ -20,7 +20,7 @@ from tests.tools.power.verdict import Found, Promises, hear, is_noticed, resync,
 _TWICE: Final = 0.1  # of the cuts, so many are followed by one while the node starts
 _RESYNC: Final = 0.1
 _LIE: Final = 0.3
-PEERS_HEARD: Final = 2  # with the node itself three of four: a quorum
+FIRST_HEARD: Final = 2  # with the node itself three of four: now it may sign
 
 
 @dataclass
@@ -31,6 +31,7 @@ class Cuts:
     twice: int = 0
     acknowledged: int = 0  # transactions promised, summed over all points
     votes: int = 0
+    late: int = 0  # noticed only when peers had spoken that weigh a quorum without the node
     outcomes: Counter[str] = field(default_factory=Counter)
     resynced: int = 0
     faults: list[str] = field(default_factory=list)
@@ -86,9 +87,14 @@ async def lying(recording: Recording, count: int, seed: int) -> Cuts:
             _count(cuts, promises)
             outcome = describe(found)
             if found.state is not None:
-                hear(recording, found.state, promises, dice.sample((1, 2, 3), PEERS_HEARD))
+                peers = dice.sample((1, 2, 3), 3)
+                hear(recording, found.state, promises, peers[:FIRST_HEARD])
+                # A vote may have reached one peer only: it is the last one to be heard.
+                is_late = not is_noticed(found, promises)
+                hear(recording, found.state, promises, peers[FIRST_HEARD:])
                 if found.observer is None and found.state.observer is not None:
                     outcome = f"told by peers, {outcome}"
+                cuts.late += is_late
             cuts.outcomes[outcome] += 1
             if not is_noticed(found, promises):
                 cuts.faults.append(f"not noticed at operation {place}: {_details(found)}")

@@ -86,6 +86,7 @@ class Tally:
     kinds: Counter[str] = field(default_factory=Counter)
     acked: int = 0
     blocks: int = 0
+    late: int = 0  # homes tried that did not start in time
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -112,13 +113,14 @@ class Universe:
         self.witness = Witness(Ed25519Signer(lab.consensus_seed).public_key, genesis.chain_id)
         self.tally = Tally()
         self.acked: dict[bytes, int] = {}
+        self.is_spent = False
         self._out = bytearray()
         self.peers.tell = self._tell
 
     def run(self, kills: int) -> Tally:
-        """Kill so often; between, try the other homes."""
+        """Kill so often, fewer if another home signed; between, try the other homes."""
         moments: list[tuple[str, str]] = []
-        while self.tally.kills < kills:
+        while self.tally.kills < kills and not self.is_spent:
             if not moments:
                 moments = list(MOMENTS)
                 self.dice.shuffle(moments)
@@ -162,7 +164,15 @@ class Universe:
         shutil.copytree(home, old)
         # It votes on, so the copy is old.
         votes = self.dice.choice((1, 2, 3, 9))
-        self._live(home, Fuse(), lambda life: life.signed >= votes, seconds=_LIFE_SECONDS)
+        # Of a home rolled back whole only peers know what it signed: they must have heard it.
+        is_heard = which == "rolled back in place"
+        self._live(
+            home,
+            Fuse(),
+            lambda life: life.signed >= votes,
+            seconds=_LIFE_SECONDS,
+            loud=is_heard,
+        )
         shutil.copytree(home, saved)
         guard = home / "signguard"
         os.link(guard, link)  # the guard must come back as the file it is
@@ -177,9 +187,14 @@ class Universe:
             loud=True,
         )
         self.acked = acked  # what this home was told of went with it
-        self.tally.homes[which] += 1
-        self.tally.observers[which] += life.observer
-        if which in _SILENT and (life.signed or not life.observer):
+        # Two homes of one key have signed now: the true one would be told, and rightly observe.
+        self.is_spent = bool(life.signed)
+        if life.height < 0:
+            self.tally.late += 1  # a slow machine: it was ended before it said anything
+        else:
+            self.tally.homes[which] += 1
+            self.tally.observers[which] += life.observer
+        if life.height >= 0 and which in _SILENT and (life.signed or not life.observer):
             self.tally.faults.append(f"{which}: signed {life.signed}, observer {life.observer}")
         shutil.rmtree(home)
         shutil.copytree(saved, home)

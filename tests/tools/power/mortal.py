@@ -8,6 +8,7 @@ socket. Knows: `node/chain`. Must not know: what the parent does with what it he
 import os
 import signal
 import socket
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -296,7 +297,10 @@ def spawn(config: ChainConfig, ids: list[PeerId], fuse: Fuse) -> tuple[int, sock
         fuse: where it ends.
     """
     own, child = socket.socketpair()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Python 3.12 warns of threads: trio forgets its own in the child, and nothing else runs.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid:
         child.close()
         return pid, own

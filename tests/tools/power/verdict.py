@@ -179,8 +179,9 @@ def is_noticed(found: Found, promises: Promises) -> bool:
     """After `hear`: does the node know of everything that its disk lost?
 
     A vote that binds no more must make an observer. A block that is missing must be known to be
-    decided: then it is fetched, and its height is never voted on. A wrong state contradicts the
-    next header, so nothing is signed on it.
+    decided: then it is fetched, and its height is never voted on; or it is the one this node is
+    locked on, which the peers decide with the COMMIT they have. A wrong state contradicts the next
+    header, so nothing is signed on it.
     """
     state = found.state
     if state is None:
@@ -191,6 +192,9 @@ def is_noticed(found: Found, promises: Promises) -> bool:
         return False
     ahead = max((status.height for status in promises.heard.values()), default=0)
     is_behind = found.height < max(state.low, ahead)
+    is_locked = state.instance.locked is not None
+    if is_locked and max(promises.acked.values(), default=0) <= found.height + 1:
+        return not found.wrong
     return is_behind or not (found.lost or found.wrong)
 
 

@@ -28,9 +28,10 @@ class Witness:
     faults: list[str] = field(default_factory=list)
 
     def hear(self, message: SignedMessage) -> bool:
-        """Take a message that left, say whether it is the validator's own.
+        """Take a message that left; say whether it is the validator's own and a new one.
 
-        A fault is a proof against it.
+        An observer may say again what it said before: the NEW_VIEW of a view answers a late
+        VIEW_CHANGE. A fault is a proof against it.
         """
         signed = message_statement(message, self.chain_id)
         if not Ed25519Verifier().verify(self.key, signed, message.signature):
@@ -38,6 +39,7 @@ class Witness:
         opened = open_message(message)
         kind, height, view, digest = opened.vote
         name = f"{kind.name} of height {height}, view {view}"
+        is_new = (kind, height, view) not in self.said
         known = self.said.setdefault((kind, height, view), digest)
         if known != digest:
             self.faults.append(f"two different {name}")
@@ -53,4 +55,4 @@ class Witness:
             self.faults.append(f"{name} after leaving for view {self.left[height]}")
         if kind is Kind.COMMIT:
             self.locked[height] = max(view, self.locked.get(height, -1))
-        return True
+        return is_new or known != digest
