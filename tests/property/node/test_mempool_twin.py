@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -223,5 +224,5 @@ class MempoolMachine(RuleBasedStateMachine):
             assert twin.gapped(sender) <= LIMITS.gapped_max
 
 
-TestMempool = MempoolMachine.TestCase
+TestMempool = pytest.mark.slow(MempoolMachine.TestCase)
 TestMempool.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)

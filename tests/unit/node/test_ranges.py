@@ -2,6 +2,7 @@
 
 from typing import cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +52,7 @@ def test_what_a_peer_sent_is_forgotten_as_a_whole() -> None:
     assert ranges.keep(late, Numbers(3, 2).of())
 
 
+@pytest.mark.slow
 @given(STEPS)
 def test_any_order_of_answers_brings_every_height_once(
     steps: list[tuple[int, int, bool]],

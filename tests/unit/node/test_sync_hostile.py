@@ -53,6 +53,7 @@ async def test_silent_peer_is_asked_ever_more_rarely(
     assert not stage.sync.is_syncing
 
 
+@pytest.mark.slow
 async def test_peer_that_cannot_show_its_claim_is_not_asked_for_ten_minutes(
     stage: Stage, autojump_clock: MockClock
 ) -> None:
@@ -151,6 +152,7 @@ async def test_own_slow_disk_is_no_fault_of_the_peer(
     assert stage.sync.target_height == 20
 
 
+@pytest.mark.slow
 async def test_silent_liar_is_not_asked_for_ten_minutes_while_others_are_there(
     stage: Stage, autojump_clock: MockClock
 ) -> None:
