@@ -153,6 +153,8 @@ class Admission:
         self._waiting_bytes = 0
         self._waiting_count = 0
         self.dropped = 0
+        # Transactions that may still come in: more are refused before their signature is checked.
+        self.room: Callable[[], int] = lambda: TRANSACTIONS_WAITING_MAX
         # What became of a peer's transactions, for peers that watch (node/notices).
         self.on_taken: Callable[[PeerId, Iterable[bytes]], None] = lambda _peer, _ids: None
         self.on_refused: Callable[[PeerId, Sequence[bytes], PrsmError], None] = (
@@ -217,7 +219,8 @@ class Admission:
 
     def _queue(self, item: _Brought) -> bool:
         count, size = self._waiting_count + len(item.raws), self._waiting_bytes + item.size_bytes
-        if count > TRANSACTIONS_WAITING_MAX or size > TRANSACTIONS_WAITING_BYTES_MAX:
+        count_max = min(TRANSACTIONS_WAITING_MAX, self.room())
+        if count > count_max or size > TRANSACTIONS_WAITING_BYTES_MAX:
             return False
         try:
             self._raw_in.send_nowait(item)

@@ -222,6 +222,8 @@ def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) ->
     )
     notices = Notices(network, driver.on_head)
     admission.on_taken, admission.on_refused = notices.taken, notices.refused
+    # At twice what can be agreed on, checking what is refused later would take half of the time.
+    admission.room = lambda: driver.pace.queue - len(driver.mempool)
     wallet = Wallet(config.wallet, genesis=genesis, driver=driver, admission=admission)
     sync, snapshots = Sync(driver), _snapshots(config, driver, found)
     sync.is_held = lambda: snapshots.taker.is_wanted

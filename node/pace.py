@@ -17,7 +17,7 @@ BLOCK_MIN: Final = 200
 # Half of the shortest view (`timeout_base_ms` 400): the other half is for votes and bad luck.
 BLOCK_MS: Final = 200
 QUEUE_MS: Final = 1_500  # of waiting that a new transaction may expect
-QUEUE_MIN: Final = 2_000
+QUEUE_MIN: Final = 5_000
 _REMEMBER: Final = 8  # blocks of weight in the mean rate
 
 

@@ -1,4 +1,4 @@
-"""`scripts/bench.py ledger|inference|net|all [--json]`: figures beside the limits of the same run.
+"""`scripts/bench.py ledger|replica|inference|net|all [--json]`: figures beside their limits.
 
 A figure alone says little on a shared machine; its ratio to a limit measured a moment before says
 more. Prints command, commit, machine, date and what others took of the processors meanwhile.
@@ -70,6 +70,13 @@ def measure_ledger() -> tuple[list[Row], Mapping[str, str]]:
     return rows, {**ledger.LIMITS, **four_nodes.LIMITS}
 
 
+def measure_replica() -> tuple[list[Row], Mapping[str, str]]:
+    """One replica on all cores, fed with recorded blocks."""
+    from benchmarks import replica  # noqa: PLC0415 - as above
+
+    return replica.measure_all(), replica.LIMITS
+
+
 def measure_net() -> tuple[list[Row], Mapping[str, str]]:
     """Kept streams between two processes."""
     from benchmarks import net  # noqa: PLC0415 - as above
@@ -86,6 +93,7 @@ def measure_inference() -> tuple[list[Row], Mapping[str, str]]:
 
 PARTS: Final[Mapping[str, Callable[[], tuple[list[Row], Mapping[str, str]]]]] = {
     "ledger": measure_ledger,
+    "replica": measure_replica,
     "net": measure_net,
     "inference": measure_inference,
 }

@@ -213,9 +213,9 @@ async def measure_store(folder: Path, genesis: Genesis, made: Sequence[Made]) ->
             single.append(1000 * (time.perf_counter() - began))
         wall, cpu = [], []
         for item in made:
-            stored, outcome = _stored(item), item.outcome
+            row, outcome = stored(item), item.outcome
             began, spent = time.perf_counter(), time.process_time()
-            await store.commit(stored, changes=outcome.changes, tx_ids=outcome.tx_ids)
+            await store.commit(row, changes=outcome.changes, tx_ids=outcome.tx_ids)
             wall.append(1000 * (time.perf_counter() - began))
             cpu.append((time.process_time() - spent) * 1e6 / BLOCK)
         began = time.perf_counter()
@@ -231,7 +231,8 @@ async def measure_store(folder: Path, genesis: Genesis, made: Sequence[Made]) ->
     ]
 
 
-def _stored(made: Made) -> StoredBlock:
+def stored(made: Made) -> StoredBlock:
+    """A block as the ledger file holds it."""
     return StoredBlock(
         height=made.block.header.height,
         block_hash=made.outcome.tip.block_hash,

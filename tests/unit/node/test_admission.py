@@ -1,7 +1,7 @@
 """The door for votes and transactions: what passes, what costs its sender, what is bounded."""
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -16,9 +16,10 @@ from prsm.consensus.pbft.opened import Opened
 from prsm.node import admission as module
 from prsm.node.admission import INLINE_MAX, Admission, Rules, Seen
 from prsm.node.mempool import MempoolFull
+from prsm.node.net.interface import Busy
 from prsm.protocol.codec import encode
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
-from prsm.protocol.errors import BadSignature, WireError, WrongChain
+from prsm.protocol.errors import BadSignature, PrsmError, WireError, WrongChain
 from prsm.protocol.genesis import Parameters
 from prsm.protocol.identity import peer_id_of
 from prsm.protocol.ids import PeerId
@@ -293,3 +294,23 @@ def test_seen_forgets_the_oldest_first() -> None:
     for item in (b"a", b"b", b"c"):
         seen.add(item)
     assert (b"a" in seen, b"b" in seen, b"c" in seen, len(seen)) == (False, True, True, 2)
+
+
+async def test_transactions_beyond_the_room_are_refused_unchecked() -> None:
+    """Room for one: a frame of two is refused as a whole, with a time; then one passes."""
+    async with open_door() as door:
+        refused: list[tuple[PeerId, int, str, int]] = []
+
+        def on_refused(peer: PeerId, raws: Sequence[bytes], error: PrsmError) -> None:
+            assert isinstance(error, Busy)
+            refused.append((peer, len(raws), error.reason, error.retry_after_ms))
+
+        door.admission.on_refused = on_refused
+        door.admission.room = lambda: 1
+        bad = transaction(fee=1)
+        door.wire.hear(PEER, Submit(transactions=(bad, transaction())))
+        door.wire.hear(PEER, Submit(transactions=(transaction(),)))
+        await door.settled()
+        assert refused == [(PEER, 2, "busy", module.RETRY_AFTER_MS)]
+        assert door.taken == [transaction()]
+        assert door.admission.dropped == 2
