@@ -172,7 +172,11 @@ class Ledger:
         assert other.height > self.height, "a snapshot from the past"
         self._state.clear()
         self._state.update(other._state)  # noqa: SLF001 - its own class
-        vars(self).update({**vars(other), "_state": self._state, "view": self.view})
+        # Admission stays too: the door holds it, with what it has checked.
+        mine = {"_state": self._state, "view": self.view, "admission": self.admission}
+        vars(self).update({**vars(other), **mine})
+        self.admission.follow(self.parameters)
+        self._ground = replace(self._ground, admission=self.admission)
 
     def select(
         self, candidates: Iterable[bytes], *, time_ms: int, bytes_max: int, count_max: int

@@ -1,7 +1,5 @@
 """Proposals, votes by stake, delegation, timelock, and what takes effect when."""
 
-from typing import Final
-
 import msgspec
 import pytest
 
@@ -16,15 +14,13 @@ from prsm.consensus.ledger.context import (
 from prsm.consensus.ledger.errors import FeeTooLow
 from prsm.consensus.ledger.proposals import Elector, Proposal, ProposalStatus, Tally
 from prsm.protocol.ed25519 import Ed25519Verifier
-from prsm.protocol.genesis import TREASURY, Parameters
-from prsm.protocol.governance import GOVERNED, Category, Rules
+from prsm.protocol.genesis import TREASURY
+from prsm.protocol.governance import GOVERNED, Category
 from prsm.protocol.transactions.governance import (
     Ballot,
     Choice,
-    Delegate,
     Enact,
     HaltOrder,
-    ParameterChange,
     Propose,
     proposal_id,
 )
@@ -32,61 +28,26 @@ from prsm.protocol.transactions.membership import Leave
 from prsm.protocol.transactions.payloads import Halt, Transfer
 from prsm.protocol.transactions.results import Code, Payment
 from prsm.testnet.chain import FTNS, Chain, small_genesis
-from tests.tools.members import done, key, roll
-
-VOTING: Final = 10_000
-LOCK: Final = 5_000
-QUICK: Final = Rules(4_000, 6_000, VOTING, LOCK)
-CID: Final = bytes.fromhex("01551220") + bytes(32)
-SMALL: Final = Parameters(
-    tree_bits=8,
-    epoch_ms=1_000,
-    unbonding_ms=60_000,
-    proposal_deposit=20 * FTNS,
-    vote_min=50 * FTNS,
-    constitutional=msgspec.structs.replace(QUICK, threshold_bps=7_500),
-    economic=QUICK,
-    safety=QUICK,
-    community=msgspec.structs.replace(QUICK, timelock_ms=0),
+from tests.tools.decisions import (
+    ABSTAIN,
+    CID,
+    NO,
+    QUICK,
+    SMALL,
+    YES,
+    found,
+    opened,
+    proposal_of,
+    vote,
+    voting_chain,
+    wait_until,
 )
-YES, NO, ABSTAIN = Choice.YES, Choice.NO, Choice.ABSTAIN
+from tests.tools.members import done, key, roll
 
 
 @pytest.fixture
 def chain() -> Chain:
-    return Chain(
-        small_genesis(stakes=tuple(n * 100 * FTNS for n in (4, 3, 2, 1)), parameters=SMALL)
-    )
-
-
-def proposal_of(
-    *changes: tuple[str, int], category: Category = Category.ECONOMIC, **more: object
-) -> Propose:
-    """A text, or changes, of account 64 unless said otherwise."""
-    listed = tuple(ParameterChange(name, value) for name, value in changes)
-    plain = Propose(bytes(32), category, "because", listed, None)
-    return msgspec.structs.replace(plain, **more)
-
-
-def opened(chain: Chain, payload: Propose, *, sender: int = 64) -> bytes:
-    done(chain.send(sender, payload, step_ms=1).code)
-    return proposal_id(chain.genesis.chain_id, key(sender), payload)
-
-
-def vote(chain: Chain, proposal: bytes, **choices: Choice) -> None:
-    for name, choice in choices.items():
-        done(chain.send(int(name[1:]), Ballot(proposal, choice), step_ms=1).code)
-
-
-def found(chain: Chain, proposal: bytes) -> Proposal:
-    record = chain.ledger.view.proposal(proposal)
-    assert record is not None
-    return record
-
-
-def wait_until(chain: Chain, time_ms: int) -> None:
-    """Let the next block have this time."""
-    chain.add(step_ms=time_ms - 1 - chain.ledger.tip.time_ms)
+    return voting_chain()
 
 
 def test_accepted_change_acts_from_the_block_after_its_enactment(chain: Chain) -> None:
@@ -311,63 +272,6 @@ def test_halt_by_vote_needs_the_weight_of_the_direct_vote_too(chain: Chain) -> N
     opened(chain, lift)
 
 
-def test_delegate_votes_for_both_and_an_own_vote_overrides(chain: Chain) -> None:
-    community = Category.COMMUNITY
-    done(chain.send(33, Delegate(community, key(35)), step_ms=1).code)
-    assert chain.ledger.view.delegate(key(33), community) == key(35)
-    proposal = opened(chain, proposal_of(category=community))
-    other = opened(chain, proposal_of(("fee_base", 1)))
-    vote(chain, proposal, k35=YES)
-    vote(chain, other, k35=YES)
-    assert found(chain, proposal).tally().yes == 400 * FTNS
-    assert found(chain, other).tally().yes == 100 * FTNS, "of another category"
-    vote(chain, proposal, k33=NO)
-    assert found(chain, proposal).tally() == Tally(100 * FTNS, 300 * FTNS, 0, 1_000 * FTNS)
-
-
-def test_delegation_counts_for_later_proposals_only(chain: Chain) -> None:
-    """What somebody arranges during a vote, or after it, does not change it."""
-    community = Category.COMMUNITY
-    proposal = opened(chain, proposal_of(category=community))
-    done(chain.send(33, Delegate(community, key(35)), step_ms=1).code)
-    vote(chain, proposal, k35=YES)
-    assert found(chain, proposal).tally().yes == 100 * FTNS
-    later = opened(chain, proposal_of(category=community, text="later"))
-    done(chain.send(33, Delegate(community, None), step_ms=1).code)
-    vote(chain, later, k35=YES)
-    assert found(chain, later).tally().yes == 400 * FTNS
-
-
-def test_no_chain_no_cycle_no_stranger(chain: Chain) -> None:
-    community = Category.COMMUNITY
-    done(chain.send(33, Delegate(community, key(35)), step_ms=1).code)
-    for sender, to, code in (
-        (33, key(35), Code.NO_CHANGE),
-        (32, None, Code.NO_CHANGE),
-        (34, key(33), Code.BAD_DELEGATE),
-        (35, key(34), Code.BAD_DELEGATE),
-        (35, key(33), Code.BAD_DELEGATE),
-        (32, key(32), Code.BAD_DELEGATE),
-        (32, key(64), Code.BAD_DELEGATE),
-        (64, key(32), Code.NOT_OPERATOR),
-    ):
-        assert chain.send(sender, Delegate(community, to), step_ms=1).code is code
-    done(chain.send(35, Delegate(Category.SAFETY, key(33)), step_ms=1).code)
-    done(chain.send(33, Delegate(community, key(34)), step_ms=1).code)
-    done(chain.send(35, Delegate(community, key(34)), step_ms=1).code)
-    for sender in (33, 35):
-        done(chain.send(sender, Delegate(community, None), step_ms=1).code)
-    done(chain.send(34, Delegate(community, key(33)), step_ms=1).code)
-
-
-def test_delegate_who_is_no_elector_does_not_count() -> None:
-    stakes = (400 * FTNS, 300 * FTNS, 10 * FTNS)
-    chain = Chain(small_genesis(stakes=stakes, parameters=SMALL))
-    done(chain.send(33, Delegate(Category.COMMUNITY, key(34)), step_ms=1).code)
-    proposal = opened(chain, proposal_of(category=Category.COMMUNITY))
-    assert [each.delegate for each in found(chain, proposal).electors] == [None, None]
-
-
 def test_restart_keeps_the_parameters(chain: Chain) -> None:
     proposal = opened(chain, proposal_of(("fee_base", 5_000)))
     vote(chain, proposal, k32=YES, k33=YES)
@@ -377,6 +281,27 @@ def test_restart_keeps_the_parameters(chain: Chain) -> None:
     again = Ledger(chain.genesis, dict(ledger._state), verifier=Ed25519Verifier(), tip=ledger.tip)
     assert again.parameters == ledger.parameters
     assert again.parameters.fee_base == 5_000
+
+
+def test_snapshot_brings_its_parameters_to_the_door(chain: Chain) -> None:
+    """A node that takes a state over checks with the fees of that state from then on."""
+    proposal = opened(chain, proposal_of(("fee_base", 5_000)))
+    vote(chain, proposal, k32=YES, k33=YES)
+    wait_until(chain, found(chain, proposal).enacts_ms)
+    done(chain.send(65, Enact(proposal), step_ms=1).code)
+    ahead, verifier = chain.ledger, Ed25519Verifier()
+    behind = Ledger(chain.genesis, {}, verifier=verifier, tip=None)
+    door, view = behind.admission, behind.view
+    cheap = Chain(chain.genesis, behind).order(67, Transfer(0, key(90), 1, b""))
+    door.check(cheap)
+    behind.adopt(Ledger(chain.genesis, dict(ahead._state), verifier=verifier, tip=ahead.tip))
+    assert (behind.admission, behind.view) == (door, view)
+    with pytest.raises(FeeTooLow):
+        door.check(cheap)
+    made = chain.add()
+    behind.commit(behind.apply(made.block))
+    assert (behind.height, behind.state_root) == (ahead.height, ahead.state_root)
+    assert (behind.epoch, behind.parameters) == (ahead.epoch, ahead.parameters)
 
 
 def test_tally_of_nobody_is_no_quorum() -> None:
