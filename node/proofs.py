@@ -15,17 +15,21 @@ from prsm.consensus.ledger.receipt_document import (
     settlement_heights,
 )
 from prsm.consensus.ledger.records import Job
+from prsm.consensus.light import Trust
 from prsm.node.driver import Driver
+from prsm.node.snapshots.serve import proof_of
 from prsm.node.wallet import stored_receipts
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import decode
+from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.errors import Unsupported
 from prsm.protocol.genesis import Genesis
 from prsm.protocol.headers import Block
 from prsm.protocol.ids import address_text
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
-from prsm.protocol.messages.sync import Certified
+from prsm.protocol.messages.sync import Certified, EpochProof
 from prsm.protocol.proofs import ProvenState, StateProof
+from prsm.protocol.validators import ValidatorSet
 from prsm.storage.errors import NotFound
 from prsm.storage.ledger import StoredBlock
 
@@ -50,8 +54,37 @@ class Proofs:
         tip = await self.certified(self._driver.ledger.height)
         return ProvenState(proof=proof, header=tip.block.header, certificate=tip.certificate)
 
-    async def of_job(self, job_id: bytes) -> Json:
+    async def trust(self, epoch: int) -> Trust:
+        """Who signs an epoch, as this node knows it from its own chain.
+
+        Raises:
+            NotFound: an epoch that has not begun here.
+        """
+        validators = self._driver.validators_of(epoch)
+        if validators is None:
+            (kept,) = await self.epochs(epoch, epoch)
+            validators = ValidatorSet(kept.members)
+        return Trust(self._genesis.chain_id, validators, Ed25519Verifier())
+
+    async def epochs(self, first: int, last: int) -> list[EpochProof]:
+        """First header, certificate and set of each epoch, kept for ever.
+
+        Raises:
+            NotFound: one of them is not here.
+        """
+        kept = await self._driver.store.epoch_headers(first, count_max=last - first + 1)
+        if len(kept) != last - first + 1:
+            raise NotFound(
+                f"epochs {first} to {last} are not all here", hint="see: prsm chain status"
+            )
+        return [proof_of(entry) for entry in kept]
+
+    async def of_job(self, job_id: bytes, *, epoch: int = 0) -> Json:
         """The receipt document of a settled job.
+
+        Args:
+            job_id: of the job.
+            epoch: whose validators the reader trusts; not after the first settlement.
 
         Raises:
             NotFound: the ledger has no such job.
@@ -67,12 +100,20 @@ class Proofs:
         settlements = {height: await self._settlement(height) for height in heights}
         # Proofs first and the tip after them, with no await between: both are of one state.
         proofs, height = self._prove_job(job), self._driver.ledger.height
+        proven_by = await self.certified(height)
+        settled_in = settlements[heights[0]].block.block.header.epoch
+        if epoch > settled_in:
+            raise NotFound(
+                f"the job was settled in epoch {settled_in}, before epoch {epoch}",
+                hint=f"trust the validators of epoch {settled_in} or of an earlier one",
+            )
         return receipt_document(
             self._genesis,
             job,
             settlements,
             proofs=proofs,
-            proven_by=await self.certified(height),
+            proven_by=proven_by,
+            epochs=await self.epochs(epoch, proven_by.block.header.epoch),
         )
 
     async def certified(self, height: int) -> Certified:

@@ -14,7 +14,8 @@ from prsm.consensus.ledger.receipt_document import (
     settlement_heights,
 )
 from prsm.protocol.codec import encode
-from prsm.protocol.messages.sync import Certified
+from prsm.protocol.epochs import EpochState
+from prsm.protocol.messages.sync import Certified, EpochProof
 from prsm.protocol.receipts import (
     BatchResult,
     Measured,
@@ -183,7 +184,18 @@ def document_of(chain: Chain, lock: Lock) -> Json:
         },
         proofs=[proof for proof in proofs if proof is not None],
         proven_by=certified(chain, chain.ledger.height),
+        epochs=epochs_of(chain),
     )
+
+
+def epochs_of(chain: Chain) -> list[EpochProof]:
+    """First header, certificate and set of each epoch of a chain."""
+    states = [EpochState.genesis(chain.genesis), *(made.outcome.epoch for made in chain.made)]
+    return [
+        EpochProof(made.block.header, made.certificate, state.validators.members)
+        for state, made in zip(states, chain.made, strict=False)
+        if state.first == made.block.header.height
+    ]
 
 
 def certified(chain: Chain, height: int) -> Certified:

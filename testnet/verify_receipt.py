@@ -2,9 +2,10 @@
 """Check the receipt of a job without trusting who wrote it; needs PyNaCl and msgpack only.
 
     verify_receipt.py --genesis genesis.json receipt.json
-    verify_receipt.py --trust EPOCH:VALIDATORS_HASH receipt.json
+    verify_receipt.py --trust EPOCH:VALIDATORS_HASH receipt.json   (its `epoch` is EPOCH)
 
-All else is derived from that trust: a quorum signed each header; settlements and the job's record
+All else is derived from that trust: each epoch's quorum announced the next epoch's validators; a
+quorum signed each header; settlements and the job's record
 are under their roots; each worker signed its receipt and had committed it; two agree on every
 batch; payments are those of the terms. Exit 0: all of it holds. Exit 6 and one line: it does not.
 """
@@ -30,7 +31,9 @@ PARAMETERS: Final = (
     "transaction_ms_max slash_bps reporter_bps halt_bps operator_cap unbonding_ms stake_min "
     "proposal_deposit vote_min"
 )
-DOCUMENT = "version chain_id genesis_digest validators job headers settlements state payments"
+DOCUMENT = (
+    "version chain_id genesis_digest epoch validators epochs job headers settlements state payments"
+)
 SETTLEMENT = "unit height transaction transaction_path receipt receipt_path"
 Array = tuple[Any, ...]
 Json = dict[str, Any]
@@ -130,6 +133,7 @@ class Check:
         self.doc = keys(json.loads(raw, object_pairs_hook=unique), DOCUMENT)
         self.chain_id, self.job_id = unhex(self.doc["chain_id"]), unhex(self.doc["job"])
         self.headers: dict[int, Array] = {}
+        self.sets: dict[int, tuple[bytes, Members]] = {}  # by epoch: hash and members
         self.committed: dict[bytes, Array] = {}
         self.flows: dict[Array, Array] = {}  # what a unit computes -> its input and output roots
         self.payments: Counter[bytes] = Counter()
@@ -138,14 +142,22 @@ class Check:
     def run(self, digest: bytes | None, epoch: int, trusted: bytes) -> Json:
         """Derive everything from a trusted validator set; returns the summary."""
         doc, named = self.doc, unhex(self.doc["genesis_digest"])
-        require(integer(doc["version"]) == 1, "a document of another version")
+        require(integer(doc["version"]) == 2, "a document of another version")
         require(named[:8] == self.chain_id and len(named) == 32, "chain id of another genesis")
         require(digest in {None, named}, "a receipt of a foreign chain")
-        validators = members(doc["validators"])
-        found = sha256(msgpack.packb([epoch, validators]))
-        require(found == trusted, "the validators are not the trusted ones")
+        require(integer(doc["epoch"]) == epoch, "a document that begins with another epoch")
+        self.enter(epoch, trusted, doc["validators"])
+        for entry in doc["epochs"]:
+            header = self.check_header(keys(entry, "header certificate validators"))
+            require(header[4] == epoch, "epochs out of order")
+            epoch += 1
+            self.enter(epoch, header[11], entry["validators"])
         for entry in doc["headers"]:
-            self.check_header(keys(entry, "header certificate"), epoch, trusted, validators)
+            header = self.check_header(keys(entry, "header certificate"))
+            require(header[2] > max(self.headers, default=0), "headers out of order")
+            self.headers[header[2]] = header
+        used_last = max((header[4] for header in self.headers.values()), default=-1)
+        require(epoch == used_last, "epochs nobody needs")
         terms = self.check_state(keys(doc["state"], "height proofs"))
         require(len(doc["settlements"]) == len(terms["units"]), "a unit without its settlement")
         for unit, entry in enumerate(doc["settlements"]):
@@ -165,14 +177,22 @@ class Check:
         counts = {"units": len(terms["units"]), "rows": sum(terms["rows"])}
         return summary | counts | {"payments": paid, "outvoted": self.outvoted}
 
-    def check_header(self, entry: Json, epoch: int, trusted: bytes, members: Members) -> None:
+    def enter(self, epoch: int, trusted: bytes, listed: list[Json]) -> None:
+        """Believe the members of an epoch, whose hash is trusted or was announced by a quorum."""
+        found = members(listed)
+        digest = sha256(msgpack.packb([epoch, found]))
+        require(digest == trusted, "the validators are not the trusted ones")
+        require(len({one[1] for one in found}) == len(found), "a key that stands twice")
+        self.sets[epoch] = digest, found
+
+    def check_header(self, entry: Json) -> Array:
         """Check a header's network and set, and a quorum's COMMIT votes on its hash."""
         raw = unhex(entry["header"])
         header, vote, digest = unpack(raw), unpack(unhex(entry["certificate"])), sha256(raw)
         require(len(header) == 15 and header[1] == self.chain_id, "a header of a foreign chain")
-        require((header[4], header[10]) == (epoch, trusted), "a header of another validator set")
-        height = header[2]
-        require(height > max(self.headers, default=0), "headers out of order")
+        epoch, height = header[4], header[2]
+        trusted, members = self.sets.get(epoch, (b"", []))
+        require(header[10] == trusted, "a header of another validator set")
         version, kind, voted_epoch, voted_height, view, voted, signers, signatures = vote
         numbers = (version, kind, voted_epoch, voted_height, view, signers)
         require(all(type(number) is int for number in numbers), "a certificate of another form")
@@ -187,7 +207,7 @@ class Check:
         message = struct.pack(">5s8sBIQI32s", *place)
         for i, signature in zip(indexes, signatures, strict=True):
             VerifyKey(members[i][1]).verify(message, signature)
-        self.headers[height] = header
+        return header
 
     def check_state(self, state: Json) -> Json:
         """Prove the job's record and the commitments under one state root; returns the terms."""

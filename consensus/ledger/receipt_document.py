@@ -6,23 +6,26 @@ result and shares no code with this file. Source: docs/spec/ledger.md, "Receipt 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from prsm.consensus.ledger.errors import EscrowState
 from prsm.consensus.ledger.records import Job, JobStatus, committed_key, job_key
 from prsm.protocol import merkle
+from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import decode, encode
 from prsm.protocol.genesis import Genesis
+from prsm.protocol.headers import Header
 from prsm.protocol.ids import address_text
 from prsm.protocol.limits import TRANSACTION_BYTES_MAX
-from prsm.protocol.messages.sync import Certified
+from prsm.protocol.messages.sync import Certified, EpochProof
 from prsm.protocol.proofs import StateProof
 from prsm.protocol.transactions.envelope import decode_transaction
 from prsm.protocol.transactions.payloads import SETTLE, Settle
 from prsm.protocol.transactions.results import Code, TxReceipt
-from prsm.protocol.validators import Validator
+from prsm.protocol.validators import Members
 
-DOCUMENT_VERSION: Final = 1
+DOCUMENT_VERSION: Final = 2
 Json = dict[str, object]
 
 
@@ -69,6 +72,7 @@ def receipt_document(
     *,
     proofs: Sequence[StateProof],
     proven_by: Certified,
+    epochs: Sequence[EpochProof],
 ) -> Json:
     """Write the document.
 
@@ -79,6 +83,7 @@ def receipt_document(
         proofs: of the keys `proof_keys` names, in that order, under the state root of
             `proven_by`.
         proven_by: a block later than the last settlement; its root is the state before it.
+        epochs: one after the other, from the one that is trusted to that of `proven_by`.
 
     Raises:
         EscrowState: the job is not settled.
@@ -101,9 +106,16 @@ def receipt_document(
         "version": DOCUMENT_VERSION,
         "chain_id": _hex(genesis.chain_id),
         "genesis_digest": _hex(genesis.digest),
-        "validators": [_member(member) for member in genesis.first_validators().validators],
+        "epoch": epochs[0].members.epoch,
+        "validators": _members(epochs[0].members),
+        "epochs": [
+            {**_signed(known.header, known.certificate), "validators": _members(after.members)}
+            for known, after in pairwise(epochs)
+        ],
         "job": _hex(job.job),
-        "headers": [_signed(entry) for _, entry in sorted(headers.items())],
+        "headers": [
+            _signed(entry.block.header, entry.certificate) for _, entry in sorted(headers.items())
+        ],
         "settlements": units,
         "state": {
             "height": proven_by.block.header.height,
@@ -128,20 +140,20 @@ def _unit(unit: int, height: int, settlement: Settlement, index: int) -> Json:
     }
 
 
-def _member(member: Validator) -> Json:
-    return {
-        "operator": _hex(member.operator),
-        "consensus": _hex(member.consensus),
-        "peer_id": member.peer_id,
-        "stake": str(member.stake),
-    }
+def _members(members: Members) -> list[Json]:
+    return [
+        {
+            "operator": _hex(member.operator),
+            "consensus": _hex(member.consensus),
+            "peer_id": member.peer_id,
+            "stake": str(member.stake),
+        }
+        for member in members.validators
+    ]
 
 
-def _signed(entry: Certified) -> Json:
-    return {
-        "header": _hex(encode(entry.block.header)),
-        "certificate": _hex(encode(entry.certificate)),
-    }
+def _signed(header: Header, certificate: Certificate) -> Json:
+    return {"header": _hex(encode(header)), "certificate": _hex(encode(certificate))}
 
 
 def _find(settlement: Settlement, job: bytes, unit: int) -> tuple[int, TxReceipt]:

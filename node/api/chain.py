@@ -8,7 +8,6 @@ from typing import Final, TypeVar
 import msgspec
 
 from prsm.consensus.ledger import records
-from prsm.consensus.light import Trust
 from prsm.node.api.readable import readable_record
 from prsm.node.clock import utc_text
 from prsm.node.driver import Driver
@@ -21,7 +20,6 @@ from prsm.node.wallet import TxResult, Wallet, decode_receipts, stored_receipts
 from prsm.protocol import merkle
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import decode, encode
-from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.genesis import Genesis
 from prsm.protocol.headers import Header
@@ -207,7 +205,8 @@ class ChainApi:
     async def proof(self, params: api.ProofParams, _caller: Caller) -> api.StateProof:
         """A ledger record under a certified state root."""
         proven = await self._proofs.of_state(_state_key(params))
-        value = Trust.of_genesis(self._genesis, Ed25519Verifier()).check_state(proven)
+        trust = await self._proofs.trust(proven.header.epoch)
+        value = trust.check_state(proven)
         return api.StateProof(
             kind=params.kind,
             key=params.key,
@@ -228,7 +227,8 @@ class ChainApi:
                 header=decode_header(shown.header),
                 certificate=_unhex(shown.certificate, Certificate),
             )
-            value = Trust.of_genesis(self._genesis, Ed25519Verifier()).check_state(proven)
+            trust = await self._proofs.trust(proven.header.epoch)
+            value = trust.check_state(proven)
         except (msgspec.ValidationError, PrsmError) as error:
             return api.Verified(
                 valid=False, height=0, state_root=address_text(bytes(32)), why=str(error)

@@ -157,9 +157,9 @@ class WorkApi:
             outputs=tuple(_text(tensor) for tensor in outputs),
         )
 
-    async def proof(self, params: api.JobIdParams, _caller: Caller) -> dict[str, object]:
+    async def proof(self, params: api.JobProofParams, _caller: Caller) -> dict[str, object]:
         """The receipt document of a settled job, for anyone to check."""
-        return await self._proofs.of_job(_job_id(params.job_id))
+        return await self._proofs.of_job(_job_id(params.job_id), epoch=params.epoch)
 
     async def _answer(self, job_id: bytes, wait_ms: int) -> api.Job:
         if wait_ms:

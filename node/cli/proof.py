@@ -26,10 +26,13 @@ proof = Words("proof", help="Show and check receipts.")
 @proof.command("show")
 @click.argument("job_id")
 @click.option("--output", "-o", metavar="FILE", help="Write it here instead.")
+@click.option(
+    "--epoch", type=click.IntRange(min=0), default=0, help="Begin with the set of this epoch."
+)
 @pass_session
-def show_proof(session: Session, job_id: str, output: str | None) -> None:
+def show_proof(session: Session, job_id: str, output: str | None, epoch: int) -> None:
     """Print the receipt document of a settled job."""
-    raw = session.call("job_getProof", {"job_id": job_id})
+    raw = session.call("job_getProof", {"job_id": job_id, "epoch": epoch})
     if output is None:
         session.json = True  # it is a document in any case
         session.answer(raw)

@@ -194,6 +194,13 @@ class JobIdParams(Params, frozen=True):
     job_id: JobIdText
 
 
+class JobProofParams(Params, frozen=True):
+    """Which job, and whose validators the reader trusts."""
+
+    job_id: JobIdText
+    epoch: Annotated[int, msgspec.Meta(ge=0, description="it begins with this epoch's set")] = 0
+
+
 class Jobs(Result, frozen=True):
     """Jobs of ours, newest first."""
 
@@ -282,10 +289,10 @@ METHODS: Final = (
     ),
     Method(
         "job_getProof",
-        JobIdParams,
+        JobProofParams,
         dict[str, object],
         Scope.READ,
         "The receipt document of a settled job, for anyone to check.",
-        example=JobIdParams(_EXAMPLE_ID),
+        example=JobProofParams(_EXAMPLE_ID),
     ),
 )

@@ -78,3 +78,20 @@ async def test_unknown_job_has_no_receipt(site: Site) -> None:
     with pytest.raises(NotFound) as refused:
         await proofs_of(site).of_job(b"j" * 32)
     assert "prsm job ls" in refused.value.hint
+
+
+async def test_epochs_are_shown_from_the_first_on_and_none_that_has_not_begun(site: Site) -> None:
+    """What a reader walks along; a set that nobody announced here is no trust."""
+    await pay(site)
+    proofs = proofs_of(site)
+    (first,) = await proofs.epochs(0, 0)
+    assert (first.header.height, first.members.epoch) == (1, 0)
+    trust = Trust.of_genesis(site.cluster.genesis, Ed25519Verifier())
+    trust.check_header(first.header, first.certificate)
+    assert (await proofs.trust(0)).validators == trust.validators
+    assert (await proofs.trust(1)).validators.digest == first.header.next_validators_hash
+    for wrong in ((0, 1), (7, 7)):
+        with pytest.raises(NotFound, match="are not here"):
+            await proofs.epochs(*wrong)
+    with pytest.raises(NotFound):
+        await proofs.trust(9)

@@ -16,16 +16,19 @@ from prsm.consensus.ledger.receipt_document import settlement_heights
 from prsm.protocol.codec import encode
 from prsm.protocol.genesis import Parameters, to_json
 from prsm.protocol.governance import Rules
+from prsm.protocol.transactions.membership import Stake
 from prsm.protocol.transactions.payloads import Share
 from prsm.protocol.transactions.results import Code
+from prsm.protocol.validators import ValidatorSet
 from prsm.testnet import verify_receipt
-from prsm.testnet.chain import Chain, signer_of, small_genesis
+from prsm.testnet.chain import FTNS, Chain, signer_of, small_genesis
 from prsm.testnet.jobs import (
     REQUESTER,
     Work,
     certified,
     commit_of,
     document_of,
+    epochs_of,
     lock_of,
     open_job,
     settle_by,
@@ -39,8 +42,12 @@ Document = dict[str, object]
 
 @cache
 def made() -> tuple[Chain, str]:
-    """Two stages, a share, a liar in each; a failed attempt stands beside the second settlement."""
-    chain = Chain(small_genesis())
+    """Two stages, a share, a liar in each; a failed attempt stands beside the second settlement.
+
+    Two epochs lie between the settlements; in the last one stakes are others.
+    """
+    chain = Chain(small_genesis(parameters=Parameters(tree_bits=8, epoch_ms=1_000, stake_min=1)))
+    assert chain.send(32, Stake(target=107 * FTNS)).code is Code.DONE
     lock = lock_of(
         "proved",
         unit_of(0, stages=2, price=777),
@@ -54,6 +61,8 @@ def made() -> tuple[Chain, str]:
     receipts = [work.receipt(chain, lock, 1) for work in works]
     for work, receipt in zip(works, receipts, strict=True):
         chain.send(work.worker, commit_of(lock, receipt))
+    while chain.ledger.epoch.number < 2:
+        chain.add()
     transfers = [chain.order(71, lock_of(str(i)), nonce=i) for i in range(3)]
     block = chain.add(
         *transfers,
@@ -113,7 +122,7 @@ def test_script_needs_nothing_of_the_project(genesis_path: Path, tmp_path: Path)
     """As a person runs it: isolated, no path to the package; exit codes and single lines."""
     path, bad = tmp_path / "receipt.json", tmp_path / "bad.json"
     path.write_text(made()[1])
-    bad.write_text(made()[1].replace('"version": 1', '"version": 2'))
+    bad.write_text(made()[1].replace('"version": 2', '"version": 1'))
     base = [sys.executable, "-I", str(SCRIPT)]
     chain = made()[0]
     trust = f"0:0x{chain.genesis.first_validators().digest.hex()}"
@@ -144,7 +153,7 @@ def test_script_needs_nothing_of_the_project(genesis_path: Path, tmp_path: Path)
 
 def test_script_is_short_and_imports_no_more_than_it_says() -> None:
     source = SCRIPT.read_text()
-    assert source.count("\n") <= 310
+    assert source.count("\n") <= 326
     imported = {
         line.split()[1].split(".")[0]
         for line in source.splitlines()
@@ -254,7 +263,7 @@ def test_unknown_and_missing_keys_are_refused_at_every_level(
                 judge(json.dumps(document), genesis_path, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["headers", "settlements", "payments", "validators"])
+@pytest.mark.parametrize("name", ["headers", "settlements", "payments", "validators", "epochs"])
 def test_lists_may_not_grow_shrink_or_turn_around(
     name: str, genesis_path: Path, tmp_path: Path
 ) -> None:
@@ -289,8 +298,52 @@ def test_surplus_proofs_and_headers_are_refused(genesis_path: Path, tmp_path: Pa
         judge(json.dumps(document), genesis_path, tmp_path)
 
 
+def test_trust_in_a_later_epoch_needs_a_document_from_there(tmp_path: Path) -> None:
+    """Epoch 1 on: the first settlement lies before it, so such a document is refused."""
+    chain = made()[0]
+    walk = epochs_of(chain)
+    assert [len({member.stake for member in known.members.validators}) for known in walk] == [
+        1,
+        1,
+        2,
+    ]
+    path = tmp_path / "receipt.json"
+    path.write_text(made()[1])
+    second = ValidatorSet(walk[1].members)
+    with pytest.raises(verify_receipt.Refused, match="begins with another epoch"):
+        verify_receipt.Check(str(path)).run(None, 1, second.digest)
+    document = fresh()
+    steps = document["epochs"]
+    assert isinstance(steps, list)
+    shorter = {"epoch": 1, "validators": steps[0]["validators"], "epochs": steps[1:]}
+    path.write_text(json.dumps(document | shorter))
+    with pytest.raises(verify_receipt.Refused, match="another validator set"):
+        verify_receipt.Check(str(path)).run(None, 1, second.digest)
+
+
+def test_epochs_must_be_announced_one_after_the_other(genesis_path: Path, tmp_path: Path) -> None:
+    """A step left out, one doubled, the members of one under the announcement of another."""
+    chain, walk = made()[0], epochs_of(made()[0])
+    document = fresh()
+    steps = document["epochs"]
+    assert isinstance(steps, list)
+    assert len(steps) == 2
+    swapped = [{**steps[0], "validators": steps[1]["validators"]}, steps[1]]
+    for wrong in ([steps[1]], [steps[0], steps[0]], steps[:1], swapped):
+        document["epochs"] = wrong
+        with pytest.raises((verify_receipt.Refused, LookupError)):
+            judge(json.dumps(document), genesis_path, tmp_path)
+    # A header of the right epoch, signed by the members of the one before.
+    old = ValidatorSet(walk[0].members)
+    assert old.digest != walk[1].header.validators_hash
+    forged = chain.certify(walk[1].header, signers=(0, 1))
+    document["epochs"] = [steps[0], {**steps[1], "certificate": "0x" + encode(forged).hex()}]
+    with pytest.raises(verify_receipt.Refused, match="no quorum"):
+        judge(json.dumps(document), genesis_path, tmp_path)
+
+
 def test_key_twice_is_refused(genesis_path: Path, tmp_path: Path) -> None:
-    text = made()[1].replace('"version": 1', '"version": 1, "version": 1')
+    text = made()[1].replace('"version": 2', '"version": 2, "version": 2')
     with pytest.raises(verify_receipt.Refused, match="stands twice"):
         judge(text, genesis_path, tmp_path)
 

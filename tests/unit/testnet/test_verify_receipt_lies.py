@@ -78,9 +78,11 @@ class Story:
         for payment in (payment for _, _, payments in told for payment in payments):
             amounts[payment.account] = amounts.get(payment.account, 0) + payment.amount
         return {
-            "version": 1,
+            "version": 2,
             "chain_id": text(CHAIN.genesis.chain_id),
             "genesis_digest": text(CHAIN.genesis.digest),
+            "epoch": 0,
+            "epochs": [],
             "validators": [
                 {
                     "operator": text(member.operator),

@@ -35,12 +35,12 @@ def _message(kind: Kind = Kind.PREPARE, signer: int = 0, view: int = 0) -> Signe
     return SignedMessage(kind, 0, 1, view, HASH, signer, bytes(64))
 
 
-def _genesis(stakes: tuple[int, ...] = (1, 1, 1, 1), **parameters: int) -> Genesis:
+def _genesis(parameters: Parameters) -> Genesis:
     validators = tuple(
         Validator(bytes([i]) * 32, bytes([i + 1]) * 32, f"p{i}", stake)
-        for i, stake in enumerate(stakes)
+        for i, stake in enumerate((1, 1, 1, 1))
     )
-    return Genesis(1, "n", True, 5, validators, (), Parameters(**parameters))
+    return Genesis(1, "n", True, 5, validators, (), parameters)
 
 
 @given(st.lists(st.sampled_from([Persist(b"a"), Persist(b"b"), SetTimer(1), NeedPayload(1, 0)])))
@@ -83,7 +83,7 @@ def test_timeouts_grow_by_half_and_stop_at_the_cap() -> None:
 def test_config_refuses_what_no_replica_can_run_with() -> None:
     with pytest.raises(BadConfig, match="below timeout_base_ms 500"):
         Config.of(
-            _genesis(timeout_base_ms=500, timeout_cap_ms=400),
+            _genesis(Parameters(timeout_base_ms=500, timeout_cap_ms=400)),
             signers=(),
             verifier=Ed25519Verifier(),
         )
