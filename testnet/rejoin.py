@@ -1,13 +1,13 @@
 """A node that lost its disk comes back: how long until it has the others' state.
 
-Knows: a network of real daemons, accounts by the thousand, an empty folder. Must not know: how a
-node catches up, by blocks or by a snapshot.
+Knows: a network of real daemons, accounts by the thousand, an empty folder; that the others serve
+a snapshot. Must not know: how a node takes it.
 """
 
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,17 +18,17 @@ from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.errors import NodeUnreachable
 from prsm.node.rpc.methods.chain import ChainStatus, SubmitParams, Submitted
 from prsm.protocol.errors import LocalError
-from prsm.protocol.signing import sha256
-from prsm.protocol.transactions.envelope import transaction_id
+from prsm.protocol.genesis import Allocation, from_json
+from prsm.protocol.ids import PublicKey
+from prsm.testnet import launch
 from prsm.testnet.asking import Asker, Door
 from prsm.testnet.launch import NotInTime
+from prsm.testnet.ledgers import TRANSACTIONS_EACH, fill
 from prsm.testnet.orders import order, signer_of, transfer
-from prsm.testnet.outages import NODES, Lab, lab
+from prsm.testnet.outages import BALANCE, NODES
 from prsm.testnet.report import Screen
 
-SENDERS: Final = 64
-BATCH: Final = 48  # transfers of a sender under way: its queue at a node holds 64
-BATCH_SECONDS: Final = 60.0
+BATCH_SECONDS: Final = 120.0
 JOIN_SECONDS: Final = 600.0
 LOOK_SECONDS: Final = 0.02
 WIPED: Final = NODES - 1
@@ -44,7 +44,7 @@ class Options:
 
 
 def measure(options: Options, screen: Screen) -> dict[str, object]:
-    """Fill a ledger, wipe one node's data, start it, and wait until its root is the others'.
+    """Fill a ledger, start one node without it, and wait until its root is the others'.
 
     Raises:
         LocalError: a number of accounts that cannot be made.
@@ -60,60 +60,69 @@ def measure(options: Options, screen: Screen) -> dict[str, object]:
 
 
 async def _measure(options: Options, screen: Screen, folder: Path) -> dict[str, object]:
-    async with lab(folder / "net", seed=options.seed, accounts=SENDERS) as running:
+    signer = signer_of(options.seed, 0)
+    network = launch.create(
+        folder / "net",
+        NODES,
+        funded=[Allocation(PublicKey(signer.public_key), BALANCE)],
+        rig=launch.Rig(models=False),
+    )
+    doors = [Door(node.home) for node in network.nodes]
+    others = [place for place in range(NODES) if place != WIPED]
+    # The next block but one of those that run is due for a snapshot.
+    blocks = options.accounts // TRANSACTIONS_EACH + 2
+    due = (blocks // launch.SNAPSHOT_EVERY + 2) * launch.SNAPSHOT_EVERY  # far enough ahead
+    began = time.monotonic()
+    await fill(network, signer, accounts=options.accounts, height=due - 1, places=others)
+    screen.step(f"{options.accounts} accounts in {time.monotonic() - began:.0f} s")
+    try:
+        for place in others:
+            network.nodes[place].start()
+        genesis = from_json(network.genesis.read_bytes())
+        raw = order(genesis, signer, transfer(bytes(32), 1), nonce=options.accounts)
+        await _submit(doors[0], raw)
+        await _wait_snapshots([network.nodes[place] for place in others], due)
+        screen.step(f"snapshots of height {due}")
         began = time.monotonic()
-        todo = iter(range(options.accounts))
-        async with trio.open_nursery() as senders:
-            for number in range(SENDERS):
-                senders.start_soon(_fill, running, number, todo)
-        screen.step(f"{options.accounts} accounts in {time.monotonic() - began:.0f} s")
-        await running.kill(WIPED)
-        data = running.network.nodes[WIPED].home.data
-        shutil.rmtree(data)
-        data.mkdir(mode=0o700)
-        began = time.monotonic()
-        running.network.nodes[WIPED].start()
-        status = await _wait_level(running.doors)
+        network.nodes[WIPED].start()
+        status = await _wait_level(doors)
         seconds = time.monotonic() - began
+        taken = (network.nodes[WIPED].home.data / "snapshots" / str(due)).exists()
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(network.stop)
     return {
         "accounts": options.accounts,
         "height": status.height,
-        "transactions": status.transactions,
+        "by_snapshot": taken,
         "state_root": status.state_root,
         "equal_root": True,
         "seconds": round(seconds, 2),
     }
 
 
-async def _fill(running: Lab, number: int, todo: Iterator[int]) -> None:
-    """Pay new accounts, a batch at a time, until none is left to be made."""
-    signer, place, nonce = signer_of(running.seed, number), number % NODES, 0
-    watch, asker = running.watches[place], Asker(running.doors[place])
-    while batch := [each for _, each in zip(range(BATCH), todo, strict=False)]:
-        shown = trio.Event()
-        for each in batch:
-            to = sha256(b"prsm rejoin", each.to_bytes(8, "big"))
-            raw = order(running.genesis, signer, transfer(to, 1), nonce=nonce)
-            nonce += 1
-            shown = watch.expect(transaction_id(raw))
-            await _submit(asker, raw)
-        with trio.fail_after(BATCH_SECONDS):
-            await shown.wait()
-    asker.close()
+async def _wait_snapshots(nodes: Sequence[launch.Node], height: int) -> None:
+    """Wait until each of them serves the snapshot of a height."""
+    wanted = [node.home.data / "snapshots" / str(height) / "meta" for node in nodes]
+    with trio.fail_after(BATCH_SECONDS):
+        while not all(path.exists() for path in wanted):  # noqa: ASYNC110 - files of other processes
+            await trio.sleep(LOOK_SECONDS)
 
 
-async def _submit(asker: Asker, raw: bytes) -> None:
-    params = SubmitParams("0x" + raw.hex())
+async def _submit(door: Door, raw: bytes) -> None:
+    """Hand a transaction in, as soon as somebody is there."""
     with trio.fail_after(BATCH_SECONDS):
         while True:
+            asker = Asker(door)
             try:
+                params = SubmitParams("0x" + raw.hex())
                 await asker.call("chain_submitTransaction", params, result=Submitted)
-            except RpcError as refusal:
-                if refusal.reason != "mempool_full":
-                    raise
+            except (NodeUnreachable, RpcError):
                 await trio.sleep(LOOK_SECONDS)
             else:
                 return
+            finally:
+                asker.close()
 
 
 async def _wait_level(doors: list[Door]) -> ChainStatus:

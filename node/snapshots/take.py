@@ -103,9 +103,9 @@ class Taker:
         """Take snapshots until cancelled."""
         task_status.started()
         while True:
+            await trio.sleep(LOOK_SECONDS)
             choice = None if self._driver.is_halted else self._choose()
             if choice is None:
-                await trio.sleep(LOOK_SECONDS)
                 continue
             self.is_taking = True
             try:
@@ -220,7 +220,7 @@ class Taker:
         epochs = [kept_epoch(proof) for proof in sets.proofs.values()]
         if (first := epoch_header_of(ledger.epoch, found.header, found.certificate)) is not None:
             epochs.append(first)
-        done = trio.Event()
+        done, refused = trio.Event(), list[Full | StoreUnavailable]()
 
         async def switch() -> Event:
             try:
@@ -232,13 +232,15 @@ class Taker:
                 driver.mempool.recheck()
                 return Installed(tip_of(driver.ledger, stored), found.certificate, observer)
             except (Full, StoreUnavailable) as error:
-                log.error("snapshot not installed", why=error.what)  # noqa: TRY400 - a disk's
+                refused.append(error)  # nothing moved: not the driver's matter
                 return Tick()
             finally:
                 done.set()
 
         driver.errand = switch
         await done.wait()
+        if refused:
+            raise refused[0]
 
     def _pause(self, peer: PeerId, why: str) -> None:
         """Silence or a refusal: it may be busy, or have dropped that snapshot meanwhile."""
