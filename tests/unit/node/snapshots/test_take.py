@@ -61,12 +61,23 @@ class Store:
 
 
 @dataclass
+class Pool:
+    """Counts how often its transactions were held against a new state."""
+
+    rechecked: int = 0
+
+    def recheck(self) -> None:
+        self.rechecked += 1
+
+
+@dataclass
 class Replica:
     """What a taker sees of a driver; it runs errands at once."""
 
     network: Wire = field(default_factory=Wire)
     clock: TrioClock = field(default_factory=TrioClock)
     store: Store = field(default_factory=Store)
+    mempool: Pool = field(default_factory=Pool)
     ledger: Ledger = field(
         default_factory=lambda: Ledger(small_genesis(), {}, verifier=Ed25519Verifier(), tip=None)
     )
@@ -181,6 +192,7 @@ async def test_snapshot_becomes_the_state_and_is_served_from_here(
     assert [kept.epoch for kept in stage.replica.store.epochs] == [0]
     assert stage.files.heights() == [height]
     assert stage.replica.held == (height, height)
+    assert stage.replica.mempool.rechecked == 1
     assert stage.wants() is False
     assert stage.replica.heard == [ONE]
 
