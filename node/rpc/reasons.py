@@ -304,6 +304,9 @@ pruned -32003 5030 failed: the block was pruned here
 resume_refused -32602 5026 usage: the height is not above what this home has settled
   its ledger has that block, or its log or guard rules out a vote there
   prsm chain status
+other_run -32004 5027 usage: the file belongs to another run
+  seeds of one run are counted in one file, and its faults or sizes differ
+  give another file to --resume
 bad_backup -32031 5024 unverified: the backup does not hold
   it is no backup, was cut off or changed, or its parts contradict each other
   prsm backup FILE

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.transactions.payloads import TRANSFER
 from prsm.storage.database import copy_database
 from tests.tools.labs import MICRO, make_cluster, transfer
@@ -52,6 +53,7 @@ async def test_validator_restored_under_transfers_follows_and_signs_nothing(tmp_
                         await own.wait_height(other.ledger.height)
                         await other.wait_height(own.ledger.height)
                     assert own.ledger.state_root == other.ledger.state_root
-                    votes = [node.driver.state.highest.get(3) for node in nodes]
+                    key = Ed25519Signer(cluster.labs[3].consensus_seed).public_key
+                    votes = [node.driver.state.highest.get(key) for node in nodes]
                     heights = [vote.message.height for vote in votes if vote is not None]
                     assert paid > voted_up_to >= max(heights, default=0)
