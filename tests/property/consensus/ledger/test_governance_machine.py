@@ -192,6 +192,14 @@ class GovernanceMachine(RuleBasedStateMachine):
         returned = 0 if status is ProposalStatus.NO_QUORUM else 20 * FTNS
         assert view.account(key(64)) - before == returned
 
+    @rule(proposal=proposals, voters=st.lists(st.sampled_from(OPERATORS), unique=True), ms=STEPS)
+    def carry(self, proposal: bytes, voters: list[int], ms: int) -> None:
+        """Vote and enact without anything between: most decisions come to their end this way."""
+        for operator in voters:
+            self.vote(proposal, operator, Choice.YES, 1)
+        self.enact(proposal, VOTING)
+        self.enact(proposal, ms)
+
     def change(self, changes: dict[str, int]) -> None:
         for name, value in changes.items():
             if name == "economic.quorum_bps":
