@@ -53,6 +53,7 @@ class ChainApi:
         """Method name -> handler."""
         return {
             "consensus_getState": self.state,
+            "consensus_getRound": self.round,
             "consensus_getValidators": self.validators,
             "chain_getStatus": self.status,
             "chain_getSupply": self.supply,
@@ -82,26 +83,37 @@ class ChainApi:
 
     async def validators(self, params: api.EpochParams, _caller: Caller) -> api.Validators:
         """Who votes, with which stake."""
-        current = self._driver.validators
-        if params.epoch not in {None, current.epoch}:
-            raise NotFound(
-                f"epoch {params.epoch} is not known here, the current is {current.epoch}"
-            )
-        return api.Validators(
-            epoch=current.epoch,
-            validators_hash=address_text(current.digest),
-            stake_total=str(current.total),
-            quorum=str(current.quorum),
-            items=tuple(
-                api.ValidatorInfo(
+        if params.epoch is None:
+            return _validators(self._driver.validators)
+        return _validators((await self._proofs.trust(params.epoch)).validators)
+
+    async def round(self, _params: NoParams, _caller: Caller) -> api.Round:
+        """Where each validator stands in the agreement on the next block."""
+        driver, state = self._driver, self._driver.state
+        instance, epoch, now = state.instance, state.tip.epoch, driver.clock.monotonic_ms()
+        silent = {peer: now - at for peer, at in state.heard_at_ms.items()}
+        silent[driver.network.peer_id] = 0
+        return api.Round(
+            height=instance.height,
+            view=instance.view,
+            phase=instance.phase.value,
+            proposer=instance.schedule.at(instance.view),
+            epoch=epoch.number,
+            epoch_first=epoch.first,
+            low_mark=state.low,
+            silent_because=driver.stopped,
+            quorum=str(epoch.validators.quorum),
+            members=tuple(
+                api.RoundMember(
                     index=index,
-                    operator=address_text(validator.operator),
-                    consensus=address_text(validator.consensus),
-                    peer_id=validator.peer_id,
-                    stake=str(validator.stake),
+                    operator=address_text(member.operator),
+                    peer_id=member.peer_id,
+                    stake=str(member.stake),
+                    silent_ms=silent.get(member.peer_id),
                 )
-                for index, validator in enumerate(current.validators)
+                for index, member in enumerate(epoch.validators.validators)
             ),
+            following=_validators(epoch.following),
         )
 
     async def status(self, _params: NoParams, _caller: Caller) -> api.ChainStatus:
@@ -249,6 +261,25 @@ class ChainApi:
                 raise Pruned(f"block {height} is not kept here, the first one held is {first}")
             raise NotFound(f"no block {height} here")
         return stored
+
+
+def _validators(found: ValidatorSet) -> api.Validators:
+    return api.Validators(
+        epoch=found.epoch,
+        validators_hash=address_text(found.digest),
+        stake_total=str(found.total),
+        quorum=str(found.quorum),
+        items=tuple(
+            api.ValidatorInfo(
+                index=index,
+                operator=address_text(validator.operator),
+                consensus=address_text(validator.consensus),
+                peer_id=validator.peer_id,
+                stake=str(validator.stake),
+            )
+            for index, validator in enumerate(found.validators)
+        ),
+    )
 
 
 def decode_header(text: str) -> Header:

@@ -64,6 +64,32 @@ class Validators(Result, frozen=True):
     items: tuple[ValidatorInfo, ...]
 
 
+class RoundMember(Result, frozen=True):
+    """One member in the agreement on the next block."""
+
+    index: Annotated[int, msgspec.Meta(ge=0, lt=VALIDATORS_MAX)]
+    operator: Hex32
+    peer_id: PeerIdText
+    stake: AmountText
+    silent_ms: Count | None  # since a vote or STATUS of it; None: never heard; 0 for this node
+
+
+class Round(Result, frozen=True):
+    """The agreement on the next block, as this node sees it."""
+
+    height: Count
+    view: Count
+    phase: str
+    proposer: Count
+    epoch: Count
+    epoch_first: Count
+    low_mark: Count
+    silent_because: str  # why this node signs nothing and until when; empty if it may
+    quorum: AmountText
+    members: tuple[RoundMember, ...]
+    following: Validators  # of the epoch after
+
+
 class ChainStatus(Result, frozen=True):
     """The ledger in one look."""
 
@@ -235,6 +261,14 @@ class Verified(Result, frozen=True):
 
 METHODS: Final = (
     Method("consensus_getState", NoParams, ConsensusState, Scope.READ, "Height, view and phase."),
+    Method(
+        "consensus_getRound",
+        NoParams,
+        Round,
+        Scope.READ,
+        "Height, view and phase; when each validator was heard last; the next epoch's set.",
+        words=("chain", "round"),
+    ),
     Method(
         "consensus_getValidators",
         EpochParams,

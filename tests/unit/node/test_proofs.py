@@ -91,7 +91,7 @@ async def test_epochs_are_shown_from_the_first_on_and_none_that_has_not_begun(si
     assert (await proofs.trust(0)).validators == trust.validators
     assert (await proofs.trust(1)).validators.digest == first.header.next_validators_hash
     for wrong in ((0, 1), (7, 7)):
-        with pytest.raises(NotFound, match="are not here"):
+        with pytest.raises(NotFound, match="not all here"):
             await proofs.epochs(*wrong)
     with pytest.raises(NotFound):
         await proofs.trust(9)

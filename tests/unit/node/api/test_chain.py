@@ -47,12 +47,18 @@ async def test_transaction_is_found_in_its_block_and_with_its_receipt(site: Site
 
 
 async def test_validators_and_state_of_agreement(site: Site) -> None:
-    """One validator, epoch 0; another epoch is not known."""
+    """One validator, epochs 0 and 1; another one is not known."""
     found = await site.ask("consensus_getValidators")
     assert (found["stake_total"], len(found["items"])) == (str(STAKE), 1)
     assert await site.ask("consensus_getValidators", epoch=0) == found
     assert (await site.ask("consensus_getState"))["signer_index"] == 0
     assert await site.refused("consensus_getValidators", epoch=9) == (-32003, "not_found")
+    shown = await site.ask("consensus_getRound")
+    assert (shown["epoch"], shown["view"], shown["proposer"]) == (0, 0, 0)
+    assert shown["silent_because"] == ""
+    assert [(each["stake"], each["silent_ms"]) for each in shown["members"]] == [(str(STAKE), 0)]
+    assert shown["following"] == await site.ask("consensus_getValidators", epoch=1)
+    assert shown["following"]["epoch"] == 1
 
 
 @pytest.mark.parametrize(
