@@ -42,8 +42,8 @@ RETRY_AFTER_MS: Final = 1_000  # the queue for the check is a second of work or 
 # Below this many signatures (39 us each) a thread hop (60 us and a wake-up) does not pay.
 INLINE_MAX: Final = 4
 REMEMBERED_MAX: Final = 65_536
-# Decoded until they are in a block: 1.2 KB each; the others are decoded again.
-DECODED_MAX: Final = 2_048
+# Decoded until they are in a block, as many as may wait: 1.2 KB each; others are decoded again.
+DECODED_MAX: Final = 6_000
 DECODED_BYTES_MAX: Final = 4 * MIB  # encoded
 
 
