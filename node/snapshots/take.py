@@ -202,7 +202,8 @@ class Taker:
         order = Order.of(found, self._bits, sources)
         fetch = ChunkFetch(self._driver.network, self._clock, staging, order)
         if not await fetch.run():
-            log.warning("nobody has all chunks", height=height)
+            for peer in sources():  # so that blocks lead on meanwhile, if somebody has them
+                self._pause(peer, f"nobody has all chunks of height {height}")
             return
         await self._install(found, fetch.state, sets)
         if self._driver.ledger.height >= height:
