@@ -60,6 +60,13 @@ CHANGES: list[tuple[Callable[[Document], object], str]] = [
     (lambda d: part(d, "parameters").update(speed=9), "speed"),
     (lambda d: part(d, "parameters").update(timeout_cap_ms=300), "timeout_cap_ms is below"),
     (lambda d: part(d, "parameters").update(tree_bits=21), "no genesis"),
+    (lambda d: part(d, "parameters").update(unbonding_ms=60_000), "1 epochs of epoch_ms"),
+    (lambda d: part(d, "parameters").update(operator_cap=0), "no genesis"),
+    (lambda d: part(d, "parameters").update(economic=5), "no genesis"),
+    (lambda d: part(d, "parameters").update(fee_base={"quorum_bps": 1}), "fee_base.threshold_bps"),
+    (lambda d: rules(d).pop("voting_ms"), "economic.voting_ms"),
+    (lambda d: rules(d).update(veto=1), "economic.veto"),
+    (lambda d: rules(d).update(threshold_bps=4_999), "no genesis"),
     (lambda d: first(d, "validators").update(stake="0"), "no genesis"),
     (lambda d: first(d, "validators").update(stake="many"), "no genesis"),
     (lambda d: first(d, "validators").update(operator="0x00"), "operator key"),
@@ -75,6 +82,10 @@ def part(document: Document, name: str) -> Document:
     found = document[name]
     assert isinstance(found, dict)
     return found
+
+
+def rules(document: Document) -> Document:
+    return part(part(document, "parameters"), "economic")
 
 
 def first(document: Document, name: str) -> Document:

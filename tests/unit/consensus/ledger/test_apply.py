@@ -257,7 +257,10 @@ def test_apply_changes_nothing_until_committed(chain: Chain) -> None:
     assert outcome.changes == sorted(outcome.changes)
     assert outcome.receipts_root == root(outcome.receipts)
     assert chain.ledger.apply(block) is outcome
+    assert chain.ledger.judged(block_hash(block.header)) is outcome
+    assert chain.ledger.judged(bytes(32)) is None
     chain.ledger.commit(outcome)
+    assert chain.ledger.judged(block_hash(block.header)) is None
     assert chain.ledger.height == 1
     assert chain.ledger.tip.block_hash == block_hash(block.header)
     assert chain.ledger.receipts_root == outcome.receipts_root

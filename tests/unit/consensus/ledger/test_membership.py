@@ -221,6 +221,12 @@ def test_bond_of_nobody_is_none(chain: Chain) -> None:
     assert chain.ledger._state.get(bond_key(key(70))) is None
 
 
+def test_balances_and_bonds_make_up_the_supply(chain: Chain) -> None:
+    done(chain.send(64, join_of(chain, 64, 8, 50 * FTNS), step_ms=1).code)
+    supply = chain.ledger.view.supply()
+    assert chain.ledger.view.in_accounts() + supply.bonded == supply.minted
+
+
 def test_refusals_have_classes() -> None:
     assert isinstance(refusal(Code.KEY_USED), Conflict)
     assert isinstance(refusal(Code.NOTHING_MATURED), BondState)
