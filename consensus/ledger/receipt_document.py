@@ -108,10 +108,7 @@ def receipt_document(
         "genesis_digest": _hex(genesis.digest),
         "epoch": epochs[0].members.epoch,
         "validators": _members(epochs[0].members),
-        "epochs": [
-            {**_signed(known.header, known.certificate), "validators": _members(after.members)}
-            for known, after in pairwise(epochs)
-        ],
+        "epochs": [_step(known, after) for known, after in pairwise(epochs)],
         "job": _hex(job.job),
         "headers": [
             _signed(entry.block.header, entry.certificate) for _, entry in sorted(headers.items())
@@ -138,6 +135,10 @@ def _unit(unit: int, height: int, settlement: Settlement, index: int) -> Json:
         "receipt": _hex(settlement.receipts[index]),
         "receipt_path": _path(settlement.receipts, index),
     }
+
+
+def _step(known: EpochProof, after: EpochProof) -> Json:
+    return {**_signed(known.header, known.certificate), "validators": _members(after.members)}
 
 
 def _members(members: Members) -> list[Json]:
