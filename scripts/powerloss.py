@@ -117,6 +117,9 @@ def main() -> int:
     document = run_all(options.work, options.count, options.seed, options.jobs)
     faults = document["faults"]
     assert isinstance(faults, list)
+    if (limits := document.get("limits")) is not None:
+        assert isinstance(limits, list)
+        document["limits"] = len(limits)
     document |= {
         "faults": len(faults),
         "first_faults": faults[:FAULTS_SHOWN],

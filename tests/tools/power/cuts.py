@@ -15,7 +15,15 @@ from typing import Final
 from tests.tools.power.record import LOG_FILES, Recording
 from tests.tools.power.sqlite import Recorder, recorded
 from tests.tools.power.tape import Begin, Note, Platter, State, Tape
-from tests.tools.power.verdict import Found, Promises, hear, is_noticed, resync, start
+from tests.tools.power.verdict import (
+    Found,
+    Promises,
+    hear,
+    is_known_limit,
+    is_noticed,
+    resync,
+    start,
+)
 
 _TWICE: Final = 0.1  # of the cuts, so many are followed by one while the node starts
 _RESYNC: Final = 0.1
@@ -34,6 +42,7 @@ class Cuts:
     late: int = 0  # noticed only when peers had spoken that weigh a quorum without the node
     outcomes: Counter[str] = field(default_factory=Counter)
     resynced: int = 0
+    limits: list[str] = field(default_factory=list)  # known, in docs/testing.md
     faults: list[str] = field(default_factory=list)
 
 
@@ -96,7 +105,9 @@ async def lying(recording: Recording, count: int, seed: int) -> Cuts:
                     outcome = f"told by peers, {outcome}"
                 cuts.late += is_late
             cuts.outcomes[outcome] += 1
-            if not is_noticed(found, promises):
+            if not is_noticed(found, promises) and is_known_limit(found, promises):
+                cuts.limits.append(f"operation {place}: {_details(found)}")
+            elif not is_noticed(found, promises):
                 cuts.faults.append(f"not noticed at operation {place}: {_details(found)}")
             elif outcome != "whole" and dice.random() < _RESYNC:
                 cuts.resynced += 1

@@ -198,6 +198,18 @@ def is_noticed(found: Found, promises: Promises) -> bool:
     return is_behind or not (found.lost or found.wrong)
 
 
+def is_known_limit(found: Found, promises: Promises) -> bool:
+    """Is what went unnoticed one of the two things that docs/testing.md says are not noticed?
+
+    A state that is wrong and adds up shows at the next header. A vote for a height that every peer
+    has left behind may be of an epoch whose set they have forgotten, so none of them noted it.
+    """
+    if found.wrong and not found.forgotten:
+        return True
+    passed = min((status.height for status in promises.heard.values()), default=0)
+    return bool(found.forgotten) and all(v.message.height <= passed for v in found.forgotten)
+
+
 def resync(recording: Recording, found: Found) -> str:
     """Follow the peers' blocks from where the ledger stands; what goes wrong, or nothing."""
     genesis = recording.network.cluster.genesis
