@@ -1,4 +1,4 @@
-"""`scripts/bench.py ledger|replica|inference|net|all [--json]`: figures beside their limits.
+"""`scripts/bench.py PART|all [--json]`: figures beside their limits; PART is a key of `PARTS`.
 
 A figure alone says little on a shared machine; its ratio to a limit measured a moment before says
 more. Prints command, commit, machine, date and what others took of the processors meanwhile.
@@ -84,6 +84,13 @@ def measure_net() -> tuple[list[Row], Mapping[str, str]]:
     return net.measure_all(), net.LIMITS
 
 
+def measure_snapshots() -> tuple[list[Row], Mapping[str, str]]:
+    """A snapshot of 100,000 accounts, made, checked and installed."""
+    from benchmarks import snapshots  # noqa: PLC0415 - as above
+
+    return snapshots.measure_all(), snapshots.LIMITS
+
+
 def measure_inference() -> tuple[list[Row], Mapping[str, str]]:
     """Sealed children and pipelines of them."""
     from benchmarks import inference  # noqa: PLC0415 - as above
@@ -96,6 +103,7 @@ PARTS: Final[Mapping[str, Callable[[], tuple[list[Row], Mapping[str, str]]]]] = 
     "replica": measure_replica,
     "net": measure_net,
     "inference": measure_inference,
+    "snapshots": measure_snapshots,
 }
 
 
