@@ -25,6 +25,7 @@ from prsm.protocol import merkle
 from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.genesis import to_json
+from prsm.protocol.governance import Category
 from prsm.protocol.headers import block_hash
 from prsm.protocol.messages.table import MESSAGES
 from prsm.protocol.proofs import StateProof
@@ -46,6 +47,8 @@ from prsm.protocol.transactions.conditions import (
     hold_id,
 )
 from prsm.protocol.transactions.envelope import transaction_id
+from prsm.protocol.transactions.governance import ParameterChange, Propose, proposal_id
+from prsm.protocol.transactions.membership import Join, possession_statement, prove_possession
 from prsm.protocol.transactions.payloads import PAYLOADS
 from prsm.protocol.transactions.results import Code, Payment, TxReceipt
 from prsm.testnet.chain import Chain, signer_of, small_genesis
@@ -176,6 +179,8 @@ def wire() -> Json:
         "signed": _signed(),
         "chain": _chain(chain),
         "conditions": _conditions(chain),
+        "membership": _membership(chain),
+        "governance": _governance(chain),
         "merkle": _merkle(),
     }
 
@@ -251,6 +256,33 @@ def _conditions(chain: Chain) -> Json:
         "hold_id": identity.hex(),
         "approval_statement": approval_statement(chain_id, identity, 0).hex(),
         "approval": record_vector(Approval, encode(approval)),
+    }
+
+
+def _membership(chain: Chain) -> Json:
+    """An operator's Join, and what its new consensus key signs for it."""
+    chain_id, operator, key = chain.genesis.chain_id, signer_of(64).public_key, signer_of(8)
+    proof = prove_possession(key, chain_id, operator)
+    statement_hex = possession_statement(chain_id, operator, key.public_key).hex()
+    join = Join(consensus=key.public_key, peer_id="peer8", stake=10**9, possession=proof)
+    return {
+        "chain_id": chain_id.hex(),
+        "operator": operator.hex(),
+        "possession_statement": statement_hex,
+        "join": record_vector(Join, encode(join)),
+    }
+
+
+def _governance(chain: Chain) -> Json:
+    """A proposal of changes and its id."""
+    chain_id, proposer = chain.genesis.chain_id, signer_of(64).public_key
+    changes = (ParameterChange("fee_base", 500), ParameterChange("economic.quorum_bps", 3_000))
+    proposal = Propose(bytes(range(32)), Category.CONSTITUTIONAL, "cheaper", changes, None)
+    return {
+        "chain_id": chain_id.hex(),
+        "proposer": proposer.hex(),
+        "proposal": record_vector(Propose, encode(proposal)),
+        "proposal_id": proposal_id(chain_id, proposer, proposal).hex(),
     }
 
 

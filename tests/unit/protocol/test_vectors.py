@@ -24,6 +24,8 @@ from prsm.protocol.signing import Kind, statement
 from prsm.protocol.transactions.conditions import Approval, Hold, hold_id, is_approved
 from prsm.protocol.transactions.envelope import decode_transaction, transaction_id
 from prsm.protocol.transactions.envelope import is_signed as is_transaction_signed
+from prsm.protocol.transactions.governance import Propose, proposal_id
+from prsm.protocol.transactions.membership import Join, has_possession
 from prsm.protocol.transactions.payloads import PAYLOADS
 from prsm.protocol.transactions.results import Code, TxReceipt
 
@@ -174,6 +176,30 @@ def test_hold_is_named_by_its_terms_and_approved_by_signature() -> None:
     assert isinstance(approval, Approval)
     Ed25519PublicKey.from_public_bytes(approval.key).verify(approval.signature, signed)
     assert is_approved(approval, Ed25519Verifier(), chain_id=chain_id, hold=identity, branch=0)
+
+
+def test_new_key_signs_for_its_operator() -> None:
+    found = part("membership")
+    join = check_record(Join, part("membership", "join"))
+    assert isinstance(join, Join)
+    chain_id, operator = (bytes.fromhex(text(found, name)) for name in ("chain_id", "operator"))
+    named = packed(["0x" + raw.hex() for raw in (chain_id, operator, join.consensus)])
+    assert (b"prsm1pk" + named).hex() == found["possession_statement"]
+    Ed25519PublicKey.from_public_bytes(join.consensus).verify(join.possession, b"prsm1pk" + named)
+    verifier = Ed25519Verifier()
+    assert has_possession(join, chain_id=chain_id, operator=operator, verifier=verifier)
+    assert not has_possession(join, chain_id=bytes(8), operator=operator, verifier=verifier)
+
+
+def test_proposal_is_named_by_its_terms() -> None:
+    found = part("governance")
+    proposal = check_record(Propose, part("governance", "proposal"))
+    assert isinstance(proposal, Propose)
+    chain_id, proposer = (bytes.fromhex(text(found, name)) for name in ("chain_id", "proposer"))
+    terms = part("governance", "proposal")["value"]
+    named = packed(["0x" + chain_id.hex(), "0x" + proposer.hex(), terms])
+    assert hashlib.sha256(b"prsm1gp" + named).hexdigest() == found["proposal_id"]
+    assert proposal_id(chain_id, proposer, proposal).hex() == found["proposal_id"]
 
 
 def test_state_proof_leads_from_the_value_to_the_root() -> None:
