@@ -376,36 +376,6 @@ def test_second_key_does_not_sign_before_its_epoch() -> None:
     assert digest == actor.ledger.blocks[0][1].block_hash
 
 
-def test_key_brought_later_signs_from_the_epoch_that_names_it() -> None:
-    """The node learns of its second key while it runs; a key it has already changes nothing."""
-    stage = _stage(heights=2)
-    actor = stage.actors[2]
-    first, second = actor.config.signers
-    one = replace(actor.config, signers=(first,))
-    assert one.with_signer(first) is one
-    state = replica.start(one, actor.ledger.tip, (), None)
-    state.config = state.config.with_signer(second)
-    assert state.config.signers == (first, second)
-    assert state.instance.signer is first
-    again = replica.start(state.config, stage.actors[1].ledger.tip, (), None)
-    assert again.instance.signer is first
-
-
-def test_segment_begun_between_two_views_keeps_what_was_left() -> None:
-    stage = _stage(heights=2)
-    actor = stage.actors[3]
-    assert actor.state is not None
-    submit(stage, 7)
-    stage.queue.clear()
-    for _ in range(2):
-        stage.now_ms += 1_000
-        stage.take(actor, Tick())
-    view = actor.state.instance.view
-    assert view > 0
-    again = replica.start(actor.config, actor.ledger.tip, replica.checkpoint(actor.state), None)
-    assert (again.instance.view, again.instance.phase) == (view, actor.state.instance.phase)
-
-
 def test_observer_forgets_the_claims_of_peers_that_are_no_members_any_more() -> None:
     stage = _stage(heights=4)
     catch_up(stage, 4)

@@ -27,6 +27,7 @@ from prsm.protocol.ids import Digest
 from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.signing import Kind
 from prsm.protocol.validators import Validator
+from prsm.testnet.sim.signing import KeyedSigner
 
 HASH = bytes([7]) * 32
 
@@ -89,6 +90,13 @@ def test_config_refuses_what_no_replica_can_run_with() -> None:
         )
     with pytest.raises(BadConfig, match="7 bytes, it has 8"):
         Config(bytes(7), Digest(HASH), 0, Parameters(), Ed25519Verifier(), ()).validate()
+
+
+def test_config_takes_another_key_once() -> None:
+    first, second = KeyedSigner(0, 1), KeyedSigner(0, 2)
+    config = Config.of(_genesis(Parameters()), signers=(first,), verifier=Ed25519Verifier())
+    assert config.with_signer(KeyedSigner(0, 1)) is config
+    assert config.with_signer(second).signers == (first, second)
 
 
 def _certificate(kind: Kind, height: int) -> Certificate:

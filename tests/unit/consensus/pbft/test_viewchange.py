@@ -277,3 +277,12 @@ def test_same_events_give_the_same_effects() -> None:
         return bench.take(Payload(1, 3, Draft((b"t1",), (), 77)))
 
     assert play() == play()
+
+
+def test_segment_begun_between_two_views_keeps_what_was_left() -> None:
+    bench = Bench()
+    bench.take(Waiting(transactions=True))
+    bench.take(Tick(), 400)
+    assert (bench.state.instance.view, bench.state.instance.phase) == (1, Phase.CHANGING)
+    again = replica.start(bench.config, bench.ledger.tip, replica.checkpoint(bench.state), None)
+    assert (again.instance.view, again.instance.phase) == (1, Phase.CHANGING)
