@@ -108,7 +108,7 @@ nonce_gap -32011 2041 failed retry: a transaction before this one is missing
   prsm rpc call account_getNonce
 bond_state -32013 2023 failed: the bond is not in that state
   the operator has not joined, was convicted, wants this already, or nothing is free yet
-  prsm validators
+  prsm validator show
 fee_too_low -32014 2018 failed: the fee is too small
   the network asks more for a transaction of this size
   prsm rpc call chain_getStatus
