@@ -5,6 +5,7 @@ Source: docs/spec/storage.md, "Snapshots".
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from prsm.consensus.ledger.chunks import root_of
 from prsm.consensus.light import Trust
@@ -24,15 +25,15 @@ class Sets:
 
     def __init__(self, genesis: Genesis, verifier: Verifier, known: Iterable[ValidatorSet]) -> None:
         """Begin with sets that are believed already."""
-        self._chain_id = genesis.chain_id
-        self._verifier = verifier
-        self._sets: dict[int, ValidatorSet] = {found.epoch: found for found in known}
+        base = Trust.of_genesis(genesis, verifier)
+        self._trusts: dict[int, Trust] = {
+            found.epoch: replace(base, validators=found) for found in known
+        }
         self.proofs: dict[int, EpochProof] = {}  # that were checked on the way
 
     def trust(self, epoch: int) -> Trust | None:
         """Who signs an epoch's blocks, None while that is unknown."""
-        found = self._sets.get(epoch)
-        return None if found is None else Trust(self._chain_id, found, self._verifier)
+        return self._trusts.get(epoch)
 
     def learn(self, proof: EpochProof, following: Members | None) -> None:
         """Believe the set after an epoch: announced in its header, signed by its own set.
@@ -45,14 +46,15 @@ class Sets:
             BadProof: the header is not certified, or announces another set.
         """
         header = proof.header
-        self.check(header, proof.certificate)
+        trust = self._known(header)
+        try:
+            if following is None:
+                trust.check_header(header, proof.certificate)
+            else:
+                self._trusts[header.epoch + 1] = trust.advance(header, proof.certificate, following)
+        except RemoteError as error:
+            raise _refused(header, error) from error
         self.proofs[header.epoch] = proof
-        if following is None:
-            return
-        found = _set_of(following)
-        if found.epoch != header.epoch + 1 or found.digest != header.next_validators_hash:
-            raise BadProof(f"other members of epoch {header.epoch + 1} than announced", penalty=100)
-        self._sets[found.epoch] = found
 
     def check(self, header: Header, certificate: Certificate) -> None:
         """Check that a quorum of the header's epoch committed to it.
@@ -60,13 +62,16 @@ class Sets:
         Raises:
             BadProof: it did not, or the epoch's set is unknown.
         """
-        trust = self.trust(header.epoch)
-        if trust is None:
-            raise BadProof(f"header of epoch {header.epoch}, whose set nobody showed", penalty=100)
         try:
-            trust.check_header(header, certificate)
+            self._known(header).check_header(header, certificate)
         except RemoteError as error:
-            raise BadProof(f"header {header.height}: {error.what}", penalty=100) from error
+            raise _refused(header, error) from error
+
+    def _known(self, header: Header) -> Trust:
+        found = self._trusts.get(header.epoch)
+        if found is None:
+            raise BadProof(f"header of epoch {header.epoch}, whose set nobody showed", penalty=100)
+        return found
 
 
 def check_snapshot(found: Snapshot, height: int, sets: Sets, *, bits: int) -> None:
@@ -95,8 +100,6 @@ def check_snapshot(found: Snapshot, height: int, sets: Sets, *, bits: int) -> No
         raise BadProof(f"chunks that are not the state after height {height}", penalty=100)
 
 
-def _set_of(members: Members) -> ValidatorSet:
-    keys = {validator.consensus for validator in members.validators}
-    if len(keys) != len(members.validators):
-        raise BadProof("two validators share a key", penalty=100)
-    return ValidatorSet(members)
+def _refused(header: Header, error: RemoteError) -> BadProof:
+    """A proof that does not hold bans its peer, whatever it is that does not."""
+    return BadProof(f"header {header.height}: {error.what}", penalty=100)

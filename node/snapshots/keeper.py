@@ -77,6 +77,7 @@ class Snapshots:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled."""
+        await trio.to_thread.run_sync(self._files.staging("making").discard)  # of a killed process
         await keep_latest(self._driver, self._files)
         async with trio.open_nursery() as nursery:
             await nursery.start(self._maker.run)

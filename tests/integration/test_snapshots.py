@@ -105,6 +105,36 @@ async def test_wiped_validator_comes_back_by_a_snapshot_and_signs_nothing(tmp_pa
                 assert fourth.snapshots.taker.taken == 0
 
 
+async def test_fresh_node_walks_along_the_epochs_to_a_snapshot(tmp_path: Path) -> None:
+    """Several epochs have passed and no block of the first ones is held by anybody."""
+    cluster = cluster_of(tmp_path, others=1)
+    parameters = msgspec.structs.replace(
+        cluster.genesis.parameters, epoch_ms=1_000, unbonding_ms=10_000
+    )
+    genesis = msgspec.structs.replace(cluster.genesis, parameters=parameters)
+    cluster = Cluster(genesis, cluster.labs, cluster.hub, cluster.snapshots)
+    with trio.fail_after(90):
+        async with AsyncExitStack() as stack:
+            nodes = [await stack.enter_async_context(cluster.node(i)) for i in range(4)]
+            while nodes[0].driver.ledger.epoch.number < 3:
+                await pay(nodes[0], cluster.labs[1])
+                await trio.sleep(0.05)
+            await until(lambda: all(node.driver.held[0] > 2 * EVERY for node in nodes))
+            for node in nodes:
+                node.snapshots._horizon_ms = 0
+                while await node.snapshots.prune():
+                    continue
+            async with cluster.node(4, votes=False) as light:
+                await light.driver.wait_height(nodes[0].driver.ledger.height)
+                assert light.snapshots.taker.taken > 2 * EVERY
+                assert light.driver.ledger.epoch.number >= 3
+                kept = await light.driver.store.epoch_headers(0, count_max=9)
+                assert [item.epoch for item in kept[:3]] == [0, 1, 2]
+                assert kept[:3] == (await nodes[0].driver.store.epoch_headers(0, count_max=9))[:3]
+                await pay(light, cluster.labs[0])
+                assert not light.driver.stopped
+
+
 async def test_node_far_behind_with_its_log_takes_a_snapshot_and_votes_again(
     tmp_path: Path,
 ) -> None:
