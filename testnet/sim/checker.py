@@ -54,6 +54,9 @@ class Checker:
     locked: dict[tuple[int, int], int] = field(default_factory=dict)  # highest COMMIT view
     durable: dict[int, set[tuple[str, int, int, bytes]]] = field(default_factory=dict)
     ranges: dict[int, tuple[int, int]] = field(default_factory=dict)  # (first, at) of a node
+    # Nothing at all is left to a wiped node; what it says again while nobody tells it what it
+    # said before counts against the faulty third. Looked up, never iterated.
+    wiped: set[int] = field(default_factory=set)
     records: dict[bytes, LogRecord] = field(default_factory=dict)  # unpacked once
 
     def is_honest(self, node: int) -> bool:
@@ -108,7 +111,7 @@ class Checker:
 
     def sent(self, node: int, opened: Opened) -> None:
         """An honest node let a message of its own leave."""
-        if not self.is_honest(node):
+        if not self.is_honest(node) or node in self.wiped:
             return
         message = opened.message
         kind, height, view = message.kind, message.height, message.view
@@ -197,7 +200,8 @@ class Checker:
         is_hidden = (first.kind, second.kind) in _HIDDEN and first.height == second.height
         is_pair = first.signer == second.signer if is_hidden else _place(first) == _place(second)
         accused = self.roster.node_of(first.epoch, first.signer)
-        if accused is None or self.is_honest(accused) or not is_pair:
+        is_clean = accused is None or (self.is_honest(accused) and accused not in self.wiped)
+        if is_clean or not is_pair:
             self.report(Invariant.HONEST_KEYS, f"node {node} accuses the honest node {accused}")
 
     def fetched(self, node: int, fetch: Fetch, now_ms: int) -> None:
@@ -213,7 +217,7 @@ class Checker:
 
     def observed(self, node: int, reason: str) -> None:
         """A node stopped signing: never needed while disks keep what they promised."""
-        if self.is_honest(node):
+        if self.is_honest(node) and node != self.plan.damaged:
             self.report(Invariant.HONEST_KEYS, f"honest node {node} became observer: {reason}")
 
     def bounded(self, node: int, state: State) -> None:

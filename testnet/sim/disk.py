@@ -137,6 +137,12 @@ class FaultyDisk:
         node.durable = bytearray(node.cached)
         self._names[new] = self._durable_names[new] = node
 
+    def put_back(self, path: str, content: bytes) -> None:
+        """Put an old copy of a file in its place: another inode; durable."""
+        node = self._make_node()
+        node.cached, node.durable = bytearray(content), bytearray(content)
+        self._names[path] = self._durable_names[path] = node
+
     def contents(self, path: str) -> bytes:
         """Return what a reader sees in a file now."""
         return bytes(self._names[path].cached)

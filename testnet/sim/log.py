@@ -7,7 +7,8 @@ from random import Random
 from typing import Final, Protocol, final
 
 from prsm.consensus.pbft.records import highest_mark, mark_of
-from prsm.storage.signguard import SignGuard
+from prsm.storage.errors import Corrupt, Full, StoreUnavailable
+from prsm.storage.signguard import Mark, SignGuard
 from prsm.storage.wal import Wal
 from prsm.testnet.sim.disk import FaultyDisk, PowerCut
 
@@ -18,8 +19,12 @@ _GUARD: Final = "consensus.guard"
 class Log(Protocol):
     """A consensus log that survives crashes."""
 
-    def open(self) -> tuple[tuple[bytes, ...], str | None]:
-        """Return what is durable, and why the node must be an observer, if it must."""
+    def open(self, height: int) -> tuple[tuple[bytes, ...], str | None]:
+        """Return what is durable, and why the node must be an observer, if it must.
+
+        Args:
+            height: of the ledger as found.
+        """
         ...
 
     def append(self, records: tuple[bytes, ...]) -> None:
@@ -32,6 +37,10 @@ class Log(Protocol):
 
     def rotate(self, low: int, records: tuple[bytes, ...]) -> None:
         """Drop everything but these."""
+        ...
+
+    def renew(self, low: int, records: tuple[bytes, ...]) -> None:
+        """Begin afresh: an observer signs again above `low`."""
         ...
 
     def crash(self) -> None:
@@ -47,8 +56,9 @@ class ListLog:
         self._dice = dice
         self._records: list[bytes] = []
 
-    def open(self) -> tuple[tuple[bytes, ...], str | None]:
+    def open(self, height: int) -> tuple[tuple[bytes, ...], str | None]:
         """Return what is durable."""
+        assert height >= 0
         return tuple(self._records), None
 
     def append(self, records: tuple[bytes, ...]) -> None:
@@ -64,13 +74,20 @@ class ListLog:
         assert low >= 0
         self._records = list(records)
 
+    def renew(self, low: int, records: tuple[bytes, ...]) -> None:
+        """Drop everything but these."""
+        self.rotate(low, records)
+
     def crash(self) -> None:
         """Lose nothing: all of it was synced."""
 
 
 @final
 class DiskLog:
-    """storage/wal and storage/signguard, unchanged, on a disk that loses what was not synced."""
+    """storage/wal and storage/signguard, unchanged, on a disk that loses what was not synced.
+
+    Opened, compared and begun afresh as node/signlog does.
+    """
 
     def __init__(self, seed: int) -> None:
         self._disk = FaultyDisk(seed)
@@ -79,26 +96,42 @@ class DiskLog:
         Wal.open(self._disk, _WAL)[0].close()
         self._wal: Wal | None = None
         self._guard: SignGuard | None = None
+        self._backup: dict[str, bytes] = {}
+        self._is_observer = False
 
-    def open(self) -> tuple[tuple[bytes, ...], str | None]:
-        """Open both as the driver does, and compare them."""
-        self._guard = SignGuard.open(self._disk, _GUARD)
+    def open(self, height: int) -> tuple[tuple[bytes, ...], str | None]:
+        """Open both and compare them."""
+        self._guard = None
         self._wal, replay = Wal.open(self._disk, _WAL)
-        guard, highest = self._guard.latest(), highest_mark(replay.records)
-        behind = highest is None or highest.position < guard.position
         reason = replay.damaged
-        if reason is None and behind and guard.height > replay.low_mark:
-            reason = "the sign guard is ahead of the log"
+        if replay.created and height:
+            reason = "the log is gone while the ledger has blocks"
+        try:
+            if self._disk.exists(_GUARD):
+                self._guard = SignGuard.open(self._disk, _GUARD)
+            elif height or replay.records:
+                reason = reason or "the sign guard is gone"
+            else:
+                self._guard = SignGuard.create(self._disk, _GUARD)
+        except Corrupt as error:
+            reason = reason or error.what
+        if self._guard is not None and reason is None:
+            highest, seen = highest_mark(replay.records), self._guard.latest()
+            behind = highest is None or highest.position < seen.position
+            if behind and seen.height > replay.low_mark:
+                reason = "the sign guard is ahead of the log"
+        self._is_observer = reason is not None
         return replay.records, reason
 
     def append(self, records: tuple[bytes, ...]) -> None:
-        """One write, one sync, then the guard."""
+        """One write, one sync, then the guard; an observer's files stay as they were found."""
         assert self._wal is not None
-        assert self._guard is not None
+        if self._is_observer:
+            return
         self._wal.append(records)
         for record in records:
             mark = mark_of(record)
-            if mark is not None:
+            if mark is not None and self._guard is not None:
                 self._guard.advance(mark.epoch, mark.height, mark.view, mark.step, mark.block_hash)
 
     def append_cut(self, records: tuple[bytes, ...]) -> None:
@@ -106,16 +139,26 @@ class DiskLog:
         self._disk.cut_at = self._disk.operations + self._dice.randint(1, 3)
         try:
             self.append(records)
-        except PowerCut:
+        except (PowerCut, Full, StoreUnavailable):
             return
         self._disk.cut_at = None
 
     def rotate(self, low: int, records: tuple[bytes, ...]) -> None:
-        """Begin a new segment."""
+        """Begin a new segment; an observer's files stay as they were found."""
         assert self._wal is not None
-        assert self._guard is not None
+        if not self._is_observer:
+            assert self._guard is not None
+            self._wal.rotate(low, records)
+            self._guard.sync()
+
+    def renew(self, low: int, records: tuple[bytes, ...]) -> None:
+        """Begin both files afresh: an observer signs again above `low`."""
+        assert self._wal is not None
         self._wal.rotate(low, records)
-        self._guard.sync()
+        if self._guard is not None:
+            self._guard.close()
+        self._guard = SignGuard.create(self._disk, _GUARD, mark=Mark(height=low), replace=True)
+        self._is_observer = False
 
     def crash(self) -> None:
         """Kill the process, or cut the power of its machine."""
@@ -123,3 +166,38 @@ class DiskLog:
             self._disk.power_cut()
         else:
             self._disk.kill()
+
+    def refuse(self) -> None:
+        """Let one of the next operations of the disk fail."""
+        at = self._disk.operations + self._dice.randint(1, 6)
+        self._disk.fail_at[at] = self._dice.choice((Full, StoreUnavailable))
+
+    def mend(self) -> None:
+        """Refuse nothing any more."""
+        self._disk.fail_at.clear()
+
+    def harm(self, how: str) -> None:
+        """Harm the files of a node that is down."""
+        self.mend()
+        paths = [path for path in (_WAL, _GUARD) if self._disk.exists(path)]
+        match how:
+            case "flip":
+                for path in paths[: self._dice.randint(1, 2)]:
+                    size = len(self._disk.contents(path))
+                    self._disk.flip(path, self._dice.randrange(max(1, size * 8)))
+            case "guard":
+                self._disk.remove(_GUARD)
+                self._disk.sync_folder(_GUARD)
+            case "wipe":
+                for path in paths:
+                    self._disk.remove(path)
+                self._disk.sync_folder(_WAL)
+            case _:
+                for path, content in self._backup.items():
+                    self._disk.put_back(path, content)
+
+    def back_up(self) -> None:
+        """Copy both files somewhere else."""
+        self._backup = {
+            path: self._disk.contents(path) for path in (_WAL, _GUARD) if self._disk.exists(path)
+        }

@@ -6,6 +6,7 @@ driver's rules. Must not know: who lies (testnet/sim/liars rewrites what a liar 
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from prsm.consensus.pbft import replica
@@ -49,6 +50,7 @@ from prsm.protocol.messages.sync import (
     GotBlock,
     GotBlocks,
 )
+from prsm.storage.errors import Full, StoreUnavailable
 from prsm.testnet.sim.ledger import Chain
 from prsm.testnet.sim.log import Log
 from prsm.testnet.sim.plan import index_of, peer_of
@@ -91,7 +93,12 @@ class Node:
         self.life += 1
         self.orders_left, self.timer_ms = None, None
         self.sync, self.witness = Sync(self), Witness(self)
-        records, observer = self.log.open()
+        try:
+            records, observer = self.log.open(self.ledger.tip.height)
+        except (Full, StoreUnavailable):
+            self.log.crash()
+            world.wake_later(self)
+            return
         if observer is not None:
             world.checker.observed(self.index, observer)
         for record in records:
@@ -165,13 +172,23 @@ class Node:
             if group.records:
                 if self._dies(group.records):
                     return
-                self.log.append(group.records)
+                if not self._is_written(partial(self.log.append, group.records)):
+                    return
                 for record in group.records:
                     self.world.checker.synced(self.index, record)
             for effect in group.effects:
                 if self._dies():
                     return
                 self._do(effect)
+
+    def _is_written(self, write: Callable[[], None]) -> bool:
+        """Write to the disk; if it refuses, the process ends and is started again."""
+        try:
+            write()
+        except (Full, StoreUnavailable):
+            self.world.die(self)
+            return False
+        return True
 
     def _dies(self, records: tuple[bytes, ...] = ()) -> bool:
         """Is this where the coming crash comes? Then records are cut inside their write."""
@@ -214,8 +231,9 @@ class Node:
                 world.checker.observed(self.index, reason)
             case Resume(height):
                 assert self.state is not None
-                self.log.rotate(height - 1, replica.surviving(self.state))
-                self._soon(0, Resumed(height))
+                renew = partial(self.log.renew, height - 1, replica.surviving(self.state))
+                if self._is_written(renew):
+                    self._soon(0, Resumed(height))
             case Persist():
                 raise AssertionError("records come in a step of their own")
 
@@ -246,7 +264,9 @@ class Node:
         every = world.plan.checkpoint_every
         is_due = every > 0 and height % every == 0
         if is_due and height % 2:  # as node/driver does: between Execute and Applied
-            self.log.rotate(height, replica.surviving(self.state))
+            write = partial(self.log.rotate, height, replica.surviving(self.state))
+            if not self._is_written(write):
+                return
         self.take(Waiting(bool(self.pool or self.witness.waiting)))
         self.take(
             Applied(
@@ -258,7 +278,7 @@ class Node:
             )
         )
         if is_due and height % 2 == 0 and self.state is not None:
-            self.log.rotate(height, replica.checkpoint(self.state))
+            self._is_written(partial(self.log.rotate, height, replica.checkpoint(self.state)))
         self.sync.feed()
 
     def _set_timer(self, at_ms: int) -> None:

@@ -19,6 +19,8 @@ NODES_MIN: Final = 4
 NODES_MAX: Final = 13
 STAKE_MAX: Final = 5
 STAKE_UNIT: Final = 1_000_000  # so that a part of it is something
+# Bits flipped in log or guard; the guard gone; both files of an old backup; an empty disk.
+DAMAGES: Final = ("flip", "guard", "backup", "wipe")
 KEYS: Final = 3  # of a node that rotates them
 SETS_LATER: Final = 12
 SCRIPTS: Final = (
@@ -85,6 +87,9 @@ class Plan:
     pauses: int
     skewed: tuple[int, ...]
     on_disk: bool  # the real log and guard on a faulty disk
+    refusals: int  # writes that end with no room or an I/O error, on such disks
+    damaged: int | None  # a node whose disk is harmed once, at a crash
+    damage: str  # how: one of DAMAGES
     is_ed25519: bool  # real signatures: fifteen times slower, so one run in a hundred
     checkpoint_every: int  # heights between log segments, 0: never
     spares: int  # nodes that are no validators in the first epochs
@@ -107,7 +112,7 @@ FAULTS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
         "forget": {"forgetful": None},
         "pause": {"pauses": 0},
         "skew": {"skewed": ()},
-        "disk": {"on_disk": False},
+        "disk": {"on_disk": False, "refusals": 0, "damaged": None},
         "liars": {"liars": ()},
         "money": {"has_money": False},
         "epochs": {"spares": 0, "epoch_heights": 0, "later": ()},
@@ -143,16 +148,18 @@ def _draw(seed: int, wish: Wish) -> Plan:
     liars = tuple(range((len(stakes) + 1) // 2)) if control else _liars(dice, stakes)
     scripts = tuple(name for name in SCRIPTS if dice.random() < 0.3) or ("double",)
     base_ms = dice.choice((100, 200, 400))
-    storm = dice.random() < 0.04
-    faults_ms = dice.randint(800, 3_500)
+    storm = dice.random() < 0.02
+    faults_ms = dice.randint(700, 2_600)
     if storm:
         base_ms, faults_ms = 100, dice.randint(6_000, 12_000)
     lo = dice.choice((1, 1, 2, 5))
     forgetful, skewed = _forgetful(dice, stakes, liars), _skewed(dice, stakes, liars)
     has_money = dice.random() < 0.2
+    on_disk = dice.random() < 0.18
+    damaged = _damaged(dice, stakes, {*liars, *skewed}, forgetful) if on_disk else None
     has_epochs = not control and not has_money and dice.random() < 0.4
     spares = dice.randint(0, 2) if has_epochs else 0
-    faulty = {*liars, *skewed} | ({forgetful} if forgetful is not None else set())
+    faulty = {*liars, *skewed} | {node for node in (forgetful, damaged) if node is not None}
     return Plan(
         seed=seed,
         stakes=stakes,
@@ -179,7 +186,10 @@ def _draw(seed: int, wish: Wish) -> Plan:
         forgetful=forgetful,
         pauses=_sometimes(dice, 1, 3),
         skewed=skewed,
-        on_disk=dice.random() < 0.15,
+        on_disk=on_disk,
+        refusals=_sometimes(dice, 1, 6) if on_disk else 0,
+        damaged=damaged,
+        damage=dice.choice(DAMAGES),
         is_ed25519=seed % 100 == 99,
         checkpoint_every=dice.choice((0, 1, 3)),
         spares=spares,
@@ -268,6 +278,16 @@ def _forgetful(dice: Random, stakes: tuple[int, ...], liars: tuple[int, ...]) ->
     chosen = dice.randrange(len(stakes))
     faulty = sum(stakes[index] for index in {*liars, chosen})
     return chosen if dice.random() < 0.4 and 3 * faulty < sum(stakes) else None
+
+
+def _damaged(
+    dice: Random, stakes: tuple[int, ...], faulty: set[int], forgetful: int | None
+) -> int | None:
+    """A node with a harmed disk signs nothing, so it counts against the faulty third."""
+    chosen = dice.randrange(len(stakes))
+    faulty = faulty | {chosen} | (set() if forgetful is None else {forgetful})
+    fits = 3 * sum(stakes[index] for index in sorted(faulty)) < sum(stakes)
+    return chosen if fits and dice.random() < 0.6 else None
 
 
 def _skewed(dice: Random, stakes: tuple[int, ...], liars: tuple[int, ...]) -> tuple[int, ...]:

@@ -100,13 +100,20 @@ class Punishment:
         proposer = self.roster.node_of(header.epoch, header.proposer)
         assert proposer is not None
         for guilt, holders in self.holders.items():
-            if guilt in self.punished or len(holders) < 2 or proposer not in holders:
+            if self._is_settled(guilt) or len(holders) < 2 or proposer not in holders:
                 continue
-            if self.is_honest(proposer) and (guilt[0], guilt[1], True) not in self.punished:
+            if self.is_honest(proposer):
                 self.passed[guilt] = self.passed.get(guilt, 0) + 1
                 if self.passed[guilt] > HEIGHTS_MAX:
                     what = f"what node {guilt[0]} did at height {guilt[1]} is in no block"
                     self.report(Invariant.PUNISHMENT, what)
+
+    def _is_settled(self, guilt: Guilt) -> bool:
+        """Is nothing left to punish? Who has lost his place for good pays once for a height."""
+        node, height, _ = guilt
+        is_out = any(who == node and fatal for who, _, fatal in self.punished)
+        lesser, worse = (node, height, False), (node, height, True)
+        return bool(self.punished & {guilt, worse}) or (is_out and lesser in self.punished)
 
     def guilt(self, raw: bytes) -> Guilt:
         """Who did what."""

@@ -201,7 +201,11 @@ class World:
         node.crash()
         if node.index == self.plan.forgetful:
             node.ledger.forget(self.dice.randint(0, 3))
-        self.timeline.after(self.dice.randint(20, 1_200), lambda: self._wake(node))
+        self.wake_later(node)
+
+    def wake_later(self, node: Node) -> None:
+        """Start a node again after a while, or at the healing."""
+        self.timeline.after(self.dice.randint(20, 1_200), partial(self._wake, node))
 
     def applied(self, node: int, block: Block, ledger: Chain) -> None:
         """A node's ledger executed a block."""
@@ -260,6 +264,14 @@ class World:
         for _ in range(plan.crashes):
             node = dice.choice(self.nodes)
             after(dice.randrange(plan.faults_ms), partial(self._doom, node))
+        for node in self.nodes if plan.refusals else ():
+            if isinstance(node.log, DiskLog):
+                after(dice.randrange(plan.faults_ms), node.log.refuse)
+        if plan.damaged is not None:
+            victim = self.nodes[plan.damaged]
+            assert isinstance(victim.log, DiskLog)
+            after(dice.randrange(plan.faults_ms // 2), victim.log.back_up)
+            after(dice.randrange(plan.faults_ms), partial(self._harm, victim, victim.log))
         for _ in range(plan.power_cuts):
             after(dice.randrange(plan.faults_ms), self._cut_power)
         for _ in range(plan.pauses):
@@ -272,6 +284,14 @@ class World:
         """Let a node crash after some more orders: between any two of a list."""
         if node.state is not None and self.network.is_faulty:
             node.orders_left = self.dice.randint(0, 5)
+
+    def _harm(self, node: Node, log: DiskLog) -> None:
+        """Let a node find its disk harmed when it starts again."""
+        self.die(node)
+        log.harm(self.plan.damage)
+        if self.plan.damage == "wipe":
+            self.checker.wiped.add(node.index)
+            node.ledger.forget(node.ledger.tip.height)
 
     def _cut_power(self) -> None:
         for node in self.nodes:
@@ -307,6 +327,8 @@ class World:
         for node in self.nodes:
             node.orders_left = None
             node.skew_ms = 0
+            if isinstance(node.log, DiskLog):
+                node.log.mend()
             node.paused_until_ms = min(node.paused_until_ms, now_ms)
             self._wake(node)
         return now_ms
