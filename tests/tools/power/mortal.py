@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import warnings
+from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from prsm.protocol.codec import Record
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.consensus import SignedMessage
+from prsm.protocol.messages.sync import GotBlock, GotBlocks
 from prsm.protocol.transactions.envelope import decode_transaction
 from prsm.storage import ledger as ledger_module
 from prsm.storage.disk import DiskFile, PosixDisk
@@ -194,7 +196,8 @@ class Mortal:
             trio.run(self._live)
 
     async def _live(self) -> None:
-        self._answers: dict[type[Record], trio.MemorySendChannel[Record]] = {}
+        # Several peers are asked at once; the other end answers in order.
+        self._asked: deque[trio.MemorySendChannel[Record]] = deque()
         line = Line(self.ids, self._left, self._ask)
         disk = FusedDisk(self.fuse)
         async with (
@@ -225,18 +228,15 @@ class Mortal:
                         continue
                     continue
                 message = wire.unpack(kind, body)
-                waiting = self._answers.pop(type(message), None)
-                if waiting is None:
-                    line.hear(sender, message)
+                if isinstance(message, GotBlocks | GotBlock):
+                    self._asked.popleft().send_nowait(message)
                 else:
-                    waiting.send_nowait(message)
+                    line.hear(sender, message)
         os._exit(0)
 
     async def _ask(self, ask: Record) -> Record:
         send, receive = trio.open_memory_channel[Record](1)
-        name = type(ask).__name__.replace("Get", "Got").replace("ByHash", "")
-        answer = next(cls for cls in wire.RECORDS if cls.__name__ == name)
-        self._answers[answer] = send
+        self._asked.append(send)
         self._write(wire.pack(0, ask))
         return await receive.receive()
 
