@@ -13,7 +13,7 @@ from typing import Final, final
 from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.sync import Certified
 
-SEGMENTS_MAX: Final = 4  # answers of at most 4 MiB
+SEGMENTS_MAX: Final = 4  # answers of at most 1 MiB
 
 
 @dataclass(slots=True, eq=False)

@@ -33,7 +33,7 @@ from prsm.protocol.codec import Record, decode
 from prsm.protocol.errors import LocalError, PrsmError, RemoteError, WireError
 from prsm.protocol.headers import Block, block_hash, is_bound
 from prsm.protocol.ids import PeerId
-from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, KIB, SYNC_BYTES_MAX
+from prsm.protocol.limits import BLOCKS_BYTES_MAX, BULK_FRAME_BYTES_MAX, KIB
 from prsm.protocol.messages.consensus import Status
 from prsm.protocol.messages.sync import (
     Certified,
@@ -53,7 +53,7 @@ APPLY_SECONDS: Final = 10.0
 # A block decided now reaches us by votes; only a gap that lasts is fetched.
 GAP_BLOCKS_MIN: Final = 2
 GAP_PATIENCE_MS: Final = 700
-# Below this a range is decoded where it arrives: 4 MiB take tens of milliseconds.
+# Below this a range is decoded where it arrives: 1 MiB takes tens of milliseconds.
 INLINE_BYTES_MAX: Final = 64 * KIB
 
 
@@ -286,7 +286,7 @@ class Sync:
         ask = incoming.message
         assert isinstance(ask, GetBlocks)
         found = await self._store.blocks(
-            ask.first, ask.first + ask.count - 1, bytes_max=SYNC_BYTES_MAX
+            ask.first, ask.first + ask.count - 1, bytes_max=BLOCKS_BYTES_MAX
         )
         if not found and ask.first < (first := self._driver.held[1]):
             raise Pruned(f"block {ask.first} was pruned here, the first one held is {first}")

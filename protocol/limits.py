@@ -37,7 +37,9 @@ EVIDENCE_BYTES_MAX: Final = 16 * KIB
 TRANSACTION_BYTES_MAX: Final = 64 * KIB
 SYNC_BLOCKS_MAX: Final = 64
 TREE_BITS_MAX: Final = 20  # a million buckets, for a million accounts
-SYNC_BYTES_MAX: Final = BULK_FRAME_BYTES_MAX - 64 * KIB
+SYNC_BYTES_MAX: Final = BULK_FRAME_BYTES_MAX - 64 * KIB  # of a frame's tail: chunks
+# Committed blocks of one answer; they stand in a frame's head, which canonical decoding bounds.
+BLOCKS_BYTES_MAX: Final = FRAME_HEAD_BYTES_MAX - 64 * KIB
 
 # Snapshots (docs/spec/storage.md). A chunk is asked for within a stall timer of seconds; a state
 # of 2,048 chunks is far above what a node keeps in memory. 64 epochs at 32 validators are 0.6 MiB.
@@ -88,6 +90,7 @@ ADDRESS_TEXT_MAX: Final = 256
 # A proposal of full size must fit one control frame with its head and evidence.
 assert BLOCK_BODY_BYTES_MAX + 128 * KIB < CTL_FRAME_BYTES_MAX
 assert SYNC_BYTES_MAX < BULK_FRAME_BYTES_MAX
+assert BLOCK_BODY_BYTES_MAX + 128 * KIB < BLOCKS_BYTES_MAX < FRAME_HEAD_BYTES_MAX
 assert CHUNK_BYTES_MAX < SYNC_BYTES_MAX
 assert SNAPSHOT_CHUNKS_MAX <= ARRAY_LENGTH_MAX
 assert TRANSACTION_BYTES_MAX < PULLED_BYTES_MAX

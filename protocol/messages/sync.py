@@ -22,7 +22,7 @@ from prsm.protocol.validators import Members
 
 
 class GetBlocks(Record, frozen=True):
-    """Call on bulk: committed blocks from `first`, at most `count` and 4 MiB."""
+    """Call on bulk: committed blocks from `first`, at most `count` and 960 KiB."""
 
     first: Annotated[int, msgspec.Meta(ge=1)]
     count: Annotated[int, msgspec.Meta(ge=1, le=SYNC_BLOCKS_MAX)]

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from prsm.node.net.interface import Channel
+from prsm.protocol.limits import FRAME_HEAD_BYTES_MAX, MIB, SYNC_BLOCKS_MAX
+from prsm.protocol.messages.sync import GetBlocks, GotBlocks
 from prsm.protocol.transactions.payloads import TRANSFER
 from prsm.protocol.transactions.results import Code
 from tests.tools.labs import MICRO, make_cluster, transfer
@@ -97,3 +100,30 @@ async def test_node_is_an_observer_when_its_log_is_gone(tmp_path: Path) -> None:
                     for vote in node.driver.state.highest.values()
                     if vote.message.height > done.height
                 )
+
+
+@pytest.mark.slow
+async def test_late_node_takes_in_more_than_one_answer_holds(tmp_path: Path) -> None:
+    """Some large blocks fill several frames; the rest is asked for again."""
+    cluster = make_cluster(tmp_path, validators=1, others=30)
+    payment = transfer(cluster.labs[1], 1)
+    with trio.fail_after(60):
+        async with cluster.node(0) as busy:
+            ledger = busy.driver.ledger
+            for turn in range(4):
+                first, end = 60 * turn, 60 * turn + 60
+                for lab in cluster.labs:
+                    for nonce in range(first, end):
+                        busy.admission.admit_own(cluster.signed(lab, payment, nonce=nonce))
+                while any(ledger.view.nonce(lab.wallet.public_key) < end for lab in cluster.labs):
+                    await busy.driver.wait_head()
+            blocks = await busy.driver.store.blocks(1, SYNC_BLOCKS_MAX, bytes_max=8 * MIB)
+            assert sum(len(item.block) for item in blocks) > FRAME_HEAD_BYTES_MAX
+            async with cluster.node(1, votes=False) as late:
+                await late.driver.wait_height(ledger.height)
+                assert late.driver.ledger.tip.block_hash == ledger.tip.block_hash
+                ask = GetBlocks(first=1, count=SYNC_BLOCKS_MAX)
+                network, peer = late.driver.network, cluster.labs[0].peer
+                answer, _ = await network.call(peer, ask, channel=Channel.BULK)
+                assert isinstance(answer, GotBlocks)
+                assert 0 < len(answer.blocks) < len(blocks)
