@@ -140,10 +140,11 @@ async def _open_sound(path: Path, genesis: Genesis, seen: Seen) -> tuple[LedgerS
     store = await LedgerStore.open(path)
     try:
         return store, *await read_ledger(store, genesis, seen=seen)
-    except BaseException as error:
+    except (AssertionError, WireError) as error:  # the state in it does not hold
+        await store.close()  # noqa: ASYNC120 - close() shields itself
+        raise Corrupt(f"the ledger contradicts itself: {error}") from error
+    except BaseException:
         await store.close()  # noqa: ASYNC102 - close() shields itself
-        if isinstance(error, AssertionError | WireError):  # the state in it does not hold
-            raise Corrupt(f"the ledger contradicts itself: {error}") from error
         raise
 
 

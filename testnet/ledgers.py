@@ -77,7 +77,8 @@ async def _execute(
                 await store.checkpoint()
         assert next(payments, None) is None, "more payments than blocks"
     finally:
-        await store.close()
+        with trio.CancelScope(shield=True):
+            await store.close()
 
 
 async def _commit(store: LedgerStore, chain: Chain, batch: Sequence[bytes]) -> None:

@@ -86,9 +86,9 @@ class ChunkFetch:
         """
         for index in sorted(self._missing):
             await self._resume(index)
-        asked_at = trio.current_time()
+        asked_at, is_given_up = trio.current_time(), False
         async with trio.open_nursery() as nursery:
-            while self._missing or self._busy:
+            while not is_given_up and (self._missing or self._busy):
                 for peer in self._idle()[: len(self._missing)]:
                     index = min(self._missing)
                     self._missing.discard(index)  # given out
@@ -97,11 +97,11 @@ class ChunkFetch:
                 if self._busy:
                     asked_at = trio.current_time()
                 elif trio.current_time() - asked_at > PATIENCE_SECONDS:
-                    return False
+                    is_given_up = True
                 with trio.move_on_after(_LOOK_SECONDS):
                     await self._changed.wait()
                 self._changed = trio.Event()
-        return True
+        return not is_given_up
 
     def _idle(self) -> list[PeerId]:
         """Whom to ask now, those that never stalled first."""

@@ -82,7 +82,8 @@ async def _measure(folder: Path) -> list[Row]:
         rows.append((next(iter(LIMITS)), await _lateness(make), "ms"))
         rows.append(("cutting and writing it, CPU", time.process_time() - cpu, "s"))
     finally:
-        await store.close()
+        with trio.CancelScope(shield=True):
+            await store.close()
     rows.append(("chunks", len(chunks), ""))
     rows.append(("bytes of all chunks", sum(len(chunk.raw) for chunk in chunks) / 2**20, "MiB"))
     rows.append(("checking a chunk", _check(chunks, staging), "ms"))

@@ -50,17 +50,18 @@ async def test_read_waits_for_the_height_it_asks_for(
 ) -> None:
     """Whoever saw a payment in block 1 elsewhere never reads what was before it here."""
     answers: list[dict[str, object]] = []
+    is_answered = trio.Event()
 
     async def ask() -> None:
         answers.append(await site.ask(method, min_height=1))
+        is_answered.set()
 
     nursery.start_soon(ask)
     await trio.testing.wait_all_tasks_blocked()
     assert answers == []
     await site.ask("wallet_transfer", to=second(site), amount="9")
     with trio.fail_after(5):
-        while not answers:
-            await trio.lowlevel.checkpoint()
+        await is_answered.wait()
     assert answers[0]["nonce"] == 1
     assert answers[0]["height"] == 1
 
