@@ -49,6 +49,7 @@ class Run:
     dice: Random = field(init=False)
     line: Line = field(init=False)
     votes: int = 0  # that left
+    is_cut: bool = False
     stopped: str = ""  # why the last round ended, if it was not its length
     _heard: dict[int, bytes] = field(default_factory=dict)
 
@@ -86,11 +87,12 @@ class Run:
                     recorder.fail, disk.refuse = refusal.of_ledger, refusal.of_log
                 await self._drive(parts, parts.driver.ledger.height + blocks, refusal)
                 self.stopped = parts.driver.stopped
-                # The power goes here: what the orderly end does is not on the tape.
+                # The power goes here: what the orderly end does is neither on the tape nor heard.
+                self.is_cut = True
                 self.tape, kept = Tape(files=self.tape.files), self.tape
                 recorder.tape = disk.tape = self.tape
                 nursery.cancel_scope.cancel()
-            self.tape = kept
+            self.tape, self.is_cut = kept, False
 
     async def _drive(self, parts: ChainParts, until: int, refusal: Refusal | None) -> None:
         dice, peers, driver = self.dice, self.peers, parts.driver
@@ -145,7 +147,7 @@ class Run:
         return self.peers.answer(ask)
 
     def _left(self, to: int, message: Record) -> None:
-        if to != 1:
+        if to != 1 or self.is_cut:
             return  # a broadcast is noted once, and the peers hear it together
         if isinstance(message, SignedMessage):
             self.votes += 1
