@@ -6,6 +6,7 @@ network. `chain_id` is the digest's first 8 bytes.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Final
 
 import msgspec
@@ -76,8 +77,8 @@ class Allocation(Record, frozen=True):
     amount: UInt
 
 
-class Genesis(Record, frozen=True):
-    """The first document of a network."""
+class Genesis(Record, frozen=True, gc=True, dict=True):
+    """The first document of a network; `dict` is where its digest is kept once computed."""
 
     version: Annotated[int, msgspec.Meta(ge=1, le=1)]
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -89,9 +90,9 @@ class Genesis(Record, frozen=True):
     allocations: Annotated[tuple[Allocation, ...], msgspec.Meta(max_length=GENESIS_ALLOCATIONS_MAX)]
     parameters: Parameters
 
-    @property
+    @cached_property
     def digest(self) -> Digest:
-        """sha256 of the canonical bytes: the name of the network."""
+        """sha256 of the canonical bytes: the name of the network; asked twice for each block."""
         return sha256(encode(self))
 
     @property
