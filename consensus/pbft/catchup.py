@@ -23,13 +23,13 @@ from prsm.consensus.pbft.probation import Probation
 from prsm.consensus.pbft.records import LowMark
 from prsm.consensus.pbft.state import (
     State,
-    become_ready,
     emit,
     halt,
     is_certified,
     observe,
     peers_of,
     persist,
+    weigh_claims,
 )
 from prsm.consensus.pbft.transitions import Phase
 from prsm.protocol.certificates import Certificate
@@ -69,10 +69,10 @@ def on_status(state: State, peer: str, status: Status) -> None:
         _check_own_vote(state, status.your_highest)
     if any(peer == member.peer_id for known in state.tip.sets for member in known.validators):
         state.heard_at_ms[peer] = state.now_ms
-        state.greeted.add(peer)
+        state.claims[peer] = max(status.height, state.claims.get(peer, 0))
         if state.probation is not None:
             state.probation.claims.setdefault(peer, status.height)
-        become_ready(state)
+        weigh_claims(state)
     _follow(state, peer, status.height)
 
 

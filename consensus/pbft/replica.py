@@ -41,12 +41,12 @@ from prsm.consensus.pbft.records import (
 from prsm.consensus.pbft.state import (
     Instance,
     State,
-    become_ready,
     emit,
     enter_epoch,
     may_sign,
     move,
     observe,
+    weigh_claims,
 )
 from prsm.consensus.pbft.transitions import Fact, Phase
 from prsm.protocol.certificates import Certificate
@@ -86,7 +86,7 @@ def start(
     state = State(config, tip, found.low, instance, observer, found.heights, probation, found.proof)
     if found.low > tip.height:
         state.fetch_to = found.low
-    become_ready(state)
+    weigh_claims(state)
     return state
 
 

@@ -86,7 +86,8 @@ class State:
     now_ms: int = 0
     out: list[Effect] = field(default_factory=list)
     # Indexes change with the epoch, so what outlives a height is kept by peer id or key.
-    greeted: set[str] = field(default_factory=set)  # members' peers whose STATUS was heard
+    claims: dict[str, int] = field(default_factory=dict)  # highest height in a STATUS of a member
+    settled: int = 0  # members of a weak quorum claim it: an honest one has executed it
     is_ready: bool = False  # they weigh a quorum: the first signature is allowed
     waiting: bool = False
     applied_at_ms: int | None = None
@@ -128,7 +129,8 @@ def enter_epoch(state: State) -> None:
     sets = state.tip.sets
     peers = {member.peer_id for known in sets for member in known.validators}
     keys = {member.consensus for known in sets for member in known.validators}
-    state.greeted &= peers
+    for peer in [peer for peer in state.claims if peer not in peers]:
+        del state.claims[peer]
     if state.probation is not None:
         claims = state.probation.claims
         for peer in [peer for peer in claims if peer not in peers]:
@@ -138,15 +140,23 @@ def enter_epoch(state: State) -> None:
     for key in [key for key in state.highest if key not in keys]:
         del state.highest[key]
     state.is_ready = False
-    become_ready(state)
+    weigh_claims(state)
 
 
-def become_ready(state: State) -> None:
-    """Allow signatures once peers of a quorum, this node with them, said where they stand."""
+def weigh_claims(state: State) -> None:
+    """What the claims allow: signatures at all once a quorum spoke, none where it is over."""
+    members = seated(state, state.claims)
+    own = state.instance.own
     if not state.is_ready:
-        members = seated(state, state.greeted)
-        own = state.instance.own
         state.is_ready = state.validators.is_quorum(members if own is None else [*members, own])
+    validators, weight = state.validators.validators, 0
+    others = (index for index in members if index != own)
+    ranked = sorted((-state.claims[validators[index].peer_id], index) for index in others)
+    for height, index in ranked:
+        weight += validators[index].stake
+        if weight >= state.validators.weak_quorum:
+            state.settled = max(state.settled, -height)
+            return
 
 
 def emit(state: State, effect: Effect) -> None:
@@ -168,13 +178,14 @@ def may_sign(state: State) -> bool:
     """May this replica sign anything at its height?
 
     Not as observer, not before peers of a quorum said what they heard of it, and never at or
-    below the low mark.
+    below the low mark. Nor where more than a third say that it is decided: a log that lost a vote
+    of it would sign another one, and nobody needs either.
     """
     return (
         state.is_ready
         and state.observer is None
         and state.instance.own is not None
-        and state.instance.height > state.low
+        and state.instance.height > max(state.low, state.settled)
     )
 
 
@@ -238,7 +249,7 @@ def load(state: State) -> dict[str, int]:
         "view_changes": len(instance.view_changes),
         "checked": len(state.checked),
         "memories": len(state.memories),
-        "greeted": len(state.greeted),
+        "said": len(state.claims),
         "claims": 0 if state.probation is None else len(state.probation.claims),
         "heard": len(state.heard_at_ms),
         "highest": len(state.highest),

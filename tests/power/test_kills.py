@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from prsm.consensus.pbft import catchup
+from prsm.consensus.pbft.state import State
 from prsm.node.signlog import SignLog
 from prsm.protocol.codec import encode
 from prsm.protocol.ed25519 import Ed25519Signer
@@ -96,8 +97,13 @@ def test_validator_that_keeps_no_log_is_seen(
 def test_rolled_back_validator_that_hears_nobody_signs_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The control: without the votes that peers show, a home of an hour ago votes again."""
+    """The control: without what peers say of votes and heights, an old home votes again."""
+
+    def only_ready(state: State) -> None:
+        state.is_ready = True
+
     monkeypatch.setattr(catchup, "_check_own_vote", lambda _state, _message: None)
+    monkeypatch.setattr(catchup, "weigh_claims", only_ready)
     universe = Universe(2, tmp_path)
     for _ in range(8):
         universe.kill("Locked", "synced")

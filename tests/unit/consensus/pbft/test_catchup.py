@@ -26,7 +26,7 @@ from prsm.consensus.pbft.events import (
     Waiting,
 )
 from prsm.consensus.pbft.records import Voted, pack
-from prsm.consensus.pbft.state import load
+from prsm.consensus.pbft.state import load, may_sign
 from prsm.protocol.codec import encode
 from prsm.protocol.headers import Block, block_hash
 from prsm.protocol.messages.consensus import (
@@ -177,6 +177,28 @@ def test_peer_that_holds_a_vote_my_log_remembers_changes_nothing() -> None:
     body = encode(ViewChange(None, None))
     later = bench.sign(Kind.VIEW_CHANGE, 3, body, view=1, height=2)
     assert kinds(bench.take(Heard("peer0", bench.status(highest=later)))) == ["Observe"]
+
+
+def test_nothing_is_signed_where_a_weak_quorum_says_it_is_decided() -> None:
+    """Two of four: one is honest and has executed it. My log may have lost what I said there."""
+    bench = Bench()
+    block = bench.block()
+    bench.take(Heard("peer0", bench.status(height=1)))
+    bench.take(Heard("peer3", bench.status(height=9)))  # my own name in somebody's mouth
+    bench.take(Heard("stranger", bench.status(height=9)))
+    bench.take(Heard("peer0", bench.status(height=0)))  # it was there once
+    assert may_sign(bench.state)
+    bench.take(Heard("peer1", bench.status(height=1)))
+    assert not may_sign(bench.state)
+    assert said(bench.propose(block)) == []
+    assert "Execute" in kinds(bench.votes(Kind.COMMIT, block_hash(block.header)))
+
+
+def test_one_liar_s_height_silences_nobody() -> None:
+    bench = Bench()
+    bench.take(Heard("peer0", bench.status(height=10**9)))
+    assert bench.state.settled == 0
+    assert may_sign(bench.state)
 
 
 def test_own_proposal_or_new_view_shown_by_a_peer_changes_nothing() -> None:

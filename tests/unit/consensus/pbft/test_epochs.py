@@ -212,7 +212,7 @@ def test_what_was_heard_is_kept_by_peer_and_key_and_forgotten_with_the_member() 
     assert state is not None
     # Member 0 signed the tip's certificate, so it is still known.
     assert set(state.heard_at_ms) == {"peer0", "peer1", "peer2", "peer4"}
-    assert state.greeted == {"peer0", "peer1", "peer2", "peer4"}
+    assert set(state.claims) == {"peer0", "peer1", "peer2", "peer4"}
     assert KeyedSigner(0, 0).public_key in state.highest
     shown = replica.status(state, "peer1").your_highest
     assert shown is not None
@@ -223,11 +223,11 @@ def test_what_was_heard_is_kept_by_peer_and_key_and_forgotten_with_the_member() 
     deliver(stage)
     assert state.tip.epoch.number == 3
     assert set(state.heard_at_ms) == {"peer1", "peer2", "peer4"}
-    assert "peer0" not in state.greeted
+    assert "peer0" not in state.claims
     assert KeyedSigner(0, 0).public_key not in state.highest
     assert replica.status(state, "peer0").your_highest is None
     sizes = load(state)
-    assert (sizes["greeted"], sizes["heard"]) == (3, 3)
+    assert (sizes["said"], sizes["heard"]) == (3, 3)
 
 
 def test_nobody_signs_in_a_new_set_before_a_quorum_of_it_was_heard() -> None:
