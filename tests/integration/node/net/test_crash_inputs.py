@@ -14,6 +14,7 @@ import trio
 from libp2p.abc import INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
+from libp2p.io.exceptions import IOException
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.peer.id import ID
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
@@ -167,7 +168,8 @@ async def data_nobody_reads(attack: Attack) -> None:
     assert isinstance(muxed, Yamux)
     body = bytes(60_000)
     head = b"\x00\x00\x00\x00" + (1001).to_bytes(4, "big") + len(body).to_bytes(4, "big")
-    with trio.move_on_after(5):
+    # The victim closes the connection somewhere on the way.
+    with trio.move_on_after(5), suppress(IOException):
         for _ in range(200):
             await muxed._write_frame(head + body)
 
@@ -250,7 +252,7 @@ async def attacked(nursery: trio.Nursery) -> AsyncIterator[tuple[PeerNetwork, At
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         while not condition():  # noqa: ASYNC110 - a ban of the victim is no event here
             await trio.sleep(0.01)
 
@@ -268,7 +270,7 @@ async def test_node_stays_up(
                 attack.peer, now_ms=int(trio.current_time() * 1000)
             )
         for _ in range(5):
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 answer = await friend.call(attack.victim.peer_id, ASK, channel=Channel.CTL)
             assert answer == (HAVE, b"")
             await trio.sleep(0.02)
