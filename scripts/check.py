@@ -23,6 +23,8 @@ from environment import PYTHON, ROOT, VENV
 BRANCH_COVERAGE_MIN: Final = 90
 FLOORS: Final = ("protocol", "consensus", "storage", "node", "testnet")
 _SIMULATION: Final = "tests/simulation"
+# Whole nodes in one process: they cover what unit tests cover, slower.
+_JOINED: Final = ("tests/integration", "tests/power", "tests/conformance")
 # 114 and 128 know the name of a started function, not one that hands task_status on; the 9xx family
 # (off by default, until --disable is given) wants a checkpoint in every async function.
 _ASYNC_OFF: Final = "ASYNC114,ASYNC128,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913"
@@ -73,14 +75,18 @@ def security_step() -> Step:
     return Step("security", [*command, "--recursive", *folders])
 
 
-def test_steps(marks: str) -> tuple[list[Step], list[Step]]:
-    """Steps that run side by side, and steps that run alone after them."""
+def test_steps(marks: str) -> tuple[list[list[Step]], list[Step]]:
+    """Chains of steps that run side by side, and steps that run alone after them."""
     pytest = [str(PYTHON), "-m", "pytest", "--quiet", "--durations=5", f"-m={marks}"]
     coverage = [str(PYTHON), "-m", "coverage", "run", *pytest[1:]]
-    apart = (_SIMULATION, *_PROCESSES)
-    beside = [Step("tests", [*coverage, *(f"--ignore={folder}" for folder in apart)])]
-    if _has_tests(_SIMULATION):
-        beside.append(Step("simulator", [*pytest, _SIMULATION]))
+    apart = (_SIMULATION, *_JOINED, *_PROCESSES)
+    units = Step("tests", [*coverage, *(f"--ignore={folder}" for folder in apart)])
+    whole = [
+        Step(name, [*pytest, *present])
+        for name, wanted in (("simulator", (_SIMULATION,)), ("whole nodes", _JOINED))
+        if (present := [folder for folder in wanted if _has_tests(folder)])
+    ]
+    beside = [[units], whole]
     folders = [folder for folder in _PROCESSES if _has_tests(folder)]
     return beside, [Step("daemons", [*pytest, *folders])] if folders else []
 
@@ -162,7 +168,7 @@ def run_beside(chains: Sequence[Sequence[Step]]) -> bool:
 def run_tests(marks: str) -> bool:
     """Run all tests, the coverage report behind them."""
     beside, alone = test_steps(marks)
-    return run_beside([[step] for step in beside]) and report_coverage() and all(map(run, alone))
+    return run_beside(beside) and report_coverage() and all(map(run, alone))
 
 
 def gate(*, fast: bool, marks: str) -> bool:

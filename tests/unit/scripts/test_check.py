@@ -60,8 +60,9 @@ def test_tests_of_finds_the_unit_test_of_a_module(check: ModuleType) -> None:
 def test_test_steps_leave_no_folder_out(check: ModuleType) -> None:
     """What coverage does not watch runs elsewhere: each ignored folder with tests has its step."""
     beside, alone = check.test_steps("not long")
-    ignored = {word.removeprefix("--ignore=") for word in beside[0].command if "--ignore" in word}
-    taken = {word for step in [*beside[1:], *alone] for word in step.command}
+    [units], whole = beside
+    ignored = {word.removeprefix("--ignore=") for word in units.command if "--ignore" in word}
+    taken = {word for step in [*whole, *alone] for word in step.command}
     assert all(folder in taken for folder in ignored if any(Path(folder).rglob("test_*.py")))
 
 
