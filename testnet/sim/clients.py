@@ -22,12 +22,14 @@ LONG_MS: Final = 3_600_000
 SHORT_MS: Final = 300
 
 
-def allocations_of(signers: Sequence[Signer]) -> tuple[Allocation, ...]:
+def allocations_of(
+    signers: Sequence[Signer], operators: Sequence[Signer] = ()
+) -> tuple[Allocation, ...]:
     """What the accounts own before the first block."""
-    balances = [BALANCE] * (COUNT - 1) + [1]
+    balances = [BALANCE] * (COUNT - 1) + [1] + [BALANCE] * len(operators)
     return tuple(
         Allocation(signer.public_key, balance)
-        for signer, balance in zip(signers, balances, strict=True)
+        for signer, balance in zip((*signers, *operators), balances, strict=True)
     )
 
 

@@ -40,6 +40,7 @@ class FaultyDisk:
         operations: how many operations that change something were begun.
         fail_at: number of an operation -> the error it ends with (a write leaves a prefix).
         cut_at: number of the operation in which the power goes, or None.
+        is_lying: syncs of files return and do nothing.
     """
 
     def __init__(self, seed: int) -> None:
@@ -47,6 +48,7 @@ class FaultyDisk:
         self.operations = 0
         self.fail_at: dict[int, type[Full | StoreUnavailable]] = {}
         self.cut_at: int | None = None
+        self.is_lying = False
         self._dice = Random(seed)
         self._nodes_made = 0
         self._life = 0
@@ -238,6 +240,8 @@ class FaultyFile:
         """Make the file durable."""
         node = self._alive()
         self._disk.begin(f"file {node.number}")
+        if self._disk.is_lying:
+            return
         for offset, data in node.pending:
             if data is None:
                 del node.durable[offset:]

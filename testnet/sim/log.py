@@ -3,6 +3,8 @@
 Knows: what was synced, what a crash leaves. Must not know: what a record says.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from random import Random
 from typing import Final, Protocol, final
 
@@ -16,11 +18,26 @@ _WAL: Final = "consensus.wal"
 _GUARD: Final = "consensus.guard"
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a start finds.
+
+    Attributes:
+        records: in the order they were written.
+        observer: why the node must be one, None if it need not.
+        spoken_of: the highest height that ledger, log or guard speak of.
+    """
+
+    records: tuple[bytes, ...]
+    observer: str | None
+    spoken_of: int
+
+
 class Log(Protocol):
     """A consensus log that survives crashes."""
 
-    def open(self, height: int) -> tuple[tuple[bytes, ...], str | None]:
-        """Return what is durable, and why the node must be an observer, if it must.
+    def open(self, height: int) -> Found:
+        """Return what is durable.
 
         Args:
             height: of the ledger as found.
@@ -56,10 +73,9 @@ class ListLog:
         self._dice = dice
         self._records: list[bytes] = []
 
-    def open(self, height: int) -> tuple[tuple[bytes, ...], str | None]:
+    def open(self, height: int) -> Found:
         """Return what is durable."""
-        assert height >= 0
-        return tuple(self._records), None
+        return Found(tuple(self._records), None, _highest(self._records, height))
 
     def append(self, records: tuple[bytes, ...]) -> None:
         """Make records durable together."""
@@ -99,7 +115,7 @@ class DiskLog:
         self._backup: dict[str, bytes] = {}
         self._is_observer = False
 
-    def open(self, height: int) -> tuple[tuple[bytes, ...], str | None]:
+    def open(self, height: int) -> Found:
         """Open both and compare them."""
         self._guard = None
         self._wal, replay = Wal.open(self._disk, _WAL)
@@ -121,7 +137,10 @@ class DiskLog:
             if behind and seen.height > replay.low_mark:
                 reason = "the sign guard is ahead of the log"
         self._is_observer = reason is not None
-        return replay.records, reason
+        known = max(height, replay.low_mark)
+        if self._guard is not None:
+            known = max(known, self._guard.latest().height)
+        return Found(replay.records, reason, _highest(replay.records, known))
 
     def append(self, records: tuple[bytes, ...]) -> None:
         """One write, one sync, then the guard; an observer's files stay as they were found."""
@@ -188,6 +207,9 @@ class DiskLog:
             case "guard":
                 self._disk.remove(_GUARD)
                 self._disk.sync_folder(_GUARD)
+            case "lie":
+                self._disk.power_cut()
+                self._disk.is_lying = False
             case "wipe":
                 for path in paths:
                     self._disk.remove(path)
@@ -196,8 +218,18 @@ class DiskLog:
                 for path, content in self._backup.items():
                     self._disk.put_back(path, content)
 
+    def lie(self) -> None:
+        """Make nothing durable from here on, and say that it is."""
+        self._disk.is_lying = True
+
     def back_up(self) -> None:
         """Copy both files somewhere else."""
         self._backup = {
             path: self._disk.contents(path) for path in (_WAL, _GUARD) if self._disk.exists(path)
         }
+
+
+def _highest(records: Iterable[bytes], height: int) -> int:
+    """The highest height that a vote in the log is of, or this one."""
+    marks = [mark for record in records if (mark := mark_of(record)) is not None]
+    return max([height, *(mark.height for mark in marks)])

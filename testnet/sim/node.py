@@ -94,16 +94,22 @@ class Node:
         self.orders_left, self.timer_ms = None, None
         self.sync, self.witness = Sync(self), Witness(self)
         try:
-            records, observer = self.log.open(self.ledger.tip.height)
+            found = self.log.open(self.ledger.tip.height)
         except (Full, StoreUnavailable):
             self.log.crash()
             world.wake_later(self)
             return
-        if observer is not None:
-            world.checker.observed(self.index, observer)
-        for record in records:
+        if found.observer is not None:
+            world.checker.observed(self.index, found.observer)
+        for record in found.records:
             world.checker.synced(self.index, record)
-        self.state = replica.start(self.config, self.ledger.tip, records, observer)
+        self.state = replica.start(
+            self.config,
+            self.ledger.tip,
+            found.records,
+            found.observer,
+            voted=found.spoken_of,
+        )
         self.pool = dict.fromkeys(filter(self.ledger.is_open, world.outstanding))
         self._soon(0, Tick())
         self._soon(0, Waiting(bool(self.pool)))

@@ -9,6 +9,8 @@ from random import Random
 from types import MappingProxyType
 from typing import Final
 
+import msgspec
+
 from prsm.protocol.ed25519 import Signer
 from prsm.protocol.genesis import Allocation, Genesis, Parameters
 from prsm.protocol.validators import Validator
@@ -21,8 +23,12 @@ STAKE_MAX: Final = 5
 STAKE_UNIT: Final = 1_000_000  # so that a part of it is something
 # Bits flipped in log or guard; the guard gone; both files of an old backup; an empty disk.
 DAMAGES: Final = ("flip", "guard", "backup", "wipe")
+LIE: Final = "lie"  # syncs do nothing, then the power goes
 KEYS: Final = 3  # of a node that rotates them
 SETS_LATER: Final = 12
+LIES: Final = 0.25  # of the harmed disks
+OPERATED: Final = 0.2  # of the small runs with money
+OPERATED_MAX: Final = 5  # nodes: such a run has many blocks
 SCRIPTS: Final = (
     "silent",
     "deaf",
@@ -89,13 +95,14 @@ class Plan:
     on_disk: bool  # the real log and guard on a faulty disk
     refusals: int  # writes that end with no room or an I/O error, on such disks
     damaged: int | None  # a node whose disk is harmed once, at a crash
-    damage: str  # how: one of DAMAGES
+    damage: str  # how: one of DAMAGES, or LIE
     is_ed25519: bool  # real signatures: fifteen times slower, so one run in a hundred
     checkpoint_every: int  # heights between log segments, 0: never
     spares: int  # nodes that are no validators in the first epochs
     epoch_heights: int  # of the small ledger, 0: the first epoch never ends
     later: tuple[tuple[Seat, ...], ...]  # sets of the epochs from the third on
     has_money: bool  # the product's ledger under it, and transfers
+    has_operators: bool  # who join, leave, rotate and change stakes by transactions
 
 
 # What a plan says where a fault is left out, by the name a command gives it.
@@ -114,8 +121,8 @@ FAULTS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
         "skew": {"skewed": ()},
         "disk": {"on_disk": False, "refusals": 0, "damaged": None},
         "liars": {"liars": ()},
-        "money": {"has_money": False},
-        "epochs": {"spares": 0, "epoch_heights": 0, "later": ()},
+        "money": {"has_money": False, "has_operators": False},
+        "epochs": {"spares": 0, "epoch_heights": 0, "later": (), "has_operators": False},
         "ed25519": {"is_ed25519": False},
         "segments": {"checkpoint_every": 0},
     }
@@ -130,7 +137,7 @@ def draw(seed: int, wish: Wish | None = None) -> Plan:
         wish: what else is asked for.
     """
     wish = wish or Wish()
-    plan = _draw(seed, wish)
+    plan = _vary(_draw(seed, wish), wish)
     if wish.faults is None:
         return plan
     for name, nothing in FAULTS.items():
@@ -196,23 +203,64 @@ def _draw(seed: int, wish: Wish) -> Plan:
         epoch_heights=dice.randint(1, 4) if has_epochs else 0,
         later=_later(dice, stakes, spares, frozenset(faulty)) if has_epochs else (),
         has_money=has_money,
+        has_operators=False,
     )
 
 
+def _vary(plan: Plan, wish: Wish) -> Plan:
+    """Draw what was thought of later with dice of its own: earlier seeds keep their meaning."""
+    dice = Random(f"{plan.seed} later")
+    if plan.damaged is not None and dice.random() < LIES:
+        plan = replace(plan, damage=LIE)
+    is_small = len(plan.stakes) <= OPERATED_MAX and not wish.control
+    if not plan.has_money or not is_small or dice.random() >= OPERATED:
+        return plan
+    low, high = plan.delay_ms
+    return replace(
+        plan,
+        has_operators=True,
+        spares=dice.randint(0, 2),
+        faults_ms=dice.randint(3_500, 6_000),
+        storm=False,
+        blackout=0,
+        loss=min(plan.loss, 50),
+        delay_ms=(low, min(high, low + 4)),
+        parameters=msgspec.structs.replace(
+            plan.parameters,
+            epoch_ms=1_000,
+            block_gap_min_ms=dice.choice((0, 10)),
+            heartbeat_block_ms=500,
+            stake_min=STAKE_UNIT,
+            unbonding_ms=dice.choice((200, 604_800_000)),
+        ),
+    )
+
+
+def faulty_of(plan: Plan) -> frozenset[int]:
+    """The nodes that count against the faulty third."""
+    found = {*plan.liars, *plan.skewed}
+    return frozenset(found | {each for each in (plan.forgetful, plan.damaged) if each is not None})
+
+
 def genesis_of(
-    plan: Plan, keys: Sequence[Sequence[Signer]], allocations: tuple[Allocation, ...] = ()
+    plan: Plan,
+    keys: Sequence[Sequence[Signer]],
+    allocations: tuple[Allocation, ...] = (),
+    operators: Sequence[Signer] = (),
 ) -> Genesis:
     """The first document of the run's network."""
     seats = [Seat(node, stake, 0) for node, stake in enumerate(plan.stakes)]
-    members, name = members_of(seats, keys), f"sim {plan.seed}"
+    members, name = members_of(seats, keys, operators), f"sim {plan.seed}"
     return Genesis(1, name, True, 0, members, allocations, plan.parameters)  # noqa: FBT003 - field `development`
 
 
-def members_of(seats: Sequence[Seat], keys: Sequence[Sequence[Signer]]) -> tuple[Validator, ...]:
-    """The members of a set."""
+def members_of(
+    seats: Sequence[Seat], keys: Sequence[Sequence[Signer]], operators: Sequence[Signer] = ()
+) -> tuple[Validator, ...]:
+    """The members of a set; without operators their stake belongs to nobody who could move it."""
     return tuple(
         Validator(
-            operator=bytes([seat.node + 1]) * 32,
+            operator=operators[seat.node].public_key if operators else bytes([seat.node + 1]) * 32,
             consensus=keys[seat.node][seat.key].public_key,
             peer_id=peer_of(seat.node),
             stake=seat.stake * STAKE_UNIT,

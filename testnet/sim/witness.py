@@ -71,6 +71,8 @@ class Punishment:
     roster: Roster
     report: Callable[[Invariant, str], None]
     is_honest: Callable[[int], bool]
+    unbonding_ms: int = 604_800_000
+    times: dict[int, int] = field(default_factory=dict)  # height -> ms of its block
     holders: dict[Guilt, dict[int, None]] = field(default_factory=dict)
     passed: dict[Guilt, int] = field(default_factory=dict)  # chances not taken
     punished: set[Guilt] = field(default_factory=set)
@@ -92,6 +94,7 @@ class Punishment:
         if header.height <= self.height:
             return
         self.height = header.height
+        self.times[header.height] = header.time_ms
         for raw in block.body.evidence:
             guilt = self.guilt(raw)
             if guilt in self.punished:
@@ -102,6 +105,8 @@ class Punishment:
         for guilt, holders in self.holders.items():
             if self._is_settled(guilt) or len(holders) < 2 or proposer not in holders:
                 continue
+            if header.time_ms > self.times.get(guilt[1], header.time_ms) + self.unbonding_ms:
+                continue  # perhaps too old
             if self.is_honest(proposer):
                 self.passed[guilt] = self.passed.get(guilt, 0) + 1
                 if self.passed[guilt] > HEIGHTS_MAX:

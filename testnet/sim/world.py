@@ -30,7 +30,8 @@ from prsm.testnet.sim.log import DiskLog, ListLog
 from prsm.testnet.sim.money import MoneyLedger
 from prsm.testnet.sim.network import HEALED_JITTER_MS, Network
 from prsm.testnet.sim.node import Node
-from prsm.testnet.sim.plan import KEYS, Plan, draw, genesis_of, members_of
+from prsm.testnet.sim.operators import Operators
+from prsm.testnet.sim.plan import KEYS, LIE, Plan, draw, genesis_of, members_of
 from prsm.testnet.sim.roster import Roster
 from prsm.testnet.sim.signing import KeyedSigner, KeyedVerifier
 from prsm.testnet.sim.witness import Punishment
@@ -74,10 +75,21 @@ def run(seed: int, *, traced: bool = False) -> Outcome:
     return World(draw(seed), traced=traced).play()
 
 
-def _keys(plan: Plan) -> tuple[list[list[Signer]], list[Signer], Verifier]:
-    """Keys of each node, keys of the accounts that send money."""
-    nodes, each = len(plan.stakes) + plan.spares, KEYS if plan.later else 1
-    indexes = range(nodes * each + (ACCOUNTS if plan.has_money else 0))
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """Of each node; of the accounts that send money; of who owns the stakes; what knows all."""
+
+    nodes: list[list[Signer]]
+    accounts: list[Signer]
+    operators: list[Signer]
+    verifier: Verifier
+
+
+def _keys(plan: Plan) -> _Keys:
+    nodes = len(plan.stakes) + plan.spares
+    each = KEYS if plan.later or plan.has_operators else 1
+    accounts = nodes * each + (ACCOUNTS if plan.has_money else 0)
+    indexes = range(accounts + (nodes if plan.has_operators else 0))
     made: Sequence[Signer]
     verifier: Verifier
     if plan.is_ed25519:
@@ -87,7 +99,7 @@ def _keys(plan: Plan) -> tuple[list[list[Signer]], list[Signer], Verifier]:
         keyed = [KeyedSigner(plan.seed, index) for index in indexes]
         made, verifier = keyed, KeyedVerifier(keyed)
     keys = [list(made[node * each : (node + 1) * each]) for node in range(nodes)]
-    return keys, list(made[nodes * each :]), verifier
+    return _Keys(keys, list(made[nodes * each : accounts]), list(made[accounts:]), verifier)
 
 
 @final
@@ -99,15 +111,30 @@ class World:
         self.dice = Random(plan.seed + 1)
         self.timeline = Timeline()
         self.network = Network(plan, self.dice, self.timeline, self._deliver)
-        keys, accounts, verifier = _keys(plan)
-        genesis = genesis_of(plan, keys, allocations_of(accounts) if accounts else ())
+        made = _keys(plan)
+        keys, accounts, owners, verifier = made.nodes, made.accounts, made.operators, made.verifier
+        owned = allocations_of(accounts, owners) if accounts else ()
+        genesis = genesis_of(plan, keys, owned, owners)
         self.roster = self.network.roster = Roster(genesis, keys)
         self.network.chain_id = genesis.chain_id
         self.network.verifier = verifier
         self.checker = Checker(plan, genesis.chain_id, self.roster, verifier)
-        self.punishment = Punishment(self.roster, self.checker.report, self.checker.is_honest)
+        self.punishment = Punishment(
+            self.roster,
+            self.checker.report,
+            self.checker.is_honest,
+            unbonding_ms=plan.parameters.unbonding_ms,
+        )
         self.clients = Clients(accounts, genesis, self.dice) if accounts else None
-        self.book = Book(genesis, verifier, partial(self.checker.report, Invariant.TRANSACTIONS))
+        self.operators = (
+            Operators(plan, genesis, owners, keys, self.dice) if plan.has_operators else None
+        )
+        self.book = Book(
+            genesis,
+            verifier,
+            partial(self.checker.report, Invariant.TRANSACTIONS),
+            operators=tuple(owner.public_key for owner in owners),
+        )
         count = len(keys)
         group = frozenset(self.dice.sample(range(count), count // 2))
         if len(plan.liars) * 2 >= count:
@@ -146,6 +173,7 @@ class World:
             node.boot()
         self._schedule_faults()
         self._client()
+        self._operate()
         violations = self.checker.violations
         while not violations and self.timeline.step(self.plan.faults_ms):
             pass
@@ -218,6 +246,7 @@ class World:
             self.book.enter(block)
             self.punishment.enter(block)
             self.book.compare(node, height, ledger.ledger)
+            self._look_at_sets(node, ledger)
         for transaction in block.body.transactions:
             submitted_ms = self.outstanding.pop(transaction, None)
             if submitted_ms is not None:
@@ -258,6 +287,27 @@ class World:
             self.timeline.after(self.dice.randint(0, 10), partial(node.submit, transaction))
         self.timeline.after(self.dice.randint(20, 500), self._client)
 
+    def _look_at_sets(self, node: int, ledger: MoneyLedger) -> None:
+        """Is the stake of both sets bonded, but for what was taken from it?"""
+        if self.operators is None:
+            return
+        guilty = frozenset(who for who, _, _ in self.punishment.punished)
+        for known in (ledger.tip.epoch.validators, ledger.tip.epoch.following):
+            wrong = self.operators.wrong_in(known, ledger.ledger.view, guilty)
+            if wrong:
+                what = f"node {node}, epoch {known.epoch}: {wrong}"
+                self.checker.report(Invariant.CERTIFICATES, what)
+
+    def _operate(self) -> None:
+        """Submit what an operator asks for, then more later."""
+        if self.operators is None:
+            return
+        order = self.operators.order(self.timeline.now_ms)
+        self.outstanding[order] = self.timeline.now_ms
+        for node in self.nodes:
+            self.timeline.after(self.dice.randint(0, 10), partial(node.submit, order))
+        self.timeline.after(self.dice.randint(40, 200), self._operate)
+
     def _schedule_faults(self) -> None:
         plan, dice = self.plan, self.dice
         after = self.timeline.after
@@ -270,7 +320,10 @@ class World:
         if plan.damaged is not None:
             victim = self.nodes[plan.damaged]
             assert isinstance(victim.log, DiskLog)
-            after(dice.randrange(plan.faults_ms // 2), victim.log.back_up)
+            first = victim.log.back_up
+            if plan.damage == LIE:
+                first = partial(self._lie, victim, victim.log)
+            after(dice.randrange(plan.faults_ms // 2), first)
             after(dice.randrange(plan.faults_ms), partial(self._harm, victim, victim.log))
         for _ in range(plan.power_cuts):
             after(dice.randrange(plan.faults_ms), self._cut_power)
@@ -292,6 +345,11 @@ class World:
         if self.plan.damage == "wipe":
             self.checker.wiped.add(node.index)
             node.ledger.forget(node.ledger.tip.height)
+
+    def _lie(self, node: Node, log: DiskLog) -> None:
+        """Let a disk lie; what its node forgets by that counts against the faulty third."""
+        log.lie()
+        self.checker.wiped.add(node.index)
 
     def _cut_power(self) -> None:
         for node in self.nodes:

@@ -5,8 +5,8 @@ import pytest
 from prsm.consensus.pbft.records import Voted, pack
 from prsm.protocol.signing import Kind
 from prsm.storage.errors import Full, StoreUnavailable
-from prsm.testnet.sim.log import DiskLog
-from prsm.testnet.sim.plan import DAMAGES, draw
+from prsm.testnet.sim.log import DiskLog, Found
+from prsm.testnet.sim.plan import DAMAGES, LIE, Plan, draw
 from prsm.testnet.sim.world import World
 
 
@@ -17,7 +17,7 @@ def _vote(height: int) -> bytes:
 def _log(seed: int = 1) -> DiskLog:
     """A log with four votes, backed up after the first."""
     log = DiskLog(seed)
-    assert log.open(0) == ((), None)
+    assert log.open(0) == Found((), None, 0)
     for height in range(1, 5):
         log.append((_vote(height),))
         if height == 1:
@@ -27,25 +27,25 @@ def _log(seed: int = 1) -> DiskLog:
 
 
 def test_log_without_harm_holds_every_vote() -> None:
-    records, reason = _log().open(4)
-    assert records == tuple(_vote(height) for height in range(1, 5))
-    assert reason is None
+    found = _log().open(4)
+    assert found.records == tuple(_vote(height) for height in range(1, 5))
+    assert (found.observer, found.spoken_of) == (None, 4)
 
 
 @pytest.mark.parametrize("how", ["guard", "backup"])
 def test_harmed_disk_makes_an_observer_that_keeps_its_files(how: str) -> None:
     log = _log()
     log.harm(how)
-    assert log.open(4)[1] is not None
+    assert log.open(4).observer is not None
     log.append((_vote(5),))
     log.rotate(4, ())
     log.crash()
-    records, reason = log.open(4)
-    assert reason is not None
-    assert _vote(5) not in records
+    found = log.open(4)
+    assert found.observer is not None
+    assert _vote(5) not in found.records
     log.renew(9, (_vote(10),))
     log.crash()
-    assert log.open(9) == ((_vote(10),), None)
+    assert log.open(9) == Found((_vote(10),), None, 10)
 
 
 def test_flipped_bit_costs_no_more_than_the_last_vote_after_a_power_cut() -> None:
@@ -53,14 +53,14 @@ def test_flipped_bit_costs_no_more_than_the_last_vote_after_a_power_cut() -> Non
     for seed in range(40):
         log = _log(seed)
         log.harm("flip")
-        records, reason = log.open(4)
-        assert reason is not None or len(records) >= 3
+        found = log.open(4)
+        assert found.observer is not None or len(found.records) >= 3
 
 
 def test_wiped_disk_is_found_empty() -> None:
     log = _log()
     log.harm("wipe")
-    assert log.open(0) == ((), None)
+    assert log.open(0) == Found((), None, 0)
 
 
 def test_refused_write_is_an_error_once() -> None:
@@ -71,7 +71,7 @@ def test_refused_write_is_an_error_once() -> None:
         _fill(log)
     log.crash()
     log.mend()
-    assert log.open(4)[1] is None
+    assert log.open(4).observer is None
 
 
 def _fill(log: DiskLog) -> None:
@@ -81,11 +81,56 @@ def _fill(log: DiskLog) -> None:
 
 @pytest.mark.slow
 def test_runs_go_on_with_every_damage() -> None:
-    seen = dict.fromkeys(DAMAGES, 0)
-    for plan in map(draw, range(700)):
+    seen = dict.fromkeys((*DAMAGES, LIE), 0)
+    for plan in map(draw, range(1_000)):
         if plan.damaged is None or plan.has_money:
             continue
         outcome = World(plan).play()
         assert (outcome.violations, outcome.heal_ms is None) == ([], False)
         seen[plan.damage] += 1
     assert min(seen.values()) >= 2
+
+
+def test_lying_disk_loses_what_it_said_was_durable() -> None:
+    """A power cut shows it: the guard, or peers that hold the vote, or nobody."""
+    lost = noticed = 0
+    for seed in range(40):
+        log = DiskLog(seed)
+        log.open(0)
+        log.append((_vote(1),))
+        log.lie()
+        for height in range(2, 6):
+            log.append((_vote(height),))
+        log.harm("lie")
+        found = log.open(0)
+        assert found.observer is not None or found.records[:1] == (_vote(1),)
+        lost += len(found.records) < 5
+        noticed += found.observer is not None
+    assert 0 < noticed <= lost
+
+
+@pytest.mark.slow
+def test_observers_of_runs_sign_again_at_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A harmed disk makes an observer; where epochs end soon, it does not stay one."""
+    began: list[int] = []
+    renew = DiskLog.renew
+
+    def note(log: DiskLog, low: int, records: tuple[bytes, ...]) -> None:
+        began.append(low)
+        renew(log, low, records)
+
+    monkeypatch.setattr(DiskLog, "renew", note)
+    ended = 0
+    for plan in filter(_has_short_epochs, map(draw, range(900))):
+        world, before = World(plan), len(began)
+        assert world.play().violations == []
+        assert plan.damaged is not None
+        state = world.nodes[plan.damaged].state
+        assert state is not None
+        ended += len(began) > before and state.observer is None
+    assert ended >= 2
+
+
+def _has_short_epochs(plan: Plan) -> bool:
+    is_found = plan.damage in ("guard", "backup") and plan.damaged is not None
+    return is_found and 0 < plan.epoch_heights < 3
