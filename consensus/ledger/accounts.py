@@ -19,8 +19,7 @@ from prsm.protocol.transactions.results import Code
 
 def balance(reader: Reader, account: bytes, asset: int = FTNS) -> Amount:
     """Spendable micro-units of an account."""
-    record = read(reader, account_key(account, asset), Balance)
-    return Amount(0 if record is None else record.amount)
+    return Amount(_amount(reader, account_key(account, asset)))
 
 
 def next_nonce(reader: Reader, account: bytes) -> int:
@@ -53,7 +52,8 @@ def add_totals(state: State, *, locked: int = 0, bonded: int = 0) -> None:
 def credit(state: State, account: bytes, amount: int, asset: int = FTNS) -> None:
     """Add to a balance."""
     assert amount >= 0
-    _set_balance(state, account, asset, balance(state, account, asset) + amount)
+    key = account_key(account, asset)
+    _put(state, key, _amount(state, key) + amount)
 
 
 def debit(state: State, account: bytes, amount: int, asset: int = FTNS) -> None:
@@ -63,10 +63,11 @@ def debit(state: State, account: bytes, amount: int, asset: int = FTNS) -> None:
         Failed: the balance does not cover it.
     """
     assert amount >= 0
-    left = balance(state, account, asset) - amount
+    key = account_key(account, asset)
+    left = _amount(state, key) - amount
     if left < 0:
         raise Failed(Code.INSUFFICIENT_FUNDS)
-    _set_balance(state, account, asset, left)
+    _put(state, key, left)
 
 
 def charge(state: State, sender: bytes, *, fee: int) -> None:
@@ -89,8 +90,12 @@ def transfer(state: State, payload: Transfer, context: Context) -> Effect:
     return DONE
 
 
-def _set_balance(state: State, account: bytes, asset: int, amount: int) -> None:
-    key = account_key(account, asset)
+def _amount(reader: Reader, key: bytes) -> int:
+    record = read(reader, key, Balance)
+    return 0 if record is None else record.amount
+
+
+def _put(state: State, key: bytes, amount: int) -> None:
     if amount:
         state.write(key, Balance(amount=amount))
     else:
