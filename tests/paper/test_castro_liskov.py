@@ -185,7 +185,7 @@ def test_osdi_4_6_a_proposal_that_must_be_carried_on_keeps_its_value() -> None:
     bench.now_ms += 500
     later = bench.block(view=1, proposer=primary)
     assert later.header.time_ms > block.header.time_ms
-    bench.propose(later, view=1, signer=primary)
+    bench.propose(later, view=1, new_view=_entered(bench), signer=primary)
     assert Kind.PREPARE not in _said(bench.take(Verdict(block_hash(later.header), ok=True)))
 
 
@@ -198,7 +198,8 @@ def test_osdi_4_6_the_carried_value_is_agreed_on_in_the_new_view() -> None:
     bench.hear(
         bench.new_view(1, [bench.change(0, 1, held), bench.change(1, 1), bench.change(2, 1)])
     )
-    effects = bench.propose(block, view=1, signer=bench.state.instance.schedule.at(1))
+    primary = bench.state.instance.schedule.at(1)
+    effects = bench.propose(block, view=1, new_view=_entered(bench), signer=primary)
     assert Kind.PREPARE in _said([*effects, *bench.take(Verdict(digest, ok=True))])
 
 
@@ -229,3 +230,10 @@ def test_osdi_4_3_below_the_low_mark_nothing_is_signed() -> None:
 
 def _asked(effects: list[Effect]) -> list[bytes]:
     return [effect.block_hash for effect in effects if isinstance(effect, Validate)]
+
+
+def _entered(bench: Bench) -> bytes:
+    """What a PROPOSE names of the NEW_VIEW it follows."""
+    entered = bench.state.instance.new_view
+    assert entered is not None
+    return entered.digest
