@@ -223,12 +223,14 @@ class Rig:
         own_clocks: wall clocks can be set wrong while the nodes run.
         models: the nodes run models; without, each is one process of 30 MiB less.
         parameters: of the genesis; the defaults if None.
+        snapshot_every: heights between two snapshots.
     """
 
     route: Callable[[int, int], int] | None = None
     own_clocks: bool = False
     models: bool = True
     parameters: Parameters | None = None
+    snapshot_every: int = SNAPSHOT_EVERY
 
 
 PLAIN: Final = Rig()
@@ -284,7 +286,7 @@ def create(
             for j, key in enumerate(keys)
             if j != i
         ]
-        config = _config(node, rpc=ports[count + i], bootstrap=others, models=rig.models)
+        config = _config(node, rpc=ports[count + i], bootstrap=others, rig=rig)
         write_private(node.home.config, config.encode())
     write_private(folder / "genesis.json", document)
     network = Network(folder, nodes)
@@ -350,7 +352,7 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def _config(node: Node, *, rpc: int, bootstrap: Sequence[str], models: bool) -> str:
+def _config(node: Node, *, rpc: int, bootstrap: Sequence[str], rig: Rig) -> str:
     quoted = ", ".join(f'"{address}"' for address in bootstrap)
     return f"""[node]
 name = "{node.name}"
@@ -361,9 +363,9 @@ bootstrap = [{quoted}]
 [rpc]
 listen = "127.0.0.1:{rpc}"
 [chain]
-snapshot_every = {SNAPSHOT_EVERY}
+snapshot_every = {rig.snapshot_every}
 [executor]
-enabled = {str(models).lower()}
+enabled = {str(rig.models).lower()}
 [worker]
 price = "1000"
 [keys]

@@ -29,6 +29,7 @@ WARM_SECONDS: Final = 2.0
 DRAIN_SECONDS: Final = 15.0
 REST_SECONDS: Final = 0.15  # between two single transfers: block, empty block behind it, quiet
 LIFE_MS: Final = 3_600_000
+SNAPSHOT_EVERY: Final = 1_000  # heights, as a node that nobody configured
 MINE_MAX: Final = 400  # transfers a second of one closed-loop client, far above what it gets
 
 Kind = Literal["stream", "per-request", "single"]
@@ -125,7 +126,9 @@ def run_bench(options: Options, *, folder: Path | None = None) -> Figures:
             (folder or Path(scratch)) / "net",
             options.nodes,
             funded=tuple(funded(options.accounts)),
-            rig=launch.Rig(models=False, parameters=options.parameters),
+            rig=launch.Rig(
+                models=False, parameters=options.parameters, snapshot_every=SNAPSHOT_EVERY
+            ),
         )
         try:
             network.start()
