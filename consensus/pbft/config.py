@@ -132,12 +132,12 @@ class Tip:
         there says which. Nothing above is ever checked with today's set for want of another.
         """
         if height <= self.height:
-            possible: tuple[ValidatorSet, ...] = (self.certifiers,)
-        elif height == self.height + 1:
-            possible = (self.validators,)
+            found = self.certifiers
         else:
-            possible = (self.validators, self.epoch.following)
-        return next((found for found in possible if found.epoch == epoch), None)
+            found = self.epoch.validators
+            if height > self.height + 1 and found.epoch != epoch:
+                found = self.epoch.following
+        return found if found.epoch == epoch else None
 
     @classmethod
     def genesis(cls, genesis: Genesis, *, state_root: bytes, receipts_root: bytes) -> Self:

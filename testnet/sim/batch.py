@@ -3,6 +3,7 @@
 Knows: seeds, outcomes, CPU time. Must not know: what a run does.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -103,7 +104,8 @@ def _parts(seeds: range, wish: Wish, *, jobs: int) -> Iterator[Summary]:
     if jobs == 1:
         yield from (_play_chunk(wish, chunk) for chunk in chunks)
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    # What is imported lives as long as the process: no collection need look at it.
+    with ProcessPoolExecutor(jobs, initializer=gc.freeze) as pool:
         yield from pool.map(partial(_play_chunk, wish), chunks)
 
 

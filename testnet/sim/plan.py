@@ -27,7 +27,7 @@ LIE: Final = "lie"  # syncs do nothing, then the power goes
 KEYS: Final = 3  # of a node that rotates them
 SETS_LATER: Final = 12
 LIES: Final = 0.25  # of the harmed disks
-OPERATED: Final = 0.2  # of the small runs with money
+OPERATED: Final = 0.12  # of the small runs with money
 OPERATED_MAX: Final = 5  # nodes: such a run has many blocks
 SCRIPTS: Final = (
     "silent",

@@ -14,7 +14,7 @@ from prsm.testnet.sim.plan import Plan, draw, faulty_of, genesis_of
 from prsm.testnet.sim.signing import KeyedSigner, KeyedVerifier
 from prsm.testnet.sim.world import World
 
-PLANS = [plan for plan in map(draw, range(400)) if plan.has_operators]
+PLANS = [plan for plan in map(draw, range(800)) if plan.has_operators]
 
 
 def _operators(plan: Plan) -> tuple[Operators, MoneyLedger]:
