@@ -20,6 +20,9 @@ from prsm.protocol.errors import LocalError
 from prsm.protocol.ids import TxId, format_ftns
 from prsm.protocol.transactions.envelope import Transaction, transaction_id
 
+# Minus the rate, when it came, its id: the dearest first, of equals who waits longest. By id
+# alone, what has a high one waits until nothing else does.
+_Head = tuple[int, int, TxId]
 STALE_MIN: Final = 64  # dead entries of an index that are not worth sweeping
 
 
@@ -71,7 +74,7 @@ class Mempool:
         self._arrivals: deque[tuple[int, TxId]] = deque()
         self._cheapest: list[tuple[int, TxId]] = []
         self._expiries: list[tuple[int, TxId]] = []
-        self._heads: list[tuple[int, TxId]] = []  # minus the rate: the dearest first
+        self._heads: list[_Head] = []
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -83,7 +86,7 @@ class Mempool:
     def has_ready(self) -> bool:
         """Could any of it stand in the next block? What is behind a gap could not."""
         while self._heads:
-            if self._is_head(self._heads[0][1]):
+            if self._is_head(self._heads[0][-1]):
                 return True
             heapq.heappop(self._heads)
         return False
@@ -256,26 +259,26 @@ class Mempool:
         head = queue.entries.get(queue.next)
         if head is not None and head.id != queue.offered:
             queue.offered = head.id
-            heapq.heappush(self._heads, (-head.rate, head.id))
+            heapq.heappush(self._heads, _place(head))
 
     def _ready(self, limit: int) -> list[Entry]:
         chosen: list[Entry] = []
-        begun: dict[TxId, tuple[int, TxId]] = {}  # heads that were taken out of the heap
+        begun: dict[TxId, _Head] = {}  # heads that were taken out of the heap
         heads = self._heads
-        following: list[tuple[int, TxId]] = []  # what a chosen one makes possible
+        following: list[_Head] = []  # what a chosen one makes possible
         while len(chosen) < limit and (heads or following):
             if not following or (heads and heads[0] <= following[0]):
                 item = heapq.heappop(heads)
-                if item[1] in begun or not self._is_head(item[1]):
+                if item[-1] in begun or not self._is_head(item[-1]):
                     continue
-                begun[item[1]] = item
+                begun[item[-1]] = item
             else:
                 item = heapq.heappop(following)
-            entry = self._by_id[item[1]]
+            entry = self._by_id[item[-1]]
             chosen.append(entry)
             later = self._queues[entry.sender].entries.get(entry.nonce + 1)
             if later is not None:
-                heapq.heappush(following, (-later.rate, later.id))
+                heapq.heappush(following, _place(later))
         for item in begun.values():
             heapq.heappush(heads, item)
         return chosen
@@ -316,4 +319,8 @@ class Mempool:
         if len(self._arrivals) > stale_max:
             self._arrivals = deque(sorted((entry.arrived_ms, entry.id) for entry in left))
         if len(self._heads) > stale_max:
-            self._heads = sorted({item for item in self._heads if self._is_head(item[1])})
+            self._heads = sorted({item for item in self._heads if self._is_head(item[-1])})
+
+
+def _place(entry: Entry) -> _Head:
+    return -entry.rate, entry.arrived_ms, entry.id

@@ -59,6 +59,15 @@ def test_ready_keeps_a_senders_order_and_takes_the_dearest_head_first() -> None:
     assert shown(mempool, 1) == [(B, 0)]
 
 
+def test_of_equal_fees_who_came_first_goes_first() -> None:
+    """By id alone a high one would wait until nothing else does."""
+    mempool = pool()
+    senders = [bytes([letter]) * 32 for letter in range(20)]
+    for now, sender in enumerate(senders):
+        put(mempool, order(sender, 0), now=now)
+    assert [sender for sender, _ in shown(mempool)] == senders
+
+
 def test_add_gives_the_same_answer_for_a_waiting_transaction() -> None:
     mempool = pool()
     raw, transaction = order(A, 0)
