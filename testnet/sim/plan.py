@@ -161,6 +161,7 @@ def _draw(seed: int, wish: Wish) -> Plan:
         base_ms, faults_ms = 100, dice.randint(6_000, 12_000)
     lo = dice.choice((1, 1, 2, 5))
     forgetful, skewed = _forgetful(dice, stakes, liars), _skewed(dice, stakes, liars)
+    skewed = _beside(stakes, skewed, forgetful)
     has_money = dice.random() < 0.2
     on_disk = dice.random() < 0.18
     damaged = _damaged(dice, stakes, {*liars, *skewed}, forgetful) if on_disk else None
@@ -343,6 +344,17 @@ def _skewed(dice: Random, stakes: tuple[int, ...], liars: tuple[int, ...]) -> tu
     if liars or dice.random() < 0.6:
         return ()
     return _liars(dice, stakes)
+
+
+def _beside(
+    stakes: tuple[int, ...], skewed: tuple[int, ...], forgetful: int | None
+) -> tuple[int, ...]:
+    """The skewed nodes that stay below a third of the stake together with the forgetful one."""
+    faulty = set() if forgetful is None else {forgetful}
+    for node in skewed:
+        if 3 * sum(stakes[index] for index in sorted(faulty | {node})) < sum(stakes):
+            faulty.add(node)
+    return tuple(node for node in skewed if node in faulty)
 
 
 def peer_of(index: int) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from prsm.testnet.sim.__main__ import main
 from prsm.testnet.sim.batch import Summary, play
-from prsm.testnet.sim.plan import Wish, draw
+from prsm.testnet.sim.plan import Wish, draw, faulty_of
 from prsm.testnet.sim.progress import Piece, Progress
 from prsm.testnet.sim.shrink import difference, shrink
 from prsm.testnet.sim.world import World, run
@@ -30,6 +30,15 @@ def test_five_thousand_seeds_hold_every_invariant_and_go_on() -> None:
     # The runs are worth something: blocks are agreed on, and nobody is quiet by mistake.
     assert summary.events > 2_500_000
     assert summary.heights > 15_000
+
+
+@pytest.mark.slow
+def test_faulty_nodes_of_a_plan_weigh_less_than_a_third() -> None:
+    """Liars, wrong clocks, lost blocks and harmed disks are drawn apart and count together."""
+    for seed in (*range(4_000), 5_438, 6_119, 10_489, 11_052):
+        plan = draw(seed)
+        weight = sum(plan.stakes[node] for node in sorted(faulty_of(plan)))
+        assert 3 * weight < sum(plan.stakes), seed
 
 
 @pytest.mark.slow
