@@ -31,8 +31,8 @@ from prsm.protocol.errors import PrsmError, RemoteError, Unsupported
 from prsm.protocol.framing import PROTOCOL_VERSION, Flow, Head, Refusal
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, CALLS_OPEN_MAX, TEXT_BYTES_MAX
-from prsm.protocol.messages.net import Heartbeat
-from prsm.protocol.messages.table import MESSAGES
+from prsm.protocol.messages.net import SCHEMA_VERSION, Heartbeat
+from prsm.protocol.messages.table import MESSAGES, since
 
 HEARTBEAT_S: Final = 5.0
 HEARTBEATS_MISSED_MAX: Final = 2
@@ -69,12 +69,19 @@ class Conversation:
         peer: who the other side is.
         handlers: receivers of messages and calls.
         on_fault: told of each fault of the peer that did not end the conversation.
+        schema: what both sides speak; records that came later are not sent.
     """
 
     def __init__(
-        self, peer: PeerId, handlers: Handlers, *, on_fault: Callable[[RemoteError], None]
+        self,
+        peer: PeerId,
+        handlers: Handlers,
+        *,
+        on_fault: Callable[[RemoteError], None],
+        schema: int = SCHEMA_VERSION,
     ) -> None:
         self.peer = peer
+        self.schema = schema
         self.rtt_ms: int | None = None
         self._handlers = handlers
         self._on_fault = on_fault
@@ -123,8 +130,14 @@ class Conversation:
         self._scope.cancel()
 
     def send_nowait(self, message: Record, *, channel: Channel, tail: bytes, trace: bytes) -> bool:
-        """Queue a one-way message; a full queue drops the peer and is answered with False."""
+        """Queue a one-way message; a full queue drops the peer.
+
+        Returns:
+            Whether it is on its way; False also for a record the peer is too old for.
+        """
         head = _head(Flow.ONE_WAY, message, 0, trace)
+        if since(head.kind) > self.schema:
+            return False
         if self._streams[channel].put_nowait(head, tail):
             return True
         self.drop(PeerUnreachable(f"peer {self.peer} reads too slowly: {channel.value} is full"))
@@ -135,8 +148,11 @@ class Conversation:
 
         Raises:
             PeerUnreachable: lost while waiting.
+            CallRefused: the peer is too old for this record.
         """
-        await self._streams[channel].put(_head(Flow.ONE_WAY, message, 0, trace), tail)
+        head = _head(Flow.ONE_WAY, message, 0, trace)
+        self._refuse_newer(head.kind, message)
+        await self._streams[channel].put(head, tail)
 
     async def call(
         self, message: Record, *, channel: Channel, tail: bytes = b"", trace: bytes = b""
@@ -145,10 +161,16 @@ class Conversation:
 
         Raises:
             PeerUnreachable: lost before the answer came.
-            CallRefused: answered with a typed refusal.
+            CallRefused: answered with a typed refusal, or the peer is too old for this record.
         """
+        self._refuse_newer(MESSAGES.number(type(message)), message)
         async with self._room[channel]:
             return await self._ask(message, channel, tail, trace)
+
+    def _refuse_newer(self, kind: int, message: Record) -> None:
+        if since(kind) > self.schema:
+            what = f"the peer speaks schema {self.schema}, {type(message).__name__} is newer"
+            raise CallRefused(Unsupported.reason, what, peer=self.peer)
 
     async def _ask(self, message: Record, channel: Channel, tail: bytes, trace: bytes) -> Answer:
         self._last_id += 1

@@ -1,24 +1,30 @@
 """The first words on a control stream: do both nodes belong to the same network?
 
-Knows `Hello` and what must be equal. Must not know who dials or what happens afterwards. The
-dialler speaks first; both sides always send their hello before they judge, so that each can
-name the mismatch to its own user.
+Knows `Hello`, what must be equal, and which schema two nodes of neighbouring versions speak. Must
+not know who dials or what happens afterwards. The dialler speaks first; both sides always send
+their hello before they judge, so that each can name the mismatch to its own user.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import trio
 
+from prsm.node.net.interface import PeerUnreachable
 from prsm.node.net.streams import Duplex, FrameReader, StreamLost
 from prsm.protocol.codec import decode, encode
 from prsm.protocol.errors import RemoteError, WireError, WrongChain
 from prsm.protocol.framing import PROTOCOL_VERSION, Flow, Head, encode_frame
+from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import ADDRESS_TEXT_MAX, HELLO_ADDRESSES_MAX, HELLO_BYTES_MAX
 from prsm.protocol.messages.net import SCHEMA_VERSION, Hello
 from prsm.protocol.messages.table import MESSAGES
 
+SCHEMAS_APART_MAX: Final = 1  # a network is upgraded one release after the other
+STRICT_SCHEMA: Final = 1  # programs of this schema take no other number than theirs
+OLDER_PEERS_MAX: Final = 256  # noted for one dial each
 LINGER_S: Final = 1.0
 HELLO_KIND: Final = MESSAGES.number(Hello)
 
@@ -27,6 +33,14 @@ class ProtocolMismatch(RemoteError):
     """The peer speaks another version of the protocol or of its records."""
 
     reason = "protocol_mismatch"
+
+
+class OlderPeer(PeerUnreachable):
+    """The peer is one schema older and takes only its own; the next dial offers it that one."""
+
+    def __init__(self, schema: int) -> None:
+        super().__init__(f"the peer speaks schema {schema} only; dialled again with it")
+        self.schema = schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +74,49 @@ class ChainIdentity:
         )
 
 
+class Greeter:
+    """Says a node's hellos: its own schema, or the one before to a peer that takes nothing else.
+
+    Args:
+        chain: which network the node belongs to.
+    """
+
+    def __init__(self, chain: ChainIdentity) -> None:
+        self._chain = chain
+        self._older: dict[PeerId, int] = {}
+
+    async def greet(
+        self, duplex: Duplex, peer: PeerId, addresses: Sequence[str], *, dialler: bool
+    ) -> Hello:
+        """Exchange hellos with a peer as `greet`; an older one is remembered for the next dial.
+
+        Raises:
+            OlderPeer: it must be dialled again.
+            ProtocolMismatch, WrongChain, WireError, StreamLost: as `greet`.
+        """
+        ours = self._chain.hello(addresses)
+        # For one dial only: the peer may be upgraded before the one after.
+        schema = self._older.pop(peer, None) if dialler else None
+        if schema is not None:
+            ours = msgspec.structs.replace(ours, schema=schema)
+        try:
+            return await greet(duplex, ours, dialler=dialler)
+        except OlderPeer as error:
+            if len(self._older) >= OLDER_PEERS_MAX:
+                self._older.clear()
+            self._older[peer] = error.schema
+            raise
+
+
 async def greet(duplex: Duplex, ours: Hello, *, dialler: bool) -> Hello:
-    """Exchange hellos on a fresh control stream and return the peer's.
+    """Exchange hellos on a fresh control stream.
+
+    Returns:
+        The peer's hello; its schema is the one both speak on this connection.
 
     Raises:
-        ProtocolMismatch: another protocol or schema version.
+        OlderPeer: it refuses our schema, not the one before.
+        ProtocolMismatch: another protocol version, or schemas too far apart.
         WrongChain: another chain id or genesis.
         WireError: no hello.
         StreamLost: the peer ended the stream.
@@ -73,6 +125,7 @@ async def greet(duplex: Duplex, ours: Hello, *, dialler: bool) -> Hello:
         await _send(duplex, ours)
     theirs = await _receive(duplex)
     if not dialler:
+        ours = _answer(ours, theirs)
         await _send(duplex, ours)
     try:
         check(ours, theirs)
@@ -80,21 +133,23 @@ async def greet(duplex: Duplex, ours: Hello, *, dialler: bool) -> Hello:
         if not dialler:
             await _linger(duplex)  # noqa: ASYNC120 - if cancelled, nobody waits for the refusal
         raise
-    return theirs
+    if theirs.schema <= STRICT_SCHEMA < ours.schema:
+        raise OlderPeer(theirs.schema)
+    return msgspec.structs.replace(theirs, schema=min(ours.schema, theirs.schema))
 
 
 def check(ours: Hello, theirs: Hello) -> None:
     """Compare two hellos.
 
     Raises:
-        ProtocolMismatch: another protocol or schema version.
+        ProtocolMismatch: another protocol version, or schemas more than one apart.
         WrongChain: another chain id or genesis.
     """
-    if (theirs.protocol, theirs.schema) != (ours.protocol, ours.schema):
+    if theirs.protocol != ours.protocol or not _are_neighbours(ours, theirs):
         raise ProtocolMismatch(
             f"the peer speaks protocol {theirs.protocol}, schema {theirs.schema}; "
             f"this node {ours.protocol} and {ours.schema}",
-            hint="run the same version of prsm on both nodes",
+            hint="upgrade the older node; one release after the other",
             penalty=0,
         )
     if theirs.chain != ours.chain:
@@ -109,6 +164,17 @@ def check(ours: Hello, theirs: Hello) -> None:
             hint="start the node with the genesis file of that network",
             penalty=0,
         )
+
+
+def _are_neighbours(ours: Hello, theirs: Hello) -> bool:
+    return abs(ours.schema - theirs.schema) <= SCHEMAS_APART_MAX
+
+
+def _answer(ours: Hello, theirs: Hello) -> Hello:
+    """What the dialled side says: the older of two neighbouring schemas, else its own."""
+    if _are_neighbours(ours, theirs):
+        return msgspec.structs.replace(ours, schema=min(ours.schema, theirs.schema))
+    return ours
 
 
 async def _send(duplex: Duplex, hello: Hello) -> None:

@@ -10,12 +10,13 @@ nothing is open on it. Of two by the same dialler the later stays: the earlier i
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, Protocol
 
 import trio
 
 from prsm.node.net.calls import Conversation, Handlers
-from prsm.node.net.handshake import ChainIdentity, ProtocolMismatch, greet
+from prsm.node.net.handshake import ChainIdentity, Greeter, OlderPeer, ProtocolMismatch
 from prsm.node.net.interface import (
     BanInfo,
     Channel,
@@ -119,7 +120,7 @@ class Peers:
         self.handlers = Handlers()
         self.scores = Scores()
         self._bans: dict[PeerId, BanInfo] = {}
-        self._chain = chain
+        self._greeter = Greeter(chain)
         self._now_ms = now_ms
         self._events: list[PeerHandler] = []
         self._links: dict[PeerId, Link] = {}
@@ -276,6 +277,8 @@ class Peers:
                 except (WrongChain, ProtocolMismatch) as error:
                     log.error("peer %s is not dialled again: %s", peer, error.what)  # noqa: TRY400 - no traceback
                     self._wanted.pop(peer, None)
+                except OlderPeer:
+                    delay = REDIAL_FIRST_S
                 except PrsmError as error:
                     log.info("peer %s: %s; again in %.1f s", peer, error.what, delay)
                 else:
@@ -299,9 +302,8 @@ class Peers:
         peer = connection.peer
         try:
             ctl, hello = await self._greet(connection)
-            conversation = Conversation(
-                peer, self.handlers, on_fault=lambda error: self.penalise(peer, error)
-            )
+            fault = partial(self.penalise, peer)
+            conversation = Conversation(peer, self.handlers, on_fault=fault, schema=hello.schema)
             link = Link(connection, hello, conversation, since_ms=self._now_ms())
             self._register(link)
             task_status.started()
@@ -320,8 +322,8 @@ class Peers:
         try:
             with trio.fail_after(HANDSHAKE_DEADLINE_S):
                 ctl = await connection.stream(Channel.CTL)
-                ours = self._chain.hello(self._addresses())
-                return ctl, await greet(ctl, ours, dialler=connection.outbound)
+                addresses, dialler = self._addresses(), connection.outbound
+                return ctl, await self._greeter.greet(ctl, peer, addresses, dialler=dialler)
         except trio.TooSlowError:
             raise StreamLost(f"no hello within {HANDSHAKE_DEADLINE_S:g} s") from None
         except RemoteError as error:

@@ -1,10 +1,17 @@
-"""The one table of message numbers; each module of this package brings its own rows."""
+"""The one table of message numbers; each module of this package brings its own rows.
+
+A peer of an older schema is never sent a number that came after it (docs/spec/wire.md, "Versions").
+"""
 
 from typing import Final
 
 from prsm.protocol.codec import Record
 from prsm.protocol.messages import consensus, models, net, notices, pipe, pool, sync, work
 from prsm.protocol.registry import Registry
+
+FIRST_SCHEMA: Final = 1
+# Schema -> the numbers it brought, used or still free; all others are of the first.
+BROUGHT_BY: Final[dict[int, tuple[range, ...]]] = {2: (range(93, 100), range(140, 150))}
 
 MESSAGES: Final[Registry[Record]] = Registry("message")
 
@@ -20,3 +27,11 @@ for _module in (
 ):
     for _number, _cls in _module.KINDS.items():
         MESSAGES.add(_number, _cls)
+
+
+def since(number: int) -> int:
+    """The first schema a node must speak to know a message number."""
+    for schema, brought in BROUGHT_BY.items():
+        if any(number in numbers for numbers in brought):
+            return schema
+    return FIRST_SCHEMA

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import trio
 
-from prsm.node.net.handshake import ChainIdentity, ProtocolMismatch
+from prsm.node.net.handshake import SCHEMAS_APART_MAX, ChainIdentity, ProtocolMismatch
 from prsm.node.net.interface import (
     Answer,
     Busy,
@@ -22,6 +22,8 @@ from prsm.node.net.network import PeerNetwork
 from prsm.protocol.errors import LocalError, RemoteError, Unsupported, WrongChain
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, CALLS_OPEN_MAX, KIB, MIB
 from prsm.protocol.messages.models import AskHave, AskNode, Blocks, Have
+from prsm.protocol.messages.net import SCHEMA_VERSION
+from prsm.protocol.messages.table import BROUGHT_BY
 from tests.tools.networks import ASK, CHAIN, HAVE, OTHER, TOPIC, World, answering
 
 
@@ -77,10 +79,35 @@ async def test_connect_to_another_genesis_is_refused_by_name(world: World) -> No
 
 
 async def test_connect_to_another_version_is_refused_by_name(world: World) -> None:
-    newer = ChainIdentity(chain=CHAIN.chain, genesis=CHAIN.genesis, schema=2)
+    newer = ChainIdentity(
+        chain=CHAIN.chain, genesis=CHAIN.genesis, schema=SCHEMA_VERSION + SCHEMAS_APART_MAX + 1
+    )
     one, two = await world.start(1), await world.start(2, chain=newer)
-    with pytest.raises(ProtocolMismatch, match="schema 2"):
+    with pytest.raises(ProtocolMismatch, match=f"schema {newer.schema}"):
         await one.network.connect(two.address)
+
+
+@pytest.mark.parametrize("dialler", [1, 2])
+async def test_record_newer_than_the_peer_stays_here_and_the_link_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch, dialler: int
+) -> None:
+    """A node and one of the schema before; AskHave plays a record that came with the newer one."""
+    newer = ChainIdentity(CHAIN.chain, CHAIN.genesis, schema=SCHEMA_VERSION + 1)
+    monkeypatch.setitem(BROUGHT_BY, newer.schema, (range(50, 51),))
+    one = await world.start(1, chain=newer)
+    two = await world.start(2, answering(lambda _: (HAVE, b"")))
+    here, there = (one, two) if dialler == 1 else (two, one)
+    await here.network.connect(there.address)
+    await there.wait_up(here.peer)
+    with pytest.raises(CallRefused) as refused:
+        await one.network.call(two.peer, ASK, channel=Channel.BULK)
+    assert refused.value.refusal == "unsupported"
+    with pytest.raises(CallRefused):
+        await one.network.send(two.peer, ASK, channel=Channel.BULK)
+    assert not one.network.send_nowait(two.peer, ASK, channel=Channel.BULK)
+    assert one.network.send_nowait(two.peer, HAVE, channel=Channel.BULK)
+    await two.wait(lambda: bool(two.messages))
+    assert not [event for event in one.events + two.events if not event.up]
 
 
 async def test_connect_to_nobody_is_unreachable(world: World) -> None:

@@ -7,13 +7,22 @@ import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
 
-from prsm.node.net.handshake import ChainIdentity, ProtocolMismatch, greet
-from prsm.node.net.streams import Duplex, StreamLost
-from prsm.protocol.codec import encode
+from prsm.node.net.handshake import (
+    HELLO_KIND,
+    STRICT_SCHEMA,
+    ChainIdentity,
+    Greeter,
+    OlderPeer,
+    ProtocolMismatch,
+    greet,
+)
+from prsm.node.net.streams import Duplex, FrameReader, StreamLost
+from prsm.protocol.codec import decode, encode
 from prsm.protocol.errors import RemoteError, WireError, WrongChain
 from prsm.protocol.framing import Flow, Head, encode_frame
+from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import HELLO_ADDRESSES_MAX, HELLO_BYTES_MAX
-from prsm.protocol.messages.net import Heartbeat, Hello
+from prsm.protocol.messages.net import SCHEMA_VERSION, Heartbeat, Hello
 
 OURS = ChainIdentity(chain=b"testnet1", genesis=b"g" * 32, agent="prsm/1")
 
@@ -65,6 +74,7 @@ async def test_equal_networks_learn_each_others_hello() -> None:
         ({"genesis": b"x" * 32}, WrongChain, "genesis"),
         ({"protocol": 2}, ProtocolMismatch, "protocol"),
         ({"schema": 7}, ProtocolMismatch, "schema"),
+        ({"schema": 0}, ProtocolMismatch, "schema"),
     ],
 )
 async def test_mismatch_is_named_on_both_sides_and_costs_nobody(
@@ -131,3 +141,56 @@ def test_hello_leaves_out_surplus_and_overlong_addresses() -> None:
     hello = OURS.hello(addresses)
     assert len(hello.addresses) == HELLO_ADDRESSES_MAX
     assert hello.addresses[0] == "/ip4/127.0.0.1/tcp/1"
+
+
+NEXT = SCHEMA_VERSION + 1
+
+
+@pytest.mark.parametrize(("one", "two"), [(SCHEMA_VERSION, NEXT), (NEXT, SCHEMA_VERSION)])
+async def test_neighbouring_schemas_agree_on_the_older(one: int, two: int) -> None:
+    """Whoever dials, both sides know the one schema they speak."""
+    outcomes = await exchange(
+        dataclasses.replace(OURS, schema=one), dataclasses.replace(OURS, schema=two)
+    )
+    for outcome in outcomes:
+        assert isinstance(outcome, Hello)
+        assert outcome.schema == SCHEMA_VERSION
+
+
+async def strict(duplex: Duplex, schema: int) -> Hello:
+    """Answer as the programs of schema 1 do: with their own, whatever was offered."""
+    reader = FrameReader(duplex, frame_bytes_max=HELLO_BYTES_MAX)
+    head, _ = await reader.read()
+    own = dataclasses.replace(OURS, schema=schema).hello(())
+    await duplex.write_all(raw(own, HELLO_KIND))
+    return decode(head.body, Hello, size_max=HELLO_BYTES_MAX)
+
+
+async def test_program_of_the_first_schema_is_offered_its_own_by_the_next_dial_only() -> None:
+    greeter = Greeter(dataclasses.replace(OURS, schema=STRICT_SCHEMA + 1))
+    offered: list[int] = []
+    agreed: list[int] = []
+
+    async def old(stream: trio.abc.Stream) -> None:
+        offered.append((await strict(Ends(stream), STRICT_SCHEMA)).schema)
+
+    for peer in ("a", "a", "b", "a"):
+        here, there = memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(old, there)
+            try:
+                hello = await greeter.greet(Ends(here), PeerId(peer), (), dialler=True)
+            except OlderPeer as error:
+                agreed.append(-error.schema)
+            else:
+                agreed.append(hello.schema)
+    assert offered == [2, 1, 2, 2]
+    assert agreed == [-1, 1, -1, -1]
+
+
+async def test_program_of_the_first_schema_that_dials_is_answered_with_its_own() -> None:
+    newer = dataclasses.replace(OURS, schema=STRICT_SCHEMA + 1)
+    dialler, accepter = await exchange(dataclasses.replace(OURS, schema=STRICT_SCHEMA), newer)
+    assert isinstance(dialler, Hello)
+    assert isinstance(accepter, Hello)
+    assert dialler.schema == accepter.schema == STRICT_SCHEMA
