@@ -15,6 +15,7 @@ _ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 # Multihash: identity (0x00), 36 bytes; protobuf: field 1 = Ed25519 (1), field 2 = 32 bytes.
 _PREFIX: Final = bytes.fromhex("002408011220")
 _FORM: Final = "/ip4/ADDRESS/tcp/PORT/p2p/PEER_ID"
+_CIRCUIT: Final = "/p2p-circuit/p2p/"  # between the relay's own address and the peer behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,15 @@ class PeerAddress:
     def transport(self) -> str:
         """The multiaddress without /p2p/."""
         return f"/{self.family}/{self.ip}/tcp/{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitAddress:
+    """An address behind a relay, taken apart."""
+
+    relay: PeerId
+    relay_address: str  # where the relay is dialled, with /p2p/; empty: only where it is linked
+    peer: PeerId
 
 
 def peer_id_of(public_key: bytes) -> PeerId:
@@ -73,6 +83,44 @@ def parse_address(text: str) -> PeerAddress:
     public_key_of(parts[6])
     ip, port = parse_listen("/".join(parts[:5]))
     return PeerAddress(family=parts[1], ip=ip, port=port, peer=PeerId(parts[6]))
+
+
+def is_circuit(text: str) -> bool:
+    """Whether an address leads through a relay."""
+    return "/p2p-circuit" in text
+
+
+def circuit_address(relay: str, peer: str) -> str:
+    """Write the address of a peer behind a relay, the relay being an address with /p2p/."""
+    return f"{relay}{_CIRCUIT}{peer}"
+
+
+def parse_circuit(text: str) -> CircuitAddress:
+    """Read `RELAY/p2p-circuit/p2p/…`, where RELAY is a whole address or only `/p2p/…`.
+
+    Raises:
+        LocalError: not of that form; a relay behind a relay is none.
+    """
+    relay, _, peer = text.partition(_CIRCUIT)
+    if not peer or is_circuit(peer):
+        raise LocalError(
+            f"{text[:120]!r} is no address behind a relay",
+            hint=f"write it as {_FORM}{_CIRCUIT}PEER_ID",
+        )
+    public_key_of(peer)
+    if relay.startswith("/p2p/"):
+        public_key_of(relay.removeprefix("/p2p/"))
+        return CircuitAddress(PeerId(relay.removeprefix("/p2p/")), "", PeerId(peer))
+    return CircuitAddress(parse_address(relay).peer, relay, PeerId(peer))
+
+
+def peer_in(text: str) -> PeerId:
+    """Whom an address leads to, directly or through a relay.
+
+    Raises:
+        LocalError: no address of a peer.
+    """
+    return parse_circuit(text).peer if is_circuit(text) else parse_address(text).peer
 
 
 def parse_listen(text: str) -> tuple[str, int]:

@@ -19,6 +19,13 @@ CALLS_OPEN_MAX: Final = 32  # of one peer on one stream
 HELLO_BYTES_MAX: Final = 4 * KIB
 HELLO_ADDRESSES_MAX: Final = 8
 
+# Reach (docs/spec/wire.md). A circuit holds at most a window of bytes each way at each hop; a piece
+# is small beside the tensors on the same stream. A node has at most 128 peers.
+CIRCUIT_WINDOW_BYTES: Final = 256 * KIB
+CIRCUIT_PIECE_BYTES_MAX: Final = 64 * KIB
+LINKS_TOLD_MAX: Final = 128
+PEER_TEXT_MAX: Final = 64  # 52 letters of an Ed25519 key
+
 # Canonical msgpack. One MiB of empty arrays would become 64 MiB of objects, so arrays are
 # counted over the whole value, not only one by one.
 ARRAY_LENGTH_MAX: Final = 2048
@@ -52,6 +59,15 @@ EPOCH_HEADERS_MAX: Final = 64
 PENDING_IDS_MAX: Final = 512
 PULLED_MAX: Final = 256
 PULLED_BYTES_MAX: Final = 1 * MIB
+
+# Gossip and its repair (docs/spec/wire.md, "Gossip"). A list is 17 KiB and an answer a seventh of a
+# control frame, so that no vote waits behind them; the largest record still fits an answer.
+GOSSIP_KEY_BYTES_MAX: Final = 64
+GOSSIP_TOPICS_MAX: Final = 16
+GOSSIP_SUMS_MAX: Final = 8  # ages of records compared apart
+LISTED_MAX: Final = 512
+PULLED_RECORDS_MAX: Final = 128
+PULLED_RECORDS_BYTES_MAX: Final = 128 * KIB
 
 # Work
 WORK_STAGES_MAX: Final = 32
@@ -95,6 +111,7 @@ assert CHUNK_BYTES_MAX < SYNC_BYTES_MAX
 assert SNAPSHOT_CHUNKS_MAX <= ARRAY_LENGTH_MAX
 assert TRANSACTION_BYTES_MAX < PULLED_BYTES_MAX
 assert BLOCK_TRANSACTIONS_MAX <= ARRAY_LENGTH_MAX
+assert GOSSIP_RECORD_BYTES_MAX < PULLED_RECORDS_BYTES_MAX
 # Payload, branches, branch, then a predicate and its list by level, and the keys of the last.
 assert 3 + 2 * CONDITION_DEPTH_MAX + 1 <= NESTING_MAX
 assert 3 * (WORK_BATCHES_MAX * 77 + 512) + 512 < TRANSACTION_BYTES_MAX

@@ -56,6 +56,15 @@ class NetConfig(Section, frozen=True):
         "/ip4/127.0.0.1/tcp/4410",
     )
     bootstrap: Annotated[_Addresses, _doc("peers dialled at start, with /p2p/")] = ()
+    relay: Annotated[
+        bool, _doc("carry bytes for peers nobody can dial, within fixed bounds; costs bandwidth")
+    ] = False
+    via: Annotated[_Addresses, _doc("relays where this node always keeps a place, with /p2p/")] = ()
+    region: Annotated[
+        str,
+        msgspec.Meta(pattern=rf"^[A-Za-z0-9._-]{{0,{NAME_BYTES_MAX}}}$"),
+        _doc("label shown to peers in the topology, such as eu-west"),
+    ] = ""
 
 
 class RpcConfig(Section, frozen=True):
@@ -201,16 +210,16 @@ def validate(config: Config) -> None:
             "chain.prune is true and chain.snapshot_every is 0: nothing would ever be old",
             hint="set chain.snapshot_every = 1000, or chain.prune = false",
         )
-    for address in (*config.net.listen, *config.net.bootstrap):
+    for address in (*config.net.listen, *config.net.bootstrap, *config.net.via):
         if not address.startswith("/"):
             raise ConfigError(
                 f"net has the address {address!r}, which is no multiaddress",
                 hint="write it as /ip4/127.0.0.1/tcp/4410",
             )
-    for address in config.net.bootstrap:
+    for address in (*config.net.bootstrap, *config.net.via):
         if "/p2p/" not in address:
             raise ConfigError(
-                f"net.bootstrap has {address!r} without the peer's id",
+                f"net.bootstrap or net.via has {address!r} without the peer's id",
                 hint="write it as /ip4/127.0.0.1/tcp/4410/p2p/PEER (`prsm status` there shows it)",
             )
 

@@ -8,7 +8,18 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
 
 from prsm.protocol.errors import LocalError
-from prsm.protocol.identity import parse_address, parse_listen, peer_id_of, public_key_of
+from prsm.protocol.identity import (
+    CircuitAddress,
+    circuit_address,
+    is_circuit,
+    parse_address,
+    parse_circuit,
+    parse_listen,
+    peer_id_of,
+    peer_in,
+    public_key_of,
+)
+from prsm.protocol.ids import PeerId
 
 VECTOR = "12D3KooWA4Xop1JaT3MHxwYMkCepYsv4iPVopMXwCz5iHYdBfeSB"  # of the seed 00 01 … 1f
 
@@ -66,3 +77,32 @@ def test_listen_address_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(LocalError, match="listen on") as caught:
         parse_listen(text)
     assert "/ip4/127.0.0.1/tcp/PORT" in caught.value.hint
+
+
+def test_circuit_address_is_taken_apart_and_written() -> None:
+    relay = f"/ip4/127.0.0.1/tcp/4001/p2p/{VECTOR}"
+    text = circuit_address(relay, VECTOR)
+    assert text == f"{relay}/p2p-circuit/p2p/{VECTOR}"
+    assert parse_circuit(text) == CircuitAddress(PeerId(VECTOR), relay, PeerId(VECTOR))
+    short = f"/p2p/{VECTOR}/p2p-circuit/p2p/{VECTOR}"
+    assert parse_circuit(short) == CircuitAddress(PeerId(VECTOR), "", PeerId(VECTOR))
+    assert peer_in(text) == peer_in(relay) == VECTOR
+    assert is_circuit(short)
+    assert not is_circuit(relay)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"/ip4/127.0.0.1/tcp/1/p2p/{VECTOR}",
+        f"/ip4/127.0.0.1/tcp/1/p2p/{VECTOR}/p2p-circuit",
+        f"/ip4/127.0.0.1/tcp/1/p2p-circuit/p2p/{VECTOR}",
+        f"/p2p-circuit/p2p/{VECTOR}",
+        f"/p2p/nobody/p2p-circuit/p2p/{VECTOR}",
+        f"/p2p/{VECTOR}/p2p-circuit/p2p/nobody",
+        f"/p2p/{VECTOR}/p2p-circuit/p2p/{VECTOR}/p2p-circuit/p2p/{VECTOR}",
+    ],
+)
+def test_circuit_address_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(LocalError):
+        parse_circuit(text)
