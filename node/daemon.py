@@ -22,6 +22,7 @@ from prsm.node.account import Account
 from prsm.node.api.chain import ChainApi
 from prsm.node.api.governance import GovernanceApi
 from prsm.node.api.ledger import LedgerApi
+from prsm.node.api.net import NetApi
 from prsm.node.api.node import NodeApi, Parts
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
@@ -42,6 +43,7 @@ from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.strict import StrictSandbox
 from prsm.node.inference.terms import Terms
 from prsm.node.models import Models, Tools
+from prsm.node.net.bans import BanFile
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.host import Libp2pTransport
 from prsm.node.net.interface import PeerUnreachable
@@ -122,7 +124,8 @@ async def run_daemon(
         genesis = _read_genesis(start.home)
         transport = Libp2pTransport(load_seed(start.home.node_key), listen=start.config.net.listen)
         identity = ChainIdentity(genesis.chain_id, genesis.digest, agent=f"prsm/{VERSION}")
-        network = PeerNetwork(transport, identity, clock=start.clock)
+        bans = BanFile(start.home.bans)
+        network = PeerNetwork(transport, identity, clock=start.clock, bans=bans)
         config = ChainConfig(
             genesis=genesis,
             data=start.home.data,
@@ -292,6 +295,7 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
         {
             **node.handlers(),
             **chain_api.handlers(),
+            **NetApi(opened.network, chain.driver.clock).handlers(),
             **LedgerApi(chain.driver.ledger).handlers(),
             **WalletApi(wallets, chain.driver).handlers(),
             **GovernanceApi(wallets, chain.driver).handlers(),

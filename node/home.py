@@ -77,6 +77,11 @@ class Home:
         return self.root / "config.toml"
 
     @property
+    def bans(self) -> Path:
+        """Which peers are neither dialled nor let in, and until when."""
+        return self.root / "net" / "bans.json"
+
+    @property
     def genesis(self) -> Path:
         """The first document of the network this node belongs to."""
         return self.root / "genesis.json"

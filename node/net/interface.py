@@ -77,11 +77,16 @@ class PeerInfo:
 
 @dataclass(frozen=True, slots=True)
 class BanInfo:
-    """A peer that is neither dialled nor let in: until when (ms of the node's clock), and why."""
+    """A peer that is neither dialled nor let in: until when (ms of the node's clock), and why.
+
+    `times` counts the bans by its own faults; `is_ours` is one that the operator made.
+    """
 
     peer: PeerId
     until_ms: int
     why: str
+    times: int = 0
+    is_ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)

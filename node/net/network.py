@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import trio
 
 from prsm.node.clock import Clock, TrioClock
+from prsm.node.net.bans import BanFile, Bans
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.interface import (
     Answer,
@@ -24,6 +25,7 @@ from prsm.node.net.interface import (
     MessageHandler,
     PeerHandler,
     PeerInfo,
+    PeerUnreachable,
 )
 from prsm.node.net.peers import PEERS_MAX, Connection, Peers
 from prsm.node.net.scores import TokenBucket
@@ -103,6 +105,7 @@ class PeerNetwork:
         transport: moves the bytes.
         chain: which network this node belongs to.
         clock: of the node; trio's when absent.
+        bans: where bans outlive the process; in memory only when absent.
     """
 
     def __init__(
@@ -111,10 +114,13 @@ class PeerNetwork:
         chain: ChainIdentity,
         *,
         clock: Clock | None = None,
+        bans: BanFile | None = None,
     ) -> None:
         self._transport = transport
-        self._now_ms = (clock or TrioClock()).monotonic_ms
-        self._peers = Peers(transport.peer_id, chain, now_ms=self._now_ms)
+        clock = clock or TrioClock()
+        self._now_ms = clock.monotonic_ms
+        self._bans = Bans(clock, bans)
+        self._peers = Peers(transport.peer_id, chain, bans=self._bans, now_ms=self._now_ms)
         self._gossip: dict[str, GossipHandler] = {}
         self._supervisor = Supervisor("network")
         self._buckets: dict[PeerId, TokenBucket] = {}
@@ -142,11 +148,13 @@ class PeerNetwork:
             LocalError: it cannot listen there.
         """
         self._ran = True
+        self._bans.load()
         await self._supervisor.run(self._incarnation, task_status=task_status)
 
     async def _incarnation(self, *, task_status: trio.TaskStatus[None]) -> None:
         transport, peers = self._transport, self._peers
         async with trio.open_nursery() as nursery:
+            await nursery.start(self._bans.run)
             await nursery.start(peers.run, transport.dial, lambda: transport.addresses)
             await nursery.start(transport.run, tuple(self._gossip), self._hooks())
             task_status.started()
@@ -189,7 +197,16 @@ class PeerNetwork:
 
     def bans(self) -> tuple[BanInfo, ...]:
         """The peers that are banned now, in order of their ids."""
-        return self._peers.bans()
+        return self._bans.infos()
+
+    def ban(self, peer: PeerId, length_ms: int, why: str) -> None:
+        """Neither dial a peer nor let it in, because the operator says so; drops its link."""
+        self._bans.ban(peer, length_ms, why)
+        self._peers.drop(peer, PeerUnreachable(f"peer {peer} was banned: {why}"))
+
+    def pardon(self, peer: PeerId) -> bool:
+        """End a peer's ban and forget its faults; False when there was nothing to forget."""
+        return self._bans.pardon(peer)
 
     async def connect(self, address: str) -> PeerId:
         """Dial `/ip4/…/tcp/…/p2p/…` and shake hands; kept and redialled until `disconnect`.
@@ -286,7 +303,7 @@ class PeerNetwork:
             bucket = self._buckets[peer] = TokenBucket(
                 rate_per_s=GOSSIP_RECORDS_PER_S, burst=GOSSIP_BURST, now_ms=now_ms
             )
-        if not bucket.take(now_ms=now_ms) or self._peers.scores.banned_ms(peer, now_ms=now_ms):
+        if not bucket.take(now_ms=now_ms) or self._bans.banned_ms(peer):
             return False
         try:
             if len(record) <= GOSSIP_RECORD_BYTES_MAX and self._gossip[topic](peer, record):

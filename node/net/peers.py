@@ -15,17 +15,16 @@ from typing import Final, Protocol
 
 import trio
 
+from prsm.node.net.bans import Bans
 from prsm.node.net.calls import Conversation, Handlers
 from prsm.node.net.handshake import ChainIdentity, Greeter, OlderPeer, ProtocolMismatch
 from prsm.node.net.interface import (
-    BanInfo,
     Channel,
     PeerEvent,
     PeerHandler,
     PeerInfo,
     PeerUnreachable,
 )
-from prsm.node.net.scores import PEERS_REMEMBERED_MAX, Scores
 from prsm.node.net.streams import Duplex, StreamLost
 from prsm.protocol.errors import PrsmError, RemoteError, WrongChain
 from prsm.protocol.ids import PeerId
@@ -112,14 +111,16 @@ class Peers:
     Args:
         us: our own identity.
         chain: what our hello says.
+        bans: who is neither dialled nor let in.
         now_ms: monotonic clock of the node.
     """
 
-    def __init__(self, us: PeerId, chain: ChainIdentity, *, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, us: PeerId, chain: ChainIdentity, *, bans: Bans, now_ms: Callable[[], int]
+    ) -> None:
         self.us = us
         self.handlers = Handlers()
-        self.scores = Scores()
-        self._bans: dict[PeerId, BanInfo] = {}
+        self.bans = bans
         self._greeter = Greeter(chain)
         self._now_ms = now_ms
         self._events: list[PeerHandler] = []
@@ -140,12 +141,6 @@ class Peers:
     def infos(self) -> tuple[PeerInfo, ...]:
         """The live peers, in order of their ids."""
         return tuple(self._links[peer].info() for peer in sorted(self._links))
-
-    def bans(self) -> tuple[BanInfo, ...]:
-        """The peers that are banned now, in order of their ids."""
-        now_ms = self._now_ms()
-        self._bans = {peer: ban for peer, ban in self._bans.items() if ban.until_ms > now_ms}
-        return tuple(self._bans[peer] for peer in sorted(self._bans))
 
     def find(self, peer: PeerId) -> Conversation | None:
         """The conversation messages to that peer take now."""
@@ -219,17 +214,7 @@ class Peers:
 
     def penalise(self, peer: PeerId, error: RemoteError) -> None:
         """Count a fault; a ban closes the link."""
-        now_ms = self._now_ms()
-        known = self.scores.banned_ms(peer, now_ms=now_ms)
-        banned_ms = self.scores.penalise(peer, error.penalty, now_ms=now_ms)
-        if known:
-            return
-        log.info("peer %s: %s (%d points)", peer, error.what, error.penalty)
-        if banned_ms:
-            log.warning("peer %s is banned for %d s: %s", peer, banned_ms // 1000, error.what)
-            self._bans[peer] = BanInfo(peer, now_ms + banned_ms, error.what)
-            if len(self._bans) > PEERS_REMEMBERED_MAX:
-                del self._bans[min(self._bans, key=lambda known: self._bans[known].until_ms)]
+        if self.bans.penalise(peer, error):
             self.drop(peer, error)
 
     async def accept(self, connection: Connection) -> None:
@@ -248,7 +233,7 @@ class Peers:
                 return
             if self._nursery is None or self._dial is None:
                 raise PeerUnreachable("the network is not running")
-            self._refuse_banned(peer)
+            self.bans.refuse(peer)
             try:
                 with trio.fail_after(DIAL_DEADLINE_S):
                     connection = await self._dial(peer, self._wanted[peer])
@@ -257,10 +242,6 @@ class Peers:
                     f"{self._wanted[peer]} did not answer in {DIAL_DEADLINE_S:g} s"
                 ) from None
             await self._nursery.start(self._serve_dialled, connection)
-
-    def _refuse_banned(self, peer: PeerId) -> None:
-        if banned_ms := self.scores.banned_ms(peer, now_ms=self._now_ms()):
-            raise PeerUnreachable(f"peer {peer} is banned for {banned_ms // 1000 + 1} s")
 
     async def _keep(self, peer: PeerId) -> None:
         with trio.CancelScope() as scope:
@@ -314,7 +295,7 @@ class Peers:
 
     async def _greet(self, connection: Connection) -> tuple[Duplex, Hello]:
         peer = connection.peer
-        self._refuse_banned(peer)
+        self.bans.refuse(peer)
         if peer == self.us:
             raise PeerUnreachable("a connection to ourselves")
         if len(self._links) >= PEERS_MAX:

@@ -63,6 +63,31 @@ class Scores:
         record = self._records.get(peer)
         return self._faded(record, now_ms) if record else 0
 
+    def ban(self, peer: PeerId, length_ms: int, *, now_ms: int) -> None:
+        """Ban a peer because somebody says so; how often its faults banned it stays."""
+        self._record(peer, now_ms).banned_until_ms = now_ms + length_ms
+
+    def restore(self, peer: PeerId, *, times: int, left_ms: int, now_ms: int) -> None:
+        """Take up what an earlier run knew of a peer.
+
+        Args:
+            peer: who.
+            times: how often its faults banned it.
+            left_ms: of its ban; 0 when it has ended.
+            now_ms: monotonic.
+        """
+        record = self._record(peer, now_ms)
+        record.bans, record.banned_until_ms = times, now_ms + left_ms
+
+    def pardon(self, peer: PeerId) -> None:
+        """Forget everything a peer did."""
+        self._records.pop(peer, None)
+
+    def times(self, peer: PeerId) -> int:
+        """How often the peer's faults have banned it."""
+        record = self._records.get(peer)
+        return record.bans if record else 0
+
     def _record(self, peer: PeerId, now_ms: int) -> _Record:
         record = self._records.get(peer)
         if record is None:
@@ -103,12 +128,12 @@ class TokenBucket:
         self._milli = self._burst_milli
         self._at_ms = now_ms
 
-    def take(self, *, now_ms: int) -> bool:
-        """Take one token; False when there is none."""
+    def take(self, count: int = 1, *, now_ms: int) -> bool:
+        """Take tokens; False, and none taken, when there are not so many."""
         grown = self._milli + (now_ms - self._at_ms) * self._rate_per_s
         self._milli = min(self._burst_milli, grown)
         self._at_ms = now_ms
-        if self._milli < 1000:
+        if self._milli < 1000 * count:
             return False
-        self._milli -= 1000
+        self._milli -= 1000 * count
         return True

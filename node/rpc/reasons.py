@@ -256,6 +256,9 @@ protocol_violation -32050 4004 failed: a peer broke the protocol
 bad_encoding -32602 4005 failed: not the canonical bytes
   they were cut, changed or written by another version
   send the bytes as they were made
+bans_unreadable -32603 4030 failed: the file of bans cannot be read
+  it was written by hand, by a newer version, or the disk is damaged
+  prsm net bans
 address_taken -32004 4006 failed: the peer-to-peer address is taken
   another program listens there
   change net.listen in config.toml

@@ -13,6 +13,7 @@ from prsm.node.account import Account
 from prsm.node.api.chain import ChainApi
 from prsm.node.api.governance import GovernanceApi
 from prsm.node.api.ledger import LedgerApi
+from prsm.node.api.net import NetApi
 from prsm.node.api.node import NodeApi, Parts
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
@@ -158,6 +159,7 @@ async def _join(
     dispatcher = bind(
         {
             **NodeApi(node).handlers(),
+            **NetApi(network, driver.clock).handlers(),
             **ChainApi(genesis, driver, wallet, proofs).handlers(),
             **LedgerApi(driver.ledger).handlers(),
             **WalletApi(wallets, driver).handlers(),

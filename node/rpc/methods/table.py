@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Final
 
-from prsm.node.rpc.methods import chain, governance, ledger, node, validator, wallet, work
+from prsm.node.rpc.methods import chain, governance, ledger, net, node, validator, wallet, work
 from prsm.node.rpc.spec import Method, table
 
 METHODS: Final[Mapping[str, Method]] = table(
     node.METHODS,
+    net.METHODS,
     chain.METHODS,
     ledger.METHODS,
     governance.METHODS,

@@ -1,0 +1,65 @@
+"""Handlers of net_: who is kept out.
+
+Knows: the network port's bans, and the clocks. Must not know: transports.
+"""
+
+from prsm.node.clock import Clock, utc_text
+from prsm.node.net.interface import BanInfo
+from prsm.node.net.network import PeerNetwork
+from prsm.node.rpc.dispatch import Handler
+from prsm.node.rpc.methods import net as api
+from prsm.node.rpc.spec import Caller, NoParams
+from prsm.protocol.errors import LocalError
+from prsm.protocol.ids import PeerId
+
+
+class NetApi:
+    """Answers about the peer-to-peer side of this node.
+
+    Args:
+        network: of the node.
+        clock: of the node.
+    """
+
+    def __init__(self, network: PeerNetwork, clock: Clock) -> None:
+        self._network = network
+        self._clock = clock
+
+    def handlers(self) -> dict[str, Handler]:
+        """Method name -> handler."""
+        return {
+            "net_getBans": self.bans,
+            "net_ban": self.ban,
+            "net_unban": self.unban,
+        }
+
+    async def bans(self, _params: NoParams, _caller: Caller) -> api.Bans:
+        """The bans that run now."""
+        return api.Bans(items=tuple(self._shown(ban) for ban in self._network.bans()))
+
+    async def ban(self, params: api.BanParams, _caller: Caller) -> api.Ban:
+        """Keep a peer out for a while.
+
+        Raises:
+            LocalError: it is this node.
+        """
+        peer = PeerId(params.peer_id)
+        if peer == self._network.peer_id:
+            raise LocalError(f"{peer} is this node", hint="give the id of another node")
+        self._network.ban(peer, params.seconds * 1000, params.why)
+        return next(self._shown(ban) for ban in self._network.bans() if ban.peer == peer)
+
+    async def unban(self, params: api.UnbanParams, _caller: Caller) -> api.Unbanned:
+        """Let a peer in again."""
+        known = self._network.pardon(PeerId(params.peer_id))
+        return api.Unbanned(peer_id=params.peer_id, was_known=known)
+
+    def _shown(self, ban: BanInfo) -> api.Ban:
+        offset = self._clock.wall_ms() - self._clock.monotonic_ms()
+        return api.Ban(
+            peer_id=ban.peer,
+            until=utc_text(ban.until_ms + offset),
+            why=ban.why,
+            times=ban.times,
+            by_operator=ban.is_ours,
+        )

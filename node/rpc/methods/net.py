@@ -1,0 +1,90 @@
+"""net_: who is kept out."""
+
+from typing import Annotated, Final
+
+import msgspec
+
+from prsm.node.rpc.spec import (
+    Count,
+    Method,
+    NoParams,
+    Params,
+    PeerIdText,
+    Result,
+    Scope,
+    ShortText,
+)
+
+DAY_SECONDS: Final = 24 * 3600
+BAN_SECONDS_MAX: Final = 10 * 365 * DAY_SECONDS
+
+
+class Ban(Result, frozen=True):
+    """A peer that is neither dialled nor let in until then; `times` counts those it earned."""
+
+    peer_id: PeerIdText
+    until: str
+    why: str
+    times: Count
+    by_operator: bool
+
+
+class Bans(Result, frozen=True):
+    """The bans that run now, in order of their peers' ids."""
+
+    items: tuple[Ban, ...]
+
+
+class BanParams(Params, frozen=True):
+    """Whom to keep out, how long, and a word for the list."""
+
+    peer_id: PeerIdText
+    seconds: Annotated[int, msgspec.Meta(ge=1, le=BAN_SECONDS_MAX)] = DAY_SECONDS
+    why: ShortText = "the operator said so"
+
+
+class UnbanParams(Params, frozen=True):
+    """Whom to let in again."""
+
+    peer_id: PeerIdText
+
+
+class Unbanned(Result, frozen=True):
+    """Whether anything was known against the peer."""
+
+    peer_id: PeerIdText
+    was_known: bool
+
+
+_PEER: Final = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"
+
+METHODS: Final = (
+    Method(
+        "net_getBans",
+        NoParams,
+        Bans,
+        Scope.READ,
+        "Peers that are kept out, until when and why.",
+        words=("net", "bans"),
+    ),
+    Method(
+        "net_ban",
+        BanParams,
+        Ban,
+        Scope.ADMIN,
+        "Keep a peer out for a while; its connection is closed.",
+        words=("net", "ban"),
+        positional=("peer_id",),
+        example=BanParams(_PEER),
+    ),
+    Method(
+        "net_unban",
+        UnbanParams,
+        Unbanned,
+        Scope.ADMIN,
+        "Let a peer in again and forget its faults.",
+        words=("net", "unban"),
+        positional=("peer_id",),
+        example=UnbanParams(_PEER),
+    ),
+)
