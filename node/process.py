@@ -18,6 +18,7 @@ from prsm.node.clock import Clock, TrioClock
 from prsm.node.config.load import load
 from prsm.node.daemon import Start, run_daemon
 from prsm.node.home import Home, default_home
+from prsm.node.net.interface import Network
 from prsm.node.rpc.reasons import Exit, entry_for
 from prsm.protocol.errors import LocalError, PrsmError
 
@@ -29,6 +30,7 @@ def main(
     *,
     worker_command: Sequence[str] = WORKER,
     make_clock: Callable[[Home], Clock] = lambda _home: TrioClock(),
+    around: Callable[[Home, Network], Network] = lambda _home, network: network,
 ) -> int:
     """Run a daemon until it is stopped; returns the exit code.
 
@@ -36,6 +38,7 @@ def main(
         arguments: without the program's name.
         worker_command: the program that runs models.
         make_clock: what time it is for the node of a home.
+        around: what stands between agreement and the network of a home's node; nothing.
     """
     parser = argparse.ArgumentParser(prog="python -m prsm.node", description=__doc__)
     parser.add_argument("--home", type=Path, help="data folder; default PRSM_HOME or ~/.prsm")
@@ -47,7 +50,7 @@ def main(
         config = load(home.config, environ=os.environ).config
         logs.configure(level=config.log.level, style=config.log.format)
         password = read_password(options.password_fd, config.keys.password_file)
-        start = Start(home, config, password, worker_command, make_clock(home))
+        start = Start(home, config, password, worker_command, make_clock(home), around)
         trio.run(functools.partial(run_daemon, start))
     except KeyboardInterrupt:  # before the daemon listens to signals
         return int(Exit.INTERRUPTED)
