@@ -10,7 +10,7 @@ import gc
 import resource
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -46,7 +46,7 @@ from prsm.node.models import Models, Tools
 from prsm.node.net.bans import BanFile
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.host import Libp2pTransport
-from prsm.node.net.interface import PeerUnreachable
+from prsm.node.net.interface import Network, PeerUnreachable
 from prsm.node.net.network import PeerNetwork
 from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import bind
@@ -84,6 +84,7 @@ class Start:
     password: str | None  # of the payment key; None: it stays locked
     worker_command: Sequence[str] = (sys.executable, "-m", "prsm.node.worker")
     clock: Clock = field(default_factory=TrioClock)
+    around: Callable[[Home, Network], Network] = lambda _home, network: network
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ async def run_daemon(
                 every=start.config.chain.snapshot_every, prune=start.config.chain.prune
             ),
         )
-        async with open_chain(config, network, start.clock) as chain:
+        async with open_chain(config, start.around(start.home, network), start.clock) as chain:
             if start.password is not None:
                 await chain.wallet.unlock(start.password)
             store = await ModelStore.open(start.home.blocks, quota=start.config.storage.quota_bytes)
