@@ -1,0 +1,193 @@
+"""A js-libp2p peer and ours: it dials and is dialled, identifies, pings, gossips, calls.
+
+Needs Node and `python scripts/libp2p_peer.py` once; skipped with that reason otherwise. The peer
+speaks our conversation by a reading of docs/spec/wire.md of its own (`wire.mjs`).
+"""
+
+from collections.abc import AsyncIterator, Iterator
+
+import msgspec
+import pytest
+import trio
+
+from prsm.node.home import Home
+from prsm.node.net.handshake import ChainIdentity
+from prsm.node.rpc.methods.node import Connected, ConnectParams, Peers
+from prsm.protocol.codec import encode
+from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
+from prsm.protocol.errors import WireError, WrongChain
+from prsm.protocol.genesis import from_json
+from prsm.protocol.identity import public_key_of
+from prsm.protocol.ids import PeerId
+from prsm.protocol.messages.net import SCHEMA_VERSION, GossipRecord, decode_gossip
+from prsm.testnet import launch
+from tests.tools.js_peer import JsPeer, js_peer, missing
+from tests.tools.networks import CHAIN, OTHER, TOPIC, World
+
+pytestmark = [
+    pytest.mark.net,
+    pytest.mark.e2e,
+    pytest.mark.skipif(bool(missing()), reason=missing()),
+]
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[launch.Node]:
+    """One real daemon, alone in its network."""
+    folder = tmp_path_factory.mktemp("libp2p") / "network"
+    network = launch.create(folder, 1, rig=launch.Rig(models=False))
+    network.start()
+    try:
+        yield network.nodes[0]
+    finally:
+        network.stop()
+
+
+@pytest.fixture
+async def world(nursery: trio.Nursery) -> AsyncIterator[World]:
+    with trio.fail_after(60):
+        yield World(nursery, "libp2p")
+        nursery.cancel_scope.cancel()
+
+
+def chain_of(home: Home) -> ChainIdentity:
+    genesis = from_json(home.genesis.read_bytes())
+    return ChainIdentity(genesis.chain_id, genesis.digest)
+
+
+async def peers_of(daemon: launch.Node) -> Peers:
+    def ask() -> Peers:
+        with daemon.client() as client:
+            return client.call("net_getPeers", result=Peers)
+
+    return await trio.to_thread.run_sync(ask)
+
+
+def text(answer: dict[str, object], name: str) -> str:
+    found = answer[name]
+    assert isinstance(found, str)
+    return found
+
+
+async def test_peer_dials_a_daemon_identifies_pings_and_calls(daemon: launch.Node) -> None:
+    chain = chain_of(daemon.home)
+    async with js_peer(chain) as js:
+        dialled = await js.ask("dial", address=f"/ip4/127.0.0.1/tcp/{daemon.port}")
+        peer = text(dialled, "peer")
+        hello = dialled["hello"]
+        assert isinstance(hello, dict)
+        assert (hello["chain"], hello["genesis"]) == (chain.chain.hex(), chain.genesis.hex())
+        assert hello["schema"] == SCHEMA_VERSION
+        assert hello["agent"].startswith("prsm/")
+        assert isinstance((await js.ask("ping", peer=peer))["ms"], int)
+        identity = await js.ask("identify", peer=peer)
+        assert text(identity, "peer") == peer
+        assert text(identity, "key") == "08011220" + public_key_of(peer).hex()
+        assert text(identity, "observed").startswith("/ip4/127.0.0.1/tcp/")
+        protocols, listening = identity["protocols"], identity["listening"]
+        assert isinstance(protocols, list)
+        assert isinstance(listening, list)
+        assert f"/ip4/127.0.0.1/tcp/{daemon.port}" in listening[0]
+        assert {"/prsm/ctl/1", "/ipfs/id/1.0.0", "/ipfs/ping/1.0.0", "/meshsub/1.1.0"} <= set(
+            protocols
+        )
+        answer = await js.ask("heartbeat", peer=peer, count=300)
+        assert answer == {"refused": False, "kind": 91, "answer": [300]}
+        [seen] = (await peers_of(daemon)).items
+        assert (seen.peer_id, seen.direction, seen.agent) == (js.peer, "in", "js-libp2p")
+        assert not [event for event in js.events if event["event"] in ("fault", "closed")]
+
+
+async def test_daemon_dials_the_peer_and_stays_linked(daemon: launch.Node) -> None:
+    """The peer answers the hello, then the node's own heartbeat after 5 s."""
+
+    def connect(address: str) -> Connected:
+        with daemon.client() as client:
+            return client.call("net_connect", ConnectParams(address), result=Connected)
+
+    async with js_peer(chain_of(daemon.home)) as js:
+        connected = await trio.to_thread.run_sync(connect, js.address)
+        assert connected.peer_id == js.peer
+        said = await js.event("hello", dialler=False)
+        identity = await js.ask("identify", peer=said["peer"])
+        assert identity["peer"] == said["peer"]
+        assert isinstance((await js.ask("ping", peer=said["peer"]))["ms"], int)
+        with trio.fail_after(20):
+            while True:
+                [seen] = (await peers_of(daemon)).items
+                if seen.rtt_ms is not None:
+                    break
+                await trio.sleep(0.2)
+        assert (seen.peer_id, seen.direction) == (js.peer, "out")
+
+
+def record_of(raw: bytes) -> GossipRecord:
+    """Read a record as a receiver must: canonical, of this chain, signed by its author."""
+    record = decode_gossip(raw)
+    if record.chain != CHAIN.chain or not Ed25519Verifier().verify(
+        record.author, record.signed_bytes, record.signature
+    ):
+        raise WireError("a record nobody signed")
+    return record
+
+
+def ours(signer: Ed25519Signer, body: bytes) -> bytes:
+    draft = GossipRecord(CHAIN.chain, TOPIC, signer.public_key, 5_000, body, bytes(64))
+    return encode(msgspec.structs.replace(draft, signature=signer.sign(draft.signed_bytes)))
+
+
+async def wait_subscriber(js: JsPeer, peer: PeerId) -> None:
+    with trio.fail_after(20):
+        while True:
+            known = (await js.ask("subscribers", topic=TOPIC))["peers"]
+            assert isinstance(known, list)
+            if peer in known:
+                return
+            await trio.sleep(0.05)
+
+
+@pytest.mark.parametrize("dialler", ["js", "node"])
+async def test_signed_records_travel_both_ways(world: World, dialler: str) -> None:
+    node = await world.start(1)
+    async with js_peer(CHAIN, topics=(TOPIC,)) as js:
+        if dialler == "js":
+            await js.ask("dial", address=node.address)
+        else:
+            await node.network.connect(js.address)
+        await node.wait_up(PeerId(js.peer))
+        await wait_subscriber(js, node.peer)
+        sent = await js.ask("publish", topic=TOPIC, body=b"from js".hex(), madeMs=70_000)
+        assert sent["recipients"] == [node.peer]
+        await node.wait(lambda: bool(node.records))
+        [(forwarder, raw)] = node.records
+        record = record_of(raw)
+        assert (forwarder, record.made_ms, record.body) == (js.peer, 70_000, b"from js")
+        assert record.author.hex() == sent["author"]
+        signer = Ed25519Signer(b"s" * 32)
+        await node.network.publish(TOPIC, ours(signer, b"from python"))
+        heard = await js.event("gossip", body=b"from python".hex())
+        assert (heard["valid"], heard["type"], heard["madeMs"]) == (True, "signed", 5_000)
+        assert heard["author"] == signer.public_key.hex()
+
+
+async def test_gossip_of_a_peer_that_said_no_hello_is_not_taken(world: World) -> None:
+    """It is linked by libp2p alone; once it has said hello, its next record is the first."""
+    node = await world.start(1)
+    async with js_peer(CHAIN, topics=(TOPIC,)) as js:
+        await js.ask("connect", address=node.address)
+        await wait_subscriber(js, node.peer)
+        await js.ask("publish", topic=TOPIC, body=b"stranger".hex(), madeMs=1)
+        await js.ask("dial", address=node.address)
+        await node.wait_up(PeerId(js.peer))
+        await js.ask("publish", topic=TOPIC, body=b"peer".hex(), madeMs=2)
+        await node.wait(lambda: bool(node.records))
+        assert [record_of(raw).body for _, raw in node.records] == [b"peer"]
+        assert node.network.bans() == ()
+
+
+async def test_peer_of_another_network_is_refused_by_name(world: World) -> None:
+    node = await world.start(1)
+    async with js_peer(OTHER) as js:
+        with pytest.raises(WrongChain):
+            await node.network.connect(js.address)
+        await js.event("closed", peer=node.peer)
