@@ -6,7 +6,18 @@ A peer of an older schema is never sent a number that came after it (docs/spec/w
 from typing import Final
 
 from prsm.protocol.codec import Record
-from prsm.protocol.messages import consensus, models, net, notices, pipe, pool, reach, sync, work
+from prsm.protocol.messages import (
+    announce,
+    consensus,
+    models,
+    net,
+    notices,
+    pipe,
+    pool,
+    reach,
+    sync,
+    work,
+)
 from prsm.protocol.registry import Registry
 
 FIRST_SCHEMA: Final = 1
@@ -23,6 +34,7 @@ for _module in (
     models,
     work,
     net,
+    announce,
     reach,
     pipe,
 ):
