@@ -15,6 +15,8 @@ from typing import Final
 
 import trio
 
+from prsm.node.clock import TrioClock
+from prsm.node.net.budgets import REFUSED_STRAIN_MS, Limits
 from prsm.node.net.interface import (
     Answer,
     Busy,
@@ -25,6 +27,7 @@ from prsm.node.net.interface import (
     MessageHandler,
     PeerUnreachable,
 )
+from prsm.node.net.lanes import TRAFFIC, Lane, Lanes
 from prsm.node.net.streams import Duplex, KeptStream
 from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.errors import PrsmError, RemoteError, Unsupported
@@ -70,6 +73,7 @@ class Conversation:
         handlers: receivers of messages and calls.
         on_fault: told of each fault of the peer that did not end the conversation.
         schema: what both sides speak; records that came later are not sent.
+        lanes: of the node; its own, without limits, when absent.
     """
 
     def __init__(
@@ -79,12 +83,15 @@ class Conversation:
         *,
         on_fault: Callable[[RemoteError], None],
         schema: int = SCHEMA_VERSION,
+        lanes: Lanes | None = None,
     ) -> None:
         self.peer = peer
         self.schema = schema
         self.rtt_ms: int | None = None
         self._handlers = handlers
         self._on_fault = on_fault
+        self._lanes = lanes or Lanes(Limits(), now_ms=TrioClock().monotonic_ms)
+        self._lane: Lane | None = None
         self._streams = {channel: KeptStream(channel) for channel in Channel}
         self._room = {channel: trio.Semaphore(CALLS_OPEN_MAX) for channel in Channel}
         self._running = dict.fromkeys(Channel, 0)
@@ -112,7 +119,7 @@ class Conversation:
             RemoteError: the peer sent what no honest peer sends.
         """
         try:
-            with self._scope:
+            with self._scope, self._lanes.lane(self.peer) as self._lane:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
                     nursery.start_soon(self._carry, Channel.CTL, ctl)
@@ -207,13 +214,15 @@ class Conversation:
         await self._carry(channel, duplex)
 
     async def _carry(self, channel: Channel, duplex: Duplex) -> None:
-        stream = self._streams[channel]
+        stream, lane = self._streams[channel], self._lane
+        assert lane is not None
 
         def on_frame(head: Head, tail: bytes) -> None:
+            self._blame(lane.points())
             self._receive(channel, head, tail)
 
         try:
-            await stream.run(duplex, on_frame)
+            await stream.run(duplex, on_frame, lane)
         except PrsmError as error:
             self.drop(error)
         except Exception as error:  # one peer must not take the rest down
@@ -267,6 +276,11 @@ class Conversation:
                     refusal = decode(head.body, Refusal, size_max=4 * TEXT_BYTES_MAX + 128)
                     pending.settle(error=self._refused(refusal))
 
+    def _blame(self, points: int) -> None:
+        if points:
+            what = "far over its budget of messages and calls, for seconds"
+            self._on_fault(RemoteError(what, peer=self.peer, penalty=points))
+
     def _incoming(self, head: Head, tail: bytes) -> Incoming:
         message = MESSAGES.decode(head.kind, head.body, size_max=BULK_FRAME_BYTES_MAX)
         return Incoming(peer=self.peer, message=message, tail=tail, trace=head.trace)
@@ -298,6 +312,12 @@ class Conversation:
             self._streams[channel].put_nowait(_refusal(head, busy))
             return
         assert self._nursery is not None
+        assert self._lane is not None
+        if retry_ms := self._lane.called(TRAFFIC[channel]):
+            self._blame(self._lane.strained(REFUSED_STRAIN_MS))
+            busy = Busy(f"too many calls on {channel.value}", retry_after_ms=retry_ms)
+            self._streams[channel].put_nowait(_refusal(head, busy))
+            return
         self._running[channel] += 1
         self._nursery.start_soon(self._serve, channel, head, incoming)
 

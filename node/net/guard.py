@@ -62,6 +62,7 @@ NEGOTIATION_DEADLINE_S: Final = 5.0
 RESET_DEADLINE_S: Final = 2.0
 STREAMS_PER_PEER_MAX: Final = 16
 MUXED_BYTES_MAX: Final = 8 * MIB  # buffered of one connection; libp2p enforces no window
+WINDOW_BYTES_MAX: Final = 1 * MIB  # of a stream; a full one is 20 MB/s over a way of 25 ms
 GOSSIP_QUEUE_MAX: Final = 1024
 GOSSIP_HEARTBEAT_S: Final = 1
 GOSSIP_RPC_BYTES_MAX: Final = 16 * GOSSIP_RECORD_BYTES_MAX
@@ -91,6 +92,8 @@ def apply() -> None:
     setattr(libp2p.pubsub.pubsub, "RpcQueue", queue)  # noqa: B010 - an imported name there
     libp2p.pubsub.pubsub.SUBSCRIPTION_CHANNEL_SIZE = GOSSIP_QUEUE_MAX
     setattr(libp2p.stream_muxer.yamux.yamux, "YamuxStream", ThriftyStream)  # noqa: B010 - same
+    # A window grows to 16 MiB there; all of it stands before the next vote on that connection.
+    libp2p.stream_muxer.yamux.yamux.MAX_WINDOW_SIZE = WINDOW_BYTES_MAX
     # Yamux is made by this name, whatever class the upgrader was given for it.
     setattr(libp2p.stream_muxer.muxer_multistream, "Yamux", FencedYamux)  # noqa: B010 - same
     # Its loggers write to stderr when nobody listens, and one module logs to the root logger,

@@ -11,7 +11,9 @@ code asks a gate for headers and bodies only at the border of a frame, so the ga
 frames in between.
 """
 
+import contextlib
 import os
+from socket import IPPROTO_TCP
 from struct import Struct
 from typing import Final, Protocol
 
@@ -19,8 +21,8 @@ import trio
 from libp2p.io.exceptions import ConnectionClosedError, IncompleteReadError
 from libp2p.security.noise.io import MAX_PLAINTEXT_LENGTH, NoiseTransportReadWriter
 from libp2p.security.secure_session import SecureSession
+from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.stream_muxer.yamux.yamux import (
-    MAX_MESSAGE_SIZE,
     TYPE_DATA,
     TYPE_WINDOW_UPDATE,
     YamuxStream,
@@ -31,8 +33,12 @@ HEADER: Final = Struct(">BBHII")  # version, type, flags, stream, length
 HEADER_BYTES: Final = HEADER.size
 READ_BYTES: Final = 256 * 1024
 BODY_SECONDS: Final = 30.0  # between a header and the last byte of its body
-FRAME_BYTES_MAX: Final = MAX_MESSAGE_SIZE - HEADER_BYTES
+DATA_BYTES_MAX: Final = MAX_PLAINTEXT_LENGTH - HEADER_BYTES  # a frame is one Noise packet
+CREDIT_SECONDS: Final = 5.0
+CREDIT_LOOK_SECONDS: Final = 0.1
+UNSENT_BYTES_MAX: Final = 128 * 1024  # in the kernel, not on its way yet
 CREDIT_BYTES_MIN: Final = 16 * 1024  # read but not yet told; far below the first window of 256 KiB
+TCP_NOTSENT_LOWAT: Final = 25  # of Linux; older socket modules have no name for it
 _LENGTH_BYTES: Final = 2  # before each Noise packet
 
 
@@ -63,6 +69,9 @@ class Gate:
         socket = noise.read_writer.read_write_closer.stream.stream  # type: ignore[attr-defined]  # of RawConnection
         assert isinstance(socket, trio.SocketStream)
         self._socket = socket
+        # A long queue in the kernel stands before every later frame, whatever its class.
+        with contextlib.suppress(OSError):
+            socket.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)
         self._wire = bytearray()  # encrypted, less than a packet when a task waits
         self._plain = bytearray(session._drain(None))  # noqa: SLF001 - read ahead by negotiation
 
@@ -131,6 +140,8 @@ class Gate:
                 break
             if kind == TYPE_WINDOW_UPDATE:
                 stream.send_window += length
+                if isinstance(stream, ThriftyStream) and stream.credit is not None:
+                    stream.credit.set()
                 start += HEADER_BYTES
                 continue
             buffer = muxed.stream_buffers.get(stream_id)
@@ -222,16 +233,35 @@ class ThriftyStream(YamuxStream):
     """
 
     owed = 0  # bytes read since the sender was last told
+    credit: trio.Event | None = None  # of who waits for it
 
     @override
     async def write(self, data: bytes) -> None:
-        """Write all bytes; at once as one frame where the window allows."""
-        if self.send_closed or self.closed or len(data) > min(self.send_window, FRAME_BYTES_MAX):
-            await super().write(data)
-            return
-        self.send_window -= len(data)
-        header = HEADER.pack(0, TYPE_DATA, 0, self.stream_id, len(data))
-        await self.conn._write_frame(header + data)  # noqa: SLF001 - its own connection
+        """Write all bytes, each frame as one packet; credit is waited for, not looked for."""
+        rest = memoryview(data)
+        while rest:
+            if self.send_closed or self.closed:
+                await super().write(bytes(rest))  # which says why not
+                return
+            if self.send_window <= 0:
+                await self._wait_credit()
+                continue
+            part = rest[: min(self.send_window, DATA_BYTES_MAX)]
+            rest = rest[len(part) :]
+            self.send_window -= len(part)
+            header = HEADER.pack(0, TYPE_DATA, 0, self.stream_id, len(part))
+            await self.conn._write_frame(b"".join((header, part)))  # noqa: SLF001 - its own
+
+    async def _wait_credit(self) -> None:
+        # Stock code looks a hundred times a second: a pause of 10 ms after each window.
+        with trio.move_on_after(CREDIT_SECONDS) as scope:
+            while self.send_window <= 0 and not (self.send_closed or self.closed):
+                event = self.credit = trio.Event()
+                # Credit in a frame with flags goes the stock way, which tells nobody.
+                with trio.move_on_after(CREDIT_LOOK_SECONDS):
+                    await event.wait()
+        if scope.cancelled_caught:
+            raise MuxedStreamError(f"no credit for {CREDIT_SECONDS:g} s")
 
     @override
     async def read(self, n: int | None = -1) -> bytes:

@@ -7,7 +7,7 @@ redialled. Handlers, scores and bans outlive it.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -15,6 +15,7 @@ import trio
 
 from prsm.node.clock import Clock, TrioClock
 from prsm.node.net.bans import BanFile, Bans
+from prsm.node.net.budgets import NO_LIMITS, Limits
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.interface import (
     Answer,
@@ -27,6 +28,7 @@ from prsm.node.net.interface import (
     PeerInfo,
     PeerUnreachable,
 )
+from prsm.node.net.lanes import Lanes
 from prsm.node.net.peers import PEERS_MAX, Connection, Peers
 from prsm.node.net.scores import TokenBucket
 from prsm.node.supervise import Supervisor
@@ -106,6 +108,7 @@ class PeerNetwork:
         chain: which network this node belongs to.
         clock: of the node; trio's when absent.
         bans: where bans outlive the process; in memory only when absent.
+        limits: bytes a second for all that is no consensus.
     """
 
     def __init__(
@@ -115,12 +118,14 @@ class PeerNetwork:
         *,
         clock: Clock | None = None,
         bans: BanFile | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self._transport = transport
         clock = clock or TrioClock()
         self._now_ms = clock.monotonic_ms
         self._bans = Bans(clock, bans)
-        self._peers = Peers(transport.peer_id, chain, bans=self._bans, now_ms=self._now_ms)
+        self._lanes = Lanes(limits, now_ms=self._now_ms)
+        self._peers = Peers(transport.peer_id, chain, bans=self._bans, lanes=self._lanes)
         self._gossip: dict[str, GossipHandler] = {}
         self._supervisor = Supervisor("network")
         self._buckets: dict[PeerId, TokenBucket] = {}
@@ -288,6 +293,10 @@ class PeerNetwork:
         if topic not in self._gossip:
             raise LocalError(f"topic {topic!r} was not subscribed to before the network ran")
         await self._transport.publish(topic, record)
+
+    def trust(self, validators: Collection[PeerId]) -> None:
+        """Say who the validators are from now on: their budgets are wider."""
+        self._lanes.trust(validators)
 
     def penalise(self, peer: PeerId, error: RemoteError) -> None:
         """Count a fault of a peer; 100 points ban it: 1 min, doubling up to 24 h."""

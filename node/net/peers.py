@@ -25,6 +25,7 @@ from prsm.node.net.interface import (
     PeerInfo,
     PeerUnreachable,
 )
+from prsm.node.net.lanes import Lanes
 from prsm.node.net.streams import Duplex, StreamLost
 from prsm.protocol.errors import PrsmError, RemoteError, WrongChain
 from prsm.protocol.ids import PeerId
@@ -112,17 +113,16 @@ class Peers:
         us: our own identity.
         chain: what our hello says.
         bans: who is neither dialled nor let in.
-        now_ms: monotonic clock of the node.
+        lanes: what peers may use; their clock is the node's.
     """
 
-    def __init__(
-        self, us: PeerId, chain: ChainIdentity, *, bans: Bans, now_ms: Callable[[], int]
-    ) -> None:
+    def __init__(self, us: PeerId, chain: ChainIdentity, *, bans: Bans, lanes: Lanes) -> None:
         self.us = us
         self.handlers = Handlers()
         self.bans = bans
         self._greeter = Greeter(chain)
-        self._now_ms = now_ms
+        self._now_ms = lanes.now_ms
+        self._lanes = lanes
         self._events: list[PeerHandler] = []
         self._links: dict[PeerId, Link] = {}
         self._retiring: set[Link] = set()
@@ -284,7 +284,9 @@ class Peers:
         try:
             ctl, hello = await self._greet(connection)
             fault = partial(self.penalise, peer)
-            conversation = Conversation(peer, self.handlers, on_fault=fault, schema=hello.schema)
+            conversation = Conversation(
+                peer, self.handlers, on_fault=fault, schema=hello.schema, lanes=self._lanes
+            )
             link = Link(connection, hello, conversation, since_ms=self._now_ms())
             self._register(link)
             task_status.started()

@@ -9,12 +9,13 @@ ran once is never run again.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import trio
 
 from prsm.node.net.interface import Channel, PeerUnreachable
+from prsm.node.net.lanes import TRAFFIC, Lane
 from prsm.protocol.errors import LocalError
 from prsm.protocol.framing import (
     PREFIX_BYTES,
@@ -23,15 +24,18 @@ from prsm.protocol.framing import (
     encode_frame,
     parse_lengths,
 )
-from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, CTL_FRAME_BYTES_MAX, KIB, MIB
+from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, CTL_FRAME_BYTES_MAX, KIB
 
 QUEUE_FRAMES_MAX: Final = 256
 # Frames alone would allow 256 bulk frames of 4 MiB each; two of the largest keep a link full.
 QUEUE_BYTES_MAX: Final = 2 * BULK_FRAME_BYTES_MAX
 WRITE_BYTES: Final = 256 * KIB  # waiting frames are joined up to this; 256 KiB-1 MiB ran best
-WRITE_SLICE_BYTES: Final = 1 * MIB  # one write, and one deadline, never covers more
+# One write, one deadline and one turn never cover more: encrypting holds the loop, and what is
+# handed to the transport stands before every vote for the same peer. 128 KiB take 0.2 ms.
+WRITE_SLICE_BYTES: Final = 128 * KIB
 WRITE_DEADLINE_S: Final = 10.0
 READ_BYTES: Final = 256 * KIB
+FRAMES_AT_ONCE: Final = 16  # read without a turn of the loop; a peer may send thousands in a write
 
 FRAME_CAPS: Final = {
     Channel.CTL: CTL_FRAME_BYTES_MAX,
@@ -40,6 +44,7 @@ FRAME_CAPS: Final = {
 }
 
 FrameHandler = Callable[[Head, bytes], None]  # head and raw tail; never waits
+AfterRead = Callable[[int], Awaitable[None]]
 
 
 class StreamLost(PeerUnreachable):
@@ -133,13 +138,20 @@ class FrameReader:
         duplex: where the bytes come from.
         frame_bytes_max: cap of a frame, prefix included.
         read_ahead: bytes asked for at once; 0 takes nothing behind the frame asked for.
+        after_read: told how many bytes came; what it waits for holds back the peer.
     """
 
     def __init__(
-        self, duplex: Duplex, *, frame_bytes_max: int, read_ahead: int = READ_BYTES
+        self,
+        duplex: Duplex,
+        *,
+        frame_bytes_max: int,
+        read_ahead: int = READ_BYTES,
+        after_read: AfterRead | None = None,
     ) -> None:
         self._duplex = duplex
         self._read_ahead = read_ahead
+        self._after_read = after_read
         self._frame_bytes_max = frame_bytes_max
         self._buffer = bytearray()
 
@@ -169,10 +181,13 @@ class FrameReader:
     async def _exactly(self, size: int) -> bytes:
         buffer = self._buffer
         while len(buffer) < size:
-            data = await self._duplex.read_some(max(self._read_ahead, size - len(buffer)))
+            wanted = self._read_ahead or size - len(buffer)
+            data = await self._duplex.read_some(wanted)
             if not data:
                 raise StreamLost("the peer ended the stream")
             buffer += data
+            if self._after_read is not None:
+                await self._after_read(len(data))
         with memoryview(buffer) as view:
             taken = bytes(view[:size])
         del buffer[:size]
@@ -190,6 +205,7 @@ class KeptStream:
         self.channel = channel
         self.frames_read = 0
         self._cap = FRAME_CAPS[channel]
+        self._traffic = TRAFFIC[channel]
         self._outbox = Outbox(frames_max=QUEUE_FRAMES_MAX, bytes_max=QUEUE_BYTES_MAX)
         self._writing = False
 
@@ -215,8 +231,13 @@ class KeptStream:
         """
         await self._outbox.put(self._encode(head, tail), tail)
 
-    async def run(self, duplex: Duplex, on_frame: FrameHandler) -> None:
+    async def run(self, duplex: Duplex, on_frame: FrameHandler, lane: Lane) -> None:
         """Write what is queued and hand out what arrives until something breaks.
+
+        Args:
+            duplex: the byte stream.
+            on_frame: gets each frame.
+            lane: says when the peer may be written to and read from.
 
         Raises:
             StreamLost: the peer ended or broke the stream, or a write took over 10 s.
@@ -226,12 +247,16 @@ class KeptStream:
 
         async def write() -> None:
             try:
-                await self._write(duplex)
+                await self._write(duplex, lane)
             except StreamLost as error:
                 failed.append(error)
                 nursery.cancel_scope.cancel()
 
-        reader = FrameReader(duplex, frame_bytes_max=self._cap)
+        reader = FrameReader(
+            duplex,
+            frame_bytes_max=self._cap,
+            after_read=lambda size: lane.after_read(self._traffic, size),
+        )
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(write)
@@ -240,6 +265,9 @@ class KeptStream:
                         head, tail = await reader.read()
                         self.frames_read += 1
                         on_frame(head, tail)
+                        await lane.after_frame(self._traffic)
+                        if self.frames_read % FRAMES_AT_ONCE == 0:
+                            await trio.lowlevel.checkpoint()
                 except Exception as error:  # noqa: BLE001 - raised again below, without a group
                     failed.append(error)
                     nursery.cancel_scope.cancel()
@@ -259,7 +287,7 @@ class KeptStream:
             raise LocalError(f"frame of {size} bytes on {self.channel.value}, at most {self._cap}")
         return raw
 
-    async def _write(self, duplex: Duplex) -> None:
+    async def _write(self, duplex: Duplex, lane: Lane) -> None:
         while True:
             parts = await self._outbox.take()
             self._writing = True
@@ -267,10 +295,10 @@ class KeptStream:
             del parts
             for start in range(0, len(data), WRITE_SLICE_BYTES):
                 whole = len(data) <= WRITE_SLICE_BYTES
+                piece = data if whole else data[start : start + WRITE_SLICE_BYTES]
+                await lane.before_write(self._traffic, len(piece))
                 with trio.move_on_after(WRITE_DEADLINE_S) as scope:
-                    await duplex.write_all(
-                        data if whole else data[start : start + WRITE_SLICE_BYTES]
-                    )
+                    await duplex.write_all(piece)
                 if scope.cancelled_caught:
                     raise StreamLost(f"a write took over {WRITE_DEADLINE_S:g} s")
             self._writing = False

@@ -20,6 +20,7 @@ import trio
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
+from prsm.node.net.guard import peer_of
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.host import libp2p_network
 from prsm.node.net.interface import Answer, Channel, Incoming
@@ -29,6 +30,7 @@ from prsm.protocol.limits import KIB, MIB
 from prsm.protocol.messages.models import AskHave, Have
 
 CHAIN: Final = ChainIdentity(chain=b"benchnet", genesis=b"b" * 32, agent="prsm/bench")
+BOTH: Final = [peer_of(bytes([number]) * 32) for number in (1, 2)]  # as validators to each other
 LISTEN: Final = ["/ip4/127.0.0.1/tcp/0"]
 ASK: Final = AskHave(root=b"r" * 36)
 HAVE: Final = Have(size=0, leaves=0, bitset=b"x" * 150)  # the answer's frame is about 200 bytes
@@ -75,6 +77,7 @@ class Sink:
 async def serve() -> None:
     """Run the other process: a node, and a raw TCP port beside it."""
     network = libp2p_network(b"\2" * 32, CHAIN, listen=LISTEN)
+    network.trust(BOTH)
     sink = Sink()
     network.on_message(Have, sink.take)
     network.on_call(AskHave, sink.answer)
@@ -195,6 +198,7 @@ async def measure() -> list[Row]:
     rows: list[Row] = []
     async with served() as (address, port, pid), trio.open_nursery() as nursery:
         network = libp2p_network(b"\1" * 32, CHAIN, listen=LISTEN)
+        network.trust(BOTH)
         await nursery.start(network.run)
         rows += await measure_raw(port)
         rows += await measure_connect(network, address)

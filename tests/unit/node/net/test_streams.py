@@ -1,11 +1,15 @@
 """Kept streams over scripted duplexes: order, coalescing, bounds, lengths, deadlines."""
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
+from collections.abc import AsyncIterator
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from prsm.node.net.budgets import NO_LIMITS
 from prsm.node.net.interface import Channel
+from prsm.node.net.lanes import Lane, Lanes
 from prsm.node.net.streams import (
     QUEUE_BYTES_MAX,
     QUEUE_FRAMES_MAX,
@@ -17,6 +21,7 @@ from prsm.node.net.streams import (
 )
 from prsm.protocol.errors import LocalError, WireError
 from prsm.protocol.framing import Flow, Head, encode_frame
+from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, CTL_FRAME_BYTES_MAX, MIB
 
 CAP = 1 << 16
@@ -24,6 +29,12 @@ CAP = 1 << 16
 
 def head(number: int = 1, body: bytes = b"b") -> Head:
     return Head(version=1, flow=Flow.ONE_WAY, kind=50, request_id=number, trace=b"", body=body)
+
+
+@pytest.fixture
+async def lane() -> AsyncIterator[Lane]:
+    with Lanes(NO_LIMITS, now_ms=lambda: 0).lane(PeerId("peer")) as one:
+        yield one
 
 
 class Script:
@@ -110,23 +121,23 @@ async def test_frame_over_the_cap_of_its_channel_is_refused_when_queued() -> Non
             stream.put_nowait(head(), bytes(cap - overhead + 1))
 
 
-async def test_waiting_frames_leave_in_order_and_in_one_write() -> None:
+async def test_waiting_frames_leave_in_order_and_in_one_write(lane: Lane) -> None:
     stream, script = KeptStream(Channel.CTL), Script(b"...")
     for number in range(1, 21):
         assert stream.put_nowait(head(number), b"tail")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(stream.run, script, lambda _head, _tail: None)
+        nursery.start_soon(stream.run, script, lambda _head, _tail: None, lane)
         await wait_all_tasks_blocked()
         assert script.written == [frames(20)]
         assert stream.idle
         nursery.cancel_scope.cancel()
 
 
-async def test_large_frames_are_written_in_slices_of_a_mebibyte() -> None:
+async def test_large_frames_are_written_in_slices(lane: Lane) -> None:
     stream, script = KeptStream(Channel.BULK), Script(b"...")
     assert stream.put_nowait(head(), bytes(3 * MIB))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(stream.run, script, lambda _head, _tail: None)
+        nursery.start_soon(stream.run, script, lambda _head, _tail: None, lane)
         await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     sizes = [len(data) for data in script.written]
@@ -165,21 +176,21 @@ async def test_put_waits_for_room_and_fails_when_the_queue_closes() -> None:
 
 
 async def test_write_that_stalls_loses_the_stream_after_ten_seconds(
-    autojump_clock: MockClock,
+    autojump_clock: MockClock, lane: Lane
 ) -> None:
     stream = KeptStream(Channel.CTL)
     stream.put_nowait(head())
     began = trio.current_time()
     with pytest.raises(StreamLost, match="10 s"):
-        await stream.run(Script(b"...", stuck=True), lambda _head, _tail: None)
+        await stream.run(Script(b"...", stuck=True), lambda _head, _tail: None, lane)
     assert trio.current_time() - began == 10
 
 
-async def test_run_hands_out_frames_and_raises_what_ended_it() -> None:
+async def test_run_hands_out_frames_and_raises_what_ended_it(lane: Lane) -> None:
     stream = KeptStream(Channel.CTL)
     got: list[tuple[Head, bytes]] = []
     with pytest.raises(StreamLost, match="ended"):
-        await stream.run(Script(frames(3)), lambda one, tail: got.append((one, tail)))
+        await stream.run(Script(frames(3)), lambda one, tail: got.append((one, tail)), lane)
     assert got == [(head(n), b"tail") for n in (1, 2, 3)]
     assert stream.frames_read == 3
     assert not stream.put_nowait(head())

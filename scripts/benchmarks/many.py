@@ -1,0 +1,114 @@
+"""Start many daemons on this machine: how long until all see all, and what each holds in memory.
+
+Run: python scripts/bench.py net --daemons 32
+
+Knows processes and their files under /proc. Must not know what the daemons do. Without models, so
+without workers: each node is one process.
+"""
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+
+from prsm.node.rpc.methods.node import NodeStatus
+from prsm.protocol.limits import KIB
+from prsm.testnet.launch import Network, Node, Rig, create, wait_peers
+
+Row = tuple[str, float, str]
+CONNECT_SECONDS_MAX: Final = 60.0
+RSS_MIB_MAX: Final = 130.0
+WAIT_SECONDS: Final = 180.0  # over the bar, so that a miss has a figure too
+REST_SECONDS: Final = 10.0  # all connected, the chain runs with nothing to do
+ALL_CONNECTED: Final = "start to all connected"
+RSS_MAX: Final = "RSS of the largest daemon"
+LIMITS: Final[Mapping[str, str]] = {
+    ALL_CONNECTED: "bar: all connected",
+    RSS_MAX: "bar: RSS of a daemon",
+}
+
+
+@contextmanager
+def _daemons(count: int) -> Iterator[Network]:
+    with tempfile.TemporaryDirectory(prefix="prsm-many-") as folder:
+        network = create(Path(folder) / "net", count, rig=Rig(models=False))
+        try:
+            yield network
+        finally:
+            network.stop()
+
+
+def measure_all(count: int) -> list[Row]:
+    """Start `count` validators at once, wait until each sees all others, look, and stop them."""
+    rows: list[Row] = []
+    with _daemons(count) as network:
+        began = time.monotonic()
+        deadline = began + WAIT_SECONDS
+        for node in network.nodes:
+            node.start()
+        for node in network.nodes:
+            node.wait_ready(deadline)
+        rows.append((f"{count} daemons: start to all ready", time.monotonic() - began, "s"))
+        for node in network.nodes:
+            wait_peers(node, count - 1, deadline)
+        rows.append((ALL_CONNECTED, time.monotonic() - began, "s"))
+        rows.append(("CPU of all daemons until then", _cpu_seconds(network.nodes), "s"))
+        rows += _rested(network)
+        rows += _memory(network.nodes)
+    rows += [
+        ("bar: all connected", CONNECT_SECONDS_MAX, "s"),
+        ("bar: RSS of a daemon", RSS_MIB_MAX, "MiB"),
+    ]
+    return rows
+
+
+def _rested(network: Network) -> list[Row]:
+    """CPU and blocks of a network nobody asks anything of."""
+    cpu, height, began = _cpu_seconds(network.nodes), _height(network.nodes[0]), time.monotonic()
+    while time.monotonic() < began + REST_SECONDS:
+        time.sleep(0.5)  # noqa: TID251 - this process only waits
+    seconds = time.monotonic() - began
+    used = _cpu_seconds(network.nodes) - cpu
+    return [
+        ("CPU of a daemon at rest", 100 * used / seconds / len(network.nodes), "% core"),
+        ("blocks at rest", (_height(network.nodes[0]) - height) / seconds, "1/s"),
+    ]
+
+
+def _height(node: Node) -> int:
+    with node.client() as client:
+        return client.call("node_getStatus", result=NodeStatus).height
+
+
+def _cpu_seconds(nodes: list[Node]) -> float:
+    ticks = 0
+    for node in nodes:
+        fields = Path(f"/proc/{node.pid}/stat").read_text(encoding="ascii").rpartition(")")[2]
+        ticks += sum(int(field) for field in fields.split()[11:13])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _memory(nodes: list[Node]) -> list[Row]:
+    """Rss counts what processes share in each of them, Pss only its part."""
+    found = [_rollup(node.pid) for node in nodes]
+    rss = [each["Rss"] / KIB for each in found]
+    pss = [each["Pss"] / KIB for each in found]
+    return [
+        (RSS_MAX, max(rss), "MiB"),
+        ("RSS, median", statistics.median(rss), "MiB"),
+        ("PSS of the largest daemon", max(pss), "MiB"),
+        ("PSS of all daemons", sum(pss), "MiB"),
+    ]
+
+
+def _rollup(pid: int) -> dict[str, int]:
+    """KiB by name of /proc/PID/smaps_rollup."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
+    return {line.partition(":")[0]: int(line.split()[1]) for line in lines}
