@@ -70,10 +70,12 @@ def accusation(opened: Opened, tallies: Tallies, changes: Mapping[int, Opened]) 
     return None if other is None else Accuse(other.message, opened.message)
 
 
+def find(past: Iterable[Past], height: int, epoch: int) -> Past | None:
+    """What is kept of a decided height."""
+    return next((kept for kept in past if (kept.height, kept.epoch) == (height, epoch)), None)
+
+
 def late(past: Iterable[Past], opened: Opened) -> Accuse | None:
     """What a message of a decided height proves against its signer."""
-    message = opened.message
-    for kept in past:
-        if (kept.height, kept.epoch) == (message.height, message.epoch):
-            return accusation(opened, kept.tallies, kept.view_changes)
-    return None
+    kept = find(past, opened.message.height, opened.message.epoch)
+    return None if kept is None else accusation(opened, kept.tallies, kept.view_changes)

@@ -5,10 +5,12 @@ and view, at most two proposals; the rest is dropped, sending again brings it ba
 Source: docs/spec/pbft.md, "Messages".
 """
 
+from operator import itemgetter
+
 from prsm.consensus.pbft.catchup import echo_of, on_certificate, rank
 from prsm.consensus.pbft.config import BODIES_AHEAD_MAX, HEIGHTS_AHEAD_MAX, VIEWS_AHEAD_MAX
-from prsm.consensus.pbft.effects import Accuse
-from prsm.consensus.pbft.evidence import accusation, late
+from prsm.consensus.pbft.effects import Accuse, Send
+from prsm.consensus.pbft.evidence import accusation, find, late
 from prsm.consensus.pbft.normal import count
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State, emit
@@ -35,6 +37,7 @@ def receive(state: State, opened: Opened) -> None:
         _current(state, opened)
     else:
         _accuse(state, late(state.past, opened))
+        _answer(state, opened, member.peer_id)
 
 
 def take_ahead(state: State) -> None:
@@ -127,6 +130,37 @@ def _on_proposal(state: State, opened: Opened) -> None:
         return
     instance.proposals[view] = opened
     instance.is_pressed = True
+
+
+def _answer(state: State, opened: Opened, peer: str) -> None:
+    """Who says its PREPARE again at a decided height, or leaves a view there, gets my COMMIT.
+
+    It lacks some, and nobody says them again by himself once he went on: one lost message cost
+    it a timeout, and the next height another where its vote is needed. Nothing answers a COMMIT,
+    so two replicas never answer each other.
+    """
+    message = opened.message
+    kept = find(state.past, message.height, message.epoch)
+    if kept is None or message.kind not in (Kind.PREPARE, Kind.VIEW_CHANGE):
+        return
+    if message.kind is Kind.PREPARE:
+        tally = kept.tallies.get((message.kind, message.view))
+        if tally is None or message.signer not in tally.votes:
+            return
+    validators = state.tip.set_of(message.height, message.epoch)
+    assert validators is not None
+    own, _ = state.config.signer_in(validators)
+    if own is None:
+        return
+    left = kept.view_changes.get(own)
+    first = 0 if left is None else left.message.view
+    said = [
+        (view, tally.votes[own].message)
+        for (kind, view), tally in kept.tallies.items()
+        if kind is Kind.COMMIT and view >= first and own in tally.votes
+    ]
+    if said:
+        emit(state, Send(peer, max(said, key=itemgetter(0))[1]))
 
 
 def _accuse(state: State, found: Accuse | None) -> None:

@@ -43,7 +43,7 @@ from prsm.protocol import merkle
 from prsm.protocol.certificates import Certificate, certificate_hash, certify
 from prsm.protocol.codec import encode
 from prsm.protocol.genesis import Genesis, Parameters
-from prsm.protocol.headers import Block, Body, Header
+from prsm.protocol.headers import Block, Body, Header, block_hash
 from prsm.protocol.messages.consensus import (
     NewView,
     Prepared,
@@ -338,6 +338,21 @@ class Bench:
         for signer in signers:
             out += self.hear(self.sign(kind, signer, digest, view=view))
         return out
+
+    def decide(self) -> None:
+        """Let the core hear all of a height: a block by validator 0 and everybody's votes."""
+        actor = self.stage.actors[3]
+        actor.state = self.state
+        block = self.block(transactions=(b"t%d" % self.state.tip.height,))
+        digest = block_hash(block.header)
+        self.stage.now_ms = self.now_ms = self.now_ms + 1
+        assert self.state.instance.schedule.at(0) == 0
+        for message in (
+            self.sign(Kind.PROPOSE, 0, encode(Proposal(block, None))),
+            *(self.sign(Kind.PREPARE, signer, digest) for signer in (0, 1, 2)),
+            *(self.sign(Kind.COMMIT, signer, digest) for signer in (0, 1, 2)),
+        ):
+            self.stage.take(actor, Received(open_message(message)))
 
     def certificate(
         self,

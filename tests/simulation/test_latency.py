@@ -20,11 +20,8 @@ def test_dead_proposer_costs_a_timeout_and_little_more() -> None:
     assert dead["p99"] <= base_ms + 8 * delay_ms + 20
 
 
-def test_tenth_of_all_messages_lost_costs_about_three_timeouts() -> None:
-    """With f dead each message of the others must arrive: they say them again in time.
-
-    1,201 ms over eight seeds; of the 470 transactions of two of them the 99th is 100 ms off.
-    """
+def test_tenth_of_all_messages_lost_costs_less_than_three_timeouts() -> None:
+    """With f dead each message of the others must arrive: they say them again in time."""
     base_ms = plan_of(1, loss=0).parameters.timeout_base_ms
-    found = shape([float(each) for each in latencies_ms([1, 2], loss=100, dead=1)])
-    assert found["p99"] <= 3 * base_ms + 200
+    found = shape([float(each) for each in latencies_ms(range(1, 9), loss=100, dead=1)])
+    assert found["p99"] <= 3 * base_ms

@@ -5,12 +5,10 @@ hands messages to core 3 and reads whom it accuses.
 """
 
 from prsm.consensus.pbft.effects import Accuse, Effect
-from prsm.consensus.pbft.events import Received
 from prsm.consensus.pbft.evidence import HEIGHTS_PAST_MAX
-from prsm.consensus.pbft.opened import open_message
 from prsm.protocol.codec import encode
 from prsm.protocol.headers import block_hash
-from prsm.protocol.messages.consensus import NewView, Prepared, Proposal, ViewChange
+from prsm.protocol.messages.consensus import NewView, Prepared, ViewChange
 from prsm.protocol.signing import Kind
 from prsm.testnet.sim.stage import Bench
 
@@ -78,28 +76,11 @@ def test_view_change_shown_to_the_proposer_alone_is_found_in_its_new_view() -> N
     assert accused(bench.hear(bench.new_view(1, changes))) == []
 
 
-def _grown(bench: Bench) -> None:
-    """Let validators 0, 1 and 2 agree on a block that the core then executes."""
-    actor = bench.stage.actors[3]
-    actor.state = bench.state
-    block = bench.block(transactions=(b"t%d" % bench.state.tip.height,))
-    digest = block_hash(block.header)
-    bench.stage.now_ms = bench.now_ms = bench.now_ms + 1
-    proposer = bench.state.instance.schedule.at(0)
-    assert proposer == 0
-    for message in (
-        bench.sign(Kind.PROPOSE, 0, encode(Proposal(block, None))),
-        *(bench.sign(Kind.PREPARE, signer, digest) for signer in (0, 1, 2)),
-        *(bench.sign(Kind.COMMIT, signer, digest) for signer in (0, 1, 2)),
-    ):
-        bench.stage.take(actor, Received(open_message(message)))
-
-
 def test_votes_that_come_after_the_decision_still_convict() -> None:
     """Kept for two heights: a second PREPARE, a second COMMIT, a VIEW_CHANGE that hides one."""
     bench = Bench()
     for _ in range(HEIGHTS_PAST_MAX + 1):
-        _grown(bench)
+        bench.decide()
     assert bench.state.tip.height == HEIGHTS_PAST_MAX + 1
     for height in range(1, HEIGHTS_PAST_MAX + 2):
         is_kept = height > 1
