@@ -30,6 +30,7 @@ from prsm.node.api.work import WorkApi
 from prsm.node.chain import ChainConfig, ChainParts, open_chain
 from prsm.node.clock import Clock, TrioClock
 from prsm.node.config.schema import Config
+from prsm.node.driver import Head
 from prsm.node.home import Home
 from prsm.node.inference.capacity import CapacityDesk
 from prsm.node.inference.claims import Claims
@@ -44,6 +45,7 @@ from prsm.node.inference.strict import StrictSandbox
 from prsm.node.inference.terms import Terms
 from prsm.node.models import Models, Tools
 from prsm.node.net.bans import BanFile
+from prsm.node.net.budgets import Limits
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.host import Libp2pTransport
 from prsm.node.net.interface import Network, PeerUnreachable
@@ -59,6 +61,7 @@ from prsm.node.web.serve import Bound, Door, serve
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.errors import LocalError, RemoteError
 from prsm.protocol.genesis import BadGenesis, Genesis, from_json
+from prsm.protocol.ids import PeerId
 from prsm.storage.interfaces import Source
 from prsm.storage.keystore import load_seed
 from prsm.storage.model_store import ModelStore
@@ -126,7 +129,13 @@ async def run_daemon(
         transport = Libp2pTransport(load_seed(start.home.node_key), listen=start.config.net.listen)
         identity = ChainIdentity(genesis.chain_id, genesis.digest, agent=f"prsm/{VERSION}")
         bans = BanFile(start.home.bans)
-        network = PeerNetwork(transport, identity, clock=start.clock, bans=bans)
+        network = PeerNetwork(
+            transport,
+            identity,
+            clock=start.clock,
+            bans=bans,
+            limits=Limits(*start.config.net.limits),
+        )
         config = ChainConfig(
             genesis=genesis,
             data=start.home.data,
@@ -176,6 +185,7 @@ async def _run(opened: _Opened, task_status: trio.TaskStatus[None]) -> None:
         # The last one entered is cancelled first.
         ground = await floors.enter_async_context(_floor())
         await ground.start(_wait_signal, stop)
+        _trust_validators(opened)
         await work.models.load()
         await ground.start(opened.network.run)
         agreement = await floors.enter_async_context(_floor())
@@ -318,6 +328,18 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
     bound.append(
         await nursery.start(functools.partial(serve, dispatcher, door=door, health=health))
     )
+
+
+def _trust_validators(opened: _Opened) -> None:
+    """Give the members of this epoch and the next their budgets, and again with each block."""
+    driver = opened.chain.driver
+
+    def tell(_head: Head | None = None) -> None:
+        sets = (driver.validators, driver.ledger.epoch.following)
+        opened.network.trust([PeerId(v.peer_id) for each in sets for v in each.validators])
+
+    driver.on_head.append(tell)
+    tell()
 
 
 async def _keep_dialling(network: PeerNetwork, address: str) -> None:

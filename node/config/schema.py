@@ -17,6 +17,8 @@ _UNITS: Final = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB":
 
 _Address = Annotated[str, msgspec.Meta(min_length=1, max_length=ADDRESS_TEXT_MAX)]
 _Addresses = Annotated[tuple[_Address, ...], msgspec.Meta(max_length=64)]
+LIMIT_BYTES_MIN: Final = 128 * 2**10  # a second: below it a stream looks dead to the other side
+
 _Size = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,12}(B|KiB|MiB|GiB|TiB)?$")]
 _Micro = Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9][0-9]{0,18})$")]
 
@@ -65,6 +67,16 @@ class NetConfig(Section, frozen=True):
         msgspec.Meta(pattern=rf"^[A-Za-z0-9._-]{{0,{NAME_BYTES_MAX}}}$"),
         _doc("label shown to peers in the topology, such as eu-west"),
     ] = ""
+    upload: Annotated[
+        _Size,
+        _doc("bytes a second sent for models and tensors; consensus is not held back; 0: any"),
+    ] = "0"
+    download: Annotated[_Size, _doc("the same, received")] = "0"
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Upload and download in bytes a second; 0: no limit."""
+        return parse_size(self.upload), parse_size(self.download)
 
 
 class RpcConfig(Section, frozen=True):
@@ -210,6 +222,7 @@ def validate(config: Config) -> None:
             "chain.prune is true and chain.snapshot_every is 0: nothing would ever be old",
             hint="set chain.snapshot_every = 1000, or chain.prune = false",
         )
+    _check_limits(config.net)
     for address in (*config.net.listen, *config.net.bootstrap, *config.net.via):
         if not address.startswith("/"):
             raise ConfigError(
@@ -221,6 +234,15 @@ def validate(config: Config) -> None:
             raise ConfigError(
                 f"net.bootstrap or net.via has {address!r} without the peer's id",
                 hint="write it as /ip4/127.0.0.1/tcp/4410/p2p/PEER (`prsm status` there shows it)",
+            )
+
+
+def _check_limits(net: NetConfig) -> None:
+    for name, limit in zip(("upload", "download"), net.limits, strict=True):
+        if 0 < limit < LIMIT_BYTES_MIN:
+            raise ConfigError(
+                f"net.{name} is {limit} bytes a second, at least {LIMIT_BYTES_MIN}",
+                hint=f'set net.{name} = "1MiB", or "0" for no limit',
             )
 
 

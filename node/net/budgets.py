@@ -15,10 +15,9 @@ from enum import Enum, IntEnum
 from typing import Final
 
 from prsm.protocol.ids import PeerId
-from prsm.protocol.limits import KIB, MIB
+from prsm.protocol.limits import MIB
 
 REMEMBERED_MAX: Final = 1024  # lost peers whose buckets are kept, so that dialling anew fills none
-LIMIT_BYTES_MIN: Final = 128 * KIB  # a second: below it a stream looks dead to the other side
 
 STRAIN_MS_MAX: Final = 10_000  # of waiting that is forgiven: ten seconds over its budget, once
 STRAIN_FADES: Final = 2  # of this many ms one is forgotten

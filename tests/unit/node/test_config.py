@@ -61,6 +61,8 @@ def test_load_gives_defaults_when_there_is_no_file(tmp_path: Path) -> None:
         ("[rpc]\nlisten = '192.0.2.1:8480'", "not a loopback", "ssh -L"),
         ("[rpc]\nlisten = '127.0.0.1:99999'", "at most 65535", "8480"),
         ("[net]\nbootstrap = ['/ip4/127.0.0.1/tcp/1']", "without the peer's id", "/p2p/"),
+        ("[net]\nupload = '100KiB'", "net.upload is 102400 bytes", "1MiB"),
+        ("[net]\ndownload = '1'", "net.download is 1 bytes", "no limit"),
         ("[net]\nlisten = ['127.0.0.1:1']", "no multiaddress", "/ip4/"),
         ("[node]\nprofile = 'light'\n[consensus]\nvalidator = true", "validator", "profile"),
         ("[node\n", "no TOML", "line"),
