@@ -101,7 +101,8 @@ class PeerEvent:
 Answer = tuple[Record, bytes]  # record and raw tail
 MessageHandler = Callable[[Incoming], None]  # runs in the reader task: queues, never waits
 CallHandler = Callable[[Incoming], Awaitable[Answer]]  # own task; PrsmError becomes a refusal
-GossipHandler = Callable[[PeerId, bytes], bool]  # total; False: not forwarded, sender penalised
+# Total. False: not forwarded, sender penalised; None: not forwarded, nobody's fault.
+GossipHandler = Callable[[PeerId, bytes], bool | None]
 PeerHandler = Callable[[PeerEvent], None]
 
 

@@ -315,8 +315,10 @@ class PeerNetwork:
         if not bucket.take(now_ms=now_ms) or self._bans.banned_ms(peer):
             return False
         try:
-            if len(record) <= GOSSIP_RECORD_BYTES_MAX and self._gossip[topic](peer, record):
-                return True
+            fits = len(record) <= GOSSIP_RECORD_BYTES_MAX
+            verdict = self._gossip[topic](peer, record) if fits else False
+            if verdict is not False:
+                return bool(verdict)
         except Exception:
             log.exception("the receiver of topic %s failed", topic)
             return False
