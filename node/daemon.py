@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from random import SystemRandom
 from typing import Final
 
 import trio
@@ -30,6 +31,7 @@ from prsm.node.api.work import WorkApi
 from prsm.node.chain import ChainConfig, ChainParts, open_chain
 from prsm.node.clock import Clock, TrioClock
 from prsm.node.config.schema import Config
+from prsm.node.discovery import Agreement, Aims, Discovery
 from prsm.node.driver import Head
 from prsm.node.home import Home
 from prsm.node.inference.capacity import CapacityDesk
@@ -48,7 +50,7 @@ from prsm.node.net.bans import BanFile
 from prsm.node.net.budgets import Limits
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.host import Libp2pTransport
-from prsm.node.net.interface import Network, PeerUnreachable
+from prsm.node.net.interface import Network
 from prsm.node.net.network import PeerNetwork
 from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import bind
@@ -59,7 +61,6 @@ from prsm.node.wallets import Payer, Wallets
 from prsm.node.web.app import Health, fence, log_fault
 from prsm.node.web.serve import Bound, Door, serve
 from prsm.protocol.ed25519 import Ed25519Verifier
-from prsm.protocol.errors import LocalError, RemoteError
 from prsm.protocol.genesis import BadGenesis, Genesis, from_json
 from prsm.protocol.ids import PeerId
 from prsm.storage.interfaces import Source
@@ -74,7 +75,6 @@ SWITCH_SECONDS: Final = 0.0005
 # New objects, then turns of the generation below. What waits for a block lives long enough to be
 # walked over by each collection of the usual 700, 10, 10: more CPU than all else that admits it.
 COLLECT_EVERY: Final = (20_000, 20, 20)
-REDIAL_SECONDS: Final = 2.0
 _PR_SET_DUMPABLE: Final = 4
 
 
@@ -180,7 +180,7 @@ def _read_genesis(home: Home) -> Genesis:
 async def _run(opened: _Opened, task_status: trio.TaskStatus[None]) -> None:
     """Start from the ground up, stop from the roof down."""
     stop = trio.Event()
-    work = _make_work(opened)
+    work, discovery = _make_work(opened), _make_discovery(opened)
     async with AsyncExitStack() as floors:
         # The last one entered is cancelled first.
         ground = await floors.enter_async_context(_floor())
@@ -190,8 +190,7 @@ async def _run(opened: _Opened, task_status: trio.TaskStatus[None]) -> None:
         await ground.start(opened.network.run)
         agreement = await floors.enter_async_context(_floor())
         await agreement.start(opened.chain.run)
-        for address in opened.start.config.net.bootstrap:
-            agreement.start_soon(_keep_dialling, opened.network, address)
+        await agreement.start(Supervisor("discovery").run, discovery.run)
         labour = await floors.enter_async_context(_floor())
         await _start_work(work, labour)
         roof = await floors.enter_async_context(_floor())
@@ -251,6 +250,33 @@ def _make_work(opened: _Opened) -> _Work:
     links = Links(network, account, verifier)
     jobs = Jobs(Requester(links, account, models, pool or NoRunner(), policy, driver.clock))
     return _Work(pool, models, shards, claims, executor, links, jobs)
+
+
+def _make_discovery(opened: _Opened) -> Discovery:
+    net, driver, parameters = (
+        opened.start.config.net,
+        opened.chain.driver,
+        opened.genesis.parameters,
+    )
+    discovery = Discovery(
+        opened.network,
+        Aims(
+            bootstrap=net.bootstrap,
+            announce=net.announce,
+            outbound=net.outbound,
+            region=net.region,
+            trusted=frozenset(map(PeerId, net.trusted)),
+        ),
+        opened.start.home.addresses,
+        clock=driver.clock,
+        dice=SystemRandom(),
+    )
+    discovery.agreement = Agreement(
+        members=lambda: [PeerId(member.peer_id) for member in driver.validators.validators],
+        patience_ms=parameters.heartbeat_block_ms + 3 * parameters.timeout_base_ms,
+    )
+    driver.on_head.append(lambda _head: discovery.heard_certificate())
+    return discovery
 
 
 def _ipfs_daemons(urls: Sequence[str]) -> Sequence[Source]:
@@ -340,21 +366,6 @@ def _trust_validators(opened: _Opened) -> None:
 
     driver.on_head.append(tell)
     tell()
-
-
-async def _keep_dialling(network: PeerNetwork, address: str) -> None:
-    """Dial a configured peer until it answers once; from then on the network redials."""
-    while True:
-        try:
-            await network.connect(address)
-        except PeerUnreachable as error:
-            log.debug("bootstrap peer does not answer", address=address, why=error.what)
-        except (LocalError, RemoteError) as error:
-            log.error("bootstrap peer refused", address=address, why=error.what)  # noqa: TRY400 - no traceback for a person
-            return
-        else:
-            return
-        await trio.sleep(REDIAL_SECONDS)
 
 
 async def _wait_signal(stop: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:

@@ -77,6 +77,11 @@ class Home:
         return self.root / "config.toml"
 
     @property
+    def addresses(self) -> Path:
+        """Where peers were found before: the address book."""
+        return self.root / "net" / "addresses"
+
+    @property
     def bans(self) -> Path:
         """Which peers are neither dialled nor let in, and until when."""
         return self.root / "net" / "bans.json"

@@ -26,6 +26,11 @@ CIRCUIT_PIECE_BYTES_MAX: Final = 64 * KIB
 LINKS_TOLD_MAX: Final = 128
 PEER_TEXT_MAX: Final = 64  # 52 letters of an Ed25519 key
 
+# Finding peers (docs/spec/wire.md). An answer is below 20 KiB; a book is asked a part at a time.
+ADDRESSES_TOLD_MAX: Final = 64
+PEERS_MAX: Final = 128  # links of a node: 120 inbound and the outbound quota of 8
+HOLDERS_TOLD_MAX: Final = 16
+
 # Canonical msgpack. One MiB of empty arrays would become 64 MiB of objects, so arrays are
 # counted over the whole value, not only one by one.
 ARRAY_LENGTH_MAX: Final = 2048

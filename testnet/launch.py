@@ -353,6 +353,8 @@ def free_ports(count: int) -> list[int]:
 
 
 def _config(node: Node, *, rpc: int, bootstrap: Sequence[str], rig: Rig) -> str:
+    # Behind a proxy nobody may learn where the others really are, or links would pass it by.
+    choice = "outbound = 0\n" if rig.route else ""
     quoted = ", ".join(f'"{address}"' for address in bootstrap)
     return f"""[node]
 name = "{node.name}"
@@ -360,7 +362,7 @@ profile = "validator"
 [net]
 listen = ["/ip4/127.0.0.1/tcp/{node.port}"]
 bootstrap = [{quoted}]
-[rpc]
+{choice}[rpc]
 listen = "127.0.0.1:{rpc}"
 [chain]
 snapshot_every = {rig.snapshot_every}

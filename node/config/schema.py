@@ -10,13 +10,23 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from prsm.protocol.errors import LocalError
+from prsm.protocol.identity import parse_listen, public_key_of
 from prsm.protocol.ids import Amount
-from prsm.protocol.limits import ADDRESS_TEXT_MAX, INT_MAX, NAME_BYTES_MAX
+from prsm.protocol.limits import (
+    ADDRESS_TEXT_MAX,
+    INT_MAX,
+    NAME_BYTES_MAX,
+    PEER_TEXT_MAX,
+    PEERS_MAX,
+)
 
 _UNITS: Final = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 _Address = Annotated[str, msgspec.Meta(min_length=1, max_length=ADDRESS_TEXT_MAX)]
 _Addresses = Annotated[tuple[_Address, ...], msgspec.Meta(max_length=64)]
+_Peers = Annotated[
+    tuple[Annotated[str, msgspec.Meta(max_length=PEER_TEXT_MAX)], ...], msgspec.Meta(max_length=256)
+]
 LIMIT_BYTES_MIN: Final = 128 * 2**10  # a second: below it a stream looks dead to the other side
 
 _Size = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,12}(B|KiB|MiB|GiB|TiB)?$")]
@@ -54,10 +64,38 @@ class NodeConfig(Section, frozen=True):
 class NetConfig(Section, frozen=True):
     """[net]: addresses of the peer-to-peer side, as multiaddresses."""
 
-    listen: Annotated[_Addresses, _doc("where peers may dial us; port 0 takes a free one")] = (
-        "/ip4/127.0.0.1/tcp/4410",
-    )
-    bootstrap: Annotated[_Addresses, _doc("peers dialled at start, with /p2p/")] = ()
+    listen: Annotated[
+        _Addresses,
+        _doc(
+            "where peers may dial us; port 0 takes a free one; "
+            "danger: beyond loopback strangers may dial, see net.psk_file and net.trusted"
+        ),
+    ] = ("/ip4/127.0.0.1/tcp/4410",)
+    announce: Annotated[
+        _Addresses, _doc("where we are told to be dialled, without /p2p/; net.listen if empty")
+    ] = ()
+    bootstrap: Annotated[
+        _Addresses, _doc("peers dialled at start, with /p2p/; nobody if empty")
+    ] = ()
+    outbound: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=32),
+        _doc("links chosen from what peers tell; 0 dials net.bootstrap only and asks nobody"),
+    ] = 8
+    max_peers: Annotated[
+        int, msgspec.Meta(ge=1, le=PEERS_MAX), _doc("links at once, both ways; more are refused")
+    ] = PEERS_MAX
+    mdns: Annotated[
+        bool, _doc("announce us in the local network and take hints from it; anybody there sees it")
+    ] = False
+    trusted: Annotated[
+        _Peers, _doc("peer ids that alone may connect and are dialled; everybody if empty")
+    ] = ()
+    psk_file: Annotated[
+        str,
+        msgspec.Meta(max_length=4096),
+        _doc("file (0600) with the key of a private network, all nodes the same; none if empty"),
+    ] = ""
     relay: Annotated[
         bool, _doc("carry bytes for peers nobody can dial, within fixed bounds; costs bandwidth")
     ] = False
@@ -223,18 +261,37 @@ def validate(config: Config) -> None:
             hint="set chain.snapshot_every = 1000, or chain.prune = false",
         )
     _check_limits(config.net)
-    for address in (*config.net.listen, *config.net.bootstrap, *config.net.via):
+    _validate_net(config.net)
+
+
+def _validate_net(net: NetConfig) -> None:
+    for address in (*net.listen, *net.bootstrap, *net.via):
         if not address.startswith("/"):
             raise ConfigError(
                 f"net has the address {address!r}, which is no multiaddress",
                 hint="write it as /ip4/127.0.0.1/tcp/4410",
             )
-    for address in (*config.net.bootstrap, *config.net.via):
+    for address in (*net.bootstrap, *net.via):
         if "/p2p/" not in address:
             raise ConfigError(
                 f"net.bootstrap or net.via has {address!r} without the peer's id",
                 hint="write it as /ip4/127.0.0.1/tcp/4410/p2p/PEER (`prsm status` there shows it)",
             )
+    for address in net.announce:
+        _refuse_announce(address)
+    if net.outbound > net.max_peers:
+        raise ConfigError(
+            f"net.outbound is {net.outbound} and net.max_peers {net.max_peers}",
+            hint=f"set net.max_peers = {net.outbound} or more",
+        )
+    for peer in net.trusted:
+        _refuse_peer(peer)
+    strangers = [at for at in net.bootstrap if net.trusted and not at.endswith(net.trusted)]
+    if strangers:
+        raise ConfigError(
+            f"net.bootstrap has {strangers[0]!r}, whose peer is not in net.trusted",
+            hint="add its peer id to net.trusted, or take it out of net.bootstrap",
+        )
 
 
 def _check_limits(net: NetConfig) -> None:
@@ -244,6 +301,25 @@ def _check_limits(net: NetConfig) -> None:
                 f"net.{name} is {limit} bytes a second, at least {LIMIT_BYTES_MIN}",
                 hint=f'set net.{name} = "1MiB", or "0" for no limit',
             )
+
+
+def _refuse_announce(address: str) -> None:
+    try:
+        ip, port = parse_listen(address)
+    except LocalError as error:
+        raise ConfigError(f"net.announce: {error.what}", hint=error.hint) from error
+    if not port or ipaddress.ip_address(ip).is_unspecified:
+        raise ConfigError(
+            f"net.announce has {address!r}, where nobody can be dialled",
+            hint="write the address and port others reach, such as /ip4/203.0.113.7/tcp/4410",
+        )
+
+
+def _refuse_peer(peer: str) -> None:
+    try:
+        public_key_of(peer)
+    except LocalError as error:
+        raise ConfigError(f"net.trusted: {error.what}", hint=error.hint) from error
 
 
 def is_loopback(host: str) -> bool:

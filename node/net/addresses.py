@@ -21,6 +21,7 @@ from typing import Final, Protocol
 
 from prsm.node.net.places import Place, Scope, may_tell
 from prsm.protocol.ids import PeerId
+from prsm.protocol.limits import NAME_BYTES_MAX
 
 NEW_BUCKETS: Final = 128
 NEW_BUCKETS_PER_SOURCE: Final = 16  # 256 addresses of one source group at most
@@ -29,7 +30,7 @@ TRIED_BUCKETS_PER_GROUP: Final = 4
 BUCKET_SIZE: Final = 16
 ANCHORS_MAX: Final = 2
 CHALLENGES_MAX: Final = 16
-REGION_MAX: Final = 32  # letters
+REGION_MAX: Final = NAME_BYTES_MAX
 KEY_BYTES: Final = 32
 
 MINUTE_MS: Final = 60_000
@@ -40,6 +41,7 @@ LOST_AFTER: Final = 10  # failures in a row, a week after the last answer
 LOST_MS: Final = 7 * DAY_MS
 FRESH_MS: Final = 4 * 3600_000  # an answer so recent needs no test before eviction
 TELLABLE_MS: Final = 3 * DAY_MS
+RETRY_GOOD_MS: Final = 1_000  # of one that answered last time, as after a restart
 RETRY_FIRST_MS: Final = 5_000
 RETRY_LONGEST_MS: Final = 3600_000
 
@@ -98,6 +100,8 @@ class Entry:
         if not self.last_attempt_ms or self.last_attempt_ms > now_ms:
             return True
         pause_ms = min(RETRY_FIRST_MS << min(self.failures, 16), RETRY_LONGEST_MS)
+        if not self.failures:
+            pause_ms = RETRY_GOOD_MS
         return now_ms - self.last_attempt_ms >= pause_ms
 
 

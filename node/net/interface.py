@@ -154,6 +154,15 @@ class Network(Protocol):
         """
         ...
 
+    async def probe(self, address: str) -> PeerId:
+        """Have the peer at an address prove who it is, and close: no link comes of it.
+
+        Raises:
+            LocalError: no address of that form, or our own.
+            PeerUnreachable: nobody of that identity answers there.
+        """
+        ...
+
     async def disconnect(self, peer: PeerId) -> None:
         """Close the connection and stop redialling."""
         ...

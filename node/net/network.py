@@ -29,7 +29,13 @@ from prsm.node.net.interface import (
     PeerUnreachable,
 )
 from prsm.node.net.lanes import Lanes
-from prsm.node.net.peers import PEERS_MAX, Connection, Peers
+from prsm.node.net.peers import (
+    CLOSE_DEADLINE_S,
+    DIAL_DEADLINE_S,
+    PEERS_MAX,
+    Connection,
+    Peers,
+)
 from prsm.node.net.scores import TokenBucket
 from prsm.node.supervise import Supervisor
 from prsm.protocol.codec import Record
@@ -222,10 +228,25 @@ class PeerNetwork:
             WrongChain: the peer is of another network; it is not dialled again.
             ProtocolMismatch: the peer speaks another protocol version; not dialled again.
         """
-        peer = parse_address(address).peer
-        if peer == self.peer_id:
-            raise LocalError(f"{address} is this node", hint="give the address of another node")
+        peer = self._peer_at(address)
         await self._peers.connect(peer, address)
+        return peer
+
+    async def probe(self, address: str) -> PeerId:
+        """Have the peer at an address prove who it is, and close: no link comes of it.
+
+        Raises:
+            LocalError: no address of that form, or our own.
+            PeerUnreachable: nobody of that identity answers there.
+        """
+        peer = self._peer_at(address)
+        try:
+            with trio.fail_after(DIAL_DEADLINE_S):
+                connection = await self._transport.dial(peer, address)
+        except trio.TooSlowError:
+            raise PeerUnreachable(f"{address} did not answer in {DIAL_DEADLINE_S:g} s") from None
+        with trio.move_on_after(CLOSE_DEADLINE_S, shield=True):
+            await connection.close()
         return peer
 
     async def disconnect(self, peer: PeerId) -> None:
@@ -297,6 +318,12 @@ class PeerNetwork:
     def trust(self, validators: Collection[PeerId]) -> None:
         """Say who the validators are from now on: their budgets are wider."""
         self._lanes.trust(validators)
+
+    def _peer_at(self, address: str) -> PeerId:
+        peer = parse_address(address).peer
+        if peer == self.peer_id:
+            raise LocalError(f"{address} is this node", hint="give the address of another node")
+        return peer
 
     def penalise(self, peer: PeerId, error: RemoteError) -> None:
         """Count a fault of a peer; 100 points ban it: 1 min, doubling up to 24 h."""

@@ -36,7 +36,9 @@ HANDSHAKE_DEADLINE_S: Final = 5.0
 CLOSE_DEADLINE_S: Final = 2.0
 REDIAL_FIRST_S: Final = 0.2
 REDIAL_LONGEST_S: Final = 10.0
-PEERS_MAX: Final = 128  # 120 inbound and the outbound quota of 8
+INBOUND_MAX: Final = 120  # of peers we never asked for
+OUTBOUND_KEPT: Final = 8  # places nobody who dials us can take
+PEERS_MAX: Final = INBOUND_MAX + OUTBOUND_KEPT
 RETIRE_AFTER_S: Final = 1.0  # what the peer sent before it knew of the other connection
 RETIRE_LONGEST_S: Final = 10.0  # a request's deadline
 RETIRE_LOOK_S: Final = 0.1
@@ -191,6 +193,10 @@ class Peers:
         except (WrongChain, ProtocolMismatch):
             self._forget(peer)
             raise
+        except trio.Cancelled:
+            if not known:  # nobody waits for it any more, and the network may be ending
+                self._wanted.pop(peer, None)
+            raise
         finally:
             if not known and peer in self._wanted and self._nursery is not None:
                 self._nursery.start_soon(self._keep, peer)
@@ -300,8 +306,7 @@ class Peers:
         self.bans.refuse(peer)
         if peer == self.us:
             raise PeerUnreachable("a connection to ourselves")
-        if len(self._links) >= PEERS_MAX:
-            raise PeerUnreachable(f"{len(self._links)} peers, at most {PEERS_MAX}")
+        self._refuse_surplus(connection)
         try:
             with trio.fail_after(HANDSHAKE_DEADLINE_S):
                 ctl = await connection.stream(Channel.CTL)
@@ -313,6 +318,15 @@ class Peers:
             error.peer = peer
             self.penalise(peer, error)
             raise
+
+    def _refuse_surplus(self, connection: Connection) -> None:
+        if len(self._links) >= PEERS_MAX:
+            raise PeerUnreachable(f"{len(self._links)} peers, at most {PEERS_MAX}")
+        if connection.outbound or connection.peer in self._wanted:
+            return
+        inbound = sum(not link.connection.outbound for link in self._links.values())
+        if inbound >= INBOUND_MAX:
+            raise PeerUnreachable(f"{inbound} peers have dialled, at most {INBOUND_MAX}")
 
     async def _converse(self, link: Link, ctl: Duplex) -> None:
         peer = link.connection.peer

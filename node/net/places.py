@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import Final
 
 from prsm.protocol.errors import LocalError
-from prsm.protocol.identity import parse_address
+from prsm.protocol.identity import circuit_address, is_circuit, parse_address, parse_circuit
 from prsm.protocol.ids import PeerId
 
 _IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -47,8 +47,15 @@ def place_of(text: str) -> Place:
     """Read the address of a peer.
 
     Raises:
-        LocalError: not of the form `/ip4/…/tcp/…/p2p/…`, or nobody can be dialled there.
+        LocalError: not of the form `/ip4/…/tcp/…/p2p/…` nor behind a relay of that form, or
+            nobody can be dialled there.
     """
+    if is_circuit(text):
+        circuit = parse_circuit(text)
+        relay = place_of(circuit.relay_address)
+        # Whoever owns the relay decides who is reached: its group counts.
+        text = circuit_address(relay.text, circuit.peer)
+        return Place(text, circuit.peer, relay.group, relay.scope)
     address = parse_address(text)
     ip = ipaddress.ip_address(address.ip)
     scope = _scope(ip)

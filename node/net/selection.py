@@ -42,6 +42,7 @@ class Slot(Enum):
     SENIOR = "senior"
     NEAR = "near"
     DRAWN = "drawn"
+    MEMBER = "member"  # a validator's link to another one: beside the quota
     FEELER = "feeler"  # dialled, greeted, closed: is anybody there?
 
 
@@ -64,6 +65,11 @@ class Dial:
     slot: Slot
     kind: Kind
     region: str
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the link counts to the quota."""
+        return self.slot not in {Slot.FEELER, Slot.MEMBER}
 
 
 class Selection:

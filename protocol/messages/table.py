@@ -9,6 +9,7 @@ from prsm.protocol.codec import Record
 from prsm.protocol.messages import (
     announce,
     consensus,
+    exchange,
     models,
     net,
     notices,
@@ -22,7 +23,9 @@ from prsm.protocol.registry import Registry
 
 FIRST_SCHEMA: Final = 1
 # Schema -> the numbers it brought, used or still free; all others are of the first.
-BROUGHT_BY: Final[dict[int, tuple[range, ...]]] = {2: (range(93, 100), range(140, 150))}
+BROUGHT_BY: Final[dict[int, tuple[range, ...]]] = {
+    2: (range(55, 57), range(93, 100), range(140, 150))
+}
 
 MESSAGES: Final[Registry[Record]] = Registry("message")
 
@@ -35,6 +38,7 @@ for _module in (
     work,
     net,
     announce,
+    exchange,
     reach,
     pipe,
 ):

@@ -62,6 +62,9 @@ class Wire:
     async def connect(self, address: str) -> PeerId:
         raise NotImplementedError
 
+    async def probe(self, address: str) -> PeerId:
+        raise NotImplementedError
+
     async def disconnect(self, peer: PeerId) -> None:
         raise NotImplementedError
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from prsm.node.config import Config, ConfigError, RpcConfig, load, parse_size, to_toml
+from prsm.protocol.identity import peer_id_of
 
 
 def write(folder: Path, text: str) -> Path:
@@ -61,6 +62,18 @@ def test_load_gives_defaults_when_there_is_no_file(tmp_path: Path) -> None:
         ("[rpc]\nlisten = '192.0.2.1:8480'", "not a loopback", "ssh -L"),
         ("[rpc]\nlisten = '127.0.0.1:99999'", "at most 65535", "8480"),
         ("[net]\nbootstrap = ['/ip4/127.0.0.1/tcp/1']", "without the peer's id", "/p2p/"),
+        ("[net]\nannounce = ['/ip4/0.0.0.0/tcp/1']", "nobody can be dialled", "203.0.113.7"),
+        ("[net]\nannounce = ['/ip4/1.2.3.4/tcp/0']", "nobody can be dialled", "203.0.113.7"),
+        ("[net]\nannounce = ['nonsense']", "net.announce: 'nonsense'", "/ip4/"),
+        ("[net]\noutbound = 9\nmax_peers = 8", "net.outbound is 9", "net.max_peers = 9"),
+        ("[net]\noutbound = -1", "net.outbound is -1", "links chosen"),
+        ("[net]\ntrusted = ['bob']", "net.trusted: 'bob'", "12D3Koo"),
+        (
+            f"[net]\ntrusted = ['{peer_id_of(b'a' * 32)}']\n"
+            f"bootstrap = ['/ip4/127.0.0.1/tcp/1/p2p/{peer_id_of(b'b' * 32)}']",
+            "whose peer is not in net.trusted",
+            "take it out of net.bootstrap",
+        ),
         ("[net]\nupload = '100KiB'", "net.upload is 102400 bytes", "1MiB"),
         ("[net]\ndownload = '1'", "net.download is 1 bytes", "no limit"),
         ("[net]\nlisten = ['127.0.0.1:1']", "no multiaddress", "/ip4/"),

@@ -77,3 +77,18 @@ def test_only_wider_addresses_are_told() -> None:
 
 def test_scope_of_what_cannot_be_read_is_public() -> None:
     assert scope_of("nonsense") is Scope.PUBLIC
+
+
+def test_place_behind_a_relay_counts_as_the_relays_group() -> None:
+    relay = peer_id_of(b"r" * 32)
+    text = f"/ip4/8.9.10.11/tcp/1/p2p/{relay}/p2p-circuit/p2p/{PEER}"
+    place = place_of(text)
+    assert (place.text, place.peer, place.group) == (text, PEER, "8.9")
+    assert place.scope is Scope.PUBLIC
+
+
+@pytest.mark.parametrize("relay", ["", "/p2p/R", "/ip4/0.0.0.0/tcp/1/p2p/R"])
+def test_place_behind_a_relay_nobody_can_dial_is_refused(relay: str) -> None:
+    relay = relay.replace("R", peer_id_of(b"r" * 32))
+    with pytest.raises(LocalError):
+        place_of(f"{relay}/p2p-circuit/p2p/{PEER}")

@@ -1,0 +1,64 @@
+"""Nodes that find one another: a network of tests/tools/networks with discovery on top."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from prsm.node.clock import TrioClock
+from prsm.node.discovery import Agreement, Aims, Discovery
+from prsm.node.net.network import PeerNetwork
+from prsm.protocol.ids import PeerId
+from tests.tools.networks import Node, World
+
+
+@dataclass
+class Finder:
+    """A running node and its discovery."""
+
+    node: Node
+    discovery: Discovery
+
+    @property
+    def linked(self) -> set[PeerId]:
+        return {info.peer for info in self.node.network.peers()}
+
+    async def wait_linked(self, peers: Sequence["Finder"]) -> None:
+        wanted = {other.node.peer for other in peers} - {self.node.peer}
+        await self.node.wait(lambda: wanted <= self.linked)
+
+    async def stop(self) -> None:
+        self.node.scope.cancel()
+        await self.node.stopped.wait()
+
+
+async def find(
+    world: World,
+    number: int,
+    aims: Aims | None = None,
+    *,
+    path: Path | None = None,
+    agreement: Agreement | None = None,
+) -> Finder:
+    """Start a node that looks for others; its discovery ends with its network."""
+    made: list[Discovery] = []
+
+    def prepare(network: PeerNetwork) -> None:
+        dice = random.Random(number)
+        made.append(Discovery(network, aims or Aims(), path, clock=TrioClock(), dice=dice))
+        made[0].agreement = agreement or Agreement()
+
+    node = await world.start(number, prepare)
+
+    async def run(*, task_status: trio.TaskStatus[None]) -> None:
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(made[0].run)
+                task_status.started()
+                await node.stopped.wait()
+                scope.cancel()
+
+    await world.nursery.start(run)
+    return Finder(node, made[0])
