@@ -1,8 +1,8 @@
-"""Every fence around libp2p 0.8.1; each names the fault it stops.
+"""The fences around libp2p 0.8.1, put up; each names the fault it stops.
 
-Knows libp2p's internals, and is the only module that does: each patched or overridden name has
-a test that fails when an upgrade changes it. Must not know what travels over a connection. The
-libp2p release is pinned, so another one is refused rather than run unfenced.
+Knows libp2p's internals, as `muxed`, `gossip` and `lean` do, and no other module: each patched or
+overridden name has a test that fails when an upgrade changes it. Must not know what travels over a
+connection. The release is pinned, so another one is refused rather than run unfenced.
 
 What stock 0.8.1 does, measured: a stream handler, a gossip validator or a gossip message that
 raises ends the process; automatic identify runs in trio system tasks, where any error is an
@@ -10,26 +10,32 @@ internal error of trio; each inbound connection holds its slot for ever; a muxed
 announce 4 GiB and is read whole; 10 gossip messages a second is the limit, 32 wait per peer.
 """
 
-import functools
 import logging
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import libp2p
 import libp2p.network.connection.swarm_connection
 import libp2p.network.swarm
+import libp2p.protocol_muxer.multiselect_communicator
 import libp2p.pubsub.pubsub
 import libp2p.stream_muxer.muxer_multistream
 import libp2p.stream_muxer.yamux.yamux
 import trio
-from libp2p.abc import IMuxedConn, INetConn, INetStream
+from libp2p.abc import (
+    IMuxedConn,
+    INetStream,
+    IRawConnection,
+    ISecureConn,
+)
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
 from libp2p.custom_types import TProtocol
+from libp2p.exceptions import ParseError
 from libp2p.host.basic_host import BasicHost, _IdentifyNotifee
 from libp2p.identity.identify_push.identify_push import ID_PUSH as IDENTIFY_PUSH_ID
-from libp2p.io.abc import ReadWriteCloser
+from libp2p.io.abc import Reader, ReadWriteCloser
+from libp2p.io.exceptions import MessageTooLarge
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.connection.raw_connection import RawConnection
@@ -37,40 +43,40 @@ from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
-from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
-from libp2p.pubsub.pb import rpc_pb2
-from libp2p.pubsub.pubsub import Pubsub
-from libp2p.pubsub.rpc_queue import RpcQueue
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_PROTOCOL_ID
 from libp2p.security.noise.transport import Transport as NoiseTransport
-from libp2p.security.secure_session import SecureSession
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_PROTOCOL_ID
-from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.transport.exceptions import SecurityUpgradeFailure
 from libp2p.transport.tcp.tcp import TCP
 from libp2p.transport.upgrader import TransportUpgrader
+from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 from multiaddr import Multiaddr
 from typing_extensions import override
 
-from prsm.node.net.lean import Gate, Session, ThriftyStream
+from prsm.node.net.arrivals import Arrivals, Visit
+from prsm.node.net.gossip import (
+    AUTHOR_PREFIX,
+    GOSSIP_QUEUE_MAX,
+    RESET_DEADLINE_S,
+    Blame,
+    BoundedQueue,
+)
+from prsm.node.net.lean import ThriftyStream
+from prsm.node.net.muxed import FencedConn, FencedYamux
 from prsm.node.net.peers import PEERS_MAX
 from prsm.protocol.errors import RemoteError, Unsupported
 from prsm.protocol.ids import PeerId
-from prsm.protocol.limits import GOSSIP_RECORD_BYTES_MAX, MIB
+from prsm.protocol.limits import MIB
 
 LIBP2P_VERSION: Final = "0.8.1"
 NEGOTIATION_DEADLINE_S: Final = 5.0
-RESET_DEADLINE_S: Final = 2.0
 STREAMS_PER_PEER_MAX: Final = 16
-MUXED_BYTES_MAX: Final = 8 * MIB  # buffered of one connection; libp2p enforces no window
 WINDOW_BYTES_MAX: Final = 1 * MIB  # of a stream; a full one is 20 MB/s over a way of 25 ms
-GOSSIP_QUEUE_MAX: Final = 1024
-GOSSIP_HEARTBEAT_S: Final = 1
-GOSSIP_RPC_BYTES_MAX: Final = 16 * GOSSIP_RECORD_BYTES_MAX
+CHOICE_BYTES_MAX: Final = 1024  # one line of multistream-select; the longest of ours has 20
 CONNECTIONS_MAX: Final = 2 * PEERS_MAX  # while a pair settles it has two
 
 log = logging.getLogger(__name__)
 
-Blame = Callable[[PeerId, RemoteError], None]
 StreamHandler = Callable[[INetStream], Awaitable[None]]
 
 
@@ -88,14 +94,16 @@ def apply() -> None:
     # A dial to one address waited 251 ms for a second one that never comes.
     libp2p.network.swarm._HAPPY_EYEBALLS_DELAY = 0  # noqa: SLF001 - no public knob
     # 32 waiting messages a peer: 984 of 1000 were lost without a word.
-    queue = functools.partial(RpcQueue, max_size=GOSSIP_QUEUE_MAX)
-    setattr(libp2p.pubsub.pubsub, "RpcQueue", queue)  # noqa: B010 - an imported name there
+    setattr(libp2p.pubsub.pubsub, "RpcQueue", BoundedQueue)  # noqa: B010 - an imported name there
     libp2p.pubsub.pubsub.SUBSCRIPTION_CHANNEL_SIZE = GOSSIP_QUEUE_MAX
     setattr(libp2p.stream_muxer.yamux.yamux, "YamuxStream", ThriftyStream)  # noqa: B010 - same
     # A window grows to 16 MiB there; all of it stands before the next vote on that connection.
     libp2p.stream_muxer.yamux.yamux.MAX_WINDOW_SIZE = WINDOW_BYTES_MAX
     # Yamux is made by this name, whatever class the upgrader was given for it.
     setattr(libp2p.stream_muxer.muxer_multistream, "Yamux", FencedYamux)  # noqa: B010 - same
+    # Whoever names a protocol announces how long its name is: stock code reads 2^64 bytes.
+    setattr(libp2p.protocol_muxer.multiselect_communicator, "read_delim", read_choice)  # noqa: B010 - same
+    setattr(libp2p.network.connection.swarm_connection, "SwarmConn", FencedConn)  # noqa: B010 - same
     # Its loggers write to stderr when nobody listens, and one module logs to the root logger,
     # which installs a handler there. Our own log says what matters.
     logger = logging.getLogger("libp2p")
@@ -105,42 +113,19 @@ def apply() -> None:
     setattr(libp2p.network.connection.swarm_connection, "logging", logger)  # noqa: B010 - same
 
 
-class FencedYamux(Yamux):
-    """Yamux that buffers at most `MUXED_BYTES_MAX` of a connection, whatever is announced."""
+async def read_choice(reader: Reader) -> bytes:
+    """Read one line of multistream-select, of at most `CHOICE_BYTES_MAX`.
 
-    gate: Gate | None = None
-
-    @override
-    async def handle_incoming(self) -> None:
-        """Serve the connection until it ends; common frames never reach stock code."""
-        assert isinstance(self.secured_conn, SecureSession)
-        gate = Gate(self, self.secured_conn, waiting_bytes_max=MUXED_BYTES_MAX)
-        self.gate, self.secured_conn = gate, Session(gate)  # type: ignore[assignment]  # stands in
-        await super().handle_incoming()
-
-    @override
-    async def _write_frame(self, data: bytes) -> None:
-        if self.gate is None:
-            await super()._write_frame(data)
-            return
-        try:
-            self._write_lock.acquire_nowait()  # the other way costs a turn of the loop
-        except trio.WouldBlock:
-            await self._write_lock.acquire()
-        try:
-            await self.gate.send(data)
-        finally:
-            self._write_lock.release()
-
-    @override
-    async def _read_data_body(self, length: int) -> bytes:
-        waiting = sum(map(len, self.stream_buffers.values()))
-        if waiting + length > MUXED_BYTES_MAX:
-            log.warning("peer %s: %d bytes nobody has read", self.peer_id, waiting + length)
-            # The one error after which the caller closes the connection.
-            raise trio.TooSlowError
-        assert self.gate is not None
-        return await self.gate.body(length)
+    Raises:
+        ParseError: no such line.
+    """
+    try:
+        line = await read_varint_prefixed_bytes_limited(reader, CHOICE_BYTES_MAX)
+    except MessageTooLarge as error:
+        raise ParseError(f"a line over {CHOICE_BYTES_MAX} bytes") from error
+    if not line.endswith(b"\n") or not line.isascii():
+        raise ParseError("a line without end, or not of ASCII")
+    return line[:-1]
 
 
 class NoAutoConnector(AutoConnector):
@@ -154,6 +139,30 @@ class NoAutoConnector(AutoConnector):
     async def maybe_connect(self) -> None:
         """Dial nobody."""
 
+    @override
+    def record_disconnect(self, peer_id: ID) -> None:
+        """Remember nobody: stock code never forgets."""
+
+
+class FencedUpgrader(TransportUpgrader):
+    """Upgrader that sends away whom this node does not want as soon as it knows who it is."""
+
+    is_banned: Callable[[PeerId], bool] = staticmethod(lambda _peer: False)
+
+    @override
+    async def upgrade_security(
+        self, raw_conn: IRawConnection, is_initiator: bool, peer_id: ID | None = None
+    ) -> ISecureConn:
+        """Encrypt a connection, and end it if the other side is banned or hides its key."""
+        secure = await super().upgrade_security(raw_conn, is_initiator, peer_id)
+        peer = secure.get_remote_peer()
+        if not peer.to_bytes().startswith(AUTHOR_PREFIX) or self.is_banned(
+            PeerId(peer.to_base58())
+        ):
+            await secure.close()
+            raise SecurityUpgradeFailure("a peer that is not let in")
+        return secure
+
 
 class FencedSwarm(Swarm):
     """Swarm whose inbound connections give their slot back, without resource manager.
@@ -163,6 +172,9 @@ class FencedSwarm(Swarm):
     """
 
     on_inbound: Callable[[SwarmConn], None] | None = None
+    blame: Blame = staticmethod(lambda _peer, _error: None)
+    arrivals: Arrivals
+    _scopes: dict[Visit, trio.CancelScope]
 
     @override
     async def _do_handle_inbound_connection(
@@ -172,71 +184,40 @@ class FencedSwarm(Swarm):
         failure_event: object,
     ) -> None:
         connection = RawConnection(read_write_closer, False)  # noqa: FBT003 - libp2p's signature
+        remote = read_write_closer.get_remote_address()
+        entry = self.arrivals.enter(
+            remote[0] if remote else "", now_ms=int(trio.current_time() * 1000)
+        )
+        if entry.evicted is not None:
+            self._scopes.pop(entry.evicted).cancel()
         try:
-            muxed = await self.upgrade_inbound_raw_conn(connection, maddr)
-            # Stock code waits for the end of the whole swarm here.
-            await muxed.event_closed.wait()  # type: ignore[attr-defined]  # of Yamux
+            if entry.visit is None:
+                log.debug("an inbound connection is refused: %s", entry.why)
+                return
+            with trio.CancelScope() as scope:
+                self._scopes[entry.visit] = scope
+                muxed = await self.upgrade_inbound_raw_conn(connection, maddr)
+                self.arrivals.settle(entry.visit)
+                # Stock code waits for the end of the whole swarm here.
+                await muxed.event_closed.wait()  # type: ignore[attr-defined]  # of Yamux
         except Exception as error:  # noqa: BLE001 - one peer's handshake, already cleaned up
             log.debug("inbound connection failed: %s", error)
         finally:
+            if entry.visit is not None:
+                self._scopes.pop(entry.visit, None)
+                self.arrivals.leave(entry.visit)
             with trio.move_on_after(RESET_DEADLINE_S, shield=True):
                 await read_write_closer.close()
 
     @override
     async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
         """Register a connection and tell who serves inbound ones."""
+        assert isinstance(muxed_conn, FencedYamux)
+        muxed_conn.blame = self.blame
         connection = await super().add_conn(muxed_conn, direction)
         if direction == "inbound" and self.on_inbound is not None:
             self.on_inbound(connection)
         return connection
-
-
-class FencedPubsub(Pubsub):
-    """Pubsub that survives what peers send.
-
-    Args of `fence`: who is told of junk, and who may gossip at all (peers that have shaken
-    hands; anybody can open a libp2p connection).
-    """
-
-    blame: Blame = staticmethod(lambda _peer, _error: None)
-    admits: Callable[[PeerId], bool] = staticmethod(lambda _peer: True)
-
-    def fence(self, blame: Blame, admits: Callable[[PeerId], bool]) -> None:
-        """Set the two callbacks and start sequence numbers where no earlier run has been."""
-        self.blame = blame
-        self.admits = admits
-        # int(time()) plus one a message: after a restart 194 of 200 were taken for old ones.
-        self.counter = time.time_ns()
-
-    @override
-    async def push_msg(self, msg_forwarder: ID, msg: rpc_pb2.Message) -> None:
-        """Judge and pass a message on; what a peer sends raises nothing."""
-        if msg_forwarder == self.my_id:
-            await super().push_msg(msg_forwarder, msg)
-            return
-        peer = PeerId(msg_forwarder.to_base58())
-        if not self.admits(peer):
-            return
-        try:
-            await super().push_msg(msg_forwarder, msg)
-        except Exception as error:  # noqa: BLE001 - this task belongs to nobody else
-            self._junk(peer, error)
-
-    @override
-    async def stream_handler(self, stream: INetStream) -> None:
-        """Read a peer's gossip stream until it ends; junk ends it sooner."""
-        peer_id = stream.muxed_conn.peer_id
-        try:
-            await super().stream_handler(stream)
-        except Exception as error:  # noqa: BLE001 - one peer's stream
-            with trio.move_on_after(RESET_DEADLINE_S, shield=True):
-                await stream.reset()
-            self._handle_dead_peer(peer_id)
-            self._junk(PeerId(peer_id.to_base58()), error)
-
-    def _junk(self, peer: PeerId, error: Exception) -> None:
-        kind = type(error).__name__
-        self.blame(peer, RemoteError(f"junk on a gossip stream ({kind})", peer=peer, penalty=100))
 
 
 def fence_streams(host: BasicHost, blame: Blame) -> None:
@@ -285,7 +266,7 @@ def make_host(seed: bytes, blame: Blame) -> BasicHost:
     peerstore = PeerStore()
     peerstore.add_key_pair(peer_id, key_pair)
     noise = NoiseTransport(key_pair, noise_privkey=create_noise_key_pair().private_key)
-    upgrader = TransportUpgrader(
+    upgrader = FencedUpgrader(
         secure_transports_by_protocol={NOISE_PROTOCOL_ID: noise},
         muxer_transports_by_protocol={TProtocol(YAMUX_PROTOCOL_ID): FencedYamux},
     )
@@ -307,6 +288,8 @@ def make_host(seed: bytes, blame: Blame) -> BasicHost:
         ),
     )
     swarm.auto_connector = NoAutoConnector(swarm)
+    swarm.blame = blame
+    swarm.arrivals, swarm._scopes = Arrivals(now_ms=0), {}  # noqa: SLF001 - a class of ours
     host = _bare_host(swarm)
     fence_streams(host, blame)
     return host
@@ -320,63 +303,3 @@ def _bare_host(swarm: FencedSwarm) -> BasicHost:
         if isinstance(notifee, _IdentifyNotifee):
             swarm.remove_notifee(notifee)
     return host
-
-
-def make_gossip(host: BasicHost, topics: Sequence[str]) -> tuple[FencedPubsub, GossipSub]:
-    """Build fenced gossip for a fixed set of topics.
-
-    v1.1, because v1.2 doubles the CPU; own limits instead of spam and eclipse protection (10
-    messages a second, own ones included; distinct IPs, which loopback never has).
-    """
-    router = GossipSub(
-        protocols=[TProtocol(PROTOCOL_ID_V11)],
-        degree=6,
-        degree_low=4,
-        degree_high=12,
-        heartbeat_interval=GOSSIP_HEARTBEAT_S,
-        spam_protection_enabled=False,
-        eclipse_protection_enabled=False,
-        adaptive_gossip_enabled=False,
-    )
-    pubsub = FencedPubsub(
-        host,
-        router,
-        max_subscriptions_per_rpc=64,
-        max_subscriptions_per_peer=64,
-        max_inbound_rpc_size=GOSSIP_RPC_BYTES_MAX,
-        allowed_topics=frozenset(topics),
-    )
-    return pubsub, router
-
-
-async def close_connection(connection: INetConn) -> None:
-    """Close a connection, and its socket in any case.
-
-    libp2p's own close sleeps, waits for a write that may be stuck, and does nothing when an
-    earlier close was cancelled half-way; the socket stayed open then.
-    """
-    assert isinstance(connection, SwarmConn)
-    try:
-        with trio.move_on_after(RESET_DEADLINE_S / 2):
-            await connection.close()
-    finally:
-        await trio.aclose_forcefully(socket_of(connection))
-        connection.swarm.remove_conn(connection)
-
-
-def socket_of(connection: SwarmConn) -> trio.SocketStream:
-    """The socket under a connection: Yamux, Noise, packets, raw connection, trio stream."""
-    muxed = connection.muxed_conn
-    assert isinstance(muxed, Yamux)
-    noise = muxed.secured_conn.conn  # type: ignore[attr-defined]  # of SecureSession
-    found = noise.read_writer.read_write_closer.stream.stream
-    assert isinstance(found, trio.SocketStream)
-    return found
-
-
-def remote_of(connection: SwarmConn) -> tuple[str, int]:
-    """Ip and port of the other side; zeros when the socket is gone already."""
-    muxed = connection.muxed_conn
-    assert isinstance(muxed, Yamux)
-    remote = muxed.get_remote_address()
-    return remote if remote is not None else ("0.0.0.0", 0)  # noqa: S104 - nothing is bound

@@ -27,18 +27,17 @@ from libp2p.utils import encode_delim
 from multiaddr import Multiaddr
 
 from prsm.node.clock import Clock
+from prsm.node.net.gossip import FencedPubsub, make_gossip
 from prsm.node.net.guard import (
     NEGOTIATION_DEADLINE_S,
-    FencedPubsub,
     FencedSwarm,
-    close_connection,
-    make_gossip,
+    FencedUpgrader,
     make_host,
     peer_of,
-    remote_of,
 )
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.interface import Channel, PeerUnreachable
+from prsm.node.net.muxed import close_connection, remote_of
 from prsm.node.net.network import Hooks, PeerNetwork
 from prsm.node.net.streams import StreamLost
 from prsm.node.rpc.ports import find_listener
@@ -47,7 +46,6 @@ from prsm.protocol.identity import parse_address, parse_listen
 from prsm.protocol.ids import PeerId
 
 CLOSE_DEADLINE_S: Final = 3.0
-BANNED_AT_POINTS: Final = 100
 
 log = logging.getLogger(__name__)
 
@@ -194,10 +192,12 @@ class Libp2pTransport:
         swarm = host.get_network()
         assert isinstance(swarm, FencedSwarm)
         swarm.on_inbound = self._inbound
+        assert isinstance(swarm.upgrader, FencedUpgrader)
+        swarm.upgrader.is_banned = hooks.is_banned
         for channel in Channel:
             host.set_stream_handler(TProtocol(channel.value), self._keeper(channel))
         pubsub, router = make_gossip(host, topics)
-        pubsub.fence(self._blame, hooks.admits)
+        pubsub.fence(self._blame, hooks.admits, meter=hooks.meter, author=hooks.author)
         for topic in topics:
             pubsub.set_topic_validator(topic, self._validator(topic), is_async_validator=False)
         try:
@@ -313,7 +313,7 @@ class Libp2pTransport:
         if self._hooks is None or self._nursery is None:
             return
         self._hooks.blame(peer, error)
-        if error.penalty >= BANNED_AT_POINTS:
+        if self._hooks.is_banned(peer):
             for connection, known in list(self._connections.items()):
                 if known.peer == peer and not connection.is_closed:
                     self._nursery.start_soon(close_connection, connection)

@@ -13,8 +13,8 @@ frames in between.
 
 import contextlib
 import os
+from collections.abc import Callable
 from socket import IPPROTO_TCP
-from struct import Struct
 from typing import Final, Protocol
 
 import trio
@@ -29,7 +29,9 @@ from libp2p.stream_muxer.yamux.yamux import (
 )
 from typing_extensions import override
 
-HEADER: Final = Struct(">BBHII")  # version, type, flags, stream, length
+from prsm.node.net.frames import HEADER, FrameFault, FrameRules
+from prsm.protocol.errors import RemoteError
+
 HEADER_BYTES: Final = HEADER.size
 READ_BYTES: Final = 256 * 1024
 BODY_SECONDS: Final = 30.0  # between a header and the last byte of its body
@@ -38,7 +40,7 @@ CREDIT_SECONDS: Final = 5.0
 CREDIT_LOOK_SECONDS: Final = 0.1
 UNSENT_BYTES_MAX: Final = 128 * 1024  # in the kernel, not on its way yet
 CREDIT_BYTES_MIN: Final = 16 * 1024  # read but not yet told; far below the first window of 256 KiB
-TCP_NOTSENT_LOWAT: Final = 25  # of Linux; older socket modules have no name for it
+TCP_NOTSENT_LOWAT: Final = 25  # of Linux; the socket module has no name for it
 _LENGTH_BYTES: Final = 2  # before each Noise packet
 
 
@@ -56,11 +58,15 @@ class Gate:
     Args:
         muxed: whose streams get the data.
         session: Noise, established.
+        rules: what the peer may send.
         waiting_bytes_max: buffered of all streams; a frame beyond it goes the stock way.
     """
 
-    def __init__(self, muxed: Muxed, session: SecureSession, *, waiting_bytes_max: int) -> None:
+    def __init__(
+        self, muxed: Muxed, session: SecureSession, rules: FrameRules, *, waiting_bytes_max: int
+    ) -> None:
         self.session = session
+        self._rules = rules
         self._muxed = muxed
         self._waiting_bytes_max = waiting_bytes_max
         noise = session.conn
@@ -79,12 +85,15 @@ class Gate:
         """Wait for the header of a frame that is not for here; take all frames before it.
 
         Raises:
+            FrameFault: the peer sends what it may not.
             IncompleteReadError, ConnectionClosedError: the connection ended.
         """
         while True:
             missing = self._take_frames()
             if missing == 0:
-                return self._cut(HEADER_BYTES)
+                header = self._cut(HEADER_BYTES)
+                self._rules.check(header, streams=len(self._muxed.streams), now_ms=_now_ms())
+                return header
             if len(self._plain) < HEADER_BYTES:
                 await self._fill()
             else:
@@ -112,6 +121,7 @@ class Gate:
             packet = self._noise.encrypt(frame[start : start + MAX_PLAINTEXT_LENGTH])
             parts += (len(packet).to_bytes(_LENGTH_BYTES, "big"), packet)
         data = b"".join(parts)
+        self._rules.sent(len(data))
         try:
             # At once where the system has room, which is nearly always: no turn of the loop.
             sent = os.write(self._socket.socket.fileno(), data)
@@ -139,6 +149,7 @@ class Gate:
                 missing = 0
                 break
             if kind == TYPE_WINDOW_UPDATE:
+                self._rules.credit(now_ms=_now_ms())
                 stream.send_window += length
                 if isinstance(stream, ThriftyStream) and stream.credit is not None:
                     stream.credit.set()
@@ -152,6 +163,8 @@ class Gate:
             if len(plain) < end:
                 missing = end - start
                 break
+            if not length:
+                self._rules.empty(now_ms=_now_ms())
             buffer += memoryview(plain)[start + HEADER_BYTES : end]
             stream.recv_window = max(0, stream.recv_window - length)
             muxed.stream_events[stream_id].set()
@@ -159,6 +172,11 @@ class Gate:
         if start:
             del plain[:start]
         return missing
+
+    @property
+    def held_bytes(self) -> int:
+        """What this connection makes us keep: read and not asked for, or not whole yet."""
+        return len(self._wire) + len(self._plain) + self._waiting_bytes()
 
     def _waiting_bytes(self) -> int:
         return sum(map(len, self._muxed.stream_buffers.values()))
@@ -197,22 +215,38 @@ class Gate:
             end = start + _LENGTH_BYTES + int.from_bytes(wire[start : start + _LENGTH_BYTES], "big")
             if len(wire) < end:
                 break
-            self._plain += self._noise.decrypt(bytes(wire[start + _LENGTH_BYTES : end]))
+            opened = self._noise.decrypt(bytes(wire[start + _LENGTH_BYTES : end]))
+            if not opened:
+                self._rules.empty(now_ms=_now_ms())
+            self._plain += opened
             start = end
         if start:
             del wire[:start]
 
 
+def _now_ms() -> int:
+    return int(trio.current_time() * 1000)
+
+
 class Session:
     """What stock Yamux holds for its connection: reads go through the gate, the rest is stock."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, on_fault: Callable[[RemoteError], None]) -> None:
         self._gate = gate
+        self._on_fault = on_fault
 
     async def read(self, n: int | None = None) -> bytes:
-        """Header of the next frame that is stock code's to handle."""
+        """Header of the next frame that is stock code's to handle.
+
+        Raises:
+            FrameFault: told to `on_fault`; stock code ends the connection after any error here.
+        """
         assert n == HEADER_BYTES, "stock code reads bodies by `_read_data_body`"
-        return await self._gate.header()
+        try:
+            return await self._gate.header()
+        except FrameFault as fault:
+            self._on_fault(fault)
+            raise
 
     async def write(self, data: bytes) -> None:
         """Encrypt and write."""

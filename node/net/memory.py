@@ -15,6 +15,7 @@ import trio
 from prsm.node.clock import Clock
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.interface import Channel, PeerUnreachable
+from prsm.node.net.meters import Counts
 from prsm.node.net.network import Accept, Hooks, PeerNetwork
 from prsm.node.net.streams import StreamLost
 from prsm.protocol.identity import peer_id_of
@@ -196,7 +197,10 @@ class MemoryTransport:
                 self._nursery = nursery
                 task_status.started()
                 async for topic, forwarder, record in receive:
-                    if hooks.admits(forwarder) and hooks.judge(topic, forwarder, record):
+                    counts = Counts(messages=1, size=len(record))
+                    if not hooks.admits(forwarder) or not hooks.meter(forwarder, counts):
+                        continue
+                    if hooks.judge(topic, forwarder, record):
                         self._spread(topic, record, forwarder)
         finally:
             self._nursery = None

@@ -29,14 +29,8 @@ from prsm.node.net.interface import (
     PeerUnreachable,
 )
 from prsm.node.net.lanes import Lanes
-from prsm.node.net.peers import (
-    CLOSE_DEADLINE_S,
-    DIAL_DEADLINE_S,
-    PEERS_MAX,
-    Connection,
-    Peers,
-)
-from prsm.node.net.scores import TokenBucket
+from prsm.node.net.meters import Counts, GossipMeter
+from prsm.node.net.peers import CLOSE_DEADLINE_S, DIAL_DEADLINE_S, Connection, Peers
 from prsm.node.supervise import Supervisor
 from prsm.protocol.codec import Record
 from prsm.protocol.errors import LocalError, RemoteError
@@ -44,9 +38,7 @@ from prsm.protocol.identity import parse_address
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import GOSSIP_RECORD_BYTES_MAX
 
-# A whole network is asked to stay at 10 records a second; a peer forwards all of them.
-GOSSIP_RECORDS_PER_S: Final = 100
-GOSSIP_BURST: Final = 400
+ENVELOPE_POINTS: Final = 5  # of gossip beyond the limits: twenty in two minutes ban
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +54,18 @@ class Hooks:
         judge: topic, forwarder, record: whether to pass it on.
         admits: whether a peer has shaken hands.
         blame: counts what a peer did wrong below the conversation.
+        is_banned: whether a peer is kept out now.
+        meter: counts what a peer gossips; whether it may be looked at.
+        author: counts a message against its signer; whether it may be looked at.
     """
 
     accept: Accept
     judge: Callable[[str, PeerId, bytes], bool]
     admits: Callable[[PeerId], bool]
     blame: Callable[[PeerId, RemoteError], None]
+    is_banned: Callable[[PeerId], bool] = lambda _peer: False
+    meter: Callable[[PeerId, Counts], bool] = lambda _peer, _counts: True
+    author: Callable[[bytes], bool] = lambda _author: True
 
 
 class Transport(Protocol):
@@ -134,7 +132,7 @@ class PeerNetwork:
         self._peers = Peers(transport.peer_id, chain, bans=self._bans, lanes=self._lanes)
         self._gossip: dict[str, GossipHandler] = {}
         self._supervisor = Supervisor("network")
-        self._buckets: dict[PeerId, TokenBucket] = {}
+        self._meter = GossipMeter(now_ms=0)
         self._ran = False
 
     @property
@@ -177,6 +175,9 @@ class PeerNetwork:
             judge=self._judge,
             admits=lambda peer: peers.find(peer) is not None,
             blame=peers.penalise,
+            is_banned=lambda peer: bool(self._bans.banned_ms(peer)),
+            meter=self._measure,
+            author=lambda author: self._meter.author(author, now_ms=self._now_ms()),
         )
 
     def on_message(self, cls: type[Record], handler: MessageHandler) -> None:
@@ -329,17 +330,16 @@ class PeerNetwork:
         """Count a fault of a peer; 100 points ban it: 1 min, doubling up to 24 h."""
         self._peers.penalise(peer, error)
 
+    def _measure(self, peer: PeerId, counts: Counts) -> bool:
+        """Count an envelope of gossip; what is beyond the limits is the sender's fault."""
+        what = self._meter.envelope(peer, counts, now_ms=self._now_ms())
+        if what:
+            self._peers.penalise(peer, RemoteError(what, peer=peer, penalty=ENVELOPE_POINTS))
+        return not what
+
     def _judge(self, topic: str, peer: PeerId, record: bytes) -> bool:
         """Decide on a record that arrived; the handler keeps it. Never raises."""
-        now_ms = self._now_ms()
-        bucket = self._buckets.get(peer)
-        if bucket is None:
-            if len(self._buckets) >= 2 * PEERS_MAX:
-                self._buckets.clear()
-            bucket = self._buckets[peer] = TokenBucket(
-                rate_per_s=GOSSIP_RECORDS_PER_S, burst=GOSSIP_BURST, now_ms=now_ms
-            )
-        if not bucket.take(now_ms=now_ms) or self._bans.banned_ms(peer):
+        if self._bans.banned_ms(peer) or not self._meter.accept(now_ms=self._now_ms()):
             return False
         try:
             fits = len(record) <= GOSSIP_RECORD_BYTES_MAX

@@ -289,6 +289,7 @@ class Peers:
         peer = connection.peer
         try:
             ctl, hello = await self._greet(connection)
+            self._refuse_surplus(connection)  # again: others have greeted meanwhile
             fault = partial(self.penalise, peer)
             conversation = Conversation(
                 peer, self.handlers, on_fault=fault, schema=hello.schema, lanes=self._lanes
@@ -320,6 +321,8 @@ class Peers:
             raise
 
     def _refuse_surplus(self, connection: Connection) -> None:
+        if connection.peer in self._links:
+            return  # of a pair one goes
         if len(self._links) >= PEERS_MAX:
             raise PeerUnreachable(f"{len(self._links)} peers, at most {PEERS_MAX}")
         if connection.outbound or connection.peer in self._wanted:

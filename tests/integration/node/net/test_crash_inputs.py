@@ -28,6 +28,7 @@ from prsm.node.net import guard
 from prsm.node.net.handshake import ChainIdentity, greet
 from prsm.node.net.host import NetDuplex, libp2p_network
 from prsm.node.net.interface import Answer, Channel, Incoming
+from prsm.node.net.muxed import close_connection
 from prsm.node.net.network import PeerNetwork
 from prsm.protocol.identity import parse_address
 from prsm.protocol.ids import PeerId
@@ -210,7 +211,17 @@ INPUTS: list[Callable[[Attack], Awaitable[None]]] = [
     goaway,
     no_noise,
 ]
-BANNED_FOR = {junk_on_gossip, hashed_author_and_bad_key, too_many_streams}
+BANNED_FOR = {
+    junk_on_gossip,
+    endless_varint,
+    hashed_author_and_bad_key,
+    author_that_is_no_id,
+    empty_message,
+    too_many_streams,
+    frame_of_four_gigabytes,
+    data_nobody_reads,
+    unknown_muxed_frame,
+}
 
 
 @asynccontextmanager
@@ -247,7 +258,7 @@ async def attacked(nursery: trio.Nursery) -> AsyncIterator[tuple[PeerNetwork, At
             yield friend, attack
         finally:
             with trio.move_on_after(3, shield=True):
-                await guard.close_connection(connection)
+                await close_connection(connection)
                 await host.close()
 
 

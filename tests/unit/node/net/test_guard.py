@@ -13,24 +13,30 @@ from collections.abc import Callable
 import libp2p
 import libp2p.network.connection.swarm_connection
 import libp2p.network.swarm
+import libp2p.protocol_muxer.multiselect_communicator
 import libp2p.pubsub.pubsub
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from libp2p.exceptions import ParseError
 from libp2p.host.basic_host import BasicHost
+from libp2p.io.abc import Reader
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
+from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.stream_muxer import muxer_multistream
 from libp2p.stream_muxer.yamux import yamux
 from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
+from libp2p.utils.varint import encode_uvarint, read_varint_prefixed_bytes
+from typing_extensions import override
 
-from prsm.node.net import guard, lean
+from prsm.node.net import gossip, guard, lean, muxed
 from prsm.protocol.errors import RemoteError, Unsupported
 from prsm.protocol.ids import PeerId
 
@@ -75,6 +81,23 @@ def host() -> BasicHost:
         (YamuxStream.read, ["_auto_tune_and_send_window_update(bytes_read=len(chunk))"]),
         (YamuxStream.read, ["_auto_tune_and_send_window_update(bytes_read=len(data))"]),
         (Pubsub.continuously_read_stream, ["run_task(self.push_msg, peer_id, msg)"]),
+        (Pubsub.continuously_read_stream, ["self.handle_subscription(peer_id, message)"]),
+        (Pubsub.continuously_read_stream, ["await self.router.handle_rpc(rpc_incoming, peer_id)"]),
+        (Pubsub.stream_handler, ["await self.continuously_read_stream(stream)"]),
+        (Pubsub.push_msg, ["self._is_msg_seen(msg)", "signature_validator(msg)"]),
+        (Pubsub.push_msg, ["self._mark_msg_seen(msg)", "self.notify_subscriptions(msg)"]),
+        (Pubsub.push_msg, ["await self.router.publish(msg_forwarder, msg)"]),
+        (GossipSub.handle_prune, ["await self._do_px(px_peers)", "self._add_back_off("]),
+        (GossipSub._add_back_off, ["self.back_off[topic][peer]"]),
+        (GossipSub.handle_iwant, ["for msg_id_iwant in msg_ids"]),
+        (MultiselectCommunicator.read, ["await read_delim(self.read_writer)"]),
+        (read_varint_prefixed_bytes, ["read_exactly(reader, len_msg)"]),
+        (SwarmConn.start, ["await self._handle_new_streams()"]),
+        (SwarmConn._handle_new_streams, ["start_soon(self._handle_muxed_stream, stream)"]),
+        (Swarm.add_conn, ["from .connection.swarm_connection import SwarmConn"]),
+        (Swarm.add_conn, ["run_task(muxed_conn.start)", "run_task(swarm_conn.start)"]),
+        (Swarm.upgrade_inbound_raw_conn, ["self.upgrader.upgrade_security(raw_conn, False)"]),
+        (Swarm.notify_disconnected, ["self.auto_connector.record_disconnect(peer_id)"]),
         (Pubsub.__init__, ["set_stream_handler(protocol, self.stream_handler)"]),
         (Pubsub._handle_new_peer, ["queue = RpcQueue()"]),
         (Pubsub.subscribe, ["SUBSCRIPTION_CHANNEL_SIZE"]),
@@ -100,9 +123,12 @@ def test_another_release_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_globals_are_set(host: BasicHost) -> None:
     assert host.get_id().to_base58() == OTHER
     assert libp2p.network.swarm._HAPPY_EYEBALLS_DELAY == 0
-    assert libp2p.pubsub.pubsub.SUBSCRIPTION_CHANNEL_SIZE == guard.GOSSIP_QUEUE_MAX
+    assert libp2p.pubsub.pubsub.SUBSCRIPTION_CHANNEL_SIZE == gossip.GOSSIP_QUEUE_MAX
+    read = vars(libp2p.protocol_muxer.multiselect_communicator)["read_delim"]
+    assert read is guard.read_choice
+    assert vars(libp2p.network.connection.swarm_connection)["SwarmConn"] is muxed.FencedConn
     queue = vars(libp2p.pubsub.pubsub)["RpcQueue"]()
-    assert sum(queue.push(rpc_pb2.RPC()) for _ in range(2000)) == guard.GOSSIP_QUEUE_MAX
+    assert sum(queue.push(rpc_pb2.RPC()) for _ in range(2000)) == gossip.GOSSIP_QUEUE_MAX
     logger = vars(libp2p.network.connection.swarm_connection)["logging"]
     assert logger is logging.getLogger("libp2p")
     assert logger.level == logging.CRITICAL
@@ -114,7 +140,7 @@ def test_host_speaks_noise_yamux_and_tcp_only(host: BasicHost) -> None:
     security = swarm.upgrader.security_multistream.transports
     assert list(security) == ["/noise"]
     muxers = swarm.upgrader.muxer_multistream.transports
-    assert list(muxers.values()) == [guard.FencedYamux]
+    assert list(muxers.values()) == [muxed.FencedYamux]
     assert [type(t).__name__ for t in swarm.transport_manager.get_transports()] == ["TCP"]
     assert swarm._resource_manager is None
     assert swarm._inbound_limiter.total_tokens == guard.CONNECTIONS_MAX
@@ -129,7 +155,7 @@ def test_host_asks_no_identify_and_takes_no_push(host: BasicHost) -> None:
 
 
 def test_gossip_is_configured_as_measured(host: BasicHost) -> None:
-    pubsub, router = guard.make_gossip(host, ["a"])
+    pubsub, router = gossip.make_gossip(host, ["a"])
     pubsub.fence(nobody, lambda _peer: True)
     assert router.protocols == ["/meshsub/1.1.0"]
     assert router.heartbeat_interval == 1
@@ -142,7 +168,7 @@ def test_gossip_is_configured_as_measured(host: BasicHost) -> None:
 
 def test_sequence_numbers_go_on_after_a_restart(host: BasicHost) -> None:
     """A run of 10,000 messages a second cannot overtake the clock the next run starts from."""
-    pubsub, _ = guard.make_gossip(host, ["a"])
+    pubsub, _ = gossip.make_gossip(host, ["a"])
     pubsub.fence(nobody, lambda _peer: True)
     before = time.time_ns()
     assert abs(pubsub.counter - before) < 10**9
@@ -186,48 +212,54 @@ async def test_stream_handler_that_raises_resets_and_blames(
     assert blamed == [OTHER]
 
 
-async def test_gossip_that_raises_is_the_forwarders_fault_but_ours_is_raised(
-    host: BasicHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blamed: list[tuple[PeerId, int]] = []
-    pubsub, _ = guard.make_gossip(host, ["a"])
-    pubsub.fence(lambda peer, error: blamed.append((peer, error.penalty)), lambda _peer: True)
-
-    async def broken(*_args: object) -> None:
-        await trio.lowlevel.checkpoint()
-        raise ValueError("a validator")
-
-    monkeypatch.setattr(Pubsub, "push_msg", broken)
-    stranger = ID(b"\x00\x24\x08\x01\x12\x20" + b"k" * 32)
-    await pubsub.push_msg(stranger, rpc_pb2.Message())
-    assert blamed == [(PeerId(stranger.to_base58()), 100)]
-    with pytest.raises(ValueError, match="a validator"):
-        await pubsub.push_msg(host.get_id(), rpc_pb2.Message())
-
-
-async def test_gossip_of_a_peer_that_has_not_shaken_hands_is_ignored(
-    host: BasicHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pubsub, _ = guard.make_gossip(host, ["a"])
-    pubsub.fence(nobody, lambda _peer: False)
-
-    async def unreachable(*_args: object) -> None:
-        await trio.lowlevel.checkpoint()
-        raise AssertionError
-
-    monkeypatch.setattr(Pubsub, "push_msg", unreachable)
-    await pubsub.push_msg(ID(b"\x00\x24\x08\x01\x12\x20" + b"k" * 32), rpc_pb2.Message())
-
-
 async def test_muxed_frame_that_announces_too_much_ends_the_connection() -> None:
     """Stock code reads whatever length a frame announces, and buffers without a window."""
-    muxed = guard.FencedYamux.__new__(guard.FencedYamux)
-    muxed.peer_id = ID.from_string(OTHER)
-    muxed.stream_buffers = {1: bytearray(guard.MUXED_BYTES_MAX // 2), 3: bytearray()}
+    blamed: list[tuple[PeerId, int]] = []
+    yamux_now = muxed.FencedYamux.__new__(muxed.FencedYamux)
+    yamux_now.blame = lambda peer, error: blamed.append((peer, error.penalty))
+    yamux_now.peer_id = ID.from_string(OTHER)
+    yamux_now.stream_buffers = {1: bytearray(muxed.MUXED_BYTES_MAX // 2), 3: bytearray()}
     with pytest.raises(trio.TooSlowError):
-        await muxed._read_data_body(guard.MUXED_BYTES_MAX // 2 + 1)
+        await yamux_now._read_data_body(muxed.MUXED_BYTES_MAX // 2 + 1)
     with pytest.raises(trio.TooSlowError):
-        await muxed._read_data_body(2**32 - 1)
+        await yamux_now._read_data_body(2**32 - 1)
+    assert blamed == [(OTHER, 100), (OTHER, 100)]
+
+
+class Line(Reader):
+    """Bytes of a peer that names a protocol."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+
+    @override
+    async def read(self, n: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        taken, self.raw = self.raw[:n], self.raw[n:]
+        return taken
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        encode_uvarint(2**62) + b"x" * 5000,  # stock code would wait for all of it
+        encode_uvarint(guard.CHOICE_BYTES_MAX + 1) + b"x" * guard.CHOICE_BYTES_MAX + b"\n",
+        b"\xff" * 64,
+        b"\x04/ab!",
+        b"\x00",
+        b"\x03\xff\xfe\n",
+    ],
+)
+async def test_choice_of_a_protocol_is_one_short_line(raw: bytes) -> None:
+    line = Line(raw)
+    with pytest.raises(ParseError):
+        await guard.read_choice(line)
+    assert len(raw) - len(line.raw) <= guard.CHOICE_BYTES_MAX + 10
+
+
+async def test_good_choice_is_read(host: BasicHost) -> None:
+    assert host.get_id().to_base58() == OTHER
+    assert await guard.read_choice(Line(b"\x05/abc\n")) == b"/abc"
 
 
 class Wire:
@@ -275,7 +307,7 @@ def test_streams_of_both_sides_are_thrifty(host: BasicHost) -> None:
 def test_connections_are_made_of_the_fenced_muxer(host: BasicHost) -> None:
     """Stock code makes its own class by this name, whatever the upgrader was given."""
     assert host.get_id().to_base58() == OTHER
-    assert vars(muxer_multistream)["Yamux"] is guard.FencedYamux
+    assert vars(muxer_multistream)["Yamux"] is muxed.FencedYamux
 
 
 async def test_small_reads_tell_the_sender_once_in_sixteen_kib(host: BasicHost) -> None:

@@ -1,0 +1,268 @@
+"""Gossip over libp2p 0.8.1, fenced: what a peer sends is counted, cut to size, and then looked at.
+
+Knows libp2p's pubsub and its messages. Must not know what records mean. Stock code is left with
+what cannot harm it: it starts a task for each message of an envelope, checks each signature before
+any limit, answers an id asked for a thousand times a thousand times, dials whomever a PRUNE names,
+keeps a back-off for every topic anybody ever invented, and writes whole messages into its errors.
+
+Invariants: nothing a peer sends raises out of here; of each envelope at most what `meters` allows
+reaches stock code; every name of a topic that does is one of ours.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import trio
+from libp2p.abc import INetStream
+from libp2p.custom_types import SyncValidatorFn, TProtocol
+from libp2p.host.basic_host import BasicHost
+from libp2p.io.exceptions import IOException
+from libp2p.network.connection.exceptions import RawConnError
+from libp2p.network.stream.exceptions import StreamEOF, StreamError
+from libp2p.peer.id import ID
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.pubsub.pubsub import Pubsub
+from libp2p.pubsub.rpc_queue import RpcQueue
+from libp2p.pubsub.validators import signature_validator
+from libp2p.utils.varint import read_varint_prefixed_bytes_limited
+from typing_extensions import override
+
+from prsm.node.net.meters import Counts
+from prsm.protocol.errors import RemoteError
+from prsm.protocol.ids import PeerId
+from prsm.protocol.limits import GOSSIP_RECORD_BYTES_MAX, MIB
+
+GOSSIP_QUEUE_MAX: Final = 1024
+# By count alone a peer that does not read would be owed 64 MiB.
+GOSSIP_QUEUE_BYTES_MAX: Final = 8 * MIB
+GOSSIP_HEARTBEAT_S: Final = 1
+GOSSIP_RPC_BYTES_MAX: Final = 16 * GOSSIP_RECORD_BYTES_MAX
+SUBSCRIPTIONS_MAX: Final = 64
+SEQUENCE_BYTES: Final = 8
+# Identity multihash of an Ed25519 key: docs/spec/wire.md, "Layers". Others hide their key.
+AUTHOR_PREFIX: Final = bytes.fromhex("002408011220")
+AUTHOR_BYTES: Final = len(AUTHOR_PREFIX) + 32
+RESET_DEADLINE_S: Final = 2.0
+
+log = logging.getLogger(__name__)
+
+Blame = Callable[[PeerId, RemoteError], None]
+
+
+class BoundedQueue(RpcQueue):
+    """What waits for one peer: bounded by count and by bytes; what does not fit is a lost hint."""
+
+    def __init__(self) -> None:
+        super().__init__(max_size=GOSSIP_QUEUE_MAX)
+        self.waiting_bytes = 0
+
+    @override
+    def push(self, rpc: rpc_pb2.RPC, priority: bool = False) -> bool:
+        """Queue an envelope; False when there is no room."""
+        size = rpc.ByteSize()
+        if self.waiting_bytes + size > GOSSIP_QUEUE_BYTES_MAX:
+            return False
+        fits = super().push(rpc, priority)
+        self.waiting_bytes += size if fits else 0
+        return fits
+
+    @override
+    async def pop(self) -> rpc_pb2.RPC | None:
+        """Wait for the next envelope; None when the queue is closed."""
+        rpc = await super().pop()
+        self.waiting_bytes -= 0 if rpc is None else rpc.ByteSize()
+        return rpc
+
+
+class FencedPubsub(Pubsub):
+    """Pubsub that survives what peers send.
+
+    Args of `fence`: who is told of faults; who may gossip at all (peers that have shaken hands;
+    anybody can open a libp2p connection); what an envelope and an author may still send.
+    """
+
+    blame: Blame = staticmethod(lambda _peer, _error: None)
+    admits: Callable[[PeerId], bool] = staticmethod(lambda _peer: True)
+    meter: Callable[[PeerId, Counts], bool] = staticmethod(lambda _peer, _counts: True)
+    author: Callable[[bytes], bool] = staticmethod(lambda _author: True)
+
+    def fence(
+        self,
+        blame: Blame,
+        admits: Callable[[PeerId], bool],
+        *,
+        meter: Callable[[PeerId, Counts], bool] = lambda _peer, _counts: True,
+        author: Callable[[bytes], bool] = lambda _author: True,
+    ) -> None:
+        """Set the callbacks and start sequence numbers where no earlier run has been."""
+        self.blame, self.admits = blame, admits
+        self.meter, self.author = meter, author
+        # int(time()) plus one a message: after a restart 194 of 200 were taken for old ones.
+        self.counter = time.time_ns()
+
+    @override
+    async def push_msg(self, msg_forwarder: ID, msg: rpc_pb2.Message) -> None:
+        """Judge a message and pass it on; what a peer sends raises nothing."""
+        if msg_forwarder == self.my_id:
+            await super().push_msg(msg_forwarder, msg)
+            return
+        peer = PeerId(msg_forwarder.to_base58())
+        if not self.admits(peer):
+            return
+        try:
+            await self._judge(msg_forwarder, peer, msg)
+        except Exception as error:  # noqa: BLE001 - one peer's message
+            self._junk(peer, error)
+
+    @override
+    async def stream_handler(self, stream: INetStream) -> None:
+        """Read a peer's gossip stream until it ends; junk ends it sooner."""
+        peer_id = stream.muxed_conn.peer_id
+        try:
+            await self.continuously_read_stream(stream)
+        except StreamEOF:
+            with trio.move_on_after(RESET_DEADLINE_S, shield=True):
+                await stream.close()  # or its place in the muxer stays for ever
+            return
+        except (StreamError, IOException, RawConnError) as error:
+            log.debug("the gossip stream of %s broke: %s", peer_id, error)
+        except Exception as error:  # noqa: BLE001 - one peer's stream
+            self._junk(PeerId(peer_id.to_base58()), error)
+        with trio.move_on_after(RESET_DEADLINE_S, shield=True):
+            await stream.reset()
+        self._handle_dead_peer(peer_id)
+
+    @override
+    async def continuously_read_stream(self, stream: INetStream) -> None:
+        """Take envelopes one after the other: who sends much waits for what it sent.
+
+        Raises:
+            StreamEOF: the peer ended the stream.
+            Exception: it broke it, or sent what no honest peer sends.
+        """
+        peer_id = stream.muxed_conn.peer_id
+        peer = PeerId(peer_id.to_base58())
+        while self.manager.is_running:
+            raw = await read_varint_prefixed_bytes_limited(stream, self.max_inbound_rpc_size)
+            rpc = rpc_pb2.RPC.FromString(raw)
+            if not self.meter(peer, count(rpc, len(raw))):
+                continue
+            for subscription in rpc.subscriptions:
+                if subscription.topicid in self.topic_ids:
+                    self.handle_subscription(peer_id, subscription)
+            if not self.admits(peer):
+                continue
+            for message in rpc.publish:
+                await self.push_msg(peer_id, message)
+            if rpc.HasField("control"):
+                await self.router.handle_rpc(cut(rpc.control, frozenset(self.topic_ids)), peer_id)
+            await trio.lowlevel.checkpoint()
+
+    async def _judge(self, forwarder: ID, peer: PeerId, msg: rpc_pb2.Message) -> None:
+        if len(msg.topicIDs) != 1 or msg.topicIDs[0] not in self.topic_ids:
+            return  # hints about what is not read here
+        if what := malformed(msg):
+            self.blame(peer, RemoteError(f"a gossip message with {what}", peer=peer, penalty=100))
+            return
+        # Before the signature: what is known, or too much of one author, costs nothing more.
+        if self._is_msg_seen(msg) or msg.from_id == self.my_id.to_bytes():
+            return
+        if not self.author(msg.from_id):
+            return
+        if not signature_validator(msg):
+            what = "a gossip message with a signature that does not hold"
+            self.blame(peer, RemoteError(what, peer=peer, penalty=100))
+            return
+        validators = self.get_msg_validators(msg)
+        if not all(_total(each.validator)(forwarder, msg) for each in validators):
+            return
+        self._mark_msg_seen(msg)
+        self.notify_subscriptions(msg)
+        await self.router.publish(forwarder, msg)
+
+    @override
+    def _handle_dead_peer(self, peer_id: ID) -> None:
+        super()._handle_dead_peer(peer_id)
+        if isinstance(self.router, GossipSub):
+            for waiting in self.router.back_off.values():
+                waiting.pop(peer_id, None)
+
+    def _junk(self, peer: PeerId, error: Exception) -> None:
+        kind = type(error).__name__
+        self.blame(peer, RemoteError(f"junk on a gossip stream ({kind})", peer=peer, penalty=100))
+
+
+def count(rpc: rpc_pb2.RPC, size: int) -> Counts:
+    """Count what an envelope of `size` bytes holds."""
+    control = rpc.control
+    told = sum(1 + len(each.messageIDs) for each in control.ihave)
+    told += sum(1 + len(each.messageIDs) for each in control.idontwant)
+    asked = sum(1 + len(each.messageIDs) for each in control.iwant)
+    named = sum(1 + len(each.peers) for each in control.prune)
+    changes = len(rpc.subscriptions) + len(control.graft) + named
+    return Counts(len(rpc.publish), told, asked, changes, size)
+
+
+def cut(control: rpc_pb2.ControlMessage, topics: frozenset[str]) -> rpc_pb2.RPC:
+    """Copy of a control message with topics of ours, ids once each, and nobody to dial."""
+    kept = rpc_pb2.ControlMessage()
+    for told in control.ihave:
+        if told.topicID in topics:
+            ids = list(dict.fromkeys(told.messageIDs))
+            kept.ihave.add(topicID=told.topicID, messageIDs=ids)
+    wanted = dict.fromkeys(each for asked in control.iwant for each in asked.messageIDs)
+    if wanted:
+        kept.iwant.add(messageIDs=list(wanted))
+    for topic in dict.fromkeys(graft.topicID for graft in control.graft):
+        if topic in topics:
+            kept.graft.add(topicID=topic)
+    for topic in dict.fromkeys(prune.topicID for prune in control.prune):
+        if topic in topics:
+            kept.prune.add(topicID=topic)  # for the usual time: theirs may be for ever
+    return rpc_pb2.RPC(control=kept)
+
+
+def malformed(msg: rpc_pb2.Message) -> str:
+    """What no honest peer would pass on in a message; empty when nothing."""
+    if len(msg.data) > GOSSIP_RECORD_BYTES_MAX:
+        return f"{len(msg.data)} bytes, at most {GOSSIP_RECORD_BYTES_MAX}"
+    if len(msg.from_id) != AUTHOR_BYTES or not msg.from_id.startswith(AUTHOR_PREFIX):
+        return "an author that is no Ed25519 key"
+    if len(msg.seqno) != SEQUENCE_BYTES:
+        return f"a sequence number of {len(msg.seqno)} bytes"
+    return "" if msg.signature else "no signature"
+
+
+def _total(validator: object) -> SyncValidatorFn:
+    assert callable(validator)
+    return validator  # ours are all synchronous
+
+
+def make_gossip(host: BasicHost, topics: Sequence[str]) -> tuple[FencedPubsub, GossipSub]:
+    """Build fenced gossip for a fixed set of topics.
+
+    v1.1, because v1.2 doubles the CPU; own limits instead of spam and eclipse protection (10
+    messages a second, own ones included; distinct IPs, which loopback never has).
+    """
+    router = GossipSub(
+        protocols=[TProtocol(PROTOCOL_ID_V11)],
+        degree=6,
+        degree_low=4,
+        degree_high=12,
+        heartbeat_interval=GOSSIP_HEARTBEAT_S,
+        spam_protection_enabled=False,
+        eclipse_protection_enabled=False,
+        adaptive_gossip_enabled=False,
+    )
+    pubsub = FencedPubsub(
+        host,
+        router,
+        max_subscriptions_per_rpc=SUBSCRIPTIONS_MAX,
+        max_subscriptions_per_peer=SUBSCRIPTIONS_MAX,
+        max_inbound_rpc_size=GOSSIP_RPC_BYTES_MAX,
+        allowed_topics=frozenset(topics),
+    )
+    return pubsub, router

@@ -1,0 +1,135 @@
+"""One connection of libp2p 0.8.1, fenced: its muxer, its streams, its end.
+
+Knows libp2p's connections, and the frames a peer may send. Must not know what travels over a
+stream. Whatever one of these tasks meets ends that connection; unfenced it ended the network.
+"""
+
+import logging
+from typing import Final
+
+import trio
+from libp2p.abc import IMuxedStream, INetConn
+from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.security.secure_session import SecureSession
+from libp2p.stream_muxer.yamux.yamux import Yamux
+from typing_extensions import override
+
+from prsm.node.net.frames import FrameFault, FrameRules
+from prsm.node.net.gossip import RESET_DEADLINE_S, Blame
+from prsm.node.net.lean import Gate, Session
+from prsm.protocol.errors import RemoteError
+from prsm.protocol.ids import PeerId
+from prsm.protocol.limits import MIB
+
+MUXED_BYTES_MAX: Final = 8 * MIB  # buffered of one connection; libp2p enforces no window
+
+log = logging.getLogger(__name__)
+
+
+class FencedYamux(Yamux):
+    """Yamux that buffers at most `MUXED_BYTES_MAX` of a connection, whatever is announced."""
+
+    gate: Gate | None = None
+    blame: Blame = staticmethod(lambda _peer, _error: None)
+
+    @override
+    async def start(self) -> None:
+        """Serve the connection until it ends; nothing of it ends the network."""
+        try:
+            await super().start()
+        except Exception as error:  # noqa: BLE001 - one peer's connection
+            log.warning("the muxer of %s broke: %r", self.peer_id, error)
+            with trio.move_on_after(RESET_DEADLINE_S, shield=True):
+                await self._cleanup_on_error()
+
+    @override
+    async def handle_incoming(self) -> None:
+        """Serve the connection until it ends; common frames never reach stock code."""
+        assert isinstance(self.secured_conn, SecureSession)
+        now_ms = int(trio.current_time() * 1000)
+        rules = FrameRules(peer_dialled=not self.is_initiator, now_ms=now_ms)
+        gate = Gate(self, self.secured_conn, rules, waiting_bytes_max=MUXED_BYTES_MAX)
+        self.gate = gate
+        self.secured_conn = Session(gate, self._blame)  # type: ignore[assignment]  # stands in
+        await super().handle_incoming()
+
+    def _blame(self, error: RemoteError) -> None:
+        self.blame(PeerId(self.peer_id.to_base58()), error)
+
+    @override
+    async def _write_frame(self, data: bytes) -> None:
+        if self.gate is None:
+            await super()._write_frame(data)
+            return
+        try:
+            self._write_lock.acquire_nowait()  # the other way costs a turn of the loop
+        except trio.WouldBlock:
+            await self._write_lock.acquire()
+        try:
+            await self.gate.send(data)
+        finally:
+            self._write_lock.release()
+
+    @override
+    async def _read_data_body(self, length: int) -> bytes:
+        waiting = sum(map(len, self.stream_buffers.values()))
+        if waiting + length > MUXED_BYTES_MAX:
+            self._blame(FrameFault(f"{waiting + length} bytes sent that nobody asked for"))
+            # The one error after which the caller closes the connection.
+            raise trio.TooSlowError
+        assert self.gate is not None
+        return await self.gate.body(length)
+
+
+class FencedConn(SwarmConn):
+    """A connection of which no stream, and no end, ends the network."""
+
+    @override
+    async def start(self) -> None:
+        """Take streams until the connection ends."""
+        try:
+            await super().start()
+        except Exception as error:  # noqa: BLE001 - one peer's connection
+            log.warning("a connection of %s broke: %r", self.muxed_conn.peer_id, error)
+            with trio.move_on_after(RESET_DEADLINE_S, shield=True):
+                await close_connection(self)
+
+    @override
+    async def _handle_muxed_stream(self, muxed_stream: IMuxedStream) -> None:
+        try:
+            await super()._handle_muxed_stream(muxed_stream)
+        except Exception as error:  # noqa: BLE001 - one peer's stream
+            log.debug("a stream of %s broke: %r", self.muxed_conn.peer_id, error)
+
+
+async def close_connection(connection: INetConn) -> None:
+    """Close a connection, and its socket in any case.
+
+    libp2p's own close sleeps, waits for a write that may be stuck, and does nothing when an
+    earlier close was cancelled half-way; the socket stayed open then.
+    """
+    assert isinstance(connection, SwarmConn)
+    try:
+        with trio.move_on_after(RESET_DEADLINE_S / 2):
+            await connection.close()
+    finally:
+        await trio.aclose_forcefully(socket_of(connection))
+        connection.swarm.remove_conn(connection)
+
+
+def socket_of(connection: SwarmConn) -> trio.SocketStream:
+    """The socket under a connection: Yamux, Noise, packets, raw connection, trio stream."""
+    muxed = connection.muxed_conn
+    assert isinstance(muxed, Yamux)
+    noise = muxed.secured_conn.conn  # type: ignore[attr-defined]  # of SecureSession
+    found = noise.read_writer.read_write_closer.stream.stream
+    assert isinstance(found, trio.SocketStream)
+    return found
+
+
+def remote_of(connection: SwarmConn) -> tuple[str, int]:
+    """Ip and port of the other side; zeros when the socket is gone already."""
+    muxed = connection.muxed_conn
+    assert isinstance(muxed, Yamux)
+    remote = muxed.get_remote_address()
+    return remote if remote is not None else ("0.0.0.0", 0)  # noqa: S104 - nothing is bound
