@@ -7,6 +7,8 @@ import pytest
 from prsm.node.config import Config, ConfigError, RpcConfig, load, parse_size, to_toml
 from prsm.protocol.identity import peer_id_of
 
+ALICE, BOB = peer_id_of(b"a" * 32), peer_id_of(b"b" * 32)
+
 
 def write(folder: Path, text: str) -> Path:
     path = folder / "config.toml"
@@ -69,8 +71,7 @@ def test_load_gives_defaults_when_there_is_no_file(tmp_path: Path) -> None:
         ("[net]\noutbound = -1", "net.outbound is -1", "links chosen"),
         ("[net]\ntrusted = ['bob']", "net.trusted: 'bob'", "12D3Koo"),
         (
-            f"[net]\ntrusted = ['{peer_id_of(b'a' * 32)}']\n"
-            f"bootstrap = ['/ip4/127.0.0.1/tcp/1/p2p/{peer_id_of(b'b' * 32)}']",
+            f"[net]\ntrusted = ['{ALICE}']\nbootstrap = ['/ip4/127.0.0.1/tcp/1/p2p/{BOB}']",
             "whose peer is not in net.trusted",
             "take it out of net.bootstrap",
         ),
