@@ -21,6 +21,7 @@ import trio
 from prsm.node import logs
 from prsm.node.account import Account
 from prsm.node.api.chain import ChainApi
+from prsm.node.api.gossip import GossipApi
 from prsm.node.api.governance import GovernanceApi
 from prsm.node.api.ledger import LedgerApi
 from prsm.node.api.net import NetApi
@@ -28,6 +29,7 @@ from prsm.node.api.node import NodeApi, Parts
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
 from prsm.node.api.work import WorkApi
+from prsm.node.beacons import Beacons, Labour, make_beacons
 from prsm.node.chain import ChainConfig, ChainParts, open_chain
 from prsm.node.clock import Clock, TrioClock
 from prsm.node.config.schema import Config
@@ -112,6 +114,7 @@ class _Work:
     executor: Executor | None
     links: Links
     jobs: Jobs
+    beacons: Beacons
 
 
 async def run_daemon(
@@ -135,6 +138,7 @@ async def run_daemon(
             clock=start.clock,
             bans=bans,
             limits=Limits(*start.config.net.limits),
+            memory_bytes=start.config.net.memory_bytes,
         )
         config = ChainConfig(
             genesis=genesis,
@@ -239,17 +243,21 @@ def _make_work(opened: _Opened) -> _Work:
     verifier, policy = Ed25519Verifier(), AllowAll()
     receipts = ReceiptFiles(start.home.data / "receipts")
     claims = Claims(network, account, receipts, verifier)
-    shards = executor = None
+    shards = executor = labour = None
     if pool is not None:
         shards = ShardCache(pool, models)
         strict = config.executor.sandbox == "strict"
         house_rules = StrictSandbox(lambda: pool.layers) if strict else policy
         desk = Desk(network, account, models, shards, claims, house_rules, verifier, driver.clock)
-        executor = Executor(desk, Terms(price_per_row=config.worker.price_microftns))
+        terms = Terms(price_per_row=config.worker.price_microftns)
+        executor = Executor(desk, terms)
+        labour = Labour(executor.standing, terms.units_max, config.executor.memory_bytes)
         CapacityDesk(network, account, models, standing=executor.standing)
     links = Links(network, account, verifier)
     jobs = Jobs(Requester(links, account, models, pool or NoRunner(), policy, driver.clock))
-    return _Work(pool, models, shards, claims, executor, links, jobs)
+    seed, region = load_seed(start.home.node_key), config.net.region
+    beacons = make_beacons(seed, driver, account, models, labour=labour, region=region)
+    return _Work(pool, models, shards, claims, executor, links, jobs, beacons)
 
 
 def _make_discovery(opened: _Opened) -> Discovery:
@@ -297,6 +305,7 @@ async def _start_work(work: _Work, nursery: trio.Nursery) -> None:
     if work.executor is not None:
         await nursery.start(work.executor.run)
     await nursery.start(work.jobs.run)
+    await nursery.start(Supervisor("announcements").run, work.beacons.run)
 
 
 async def _keep_pool(pool: Pool, *, task_status: trio.TaskStatus[None]) -> None:
@@ -333,6 +342,7 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
             **node.handlers(),
             **chain_api.handlers(),
             **NetApi(opened.network, chain.driver.clock).handlers(),
+            **GossipApi(work.beacons.announcer).handlers(),
             **LedgerApi(chain.driver.ledger).handlers(),
             **WalletApi(wallets, chain.driver).handlers(),
             **GovernanceApi(wallets, chain.driver).handlers(),

@@ -1,11 +1,14 @@
-"""Handlers of net_: who is kept out.
+"""Handlers of net_: what it costs, who is kept out.
 
 Knows: the network port's bans, and the clocks. Must not know: transports.
 """
 
+import trio
+
 from prsm.node.clock import Clock, utc_text
 from prsm.node.net.interface import BanInfo
 from prsm.node.net.network import PeerNetwork
+from prsm.node.net.watch import rss_bytes
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import net as api
 from prsm.node.rpc.spec import Caller, NoParams
@@ -28,10 +31,28 @@ class NetApi:
     def handlers(self) -> dict[str, Handler]:
         """Method name -> handler."""
         return {
+            "net_getLoad": self.load,
             "net_getBans": self.bans,
             "net_ban": self.ban,
             "net_unban": self.unban,
         }
+
+    async def load(self, _params: NoParams, _caller: Caller) -> api.Load:
+        """What the network side holds now."""
+        network, peers = self._network, self._network.peers()
+        outbound = sum(peer.outbound for peer in peers)
+        return api.Load(
+            peers_in=len(peers) - outbound,
+            peers_out=outbound,
+            tasks=trio.lowlevel.current_statistics().tasks_living,
+            held_bytes=network.watch.held_bytes(),
+            rss_bytes=rss_bytes(),
+            memory_bytes=network.watch.limit_bytes,
+            dropped=network.watch.dropped,
+            bans=len(network.bans()),
+            restarts=network.restarts,
+            counts=dict(network.counts()),
+        )
 
     async def bans(self, _params: NoParams, _caller: Caller) -> api.Bans:
         """The bans that run now."""

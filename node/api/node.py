@@ -6,7 +6,6 @@ Knows: what the daemon tells it of its parts. Must not know: transports.
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 from prsm.node.chain import ChainParts
@@ -16,6 +15,7 @@ from prsm.node.home import Home
 from prsm.node.inference.jobs import Jobs
 from prsm.node.models import Models
 from prsm.node.net.network import PeerNetwork
+from prsm.node.net.watch import rss_bytes
 from prsm.node.rpc.dispatch import (
     BATCH_ANSWER_BYTES_MAX,
     BATCH_CALLS_MAX,
@@ -233,9 +233,3 @@ class NodeApi:
 def _kept(name: str, keepers: Mapping[str, Supervisor], why: str = "") -> api.Part:
     keeper = keepers[name]
     return api.Part(name, "running", keeper.restarts, why or keeper.last_error)
-
-
-def rss_bytes() -> int:
-    """Resident memory of this process (Linux); its children are not in it."""
-    fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")

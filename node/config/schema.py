@@ -85,6 +85,9 @@ class NetConfig(Section, frozen=True):
     max_peers: Annotated[
         int, msgspec.Meta(ge=1, le=PEERS_MAX), _doc("links at once, both ways; more are refused")
     ] = PEERS_MAX
+    memory: Annotated[
+        _Size, _doc("of the daemon; beyond it the peers that make it keep most are dropped")
+    ] = "1GiB"
     mdns: Annotated[
         bool, _doc("announce us in the local network and take hints from it; anybody there sees it")
     ] = False
@@ -110,6 +113,11 @@ class NetConfig(Section, frozen=True):
         _doc("bytes a second sent for models and tensors; consensus is not held back; 0: any"),
     ] = "0"
     download: Annotated[_Size, _doc("the same, received")] = "0"
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory bound as a number."""
+        return parse_size(self.memory)
 
     @property
     def limits(self) -> tuple[int, int]:

@@ -107,6 +107,11 @@ class Conversation:
         quiet = all(stream.idle for stream in self._streams.values())
         return quiet and not self._pending and not any(self._running.values())
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What is queued for the peer on all streams."""
+        return sum(stream.waiting_bytes for stream in self._streams.values())
+
     async def run(self, ctl: Duplex, open_stream: Callable[[Channel], Awaitable[Duplex]]) -> None:
         """Talk until a part fails or `drop` is called.
 

@@ -8,7 +8,8 @@ the next one has the same identity and the same port.
 import errno
 import logging
 import socket
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import trio
@@ -27,7 +28,7 @@ from libp2p.utils import encode_delim
 from multiaddr import Multiaddr
 
 from prsm.node.clock import Clock
-from prsm.node.net.gossip import FencedPubsub, make_gossip
+from prsm.node.net.gossip import BoundedQueue, FencedPubsub, make_gossip
 from prsm.node.net.guard import (
     NEGOTIATION_DEADLINE_S,
     FencedSwarm,
@@ -37,7 +38,7 @@ from prsm.node.net.guard import (
 )
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.interface import Channel, PeerUnreachable
-from prsm.node.net.muxed import close_connection, remote_of
+from prsm.node.net.muxed import close_connection, held_bytes, remote_of
 from prsm.node.net.network import Hooks, PeerNetwork
 from prsm.node.net.streams import StreamLost
 from prsm.node.rpc.ports import find_listener
@@ -273,6 +274,32 @@ class Libp2pTransport:
         """Hand a record to the mesh; lost when the network is being rebuilt."""
         if self._pubsub is not None:
             await self._pubsub.publish(topic, record)
+
+    def held(self) -> Mapping[PeerId, int]:
+        """Bytes kept for each peer: read and not asked for, or gossip not written yet."""
+        found: Counter[PeerId] = Counter()
+        for connection, known in self._connections.items():
+            found[known.peer] += held_bytes(connection)
+        queues = self._pubsub.peer_queues if self._pubsub is not None else {}
+        for peer, queue in queues.items():
+            if isinstance(queue, BoundedQueue):
+                found[PeerId(peer.to_base58())] += queue.waiting_bytes
+        return found
+
+    def counts(self) -> Mapping[str, int]:
+        """Sockets of others, handshakes, connections, streams; refusals by reason."""
+        if self._host is None:
+            return {}
+        swarm = self._host.get_network()
+        assert isinstance(swarm, FencedSwarm)
+        connections = swarm.get_connections()
+        return {
+            "sockets": swarm.arrivals.open,
+            "handshakes": swarm.arrivals.shaking,
+            "connections": len(connections),
+            "streams": sum(len(connection.get_streams()) for connection in connections),
+            **{f"refused_{why}": count for why, count in swarm.arrivals.refused.items()},
+        }
 
     # -- what libp2p calls
 

@@ -6,7 +6,7 @@ and nothing is encrypted.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,6 +47,10 @@ class _Pipe:
         self._bytes = 0
         self._changed = trio.lowlevel.ParkingLot()
         self.broken = False
+
+    @property
+    def waiting_bytes(self) -> int:
+        return self._bytes
 
     def wake(self) -> None:
         self._changed.unpark_all()
@@ -113,8 +117,9 @@ class _PipeEnd:
 class _Wire:
     """A connection: a pipe each way for each channel."""
 
-    def __init__(self, state: LinkState) -> None:
+    def __init__(self, state: LinkState, dialler: PeerId) -> None:
         self.state = state
+        self.dialler = dialler
         self.there = {channel: _Pipe(state) for channel in Channel}
         self.back = {channel: _Pipe(state) for channel in Channel}
         self.broken = False
@@ -216,6 +221,14 @@ class MemoryTransport:
         await trio.lowlevel.checkpoint()
         self._remember(topic, record)
         self._spread(topic, record, None)
+
+    def held(self) -> Mapping[PeerId, int]:
+        """What has arrived here and was not read yet, of each peer."""
+        return self._hub.held(self._peer)
+
+    def counts(self) -> Mapping[str, int]:
+        """How many peers a wire leads to; nothing is refused here."""
+        return {"sockets": len(self._hub.neighbours(self._peer))}
 
     def take(self, peer: PeerId, address: str, wire: _Wire) -> None:
         """Be dialled.
@@ -319,7 +332,7 @@ class MemoryHub:
         node = self._nodes.get(peer)
         if node is None or state.cut or node.address != address:
             raise PeerUnreachable(f"nobody answers at {address}")
-        wire = _Wire(state)
+        wire = _Wire(state, dialler.peer_id)
         node.take(dialler.peer_id, dialler.address, wire)
         self._wires = [(pair, old) for pair, old in self._wires if not old.broken]
         self._wires.append((frozenset((dialler.peer_id, peer)), wire))
@@ -330,6 +343,17 @@ class MemoryHub:
         for pair, wire in self._wires:
             if peer in pair:
                 wire.break_off()
+
+    def held(self, peer: PeerId) -> dict[PeerId, int]:
+        """Bytes on their way to a node, by who sent them."""
+        found: dict[PeerId, int] = {}
+        for pair, wire in self._wires:
+            if peer in pair and not wire.broken:
+                (other,) = pair - {peer}
+                ways = wire.there if wire.dialler == other else wire.back
+                size = sum(pipe.waiting_bytes for pipe in ways.values())
+                found[other] = found.get(other, 0) + size
+        return found
 
     def neighbours(self, peer: PeerId) -> list[MemoryTransport]:
         """Nodes with a working connection to one, in order of their ids."""

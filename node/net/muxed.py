@@ -117,6 +117,13 @@ async def close_connection(connection: INetConn) -> None:
         connection.swarm.remove_conn(connection)
 
 
+def held_bytes(connection: SwarmConn) -> int:
+    """What a connection makes us keep: read and not asked for."""
+    muxed = connection.muxed_conn
+    assert isinstance(muxed, FencedYamux)
+    return muxed.gate.held_bytes if muxed.gate is not None else 0
+
+
 def socket_of(connection: SwarmConn) -> trio.SocketStream:
     """The socket under a connection: Yamux, Noise, packets, raw connection, trio stream."""
     muxed = connection.muxed_conn

@@ -7,7 +7,8 @@ redialled. Handlers, scores and bans outlive it.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -31,6 +32,7 @@ from prsm.node.net.interface import (
 from prsm.node.net.lanes import Lanes
 from prsm.node.net.meters import Counts, GossipMeter
 from prsm.node.net.peers import CLOSE_DEADLINE_S, DIAL_DEADLINE_S, Connection, Peers
+from prsm.node.net.watch import MEMORY_BYTES_DEFAULT, Watch
 from prsm.node.supervise import Supervisor
 from prsm.protocol.codec import Record
 from prsm.protocol.errors import LocalError, RemoteError
@@ -103,6 +105,14 @@ class Transport(Protocol):
         """Hand a record to the gossip mesh; hints may be lost."""
         ...
 
+    def held(self) -> Mapping[PeerId, int]:
+        """Bytes kept for each peer: read and not asked for, or gossip not written yet."""
+        ...
+
+    def counts(self) -> Mapping[str, int]:
+        """What is open now, and how often something was refused, by name."""
+        ...
+
 
 class PeerNetwork:
     """The port `Network`, on a transport.
@@ -113,6 +123,7 @@ class PeerNetwork:
         clock: of the node; trio's when absent.
         bans: where bans outlive the process; in memory only when absent.
         limits: bytes a second for all that is no consensus.
+        memory_bytes: of the process; beyond it the peers that hold most of it are dropped.
     """
 
     def __init__(
@@ -123,6 +134,7 @@ class PeerNetwork:
         clock: Clock | None = None,
         bans: BanFile | None = None,
         limits: Limits = NO_LIMITS,
+        memory_bytes: int = MEMORY_BYTES_DEFAULT,
     ) -> None:
         self._transport = transport
         clock = clock or TrioClock()
@@ -133,6 +145,7 @@ class PeerNetwork:
         self._gossip: dict[str, GossipHandler] = {}
         self._supervisor = Supervisor("network")
         self._meter = GossipMeter(now_ms=0)
+        self.watch = Watch(memory_bytes, self._held, self._peers.drop)
         self._ran = False
 
     @property
@@ -164,6 +177,7 @@ class PeerNetwork:
         transport, peers = self._transport, self._peers
         async with trio.open_nursery() as nursery:
             await nursery.start(self._bans.run)
+            await nursery.start(self.watch.run)
             await nursery.start(peers.run, transport.dial, lambda: transport.addresses)
             await nursery.start(transport.run, tuple(self._gossip), self._hooks())
             task_status.started()
@@ -206,6 +220,15 @@ class PeerNetwork:
     def peers(self) -> tuple[PeerInfo, ...]:
         """The live peers, in order of their ids."""
         return self._peers.infos()
+
+    def counts(self) -> Mapping[str, int]:
+        """What is open now, and how often something was refused, by name."""
+        return self._transport.counts()
+
+    def _held(self) -> Mapping[PeerId, int]:
+        held = Counter(self._transport.held())
+        held.update(self._peers.waiting())
+        return held
 
     def bans(self) -> tuple[BanInfo, ...]:
         """The peers that are banned now, in order of their ids."""

@@ -144,6 +144,10 @@ class Peers:
         """The live peers, in order of their ids."""
         return tuple(self._links[peer].info() for peer in sorted(self._links))
 
+    def waiting(self) -> dict[PeerId, int]:
+        """Bytes queued for each live peer."""
+        return {peer: link.conversation.waiting_bytes for peer, link in self._links.items()}
+
     def find(self, peer: PeerId) -> Conversation | None:
         """The conversation messages to that peer take now."""
         link = self._links.get(peer)
@@ -247,7 +251,7 @@ class Peers:
                 raise PeerUnreachable(
                     f"{self._wanted[peer]} did not answer in {DIAL_DEADLINE_S:g} s"
                 ) from None
-            await self._nursery.start(self._serve_dialled, connection)
+            await self._nursery.start(self._serve, connection)
 
     async def _keep(self, peer: PeerId) -> None:
         with trio.CancelScope() as scope:
@@ -274,11 +278,6 @@ class Peers:
             del self._keepers[peer]
 
     # -- serving
-
-    async def _serve_dialled(
-        self, connection: Connection, *, task_status: trio.TaskStatus[None]
-    ) -> None:
-        await self._serve(connection, task_status)
 
     async def _serve(
         self,

@@ -84,6 +84,11 @@ class Outbox:
         """Whether nothing waits to be written."""
         return not self._frames
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What waits to be written."""
+        return self._bytes
+
     def put_nowait(self, head: bytes, tail: bytes) -> bool:
         """Queue a frame; False when it does not fit or the queue is closed."""
         size = len(head) + len(tail)
@@ -213,6 +218,11 @@ class KeptStream:
     def idle(self) -> bool:
         """Whether everything queued has been written."""
         return self._outbox.idle and not self._writing
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What is queued and not taken for writing yet."""
+        return self._outbox.waiting_bytes
 
     def put_nowait(self, head: Head, tail: bytes = b"") -> bool:
         """Queue a frame; False when the queue is full or closed.

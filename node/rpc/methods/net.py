@@ -56,9 +56,35 @@ class Unbanned(Result, frozen=True):
     was_known: bool
 
 
+class Load(Result, frozen=True):
+    """What the peer-to-peer side holds now, and what it turned away since the start.
+
+    `counts`: sockets of others, handshakes, connections, streams; `refused_…` by reason.
+    """
+
+    peers_in: Count
+    peers_out: Count
+    tasks: Count
+    held_bytes: Count  # kept for peers: not read by us, or not yet by them
+    rss_bytes: Count
+    memory_bytes: Count  # bound of rss_bytes: net.memory
+    dropped: Count  # peers that held most when the bound was passed
+    bans: Count
+    restarts: Count
+    counts: dict[str, Count]
+
+
 _PEER: Final = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"
 
 METHODS: Final = (
+    Method(
+        "net_getLoad",
+        NoParams,
+        Load,
+        Scope.READ,
+        "What the network side holds, and what it turned away.",
+        words=("net", "load"),
+    ),
     Method(
         "net_getBans",
         NoParams,

@@ -48,3 +48,12 @@ async def test_what_cannot_be_banned_is_refused(site: Site) -> None:
     assert (await site.refused("net_ban", peer_id="nobody"))[1] == "invalid_params"
     peer = site.cluster.labs[1].peer
     assert (await site.refused("net_ban", peer_id=peer, seconds=0))[1] == "invalid_params"
+
+
+async def test_load_is_counted(site: Site) -> None:
+    load = await site.ask("net_getLoad")
+    assert (load["peers_in"], load["peers_out"], load["dropped"], load["bans"]) == (0, 0, 0, 0)
+    assert load["tasks"] > 5
+    assert load["rss_bytes"] > 0
+    assert load["memory_bytes"] == 2**30
+    assert load["counts"]["sockets"] == 0
