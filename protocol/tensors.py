@@ -35,6 +35,8 @@ ITEM_BYTES: Final = {
     Dtype.BOOL: 1,
     Dtype.F16: 2,
 }
+# Each row is hashed, and a shape such as (2^31 - 1, 0) would announce them for nothing.
+ROWS_EMPTY_MAX: Final = 4096
 _Dim = Annotated[int, msgspec.Meta(ge=0, le=TENSOR_DIM_MAX)]
 
 
@@ -62,13 +64,16 @@ def split_tail(heads: tuple[TensorHead, ...], tail: bytes | memoryview) -> tuple
     """Cut a raw tail into the tensors its heads announce.
 
     Raises:
-        WireError: a tensor over the limit, or a tail of another length than announced.
+        WireError: a tensor over the limit, rows without bytes over theirs, or a tail of another
+            length than announced.
     """
     tensors, offset = [], 0
     for head in heads:
         size = head.nbytes
         if size > TENSOR_BYTES_MAX:
             raise WireError(f"tensor {head.name} of {size} bytes, at most {TENSOR_BYTES_MAX}")
+        if not size and head.shape[0] > ROWS_EMPTY_MAX:
+            raise WireError(f"{head.shape[0]} rows without a byte, at most {ROWS_EMPTY_MAX}")
         tensors.append(Tensor(head, bytes(tail[offset : offset + size])))
         offset += size
     if offset != len(tail):

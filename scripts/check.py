@@ -24,7 +24,7 @@ BRANCH_COVERAGE_MIN: Final = 90
 FLOORS: Final = ("protocol", "consensus", "storage", "node", "testnet")
 _SIMULATION: Final = "tests/simulation"
 # Whole nodes in one process: they cover what unit tests cover, slower.
-_JOINED: Final = ("tests/integration", "tests/power", "tests/conformance")
+_JOINED: Final = ("tests/integration", "tests/power", "tests/conformance", "tests/fuzz")
 # 114 and 128 know the name of a started function, not one that hands task_status on; the 9xx family
 # (off by default, until --disable is given) wants a checkpoint in every async function.
 _ASYNC_OFF: Final = "ASYNC114,ASYNC128,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913"

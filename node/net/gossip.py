@@ -30,6 +30,7 @@ from libp2p.pubsub.validators import signature_validator
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 from typing_extensions import override
 
+from prsm.node.net.envelopes import check_envelope
 from prsm.node.net.meters import Counts
 from prsm.protocol.errors import RemoteError
 from prsm.protocol.ids import PeerId
@@ -147,6 +148,7 @@ class FencedPubsub(Pubsub):
         peer = PeerId(peer_id.to_base58())
         while self.manager.is_running:
             raw = await read_varint_prefixed_bytes_limited(stream, self.max_inbound_rpc_size)
+            check_envelope(raw)
             rpc = rpc_pb2.RPC.FromString(raw)
             if not self.meter(peer, count(rpc, len(raw))):
                 continue

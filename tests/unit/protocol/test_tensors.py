@@ -5,7 +5,7 @@ import pytest
 from prsm.protocol.codec import decode, encode
 from prsm.protocol.errors import WireError
 from prsm.protocol.limits import TENSOR_BYTES_MAX, TENSOR_DIM_MAX, TENSOR_RANK_MAX
-from prsm.protocol.tensors import ITEM_BYTES, Dtype, TensorHead, split_tail
+from prsm.protocol.tensors import ITEM_BYTES, ROWS_EMPTY_MAX, Dtype, TensorHead, split_tail
 
 MASK = TensorHead("attention_mask", Dtype.I64, (2, 3))
 HIDDEN = TensorHead("hidden", Dtype.F32, (2, 1, 4))
@@ -69,3 +69,10 @@ def test_tensor_head_refuses_what_no_tensor_has(value: tuple[object, ...]) -> No
 
 def test_tensor_head_survives_the_wire() -> None:
     assert decode(encode(MASK), TensorHead, size_max=100) == MASK
+
+
+def test_rows_without_bytes_are_bounded() -> None:
+    """Somebody hashes every row: a shape of 2^31 rows of nothing costs its sender no byte."""
+    split_tail((TensorHead("h", Dtype.F32, (ROWS_EMPTY_MAX, 0)),), b"")
+    with pytest.raises(WireError, match="rows without a byte"):
+        split_tail((TensorHead("h", Dtype.F32, (ROWS_EMPTY_MAX + 1, 0)),), b"")

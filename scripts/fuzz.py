@@ -1,0 +1,214 @@
+"""Long fuzzing of every decoder on the wire, by libFuzzer with coverage of Python (atheris).
+
+The targets are those of the gate (tests/fuzz/targets.py). A run goes in turns, each a process of
+its own; what was done is added up in `.fuzz/totals.json`, so it can be ended at any time and taken
+up again. An input that made a target fail is kept in `.fuzz/failed/NAME/`.
+
+    python scripts/fuzz.py --target gossip --runs 10000000   # until that many in all
+    python scripts/fuzz.py --runs 10000000                   # every target, in turns
+    python scripts/fuzz.py --memory                          # peak memory by size of the input
+    python scripts/fuzz.py --report [--json]
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+FOLDER: Final = ROOT / ".fuzz"
+TURN_SECONDS: Final = 120
+INPUT_BYTES_MAX: Final = 16_384  # longer ones are bombs, and measured by --memory
+INPUT_SECONDS_MAX: Final = 5
+STRUCTURED_EACH: Final = 6  # one mutant of so many is by structure; it costs as much as some runs
+MEMORY_BAR_MIB: Final = 32  # for each MiB of input
+NAMES: Final = (
+    *("frames", "messages", "consensus", "hello", "transactions", "gossip", "pubsub", "receipts"),
+    *("tensors", "proofs", "chunks", "snapshots", "blocks", "manifest", "dag", "addresses"),
+    *("log", "records", "genesis"),
+)
+_UNITS: Final = re.compile(rb"stat::number_of_executed_units:\s*(\d+)")
+Totals = dict[str, dict[str, float]]
+
+
+def main() -> int:
+    """Run what is asked for; 1 if a target failed or took too much memory."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--target", choices=NAMES, action="append", help="by default all")
+    parser.add_argument("--runs", type=int, default=0, help="executions of each target in all")
+    parser.add_argument("--turn", type=int, default=TURN_SECONDS, help="seconds of a turn")
+    parser.add_argument("--memory", action="store_true", help="measure peak memory")
+    parser.add_argument("--report", action="store_true", help="print what was done so far")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--child", nargs=2, metavar=("NAME", "SECONDS"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+    if options.child:
+        fuzz(options.child[0], seconds=int(options.child[1]))
+    names = tuple(options.target or NAMES)
+    if options.memory:
+        measure(names)
+    elif not options.report:
+        run(names, runs=options.runs, turn_seconds=options.turn)
+    return report(names, as_json=options.json)
+
+
+def run(names: Sequence[str], *, runs: int, turn_seconds: int) -> None:
+    """Give each target a turn, the one with the fewest executions first, until all have enough."""
+    while True:
+        totals = load()
+        name = min(names, key=lambda name: totals[name]["executions"])
+        if totals[name]["executions"] >= runs:
+            return
+        began = time.monotonic()
+        executions, failed = turn(name, turn_seconds)
+        totals = load()
+        totals[name]["executions"] += executions
+        totals[name]["seconds"] += time.monotonic() - began
+        totals[name]["failures"] += failed
+        save(totals)
+        note = f"{name}: {totals[name]['executions']:,.0f} executions"
+        print(note + (", FAILED" if failed else ""), file=sys.stderr, flush=True)
+        if not executions:
+            raise SystemExit(f"{name} did not run")
+
+
+def turn(name: str, seconds: int) -> tuple[int, bool]:
+    """One process of libFuzzer; executions, and whether an input made the target fail."""
+    command = [sys.executable, __file__, "--child", name, str(seconds)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    found = _UNITS.search(done.stderr) or _UNITS.search(done.stdout)
+    if done.returncode:
+        log = FOLDER / "failed" / f"{name}-{time.time_ns()}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(done.stdout + done.stderr)
+    return int(found[1]) if found else 0, bool(done.returncode)
+
+
+def fuzz(name: str, *, seconds: int) -> None:
+    """Become libFuzzer; does not return."""
+    import atheris  # noqa: PLC0415 - only a fuzzing process has it
+
+    with atheris.instrument_imports(include=["prsm.protocol", "prsm.consensus", "prsm.storage"]):
+        from tests.fuzz.seeds import found, seeds  # noqa: PLC0415 - instrumented
+        from tests.fuzz.targets import TARGETS  # noqa: PLC0415 - instrumented
+    from tests.fuzz.mutants import mutate  # noqa: PLC0415 - not instrumented
+
+    target = TARGETS[name]
+    given, grown = FOLDER / "seeds" / name, FOLDER / "corpus" / name
+    given.mkdir(parents=True, exist_ok=True)
+    grown.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate((*seeds(name), *found(name))):
+        (given / str(number)).write_bytes(seed)
+    artifacts = FOLDER / "failed" / name
+    artifacts.mkdir(parents=True, exist_ok=True)
+
+    def one(data: bytes) -> None:
+        target(data)
+
+    dice = Random(time.time_ns())  # noqa: S311 - chooses mutants
+
+    def mutant(data: bytes, size_max: int, number: int) -> bytes:
+        if number % STRUCTURED_EACH == 0:
+            return mutate(data, dice, prefix=min(target.choices, 1))[:size_max]
+        changed: bytes = atheris.Mutate(data, size_max)
+        return changed
+
+    flags = [
+        f"-max_total_time={seconds}",
+        f"-max_len={INPUT_BYTES_MAX}",
+        f"-timeout={INPUT_SECONDS_MAX}",
+        f"-artifact_prefix={artifacts}/",
+        "-print_final_stats=1",
+        "-verbosity=0",
+    ]
+    atheris.Setup([name, *flags, str(grown), str(given)], one, custom_mutator=mutant)
+    atheris.Fuzz()
+
+
+def measure(names: Sequence[str]) -> None:
+    """Peak memory of a target over its bombs, each in a process of its own."""
+    from tests.fuzz.bombs import bombs  # noqa: PLC0415 - after the path is set
+    from tests.fuzz.targets import TARGETS  # noqa: PLC0415 - likewise
+
+    for name in names:
+        target, worst = TARGETS[name], 0.0
+        for bomb in bombs(name):
+            taken_kib = _peak_kib(target, bomb)
+            worst = max(worst, taken_kib / 1024 / (len(bomb) / 2**20))
+        totals = load()
+        totals[name]["peak_mib_per_mib"] = round(worst, 1)
+        save(totals)
+
+
+def _peak_kib(target: object, raw: bytes) -> int:
+    """How much larger a process gets at most while it decodes; it must not fail either."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # the peak starts here
+            before = _status("VmRSS")
+            assert callable(target)
+            target(raw)
+            os.write(writing, str(max(0, _status("VmHWM") - before)).encode())
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as said:
+        answer = said.read()
+    if os.waitpid(child, 0)[1]:
+        raise SystemExit(f"a bomb of {len(raw)} bytes was neither taken nor refused")
+    return int(answer)
+
+
+def _status(key: str) -> int:
+    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(key))
+    return int(line.split()[1])
+
+
+def load() -> Totals:
+    """What all runs did so far."""
+    empty = {"executions": 0.0, "seconds": 0.0, "failures": 0.0, "peak_mib_per_mib": -1.0}
+    path = FOLDER / "totals.json"
+    known: Totals = json.loads(path.read_text()) if path.exists() else {}
+    return {name: empty | known.get(name, {}) for name in NAMES}
+
+
+def save(totals: Totals) -> None:
+    """Keep it, whole or not at all."""
+    FOLDER.mkdir(exist_ok=True)
+    fresh = FOLDER / "totals.new"
+    fresh.write_text(json.dumps(totals, indent=1))
+    fresh.rename(FOLDER / "totals.json")
+
+
+def report(names: Sequence[str], *, as_json: bool) -> int:
+    """Print the totals; 1 if one of them is over its bar."""
+    totals = {name: row for name, row in load().items() if name in names}
+    if as_json:
+        print(json.dumps(totals, indent=1))
+    else:
+        print("| decoder | executions | per second | uncaught | peak MiB for a MiB |")
+        print("|---|---|---|---|---|")
+        for name, row in totals.items():
+            rate = row["executions"] / row["seconds"] if row["seconds"] else 0.0
+            peak = f"{row['peak_mib_per_mib']:.1f}" if row["peak_mib_per_mib"] >= 0 else ""
+            cells = f"{row['executions']:,.0f} | {rate:,.0f} | {row['failures']:.0f} | {peak}"
+            print(f"| {name} | {cells} |")
+    bad = [row for row in totals.values() if row["failures"]]
+    large = [row for row in totals.values() if row["peak_mib_per_mib"] > MEMORY_BAR_MIB]
+    return 1 if bad or large else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""Decoders of the wire under mutants of valid bytes: a record or a typed refusal, nothing else.
+
+The gate's share; `scripts/fuzz.py` runs the same targets for millions of executions.
+"""
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.mutants import mutate
+from tests.fuzz.seeds import found, seeds
+from tests.fuzz.targets import TARGETS
+
+MUTANTS = 40  # of one example: drawing it costs more than running them
+NEVER_TAKEN = {"frames", "chunks"}  # a stream that ends; a root that nobody gave
+
+
+@pytest.mark.parametrize("name", sorted(TARGETS))
+def test_valid_bytes_are_taken(name: str) -> None:
+    assert seeds(name)
+    taken = [TARGETS[name](seed) for seed in seeds(name)]
+    assert any(taken) or name in NEVER_TAKEN
+
+
+@pytest.mark.parametrize("name", sorted(TARGETS))
+def test_bytes_that_once_failed_do_not_again(name: str) -> None:
+    for raw in found(name):
+        TARGETS[name](raw)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(TARGETS))
+@settings(max_examples=40)
+@given(number=st.integers(0, 2**32 - 1))
+def test_mutants_of_valid_bytes_are_taken_or_refused(name: str, number: int) -> None:
+    """By structure; a failing example is one number."""
+    dice = Random(number)
+    target = TARGETS[name]
+    for _ in range(MUTANTS):
+        target(mutate(dice.choice(seeds(name)), dice, prefix=min(target.choices, 1)))
+
+
+@pytest.mark.parametrize("name", sorted(TARGETS))
+@settings(max_examples=20)
+@given(raw=st.binary(max_size=256))
+def test_any_bytes_are_taken_or_refused(name: str, raw: bytes) -> None:
+    TARGETS[name](raw)
