@@ -145,6 +145,16 @@ class Announcer:
             network.on_gossip(rules.name, functools.partial(self._hear, rules))
         network.on_peer(self._see_peer)
 
+    @property
+    def author(self) -> bytes:
+        """Key of our own records."""
+        return self._ground.signer.public_key
+
+    @property
+    def wanted(self) -> int:
+        """Records that are known to be missing here now."""
+        return self._repairs.plan.wanted
+
     def listen(self, topic: str, listener: Listener) -> None:
         """Be told of each record of a topic that counts, our own ones too; must not wait."""
         self._listeners[topic].append(listener)

@@ -55,8 +55,7 @@ class CapacityBeacon(Record, frozen=True):
     worker: Bytes32  # payment key
     price_per_row: UInt  # micro-FTNS asked for a row of one stage
     slots: U32  # units it works on at once
-    slots_free: U32  # units that would be accepted now
-    queued: U32  # units that wait for their inputs or their turn
+    slots_free: U32  # units that would be accepted now; the others are worked on
     memory_bytes: UInt  # all its workers together may take
     runtime: Annotated[str, msgspec.Meta(max_length=256)]
     region: _Name  # as its operator calls it; may be empty

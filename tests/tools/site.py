@@ -10,7 +10,9 @@ from typing import Any
 import trio
 
 from prsm.node.account import Account
+from prsm.node.announce import Announcer, Ground
 from prsm.node.api.chain import ChainApi
+from prsm.node.api.gossip import GossipApi
 from prsm.node.api.governance import GovernanceApi
 from prsm.node.api.ledger import LedgerApi
 from prsm.node.api.net import NetApi
@@ -30,7 +32,7 @@ from prsm.node.net.network import PeerNetwork
 from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import Dispatcher, bind
 from prsm.node.wallets import Payer, Wallets
-from prsm.protocol.ed25519 import Ed25519Verifier
+from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.genesis import Parameters
 from prsm.protocol.ids import TxId
 from prsm.storage.model_store import ModelStore
@@ -45,6 +47,7 @@ class Site:
     cluster: Cluster
     parts: ChainParts
     models: Models
+    announcer: Announcer
     home: Home
     dispatcher: Dispatcher
     stopped: trio.Event
@@ -91,7 +94,7 @@ async def open_site(
     key.write_bytes((cluster.labs[0].folder / "wallet.key").read_bytes())
     key.chmod(0o600)
     store = await ModelStore.open(home.blocks, quota=2**24)
-    made: list[tuple[Models, Jobs]] = []
+    made: list[tuple[Models, Jobs, Announcer]] = []
 
     def prepare(parts: ChainParts) -> None:
         made.append(_make_work(cluster, parts, home, store))
@@ -101,7 +104,7 @@ async def open_site(
             cluster.node(0, unlocked=unlocked, prepare=prepare) as parts,
             trio.open_nursery() as nursery,
         ):
-            yield await _join(nursery, cluster, parts, home, *made[0])
+            yield await _join(nursery, cluster, parts, home, made[0])
             nursery.cancel_scope.cancel()
     finally:
         with trio.CancelScope(shield=True):
@@ -110,7 +113,7 @@ async def open_site(
 
 def _make_work(
     cluster: Cluster, parts: ChainParts, home: Home, store: ModelStore
-) -> tuple[Models, Jobs]:
+) -> tuple[Models, Jobs, Announcer]:
     driver, wallet, network = parts.driver, parts.wallet, parts.driver.network
     models = Models(
         Tools(
@@ -126,7 +129,15 @@ def _make_work(
     account = Account(driver, wallet, chain_id=cluster.genesis.chain_id)
     links = Links(network, account, Ed25519Verifier())
     jobs = Jobs(Requester(links, account, models, NoRunner(), AllowAll(), driver.clock))
-    return models, jobs
+    ground = Ground(
+        chain_id=cluster.genesis.chain_id,
+        signer=Ed25519Signer(bytes([1]) * 32),
+        verifier=Ed25519Verifier(),
+        clock=driver.clock,
+        dice=lambda _n: 0,
+        salt=b"salt",
+    )
+    return models, jobs, Announcer(network, ground)
 
 
 async def _join(
@@ -134,13 +145,14 @@ async def _join(
     cluster: Cluster,
     parts: ChainParts,
     home: Home,
-    models: Models,
-    jobs: Jobs,
+    made: tuple[Models, Jobs, Announcer],
 ) -> Site:
+    models, jobs, announcer = made
     driver, wallet, network = parts.driver, parts.wallet, parts.driver.network
     assert isinstance(network, PeerNetwork)
     genesis = cluster.genesis
     await nursery.start(jobs.run)
+    await nursery.start(announcer.run)
     wallets = Wallets(home, Payer(genesis, driver, parts.admission), wallet)
     await nursery.start(wallets.run)
     proofs, stopped, faults = Proofs(genesis, driver), trio.Event(), list[str]()
@@ -160,6 +172,7 @@ async def _join(
         {
             **NodeApi(node).handlers(),
             **NetApi(network, driver.clock).handlers(),
+            **GossipApi(announcer).handlers(),
             **ChainApi(genesis, driver, wallet, proofs).handlers(),
             **LedgerApi(driver.ledger).handlers(),
             **WalletApi(wallets, driver).handlers(),
@@ -169,4 +182,4 @@ async def _join(
         },
         on_fault=lambda method, _trace, error: faults.append(f"{method}: {error!r}"),
     )
-    return Site(cluster, parts, models, home, dispatcher, stopped, faults)
+    return Site(cluster, parts, models, announcer, home, dispatcher, stopped, faults)

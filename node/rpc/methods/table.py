@@ -3,12 +3,23 @@
 from collections.abc import Mapping
 from typing import Final
 
-from prsm.node.rpc.methods import chain, governance, ledger, net, node, validator, wallet, work
+from prsm.node.rpc.methods import (
+    chain,
+    gossip,
+    governance,
+    ledger,
+    net,
+    node,
+    validator,
+    wallet,
+    work,
+)
 from prsm.node.rpc.spec import Method, table
 
 METHODS: Final[Mapping[str, Method]] = table(
     node.METHODS,
     net.METHODS,
+    gossip.METHODS,
     chain.METHODS,
     ledger.METHODS,
     governance.METHODS,

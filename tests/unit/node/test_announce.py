@@ -45,7 +45,6 @@ def beacon(made_ms: int, *, author: bytes | None = None, chain: bytes = CHAIN) -
         price_per_row=5,
         slots=4,
         slots_free=2,
-        queued=1,
         memory_bytes=2**30,
         runtime="onnxruntime 1.31.1",
         region="eu",
@@ -123,7 +122,7 @@ def test_hostile_record_is_refused_and_costs_points(make: Callable[[], bytes], p
     assert [(who, error.penalty) for who, error in wire.penalties] == [(BRINGER, points)]
 
 
-@pytest.mark.parametrize("field", ["worker", "price_per_row", "slots", "slots_free", "queued"])
+@pytest.mark.parametrize("field", ["worker", "price_per_row", "slots", "slots_free", "memory_bytes"])
 def test_beacon_changed_after_its_account_signed_it_is_refused(field: str) -> None:
     wire = GossipWire()
     mine = announcer(wire)
