@@ -1,7 +1,7 @@
 """Kept streams over scripted duplexes: order, coalescing, bounds, lengths, deadlines."""
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import trio
@@ -200,3 +200,46 @@ async def test_frame_of_another_version_is_refused() -> None:
     newer = Head(version=2, flow=Flow.CALL, kind=50, request_id=1, trace=b"", body=b"")
     with pytest.raises(WireError, match="version 2"):
         await FrameReader(Script(encode_frame(newer)), frame_bytes_max=CAP).read()
+
+
+class Instant:
+    """A duplex whose kernel always has room: a write is no checkpoint."""
+
+    def __init__(self, name: str, order: list[str], woken: Callable[[], None]) -> None:
+        self.name, self.order, self.woken = name, order, woken
+
+    async def read_some(self, bytes_max: int) -> bytes:
+        assert bytes_max
+        await trio.sleep_forever()
+
+    async def write_all(self, data: bytes) -> None:
+        assert data
+        self.order.append(self.name)
+        self.woken()
+
+
+async def test_vote_leaves_after_two_more_slices_whatever_waits_on_other_streams() -> None:
+    """Six full queues of blocks and tensors; a vote is queued while their first slice leaves."""
+    lanes, order = Lanes(NO_LIMITS, now_ms=lambda: 0), list[str]()
+    vote = KeptStream(Channel.CTL)
+
+    def cast() -> None:
+        if len(order) == 10:
+            vote.put_nowait(head())
+
+    with lanes.lane(PeerId("one")) as lane:
+        async with trio.open_nursery() as nursery:
+
+            def keep(stream: KeptStream, name: str) -> None:
+                duplex = Instant(name, order, cast)
+                nursery.start_soon(stream.run, duplex, lambda _head, _tail: None, lane)
+
+            keep(vote, "vote")
+            for number in range(6):
+                heavy = KeptStream(Channel.BULK if number % 2 else Channel.RANGE)
+                assert heavy.put_nowait(head(), bytes(4 * MIB - 1024))
+                keep(heavy, "slice")
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    assert len(order) > 6 * 31
+    assert order.index("vote") <= 12
