@@ -117,7 +117,7 @@ async def test_tensors_go_before_blocks_whomever_they_are_for(world: World) -> N
         for _ in range(32):
             nursery.start_soon(send, served, one, HAVE, Channel.RANGE, MIB)
         await one.wait(lambda: bool(one.messages))
-        for _ in range(2):
+        for _ in range(4):
             nursery.start_soon(send, served, two, OTHER, Channel.BULK, MIB)
         await two.wait(lambda: len(two.messages) == 4)
         # An eighth of the turns is theirs, and what was on the way already.
