@@ -4,7 +4,7 @@ Pure. Knows: headers, sets, lists of chunks. Must not know: peers, disks, rules 
 Source: docs/spec/storage.md, "Snapshots".
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from prsm.consensus.ledger.chunks import root_of
@@ -12,7 +12,7 @@ from prsm.consensus.light import Trust
 from prsm.protocol import merkle
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.ed25519 import Verifier
-from prsm.protocol.errors import RemoteError
+from prsm.protocol.errors import RemoteError, WireError
 from prsm.protocol.genesis import Genesis
 from prsm.protocol.headers import Header, block_hash, is_bound
 from prsm.protocol.messages.sync import EpochProof, Snapshot
@@ -72,6 +72,31 @@ class Sets:
         if found is None:
             raise BadProof(f"header of epoch {header.epoch}, whose set nobody showed", penalty=100)
         return found
+
+
+def walk(proofs: Sequence[EpochProof], first: int, sets: Sets) -> int:
+    """Learn set after set from a page of headers.
+
+    Args:
+        proofs: as a peer gave them, of successive epochs.
+        first: the epoch that was asked for.
+        sets: know that epoch's set.
+
+    Returns:
+        The last epoch whose header was checked.
+
+    Raises:
+        BadProof: a header does not hold.
+        WireError: it is of another epoch than its place, or there is none.
+    """
+    for step, proof in enumerate(proofs):
+        if proof.header.epoch != first + step:
+            raise WireError(f"header of epoch {proof.header.epoch} in another's place", penalty=100)
+        following = proofs[step + 1].members if step + 1 < len(proofs) else None
+        sets.learn(proof, following)
+    if not proofs:
+        raise WireError(f"no header of epoch {first}", penalty=100)
+    return first + len(proofs) - 1
 
 
 def check_snapshot(found: Snapshot, height: int, sets: Sets, *, bits: int) -> None:

@@ -5,7 +5,7 @@ minutes, who proves another thing is banned. Nothing becomes the state before ev
 is under a root that a quorum of a known set signed. Source: docs/spec/storage.md, "Snapshots".
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,8 @@ from prsm.node import logs
 from prsm.node.driver import Driver
 from prsm.node.history import epoch_header_of, ledger_tip_of, stored_block, tip_of
 from prsm.node.net.interface import CallRefused, Channel, PeerUnreachable
-from prsm.node.snapshots.evidence import Sets, check_snapshot
+from prsm.node.snapshots.choice import choose
+from prsm.node.snapshots.evidence import Sets, check_snapshot, walk
 from prsm.node.snapshots.fetch import STALL_SECONDS, ChunkFetch, Order
 from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.ed25519 import Ed25519Verifier
@@ -133,15 +134,7 @@ class Taker:
 
     def _choose(self) -> tuple[PeerId, int] | None:
         """Whom to ask for which snapshot, None while blocks lead on."""
-        own = self._driver.ledger.height
-        trusted = self._trusted()
-        offers = [(status.snapshot_height, peer) for peer, status in trusted.items()]
-        height, peer = max(offers, default=(0, PeerId("")))
-        ahead = [status for status in trusted.values() if status.height > own]
-        has_blocks = any(status.first_height <= own + 1 for status in ahead)
-        if height <= own or (has_blocks and height <= own + self._ground.far):
-            return None
-        return peer, height
+        return choose(self._driver.ledger.height, self._trusted(), far=self._ground.far)
 
     async def _take(self, peer: PeerId, height: int) -> None:
         epoch = self._driver.ledger.epoch
@@ -186,7 +179,7 @@ class Taker:
                 answer, _ = await self._driver.network.call(peer, ask, channel=Channel.BULK)
             if not isinstance(answer, GotEpochHeaders):
                 raise _other(answer)
-            last = _walk(answer.epochs, epoch, sets)
+            last = walk(answer.epochs, epoch, sets)
             if last >= found.header.epoch:
                 return
             if last == epoch:
@@ -255,18 +248,6 @@ class Taker:
         if claim is not None:
             claim.distrusted_until_ms = self._clock.monotonic_ms() + for_ms
         log.warning("peer not asked for snapshots for a while", peer=peer, why=why)
-
-
-def _walk(proofs: Sequence[EpochProof], first: int, sets: Sets) -> int:
-    """Learn set after set; returns the last epoch whose header was checked."""
-    for step, proof in enumerate(proofs):
-        if proof.header.epoch != first + step:
-            raise WireError(f"header of epoch {proof.header.epoch} in another's place", penalty=100)
-        following = proofs[step + 1].members if step + 1 < len(proofs) else None
-        sets.learn(proof, following)
-    if not proofs:
-        raise WireError(f"no header of epoch {first}", penalty=100)
-    return first + len(proofs) - 1
 
 
 def kept_epoch(proof: EpochProof) -> EpochHeader:
