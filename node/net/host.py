@@ -41,6 +41,7 @@ from prsm.node.net.interface import Channel, PeerUnreachable
 from prsm.node.net.muxed import close_connection, held_bytes, remote_of
 from prsm.node.net.network import Hooks, PeerNetwork
 from prsm.node.net.streams import StreamLost
+from prsm.node.net.tunnel import tunnel_address
 from prsm.node.rpc.ports import find_listener
 from prsm.protocol.errors import LocalError, RemoteError
 from prsm.protocol.identity import parse_address, parse_listen
@@ -106,8 +107,8 @@ class Libp2pConnection:
         self.peer = PeerId(connection.muxed_conn.peer_id.to_base58())
         self.outbound = connection.direction is not Direction.INBOUND
         ip, port = remote_of(connection)
-        family = "ip6" if ":" in ip else "ip4"
-        self.address = f"/{family}/{ip}/tcp/{port}/p2p/{self.peer}"
+        wire = f"/{'ip6' if ':' in ip else 'ip4'}/{ip}/tcp/{port}/p2p/{self.peer}"
+        self.address = tunnel_address(connection, self.peer) or wire
 
     async def stream(self, channel: Channel) -> NetDuplex:
         """Open the kept stream of a channel, or wait until the dialler has.
@@ -254,11 +255,7 @@ class Libp2pTransport:
         Raises:
             PeerUnreachable: nobody of that identity answers there.
         """
-        host = self._host
-        if host is None:
-            raise PeerUnreachable("the network is not running")
-        swarm = host.get_network()
-        assert isinstance(swarm, FencedSwarm)
+        swarm, _ = self.running()
         where = parse_address(address).transport
         peer_id = ID.from_string(peer)
         try:
@@ -268,7 +265,15 @@ class Libp2pTransport:
         except Exception as error:
             raise PeerUnreachable(f"nobody answers as {peer} at {where}: {error}") from error
         assert isinstance(connection, SwarmConn)
-        return self._known(connection)
+        return self.known(connection)
+
+    def running(self) -> tuple[FencedSwarm, trio.Nursery]:
+        """The swarm of this incarnation, and its nursery; `PeerUnreachable` when it does not run."""
+        if self._host is None or self._nursery is None:
+            raise PeerUnreachable("the network is not running")
+        swarm = self._host.get_network()
+        assert isinstance(swarm, FencedSwarm)
+        return swarm, self._nursery
 
     async def publish(self, topic: str, record: bytes) -> None:
         """Hand a record to the mesh; lost when the network is being rebuilt."""
@@ -303,7 +308,8 @@ class Libp2pTransport:
 
     # -- what libp2p calls
 
-    def _known(self, connection: SwarmConn) -> Libp2pConnection:
+    def known(self, connection: SwarmConn) -> Libp2pConnection:
+        """Its one wrapper."""
         for gone in [old for old in self._connections if old.is_closed]:
             del self._connections[gone]
         known = self._connections.get(connection)
@@ -313,7 +319,7 @@ class Libp2pTransport:
 
     def _inbound(self, connection: SwarmConn) -> None:
         if self._nursery is not None and self._hooks is not None:
-            self._nursery.start_soon(self._hooks.accept, self._known(connection))
+            self._nursery.start_soon(self._hooks.accept, self.known(connection))
 
     def _keeper(self, channel: Channel) -> StreamHandlerFn:
         async def keep(stream: INetStream) -> None:
@@ -321,7 +327,7 @@ class Libp2pTransport:
             if self._host is None or not isinstance(connection, SwarmConn):
                 await stream.reset()
                 return
-            await self._known(connection).arrived(channel, stream)
+            await self.known(connection).arrived(channel, stream)
 
         return keep
 

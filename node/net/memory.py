@@ -13,12 +13,14 @@ from typing import Final
 import trio
 
 from prsm.node.clock import Clock
+from prsm.node.net.behind import Line
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.interface import Channel, PeerUnreachable
+from prsm.node.net.memory_tunnel import MemoryTunnel, introduce
 from prsm.node.net.meters import Counts
 from prsm.node.net.network import Accept, Hooks, PeerNetwork
 from prsm.node.net.streams import StreamLost
-from prsm.protocol.identity import peer_id_of
+from prsm.protocol.identity import circuit_address, peer_id_of
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import KIB
 from prsm.protocol.signing import sha256
@@ -215,6 +217,32 @@ class MemoryTransport:
         """Open a wire to a node of the hub."""
         await trio.lowlevel.checkpoint()
         return await self._hub.open(self, peer, address)
+
+    async def carry_out(self, peer: PeerId, line: Line, address: str) -> MemoryTunnel:
+        """Become the dialling end of a connection over a circuit.
+
+        Raises:
+            PeerUnreachable: the other end says to be somebody else.
+        """
+        said = await introduce(line, self._peer)
+        if said != peer:
+            raise PeerUnreachable(f"nobody answers as {peer} at {address}")
+        return self._tunnel(MemoryTunnel(line, peer, address, outbound=True))
+
+    async def carry_in(self, line: Line, relay: str) -> PeerId:
+        """Become the dialled end of a connection over a circuit, which is then served."""
+        said = await introduce(line, self._peer)
+        tunnel = MemoryTunnel(line, said, circuit_address(relay, said), outbound=False)
+        self._tunnel(tunnel)
+        if self._nursery is not None and self._accept is not None:
+            self._nursery.start_soon(self._accept, tunnel)
+        return said
+
+    def _tunnel(self, tunnel: MemoryTunnel) -> MemoryTunnel:
+        if self._nursery is None:
+            raise PeerUnreachable("the network is not running")
+        self._nursery.start_soon(tunnel.run)
+        return tunnel
 
     async def publish(self, topic: str, record: bytes) -> None:
         """Flood a record to the neighbours, who judge it and pass it on."""

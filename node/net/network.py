@@ -31,12 +31,12 @@ from prsm.node.net.interface import (
 )
 from prsm.node.net.lanes import Lanes
 from prsm.node.net.meters import Counts, GossipMeter
-from prsm.node.net.peers import CLOSE_DEADLINE_S, DIAL_DEADLINE_S, Connection, Peers
+from prsm.node.net.peers import CLOSE_DEADLINE_S, DIAL_DEADLINE_S, Connection, Dial, Peers
 from prsm.node.net.watch import MEMORY_BYTES_DEFAULT, Watch
 from prsm.node.supervise import Supervisor
 from prsm.protocol.codec import Record
 from prsm.protocol.errors import LocalError, RemoteError
-from prsm.protocol.identity import parse_address
+from prsm.protocol.identity import is_circuit, peer_in
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import GOSSIP_RECORD_BYTES_MAX
 
@@ -147,6 +147,8 @@ class PeerNetwork:
         self._meter = GossipMeter(now_ms=0)
         self.watch = Watch(memory_bytes, self._held, self._peers.drop)
         self._ran = False
+        self._dial_circuit: Dial | None = None
+        self._more_addresses: Callable[[], Sequence[str]] = tuple
 
     @property
     def peer_id(self) -> PeerId:
@@ -156,7 +158,7 @@ class PeerNetwork:
     @property
     def addresses(self) -> Sequence[str]:
         """Multiaddresses with /p2p/ that others may dial; empty before `run` has started."""
-        return self._transport.addresses
+        return (*self._transport.addresses, *self._more_addresses())
 
     @property
     def restarts(self) -> int:
@@ -178,9 +180,26 @@ class PeerNetwork:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._bans.run)
             await nursery.start(self.watch.run)
-            await nursery.start(peers.run, transport.dial, lambda: transport.addresses)
+            await nursery.start(peers.run, self._dial, lambda: tuple(self.addresses))
             await nursery.start(transport.run, tuple(self._gossip), self._hooks())
             task_status.started()
+
+    def extend(self, dial: Dial, addresses: Callable[[], Sequence[str]]) -> None:
+        """Dial through relays, and say where others can dial us so; before `run`.
+
+        Args:
+            dial: opens a connection to an address behind a relay.
+            addresses: more addresses of ours than those where the transport listens.
+        """
+        assert not self._ran
+        self._dial_circuit, self._more_addresses = dial, addresses
+
+    async def _dial(self, peer: PeerId, address: str) -> Connection:
+        if not is_circuit(address):
+            return await self._transport.dial(peer, address)
+        if self._dial_circuit is None:
+            raise PeerUnreachable("this node does not dial through relays")
+        return await self._dial_circuit(peer, address)
 
     def _hooks(self) -> Hooks:
         peers = self._peers
@@ -344,7 +363,7 @@ class PeerNetwork:
         self._lanes.trust(validators)
 
     def _peer_at(self, address: str) -> PeerId:
-        peer = parse_address(address).peer
+        peer = peer_in(address)
         if peer == self.peer_id:
             raise LocalError(f"{address} is this node", hint="give the address of another node")
         return peer

@@ -5,7 +5,8 @@ pipes, nor what messages mean.
 
 Invariants: at most one link of a peer is the one messages take; of two connections of a pair
 the one dialled by the lower PeerId stays, both sides judge alike, and the other is closed when
-nothing is open on it. Of two by the same dialler the later stays: the earlier is dead.
+nothing is open on it. Of two by the same dialler the later stays: the earlier is dead. One through
+a relay gives way to any other.
 """
 
 import logging
@@ -28,6 +29,7 @@ from prsm.node.net.interface import (
 from prsm.node.net.lanes import Lanes
 from prsm.node.net.streams import Duplex, StreamLost
 from prsm.protocol.errors import PrsmError, RemoteError, WrongChain
+from prsm.protocol.identity import is_circuit
 from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.net import Hello
 
@@ -84,14 +86,10 @@ class Link:
     """A connection with its conversation, once both sides agreed on the network."""
 
     def __init__(
-        self,
-        connection: Connection,
-        hello: Hello,
-        conversation: Conversation,
-        *,
-        since_ms: int,
+        self, connection: Connection, hello: Hello, conversation: Conversation, *, since_ms: int
     ) -> None:
         self.connection = connection
+        self.is_relayed = is_circuit(connection.address)
         self.hello = hello
         self.conversation = conversation
         self.since_ms = since_ms
@@ -239,7 +237,8 @@ class Peers:
     async def _reach(self, peer: PeerId) -> None:
         lock = self._dialling.setdefault(peer, trio.Lock())
         async with lock:
-            if peer in self._links:
+            link = self._links.get(peer)
+            if link and (not link.is_relayed or is_circuit(self._wanted[peer])):
                 return
             if self._nursery is None or self._dial is None:
                 raise PeerUnreachable("the network is not running")
@@ -366,6 +365,8 @@ class Peers:
             self._nursery.start_soon(_close_when_idle, link)
 
     def _outranks(self, link: Link, current: Link) -> bool:
+        if link.is_relayed != current.is_relayed:
+            return current.is_relayed
         if link.connection.outbound == current.connection.outbound:
             return True
         dialler = self.us if link.connection.outbound else link.connection.peer

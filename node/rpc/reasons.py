@@ -259,6 +259,21 @@ bad_encoding -32602 4005 failed: not the canonical bytes
 bans_unreadable -32603 4030 failed: the file of bans cannot be read
   it was written by hand, by a newer version, or the disk is damaged
   prsm net bans
+circuit_abused -32050 4040 failed: a peer broke the rules of a circuit
+  it sent more than it had credit for, or on a circuit nobody opened
+  prsm net peers
+relay_off -32050 4041 failed: that node is no relay
+  net.relay is off there
+  prsm config show
+relay_loop -32050 4042 failed: a relay was asked through a relay
+  circuits through two relays are refused: they could form a loop
+  prsm net peers
+relay_no_place -32050 4043 failed retry: the peer has no place at that relay
+  it left, or its place was not renewed
+  prsm net peers
+relay_lied -32050 4044 failed: a relay named another peer than was there
+  the other end proved to be somebody else
+  prsm net peers
 address_taken -32004 4006 failed: the peer-to-peer address is taken
   another program listens there
   change net.listen in config.toml

@@ -47,8 +47,13 @@ class Reserve(Record, frozen=True):
 
 
 class OpenCircuit(Record, frozen=True):
-    """Call to a relay: join us with a peer that has a place there."""
+    """Call to a relay: join us with a peer that has a place there.
 
+    Who asks chooses the number, for this and for `TakeCircuit`: even if its PeerId is the lower
+    one of the two, else odd, and never the same again on one connection.
+    """
+
+    circuit: UInt
     peer: Peer
 
 
@@ -64,9 +69,8 @@ class TakeCircuit(Record, frozen=True):
 class Granted(Record, frozen=True):
     """Reply to `Reserve`, `OpenCircuit` and `TakeCircuit`."""
 
-    circuit: UInt  # its number on this hop; 0 for a reservation
-    lifetime_ms: UInt
-    bytes_per_s: UInt
+    lifetime_ms: UInt  # of the place
+    bytes_per_s: UInt  # of all circuits of the place together
 
 
 class CircuitData(Record, frozen=True):

@@ -25,12 +25,28 @@ from prsm.protocol.messages.models import AskHave, AskNode, Blocks, Have
 from prsm.protocol.messages.net import SCHEMA_VERSION
 from prsm.protocol.messages.table import BROUGHT_BY
 from tests.tools.networks import ASK, CHAIN, HAVE, OTHER, TOPIC, World, answering
+from tests.tools.relays import open_world
 
 
 @pytest.fixture(params=["memory", pytest.param("libp2p", marks=pytest.mark.slow)])
-async def world(request: pytest.FixtureRequest, nursery: trio.Nursery) -> AsyncIterator[World]:
+async def wires(request: pytest.FixtureRequest, nursery: trio.Nursery) -> AsyncIterator[World]:
+    """Nodes that dial one another directly: strangers have no place at a relay."""
     with trio.fail_after(50):
         yield World(nursery, request.param)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture(
+    params=[
+        "memory",
+        pytest.param("libp2p", marks=pytest.mark.slow),
+        pytest.param("memory relayed", marks=pytest.mark.slow),
+        pytest.param("libp2p relayed", marks=pytest.mark.slow),
+    ]
+)
+async def world(request: pytest.FixtureRequest, nursery: trio.Nursery) -> AsyncIterator[World]:
+    with trio.fail_after(50):
+        yield await open_world(nursery, request.param)
         nursery.cancel_scope.cancel()
 
 
@@ -63,26 +79,26 @@ async def test_simultaneous_dials_leave_the_lower_ones_connection(world: World) 
     assert not [event for event in one.events + two.events if not event.up]
 
 
-async def test_connect_to_wrong_chain_is_refused_by_name(world: World) -> None:
-    one, two = await world.start(1), await world.start(2, chain=OTHER)
+async def test_connect_to_wrong_chain_is_refused_by_name(wires: World) -> None:
+    one, two = await wires.start(1), await wires.start(2, chain=OTHER)
     with pytest.raises(WrongChain, match=CHAIN.chain.hex()):
         await one.network.connect(two.address)
     assert one.network.peers() == two.network.peers() == ()
     assert one.events == two.events == []
 
 
-async def test_connect_to_another_genesis_is_refused_by_name(world: World) -> None:
+async def test_connect_to_another_genesis_is_refused_by_name(wires: World) -> None:
     other = ChainIdentity(chain=CHAIN.chain, genesis=b"x" * 32)
-    one, two = await world.start(1), await world.start(2, chain=other)
+    one, two = await wires.start(1), await wires.start(2, chain=other)
     with pytest.raises(WrongChain, match="genesis"):
         await one.network.connect(two.address)
 
 
-async def test_connect_to_another_version_is_refused_by_name(world: World) -> None:
+async def test_connect_to_another_version_is_refused_by_name(wires: World) -> None:
     newer = ChainIdentity(
         chain=CHAIN.chain, genesis=CHAIN.genesis, schema=SCHEMA_VERSION + SCHEMAS_APART_MAX + 1
     )
-    one, two = await world.start(1), await world.start(2, chain=newer)
+    one, two = await wires.start(1), await wires.start(2, chain=newer)
     with pytest.raises(ProtocolMismatch, match=f"schema {newer.schema}"):
         await one.network.connect(two.address)
 
@@ -120,8 +136,8 @@ async def test_connect_to_nobody_is_unreachable(world: World) -> None:
         await one.network.connect(address)
 
 
-async def test_connect_to_an_impostor_is_unreachable(world: World) -> None:
-    one, two, three = [await world.start(number) for number in (1, 2, 3)]
+async def test_connect_to_an_impostor_is_unreachable(wires: World) -> None:
+    one, two, three = [await wires.start(number) for number in (1, 2, 3)]
     with pytest.raises(PeerUnreachable):
         await one.network.connect(two.address.replace(two.peer, three.peer))
     assert one.network.peers() == ()
@@ -342,9 +358,9 @@ async def test_full_queue_drops_the_peer(world: World) -> None:
     assert "too slowly" in one.events[-1].why or one.events[1].why
 
 
-async def test_gossip_reaches_neighbours_of_neighbours(world: World) -> None:
+async def test_gossip_reaches_neighbours_of_neighbours(wires: World) -> None:
     """A line of three: the middle node's verdict decides what the far end hears."""
-    one, two, three = [await world.start(number) for number in (1, 2, 3)]
+    one, two, three = [await wires.start(number) for number in (1, 2, 3)]
     await one.network.connect(two.address)
     await three.network.connect(two.address)
     await two.wait_up(one.peer)
