@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +19,11 @@ from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.reasons import Exit
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.genesis import from_json
+from prsm.testnet import chaos as chaotic
+from prsm.testnet import checking, invariants, launch, stages
 from prsm.testnet import demo as demo_steps
-from prsm.testnet import invariants, launch
+from prsm.testnet import generate as generating
+from prsm.testnet import manifest as manifests
 from prsm.testnet.report import Screen, page
 
 DIRECTORY: Final = Path.home() / ".prsm-testnet"
@@ -70,17 +74,95 @@ def demo(*, as_json: bool, **given: object) -> None:
 
 @main.command()
 @click.option("-n", "--nodes", type=int, default=4, show_default=True)
+@click.option("--manifest", type=click.Path(path_type=Path), help="TOML file, in the place of -n.")
 @_dir
 @_json
-def up(*, nodes: int, folder: Path, as_json: bool) -> None:
-    """Make a network if there is none, and start its nodes."""
-    if (folder / "network.json").exists():
-        network = launch.load(folder)
-        network.start_missing()
+def up(*, nodes: int, manifest: Path | None, folder: Path, as_json: bool) -> None:
+    """Make a network if there is none, and start its nodes and what lies between them."""
+    if (folder / "network.json").exists() or manifest is not None:
+        network = stages.up(folder, manifests.read(manifest) if manifest is not None else None)
     else:
         network = launch.create(folder, nodes)
         network.start()
     _show(network, as_json=as_json)
+
+
+@main.command("load")
+@click.option("--seconds", type=float, help="Of load; what the manifest says if left out.")
+@_dir
+@_json
+def load_stage(*, seconds: float | None, folder: Path, as_json: bool) -> None:
+    """Transfers and jobs of the manifest, each followed until it is in a block."""
+    _say(stages.run_trio(partial(stages.load_alone, folder, seconds)), as_json=as_json)
+
+
+@main.command()
+@_dir
+@_json
+def perturb(*, folder: Path, as_json: bool) -> None:
+    """Faults of the manifest that have not been carried out yet."""
+    document = stages.run_trio(partial(stages.perturb, folder, Screen(sys.stderr)))
+    _say(document, as_json=as_json)
+    _fail(stages.failures({"perturb": document}))
+
+
+@main.command()
+@_dir
+@_json
+def wait(*, folder: Path, as_json: bool) -> None:
+    """Wait until a new write is durable at every node, and all stand at one height."""
+    _say(stages.run_trio(partial(checking.wait, folder)), as_json=as_json)
+
+
+@main.command()
+@_dir
+@_json
+def check(*, folder: Path, as_json: bool) -> None:
+    """Judge what must hold on any network, asked of every node."""
+    document = stages.run_trio(partial(checking.check, folder))
+    _say(document, as_json=as_json)
+    _fail(stages.failures({"check": document}))
+
+
+@main.command("run")
+@click.argument("manifest", type=click.Path(path_type=Path))
+@click.option("--dir", "folder", type=click.Path(path_type=Path), help="Keep the network here.")
+@_json
+def run_stages(*, manifest: Path, folder: Path | None, as_json: bool) -> None:
+    """All stages of a manifest: up, load and perturb together, wait, check, down."""
+    with stages.place(folder) as where:
+        document = stages.run(manifests.read(manifest), where, Screen(sys.stderr))
+        _say(document, as_json=as_json)
+        _fail(stages.failures(document))
+
+
+@main.command()
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="File; standard output if left out.")
+def generate(*, seed: int, out: Path | None) -> None:
+    """Draw a manifest: nodes, regions, links, load and faults that belong together."""
+    text = manifests.to_toml(generating.generate(seed))
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        out.write_text(text, encoding="utf-8")
+
+
+@main.command()
+@_json
+@click.option("--minutes", type=float, default=10.0, show_default=True, help="Of faults.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("-n", "--nodes", type=int, default=4, show_default=True)
+@click.option("--rate", type=int, default=10, show_default=True, help="Transfers a second.")
+@click.option("--jobs", type=int, default=1, show_default=True, help="At a time; 0 for none.")
+@click.option("--dir", "folder", type=click.Path(path_type=Path), help="Keep the network here.")
+def chaos(*, as_json: bool, folder: Path | None, **given: object) -> None:
+    """Random faults under load with a liar: availability, healing, and what must hold."""
+    options = msgspec.convert(given, chaotic.Options)
+    with stages.place(folder) as where:
+        document = chaotic.run(options, where, Screen(sys.stderr))
+        _say(document, as_json=as_json)
+        _fail(chaotic.failures(document))
 
 
 @main.command()
@@ -114,10 +196,9 @@ def kill(*, node: str, folder: Path, as_json: bool) -> None:
 @_dir
 @_json
 def down(*, folder: Path, as_json: bool) -> None:
-    """End all nodes; their folders stay, `up` starts them again."""
-    network = launch.load(folder)
-    graceful = network.stop()
-    _say({"stopped": len(network.nodes), "graceful": graceful}, as_json=as_json)
+    """End all nodes and the proxy; their folders stay, `up` starts them again."""
+    count = len(launch.load(folder).nodes)
+    _say({"stopped": count, "graceful": stages.down(folder)}, as_json=as_json)
 
 
 @main.command(

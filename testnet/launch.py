@@ -1,14 +1,11 @@
 """A network of real daemons on this machine: keys, genesis, folders, ports, processes.
 
-Knows: how a node's home is made and its process started and ended. Must not know: what the
-nodes do. Everything binds to loopback; only processes started here are ended, by their pid.
+Knows: how nodes' homes are made and their processes (`processes`) started and ended together.
+Must not know: what the nodes do. Everything binds to loopback.
 """
 
-import contextlib
-import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,34 +16,42 @@ import msgspec
 
 from prsm.node.home import Home, write_private
 from prsm.node.keys import make_keys
-from prsm.node.rpc.client import Client, RpcError, find
 from prsm.node.rpc.methods.node import NodeStatus
-from prsm.protocol.errors import LocalError, PrsmError
+from prsm.protocol.errors import LocalError
 from prsm.protocol.genesis import Allocation, Genesis, Parameters, to_json
 from prsm.protocol.ids import MICRO_PER_FTNS
+from prsm.testnet.processes import HONEST, STOP_SECONDS, Node, NodeDied, NotInTime, nap, pause
+
+__all__ = [
+    "BALANCE",
+    "HONEST",
+    "PASSWORD",
+    "PLAIN",
+    "SNAPSHOT_EVERY",
+    "STAKE",
+    "START_SECONDS",
+    "STOP_SECONDS",
+    "Described",
+    "Description",
+    "Member",
+    "Network",
+    "Node",
+    "NodeDied",
+    "NotInTime",
+    "Rig",
+    "build",
+    "create",
+    "free_ports",
+    "load",
+    "nap",
+    "wait_peers",
+]
 
 STAKE: Final = 1_000 * MICRO_PER_FTNS
 BALANCE: Final = 10_000 * MICRO_PER_FTNS
 SNAPSHOT_EVERY: Final = 100  # a test of catching up is no day long
 START_SECONDS: Final = 60.0
-STOP_SECONDS: Final = 10.0
-POLL_SECONDS: Final = 0.05
 PASSWORD: Final = "development network"  # noqa: S105 - keys of a network without value
-HONEST: Final = (sys.executable, "-m", "prsm.node")
-LIAR: Final = (sys.executable, "-m", "prsm.testnet.liar")
-SKEWED: Final = (sys.executable, "-m", "prsm.testnet.skewed")
-
-
-class NodeDied(LocalError):
-    """A daemon ended by itself; its last words are in the text."""
-
-    reason = "node_died"
-
-
-class NotInTime(LocalError):
-    """A daemon or a network did not get where it should in time."""
-
-    reason = "timeout"
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -58,100 +63,13 @@ class Described(msgspec.Struct, frozen=True):
     pid: int = 0
     port: int = 0
     has_own_clock: bool = False
+    is_rigged: bool = False
 
 
 class Description(msgspec.Struct, frozen=True):
     """`network.json`: what `status`, `kill` and `down` need to find the nodes again."""
 
     nodes: tuple[Described, ...]
-
-
-@dataclass(slots=True)
-class Node:
-    """One daemon: its folder, and its process while it runs."""
-
-    name: str
-    home: Home
-    liar: bool = False
-    pid: int = 0
-    port: int = 0  # where it listens to peers
-    has_own_clock: bool = False  # see `skewed`
-
-    def start(self) -> None:
-        """Start the daemon in a session of its own; its output goes to its log file."""
-        program = LIAR if self.liar else SKEWED if self.has_own_clock else HONEST
-        append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        self.pid = os.posix_spawn(
-            program[0],
-            [*program, "--home", str(self.home.root)],
-            {**os.environ, "OMP_NUM_THREADS": "1"},
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, str(self.home.log), append, 0o600),
-                (os.POSIX_SPAWN_DUP2, 1, 2),
-            ],
-            setsid=True,
-        )
-
-    def client(self, *, timeout_s: float = 30.0) -> Client:
-        """A connection to its JSON-RPC door."""
-        return Client(find(self.home), timeout_s=timeout_s)
-
-    def is_running(self) -> bool:
-        """Is the process there? Reaps it if it was ours and has ended."""
-        if not self.pid:
-            return False
-        with contextlib.suppress(ChildProcessError):
-            if os.waitpid(self.pid, os.WNOHANG)[0] == self.pid:
-                return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
-
-    def wait_ready(self, deadline: float) -> None:
-        """Wait until `/readyz` says yes.
-
-        Raises:
-            NodeDied: the process ended.
-            NotInTime: the deadline (`time.monotonic`) passed.
-        """
-        while True:
-            if not self.is_running():
-                raise NodeDied(f"{self.name} ended: {self.last_words()}")
-            with contextlib.suppress(PrsmError, RpcError, OSError), self.client() as client:
-                if client.get("/readyz")[0] == 200:
-                    return
-            _pause(deadline, f"{self.name} is not ready: {self.last_words()}")
-
-    def stop(self, deadline: float) -> bool:
-        """End the daemon by SIGTERM, by SIGKILL at the deadline; was SIGTERM enough?"""
-        self.signal(signal.SIGTERM)
-        while self.is_running():
-            if time.monotonic() > deadline:
-                self.signal(signal.SIGKILL)
-                deadline += STOP_SECONDS
-                while self.is_running():
-                    _pause(deadline, f"process {self.pid} survives SIGKILL")
-                return False
-            nap()
-        self.pid = 0
-        return True
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process, if it is there."""
-        if self.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
-
-    def last_words(self) -> str:
-        """The end of its log."""
-        try:
-            lines = self.home.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return "no log"
-        return " | ".join(lines[-3:])[-600:] or "an empty log"
 
 
 @dataclass(slots=True)
@@ -207,7 +125,7 @@ class Network:
     def save(self) -> None:
         """Write the description file."""
         nodes = tuple(
-            Described(n.name, str(n.home.root), n.liar, n.pid, n.port, n.has_own_clock)
+            Described(n.name, str(n.home.root), n.liar, n.pid, n.port, n.has_own_clock, n.is_rigged)
             for n in self.nodes
         )
         write_private(self.folder / "network.json", msgspec.json.encode(Description(nodes)))
@@ -236,6 +154,29 @@ class Rig:
 PLAIN: Final = Rig()
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What a node of a network is.
+
+    Attributes:
+        name: also of its folder.
+        votes: has a stake in the genesis.
+        models: runs models; None for what the rig says.
+        liar: its worker lies; in consensus it is honest.
+        is_rigged: faults can be ordered while it runs, see `rigged`.
+        profile: of its configuration.
+        region: label shown to peers; none if empty.
+    """
+
+    name: str
+    votes: bool = True
+    models: bool | None = None
+    liar: bool = False
+    is_rigged: bool = False
+    profile: str = "validator"
+    region: str = ""
+
+
 def create(
     folder: Path,
     count: int,
@@ -256,13 +197,26 @@ def create(
     Raises:
         LocalError: the folder is in use, or the count is out of bounds.
     """
+    members = [Member(f"node{place + 1}", liar=place in liars) for place in range(count)]
+    return build(folder, members, funded=funded, rig=rig)
+
+
+def build(
+    folder: Path, members: Sequence[Member], *, funded: Sequence[Allocation] = (), rig: Rig = PLAIN
+) -> Network:
+    """Make keys, genesis and folders of nodes that need not be alike; validators weigh the same.
+
+    Raises:
+        LocalError: the folder is in use, or the count is out of bounds.
+    """
+    count = len(members)
     if not 1 <= count <= 32:
         raise LocalError(f"{count} nodes, a network has 1 to 32 validators")
     if folder.exists() and any(folder.iterdir()):
         raise LocalError(f"{folder} is not empty", hint="choose another folder with --dir")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     ports = free_ports(2 * count)
-    nodes = [_node(folder, i, port=ports[i], liar=i in liars, rig=rig) for i in range(count)]
+    nodes = [_node(folder, each, port=ports[i], rig=rig) for i, each in enumerate(members)]
     keys = []
     for node in nodes:
         node.home.create()
@@ -272,7 +226,9 @@ def create(
         name="local",
         development=True,
         time_ms=time.time_ns() // 1_000_000,
-        validators=tuple(key.validator(STAKE) for key in keys),
+        validators=tuple(
+            key.validator(STAKE) for key, each in zip(keys, members, strict=True) if each.votes
+        ),
         allocations=(*(Allocation(key.wallet, BALANCE) for key in keys), *funded),
         parameters=rig.parameters or Parameters(),
     )
@@ -286,7 +242,7 @@ def create(
             for j, key in enumerate(keys)
             if j != i
         ]
-        config = _config(node, rpc=ports[count + i], bootstrap=others, rig=rig)
+        config = _config(members[i], node, rpc=ports[count + i], bootstrap=others, rig=rig)
         write_private(node.home.config, config.encode())
     write_private(folder / "genesis.json", document)
     network = Network(folder, nodes)
@@ -294,9 +250,15 @@ def create(
     return network
 
 
-def _node(folder: Path, place: int, *, port: int, liar: bool, rig: Rig) -> Node:
-    name = f"node{place + 1}"
-    return Node(name, Home(folder / name), liar, port=port, has_own_clock=rig.own_clocks)
+def _node(folder: Path, member: Member, *, port: int, rig: Rig) -> Node:
+    return Node(
+        member.name,
+        Home(folder / member.name),
+        member.liar,
+        port=port,
+        has_own_clock=rig.own_clocks,
+        is_rigged=member.is_rigged,
+    )
 
 
 def load(folder: Path) -> Network:
@@ -314,7 +276,15 @@ def load(folder: Path) -> Network:
     return Network(
         folder,
         [
-            Node(n.name, Home(Path(n.home)), n.liar, _live_pid(n), n.port, n.has_own_clock)
+            Node(
+                n.name,
+                Home(Path(n.home)),
+                n.liar,
+                _live_pid(n),
+                n.port,
+                n.has_own_clock,
+                n.is_rigged,
+            )
             for n in described.nodes
         ],
     )
@@ -337,7 +307,7 @@ def wait_peers(node: Node, count: int, deadline: float) -> None:
             seen = client.call("node_getStatus", result=NodeStatus).peers
         if seen >= count:
             return
-        _pause(deadline, f"{node.name} sees {seen} of {count} peers")
+        pause(deadline, f"{node.name} sees {seen} of {count} peers")
 
 
 def free_ports(count: int) -> list[int]:
@@ -352,22 +322,24 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def _config(node: Node, *, rpc: int, bootstrap: Sequence[str], rig: Rig) -> str:
+def _config(member: Member, node: Node, *, rpc: int, bootstrap: Sequence[str], rig: Rig) -> str:
+    region = f'region = "{member.region}"\n' if member.region else ""
+    models = rig.models if member.models is None else member.models
     # Behind a proxy nobody may learn where the others really are, or links would pass it by.
     choice = "outbound = 0\n" if rig.route else ""
     quoted = ", ".join(f'"{address}"' for address in bootstrap)
     return f"""[node]
 name = "{node.name}"
-profile = "validator"
+profile = "{member.profile}"
 [net]
 listen = ["/ip4/127.0.0.1/tcp/{node.port}"]
 bootstrap = [{quoted}]
-{choice}[rpc]
+{choice}{region}[rpc]
 listen = "127.0.0.1:{rpc}"
 [chain]
 snapshot_every = {rig.snapshot_every}
 [executor]
-enabled = {str(rig.models).lower()}
+enabled = {str(models).lower()}
 [worker]
 price = "1000"
 [keys]
@@ -375,14 +347,3 @@ password_file = "{node.home.root / "password"}"
 [log]
 format = "human"
 """
-
-
-def _pause(deadline: float, what: str) -> None:
-    if time.monotonic() > deadline:
-        raise NotInTime(what, hint="look into the node's log")
-    nap()
-
-
-def nap() -> None:
-    """Wait a moment between two questions to a process."""
-    signal.sigtimedwait((), POLL_SECONDS)

@@ -20,16 +20,16 @@ import trio
 
 from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.errors import NodeUnreachable
-from prsm.node.rpc.methods.chain import ConsensusState, SubmitParams, Submitted, Validators
+from prsm.node.rpc.methods.chain import ConsensusState, Validators
 from prsm.node.rpc.methods.node import NodeStatus
 from prsm.protocol.errors import LocalError
 from prsm.protocol.genesis import Allocation, Genesis, from_json
 from prsm.protocol.ids import PublicKey
-from prsm.protocol.transactions.envelope import transaction_id
 from prsm.testnet import launch
 from prsm.testnet.asking import Asker, Door
-from prsm.testnet.orders import order, signer_of, transfer
+from prsm.testnet.orders import signer_of
 from prsm.testnet.proxy import Conditions, Proxy
+from prsm.testnet.pulse import Pulse
 from prsm.testnet.report import Screen
 from prsm.testnet.sim.latency import latencies_ms, plan_of
 from prsm.testnet.watch import Watch
@@ -37,7 +37,6 @@ from prsm.testnet.watch import Watch
 NODES: Final = 4
 FAULTY: Final = 1
 BALANCE: Final = 10**12
-WRITE_SECONDS: Final = 60.0
 LEVEL_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.02
 REST_SECONDS: Final = 0.3  # between trials: the empty block behind the last write
@@ -67,8 +66,7 @@ class Lab:
     watches: list[Watch]
     peers: list[str]
     dice: random.Random
-    seed: int
-    nonce: int = 0
+    pulse: Pulse
 
     async def write(self, place: int) -> float:
         """Pay somebody at a node; milliseconds until that node holds the block with it.
@@ -76,22 +74,7 @@ class Lab:
         Raises:
             NotInTime: it does not come to that.
         """
-        signer = signer_of(self.seed, 0)
-        raw = order(self.genesis, signer, transfer(bytes(32), self.nonce + 1), nonce=self.nonce)
-        self.nonce += 1
-        shown = self.watches[place].expect(transaction_id(raw))
-        asker = Asker(self.doors[place])
-        began = time.perf_counter()
-        try:
-            with trio.fail_after(WRITE_SECONDS):
-                params = SubmitParams("0x" + raw.hex())
-                await asker.call("chain_submitTransaction", params, result=Submitted)
-                await shown.wait()
-        except trio.TooSlowError as error:
-            raise launch.NotInTime(f"a write is in no block after {WRITE_SECONDS} s") from error
-        finally:
-            asker.close()
-        return (time.perf_counter() - began) * 1000
+        return await self.pulse.beat(self.watches[place])
 
     async def proposer(self) -> int:
         """Place of the node whose turn it is, once a weak quorum of nodes says the same."""
@@ -158,6 +141,7 @@ async def lab(folder: Path, *, seed: int, accounts: int = 1) -> AsyncIterator[La
         funded=[Allocation(account, BALANCE) for account in funded],
         rig=launch.Rig(route=proxy.port, models=False),
     )
+    genesis = from_json(network.genesis.read_bytes())
     doors = [Door(node.home) for node in network.nodes]
     watches = [Watch(door) for door in doors]
     async with trio.open_nursery() as nursery:
@@ -169,12 +153,12 @@ async def lab(folder: Path, *, seed: int, accounts: int = 1) -> AsyncIterator[La
             yield Lab(
                 network=network,
                 proxy=proxy,
-                genesis=from_json(network.genesis.read_bytes()),
+                genesis=genesis,
                 doors=doors,
                 watches=watches,
                 peers=[await _peer_id(door) for door in doors],
                 dice=random.Random(f"{seed} outages"),
-                seed=seed,
+                pulse=Pulse(genesis, signer_of(seed, 0)),
             )
         finally:
             proxy.heal()

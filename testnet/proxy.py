@@ -13,7 +13,7 @@ Reordering and duplicates do not get past TCP: they are the simulator's.
 
 import random
 import socket
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -194,13 +194,18 @@ class Proxy:
         self._places = sorted({place for pair in listeners for place in pair})
 
     @classmethod
-    def bind(cls, count: int, *, seed: int = 0) -> Self:
-        """Take a free port of loopback for each ordered pair of `count` nodes."""
+    def bind(cls, count: int, *, seed: int = 0, ports: Mapping[Pair, int] | None = None) -> Self:
+        """Take a port of loopback for each ordered pair of `count` nodes: a free one, or a given.
+
+        Raises:
+            OSError: a given port is taken.
+        """
         listeners: dict[Pair, socket.socket] = {}
         try:
             for pair in permutations(range(count), 2):
                 listeners[pair] = listener = socket.socket()
-                listener.bind((HOST, 0))
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind((HOST, ports[pair] if ports else 0))
                 listener.listen(BACKLOG)
         except BaseException:
             for listener in listeners.values():

@@ -88,7 +88,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """Where a transaction stands, and what the model made of it."""
 
     height: int
@@ -105,11 +105,11 @@ def check(history: History, chains: Mapping[str, Sequence[bytes]], genesis: Gene
         genesis: of the network.
     """
     verdict = Verdict(operations=len(history))
-    blocks = _one_chain(chains, genesis, verdict)
+    blocks = one_chain(chains, genesis, verdict)
     verdict.height = len(blocks)
     model = Model(genesis)
     places = _replay(blocks, model, verdict)
-    _check_writes(history.writes, places, verdict)
+    check_writes(history.writes, places, verdict)
     _check_order(history.writes, places, verdict)
     newest = _newest_invocations(history.writes, places, len(blocks))
     _check_floors(history, verdict)
@@ -124,10 +124,21 @@ def check(history: History, chains: Mapping[str, Sequence[bytes]], genesis: Gene
     return verdict
 
 
-def _one_chain(
-    chains: Mapping[str, Sequence[bytes]], genesis: Genesis, verdict: Verdict
+def one_chain(
+    chains: Mapping[str, Sequence[bytes]],
+    genesis: Genesis,
+    verdict: Verdict,
+    *,
+    is_honest: bool = True,
 ) -> list[Block]:
-    """The blocks all nodes hold; of a fork, those of the first node."""
+    """The blocks all nodes hold; of a fork, those of the first node.
+
+    Args:
+        chains: as `check` takes them.
+        genesis: of the network.
+        verdict: gets what is wrong.
+        is_honest: nobody double-voted, so evidence in a block is made up.
+    """
     (first, chain), *others = chains.items()
     for name, other in others:
         if len(other) != len(chain):
@@ -154,7 +165,7 @@ def _one_chain(
             body.transactions
         ):
             verdict.add(Fault.BROKEN_CHAIN, f"height {place + 1} is not what was certified")
-        if body.evidence:
+        if body.evidence and is_honest:
             verdict.add(Fault.PHANTOM, f"evidence at height {place + 1}; nobody double-voted")
         last = digest
         blocks.append(item.block)
@@ -168,8 +179,8 @@ def _block(raw: bytes) -> Block | bytes:
         return raw
 
 
-def _replay(blocks: Iterable[Block], model: Model, verdict: Verdict) -> dict[bytes, list[_Place]]:
-    places: dict[bytes, list[_Place]] = {}
+def _replay(blocks: Iterable[Block], model: Model, verdict: Verdict) -> dict[bytes, list[Place]]:
+    places: dict[bytes, list[Place]] = {}
     bonded = sum(validator.stake for validator in model.genesis.validators)
     is_broken = False
     for block in blocks:
@@ -182,16 +193,17 @@ def _replay(blocks: Iterable[Block], model: Model, verdict: Verdict) -> dict[byt
                 is_broken = True
                 verdict.add(Fault.IMPOSSIBLE, f"height {height}: {error}")
         for index, raw in enumerate(transactions):
-            place = _Place(height, index, None if done is None else done[index])
+            place = Place(height, index, None if done is None else done[index])
             places.setdefault(transaction_id(raw), []).append(place)
         total = model.sums[-1].accounts + model.sums[-1].locked + bonded
         verdict.weigh(total, model.genesis.minted, f"in the model after height {height}")
     return places
 
 
-def _check_writes(
-    writes: Sequence[Write], places: Mapping[bytes, Sequence[_Place]], verdict: Verdict
+def check_writes(
+    writes: Sequence[Write], places: Mapping[bytes, Sequence[Place]], verdict: Verdict
 ) -> None:
+    """Each write has the outcome its client was told, once; no other transaction is there."""
     outcomes = Counter(write.outcome for write in writes)
     verdict.acknowledged = outcomes[Outcome.OK]
     verdict.refused = outcomes[Outcome.REFUSED]
@@ -213,7 +225,7 @@ def _check_writes(
         verdict.add(Fault.PHANTOM, f"transaction {tx_id.hex()[:16]}: nobody sent it")
 
 
-def _check_acknowledged(write: Write, found: Sequence[_Place], name: str, verdict: Verdict) -> None:
+def _check_acknowledged(write: Write, found: Sequence[Place], name: str, verdict: Verdict) -> None:
     if not found:
         verdict.add(Fault.LOST_WRITE, f"{name}, at height {write.height} as node {write.node} said")
         return
@@ -228,7 +240,7 @@ def _check_acknowledged(write: Write, found: Sequence[_Place], name: str, verdic
 
 
 def _check_order(
-    writes: Sequence[Write], places: Mapping[bytes, Sequence[_Place]], verdict: Verdict
+    writes: Sequence[Write], places: Mapping[bytes, Sequence[Place]], verdict: Verdict
 ) -> None:
     """An acknowledgement shows a committed block: what is invoked later comes into a later one."""
     done = sorted((w for w in writes if w.outcome is Outcome.OK), key=lambda w: w.completed_ns)
@@ -247,7 +259,7 @@ def _check_order(
 
 
 def _newest_invocations(
-    writes: Sequence[Write], places: Mapping[bytes, Sequence[_Place]], height: int
+    writes: Sequence[Write], places: Mapping[bytes, Sequence[Place]], height: int
 ) -> list[int]:
     """By height: when the last of all writes up to there was invoked."""
     newest = [0] * (height + 1)

@@ -9,14 +9,13 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Final
 
 import trio
 
 from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.errors import NodeUnreachable
-from prsm.node.rpc.methods.chain import SubmitParams, Submitted, Supply, TransactionInfo, TxParams
+from prsm.node.rpc.methods.chain import Supply
 from prsm.node.rpc.methods.wallet import AccountParams, Balance, Nonce
 from prsm.protocol.codec import Record
 from prsm.protocol.genesis import Genesis
@@ -24,14 +23,12 @@ from prsm.protocol.ids import FTNS, address_text
 from prsm.protocol.signing import sha256
 from prsm.protocol.transactions.conditions import Branch, Claim, HashLock, Hold, hold_id
 from prsm.protocol.transactions.envelope import transaction_id
-from prsm.testnet.asking import Asker, Door
+from prsm.testnet.asking import Door
+from prsm.testnet.courier import AGAIN_SECONDS, CALL_SECONDS, Courier
 from prsm.testnet.histories.record import Count, History, Outcome, Read, Write
 from prsm.testnet.orders import order, signer_of, transfer
 from prsm.testnet.watch import Watch
 
-CALL_SECONDS: Final = 1.5
-FOLLOW_SECONDS: Final = 2.0  # at one node; then the same bytes go to another
-AGAIN_SECONDS: Final = 0.03
 WRITE_SHARE: Final = 0.35
 READERS_EVERY: Final = 4  # each fourth client only reads, also while nothing can be written
 READER_REST_SECONDS: Final = 0.03
@@ -42,14 +39,6 @@ COUNT_SHARE: Final = 0.01  # of reads: it makes the node add up all accounts
 SMALL_MAX: Final = 1_000
 HUGE: Final = 10**14  # more than anybody has: only the fee is paid
 HOLDS_KNOWN_MAX: Final = 64
-
-
-class Heard(Enum):
-    """What a node said to a submitted transaction."""
-
-    TAKEN = "taken"
-    USED = "used"  # its nonce is in a block, perhaps by this very transaction
-    NOTHING = "nothing"  # no answer, or a refusal that may pass
 
 
 @dataclass(slots=True)
@@ -87,7 +76,7 @@ class Client:
         self._dice = random.Random(f"{seed} client {number}")
         self._signer = signer_of(seed, number)
         self._address = bytes(self._signer.public_key)
-        self._askers = [Asker(door) for door in board.doors]
+        self._courier = Courier(board.watches, self._dice)
         self._is_reader = number % READERS_EVERY == READERS_EVERY - 1
         self._nonce = 0
         self._height = 0  # of its last acknowledged write
@@ -106,15 +95,14 @@ class Client:
                 else:
                     await self._read()
         finally:
-            for asker in self._askers:
-                asker.close()
+            self._courier.close()
 
     # -- writes
 
     async def _write(self) -> None:
         writes = [self._sign(self._payload(), percent=100)]
         if self._dice.random() < RIVAL_SHARE:
-            await self._hand_in(self._any_node(), writes[0])
+            await self._courier.hand_in(self._courier.any_node(), writes[0].raw)
             writes.append(self._sign(self._payload(), percent=150))
         await self._follow(writes)
 
@@ -157,60 +145,15 @@ class Client:
         return write
 
     async def _follow(self, writes: Sequence[Write]) -> None:
-        """Hand one nonce's transactions in until one of them is in a block."""
-        while True:
-            node = self._any_node()
-            watch = self._board.watches[node]
-            shown = [watch.expect(write.tx_id) for write in writes]
-            heard = await self._hand_in(node, writes[-1])
-            if heard is Heard.TAKEN:
-                with trio.move_on_after(FOLLOW_SECONDS):
-                    await _any_of(shown)
-            if heard is not Heard.NOTHING and await self._is_in_block(node, writes):
-                return
-            for write in writes:
-                watch.forget(write.tx_id)
-            await trio.sleep(AGAIN_SECONDS)
-
-    async def _hand_in(self, node: int, write: Write) -> Heard:
-        """Submit a write, the first time or again."""
-        try:
-            with trio.fail_after(CALL_SECONDS):
-                params = SubmitParams("0x" + write.raw.hex())
-                await self._askers[node].call("chain_submitTransaction", params, result=Submitted)
-        except RpcError as refusal:
-            return Heard.USED if refusal.reason == "bad_nonce" else Heard.NOTHING
-        except (NodeUnreachable, trio.TooSlowError):
-            return Heard.NOTHING
-        return Heard.TAKEN
-
-    async def _is_in_block(self, node: int, writes: Sequence[Write]) -> bool:
-        """Ask a node whether one of the transactions is in a block; note which."""
-        for write in writes:
-            params = TxParams("0x" + write.tx_id.hex())
-            try:
-                with trio.fail_after(CALL_SECONDS):
-                    found = await self._askers[node].call(
-                        "chain_getTransaction", params, result=TransactionInfo
-                    )
-            except RpcError:
-                continue  # not from this node, or not any more
-            except (NodeUnreachable, trio.TooSlowError):
-                return False
-            if found.status == "committed":
-                self._note_write(write, node, found)
-                self._refuse([other for other in writes if other is not write])
-                return True
-        return False
-
-    def _note_write(self, write: Write, node: int, found: TransactionInfo) -> None:
-        assert found.height is not None
-        assert found.index is not None
-        write.node, write.height, write.index = node, found.height, found.index
-        write.done = bool(found.ok)
+        """Hand one nonce's transactions in until one of them is in a block; note which."""
+        found = await self._courier.deliver([write.raw for write in writes])
+        write = writes[found.which]
+        write.node, write.height, write.index = found.node, found.height, found.index
+        write.done = found.done
         self._board.note(write)
         self._nonce += 1
         self._height = write.height
+        self._refuse([other for other in writes if other is not write])
 
     def _refuse(self, others: Sequence[Write]) -> None:
         for write in others:
@@ -227,17 +170,19 @@ class Client:
             account, asked = self._address, self._height
         elif draw < 0.6:  # what anybody was told
             asked = board.shown
-        node = self._any_node()
+        node = self._courier.any_node()
         read = Read(self._number, node, account, asked, time.monotonic_ns())
         board.history.reads.append(read)
         params = AccountParams(address_text(account), min_height=asked)
         try:
             with trio.fail_after(CALL_SECONDS):
                 if self._dice.random() < 0.2:
-                    nonce = await self._askers[node].call("account_getNonce", params, result=Nonce)
+                    nonce = await self._courier.askers[node].call(
+                        "account_getNonce", params, result=Nonce
+                    )
                     read.nonce, read.height = nonce.nonce, nonce.height
                 else:
-                    found = await self._askers[node].call(
+                    found = await self._courier.askers[node].call(
                         "account_getBalance", params, result=Balance
                     )
                     read.nonce, read.height = found.nonce, found.height
@@ -248,12 +193,12 @@ class Client:
         board.note(read)
 
     async def _count(self) -> None:
-        node = self._any_node()
+        node = self._courier.any_node()
         count = Count(self._number, node, time.monotonic_ns())
         self._board.history.counts.append(count)
         try:
             with trio.fail_after(CALL_SECONDS):
-                found = await self._askers[node].call("chain_getSupply", result=Supply)
+                found = await self._courier.askers[node].call("chain_getSupply", result=Supply)
         except (RpcError, NodeUnreachable, trio.TooSlowError):
             await trio.sleep(AGAIN_SECONDS)
             return
@@ -261,21 +206,3 @@ class Client:
         count.accounts, count.locked = int(found.accounts), int(found.locked)
         count.bonded, count.burnt = int(found.bonded), int(found.burnt)
         self._board.note(count)
-
-    def _any_node(self) -> int:
-        return self._dice.randrange(len(self._askers))
-
-
-async def _any_of(events: Sequence[trio.Event]) -> None:
-    """Wait until one of a few events has happened."""
-    if len(events) == 1:
-        await events[0].wait()
-        return
-    async with trio.open_nursery() as nursery:
-
-        async def wait(event: trio.Event) -> None:
-            await event.wait()
-            nursery.cancel_scope.cancel()
-
-        for event in events:
-            nursery.start_soon(wait, event)

@@ -9,7 +9,6 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,19 +17,20 @@ from typing import Final
 import msgspec
 import trio
 
-from prsm.node.rpc.methods.chain import CertifiedBlocks, CertifiedParams, ChainStatus
-from prsm.node.rpc.methods.node import NodeStatus
 from prsm.node.rpc.methods.wallet import AccountParams, Balance
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.genesis import TREASURY, Allocation, Genesis, from_json
 from prsm.protocol.ids import PublicKey, address_text
 from prsm.testnet import launch
 from prsm.testnet.asking import Asker, Door
+from prsm.testnet.exports import export, settle, stopped
+from prsm.testnet.faults import PASSING, schedule
 from prsm.testnet.histories.check import Fault, Verdict, check
 from prsm.testnet.histories.clients import Board, Client
-from prsm.testnet.histories.faults import Kind, Trouble, schedule
 from prsm.testnet.histories.record import Count, Read, Write
+from prsm.testnet.links import NearLinks, Report
 from prsm.testnet.orders import signer_of
+from prsm.testnet.perturb import Perturber
 from prsm.testnet.proxy import Proxy
 from prsm.testnet.report import Screen
 
@@ -61,12 +61,13 @@ class _Played:
     """What there is to judge, and how it went."""
 
     board: Board
-    trouble: Trouble
+    trouble: Perturber
     load_seconds: float
     heal_seconds: float
     is_live: bool
     chains: dict[str, list[bytes]] = field(default_factory=dict)
     stopped: list[str] = field(default_factory=list)
+    carried: Report = field(default_factory=lambda: Report(pid=0))
 
 
 def play(options: Options, screen: Screen) -> dict[str, object]:
@@ -133,7 +134,13 @@ async def _run(options: Options, folder: Path, screen: Screen) -> tuple[Genesis,
     genesis = from_json(network.genesis.read_bytes())
     doors = [Door(node.home) for node in network.nodes]
     board = Board(genesis, doors, accounts, wanted=options.operations)
-    trouble = Trouble(network, proxy, random.Random(f"{options.seed} trouble"))
+    trouble = Perturber(
+        network,
+        NearLinks(proxy),
+        voters=range(options.nodes),
+        watches=board.watches,
+        dice=random.Random(f"{options.seed} trouble"),
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(proxy.run, [node.port for node in network.nodes])
         try:
@@ -144,19 +151,20 @@ async def _run(options: Options, folder: Path, screen: Screen) -> tuple[Genesis,
             played = await _load(options, board, trouble)
             await trio.to_thread.run_sync(network.start_missing)
             await _read_all(board)
-            height = await _settle(doors)
+            height = await settle(doors)
             for node, door in zip(network.nodes, doors, strict=True):
-                played.chains[node.name] = await _export(door, height)
-                played.stopped += await _stopped(node.name, door)
+                played.chains[node.name] = await export(door, height)
+                played.stopped += await stopped(node.name, door)
+            played.carried = await trouble.links.carried()
         finally:
-            trouble.heal()
             with trio.CancelScope(shield=True):
+                await trouble.heal()
                 await trio.to_thread.run_sync(network.stop)
             nursery.cancel_scope.cancel()
     return genesis, played
 
 
-async def _load(options: Options, board: Board, trouble: Trouble) -> _Played:
+async def _load(options: Options, board: Board, trouble: Perturber) -> _Played:
     """Clients and faults until enough is answered, then healing and what is still open."""
     began = time.monotonic()
     with trio.CancelScope() as grace:
@@ -166,10 +174,10 @@ async def _load(options: Options, board: Board, trouble: Trouble) -> _Played:
             async with trio.open_nursery() as faults:
                 faults.start_soon(_make_trouble, options, trouble)
                 with trio.move_on_after(options.seconds):
-                    while board.answered < board.wanted or trouble.done.keys() != set(Kind):  # noqa: ASYNC110 - a look now and then
+                    while board.answered < board.wanted or trouble.done.keys() != set(PASSING):  # noqa: ASYNC110 - a look now and then
                         await trio.sleep(LOOK_SECONDS)
                 faults.cancel_scope.cancel()
-            trouble.heal()
+            await trouble.heal()
             board.is_closed = True
             healed = time.monotonic()
             grace.deadline = trio.current_time() + LIVE_SECONDS
@@ -177,7 +185,7 @@ async def _load(options: Options, board: Board, trouble: Trouble) -> _Played:
     return _Played(board, trouble, healed - began, now - healed, is_live=not grace.cancelled_caught)
 
 
-async def _report(board: Board, trouble: Trouble, screen: Screen) -> None:
+async def _report(board: Board, trouble: Perturber, screen: Screen) -> None:
     while True:
         await trio.sleep(REPORT_SECONDS)
         rounds = trouble.done.total()
@@ -186,7 +194,7 @@ async def _report(board: Board, trouble: Trouble, screen: Screen) -> None:
         )
 
 
-async def _make_trouble(options: Options, trouble: Trouble) -> None:
+async def _make_trouble(options: Options, trouble: Perturber) -> None:
     for each in schedule(options.seed, options.nodes, scale=options.scale):
         await trouble.play(each)
 
@@ -206,51 +214,6 @@ async def _read_all(board: Board) -> None:
         asker.close()
 
 
-async def _settle(doors: Sequence[Door]) -> int:
-    """Wait until all nodes stand at one height with nothing left to do.
-
-    Raises:
-        NotInTime: they do not come to one height.
-    """
-    deadline = trio.current_time() + SETTLE_SECONDS
-    while True:
-        found = []
-        for door in doors:
-            asker = Asker(door)
-            found.append(await asker.call("chain_getStatus", result=ChainStatus))
-            asker.close()
-        if len({each.height for each in found}) == 1 and not any(each.mempool for each in found):
-            return found[0].height
-        if trio.current_time() > deadline:
-            where = ", ".join(f"{each.height} ({each.mempool} waiting)" for each in found)
-            raise launch.NotInTime(f"the nodes stand at heights {where}")
-        await trio.sleep(LOOK_SECONDS)
-
-
-async def _export(door: Door, height: int) -> list[bytes]:
-    """All blocks up to a height, with their certificates."""
-    asker = Asker(door)
-    blocks: list[bytes] = []
-    while len(blocks) < height:
-        params = CertifiedParams(first=len(blocks) + 1, last=height)
-        page = await asker.call("chain_getCertified", params, result=CertifiedBlocks)
-        blocks += [bytes.fromhex(item[2:]) for item in page.items]
-    asker.close()
-    return blocks
-
-
-async def _stopped(name: str, door: Door) -> list[str]:
-    """Why a node votes no more, if it does not: no fault of these may bring that about."""
-    asker = Asker(door)
-    status = await asker.call("node_getStatus", result=NodeStatus)
-    asker.close()
-    return [
-        f"{name}: {part.name} {part.state}: {part.why}"
-        for part in status.parts
-        if part.name == "consensus" and part.state != "running"
-    ]
-
-
 def failures(document: dict[str, object]) -> list[str]:
     """Everything in a document that should have held and did not."""
     held = {
@@ -264,7 +227,6 @@ def failures(document: dict[str, object]) -> list[str]:
 def _document(options: Options, played: _Played, verdict: Verdict) -> dict[str, object]:
     lost = (Fault.LOST_WRITE, Fault.MOVED_WRITE, Fault.DOUBLED_WRITE, Fault.WRONG_EFFECT)
     trouble = played.trouble
-    ways = trouble.proxy.ways.values()
     return {
         "seed": options.seed,
         "nodes": options.nodes,
@@ -286,9 +248,9 @@ def _document(options: Options, played: _Played, verdict: Verdict) -> dict[str, 
         ],
         "live": played.is_live,
         "stopped": played.stopped,
-        "faults": {kind.value: trouble.done[kind] for kind in Kind},
-        "chunks_lost": sum(way.chunks_lost for way in ways),
-        "bytes_carried": sum(way.bytes_passed for way in ways),
+        "faults": {kind.value: trouble.done[kind] for kind in PASSING},
+        "chunks_lost": played.carried.chunks_lost,
+        "bytes_carried": played.carried.bytes_passed,
         "load_seconds": round(played.load_seconds, 1),
         "heal_seconds": round(played.heal_seconds, 2),
     }

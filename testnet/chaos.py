@@ -1,0 +1,173 @@
+"""Random faults on a working network with a liar: what stays available, how soon it heals.
+
+Knows: the stages, the schedule of faults, the probes. Must not know: how any of it is done. Faults
+come in rounds by seed; load, jobs and one-second probes go on all the while; when the time is
+over all is healed and everything is judged.
+"""
+
+import random
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from prsm.protocol.errors import LocalError
+from prsm.testnet import checking, scene, stages
+from prsm.testnet.faults import PASSING, Kind, schedule
+from prsm.testnet.outages import shape
+from prsm.testnet.perturb import Perturber
+from prsm.testnet.report import Screen
+from prsm.testnet.tables import BoundSpec, LinkSpec, LoadSpec, Manifest, NodeSpec
+from prsm.testnet.vitals import Probes
+
+# Each cycle has every kind once; partitions are what is to be shown, so they come more often.
+KINDS: Final = (*PASSING, Kind.FLAP, Kind.SPLIT, Kind.DISK_FULL)
+CHAOS_PULSE: Final = 2
+SCALE: Final = 2.0
+REPORT_SECONDS: Final = 30.0
+WRITE_SECONDS: Final = 5.0  # a transfer in a block by then counts as available
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asks for."""
+
+    minutes: float = 10.0
+    seed: int = 0
+    nodes: int = 4
+    rate: int = 10
+    jobs: int = 1
+
+
+def check_options(options: Options) -> None:
+    """Refuse what no network can be made of.
+
+    Raises:
+        LocalError: which option, and what it may be.
+    """
+    if not 4 <= options.nodes <= 13:
+        raise LocalError(f"{options.nodes} nodes, 4 to 13 share a machine and outlive a fault")
+    if not 0 < options.minutes <= 24 * 60:
+        raise LocalError(f"{options.minutes} minutes, more than 0 and at most 1,440")
+    if not 0 <= options.rate <= 1_000:
+        raise LocalError(f"{options.rate} transfers a second, at most 1,000")
+    if not 0 <= options.jobs <= 8:
+        raise LocalError(f"{options.jobs} jobs at a time, at most 8")
+
+
+def manifest_of(options: Options) -> Manifest:
+    """The network of a run: validators that also work, the last of which lies about work."""
+    works = bool(options.jobs)
+    nodes = {f"node{number}": NodeSpec(models=works) for number in range(1, options.nodes)}
+    nodes[f"node{options.nodes}"] = NodeSpec(role="liar", votes=True, models=works)
+    return Manifest(
+        name="chaos",
+        seed=options.seed,
+        nodes=nodes,
+        links=(LinkSpec(between=("*", "*")),),
+        load=LoadSpec(transfers_per_s=options.rate, accounts=64, jobs=options.jobs),
+        bounds=BoundSpec(rss_mib=400),
+    )
+
+
+def run(options: Options, folder: Path, screen: Screen) -> dict[str, object]:
+    """Make a network, break it for some minutes, heal it, judge it, end it.
+
+    Raises:
+        PrsmError: a node ended by itself, or a stage could not be done.
+    """
+    check_options(options)
+    wanted = manifest_of(options)
+    began = time.monotonic()
+    screen.step(f"up: {options.nodes} nodes, the last one lies")
+    try:
+        stages.up(folder, wanted)
+        document = stages.run_trio(partial(_run, options, folder, screen))
+    finally:
+        if (folder / "network.json").exists():
+            screen.step("down")
+            stages.down(folder)
+    return {
+        "minutes": options.minutes,
+        "seed": options.seed,
+        "nodes": options.nodes,
+        **document,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+async def _run(options: Options, folder: Path, screen: Screen) -> dict[str, object]:
+    async with scene.opened(folder) as found:
+        perturber = await found.perturber(number=CHAOS_PULSE, seed=options.seed)
+        probes = Probes(found.doors, random.Random(f"{options.seed} probes"))
+        traffic = stages.Traffic(found)
+        await traffic.prepare()
+        screen.step("chaos")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(traffic.run)
+            async with trio.open_nursery() as asking:
+                asking.start_soon(probes.run)
+                asking.start_soon(_report, perturber, traffic, probes, screen)
+                try:
+                    await _disturb(options, perturber)
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await perturber.heal()
+                asking.cancel_scope.cancel()
+            traffic.close()
+        screen.step("wait and check")
+        level = await checking.wait_level(found)
+        judged = await checking.check_scene(found)
+        carried = await found.links.carried()
+    return {
+        "availability": _availability(probes, traffic),
+        "perturb": stages.outcomes_of(perturber.outcomes, found.manifest.bounds.heal_s),
+        "load": traffic.document(),
+        "wait": level,
+        "check": judged,
+        "bytes_carried": carried.bytes_passed,
+        "chunks_lost": carried.chunks_lost,
+    }
+
+
+async def _disturb(options: Options, perturber: Perturber) -> None:
+    """Rounds until the time is over; the last one is played to its end."""
+    ends = trio.current_time() + 60 * options.minutes
+    for each in schedule(options.seed, options.nodes, kinds=KINDS, scale=SCALE):
+        await perturber.play(each)
+        if trio.current_time() >= ends:
+            return
+
+
+async def _report(
+    perturber: Perturber, traffic: stages.Traffic, probes: Probes, screen: Screen
+) -> None:
+    while True:
+        await trio.sleep(REPORT_SECONDS)
+        screen.note(
+            f"{perturber.done.total()} faults, {len(traffic.transfers.waited_ms)} transfers in "
+            f"blocks, {probes.answered} of {probes.asked} probes answered"
+        )
+
+
+def _availability(probes: Probes, traffic: stages.Traffic) -> dict[str, object]:
+    waited = traffic.transfers.waited_ms
+    sent = traffic.transfers.sent
+    soon = sum(each <= 1000 * WRITE_SECONDS for each in waited)
+    return {
+        "probes": probes.asked,
+        "probes_answered": probes.answered,
+        "probes_share": round(probes.answered / max(1, probes.asked), 5),
+        "probe_ms": shape(probes.waited_ms) if probes.waited_ms else {},
+        "transfers": sent,
+        "transfers_committed": len(waited),
+        "transfers_in_5_s_share": round(soon / max(1, sent), 5),
+    }
+
+
+def failures(document: dict[str, object]) -> list[str]:
+    """Everything in a document that should have held and did not."""
+    return stages.failures(document)

@@ -1,0 +1,107 @@
+"""What every node of a network shows when it is asked at the end: one height, all blocks, bans.
+
+Knows: the public methods, on a trio loop. Must not know: what is made of the answers.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from prsm.node.rpc.methods.chain import (
+    CertifiedBlocks,
+    CertifiedParams,
+    ChainStatus,
+    TransactionInfo,
+    TxParams,
+    Validators,
+)
+from prsm.node.rpc.methods.node import NodeStatus, Peers
+from prsm.testnet.asking import Asker, Door
+from prsm.testnet.processes import NotInTime
+
+SETTLE_SECONDS: Final = 30.0
+LOOK_SECONDS: Final = 0.05
+
+
+async def settle(doors: Sequence[Door]) -> int:
+    """Wait until all nodes stand at one height with nothing left to do.
+
+    Raises:
+        NotInTime: they do not come to one height.
+        NodeUnreachable: one does not answer.
+    """
+    deadline = trio.current_time() + SETTLE_SECONDS
+    while True:
+        found = [await _status(door) for door in doors]
+        if len({each.height for each in found}) == 1 and not any(each.mempool for each in found):
+            return found[0].height
+        if trio.current_time() > deadline:
+            where = ", ".join(f"{each.height} ({each.mempool} waiting)" for each in found)
+            raise NotInTime(f"the nodes stand at heights {where}")
+        await trio.sleep(LOOK_SECONDS)
+
+
+async def _status(door: Door) -> ChainStatus:
+    asker = Asker(door)
+    try:
+        return await asker.call("chain_getStatus", result=ChainStatus)
+    finally:
+        asker.close()
+
+
+async def export(door: Door, height: int) -> list[bytes]:
+    """All blocks up to a height, with their certificates."""
+    asker = Asker(door)
+    blocks: list[bytes] = []
+    try:
+        while len(blocks) < height:
+            params = CertifiedParams(first=len(blocks) + 1, last=height)
+            page = await asker.call("chain_getCertified", params, result=CertifiedBlocks)
+            blocks += [bytes.fromhex(item[2:]) for item in page.items]
+    finally:
+        asker.close()
+    return blocks
+
+
+async def stopped(name: str, door: Door) -> list[str]:
+    """Why a node votes no more, if it does not."""
+    asker = Asker(door)
+    try:
+        status = await asker.call("node_getStatus", result=NodeStatus)
+    finally:
+        asker.close()
+    return [
+        f"{name}: {part.name} {part.state}: {part.why}"
+        for part in status.parts
+        if part.name == "consensus" and part.state != "running"
+    ]
+
+
+async def banned(door: Door) -> list[str]:
+    """Peer ids that a node has banned."""
+    asker = Asker(door)
+    try:
+        return [each.peer_id for each in (await asker.call("net_getPeers", result=Peers)).banned]
+    finally:
+        asker.close()
+
+
+async def members(door: Door) -> list[str]:
+    """Peer ids of the validators of the current epoch."""
+    asker = Asker(door)
+    try:
+        found = await asker.call("consensus_getValidators", result=Validators)
+    finally:
+        asker.close()
+    return [item.peer_id for item in found.items]
+
+
+async def had_effect(door: Door, tx_id: bytes) -> bool:
+    """Did a committed transaction do what it says, or only pay its fee?"""
+    asker = Asker(door)
+    try:
+        params = TxParams("0x" + tx_id.hex())
+        return bool((await asker.call("chain_getTransaction", params, result=TransactionInfo)).ok)
+    finally:
+        asker.close()

@@ -1,0 +1,174 @@
+"""Paid jobs on a network under test: a small model, asked again and again, by whoever is there.
+
+Knows: the methods of models and jobs, which nodes run models and which of them lie. Must not know:
+faults. A job that loses its requester is written down as such: its escrow is the ledger's to
+return.
+"""
+
+import random
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+import trio
+
+from prsm.node.rpc.client import RpcError
+from prsm.node.rpc.errors import NodeUnreachable
+from prsm.node.rpc.methods.work import AddParams, Job, JobParams, ModelInfo, RefParams, RunParams
+from prsm.node.rpc.spec import Params
+from prsm.protocol.errors import LocalError
+from prsm.testnet.asking import Asker
+from prsm.testnet.scene import Scene
+
+BOOK: Final = "jobs.jsonl"
+MODEL: Final = "model"  # folder of the model's files
+RECIPE: Final = "prsm.node.worker.recipes.decoder"
+ASK_SECONDS: Final = 100.0
+JOB_SECONDS: Final = 60.0
+WAIT_MS: Final = 1_000
+AGAIN_SECONDS: Final = 0.5
+T = TypeVar("T")
+DEADLINE_MS: Final = 60_000  # then the ledger returns what is left of the escrow
+
+
+class JobRow(msgspec.Struct, frozen=True):
+    """One job as its requester told it last; amounts in micro-FTNS."""
+
+    job_id: str
+    node: str
+    state: str  # of the job, or `lost` when its requester was lost
+    seconds: float
+    locked: int = 0
+    paid: int = 0
+    refunded: int = 0
+    paid_liars: int = 0
+    outvoted: tuple[str, ...] = ()
+    why: str = ""
+
+
+def rows(folder: Path) -> list[JobRow]:
+    """Every job of a folder's load."""
+    path = folder / BOOK
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return [msgspec.json.decode(line, type=JobRow) for line in lines]
+
+
+async def build_model(folder: Path) -> Path:
+    """The own small encoder as ONNX, made once in a network's folder.
+
+    Raises:
+        LocalError: the recipe failed.
+    """
+    out = folder / MODEL
+    if not (out / "model.onnx").exists():
+        command = [sys.executable, "-m", RECIPE, str(out)]
+        done = await trio.run_process(
+            command, check=False, stdout=subprocess.DEVNULL, capture_stderr=True
+        )
+        if done.returncode:
+            raise LocalError(f"no model: {done.stderr.decode(errors='replace')[-200:]}")
+    return out
+
+
+@dataclass(slots=True)
+class JobLoad:
+    """Jobs one after the other, some at a time, at nodes that run models."""
+
+    scene: Scene
+    dice: random.Random
+    done: list[JobRow] = field(default_factory=list)
+    is_closed: bool = False
+    _model: str = ""
+    _liars: set[str] = field(default_factory=set)  # accounts
+
+    async def prepare(self) -> None:
+        """Make, add and pull the model, before anything is broken.
+
+        Raises:
+            RpcError, NodeUnreachable, LocalError: a step failed.
+        """
+        specs = list(self.scene.manifest.nodes.values())
+        out = await build_model(self.scene.folder)
+        first, *others = (i for i, spec in enumerate(specs) if spec.runs_models)
+        params = AddParams(
+            path=str(out / "model.onnx"), name="load", tokenizer=str(out / "tokenizer.json")
+        )
+        with trio.fail_after(ASK_SECONDS):
+            self._model = (await self._ask(first, "model_add", params, ModelInfo)).cid
+            for place in others:
+                await self._ask(place, "model_pull", RefParams(self._model), ModelInfo)
+        for place, spec in enumerate(specs):
+            if spec.role == "liar":
+                self._liars.add(self.scene.accounts[place])
+
+    async def run(self) -> None:
+        """Ask for jobs until closed; each slot ends its job first."""
+        async with trio.open_nursery() as nursery:
+            for slot in range(self.scene.manifest.load.jobs):
+                nursery.start_soon(self._slot, slot)
+
+    async def _slot(self, slot: int) -> None:
+        number = 0
+        while not self.is_closed:
+            number += 1
+            row = await self._job(f"{slot}.{number}")
+            if row is None:
+                await trio.sleep(AGAIN_SECONDS)
+                continue
+            self.done.append(row)
+            with (self.scene.folder / BOOK).open("ab") as file:
+                file.write(msgspec.json.encode(row) + b"\n")
+
+    async def _job(self, name: str) -> JobRow | None:
+        """One job at a drawn node; None if nobody took it."""
+        specs = list(self.scene.manifest.nodes.values())
+        able = [i for i, s in enumerate(specs) if s.runs_models and s.role != "liar"]
+        place = self.dice.choice(able)
+        texts = tuple(f"row {i} of job {name}" for i in range(self.scene.manifest.load.rows))
+        began = time.monotonic()
+        params = RunParams(self._model, texts=texts, deadline_ms=DEADLINE_MS)
+        try:
+            with trio.fail_after(ASK_SECONDS):
+                job = await self._ask(place, "infer_run", params, Job)
+        except (RpcError, NodeUnreachable, trio.TooSlowError):
+            return None
+        lost = False
+        with trio.move_on_after(JOB_SECONDS):
+            while not job.is_over:
+                try:
+                    job = await self._ask(place, "job_get", JobParams(job.job_id, WAIT_MS), Job)
+                    lost = False
+                except RpcError as error:
+                    lost = True
+                    if error.reason in {"not_found", "unknown_job"}:
+                        break  # started anew, it remembers no job
+                    await trio.sleep(AGAIN_SECONDS)
+                except NodeUnreachable:
+                    lost = True
+                    await trio.sleep(AGAIN_SECONDS)
+        return self._row(job, place, time.monotonic() - began, lost=lost)
+
+    def _row(self, job: Job, place: int, seconds: float, *, lost: bool) -> JobRow:
+        return JobRow(
+            job_id=job.job_id,
+            node=self.scene.manifest.names[place],
+            state="lost" if lost else job.state,
+            seconds=round(seconds, 2),
+            locked=int(job.locked),
+            paid=int(job.paid),
+            refunded=int(job.refunded),
+            paid_liars=sum(int(w.paid) for w in job.workers if w.account in self._liars),
+            outvoted=tuple(w.peer_id for w in job.workers if w.verdict == "outvoted"),
+            why=job.error.what if job.error else "",
+        )
+
+    async def _ask(self, place: int, method: str, params: Params, result: type[T]) -> T:
+        asker = Asker(self.scene.doors[place])
+        try:
+            return await asker.call(method, params, result=result)
+        finally:
+            asker.close()
