@@ -47,9 +47,11 @@ from prsm.node.inference.pool import Pool
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.strict import StrictSandbox
 from prsm.node.inference.terms import Terms
+from prsm.node.keys import load_network_key
 from prsm.node.models import Models, Tools
 from prsm.node.net.bans import BanFile
 from prsm.node.net.budgets import Limits
+from prsm.node.net.entry import EntryRules
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.host import Libp2pTransport
 from prsm.node.net.interface import Network
@@ -129,7 +131,9 @@ async def run_daemon(
     start.home.check()
     with start.home.hold():
         genesis = _read_genesis(start.home)
-        transport = Libp2pTransport(load_seed(start.home.node_key), listen=start.config.net.listen)
+        net = start.config.net
+        psk = load_network_key(start.home.root / net.psk_file) if net.psk_file else None
+        transport = Libp2pTransport(load_seed(start.home.node_key), listen=net.listen, psk=psk)
         identity = ChainIdentity(genesis.chain_id, genesis.digest, agent=f"prsm/{VERSION}")
         bans = BanFile(start.home.bans)
         network = PeerNetwork(
@@ -140,6 +144,7 @@ async def run_daemon(
             limits=Limits(*start.config.net.limits),
             memory_bytes=start.config.net.memory_bytes,
         )
+        network.admit(EntryRules(frozenset(map(PeerId, net.trusted)), net.max_peers))
         config = ChainConfig(
             genesis=genesis,
             data=start.home.data,

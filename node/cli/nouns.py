@@ -3,6 +3,7 @@
 Knows: which noun has what by hand. Must not know: how a command is generated.
 """
 
+from pathlib import Path
 from typing import TextIO
 
 import click
@@ -92,6 +93,18 @@ def _document(payload: TextIO | None) -> dict[str, object]:
         raise click.UsageError(f"--payload is no JSON object: {error}") from error
 
 
+@click.command("new-key")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@pass_session
+def net_new_key(session: Session, file: Path) -> None:
+    """Make a key of a private network in FILE; all its nodes get the same one."""
+    from prsm.node.keys import make_network_key
+
+    make_network_key(file)
+    session.answer_value({"file": str(file.absolute())})
+    session.note(f'on each node: net.psk_file = "{file.absolute()}" in config.toml; keep it secret')
+
+
 wallet = make_group(
     "wallet",
     "Keys, balances, payments.",
@@ -101,5 +114,5 @@ model = make_group("model", "Add, list and fetch models.")
 job = make_group("job", "Jobs of ours.")
 chain = make_group("chain", "Blocks, transactions, validators.", (chain_export, chain_import))
 governance = make_group("governance", "Parameters, proposals, votes.")
-net = make_group("net", "Peers.")
+net = make_group("net", "Peers.", (net_new_key,))
 storage = make_group("storage", "Blocks on disk.")

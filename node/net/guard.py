@@ -63,10 +63,10 @@ from prsm.node.net.gossip import (
 )
 from prsm.node.net.lean import ThriftyStream
 from prsm.node.net.muxed import FencedConn, FencedYamux
-from prsm.node.net.peers import PEERS_MAX
+from prsm.node.net.private import protect
 from prsm.protocol.errors import RemoteError, Unsupported
 from prsm.protocol.ids import PeerId
-from prsm.protocol.limits import MIB
+from prsm.protocol.limits import MIB, PEERS_MAX
 
 LIBP2P_VERSION: Final = "0.8.1"
 NEGOTIATION_DEADLINE_S: Final = 5.0
@@ -104,6 +104,8 @@ def apply() -> None:
     # Whoever names a protocol announces how long its name is: stock code reads 2^64 bytes.
     setattr(libp2p.protocol_muxer.multiselect_communicator, "read_delim", read_choice)  # noqa: B010 - same
     setattr(libp2p.network.connection.swarm_connection, "SwarmConn", FencedConn)  # noqa: B010 - same
+    # Its private networks speak no other implementation's, and break at a short read.
+    setattr(libp2p.network.swarm, "new_protected_conn", protect)  # noqa: B010 - same
     # Its loggers write to stderr when nobody listens, and one module logs to the root logger,
     # which installs a handler there. Our own log says what matters.
     logger = logging.getLogger("libp2p")
@@ -253,12 +255,13 @@ def peer_of(seed: bytes) -> PeerId:
     return PeerId(ID.from_pubkey(create_new_key_pair(seed).public_key).to_base58())
 
 
-def make_host(seed: bytes, blame: Blame) -> BasicHost:
+def make_host(seed: bytes, blame: Blame, *, psk: bytes | None = None) -> BasicHost:
     """Build a fenced host: TCP, Noise and Yamux only; ping and identify answered, not asked.
 
     Args:
         seed: 32 bytes, the raw Ed25519 key the PeerId comes from.
         blame: told of peers whose streams fail.
+        psk: 32 bytes, the key of a private network.
     """
     apply()
     key_pair = create_new_key_pair(seed)
@@ -275,6 +278,7 @@ def make_host(seed: bytes, blame: Blame) -> BasicHost:
         peerstore,
         upgrader,
         transports=[TCP()],
+        psk=psk.hex() if psk is not None else None,
         retry_config=RetryConfig(max_retries=0),
         connection_config=ConnectionConfig(
             max_connections=CONNECTIONS_MAX,

@@ -12,11 +12,12 @@ from typing import Final
 import msgspec
 import trio
 
+from prsm.node.net.entry import EntryRules, NotAllowed
 from prsm.node.net.interface import PeerUnreachable
 from prsm.node.net.streams import Duplex, FrameReader, StreamLost
 from prsm.protocol.codec import decode, encode
 from prsm.protocol.errors import RemoteError, WireError, WrongChain
-from prsm.protocol.framing import PROTOCOL_VERSION, Flow, Head, encode_frame
+from prsm.protocol.framing import PROTOCOL_VERSION, Flow, Head, Refusal, encode_frame
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import ADDRESS_TEXT_MAX, HELLO_ADDRESSES_MAX, HELLO_BYTES_MAX
 from prsm.protocol.messages.net import SCHEMA_VERSION, Hello
@@ -189,6 +190,43 @@ async def _send(duplex: Duplex, hello: Hello) -> None:
     await duplex.write_all(encode_frame(head))
 
 
+async def turn_strangers_away(rules: EntryRules, duplex: Duplex, peer: PeerId) -> None:
+    """Answer a peer that is not on the allow-list by a typed refusal in place of a hello.
+
+    Raises:
+        NotAllowed: it was; the peer had its time to leave.
+    """
+    try:
+        rules.refuse_stranger(peer)
+    except NotAllowed as error:
+        await _refuse(duplex, error.reason)  # noqa: ASYNC120 - if cancelled, nobody waits for it
+        raise
+
+
+async def _refuse(duplex: Duplex, reason: str) -> None:
+    what = "only peers of an allow-list are let in"
+    refusal = Refusal(reason=reason, what=what, retry_after_ms=0)
+    head = Head(
+        version=PROTOCOL_VERSION,
+        flow=Flow.ERROR,
+        kind=HELLO_KIND,
+        request_id=0,
+        trace=b"",
+        body=encode(refusal),
+    )
+    await duplex.write_all(encode_frame(head))
+    await _linger(duplex)
+
+
+def _refused(refusal: Refusal) -> PeerUnreachable:
+    if refusal.reason == NotAllowed.reason:
+        return NotAllowed(
+            f"the peer has an allow-list, and this node is not on it: {refusal.what}",
+            hint="ask its owner to add this node's peer id (prsm status) to net.trusted there",
+        )
+    return PeerUnreachable(f"the peer refuses this node: {refusal.reason}: {refusal.what}")
+
+
 async def _linger(duplex: Duplex) -> None:
     # Closing at once would drop our hello before the dialler reads it: Yamux forgets what is
     # buffered when a connection ends. The dialler sees the mismatch itself and leaves.
@@ -205,6 +243,8 @@ async def _receive(duplex: Duplex) -> Hello:
     reader = FrameReader(duplex, frame_bytes_max=HELLO_BYTES_MAX, read_ahead=0)
     raw, tail = await reader.read_raw()
     head = decode(raw, Head, size_max=HELLO_BYTES_MAX)
+    if head.kind == HELLO_KIND and head.flow is Flow.ERROR and not tail:
+        raise _refused(decode(head.body, Refusal, size_max=HELLO_BYTES_MAX))
     if head.kind != HELLO_KIND or head.flow is not Flow.ONE_WAY or tail:
         raise WireError(f"message {head.kind} before the hello", penalty=50)
     return decode(head.body, Hello, size_max=HELLO_BYTES_MAX)

@@ -40,6 +40,7 @@ from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.interface import Channel, PeerUnreachable
 from prsm.node.net.muxed import close_connection, held_bytes, remote_of
 from prsm.node.net.network import Hooks, PeerNetwork
+from prsm.node.net.private import dialling
 from prsm.node.net.streams import StreamLost
 from prsm.node.net.tunnel import tunnel_address
 from prsm.node.rpc.ports import find_listener
@@ -152,10 +153,12 @@ class Libp2pTransport:
     Args:
         seed: 32 bytes, the raw Ed25519 key the PeerId comes from.
         listen: `/ip4/…/tcp/…` addresses; port 0 is chosen once and then kept.
+        psk: 32 bytes, the key of a private network; None: a public one.
     """
 
-    def __init__(self, seed: bytes, *, listen: Sequence[str]) -> None:
+    def __init__(self, seed: bytes, *, listen: Sequence[str], psk: bytes | None = None) -> None:
         self._seed = seed
+        self._psk = psk
         self._listen = list(listen)
         self._addresses: tuple[str, ...] = ()
         self._host: BasicHost | None = None
@@ -190,7 +193,7 @@ class Libp2pTransport:
         self._hooks = hooks
         for address in self._listen:
             refuse_taken(address)
-        host = make_host(self._seed, self._blame)
+        host = make_host(self._seed, self._blame, psk=self._psk)
         swarm = host.get_network()
         assert isinstance(swarm, FencedSwarm)
         swarm.on_inbound = self._inbound
@@ -254,21 +257,20 @@ class Libp2pTransport:
 
         Raises:
             PeerUnreachable: nobody of that identity answers there.
+            WrongNetworkKey: somebody answers there, and not under our network's key.
         """
         swarm, _ = self.running()
         where = parse_address(address).transport
         peer_id = ID.from_string(peer)
-        try:
+        with dialling(peer, where, private=self._psk is not None):
             # Past the dial cache: a failed dial blocks a peer there for 60 s, and its
             # "happy eyeballs" wait for a second address.
             connection = await swarm.dial_addr(Multiaddr(where), peer_id)
-        except Exception as error:
-            raise PeerUnreachable(f"nobody answers as {peer} at {where}: {error}") from error
         assert isinstance(connection, SwarmConn)
         return self.known(connection)
 
     def running(self) -> tuple[FencedSwarm, trio.Nursery]:
-        """The swarm of this incarnation, and its nursery; `PeerUnreachable` when it does not run."""
+        """This incarnation's swarm and nursery; `PeerUnreachable` when it does not run."""
         if self._host is None or self._nursery is None:
             raise PeerUnreachable("the network is not running")
         swarm = self._host.get_network()

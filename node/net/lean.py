@@ -30,6 +30,7 @@ from libp2p.stream_muxer.yamux.yamux import (
 from typing_extensions import override
 
 from prsm.node.net.frames import HEADER, FrameFault, FrameRules
+from prsm.node.net.private import PrivateConnection
 from prsm.protocol.errors import RemoteError
 
 HEADER_BYTES: Final = HEADER.size
@@ -72,7 +73,10 @@ class Gate:
         noise = session.conn
         assert isinstance(noise, NoiseTransportReadWriter)
         self._noise = noise
-        socket = noise.read_writer.read_write_closer.stream.stream  # type: ignore[attr-defined]  # of RawConnection
+        raw = noise.read_writer.read_write_closer
+        # Past the raw connection: what it would do to the bytes is done here.
+        self._private = raw if isinstance(raw, PrivateConnection) else None
+        socket = raw.stream.stream  # type: ignore[attr-defined]  # of RawConnection
         assert isinstance(socket, trio.SocketStream)
         self._socket = socket
         # A long queue in the kernel stands before every later frame, whatever its class.
@@ -121,6 +125,8 @@ class Gate:
             packet = self._noise.encrypt(frame[start : start + MAX_PLAINTEXT_LENGTH])
             parts += (len(packet).to_bytes(_LENGTH_BYTES, "big"), packet)
         data = b"".join(parts)
+        if self._private is not None:
+            data = self._private.seal(data)
         self._rules.sent(len(data))
         try:
             # At once where the system has room, which is nearly always: no turn of the loop.
@@ -210,7 +216,7 @@ class Gate:
                 "the connection ended", expected_bytes=left + 1, received_bytes=left
             )
         wire, start = self._wire, 0
-        wire += data
+        wire += data if self._private is None else self._private.open(data)
         while len(wire) - start >= _LENGTH_BYTES:
             end = start + _LENGTH_BYTES + int.from_bytes(wire[start : start + _LENGTH_BYTES], "big")
             if len(wire) < end:

@@ -17,6 +17,7 @@ import trio
 from prsm.node.clock import Clock, TrioClock
 from prsm.node.net.bans import BanFile, Bans
 from prsm.node.net.budgets import NO_LIMITS, Limits
+from prsm.node.net.entry import EntryRules
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.interface import (
     Answer,
@@ -213,6 +214,10 @@ class PeerNetwork:
             author=lambda author: self._meter.author(author, now_ms=self._now_ms()),
         )
 
+    def admit(self, rules: EntryRules) -> None:
+        """Say who may be linked at all; before `run`."""
+        self._peers.entry = rules
+
     def on_message(self, cls: type[Record], handler: MessageHandler) -> None:
         """Register the receiver of one-way messages of a class; once, before `run`."""
         assert not self._ran
@@ -276,18 +281,13 @@ class PeerNetwork:
         return peer
 
     async def probe(self, address: str) -> PeerId:
-        """Have the peer at an address prove who it is, and close: no link comes of it.
-
-        Raises:
-            LocalError: no address of that form, or our own.
-            PeerUnreachable: nobody of that identity answers there.
-        """
+        """Have the peer at an address prove who it is, and close; raises as the port says."""
         peer = self._peer_at(address)
         try:
             with trio.fail_after(DIAL_DEADLINE_S):
                 connection = await self._transport.dial(peer, address)
         except trio.TooSlowError:
-            raise PeerUnreachable(f"{address} did not answer in {DIAL_DEADLINE_S:g} s") from None
+            raise PeerUnreachable(f"no answer from {address} in {DIAL_DEADLINE_S:g} s") from None
         with trio.move_on_after(CLOSE_DEADLINE_S, shield=True):
             await connection.close()
         return peer

@@ -18,7 +18,14 @@ import trio
 
 from prsm.node.net.bans import Bans
 from prsm.node.net.calls import Conversation, Handlers
-from prsm.node.net.handshake import ChainIdentity, Greeter, OlderPeer, ProtocolMismatch
+from prsm.node.net.entry import EntryRules
+from prsm.node.net.handshake import (
+    ChainIdentity,
+    Greeter,
+    OlderPeer,
+    ProtocolMismatch,
+    turn_strangers_away,
+)
 from prsm.node.net.interface import (
     Channel,
     PeerEvent,
@@ -38,9 +45,6 @@ HANDSHAKE_DEADLINE_S: Final = 5.0
 CLOSE_DEADLINE_S: Final = 2.0
 REDIAL_FIRST_S: Final = 0.2
 REDIAL_LONGEST_S: Final = 10.0
-INBOUND_MAX: Final = 120  # of peers we never asked for
-OUTBOUND_KEPT: Final = 8  # places nobody who dials us can take
-PEERS_MAX: Final = INBOUND_MAX + OUTBOUND_KEPT
 RETIRE_AFTER_S: Final = 1.0  # what the peer sent before it knew of the other connection
 RETIRE_LONGEST_S: Final = 10.0  # a request's deadline
 RETIRE_LOOK_S: Final = 0.1
@@ -120,6 +124,7 @@ class Peers:
         self.us = us
         self.handlers = Handlers()
         self.bans = bans
+        self.entry = EntryRules()
         self._greeter = Greeter(chain)
         self._now_ms = lanes.now_ms
         self._lanes = lanes
@@ -185,8 +190,7 @@ class Peers:
 
         Raises:
             PeerUnreachable: not now; it is dialled again in the background.
-            WrongChain: another network; it is not dialled again.
-            ProtocolMismatch: another version; it is not dialled again.
+            WrongChain, ProtocolMismatch: it is not dialled again.
         """
         known = peer in self._wanted
         self._wanted[peer] = address
@@ -196,7 +200,7 @@ class Peers:
             self._forget(peer)
             raise
         except trio.Cancelled:
-            if not known:  # nobody waits for it any more, and the network may be ending
+            if not known:  # nobody waits for it any more
                 self._wanted.pop(peer, None)
             raise
         finally:
@@ -243,6 +247,7 @@ class Peers:
             if self._nursery is None or self._dial is None:
                 raise PeerUnreachable("the network is not running")
             self.bans.refuse(peer)
+            self.entry.refuse_stranger(peer)
             try:
                 with trio.fail_after(DIAL_DEADLINE_S):
                     connection = await self._dial(peer, self._wanted[peer])
@@ -309,6 +314,7 @@ class Peers:
         try:
             with trio.fail_after(HANDSHAKE_DEADLINE_S):
                 ctl = await connection.stream(Channel.CTL)
+                await turn_strangers_away(self.entry, ctl, peer)
                 addresses, dialler = self._addresses(), connection.outbound
                 return ctl, await self._greeter.greet(ctl, peer, addresses, dialler=dialler)
         except trio.TooSlowError:
@@ -319,15 +325,10 @@ class Peers:
             raise
 
     def _refuse_surplus(self, connection: Connection) -> None:
-        if connection.peer in self._links:
-            return  # of a pair one goes
-        if len(self._links) >= PEERS_MAX:
-            raise PeerUnreachable(f"{len(self._links)} peers, at most {PEERS_MAX}")
-        if connection.outbound or connection.peer in self._wanted:
-            return
-        inbound = sum(not link.connection.outbound for link in self._links.values())
-        if inbound >= INBOUND_MAX:
-            raise PeerUnreachable(f"{inbound} peers have dialled, at most {INBOUND_MAX}")
+        if connection.peer not in self._links:  # of a pair one goes
+            inbound = sum(not link.connection.outbound for link in self._links.values())
+            ours = connection.outbound or connection.peer in self._wanted
+            self.entry.refuse_surplus(len(self._links), inbound, wanted=ours)
 
     async def _converse(self, link: Link, ctl: Duplex) -> None:
         peer = link.connection.peer

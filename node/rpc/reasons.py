@@ -274,6 +274,15 @@ relay_no_place -32050 4043 failed retry: the peer has no place at that relay
 relay_lied -32050 4044 failed: a relay named another peer than was there
   the other end proved to be somebody else
   prsm net peers
+not_allowed -32002 4020 forbidden: an allow-list keeps the peer out
+  net.trusted of one of both nodes does not name the other
+  add the peer id to net.trusted there
+wrong_network_key -32051 4021 failed retry: the peer has another network key, or none
+  the private networks of both nodes differ: net.psk_file
+  copy the key file of that network, then prsm start
+bad_network_key -32602 4022 usage: no key of a private network
+  the file of net.psk_file is no such file, or was changed
+  prsm net new-key FILE
 address_taken -32004 4006 failed: the peer-to-peer address is taken
   another program listens there
   change net.listen in config.toml

@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 
 from prsm.node.home import Home
-from prsm.node.keys import OPERATOR, WALLET, make_keys, read_public_keys
+from prsm.node.keys import (
+    OPERATOR,
+    WALLET,
+    BadNetworkKey,
+    load_network_key,
+    make_keys,
+    make_network_key,
+    network_key_text,
+    parse_network_key,
+    read_public_keys,
+)
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.identity import peer_id_of
 from prsm.storage.errors import Conflict, ExposedKey, NotFound, WrongPassword
@@ -67,3 +77,40 @@ def test_reading_names_what_is_missing_or_open_to_others(home: Home) -> None:
     home.consensus_key.chmod(0o640)
     with pytest.raises(ExposedKey, match="0640"):
         read_public_keys(home)
+
+
+KEY = bytes(range(32))
+
+
+def test_network_key_is_made_once_private_and_read_again(tmp_path: Path) -> None:
+    path, other = tmp_path / "one", tmp_path / "two"
+    make_network_key(path)
+    make_network_key(other)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert load_network_key(path) != load_network_key(other)
+    with pytest.raises(Conflict, match="never overwritten"):
+        make_network_key(path)
+    path.chmod(0o640)
+    with pytest.raises(ExposedKey, match="0640") as exposed:
+        load_network_key(path)
+    assert exposed.value.hint == f"chmod 600 {path}"
+
+
+def test_network_key_has_the_text_of_other_implementations() -> None:
+    assert parse_network_key(network_key_text(KEY)) == KEY
+    assert network_key_text(KEY).splitlines()[:2] == ["/key/swarm/psk/1.0.0/", "/base16/"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", KEY.hex(), network_key_text(KEY)[:-3], network_key_text(KEY) + "x"],
+)
+def test_text_that_is_no_network_key_is_refused_with_its_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "swarm.key"
+    with pytest.raises(BadNetworkKey, match="cannot be read"):
+        load_network_key(path)
+    path.write_text(text, encoding="ascii")
+    path.chmod(0o600)
+    with pytest.raises(BadNetworkKey, match=r"swarm\.key holds no key") as refused:
+        load_network_key(path)
+    assert "prsm net new-key" in refused.value.hint

@@ -129,7 +129,7 @@ LOCAL: dict[tuple[str, ...], list[str]] = {
 ELSEWHERE = {
     *(("init",), ("start",), ("stop",), ("demo",), ("testnet",), ("proof", "verify")),
     *(("chain", "export"), ("chain", "import"), ("backup",), ("restore",)),
-    ("consensus", "unsafe-resume"),
+    *(("consensus", "unsafe-resume"), ("net", "new-key")),
 }
 
 
@@ -140,6 +140,16 @@ def words_of(command: tuple[str, ...], password: Path) -> list[str]:
 
 def test_every_command_is_in_these_tables() -> None:
     assert set(leaves(prsm)) == set(ASKING) | set(LOCAL) | ELSEWHERE
+
+
+def test_network_key_is_made_once(tmp_path: Path) -> None:
+    path = tmp_path / "swarm.key"
+    made = CliRunner().invoke(prsm, ["net", "new-key", str(path)])
+    assert made.exit_code == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    again = CliRunner().invoke(prsm, ["net", "new-key", str(path)])
+    assert again.exit_code != 0
+    assert "never overwritten" in again.output
 
 
 def test_every_method_with_words_has_its_command() -> None:

@@ -3,9 +3,9 @@
 import trio
 from trio.testing import MockClock
 
+from prsm.node.net.entry import INBOUND_MAX, OUTBOUND_KEPT
 from prsm.node.net.memory import MemoryHub
 from prsm.node.net.network import PeerNetwork
-from prsm.node.net.peers import INBOUND_MAX, OUTBOUND_KEPT
 from tests.tools.networks import CHAIN
 
 
