@@ -260,6 +260,40 @@ def rejoin(*, as_json: bool, **given: object) -> None:
     _fail(rejoining.failures(document))
 
 
+@main.command()
+@_json
+@click.option("--source", type=click.Path(path_type=Path), help="Of the older program.")
+@click.option("--rate", type=int, default=20, show_default=True, help="Transfers a second.")
+@click.option("--hold-s", type=float, default=2.0, show_default=True, help="Between restarts.")
+@click.option("--upgraded", type=int, default=4, show_default=True, help="Nodes, in order.")
+@click.option("--back", is_flag=True, help="And back to the older program.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def rolling(*, as_json: bool, **given: object) -> None:
+    """Upgrade a network node by node under load: the longest time without a block, and no fork."""
+    from prsm.testnet import rolling as upgrade
+
+    document = upgrade.measure(upgrade.Options(**given), Screen(sys.stderr))  # type: ignore[arg-type]  # by name
+    _say(document, as_json=as_json)
+    _fail(upgrade.failures(document))
+
+
+@main.command()
+@_json
+@click.option("--writes", type=int, default=200, show_default=True)
+@click.option("--jobs", type=int, default=10, show_default=True, help="Paid ones, in a row.")
+@click.option("--rows", type=int, default=6, show_default=True, help="Of a job.")
+@click.option("--delay-ms", type=int, default=50, show_default=True, help="One way.")
+@click.option("--loss", type=float, default=0.01, show_default=True, help="Share of chunks.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def wan(*, as_json: bool, **given: object) -> None:
+    """Finality and a paid job's time over slow, lossy links, beside loopback."""
+    from prsm.testnet import wan as distance
+
+    document = distance.measure(msgspec.convert(given, distance.Options), Screen(sys.stderr))
+    _say(document, as_json=as_json)
+    _fail(distance.failures(document))
+
+
 def _fail(broken: list[str]) -> None:
     for what in broken:
         click.echo(f"failed: {what}", err=True)

@@ -1,0 +1,35 @@
+"""The composed older program: a process of its own, since it changes what it imports."""
+
+import subprocess
+import sys
+
+SAYS = """
+from prsm.testnet import previous
+previous.forget()
+from prsm.node import daemon
+from prsm.node.net.handshake import ChainIdentity, ProtocolMismatch, check
+from prsm.protocol.errors import WireError
+from prsm.protocol.messages.table import MESSAGES, since
+ours = daemon.ChainIdentity(b"testnet1", b"g" * 32, agent="x").hello(())
+newer = ChainIdentity(b"testnet1", b"g" * 32).hello(())
+print(ours.schema, newer.schema, max(since(number) for number, _ in MESSAGES.items()))
+try:
+    check(ours, newer)
+except ProtocolMismatch as error:
+    print(error.reason)
+try:
+    MESSAGES.decode(95, b"", size_max=9)
+except WireError as error:
+    print(error.what)
+"""
+
+
+def test_it_speaks_the_schema_before_and_takes_no_other() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SAYS], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout.splitlines() == [
+        "1 2 1",
+        "protocol_mismatch",
+        "message 95 is unknown to this version",
+    ]
