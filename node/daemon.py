@@ -13,7 +13,6 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from random import SystemRandom
 from typing import Final
 
 import trio
@@ -33,8 +32,8 @@ from prsm.node.beacons import Beacons, Labour, make_beacons
 from prsm.node.chain import ChainConfig, ChainParts, open_chain
 from prsm.node.clock import Clock, TrioClock
 from prsm.node.config.schema import Config
-from prsm.node.discovery import Agreement, Aims, Discovery
 from prsm.node.driver import Head
+from prsm.node.finding import Finding
 from prsm.node.home import Home
 from prsm.node.inference.capacity import CapacityDesk
 from prsm.node.inference.claims import Claims
@@ -189,7 +188,10 @@ def _read_genesis(home: Home) -> Genesis:
 async def _run(opened: _Opened, task_status: trio.TaskStatus[None]) -> None:
     """Start from the ground up, stop from the roof down."""
     stop = trio.Event()
-    work, discovery = _make_work(opened), _make_discovery(opened)
+    work, start, chain = _make_work(opened), opened.start, opened.chain
+    finding = Finding(
+        opened.network, start.config.net, chain.driver, opened.genesis, start.home.addresses
+    )
     async with AsyncExitStack() as floors:
         # The last one entered is cancelled first.
         ground = await floors.enter_async_context(_floor())
@@ -198,8 +200,8 @@ async def _run(opened: _Opened, task_status: trio.TaskStatus[None]) -> None:
         await work.models.load()
         await ground.start(opened.network.run)
         agreement = await floors.enter_async_context(_floor())
-        await agreement.start(opened.chain.run)
-        await agreement.start(Supervisor("discovery").run, discovery.run)
+        await agreement.start(chain.run)
+        await agreement.start(finding.run)
         labour = await floors.enter_async_context(_floor())
         await _start_work(work, labour)
         roof = await floors.enter_async_context(_floor())
@@ -263,33 +265,6 @@ def _make_work(opened: _Opened) -> _Work:
     seed, region = load_seed(start.home.node_key), config.net.region
     beacons = make_beacons(seed, driver, account, models, labour=labour, region=region)
     return _Work(pool, models, shards, claims, executor, links, jobs, beacons)
-
-
-def _make_discovery(opened: _Opened) -> Discovery:
-    net, driver, parameters = (
-        opened.start.config.net,
-        opened.chain.driver,
-        opened.genesis.parameters,
-    )
-    discovery = Discovery(
-        opened.network,
-        Aims(
-            bootstrap=net.bootstrap,
-            announce=net.announce,
-            outbound=net.outbound,
-            region=net.region,
-            trusted=frozenset(map(PeerId, net.trusted)),
-        ),
-        opened.start.home.addresses,
-        clock=driver.clock,
-        dice=SystemRandom(),
-    )
-    discovery.agreement = Agreement(
-        members=lambda: [PeerId(member.peer_id) for member in driver.validators.validators],
-        patience_ms=parameters.heartbeat_block_ms + 3 * parameters.timeout_base_ms,
-    )
-    driver.on_head.append(lambda _head: discovery.heard_certificate())
-    return discovery
 
 
 def _ipfs_daemons(urls: Sequence[str]) -> Sequence[Source]:

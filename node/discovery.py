@@ -122,7 +122,7 @@ class Discovery:
         self._news = trio.Event()
         self.exchange: Exchange | None = None
         if aims.outbound:
-            teller = Teller(aims.region, self._own, aims.trusted)
+            teller = Teller(aims.region, self.own_addresses, aims.trusted)
             self.exchange = Exchange(network, self.book, teller, clock=clock, dice=dice)
             self.exchange.chosen = lambda: self._configured | self._kept.keys()
         network.on_peer(self._on_peer)
@@ -317,7 +317,8 @@ class Discovery:
     def _find(self, peer: PeerId) -> PeerInfo | None:
         return next((info for info in self._network.peers() if info.peer == peer), None)
 
-    def _own(self) -> Sequence[str]:
+    def own_addresses(self) -> Sequence[str]:
+        """Where others are told to dial this node."""
         listening = self._aims.announce or self._network.addresses
         return [*listening, *self.more_addresses()]
 

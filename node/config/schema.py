@@ -292,6 +292,11 @@ def _validate_net(net: NetConfig) -> None:
             f"net.outbound is {net.outbound} and net.max_peers {net.max_peers}",
             hint=f"set net.max_peers = {net.outbound} or more",
         )
+    if net.mdns and not net.outbound:
+        raise ConfigError(
+            "net.mdns is true and net.outbound is 0: nobody found would ever be dialled",
+            hint="set net.outbound = 8, or net.mdns = false",
+        )
     for peer in net.trusted:
         _refuse_peer(peer)
     strangers = [at for at in net.bootstrap if net.trusted and not at.endswith(net.trusted)]

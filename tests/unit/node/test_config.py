@@ -68,6 +68,7 @@ def test_load_gives_defaults_when_there_is_no_file(tmp_path: Path) -> None:
         ("[net]\nannounce = ['/ip4/1.2.3.4/tcp/0']", "nobody can be dialled", "203.0.113.7"),
         ("[net]\nannounce = ['nonsense']", "net.announce: 'nonsense'", "/ip4/"),
         ("[net]\noutbound = 9\nmax_peers = 8", "net.outbound is 9", "net.max_peers = 9"),
+        ("[net]\nmdns = true\noutbound = 0", "net.mdns is true", "net.outbound = 8"),
         ("[net]\noutbound = -1", "net.outbound is -1", "links chosen"),
         ("[net]\ntrusted = ['bob']", "net.trusted: 'bob'", "12D3Koo"),
         (

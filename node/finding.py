@@ -1,0 +1,73 @@
+"""Finding peers, put together: discovery with the chain's validators, and the local network.
+
+Knows: what each of these parts is made of, from the configuration and the chain. Must not know:
+how they work. Multicast DNS is loaded only where it is switched on.
+"""
+
+from pathlib import Path
+from random import SystemRandom
+
+import trio
+
+from prsm.node.config.schema import NetConfig
+from prsm.node.discovery import Agreement, Aims, Discovery
+from prsm.node.driver import Driver
+from prsm.node.net.addresses import Kind
+from prsm.node.net.interface import Network
+from prsm.node.net.places import Place
+from prsm.node.supervise import Supervisor
+from prsm.protocol.genesis import Genesis
+from prsm.protocol.ids import PeerId
+
+
+class Finding:
+    """What looks for peers in a node.
+
+    Args:
+        network: not running yet.
+        net: the owner's section of the configuration.
+        driver: of the chain: who validates, and whether it goes on.
+        genesis: of the network.
+        path: file of the address book.
+    """
+
+    def __init__(
+        self, network: Network, net: NetConfig, driver: Driver, genesis: Genesis, path: Path
+    ) -> None:
+        aims = Aims(
+            bootstrap=net.bootstrap,
+            announce=net.announce,
+            outbound=net.outbound,
+            region=net.region,
+            trusted=frozenset(map(PeerId, net.trusted)),
+        )
+        self._network = network
+        self._driver = driver
+        self._chain = genesis.chain_id
+        self._is_local = net.mdns
+        self.discovery = Discovery(network, aims, path, clock=driver.clock, dice=SystemRandom())
+        parameters = genesis.parameters
+        self.discovery.agreement = Agreement(
+            members=lambda: [PeerId(member.peer_id) for member in driver.validators.validators],
+            patience_ms=parameters.heartbeat_block_ms + 3 * parameters.timeout_base_ms,
+        )
+        driver.on_head.append(lambda _head: self.discovery.heard_certificate())
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Look for peers until cancelled; the network must run."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(Supervisor("discovery").run, self.discovery.run)
+            if self._is_local:
+                nursery.start_soon(Supervisor("mdns").run, self._hear_local)
+            task_status.started()
+
+    async def _hear_local(self, *, task_status: trio.TaskStatus[None]) -> None:
+        # Loads a library of compiled parts that most nodes never need.
+        from prsm.node.mdns import Card, Mdns  # noqa: PLC0415 - see above
+
+        def hear(place: Place) -> None:
+            self.discovery.hear(place, source="mdns", kind=Kind.MDNS)
+
+        task_status.started()  # a network without multicast is no reason not to start
+        card = Card(self._network.peer_id, self._chain, self.discovery.own_addresses)
+        await Mdns(card, hear, clock=self._driver.clock).run()
