@@ -41,6 +41,7 @@ class Kind(Enum):
     DISK_FULL = "disk-full"  # no file of a node grows
     FLOOD = "flood"  # a stranger sends ten times what is allowed
     BYZANTINE = "byzantine"  # a validator lies in agreement for a while
+    UPGRADE = "upgrade"  # ended by SIGTERM, started as this version of the program
 
 
 class Lie(Enum):

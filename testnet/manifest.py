@@ -123,7 +123,7 @@ _ONLY: Final[Mapping[str, frozenset[Kind]]] = {
 }
 _NEED_NODES: Final = frozenset(
     (Kind.KILL, Kind.PAUSE, Kind.ISOLATE, Kind.SILENCE, Kind.CUT, Kind.CLOCK, Kind.DISK_FULL,
-     Kind.FLOOD, Kind.BYZANTINE)
+     Kind.FLOOD, Kind.BYZANTINE, Kind.UPGRADE)
 )  # fmt: skip
 _NESTED: Final[Mapping[str, type[Table]]] = {
     "load": LoadSpec, "bounds": BoundSpec, "nodes": NodeSpec, "links": LinkSpec,

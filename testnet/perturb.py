@@ -29,6 +29,7 @@ from prsm.node.rpc.errors import NodeUnreachable
 from prsm.node.rpc.methods.chain import ChainStatus
 from prsm.node.rpc.methods.node import NodeStatus
 from prsm.protocol.errors import LocalError
+from prsm.testnet import previous
 from prsm.testnet.asking import Asker
 from prsm.testnet.deceit import lie_of, set_lie
 from prsm.testnet.faults import PARTITIONS, Fault, Kind, Layer, Round, cut_off, layer_of, stacked
@@ -210,6 +211,8 @@ class Perturber:
             case Kind.BYZANTINE:
                 await self._lie(fault)
                 note = fault.lie.value
+            case Kind.UPGRADE:
+                await previous.upgrade(nodes)
             case Kind.FLOOD:
                 await self._flood(nodes, fault.seconds)
             case Kind.FLAP:

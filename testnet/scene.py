@@ -21,7 +21,7 @@ from prsm.node.rpc.errors import NodeUnreachable
 from prsm.node.rpc.methods.wallet import AccountParams, Nonce
 from prsm.protocol.genesis import Genesis, from_json
 from prsm.protocol.ids import address_text
-from prsm.testnet import launch, links, manifest
+from prsm.testnet import launch, links, manifest, previous
 from prsm.testnet.asking import Asker, Door
 from prsm.testnet.deceit import set_lie
 from prsm.testnet.load import PULSES, allocations
@@ -111,6 +111,7 @@ def make(folder: Path, wanted: Manifest) -> launch.Network:
     )
     for node, spec in zip(network.nodes, wanted.nodes.values(), strict=True):
         set_lie(node.home, spec.lies)
+        previous.mark(node.home, is_older=spec.version == "previous")
     if pairs:
         links.Described(
             seed=wanted.seed,

@@ -43,6 +43,7 @@ class NodeSpec(Table, frozen=True, kw_only=True):
     votes: bool | None = None
     models: bool | None = None
     lies: Lie | None = None  # in agreement, from its start on
+    version: Literal["this", "previous"] = "this"  # of its program, until it is upgraded
 
     @property
     def is_validator(self) -> bool:

@@ -53,7 +53,7 @@ def test_stages_of_a_network_with_a_liar_and_a_partition(tmp_path: Path) -> None
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["simple", "faulty", "partitions", "wan"])
+@pytest.mark.parametrize("name", ["simple", "faulty", "partitions", "wan", "mixed-versions"])
 def test_network_of_a_file_holds(name: str, tmp_path: Path) -> None:
     """All stages of each manifest, under one minute each."""
     document = stages.run(read(NETWORKS / f"{name}.toml"), tmp_path / "net", silent())

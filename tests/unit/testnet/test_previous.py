@@ -2,6 +2,10 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+from prsm.node.home import Home
+from prsm.testnet.previous import mark, mark_of
 
 SAYS = """
 from prsm.testnet import previous
@@ -33,3 +37,10 @@ def test_it_speaks_the_schema_before_and_takes_no_other() -> None:
         "protocol_mismatch",
         "message 95 is unknown to this version",
     ]
+
+
+def test_mark_of_a_home_comes_and_goes(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    for is_older in (False, True, True, False, False):
+        mark(home, is_older=is_older)
+        assert mark_of(home).exists() == is_older
