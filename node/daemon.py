@@ -25,6 +25,7 @@ from prsm.node.api.governance import GovernanceApi
 from prsm.node.api.ledger import LedgerApi
 from prsm.node.api.net import NetApi
 from prsm.node.api.node import NodeApi, Parts
+from prsm.node.api.reach import ReachApi
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
 from prsm.node.api.work import WorkApi
@@ -55,6 +56,7 @@ from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.host import Libp2pTransport
 from prsm.node.net.interface import Network
 from prsm.node.net.network import PeerNetwork
+from prsm.node.net.reach import Reach, open_reach
 from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import bind
 from prsm.node.snapshots.keeper import SnapshotRules
@@ -100,6 +102,7 @@ class _Opened:
     start: Start
     genesis: Genesis
     network: PeerNetwork
+    reach: Reach
     chain: ChainParts
     store: ModelStore
 
@@ -134,31 +137,30 @@ async def run_daemon(
         psk = load_network_key(start.home.root / net.psk_file) if net.psk_file else None
         transport = Libp2pTransport(load_seed(start.home.node_key), listen=net.listen, psk=psk)
         identity = ChainIdentity(genesis.chain_id, genesis.digest, agent=f"prsm/{VERSION}")
-        bans = BanFile(start.home.bans)
         network = PeerNetwork(
             transport,
             identity,
             clock=start.clock,
-            bans=bans,
+            bans=BanFile(start.home.bans),
             limits=Limits(*start.config.net.limits),
             memory_bytes=start.config.net.memory_bytes,
         )
         network.admit(EntryRules(frozenset(map(PeerId, net.trusted)), net.max_peers))
+        reach = open_reach(network, transport, net, start.clock)
+        keep = start.config.chain
         config = ChainConfig(
             genesis=genesis,
             data=start.home.data,
             wallet=start.home.wallet_key("default"),
             consensus_seeds=_consensus_seeds(start),
-            snapshots=SnapshotRules(
-                every=start.config.chain.snapshot_every, prune=start.config.chain.prune
-            ),
+            snapshots=SnapshotRules(every=keep.snapshot_every, prune=keep.prune),
         )
         async with open_chain(config, start.around(start.home, network), start.clock) as chain:
             if start.password is not None:
                 await chain.wallet.unlock(start.password)
             store = await ModelStore.open(start.home.blocks, quota=start.config.storage.quota_bytes)
             try:
-                await _run(_Opened(start, genesis, network, chain, store), task_status)
+                await _run(_Opened(start, genesis, network, reach, chain, store), task_status)
             finally:
                 with trio.CancelScope(shield=True):
                     await store.close()
@@ -199,6 +201,7 @@ async def _run(opened: _Opened, task_status: trio.TaskStatus[None]) -> None:
         _trust_validators(opened)
         await work.models.load()
         await ground.start(opened.network.run)
+        await ground.start(Supervisor("reach").run, opened.reach.run)
         agreement = await floors.enter_async_context(_floor())
         await agreement.start(chain.run)
         await agreement.start(finding.run)
@@ -322,6 +325,7 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
             **node.handlers(),
             **chain_api.handlers(),
             **NetApi(opened.network, chain.driver.clock).handlers(),
+            **ReachApi(opened.reach, chain.driver.clock).handlers(),
             **GossipApi(work.beacons.announcer).handlers(),
             **LedgerApi(chain.driver.ledger).handlers(),
             **WalletApi(wallets, chain.driver).handlers(),

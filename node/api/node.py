@@ -31,6 +31,7 @@ from prsm.node.supervise import Supervisor
 from prsm.node.version import CLIENT_MIN, VERSION
 from prsm.protocol.framing import PROTOCOL_VERSION
 from prsm.protocol.genesis import Genesis
+from prsm.protocol.identity import is_circuit
 from prsm.protocol.ids import address_text
 
 # A node that nobody answers serves what it has; until then "ready" would be a guess.
@@ -190,6 +191,7 @@ class NodeApi:
                     peer_id=peer.peer,
                     address=peer.address,
                     direction="out" if peer.outbound else "in",
+                    relayed=is_circuit(peer.address),
                     since=utc_text(peer.since_ms + offset),
                     rtt_ms=peer.rtt_ms,
                     agent=peer.agent,

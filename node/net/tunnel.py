@@ -23,6 +23,7 @@ from prsm.node.net.behind import Line
 from prsm.node.net.guard import FencedSwarm
 from prsm.node.net.interface import PeerUnreachable
 from prsm.node.net.peers import Connection
+from prsm.node.net.private import protect
 from prsm.node.net.streams import StreamLost
 from prsm.protocol.identity import circuit_address
 from prsm.protocol.ids import PeerId
@@ -91,6 +92,8 @@ async def upgrade_out(transport: Incarnation, peer: PeerId, line: Line, address:
     swarm, nursery = transport.running()
     stream = _open(nursery, line, address)
     raw = RawConnection(stream, True)  # noqa: FBT003 - libp2p's signature
+    if swarm.psk is not None:  # the dialled end does it below, as for any inbound connection
+        raw = protect(raw, swarm.psk)
     connection: SwarmConn | None = None
     try:
         connection = await swarm.upgrade_outbound_raw_conn(raw, ID.from_string(peer))

@@ -283,6 +283,12 @@ wrong_network_key -32051 4021 failed retry: the peer has another network key, or
 bad_network_key -32602 4022 usage: no key of a private network
   the file of net.psk_file is no such file, or was changed
   prsm net new-key FILE
+dial_refused -32050 4045 failed: a dial back is not made
+  it would go to another peer or another ip than the caller's
+  prsm net reach
+unknown_node -32050 4046 failed: that node is not linked there
+  only linked peers tell their links
+  prsm net topology
 address_taken -32004 4006 failed: the peer-to-peer address is taken
   another program listens there
   change net.listen in config.toml

@@ -17,6 +17,7 @@ from prsm.node.api.governance import GovernanceApi
 from prsm.node.api.ledger import LedgerApi
 from prsm.node.api.net import NetApi
 from prsm.node.api.node import NodeApi, Parts
+from prsm.node.api.reach import ReachApi
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
 from prsm.node.api.work import WorkApi
@@ -29,6 +30,7 @@ from prsm.node.inference.jobs import Jobs
 from prsm.node.inference.links import Links
 from prsm.node.models import Models, Tools
 from prsm.node.net.network import PeerNetwork
+from prsm.node.net.reach import Reach, ReachConfig
 from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import Dispatcher, bind
 from prsm.node.wallets import Payer, Wallets
@@ -37,6 +39,7 @@ from prsm.protocol.genesis import Parameters
 from prsm.protocol.ids import TxId
 from prsm.storage.model_store import ModelStore
 from tests.tools.labs import Cluster, make_cluster
+from tests.tools.relays import carrier_of
 from tests.tools.rpc_node import ANYBODY
 
 
@@ -94,7 +97,7 @@ async def open_site(
     key.write_bytes((cluster.labs[0].folder / "wallet.key").read_bytes())
     key.chmod(0o600)
     store = await ModelStore.open(home.blocks, quota=2**24)
-    made: list[tuple[Models, Jobs, Announcer]] = []
+    made: list[tuple[Models, Jobs, Announcer, Reach]] = []
 
     def prepare(parts: ChainParts) -> None:
         made.append(_make_work(cluster, parts, home, store))
@@ -113,7 +116,7 @@ async def open_site(
 
 def _make_work(
     cluster: Cluster, parts: ChainParts, home: Home, store: ModelStore
-) -> tuple[Models, Jobs, Announcer]:
+) -> tuple[Models, Jobs, Announcer, Reach]:
     driver, wallet, network = parts.driver, parts.wallet, parts.driver.network
     models = Models(
         Tools(
@@ -137,7 +140,15 @@ def _make_work(
         dice=lambda _n: 0,
         salt=b"salt",
     )
-    return models, jobs, Announcer(network, ground)
+    assert isinstance(network, PeerNetwork)
+    reach = Reach(
+        network,
+        carrier_of(network._transport),
+        listening=lambda: network._transport.addresses,
+        config=ReachConfig(region="here"),
+        now_ms=driver.clock.monotonic_ms,
+    )
+    return models, jobs, Announcer(network, ground), reach
 
 
 async def _join(
@@ -145,14 +156,15 @@ async def _join(
     cluster: Cluster,
     parts: ChainParts,
     home: Home,
-    made: tuple[Models, Jobs, Announcer],
+    made: tuple[Models, Jobs, Announcer, Reach],
 ) -> Site:
-    models, jobs, announcer = made
+    models, jobs, announcer, reach = made
     driver, wallet, network = parts.driver, parts.wallet, parts.driver.network
     assert isinstance(network, PeerNetwork)
     genesis = cluster.genesis
     await nursery.start(jobs.run)
     await nursery.start(announcer.run)
+    await nursery.start(reach.run)
     wallets = Wallets(home, Payer(genesis, driver, parts.admission), wallet)
     await nursery.start(wallets.run)
     proofs, stopped, faults = Proofs(genesis, driver), trio.Event(), list[str]()
@@ -173,6 +185,7 @@ async def _join(
             **NodeApi(node).handlers(),
             **NetApi(network, driver.clock).handlers(),
             **GossipApi(announcer).handlers(),
+            **ReachApi(reach, driver.clock).handlers(),
             **ChainApi(genesis, driver, wallet, proofs).handlers(),
             **LedgerApi(driver.ledger).handlers(),
             **WalletApi(wallets, driver).handlers(),

@@ -121,6 +121,7 @@ class Peer(Result, frozen=True):
     peer_id: PeerIdText
     address: str
     direction: Literal["in", "out"]
+    relayed: bool
     since: str
     rtt_ms: Count | None
     agent: str

@@ -10,6 +10,7 @@ from prsm.node.rpc.methods import (
     ledger,
     net,
     node,
+    reach,
     validator,
     wallet,
     work,
@@ -19,6 +20,7 @@ from prsm.node.rpc.spec import Method, table
 METHODS: Final[Mapping[str, Method]] = table(
     node.METHODS,
     net.METHODS,
+    reach.METHODS,
     gossip.METHODS,
     chain.METHODS,
     ledger.METHODS,
