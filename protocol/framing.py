@@ -76,13 +76,26 @@ def parse_lengths(prefix: bytes, *, frame_bytes_max: int) -> tuple[int, int]:
     return head_bytes, total - 4 - head_bytes
 
 
+def read_head(raw: bytes | memoryview) -> Head:
+    """Read a frame's head of any version: its layout never changes.
+
+    Raises:
+        WireError: not canonical; 100 points, since no version writes it so.
+    """
+    try:
+        return decode(raw, Head, size_max=FRAME_HEAD_BYTES_MAX)
+    except WireError as error:
+        error.penalty = 100
+        raise
+
+
 def decode_head(raw: bytes | memoryview) -> Head:
     """Read a frame's head.
 
     Raises:
         WireError: not canonical, or of a version this node does not speak.
     """
-    head = decode(raw, Head, size_max=FRAME_HEAD_BYTES_MAX)
+    head = read_head(raw)
     if head.version != PROTOCOL_VERSION:
         raise WireError(f"frame version {head.version}, this node speaks {PROTOCOL_VERSION}")
     return head

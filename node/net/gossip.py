@@ -18,7 +18,7 @@ import trio
 from libp2p.abc import INetStream
 from libp2p.custom_types import SyncValidatorFn, TProtocol
 from libp2p.host.basic_host import BasicHost
-from libp2p.io.exceptions import IOException
+from libp2p.io.exceptions import IOException, MessageTooLarge
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.network.stream.exceptions import StreamEOF, StreamError
 from libp2p.peer.id import ID
@@ -128,10 +128,12 @@ class FencedPubsub(Pubsub):
             with trio.move_on_after(RESET_DEADLINE_S, shield=True):
                 await stream.close()  # or its place in the muxer stays for ever
             return
-        except (StreamError, IOException, RawConnError) as error:
-            log.debug("the gossip stream of %s broke: %s", peer_id, error)
         except Exception as error:  # noqa: BLE001 - one peer's stream
-            self._junk(PeerId(peer_id.to_base58()), error)
+            is_length = isinstance(error, MessageTooLarge)
+            if isinstance(error, StreamError | IOException | RawConnError) and not is_length:
+                log.debug("the gossip stream of %s broke: %s", peer_id, error)
+            else:
+                self._junk(PeerId(peer_id.to_base58()), error)
         with trio.move_on_after(RESET_DEADLINE_S, shield=True):
             await stream.reset()
         self._handle_dead_peer(peer_id)

@@ -17,7 +17,14 @@ from prsm.node.net.interface import PeerUnreachable
 from prsm.node.net.streams import Duplex, FrameReader, StreamLost
 from prsm.protocol.codec import decode, encode
 from prsm.protocol.errors import RemoteError, WireError, WrongChain
-from prsm.protocol.framing import PROTOCOL_VERSION, Flow, Head, Refusal, encode_frame
+from prsm.protocol.framing import (
+    PROTOCOL_VERSION,
+    Flow,
+    Head,
+    Refusal,
+    encode_frame,
+    read_head,
+)
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import ADDRESS_TEXT_MAX, HELLO_ADDRESSES_MAX, HELLO_BYTES_MAX
 from prsm.protocol.messages.net import SCHEMA_VERSION, Hello
@@ -242,7 +249,7 @@ async def _receive(duplex: Duplex) -> Hello:
     # the frame is not judged here, or a newer peer could not say which version it speaks.
     reader = FrameReader(duplex, frame_bytes_max=HELLO_BYTES_MAX, read_ahead=0)
     raw, tail = await reader.read_raw()
-    head = decode(raw, Head, size_max=HELLO_BYTES_MAX)
+    head = read_head(raw)
     if head.kind == HELLO_KIND and head.flow is Flow.ERROR and not tail:
         raise _refused(decode(head.body, Refusal, size_max=HELLO_BYTES_MAX))
     if head.kind != HELLO_KIND or head.flow is not Flow.ONE_WAY or tail:
