@@ -139,6 +139,10 @@ const commands = {
   async subscribers ({ topic }) {
     return { peers: host.services.pubsub.getSubscribers(topic).map(String) }
   },
+  async announceBlock ({ topic, height, hash, sequence, madeMs }) {
+    const announced = pack([new Uint8Array(0), sequence, pack([height, unhex(hash)])])
+    return commands.publish({ topic, body: hex(announced), madeMs })
+  },
   async publish ({ topic, body, madeMs }) {
     const record = await gossipRecord(key, chain, topic, madeMs, unhex(body))
     const { recipients } = await host.services.pubsub.publish(topic, record)

@@ -4,6 +4,7 @@ Needs Node and `python scripts/libp2p_peer.py` once; skipped with that reason ot
 speaks our conversation by a reading of docs/spec/wire.md of its own (`wire.mjs`).
 """
 
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import msgspec
@@ -12,13 +13,16 @@ import trio
 
 from prsm.node.home import Home
 from prsm.node.net.handshake import ChainIdentity
+from prsm.node.rpc.methods.gossip import Announcements, AnnouncementsParams
 from prsm.node.rpc.methods.node import Connected, ConnectParams, Peers
-from prsm.protocol.codec import encode
+from prsm.node.rpc.methods.wallet import TransferParams, Transferred
+from prsm.protocol.codec import decode, encode
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.errors import WireError, WrongChain
 from prsm.protocol.genesis import from_json
 from prsm.protocol.identity import public_key_of
 from prsm.protocol.ids import PeerId
+from prsm.protocol.messages.announce import BLOCKS, Announced, NewBlock
 from prsm.protocol.messages.net import SCHEMA_VERSION, GossipRecord, decode_gossip
 from prsm.testnet import launch
 from tests.tools.js_peer import JsPeer, js_peer, missing
@@ -136,10 +140,10 @@ def ours(signer: Ed25519Signer, body: bytes) -> bytes:
     return encode(msgspec.structs.replace(draft, signature=signer.sign(draft.signed_bytes)))
 
 
-async def wait_subscriber(js: JsPeer, peer: PeerId) -> None:
+async def wait_subscriber(js: JsPeer, peer: PeerId, topic: str = TOPIC) -> None:
     with trio.fail_after(20):
         while True:
-            known = (await js.ask("subscribers", topic=TOPIC))["peers"]
+            known = (await js.ask("subscribers", topic=topic))["peers"]
             assert isinstance(known, list)
             if peer in known:
                 return
@@ -191,3 +195,36 @@ async def test_peer_of_another_network_is_refused_by_name(world: World) -> None:
         with pytest.raises(WrongChain):
             await node.network.connect(js.address)
         await js.event("closed", peer=node.peer)
+
+
+async def test_announcements_of_peer_and_daemon_are_kept_by_both(daemon: launch.Node) -> None:
+    """A block each, announced: the daemon lists the peer's, the peer finds the daemon's signed."""
+
+    def pay() -> None:
+        with daemon.client() as client:
+            params = TransferParams(to="0x" + "11" * 32, amount="1")
+            client.call("wallet_transfer", params, result=Transferred)
+
+    def heard() -> Announcements:
+        with daemon.client() as client:
+            params = AnnouncementsParams(topic="blocks", peer_id=js.peer)
+            return client.call("net_getAnnouncements", params, result=Announcements)
+
+    async with js_peer(chain_of(daemon.home), topics=(BLOCKS.name,)) as js:
+        dialled = await js.ask("dial", address=f"/ip4/127.0.0.1/tcp/{daemon.port}")
+        peer = PeerId(text(dialled, "peer"))
+        await wait_subscriber(js, peer, BLOCKS.name)
+        now_ms = time.time_ns() // 1_000_000
+        said = {"height": 7, "hash": "22" * 32, "sequence": 1, "madeMs": now_ms}
+        await js.ask("announceBlock", topic=BLOCKS.name, **said)
+        with trio.fail_after(20):
+            while not (items := (await trio.to_thread.run_sync(heard)).items):  # noqa: ASYNC110 - another process
+                await trio.sleep(0.05)
+        [item] = items
+        assert item.content == {"height": 7, "block_hash": "0x" + "22" * 32}
+        await trio.to_thread.run_sync(pay)
+        author = public_key_of(peer).hex()
+        record = await js.event("gossip", topic=BLOCKS.name, author=author)
+        assert (record["valid"], record["type"]) == (True, "signed")
+        announced = decode(bytes.fromhex(text(record, "body")), Announced, size_max=4096)
+        assert decode(announced.content, NewBlock, size_max=64).height >= 1
