@@ -41,7 +41,7 @@ async def wires(request: pytest.FixtureRequest, nursery: trio.Nursery) -> AsyncI
         "memory",
         pytest.param("libp2p", marks=pytest.mark.slow),
         pytest.param("memory relayed", marks=pytest.mark.slow),
-        pytest.param("libp2p relayed", marks=pytest.mark.slow),
+        pytest.param("libp2p relayed", marks=pytest.mark.long),  # 12 s; in the gate: test_relay.py
     ]
 )
 async def world(request: pytest.FixtureRequest, nursery: trio.Nursery) -> AsyncIterator[World]:
