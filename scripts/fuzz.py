@@ -25,14 +25,14 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDER: Final = ROOT / ".fuzz"
 TURN_SECONDS: Final = 120
-INPUT_BYTES_MAX: Final = 16_384  # longer ones are bombs, and measured by --memory
+INPUT_BYTES_MAX: Final = 5_120  # longer ones are bombs, and measured by --memory
 INPUT_SECONDS_MAX: Final = 5
 STRUCTURED_EACH: Final = 6  # one mutant of so many is by structure; it costs as much as some runs
 MEMORY_BAR_MIB: Final = 32  # for each MiB of input
 NAMES: Final = (
     *("frames", "messages", "consensus", "hello", "transactions", "gossip", "pubsub", "receipts"),
     *("tensors", "proofs", "chunks", "snapshots", "blocks", "manifest", "dag", "addresses"),
-    *("log", "records", "genesis"),
+    *("muxer", "log", "records", "genesis"),
 )
 _UNITS: Final = re.compile(rb"stat::number_of_executed_units:\s*(\d+)")
 Totals = dict[str, dict[str, float]]

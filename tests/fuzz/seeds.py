@@ -11,7 +11,10 @@ from libp2p.pubsub.pb import rpc_pb2
 from prsm.consensus.ledger.chunks import cut
 from prsm.consensus.ledger.records import account_key
 from prsm.consensus.pbft.records import Entered, Left, Locked, LowMark, Voted, pack
+from prsm.node.mdns import write_text
+from prsm.node.net.frames import DATA, HEADER, PING, SYN, WINDOW_UPDATE
 from prsm.node.net.gossip import AUTHOR_PREFIX
+from prsm.node.net.places import place_of
 from prsm.protocol import merkle
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.framing import Flow, Head, Refusal, encode_frame
@@ -195,6 +198,13 @@ def _addresses() -> Iterator[bytes]:
     yield b"\0" + circuit_address(f"/p2p/{relay}", peer).encode()
     yield b"\1" + f"/ip4/127.0.0.1/tcp/4001/p2p/{peer}".encode()
     yield b"\1" + f"/ip6/::1/tcp/4001/p2p/{peer}".encode()
+    place = place_of(f"/ip4/10.0.0.1/tcp/4001/p2p/{peer}")
+    yield b"\2" + write_text(GENESIS.chain_id, [place])
+
+
+def _muxer() -> Iterator[bytes]:
+    opened = HEADER.pack(0, WINDOW_UPDATE, SYN, 3, 0)
+    yield opened + HEADER.pack(0, DATA, 0, 3, 100) + HEADER.pack(0, PING, SYN, 0, 7)
 
 
 def _records() -> Iterator[bytes]:
@@ -236,6 +246,7 @@ _MADE: Final[dict[str, Callable[[], Iterator[bytes]]]] = {
     "manifest": lambda: iter([encode_manifest(manifest())]),
     "dag": _dag,
     "addresses": _addresses,
+    "muxer": _muxer,
     "log": _log,
     "records": _records,
     "genesis": lambda: iter([to_json(GENESIS)]),

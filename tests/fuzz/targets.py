@@ -19,10 +19,13 @@ from prsm.consensus.ledger.chunks import open_chunk, root_of
 from prsm.consensus.light import Trust
 from prsm.consensus.pbft.opened import is_signed, open_message
 from prsm.consensus.pbft.records import replay
+from prsm.node.mdns import read_text
 from prsm.node.net.envelopes import check_envelope
+from prsm.node.net.frames import HEADER, FrameRules
 from prsm.node.net.gossip import count, cut, malformed
 from prsm.node.net.handshake import ChainIdentity, greet
 from prsm.node.net.interface import PeerUnreachable
+from prsm.node.net.places import place_of
 from prsm.node.net.streams import FrameReader, StreamLost
 from prsm.protocol.certificates import check_certificate
 from prsm.protocol.codec import decode, encode
@@ -282,12 +285,25 @@ def dag(data: bytes) -> None:
 
 
 def addresses(data: bytes) -> None:
-    """Addresses that peers tell of themselves and of others."""
+    """Addresses that peers tell of themselves and of others, also by mDNS."""
     text = data[1:].decode("utf-8", "replace")
-    if data[:1] == b"\0":
-        parse_circuit(text)
-    else:
-        parse_address(text)
+    match data[:1]:
+        case b"\0":
+            parse_circuit(text)
+            place_of(text)
+        case b"\1":
+            parse_address(text)
+            place_of(text)
+        case _:
+            read_text(data[1:], GENESIS.chain_id)
+
+
+def muxer(data: bytes) -> None:
+    """Headers of the muxer, one after the other."""
+    rules = FrameRules(peer_dialled=True, now_ms=0)
+    for at in range(0, len(data) - HEADER.size, HEADER.size):
+        rules.check(data[at : at + HEADER.size], streams=at // HEADER.size, now_ms=at)
+        rules.credit(now_ms=at)
 
 
 def log(data: bytes) -> None:
@@ -340,7 +356,8 @@ TARGETS: Final[dict[str, Target]] = {
     "blocks": Target(blocks),
     "manifest": Target(manifest),
     "dag": Target(dag, (PrsmError,), choices=5),
-    "addresses": Target(addresses, (LocalError,), choices=2),
+    "addresses": Target(addresses, (LocalError,), choices=3),
+    "muxer": Target(muxer),
     "log": Target(log, choices=2),
     "records": Target(records),
     "genesis": Target(genesis, (LocalError,)),

@@ -3,6 +3,8 @@
 The gate's share; `scripts/fuzz.py` runs the same targets for millions of executions.
 """
 
+import runpy
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -15,6 +17,11 @@ from tests.fuzz.targets import TARGETS
 
 MUTANTS = 40  # of one example: drawing it costs more than running them
 NEVER_TAKEN = {"frames", "chunks"}  # a stream that ends; a root that nobody gave
+
+
+def test_long_runs_have_the_same_targets() -> None:
+    script = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "fuzz.py"))
+    assert set(script["NAMES"]) == set(TARGETS)
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS))
