@@ -8,6 +8,7 @@ nothing is left of those who came, and no payment waited for long.
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +20,13 @@ from prsm.node.net.handshake import ChainIdentity
 from prsm.node.rpc.client import Client, RpcError
 from prsm.node.rpc.methods.chain import TransactionInfo, TxParams
 from prsm.node.rpc.methods.net import Bans, Load
-from prsm.node.rpc.methods.node import NodeStatus
+from prsm.node.rpc.methods.node import NodeStatus, Part
 from prsm.node.rpc.methods.wallet import TransferParams, Transferred
 from prsm.protocol.genesis import from_json
 from prsm.protocol.ids import PeerId
 from prsm.testnet import launch
 from prsm.testnet.hostile import Hostile
-from tests.tools import insults_above, insults_below
+from tests.tools import crashing, insults_above, insults_below
 from tests.tools.insults import Attack, Fate, Insult
 
 INSULTS = [*insults_below.TABLE, *insults_above.TABLE]
@@ -33,6 +34,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 BAN_SECONDS = 5.0
 PAY_SECONDS = 5.0
 SETTLE_SECONDS = 10.0
+CRASHING = 1  # place of the node whose network a test crashes
+REBUILT_SECONDS = 5.0
 SPARE_FILES = 8  # of a peer that redials, a thread that writes
 RSS_GROWTH_BYTES_MAX = 64 * 2**20
 
@@ -80,6 +83,7 @@ class World:
     before: list[Load]
     files: list[int]
     payments: Payments
+    banned: Counter[int] = field(default_factory=Counter)  # by place
 
     def load(self, place: int) -> Load:
         with self.network.nodes[place].client() as client:
@@ -96,7 +100,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         tmp_path_factory.mktemp("hostile") / "net", 4, rig=launch.Rig(models=False)
     )
     try:
-        network.start()
+        start(network)
         genesis = from_json(network.genesis.read_bytes())
         statuses = [status(node) for node in network.nodes]
         wallet = statuses[0].wallet
@@ -109,7 +113,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             files=[open_files(each.pid) for each in statuses],
             payments=Payments(network.nodes[3], wallet),
         )
-        world.before.extend(world.load(place) for place in range(4))
+        world.before.extend(paired(world, place) for place in range(4))
         payer = threading.Thread(target=world.payments.run)
         payer.start()
         try:
@@ -119,6 +123,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             payer.join()
     finally:
         assert network.stop(), "a daemon did not end on SIGTERM"
+
+
+def start(network: launch.Network) -> None:
+    """Start all nodes, the second one with a fault that can be set off in its network."""
+    deadline = time.monotonic() + launch.START_SECONDS
+    for place, node in enumerate(network.nodes):
+        node.start(crashing.COMMAND if place == CRASHING else None)
+    network.save()
+    for node in network.nodes:
+        node.wait_ready(deadline)
+    for node in network.nodes:
+        launch.wait_peers(node, len(network.nodes) - 1, deadline)
 
 
 def status(node: launch.Node) -> NodeStatus:
@@ -151,6 +167,7 @@ def test_daemon_stands_an_insult(world: World, place: int) -> None:
     why = trio.run(play)
     assert (why is not None) == (insult.fate is Fate.BANNED), why
     assert insult.why in (why or "")
+    world.banned[victim] += why is not None
     assert status(node).pid == node.pid
 
 
@@ -174,6 +191,15 @@ async def judge(insult: Insult, attack: Attack, node: launch.Node) -> str | None
         case _:
             await trio.sleep(0.05)
     return ban_of(node, hostile.peer)
+
+
+def paired(world: World, place: int) -> Load:
+    """What a daemon holds once each pair has settled on one connection."""
+    deadline = time.monotonic() + SETTLE_SECONDS + 5
+    while (load := world.load(place)).counts["connections"] > 3:
+        assert time.monotonic() < deadline, load
+        launch.nap()
+    return load
 
 
 def settled(world: World, place: int) -> Load:
@@ -203,10 +229,41 @@ def test_nothing_is_left_and_nothing_waited(world: World) -> None:
         assert load.tasks <= before.tasks + SPARE_FILES
         assert open_files(node.pid) <= files
         assert load.rss_bytes - before.rss_bytes <= RSS_GROWTH_BYTES_MAX
-        assert load.bans == sum(
-            insult.fate is Fate.BANNED
-            for number, insult in enumerate(INSULTS)
-            if number % 4 == place
-        )
+        assert load.bans == world.banned[place]
     assert len(world.payments.took_s) >= world.payments.begun - 1 > 10
     assert max(world.payments.took_s) < PAY_SECONDS
+
+
+def test_network_that_crashes_is_rebuilt_and_linked_again(world: World) -> None:
+    """An error nobody fenced: same process, identity and port, all peers back, payments go on."""
+    node = world.network.nodes[CRASHING]
+    before, paid, tasks = status(node), len(world.payments.took_s), world.load(CRASHING).tasks
+    threads = threads_of(node.pid)
+    assert before.peers == 3
+    crashing.crash_file(node.home.root).touch()
+    began = time.monotonic()
+    while (now := status(node)).peers < 3 or network_part(now).restarts == 0:
+        assert time.monotonic() - began < REBUILT_SECONDS, now
+        launch.nap()
+    assert (now.pid, now.peer_id, now.addresses) == (
+        before.pid,
+        before.peer_id,
+        before.addresses,
+    )
+    assert network_part(now).restarts == 1
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while len(world.payments.took_s) < paid + 3 or status(node).height <= before.height + 2:
+        assert time.monotonic() < deadline
+        launch.nap()
+    assert max(world.payments.took_s[paid:]) < PAY_SECONDS
+    assert settled(world, CRASHING).tasks <= tasks + SPARE_FILES
+    assert threads_of(node.pid) <= threads + 1
+    assert open_files(node.pid) <= world.files[CRASHING] + SPARE_FILES
+
+
+def network_part(now: NodeStatus) -> Part:
+    return next(part for part in now.parts if part.name == "network")
+
+
+def threads_of(pid: int) -> int:
+    return sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
