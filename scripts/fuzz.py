@@ -12,7 +12,6 @@ up again. An input that made a target fail is kept in `.fuzz/failed/NAME/`.
 
 import argparse
 import json
-import os
 import re
 import subprocess
 import sys
@@ -135,45 +134,13 @@ def fuzz(name: str, *, seconds: int) -> None:
 
 def measure(names: Sequence[str]) -> None:
     """Peak memory of a target over its bombs, each in a process of its own."""
-    from tests.fuzz.bombs import bombs  # noqa: PLC0415 - after the path is set
-    from tests.fuzz.targets import TARGETS  # noqa: PLC0415 - likewise
+    from tests.fuzz.bombs import bombs, peak_ratio  # noqa: PLC0415 - after the path is set
 
     for name in names:
-        target, worst = TARGETS[name], 0.0
-        for bomb in bombs(name):
-            taken_kib = _peak_kib(target, bomb)
-            worst = max(worst, taken_kib / 1024 / (len(bomb) / 2**20))
+        worst = max(peak_ratio(name, bomb) for bomb in bombs(name))
         totals = load()
         totals[name]["peak_mib_per_mib"] = round(worst, 1)
         save(totals)
-
-
-def _peak_kib(target: object, raw: bytes) -> int:
-    """How much larger a process gets at most while it decodes; it must not fail either."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            Path("/proc/self/clear_refs").write_text("5")  # the peak starts here
-            before = _status("VmRSS")
-            assert callable(target)
-            target(raw)
-            os.write(writing, str(max(0, _status("VmHWM") - before)).encode())
-            code = 0
-        finally:
-            os._exit(code)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as said:
-        answer = said.read()
-    if os.waitpid(child, 0)[1]:
-        raise SystemExit(f"a bomb of {len(raw)} bytes was neither taken nor refused")
-    return int(answer)
-
-
-def _status(key: str) -> int:
-    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(key))
-    return int(line.split()[1])
 
 
 def load() -> Totals:

@@ -1,7 +1,9 @@
 """What costs most memory for its size: a mebibyte of small things, for every decoder."""
 
 import json
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from prsm.protocol.codec import encode
@@ -73,3 +75,33 @@ def bombs(name: str) -> Iterator[bytes]:
     for seed in seeds(name):
         yield seed * (_BODY_BYTES // len(seed))
         yield encode([seed] * min(ARRAY_LENGTH_MAX, _BODY_BYTES // (len(seed) + 5)))
+
+
+def peak_ratio(name: str, raw: bytes) -> float:
+    """How much larger a process gets at most while it decodes, in bytes for each byte of `raw`.
+
+    Measured in a child of this process; it must take the input or refuse it.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # the peak starts here
+            before = _status("VmRSS")
+            TARGETS[name](raw)
+            os.write(writing, str(max(0, _status("VmHWM") - before)).encode())
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as said:
+        answer = said.read()
+    assert os.waitpid(child, 0)[1] == 0, f"{name}: {len(raw)} bytes neither taken nor refused"
+    return int(answer) * 1024 / len(raw)
+
+
+def _status(key: str) -> int:
+    """A size of /proc/self/status in KiB."""
+    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(key))
+    return int(line.split()[1])

@@ -4,6 +4,7 @@ The gate's share; `scripts/fuzz.py` runs the same targets for millions of execut
 """
 
 import runpy
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -11,11 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz.bombs import bombs, peak_ratio
 from tests.fuzz.mutants import mutate
 from tests.fuzz.seeds import found, seeds
 from tests.fuzz.targets import TARGETS
 
 MUTANTS = 40  # of one example: drawing it costs more than running them
+BOMBS = 12
+PEAK_RATIO_MAX = 32
 NEVER_TAKEN = {"frames", "chunks"}  # a stream that ends; a root that nobody gave
 
 
@@ -54,3 +58,11 @@ def test_mutants_of_valid_bytes_are_taken_or_refused(name: str, number: int) -> 
 @given(raw=st.binary(max_size=256))
 def test_any_bytes_are_taken_or_refused(name: str, raw: bytes) -> None:
     TARGETS[name](raw)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["frames", "chunks", "pubsub", "genesis"])
+def test_a_mebibyte_of_small_things_takes_bounded_memory(name: str) -> None:
+    """The decoders that take the largest inputs; `scripts/fuzz.py --memory` measures all."""
+    ratios = [peak_ratio(name, bomb) for bomb in islice(bombs(name), BOMBS)]
+    assert max(ratios) <= PEAK_RATIO_MAX
