@@ -21,7 +21,9 @@ from prsm.protocol.messages.announce import Compare, GetRecords, Listing
 
 log = logs.get("repairs")
 
-ASK_SECONDS: Final = 2.0  # 128 KiB over a slow line; consensus goes first on the same stream
+# A busy peer still answers its heartbeats within 5 s; what it promised is sooner had elsewhere.
+COMPARE_SECONDS: Final = 5.0
+FETCH_SECONDS: Final = 2.0
 BUSY_MS: Final = 500
 
 # Peer, records, slots that were asked for. Raises RemoteError for what no honest peer sends.
@@ -86,22 +88,26 @@ class Repairs:
 
     async def _ask(self, ask: Ask) -> None:
         try:
-            with trio.fail_after(ASK_SECONDS):
-                if isinstance(ask, AskListing):
+            if isinstance(ask, AskListing):
+                with trio.fail_after(COMPARE_SECONDS):
                     await self._compare_with(ask)
-                else:
+            else:
+                with trio.fail_after(FETCH_SECONDS):
                     await self._fetch(ask)
         except trio.TooSlowError:
-            self._fail(ask, "no answer in time")
+            points = self._fail(ask, "no answer in time", silent=isinstance(ask, AskListing))
+            if points:
+                what = "answers no question about records, and stays"
+                self._network.penalise(ask.peer, RemoteError(what, penalty=points))
         except PrsmError as error:
             if isinstance(error, RemoteError):
                 self._network.penalise(ask.peer, error)
             self._fail(ask, error.what)
         self._wake.set()
 
-    def _fail(self, ask: Ask, why: str) -> None:
+    def _fail(self, ask: Ask, why: str, *, silent: bool = False) -> int:
         log.debug("no repair from a peer", peer=ask.peer, why=why)
-        self.plan.fail(ask, now_ms=self._clock.monotonic_ms())
+        return self.plan.fail(ask, now_ms=self._clock.monotonic_ms(), silent=silent)
 
     async def _compare_with(self, ask: AskListing) -> None:
         question = self._store.compare(horizon_ms=ask.horizon_ms, cursor=ask.cursor)

@@ -23,6 +23,7 @@ from prsm.node.net.interface import PeerUnreachable
 from prsm.node.net.network import PeerNetwork
 from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
+from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import KIB
 from prsm.protocol.messages.announce import TOPICS, TopicRules
 
@@ -48,9 +49,14 @@ class Told(msgspec.Struct):
 
 
 class Orders(msgspec.Struct):
-    """Whom to dial; answered once all of them are linked."""
+    """Whom to dial; answered once all of them are linked.
+
+    `drop` is the share of records that are lost where they come from a peer of `deaf_to`.
+    """
 
     dial: list[str]
+    deaf_to: list[str]
+    drop: float
 
 
 class Speech(msgspec.Struct):
@@ -133,6 +139,7 @@ async def gossip(told: Told) -> None:
         lines.say({"address": network.addresses[0]})
         orders = await lines.read(Orders)
         if isinstance(orders, Orders):
+            _lose(network, orders, random.Random(told.seed))
             for address in orders.dial:
                 await _dial(network, address)
             lines.say({"linked": len(orders.dial)})
@@ -141,6 +148,19 @@ async def gossip(told: Told) -> None:
             await _speak(announcer, speech, clock)
             lines.say(_report(announcer, network, heard))
         nursery.cancel_scope.cancel()
+
+
+def _lose(network: PeerNetwork, orders: Orders, dice: random.Random) -> None:
+    """Plant a fault: libp2p takes a dropped record for seen, so no other copy comes through it."""
+    judge = network._gossip[PROBES.name]  # noqa: SLF001 - a planted fault
+    deaf_to = set(orders.deaf_to)
+
+    def hear(peer: PeerId, raw: bytes) -> bool | None:
+        if peer in deaf_to and dice.random() < orders.drop:
+            return None
+        return judge(peer, raw)
+
+    network._gossip[PROBES.name] = hear  # noqa: SLF001 - as above
 
 
 async def _dial(network: PeerNetwork, address: str) -> None:

@@ -31,14 +31,18 @@ from prsm.protocol.limits import (
 from prsm.protocol.messages.announce import SLOT_BYTES
 
 FANOUT: Final = 3
-GRACE_MS: Final = 250  # gossip still brings what is younger (p99 126 ms at 16 nodes)
+GRACE_MS: Final = 200  # gossip still brings what is younger (p99 126 ms at 16 nodes)
 JITTER_MS: Final = 100
-ROUND_MS: Final = 500
+ROUND_MS: Final = 500  # at least; six comparisons a second cost a node about 1 % of a core
 ACTIVE_MS: Final = 2_000  # rounds go on so long after the last news
 IDLE_MS: Final = 4_000
 LOOK_MS: Final = 100  # while something is wanted and nobody free has it
 PAUSE_MS: Final = 1_000  # after silence, a refusal, or an empty promise; doubles
 PAUSE_MS_MAX: Final = 60_000
+# Who leaves so many questions in a row without any answer, 25 s and more, and still keeps its link
+# takes a place in the mesh for nothing: a refusal would be an answer, heartbeats are answered.
+SILENCES_MAX: Final = 5
+SILENT_PENALTY: Final = 100
 WANTS_MAX: Final = 8_192  # full lists of 16 liars; each goes with its first broken promise
 HOLDERS_MAX: Final = 3
 WANTED_MS: Final = 10_000
@@ -85,6 +89,7 @@ class _Peer:
     unread: bool = True  # new, or its list was too long for one answer
     pause_ms: int = 0
     free_ms: int = 0
+    silences: int = 0  # in a row
     cursor: bytes = FIRST
 
 
@@ -114,6 +119,7 @@ class Repair:
         self._wants: OrderedDict[bytes, _Want] = OrderedDict()
         self._refused: OrderedDict[bytes, int] = OrderedDict()
         self._round_ms = now_ms
+        self._soonest_ms = now_ms  # whatever is heard
         self._active_ms = now_ms
 
     @property
@@ -136,7 +142,8 @@ class Repair:
     def hear_news(self, *, now_ms: int) -> None:
         """A record was added, our own or another's: others may have missed it."""
         self._active_ms = now_ms + ACTIVE_MS
-        self._round_ms = min(self._round_ms, now_ms + GRACE_MS + self._dice(JITTER_MS))
+        due_ms = max(now_ms + GRACE_MS + self._dice(JITTER_MS), self._soonest_ms)
+        self._round_ms = min(self._round_ms, due_ms)
 
     def may_compare(self, peer: PeerId, *, now_ms: int) -> bool:
         """Is a peer's comparison within its share of our work?"""
@@ -177,6 +184,7 @@ class Repair:
         if now_ms >= self._round_ms:
             length_ms = ROUND_MS if now_ms < self._active_ms else IDLE_MS
             self._round_ms = now_ms + length_ms + self._dice(JITTER_MS)
+            self._soonest_ms = now_ms + ROUND_MS
             rest = [peer for peer in free if peer not in chosen]
             while rest and len(chosen) < FANOUT:
                 chosen.append(rest.pop(self._dice(len(rest))))
@@ -200,7 +208,7 @@ class Repair:
         missing = self.hear_listing(peer, entries, now_ms=now_ms)
         known = self._peers.get(peer)
         if known is not None:
-            known.lists, known.pause_ms = False, 0
+            known.lists, known.pause_ms, known.silences = False, 0, 0
             known.unread = len(entries) >= LISTED_MAX
             known.cursor = entries[-1][:SLOT_BYTES] if known.unread else FIRST
         return missing
@@ -240,7 +248,7 @@ class Repair:
         """
         known = self._peers.get(peer)
         if known is not None:
-            known.brings = False
+            known.brings, known.silences = False, 0
             if brought:
                 known.pause_ms = 0
             else:
@@ -265,16 +273,28 @@ class Repair:
         while len(self._refused) > REFUSED_MAX:
             self._refused.popitem(last=False)
 
-    def fail(self, ask: Ask, *, now_ms: int) -> None:
-        """A peer was silent or refused: others are asked, and this one after a pause."""
+    def fail(self, ask: Ask, *, now_ms: int, silent: bool = False) -> int:
+        """A peer was silent or refused: others are asked, and this one after a pause.
+
+        Args:
+            ask: what it was asked.
+            now_ms: monotonic.
+            silent: no answer came at all.
+
+        Returns:
+            Points to count against the peer; 0 unless it has been silent `SILENCES_MAX` times.
+        """
         known = self._peers.get(ask.peer)
         if known is None:
-            return
+            return 0
+        silences = known.silences + 1 if silent else 0
         if isinstance(ask, AskRecords):
             self.take_records(ask.peer, ask.slots, brought=0, now_ms=now_ms)
         else:
             known.lists, known.unread = False, True
             self._pause(known, now_ms)
+        known.silences = silences % SILENCES_MAX
+        return SILENT_PENALTY if silences >= SILENCES_MAX else 0
 
     @staticmethod
     def _pause(known: _Peer, now_ms: int) -> None:

@@ -1,12 +1,14 @@
 """Pull repair over the control stream: what honest peers bring, and what liars do instead."""
 
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import pytest
 import trio
 import trio.testing
 
 from prsm.node.announce import Announcer
+from prsm.node.clock import TrioClock
 from prsm.node.net import repair
 from prsm.node.net.interface import Busy, Incoming, PeerEvent
 from prsm.node.net.records import Item
@@ -175,3 +177,24 @@ async def test_what_is_held_is_listed_and_given() -> None:
     assert isinstance(given, Listing)
     assert (given.entries, tail) == ((entry(TRUE),), encode(TRUE))
     assert len(mine.store) == 1
+
+
+async def test_peer_that_answers_nothing_for_long_is_banned(autojump_clock: object) -> None:
+    """Five comparisons in a row; who was busy once is not blamed."""
+    del autojump_clock
+    wire = GossipWire()
+    mine = announcer(wire, clock=cast("SetClock", TrioClock()))
+
+    async def silence(_message: Record) -> Reply:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    wire.replies[LIAR] = silence
+    async with trio.open_nursery() as nursery:
+        await nursery.start(mine.run)
+        wire.up(LIAR)
+        await trio.sleep(20)
+        assert wire.penalties == []
+        await trio.sleep(60)
+        nursery.cancel_scope.cancel()
+    assert [error.penalty for _, error in wire.penalties] == [repair.SILENT_PENALTY]
