@@ -37,6 +37,7 @@ HEADER_BYTES: Final = HEADER.size
 READ_BYTES: Final = 256 * 1024
 BODY_SECONDS: Final = 30.0  # between a header and the last byte of its body
 DATA_BYTES_MAX: Final = MAX_PLAINTEXT_LENGTH - HEADER_BYTES  # a frame is one Noise packet
+CREDIT_SHARE: Final = 4  # of the window that may be owed
 CREDIT_SECONDS: Final = 5.0
 CREDIT_LOOK_SECONDS: Final = 0.1
 UNSENT_BYTES_MAX: Final = 128 * 1024  # in the kernel, not on its way yet
@@ -217,15 +218,17 @@ class Gate:
             )
         wire, start = self._wire, 0
         wire += data if self._private is None else self._private.open(data)
-        while len(wire) - start >= _LENGTH_BYTES:
-            end = start + _LENGTH_BYTES + int.from_bytes(wire[start : start + _LENGTH_BYTES], "big")
-            if len(wire) < end:
-                break
-            opened = self._noise.decrypt(bytes(wire[start + _LENGTH_BYTES : end]))
-            if not opened:
-                self._rules.empty(now_ms=_now_ms())
-            self._plain += opened
-            start = end
+        with memoryview(wire) as view:
+            while len(view) - start >= _LENGTH_BYTES:
+                body = start + _LENGTH_BYTES
+                end = body + int.from_bytes(view[start:body], "big")
+                if len(view) < end:
+                    break
+                opened = self._noise.decrypt(bytes(view[body:end]))
+                if not opened:
+                    self._rules.empty(now_ms=_now_ms())
+                self._plain += opened
+                start = end
         if start:
             del wire[:start]
 
@@ -263,13 +266,13 @@ class Session:
 
 
 class ThriftyStream(YamuxStream):
-    """A stream that tells the sender what was read once `CREDIT_BYTES_MIN` are owed.
+    """A stream that tells the sender what was read once a quarter of its window is owed.
 
     Stock code answers every read with an encrypted window update of its own: a fifth of the CPU of
     a busy node. It keeps one sum: the sender's window, what is in flight, what waits here and
-    what is owed make up 256 KiB or more. Whoever has read all owes less than 16 KiB, so a sender
-    always has 240 KiB left. Waiting for half a window instead, bulk falls to an eighth: stock code
-    then takes the pause for a slow link, and never grows the window.
+    what is owed make up a window or more. Whoever has read all owes less than a quarter of it, so
+    a sender always has the rest. Waiting for half a window instead, bulk falls to an eighth: stock
+    code then takes the pause for a slow link, and never grows the window.
     """
 
     owed = 0  # bytes read since the sender was last told
@@ -313,8 +316,13 @@ class ThriftyStream(YamuxStream):
             if buffer is None or event is None or conn.event_shutting_down.is_set():
                 break
             if buffer:
-                data = bytes(buffer[:n])
-                del buffer[:n]
+                if len(buffer) <= n:
+                    data = bytes(buffer)
+                    buffer.clear()
+                else:
+                    with memoryview(buffer) as view:
+                        data = bytes(view[:n])
+                    del buffer[:n]
                 await self._auto_tune_and_send_window_update(bytes_read=len(data))
                 return data
             await event.wait()
@@ -325,6 +333,6 @@ class ThriftyStream(YamuxStream):
     @override
     async def _auto_tune_and_send_window_update(self, *, bytes_read: int = 0) -> None:
         self.owed += bytes_read
-        if self.owed >= CREDIT_BYTES_MIN:
+        if self.owed >= max(CREDIT_BYTES_MIN, self.target_recv_window // CREDIT_SHARE):
             told, self.owed = self.owed, 0
             await super()._auto_tune_and_send_window_update(bytes_read=told)
