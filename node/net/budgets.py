@@ -22,6 +22,9 @@ REMEMBERED_MAX: Final = 1024  # lost peers whose buckets are kept, so that diall
 STRAIN_MS_MAX: Final = 10_000  # of waiting that is forgiven: ten seconds over its budget, once
 STRAIN_FADES: Final = 2  # of this many ms one is forgotten
 STRAIN_POINTS: Final = 10  # for each further second: a ban (100) after ten of them
+CALM_MS: Final = 3  # an answer of a validator beside us takes about one
+PATIENCE_MS: Final = 25  # a round of four nodes on two cores takes 13
+
 REFUSED_STRAIN_MS: Final = 10  # of a call refused; 50 a second are forgiven for ever
 
 
@@ -167,6 +170,36 @@ class Strain:
         seconds = max(0, self._ms - STRAIN_MS_MAX) // 1000
         self._ms -= seconds * 1000
         return seconds * STRAIN_POINTS
+
+
+class Patience:
+    """How long everything else holds its breath while agreement is being talked about.
+
+    A round is a dozen short messages on every node, and each waits for the processor the last
+    block of a model is still encrypted on. So for `CALM_MS` after a word of consensus nothing else
+    is handled, for `PATIENCE_MS` at most; that comes back at half the pace of calm. Under votes
+    without an end nothing waits.
+    """
+
+    __slots__ = ("_left_half_ms", "_loud_until_ms")
+
+    def __init__(self) -> None:
+        self._loud_until_ms = 0
+        self._left_half_ms = 2 * PATIENCE_MS
+
+    def stir(self, *, now_ms: int) -> None:
+        """Something of consensus came or leaves."""
+        calm_ms = max(0, now_ms - self._loud_until_ms)
+        self._left_half_ms = min(2 * PATIENCE_MS, self._left_half_ms + calm_ms)
+        self._loud_until_ms = max(self._loud_until_ms, now_ms + CALM_MS)
+
+    def wait_ms(self, *, now_ms: int) -> int:
+        """How long to wait before asking again; 0: go on. What it says is taken for waited."""
+        wait_ms = min(self._loud_until_ms - now_ms, self._left_half_ms // 2)
+        if wait_ms <= 0:
+            return 0
+        self._left_half_ms -= 2 * wait_ms
+        return wait_ms
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 Knows classes, slices and turns of the event loop. Must not know frames, nor how bytes travel.
 Encrypting a slice holds the loop, so of everything but consensus one slice leaves between two
 turns of it, whichever peer it is for; the same holds for reading. Whoever waited meanwhile to
-speak of consensus was run in between.
+speak of consensus was run in between; while agreement talks, slices wait a little (`Patience`).
 
 Invariants: consensus takes no turn; of two that wait the one of the higher class goes, of one
 class the one that waits longer; a lower class gets at least each `LOWER_EVERY`-th turn.
@@ -16,7 +16,7 @@ from typing import Final, Generic, TypeVar
 
 import trio
 
-from prsm.node.net.budgets import Account, Accounts, Bucket, Limits, Rate, Traffic
+from prsm.node.net.budgets import Account, Accounts, Bucket, Limits, Patience, Rate, Traffic
 from prsm.node.net.interface import Channel
 from prsm.protocol.ids import PeerId
 
@@ -69,11 +69,15 @@ class Turns:
 
     Args:
         limit_bytes_per_s: of all slices together; 0: none.
+        patience: with agreement, shared by all turns of a node.
         now_ms: monotonic.
     """
 
-    def __init__(self, *, limit_bytes_per_s: int, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, *, limit_bytes_per_s: int, patience: Patience, now_ms: Callable[[], int]
+    ) -> None:
         self._now_ms = now_ms
+        self._patience = patience
         self._line: Line[trio.lowlevel.Task] = Line()
         self._busy = False
         rate = Rate(limit_bytes_per_s, limit_bytes_per_s // BURST_SHARE)
@@ -88,11 +92,16 @@ class Turns:
         try:
             if not parked:
                 await trio.lowlevel.checkpoint()
+            await self._be_patient()
             if self._limit is not None:
                 wait_ms = self._limit.charge(size, now_ms=self._now_ms())
                 await trio.sleep(wait_ms / 1000)
         finally:
             self._pass_on()
+
+    async def _be_patient(self) -> None:
+        while wait_ms := self._patience.wait_ms(now_ms=self._now_ms()):  # noqa: ASYNC110 - time
+            await trio.sleep(wait_ms / 1000)
 
     async def _park(self, traffic: Traffic) -> None:
         task = trio.lowlevel.current_task()
@@ -129,6 +138,7 @@ class Lane:
     async def before_write(self, traffic: Traffic, size: int) -> None:
         """Wait until a slice may leave; consensus may at once."""
         if traffic is Traffic.CONSENSUS:
+            self._lanes.patience.stir(now_ms=self._now_ms())
             return
         if wait_ms := self._account.write(traffic, size, now_ms=self._now_ms()):
             await trio.sleep(wait_ms / 1000)
@@ -138,7 +148,9 @@ class Lane:
         """Wait as long as the peer's budget of bytes says, and for a turn to handle them."""
         if wait_ms := self._account.read(traffic, size, now_ms=self._now_ms()):
             await self._hold(traffic, wait_ms)
-        if traffic is not Traffic.CONSENSUS:
+        if traffic is Traffic.CONSENSUS:
+            self._lanes.patience.stir(now_ms=self._now_ms())
+        else:
             await self._lanes.reading.wait(traffic, size)
 
     async def after_frame(self, traffic: Traffic) -> None:
@@ -179,8 +191,9 @@ class Lanes:
     def __init__(self, limits: Limits, *, now_ms: Callable[[], int]) -> None:
         self.now_ms = now_ms
         self.accounts = Accounts()
-        self.writing = Turns(limit_bytes_per_s=limits.upload_bytes_per_s, now_ms=now_ms)
-        self.reading = Turns(limit_bytes_per_s=limits.download_bytes_per_s, now_ms=now_ms)
+        self.patience = Patience()
+        self.writing = self._turns(limits.upload_bytes_per_s)
+        self.reading = self._turns(limits.download_bytes_per_s)
 
     @contextmanager
     def lane(self, peer: PeerId) -> Iterator[Lane]:
@@ -190,6 +203,11 @@ class Lanes:
             yield Lane(account, self)
         finally:
             self.accounts.close(peer)
+
+    def _turns(self, limit_bytes_per_s: int) -> Turns:
+        return Turns(
+            limit_bytes_per_s=limit_bytes_per_s, patience=self.patience, now_ms=self.now_ms
+        )
 
     def trust(self, validators: Collection[PeerId]) -> None:
         """Say who the validators are from now on."""

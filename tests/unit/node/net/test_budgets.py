@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from prsm.node.net.budgets import (
     BUDGETS,
+    CALM_MS,
+    PATIENCE_MS,
     REFUSED_STRAIN_MS,
     REMEMBERED_MAX,
     STRAIN_MS_MAX,
@@ -15,6 +17,7 @@ from prsm.node.net.budgets import (
     Account,
     Accounts,
     Bucket,
+    Patience,
     Rate,
     Standing,
     Strain,
@@ -186,3 +189,42 @@ def test_who_becomes_a_validator_gets_its_budgets_at_once_and_loses_them_again()
     assert all(account.heard(Traffic.CONSENSUS, now_ms=0) == 0 for _ in range(wide))
     accounts.trust([], now_ms=0)
     assert account.heard(Traffic.CONSENSUS, now_ms=0) > 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=100))
+def test_patience_is_bounded_and_comes_back_with_calm_only(steps: list[tuple[int, bool]]) -> None:
+    """Waits of any window are at most `PATIENCE_MS` and half of the calm in it."""
+    patience, now, history = Patience(), 0, list[tuple[int, int]]()  # waited, calm before
+    loud_until = 0
+    for pause, is_word in steps:
+        now += pause
+        calm = max(0, now - loud_until) if is_word else 0
+        if is_word:
+            patience.stir(now_ms=now)
+            loud_until = now + CALM_MS
+        wait = patience.wait_ms(now_ms=now)
+        assert wait <= max(0, loud_until - now)
+        history.append((wait, calm))
+    for first, last in itertools.combinations_with_replacement(range(len(history)), 2):
+        window = history[first : last + 1]
+        calm = sum(calm for _, calm in window[1:])
+        assert 2 * sum(wait for wait, _ in window) <= 2 * PATIENCE_MS + calm
+
+
+def test_patience_waits_for_a_whole_round_and_no_longer_than_it_lasts() -> None:
+    patience, now, waited = Patience(), 1000, 0
+    while now < 1013:
+        patience.stir(now_ms=now)
+        wait = patience.wait_ms(now_ms=now)
+        assert wait == CALM_MS
+        waited, now = waited + wait, now + wait
+    assert patience.wait_ms(now_ms=now) == 0
+    assert waited <= PATIENCE_MS
+
+
+def test_under_votes_without_an_end_nothing_waits() -> None:
+    patience, waited = Patience(), 0
+    for now in range(0, 10_000, CALM_MS - 1):
+        patience.stir(now_ms=now)
+        waited += patience.wait_ms(now_ms=now)
+    assert waited <= PATIENCE_MS

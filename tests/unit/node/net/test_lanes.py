@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from prsm.node.clock import TrioClock
-from prsm.node.net.budgets import BUDGETS, NO_LIMITS, Limits, Standing, Traffic
+from prsm.node.net.budgets import BUDGETS, NO_LIMITS, Limits, Patience, Standing, Traffic
 from prsm.node.net.lanes import LOWER_EVERY, Lanes, Line, Turns
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import KIB, MIB
@@ -18,7 +18,7 @@ ONE, TWO = PeerId("one"), PeerId("two")
 
 
 def unlimited() -> Turns:
-    return Turns(limit_bytes_per_s=0, now_ms=lambda: 0)
+    return Turns(limit_bytes_per_s=0, patience=Patience(), now_ms=lambda: 0)
 
 
 @given(st.lists(st.sampled_from([*Traffic, None]), max_size=80))
