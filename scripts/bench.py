@@ -1,5 +1,7 @@
 """`scripts/bench.py PART|all [--json]`: figures beside their limits; PART is a key of `PARTS`.
 
+`scripts/bench.py net --daemons 32` measures the start of so many daemons instead.
+
 A figure alone says little on a shared machine; its ratio to a limit measured a moment before says
 more. Prints command, commit, machine, date and what others took of the processors meanwhile.
 Knows parts, tables and the machine. Must not know how a part measures: see `scripts/benchmarks`.
@@ -15,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -78,10 +81,17 @@ def measure_replica() -> tuple[list[Row], Mapping[str, str]]:
 
 
 def measure_net() -> tuple[list[Row], Mapping[str, str]]:
-    """Kept streams between two processes."""
-    from benchmarks import net  # noqa: PLC0415 - as above
+    """Kept streams between two processes, then agreement beside bulk."""
+    from benchmarks import classes, net  # noqa: PLC0415 - as above
 
-    return net.measure_all(), net.LIMITS
+    return net.measure_all() + classes.measure_all(), {**net.LIMITS, **classes.LIMITS}
+
+
+def measure_daemons(count: int) -> tuple[list[Row], Mapping[str, str]]:
+    """Many daemons started at once."""
+    from benchmarks import many  # noqa: PLC0415 - as above
+
+    return many.measure_all(count), many.LIMITS
 
 
 def measure_snapshots() -> tuple[list[Row], Mapping[str, str]]:
@@ -107,10 +117,10 @@ PARTS: Final[Mapping[str, Callable[[], tuple[list[Row], Mapping[str, str]]]]] = 
 }
 
 
-def run(name: str) -> Part:
+def run(measure: Callable[[], tuple[list[Row], Mapping[str, str]]]) -> Part:
     """Measure one part, and how much of the processors others took meanwhile."""
     busy, own, began = _busy_seconds(), _own_seconds(), time.monotonic()
-    rows, limits = PARTS[name]()
+    rows, limits = measure()
     seconds = time.monotonic() - began
     others = (_busy_seconds() - busy) - (_own_seconds() - own)
     return Part(rows, limits, max(0.0, 100 * others / seconds), seconds)
@@ -169,7 +179,7 @@ def print_part(name: str, part: Part) -> None:
     """Head and table of one part."""
     where = machine()
     loaded = ", loaded: ratios only" if part.is_loaded else ""
-    print(f"### `python scripts/bench.py {name}`\n")
+    print(f"### `python scripts/bench.py {' '.join([name, *sys.argv[2:]])}`\n")
     print(
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit()}, {where['cpu']}, "
         f"{where['cores']} cores, Python {where['python']}, {where['system']}, "
@@ -202,11 +212,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=[*PARTS, "all"])
     parser.add_argument("--json", action="store_true", help="print one document")
+    parser.add_argument("--daemons", type=int, help="net: start so many daemons, nothing else")
     options = parser.parse_args(arguments)
+    if options.daemons is not None and options.part != "net":
+        parser.error("--daemons goes with net")
     names = list(PARTS) if options.part == "all" else [options.part]
     done: dict[str, Part] = {}
     for name in names:
-        done[name] = run(name)
+        part = PARTS[name]
+        done[name] = run(partial(measure_daemons, options.daemons) if options.daemons else part)
         if not options.json:
             print_part(name, done[name])
             if name != names[-1]:
