@@ -37,7 +37,7 @@ HEADER_BYTES: Final = HEADER.size
 READ_BYTES: Final = 256 * 1024
 BODY_SECONDS: Final = 30.0  # between a header and the last byte of its body
 DATA_BYTES_MAX: Final = MAX_PLAINTEXT_LENGTH - HEADER_BYTES  # a frame is one Noise packet
-CREDIT_SHARE: Final = 4  # of the window that may be owed
+CREDIT_SHARE: Final = 16  # of the window that may be owed
 CREDIT_SECONDS: Final = 5.0
 CREDIT_LOOK_SECONDS: Final = 0.1
 UNSENT_BYTES_MAX: Final = 128 * 1024  # in the kernel, not on its way yet
@@ -266,12 +266,12 @@ class Session:
 
 
 class ThriftyStream(YamuxStream):
-    """A stream that tells the sender what was read once a quarter of its window is owed.
+    """A stream that tells the sender what was read once a sixteenth of its window is owed.
 
     Stock code answers every read with an encrypted window update of its own: a fifth of the CPU of
     a busy node. It keeps one sum: the sender's window, what is in flight, what waits here and
-    what is owed make up a window or more. Whoever has read all owes less than a quarter of it, so
-    a sender always has the rest. Waiting for half a window instead, bulk falls to an eighth: stock
+    what is owed make up a window or more. Whoever has read all owes less than a sixteenth, so a
+    sender always has the rest. Waiting for half a window instead, bulk falls to an eighth: stock
     code then takes the pause for a slow link, and never grows the window.
     """
 
