@@ -33,6 +33,7 @@ from prsm.protocol.messages.table import MESSAGES
 SCHEMAS_APART_MAX: Final = 1  # a network is upgraded one release after the other
 STRICT_SCHEMA: Final = 1  # programs of this schema take no other number than theirs
 OLDER_PEERS_MAX: Final = 256  # noted for one dial each
+OLDER_SECONDS: Final = 5.0  # later the peer may have been upgraded: the redial comes after 0.2 s
 LINGER_S: Final = 1.0
 HELLO_KIND: Final = MESSAGES.number(Hello)
 
@@ -91,7 +92,7 @@ class Greeter:
 
     def __init__(self, chain: ChainIdentity) -> None:
         self._chain = chain
-        self._older: dict[PeerId, int] = {}
+        self._older: dict[PeerId, tuple[int, float]] = {}  # schema, and until when
 
     async def greet(
         self, duplex: Duplex, peer: PeerId, addresses: Sequence[str], *, dialler: bool
@@ -103,16 +104,16 @@ class Greeter:
             ProtocolMismatch, WrongChain, WireError, StreamLost: as `greet`.
         """
         ours = self._chain.hello(addresses)
-        # For one dial only: the peer may be upgraded before the one after.
-        schema = self._older.pop(peer, None) if dialler else None
-        if schema is not None:
+        # For one dial only, and soon: the peer may be upgraded before a later one.
+        schema, until = self._older.pop(peer, (0, 0.0)) if dialler else (0, 0.0)
+        if trio.current_time() < until:
             ours = msgspec.structs.replace(ours, schema=schema)
         try:
             return await greet(duplex, ours, dialler=dialler)
         except OlderPeer as error:
             if len(self._older) >= OLDER_PEERS_MAX:
                 self._older.clear()
-            self._older[peer] = error.schema
+            self._older[peer] = error.schema, trio.current_time() + OLDER_SECONDS
             raise
 
 

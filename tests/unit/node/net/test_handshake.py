@@ -9,6 +9,7 @@ from trio.testing import MockClock, memory_stream_pair
 
 from prsm.node.net.handshake import (
     HELLO_KIND,
+    OLDER_SECONDS,
     STRICT_SCHEMA,
     ChainIdentity,
     Greeter,
@@ -166,7 +167,10 @@ async def strict(duplex: Duplex, schema: int) -> Hello:
     return decode(head.body, Hello, size_max=HELLO_BYTES_MAX)
 
 
-async def test_program_of_the_first_schema_is_offered_its_own_by_the_next_dial_only() -> None:
+async def test_program_of_the_first_schema_is_offered_its_own_by_the_next_dial_only(
+    autojump_clock: MockClock,
+) -> None:
+    """And only soon: who was upgraded meanwhile is offered what it can speak."""
     greeter = Greeter(dataclasses.replace(OURS, schema=STRICT_SCHEMA + 1))
     offered: list[int] = []
     agreed: list[int] = []
@@ -174,7 +178,7 @@ async def test_program_of_the_first_schema_is_offered_its_own_by_the_next_dial_o
     async def old(stream: trio.abc.Stream) -> None:
         offered.append((await strict(Ends(stream), STRICT_SCHEMA)).schema)
 
-    for peer in ("a", "a", "b", "a"):
+    for peer, rest in (("a", 0), ("a", 0), ("b", 0), ("a", OLDER_SECONDS), ("a", 0)):
         here, there = memory_stream_pair()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(old, there)
@@ -184,8 +188,9 @@ async def test_program_of_the_first_schema_is_offered_its_own_by_the_next_dial_o
                 agreed.append(-error.schema)
             else:
                 agreed.append(hello.schema)
-    assert offered == [2, 1, 2, 2]
-    assert agreed == [-1, 1, -1, -1]
+        await trio.sleep(rest)
+    assert offered == [2, 1, 2, 2, 2]
+    assert agreed == [-1, 1, -1, -1, -1]
 
 
 async def test_program_of_the_first_schema_that_dials_is_answered_with_its_own() -> None:
