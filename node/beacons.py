@@ -17,10 +17,12 @@ from prsm.node import logs
 from prsm.node.announce import Announcer, Ground
 from prsm.node.driver import Driver, Head
 from prsm.node.inference.capacity import Standing
+from prsm.node.net.records import slot_of
 from prsm.node.version import VERSION
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier, Signer
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.framing import PROTOCOL_VERSION
+from prsm.protocol.identity import public_key_of
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import HELLO_ADDRESSES_MAX
 from prsm.protocol.messages.announce import (
@@ -159,6 +161,15 @@ class Beacons:
             while True:
                 await self.look()
                 await trio.sleep(LOOK_SECONDS)
+
+    def holders(self, manifest: bytes) -> frozenset[PeerId]:
+        """Our peers that offer a model, by the CID of its manifest."""
+        store, peers = self.announcer.store, self._views.driver.network.peers()
+        return frozenset(
+            info.peer
+            for info in peers
+            if store.get(slot_of(MODELS.name, public_key_of(info.peer), manifest))
+        )
 
     async def look(self) -> None:
         """Say what is new or due now."""

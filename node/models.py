@@ -6,7 +6,7 @@ block (the store's).
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +113,8 @@ class Models:
         self._held: dict[Cid, ModelManifest] = {}
         self._exchange = Exchange(tools.store, on_fault=self._blame)
         self.server = BlockServer(tools.network, tools.store)
+        # Peers that announced a manifest; they are asked first (node/beacons).
+        self.holders: Callable[[bytes], Collection[PeerId]] = lambda _cid: ()
 
     async def load(self) -> None:
         """Find what the store holds; before anything else is asked."""
@@ -134,7 +136,7 @@ class Models:
         try:
             return await self._tools.store.load_manifest(parsed)
         except NotFound:
-            raw = await self._exchange.fetch_block(parsed.digest, self._sources())
+            raw = await self._exchange.fetch_block(parsed.digest, self._sources(cid))
             manifest = decode_manifest(raw)
             await self._tools.store.save_manifest(manifest)
             return manifest
@@ -149,7 +151,7 @@ class Models:
         file = manifest.files[index]
         root = decode_cid(file.root)
         if not await self._tools.store.has(root):
-            await self._exchange.fetch(root, file.size, self._sources())
+            await self._exchange.fetch(root, file.size, self._sources(cid))
         return await self._tools.store.path(root)
 
     async def add(self, wanted: Wanted) -> tuple[Known, TxId | None]:
@@ -193,7 +195,7 @@ class Models:
             NotFound, SourceFailed, Full: it is not to be had.
         """
         cid = self.resolve(ref)
-        manifest = await self._exchange.fetch_model(cid, self._sources())
+        manifest = await self._exchange.fetch_model(cid, self._sources(cid.raw))
         self._held[cid] = manifest
         return Known(cid, manifest, is_held=True, is_registered=self._is_registered(cid))
 
@@ -357,11 +359,11 @@ class Models:
     def _is_registered(self, cid: Cid) -> bool:
         return self._tools.driver.ledger.view.model_by_cid(cid.raw) is not None
 
-    def _sources(self) -> Sequence[Source]:
-        """Peers first, then the IPFS daemons of the configuration."""
-        network = self._tools.network
-        peers: list[Source] = [PeerSource(network, peer.peer) for peer in network.peers()]
-        return [*peers, *self._tools.external]
+    def _sources(self, cid: bytes) -> Sequence[Source]:
+        """Peers that announced it, other peers, the IPFS daemons of the configuration."""
+        network, holders = self._tools.network, self.holders(cid)
+        live = sorted(network.peers(), key=lambda info: info.peer not in holders)
+        return [*(PeerSource(network, info.peer) for info in live), *self._tools.external]
 
     def _blame(self, name: str, error: PrsmError) -> None:
         if isinstance(error, RemoteError):

@@ -24,7 +24,7 @@ from prsm.protocol.messages.announce import (
 )
 from prsm.protocol.messages.models import ModelManifest
 from prsm.storage.errors import NotFound
-from tests.tools.announced import CHAIN, GossipWire, SetClock, announcer, signer
+from tests.tools.announced import CHAIN, GossipWire, SetClock, announcer, peer, signer
 
 
 @dataclass
@@ -200,3 +200,18 @@ async def test_crowd_says_it_less_often() -> None:
     for _ in range(300):
         count += (await scene.after(2_000)).count(STATUS.name)
     assert 4 <= count <= 7
+
+
+async def test_peers_that_offer_a_model_are_known() -> None:
+    scene, other = Scene(), GossipWire()
+    theirs = announcer(other, 2, scene.clock)
+    offer = ModelOffer(
+        manifest=b"\1" * 36, pinned_sha256=b"p" * 32, name="m", semver="1", size_bytes=1
+    )
+    await theirs.publish(MODELS.name, offer)
+    [(topic, raw)] = other.published
+    assert scene.wire.gossip[topic](peer(2), raw) is True
+    assert scene.beacons.holders(b"\1" * 36) == frozenset()  # not connected
+    scene.wire.live += [peer(2), peer(3)]
+    assert scene.beacons.holders(b"\1" * 36) == {peer(2)}
+    assert scene.beacons.holders(b"\2" * 36) == frozenset()
