@@ -267,6 +267,7 @@ def _make_work(opened: _Opened) -> _Work:
     jobs = Jobs(Requester(links, account, models, pool or NoRunner(), policy, driver.clock))
     seed, region = load_seed(start.home.node_key), config.net.region
     beacons = make_beacons(seed, driver, account, models, labour=labour, region=region)
+    models.holders = beacons.holders
     return _Work(pool, models, shards, claims, executor, links, jobs, beacons)
 
 
