@@ -48,6 +48,7 @@ from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.strict import StrictSandbox
 from prsm.node.inference.terms import Terms
 from prsm.node.keys import load_network_key
+from prsm.node.mended import Mended
 from prsm.node.models import Models, Tools
 from prsm.node.net.bans import BanFile
 from prsm.node.net.budgets import Limits
@@ -123,8 +124,11 @@ class _Work:
 
 async def run_daemon(
     start: Start, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
+) -> bool:
     """Run one node until SIGTERM, SIGINT, `node_stop` or cancellation.
+
+    Returns:
+        Whether to run it again: its disk had refused a write and takes them now.
 
     Raises:
         LocalError: a missing or locked home, wrong keys, a taken port: before anything runs.
@@ -160,10 +164,12 @@ async def run_daemon(
                 await chain.wallet.unlock(start.password)
             store = await ModelStore.open(start.home.blocks, quota=start.config.storage.quota_bytes)
             try:
-                await _run(_Opened(start, genesis, network, reach, chain, store), task_status)
+                ready = _Opened(start, genesis, network, reach, chain, store)
+                again = await _run(ready, task_status)
             finally:
                 with trio.CancelScope(shield=True):
                     await store.close()
+    return again
 
 
 def _consensus_seeds(start: Start) -> tuple[bytes, ...]:
@@ -187,8 +193,8 @@ def _read_genesis(home: Home) -> Genesis:
     return from_json(raw)
 
 
-async def _run(opened: _Opened, task_status: trio.TaskStatus[None]) -> None:
-    """Start from the ground up, stop from the roof down."""
+async def _run(opened: _Opened, task_status: trio.TaskStatus[None]) -> bool:
+    """Start from the ground up, stop from the roof down; is it to be run again?"""
     stop = trio.Event()
     work, start, chain = _make_work(opened), opened.start, opened.chain
     finding = Finding(
@@ -209,12 +215,15 @@ async def _run(opened: _Opened, task_status: trio.TaskStatus[None]) -> None:
         await _start_work(work, labour)
         roof = await floors.enter_async_context(_floor())
         await _open_door(opened, work, roof, stop)
+        disk = Mended(chain.driver, start.home.data, stop)
+        roof.start_soon(disk.run)
         gc.collect()
         gc.freeze()  # what is here now stays: no collection walks over it again
         task_status.started()
         log.info("node is up", height=opened.chain.driver.ledger.height)
         await stop.wait()
         log.info("stopping")
+    return disk.is_mended
 
 
 @asynccontextmanager

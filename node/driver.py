@@ -111,6 +111,7 @@ class Driver:
         self.clock = hands.clock
         self.pace = Pace()
         self._failed = ""  # why the votes ended for good
+        self.failure: Exception | None = None  # what ended them
         self.dropped = 0  # events for which the queue had no room
         self.is_halted = False  # takes no more blocks either; an observer still does
         self.held = (0, 1)  # for STATUS: height of the latest snapshot, first one of the blocks
@@ -216,18 +217,17 @@ class Driver:
             while True:
                 await self._turn(await self._next_events())
         except (Conflict, Full, StoreUnavailable) as error:
-            self._stop_voting(f"the disk refused a write: {error}")
+            self._stop_voting(f"the disk refused a write: {error}", error)
         except Diverged as error:
-            self._stop_voting(error.what)
+            self._stop_voting(error.what, error)
         except Exception as error:  # a fault of ours ends the votes, never the node
             log.exception("consensus failed")
-            self._stop_voting(f"a fault of this program: {type(error).__name__}: {error}")
+            self._stop_voting(f"a fault of this program: {type(error).__name__}: {error}", error)
         async for _ in self._out:  # or the queue fills up
             self._take_waiting([])
 
-    def _stop_voting(self, why: str) -> None:
-        self._failed = why
-        self.is_halted = True
+    def _stop_voting(self, why: str, cause: Exception) -> None:
+        self._failed, self.failure, self.is_halted = why, cause, True
         log.error("no more votes and no more blocks from this node", why=why)
 
     async def _next_events(self) -> list[Event]:

@@ -10,7 +10,8 @@ import logging
 import re
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any, Final, Literal, TextIO
+from contextlib import suppress
+from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
 from typing_extensions import override
@@ -84,7 +85,7 @@ def configure(
     structlog.configure(
         processors=[*_shared(), _human if human else _json],
         wrapper_class=structlog.make_filtering_bound_logger(_number(level)),
-        logger_factory=structlog.WriteLoggerFactory(file=target),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Patient(target))),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -96,6 +97,23 @@ def get(room: str, **fields: object) -> structlog.typing.FilteringBoundLogger:
     """A logger of one room, with fields every line of it carries."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(room=room, **fields)
     return logger
+
+
+class _Patient:
+    """A stream whose full disk or closed pipe costs lines, never the daemon that writes them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write a line, or lose it."""
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Hand lines on, or keep them for later."""
+        with suppress(OSError):
+            self._stream.flush()
 
 
 class _Bridge(logging.Handler):

@@ -51,7 +51,8 @@ def main(
         logs.configure(level=config.log.level, style=config.log.format)
         password = read_password(options.password_fd, config.keys.password_file)
         start = Start(home, config, password, worker_command, make_clock(home), around)
-        trio.run(functools.partial(run_daemon, start))
+        while trio.run(functools.partial(run_daemon, start)):
+            pass  # its disk takes writes again: everything is read from there anew
     except KeyboardInterrupt:  # before the daemon listens to signals
         return int(Exit.INTERRUPTED)
     except BaseException as error:  # noqa: ASYNC103 - outside trio: groups of known errors are said

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
+from typing_extensions import override
 
 from prsm.node import logs
 
@@ -90,3 +91,31 @@ def test_an_exception_is_text_and_long_values_are_cut() -> None:
     (line,) = lines(stream)
     assert "ValueError: invalid literal" in line["exception"]
     assert len(line["value"]) < 5000
+
+
+def test_stream_that_refuses_costs_lines_and_nothing_else() -> None:
+    """A full disk under the log file ended the daemon that wanted to say so; it comes back."""
+
+    class Full(io.StringIO):
+        is_full = True
+
+        @override
+        def write(self, text: str) -> int:
+            if self.is_full:
+                raise OSError(28, "No space left on device")
+            return super().write(text)
+
+        @override
+        def flush(self) -> None:
+            if self.is_full:
+                raise OSError(28, "No space left on device")
+
+    stream = Full()
+    logs.configure(stream=stream, style="json")
+    logs.get("driver").error("the disk is full")
+    logging.getLogger("library").error("so it is")
+    assert stream.getvalue() == ""
+    stream.is_full = False
+    logs.get("driver").info("room again")
+    (line,) = lines(stream)
+    assert line["event"] == "room again"
