@@ -27,10 +27,9 @@ import trio
 from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.errors import NodeUnreachable
 from prsm.node.rpc.methods.chain import ChainStatus
-from prsm.node.rpc.methods.node import NodeStatus
 from prsm.protocol.errors import LocalError
-from prsm.testnet import previous
-from prsm.testnet.asking import Asker
+from prsm.testnet import exports, previous
+from prsm.testnet.asking import Asker, Door
 from prsm.testnet.deceit import lie_of, set_lie
 from prsm.testnet.faults import PARTITIONS, Fault, Kind, Layer, Round, cut_off, layer_of, stacked
 from prsm.testnet.launch import Network
@@ -48,6 +47,7 @@ LATE_SECONDS: Final = 2.0  # what comes later than this was not under way
 LOOK_SECONDS: Final = 0.1
 ASK_SECONDS: Final = 2.0
 STOP_SECONDS: Final = 15.0
+RESUME_SECONDS: Final = 20.0  # an ordinary start takes half of it on a busy machine
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -354,7 +354,6 @@ class Perturber:
         finally:
             for node in nodes:
                 self._free_disk(node)
-        await trio.sleep(ASK_SECONDS)
         return ", ".join([f"{node.name} {await self._resume(node)}" for node in nodes])
 
     def _free_disk(self, node: Node) -> None:
@@ -363,25 +362,27 @@ class Perturber:
             resource.prlimit(node.pid, resource.RLIMIT_FSIZE, old)
 
     async def _resume(self, node: Node) -> str:
-        """Do what an operator does who has made room: start the node again if it votes no more."""
-        asker = Asker(self.watches[self.network.nodes.index(node)].door)
-        try:
-            with trio.fail_after(ASK_SECONDS):
-                status = await asker.call("node_getStatus", result=NodeStatus)
-        except (NodeUnreachable, RpcError, trio.TooSlowError):
-            status = None
-        finally:
-            asker.close()
-        if status is not None:
-            stopped = [p.why for p in status.parts if p.name == "consensus" and p.why]
-            if not stopped:
-                return "went on by itself"
+        """Wait until a node votes again that has room; start it if it does not by itself."""
+        door = self.watches[self.network.nodes.index(node)].door
+        with trio.move_on_after(RESUME_SECONDS):
+            while await _is_stopped(door):  # noqa: ASYNC110 - another process
+                await trio.sleep(LOOK_SECONDS)
+            return "went on by itself"
         if node.is_running():
             await trio.to_thread.run_sync(node.stop, time.monotonic() + STOP_SECONDS)
         node.pid = 0
         node.start()
         self.network.save()
         return "was started again"
+
+
+async def _is_stopped(door: Door) -> bool:
+    """Does a node vote no more, or answer no more?"""
+    try:
+        with trio.fail_after(ASK_SECONDS):
+            return bool(await exports.stopped("", door))
+    except (NodeUnreachable, RpcError, trio.TooSlowError):
+        return True
 
 
 def _touched(outcome: Outcome) -> tuple[int, ...]:

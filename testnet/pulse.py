@@ -21,6 +21,7 @@ from prsm.testnet.processes import NotInTime
 from prsm.testnet.watch import Watch
 
 WRITE_SECONDS: Final = 60.0
+FOLLOW_SECONDS: Final = 3.0  # then the same bytes are handed in again: the node may be a new one
 AGAIN_SECONDS: Final = 0.05
 
 
@@ -51,8 +52,10 @@ class Pulse:
             began = time.perf_counter()
             try:
                 with trio.fail_after(WRITE_SECONDS):
-                    await _hand_in(watch, raw, shown)
-                    await shown.wait()
+                    while not shown.is_set():
+                        await _hand_in(watch, raw, shown)
+                        with trio.move_on_after(FOLLOW_SECONDS):
+                            await shown.wait()
             except trio.TooSlowError as error:
                 raise NotInTime(f"a write is in no block after {WRITE_SECONDS} s") from error
             self.nonce += 1

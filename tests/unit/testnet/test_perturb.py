@@ -198,7 +198,7 @@ async def test_full_disk_is_a_limit_that_goes_away(
     perturber: Perturber, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No file of the process may grow meanwhile; one that votes no more is started again."""
-    monkeypatch.setattr(perturb, "ASK_SECONDS", 0.05)
+    monkeypatch.setattr(perturb, "RESUME_SECONDS", 0.05)
     node = network.nodes[1]
     pid, before = node.pid, resource.prlimit(node.pid, resource.RLIMIT_FSIZE)
     seen: list[tuple[int, int]] = []
