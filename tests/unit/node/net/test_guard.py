@@ -326,7 +326,7 @@ async def test_small_reads_tell_the_sender_once_in_sixteen_kib(host: BasicHost) 
 def test_sender_can_go_on_whenever_the_reader_has_read_all(
     steps: list[tuple[bool, int]],
 ) -> None:
-    """Any order of arrivals and pauses of the reader: never less than a window less what may be owed."""
+    """Any order of arrivals and pauses of the reader: always a window less what may be owed."""
     guard.apply()
 
     async def play() -> None:
