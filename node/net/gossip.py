@@ -9,6 +9,7 @@ Invariants: nothing a peer sends raises out of here; of each envelope at most wh
 reaches stock code; every name of a topic that does is one of ours.
 """
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.rpc_queue import RpcQueue
+from libp2p.pubsub.score import ScoreParams
 from libp2p.pubsub.validators import signature_validator
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 from typing_extensions import override
@@ -240,16 +242,25 @@ def malformed(msg: rpc_pb2.Message) -> str:
     return "" if msg.signature else "no signature"
 
 
+@functools.lru_cache(maxsize=1024)
+def _peer_id(peer: ID) -> PeerId:
+    return PeerId(peer.to_base58())
+
+
 def _total(validator: object) -> SyncValidatorFn:
     assert callable(validator)
     return validator  # ours are all synchronous
 
 
-def make_gossip(host: BasicHost, topics: Sequence[str]) -> tuple[FencedPubsub, GossipSub]:
+def make_gossip(
+    host: BasicHost, topics: Sequence[str], worth: Callable[[PeerId], int] = lambda _peer: 0
+) -> tuple[FencedPubsub, GossipSub]:
     """Build fenced gossip for a fixed set of topics.
 
     v1.1, because v1.2 doubles the CPU; own limits instead of spam and eclipse protection (10
-    messages a second, own ones included; distinct IPs, which loopback never has).
+    messages a second, own ones included; distinct IPs, which loopback never has). libp2p scores
+    nobody itself (all its weights are 0); the mesh grafts first, and prunes last, whoever `worth`
+    says has done something for us.
     """
     router = GossipSub(
         protocols=[TProtocol(PROTOCOL_ID_V11)],
@@ -257,6 +268,10 @@ def make_gossip(host: BasicHost, topics: Sequence[str]) -> tuple[FencedPubsub, G
         degree_low=4,
         degree_high=12,
         heartbeat_interval=GOSSIP_HEARTBEAT_S,
+        score_params=ScoreParams(
+            p6_appl_slack_weight=1.0,
+            app_specific_score_fn=lambda peer: float(worth(_peer_id(peer))),
+        ),
         spam_protection_enabled=False,
         eclipse_protection_enabled=False,
         adaptive_gossip_enabled=False,

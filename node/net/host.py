@@ -39,9 +39,10 @@ from prsm.node.net.guard import (
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.interface import Channel, PeerUnreachable
 from prsm.node.net.muxed import close_connection, held_bytes, remote_of
-from prsm.node.net.network import Hooks, PeerNetwork
+from prsm.node.net.network import PeerNetwork
 from prsm.node.net.private import dialling
 from prsm.node.net.streams import StreamLost
+from prsm.node.net.transport import Hooks
 from prsm.node.net.tunnel import tunnel_address
 from prsm.node.rpc.ports import find_listener
 from prsm.protocol.errors import LocalError, RemoteError
@@ -201,7 +202,7 @@ class Libp2pTransport:
         swarm.upgrader.is_banned = hooks.is_banned
         for channel in Channel:
             host.set_stream_handler(TProtocol(channel.value), self._keeper(channel))
-        pubsub, router = make_gossip(host, topics)
+        pubsub, router = make_gossip(host, topics, hooks.worth)
         pubsub.fence(self._blame, hooks.admits, meter=hooks.meter, author=hooks.author)
         for topic in topics:
             pubsub.set_topic_validator(topic, self._validator(topic), is_async_validator=False)

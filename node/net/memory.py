@@ -18,8 +18,9 @@ from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.interface import Channel, PeerUnreachable
 from prsm.node.net.memory_tunnel import MemoryTunnel, introduce
 from prsm.node.net.meters import Counts
-from prsm.node.net.network import Accept, Hooks, PeerNetwork
+from prsm.node.net.network import PeerNetwork
 from prsm.node.net.streams import StreamLost
+from prsm.node.net.transport import Accept, Hooks
 from prsm.protocol.identity import circuit_address, peer_id_of
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import KIB

@@ -8,9 +8,8 @@ redialled. Handlers, scores and bans outlive it.
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final
 
 import trio
 
@@ -33,6 +32,8 @@ from prsm.node.net.interface import (
 from prsm.node.net.lanes import Lanes
 from prsm.node.net.meters import Counts, GossipMeter
 from prsm.node.net.peers import CLOSE_DEADLINE_S, DIAL_DEADLINE_S, Connection, Dial, Peers
+from prsm.node.net.scores import Service
+from prsm.node.net.transport import Hooks, Transport
 from prsm.node.net.watch import MEMORY_BYTES_DEFAULT, Watch
 from prsm.node.supervise import Supervisor
 from prsm.protocol.codec import Record
@@ -44,75 +45,6 @@ from prsm.protocol.limits import GOSSIP_RECORD_BYTES_MAX
 ENVELOPE_POINTS: Final = 5  # of gossip beyond the limits: twenty in two minutes ban
 
 log = logging.getLogger(__name__)
-
-Accept = Callable[[Connection], Awaitable[None]]  # serves until the connection ends
-
-
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What a transport calls; none of them raises.
-
-    Attributes:
-        accept: serves a connection a peer opened, until it ends.
-        judge: topic, forwarder, record: whether to pass it on.
-        admits: whether a peer has shaken hands.
-        blame: counts what a peer did wrong below the conversation.
-        is_banned: whether a peer is kept out now.
-        meter: counts what a peer gossips; whether it may be looked at.
-        author: counts a message against its signer; whether it may be looked at.
-    """
-
-    accept: Accept
-    judge: Callable[[str, PeerId, bytes], bool]
-    admits: Callable[[PeerId], bool]
-    blame: Callable[[PeerId, RemoteError], None]
-    is_banned: Callable[[PeerId], bool] = lambda _peer: False
-    meter: Callable[[PeerId, Counts], bool] = lambda _peer, _counts: True
-    author: Callable[[bytes], bool] = lambda _author: True
-
-
-class Transport(Protocol):
-    """How bytes and gossip move: libp2p or memory."""
-
-    @property
-    def peer_id(self) -> PeerId:
-        """Our identity."""
-        ...
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """Where it listens, with /p2p/; empty when it does not run."""
-        ...
-
-    async def run(
-        self,
-        topics: Sequence[str],
-        hooks: Hooks,
-        *,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        """Listen and serve until cancelled; started once it listens. May be run again."""
-        ...
-
-    async def dial(self, peer: PeerId, address: str) -> Connection:
-        """Open a connection.
-
-        Raises:
-            PeerUnreachable: nobody of that identity answers there.
-        """
-        ...
-
-    async def publish(self, topic: str, record: bytes) -> None:
-        """Hand a record to the gossip mesh; hints may be lost."""
-        ...
-
-    def held(self) -> Mapping[PeerId, int]:
-        """Bytes kept for each peer: read and not asked for, or gossip not written yet."""
-        ...
-
-    def counts(self) -> Mapping[str, int]:
-        """What is open now, and how often something was refused, by name."""
-        ...
 
 
 class PeerNetwork:
@@ -146,6 +78,7 @@ class PeerNetwork:
         self._gossip: dict[str, GossipHandler] = {}
         self._supervisor = Supervisor("network")
         self._meter = GossipMeter(now_ms=0)
+        self._service = Service()
         self.watch = Watch(memory_bytes, self._held, self._peers.drop)
         self._ran = False
         self._dial_circuit: Dial | None = None
@@ -212,6 +145,7 @@ class PeerNetwork:
             is_banned=lambda peer: bool(self._bans.banned_ms(peer)),
             meter=self._measure,
             author=lambda author: self._meter.author(author, now_ms=self._now_ms()),
+            worth=lambda peer: self._service.worth(peer, now_ms=self._now_ms()),
         )
 
     def admit(self, rules: EntryRules) -> None:
@@ -342,7 +276,10 @@ class PeerNetwork:
             PeerUnreachable: no live connection, or lost while waiting.
             CallRefused: the peer answered with a typed refusal.
         """
-        return await self._peers.need(peer).call(message, channel=channel, tail=tail, trace=trace)
+        conversation = self._peers.need(peer)
+        answer = await conversation.call(message, channel=channel, tail=tail, trace=trace)
+        self._service.note(peer, now_ms=self._now_ms())
+        return answer
 
     async def publish(self, topic: str, record: bytes) -> None:
         """Gossip a record of at most 64 KiB, signed inside; hints only, never agreement.
@@ -387,6 +324,8 @@ class PeerNetwork:
             fits = len(record) <= GOSSIP_RECORD_BYTES_MAX
             verdict = self._gossip[topic](peer, record) if fits else False
             if verdict is not False:
+                if verdict:
+                    self._service.note(peer, now_ms=self._now_ms())
                 return bool(verdict)
         except Exception:
             log.exception("the receiver of topic %s failed", topic)

@@ -4,6 +4,7 @@ Knows points and times handed in. Must not know streams, addresses or clocks. li
 peer score and resource manager stay out of the defence: these numbers are the defence.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +15,8 @@ POINT_FADES_MS: Final = 6_000  # one point every 6 s: a ban's worth in ten minut
 BAN_FIRST_MS: Final = 60_000
 BAN_LONGEST_MS: Final = 24 * 3600_000
 PEERS_REMEMBERED_MAX: Final = 4096
+# Pull repair asks three peers every four seconds when nothing happens, six a second otherwise.
+SERVED_MS: Final = 20_000
 
 
 @dataclass(slots=True)
@@ -111,6 +114,28 @@ class Scores:
     @staticmethod
     def _faded(record: _Record, now_ms: int) -> int:
         return max(0, record.points - (now_ms - record.points_at_ms) // POINT_FADES_MS)
+
+
+class Service:
+    """Who did something for this node lately: delivered a record first, answered a call.
+
+    The gossip mesh prefers them: faults say nothing of a peer that is merely silent.
+    """
+
+    def __init__(self) -> None:
+        self._served: OrderedDict[PeerId, int] = OrderedDict()
+
+    def note(self, peer: PeerId, *, now_ms: int) -> None:
+        """Count what a peer did for us."""
+        self._served[peer] = now_ms
+        self._served.move_to_end(peer)
+        if len(self._served) > PEERS_REMEMBERED_MAX:
+            self._served.popitem(last=False)
+
+    def worth(self, peer: PeerId, *, now_ms: int) -> int:
+        """1 for a peer that served us within `SERVED_MS`, else 0: more earns nothing more."""
+        served_ms = self._served.get(peer)
+        return int(served_ms is not None and now_ms - served_ms <= SERVED_MS)
 
 
 class TokenBucket:

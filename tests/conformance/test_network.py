@@ -213,6 +213,10 @@ async def test_call_is_answered_on_every_channel(world: World, channel: Channel)
     one, two = await world.pair(answering(lambda i: (HAVE, i.tail[::-1])))
     answer = await one.network.call(two.peer, ASK, channel=channel, tail=b"abc", trace=b"job")
     assert answer == (HAVE, b"cba")
+    # The gossip mesh goes by who did something for us: one was answered, two was not.
+    now_ms = one.network._now_ms()
+    assert one.network._service.worth(two.peer, now_ms=now_ms) == 1
+    assert two.network._service.worth(one.peer, now_ms=now_ms) == 0
 
 
 async def test_calls_are_pipelined_and_matched_by_id(world: World) -> None:
@@ -378,6 +382,8 @@ async def test_gossip_reaches_neighbours_of_neighbours(wires: World) -> None:
     await one.network.publish(TOPIC, b"last")
     await three.wait(lambda: three.records[-1][1] == b"last")
     assert b"bad" not in [raw for _, raw in three.records]
+    assert two.network._service.worth(one.peer, now_ms=two.network._now_ms()) == 1
+    assert one.network._service.worth(two.peer, now_ms=one.network._now_ms()) == 0
 
 
 async def test_publish_checks_size_and_topic(world: World) -> None:

@@ -13,9 +13,10 @@ from prsm.node.net.interface import (
     PeerEvent,
 )
 from prsm.node.net.memory import MemoryHub
-from prsm.node.net.network import Hooks, PeerNetwork, Transport
+from prsm.node.net.network import PeerNetwork
 from prsm.node.net.peers import Connection
 from prsm.node.net.streams import Duplex, StreamLost
+from prsm.node.net.transport import Hooks, Transport
 from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.models import AskHave, Have
 

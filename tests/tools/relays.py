@@ -13,8 +13,9 @@ from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.host import Libp2pTransport
 from prsm.node.net.interface import PeerEvent, PeerHandler, PeerInfo
 from prsm.node.net.memory import MemoryTransport
-from prsm.node.net.network import PeerNetwork, Transport
+from prsm.node.net.network import PeerNetwork
 from prsm.node.net.relay import Relay, RelayRules
+from prsm.node.net.transport import Transport
 from prsm.node.net.tunnel import Tunnels
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import MIB

@@ -10,9 +10,10 @@ import trio.lowlevel
 from prsm.node.net.handshake import ChainIdentity, greet
 from prsm.node.net.interface import Answer, Channel, Incoming, PeerEvent
 from prsm.node.net.memory import MemoryHub
-from prsm.node.net.network import Hooks, PeerNetwork
+from prsm.node.net.network import PeerNetwork
 from prsm.node.net.peers import Connection
 from prsm.node.net.streams import Duplex, FrameReader
+from prsm.node.net.transport import Hooks
 from prsm.protocol.codec import decode, encode
 from prsm.protocol.framing import Flow, Head, Refusal, encode_frame
 from prsm.protocol.limits import CALLS_OPEN_MAX, CTL_FRAME_BYTES_MAX

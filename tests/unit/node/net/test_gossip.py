@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.host.basic_host import BasicHost
 from libp2p.peer.id import ID
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.validators import PUBSUB_SIGNING_PREFIX
@@ -247,3 +248,20 @@ async def test_queue_of_a_peer_that_does_not_read_is_bounded_by_bytes() -> None:
     assert queue.push(large)
     small = gossip.BoundedQueue()
     assert sum(small.push(rpc_pb2.RPC()) for _ in range(2000)) == gossip.GOSSIP_QUEUE_MAX
+
+
+def test_mesh_prunes_first_and_grafts_last_who_does_nothing(host: BasicHost) -> None:
+    """Without scores of its own libp2p would draw: silent peers would stay in the mesh for ever."""
+    peers = [
+        ID.from_pubkey(create_new_key_pair(bytes([number]) * 32).public_key) for number in range(17)
+    ]
+    useful = {PeerId(peer.to_base58()) for peer in peers[8:16]}
+    pubsub, router = gossip.make_gossip(host, ["a"], lambda peer: int(peer in useful))
+    pubsub.peer_topics["a"] = set(peers)
+    router.peer_protocol.update(dict.fromkeys(peers, PROTOCOL_ID_V11))
+    router.mesh["a"] = set(peers[:14])
+    grafts, prunes = router.mesh_heartbeat()
+    assert set(grafts) == set(peers[14:16])
+    assert set(prunes) == set(peers[:8])
+    assert router.mesh["a"] == set(peers[8:16])
+    assert router.mesh_heartbeat() == ({}, {})

@@ -8,7 +8,9 @@ from prsm.node.net.scores import (
     BAN_LONGEST_MS,
     PEERS_REMEMBERED_MAX,
     POINT_FADES_MS,
+    SERVED_MS,
     Scores,
+    Service,
     TokenBucket,
 )
 from prsm.protocol.ids import PeerId
@@ -78,3 +80,16 @@ def test_bucket_refills() -> None:
     assert [bucket.take(now_ms=0) for _ in range(3)] == [True, True, False]
     assert not bucket.take(now_ms=99)
     assert bucket.take(now_ms=100)
+
+
+def test_service_is_worth_one_for_a_while_and_its_memory_is_bounded() -> None:
+    service = Service()
+    assert service.worth(PEER, now_ms=0) == 0
+    service.note(PEER, now_ms=1_000)
+    service.note(PEER, now_ms=2_000)
+    assert service.worth(PEER, now_ms=2_000 + SERVED_MS) == 1
+    assert service.worth(PEER, now_ms=2_001 + SERVED_MS) == 0
+    for number in range(PEERS_REMEMBERED_MAX):
+        service.note(PeerId(str(number)), now_ms=3_000)
+    assert service.worth(PEER, now_ms=3_000) == 0
+    assert service.worth(PeerId("0"), now_ms=3_000) == 1

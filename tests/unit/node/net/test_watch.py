@@ -9,8 +9,9 @@ from trio.testing import MockClock
 from prsm.node.net.handshake import greet
 from prsm.node.net.interface import Channel
 from prsm.node.net.memory import MemoryHub
-from prsm.node.net.network import Hooks, PeerNetwork
+from prsm.node.net.network import PeerNetwork
 from prsm.node.net.peers import Connection
+from prsm.node.net.transport import Hooks
 from prsm.node.net.watch import (
     DROPPED_AT_ONCE,
     HELD_BYTES_MIN,
