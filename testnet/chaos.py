@@ -23,8 +23,11 @@ from prsm.testnet.report import Screen
 from prsm.testnet.tables import BoundSpec, LinkSpec, LoadSpec, Manifest, NodeSpec
 from prsm.testnet.vitals import Probes
 
-# Each cycle has every kind once; partitions are what is to be shown, so they come more often.
-KINDS: Final = (*PASSING, Kind.FLAP, Kind.SPLIT, Kind.DISK_FULL)
+# Each cycle has every kind once; partitions are what is to be shown, so they come more often. All
+# nodes dead at once answer nobody, which is no figure of a network: only if asked for.
+KINDS: Final = (
+    *(kind for kind in PASSING if kind is not Kind.BLACKOUT), Kind.FLAP, Kind.SPLIT, Kind.DISK_FULL,
+)  # fmt: skip
 CHAOS_PULSE: Final = 2
 SCALE: Final = 2.0
 REPORT_SECONDS: Final = 30.0
@@ -40,6 +43,7 @@ class Options:
     nodes: int = 4
     rate: int = 10
     jobs: int = 1
+    blackouts: bool = False
 
 
 def check_options(options: Options) -> None:
@@ -136,7 +140,8 @@ async def _run(options: Options, folder: Path, screen: Screen) -> dict[str, obje
 async def _disturb(options: Options, perturber: Perturber) -> None:
     """Rounds until the time is over; the last one is played to its end."""
     ends = trio.current_time() + 60 * options.minutes
-    for each in schedule(options.seed, options.nodes, kinds=KINDS, scale=SCALE):
+    kinds = (*KINDS, Kind.BLACKOUT) if options.blackouts else KINDS
+    for each in schedule(options.seed, options.nodes, kinds=kinds, scale=SCALE):
         await perturber.play(each)
         if trio.current_time() >= ends:
             return

@@ -155,6 +155,7 @@ def generate(*, seed: int, out: Path | None) -> None:
 @click.option("-n", "--nodes", type=int, default=4, show_default=True)
 @click.option("--rate", type=int, default=10, show_default=True, help="Transfers a second.")
 @click.option("--jobs", type=int, default=1, show_default=True, help="At a time; 0 for none.")
+@click.option("--blackouts", is_flag=True, help="Also SIGKILL all nodes at once.")
 @click.option("--dir", "folder", type=click.Path(path_type=Path), help="Keep the network here.")
 def chaos(*, as_json: bool, folder: Path | None, **given: object) -> None:
     """Random faults under load with a liar: availability, healing, and what must hold."""
@@ -209,6 +210,18 @@ def down(*, folder: Path, as_json: bool) -> None:
 def sim(arguments: tuple[str, ...]) -> None:
     """Play simulated networks by seed; see `sim --help`."""
     from prsm.testnet.sim.__main__ import main as play
+
+    sys.exit(play(list(arguments)))
+
+
+@main.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def netsim(arguments: tuple[str, ...]) -> None:
+    """Play simulated networks of a thousand nodes under attack; see `netsim --help`."""
+    from prsm.testnet.netsim.__main__ import main as play
 
     sys.exit(play(list(arguments)))
 
@@ -292,6 +305,23 @@ def wan(*, as_json: bool, **given: object) -> None:
     document = distance.measure(msgspec.convert(given, distance.Options), Screen(sys.stderr))
     _say(document, as_json=as_json)
     _fail(distance.failures(document))
+
+
+@main.command()
+@_json
+@click.option("--peers", type=int, default=20, show_default=True, help="Hostile ones.")
+@click.option("--times", type=int, default=10, show_default=True, help="What one may send.")
+@click.option("--seconds", type=float, default=30.0, show_default=True, help="Quiet, and flood.")
+@click.option("--rest", type=float, default=0.1, show_default=True, help="Between two writes.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--keep", is_flag=True, help="Leave the nodes' folders.")
+def flood(*, as_json: bool, **given: object) -> None:
+    """What honest writes cost while hostile peers flood gossip, streams and topics."""
+    from prsm.testnet import flood as flooding
+
+    document = flooding.measure(msgspec.convert(given, flooding.Options), Screen(sys.stderr))
+    _say(document, as_json=as_json)
+    _fail(flooding.failures(document))
 
 
 def _fail(broken: list[str]) -> None:

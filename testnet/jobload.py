@@ -40,7 +40,7 @@ class JobRow(msgspec.Struct, frozen=True):
 
     job_id: str
     node: str
-    state: str  # of the job, or `lost` when its requester was lost
+    state: str  # of the job; `refused` before any money moved; `lost` with its requester
     seconds: float
     locked: int = 0
     paid: int = 0
@@ -156,7 +156,7 @@ class JobLoad:
         return JobRow(
             job_id=job.job_id,
             node=self.scene.manifest.names[place],
-            state="lost" if lost else job.state,
+            state=_state_of(job, lost=lost),
             seconds=round(seconds, 2),
             locked=int(job.locked),
             paid=int(job.paid),
@@ -172,3 +172,9 @@ class JobLoad:
             return await asker.call(method, params, result=result)
         finally:
             asker.close()
+
+
+def _state_of(job: Job, *, lost: bool) -> str:
+    if lost:
+        return "lost"
+    return "refused" if job.state == "failed" and not int(job.locked) else job.state

@@ -27,11 +27,11 @@ import trio
 from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.errors import NodeUnreachable
 from prsm.node.rpc.methods.chain import ChainStatus
-from prsm.protocol.errors import LocalError
 from prsm.testnet import exports, previous
 from prsm.testnet.asking import Asker, Door
 from prsm.testnet.deceit import lie_of, set_lie
 from prsm.testnet.faults import PARTITIONS, Fault, Kind, Layer, Round, cut_off, layer_of, stacked
+from prsm.testnet.flooding import flood
 from prsm.testnet.launch import Network
 from prsm.testnet.links import Links
 from prsm.testnet.processes import Node, NodeDied
@@ -214,7 +214,8 @@ class Perturber:
             case Kind.UPGRADE:
                 await previous.upgrade(nodes)
             case Kind.FLOOD:
-                await self._flood(nodes, fault.seconds)
+                seed = self.dice.randrange(2**32)
+                note = await flood(self.network, nodes, fault.seconds, seed=seed)
             case Kind.FLAP:
                 return await self._flap(fault)
             case Kind.ISOLATE | Kind.SPLIT | Kind.SILENCE | Kind.LOSS | Kind.SLOW:
@@ -337,9 +338,6 @@ class Perturber:
             for place in fault.places:
                 if place in self._lying:
                     set_lie(self.network.nodes[place].home, None)
-
-    async def _flood(self, nodes: Sequence[Node], seconds: float) -> None:
-        raise LocalError(f"nobody floods {nodes[0].name} for {seconds} s: no such program here")
 
     # -- disks
 

@@ -161,7 +161,11 @@ class Traffic:
             "commit_ms": shape(waited) if waited else {},
         }
         if self.jobs is not None:
-            made["jobs"] = dict(Counter(row.state for row in self.jobs.done))
+            rows = self.jobs.done
+            made["jobs"] = dict(Counter(row.state for row in rows))
+            made["refusals"] = dict(Counter(row.why[:80] for row in rows if row.why).most_common(5))
+            made["outvoted"] = sum(len(row.outvoted) for row in rows)
+            made["paid_liars"] = sum(row.paid_liars for row in rows)
         return made
 
 

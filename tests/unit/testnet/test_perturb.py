@@ -9,17 +9,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
 
 from prsm.node.home import Home
-from prsm.protocol.errors import LocalError
-from prsm.testnet import perturb
+from prsm.node.keys import read_public_keys
+from prsm.testnet import flooding, perturb
 from prsm.testnet.asking import Door
 from prsm.testnet.deceit import lie_of, set_lie
 from prsm.testnet.faults import Fault, Kind, Lie, Round
-from prsm.testnet.launch import Network
+from prsm.testnet.launch import Network, create
 from prsm.testnet.links import Report
 from prsm.testnet.perturb import Outcome, Perturber
 from prsm.testnet.processes import Node, NodeDied
@@ -265,7 +266,18 @@ def test_what_was_done_is_written_and_found(tmp_path: Path) -> None:
     assert (line.number, line.outcome) == (3, outcome)
 
 
-async def test_flood_without_a_program_is_refused(perturber: Perturber) -> None:
-    """Said, not skipped."""
-    with pytest.raises(LocalError, match="floods"):
-        await perturber.carry_out(Fault(Kind.FLOOD, (0,)))
+async def test_flood_is_ordered_and_counted(
+    perturber: Perturber, network: Network, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another program in the place of the flooders: it writes down what it was told."""
+    create(tmp_path / "net", 1)
+    network.folder = tmp_path / "net"
+    network.nodes[0].home = Home(tmp_path / "net" / "node1")
+    told = tmp_path / "told"
+    code = f"import sys; open({str(told)!r}, 'w').write(sys.stdin.read()); print(1); print(2)"
+    monkeypatch.setattr(flooding, "PROGRAM", (sys.executable, "-c", code))
+    outcome = await perturber.carry_out(Fault(Kind.FLOOD, (0,), seconds=0.01))
+    assert outcome.note == "2 strangers were sent away"
+    orders = msgspec.json.decode(told.read_bytes())
+    assert orders["victims"] == [[read_public_keys(network.nodes[0].home).peer_id, 0]]
+    assert (orders["peers"], orders["times"]) == (flooding.PEERS, flooding.TIMES)
