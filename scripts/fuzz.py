@@ -24,6 +24,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDER: Final = ROOT / ".fuzz"
 TURN_SECONDS: Final = 120
+INPUT_BYTES_MIN: Final = 256  # twice the longest seed else: time goes into shapes, not lengths
 INPUT_BYTES_MAX: Final = 5_120  # longer ones are bombs, and measured by --memory
 INPUT_SECONDS_MAX: Final = 5
 STRUCTURED_EACH: Final = 6  # one mutant of so many is by structure; it costs as much as some runs
@@ -120,9 +121,10 @@ def fuzz(name: str, *, seconds: int) -> None:
         changed: bytes = atheris.Mutate(data, size_max)
         return changed
 
+    longest = max(map(len, seeds(name)))
     flags = [
         f"-max_total_time={seconds}",
-        f"-max_len={INPUT_BYTES_MAX}",
+        f"-max_len={min(max(INPUT_BYTES_MIN, 2 * longest), INPUT_BYTES_MAX)}",
         f"-timeout={INPUT_SECONDS_MAX}",
         f"-artifact_prefix={artifacts}/",
         "-print_final_stats=1",
