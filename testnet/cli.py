@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 import click
@@ -255,9 +256,7 @@ def leader_kills(*, as_json: bool, **given: object) -> None:
     """How long a write takes after SIGKILL of the proposer, and with f dead and lossy links."""
     from prsm.testnet import outages
 
-    document = outages.measure(msgspec.convert(given, outages.Options), Screen(sys.stderr))
-    _say(document, as_json=as_json)
-    _fail(outages.failures(document))
+    _measure(outages, given, as_json=as_json)
 
 
 @main.command()
@@ -268,9 +267,7 @@ def rejoin(*, as_json: bool, **given: object) -> None:
     """How long a node whose disk was wiped takes until its state root is the others'."""
     from prsm.testnet import rejoin as rejoining
 
-    document = rejoining.measure(msgspec.convert(given, rejoining.Options), Screen(sys.stderr))
-    _say(document, as_json=as_json)
-    _fail(rejoining.failures(document))
+    _measure(rejoining, given, as_json=as_json)
 
 
 @main.command()
@@ -302,9 +299,7 @@ def wan(*, as_json: bool, **given: object) -> None:
     """Finality and a paid job's time over slow, lossy links, beside loopback."""
     from prsm.testnet import wan as distance
 
-    document = distance.measure(msgspec.convert(given, distance.Options), Screen(sys.stderr))
-    _say(document, as_json=as_json)
-    _fail(distance.failures(document))
+    _measure(distance, given, as_json=as_json)
 
 
 @main.command()
@@ -312,16 +307,17 @@ def wan(*, as_json: bool, **given: object) -> None:
 @click.option("--peers", type=int, default=20, show_default=True, help="Hostile ones.")
 @click.option("--times", type=int, default=10, show_default=True, help="What one may send.")
 @click.option("--seconds", type=float, default=30.0, show_default=True, help="Quiet, and flood.")
-@click.option("--rest", type=float, default=0.1, show_default=True, help="Between two writes.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--keep", is_flag=True, help="Leave the nodes' folders.")
 def flood(*, as_json: bool, **given: object) -> None:
     """What honest writes cost while hostile peers flood gossip, streams and topics."""
     from prsm.testnet import flood as flooding
 
-    document = flooding.measure(msgspec.convert(given, flooding.Options), Screen(sys.stderr))
+    _measure(flooding, given, as_json=as_json)
+
+
+def _measure(what: ModuleType, given: dict[str, object], *, as_json: bool) -> None:
+    document = what.measure(msgspec.convert(given, what.Options), Screen(sys.stderr))
     _say(document, as_json=as_json)
-    _fail(flooding.failures(document))
+    _fail(what.failures(document))
 
 
 def _fail(broken: list[str]) -> None:
