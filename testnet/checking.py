@@ -121,9 +121,15 @@ async def _paid_twice(scene: Scene, effects: Effects) -> list[str]:
     if len(effects.jobs) != len(set(effects.jobs)):
         # A second lock of one id may only have paid its fee, which the ledger's own tests show.
         broken.append("two locks have one job id")
+    specs = scene.manifest.nodes.values()
+    liars = [k.peer_id for k, spec in zip(scene.keys, specs, strict=True) if spec.role == "liar"]
     for row in jobload.rows(scene.folder):
         if row.state in {"done", "failed"} and row.paid + row.refunded > row.locked:
             broken.append(f"job {row.job_id[:18]}: more than was locked was paid")
+        wrongly = [peer for peer in row.outvoted if peer not in liars]
+        broken += [
+            f"job {row.job_id[:18]}: {peer} was outvoted and did not lie" for peer in wrongly
+        ]
         if row.paid_liars:
             broken.append(f"job {row.job_id[:18]}: a liar was paid {row.paid_liars} micro-FTNS")
     return broken
