@@ -195,6 +195,7 @@ class NodeApi:
                     since=utc_text(peer.since_ms + offset),
                     rtt_ms=peer.rtt_ms,
                     agent=peer.agent,
+                    schema=peer.schema,
                 )
                 for peer in self._parts.network.peers()
             ),

@@ -16,6 +16,7 @@ import trio
 from prsm.protocol.codec import Record
 from prsm.protocol.errors import LocalError, RemoteError
 from prsm.protocol.ids import PeerId
+from prsm.protocol.messages.net import SCHEMA_VERSION
 
 
 class Channel(Enum):
@@ -73,6 +74,7 @@ class PeerInfo:
     since_ms: int
     rtt_ms: int | None
     agent: str
+    schema: int = SCHEMA_VERSION  # of the records both speak
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,13 +100,13 @@ class Link:
 
     def info(self) -> PeerInfo:
         """What people may know of it."""
+        connection, hello = self.connection, self.hello
         return PeerInfo(
-            peer=self.connection.peer,
-            address=self.connection.address,
-            outbound=self.connection.outbound,
+            *(connection.peer, connection.address, connection.outbound),
             since_ms=self.since_ms,
             rtt_ms=self.conversation.rtt_ms,
-            agent=self.hello.agent,
+            agent=hello.agent,
+            schema=hello.schema,
         )
 
 

@@ -123,6 +123,8 @@ async def test_record_newer_than_the_peer_stays_here_and_the_link_stays(
     assert not one.network.send_nowait(two.peer, ASK, channel=Channel.BULK)
     assert one.network.send_nowait(two.peer, HAVE, channel=Channel.BULK)
     await two.wait(lambda: bool(two.messages))
+    told = [info.schema for node in (one, two) for info in node.network.peers()]
+    assert told == [SCHEMA_VERSION, SCHEMA_VERSION]
     assert not [event for event in one.events + two.events if not event.up]
 
 

@@ -125,6 +125,7 @@ class Peer(Result, frozen=True):
     since: str
     rtt_ms: Count | None
     agent: str
+    schema: Count = 1  # of the messages both speak; nodes of the first do not say it
 
 
 class BannedPeer(Result, frozen=True):

@@ -99,6 +99,7 @@ async def test_peer_dials_a_daemon_identifies_pings_and_calls(daemon: launch.Nod
         assert answer == {"refused": False, "kind": 91, "answer": [300]}
         [seen] = (await peers_of(daemon)).items
         assert (seen.peer_id, seen.direction, seen.agent) == (js.peer, "in", "js-libp2p")
+        assert seen.schema == SCHEMA_VERSION
         assert not [event for event in js.events if event["event"] in ("fault", "closed")]
 
 
