@@ -1,0 +1,1 @@
+"""Simulated networks of a thousand nodes and more: gossip, dials and attacks in virtual time."""
