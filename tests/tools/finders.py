@@ -10,8 +10,19 @@ import trio
 from prsm.node.clock import TrioClock
 from prsm.node.discovery import Agreement, Aims, Discovery
 from prsm.node.net.network import PeerNetwork
-from prsm.protocol.ids import PeerId
+from prsm.protocol.ids import Millis, PeerId
+from tests.tools.crowds import NOW_MS
 from tests.tools.networks import Node, World
+
+
+class OneClock:
+    """Both clocks are trio's: a mock clock moves the wall, too."""
+
+    def monotonic_ms(self) -> Millis:
+        return TrioClock().monotonic_ms()
+
+    def wall_ms(self) -> Millis:
+        return Millis(NOW_MS + TrioClock().monotonic_ms())
 
 
 @dataclass
@@ -47,7 +58,7 @@ async def find(
 
     def prepare(network: PeerNetwork) -> None:
         dice = random.Random(number)
-        made.append(Discovery(network, aims or Aims(), path, clock=TrioClock(), dice=dice))
+        made.append(Discovery(network, aims or Aims(), path, clock=OneClock(), dice=dice))
         made[0].agreement = agreement or Agreement()
 
     node = await world.start(number, prepare)

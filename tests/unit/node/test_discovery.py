@@ -1,0 +1,246 @@
+"""Discovery over the memory network under a mock clock: links kept, replaced, tested, saved."""
+# ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
+
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from prsm.node.discovery import LOST_GRACE_MS, Agreement, Aims
+from prsm.node.net.addresses import Entry, Kind
+from prsm.node.net.memory import MemoryTransport
+from prsm.node.net.places import place_of
+from prsm.node.net.selection import FEELER_EVERY_MS, OUTBOUND_QUOTA, Slot
+from prsm.protocol.ids import PeerId
+from tests.tools.finders import Finder, OneClock, find
+from tests.tools.networks import OTHER, Node, World
+
+ALONE = Aims(outbound=0)
+
+
+@pytest.fixture
+async def world(nursery: trio.Nursery) -> AsyncIterator[World]:
+    with trio.fail_after(8_000):
+        yield World(nursery, "memory")
+        nursery.cancel_scope.cancel()
+
+
+def at(node: Node) -> str:
+    """Where it is found, running or not."""
+    transport = node.network._transport
+    assert isinstance(transport, MemoryTransport)
+    return transport.address
+
+
+def tell(one: Finder, *others: Node, kind: Kind = Kind.EXCHANGE) -> None:
+    for other in others:
+        one.discovery.hear(place_of(at(other)), source=other.peer, kind=kind)
+
+
+def entry(one: Finder, other: Node) -> Entry:
+    found = one.discovery.book.get(at(other))
+    assert found is not None
+    return found
+
+
+async def test_told_peers_are_linked_up_to_the_quota(
+    world: World, autojump_clock: MockClock
+) -> None:
+    crowd = [await world.start(number) for number in range(10, 24)]
+    one = await find(world, 1)
+    tell(one, *crowd)
+    await one.node.wait(lambda: len(one.linked) >= OUTBOUND_QUOTA)
+    await trio.sleep(FEELER_EVERY_MS / 1000 - 20)
+    assert len(one.linked) == len(one.discovery.outbound) == OUTBOUND_QUOTA
+    assert all(entry(one, peer).tried for peer in crowd if peer.peer in one.linked)
+
+
+async def test_feeler_tests_a_told_address_and_leaves_no_link(
+    world: World, autojump_clock: MockClock
+) -> None:
+    crowd = [await world.start(number) for number in range(10, 20)]
+    one = await find(world, 1)
+    tell(one, *crowd)
+    await trio.sleep(3 * FEELER_EVERY_MS / 1000)
+    assert len(one.discovery.outbound) == OUTBOUND_QUOTA
+    assert len(one.discovery.book.tried()) == 10
+    assert len(one.linked) == OUTBOUND_QUOTA
+
+
+async def test_lost_link_is_replaced_after_a_while(world: World, autojump_clock: MockClock) -> None:
+    """The network redials for half a minute; then another peer takes the place."""
+    first, second = await world.start(10), await world.start(11)
+    one = await find(world, 1, Aims(outbound=1))
+    tell(one, first)
+    await one.node.wait_up(first.peer)
+    tell(one, second)
+    first.scope.cancel()
+    await one.node.wait_lost(first.peer)
+    await trio.sleep(LOST_GRACE_MS / 1000 - 1)
+    assert one.linked == set(), "the first one may come back"
+    await one.node.wait_up(second.peer)
+    await wait_all_tasks_blocked()
+    assert [link.place.peer for link in one.discovery.outbound] == [second.peer]
+    assert entry(one, first).last_attempt_ms
+
+
+async def test_link_that_comes_back_in_time_is_kept(
+    world: World, autojump_clock: MockClock
+) -> None:
+    first = await world.start(10)
+    one = await find(world, 1)
+    tell(one, first)
+    await one.node.wait_up(first.peer)
+    first.scope.cancel()
+    await one.node.wait_lost(first.peer)
+    await trio.sleep(LOST_GRACE_MS / 2000)
+    again = await world.start(10)
+    await one.node.wait_up(again.peer)
+    await trio.sleep(LOST_GRACE_MS / 500)
+    assert one.linked == {again.peer}
+    assert entry(one, again).failures == 0
+
+
+async def test_address_where_nobody_answers_is_tried_ever_more_seldom(
+    world: World, autojump_clock: MockClock
+) -> None:
+    gone, there = await world.start(10), await world.start(11)
+    one = await find(world, 1)
+    tell(one, there)
+    await one.node.wait_up(there.peer)
+    gone.scope.cancel()
+    await gone.stopped.wait()
+    tell(one, gone)
+    await trio.sleep(600)
+    assert 3 <= entry(one, gone).failures <= 8
+    assert one.linked == {there.peer}
+
+
+async def test_failures_do_not_count_while_nobody_is_reached(
+    world: World, autojump_clock: MockClock
+) -> None:
+    gone = await world.start(10)
+    one = await find(world, 1)
+    gone.scope.cancel()
+    await gone.stopped.wait()
+    tell(one, gone)
+    await trio.sleep(60)
+    assert entry(one, gone).last_attempt_ms
+    assert entry(one, gone).failures == 0
+
+
+async def test_peer_of_another_network_is_not_dialled_again_and_again(
+    world: World, autojump_clock: MockClock
+) -> None:
+    stranger = await world.start(10, chain=OTHER)
+    one = await find(world, 1)
+    tell(one, stranger)
+    await trio.sleep(600)
+    assert entry(one, stranger).failures == 1
+    assert one.linked == set()
+
+
+async def test_hints_fill_half_of_the_quota(world: World, autojump_clock: MockClock) -> None:
+    crowd = [await world.start(number) for number in range(10, 22)]
+    one = await find(world, 1)
+    tell(one, *crowd, kind=Kind.MDNS)
+    await trio.sleep(60)
+    assert len(one.linked) == OUTBOUND_QUOTA // 2
+
+
+async def test_untrusted_hints_are_not_even_kept(world: World, autojump_clock: MockClock) -> None:
+    stranger = await world.start(10)
+    one = await find(world, 1, Aims(trusted=frozenset({PeerId("somebody")})))
+    tell(one, stranger)
+    assert len(one.discovery.book) == 0
+
+
+def members(*nodes: Node, own: int, world: World) -> Agreement:
+    peers = [*(node.peer for node in nodes), world.transport(own).peer_id]
+    return Agreement(members=lambda: peers)
+
+
+async def test_validator_links_to_all_others_it_knows(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """A dozen validators, more than the quota, and a quota of its own for the rest."""
+    crowd = [await world.start(number) for number in range(10, 22)]
+    agreement = members(*crowd, own=1, world=world)
+    one = await find(world, 1, agreement=agreement)
+    tell(one, *crowd)
+    await one.node.wait(lambda: len(one.linked) == len(crowd))
+    assert sum(link.slot is Slot.MEMBER for link in one.discovery.outbound) >= 4
+
+
+async def test_who_does_not_validate_keeps_to_its_quota(
+    world: World, autojump_clock: MockClock
+) -> None:
+    crowd = [await world.start(number) for number in range(10, 22)]
+    peers = [node.peer for node in crowd]
+    one = await find(world, 1, agreement=Agreement(members=lambda: peers))
+    tell(one, *crowd)
+    await trio.sleep(60)
+    assert len(one.linked) == OUTBOUND_QUOTA
+
+
+async def test_validator_without_blocks_dials_known_validators_at_once(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """An address in its back-off of up to an hour is dialled after a silence of ten seconds."""
+    there, gone = await world.start(10), await world.start(11)
+    agreement = members(there, gone, own=1, world=world)
+    one = await find(world, 1, agreement=Agreement(agreement.members, patience_ms=10_000))
+    tell(one, there)
+    await one.node.wait_up(there.peer)
+    gone.scope.cancel()
+    await gone.stopped.wait()
+    tell(one, gone)
+    one.discovery.book.failed(at(gone), now_ms=OneClock().wall_ms())
+    for _ in range(20):
+        one.discovery.book.failed(at(gone), now_ms=OneClock().wall_ms())
+    again = await world.start(11)
+    one.discovery.heard_certificate()
+    began = trio.current_time()
+    await one.node.wait_up(again.peer)
+    assert 9 <= trio.current_time() - began <= 13
+
+
+async def test_blocks_keep_the_alarm_silent(world: World, autojump_clock: MockClock) -> None:
+    there, gone = await world.start(10), await world.start(11)
+    agreement = members(there, gone, own=1, world=world)
+    one = await find(world, 1, agreement=Agreement(agreement.members, patience_ms=10_000))
+    tell(one, there, gone)
+    await one.node.wait(lambda: len(one.linked) == 2)
+    gone.scope.cancel()
+    await one.node.wait_lost(gone.peer)
+    await trio.sleep(LOST_GRACE_MS / 1000 + 5)
+    for _ in range(20):
+        one.discovery.book.failed(at(gone), now_ms=OneClock().wall_ms())
+    failures = entry(one, gone).failures
+    for _ in range(100):
+        one.discovery.heard_certificate()
+        await trio.sleep(1)
+    assert entry(one, gone).failures == failures
+
+
+async def test_anchors_are_the_oldest_links_and_come_first_after_a_start(
+    world: World, autojump_clock: MockClock
+) -> None:
+    first, second = await world.start(10), await world.start(11)
+    one = await find(world, 1)
+    tell(one, first, second)
+    await one.node.wait(lambda: len(one.linked) == 2)
+    await trio.sleep(200)
+    assert set(one.discovery.book.anchors) == {at(first), at(second)}
+
+
+async def test_no_quota_asks_nobody_and_answers_nobody(
+    world: World, autojump_clock: MockClock
+) -> None:
+    other = await find(world, 2)
+    one = await find(world, 1, Aims(bootstrap=[other.node.address], outbound=0))
+    await one.wait_linked([other])
+    await trio.sleep(300)
+    assert one.discovery.exchange is None
+    assert len(other.discovery.book) == 0
