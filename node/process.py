@@ -16,11 +16,14 @@ import trio
 from prsm.node import logs
 from prsm.node.clock import Clock, TrioClock
 from prsm.node.config.load import load
-from prsm.node.daemon import Start, run_daemon
 from prsm.node.home import Home, default_home
 from prsm.node.net.interface import Network
+from prsm.node.net.thin import import_libp2p
 from prsm.node.rpc.reasons import Exit, entry_for
 from prsm.protocol.errors import LocalError, PrsmError
+
+import_libp2p()
+from prsm.node.daemon import Start, run_daemon  # noqa: E402 - it imports libp2p too, as it is then
 
 WORKER: Final = (sys.executable, "-m", "prsm.node.worker")
 
