@@ -122,7 +122,16 @@ def test_hostile_record_is_refused_and_costs_points(make: Callable[[], bytes], p
     assert [(who, error.penalty) for who, error in wire.penalties] == [(BRINGER, points)]
 
 
-@pytest.mark.parametrize("field", ["worker", "price_per_row", "slots", "slots_free", "memory_bytes"])
+def test_true_record_that_came_on_another_topic_is_refused() -> None:
+    """Else one topic would carry, and pay for, the records of all."""
+    wire = GossipWire()
+    mine = announcer(wire)
+    assert wire.gossip[STATUS.name](BRINGER, good()) is False
+    assert wire.gossip[BLOCKS.name](BRINGER, good()) is True
+    assert mine.delivery[STATUS.name].fates == {Fate.REFUSED: 1}
+
+
+@pytest.mark.parametrize("field", ["worker", "price_per_row", "slots", "memory_bytes"])
 def test_beacon_changed_after_its_account_signed_it_is_refused(field: str) -> None:
     wire = GossipWire()
     mine = announcer(wire)
