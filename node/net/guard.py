@@ -33,6 +33,8 @@ from libp2p.crypto.x25519 import create_new_key_pair as create_noise_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.exceptions import ParseError
 from libp2p.host.basic_host import BasicHost, _IdentifyNotifee
+from libp2p.host.ping import ID as PING_ID
+from libp2p.host.ping import PingService
 from libp2p.identity.identify_push.identify_push import ID_PUSH as IDENTIFY_PUSH_ID
 from libp2p.io.abc import Reader, ReadWriteCloser
 from libp2p.io.exceptions import MessageTooLarge
@@ -306,4 +308,23 @@ def _bare_host(swarm: FencedSwarm) -> BasicHost:
     for notifee in list(swarm.notifees):
         if isinstance(notifee, _IdentifyNotifee):
             swarm.remove_notifee(notifee)
+    _forget_pings(host)
     return host
+
+
+def _forget_pings(host: BasicHost) -> None:
+    """Stock code keeps an entry for every peer that ever pinged."""
+    stock = host.multiselect.handlers[PING_ID]
+    assert stock is not None
+    service = getattr(stock, "__self__", None)
+    assert isinstance(service, PingService)
+    pinging = service._inbound_streams  # noqa: SLF001 - what is to be forgotten
+
+    async def answer(stream: INetStream) -> None:
+        try:
+            await service.handle_ping(stream)
+        finally:
+            if not pinging.get(stream.muxed_conn.peer_id):
+                pinging.pop(stream.muxed_conn.peer_id, None)
+
+    host.set_stream_handler(PING_ID, answer)

@@ -21,9 +21,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from libp2p.exceptions import ParseError
 from libp2p.host.basic_host import BasicHost
+from libp2p.host.ping import ID as PING_ID
+from libp2p.host.ping import PingService
 from libp2p.io.abc import Reader
 from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
@@ -97,6 +100,7 @@ def host() -> BasicHost:
         (Swarm.add_conn, ["from .connection.swarm_connection import SwarmConn"]),
         (Swarm.add_conn, ["run_task(muxed_conn.start)", "run_task(swarm_conn.start)"]),
         (Swarm.upgrade_inbound_raw_conn, ["self.upgrader.upgrade_security(raw_conn, False)"]),
+        (PingService.handle_ping, ["self._inbound_streams.setdefault(peer_id, set())"]),
         (Swarm.notify_disconnected, ["self.auto_connector.record_disconnect(peer_id)"]),
         (Pubsub.__init__, ["set_stream_handler(protocol, self.stream_handler)"]),
         (Pubsub._handle_new_peer, ["queue = RpcQueue()"]),
@@ -352,6 +356,30 @@ def test_sender_can_go_on_whenever_the_reader_has_read_all(
             await play()
 
     trio.run(play_in_time)
+
+
+class Silent(Stream):
+    """A stream of a peer that ends it without a ping."""
+
+    async def read(self, _count: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        raise StreamEOF
+
+    async def close(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_peer_that_pinged_is_forgotten(host: BasicHost) -> None:
+    """Stock code keeps an empty entry for each peer id that ever opened such a stream."""
+    answer = host.multiselect.handlers[PING_ID]
+    assert answer is not None
+    await answer(Silent())  # type: ignore[arg-type]  # as much of a stream as it reads
+    (kept,) = (
+        cell.cell_contents
+        for cell in answer.__closure__ or ()
+        if isinstance(cell.cell_contents, dict)
+    )
+    assert kept == {}
 
 
 async def test_auto_connector_dials_nobody(host: BasicHost) -> None:
