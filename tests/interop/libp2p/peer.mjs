@@ -145,8 +145,13 @@ const commands = {
   },
   async publish ({ topic, body, madeMs }) {
     const record = await gossipRecord(key, chain, topic, madeMs, unhex(body))
-    const { recipients } = await host.services.pubsub.publish(topic, record)
-    return { recipients: recipients.map(String), author: hex(key.publicKey.raw) }
+    for (;;) { // a subscriber is known a moment before there is a stream to it
+      const { recipients } = await host.services.pubsub.publish(topic, record)
+      if (recipients.length > 0) {
+        return { recipients: recipients.map(String), author: hex(key.publicKey.raw) }
+      }
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
   }
 }
 

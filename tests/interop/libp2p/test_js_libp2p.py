@@ -103,27 +103,38 @@ async def test_peer_dials_a_daemon_identifies_pings_and_calls(daemon: launch.Nod
         assert not [event for event in js.events if event["event"] in ("fault", "closed")]
 
 
-async def test_daemon_dials_the_peer_and_stays_linked(daemon: launch.Node) -> None:
-    """The peer answers the hello, then the node's own heartbeat after 5 s."""
+async def dialled_by(daemon: launch.Node, js: JsPeer) -> str:
+    """Let the daemon dial a peer; the daemon's id, as the peer knows it."""
 
-    def connect(address: str) -> Connected:
+    def connect() -> Connected:
         with daemon.client() as client:
-            return client.call("net_connect", ConnectParams(address), result=Connected)
+            return client.call("net_connect", ConnectParams(js.address), result=Connected)
 
+    connected = await trio.to_thread.run_sync(connect)
+    assert connected.peer_id == js.peer
+    return text(await js.event("hello", dialler=False), "peer")
+
+
+async def test_daemon_dials_the_peer(daemon: launch.Node) -> None:
     async with js_peer(chain_of(daemon.home)) as js:
-        connected = await trio.to_thread.run_sync(connect, js.address)
-        assert connected.peer_id == js.peer
-        said = await js.event("hello", dialler=False)
-        identity = await js.ask("identify", peer=said["peer"])
-        assert identity["peer"] == said["peer"]
-        assert isinstance((await js.ask("ping", peer=said["peer"]))["ms"], int)
-        with trio.fail_after(20):
-            while True:
-                [seen] = (await peers_of(daemon)).items
-                if seen.rtt_ms is not None:
-                    break
-                await trio.sleep(0.2)
+        peer = await dialled_by(daemon, js)
+        assert (await js.ask("identify", peer=peer))["peer"] == peer
+        assert isinstance((await js.ask("ping", peer=peer))["ms"], int)
+        answer = await js.ask("heartbeat", peer=peer, count=1)
+        assert answer == {"refused": False, "kind": 91, "answer": [1]}
+        [seen] = (await peers_of(daemon)).items
         assert (seen.peer_id, seen.direction) == (js.peer, "out")
+
+
+@pytest.mark.long
+async def test_peer_that_answers_heartbeats_stays_linked(daemon: launch.Node) -> None:
+    """Two missed ones would close the link after fifteen seconds; the first comes after five."""
+    async with js_peer(chain_of(daemon.home)) as js:
+        await dialled_by(daemon, js)
+        await trio.sleep(16)
+        [seen] = (await peers_of(daemon)).items
+        assert seen.rtt_ms is not None
+        assert not [event for event in js.events if event["event"] in ("fault", "closed")]
 
 
 def record_of(raw: bytes) -> GossipRecord:
