@@ -85,10 +85,11 @@ async def key_that_is_no_ed25519(attack: Attack) -> None:
     """A PeerId that hides its key is of no use to anybody here."""
     hidden = Hostile(attack.seed, attack.port, attack.victim)
     hidden.keys = create_rsa_key_pair(2048)
-    with suppress(Gone, Exception):
+    let_in = False
+    with suppress(Exception):  # of whatever kind the refusal is
         await hidden._connect()
-        assert hidden._session is not None
-        assert not await hidden._session.read()
+        let_in = True
+    assert not let_in
     await hidden.close()
 
 
