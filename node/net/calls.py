@@ -39,6 +39,9 @@ from prsm.protocol.messages.table import MESSAGES, since
 
 HEARTBEAT_S: Final = 5.0
 HEARTBEATS_MISSED_MAX: Final = 2
+# Calls of a peer at work until their answers are queued: one that asks and does not read makes us
+# hold four answers of blocks (12 MiB) or eight of 1 MiB, and what the queue has.
+SERVED_MAX: Final = {Channel.CTL: CALLS_OPEN_MAX, Channel.BULK: 8, Channel.RANGE: 4}
 HEARTBEAT_KIND: Final = MESSAGES.number(Heartbeat)
 
 log = logging.getLogger(__name__)
@@ -94,6 +97,7 @@ class Conversation:
         self._lane: Lane | None = None
         self._streams = {channel: KeptStream(channel) for channel in Channel}
         self._room = {channel: trio.Semaphore(CALLS_OPEN_MAX) for channel in Channel}
+        self._served = {channel: trio.Semaphore(SERVED_MAX[channel]) for channel in Channel}
         self._running = dict.fromkeys(Channel, 0)
         self._pending: dict[int, _Pending] = {}
         self._last_id = 0
@@ -330,8 +334,9 @@ class Conversation:
         stream = self._streams[channel]
         try:
             try:
-                message, tail = await self._answer(incoming)
-                await stream.put(_head(Flow.REPLY, message, head.request_id, head.trace), tail)
+                async with self._served[channel]:
+                    message, tail = await self._answer(incoming)
+                    await stream.put(_head(Flow.REPLY, message, head.request_id, head.trace), tail)
             except PeerUnreachable as error:
                 await stream.put(_refusal(head, error))
             except PrsmError as error:

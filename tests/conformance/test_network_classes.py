@@ -12,9 +12,15 @@ import trio
 from trio.testing import MockClock
 
 from prsm.node.net.budgets import BUDGETS, Standing, Traffic
-from prsm.node.net.interface import CallRefused, Channel, Incoming, PeerUnreachable
+from prsm.node.net.interface import (
+    Answer,
+    CallRefused,
+    Channel,
+    Incoming,
+    PeerUnreachable,
+)
 from prsm.protocol.limits import KIB, MIB
-from prsm.protocol.messages.models import Have
+from prsm.protocol.messages.models import AskHave, Have
 from tests.tools.networks import ASK, HAVE, Node, World, answering
 
 BUDGET = BUDGETS[Standing.OTHER][Traffic.CONSENSUS]
@@ -136,6 +142,34 @@ async def test_every_frame_arrives_whole_with_all_classes_at_work(world: World) 
     for node in (one, two):
         sizes = sorted(len(incoming.tail) for incoming in taken_from(served, node))
         assert sizes == sorted([1, 100 * KIB, 900 * KIB] * 3)
+
+
+async def test_answers_a_peer_is_slow_to_take_are_made_a_few_at_a_time(world: World) -> None:
+    """32 asks for blocks at once: four of them at work, until their answers are queued."""
+    at_work, most = 0, 0
+
+    async def answer(incoming: Incoming) -> Answer:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await trio.lowlevel.checkpoint()
+        at_work -= 1
+        return HAVE, bytes(3 * MIB)
+
+    served = await world.start(1, lambda network: network.on_call(AskHave, answer))
+    asker = await world.start(2)
+    await asker.network.connect(served.address)
+    answers: list[int] = []
+
+    async def ask() -> None:
+        _, tail = await asker.network.call(served.peer, ASK, channel=Channel.RANGE)
+        answers.append(len(tail))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(32):
+            nursery.start_soon(ask)
+    assert answers == [3 * MIB] * 32
+    assert 1 < most <= 4
 
 
 async def send(node: Node, to: Node, message: Have, channel: Channel, size: int) -> None:
