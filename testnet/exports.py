@@ -51,17 +51,41 @@ async def _status(door: Door) -> ChainStatus:
 
 
 async def export(door: Door, height: int) -> list[bytes]:
-    """All blocks up to a height, with their certificates."""
+    """All blocks up to a height, with their certificates; empty bytes for those not kept there.
+
+    A node that took a snapshot has no blocks below it.
+    """
     asker = Asker(door)
     blocks: list[bytes] = []
     try:
         while len(blocks) < height:
-            params = CertifiedParams(first=len(blocks) + 1, last=height)
-            page = await asker.call("chain_getCertified", params, result=CertifiedBlocks)
-            blocks += [bytes.fromhex(item[2:]) for item in page.items]
+            page = await _page(asker, len(blocks) + 1, height)
+            if page:
+                blocks += page
+            else:
+                first = await _first_kept(asker, len(blocks) + 1, height)
+                blocks += [b""] * (first - 1 - len(blocks))
     finally:
         asker.close()
     return blocks
+
+
+async def _page(asker: Asker, first: int, last: int) -> list[bytes]:
+    params = CertifiedParams(first=first, last=last)
+    page = await asker.call("chain_getCertified", params, result=CertifiedBlocks)
+    return [bytes.fromhex(item[2:]) for item in page.items]
+
+
+async def _first_kept(asker: Asker, missing: int, last: int) -> int:
+    """The lowest height whose block is there, by halves: from it on all are."""
+    kept = last
+    while missing + 1 < kept:
+        middle = (missing + kept) // 2
+        if await _page(asker, middle, middle):
+            kept = middle
+        else:
+            missing = middle
+    return kept
 
 
 async def stopped(name: str, door: Door) -> list[str]:

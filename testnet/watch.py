@@ -61,6 +61,8 @@ class Watch:
         await asker.call("account_getNonce", params, result=Nonce)
         asked = CertifiedParams(first=self.height + 1)
         page = await asker.call("chain_getCertified", asked, result=CertifiedBlocks)
+        if not page.items and page.height > self.height + 1:
+            self._leap(page.height - 1)
         for raw in page.items:
             found = decode(bytes.fromhex(raw[2:]), Certified, size_max=BULK_FRAME_BYTES_MAX)
             self.height = found.block.header.height
@@ -68,3 +70,9 @@ class Watch:
                 event = self._awaited.pop(transaction_id(transaction), None)
                 if event is not None:
                     event.set()
+
+    def _leap(self, height: int) -> None:
+        """The node took a snapshot: blocks below are not there, and may have held anything."""
+        self.height = height
+        while self._awaited:
+            self._awaited.popitem()[1].set()

@@ -131,21 +131,21 @@ def one_chain(
     *,
     is_honest: bool = True,
 ) -> list[Block]:
-    """The blocks all nodes hold; of a fork, those of the first node.
+    """The blocks all nodes hold; of a fork, those of the first node that has all.
 
     Args:
-        chains: as `check` takes them.
+        chains: as `check` takes them; empty bytes for a block that a node no longer has.
         genesis: of the network.
         verdict: gets what is wrong.
         is_honest: nobody double-voted, so evidence in a block is made up.
     """
-    (first, chain), *others = chains.items()
+    (first, chain), *others = sorted(chains.items(), key=lambda item: item[1].count(b""))
     for name, other in others:
         if len(other) != len(chain):
             verdict.add(Fault.FORK, f"{first} has {len(chain)} blocks, {name} {len(other)}")
         for place, (ours, theirs) in enumerate(zip(chain, other, strict=False)):
             # Certificates may differ: any quorum's signatures will do.
-            if ours != theirs and _block(ours) != _block(theirs):
+            if ours != theirs and theirs and _block(ours) != _block(theirs):
                 verdict.add(Fault.FORK, f"{first} and {name} differ at height {place + 1}")
                 break
     blocks = []

@@ -83,6 +83,22 @@ def test_fork_and_short_chain_are_seen() -> None:
     assert faults(judged(chain, others=blocks[:1])) == {Fault.FORK}
 
 
+def test_node_that_took_a_snapshot_lacks_blocks_and_forks_no_chain() -> None:
+    """What it has is compared, whichever of the two is named first; what all lack is a fault."""
+    chain, other = Chain(small_genesis()), Chain(small_genesis())
+    for each in (chain, other):
+        each.add(pay(each, 0))
+    chain.add(pay(chain, 1))
+    other.add()
+    blocks, fork = ([raw_of(made) for made in each.made] for each in (chain, other))
+    sound = judge({"one": [b"", blocks[1]], "two": blocks}, [], chain.genesis)
+    assert sound.verdict.violations == []
+    forked = judge({"one": [b"", fork[1]], "two": blocks}, [], chain.genesis)
+    assert faults(forked) == {Fault.FORK}
+    lost = judge({"one": [b"", blocks[1]]}, [], chain.genesis)
+    assert faults(lost) == {Fault.BROKEN_CHAIN}
+
+
 def test_transaction_twice_and_nonces_that_do_not_follow() -> None:
     """The real ledger refuses such blocks, so they are put together by hand."""
     chain = Chain(small_genesis())
