@@ -93,6 +93,21 @@ async def key_that_is_no_ed25519(attack: Attack) -> None:
     await hidden.close()
 
 
+@TABLE.row(Fate.STRANGER)
+async def thirty_rapid_reconnects(attack: Attack) -> None:
+    """Stock code counts connections and forgets to count some down."""
+    for _ in range(3):
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(come_and_go, attack)
+
+
+async def come_and_go(attack: Attack) -> None:
+    """Connect as far as Yamux, and leave without a word."""
+    async with Hostile.dial(attack.seed, attack.port, attack.victim):
+        await trio.lowlevel.checkpoint()
+
+
 @TABLE.row(Fate.CLOSED)
 async def ciphertext_that_is_none(attack: Attack) -> None:
     await attack.peer.below(b"\x00\x40" + b"\xee" * 64)

@@ -39,9 +39,14 @@ def signed(data: bytes = b"x", *, topic: str = "a", number: int = 1) -> rpc_pb2.
         from_id=AUTHOR.to_bytes(),
         seqno=number.to_bytes(8, "big"),
     )
+    sign(message)
+    return message
+
+
+def sign(message: rpc_pb2.Message) -> None:
+    message.ClearField("signature")
     payload = PUBSUB_SIGNING_PREFIX.encode() + message.SerializeToString()
     message.signature = PAIR.private_key.sign(payload)
-    return message
 
 
 class Listening:
@@ -119,10 +124,12 @@ def hashed_author(message: rpc_pb2.Message) -> None:
 
 def too_large(message: rpc_pb2.Message) -> None:
     message.data = bytes(GOSSIP_RECORD_BYTES_MAX + 1)
+    sign(message)
 
 
 def long_number(message: rpc_pb2.Message) -> None:
     message.seqno = bytes(9)
+    sign(message)
 
 
 @pytest.mark.parametrize(
