@@ -27,6 +27,7 @@ from prsm.testnet.gossiper import Heard, Orders, Speech, Told
 from prsm.testnet.proxy import Conditions, Proxy
 
 START_SECONDS: Final = 180.0  # sixteen imports of libp2p beside other work
+STOP_SECONDS: Final = 10.0
 LEAD_MS: Final = 2_000  # links are up; the mesh is grafted at the next heartbeats
 SETTLE_MS: Final = 5_000  # after the last announcement: what is not there then is lost
 LINE_BYTES: Final = 65_536
@@ -47,6 +48,7 @@ class Options(msgspec.Struct, frozen=True):
         lossy: share of the links that lose segments.
         loss: share of segments they lose; each costs a retransmission timeout, 200 ms and more.
         drop: share of the records coming over them that are lost for good.
+        delay: ms one way on every link, lossy or not.
         repairs: whether pull repair works.
         seed: of links, losses and moments.
     """
@@ -59,6 +61,7 @@ class Options(msgspec.Struct, frozen=True):
     lossy: float = 0.0
     loss: float = 0.2
     drop: float = 0.0
+    delay: int = 0
     repairs: bool = True
     seed: int = 1
 
@@ -117,6 +120,13 @@ class _Node:
         )
         return cls(process)
 
+    async def stop(self) -> None:
+        self.process.kill()
+        await self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            assert stream is not None
+            await stream.aclose()
+
     async def say(self, what: msgspec.Struct) -> None:
         assert self.process.stdin is not None
         await self.process.stdin.send_all(msgspec.json.encode(what) + b"\n")
@@ -139,10 +149,11 @@ def run_gossip(options: Options) -> Figures:
 
 async def _run(options: Options) -> Figures:
     dice = random.Random(options.seed)
-    links = _links(options, dice)
+    links = draw_links(options, dice)
     lossy = {link for link in links if dice.random() < options.lossy}
     with ExitStack() as stack:
-        proxy = Proxy.bind(options.nodes, seed=options.seed) if lossy else None
+        is_worse = lossy or options.delay
+        proxy = Proxy.bind(options.nodes, seed=options.seed) if is_worse else None
         if proxy is not None:
             stack.callback(proxy.close)
         nodes: list[_Node] = []
@@ -153,20 +164,21 @@ async def _run(options: Options) -> Figures:
                     nodes.append(node)  # at once: what was started is killed
             async with trio.open_nursery() as nursery:
                 addresses = await _listen(nodes, proxy, nursery)
-                _worsen(proxy, lossy, options.loss)
+                _worsen(proxy, links, lossy, options)
                 await _join(nodes, _orders(options, links, lossy, (addresses, proxy)))
                 reading, began = _reading(nodes), time.monotonic()
                 reports = await _speak(nodes, options, dice)
                 others = reading.others_percent(_reading(nodes), time.monotonic() - began)
                 nursery.cancel_scope.cancel()
         finally:
-            for node in nodes:
-                node.process.kill()
+            with trio.move_on_after(STOP_SECONDS, shield=True):
+                for node in nodes:
+                    await node.stop()
     return _figures(reports, (len(links), len(lossy)), others)
 
 
-def _links(options: Options, dice: random.Random) -> list[tuple[int, int]]:
-    """Who dials whom: each some others, nobody twice."""
+def draw_links(options: Options, dice: random.Random) -> list[tuple[int, int]]:
+    """Draw who dials whom: each some others, nobody twice."""
     links: set[tuple[int, int]] = set()
     for dialler in range(options.nodes):
         others = [each for each in range(options.nodes) if each != dialler]
@@ -185,11 +197,18 @@ async def _listen(nodes: Sequence[_Node], proxy: Proxy | None, nursery: trio.Nur
     return addresses
 
 
-def _worsen(proxy: Proxy | None, lossy: set[tuple[int, int]], loss: float) -> None:
-    if proxy is not None:
-        for one, other in lossy:
-            proxy.set(one, other, Conditions(loss=loss))
-            proxy.set(other, one, Conditions(loss=loss))
+def _worsen(
+    proxy: Proxy | None,
+    links: Sequence[tuple[int, int]],
+    lossy: set[tuple[int, int]],
+    options: Options,
+) -> None:
+    if proxy is None:
+        return
+    for one, other in links:
+        loss = options.loss if (one, other) in lossy else 0.0
+        proxy.set(one, other, Conditions(delay_ms=options.delay, loss=loss))
+        proxy.set(other, one, Conditions(delay_ms=options.delay, loss=loss))
 
 
 def _orders(
@@ -202,8 +221,9 @@ def _orders(
     orders = [Orders(dial=[], deaf_to=[], drop=options.drop) for _ in addresses]
     for dialler, dialled in links:
         words = addresses[dialled].split("/")
-        if proxy is not None and (dialler, dialled) in lossy:
+        if proxy is not None and (options.delay or (dialler, dialled) in lossy):
             words[4] = str(proxy.port(dialler, dialled))
+        if (dialler, dialled) in lossy:
             orders[dialler].deaf_to.append(words[-1])
             orders[dialled].deaf_to.append(addresses[dialler].split("/")[-1])
         orders[dialler].dial.append("/".join(words))

@@ -7,6 +7,7 @@ from prsm.node.announce import Announcement, Announcer
 from prsm.node.api.readable import readable_record
 from prsm.node.clock import utc_text
 from prsm.node.net.delivery import Fate, Topic
+from prsm.node.net.records import Store
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import gossip as api
 from prsm.node.rpc.spec import Caller, NoParams
@@ -34,8 +35,7 @@ class GossipApi:
         announcer = self._announcer
         return api.Delivery(
             items=tuple(
-                _topic(name, topic, held=len(announcer.store.items(name)))
-                for name, topic in announcer.delivery.items()
+                _topic(topic, name, announcer.store) for name, topic in announcer.delivery.items()
             ),
             wanted=announcer.wanted,
         )
@@ -70,13 +70,14 @@ def _shown(each: Announcement) -> api.AnnouncementInfo:
     )
 
 
-def _topic(name: str, topic: Topic, *, held: int) -> api.TopicDelivery:
+def _topic(topic: Topic, name: str, store: Store) -> api.TopicDelivery:
     authors = topic.authors.values()
     latest = list(topic.authors.items())[-api.AUTHORS_LISTED_MAX :]
     return api.TopicDelivery(
         topic=name,
         published=topic.published,
-        held=held,
+        held=len(store.items(name)),
+        pushed_out=store.pushed_out(name),
         seen=sum(author.seen for author in authors),
         repaired=sum(author.repaired for author in authors),
         late=sum(author.late for author in authors),

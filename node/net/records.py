@@ -177,7 +177,7 @@ class Store:
         return [items[slot] for slot in sorted(items)]
 
     def pushed_out(self, topic: str) -> int:
-        """How many records had to go for others of higher rank, or did not get in."""
+        """How many records had to go for others of higher rank."""
         return self._topics[topic].pushed_out
 
     def get(self, slot: bytes) -> Item | None:
@@ -226,8 +226,6 @@ class Store:
             self._make_room(topic, item)
             topic.add(item, self._rank(item))
             self._slots[item.slot] = item.topic
-        elif verdict is Verdict.CROWDED:
-            topic.pushed_out += 1
         return verdict
 
     def _make_room(self, topic: _Topic, item: Item) -> None:

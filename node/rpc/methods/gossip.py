@@ -36,7 +36,7 @@ class AuthorDelivery(Result, frozen=True):
 class TopicDelivery(Result, frozen=True):
     """What became of the records of one topic since the node started.
 
-    `held` count now. Of what did not count: `stale` was no news, `expired` over, `early` ahead of
+    `held` count now; `pushed_out` had to go for others. Of what did not count: `stale` was no news, `expired` over, `early` ahead of
     our clock, `crowded` had no room, `unchecked` came from a peer beyond its share of
     signatures, `refused` was malformed or forged. Delays are by the authors' clocks.
     """
@@ -44,6 +44,7 @@ class TopicDelivery(Result, frozen=True):
     topic: str
     published: Count
     held: Count
+    pushed_out: Count
     seen: Count
     repaired: Count
     late: Count
