@@ -36,9 +36,10 @@ class AuthorDelivery(Result, frozen=True):
 class TopicDelivery(Result, frozen=True):
     """What became of the records of one topic since the node started.
 
-    `held` count now; `pushed_out` had to go for others. Of what did not count: `stale` was no news, `expired` over, `early` ahead of
-    our clock, `crowded` had no room, `unchecked` came from a peer beyond its share of
-    signatures, `refused` was malformed or forged. Delays are by the authors' clocks.
+    `held` count now; `pushed_out` had to go for others. Of what did not count: `stale` was no news,
+    `expired` over, `early` ahead of our clock, `crowded` had no room, `unchecked` came from a peer
+    beyond its share of signatures, `refused` was malformed or forged. Delays are by the authors'
+    clocks.
     """
 
     topic: str
