@@ -288,6 +288,37 @@ async def test_node_stays_up(
         nursery.cancel_scope.cancel()
 
 
+async def test_nothing_invented_is_remembered(nursery: trio.Nursery) -> None:
+    """Stock code keeps a back-off for every topic and as long as it is told, and dials peers."""
+    async with attacked(nursery) as (_, attack):
+        router = vars(vars(attack.victim._transport)["_pubsub"])["router"]
+        dialled: list[object] = []
+
+        async def dial(peers: list[object]) -> None:
+            await trio.lowlevel.checkpoint()
+            dialled.extend(peers)
+
+        router._do_px = dial
+        peers = [rpc_pb2.PeerInfo(peerID=b"nobody")]
+        control = rpc_pb2.ControlMessage(
+            graft=[rpc_pb2.ControlGraft(topicID="nobody's")],
+            prune=[
+                rpc_pb2.ControlPrune(topicID="nobody's", backoff=2**63, peers=peers),
+                rpc_pb2.ControlPrune(topicID=TOPIC, backoff=2**63, peers=peers),
+            ],
+        )
+        subscribed = [rpc_pb2.RPC.SubOpts(subscribe=True, topicid="nobody's")]
+        stream = await attack.open(GOSSIP)
+        rpc = rpc_pb2.RPC(control=control, subscriptions=subscribed)
+        await stream.write(encode_varint_prefixed(rpc.SerializeToString()))
+        await wait_until(lambda: TOPIC in router.back_off)
+        assert set(router.back_off) == {TOPIC}
+        assert max(router.back_off[TOPIC].values()) < 2**40  # seconds since 1970
+        assert "nobody's" not in router.pubsub.peer_topics
+        assert dialled == []
+        nursery.cancel_scope.cancel()
+
+
 async def test_gossip_handler_that_raises_harms_nothing(nursery: trio.Nursery) -> None:
     async with attacked(nursery) as (friend, attack):
         await friend.publish(TOPIC, b"raise")
