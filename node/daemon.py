@@ -120,6 +120,7 @@ class _Work:
     links: Links
     jobs: Jobs
     beacons: Beacons
+    finding: Finding
 
 
 async def run_daemon(
@@ -197,9 +198,6 @@ async def _run(opened: _Opened, task_status: trio.TaskStatus[None]) -> bool:
     """Start from the ground up, stop from the roof down; is it to be run again?"""
     stop = trio.Event()
     work, start, chain = _make_work(opened), opened.start, opened.chain
-    finding = Finding(
-        opened.network, start.config.net, chain.driver, opened.genesis, start.home.addresses
-    )
     async with AsyncExitStack() as floors:
         # The last one entered is cancelled first.
         ground = await floors.enter_async_context(_floor())
@@ -210,7 +208,7 @@ async def _run(opened: _Opened, task_status: trio.TaskStatus[None]) -> bool:
         await ground.start(Supervisor("reach").run, opened.reach.run)
         agreement = await floors.enter_async_context(_floor())
         await agreement.start(chain.run)
-        await agreement.start(finding.run)
+        await agreement.start(work.finding.run)
         labour = await floors.enter_async_context(_floor())
         await _start_work(work, labour)
         roof = await floors.enter_async_context(_floor())
@@ -277,7 +275,10 @@ def _make_work(opened: _Opened) -> _Work:
     seed, region = load_seed(start.home.node_key), config.net.region
     beacons = make_beacons(seed, driver, account, models, labour=labour, region=region)
     models.holders = beacons.holders
-    return _Work(pool, models, shards, claims, executor, links, jobs, beacons)
+    finding = Finding(network, config.net, driver, opened.genesis, start.home.addresses)
+    finding.serve(opened.store, beacons.holders)
+    finding.discovery.more_addresses = opened.reach.addresses
+    return _Work(pool, models, shards, claims, executor, links, jobs, beacons, finding)
 
 
 def _ipfs_daemons(urls: Sequence[str]) -> Sequence[Source]:
@@ -330,6 +331,8 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
     )
     proofs = Proofs(opened.genesis, chain.driver)
     chain_api = ChainApi(opened.genesis, chain.driver, chain.wallet, proofs)
+    work_api = WorkApi(work.models, work.jobs, chain.driver, proofs)
+    work_api.seek = work.finding.holders.seek
     dispatcher = bind(
         {
             **node.handlers(),
@@ -341,7 +344,7 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
             **WalletApi(wallets, chain.driver).handlers(),
             **GovernanceApi(wallets, chain.driver).handlers(),
             **ValidatorApi(start.home, wallets, chain.driver).handlers(),
-            **WorkApi(work.models, work.jobs, chain.driver, proofs).handlers(),
+            **work_api.handlers(),
         },
         fence=fence,
         on_fault=log_fault,

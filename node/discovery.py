@@ -57,7 +57,7 @@ class Aims:
 
     Attributes:
         bootstrap: peers that are always linked, as addresses with /p2p/.
-        announce: where others may dial it; empty: where it listens.
+        announce: where others may dial it, without /p2p/; empty: where it listens.
         outbound: links to keep by its own choice; 0: none, and nobody is asked for addresses.
         region: label of this node for the topology.
         trusted: the only peers it deals with; everybody if empty.
@@ -124,13 +124,22 @@ class Discovery:
         if aims.outbound:
             teller = Teller(aims.region, self.own_addresses, aims.trusted)
             self.exchange = Exchange(network, self.book, teller, clock=clock, dice=dice)
-            self.exchange.chosen = lambda: self._configured | self._kept.keys()
+            self.exchange.chosen = lambda: self.kept
         network.on_peer(self._on_peer)
 
     @property
     def outbound(self) -> tuple[Outbound, ...]:
         """The links this node chose, live or being redialled."""
         return tuple(kept.link for kept in self._kept.values())
+
+    @property
+    def kept(self) -> frozenset[PeerId]:
+        """Peers whose links are kept from here: chosen, or configured."""
+        return self._configured | self._kept.keys()
+
+    def is_trusted(self, peer: PeerId) -> bool:
+        """Whether the owner lets this node deal with a peer."""
+        return not self._aims.trusted or peer in self._aims.trusted
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the links until cancelled; the network must run."""
@@ -161,7 +170,7 @@ class Discovery:
 
     def hear(self, place: Place, *, source: str, kind: Kind) -> bool:
         """Take a hint of somebody who is no peer, such as mDNS; whether it was new."""
-        if self._aims.trusted and place.peer not in self._aims.trusted:
+        if not self.is_trusted(place.peer):
             return False
         now_ms = self._clock.wall_ms()
         new = self.book.learn(place, source=source, kind=kind, now_ms=now_ms)
@@ -319,8 +328,11 @@ class Discovery:
 
     def own_addresses(self) -> Sequence[str]:
         """Where others are told to dial this node."""
-        listening = self._aims.announce or self._network.addresses
-        return [*listening, *self.more_addresses()]
+        us = self._network.peer_id
+        announced = [f"{address}/p2p/{us}" for address in self._aims.announce]
+        return tuple(
+            dict.fromkeys([*(announced or self._network.addresses), *self.more_addresses()])
+        )
 
     # -- the file
 

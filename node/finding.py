@@ -1,9 +1,10 @@
-"""Finding peers, put together: discovery with the chain's validators, and the local network.
+"""Finding peers, put together: discovery with the validators, the local network, holders.
 
 Knows: what each of these parts is made of, from the configuration and the chain. Must not know:
 how they work. Multicast DNS is loaded only where it is switched on.
 """
 
+from collections.abc import Callable, Collection
 from pathlib import Path
 from random import SystemRandom
 
@@ -12,7 +13,9 @@ import trio
 from prsm.node.config.schema import NetConfig
 from prsm.node.discovery import Agreement, Aims, Discovery
 from prsm.node.driver import Driver
+from prsm.node.holders import Holders
 from prsm.node.net.addresses import Kind
+from prsm.node.net.blocks import BlockShelf
 from prsm.node.net.interface import Network
 from prsm.node.net.places import Place
 from prsm.node.supervise import Supervisor
@@ -30,6 +33,8 @@ class Finding:
         genesis: of the network.
         path: file of the address book.
     """
+
+    holders: Holders
 
     def __init__(
         self, network: Network, net: NetConfig, driver: Driver, genesis: Genesis, path: Path
@@ -53,10 +58,21 @@ class Finding:
         )
         driver.on_head.append(lambda _head: self.discovery.heard_certificate())
 
+    def serve(self, shelf: BlockShelf, announced: Callable[[bytes], Collection[PeerId]]) -> None:
+        """Answer who holds what; once, before the network runs.
+
+        Args:
+            shelf: what this node holds.
+            announced: peers that announced to hold a manifest.
+        """
+        network, clock = self._network, self._driver.clock
+        self.holders = Holders(network, shelf, self.discovery, announced, clock=clock)
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look for peers until cancelled; the network must run."""
         async with trio.open_nursery() as nursery:
             await nursery.start(Supervisor("discovery").run, self.discovery.run)
+            await nursery.start(Supervisor("holders").run, self.holders.run)
             if self._is_local:
                 nursery.start_soon(Supervisor("mdns").run, self._hear_local)
             task_status.started()

@@ -3,6 +3,7 @@
 Knows: models, jobs and the ledger's verdicts. Must not know: transports, how a job is done.
 """
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, Literal
 
@@ -24,7 +25,7 @@ from prsm.protocol.messages.models import TensorSpec
 from prsm.protocol.messages.pipe import InputMismatch
 from prsm.protocol.receipts import rows_root
 from prsm.protocol.tensors import Dtype, Tensor, TensorHead
-from prsm.storage.cid import decode_cid
+from prsm.storage.cid import Cid, decode_cid
 
 _State = Literal["planned", "locked", "running", "settling", "done", "failed"]
 _STATES: Final[dict[JobState, _State]] = {
@@ -47,11 +48,16 @@ _DTYPES: Final = {
 _DTYPE_NAMES: Final = {dtype: name for name, dtype in _DTYPES.items()}
 
 
+async def _seek_nowhere(_root: Cid) -> None:
+    await trio.lowlevel.checkpoint()
+
+
 class WorkApi:
     """Answers about models and jobs."""
 
     def __init__(self, models: Models, jobs: Jobs, driver: Driver, proofs: Proofs) -> None:
         self._models = models
+        self.seek: Callable[[Cid], Awaitable[None]] = _seek_nowhere  # holders that are not linked
         self._jobs = jobs
         self._driver = driver
         self._proofs = proofs
@@ -114,6 +120,7 @@ class WorkApi:
 
     async def pull(self, params: api.RefParams, _caller: Caller) -> api.ModelInfo:
         """Fetch a model from peers."""
+        await self.seek(self._models.resolve(params.ref))
         return await self._info(await self._models.pull(params.ref))
 
     async def run(self, params: api.RunParams, _caller: Caller) -> api.Job:

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from prsm.protocol.errors import LocalError
+from prsm.protocol.errors import LocalError, Unsupported
 from prsm.protocol.identity import parse_listen, public_key_of
 from prsm.protocol.ids import Amount
 from prsm.protocol.limits import (
@@ -90,6 +90,9 @@ class NetConfig(Section, frozen=True):
     ] = "1GiB"
     mdns: Annotated[
         bool, _doc("announce us in the local network and take hints from it; anybody there sees it")
+    ] = False
+    dht: Annotated[
+        bool, _doc("not supported: linked peers are asked who holds a model, see docs/adr/0009")
     ] = False
     trusted: Annotated[
         _Peers, _doc("peer ids that alone may connect and are dialled; everybody if empty")
@@ -285,12 +288,21 @@ def _validate_net(net: NetConfig) -> None:
                 f"net.bootstrap or net.via has {address!r} without the peer's id",
                 hint="write it as /ip4/127.0.0.1/tcp/4410/p2p/PEER (`prsm status` there shows it)",
             )
+    _validate_links(net)
+
+
+def _validate_links(net: NetConfig) -> None:
     for address in net.announce:
         _refuse_announce(address)
     if net.outbound > net.max_peers:
         raise ConfigError(
             f"net.outbound is {net.outbound} and net.max_peers {net.max_peers}",
             hint=f"set net.max_peers = {net.outbound} or more",
+        )
+    if net.dht:
+        raise Unsupported(
+            "net.dht is true: kad-dht of libp2p 0.8.1 dials whatever a stranger names",
+            hint="set net.dht = false; linked peers are asked who holds a model",
         )
     if net.mdns and not net.outbound:
         raise ConfigError(

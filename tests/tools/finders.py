@@ -1,7 +1,7 @@
 """Nodes that find one another: a network of tests/tools/networks with discovery on top."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,7 @@ async def find(
     *,
     path: Path | None = None,
     agreement: Agreement | None = None,
+    beside: Callable[[PeerNetwork, Discovery], None] | None = None,
 ) -> Finder:
     """Start a node that looks for others; its discovery ends with its network."""
     made: list[Discovery] = []
@@ -60,6 +61,8 @@ async def find(
         dice = random.Random(number)
         made.append(Discovery(network, aims or Aims(), path, clock=OneClock(), dice=dice))
         made[0].agreement = agreement or Agreement()
+        if beside is not None:
+            beside(network, made[0])
 
     node = await world.start(number, prepare)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from prsm.node.config import Config, ConfigError, RpcConfig, load, parse_size, to_toml
+from prsm.protocol.errors import Unsupported
 from prsm.protocol.identity import peer_id_of
 
 ALICE, BOB = peer_id_of(b"a" * 32), peer_id_of(b"b" * 32)
@@ -141,3 +142,9 @@ def test_parse_size_reads_units(text: str, size: int) -> None:
 def test_parse_size_refuses(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_size(text)
+
+
+def test_dht_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match="dials whatever a stranger names") as refused:
+        load(write(tmp_path, "[net]\ndht = true"))
+    assert "net.dht = false" in refused.value.hint

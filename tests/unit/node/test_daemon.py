@@ -10,7 +10,10 @@ from prsm.node.config.load import load
 from prsm.node.daemon import Start, _make_work, _Opened, _Work
 from prsm.node.home import Home
 from prsm.node.inference.interface import JobFacts
+from prsm.node.keys import make_keys
+from prsm.node.net.host import Libp2pTransport
 from prsm.node.net.network import PeerNetwork
+from prsm.node.net.reach import open_reach
 from prsm.protocol.receipts import WorkKind
 from prsm.storage.model_store import ModelStore
 from tests.tools.labs import make_cluster
@@ -29,6 +32,7 @@ async def test_executor_follows_the_sandbox_setting(
     cluster = make_cluster(tmp_path, validators=1)
     home = Home(tmp_path / "home")
     home.create()
+    make_keys(home, password="a password", development=True)
     config = load(None, flags={"executor.sandbox": sandbox}).config
     store = await ModelStore.open(home.blocks, quota=2**20)
     made: list[_Work] = []
@@ -37,7 +41,9 @@ async def test_executor_follows_the_sandbox_setting(
         network = parts.driver.network
         assert isinstance(network, PeerNetwork)
         start = Start(home, config, None)
-        made.append(_make_work(_Opened(start, cluster.genesis, network, parts, store)))
+        transport = Libp2pTransport(bytes(32), listen=["/ip4/127.0.0.1/tcp/0"])  # never runs
+        reach = open_reach(network, transport, config.net, start.clock)
+        made.append(_make_work(_Opened(start, cluster.genesis, network, reach, parts, store)))
 
     try:
         with trio.fail_after(20):

@@ -244,3 +244,13 @@ async def test_no_quota_asks_nobody_and_answers_nobody(
     await trio.sleep(300)
     assert one.discovery.exchange is None
     assert len(other.discovery.book) == 0
+
+
+async def test_announced_addresses_stand_for_those_it_listens_on(
+    world: World, autojump_clock: MockClock
+) -> None:
+    one = await find(world, 1, Aims(announce=["/ip4/9.9.9.9/tcp/5"]))
+    one.discovery.more_addresses = lambda: ["/a/b"]
+    assert one.discovery.own_addresses() == (f"/ip4/9.9.9.9/tcp/5/p2p/{one.node.peer}", "/a/b")
+    two = await find(world, 2)
+    assert two.discovery.own_addresses() == (two.node.address,)
