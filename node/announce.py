@@ -45,8 +45,8 @@ log = logs.get("announce")
 
 EARLY_MS: Final = 60_000  # a clock may be ahead of ours by so much
 RECORDS_MAX: Final = 2_048  # of a topic: 16 MiB of the longest beacons, 2 MiB of usual ones
-CHECKS_PER_S: Final = 20  # signatures of what one peer brings; honest networks stay at 10 in all
-CHECKS_BURST: Final = 60
+CHECKS_PER_S: Final = 40  # signatures of what one peer brings; large networks say 10 a topic
+CHECKS_BURST: Final = 120
 CHECKED_PEERS_MAX: Final = 512
 MESH_PENALTY: Final = 10  # what the network counts for every record that is refused
 EXPIRE_SECONDS: Final = 1.0

@@ -183,15 +183,15 @@ def test_peer_has_a_share_of_signature_checks_and_others_have_theirs() -> None:
     wire, clock = GossipWire(), SetClock()
     mine = announcer(wire, clock=clock)
     gossip = wire.gossip[BLOCKS.name]
-    verdicts = [gossip(BRINGER, encode(signed(signer(n), made_ms=NOW))) for n in range(1, 90)]
+    verdicts = [gossip(BRINGER, encode(signed(signer(n), made_ms=NOW))) for n in range(1, 150)]
     assert verdicts.count(True) == announce.CHECKS_BURST
-    assert verdicts.count(None) == 89 - announce.CHECKS_BURST
+    assert verdicts.count(None) == 149 - announce.CHECKS_BURST
     other = PeerId("12D3KooWother")
-    assert gossip(other, encode(signed(signer(89), made_ms=NOW))) is True
+    assert gossip(other, encode(signed(signer(149), made_ms=NOW))) is True
     clock.now_ms += 50
-    assert gossip(BRINGER, encode(signed(signer(88), made_ms=NOW))) is True
+    assert gossip(BRINGER, encode(signed(signer(148), made_ms=NOW))) is True
     assert wire.penalties == []
-    assert mine.delivery[BLOCKS.name].fates[Fate.UNCHECKED] == 89 - announce.CHECKS_BURST
+    assert mine.delivery[BLOCKS.name].fates[Fate.UNCHECKED] == 149 - announce.CHECKS_BURST
 
 
 def test_old_news_cost_no_share() -> None:
