@@ -42,6 +42,21 @@ def test_too_many_entries_are_refused_at_any_depth(raw: bytes) -> None:
         check_envelope(raw)
 
 
+def wrapped(raw: bytes, *numbers: int) -> bytes:
+    """Bytes as a field of a message that is a field of a message …"""
+    for number in numbers:
+        raw = rpc_pb2.Message(data=raw).SerializeToString()  # field 2: key, length, bytes
+        raw = bytes([number << 3 | 2]) + raw[1:]
+    return raw
+
+
+@pytest.mark.parametrize("numbers", [(1,), (2,), (1, 3), (5, 3), (4, 3), (2, 4, 3)])
+def test_fields_of_one_entry_are_counted_too(numbers: tuple[int, ...]) -> None:
+    check_envelope(wrapped(b"\x0a\x00" * (ENTRIES_MAX - len(numbers)), *numbers))
+    with pytest.raises(WireError, match="entries"):
+        check_envelope(wrapped(b"\x0a\x00" * (ENTRIES_MAX + 1 - len(numbers)), *numbers))
+
+
 @pytest.mark.parametrize("raw", [b"\xff" * 11, b"\x0a", b"\x0a\x05a", b"\x0b", b"\x09abc", b"\x08"])
 def test_what_is_no_protobuf_is_refused(raw: bytes) -> None:
     with pytest.raises(WireError):
