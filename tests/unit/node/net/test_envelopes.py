@@ -43,7 +43,7 @@ def test_too_many_entries_are_refused_at_any_depth(raw: bytes) -> None:
 
 
 def wrapped(raw: bytes, *numbers: int) -> bytes:
-    """Bytes as a field of a message that is a field of a message …"""
+    """Bytes as a field of a message that is a field of the next one, and so on."""
     for number in numbers:
         raw = rpc_pb2.Message(data=raw).SerializeToString()  # field 2: key, length, bytes
         raw = bytes([number << 3 | 2]) + raw[1:]
