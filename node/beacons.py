@@ -22,7 +22,7 @@ from prsm.node.version import VERSION
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier, Signer
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.framing import PROTOCOL_VERSION
-from prsm.protocol.identity import public_key_of
+from prsm.protocol.identity import peer_id_of
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import HELLO_ADDRESSES_MAX
 from prsm.protocol.messages.announce import (
@@ -163,12 +163,12 @@ class Beacons:
                 await trio.sleep(LOOK_SECONDS)
 
     def holders(self, manifest: bytes) -> frozenset[PeerId]:
-        """Our peers that offer a model, by the CID of its manifest."""
-        store, peers = self.announcer.store, self._views.driver.network.peers()
+        """Other nodes that offer a model now, by the CID of its manifest; linked or not."""
+        store, heard = self.announcer.store, self.announcer.delivery[MODELS.name].authors
         return frozenset(
-            info.peer
-            for info in peers
-            if store.get(slot_of(MODELS.name, public_key_of(info.peer), manifest))
+            peer_id_of(author)
+            for author in heard
+            if store.get(slot_of(MODELS.name, author, manifest)) is not None
         )
 
     async def look(self) -> None:

@@ -211,7 +211,7 @@ async def test_peers_that_offer_a_model_are_known() -> None:
     await theirs.publish(MODELS.name, offer)
     [(topic, raw)] = other.published
     assert scene.wire.gossip[topic](peer(2), raw) is True
-    assert scene.beacons.holders(b"\1" * 36) == frozenset()  # not connected
-    scene.wire.live += [peer(2), peer(3)]
     assert scene.beacons.holders(b"\1" * 36) == {peer(2)}
     assert scene.beacons.holders(b"\2" * 36) == frozenset()
+    scene.announcer.store.expire(now_ms=scene.clock.now_ms + MODELS.ttl_ms)
+    assert scene.beacons.holders(b"\1" * 36) == frozenset()
