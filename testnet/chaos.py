@@ -17,6 +17,7 @@ import trio
 from prsm.protocol.errors import LocalError
 from prsm.testnet import checking, scene, stages
 from prsm.testnet.faults import PASSING, Kind, schedule
+from prsm.testnet.manifest import nearest
 from prsm.testnet.outages import shape
 from prsm.testnet.perturb import Perturber
 from prsm.testnet.report import Screen
@@ -29,7 +30,6 @@ KINDS: Final = (
     *(kind for kind in PASSING if kind is not Kind.BLACKOUT), Kind.FLAP, Kind.SPLIT, Kind.DISK_FULL,
 )  # fmt: skip
 CHAOS_PULSE: Final = 2
-SCALE: Final = 2.0
 REPORT_SECONDS: Final = 30.0
 WRITE_SECONDS: Final = 5.0  # a transfer in a block by then counts as available
 
@@ -44,6 +44,24 @@ class Options:
     rate: int = 10
     jobs: int = 1
     blackouts: bool = False
+    only: str = ""
+    scale: float = 2.0
+
+
+def kinds_of(options: Options) -> tuple[Kind, ...]:
+    """Which faults are drawn.
+
+    Raises:
+        LocalError: a word that is no fault which can be drawn again and again.
+    """
+    if not options.only:
+        return (*KINDS, Kind.BLACKOUT) if options.blackouts else KINDS
+    known = {kind.value: kind for kind in (*PASSING, Kind.FLAP, Kind.DISK_FULL, Kind.FLOOD)}
+    for word in options.only.split(","):
+        if word not in known:
+            hint = nearest(word, known) or f"; one of {', '.join(known)}"
+            raise LocalError(f"--only: no fault {word!r}{hint}")
+    return tuple(known[word] for word in options.only.split(","))
 
 
 def check_options(options: Options) -> None:
@@ -58,6 +76,9 @@ def check_options(options: Options) -> None:
         raise LocalError(f"{options.minutes} minutes, more than 0 and at most 1,440")
     if not 0 <= options.rate <= 1_000:
         raise LocalError(f"{options.rate} transfers a second, at most 1,000")
+    if not 0.1 <= options.scale <= 100:
+        raise LocalError(f"a scale of {options.scale}, at least 0.1 and at most 100")
+    kinds_of(options)
     if not 0 <= options.jobs <= 8:
         raise LocalError(f"{options.jobs} jobs at a time, at most 8")
 
@@ -140,8 +161,8 @@ async def _run(options: Options, folder: Path, screen: Screen) -> dict[str, obje
 async def _disturb(options: Options, perturber: Perturber) -> None:
     """Rounds until the time is over; the last one is played to its end."""
     ends = trio.current_time() + 60 * options.minutes
-    kinds = (*KINDS, Kind.BLACKOUT) if options.blackouts else KINDS
-    for each in schedule(options.seed, options.nodes, kinds=kinds, scale=SCALE):
+    kinds = kinds_of(options)
+    for each in schedule(options.seed, options.nodes, kinds=kinds, scale=options.scale):
         await perturber.play(each)
         if trio.current_time() >= ends:
             return

@@ -25,7 +25,7 @@ from prsm.testnet import checking, invariants, launch, stages
 from prsm.testnet import demo as demo_steps
 from prsm.testnet import generate as generating
 from prsm.testnet import manifest as manifests
-from prsm.testnet.report import Screen, page
+from prsm.testnet.report import Screen, page, plain
 
 DIRECTORY: Final = Path.home() / ".prsm-testnet"
 _dir = click.option(
@@ -120,8 +120,7 @@ def wait(*, folder: Path, as_json: bool) -> None:
 @_json
 def check(*, folder: Path, as_json: bool) -> None:
     """Judge what must hold on any network, asked of every node."""
-    document = stages.run_trio(partial(checking.check, folder))
-    _say(document, as_json=as_json)
+    _say(document := stages.run_trio(partial(checking.check, folder)), as_json=as_json)
     _fail(stages.failures({"check": document}))
 
 
@@ -157,11 +156,13 @@ def generate(*, seed: int, out: Path | None) -> None:
 @click.option("--rate", type=int, default=10, show_default=True, help="Transfers a second.")
 @click.option("--jobs", type=int, default=1, show_default=True, help="At a time; 0 for none.")
 @click.option("--blackouts", is_flag=True, help="Also SIGKILL all nodes at once.")
+@click.option("--only", default="", help="Kinds of faults, with commas.")
+@click.option("--scale", type=float, default=2.0, show_default=True, help="Of their durations.")
 @click.option("--dir", "folder", type=click.Path(path_type=Path), help="Keep the network here.")
 def chaos(*, as_json: bool, folder: Path | None, **given: object) -> None:
     """Random faults under load with a liar: availability, healing, and what must hold."""
-    options = msgspec.convert(given, chaotic.Options)
     with stages.place(folder) as where:
+        options = msgspec.convert(given, chaotic.Options)
         document = chaotic.run(options, where, Screen(sys.stderr))
         _say(document, as_json=as_json)
         _fail(chaotic.failures(document))
@@ -199,8 +200,10 @@ def kill(*, node: str, folder: Path, as_json: bool) -> None:
 @_json
 def down(*, folder: Path, as_json: bool) -> None:
     """End all nodes and the proxy; their folders stay, `up` starts them again."""
-    count = len(launch.load(folder).nodes)
-    _say({"stopped": count, "graceful": stages.down(folder)}, as_json=as_json)
+    _say(
+        {"stopped": len(launch.load(folder).nodes), "graceful": stages.down(folder)},
+        as_json=as_json,
+    )
 
 
 @main.command(
@@ -370,18 +373,7 @@ def _show(network: launch.Network, *, as_json: bool) -> None:
 
 
 def _say(document: dict[str, object], *, as_json: bool) -> None:
-    if as_json:
-        click.echo(msgspec.json.encode(document).decode())
-        return
-    for name, value in document.items():
-        if isinstance(value, list):
-            for row in value:
-                click.echo("  ".join(f"{k}={v}" for k, v in row.items()))
-        elif isinstance(value, dict):
-            for key, item in value.items():
-                click.echo(f"{key}: {item}")
-        else:
-            click.echo(f"{name}: {value}")
+    click.echo(plain(document, as_json=as_json))
 
 
 def run(arguments: list[str]) -> int:

@@ -7,6 +7,8 @@ import json
 import time
 from typing import Final, TextIO
 
+import msgspec
+
 from prsm.protocol.ids import format_ftns
 
 _BAR: Final = 28
@@ -45,6 +47,22 @@ class Screen:
         self._stream.write(f"\r          [{bar}] {done}/{total} rows, {state}   ")
         self._stream.flush()
         self._has_bar = True
+
+
+def plain(document: dict[str, object], *, as_json: bool) -> str:
+    """A document as one line of JSON, or a line for each of its parts."""
+    if as_json:
+        return msgspec.json.encode(document).decode()
+    lines = []
+    for name, value in document.items():
+        if isinstance(value, list):
+            rows = [row if isinstance(row, dict) else {name: row} for row in value]
+            lines += ["  ".join(f"{k}={v}" for k, v in row.items()) for row in rows]
+        elif isinstance(value, dict):
+            lines += [f"{key}: {item}" for key, item in value.items()]
+        else:
+            lines.append(f"{name}: {value}")
+    return "\n".join(lines)
 
 
 def page(document: dict[str, object]) -> str:

@@ -2,13 +2,14 @@
 
 import copy
 import io
+import json
 from typing import Any
 
 import pytest
 from typing_extensions import override
 
 from prsm.testnet.demo import failures
-from prsm.testnet.report import Screen, page
+from prsm.testnet.report import Screen, page, plain
 
 DOCUMENT: dict[str, Any] = {
     "model": {"name": "minilm", "cid": "bafyx", "bytes": 90_400_000, "stages": 3},
@@ -129,3 +130,21 @@ def test_quiet_screen_says_nothing() -> None:
     screen.step("x")
     screen.progress(1, 2, "running")
     assert terminal.getvalue() == ""
+
+
+def test_document_is_a_line_for_each_part_or_json() -> None:
+    """Lists of rows, lists of words, tables, values."""
+    document: dict[str, object] = {
+        "name": "x",
+        "check": {"holds": True, "height": 3},
+        "nodes": [{"node": "a", "pid": 1}],
+        "broken": ["fork"],
+    }
+    assert plain(document, as_json=False).splitlines() == [
+        "name: x",
+        "holds: True",
+        "height: 3",
+        "node=a  pid=1",
+        "broken=fork",
+    ]
+    assert json.loads(plain(document, as_json=True)) == document

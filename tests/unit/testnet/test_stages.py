@@ -8,7 +8,7 @@ from prsm.node.config.load import load
 from prsm.protocol.errors import LocalError
 from prsm.protocol.genesis import from_json
 from prsm.testnet import links, scene, stages
-from prsm.testnet.chaos import Options, check_options, manifest_of
+from prsm.testnet.chaos import Options, check_options, kinds_of, manifest_of
 from prsm.testnet.deceit import lie_of
 from prsm.testnet.faults import Kind, Lie
 from prsm.testnet.manifest import parse, to_toml
@@ -134,6 +134,15 @@ def test_chaos_has_a_network_with_a_liar() -> None:
         assert all(spec.runs_models is bool(jobs) for spec in made.nodes.values())
 
 
+def test_kinds_of_chaos_are_drawn_as_asked() -> None:
+    """All nodes dead at once only if asked for; a word that is none is refused with the nearest."""
+    assert Kind.BLACKOUT not in kinds_of(Options())
+    assert Kind.BLACKOUT in kinds_of(Options(blackouts=True))
+    assert kinds_of(Options(only="kill,flood")) == (Kind.KILL, Kind.FLOOD)
+    with pytest.raises(LocalError, match="nearest: 'partition'"):
+        kinds_of(Options(only="kill,partion"))
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -142,6 +151,8 @@ def test_chaos_has_a_network_with_a_liar() -> None:
         Options(minutes=1_441),
         Options(rate=-1),
         Options(jobs=9),
+        Options(scale=0.0),
+        Options(only="partion"),
     ],
 )
 def test_chaos_that_cannot_be_is_refused(bad: Options) -> None:
