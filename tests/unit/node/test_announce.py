@@ -228,6 +228,16 @@ async def test_own_records_are_stamped_apart_and_count_at_once() -> None:
     assert {wire.gossip[MODELS.name](BRINGER, raw) for _, raw in wire.published} == {None}
 
 
+def test_clock_that_was_set_back_is_believed_again() -> None:
+    clock = SetClock(now_ms=NOW + 3_600_000)
+    mine = announcer(GossipWire(), clock=clock)
+    assert mine.stamp(BLOCKS.name) == (NOW + 3_600_000, 1)
+    clock.now_ms = NOW + 3_590_000  # a few seconds: order comes first
+    assert mine.stamp(BLOCKS.name) == (NOW + 3_600_001, 2)
+    clock.now_ms = NOW
+    assert mine.stamp(BLOCKS.name) == (NOW, 3)
+
+
 async def test_what_one_publishes_another_takes() -> None:
     """Longest bodies of every topic."""
     longest: dict[str, Record] = {
