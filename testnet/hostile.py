@@ -78,10 +78,18 @@ class Hostile:
     @classmethod
     @asynccontextmanager
     async def dial(cls, seed: bytes, port: int, victim: PeerId) -> AsyncIterator[Self]:
-        """Connect as far as Yamux, and read what comes until the block ends."""
+        """Connect as far as Yamux, and read what comes until the block ends.
+
+        Raises:
+            Gone: it was not let in.
+        """
         self = cls(seed, port, victim)
-        with trio.fail_after(SECONDS):
-            await self._connect()
+        try:
+            with trio.fail_after(SECONDS):
+                await self._connect()
+        except Exception as error:
+            await self.close()
+            raise Gone from error
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read)

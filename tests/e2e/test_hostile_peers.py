@@ -6,16 +6,19 @@ within 5 s where it can be attributed. At the end: the same processes, no networ
 nothing is left of those who came, and no payment waited for long.
 """
 
+import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import trio
 
+from prsm.node.clock import utc_text
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.rpc.client import Client, RpcError
 from prsm.node.rpc.methods.chain import TransactionInfo, TxParams
@@ -25,7 +28,7 @@ from prsm.node.rpc.methods.wallet import TransferParams, Transferred
 from prsm.protocol.genesis import from_json
 from prsm.protocol.ids import PeerId
 from prsm.testnet import launch
-from prsm.testnet.hostile import Hostile
+from prsm.testnet.hostile import Gone, Hostile
 from tests.tools import crashing, insults_above, insults_below
 from tests.tools.insults import Attack, Fate, Insult
 
@@ -84,6 +87,7 @@ class World:
     files: list[int]
     payments: Payments
     banned: Counter[int] = field(default_factory=Counter)  # by place
+    offenders: dict[bytes, PeerId] = field(default_factory=dict)  # seed -> who was banned
 
     def load(self, place: int) -> Load:
         with self.network.nodes[place].client() as client:
@@ -167,7 +171,9 @@ def test_daemon_stands_an_insult(world: World, place: int) -> None:
     why = trio.run(play)
     assert (why is not None) == (insult.fate is Fate.BANNED), why
     assert insult.why in (why or "")
-    world.banned[victim] += why is not None
+    if why is not None:
+        world.banned[victim] += 1
+        world.offenders[seed] = Hostile(seed, node.port, world.peers[victim]).peer
     assert status(node).pid == node.pid
 
 
@@ -259,6 +265,41 @@ def test_network_that_crashes_is_rebuilt_and_linked_again(world: World) -> None:
     assert settled(world, CRASHING).tasks <= tasks + SPARE_FILES
     assert threads_of(node.pid) <= threads + 1
     assert open_files(node.pid) <= world.files[CRASHING] + SPARE_FILES
+
+
+def test_bans_outlive_the_process(world: World) -> None:
+    """SIGKILL and a new start: who was kept out still is, and for as long."""
+    node = world.network.nodes[0]
+    before = bans_of(node)
+    assert before
+    node.signal(signal.SIGKILL)
+    while node.is_running():
+        launch.nap()
+    node.start()
+    deadline = time.monotonic() + launch.START_SECONDS
+    node.wait_ready(deadline)
+    now = utc_text(time.time_ns() // 1_000_000)
+    after = bans_of(node)
+    still = {peer: until for peer, until in before.items() if until[:19] > now[:19]}
+    assert still
+    assert {peer: after[peer][:19] for peer in still} == {p: u[:19] for p, u in still.items()}
+    seed = next(seed for seed, peer in world.offenders.items() if peer in still)
+
+    async def knock() -> None:
+        with suppress(Gone):
+            async with Hostile.dial(seed, node.port, world.peers[0]) as hostile:
+                assert await hostile.wait_end()
+
+    trio.run(knock)
+    launch.wait_peers(node, 3, deadline)
+    world.network.save()
+
+
+def bans_of(node: launch.Node) -> dict[str, str]:
+    """Until when each peer is kept out."""
+    with node.client() as client:
+        bans = client.call("net_getBans", result=Bans)
+    return {ban.peer_id: ban.until for ban in bans.items}
 
 
 def network_part(now: NodeStatus) -> Part:
