@@ -33,6 +33,7 @@ from prsm.node.net.network import PeerNetwork
 from prsm.protocol.identity import parse_address
 from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.models import AskHave, Have
+from prsm.testnet.hostile import Hostile
 
 pytestmark = pytest.mark.slow
 
@@ -326,6 +327,36 @@ async def test_gossip_handler_that_raises_harms_nothing(nursery: trio.Nursery) -
         answer = await friend.call(attack.victim.peer_id, ASK, channel=Channel.CTL)
         assert answer == (HAVE, b"")
         assert attack.victim.restarts == friend.restarts == 0
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("where", ["muxer", "streams", "stream"])
+async def test_connection_whose_own_tasks_break_ends_alone(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """No input is known that does it: three tasks of each connection, in nurseries of libp2p."""
+
+    async def broken(*_args: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("nobody fenced this")
+
+    cls, name = {
+        "muxer": (Yamux, "handle_incoming"),
+        "streams": (SwarmConn, "_handle_new_streams"),
+        "stream": (SwarmConn, "_add_stream"),
+    }[where]
+    async with attacked(nursery) as (friend, attack):
+        victim = attack.victim
+        monkeypatch.setattr(cls, name, broken)
+        socket = Hostile(b"\4" * 32, parse_address(victim.addresses[0]).port, victim.peer_id)
+        with suppress(Exception):
+            await socket._connect()
+            await socket.open(GOSSIP)
+        await trio.sleep(0.1)
+        await socket.close()
+        answer = await friend.call(victim.peer_id, ASK, channel=Channel.CTL)
+        assert answer == (HAVE, b"")
+        assert victim.restarts == friend.restarts == 0
         nursery.cancel_scope.cancel()
 
 
