@@ -81,6 +81,10 @@ class Deliveries:
         """Note that a node is down for a while."""
         self._away.setdefault(node, []).append((from_ms, until_ms))
 
+    def is_away(self, node: int, at_ms: int) -> bool:
+        """Whether a node is to be down at a moment."""
+        return any(from_ms <= at_ms < until_ms for from_ms, until_ms in self._away.get(node, ()))
+
     def figures(self, *, records: range | None = None) -> Figures:
         """Add up some records, or all of them."""
         steady: list[int] = []

@@ -54,6 +54,7 @@ class Plan:
         sybils_ms: when the sybils come.
         flash_ms: when sybils of `FLASH` stop; 0 is never.
         delay_ms: one way and its jitter, for every link; None is by region.
+        wired: who has dialled whom; if given these are all links, and nobody looks for others.
         handling_ms: what a node needs for one message before it passes it on.
         repair: whether nodes pull what they miss.
         scoring: whether faults of peers are counted and bans kept.
@@ -78,6 +79,7 @@ class Plan:
     sybils_ms: int = 0
     flash_ms: int = 0
     delay_ms: tuple[int, int] | None = None
+    wired: tuple[tuple[int, int], ...] = ()
     handling_ms: int = 2
     repair: bool = True
     scoring: bool = True

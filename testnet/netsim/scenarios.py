@@ -113,7 +113,7 @@ def _cold(outcome: Outcome) -> list[str]:
     return []
 
 
-_LOSSY: Final = Plan(silent=300, loss=200, churn=100)
+_LOSSY: Final = Plan(silent=300, loss=200, churn=100, records=60)
 _SIZE: Final = Plan(
     nodes=10_000,
     known=16,

@@ -24,6 +24,7 @@ WATCH_MS: Final = 1_000  # how often the mesh is looked at
 MESH_ENOUGH: Final = 4  # degree_low
 FORGED_PENALTY: Final = 10  # node/net/network, for a record that is refused
 FORGE_MS: Final = 1_000
+AUTHOR_STAYS_MS: Final = 2_000  # after publishing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,8 @@ class World:
     def _introduce(self) -> None:
         """Tell every node of the bootstrap list, and of others it knew before."""
         plan, nodes, wall_ms = self.plan, self.scene.nodes, self.scene.wall_ms
+        if plan.wired:
+            return
         count = min(plan.known, plan.nodes - 1)
         for node in self._ordinary:
             told = [*range(plan.seeds), *self._dice.sample(range(plan.nodes), count)]
@@ -105,6 +108,9 @@ class World:
         spread_ms = 1 if plan.cold else max(1, plan.settle_ms // 2)
         for node in self._ordinary:
             after(self._dice.randrange(spread_ms), partial(self._start, node))
+        for number, other in plan.wired:
+            dialled = partial(self.dials.join, self.scene.nodes[number], self.scene.nodes[other])
+            after(spread_ms, dialled)
         for sybil in self.scene.nodes[plan.nodes :]:
             at_ms = plan.sybils_ms + self._dice.randrange(1000)
             after(at_ms, partial(self.sybils.start, sybil))
@@ -139,7 +145,13 @@ class World:
         self.dials.stop(node)
 
     def _publish(self) -> None:
-        able = [node for node in self._honest if node.is_up]
+        # A record whose author is gone before anybody passed it on is nobody's to deliver.
+        soon_ms = self.scene.clock.now_ms + AUTHOR_STAYS_MS
+        able = [
+            node
+            for node in self._honest
+            if node.is_up and not self.scene.deliveries.is_away(node.number, soon_ms)
+        ]
         if able:
             self.gossip.publish(able[self._dice.randrange(len(able))])
 
@@ -161,7 +173,8 @@ class World:
         if self.plan.repair and node.role is Role.HONEST:
             self.repairs.joined(node, peer)
         self.gossip.joined(node, peer)
-        self.telling.joined(node, peer)
+        if not self.plan.wired:
+            self.telling.joined(node, peer)
 
     def _unlinked(self, node: Node, peer: int) -> None:
         self.scene.trace.add(self.scene.clock.now_ms, f"lost {node.number} {peer}")
