@@ -18,6 +18,7 @@ import trio
 
 from prsm.node.net.bans import Bans
 from prsm.node.net.calls import Conversation, Handlers
+from prsm.node.net.dials import Dials
 from prsm.node.net.entry import EntryRules
 from prsm.node.net.handshake import (
     ChainIdentity,
@@ -26,13 +27,7 @@ from prsm.node.net.handshake import (
     ProtocolMismatch,
     turn_strangers_away,
 )
-from prsm.node.net.interface import (
-    Channel,
-    PeerEvent,
-    PeerHandler,
-    PeerInfo,
-    PeerUnreachable,
-)
+from prsm.node.net.interface import Channel, PeerEvent, PeerHandler, PeerInfo, PeerUnreachable
 from prsm.node.net.lanes import Lanes
 from prsm.node.net.streams import Duplex, StreamLost
 from prsm.protocol.errors import PrsmError, RemoteError, WrongChain
@@ -134,6 +129,7 @@ class Peers:
         self._wanted: dict[PeerId, str] = {}
         self._keepers: dict[PeerId, trio.CancelScope] = {}
         self._dialling: dict[PeerId, trio.Lock] = {}
+        self._dials = Dials()
         self._changed = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
         self._dial: Dial | None = None
@@ -240,7 +236,7 @@ class Peers:
 
     async def _reach(self, peer: PeerId) -> None:
         lock = self._dialling.setdefault(peer, trio.Lock())
-        async with lock:
+        async with lock, self._dials.turn():  # meanwhile the peer itself may have dialled
             link = self._links.get(peer)
             if link and (not link.is_relayed or is_circuit(self._wanted[peer])):
                 return
