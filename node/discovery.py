@@ -274,12 +274,13 @@ class Discovery:
             pause = REDIAL_SECONDS
             try:
                 await self._network.connect(address)
-            except PeerUnreachable as error:
-                log.debug("bootstrap peer does not answer", address=address, why=error.what)
             except (LocalError, RemoteError) as error:
                 told = {"address": address, "why": error.what, "hint": error.hint}
-                log.error("bootstrap peer refused", **told)  # noqa: TRY400 - no traceback for a person
-                pause = REFUSED_SECONDS
+                if isinstance(error, PeerUnreachable) and not error.hint:
+                    log.debug("bootstrap peer does not answer", **told)
+                else:  # another network, key or allow-list: a person must do something
+                    log.error("bootstrap peer refused", **told)  # noqa: TRY400 - no traceback for a person
+                    pause = REFUSED_SECONDS
             else:
                 self._note_configured(address)
                 return
