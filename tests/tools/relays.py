@@ -101,6 +101,14 @@ class RelayedWorld(World):
 
     relay: Node
     parts: dict[int, Reachable]
+    psk: bytes | None = None
+
+    @override
+    def transport(self, number: int) -> Transport:
+        made = super().transport(number)
+        if isinstance(made, Libp2pTransport):
+            made._psk = self.psk
+        return made
 
     @override
     def network(self, number: int, chain: ChainIdentity = CHAIN) -> PeerNetwork:
