@@ -39,10 +39,11 @@ IDLE_MS: Final = 4_000
 LOOK_MS: Final = 100  # while something is wanted and nobody free has it
 PAUSE_MS: Final = 1_000  # after silence, a refusal, or an empty promise; doubles
 PAUSE_MS_MAX: Final = 60_000
-# Who leaves so many questions in a row without any answer, 25 s and more, and still keeps its link
-# takes a place in the mesh for nothing: a refusal would be an answer, heartbeats are answered.
+# Who leaves so many questions in a row without any answer, 25 s and more, and keeps its link by
+# heartbeats holds a place for nothing: a refusal would be an answer. A node of an overloaded
+# machine looks the same for a while, so it takes minutes of it until the points are a ban.
 SILENCES_MAX: Final = 5
-SILENT_PENALTY: Final = 100
+SILENT_PENALTY: Final = 20
 WANTS_MAX: Final = 8_192  # full lists of 16 liars; each goes with its first broken promise
 HOLDERS_MAX: Final = 3
 WANTED_MS: Final = 10_000
