@@ -134,7 +134,9 @@ class Taker:
 
     def _choose(self) -> tuple[PeerId, int] | None:
         """Whom to ask for which snapshot, None while blocks lead on."""
-        return choose(self._driver.ledger.height, self._trusted(), far=self._ground.far)
+        settled = self._driver.state.settled
+        own = self._driver.ledger.height
+        return choose(own, self._trusted(), settled=settled, far=self._ground.far)
 
     async def _take(self, peer: PeerId, height: int) -> None:
         epoch = self._driver.ledger.epoch

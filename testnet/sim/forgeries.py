@@ -26,8 +26,9 @@ from prsm.protocol.messages.consensus import (
     ViewChange,
     sign_message,
 )
-from prsm.protocol.messages.sync import Certified, GotBlocks
+from prsm.protocol.messages.sync import Certified, GotBlocks, GotEpochHeaders, Snapshot
 from prsm.protocol.signing import Kind, sha256
+from prsm.testnet.sim.snapshots import FakeChunk
 
 if TYPE_CHECKING:
     from prsm.testnet.sim.node import Node
@@ -118,9 +119,19 @@ def record(sent: Record, dice: Random) -> Record:
     match sent:
         case Status():
             height = max(0, sent.height + dice.randint(-2, 100))
-            return msgspec.structs.replace(sent, height=height, low_mark=height)
+            held = sent.snapshot_height and dice.choice((sent.snapshot_height, height))
+            return msgspec.structs.replace(
+                sent, height=height, low_mark=height, snapshot_height=held
+            )
         case GotBlocks():
             return GotBlocks(tuple(_spoilt(raw, dice) for raw in sent.blocks))
+        case Snapshot():
+            return _other_snapshot(sent, dice)
+        case GotEpochHeaders(epochs=epochs) if epochs:
+            weak = msgspec.structs.replace(epochs[-1], certificate=_weak(epochs[-1].certificate))
+            return GotEpochHeaders((*epochs[:-1], weak) if dice.random() < 0.7 else ())
+        case FakeChunk():
+            return _other_chunk(sent, dice)
         case _:
             return sent
 
@@ -160,6 +171,33 @@ def _spoilt(raw: bytes, dice: Random) -> bytes:
     else:
         certificate = _weak(certificate)
     return encode(Certified(block, certificate))
+
+
+def _other_snapshot(sent: Snapshot, dice: Random) -> Snapshot:
+    """A state nobody agreed on under an honest header, or one that too few have signed."""
+    chunks, header = sent.chunks, sent.header
+    root = sha256(chunks[0].root)
+    made = (msgspec.structs.replace(chunks[0], root=root), *chunks[1:])
+    match dice.randrange(5):
+        case 0:
+            return msgspec.structs.replace(sent, chunks=made)
+        case 1:
+            # Its own root is the state before its block: the header of the next one counts.
+            header = msgspec.structs.replace(sent.block.header, height=header.height)
+            return msgspec.structs.replace(sent, header=header, chunks=made)
+        case 2:
+            return msgspec.structs.replace(sent, certificate=_weak(sent.certificate))
+        case 3:
+            return msgspec.structs.replace(sent, block_certificate=_weak(sent.block_certificate))
+        case _:
+            return msgspec.structs.replace(sent, receipts=(*sent.receipts, b""))
+
+
+def _other_chunk(sent: FakeChunk, dice: Random) -> FakeChunk:
+    """One bit flipped, money in another place, or nothing at all."""
+    raw = bytearray(sent.raw)
+    raw[dice.randrange(len(raw))] ^= 1 << dice.randrange(8)
+    return msgspec.structs.replace(sent, raw=dice.choice((bytes(raw), b"\x90", sent.raw[:-1])))
 
 
 def _weak(certificate: Certificate) -> Certificate:

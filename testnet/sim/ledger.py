@@ -22,11 +22,19 @@ CLOCK_WINDOW_MS: Final = 5_000
 
 
 class Chain(Protocol):
-    """What a node of a run asks its ledger; `tip`, `blocks` and `roots` survive a crash."""
+    """What a node of a run asks its ledger; all of it survives a crash."""
 
     tip: Tip
-    blocks: list[tuple[Block, Certificate]]
     roots: list[tuple[bytes, bytes]]
+
+    @property
+    def first(self) -> int:
+        """The lowest height whose block is here."""
+        ...
+
+    def block(self, height: int) -> tuple[Block, Certificate] | None:
+        """A committed block, None for one that is not here."""
+        ...
 
     def judge(self, block: Block, wall_ms: int) -> bool:
         """Would this fresh block execute here and now?"""
@@ -69,6 +77,15 @@ class FakeLedger:
 
     def __post_init__(self) -> None:
         self.tip = Tip.genesis(self.genesis, state_root=GENESIS_ROOT, receipts_root=GENESIS_ROOT)
+
+    @property
+    def first(self) -> int:
+        """The lowest height whose block is here."""
+        return 1
+
+    def block(self, height: int) -> tuple[Block, Certificate] | None:
+        """A committed block, None for one that is not here."""
+        return self.blocks[height - 1] if 0 < height <= len(self.blocks) else None
 
     def judge(self, block: Block, wall_ms: int) -> bool:
         """Would this block execute, and is its time near the judge's wall clock?"""

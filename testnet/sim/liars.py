@@ -22,13 +22,17 @@ from prsm.protocol.messages.consensus import (
     ViewChange,
     sign_message,
 )
+from prsm.protocol.messages.sync import GotBlocks
 from prsm.protocol.signing import Kind
 from prsm.testnet.sim import forgeries
+from prsm.testnet.sim.plan import DRIP
+from prsm.testnet.sim.snapshots import Answer
 
 if TYPE_CHECKING:
     from prsm.testnet.sim.node import Node
 
 MEMORY_MAX = 40
+DRIP_MS_MAX = 3_000
 
 
 @dataclass(slots=True)
@@ -90,11 +94,15 @@ class Liars:
         for each in made:
             self._send(node, each, everybody)
 
-    def hand_over(self, record: Record) -> Record:
-        """What leaves instead of a status, a call or an answer."""
+    def hand_over(self, record: Record) -> tuple[Record, int]:
+        """What leaves instead of a status, a call or an answer, and how many ms later."""
         if "hints" in self.scripts and self.dice.random() < 0.5:
-            return forgeries.record(record, self.dice)
-        return record
+            record = forgeries.record(record, self.dice)
+        if DRIP in self.scripts and isinstance(record, GotBlocks | Answer):
+            if isinstance(record, GotBlocks):
+                record = GotBlocks(record.blocks[:1])
+            return record, self.dice.randint(400, DRIP_MS_MAX)
+        return record, 0
 
     def _change(self, node: "Node", message: SignedMessage) -> SignedMessage:
         """A VIEW_CHANGE that hides what was prepared, shows only its first, or makes it up."""

@@ -60,6 +60,15 @@ class Log(Protocol):
         """Begin afresh: an observer signs again above `low`."""
         ...
 
+    @property
+    def is_blank(self) -> bool:
+        """Has it never held a vote?"""
+        ...
+
+    def forbid(self) -> str:
+        """Sign nothing any more, and say why: nobody knows what was signed before."""
+        ...
+
     def crash(self) -> None:
         """The process or the machine stops."""
         ...
@@ -72,6 +81,7 @@ class ListLog:
     def __init__(self, dice: Random) -> None:
         self._dice = dice
         self._records: list[bytes] = []
+        self.is_blank = True
 
     def open(self, height: int) -> Found:
         """Return what is durable."""
@@ -80,6 +90,7 @@ class ListLog:
     def append(self, records: tuple[bytes, ...]) -> None:
         """Make records durable together."""
         self._records.extend(records)
+        self.is_blank = False
 
     def append_cut(self, records: tuple[bytes, ...]) -> None:
         """Keep a first part of them: weaker than the real log, which keeps all or none."""
@@ -93,6 +104,10 @@ class ListLog:
     def renew(self, low: int, records: tuple[bytes, ...]) -> None:
         """Drop everything but these."""
         self.rotate(low, records)
+
+    def forbid(self) -> str:
+        """Nobody loses such a log."""
+        raise AssertionError("a plain log is never lost")
 
     def crash(self) -> None:
         """Lose nothing: all of it was synced."""
@@ -178,6 +193,19 @@ class DiskLog:
             self._guard.close()
         self._guard = SignGuard.create(self._disk, _GUARD, mark=Mark(height=low), replace=True)
         self._is_observer = False
+
+    @property
+    def is_blank(self) -> bool:
+        """Has the guard never moved? Where it is gone or unreadable this is an observer already."""
+        return self._guard is not None and self._guard.latest().position == Mark().position
+
+    def forbid(self) -> str:
+        """Leave a guard that never opens, as node/signlog does."""
+        assert self._guard is not None
+        self._guard.close()
+        self._guard, self._is_observer = None, True
+        self._disk.put_back(_GUARD, b"the log was gone")
+        return "the state came from peers, and the consensus log has never held a vote"
 
     def crash(self) -> None:
         """Kill the process, or cut the power of its machine."""

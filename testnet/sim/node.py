@@ -53,7 +53,9 @@ from prsm.protocol.messages.sync import (
 from prsm.storage.errors import Full, StoreUnavailable
 from prsm.testnet.sim.ledger import Chain
 from prsm.testnet.sim.log import Log
+from prsm.testnet.sim.money import MoneyLedger
 from prsm.testnet.sim.plan import index_of, peer_of
+from prsm.testnet.sim.snapshots import LOOK_MS, Shelf, Snapshots
 from prsm.testnet.sim.sync import Sync
 from prsm.testnet.sim.witness import Witness
 
@@ -78,21 +80,28 @@ class Node:
     state: State | None = None  # None: down
     life: int = 0  # things asked for in an earlier life never arrive
     pool: dict[bytes, None] = field(default_factory=dict)
+    shelf: Shelf | None = None  # of its snapshots; None: it makes and takes none
     sync: Sync = field(init=False)
+    snapshots: Snapshots | None = field(init=False)
     witness: Witness = field(init=False)
     timer_ms: int | None = None
     orders_left: int | None = None  # carried out before the crash that is coming
     paused_until_ms: int = 0
 
     def __post_init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        """Remember nothing of an earlier life."""
         self.sync, self.witness = Sync(self), Witness(self)
+        self.snapshots = None if self.shelf is None else Snapshots(self, self.shelf)
 
     def boot(self) -> None:
         """Start from what is durable."""
         world = self.world
         self.life += 1
         self.orders_left, self.timer_ms = None, None
-        self.sync, self.witness = Sync(self), Witness(self)
+        self._begin()
         try:
             found = self.log.open(self.ledger.tip.height)
         except (Full, StoreUnavailable):
@@ -115,11 +124,15 @@ class Node:
         self._soon(0, Waiting(bool(self.pool)))
         self._repeat(world.dice.randrange(TICK_MS), TICK_MS, lambda: self.take(Tick()))
         self._repeat(world.dice.randrange(50), STATUS_MS, self._send_status)
+        if self.snapshots is not None:
+            self._repeat(world.dice.randrange(LOOK_MS), LOOK_MS, self.snapshots.look)
 
     def crash(self) -> None:
         """Lose everything that is not durable."""
         self.state = None
         self.log.crash()
+        if self.shelf is not None:
+            self.shelf.crash()
         self.world.checker.ranges.pop(self.index, None)
         self.world.punishment.dropped(self.index)
         self.life += 1
@@ -157,6 +170,8 @@ class Node:
                 self.take(Received(what))
             case Status():
                 self.take(Heard(peer_of(sender), what))
+                if self.snapshots is not None:
+                    self.snapshots.hear(sender, what)
             case GetBlocks() | GetBlockByHash():
                 self.sync.serve(sender, what)
             case GotBlocks():
@@ -165,6 +180,8 @@ class Node:
                 self.witness.hear(evidence)
             case GotBlock(block=block) if block is not None:
                 self.take(Fetched(block))
+            case _ if self.snapshots is not None:
+                self.snapshots.receive(sender, what)
             case _:
                 pass
 
@@ -261,6 +278,8 @@ class Node:
             return
         world, ledger = self.world, self.ledger
         ledger.apply(effect.block, effect.certificate)
+        if self.shelf is not None and isinstance(ledger, MoneyLedger):
+            self.shelf.note(ledger)
         height = effect.block.header.height
         world.applied(self.index, effect.block, ledger)
         self.pool = dict.fromkeys(filter(ledger.is_open, self.pool))
@@ -301,9 +320,10 @@ class Node:
     def _send_status(self) -> None:
         state = self.state
         assert state is not None
+        held = (0 if self.shelf is None else self.shelf.latest, self.ledger.first)
         for peer in range(len(self.world.nodes)):
             if peer != self.index:
-                self.world.post(self.index, peer, replica.status(state, peer_of(peer)))
+                self.world.post(self.index, peer, replica.status(state, peer_of(peer), held))
 
     def wall_ms(self) -> int:
         """What its clock shows."""

@@ -3,7 +3,7 @@
 Swarm testing: each fault is absent in part of the runs, so that none hides another.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from random import Random
 from types import MappingProxyType
@@ -11,9 +11,7 @@ from typing import Final
 
 import msgspec
 
-from prsm.protocol.ed25519 import Signer
-from prsm.protocol.genesis import Allocation, Genesis, Parameters
-from prsm.protocol.validators import Validator
+from prsm.protocol.genesis import Parameters
 
 TREE_BITS: Final = 4  # few accounts: a small tree costs less to build
 STAKES: Final = ((1, 1, 1, 1), (3, 2, 2, 2), (1, 1, 1, 1, 1, 1, 1))
@@ -24,10 +22,12 @@ STAKE_UNIT: Final = 1_000_000  # so that a part of it is something
 # Bits flipped in log or guard; the guard gone; both files of an old backup; an empty disk.
 DAMAGES: Final = ("flip", "guard", "backup", "wipe")
 LIE: Final = "lie"  # syncs do nothing, then the power goes
+DRIP: Final = "drip"  # answers of a liar come late, and hold next to nothing
 KEYS: Final = 3  # of a node that rotates them
 SETS_LATER: Final = 12
 LIES: Final = 0.25  # of the harmed disks
 OPERATED: Final = 0.12  # of the small runs with money
+SNAPSHOTS: Final = 0.4  # of the runs with money
 OPERATED_MAX: Final = 5  # nodes: such a run has many blocks
 SCRIPTS: Final = (
     "silent",
@@ -103,6 +103,8 @@ class Plan:
     later: tuple[tuple[Seat, ...], ...]  # sets of the epochs from the third on
     has_money: bool  # the product's ledger under it, and transfers
     has_operators: bool  # who join, leave, rotate and change stakes by transactions
+    snapshot_every: int = 0  # heights between snapshots of the product's ledger, 0: none
+    jumps: int = 0  # of the wrong clocks, each
 
 
 # What a plan says where a fault is left out, by the name a command gives it.
@@ -118,10 +120,11 @@ FAULTS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
         "power": {"power_cuts": 0},
         "forget": {"forgetful": None},
         "pause": {"pauses": 0},
-        "skew": {"skewed": ()},
+        "skew": {"skewed": (), "jumps": 0},
         "disk": {"on_disk": False, "refusals": 0, "damaged": None},
         "liars": {"liars": ()},
-        "money": {"has_money": False, "has_operators": False},
+        "money": {"has_money": False, "has_operators": False, "snapshot_every": 0},
+        "snapshots": {"snapshot_every": 0},
         "epochs": {"spares": 0, "epoch_heights": 0, "later": (), "has_operators": False},
         "ed25519": {"is_ed25519": False},
         "segments": {"checkpoint_every": 0},
@@ -137,7 +140,7 @@ def draw(seed: int, wish: Wish | None = None) -> Plan:
         wish: what else is asked for.
     """
     wish = wish or Wish()
-    plan = _vary(_draw(seed, wish), wish)
+    plan = _with_drip(_with_snapshots(_vary(_draw(seed, wish), wish)))
     if wish.faults is None:
         return plan
     for name, nothing in FAULTS.items():
@@ -237,37 +240,42 @@ def _vary(plan: Plan, wish: Wish) -> Plan:
     )
 
 
+def _with_snapshots(plan: Plan) -> Plan:
+    """Draw whether nodes make and take snapshots, again with dice of its own."""
+    dice = Random(f"{plan.seed} snapshots")
+    if not plan.has_money or dice.random() >= SNAPSHOTS:
+        return plan
+    wipe = plan.damaged is not None and dice.random() < 0.8
+    return replace(
+        plan,
+        snapshot_every=dice.randint(1, 4),
+        damage="wipe" if wipe else plan.damage,
+        # Blocks come often enough that who was away has missed some.
+        faults_ms=max(plan.faults_ms, dice.randint(2_500, 4_500)),
+        storm=False,
+        blackout=0,
+        loss=min(plan.loss, 30),
+        delay_ms=(plan.delay_ms[0], min(plan.delay_ms[1], plan.delay_ms[0] + 4)),
+        pauses=plan.pauses + 2,
+        parameters=msgspec.structs.replace(
+            plan.parameters, block_gap_min_ms=dice.choice((0, 10)), heartbeat_block_ms=500
+        ),
+    )
+
+
+def _with_drip(plan: Plan) -> Plan:
+    """Draw whether liars let their answers drip, and whether wrong clocks jump."""
+    dice = Random(f"{plan.seed} drip")
+    if plan.liars and dice.random() < 0.25:
+        plan = replace(plan, scripts=(*plan.scripts, DRIP))
+    jumps = dice.randint(1, 3) if plan.skewed and dice.random() < 0.6 else 0
+    return replace(plan, jumps=jumps)
+
+
 def faulty_of(plan: Plan) -> frozenset[int]:
     """The nodes that count against the faulty third."""
     found = {*plan.liars, *plan.skewed}
     return frozenset(found | {each for each in (plan.forgetful, plan.damaged) if each is not None})
-
-
-def genesis_of(
-    plan: Plan,
-    keys: Sequence[Sequence[Signer]],
-    allocations: tuple[Allocation, ...] = (),
-    operators: Sequence[Signer] = (),
-) -> Genesis:
-    """The first document of the run's network."""
-    seats = [Seat(node, stake, 0) for node, stake in enumerate(plan.stakes)]
-    members, name = members_of(seats, keys, operators), f"sim {plan.seed}"
-    return Genesis(1, name, True, 0, members, allocations, plan.parameters)  # noqa: FBT003 - field `development`
-
-
-def members_of(
-    seats: Sequence[Seat], keys: Sequence[Sequence[Signer]], operators: Sequence[Signer] = ()
-) -> tuple[Validator, ...]:
-    """The members of a set; without operators their stake belongs to nobody who could move it."""
-    return tuple(
-        Validator(
-            operator=operators[seat.node].public_key if operators else bytes([seat.node + 1]) * 32,
-            consensus=keys[seat.node][seat.key].public_key,
-            peer_id=peer_of(seat.node),
-            stake=seat.stake * STAKE_UNIT,
-        )
-        for seat in seats
-    )
 
 
 def _later(

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from prsm.consensus.pbft.config import Tip
 from prsm.protocol.ed25519 import Signer
-from prsm.protocol.genesis import Genesis
-from prsm.protocol.validators import ValidatorSet
-from prsm.testnet.sim.plan import index_of
+from prsm.protocol.genesis import Allocation, Genesis
+from prsm.protocol.validators import Validator, ValidatorSet
+from prsm.testnet.sim.plan import STAKE_UNIT, Plan, Seat, index_of, peer_of
 
 
 @dataclass(slots=True)
@@ -56,3 +56,30 @@ class Roster:
             if index_of(member.peer_id) == node:
                 return signer, self._signers[member.consensus]
         return None
+
+
+def genesis_of(
+    plan: Plan,
+    keys: Sequence[Sequence[Signer]],
+    allocations: tuple[Allocation, ...] = (),
+    operators: Sequence[Signer] = (),
+) -> Genesis:
+    """The first document of the run's network."""
+    seats = [Seat(node, stake, 0) for node, stake in enumerate(plan.stakes)]
+    members, name = members_of(seats, keys, operators), f"sim {plan.seed}"
+    return Genesis(1, name, True, 0, members, allocations, plan.parameters)  # noqa: FBT003 - field `development`
+
+
+def members_of(
+    seats: Sequence[Seat], keys: Sequence[Sequence[Signer]], operators: Sequence[Signer] = ()
+) -> tuple[Validator, ...]:
+    """The members of a set; without operators their stake belongs to nobody who could move it."""
+    return tuple(
+        Validator(
+            operator=operators[seat.node].public_key if operators else bytes([seat.node + 1]) * 32,
+            consensus=keys[seat.node][seat.key].public_key,
+            peer_id=peer_of(seat.node),
+            stake=seat.stake * STAKE_UNIT,
+        )
+        for seat in seats
+    )

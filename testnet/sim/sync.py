@@ -38,6 +38,8 @@ class Sync:
 
     def ask(self, fetch: Fetch) -> None:
         """Ask one of the peers an order names."""
+        if self.node.snapshots is not None and self.node.snapshots.is_wanted:
+            return  # a snapshot is on its way; the core asks again
         if fetch.block_hash is not None:
             peer = self._choose([index_of(name) for name in fetch.peers])
             self.node.world.post(
@@ -54,7 +56,10 @@ class Sync:
         if isinstance(call, GetBlockByHash):
             answer = GotBlock(self._body(call.height, call.block_hash))
         else:
-            chosen = self.node.ledger.blocks[call.first - 1 : call.first - 1 + call.count]
+            ledger = self.node.ledger
+            last = min(call.first + call.count - 1, ledger.tip.height)
+            heights = range(call.first, last + 1) if call.first >= ledger.first else ()
+            chosen = [found for height in heights if (found := ledger.block(height))]
             answer = GotBlocks(tuple(encode(Certified(*pair)) for pair in chosen))
         self.node.world.post(self.node.index, sender, answer)
 
@@ -101,6 +106,6 @@ class Sync:
         node = self.node
         assert node.state is not None
         if 0 < height <= node.ledger.tip.height:
-            block = node.ledger.blocks[height - 1][0]
-            return block if block_hash(block.header) == digest else None
+            found = node.ledger.block(height)
+            return found[0] if found and block_hash(found[0].header) == digest else None
         return replica.body(node.state, height, digest)

@@ -4,7 +4,6 @@ One thread, one `Random`, virtual milliseconds: the same seed and code give the 
 Source: docs/spec/pbft.md, "Simulation".
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -14,16 +13,14 @@ from prsm.consensus.pbft.config import Config
 from prsm.consensus.pbft.events import Event, Received
 from prsm.consensus.pbft.opened import Opened
 from prsm.protocol.codec import Record
-from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier, Signer, Verifier
 from prsm.protocol.headers import Block
 from prsm.protocol.messages.consensus import SignedMessage
-from prsm.protocol.signing import sha256
 from prsm.testnet.sim.book import Book
 from prsm.testnet.sim.checker import Checker
-from prsm.testnet.sim.clients import COUNT as ACCOUNTS
 from prsm.testnet.sim.clients import Clients, allocations_of
 from prsm.testnet.sim.clock import Timeline
 from prsm.testnet.sim.invariants import Invariant
+from prsm.testnet.sim.keys import keys_of
 from prsm.testnet.sim.ledger import Chain, FakeLedger
 from prsm.testnet.sim.liars import Liars
 from prsm.testnet.sim.log import DiskLog, ListLog
@@ -31,9 +28,10 @@ from prsm.testnet.sim.money import MoneyLedger
 from prsm.testnet.sim.network import HEALED_JITTER_MS, Network
 from prsm.testnet.sim.node import Node
 from prsm.testnet.sim.operators import Operators
-from prsm.testnet.sim.plan import KEYS, LIE, Plan, draw, genesis_of, members_of
-from prsm.testnet.sim.roster import Roster
-from prsm.testnet.sim.signing import KeyedSigner, KeyedVerifier
+from prsm.testnet.sim.plan import DRIP, Plan, draw
+from prsm.testnet.sim.roster import Roster, genesis_of, members_of
+from prsm.testnet.sim.snapshots import Shelf
+from prsm.testnet.sim.trouble import Trouble
 from prsm.testnet.sim.witness import Punishment
 
 HEALED_BLOCKS: Final = 3  # every honest node must execute this many more
@@ -41,6 +39,9 @@ HEAL_CAPS: Final = 2  # what is left of the present timeout, and of the next
 BLOCK_DELAYS: Final = 4  # payload, PROPOSE, PREPARE, COMMIT
 # Who is a block behind hears it by the next STATUS (500 ms) and asks after 300 ms.
 CATCH_UP_MS: Final = 800
+# Who is further behind takes a snapshot first: proofs by liars are refused one after the other.
+SNAPSHOT_MS: Final = 1_500
+DRIP_MS: Final = 1_000  # and whose answer does not come in that time is asked no more
 EVENTS_MAX: Final = 100_000  # seeds 1,200 .. 1,999 had 3,823 at most
 
 
@@ -54,7 +55,9 @@ def heal_ms_max(plan: Plan) -> int:
     delay_ms = min(high, low + HEALED_JITTER_MS)
     caps = HEAL_CAPS + len(plan.liars)
     block_ms = BLOCK_DELAYS * delay_ms + parameters.block_gap_min_ms
-    return caps * parameters.timeout_cap_ms + HEALED_BLOCKS * block_ms + CATCH_UP_MS
+    taken_ms = SNAPSHOT_MS if plan.snapshot_every else 0
+    taken_ms += DRIP_MS * len(plan.liars) if DRIP in plan.scripts else 0
+    return caps * parameters.timeout_cap_ms + HEALED_BLOCKS * block_ms + CATCH_UP_MS + taken_ms
 
 
 @dataclass(slots=True)
@@ -75,33 +78,6 @@ def run(seed: int, *, traced: bool = False) -> Outcome:
     return World(draw(seed), traced=traced).play()
 
 
-@dataclass(frozen=True, slots=True)
-class _Keys:
-    """Of each node; of the accounts that send money; of who owns the stakes; what knows all."""
-
-    nodes: list[list[Signer]]
-    accounts: list[Signer]
-    operators: list[Signer]
-    verifier: Verifier
-
-
-def _keys(plan: Plan) -> _Keys:
-    nodes = len(plan.stakes) + plan.spares
-    each = KEYS if plan.later or plan.has_operators else 1
-    accounts = nodes * each + (ACCOUNTS if plan.has_money else 0)
-    indexes = range(accounts + (nodes if plan.has_operators else 0))
-    made: Sequence[Signer]
-    verifier: Verifier
-    if plan.is_ed25519:
-        seeds = [sha256(b"sim key %d %d" % (plan.seed, index)) for index in indexes]
-        made, verifier = [Ed25519Signer(seed) for seed in seeds], Ed25519Verifier()
-    else:
-        keyed = [KeyedSigner(plan.seed, index) for index in indexes]
-        made, verifier = keyed, KeyedVerifier(keyed)
-    keys = [list(made[node * each : (node + 1) * each]) for node in range(nodes)]
-    return _Keys(keys, list(made[nodes * each : accounts]), list(made[accounts:]), verifier)
-
-
 @final
 class World:
     """Everything of one run."""
@@ -111,10 +87,10 @@ class World:
         self.dice = Random(plan.seed + 1)
         self.timeline = Timeline()
         self.network = Network(plan, self.dice, self.timeline, self._deliver)
-        made = _keys(plan)
+        made = keys_of(plan)
         keys, accounts, owners, verifier = made.nodes, made.accounts, made.operators, made.verifier
         owned = allocations_of(accounts, owners) if accounts else ()
-        genesis = genesis_of(plan, keys, owned, owners)
+        genesis = self.genesis = genesis_of(plan, keys, owned, owners)
         self.roster = self.network.roster = Roster(genesis, keys)
         self.network.chain_id = genesis.chain_id
         self.network.verifier = verifier
@@ -161,17 +137,17 @@ class World:
                 else FakeLedger(genesis, borders=borders),
                 DiskLog(plan.seed * 64 + index) if plan.on_disk else ListLog(self.dice),
                 skew_ms=self.dice.choice((-3_600_000, 3_600_000)) if index in plan.skewed else 0,
+                shelf=Shelf(plan.snapshot_every) if plan.snapshot_every else None,
             )
             for index, own in enumerate(keys)
         ]
-
         self._honest = [node for node in self.nodes if self.checker.is_honest(node.index)]
 
     def play(self) -> Outcome:
         """Run the faulty phase, heal, and wait until the network goes on."""
         for node in self.nodes:
             node.boot()
-        self._schedule_faults()
+        Trouble(self).schedule()
         self._client()
         self._operate()
         violations = self.checker.violations
@@ -218,9 +194,13 @@ class World:
 
     def post(self, sender: int, receiver: int, record: Record) -> None:
         """A node sends a status, a call or an answer."""
+        late_ms = 0
         if sender in self.plan.liars:
-            record = self.liars.hand_over(record)
-        self.network.send(sender, receiver, record)
+            record, late_ms = self.liars.hand_over(record)
+        if late_ms:
+            self.timeline.after(late_ms, partial(self.network.send, sender, receiver, record))
+        else:
+            self.network.send(sender, receiver, record)
 
     def die(self, node: Node) -> None:
         """Crash a node now; it comes back later."""
@@ -251,6 +231,18 @@ class World:
             submitted_ms = self.outstanding.pop(transaction, None)
             if submitted_ms is not None:
                 self.latencies_ms.append(self.timeline.now_ms - submitted_ms)
+
+    def installed(self, node: int, ledger: MoneyLedger) -> None:
+        """A node's ledger became another one, of a snapshot."""
+        self._has_grown = True
+        tip = ledger.tip
+        self.checker.applied(node, tip.height, (tip.state_root, tip.receipts_root))
+        if not self.checker.is_honest(node):
+            return
+        if wrong := self.roster.note(tip):
+            self.checker.report(Invariant.CERTIFICATES, f"node {node}: {wrong}")
+        self.book.compare(node, tip.height, ledger.ledger)
+        self._look_at_sets(node, ledger)
 
     def trace(self, node: int, event: Event) -> None:
         """Note what a core is about to take."""
@@ -307,75 +299,6 @@ class World:
         for node in self.nodes:
             self.timeline.after(self.dice.randint(0, 10), partial(node.submit, order))
         self.timeline.after(self.dice.randint(40, 200), self._operate)
-
-    def _schedule_faults(self) -> None:
-        plan, dice = self.plan, self.dice
-        after = self.timeline.after
-        for _ in range(plan.crashes):
-            node = dice.choice(self.nodes)
-            after(dice.randrange(plan.faults_ms), partial(self._doom, node))
-        for node in self.nodes if plan.refusals else ():
-            if isinstance(node.log, DiskLog):
-                after(dice.randrange(plan.faults_ms), node.log.refuse)
-        if plan.damaged is not None:
-            victim = self.nodes[plan.damaged]
-            assert isinstance(victim.log, DiskLog)
-            first = victim.log.back_up
-            if plan.damage == LIE:
-                first = partial(self._lie, victim, victim.log)
-            after(dice.randrange(plan.faults_ms // 2), first)
-            after(dice.randrange(plan.faults_ms), partial(self._harm, victim, victim.log))
-        for _ in range(plan.power_cuts):
-            after(dice.randrange(plan.faults_ms), self._cut_power)
-        for _ in range(plan.pauses):
-            node = dice.choice(self.nodes)
-            after(dice.randrange(plan.faults_ms), partial(self._pause, node))
-        for _ in range(plan.partitions):
-            after(dice.randrange(plan.faults_ms), self._partition)
-
-    def _doom(self, node: Node) -> None:
-        """Let a node crash after some more orders: between any two of a list."""
-        if node.state is not None and self.network.is_faulty:
-            node.orders_left = self.dice.randint(0, 5)
-
-    def _harm(self, node: Node, log: DiskLog) -> None:
-        """Let a node find its disk harmed when it starts again."""
-        self.die(node)
-        log.harm(self.plan.damage)
-        if self.plan.damage == "wipe":
-            self.checker.wiped.add(node.index)
-            node.ledger.forget(node.ledger.tip.height)
-
-    def _lie(self, node: Node, log: DiskLog) -> None:
-        """Let a disk lie; what its node forgets by that counts against the faulty third."""
-        log.lie()
-        self.checker.wiped.add(node.index)
-
-    def _cut_power(self) -> None:
-        for node in self.nodes:
-            self.die(node)
-
-    def _pause(self, node: Node) -> None:
-        node.paused_until_ms = self.timeline.now_ms + self.dice.randint(50, 1_000)
-
-    def _partition(self) -> None:
-        """Cut some nodes off, in both directions or one, perhaps again and again."""
-        if not self.network.is_faulty:
-            return
-        dice, count = self.dice, len(self.nodes)
-        inside = set(dice.sample(range(count), dice.randint(1, count // 2)))
-        pairs = {
-            (a, b) for a in range(count) for b in range(count) if (a in inside) != (b in inside)
-        }
-        if dice.random() < 0.3:
-            pairs = {(a, b) for a, b in pairs if a in inside}
-        self.network.cut |= pairs
-        self.timeline.after(dice.randint(100, 1_500), lambda: self._reconnect(pairs))
-        if dice.random() < 0.3:
-            self.timeline.after(dice.randint(200, 2_000), self._partition)
-
-    def _reconnect(self, pairs: set[tuple[int, int]]) -> None:
-        self.network.cut -= pairs
 
     def _heal(self) -> int:
         """End all faults: links whole, everybody up."""

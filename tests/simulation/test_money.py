@@ -15,8 +15,8 @@ from prsm.testnet.sim.book import Book
 from prsm.testnet.sim.clients import COUNT, Clients, allocations_of
 from prsm.testnet.sim.invariants import Invariant
 from prsm.testnet.sim.money import MoneyLedger
-from prsm.testnet.sim.plan import Wish, draw, genesis_of
-from prsm.testnet.sim.roster import Roster
+from prsm.testnet.sim.plan import Wish, draw
+from prsm.testnet.sim.roster import Roster, genesis_of
 from prsm.testnet.sim.signing import KeyedSigner, KeyedVerifier
 from prsm.testnet.sim.stage import Bench
 from prsm.testnet.sim.witness import Punishment

@@ -10,7 +10,8 @@ from prsm.protocol.transactions.payloads import JOIN, LEAVE, ROTATE, STAKE, WITH
 from prsm.protocol.validators import Members, ValidatorSet
 from prsm.testnet.sim.money import MoneyLedger
 from prsm.testnet.sim.operators import Operators
-from prsm.testnet.sim.plan import Plan, draw, faulty_of, genesis_of
+from prsm.testnet.sim.plan import Plan, draw, faulty_of
+from prsm.testnet.sim.roster import genesis_of
 from prsm.testnet.sim.signing import KeyedSigner, KeyedVerifier
 from prsm.testnet.sim.world import World
 
