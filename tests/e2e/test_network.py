@@ -6,6 +6,7 @@ running and in agreement.
 
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from prsm.node.rpc.client import Client, RpcError
 from prsm.node.rpc.methods.chain import TransactionInfo, TxParams
+from prsm.node.rpc.methods.gossip import Announcements, Delivery
 from prsm.node.rpc.methods.node import NodeStatus
 from prsm.node.rpc.methods.wallet import TransferParams, Transferred
 from prsm.node.rpc.methods.work import (
@@ -28,6 +30,7 @@ from prsm.node.rpc.methods.work import (
 )
 from prsm.node.worker.recipes.decoder import Config, write
 from prsm.protocol.genesis import Genesis, from_json
+from prsm.protocol.messages.announce import BLOCKS, CAPACITY, MODELS, STATUS
 from prsm.testnet import invariants, launch, reference
 from prsm.testnet.texts import project_sentences
 
@@ -101,6 +104,24 @@ def pay(world: World, giver: int, taker: int, amount: int) -> TransactionInfo:
     with client(world.network, giver) as node:
         sent = node.call("wallet_transfer", TransferParams(to, str(amount)), result=Transferred)
         return committed(node, sent.tx_id)
+
+
+def test_every_node_hears_what_all_others_announce(world: World) -> None:
+    """Capacity, status and the model that each of the four offers, on each of them."""
+    deadline = time.monotonic() + SECONDS
+    for node in world.network.nodes:
+        with node.client(timeout_s=SECONDS) as asked:
+            heard: dict[str, int] = {}
+            while time.monotonic() < deadline:
+                found = asked.call("net_getAnnouncements", result=Announcements).items
+                heard = Counter(each.topic for each in found if each.topic != BLOCKS.name)
+                if heard == {CAPACITY.name: 4, STATUS.name: 4, MODELS.name: 4}:
+                    break
+                launch.nap()
+            else:
+                raise AssertionError(f"{node.name} heard {heard}")
+            report = asked.call("net_getDelivery", result=Delivery)
+            assert sum(topic.refused for topic in report.items) == 0
 
 
 def test_transfers_leave_one_state_on_all_nodes(world: World) -> None:
