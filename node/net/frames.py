@@ -14,7 +14,7 @@ from typing import Final
 
 from prsm.node.net.scores import TokenBucket
 from prsm.protocol.errors import RemoteError
-from prsm.protocol.limits import MIB
+from prsm.protocol.limits import KIB
 
 HEADER: Final = Struct(">BBHII")  # version, type, flags, stream, length
 DATA: Final = 0
@@ -23,7 +23,7 @@ PING: Final = 2
 GO_AWAY: Final = 3
 SYN: Final = 1
 
-FRAME_BODY_MAX: Final = 1 * MIB  # others send 64 KiB at most
+FRAME_BODY_MAX: Final = 256 * KIB  # a first window; others send 64 KiB at most
 # A stream costs four such frames: opened, confirmed, closed by each side.
 FRAMES_PER_S: Final = 200
 FRAMES_BURST: Final = 1_000

@@ -177,6 +177,7 @@ class FencedSwarm(Swarm):
 
     on_inbound: Callable[[SwarmConn], None] | None = None
     blame: Blame = staticmethod(lambda _peer, _error: None)
+    admits: Callable[[PeerId], bool] = staticmethod(lambda _peer: True)
     arrivals: Arrivals
     _scopes: dict[Visit, trio.CancelScope]
 
@@ -217,7 +218,7 @@ class FencedSwarm(Swarm):
     async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
         """Register a connection and tell who serves inbound ones."""
         assert isinstance(muxed_conn, FencedYamux)
-        muxed_conn.blame = self.blame
+        muxed_conn.blame, muxed_conn.admits = self.blame, self.admits
         connection = await super().add_conn(muxed_conn, direction)
         if direction == "inbound" and self.on_inbound is not None:
             self.on_inbound(connection)

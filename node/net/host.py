@@ -197,7 +197,7 @@ class Libp2pTransport:
         host = make_host(self._seed, self._blame, psk=self._psk)
         swarm = host.get_network()
         assert isinstance(swarm, FencedSwarm)
-        swarm.on_inbound = self._inbound
+        swarm.on_inbound, swarm.admits = self._inbound, hooks.admits
         assert isinstance(swarm.upgrader, FencedUpgrader)
         swarm.upgrader.is_banned = hooks.is_banned
         for channel in Channel:

@@ -70,7 +70,7 @@ class Gate:
         self.session = session
         self._rules = rules
         self._muxed = muxed
-        self._waiting_bytes_max = waiting_bytes_max
+        self.waiting_bytes_max = waiting_bytes_max
         noise = session.conn
         assert isinstance(noise, NoiseTransportReadWriter)
         self._noise = noise
@@ -163,7 +163,7 @@ class Gate:
                 start += HEADER_BYTES
                 continue
             buffer = muxed.stream_buffers.get(stream_id)
-            if buffer is None or length > self._waiting_bytes_max - self._waiting_bytes():
+            if buffer is None or length > self.waiting_bytes_max - self._waiting_bytes():
                 missing = 0
                 break
             end = start + HEADER_BYTES + length

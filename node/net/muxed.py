@@ -5,6 +5,7 @@ stream. Whatever one of these tasks meets ends that connection; unfenced it ende
 """
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -22,6 +23,7 @@ from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import MIB
 
 MUXED_BYTES_MAX: Final = 8 * MIB  # buffered of one connection; libp2p enforces no window
+STRANGER_BYTES_MAX: Final = 1 * MIB  # before the hello: three first windows of 256 KiB, and some
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ class FencedYamux(Yamux):
 
     gate: Gate | None = None
     blame: Blame = staticmethod(lambda _peer, _error: None)
+    admits: Callable[[PeerId], bool] = staticmethod(lambda _peer: True)
 
     @override
     async def start(self) -> None:
@@ -48,7 +51,7 @@ class FencedYamux(Yamux):
         assert isinstance(self.secured_conn, SecureSession)
         now_ms = int(trio.current_time() * 1000)
         rules = FrameRules(peer_dialled=not self.is_initiator, now_ms=now_ms)
-        gate = Gate(self, self.secured_conn, rules, waiting_bytes_max=MUXED_BYTES_MAX)
+        gate = Gate(self, self.secured_conn, rules, waiting_bytes_max=STRANGER_BYTES_MAX)
         self.gate = gate
         self.secured_conn = Session(gate, self._blame)  # type: ignore[assignment]  # stands in
         await super().handle_incoming()
@@ -73,11 +76,14 @@ class FencedYamux(Yamux):
     @override
     async def _read_data_body(self, length: int) -> bytes:
         waiting = sum(map(len, self.stream_buffers.values()))
-        if waiting + length > MUXED_BYTES_MAX:
+        is_known = self.admits(PeerId(self.peer_id.to_base58()))
+        most = MUXED_BYTES_MAX if is_known else STRANGER_BYTES_MAX
+        if waiting + length > most:
             self._blame(FrameFault(f"{waiting + length} bytes sent that nobody asked for"))
             # The one error after which the caller closes the connection.
             raise trio.TooSlowError
         assert self.gate is not None
+        self.gate.waiting_bytes_max = most  # frames up to it need not come this way again
         return await self.gate.body(length)
 
 

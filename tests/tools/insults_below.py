@@ -219,10 +219,18 @@ async def data_of_no_bytes_without_end(attack: Attack) -> None:
 
 @TABLE.row(Fate.BANNED, why="nobody asked for")
 async def data_nobody_reads(attack: Attack) -> None:
-    """Twelve megabytes into a stream whose protocol was never named, past its window."""
+    """Two megabytes before the hello, into a stream whose protocol was never named."""
     await attack.peer.frame(WINDOW, SYN, 1)
     with suppress(Gone):
-        await attack.peer.say(1, bytes(12 * MIB))
+        await attack.peer.say(1, bytes(2 * MIB))
+
+
+@TABLE.row(Fate.BANNED, greets=True, why="nobody asked for")
+async def data_nobody_reads_after_the_hello(attack: Attack) -> None:
+    """Twelve megabytes past the window: an honest peer may have more on the way than a stranger."""
+    await attack.peer.frame(WINDOW, SYN, 3)
+    with suppress(Gone):
+        await attack.peer.say(3, bytes(12 * MIB))
 
 
 @TABLE.row(Fate.CLOSED)

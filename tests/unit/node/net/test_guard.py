@@ -222,12 +222,17 @@ async def test_muxed_frame_that_announces_too_much_ends_the_connection() -> None
     yamux_now = muxed.FencedYamux.__new__(muxed.FencedYamux)
     yamux_now.blame = lambda peer, error: blamed.append((peer, error.penalty))
     yamux_now.peer_id = ID.from_string(OTHER)
+    yamux_now.admits = lambda _peer: True
     yamux_now.stream_buffers = {1: bytearray(muxed.MUXED_BYTES_MAX // 2), 3: bytearray()}
     with pytest.raises(trio.TooSlowError):
         await yamux_now._read_data_body(muxed.MUXED_BYTES_MAX // 2 + 1)
     with pytest.raises(trio.TooSlowError):
         await yamux_now._read_data_body(2**32 - 1)
-    assert blamed == [(OTHER, 100), (OTHER, 100)]
+    yamux_now.admits = lambda _peer: False
+    yamux_now.stream_buffers = {}
+    with pytest.raises(trio.TooSlowError):
+        await yamux_now._read_data_body(muxed.STRANGER_BYTES_MAX + 1)
+    assert blamed == 3 * [(OTHER, 100)]
 
 
 class Line(Reader):
