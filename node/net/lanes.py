@@ -23,6 +23,9 @@ from prsm.protocol.ids import PeerId
 LOWER_EVERY: Final = 8  # so that a download goes on beside tensors that never end
 # A limit is kept over a tenth of a second; with less held, a slice would wait for its own size.
 BURST_SHARE: Final = 10
+# Encrypted in a hundredth of a millisecond: waiting would cost more than it saves. A decode step is
+# that small, and so is a call through a relay, which would wait at each of four hops.
+PROMPT_BYTES_MAX: Final = 4 * 1024
 
 TRAFFIC: Final = {
     Channel.CTL: Traffic.CONSENSUS,
@@ -92,7 +95,8 @@ class Turns:
         try:
             if not parked:
                 await trio.lowlevel.checkpoint()
-            await self._be_patient()
+            if size > PROMPT_BYTES_MAX:
+                await self._be_patient()
             if self._limit is not None:
                 wait_ms = self._limit.charge(size, now_ms=self._now_ms())
                 await trio.sleep(wait_ms / 1000)
