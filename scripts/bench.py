@@ -94,6 +94,13 @@ def measure_daemons(count: int) -> tuple[list[Row], Mapping[str, str]]:
     return many.measure_all(count), many.LIMITS
 
 
+def measure_relay() -> tuple[list[Row], Mapping[str, str]]:
+    """A circuit through a relay beside a direct connection."""
+    from benchmarks import relayed  # noqa: PLC0415 - as above
+
+    return relayed.measure_all(), relayed.LIMITS
+
+
 def measure_snapshots() -> tuple[list[Row], Mapping[str, str]]:
     """A snapshot of 100,000 accounts, made, checked and installed."""
     from benchmarks import snapshots  # noqa: PLC0415 - as above
@@ -112,6 +119,7 @@ PARTS: Final[Mapping[str, Callable[[], tuple[list[Row], Mapping[str, str]]]]] = 
     "ledger": measure_ledger,
     "replica": measure_replica,
     "net": measure_net,
+    "relay": measure_relay,
     "inference": measure_inference,
     "snapshots": measure_snapshots,
 }
