@@ -6,6 +6,7 @@ how the victims are. A peer that is sent away comes back under a new identity: a
 not an attacker.
 """
 
+import os
 import sys
 from enum import StrEnum
 from typing import Final
@@ -23,6 +24,7 @@ from prsm.protocol.signing import sha256
 from prsm.testnet.hostile import DATA, GOSSIP, RST, SYN, Gone, Hostile, line, prefixed
 
 TICK_S: Final = 0.02
+NICE: Final = 10
 RETURN_S: Final = 0.5  # before it comes back as somebody else
 INVENTED: Final = "nobody/1"
 PAYLOAD: Final = bytes(200)
@@ -156,7 +158,11 @@ async def _until_gone(hostile: Hostile, kind: Kind, times: int, victim: int) -> 
 
 
 async def main() -> None:
-    """Read the orders, flood until nobody gives orders any more."""
+    """Read the orders, flood until nobody gives orders any more.
+
+    At a low priority: an attacker brings processors of its own and takes none of the victims'.
+    """
+    os.nice(NICE)
     stdin = trio.lowlevel.FdStream(0)
     raw = b""
     while not raw.endswith(b"\n"):

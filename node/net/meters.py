@@ -27,13 +27,13 @@ TOLD_BURST: Final = 10_000
 ASKED_PER_S: Final = 50
 ASKED_BURST: Final = 400
 CHANGES_PER_S: Final = 10
-CHANGES_BURST: Final = 200
+CHANGES_BURST: Final = 100  # each starts tasks in stock code
 
 # In one envelope. What others send: at most 5,000 ids told, a few changes.
 MESSAGES_MAX: Final = 256
 TOLD_MAX: Final = 5_000
 ASKED_MAX: Final = 1_024
-CHANGES_MAX: Final = 128
+CHANGES_MAX: Final = 64
 
 PEERS_METERED_MAX: Final = 1024
 AUTHORS_METERED_MAX: Final = 4096
