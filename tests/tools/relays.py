@@ -11,7 +11,7 @@ from prsm.node.net.behind import Behind, Carrier
 from prsm.node.net.circuit import Circuits
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.host import Libp2pTransport
-from prsm.node.net.interface import PeerEvent, PeerHandler, PeerInfo
+from prsm.node.net.interface import Channel, PeerEvent, PeerHandler, PeerInfo
 from prsm.node.net.memory import MemoryTransport
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.relay import Relay, RelayRules
@@ -19,7 +19,8 @@ from prsm.node.net.transport import Transport
 from prsm.node.net.tunnel import Tunnels
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import MIB
-from tests.tools.networks import CHAIN, Node, World
+from prsm.protocol.messages.reach import TakeCircuit
+from tests.tools.networks import ASK, CHAIN, HAVE, Node, World
 
 RELAY = 99
 
@@ -148,3 +149,27 @@ class RelayedWorld(World):
         while not behind.addresses():  # noqa: ASYNC110 - a place is no event
             await trio.sleep(0.02)
         return node
+
+
+def harm(part: object, name: str, value: object) -> None:
+    """Make one part of a relay, or of a careless node, behave otherwise."""
+    setattr(part, name, value)
+
+
+async def works(one: Node, two: Node) -> None:
+    assert await one.network.call(two.peer, ASK, channel=Channel.CTL, tail=b"t") == (HAVE, b"t")
+
+
+def points(node: Node, peer: PeerId) -> int:
+    bans = node.network._peers.bans
+    return bans.scores.points(peer, now_ms=bans._clock.monotonic_ms())
+
+
+def numbers(asker: Node, other: Node, count: int = 9) -> range:
+    """Numbers the asker may choose."""
+    first = 1_000_000 + (asker.peer > other.peer)
+    return range(first, first + 2 * count, 2)
+
+
+def take(number: int) -> TakeCircuit:
+    return TakeCircuit(circuit=number, peer="x", lifetime_ms=1, bytes_per_s=1)

@@ -1,0 +1,202 @@
+"""A relay's bounds: places, circuits, rates and times; what replaces a circuit.
+
+Method: real parts on the memory network under a virtual clock.
+"""
+# ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from prsm.node.net.behind import CIRCUITS_TAKEN_MAX
+from prsm.node.net.interface import Answer, Busy, CallRefused, Channel, Incoming
+from prsm.node.net.network import PeerNetwork
+from prsm.node.net.relay import IDLE_S, RelayRules
+from prsm.protocol.ids import PeerId
+from prsm.protocol.limits import MIB
+from prsm.protocol.messages.reach import (
+    Granted,
+    OpenCircuit,
+    Reserve,
+)
+from tests.tools.networks import HAVE, answering
+from tests.tools.relays import RELAY, RelayedWorld, harm, numbers, points, take, works
+
+SHORT_S = 20
+echo = answering(lambda incoming: (HAVE, incoming.tail))
+
+
+@pytest.fixture
+async def world(nursery: trio.Nursery) -> AsyncIterator[RelayedWorld]:
+    with trio.fail_after(3600):
+        made = RelayedWorld(nursery, "memory")
+        await made.open_relay()
+        yield made
+        nursery.cancel_scope.cancel()
+
+
+def shorten(world: RelayedWorld) -> None:
+    """Let places last twenty seconds."""
+    relay = world.parts[RELAY].relay
+    relay._rules = relay._places._rules = replace(RelayRules(), lifetime_ms=1000 * SHORT_S)
+
+
+async def test_places_that_are_taken_are_refused_with_a_time(
+    world: RelayedWorld, autojump_clock: MockClock
+) -> None:
+    relay = world.parts[RELAY].relay
+    relay._places._rules = replace(RelayRules(), places_max=1)
+    await world.start(1)
+    with trio.move_on_after(30) as scope:
+        await world.start(2)
+    assert scope.cancelled_caught
+    assert world.parts[2].behind.places() == ()
+    with pytest.raises(Busy, match="1 places are taken, at most 1") as caught:
+        relay._places.reserve(PeerId("x"), "127.0.0.1", now_ms=0)
+    assert caught.value.retry_after_ms > 1000
+
+
+async def test_circuits_of_a_dialler_are_bounded(
+    world: RelayedWorld, autojump_clock: MockClock
+) -> None:
+    one, two = await world.start(1), await world.start(2)
+    rules = RelayRules()
+    asked = [OpenCircuit(circuit=number, peer=two.peer) for number in numbers(one, world.relay)]
+    for ask in asked[: rules.circuits_per_dialler_max]:
+        await one.network.call(world.relay.peer, ask, channel=Channel.CTL)
+    assert world.parts[RELAY].relay.info().circuits == rules.circuits_per_dialler_max
+    with pytest.raises(CallRefused, match="8 circuits by") as caught:
+        await one.network.call(world.relay.peer, asked[-1], channel=Channel.CTL)
+    assert (caught.value.refusal, caught.value.retry_after_ms) == ("busy", 1000)
+    await trio.sleep(IDLE_S * 2 + 1)  # no handshake on any of them: nobody keeps them
+    assert world.parts[RELAY].relay.info().circuits == 0
+    assert len(world.parts[RELAY].circuits) == len(world.parts[2].circuits) == 0
+
+
+async def test_circuit_on_which_nothing_is_said_ends(
+    world: RelayedWorld, autojump_clock: MockClock
+) -> None:
+    one, two = await world.start(1), await world.start(2)
+
+    async def forget(*_args: object) -> None:
+        await trio.lowlevel.checkpoint()
+
+    harm(world.parts[2].behind, "_welcome", forget)
+    hop = world.parts[1].circuits.open(world.relay.peer)
+    ask = OpenCircuit(circuit=hop.number, peer=two.peer)
+    await one.network.call(world.relay.peer, ask, channel=Channel.CTL)
+    await trio.sleep(IDLE_S - 1)
+    assert not hop.is_over
+    await trio.sleep(2)
+    assert (hop.is_over, hop.why) == (True, "nothing was said on it")
+
+
+async def test_circuits_of_one_relay_are_bounded_where_they_arrive(
+    world: RelayedWorld, autojump_clock: MockClock
+) -> None:
+    two = await world.start(2)
+    hops = [world.parts[RELAY].circuits.open(two.peer) for _ in range(CIRCUITS_TAKEN_MAX + 1)]
+    for hop in hops[:-1]:
+        await world.relay.network.call(two.peer, take(hop.number), channel=Channel.CTL)
+    late = take(hops[-1].number)
+    with pytest.raises(CallRefused) as caught:
+        await world.relay.network.call(two.peer, late, channel=Channel.CTL)
+    assert caught.value.refusal == "busy"
+
+
+async def test_circuit_nobody_asked_for_is_a_fault(
+    world: RelayedWorld, autojump_clock: MockClock
+) -> None:
+    two = await world.start(2)
+    world.parts[2].behind._places.clear()
+    number = next(iter(numbers(world.relay, two, 1)))
+    with pytest.raises(CallRefused, match="nobody asked for"):
+        await world.relay.network.call(two.peer, take(number), channel=Channel.CTL)
+    assert points(two, world.relay.peer) >= 4
+
+
+async def test_place_that_is_not_renewed_ends_with_its_circuits(
+    world: RelayedWorld, autojump_clock: MockClock
+) -> None:
+    shorten(world)
+    one, two = await world.start(1), await world.start(2)
+    await one.network.connect(two.address)
+
+    async def silent(*_args: object) -> None:
+        await trio.lowlevel.checkpoint()
+
+    harm(world.parts[2].behind, "_reserve", silent)
+    await trio.sleep(SHORT_S + 2)
+    assert [event.up for event in one.events] == [True, False]
+    assert two.peer not in world.parts[RELAY].relay.info().places
+
+
+async def test_place_is_renewed_and_the_circuit_stays(
+    world: RelayedWorld, autojump_clock: MockClock
+) -> None:
+    shorten(world)
+    one, two = await world.start(1), await world.start(2, echo)
+    await one.network.connect(two.address)
+    await trio.sleep(3 * SHORT_S)
+    await works(one, two)
+    assert [event.up for event in one.events] == [True]
+
+
+async def test_relay_keeps_the_rate_of_a_place(
+    world: RelayedWorld, autojump_clock: MockClock
+) -> None:
+    one, two = await world.start(1), await world.start(2)
+    await one.network.connect(two.address)
+    place = world.parts[RELAY].relay._places.find(two.peer)
+    place.throttle._bytes_per_s = 1 * MIB
+    began = trio.current_time()
+    for _ in range(8):
+        await one.network.send(two.peer, HAVE, channel=Channel.BULK, tail=bytes(MIB))
+    await two.wait(lambda: len(two.messages) == 8)
+    assert 6.5 < trio.current_time() - began < 9
+
+
+async def test_direct_connection_replaces_the_relayed_one(
+    world: RelayedWorld, autojump_clock: MockClock
+) -> None:
+    """Though the lower PeerId dialled the relayed one, which would stay of two alike."""
+    both = [await world.start(1, echo), await world.start(2, echo)]
+    one, two = sorted(both, key=lambda node: node.peer)
+    await one.network.connect(two.address)
+    assert "/p2p-circuit/" in one.network.peers()[0].address
+    assert world.hub is not None
+    await two.network.connect(world.hub.address(one.peer))
+    await trio.sleep(15)
+    for node in (one, two):
+        [info] = node.network.peers()
+        assert "/p2p-circuit/" not in info.address
+    await works(one, two)
+    assert world.parts[RELAY].relay.info().circuits == 0
+    assert [event.up for event in one.events + two.events] == [True, True]
+
+
+async def test_granted_lifetime_that_is_none_makes_no_place(
+    world: RelayedWorld, autojump_clock: MockClock
+) -> None:
+    """A relay that grants seconds would be asked for ever: it is left alone for ten minutes."""
+    asked: list[float] = []
+
+    def prepare(network: PeerNetwork) -> None:
+        async def grant(_incoming: Incoming) -> Answer:
+            await trio.lowlevel.checkpoint()
+            asked.append(trio.current_time())
+            return Granted(lifetime_ms=1, bytes_per_s=1), b""
+
+        network._peers.handlers.calls[Reserve] = grant
+
+    liar = await world.start(4, prepare)
+    one = await world.start(1)
+    assert world.hub is not None
+    await one.network.connect(world.hub.address(liar.peer))
+    world.parts[1].behind.need(is_needed=True)
+    await trio.sleep(60)
+    assert len(asked) == 1
+    assert [place.relay for place in world.parts[1].behind.places()] == [world.relay.peer]
