@@ -17,8 +17,8 @@ from prsm.protocol.limits import (
 )
 from prsm.protocol.signing import RECORD_TAG
 
-# Of the records in protocol/messages; table.since says which came with which. 2 added 55, 56, 93-99,
-# 140-149. A node also speaks the schema before its own (docs/spec/wire.md, "Versions").
+# Of the records in protocol/messages; table.since says which came with which. A node also speaks
+# the schema before its own (docs/spec/wire.md, "Versions").
 SCHEMA_VERSION: Final = 2
 ENVELOPE_BYTES_MAX: Final = 512  # all of a gossip record but its body
 
