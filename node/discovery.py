@@ -116,7 +116,9 @@ class Discovery:
         self._kept: dict[PeerId, _Kept] = {}
         self._dialling: dict[PeerId, Dial] = {}
         self._barred: dict[PeerId, int] = {}
-        self._configured = frozenset(peer_in(address) for address in aims.bootstrap)
+        others = [at for at in aims.bootstrap if peer_in(at) != network.peer_id]
+        self._bootstrap = others  # one list may go to all nodes of a network
+        self._configured = frozenset(peer_in(address) for address in others)
         self._heard_ms = clock.monotonic_ms()
         self._saved_ms = self._clock.wall_ms()
         self._news = trio.Event()
@@ -145,7 +147,7 @@ class Discovery:
         """Keep the links until cancelled; the network must run."""
         try:
             async with trio.open_nursery() as nursery:
-                for address in self._aims.bootstrap:
+                for address in self._bootstrap:
                     nursery.start_soon(self._keep_configured, address)
                 if self.exchange is not None:
                     await nursery.start(self.exchange.run)

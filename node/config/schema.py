@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from prsm.protocol.errors import LocalError, Unsupported
-from prsm.protocol.identity import parse_listen, public_key_of
+from prsm.protocol.identity import parse_listen, peer_in, public_key_of
 from prsm.protocol.ids import Amount
 from prsm.protocol.limits import (
     ADDRESS_TEXT_MAX,
@@ -288,6 +288,8 @@ def _validate_net(net: NetConfig) -> None:
                 f"net.bootstrap or net.via has {address!r} without the peer's id",
                 hint="write it as /ip4/127.0.0.1/tcp/4410/p2p/PEER (`prsm status` there shows it)",
             )
+    for address in (*net.bootstrap, *net.via):
+        _refuse_no_peer(address)
     _validate_links(net)
 
 
@@ -326,6 +328,15 @@ def _check_limits(net: NetConfig) -> None:
                 f"net.{name} is {limit} bytes a second, at least {LIMIT_BYTES_MIN}",
                 hint=f'set net.{name} = "1MiB", or "0" for no limit',
             )
+
+
+def _refuse_no_peer(address: str) -> None:
+    try:
+        peer_in(address)
+    except LocalError as error:
+        raise ConfigError(
+            f"net.bootstrap or net.via: {error.what}", hint=error.hint or "copy the whole address"
+        ) from error
 
 
 def _refuse_announce(address: str) -> None:

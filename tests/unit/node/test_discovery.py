@@ -254,3 +254,14 @@ async def test_announced_addresses_stand_for_those_it_listens_on(
     assert one.discovery.own_addresses() == (f"/ip4/9.9.9.9/tcp/5/p2p/{one.node.peer}", "/a/b")
     two = await find(world, 2)
     assert two.discovery.own_addresses() == (two.node.address,)
+
+
+async def test_own_address_among_the_configured_is_left_out(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """One list of peers may go to all nodes of a network."""
+    two = await find(world, 2)
+    ours = two.node.address.replace(two.node.peer, world.transport(1).peer_id)
+    one = await find(world, 1, Aims(bootstrap=[ours, two.node.address]))
+    await one.wait_linked([two])
+    assert one.discovery.kept == {two.node.peer}
