@@ -189,9 +189,11 @@ def draw_links(options: Options, dice: random.Random) -> list[tuple[int, int]]:
 
 
 async def _listen(nodes: Sequence[_Node], proxy: Proxy | None, nursery: trio.Nursery) -> list[str]:
+    addresses: list[str] = []
     with trio.fail_after(START_SECONDS):
-        said = [msgspec.json.decode(await node.read(), type=dict[str, str]) for node in nodes]
-    addresses = [each["address"] for each in said]
+        for node in nodes:
+            said = msgspec.json.decode(await node.read(), type=dict[str, str])
+            addresses.append(said["address"])
     if proxy is not None:
         await nursery.start(proxy.run, [int(address.split("/")[4]) for address in addresses])
     return addresses
