@@ -219,7 +219,7 @@ class PeerNetwork:
         peer = self._peer_at(address)
         try:
             with trio.fail_after(DIAL_DEADLINE_S):
-                connection = await self._transport.dial(peer, address)
+                connection = await self._dial(peer, address)
         except trio.TooSlowError:
             raise PeerUnreachable(f"no answer from {address} in {DIAL_DEADLINE_S:g} s") from None
         with trio.move_on_after(CLOSE_DEADLINE_S, shield=True):

@@ -200,3 +200,14 @@ async def test_granted_lifetime_that_is_none_makes_no_place(
     await trio.sleep(60)
     assert len(asked) == 1
     assert [place.relay for place in world.parts[1].behind.places()] == [world.relay.peer]
+
+
+async def test_probe_through_a_relay_proves_who_is_there_and_leaves_nothing(
+    world: RelayedWorld, autojump_clock: MockClock
+) -> None:
+    one, two = await world.start(1), await world.start(2)
+    assert await one.network.probe(two.address) == two.peer
+    await trio.sleep(1)
+    assert one.network.peers() == two.network.peers() == ()
+    assert world.parts[RELAY].relay.info().circuits == 0
+    assert len(world.parts[1].circuits) == len(world.parts[2].circuits) == 0
