@@ -36,6 +36,7 @@ _dir = click.option(
     show_default=True,
     help="Folder of the network.",
 )
+_FREE: Final = {"ignore_unknown_options": True, "help_option_names": []}  # all is passed on
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
@@ -206,10 +207,7 @@ def down(*, folder: Path, as_json: bool) -> None:
     )
 
 
-@main.command(
-    context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    add_help_option=False,
-)
+@main.command(context_settings=_FREE, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def sim(arguments: tuple[str, ...]) -> None:
     """Play simulated networks by seed; see `sim --help`."""
@@ -218,16 +216,22 @@ def sim(arguments: tuple[str, ...]) -> None:
     sys.exit(play(list(arguments)))
 
 
-@main.command(
-    context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    add_help_option=False,
-)
+@main.command(context_settings=_FREE, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def netsim(arguments: tuple[str, ...]) -> None:
     """Play simulated networks of a thousand nodes under attack; see `netsim --help`."""
     from prsm.testnet.netsim.__main__ import main as play
 
     sys.exit(play(list(arguments)))
+
+
+@main.command(context_settings=_FREE, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def gossip(arguments: tuple[str, ...]) -> None:
+    """Measure how much of what nodes announce arrives; see `gossip --help`."""
+    from prsm.testnet.gossip import main as measure
+
+    sys.exit(measure(list(arguments)))
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""`python -m prsm.testnet.gossip [--lossy 0.2]`: how much of what nodes announce arrives, and when.
+"""`prsm-testnet gossip [--lossy 0.2]`: how much of what nodes announce arrives, and when.
 
 Every field of `Options` is an option of the command. Each node is a process of its own with the
 daemon's network room (testnet/gossiper): TCP, Noise, Yamux, gossipsub, fences, announcements, pull
@@ -293,7 +293,7 @@ def _percentile(ordered: Sequence[int], percent: int) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure as the command line says, print one JSON document, say what is under the bar."""
-    parser = argparse.ArgumentParser(prog="python -m prsm.testnet.gossip")
+    parser = argparse.ArgumentParser(prog="prsm-testnet gossip")
     for field in msgspec.structs.fields(Options):
         parser.add_argument(f"--{field.name}", default=str(field.default), help="%(default)s")
     given = vars(parser.parse_args(arguments))
