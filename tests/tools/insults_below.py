@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import trio
-from libp2p.crypto.rsa import create_new_key_pair as create_rsa_key_pair
+from libp2p.crypto.secp256k1 import create_new_key_pair as create_other_key_pair
 from libp2p.utils.varint import encode_uvarint
 
 from prsm.protocol.limits import MIB
@@ -82,9 +82,9 @@ async def forty_who_say_nothing(attack: Attack) -> None:
 
 @TABLE.row(Fate.STRANGER)
 async def key_that_is_no_ed25519(attack: Attack) -> None:
-    """A PeerId that hides its key is of no use to anybody here."""
+    """Every key of this network is an Ed25519 one; its PeerId shows it."""
     hidden = Hostile(attack.seed, attack.port, attack.victim)
-    hidden.keys = create_rsa_key_pair(2048)
+    hidden.keys = create_other_key_pair(attack.seed)
     let_in = False
     with suppress(Exception):  # of whatever kind the refusal is
         await hidden._connect()
