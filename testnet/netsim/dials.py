@@ -8,11 +8,11 @@ earlier links: the control.
 
 from collections.abc import Callable
 from functools import partial
-from random import Random
 from typing import Final, final
 
 from prsm.node.net.selection import Dial, Outbound, Selection, Slot, choose_anchors
 from prsm.protocol.ids import PeerId
+from prsm.testnet.netsim.clock import QuickDice
 from prsm.testnet.netsim.plan import Role
 from prsm.testnet.netsim.scene import Node, Scene
 
@@ -62,7 +62,7 @@ class Dials:
         node.outbound.clear()
         node.dialling.clear()
         seed = f"{self._scene.plan.seed} selection {node.number} {node.life}"
-        node.selection = Selection(node.book, Random(seed))
+        node.selection = Selection(node.book, QuickDice(seed))
         for number in range(self._scene.plan.seeds):
             if number != node.number:
                 self._dial_seed(node, node.life, number)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from random import Random
 from typing import Final, final
 
 from prsm.node.net.records import Bounds, Item, Store, slot_of
@@ -17,6 +16,7 @@ from prsm.node.net.repair import AskListing, AskRecords, Repair
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import PULLED_RECORDS_BYTES_MAX
 from prsm.protocol.messages.announce import MODELS, SUM_BYTES, Compare, Listing
+from prsm.testnet.netsim.clock import QuickDice
 from prsm.testnet.netsim.scene import Node, Scene
 
 TOPIC: Final = MODELS
@@ -78,7 +78,7 @@ class Repairs:
         bounds = {TOPIC.name: Bounds(RECORDS_MAX, TOPIC.records_per_author)}
         node.store = Store(bounds, salt=sha256(seed.encode()).digest())
         now_ms = self._clock.now_ms
-        node.repair = Repair(node.store, dice=Random(seed).randrange, now_ms=now_ms)
+        node.repair = Repair(node.store, dice=QuickDice(seed).randrange, now_ms=now_ms)
         node.wake_ms = -1
         self._wake(node)
 

@@ -118,9 +118,9 @@ _SIZE: Final = Plan(
     nodes=10_000,
     known=16,
     seeds=2,
-    settle_ms=5 * SECOND_MS,
+    settle_ms=4 * SECOND_MS,
     records=5,
-    drain_ms=4 * SECOND_MS,
+    drain_ms=3 * SECOND_MS,
 )
 _SYBILS: Final = Plan(sybils=20_000, sybils_ms=6 * SECOND_MS, drain_ms=8 * SECOND_MS)
 _FLASH: Final = Plan(

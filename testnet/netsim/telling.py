@@ -9,6 +9,7 @@ from typing import Final, final
 from prsm.node.net.addresses import Kind
 from prsm.node.net.places import Place, Scope
 from prsm.protocol.limits import ADDRESSES_TOLD_MAX
+from prsm.testnet.netsim.clock import QuickDice
 from prsm.testnet.netsim.dials import Dials
 from prsm.testnet.netsim.plan import Role
 from prsm.testnet.netsim.scene import Node, Scene
@@ -31,6 +32,7 @@ class Telling:
         self._scene = scene
         self._nodes = scene.nodes
         self._dice = scene.dice
+        self._draws = QuickDice(f"{scene.plan.seed} telling")
         self._dials = dials
         self._sybils = [node.place for node in scene.nodes if node.role is Role.SYBIL]
         self._told: dict[int, list[Place]] = {}
@@ -63,7 +65,7 @@ class Telling:
         told = self._told.get(node.number)
         if told is None:
             known = node.book.tellable(
-                self._dice,
+                self._draws,
                 listener=Scope.PUBLIC,
                 count=len(node.book),
                 now_ms=self._scene.wall_ms,

@@ -100,6 +100,11 @@ def test_forgers_lose_their_links_unless_faults_are_not_counted() -> None:
     assert counted.figures.delivered == ignored.figures.delivered == 1.0
 
 
+def test_network_without_the_guard_comes_together_when_nobody_attacks() -> None:
+    plan = Plan(nodes=20, guard=False, records=3, settle_ms=4_000, drain_ms=2_000)
+    assert play(plan).figures.delivered == 1.0
+
+
 def test_addresses_are_public_and_sybils_crowd_in_their_groups() -> None:
     plan = Plan(nodes=300, sybils=300, sybil_groups=4)
     honest = [place_for(plan, number, Role.HONEST) for number in range(300)]
