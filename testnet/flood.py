@@ -5,6 +5,7 @@ know: what the floods are made of (`flooders`, a process of its own). The same l
 writes runs first in quiet and then under the flood; every identity that flooded must be banned.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -151,12 +152,15 @@ async def _measure(network: launch.Network, options: Options, screen: Screen) ->
         await trio.sleep(WARM_SECONDS)
         writers.take()
         screen.step("quiet")
+        spent = [_cpu_seconds(network)]
         quiet_rss = await _largest_rss(doors, options.seconds)
         quiet = writers.take()
+        spent.append(_cpu_seconds(network))
         screen.step(f"{options.peers} peers flood, {options.times} times the rate of one")
         with _flooders(orders) as ended:
             flood_rss = await _largest_rss(doors, options.seconds)
             flooded = writers.take()
+            spent.append(_cpu_seconds(network))
         screen.step("after the flood")
         document = {
             "nodes": NODES,
@@ -167,6 +171,8 @@ async def _measure(network: launch.Network, options: Options, screen: Screen) ->
             "flood_ms": {"writes": len(flooded), **shape(flooded)},
             "p99_times_quiet": round(shape(flooded)["p99"] / shape(quiet)["p99"], 2),
             "failed_writes": writers.failed,
+            "cpu_quiet": round((spent[1] - spent[0]) / NODES / options.seconds, 3),
+            "cpu_flood": round((spent[2] - spent[1]) / NODES / options.seconds, 3),
             "rss_growth_bytes": max(
                 flood - quiet for flood, quiet in zip(flood_rss, quiet_rss, strict=True)
             ),
@@ -175,6 +181,16 @@ async def _measure(network: launch.Network, options: Options, screen: Screen) ->
         }
         nursery.cancel_scope.cancel()
     return document
+
+
+def _cpu_seconds(network: launch.Network) -> float:
+    """What all daemons have used of processors so far (Linux)."""
+    ticks = 0
+    for node in network.nodes:
+        stat = Path(f"/proc/{node.pid}/stat").read_text(encoding="ascii", errors="replace")
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        ticks += int(user) + int(system)
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 async def _largest_rss(doors: Sequence[Door], seconds: float) -> list[int]:
