@@ -1,0 +1,176 @@
+"""Places a node takes, relays it dials for others' sake: bounded, renewed, let go."""
+# ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+from typing_extensions import override
+
+from prsm.node.net.behind import (
+    PLACES_WANTED,
+    REFUSED_FOR_MS,
+    RELAYS_DIALLED_MAX,
+    Behind,
+    Line,
+)
+from prsm.node.net.circuit import Circuits
+from prsm.node.net.interface import Busy, CallRefused, PeerInfo, PeerUnreachable
+from prsm.node.net.peers import Connection
+from prsm.protocol.codec import Record
+from prsm.protocol.identity import circuit_address, peer_id_of
+from prsm.protocol.ids import PeerId
+from prsm.protocol.messages.reach import Granted, Reserve
+from tests.tools.wires import Wire
+
+LIFETIME_MS = 60_000
+US = peer_id_of(b"u" * 32)
+
+
+def peer(number: int) -> PeerId:
+    return peer_id_of(bytes([number]) * 32)
+
+
+def address(number: int) -> str:
+    return f"/ip4/8.8.8.{number}/tcp/1/p2p/{peer(number)}"
+
+
+class Field(Wire):
+    """Relays that are linked, and addresses that were dialled."""
+
+    def __init__(self) -> None:
+        super().__init__(peer_id=US)
+        self.dialled: list[str] = []
+
+    @override
+    def peers(self) -> tuple[PeerInfo, ...]:
+        known = {peer(number): address(number) for number in range(1, 9)}
+        return tuple(PeerInfo(each, known[each], True, 0, None, "") for each in sorted(self.live))
+
+    @override
+    async def connect(self, address: str) -> PeerId:
+        await trio.lowlevel.checkpoint()
+        self.dialled.append(address)
+        raise PeerUnreachable("nobody there")
+
+
+class NoCarrier:
+    async def carry_out(self, peer: PeerId, line: Line, address: str) -> Connection:
+        raise NotImplementedError
+
+    async def carry_in(self, line: Line, relay: str) -> PeerId:
+        raise NotImplementedError
+
+
+def make(field: Field, *via: int) -> Behind:
+    return Behind(
+        field,
+        Circuits(field),
+        NoCarrier(),
+        now_ms=lambda: round(1000 * trio.current_time()),
+        via=[address(number) for number in via],
+    )
+
+
+async def grants(_ask: Record) -> Record:
+    await trio.lowlevel.checkpoint()
+    return Granted(lifetime_ms=LIFETIME_MS, bytes_per_s=1)
+
+
+def asked(field: Field, number: int) -> int:
+    return field.calls.count((peer(number), Reserve()))
+
+
+async def test_no_place_is_taken_before_it_is_needed(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    field = Field()
+    behind = make(field)
+    await nursery.start(behind.run)
+    for number in (1, 2, 3):
+        field.replies[peer(number)] = grants
+        field.meet(peer(number))
+    await trio.sleep(5)
+    assert field.calls == []
+    behind.need(is_needed=True)
+    await trio.sleep(5)
+    assert len(behind.places()) == len(field.calls) == PLACES_WANTED
+    nursery.cancel_scope.cancel()
+
+
+async def test_place_is_renewed_at_half_of_its_time_and_lost_with_the_link(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    field = Field()
+    behind = make(field, 1)
+    field.replies[peer(1)] = grants
+    await nursery.start(behind.run)
+    field.meet(peer(1))
+    await trio.sleep(LIFETIME_MS / 1000 * 2)
+    assert asked(field, 1) in {4, 5}
+    assert behind.addresses() == (circuit_address(address(1), US),)
+    field.lose(peer(1))
+    assert behind.addresses() == ()
+    nursery.cancel_scope.cancel()
+
+
+async def test_peer_that_is_no_relay_is_left_alone_for_a_while(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    field = Field()
+    behind = make(field)
+    behind.need(is_needed=True)
+
+    async def refuses(_ask: Record) -> Record:
+        raise CallRefused("relay_off", "this node carries nothing for others", peer=peer(1))
+
+    field.replies[peer(1)] = refuses
+    await nursery.start(behind.run)
+    field.meet(peer(1))
+    await trio.sleep(REFUSED_FOR_MS / 1000 - 5)
+    assert asked(field, 1) == 1
+    await trio.sleep(10)
+    assert asked(field, 1) == 2
+    nursery.cancel_scope.cancel()
+
+
+async def test_configured_relay_that_is_full_is_asked_again_soon(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    field = Field()
+    behind = make(field, 1)
+
+    async def full(_ask: Record) -> Record:
+        if asked(field, 1) < 3:
+            raise CallRefused(Busy.reason, "all places are taken", peer=peer(1))
+        return await grants(_ask)
+
+    field.replies[peer(1)] = full
+    await nursery.start(behind.run)
+    field.meet(peer(1))
+    await trio.sleep(20)
+    assert asked(field, 1) == 3
+    assert len(behind.places()) == 1
+    nursery.cancel_scope.cancel()
+
+
+async def test_relays_dialled_for_others_are_bounded(nursery: trio.Nursery) -> None:
+    """Addresses of peers name relays; a list of thousands must not make us dial them all."""
+    field = Field()
+    behind = make(field)
+    await nursery.start(behind.run)
+    target = peer(200)
+    for number in range(1, RELAYS_DIALLED_MAX + 3):
+        with pytest.raises(PeerUnreachable):
+            await behind.dial(target, circuit_address(address(number), target))
+    assert len(field.dialled) == RELAYS_DIALLED_MAX
+    with pytest.raises(PeerUnreachable, match="is not linked"):
+        await behind.dial(target, circuit_address(f"/p2p/{peer(1)}", target))
+    await wait_all_tasks_blocked()
+    nursery.cancel_scope.cancel()
+
+
+async def test_dial_before_it_runs_is_refused() -> None:
+    field = Field()
+    field.live.append(peer(1))
+    with pytest.raises(PeerUnreachable, match="not running"):
+        await make(field).dial(peer(2), circuit_address(address(1), peer(2)))
