@@ -8,6 +8,7 @@ Invariants: a link that was chosen here is closed here; one dial to a peer at a 
 the book is written at most once a minute, whole or not at all.
 """
 
+import socket
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,13 +32,14 @@ from prsm.node.net.selection import (
     choose_anchors,
 )
 from prsm.protocol.errors import LocalError, RemoteError
-from prsm.protocol.identity import peer_in
+from prsm.protocol.identity import is_named, parse_name, peer_in
 from prsm.protocol.ids import PeerId
 
 log = logs.get("discovery")
 
 LOOK_SECONDS: Final = 1.0
 REDIAL_SECONDS: Final = 2.0  # a configured peer that never answered yet
+RESOLVE_SECONDS: Final = 5.0
 REFUSED_SECONDS: Final = 60.0  # one that refuses this node: its owner may change that
 DIALS_MAX: Final = 4
 URGENT_MAX: Final = 64  # dials at once when a validator hears nothing of the chain
@@ -275,7 +277,8 @@ class Discovery:
         while True:
             pause = REDIAL_SECONDS
             try:
-                await self._network.connect(address)
+                found = await resolve(address)
+                await self._network.connect(found)
             except (LocalError, RemoteError) as error:
                 told = {"address": address, "why": error.what, "hint": error.hint}
                 if isinstance(error, PeerUnreachable) and not error.hint:
@@ -284,17 +287,17 @@ class Discovery:
                     log.error("bootstrap peer refused", **told)  # noqa: TRY400 - no traceback for a person
                     pause = REFUSED_SECONDS
             else:
-                self._note_configured(address)
+                self._note_configured(found, Kind.DNS if is_named(address) else Kind.CONFIGURED)
                 return
             await trio.sleep(pause)
 
-    def _note_configured(self, address: str) -> None:
+    def _note_configured(self, address: str, kind: Kind) -> None:
         try:
             place = place_of(address)
         except LocalError:
             return
         now_ms = self._clock.wall_ms()
-        self.book.learn(place, source="configured", kind=Kind.CONFIGURED, now_ms=now_ms)
+        self.book.learn(place, source="configured", kind=kind, now_ms=now_ms)
         self.book.succeeded(place.text, now_ms=now_ms)
 
     # -- what became of the links
@@ -356,6 +359,26 @@ class Discovery:
         self._saved_ms = self._clock.wall_ms()
         if self._path is not None:
             await save_book(self._path, self.book)
+
+
+async def resolve(address: str) -> str:
+    """The address with an ip in the place of a DNS name, if it holds one.
+
+    Raises:
+        PeerUnreachable: the name leads nowhere now.
+    """
+    if not is_named(address):
+        return address
+    named = parse_name(address)
+    family = socket.AF_INET6 if named.family == "dns6" else socket.AF_INET
+    try:
+        with trio.fail_after(RESOLVE_SECONDS):
+            found = await trio.socket.getaddrinfo(
+                named.name, named.port, family=family, type=socket.SOCK_STREAM
+            )
+    except (OSError, UnicodeError, trio.TooSlowError) as error:
+        raise PeerUnreachable(f"the name {named.name} leads nowhere: {error}") from error
+    return named.at(str(found[0][4][0]))
 
 
 def _first(entries: Sequence[Entry], now_ms: int, *, urgent: bool) -> Entry | None:

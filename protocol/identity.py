@@ -5,6 +5,7 @@ Source: libp2p specs, peer-ids, "Keys" and "Peer Ids"; multiaddr's text form.
 """
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -114,12 +115,53 @@ def parse_circuit(text: str) -> CircuitAddress:
     return CircuitAddress(parse_address(relay).peer, relay, PeerId(peer))
 
 
+@dataclass(frozen=True, slots=True)
+class NamedAddress:
+    """An address by a DNS name, taken apart; whoever answers there must prove to be the peer."""
+
+    family: str  # "dns4" or "dns6"
+    name: str
+    port: int
+    peer: PeerId
+
+    def at(self, ip: str) -> str:
+        """The address once the name is resolved."""
+        return f"/ip{self.family[-1]}/{ip}/tcp/{self.port}/p2p/{self.peer}"
+
+
+def is_named(text: str) -> bool:
+    """Whether an address holds a DNS name in the place of an ip."""
+    return text.startswith(("/dns4/", "/dns6/"))
+
+
+def parse_name(text: str) -> NamedAddress:
+    """Read `/dns4/…/tcp/…/p2p/…` or its dns6 form.
+
+    Raises:
+        LocalError: not of that form.
+    """
+    match = re.fullmatch(
+        r"/(dns4|dns6)/((?=.{1,253}/tcp/)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.?)"
+        r"/tcp/([1-9][0-9]{0,4})/p2p/([^/]{1,64})",
+        text,
+    )
+    if match is None or int(match[3]) > 65535:
+        raise LocalError(
+            f"{text[:120]!r} is no address by a name",
+            hint="write it as /dns4/NAME/tcp/PORT/p2p/PEER_ID",
+        )
+    public_key_of(match[4])
+    return NamedAddress(match[1], match[2], int(match[3]), PeerId(match[4]))
+
+
 def peer_in(text: str) -> PeerId:
-    """Whom an address leads to, directly or through a relay.
+    """Whom an address leads to: directly, by a name, or through a relay.
 
     Raises:
         LocalError: no address of a peer.
     """
+    if is_named(text):
+        return parse_name(text).peer
     return parse_circuit(text).peer if is_circuit(text) else parse_address(text).peer
 
 

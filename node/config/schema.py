@@ -75,7 +75,8 @@ class NetConfig(Section, frozen=True):
         _Addresses, _doc("where we are told to be dialled, without /p2p/; net.listen if empty")
     ] = ()
     bootstrap: Annotated[
-        _Addresses, _doc("peers dialled at start, with /p2p/; nobody if empty")
+        _Addresses,
+        _doc("peers dialled at start, with /p2p/, by /ip4, /ip6, /dns4 or /dns6; nobody if empty"),
     ] = ()
     outbound: Annotated[
         int,

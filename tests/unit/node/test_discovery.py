@@ -1,11 +1,13 @@
 """Discovery over the memory network under a mock clock: links kept, replaced, tested, saved."""
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
+from typing_extensions import override
 
 from prsm.node.discovery import LOST_GRACE_MS, Agreement, Aims
 from prsm.node.net.addresses import Entry, Kind
@@ -254,6 +256,51 @@ async def test_announced_addresses_stand_for_those_it_listens_on(
     assert one.discovery.own_addresses() == (f"/ip4/9.9.9.9/tcp/5/p2p/{one.node.peer}", "/a/b")
     two = await find(world, 2)
     assert two.discovery.own_addresses() == (two.node.address,)
+
+
+class Names(trio.abc.HostnameResolver):
+    """Every name is this machine; notes what was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    @override
+    async def getaddrinfo(
+        self,
+        host: bytes | None,
+        port: bytes | str | int | None,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int]]]:
+        await trio.lowlevel.checkpoint()
+        assert host is not None
+        self.asked.append(host.decode())
+        if host == b"nowhere.test":
+            raise socket.gaierror("unknown")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", int(port or 0)))]
+
+    @override
+    async def getnameinfo(
+        self, sockaddr: tuple[str, int] | tuple[str, int, int, int], flags: int
+    ) -> tuple[str, str]:
+        raise NotImplementedError
+
+
+async def test_configured_name_is_resolved_and_its_peer_linked(
+    world: World, autojump_clock: MockClock
+) -> None:
+    names = Names()
+    trio.socket.set_custom_hostname_resolver(names)
+    two = await find(world, 2)
+    address = two.node.address.replace("/ip4/127.0.0.1/", "/dns4/lab.test/")
+    gone = two.node.address.replace("/ip4/127.0.0.1/", "/dns4/nowhere.test/")
+    one = await find(world, 1, Aims(bootstrap=[gone, address]))
+    await one.wait_linked([two])
+    await wait_all_tasks_blocked()
+    assert set(names.asked) == {"lab.test", "nowhere.test"}
+    assert entry(one, two.node).kind is Kind.DNS
 
 
 async def test_own_address_among_the_configured_is_left_out(

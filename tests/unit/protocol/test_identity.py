@@ -12,9 +12,11 @@ from prsm.protocol.identity import (
     CircuitAddress,
     circuit_address,
     is_circuit,
+    is_named,
     parse_address,
     parse_circuit,
     parse_listen,
+    parse_name,
     peer_id_of,
     peer_in,
     public_key_of,
@@ -106,3 +108,32 @@ def test_circuit_address_is_taken_apart_and_written() -> None:
 def test_circuit_address_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(LocalError):
         parse_circuit(text)
+
+
+def test_named_address_is_taken_apart_and_resolved() -> None:
+    named = parse_name(f"/dns4/lab-1.example.org/tcp/4410/p2p/{VECTOR}")
+    assert (named.name, named.port, named.peer) == ("lab-1.example.org", 4410, VECTOR)
+    assert named.at("9.9.9.9") == f"/ip4/9.9.9.9/tcp/4410/p2p/{VECTOR}"
+    assert parse_name(f"/dns6/a/tcp/1/p2p/{VECTOR}").at("::1") == f"/ip6/::1/tcp/1/p2p/{VECTOR}"
+    assert peer_in(f"/dns4/a/tcp/1/p2p/{VECTOR}") == VECTOR
+    assert is_named("/dns6/a")
+    assert not is_named(f"/ip4/1.2.3.4/tcp/1/p2p/{VECTOR}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"/dns4//tcp/1/p2p/{VECTOR}",
+        f"/dns4/a b/tcp/1/p2p/{VECTOR}",
+        f"/dns4/a/tcp/0/p2p/{VECTOR}",
+        f"/dns4/a/tcp/65536/p2p/{VECTOR}",
+        f"/dns4/{'a' * 64}/tcp/1/p2p/{VECTOR}",
+        f"/dns4/{'a.' * 127}aa/tcp/1/p2p/{VECTOR}",
+        "/dns4/a/tcp/1/p2p/nobody",
+        "/dns4/a/tcp/1",
+        f"/dnsaddr/a/p2p/{VECTOR}",
+    ],
+)
+def test_named_address_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(LocalError):
+        parse_name(text)
