@@ -12,6 +12,7 @@ reaches stock code; every name of a topic that does is one of ours.
 import functools
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -44,6 +45,7 @@ GOSSIP_QUEUE_BYTES_MAX: Final = 8 * MIB
 GOSSIP_HEARTBEAT_S: Final = 1
 GOSSIP_RPC_BYTES_MAX: Final = 16 * GOSSIP_RECORD_BYTES_MAX
 SUBSCRIPTIONS_MAX: Final = 64
+SEEN_MAX: Final = 32_768  # twice what a node accepts in the 120 s for which they count
 SEQUENCE_BYTES: Final = 8
 # Identity multihash of an Ed25519 key: docs/spec/wire.md, "Layers". Others hide their key.
 AUTHOR_PREFIX: Final = bytes.fromhex("002408011220")
@@ -78,6 +80,43 @@ class BoundedQueue(RpcQueue):
         rpc = await super().pop()
         self.waiting_bytes -= 0 if rpc is None else rpc.ByteSize()
         return rpc
+
+
+class Seen:
+    """Which messages were seen lately: bounded, and without a thread.
+
+    Stock code starts one for each such cache and never ends it: a network that was rebuilt five
+    times had five.
+
+    Args:
+        ttl: seconds for which a message is remembered after it was seen last.
+        _sweep_interval: of the stock class; here old ones go when new ones come.
+    """
+
+    def __init__(self, ttl: int, _sweep_interval: int = 60) -> None:
+        self._ttl = ttl
+        self._until: OrderedDict[bytes, float] = OrderedDict()  # soonest over first
+
+    def add(self, key: bytes) -> bool:
+        """Remember a message; whether it is new."""
+        now = trio.current_time()
+        while self._until and (
+            len(self._until) >= SEEN_MAX or next(iter(self._until.values())) <= now
+        ):
+            self._until.popitem(last=False)
+        is_new = key not in self._until
+        self._until[key] = now + self._ttl
+        self._until.move_to_end(key)
+        return is_new
+
+    def has(self, key: bytes) -> bool:
+        """Whether it was seen; if so it is remembered anew."""
+        until, now = self._until.get(key), trio.current_time()
+        if until is None or until <= now:
+            return False
+        self._until[key] = now + self._ttl
+        self._until.move_to_end(key)
+        return True
 
 
 class FencedPubsub(Pubsub):

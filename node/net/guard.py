@@ -62,6 +62,7 @@ from prsm.node.net.gossip import (
     RESET_DEADLINE_S,
     Blame,
     BoundedQueue,
+    Seen,
 )
 from prsm.node.net.lean import ThriftyStream
 from prsm.node.net.muxed import FencedConn, FencedYamux
@@ -97,6 +98,7 @@ def apply() -> None:
     libp2p.network.swarm._HAPPY_EYEBALLS_DELAY = 0  # noqa: SLF001 - no public knob
     # 32 waiting messages a peer: 984 of 1000 were lost without a word.
     setattr(libp2p.pubsub.pubsub, "RpcQueue", BoundedQueue)  # noqa: B010 - an imported name there
+    setattr(libp2p.pubsub.pubsub, "LastSeenCache", Seen)  # noqa: B010 - same
     libp2p.pubsub.pubsub.SUBSCRIPTION_CHANNEL_SIZE = GOSSIP_QUEUE_MAX
     setattr(libp2p.stream_muxer.yamux.yamux, "YamuxStream", ThriftyStream)  # noqa: B010 - same
     # A window grows to 16 MiB there; all of it stands before the next vote on that connection.

@@ -263,7 +263,7 @@ def test_network_that_crashes_is_rebuilt_and_linked_again(world: World) -> None:
         launch.nap()
     assert max(world.payments.took_s[paid:]) < PAY_SECONDS
     assert settled(world, CRASHING).tasks <= tasks + SPARE_FILES
-    assert threads_of(node.pid) <= threads + 1
+    assert threads_of(node.pid) <= threads + 2  # of calls to the file system, for ten seconds
     assert open_files(node.pid) <= world.files[CRASHING] + SPARE_FILES
 
 

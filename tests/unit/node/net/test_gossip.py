@@ -1,5 +1,7 @@
 """Fenced gossip: what reaches stock code of an envelope, who is blamed, what is bounded."""
 
+import threading
+
 import pytest
 import trio
 from hypothesis import given
@@ -11,6 +13,7 @@ from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.validators import PUBSUB_SIGNING_PREFIX
+from trio.testing import MockClock
 
 from prsm.node.net import gossip, guard, meters
 from prsm.protocol.errors import RemoteError
@@ -272,3 +275,34 @@ def test_mesh_prunes_first_and_grafts_last_who_does_nothing(host: BasicHost) -> 
     assert set(prunes) == set(peers[:8])
     assert router.mesh["a"] == set(peers[8:16])
     assert router.mesh_heartbeat() == ({}, {})
+
+
+async def test_seen_messages_are_forgotten_in_time_and_by_number(
+    autojump_clock: MockClock,
+) -> None:
+    assert autojump_clock.rate == 0
+    seen = gossip.Seen(120, 60)
+    assert seen.add(b"one")
+    assert not seen.add(b"one")
+    await trio.sleep(100)
+    assert seen.has(b"one")  # and remembered anew
+    await trio.sleep(100)
+    assert seen.has(b"one")
+    await trio.sleep(120)
+    assert not seen.has(b"one")
+    assert seen.add(b"one")
+    for number in range(gossip.SEEN_MAX + 10):
+        seen.add(str(number).encode())
+    assert len(seen._until) == gossip.SEEN_MAX
+    assert not seen.has(b"one")
+    await trio.sleep(121)
+    seen.add(b"last")
+    assert len(seen._until) == 1
+
+
+def test_gossip_starts_no_thread(host: BasicHost) -> None:
+    """Stock code leaves one behind for each network that was built."""
+    before = threading.active_count()
+    pubsub, _ = gossip.make_gossip(host, ["a"])
+    assert isinstance(pubsub.seen_messages, gossip.Seen)
+    assert threading.active_count() == before
