@@ -4,11 +4,9 @@ Knows: processes, links, clocks, what a fault says is to be done. Must not know:
 nodes make of it. Whatever happens in between, `heal` leaves nothing behind; nodes that were killed
 come back on their own.
 
-A full disk is a limit on the size of files (RLIMIT_FSIZE) set on the running daemon from outside
-(prlimit): the kernel then refuses every write to log, guard and ledger at once, in the product as
-it is, without root. A small tmpfs needs root or a namespace that dies with the process; a composed
-storage would spare SQLite, which opens its files itself. The errno is EFBIG, not ENOSPC: the
-product takes both for "full" (`storage/disk`).
+A full disk is RLIMIT_FSIZE 0 set on the running daemon from outside (prlimit): the kernel refuses
+log, guard and ledger alike, in the product as it is. A small tmpfs needs root, and a composed storage
+would spare SQLite; EFBIG in the place of ENOSPC is "full" to the product too (`storage/disk`).
 """
 
 import random
@@ -133,9 +131,19 @@ class Perturber:
                 nursery.start_soon(one, fault)
         self.check_alive()
         await self.heal()
-        heal_ms = await self._beat([place for outcome in outcomes for place in _touched(outcome)])
-        self.outcomes += [msgspec.structs.replace(outcome, heal_ms=heal_ms) for outcome in outcomes]
+        await self._measure(outcomes)
         await trio.sleep(each.rest_seconds)
+
+    async def _measure(self, outcomes: Sequence[Outcome]) -> None:
+        """How soon after a round each fault's nodes commit; killed ones, that must start, last."""
+        healed = time.monotonic()
+        dead = {place for each in outcomes if each.kind is Kind.KILL for place in each.places}
+        for each in sorted(outcomes, key=lambda outcome: outcome.kind is Kind.KILL):
+            places = [p for p in _touched(each) if each.kind is Kind.KILL or p not in dead]
+            alive = [p for p in range(len(self.watches)) if p not in dead]
+            waited = await self._beat(places or alive)
+            heal_ms = None if waited is None else round(1000 * (time.monotonic() - healed), 1)
+            self.outcomes.append(msgspec.structs.replace(each, heal_ms=heal_ms))
 
     async def carry_out(self, fault: Fault) -> Outcome:
         """Do one thing for its time, take it back, and say how it went."""
@@ -237,7 +245,8 @@ class Perturber:
         self._layers[id(layer)] = layer
         try:
             await self._impose()
-            ways = stacked(self.base, self._layers.values(), count)
+            # By this fault alone: another one at the same time may end, or flap, before it does.
+            ways = stacked(self.base, [layer], count)
             cut = cut_off(ways, self.voters, count) if fault.kind in PARTITIONS else frozenset()
             commits = await self._watch_minority(cut, seconds)
         finally:

@@ -163,6 +163,38 @@ async def test_blocks_of_a_minority_are_counted_once_it_is_quiet(
     assert outcome.minority_commits == 2
 
 
+async def test_who_is_cut_off_is_counted_by_each_fault_alone(
+    perturber: Perturber, autojump_clock: MockClock
+) -> None:
+    """A flapping partition beside an isolated node: while it is open, the three others go on."""
+    flap = Fault(Kind.FLAP, groups=((0, 1), (2, 3)), seconds=8, period_s=4)
+    await perturber.play(Round((flap, Fault(Kind.ISOLATE, (2,), seconds=8)), rest_seconds=0))
+    cut = {each.kind: each.cut_off for each in perturber.outcomes}
+    assert cut == {Kind.FLAP: (0, 1, 2, 3), Kind.ISOLATE: (2,)}
+
+
+async def test_healing_of_a_partition_is_not_that_of_a_killed_node(
+    perturber: Perturber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two faults at once: the write goes to a node that need not start first."""
+    asked: list[list[int]] = []
+
+    async def beat(_self: Perturber, places: list[int]) -> float | None:
+        asked.append(places)
+        return 1.0
+
+    monkeypatch.setattr(Perturber, "_beat", beat)
+    outcomes = [
+        Outcome(Kind.KILL, (2,), 0.0, 1.0),
+        Outcome(Kind.ISOLATE, (2,), 0.0, 1.0, (2,)),
+        Outcome(Kind.SPLIT, (), 0.0, 1.0, (0, 1, 2, 3)),
+    ]
+    await perturber._measure(outcomes)
+    assert asked == [[0, 1, 3], [0, 1, 3], [2]]
+    assert [each.kind for each in perturber.outcomes] == [Kind.ISOLATE, Kind.SPLIT, Kind.KILL]
+    assert all(each.heal_ms is not None for each in perturber.outcomes)
+
+
 async def test_all_connections_of_a_node_are_cut(perturber: Perturber, noted: NotedLinks) -> None:
     """With each other node, once."""
     outcome = await perturber.carry_out(Fault(Kind.CUT, (1,)))
