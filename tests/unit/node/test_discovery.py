@@ -265,7 +265,7 @@ class Names(trio.abc.HostnameResolver):
         self.asked: list[str] = []
 
     @override
-    async def getaddrinfo(
+    async def getaddrinfo(  # type: ignore[override]  # answers of IPv4 only
         self,
         host: bytes | None,
         port: bytes | str | int | None,
