@@ -1,11 +1,10 @@
 """Carries faults out on a running network and takes them back: the one place that does so.
 
-Knows: processes, links, clocks, what a fault says is to be done. Must not know: clients, or what
-nodes make of it. Whatever happens in between, `heal` leaves nothing behind; nodes that were killed
-come back on their own.
+Knows: processes, links, clocks, what a fault says is to be done. Must not know: clients. Whatever
+happens in between, `heal` leaves nothing behind; nodes that were killed come back on their own.
 
 A full disk is RLIMIT_FSIZE 0 set on the running daemon from outside (prlimit): the kernel refuses
-log, guard and ledger alike, in the product as it is. A small tmpfs needs root, and a composed storage
+log, guard and ledger alike, in the product as it is. A small tmpfs needs root, a composed storage
 would spare SQLite; EFBIG in the place of ENOSPC is "full" to the product too (`storage/disk`).
 """
 
@@ -201,8 +200,7 @@ class Perturber:
 
     async def _act(self, fault: Fault) -> tuple[frozenset[int], int, str]:  # noqa: C901 - dispatch
         """Carry a fault out: who was cut off, blocks that came there, a note."""
-        nodes = [self.network.nodes[place] for place in fault.places]
-        note = ""
+        nodes, note = [self.network.nodes[place] for place in fault.places], ""
         match fault.kind:
             case Kind.KILL:
                 await self._kill(nodes, fault.seconds)
