@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from prsm.node.clock import TrioClock
-from prsm.node.net.budgets import BUDGETS, NO_LIMITS, Limits, Patience, Standing, Traffic
+from prsm.node.net.budgets import BUDGETS, CALM_MS, NO_LIMITS, Limits, Patience, Standing, Traffic
 from prsm.node.net.lanes import LOWER_EVERY, Lanes, Line, Turns
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import KIB, MIB
@@ -184,3 +184,28 @@ async def test_flooding_on_consensus_costs_points_and_on_storage_none(
                 points += lane.points()
             assert (points >= 100) is bans
             assert not bans or 20 <= trio.current_time() - began <= 40
+
+
+async def test_slices_pause_after_a_word_of_consensus_and_no_longer(
+    autojump_clock: MockClock,
+) -> None:
+    """A vote comes each ms for 13 ms: no slice until 3 ms after the last; then without a wait."""
+    lanes = Lanes(NO_LIMITS, now_ms=TrioClock().monotonic_ms)
+    with lanes.lane(ONE) as votes, lanes.lane(TWO) as blocks:
+        began = trio.current_time()
+
+        async def vote() -> None:
+            for _ in range(13):
+                await votes.after_read(Traffic.CONSENSUS, 100)
+                await trio.sleep(0.001)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(vote)
+            await trio.sleep(0.0005)
+            await blocks.before_write(Traffic.STORAGE, SLICE)
+            assert 0.013 <= trio.current_time() - began <= 0.018
+        moment = trio.current_time()
+        for _ in range(100):
+            await blocks.before_write(Traffic.STORAGE, SLICE)
+            await blocks.after_read(Traffic.STORAGE, SLICE)
+        assert trio.current_time() - moment <= (CALM_MS + 1) / 1000
