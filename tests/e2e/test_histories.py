@@ -11,8 +11,8 @@ from prsm.node.rpc.methods.wallet import AccountParams, Nonce
 from prsm.protocol.ids import address_text
 from prsm.testnet import outages
 from prsm.testnet.asking import Asker
-from prsm.testnet.histories import run
 from prsm.testnet.faults import PASSING
+from prsm.testnet.histories import run
 from prsm.testnet.orders import signer_of
 from prsm.testnet.report import Screen
 
