@@ -30,10 +30,14 @@ CHANGES_PER_S: Final = 10
 CHANGES_BURST: Final = 100  # each starts tasks in stock code
 
 # In one envelope. What others send: at most 5,000 ids told, a few changes.
-MESSAGES_MAX: Final = 256
+MESSAGES_MAX: Final = 512  # an honest answer holds all that was asked for
 TOLD_MAX: Final = 5_000
 ASKED_MAX: Final = 1_024
 CHANGES_MAX: Final = 64
+
+assert ASKED_BURST < MESSAGES_MAX < MESSAGES_BURST
+assert CHANGES_MAX < CHANGES_BURST
+assert TOLD_MAX < TOLD_BURST
 
 PEERS_METERED_MAX: Final = 1024
 AUTHORS_METERED_MAX: Final = 4096

@@ -26,7 +26,7 @@ ONE = Counts(messages=1, size=200)
 @pytest.mark.parametrize(
     ("counts", "why"),
     [
-        (Counts(messages=257), "257 messages"),
+        (Counts(messages=513), "513 messages"),
         (Counts(told=TOLD_MAX + 1), "5001 ids told"),
         (Counts(asked=10**6), "1000000 ids asked for"),
         (Counts(changes=CHANGES_MAX + 1), "65 changes"),
