@@ -197,7 +197,7 @@ def from_json(raw: bytes) -> Genesis:
         )
         # Constructors do not check bounds, decoding does.
         checked = msgspec.msgpack.decode(encode(genesis), type=Genesis)
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, LocalError) as error:
+    except (msgspec.MsgspecError, ValueError, OverflowError, LocalError) as error:
         if isinstance(error, BadGenesis):
             raise
         raise BadGenesis(f"no genesis document: {error}") from error

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -61,10 +62,14 @@ def main() -> int:
 
 
 def run(names: Sequence[str], *, runs: int, turn_seconds: int) -> None:
-    """Give each target a turn, the one with the fewest executions first, until all have enough."""
-    while True:
+    """Give each target a turn, the one with the fewest executions first, until all have enough.
+
+    A target that failed gets no further turn: it would fail again.
+    """
+    left = list(names)
+    while left:
         totals = load()
-        name = min(names, key=lambda name: totals[name]["executions"])
+        name = min(left, key=lambda name: totals[name]["executions"])
         if totals[name]["executions"] >= runs:
             return
         began = time.monotonic()
@@ -76,7 +81,9 @@ def run(names: Sequence[str], *, runs: int, turn_seconds: int) -> None:
         save(totals)
         note = f"{name}: {totals[name]['executions']:,.0f} executions"
         print(note + (", FAILED" if failed else ""), file=sys.stderr, flush=True)
-        if not executions:
+        if failed:
+            left.remove(name)
+        elif not executions:
             raise SystemExit(f"{name} did not run")
 
 
@@ -111,7 +118,11 @@ def fuzz(name: str, *, seconds: int) -> None:
     artifacts.mkdir(parents=True, exist_ok=True)
 
     def one(data: bytes) -> None:
-        target(data)
+        try:
+            target(data)
+        except Exception:
+            (artifacts / sha256(data).hexdigest()[:16]).write_bytes(data)
+            raise
 
     dice = Random(time.time_ns())  # noqa: S311 - chooses mutants
 
@@ -126,7 +137,6 @@ def fuzz(name: str, *, seconds: int) -> None:
         f"-max_total_time={seconds}",
         f"-max_len={min(max(INPUT_BYTES_MIN, 2 * longest), INPUT_BYTES_MAX)}",
         f"-timeout={INPUT_SECONDS_MAX}",
-        f"-artifact_prefix={artifacts}/",
         "-print_final_stats=1",
         "-verbosity=0",
     ]

@@ -127,3 +127,10 @@ def test_shared_accounts_and_keys_are_refused() -> None:
     shared = msgspec.structs.replace(two, consensus=one.consensus)
     with pytest.raises(BadGenesis, match="share one consensus"):
         check(msgspec.structs.replace(GENESIS, validators=(one, shared, *rest)))
+
+
+@pytest.mark.parametrize("stake", [2**63, 2**64, 10**40])
+def test_number_no_wire_carries_is_a_bad_genesis(stake: int) -> None:
+    raw = to_json(small_genesis()).replace(b'"stake": "', b'"stake": "%d' % stake, 1)
+    with pytest.raises(BadGenesis):
+        from_json(raw)
