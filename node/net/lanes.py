@@ -25,7 +25,7 @@ LOWER_EVERY: Final = 8  # so that a download goes on beside tensors that never e
 BURST_SHARE: Final = 10
 # Encrypted in a hundredth of a millisecond: waiting would cost more than it saves. A decode step is
 # that small, and so is a call through a relay, which would wait at each of four hops.
-PROMPT_BYTES_MAX: Final = 4 * 1024
+PROMPT_BYTES_MAX: Final = 16 * 1024  # encrypted in 30 us; the state of a token fits
 
 TRAFFIC: Final = {
     Channel.CTL: Traffic.CONSENSUS,

@@ -9,7 +9,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from prsm.node.clock import TrioClock
 from prsm.node.net.budgets import BUDGETS, CALM_MS, NO_LIMITS, Limits, Patience, Standing, Traffic
-from prsm.node.net.lanes import LOWER_EVERY, Lanes, Line, Turns
+from prsm.node.net.lanes import LOWER_EVERY, PROMPT_BYTES_MAX, Lanes, Line, Turns
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import KIB, MIB
 
@@ -202,6 +202,9 @@ async def test_slices_pause_after_a_word_of_consensus_and_no_longer(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(vote)
             await trio.sleep(0.0005)
+            moment = trio.current_time()
+            await blocks.before_write(Traffic.INFERENCE, PROMPT_BYTES_MAX)
+            assert trio.current_time() == moment
             await blocks.before_write(Traffic.STORAGE, SLICE)
             assert 0.013 <= trio.current_time() - began <= 0.018
         moment = trio.current_time()
