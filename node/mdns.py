@@ -106,7 +106,8 @@ class Mdns:
         token = trio.lowlevel.current_trio_token()
         opened: list[Zeroconf] = []
         try:
-            await trio.to_thread.run_sync(self._open, token, opened)
+            places = local_places(self._card.addresses())  # asks parts of the loop
+            await trio.to_thread.run_sync(self._open, places, token, opened)
             task_status.started()
             await trio.sleep_forever()
         except (OSError, ZeroconfError) as error:
@@ -120,8 +121,9 @@ class Mdns:
 
     # -- in zeroconf's threads
 
-    def _open(self, token: trio.lowlevel.TrioToken, opened: list[Zeroconf]) -> None:
-        places = local_places(self._card.addresses())
+    def _open(
+        self, places: Sequence[Place], token: trio.lowlevel.TrioToken, opened: list[Zeroconf]
+    ) -> None:
         zeroconf = Zeroconf(interfaces=self._choice(places))
         opened.append(zeroconf)
 

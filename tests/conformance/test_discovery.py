@@ -41,7 +41,7 @@ async def test_node_without_configuration_dials_nobody(
 
     one = await find(world, 1)
     monkeypatch.setattr(one.node.network._transport, "dial", dial)
-    with trio.move_on_after(1.5):
+    with trio.move_on_after(0.7):
         await one.node.wait(lambda: bool(dialled))
     assert dialled == []
     assert one.linked == set()

@@ -56,7 +56,7 @@ def play(steps: list[tuple[str, int, int]]) -> tuple[AddressBook, int]:
 
 
 @given(STEPS)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_every_entry_has_exactly_its_place(steps: list[tuple[str, int, int]]) -> None:
     """Whatever happened: tables and entries agree, bounds hold, nobody is `tried` for nothing."""
     book, _ = play(steps)
@@ -80,7 +80,7 @@ def test_every_entry_has_exactly_its_place(steps: list[tuple[str, int, int]]) ->
 
 
 @given(STEPS)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_book_is_the_same_after_its_bytes(steps: list[tuple[str, int, int]]) -> None:
     book, now_ms = play(steps)
     again = from_bytes(to_bytes(book), us=CROWD[0].peer, now_ms=now_ms)
@@ -88,7 +88,7 @@ def test_book_is_the_same_after_its_bytes(steps: list[tuple[str, int, int]]) -> 
 
 
 @given(STEPS, st.integers(0, 2**32), st.sets(st.integers(0, len(CROWD) - 1)))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_chosen_links_keep_every_promise(
     steps: list[tuple[str, int, int]], seed: int, dead: set[int]
 ) -> None:
