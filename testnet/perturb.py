@@ -14,6 +14,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, assert_never
@@ -112,6 +113,7 @@ class Perturber:
     _layers: dict[int, Layer] = field(default_factory=dict)
     _limits: dict[int, tuple[int, int]] = field(default_factory=dict)  # by pid
     _lying: set[int] = field(default_factory=set)
+    _turn: trio.Lock = field(default_factory=trio.Lock)
     _began: float = field(default_factory=time.monotonic)
 
     async def play(self, each: Round) -> None:
@@ -139,8 +141,7 @@ class Perturber:
         dead = {place for each in outcomes if each.kind is Kind.KILL for place in each.places}
         for each in sorted(outcomes, key=lambda outcome: outcome.kind is Kind.KILL):
             places = [p for p in _touched(each) if each.kind is Kind.KILL or p not in dead]
-            alive = [p for p in range(len(self.watches)) if p not in dead]
-            waited = await self._beat(places or alive)
+            waited = await self._beat(places or sorted(set(range(len(self.watches))) - dead))
             heal_ms = None if waited is None else round(1000 * (time.monotonic() - healed), 1)
             self.outcomes.append(msgspec.structs.replace(each, heal_ms=heal_ms))
 
@@ -233,8 +234,9 @@ class Perturber:
     # -- links
 
     async def _impose(self) -> None:
-        ways = stacked(self.base, self._layers.values(), len(self.network.nodes))
-        await self.links.impose(ways)
+        async with self._turn:  # or an older answer to "what now" could arrive last and stay
+            ways = stacked(self.base, self._layers.values(), len(self.network.nodes))
+            await self.links.impose(ways)
 
     async def _under(self, fault: Fault, seconds: float) -> tuple[frozenset[int], int]:
         """Hold a fault of links for a while; who was cut off, and what they committed."""
@@ -288,11 +290,9 @@ class Perturber:
         for place in places:
             asker = Asker(self.watches[place].door)
             try:
-                with trio.move_on_after(ASK_SECONDS):
+                with suppress(NodeUnreachable, RpcError), trio.move_on_after(ASK_SECONDS):
                     status = await asker.call("chain_getStatus", result=ChainStatus)
                     found[place] = status.height
-            except (NodeUnreachable, RpcError):
-                pass
             finally:
                 asker.close()
         return found

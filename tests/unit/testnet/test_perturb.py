@@ -134,6 +134,28 @@ async def test_overlapping_faults_are_taken_back_one_by_one(
     assert noted.told[-1][1][1, 0] == CLEAR
 
 
+async def test_slow_proxy_ends_with_what_was_ordered_last(
+    perturber: Perturber,
+    noted: NotedLinks,
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: MockClock,
+) -> None:
+    """Orders of two faults at once, the first of which takes longer: the second one stays."""
+    impose, late = NotedLinks.impose, [0.2, 0.1]
+
+    async def slow(self: NotedLinks, ways: Mapping[Pair, Conditions]) -> None:
+        await trio.sleep(late.pop(0) if late else 0)
+        await impose(self, ways)
+
+    monkeypatch.setattr(NotedLinks, "impose", slow)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(perturber.carry_out, Fault(Kind.SILENCE, (3,), seconds=5))
+        await trio.sleep(0.01)
+        split = Fault(Kind.SPLIT, groups=((0, 1), (2, 3)), seconds=5)
+        nursery.start_soon(perturber.carry_out, split)
+    assert noted.stalled() == [3, 9, 8, 0]
+
+
 async def test_flapping_opens_and_closes(
     perturber: Perturber, noted: NotedLinks, autojump_clock: MockClock
 ) -> None:
