@@ -224,6 +224,8 @@ class Discovery:
             entry = _first(entries, now_ms, urgent=urgent)
             if entry is not None and len(orders) < URGENT_MAX:
                 orders[entry.place.peer] = Dial(entry.place, Slot.MEMBER, entry.kind, entry.region)
+        if urgent and orders:
+            log.warning("no block: anchors and known validators are dialled", count=len(orders))
         return list(orders.values())
 
     def _is_alarmed(self) -> bool:
@@ -231,7 +233,6 @@ class Discovery:
         patience_ms, now_ms = self.agreement.patience_ms, self._clock.monotonic_ms()
         if not patience_ms or now_ms - self._heard_ms < patience_ms:
             return False
-        log.warning("no block: anchors and all known validators are dialled", in_ms=patience_ms)
         self._heard_ms = now_ms
         return True
 
