@@ -41,7 +41,7 @@ async def test_status_is_of_this_process(site: Site) -> None:
 
 async def test_status_says_why_consensus_stopped(site: Site) -> None:
     """A stopped driver is no secret, and the rest is answered as before."""
-    site.parts.driver._stop_voting("the disk refused a write: full")
+    site.parts.driver._stop_voting("the disk refused a write: full", OSError("full"))
     status = await site.ask("node_getStatus")
     part = next(part for part in status["parts"] if part["name"] == "consensus")
     assert (part["state"], part["why"]) == ("stopped", "the disk refused a write: full")
