@@ -4,6 +4,7 @@ from contextlib import suppress
 
 import trio
 from libp2p.crypto.secp256k1 import create_new_key_pair as create_other_key_pair
+from libp2p.security.noise import patterns
 from libp2p.utils.varint import encode_uvarint
 
 from prsm.protocol.limits import MIB
@@ -91,6 +92,23 @@ async def key_that_is_no_ed25519(attack: Attack) -> None:
         let_in = True
     assert not let_in
     await hidden.close()
+
+
+@TABLE.row(Fate.STRANGER)
+async def identity_that_is_not_proved(attack: Attack) -> None:
+    """The handshake names a key and signs with nothing: whoever it names must not be harmed."""
+    right = vars(patterns)["make_handshake_payload_sig"]
+    claimed = Hostile(attack.seed, attack.port, attack.victim)
+    setattr(patterns, "make_handshake_payload_sig", lambda *_: bytes(64))  # noqa: B010 - a lie
+    let_in = False
+    try:
+        with suppress(Exception):  # of whatever kind the refusal is
+            await claimed._connect()
+            let_in = True
+    finally:
+        setattr(patterns, "make_handshake_payload_sig", right)  # noqa: B010 - the truth again
+    assert not let_in
+    await claimed.close()
 
 
 @TABLE.row(Fate.STRANGER)
