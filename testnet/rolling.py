@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import trio
 
 from prsm.protocol.errors import LocalError
 from prsm.protocol.genesis import from_json
 from prsm.testnet import exports, launch
-from prsm.testnet.asking import Door
+from prsm.testnet.asking import Asker, Door
 from prsm.testnet.effects import judge
 from prsm.testnet.load import Load, allocations, entries
 from prsm.testnet.outages import NODES, shape
@@ -226,8 +227,7 @@ async def _judged(lab: _Lab, options: Options, load: Load) -> dict[str, object]:
     verdict = judge(chains, writes, load.genesis, is_honest=True).verdict
     broken = [f"{each.fault.value}: {each.what}" for each in verdict.violations]
     for name, door in named:
-        broken += [f"{name} has banned {peer}" for peer in await exports.banned(door)]
-        broken += await exports.stopped(name, door)
+        broken += [f"{name} {what}" for what in await _complaints(door)]
     return {
         "nodes": NODES,
         "seed": options.seed,
@@ -238,6 +238,40 @@ async def _judged(lab: _Lab, options: Options, load: Load) -> dict[str, object]:
         "commit_ms": shape(load.waited_ms),
         "broken": broken[:SHOWN_MAX],
     }
+
+
+class _Peer(msgspec.Struct, frozen=True):
+    peer_id: str
+
+
+class _Peers(msgspec.Struct, frozen=True):
+    banned: tuple[_Peer, ...]
+
+
+class _Part(msgspec.Struct, frozen=True):
+    name: str
+    state: str
+    why: str
+
+
+class _Status(msgspec.Struct, frozen=True):
+    parts: tuple[_Part, ...]
+
+
+async def _complaints(door: Door) -> list[str]:
+    """Whom a node has banned, and what of it does not run; older programs answer with less."""
+    asker = Asker(door)
+    try:
+        peers = await asker.call("net_getPeers", result=_Peers)
+        status = await asker.call("node_getStatus", result=_Status)
+    finally:
+        asker.close()
+    said = [f"has banned {peer.peer_id}" for peer in peers.banned]
+    return said + [
+        f"does not vote: {part.state}, {part.why}"
+        for part in status.parts
+        if part.name == "consensus" and part.state != "running"
+    ]
 
 
 def failures(document: dict[str, object]) -> list[str]:
