@@ -1,5 +1,7 @@
 """Private networks: an allow-list over every `Network`, a shared key over libp2p."""
 
+import contextlib
+import functools
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,7 +11,7 @@ from typing_extensions import override
 from prsm.node.net.entry import EntryRules, NotAllowed
 from prsm.node.net.host import Libp2pTransport
 from prsm.node.net.interface import Channel, PeerUnreachable
-from prsm.node.net.private import WrongNetworkKey
+from prsm.node.net.private import NONCE_BYTES, WrongNetworkKey, _cipher
 from prsm.protocol.limits import MIB
 from tests.tools.networks import ASK, HAVE, World, answering
 
@@ -91,6 +93,52 @@ async def test_nodes_with_one_key_are_linked_and_carry_bulk(nursery: trio.Nurser
         one, two = await private.pair(answering(lambda _incoming: (HAVE, body)))
         answer, tail = await one.network.call(two.peer, ASK, channel=Channel.BULK)
     assert (answer, tail) == (HAVE, body)
+    nursery.cancel_scope.cancel()
+
+
+class Tap:
+    """A TCP relay to one port that keeps what the dialler sends."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.heard = bytearray()
+
+    async def serve(self, near: trio.SocketStream) -> None:
+        far = await trio.open_tcp_stream("127.0.0.1", self.port)
+        async with near, far, trio.open_nursery() as nursery:
+            nursery.start_soon(self._pass_on, near, far, self.heard)
+            nursery.start_soon(self._pass_on, far, near, bytearray())
+
+    async def _pass_on(
+        self, source: trio.SocketStream, sink: trio.SocketStream, kept: bytearray
+    ) -> None:
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async for data in source:
+                kept += data
+                await sink.send_all(data)
+
+
+@pytest.mark.slow
+async def test_every_byte_is_under_the_key_also_after_the_handshake(nursery: trio.Nursery) -> None:
+    """What went over the wire, deciphered, is lines and Noise packets to its very end."""
+    private = Private(nursery, {1: KEY, 2: KEY})
+    one = await private.start(1)
+    two = await private.start(2, answering(lambda _incoming: (HAVE, b"")))
+    tap = Tap(int(two.address.split("/")[4]))
+    [listener] = await nursery.start(
+        functools.partial(trio.serve_tcp, tap.serve, 0, host="127.0.0.1")
+    )
+    port = listener.socket.getsockname()[1]
+    with trio.fail_after(20):
+        await one.network.connect(two.address.replace(f"/{tap.port}/", f"/{port}/"))
+        await one.network.call(two.peer, ASK, channel=Channel.BULK, tail=bytes(100_000))
+    raw = bytes(tap.heard)
+    plain = _cipher(KEY, raw[:NONCE_BYTES]).decrypt(raw[NONCE_BYTES:])
+    assert plain.startswith(b"\x13/multistream/1.0.0\n\x07/noise\n")
+    at = 20 + 8
+    while at < len(plain):
+        at += 2 + int.from_bytes(plain[at : at + 2], "big")
+    assert at == len(plain) > 100_000
     nursery.cancel_scope.cancel()
 
 

@@ -1,17 +1,22 @@
 """The cipher of private networks against libsodium and published vectors."""
 
+import inspect
+
 from hypothesis import given
 from hypothesis import strategies as st
 from libp2p.io.abc import ReadWriteCloser
+from libp2p.network import swarm
 from libp2p.network.connection.raw_connection import RawConnection
 from nacl.secret import SecretBox
 from typing_extensions import override
 
+from prsm.node.net import guard
 from prsm.node.net.private import (
     NONCE_BYTES,
     PrivateConnection,
     _cipher,
     hsalsa20,
+    protect,
 )
 
 KEY = bytes(range(32))
@@ -88,3 +93,11 @@ async def test_end_within_the_nonce_is_an_end() -> None:
     pipe = Pipe()
     pipe.data += b"short"
     assert await PrivateConnection(RawConnection(pipe, False), KEY).read(10) == b""
+
+
+def test_libp2p_makes_its_private_connections_by_the_name_we_replace() -> None:
+    """An upgrade that renames it would bring the stock cipher back without a word."""
+    guard.apply()
+    assert vars(swarm)["new_protected_conn"] is protect
+    source = inspect.getsource(swarm.Swarm)
+    assert source.count("new_protected_conn(raw_conn, self.psk)") == 3
