@@ -316,7 +316,9 @@ class Announcer:
 
     def _leave(self, item: Item, fate: Fate) -> None:
         self.delivery[item.topic].fates[fate] += 1
-        if fate is not Fate.STALE:
+        if fate is Fate.STALE:
+            self._repairs.hear_again(item.id)
+        else:
             self._repairs.refuse(item.id)
 
     def _may_check(self, peer: PeerId, rules: TopicRules) -> bool:

@@ -73,6 +73,10 @@ class Repairs:
         if self.plan.due_ms(now_ms=now_ms) < due_ms:
             self._wake.set()
 
+    def hear_again(self, identity: bytes) -> None:
+        """A record came that is here already."""
+        self.plan.hear_again(identity)
+
     def refuse(self, identity: bytes) -> None:
         """A record is not wanted here: it is not fetched for a while."""
         self.plan.refuse(identity, now_ms=self._clock.monotonic_ms())

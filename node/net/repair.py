@@ -32,6 +32,7 @@ from prsm.protocol.messages.announce import SLOT_BYTES
 
 FANOUT: Final = 3
 GRACE_MS: Final = 200  # gossip still brings what is younger (p99 126 ms at 16 nodes)
+GRACE_MS_MAX: Final = 3_200  # where gossip is slow, pulling what is on its way makes it slower
 JITTER_MS: Final = 100
 ROUND_MS: Final = 500  # at least; six comparisons a second cost a node about 1 % of a core
 ACTIVE_MS: Final = 2_000  # rounds go on so long after the last news
@@ -49,6 +50,7 @@ HOLDERS_MAX: Final = 3
 WANTED_MS: Final = 10_000
 REFUSED_MS: Final = 30_000
 REFUSED_MAX: Final = 4_096
+PULLED_MAX: Final = 1_024  # the latest, to notice that they were only late
 # What one peer may ask of us: twice what this plan asks of a peer, and some.
 COMPARED_PER_S: Final = 8
 COMPARED_BURST: Final = 16
@@ -119,6 +121,8 @@ class Repair:
         self._peers: dict[PeerId, _Peer] = {}
         self._wants: OrderedDict[bytes, _Want] = OrderedDict()
         self._refused: OrderedDict[bytes, int] = OrderedDict()
+        self._pulled: OrderedDict[bytes, None] = OrderedDict()
+        self._grace_ms = GRACE_MS
         self._round_ms = now_ms
         self._soonest_ms = now_ms  # whatever is heard
         self._active_ms = now_ms
@@ -143,8 +147,18 @@ class Repair:
     def hear_news(self, *, now_ms: int) -> None:
         """A record was added, our own or another's: others may have missed it."""
         self._active_ms = now_ms + ACTIVE_MS
-        due_ms = max(now_ms + GRACE_MS + self._dice(JITTER_MS), self._soonest_ms)
+        due_ms = max(now_ms + self._grace_ms + self._dice(JITTER_MS), self._soonest_ms)
         self._round_ms = min(self._round_ms, due_ms)
+
+    def hear_again(self, identity: bytes) -> None:
+        """A record came that is here: had it been pulled, it was not lost, and gossip has longer.
+
+        Args:
+            identity: id of the record.
+        """
+        if identity[:8] in self._pulled:
+            del self._pulled[identity[:8]]
+            self._grace_ms = min(self._grace_ms + self._grace_ms // 4, GRACE_MS_MAX)
 
     def may_compare(self, peer: PeerId, *, now_ms: int) -> bool:
         """Is a peer's comparison within its share of our work?"""
@@ -186,13 +200,14 @@ class Repair:
             length_ms = ROUND_MS if now_ms < self._active_ms else IDLE_MS
             self._round_ms = now_ms + length_ms + self._dice(JITTER_MS)
             self._soonest_ms = now_ms + ROUND_MS
+            self._grace_ms = max(GRACE_MS, self._grace_ms - self._grace_ms // 16)
             rest = [peer for peer in free if peer not in chosen]
             while rest and len(chosen) < FANOUT:
                 chosen.append(rest.pop(self._dice(len(rest))))
         for peer in chosen:
             known = self._peers[peer]
             known.lists, known.unread = True, False
-            asks.append(AskListing(peer, max(0, wall_ms - GRACE_MS), known.cursor))
+            asks.append(AskListing(peer, max(0, wall_ms - self._grace_ms), known.cursor))
         return asks
 
     def take_listing(self, peer: PeerId, entries: Sequence[bytes], *, now_ms: int) -> int:
@@ -261,6 +276,10 @@ class Repair:
                 continue
             want.asked = None
             self._settle(slot, want, peer)
+            if brought and slot not in self._wants:
+                self._pulled[want.id] = None
+        while len(self._pulled) > PULLED_MAX:
+            self._pulled.popitem(last=False)
 
     def refuse(self, identity: bytes, *, now_ms: int) -> None:
         """A record did not get in (no room, over, made too early): it is not asked for again now.
@@ -335,7 +354,8 @@ class Repair:
         """One of the holders of a slot is done with."""
         if peer in want.holders:
             want.holders.remove(peer)
-        if not want.holders or not self._store.lacks(slot, want.made_ms, want.id):
+        is_here = not self._store.lacks(slot, want.made_ms, want.id)
+        if is_here or not want.holders:
             del self._wants[slot]
 
     def _fetches(self, now_ms: int) -> list[AskRecords]:

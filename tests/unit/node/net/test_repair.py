@@ -127,6 +127,39 @@ def test_claim_of_a_later_record_does_not_hide_who_has_the_true_one() -> None:
     assert plan.wanted == 0
 
 
+def horizon(plan: Repair, now_ms: int) -> int:
+    """How long the next round leaves to gossip."""
+    plan.hear_news(now_ms=now_ms)
+    now_ms = plan.due_ms(now_ms=now_ms)
+    asks = plan.plan(now_ms=now_ms, wall_ms=NOW)
+    for ask in asks:
+        plan.take_listing(ask.peer, (), now_ms=now_ms)
+    return NOW - max(ask.horizon_ms for ask in asks if isinstance(ask, AskListing))
+
+
+def test_gossip_that_is_slow_gets_longer_and_then_its_old_time_again() -> None:
+    """Pulled records that come by gossip as well were late; others change nothing."""
+    mine = store()
+    plan = settled(mine, A)
+    assert horizon(plan, 10_000) == repair.GRACE_MS
+    for number in range(1, 41):
+        late = item(number, NOW)
+        plan.hear_listing(A, (late.entry,), now_ms=20_000)
+        asks = plan.plan(now_ms=20_000, wall_ms=NOW)
+        for peer in listings(asks):
+            plan.take_listing(peer, (), now_ms=20_000)
+        ((_, slots),) = fetches(asks).items()
+        mine.offer(late, now_ms=NOW)
+        plan.take_records(A, slots, brought=1, now_ms=20_000)
+        if number > 30:
+            plan.hear_again(late.id)
+            plan.hear_again(late.id)
+    slow_ms = horizon(plan, 30_000)
+    assert 5 * repair.GRACE_MS < slow_ms <= repair.GRACE_MS_MAX
+    times = [horizon(plan, now_ms) for now_ms in range(40_000, 100_000, 1_000)]
+    assert times[-1] == repair.GRACE_MS
+
+
 def test_refused_record_is_not_asked_for_again_for_a_while() -> None:
     plan = settled(store(), A)
     lost = item(1, NOW)
