@@ -88,7 +88,8 @@ class Hostile:
             with trio.fail_after(SECONDS):
                 await self._connect()
         except Exception as error:
-            await self.close()
+            with trio.move_on_after(SECONDS, shield=True):
+                await self.close()
             raise Gone from error
         try:
             async with trio.open_nursery() as nursery:
@@ -96,7 +97,8 @@ class Hostile:
                 yield self
                 nursery.cancel_scope.cancel()
         finally:
-            await self.close()
+            with trio.move_on_after(SECONDS, shield=True):
+                await self.close()
 
     async def close(self) -> None:
         """Close the socket without a word."""

@@ -189,7 +189,8 @@ class Behind:
             raise PeerUnreachable(f"relay {where.relay} refused: {error.what}") from error
         finally:
             if not is_open:
-                await hop.close("the dial failed")
+                with trio.move_on_after(CALL_DEADLINE_S, shield=True):
+                    await hop.close("the dial failed")
         return connection
 
     # -- places

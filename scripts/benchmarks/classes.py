@@ -82,7 +82,8 @@ async def _stored(homes: Sequence[Home], model: Path) -> Cid:
         try:
             root = (await store.add_file(model)).root
         finally:
-            await store.close()
+            with trio.CancelScope(shield=True):
+                await store.close()
     assert root is not None
     return root
 
