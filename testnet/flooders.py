@@ -1,9 +1,9 @@
 """`python -m prsm.testnet.flooders`: hostile peers that flood, in a process of their own.
 
-Reads one `Orders` as JSON from standard input, floods until standard input ends, and writes one
-`Ended` a line for each identity that was sent away. Knows: the wire, by `hostile`. Must not know:
-how the victims are. A peer that is sent away comes back under a new identity: a ban stops a key,
-not an attacker.
+Reads one `Orders` as JSON from standard input, floods until standard input ends, and writes
+`READY` for each peer that got in first, then one `Ended` a line for each identity that was sent
+away. Knows: the wire, by `hostile`. Must not know: how the victims are. A peer that is sent away
+comes back under a new identity: a ban stops a key, not an attacker.
 """
 
 import os
@@ -24,7 +24,8 @@ from prsm.protocol.signing import sha256
 from prsm.testnet.hostile import DATA, GOSSIP, RST, SYN, Gone, Hostile, line, prefixed
 
 TICK_S: Final = 0.02
-NICE: Final = 10
+NICE: Final = 5
+READY: Final = b"ready\n"
 RETURN_S: Final = 0.5  # before it comes back as somebody else
 INVENTED: Final = "nobody/1"
 PAYLOAD: Final = bytes(200)
@@ -133,6 +134,8 @@ async def flood(orders: Orders, place: int) -> None:
         try:
             async with Hostile.dial(seed, port, PeerId(peer)) as hostile:
                 await hostile.shake_hands(chain)
+                if life == 1:
+                    _write(READY)
                 await _until_gone(hostile, kind, orders.times, victim)
         except (Gone, ExceptionGroup):
             pass  # it is not let in now
@@ -153,7 +156,11 @@ async def _until_gone(hostile: Hostile, kind: Kind, times: int, victim: int) -> 
         await hostile.ended.wait()
         nursery.cancel_scope.cancel()
     ended = Ended(kind, hostile.peer, victim, round(trio.current_time() - began, 3))
-    sys.stdout.buffer.write(msgspec.json.encode(ended) + b"\n")
+    _write(msgspec.json.encode(ended) + b"\n")
+
+
+def _write(line: bytes) -> None:
+    sys.stdout.buffer.write(line)
     sys.stdout.buffer.flush()
 
 
