@@ -19,7 +19,7 @@ from prsm.testnet import checking, scene, stages
 from prsm.testnet.faults import PASSING, Kind, schedule
 from prsm.testnet.manifest import nearest
 from prsm.testnet.outages import shape
-from prsm.testnet.perturb import Perturber
+from prsm.testnet.perturb import Perturber, note_done
 from prsm.testnet.report import Screen
 from prsm.testnet.tables import BoundSpec, LinkSpec, LoadSpec, Manifest, NodeSpec
 from prsm.testnet.vitals import Probes
@@ -137,7 +137,7 @@ async def _run(options: Options, folder: Path, screen: Screen) -> dict[str, obje
                 asking.start_soon(probes.run)
                 asking.start_soon(_report, perturber, traffic, probes, screen)
                 try:
-                    await _disturb(options, perturber)
+                    await _disturb(options, perturber, folder)
                 finally:
                     with trio.CancelScope(shield=True):
                         await perturber.heal()
@@ -158,12 +158,15 @@ async def _run(options: Options, folder: Path, screen: Screen) -> dict[str, obje
     }
 
 
-async def _disturb(options: Options, perturber: Perturber) -> None:
-    """Rounds until the time is over; the last one is played to its end."""
+async def _disturb(options: Options, perturber: Perturber, folder: Path) -> None:
+    """Rounds until the time is over, each written down; the last one is played to its end."""
     ends = trio.current_time() + 60 * options.minutes
     kinds = kinds_of(options)
     for each in schedule(options.seed, options.nodes, kinds=kinds, scale=options.scale):
+        known = len(perturber.outcomes)
         await perturber.play(each)
+        for number, outcome in enumerate(perturber.outcomes[known:], known + 1):
+            note_done(folder, number, outcome)
         if trio.current_time() >= ends:
             return
 
