@@ -116,11 +116,11 @@ def _cold(outcome: Outcome) -> list[str]:
 _LOSSY: Final = Plan(silent=300, loss=200, churn=100, records=60)
 _SIZE: Final = Plan(
     nodes=10_000,
-    known=16,
-    seeds=2,
-    settle_ms=4 * SECOND_MS,
+    known=12,
+    seeds=1,
+    settle_ms=3 * SECOND_MS,
     records=5,
-    drain_ms=3 * SECOND_MS,
+    drain_ms=2 * SECOND_MS,
 )
 _SYBILS: Final = Plan(sybils=20_000, sybils_ms=6 * SECOND_MS, drain_ms=8 * SECOND_MS)
 _FLASH: Final = Plan(
