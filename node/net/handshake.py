@@ -203,11 +203,14 @@ async def turn_strangers_away(rules: EntryRules, duplex: Duplex, peer: PeerId) -
 
     Raises:
         NotAllowed: it was; the peer had its time to leave.
+        WireError, StreamLost: it said no hello.
     """
     try:
         rules.refuse_stranger(peer)
     except NotAllowed as error:
-        await _refuse(duplex, error.reason)  # noqa: ASYNC120 - if cancelled, nobody waits for it
+        # Its hello first: what is unread when a stream ends takes our answer with it.
+        await _receive(duplex)  # noqa: ASYNC120 - if cancelled, nobody waits for it
+        await _refuse(duplex, error.reason)  # noqa: ASYNC120 - same
         raise
 
 
