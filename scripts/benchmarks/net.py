@@ -36,6 +36,8 @@ ASK: Final = AskHave(root=b"r" * 36)
 HAVE: Final = Have(size=0, leaves=0, bitset=b"x" * 150)  # the answer's frame is about 200 bytes
 CALLS: Final = 2000
 CONNECTS: Final = 20
+BESIDE_CALLS: Final = 1000
+BESIDE_BYTES: Final = 100_000_000  # a second
 BULK_BYTES: Final = 128 * MIB
 Row = tuple[str, float, str]
 RAW_ECHO: Final = "raw TCP echo 200 B p50"
@@ -193,6 +195,41 @@ async def measure_bulk(network: PeerNetwork, peer: PeerId, size: int) -> list[Ro
     return [(f"bulk frames of {size // KIB} KiB with sha256", rate, "MB/s")]
 
 
+async def measure_beside(network: PeerNetwork, peer: PeerId) -> list[Row]:
+    """Calls while blocks of 1 MiB go to the same peer, at 100 MB/s and as fast as they can."""
+    rows: list[Row] = []
+    for name, rate in ((f"{BESIDE_BYTES // 1_000_000} MB/s", BESIDE_BYTES), ("full bulk", 0)):
+        times = []
+        sent = 0
+        began = trio.current_time()
+
+        async def send(rate: int = rate, began: float = began) -> None:
+            nonlocal sent
+            while True:
+                await network.send(peer, HAVE, channel=Channel.RANGE, tail=bytes(MIB))
+                sent += MIB
+                ahead_s = sent / rate - (trio.current_time() - began) if rate else 0.0
+                await trio.sleep(max(0.0, ahead_s))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            for _ in range(BESIDE_CALLS):
+                await trio.sleep(0.002)
+                at = time.perf_counter()
+                await network.call(peer, ASK, channel=Channel.CTL, tail=b"x" * 100)
+                times.append(time.perf_counter() - at)
+            mean = sent / (trio.current_time() - began) / 1e6
+            nursery.cancel_scope.cancel()
+        times.sort()
+        rows += [
+            (f"call beside {name} p50", 1000 * times[BESIDE_CALLS // 2], "ms"),
+            (f"call beside {name} p99", 1000 * times[BESIDE_CALLS * 99 // 100], "ms"),
+            (f"bulk meanwhile ({name})", mean, "MB/s"),
+        ]
+        await trio.sleep(0.5)
+    return rows
+
+
 async def measure() -> list[Row]:
     """Run every measurement against one other process."""
     rows: list[Row] = []
@@ -206,6 +243,7 @@ async def measure() -> list[Row]:
         rows += await measure_calls(network, peer)
         for size in (256 * KIB, MIB):
             rows += await measure_bulk(network, peer, size)
+        rows += await measure_beside(network, peer)
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])  # noqa: ASYNC240 - procfs
         rows.append(("RSS of the served process", pages * 4096 / MIB, "MiB"))
         nursery.cancel_scope.cancel()
