@@ -5,7 +5,7 @@ was set back never makes a ban longer than a day, unless an operator made it; a 
 read costs the bans in it, never the start of a node.
 
 Invariants: the file is whole or absent (temporary file, fsync, rename); a ban is on disk at most
-`SETTLE_S` and one write after it was made; rows are bounded.
+`SETTLE_S + REST_S` and one write after it was made; rows are bounded.
 """
 
 import logging
@@ -30,6 +30,8 @@ BANS_FILE_BYTES_MAX: Final = 1024 * 1024
 REMEMBERED_MS: Final = 7 * 24 * 3600_000
 WHY_MAX: Final = 200
 SETTLE_S: Final = 0.1  # bans of one attack come together and are written together
+# Each write makes the file system commit, beside the log of votes; a flood brings three a second.
+REST_S: Final = 3.0
 LAST_WRITE_S: Final = 2.0
 VERSION: Final = 1
 
@@ -156,6 +158,7 @@ class BanFile:
                 await self._changed.wait()
                 await trio.sleep(SETTLE_S)
                 await self._save(rows)
+                await trio.sleep(REST_S)
         finally:
             if self._changed.is_set():
                 with trio.move_on_after(LAST_WRITE_S, shield=True):

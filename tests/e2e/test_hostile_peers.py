@@ -19,6 +19,7 @@ import pytest
 import trio
 
 from prsm.node.clock import utc_text
+from prsm.node.net.bans import decode_bans
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.rpc.client import Client, RpcError
 from prsm.node.rpc.methods.chain import TransactionInfo, TxParams
@@ -272,6 +273,10 @@ def test_bans_outlive_the_process(world: World) -> None:
     node = world.network.nodes[0]
     before = bans_of(node)
     assert before
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while not before.keys() <= {row.peer for row in decode_bans(node.home.bans.read_bytes())}:
+        assert time.monotonic() < deadline, "bans that are on no disk"
+        launch.nap()
     node.signal(signal.SIGKILL)
     while node.is_running():
         launch.nap()
