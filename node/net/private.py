@@ -15,7 +15,9 @@ from contextvars import ContextVar
 from typing import Final
 
 import trio
-from Crypto.Cipher import Salsa20
+
+# PyCryptodome, which is maintained; pyCrypto, which is not, had the same name.
+from Crypto.Cipher import Salsa20  # nosec B413
 from libp2p.abc import IRawConnection
 from libp2p.network.connection.raw_connection import RawConnection
 from typing_extensions import override
