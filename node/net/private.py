@@ -16,8 +16,7 @@ from typing import Final
 
 import trio
 
-# PyCryptodome, which is maintained; pyCrypto, which is not, had the same name.
-from Crypto.Cipher import Salsa20  # nosec B413
+from Crypto.Cipher import Salsa20  # nosec B413 - PyCryptodome, which is maintained
 from libp2p.abc import IRawConnection
 from libp2p.network.connection.raw_connection import RawConnection
 from typing_extensions import override
