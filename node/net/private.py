@@ -15,7 +15,6 @@ from contextvars import ContextVar
 from typing import Final
 
 import trio
-
 from Crypto.Cipher import Salsa20  # nosec B413 - PyCryptodome, which is maintained
 from libp2p.abc import IRawConnection
 from libp2p.network.connection.raw_connection import RawConnection
