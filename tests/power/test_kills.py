@@ -28,11 +28,17 @@ def vote(kind: Kind, *, view: int = 0, mark: bytes = b"a") -> SignedMessage:
 
 @pytest.mark.slow
 def test_killed_validator_never_signs_twice(tmp_path: Path) -> None:
-    """The first six of the shuffled moments; the long run has all of them."""
+    """The first six of the shuffled moments; the long run has all of them.
+
+    How much a life says before its moment comes is the machine's matter: more lives, until the
+    fourth validator has had its part in the network.
+    """
     universe = Universe(4, tmp_path)
     tally = universe.run(6)
-    assert tally.faults == []
     assert tally.kills == 6
+    while (tally.kinds["COMMIT"] <= 10 or tally.acked <= 20) and tally.kills < 24:
+        tally = universe.run(tally.kills + 2)
+    assert tally.faults == []
     assert tally.kinds["COMMIT"] > 10
     assert tally.acked > 20
 

@@ -74,6 +74,13 @@ class Pool:
 
 
 @dataclass
+class Standing:
+    """What a taker sees of a replica: nobody has claimed anything that is certain."""
+
+    settled: int = 0
+
+
+@dataclass
 class Replica:
     """What a taker sees of a driver; it runs errands at once."""
 
@@ -84,6 +91,7 @@ class Replica:
     ledger: Ledger = field(
         default_factory=lambda: Ledger(small_genesis(), {}, verifier=Ed25519Verifier(), tip=None)
     )
+    state: Standing = field(default_factory=lambda: Standing())
     is_halted: bool = False
     held: tuple[int, int] = (0, 1)
     events: list[Event] = field(default_factory=list)
