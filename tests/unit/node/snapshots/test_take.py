@@ -91,7 +91,7 @@ class Replica:
     ledger: Ledger = field(
         default_factory=lambda: Ledger(small_genesis(), {}, verifier=Ed25519Verifier(), tip=None)
     )
-    state: Standing = field(default_factory=lambda: Standing())
+    state: Standing = field(default_factory=Standing)
     is_halted: bool = False
     held: tuple[int, int] = (0, 1)
     events: list[Event] = field(default_factory=list)
