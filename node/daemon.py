@@ -337,7 +337,7 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
         {
             **node.handlers(),
             **chain_api.handlers(),
-            **NetApi(opened.network, chain.driver.clock).handlers(),
+            **NetApi(opened.network).handlers(),
             **ReachApi(opened.reach, chain.driver.clock).handlers(),
             **GossipApi(work.beacons.announcer).handlers(),
             **LedgerApi(chain.driver.ledger).handlers(),

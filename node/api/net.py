@@ -1,11 +1,11 @@
 """Handlers of net_: what it costs, who is kept out.
 
-Knows: the network port's bans, and the clocks. Must not know: transports.
+Knows: the network port's bans. Must not know: transports.
 """
 
 import trio
 
-from prsm.node.clock import Clock, utc_text
+from prsm.node.clock import utc_text
 from prsm.node.net.interface import BanInfo
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.watch import rss_bytes
@@ -21,12 +21,10 @@ class NetApi:
 
     Args:
         network: of the node.
-        clock: of the node.
     """
 
-    def __init__(self, network: PeerNetwork, clock: Clock) -> None:
+    def __init__(self, network: PeerNetwork) -> None:
         self._network = network
-        self._clock = clock
 
     def handlers(self) -> dict[str, Handler]:
         """Method name -> handler."""
@@ -76,10 +74,9 @@ class NetApi:
         return api.Unbanned(peer_id=params.peer_id, was_known=known)
 
     def _shown(self, ban: BanInfo) -> api.Ban:
-        offset = self._clock.wall_ms() - self._clock.monotonic_ms()
         return api.Ban(
             peer_id=ban.peer,
-            until=utc_text(ban.until_ms + offset),
+            until=utc_text(ban.shown_ms),
             why=ban.why,
             times=ban.times,
             by_operator=ban.is_ours,

@@ -200,7 +200,7 @@ class NodeApi:
                 for peer in self._parts.network.peers()
             ),
             banned=tuple(
-                api.BannedPeer(peer_id=ban.peer, until=utc_text(ban.until_ms + offset), why=ban.why)
+                api.BannedPeer(peer_id=ban.peer, until=utc_text(ban.shown_ms), why=ban.why)
                 for ban in self._parts.network.bans()
             ),
         )

@@ -202,7 +202,9 @@ class Bans:
             self.scores.restore(peer, times=row.times, left_ms=left_ms, now_ms=now_ms)
             self._kept[peer] = row
             if left_ms:
-                self._infos[peer] = BanInfo(peer, now_ms + left_ms, row.why, row.times, row.is_ours)
+                self._infos[peer] = BanInfo(
+                    peer, now_ms + left_ms, row.until_ms, row.why, row.times, row.is_ours
+                )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the file up to date until cancelled."""
@@ -268,11 +270,14 @@ class Bans:
         return tuple(row for row in self._kept.values() if not is_forgotten(row, now_ms=now_ms))
 
     def _note(self, peer: PeerId, length_ms: int, why: str, *, is_ours: bool) -> None:
-        until_ms, times = self._clock.monotonic_ms() + length_ms, self.scores.times(peer)
-        self._infos[peer] = BanInfo(peer, until_ms, why, times, is_ours)
+        until_ms, shown_ms = (
+            now_ms + length_ms for now_ms in (self._clock.monotonic_ms(), self._clock.wall_ms())
+        )
+        times = self.scores.times(peer)
+        self._infos[peer] = BanInfo(peer, until_ms, shown_ms, why, times, is_ours)
         self._kept[peer] = BanRow(
             peer=peer,
-            until_ms=self._clock.wall_ms() + length_ms,
+            until_ms=shown_ms,
             times=times,
             why=why[:WHY_MAX],
             is_ours=is_ours,

@@ -79,13 +79,20 @@ class PeerInfo:
 
 @dataclass(frozen=True, slots=True)
 class BanInfo:
-    """A peer that is neither dialled nor let in: until when (ms of the node's clock), and why.
+    """A peer that is neither dialled nor let in: until when, and why.
 
-    `times` counts the bans by its own faults; `is_ours` is one that the operator made.
+    Attributes:
+        peer: who.
+        until_ms: of the node's clock: what counts.
+        shown_ms: wall clock, as it is kept and told to people; it never wavers.
+        why: one sentence.
+        times: bans by its own faults.
+        is_ours: one that the operator made.
     """
 
     peer: PeerId
     until_ms: int
+    shown_ms: int
     why: str
     times: int = 0
     is_ours: bool = False

@@ -183,7 +183,7 @@ async def _join(
     dispatcher = bind(
         {
             **NodeApi(node).handlers(),
-            **NetApi(network, driver.clock).handlers(),
+            **NetApi(network).handlers(),
             **GossipApi(announcer).handlers(),
             **ReachApi(reach, driver.clock).handlers(),
             **ChainApi(genesis, driver, wallet, proofs).handlers(),
