@@ -267,7 +267,7 @@ class Perturber:
             await trio.sleep(fault.period_s / 2)
 
     async def _watch_minority(self, cut: frozenset[int], seconds: float) -> int:
-        """Count blocks that nodes commit which nobody can show one, once nothing is under way."""
+        """Count blocks above all that stood there once nothing was under way: no catching up."""
         began = trio.current_time()
         before = await self._heights(cut)
         quiet_since = trio.current_time()
@@ -281,8 +281,8 @@ class Perturber:
                 quiet_since + SETTLE_SECONDS, began + LATE_SECONDS
             )
         await trio.sleep(max(0, began + seconds - trio.current_time()))
-        after = await self._heights(cut) if is_settled else {}
-        return sum(after[place] - before[place] for place in after if place in before)
+        after = await self._heights(cut) if is_settled and before else before
+        return max(0, max([0, *after.values()]) - max([0, *before.values()]))
 
     async def _heights(self, places: frozenset[int]) -> dict[int, int]:
         """What nodes say themselves, those that answer: killed or paused ones do not."""
