@@ -1,0 +1,1 @@
+"""The rows of the error registry, a file for each thousand of PRSM numbers."""

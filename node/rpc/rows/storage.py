@@ -1,0 +1,60 @@
+"""Errors of storage and keys (5xxx): what happened, why it happens, what to type.
+
+The form of a row is in `reasons`. Knows: words. Must not know: who raises what.
+"""
+
+from typing import Final
+
+ROWS: Final = """
+store_unavailable -32060 5001 failed retry: the store does not answer
+  the disk refused, or the file is of a newer version
+  prsm where
+disk_full -32061 5002 failed: no room
+  the disk or storage.quota is full; nothing was lost
+  raise storage.quota, or free space
+source_failed -32050 5003 failed retry: a source of blocks failed
+  it did not do what it was asked
+  prsm storage stats
+source_down -32050 5004 failed retry: a source of blocks is down
+  nobody answers there
+  check storage.ipfs_rpc
+timeout -32006 5005 deadline retry: no answer in time
+  the other side is slow or gone
+  try again
+source_broken -32050 5006 failed retry: a source of blocks broke off
+  its answer was cut or of another protocol
+  try again
+wrong_password -32001 5010 forbidden: the key does not open
+  the password is wrong, or the file was changed
+  try again; a forgotten password cannot be recovered
+exposed_key -32002 5011 forbidden: others may read the key
+  the file's mode is wider than 0600
+  chmod 600 FILE
+wallet_locked -32002 5012 forbidden: the wallet is locked
+  its key is opened for a while only
+  prsm wallet unlock
+bad_chain_file -32031 5020 unverified: the chain file is damaged
+  it is no chain file, was cut off, or was changed
+  prsm chain export FILE
+bad_chain -32034 5021 unverified: a block of the file does not hold
+  its certificate, its links or its roots contradict the ledger
+  prsm chain export FILE, on a node you trust to be whole
+other_chain -32051 5022 failed: the file is of another chain
+  it was written by a node of another network or history
+  prsm chain status
+chain_gap -32004 5023 failed: blocks are missing before those of the file
+  the file begins above the height this ledger needs next
+  prsm chain export FILE --from HEIGHT
+pruned -32003 5030 failed: the block was pruned here
+  blocks below the oldest snapshot are forgotten with chain.prune
+  ask a node that keeps all blocks
+resume_refused -32602 5026 usage: the height is not above what this home has settled
+  its ledger has that block, or its log or guard rules out a vote there
+  prsm chain status
+other_run -32004 5027 usage: the file belongs to another run
+  seeds of one run are counted in one file, and its faults or sizes differ
+  give another file to --resume
+bad_backup -32031 5024 unverified: the backup does not hold
+  it is no backup, was cut off or changed, or its parts contradict each other
+  prsm backup FILE
+"""
