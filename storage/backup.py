@@ -4,15 +4,15 @@ Knows: the sealed format, names and sizes of parts. Must not know: what the part
 of a home's files may leave it (`node/archive` does). Synchronous: call it in a thread.
 Source: docs/spec/storage.md, "Backup".
 
-Invariants: every chunk is bound to the head, to its place and to whether it is the last one, so
-nothing can be exchanged, moved, repeated or cut off; no byte is given out before it is authentic.
+Invariant: no byte is given out before it is authentic (`sealedchunks`).
 """
 
+import functools
 import secrets
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final
 
@@ -23,6 +23,7 @@ from prsm.protocol.errors import LocalError, WireError
 from prsm.protocol.ids import U32, Bytes32, UInt
 from prsm.storage.errors import WrongPassword
 from prsm.storage.keystore import Box, Cost
+from prsm.storage.sealedchunks import PREFIX_BYTES, Opening, Sealer, Sealing
 from prsm.storage.wholefile import new_file, refused
 
 MAGIC: Final = b"prsmbak1"
@@ -30,8 +31,6 @@ CHUNK_BYTES: Final = 1024 * 1024
 PARTS_MAX: Final = 1024
 _HEAD_BYTES_MAX: Final = 256
 _MANIFEST_BYTES_MAX: Final = 256 * 1024
-_TAG_BYTES: Final = 16
-_PREFIX_BYTES: Final = 7
 _LENGTH: Final = struct.Struct(">I")
 
 
@@ -47,7 +46,7 @@ class _Head(Record, frozen=True):
     version: Annotated[int, msgspec.Meta(ge=1, le=1)]
     cost: Annotated[str, msgspec.Meta(max_length=16)]  # name of a `Cost`: no figures from a file
     salt: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
-    prefix: Annotated[bytes, msgspec.Meta(min_length=_PREFIX_BYTES, max_length=_PREFIX_BYTES)]
+    prefix: Annotated[bytes, msgspec.Meta(min_length=PREFIX_BYTES, max_length=PREFIX_BYTES)]
 
 
 class Part(Record, frozen=True):
@@ -90,7 +89,7 @@ def write_backup(
     if not password:
         raise LocalError("an empty password protects nothing", hint="choose a password")
     with new_file(path) as file:
-        sink = _Sealing.begin(file, password, cost)
+        sink = _begin(file, password, cost)
         raw = encode(manifest)
         sink.write(_LENGTH.pack(len(raw)) + raw)
         for part, source in zip(manifest.parts, parts, strict=True):
@@ -108,7 +107,7 @@ class Backup:
     """An open backup whose first chunk was authentic."""
 
     manifest: Manifest
-    _source: "_Opening"
+    _source: "_Source"
 
     def parts(self) -> Iterator[tuple[Part, Iterator[bytes]]]:
         """Each part with its bytes, in order; the bytes of one are taken before the next.
@@ -131,7 +130,7 @@ def open_backup(path: Path, *, password: str) -> Iterator[Backup]:
         WrongPassword: wrong password, or its first bytes were changed; nobody can tell which.
     """
     with refused(path), path.open("rb") as file:
-        source = _Opening.begin(file, path, password)
+        source = _Source.begin(file, path, password)
         size = _LENGTH.unpack(b"".join(source.take(_LENGTH.size)))[0]
         if size > _MANIFEST_BYTES_MAX:
             raise BadBackup(f"{path}: a manifest of {size} bytes, at most {_MANIFEST_BYTES_MAX}")
@@ -143,57 +142,24 @@ def open_backup(path: Path, *, password: str) -> Iterator[Backup]:
         yield Backup(manifest, source)
 
 
-@dataclass(slots=True)
-class _Sealing:
-    """Cuts what is written into chunks and seals each (the STREAM construction)."""
-
-    file: BinaryIO
-    box: Box
-    prefix: bytes
-    bound: bytes
-    place: int = 0
-    waiting: bytearray = field(default_factory=bytearray)
-
-    @classmethod
-    def begin(cls, file: BinaryIO, password: str, cost: Cost) -> "_Sealing":
-        salt, prefix = secrets.token_bytes(16), secrets.token_bytes(_PREFIX_BYTES)
-        raw = encode(_Head(version=1, cost=cost.name.lower(), salt=salt, prefix=prefix))
-        bound = MAGIC + _LENGTH.pack(len(raw)) + raw
-        file.write(bound)
-        return cls(file, Box(password, salt, cost), prefix, bound)
-
-    def write(self, data: bytes) -> None:
-        self.waiting += data
-        # A full chunk waits until more comes: only then it is known not to be the last one.
-        while len(self.waiting) > CHUNK_BYTES:
-            self._seal(bytes(self.waiting[:CHUNK_BYTES]), is_last=False)
-            del self.waiting[:CHUNK_BYTES]
-
-    def finish(self) -> None:
-        self._seal(bytes(self.waiting), is_last=True)
-
-    def _seal(self, chunk: bytes, *, is_last: bool) -> None:
-        nonce = _nonce(self.prefix, self.place, is_last=is_last)
-        self.file.write(self.box.seal(nonce, chunk, bound=self.bound))
-        self.place += 1
+def _begin(file: BinaryIO, password: str, cost: Cost) -> Sealing:
+    salt, prefix = secrets.token_bytes(16), secrets.token_bytes(PREFIX_BYTES)
+    raw = encode(_Head(version=1, cost=cost.name.lower(), salt=salt, prefix=prefix))
+    bound = MAGIC + _LENGTH.pack(len(raw)) + raw
+    file.write(bound)
+    return Sealing(file, Sealer(Box(password, salt, cost), prefix, bound, CHUNK_BYTES))
 
 
 @dataclass(slots=True)
-class _Opening:
-    """Opens one chunk after the other; holds at most one."""
+class _Source:
+    """The plain bytes of an open backup, part after part."""
 
-    file: BinaryIO
     path: Path
-    box: Box
-    prefix: bytes
-    bound: bytes
-    ahead: bytes
-    place: int = 0
+    opening: Opening
     chunk: bytes = b""
-    is_last: bool = False
 
     @classmethod
-    def begin(cls, file: BinaryIO, path: Path, password: str) -> "_Opening":
+    def begin(cls, file: BinaryIO, path: Path, password: str) -> "_Source":
         start = file.read(len(MAGIC) + _LENGTH.size)
         size = _LENGTH.unpack(start[len(MAGIC) :])[0] if len(start) == len(MAGIC) + 4 else 0
         if not start.startswith(MAGIC) or not 0 < size <= _HEAD_BYTES_MAX:
@@ -204,45 +170,35 @@ class _Opening:
             cost = Cost[head.cost.upper()]
         except (WireError, KeyError) as error:
             raise _no_backup(path, f"its head does not hold: {error}") from error
-        box = Box(password, head.salt, cost)
-        return cls(file, path, box, head.prefix, start + raw, file.read(CHUNK_BYTES + _TAG_BYTES))
+        sealer = Sealer(Box(password, head.salt, cost), head.prefix, start + raw, CHUNK_BYTES)
+        return cls(path, Opening(file, sealer, functools.partial(_refusal, path)))
 
     def take(self, count: int) -> Iterator[bytes]:
         """Give out exactly that many bytes."""
         while count:
             if not self.chunk:
-                self._open_next()
+                if self.opening.is_last:
+                    raise BadBackup(f"{self.path} ends before its last part does")
+                self.chunk = self.opening.next_chunk()
             data, self.chunk = self.chunk[:count], self.chunk[count:]
             count -= len(data)
             yield data
 
     def require_end(self) -> None:
-        if self.chunk or not self.is_last:
+        if self.chunk or not self.opening.is_last:
             raise BadBackup(f"{self.path} holds more bytes than its manifest names")
 
-    def _open_next(self) -> None:
-        if self.is_last:
-            raise BadBackup(f"{self.path} ends before its last part does")
-        sealed, self.ahead = self.ahead, self.file.read(CHUNK_BYTES + _TAG_BYTES)
-        self.is_last = not self.ahead
-        nonce = _nonce(self.prefix, self.place, is_last=self.is_last)
-        chunk = self.box.open(nonce, sealed, bound=self.bound)
-        if chunk is None and not self.place:
-            raise WrongPassword(
-                f"{self.path} does not open: wrong password, or the file was changed",
-                hint="type the password again, or take another copy of the file",
-            )
-        if not chunk:
-            raise BadBackup(
-                f"{self.path} is damaged or cut off behind byte {self.place * CHUNK_BYTES}",
-                hint="take another copy of the file, or another backup",
-            )
-        self.chunk = chunk
-        self.place += 1
 
-
-def _nonce(prefix: bytes, place: int, *, is_last: bool) -> bytes:
-    return prefix + place.to_bytes(4, "big") + bytes([is_last])
+def _refusal(path: Path, place: int) -> LocalError:
+    if not place:
+        return WrongPassword(
+            f"{path} does not open: wrong password, or the file was changed",
+            hint="type the password again, or take another copy of the file",
+        )
+    return BadBackup(
+        f"{path} is damaged or cut off behind byte {place * CHUNK_BYTES}",
+        hint="take another copy of the file, or another backup",
+    )
 
 
 def _no_backup(path: Path, why: str) -> BadBackup:

@@ -54,6 +54,18 @@ class ExposedKey(LocalError):
     reason = "exposed_key"
 
 
+class NotRecipient(LocalError):
+    """Bytes sealed for others: no key of ours opens them."""
+
+    reason = "not_recipient"
+
+
+class BadEnvelope(LocalError):
+    """A sealed file or its ring of keys that was changed, cut off, or is none."""
+
+    reason = "bad_envelope"
+
+
 class SourceFailed(LocalError):
     """A source of blocks did not do what it was asked; another one may."""
 
@@ -67,15 +79,37 @@ class SourceDown(SourceFailed):
 
 
 class SourceSlow(SourceFailed):
-    """No answer before the deadline; never the same as `NotFound`."""
+    """No answer before the deadline; never the same as `NotFound`.
+
+    Args:
+        what: one sentence.
+        hint: what to do next.
+        retry_after_ms: a busy source says when to come back; it is not dropped then. 0: unsaid.
+    """
 
     reason = "timeout"
+
+    def __init__(self, what: str, *, hint: str = "", retry_after_ms: int = 0) -> None:
+        super().__init__(what, hint=hint)
+        self.retry_after_ms = retry_after_ms
 
 
 class SourceBroken(SourceFailed):
     """The answer broke off or was no answer of that protocol."""
 
     reason = "source_broken"
+
+
+class Offline(LocalError):
+    """It is not here whole, and the node is told to ask nobody."""
+
+    reason = "offline"
+
+
+class FetchCancelled(LocalError):
+    """Somebody ended this fetch for all who waited; what was verified stays."""
+
+    reason = "cancelled"
 
 
 class SourceCorrupt(RemoteError):

@@ -57,4 +57,16 @@ other_run -32004 5027 usage: the file belongs to another run
 bad_backup -32031 5024 unverified: the backup does not hold
   it is no backup, was cut off or changed, or its parts contradict each other
   prsm backup FILE
+not_recipient -32002 5031 forbidden: it is sealed for others
+  its publisher did not wrap the key for this node
+  prsm model show REF, then ask its publisher
+bad_envelope -32031 5032 unverified: the sealed bytes do not hold
+  they were changed or cut off, or are not sealed at all
+  prsm model verify REF
+offline -32050 5041 unreachable: it is not here, and this node asks nobody
+  offline mode is on
+  prsm model pull REF, with a node that is not offline
+cancelled -32051 5042 failed: the fetch was ended
+  somebody cancelled it; what was verified stays
+  prsm model pull REF
 """
