@@ -34,7 +34,7 @@ from prsm.storage.cid import Cid, decode_cid, parse_cid
 from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.exchange import Exchange
 from prsm.storage.interfaces import Source
-from prsm.storage.manifest import decode_manifest
+from prsm.storage.manifest import decode_manifest, sign_manifest
 from prsm.storage.model_store import ModelStore
 from prsm.storage.unixfs import UNIXFS_V1_2025, import_chunks
 
@@ -278,8 +278,8 @@ class Models:
                 raise LocalError(f"{file.path} changed between the worker and the store")
             files.append(ManifestFile(file.path, added.root.raw, added.size, added.sha256))
         tokenizer = prepared.tokenizer
-        return ModelManifest(
-            version=1,
+        manifest = ModelManifest(
+            version=2,
             name=wanted.name,
             semver=wanted.semver,
             kind=KIND,
@@ -309,7 +309,14 @@ class Models:
             publisher=self._tools.wallet.address,
             parents=(),
             created_ms=self._clock.wall_ms(),
+            sealing=(),
+            card=None,
+            chain_id=self._tools.driver.ledger.genesis.chain_id,
+            signature=None,
         )
+        # A locked wallet makes a draft: it has a CID and no name.
+        wallet = self._tools.wallet
+        return manifest if wallet.is_locked else sign_manifest(manifest, wallet.signer)
 
     def _check_name(self, wanted: Wanted) -> None:
         """Say before minutes of work what would be refused after them."""

@@ -102,6 +102,9 @@ LEAF_BYTES: Final = 1 * MIB
 RANGE_LEAVES_MAX: Final = 16
 MANIFEST_BYTES_MAX: Final = 256 * KIB
 MANIFEST_FILES_MAX: Final = 1024
+MANIFEST_KEYS_MAX: Final = 64  # whom a sealed model is wrapped for
+CARD_BYTES_MAX: Final = 64 * KIB  # what is read about a model before any of it is fetched
+CARD_TEXT_MAX: Final = 8 * KIB
 
 # Names and texts
 NAME_BYTES_MAX: Final = 64

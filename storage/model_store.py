@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 import trio
 
+from prsm.protocol.errors import WireError
 from prsm.protocol.messages.models import Have, ModelManifest
 from prsm.storage import sealed
 from prsm.storage.blockstore import BlockIndex, RootRow, State
@@ -312,8 +313,12 @@ class ModelStore:
         await self._index.remove_manifest(cid)
 
     async def models(self) -> Sequence[tuple[Cid, ModelManifest]]:
-        """Return the manifests here, in order of their CIDs."""
-        return [(cid, await self.load_manifest(cid)) for cid in await self._index.manifests()]
+        """Return the manifests here that this version reads, in order of their CIDs."""
+        found = []
+        for cid in await self._index.manifests():
+            with suppress(WireError):  # of version 1: a home older than the first release
+                found.append((cid, await self.load_manifest(cid)))
+        return found
 
     async def has_model(self, manifest: ModelManifest) -> bool:
         """Say whether all files of a model are here, whole."""

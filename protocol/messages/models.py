@@ -1,7 +1,7 @@
 """Models on the wire: the manifest of a prepared model, and range asks between stores.
 
-Source: docs/spec/wire.md. A manifest's own CID is the raw sha2-256 of its canonical bytes; the
-ledger's registry holds that CID, so a name alone resolves to nothing.
+Source: docs/spec/wire.md. A manifest's own CID is the raw sha2-256 of its canonical bytes, the
+signature included; the ledger's registry holds that CID, so a name alone resolves to nothing.
 """
 
 from typing import Annotated, Final
@@ -9,9 +9,10 @@ from typing import Annotated, Final
 import msgspec
 
 from prsm.protocol.codec import Record
-from prsm.protocol.ids import Bytes32, UInt
+from prsm.protocol.ids import Bytes32, ChainId, Signature, UInt
 from prsm.protocol.limits import (
     MANIFEST_FILES_MAX,
+    MANIFEST_KEYS_MAX,
     NAME_BYTES_MAX,
     RANGE_LEAVES_MAX,
     TENSOR_RANK_MAX,
@@ -21,6 +22,7 @@ from prsm.protocol.limits import (
 from prsm.protocol.tensors import Dtype
 
 CidBytes = Annotated[bytes, msgspec.Meta(min_length=36, max_length=36)]  # CIDv1, sha2-256
+KeyId = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_BYTES_MAX)]
 _Text = Annotated[str, msgspec.Meta(max_length=256)]
 _Dim = Annotated[int, msgspec.Meta(ge=0)] | Annotated[str, msgspec.Meta(max_length=64)]
@@ -69,21 +71,29 @@ class Compute(Record, frozen=True):
 
 
 class ModelManifest(Record, frozen=True):
-    """A prepared model: its files, its shards, and the identity of its computation."""
+    """A prepared model or a dataset: its files, its shards, the identity of its computation.
 
-    version: Annotated[int, msgspec.Meta(ge=1, le=1)]
+    The signature is the publisher's over `prsm1mf` and everything before it. Without one it is a
+    draft: usable by its CID where it was made, found under no name.
+    """
+
+    version: Annotated[int, msgspec.Meta(ge=2, le=2)]  # 1 had no chain, card or signature
     name: Name
     semver: Annotated[str, msgspec.Meta(min_length=5, max_length=32)]
-    kind: Annotated[str, msgspec.Meta(max_length=16)]  # "onnx"
+    kind: Annotated[str, msgspec.Meta(max_length=16)]  # "onnx", "dataset"
     profile: Annotated[str, msgspec.Meta(max_length=32)]  # "unixfs-v1-2025"
     files: Annotated[tuple[ManifestFile, ...], msgspec.Meta(min_length=1, max_length=1024)]
-    shards: Annotated[tuple[Shard, ...], msgspec.Meta(min_length=1, max_length=256)]
+    shards: Annotated[tuple[Shard, ...], msgspec.Meta(max_length=256)]
     tokenizer: int | None  # index into files of tokenizer.json, if the model reads text
     compute: Compute
     licence: _Text  # SPDX
     publisher: Bytes32
     parents: Annotated[tuple[CidBytes, ...], msgspec.Meta(max_length=16)]
     created_ms: UInt
+    sealing: Annotated[tuple[KeyId, ...], msgspec.Meta(max_length=MANIFEST_KEYS_MAX)]  # may read it
+    card: CidBytes | None  # of its `Card`, a raw block
+    chain_id: ChainId
+    signature: Signature | None
 
     @property
     def total_bytes(self) -> int:

@@ -19,7 +19,7 @@ def names(folder: Path) -> list[str]:
 def manifest(**changes: object) -> ModelManifest:
     root = hash_block(b"x").raw
     fields: dict[str, object] = {
-        "version": 1,
+        "version": 2,
         "name": "minilm",
         "semver": "1.0.0",
         "kind": "onnx",
@@ -32,5 +32,9 @@ def manifest(**changes: object) -> ModelManifest:
         "publisher": bytes(32),
         "parents": (),
         "created_ms": 0,
+        "sealing": (),
+        "card": None,
+        "chain_id": bytes(8),
+        "signature": None,
     }
     return ModelManifest(**{**fields, **changes})  # type: ignore[arg-type]  # built by name

@@ -92,7 +92,7 @@ def make_manifest() -> ModelManifest:
                 )
             )
     return ModelManifest(
-        version=1,
+        version=2,
         name="adder",
         semver="1.0.0",
         kind="onnx",
@@ -105,6 +105,10 @@ def make_manifest() -> ModelManifest:
         publisher=bytes(32),
         parents=(),
         created_ms=0,
+        sealing=(),
+        card=None,
+        chain_id=bytes(8),
+        signature=None,
     )
 
 

@@ -69,4 +69,10 @@ offline -32050 5041 unreachable: it is not here, and this node asks nobody
 cancelled -32051 5042 failed: the fetch was ended
   somebody cancelled it; what was verified stays
   prsm model pull REF
+foreign_manifest -32031 5080 unverified: not its publisher's word
+  what the name leads to is not signed by whom the ledger names
+  prsm model show NAME@VERSION, then ask its publisher
+yanked -32002 5081 failed: the version was withdrawn
+  its publisher yanked it; it can still be named exactly
+  prsm model show NAME
 """

@@ -58,7 +58,7 @@ def manifest_of(model: Prepared) -> ModelManifest:
         for shard in model.shards
     )
     return ModelManifest(
-        version=1,
+        version=2,
         name="encoder",
         semver="1.0.0",
         kind="onnx",
@@ -71,6 +71,10 @@ def manifest_of(model: Prepared) -> ModelManifest:
         publisher=bytes(32),
         parents=(),
         created_ms=0,
+        sealing=(),
+        card=None,
+        chain_id=bytes(8),
+        signature=None,
     )
 
 
