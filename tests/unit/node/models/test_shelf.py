@@ -292,7 +292,7 @@ async def test_refused_model_leaves_nothing_behind(room: Room, tmp_path: Path) -
 def seconds(monkeypatch: pytest.MonkeyPatch, value: float) -> Iterator[None]:
     """Another patience with the chain."""
     with monkeypatch.context() as patch:
-        patch.setattr("prsm.node.models.COMMIT_SECONDS", value)
+        patch.setattr("prsm.node.models.adding.COMMIT_SECONDS", value)
         yield
 
 
@@ -300,17 +300,17 @@ async def test_registration_says_how_it_ended(room: Room, monkeypatch: pytest.Mo
     """Done; refused by the ledger; in no block in time: the model is stored all the same."""
     found = manifest(name="a")
     cid = await room.tools.store.save_manifest(found)
-    assert await room.models._register(cid, found) == TX
+    assert await room.models._adding.register(cid, found) == TX
     kind, payload = room.wallet.submitted[0]
     assert kind == REGISTER_MODEL
     assert isinstance(payload, RegisterModel)
     assert (payload.manifest, payload.name, payload.semver) == (cid.raw, "a", "1.0.0")
     room.wallet.code = next(code for code in Code if code is not Code.DONE)
     with pytest.raises(TransactionFailed, match=r"refused a@1\.0\.0"):
-        await room.models._register(cid, found)
+        await room.models._adding.register(cid, found)
     room.wallet.code = None
     with seconds(monkeypatch, 0.01), pytest.raises(NotCommitted, match=str(cid)):
-        await room.models._register(cid, found)
+        await room.models._adding.register(cid, found)
 
 
 async def test_full_store_is_a_typed_error(room: Room, tmp_path: Path) -> None:

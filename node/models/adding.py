@@ -1,0 +1,188 @@
+"""Adding a model: prepared in a sandbox, stored, and named on the ledger.
+
+Knows: the steps and their order. Must not know: bytes of a model (the worker's) or of a block (the
+store's).
+"""
+
+import functools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import trio
+
+from prsm.node.inference.interface import TransactionFailed
+from prsm.node.inference.prepared import Prepared
+from prsm.node.models.records import NotCommitted, Tools, Wanted
+from prsm.node.wallet import TxResult
+from prsm.protocol.errors import LocalError, Unsupported
+from prsm.protocol.ids import TxId
+from prsm.protocol.limits import LEAF_BYTES
+from prsm.protocol.messages.models import Compute, ManifestFile, ModelManifest, Shard
+from prsm.protocol.transactions.payloads import REGISTER_MODEL, RegisterModel
+from prsm.protocol.transactions.results import Code
+from prsm.storage.cid import Cid
+from prsm.storage.errors import Conflict, NotFound
+from prsm.storage.manifest import MODEL_KIND, sign_manifest
+from prsm.storage.unixfs import UNIXFS_V1_2025, import_chunks
+
+COMMIT_SECONDS: Final = 60.0
+
+
+class Adding:
+    """Makes models of files."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def prepare(self, wanted: Wanted) -> tuple[Cid, ModelManifest]:
+        """Prepare a model in a sandbox and store it.
+
+        Raises:
+            Unsupported: the executor of this node is off.
+            NotFound: no such file, or the node may not read it.
+            Conflict: the ledger has another model of that name and version.
+            WalletLocked: the name needs a signature.
+            ModelRefused, NoCut: the model may not run, or has no such cut.
+        """
+        tools = self._tools
+        if tools.pool is None:
+            raise Unsupported(
+                "this node runs no models, so it cannot prepare one",
+                hint="set executor.enabled = true in config.toml and start again",
+            )
+        self._check_name(wanted)
+        for path in (wanted.path, wanted.tokenizer):
+            if path is not None:
+                _check_file(path)
+        # Only reads, so a stop of the node need not wait for it.
+        raw_root = await trio.to_thread.run_sync(_root_of, wanted.path, abandon_on_cancel=True)
+        with self._scratch() as folder:
+            prepared = await tools.pool.prepare(
+                wanted.path, out_dir=folder, stages=wanted.stages, tokenizer=wanted.tokenizer
+            )
+            manifest = await self._store(wanted, prepared, raw_root)
+        return await tools.store.save_manifest(manifest), manifest
+
+    async def register(self, cid: Cid, manifest: ModelManifest) -> TxId:
+        """Name a stored manifest on the ledger.
+
+        Raises:
+            WalletLocked: the name needs a signature.
+            NotCommitted: no block took it in time; one still may.
+            TransactionFailed: the ledger refused it.
+        """
+        wallet = self._tools.wallet
+        tx_id = await wallet.submit(
+            REGISTER_MODEL,
+            RegisterModel(
+                manifest=cid.raw,
+                name=manifest.name,
+                semver=manifest.semver,
+                pinned_sha256=manifest.compute.pinned_sha256,
+                total_bytes=manifest.total_bytes,
+                parents=manifest.parents,
+            ),
+        )
+        result: TxResult | None = None
+        with trio.move_on_after(COMMIT_SECONDS):
+            result = await wallet.wait_committed(tx_id)
+        if result is None:
+            raise NotCommitted(
+                f"{manifest.name}@{manifest.semver} is in no block after {COMMIT_SECONDS:.0f} s; "
+                f"the model is stored as {cid}",
+                hint="see: prsm chain status",
+            )
+        if result.receipt.code is not Code.DONE:
+            code = result.receipt.code.name.lower()
+            raise TransactionFailed(
+                f"the ledger refused {manifest.name}@{manifest.semver}: {code}",
+                hint="choose another name or version",
+            )
+        return tx_id
+
+    async def _store(self, wanted: Wanted, prepared: Prepared, raw_root: Cid) -> ModelManifest:
+        files = []
+        for file in prepared.files:
+            added = await self._tools.store.add_file(prepared.out_dir / file.path)
+            if added.sha256 != file.sha256:
+                raise LocalError(f"{file.path} changed between the worker and the store")
+            files.append(ManifestFile(file.path, added.root.raw, added.size, added.sha256))
+        tokenizer = prepared.tokenizer
+        manifest = ModelManifest(
+            version=2,
+            name=wanted.name,
+            semver=wanted.semver,
+            kind=MODEL_KIND,
+            profile=UNIXFS_V1_2025.name,
+            files=tuple(files),
+            shards=tuple(
+                Shard(
+                    stages=shard.stages,
+                    index=shard.index,
+                    file=prepared.file_index(shard.file),
+                    golden=prepared.file_index(shard.golden),
+                    inputs=shard.inputs,
+                    outputs=shard.outputs,
+                    weight_flops=shard.weight_flops,
+                    weight_bytes=shard.weight_bytes,
+                )
+                for shard in prepared.shards
+            ),
+            tokenizer=None if tokenizer is None else prepared.file_index(tokenizer),
+            compute=Compute(
+                runtime=prepared.runtime,
+                options=prepared.options,
+                raw_root=raw_root.raw,
+                pinned_sha256=prepared.pinned_sha256,
+            ),
+            licence=wanted.licence,
+            publisher=self._tools.wallet.address,
+            parents=(),
+            created_ms=self._tools.driver.clock.wall_ms(),
+            sealing=(),
+            card=None,
+            chain_id=self._tools.driver.ledger.genesis.chain_id,
+            signature=None,
+        )
+        # A locked wallet makes a draft: it has a CID and no name.
+        wallet = self._tools.wallet
+        return manifest if wallet.is_locked else sign_manifest(manifest, wallet.signer)
+
+    def _check_name(self, wanted: Wanted) -> None:
+        """Say before minutes of work what would be refused after them."""
+        if not wanted.register:
+            return
+        _ = self._tools.wallet.signer  # raises when it is locked
+        if self._tools.driver.ledger.view.model(wanted.name, wanted.semver) is not None:
+            raise Conflict(
+                f"{wanted.name}@{wanted.semver} is on the ledger already",
+                hint="choose another name, or another version with --semver",
+            )
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        with TemporaryDirectory(dir=self._tools.scratch) as folder:
+            yield Path(folder)
+
+
+def _check_file(path: Path) -> None:
+    try:
+        is_good = path.is_absolute() and path.is_file() and os.access(path, os.R_OK)
+    except OSError:  # a folder on the way is closed to us
+        is_good = False
+    if not is_good:
+        raise NotFound(
+            f"{path} is no file on the node's machine that the node may read",
+            hint="give an absolute path of a file that the node's user may read",
+        )
+
+
+def _root_of(path: Path) -> Cid:
+    """CID of a file that is not kept; runs in a thread."""
+    with path.open("rb") as file:
+        chunks = iter(functools.partial(file.read, LEAF_BYTES), b"")
+        return import_chunks(chunks, profile=UNIXFS_V1_2025, keep=lambda *_: None).root

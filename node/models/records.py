@@ -1,0 +1,81 @@
+"""What is said of models between the rooms of this package and to its callers.
+
+Knows: shapes. Must not know: how any of it comes to be.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from prsm.node.driver import Driver
+from prsm.node.inference.pool import Pool
+from prsm.node.net.interface import Network
+from prsm.node.wallet import Wallet
+from prsm.protocol.errors import LocalError
+from prsm.protocol.messages.models import ModelManifest
+from prsm.storage.cid import Cid
+from prsm.storage.interfaces import Source
+from prsm.storage.model_store import ModelStore
+
+WorkerState = tuple[Literal["starting", "running"], int, str]
+
+
+class UnknownModel(LocalError):
+    """No model of that name, version or CID is known here."""
+
+    reason = "model_not_found"
+
+
+class NotCommitted(LocalError):
+    """The chain did not take a transaction in time; it may still."""
+
+    reason = "not_committed"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A model to add: a file on the node's disk, and what it is to be called."""
+
+    path: Path
+    name: str
+    semver: str
+    stages: tuple[int, ...]
+    tokenizer: Path | None
+    licence: str
+    register: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A model: its manifest, whether it is here whole, whether the ledger names it."""
+
+    cid: Cid
+    manifest: ModelManifest
+    is_held: bool
+    is_registered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What the store holds, and whom it can ask."""
+
+    files: int
+    used_bytes: int
+    quota_bytes: int
+    models: int
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What models work with."""
+
+    store: ModelStore
+    pool: Pool | None  # None: the executor is off, models can be kept but not prepared
+    network: Network
+    driver: Driver
+    wallet: Wallet
+    scratch: Path
+    quota_bytes: int
+    external: Sequence[Source] = ()  # IPFS daemons of the configuration
