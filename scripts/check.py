@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 from environment import PYTHON, ROOT, VENV
 
 BRANCH_COVERAGE_MIN: Final = 90
+MARKS: Final = "not long and not ipfs"  # what the gate runs
 FLOORS: Final = ("protocol", "consensus", "storage", "node", "testnet")
 _SIMULATION: Final = "tests/simulation"
 # Whole nodes in one process: they cover what unit tests cover, slower.
@@ -179,7 +180,7 @@ def gate(*, fast: bool, marks: str) -> bool:
     if not fast:
         return run(security_step()) and run_tests(marks)
     tests = tests_of(files)
-    command = [str(PYTHON), "-m", "pytest", "--quiet", "-m=not slow and not long", *tests]
+    command = [str(PYTHON), "-m", "pytest", "--quiet", f"-m=not slow and {MARKS}", *tests]
     return not tests or run(Step("changed tests", command))
 
 
@@ -187,9 +188,7 @@ def main() -> None:
     """Read the arguments, run the gate, say how long it took."""
     parser = argparse.ArgumentParser(description="Run the gate of PRSM.")
     parser.add_argument("--fast", action="store_true", help="no whole test run: at most a minute")
-    parser.add_argument(
-        "--marks", default="not long", help='pytest marks to run (default: "not long")'
-    )
+    parser.add_argument("--marks", default=MARKS, help=f'pytest marks to run (default: "{MARKS}")')
     arguments = parser.parse_args()
     if not (VENV / "bin" / "ruff").exists():
         sys.exit("error: the tools are not installed: try python3 scripts/test.py")
