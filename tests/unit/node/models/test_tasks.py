@@ -1,0 +1,112 @@
+"""Long work that outlives its caller: joined, watched, ended, forgotten."""
+
+import pytest
+import trio
+import trio.testing
+
+from prsm.node.clock import TrioClock
+from prsm.node.models.tasks import KEPT_MAX, TASKS_MAX, Task, TaskCancelled, Tasks, TaskState
+from prsm.node.net.interface import Busy
+from prsm.protocol.errors import LocalError
+from prsm.storage.errors import Full, NotFound
+
+
+@pytest.fixture
+async def tasks(nursery: trio.Nursery) -> Tasks:
+    made = Tasks(TrioClock())
+    await nursery.start(made.run)
+    return made
+
+
+async def sleeps(task: Task) -> object:
+    task.report(5, 10)
+    await trio.sleep_forever()
+    return None
+
+
+async def test_a_task_outlives_its_caller_and_keeps_its_result(tasks: Tasks) -> None:
+    """The caller is cancelled in the middle; the work ends all the same."""
+    go = trio.Event()
+
+    async def work(task: Task) -> object:
+        await go.wait()
+        task.report(7, 7)
+        return "answer"
+
+    with trio.move_on_after(0):
+        await tasks.do("pull", "a", work)
+    (task,) = tasks.list()
+    assert task.state is TaskState.RUNNING
+    go.set()
+    await task.over.wait()
+    assert (task.state, task.answer(), task.meter.done) == (TaskState.DONE, "answer", 7)
+
+
+async def test_the_same_work_is_done_once(tasks: Tasks) -> None:
+    first = tasks.start("pull", "a", sleeps)
+    assert tasks.start("pull", "a", sleeps) is first
+    assert tasks.start("verify", "a", sleeps) is not first
+    tasks.cancel(first.id)
+    await first.over.wait()
+    assert tasks.start("pull", "a", sleeps) is not first
+
+
+async def test_a_cancelled_task_says_how_far_it_came(tasks: Tasks) -> None:
+    task = tasks.start("pull", "a", sleeps)
+    await trio.testing.wait_all_tasks_blocked()
+    tasks.cancel(task.id)
+    await task.over.wait()
+    assert task.state is TaskState.CANCELLED
+    with pytest.raises(TaskCancelled, match="after 5 bytes"):
+        task.answer()
+    assert tasks.cancel(task.id).state is TaskState.CANCELLED
+
+
+async def test_failures_keep_their_type_and_hurt_nobody_else(tasks: Tasks) -> None:
+    async def full(_task: Task) -> object:
+        await trio.lowlevel.checkpoint()
+        raise Full("no room")
+
+    async def broken(_task: Task) -> object:
+        await trio.lowlevel.checkpoint()
+        raise RuntimeError("secret")
+
+    other = tasks.start("pull", "other", sleeps)
+    with pytest.raises(Full):
+        await tasks.do("pull", "a", full)
+    with pytest.raises(LocalError, match="RuntimeError") as caught:
+        await tasks.do("pull", "b", broken)
+    assert "secret" not in caught.value.what
+    assert other.state is TaskState.RUNNING
+
+
+async def test_tasks_are_bounded_and_the_oldest_that_ended_are_forgotten(tasks: Tasks) -> None:
+    for number in range(TASKS_MAX):
+        tasks.start("pull", str(number), sleeps)
+    with pytest.raises(Busy):
+        tasks.start("pull", "one more", sleeps)
+
+    async def nothing(_task: Task) -> object:
+        return None
+
+    for task in tasks.list():
+        tasks.cancel(task.id)
+        await task.over.wait()
+    for number in range(KEPT_MAX + 5):
+        await tasks.do("verify", str(number), nothing)
+    assert len(tasks.list()) <= KEPT_MAX + 1
+    assert tasks.list()[0].subject == str(KEPT_MAX + 4)
+
+
+async def test_ids_are_found_by_a_prefix_of_their_own(tasks: Tasks) -> None:
+    one, two = tasks.start("pull", "a", sleeps), tasks.start("pull", "b", sleeps)
+    assert tasks.get(one.id[:-1]) is one or one.id[:-1] == two.id[:-1]
+    with pytest.raises(NotFound, match="2 tasks"):
+        tasks.get("pull-")
+    with pytest.raises(NotFound, match="no such"):
+        tasks.get("gone")
+
+
+async def test_without_its_nursery_nothing_starts() -> None:
+    with pytest.raises(Busy):
+        Tasks(TrioClock()).start("pull", "a", sleeps)
