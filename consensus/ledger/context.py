@@ -20,6 +20,24 @@ class Registered:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelMoved:
+    """A channel of a name points to another version, or is gone (None)."""
+
+    name: str
+    channel: str
+    semver: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class YankChanged:
+    """A version was withdrawn, or that was taken back."""
+
+    name: str
+    semver: str
+    yanked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Locked:
     """A job has an escrow of `amount` micro-FTNS."""
 
@@ -125,6 +143,8 @@ class ParametersChanged:
 
 Event = (
     Registered
+    | ChannelMoved
+    | YankChanged
     | Locked
     | Settled
     | Closed

@@ -142,6 +142,12 @@ _MEANING: Final[dict[Code, str]] = {
     Code.BAD_VALUE: "a parameter stands twice, is out of its bounds, or contradicts another",
     Code.WRONG_CATEGORY: "proposals of this category do not decide that",
     Code.BAD_DELEGATE: "the delegate is the sender, no operator, or one of both passes votes on",
+    Code.NOT_PUBLISHER: "only who registered the name may do that",
+    Code.UNKNOWN_VERSION: "the name has no such version",
+    Code.VERSION_YANKED: "the version was yanked; no channel may point to it",
+    Code.BAD_CHANNEL: "a channel is 1 to 32 of a-z, 0-9 and -, a letter first",
+    Code.TOO_MANY_CHANNELS: "a name has at most 16 channels",
+    Code.UNKNOWN_MANIFEST: "no model or dataset of this manifest is registered",
 }
 assert set(_MEANING) == set(Code) - {Code.DONE}
 

@@ -16,6 +16,7 @@ from prsm.protocol.transactions.envelope import Transaction
 from prsm.protocol.transactions.governance import Propose
 from prsm.protocol.transactions.membership import Join, Rotate
 from prsm.protocol.transactions.payloads import Commit, Evidence, Lock, RegisterModel, Settle
+from prsm.protocol.transactions.registry import RegisterDataset
 
 FEE_FIELD_SLACK: Final = 9  # bytes of the largest fee: the size must not depend on the fee
 
@@ -26,7 +27,7 @@ def operations_of(payload: Record) -> int:  # noqa: PLR0911 - dispatch
     Counted on the payload alone, so that it is known before anything runs.
     """
     match payload:
-        case RegisterModel():
+        case RegisterModel() | RegisterDataset():
             return 1 + len(payload.parents)
         case Lock():
             return len(payload.units)

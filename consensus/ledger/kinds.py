@@ -10,12 +10,18 @@ from prsm.consensus.ledger.escrow import lock, refund
 from prsm.consensus.ledger.governance import ballot, delegate, enact, propose
 from prsm.consensus.ledger.halts import halt
 from prsm.consensus.ledger.membership import join, leave, rotate, stake, withdraw
-from prsm.consensus.ledger.registry import register_model
+from prsm.consensus.ledger.registry import (
+    register_dataset,
+    register_model,
+    set_card,
+    set_channel,
+    yank,
+)
 from prsm.consensus.ledger.slashing import punish
 from prsm.consensus.ledger.state import State
 from prsm.consensus.ledger.work import commit, settle
 from prsm.protocol.codec import Record
-from prsm.protocol.transactions import conditions, governance, membership, payloads
+from prsm.protocol.transactions import conditions, governance, membership, payloads, registry
 
 P = TypeVar("P", bound=Record)
 Rule = Callable[[State, Record, Context], Effect]
@@ -51,6 +57,10 @@ RULES: Final[dict[int, Rule]] = dict(
         _rule(governance.Ballot, ballot),
         _rule(governance.Delegate, delegate),
         _rule(governance.Enact, enact),
+        _rule(registry.SetChannel, set_channel),
+        _rule(registry.Yank, yank),
+        _rule(registry.RegisterDataset, register_dataset),
+        _rule(registry.SetCard, set_card),
     )
 )
 assert sorted(RULES) == [number for number, _ in payloads.PAYLOADS.items()]

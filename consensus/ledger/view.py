@@ -36,10 +36,23 @@ from prsm.consensus.ledger.records import (
     model_key,
     version_key,
 )
+from prsm.consensus.ledger.releases import (
+    DATASET,
+    Dataset,
+    Release,
+    channels_of,
+    choose,
+    dataset_key,
+    in_order,
+    lookup,
+    release_of,
+    versions_prefix,
+)
 from prsm.consensus.ledger.state import R, read
 from prsm.protocol.genesis import Parameters
 from prsm.protocol.governance import Category
 from prsm.protocol.ids import FTNS, Amount
+from prsm.protocol.semver import Reference
 
 
 @final
@@ -129,6 +142,48 @@ class View:
         """All models, in the order of their registration; reads the whole state."""
         found = self._all(MODEL, Model)
         return sorted(found, key=lambda model: (model.height, model.name, model.semver))
+
+    def release(self, name: str, semver: str) -> Release | None:
+        """An exact version of a model or dataset, yanked or not."""
+        return lookup(self._state, name, semver)
+
+    def release_by_cid(self, manifest: bytes) -> Release | None:
+        """What name and version a manifest has."""
+        return release_of(self._state, manifest)
+
+    def releases(self, name: str) -> list[Release]:
+        """All versions of a name, ascending by SemVer; reads all keys of the state."""
+        pointers = self._all(versions_prefix(name), Pointer)
+        found = (release_of(self._state, pointer.manifest) for pointer in pointers)
+        return in_order(release for release in found if release is not None)
+
+    def channels(self, name: str) -> dict[str, str]:
+        """Versions by channel."""
+        return channels_of(self._state, name)
+
+    def resolve(self, text: str) -> Release:
+        """The release that `name`, `name@1.2.0`, `name@^1` or `name@beta` means.
+
+        O(1) for an exact version; else it reads all keys of the state.
+
+        Raises:
+            BadVersion: no reference.
+            UnknownRelease, YankedRelease: as `choose`.
+        """
+        reference = Reference.parse(text)
+        exact = None if reference.exact is None else self.release(reference.name, reference.exact)
+        if exact is not None:
+            return exact
+        return choose(reference, self.releases(reference.name), self.channels(reference.name))
+
+    def dataset_by_cid(self, manifest: bytes) -> Dataset | None:
+        """The dataset of a manifest's CID."""
+        return read(self._state, dataset_key(manifest), Dataset)
+
+    def datasets(self) -> list[Dataset]:
+        """All datasets, in the order of their registration; reads the whole state."""
+        found = self._all(DATASET, Dataset)
+        return sorted(found, key=lambda each: (each.height, each.name, each.semver))
 
     def faults(self, address: bytes) -> list[WorkFault]:
         """Wrong receipts of a worker; reads the whole state."""

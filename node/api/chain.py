@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from prsm.consensus.ledger import records
+from prsm.node.api.provable import state_key
 from prsm.node.api.readable import readable_record
 from prsm.node.clock import utc_text
 from prsm.node.driver import Driver
@@ -34,8 +34,6 @@ from prsm.storage.errors import NotFound
 from prsm.storage.ledger import StoredBlock
 
 R = TypeVar("R")
-_MANIFEST_CID_BYTES: Final = 36
-ASSET_MAX: Final = 2**32 - 1
 # Twice that in hex; an answer is read as a whole by the client and shares the door with others.
 CERTIFIED_BYTES_MAX: Final = 1024 * 1024
 
@@ -216,7 +214,7 @@ class ChainApi:
 
     async def proof(self, params: api.ProofParams, _caller: Caller) -> api.StateProof:
         """A ledger record under a certified state root."""
-        proven = await self._proofs.of_state(_state_key(params))
+        proven = await self._proofs.of_state(state_key(params))
         trust = await self._proofs.trust(proven.header.epoch)
         value = trust.check_state(proven)
         return api.StateProof(
@@ -289,24 +287,6 @@ def decode_header(text: str) -> Header:
 
 def _unhex(text: str, shape: type[R]) -> R:
     return decode(bytes.fromhex(text.removeprefix("0x")), shape, size_max=PROOF_BYTES_MAX)
-
-
-def _state_key(params: api.ProofParams) -> bytes:
-    size = _MANIFEST_CID_BYTES if params.kind == "model" else 32
-    key = parse_hex(params.key, size=size, what=f"key of {params.kind}")
-    match params.kind:
-        case "account":
-            if params.asset > ASSET_MAX:
-                raise LocalError(f"asset {params.asset}, at most {ASSET_MAX}")
-            return records.account_key(key, params.asset)
-        case "validator":
-            return records.bond_key(key)
-        case "model":
-            return records.model_key(key)
-        case "escrow":
-            return records.job_key(key)
-        case "hold":
-            return records.held_key(key)
 
 
 def _block_info(stored: StoredBlock, validators: ValidatorSet) -> api.BlockInfo:

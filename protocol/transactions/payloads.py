@@ -17,6 +17,7 @@ from prsm.protocol.registry import Registry
 from prsm.protocol.transactions.conditions import Claim, Hold, Reclaim
 from prsm.protocol.transactions.governance import Ballot, Delegate, Enact, Propose
 from prsm.protocol.transactions.membership import Join, Leave, Rotate, Stake, Withdraw
+from prsm.protocol.transactions.registry import RegisterDataset, SetCard, SetChannel, Yank
 
 UNITS_MAX: Final = 64
 OPINIONS_MAX: Final = 3  # primary, replica, and the third that decides
@@ -151,6 +152,10 @@ PROPOSE: Final = 20
 BALLOT: Final = 21
 DELEGATE: Final = 22
 ENACT: Final = 23
+SET_CHANNEL: Final = 24
+YANK: Final = 25
+REGISTER_DATASET: Final = 26
+SET_CARD: Final = 27
 
 PAYLOADS: Final[Registry[Record]] = Registry("transaction kind")
 for _number, _cls in (
@@ -174,5 +179,9 @@ for _number, _cls in (
     (BALLOT, Ballot),
     (DELEGATE, Delegate),
     (ENACT, Enact),
+    (SET_CHANNEL, SetChannel),
+    (YANK, Yank),
+    (REGISTER_DATASET, RegisterDataset),
+    (SET_CARD, SetCard),
 ):
     PAYLOADS.add(_number, _cls)

@@ -83,6 +83,12 @@ class Code(IntEnum):
     BAD_VALUE = 106
     WRONG_CATEGORY = 107
     BAD_DELEGATE = 108
+    NOT_PUBLISHER = 110
+    UNKNOWN_VERSION = 111
+    VERSION_YANKED = 112
+    BAD_CHANNEL = 113
+    TOO_MANY_CHANNELS = 114
+    UNKNOWN_MANIFEST = 115
 
 
 class Payment(Record, frozen=True):

@@ -223,10 +223,27 @@ class Submitted(Result, frozen=True):
     tx_id: Hex32
 
 
-class ProofParams(Params, frozen=True):
-    """What to prove: a kind of ledger record and its key."""
+ProofKind = Literal[
+    "account",
+    "validator",
+    "model",
+    "dataset",
+    "card",
+    "version",
+    "yank",
+    "channels",
+    "escrow",
+    "hold",
+]
 
-    kind: Literal["account", "validator", "model", "escrow", "hold"]
+
+class ProofParams(Params, frozen=True):
+    """What to prove: a kind of ledger record and its key.
+
+    The key of a version and of a yank is `name@version` in UTF-8, of channels the name.
+    """
+
+    kind: ProofKind
     key: HexBytes
     asset: Count = 0
 

@@ -37,6 +37,7 @@ from prsm.protocol.transactions.conditions import (
 )
 from prsm.protocol.transactions.evidence import evidence_of
 from prsm.protocol.transactions.payloads import Halt, Lock, Refund, RegisterModel, Share, Transfer
+from prsm.protocol.transactions.registry import SetChannel, Yank
 from prsm.protocol.transactions.results import Code, TxReceipt
 from prsm.testnet.chain import Chain, signer_of, small_genesis
 from prsm.testnet.jobs import (
@@ -156,6 +157,12 @@ class LedgerMachine(RuleBasedStateMachine):
             parents=(),
         )
         self.send(sender, payload)
+
+    @rule(sender=ACCOUNTS, number=st.integers(0, 3), lift=st.booleans())
+    def tend_registry(self, sender: int, number: int, lift: bool) -> None:
+        name, semver = f"m{number % 2}", f"1.0.{number}"
+        self.send(sender, SetChannel(name, "stable", None if lift else semver))
+        self.send(sender, Yank(name, semver, lift=lift, reason=""))
 
     @rule(
         price=st.sampled_from((0, 7, 1_000)),

@@ -45,6 +45,7 @@ from prsm.protocol.transactions.payloads import (
     Settle,
     Transfer,
 )
+from prsm.protocol.transactions.registry import RegisterDataset, SetCard, SetChannel, Yank
 from prsm.testnet.chain import Chain, signer_of, small_genesis
 from prsm.testnet.jobs import MODEL, lock_of, unit_of
 
@@ -84,6 +85,10 @@ COUNTED: Final[list[tuple[Record, int]]] = [
     (Ballot(B32, Choice.YES), 1),
     (Delegate(Category.COMMUNITY, None), 1),
     (Enact(B32), 1),
+    (SetChannel("m", "stable", "1.0.0"), 1),
+    (Yank("m", "1.0.0", lift=False, reason=""), 1),
+    (RegisterDataset(MODEL, "d", "1.0.0", B32, 1, 1, 0, (MODEL, MODEL)), 3),
+    (SetCard(MODEL, MODEL), 1),
 ]
 
 
