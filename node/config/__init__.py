@@ -1,5 +1,6 @@
 """Configuration: parsed once into frozen structs, passed down, never read again."""
 
+from prsm.node.config.checks import is_loopback, validate
 from prsm.node.config.load import Loaded, Origin, describe, load, to_toml
 from prsm.node.config.schema import (
     Config,
@@ -13,9 +14,7 @@ from prsm.node.config.schema import (
     RpcConfig,
     StorageConfig,
     WorkerConfig,
-    is_loopback,
     parse_size,
-    validate,
 )
 
 __all__ = [

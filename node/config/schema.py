@@ -1,16 +1,15 @@
-"""The keys of config.toml: types, defaults, bounds, dangers, and bad combinations.
+"""The keys of config.toml: types, defaults, bounds, dangers.
 
-Knows: sections and keys. Must not know: files, the environment (load), what rooms do with them.
+Knows: sections and keys. Must not know: bad combinations (checks), files, the environment (load),
+what rooms do with them.
 """
 
-import ipaddress
 import re
 from typing import Annotated, Final, Literal
 
 import msgspec
 
-from prsm.protocol.errors import LocalError, Unsupported
-from prsm.protocol.identity import parse_listen, peer_in, public_key_of
+from prsm.protocol.errors import LocalError
 from prsm.protocol.ids import Amount
 from prsm.protocol.limits import (
     ADDRESS_TEXT_MAX,
@@ -27,7 +26,10 @@ _Addresses = Annotated[tuple[_Address, ...], msgspec.Meta(max_length=64)]
 _Peers = Annotated[
     tuple[Annotated[str, msgspec.Meta(max_length=PEER_TEXT_MAX)], ...], msgspec.Meta(max_length=256)
 ]
-LIMIT_BYTES_MIN: Final = 128 * 2**10  # a second: below it a stream looks dead to the other side
+_Folders = Annotated[
+    tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=4096)], ...],
+    msgspec.Meta(max_length=8),
+]
 
 _Size = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,12}(B|KiB|MiB|GiB|TiB)?$")]
 _Micro = Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9][0-9]{0,18})$")]
@@ -178,6 +180,13 @@ class StorageConfig(Section, frozen=True):
 
     quota: Annotated[_Size, _doc("bytes for blocks; the ledger is not counted")] = "50GiB"
     ipfs_rpc: Annotated[_Addresses, _doc("multiaddresses of IPFS daemons; nobody if empty")] = ()
+    offline: Annotated[
+        bool, _doc("ask nobody for blocks: only what is here opens; agreement goes on")
+    ] = False
+    extra_stores: Annotated[
+        _Folders,
+        _doc("blocks/ folders of other nodes or a shared disk, read-only, searched first"),
+    ] = ()
 
     @property
     def quota_bytes(self) -> int:
@@ -244,129 +253,6 @@ class Config(Section, frozen=True):
     worker: WorkerConfig = WorkerConfig()
     keys: KeysConfig = KeysConfig()
     log: LogConfig = LogConfig()
-
-
-def validate(config: Config) -> None:
-    """Refuse combinations that cannot work or would harm their owner.
-
-    Raises:
-        ConfigError: names the keys and what to change.
-    """
-    if not is_loopback(config.rpc.host):
-        raise ConfigError(
-            f"rpc.listen is {config.rpc.listen!r}, which is not a loopback address",
-            hint='set rpc.listen = "127.0.0.1:8480"; reach it from afar through ssh -L',
-        )
-    if config.rpc.port > 65535:
-        raise ConfigError(
-            f"rpc.listen has port {config.rpc.port}, at most 65535",
-            hint='set rpc.listen = "127.0.0.1:8480"',
-        )
-    if config.node.profile == "light" and config.consensus.validator:
-        raise ConfigError(
-            "node.profile is 'light' and consensus.validator is true",
-            hint='set node.profile = "validator", or consensus.validator = false',
-        )
-    if config.chain.prune and not config.chain.snapshot_every:
-        raise ConfigError(
-            "chain.prune is true and chain.snapshot_every is 0: nothing would ever be old",
-            hint="set chain.snapshot_every = 1000, or chain.prune = false",
-        )
-    _check_limits(config.net)
-    _validate_net(config.net)
-
-
-def _validate_net(net: NetConfig) -> None:
-    for address in (*net.listen, *net.bootstrap, *net.via):
-        if not address.startswith("/"):
-            raise ConfigError(
-                f"net has the address {address!r}, which is no multiaddress",
-                hint="write it as /ip4/127.0.0.1/tcp/4410",
-            )
-    for address in (*net.bootstrap, *net.via):
-        if "/p2p/" not in address:
-            raise ConfigError(
-                f"net.bootstrap or net.via has {address!r} without the peer's id",
-                hint="write it as /ip4/127.0.0.1/tcp/4410/p2p/PEER (`prsm status` there shows it)",
-            )
-    for address in (*net.bootstrap, *net.via):
-        _refuse_no_peer(address)
-    _validate_links(net)
-
-
-def _validate_links(net: NetConfig) -> None:
-    for address in net.announce:
-        _refuse_announce(address)
-    if net.outbound > net.max_peers:
-        raise ConfigError(
-            f"net.outbound is {net.outbound} and net.max_peers {net.max_peers}",
-            hint=f"set net.max_peers = {net.outbound} or more",
-        )
-    if net.dht:
-        raise Unsupported(
-            "net.dht is true: kad-dht of libp2p 0.8.1 dials whatever a stranger names",
-            hint="set net.dht = false; linked peers are asked who holds a model",
-        )
-    if net.mdns and not net.outbound:
-        raise ConfigError(
-            "net.mdns is true and net.outbound is 0: nobody found would ever be dialled",
-            hint="set net.outbound = 8, or net.mdns = false",
-        )
-    for peer in net.trusted:
-        _refuse_peer(peer)
-    strangers = [at for at in net.bootstrap if net.trusted and not at.endswith(net.trusted)]
-    if strangers:
-        raise ConfigError(
-            f"net.bootstrap has {strangers[0]!r}, whose peer is not in net.trusted",
-            hint="add its peer id to net.trusted, or take it out of net.bootstrap",
-        )
-
-
-def _check_limits(net: NetConfig) -> None:
-    for name, limit in zip(("upload", "download"), net.limits, strict=True):
-        if 0 < limit < LIMIT_BYTES_MIN:
-            raise ConfigError(
-                f"net.{name} is {limit} bytes a second, at least {LIMIT_BYTES_MIN}",
-                hint=f'set net.{name} = "1MiB", or "0" for no limit',
-            )
-
-
-def _refuse_no_peer(address: str) -> None:
-    try:
-        peer_in(address)
-    except LocalError as error:
-        raise ConfigError(
-            f"net.bootstrap or net.via: {error.what}", hint=error.hint or "copy the whole address"
-        ) from error
-
-
-def _refuse_announce(address: str) -> None:
-    try:
-        ip, port = parse_listen(address)
-    except LocalError as error:
-        raise ConfigError(f"net.announce: {error.what}", hint=error.hint) from error
-    if not port or ipaddress.ip_address(ip).is_unspecified:
-        raise ConfigError(
-            f"net.announce has {address!r}, where nobody can be dialled",
-            hint="write the address and port others reach, such as /ip4/203.0.113.7/tcp/4410",
-        )
-
-
-def _refuse_peer(peer: str) -> None:
-    try:
-        public_key_of(peer)
-    except LocalError as error:
-        raise ConfigError(f"net.trusted: {error.what}", hint=error.hint) from error
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address can only be reached from this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def parse_size(text: str) -> int:
