@@ -12,12 +12,13 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from glob import escape
 from pathlib import Path
 from typing import Final, TypeVar
 
 import trio
 
-from prsm.storage.disk import DiskFile, PosixDisk
+from prsm.storage.disk import DiskFile, PosixDisk, sync_file
 from prsm.storage.errors import Conflict, Corrupt, NotFound, StoreUnavailable
 from prsm.storage.trio_sqlite import Connection, connect, database_error
 
@@ -105,6 +106,16 @@ class Database:
         """The file."""
         return self._path
 
+    async def vacuum(self) -> None:
+        """Write the file anew without its free pages; other writers wait.
+
+        Raises:
+            Full: no room for a second copy; nothing happened.
+            StoreUnavailable: the disk refused.
+        """
+        await self._writer.read(_vacuum)
+        await self.checkpoint()
+
     async def checkpoint(self) -> None:
         """Move the log into the file; called when the writer has nothing else to do.
 
@@ -126,12 +137,18 @@ class Database:
     async def _migrate(self, migrations: Sequence[Migration]) -> None:
         have = await self._writer.read(_schema)
         if have > len(migrations):
+            older = snapshot_path(self._path, len(migrations))
+            back = f", or put {older} in its place (what came later is lost)"
             raise StoreUnavailable(
                 f"{self._path} has schema {have}, this program knows {len(migrations)}",
-                hint="start the newer version of prsm that wrote it",
+                hint="start the newer version of prsm that wrote it"
+                + (back if older.exists() else ""),
             )
-        for number in range(have, len(migrations)):
-            await self._writer.write(_migration(migrations[number], number + 1))
+        if 0 < have < len(migrations):
+            await trio.to_thread.run_sync(_keep_snapshot, self._path, have)
+        if have < len(migrations):
+            # One transaction: there is no schema between the snapshot's and this program's.
+            await self._writer.write(_upgrade(migrations[have:], len(migrations)))
 
 
 def open_view(path: Path) -> sqlite3.Connection:
@@ -173,6 +190,11 @@ def copy_database(source: Path, target: Path) -> None:
             old.backup(new, pages=-1)
     except sqlite3.Error as error:
         raise database_error(error) from error
+
+
+def snapshot_path(path: Path, schema: int) -> Path:
+    """Return where the file is kept as it was with that schema, before its upgrade."""
+    return path.with_name(f"{path.name}.schema-{schema}")
 
 
 def quarantine(path: Path) -> Path:
@@ -228,6 +250,29 @@ def _read_only(path: Path) -> str:
     return _as_uri(path)
 
 
+def _keep_snapshot(path: Path, schema: int) -> None:
+    """Copy a file before its upgrade; the copy of a broken-off upgrade is taken as it is.
+
+    Raises:
+        Full: no room for the copy; nothing happened, and the file is as it was.
+    """
+    kept = snapshot_path(path, schema)
+    if kept.exists():
+        return
+    fresh = kept.with_name(kept.name + ".new")
+    fresh.unlink(missing_ok=True)
+    try:
+        copy_database(path, fresh)
+        sync_file(fresh)
+        PosixDisk().rename(str(fresh), str(kept))
+    finally:
+        fresh.unlink(missing_ok=True)
+    PosixDisk().sync_folder(str(kept))
+    for older in path.parent.glob(f"{escape(path.name)}.schema-*"):
+        if older != kept:
+            older.unlink()
+
+
 def _as_uri(path: Path) -> str:
     return path.absolute().as_uri() + "?mode=ro"
 
@@ -236,17 +281,22 @@ def _schema(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _migration(statements: Migration, number: int) -> Callable[[sqlite3.Connection], None]:
+def _upgrade(steps: Sequence[Migration], schema: int) -> Callable[[sqlite3.Connection], None]:
     def run(connection: sqlite3.Connection) -> None:
-        for statement in statements:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version={number:d}")
+        for statements in steps:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={schema:d}")
 
     return run
 
 
 def _move_log(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+
+def _vacuum(connection: sqlite3.Connection) -> None:
+    connection.execute("VACUUM")
 
 
 def _truncate_log(connection: sqlite3.Connection) -> None:

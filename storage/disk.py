@@ -12,6 +12,7 @@ import fcntl
 import os
 import secrets
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, Protocol
 
 from typing_extensions import override
@@ -234,6 +235,22 @@ class PosixDisk:
         return "PosixDisk()"
 
 
+def sync_file(path: Path) -> None:
+    """Return when what anybody wrote to a file is durable.
+
+    Raises:
+        Full, StoreUnavailable: the disk refused.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise disk_error(error, str(path)) from error
+
+
 def disk_error(error: OSError, path: str) -> Full | StoreUnavailable | NotFound | Conflict:
     """Say what an error of the operating system means for the caller."""
     if error.errno in _FULL:
@@ -242,6 +259,11 @@ def disk_error(error: OSError, path: str) -> Full | StoreUnavailable | NotFound 
         return NotFound(f"{path} does not exist")
     if error.errno == errno.EEXIST:
         return Conflict(f"{path} exists already")
+    if error.errno == errno.EROFS:
+        return StoreUnavailable(
+            f"{path}: the disk is mounted read-only",
+            hint="look why (dmesg), and mount it read-write again",
+        )
     return StoreUnavailable(
         f"{path}: {error.strerror or type(error).__name__}",
         hint="look at the disk and its rights (dmesg, df, mount)",

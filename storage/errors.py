@@ -18,6 +18,12 @@ class Corrupt(LocalError):
     reason = "integrity_failed"
 
 
+class WrongHash(LocalError):
+    """Somebody put bytes under a digest they do not have; nothing was stored."""
+
+    reason = "integrity_failed"
+
+
 class Full(LocalError):
     """The disk or the storage quota has no room; nothing was lost, what is partial can go on."""
 
@@ -100,6 +106,12 @@ class SourceBroken(SourceFailed):
     reason = "source_broken"
 
 
+class SourceUnfit(SourceFailed):
+    """A source that answers, and not in the form that was asked for: of no use for an hour."""
+
+    reason = "source_unfit"
+
+
 class Offline(LocalError):
     """It is not here whole, and the node is told to ask nobody."""
 
@@ -109,7 +121,7 @@ class Offline(LocalError):
 class FetchCancelled(LocalError):
     """Somebody ended this fetch for all who waited; what was verified stays."""
 
-    reason = "cancelled"
+    reason = "fetch_cancelled"
 
 
 class SourceCorrupt(RemoteError):

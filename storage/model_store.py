@@ -1,70 +1,107 @@
 """The models of this node: files by CID, added, fetched, served, checked and kept within a budget.
 
-Knows: folders, the index, leaves as byte ranges of the assembled file. Must not know: where a
-fetched block comes from (`exchange` does). Source: docs/spec/storage.md, "Model store".
+Knows: who of its parts does what. Must not know: where a fetched block comes from (`exchange`
+does). Source: docs/spec/storage.md, "Model store".
 
-Order on disk, always: data synced -> index row -> name -> folder synced -> `sealed`. At start a
-file without a row is removed, and a row without its file is `bad` and fetched again.
+Parts: `intake` brings files in, `space` keeps the quota, `leases` and `pins` say what must stay,
+`scrub` checks, `blocks` finds anything by its digest, `recovery` puts right what a crash left.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
 
 import trio
 
 from prsm.protocol.errors import WireError
 from prsm.protocol.messages.models import Have, ModelManifest
 from prsm.storage import sealed
-from prsm.storage.blockstore import BlockIndex, RootRow, State
+from prsm.storage.blocks import Blocks
+from prsm.storage.blockstore import BlockIndex
 from prsm.storage.cid import Cid, decode_cid
-from prsm.storage.errors import Conflict, Corrupt, Full, NotFound
-from prsm.storage.interfaces import Leaf
+from prsm.storage.diskguard import DiskGuard
+from prsm.storage.eviction import Uses
+from prsm.storage.index import Index, State
+from prsm.storage.intake import Intake, Progress
+from prsm.storage.leases import Leases
 from prsm.storage.manifest import decode_manifest, encode_manifest
+from prsm.storage.pins import Pin, Pins, PinState
+from prsm.storage.recovery import recover
 from prsm.storage.resume import Partial
-from prsm.storage.sealed import FROM_FRESH, FROM_PARTIAL, AddedFile
-from prsm.storage.unixfs import DagReader, Shape
-
-_T = TypeVar("_T")
-_THREADS: Final = 4  # of this store alone: a hung disk must not eat trio's own pool
-_LEAF_LISTS: Final = 16  # leaf lists kept in memory; 32 KiB for each GiB of file
+from prsm.storage.scrub import Scrub, Scrubbed
+from prsm.storage.sealed import AddedFile
+from prsm.storage.shelf import Shelf
+from prsm.storage.space import Collected, Space, SpaceReport
+from prsm.storage.unixfs import Shape
+from prsm.storage.upkeep import Upkeep
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One line of `ModelStore.list`."""
+    """One line of `ModelStore.list`.
+
+    Attributes:
+        verified_bytes: of a file on its way or bad: what is here and right.
+        pins: names.
+        leases: how many use it now.
+        used_ms: wall time of the last use; 0: none was noted.
+        scrubbed_ms: wall time when all its leaves had last been checked; 0: never.
+    """
 
     root: Cid
     size: int
     state: State
     verified_bytes: int
     pins: tuple[str, ...]
+    leases: int = 0
+    used_ms: int = 0
+    scrubbed_ms: int = 0
+
+
+def wall_ms() -> int:
+    """The machine's UTC time in milliseconds."""
+    return time.time_ns() // 1_000_000
 
 
 class ModelStore:
-    """The content store of one node."""
+    """The content store of one node.
 
-    def __init__(self, folder: Path, index: BlockIndex, *, quota: int) -> None:
-        """Wrap an open index; `open` is the way in."""
-        self._folders = sealed.Folders(folder)
-        self._index = index
-        self._quota = quota
-        self._reserved = 0
-        self._limiter = trio.CapacityLimiter(_THREADS)
-        self._sealing = trio.Lock()
-        self._reserving = trio.Lock()
-        self._partials: dict[Cid, Partial] = {}
-        self._leaf_lists: dict[Cid, tuple[Leaf, ...]] = {}
+    Attributes:
+        blocks: everything here by its digest, and blocks put by themselves.
+        leases: who uses what.
+    """
+
+    def __init__(self, shelf: Shelf, *, quota: int) -> None:
+        """Wrap an open shelf; `open` is the way in."""
+        self._shelf = shelf
+        self._folders = shelf.folders
+        self._index = shelf.index
+        self._space = Space(shelf, quota)
+        self._intake = Intake(shelf, self._space)
+        self._scrub = Scrub(shelf)
+        self._pins = Pins(shelf)
+        self._upkeep = Upkeep(shelf, self._space, self._scrub)
+        self.leases = shelf.leases
+        self.blocks = Blocks(shelf, self._space)
 
     @classmethod
-    async def open(cls, folder: Path, *, quota: int) -> "ModelStore":
+    async def open(
+        cls,
+        folder: Path,
+        *,
+        quota: int,
+        guard: DiskGuard | None = None,
+        now_ms: Callable[[], int] = wall_ms,
+    ) -> "ModelStore":
         """Open or make the store in a folder, and put right what a crash left behind.
 
         Args:
             folder: of this store alone.
             quota: bytes that files and blocks may take together.
+            guard: watches the disk; without one only the quota counts.
+            now_ms: wall time.
 
         Raises:
             Conflict: another process uses it.
@@ -73,45 +110,50 @@ class ModelStore:
         """
         folders = sealed.Folders(folder)
         await trio.to_thread.run_sync(folders.make)
-        store = cls(folder, await BlockIndex.open(folder / "index.db"), quota=quota)
+        index: Index = await BlockIndex.open(folder / "index.db")
+        shelf = Shelf(folders, index, Leases(now_ms), Uses(), now_ms, guard)
+        store = cls(shelf, quota=quota)
         try:
-            await store._recover()
+            await recover(shelf)
         except BaseException:
             await store.close()  # noqa: ASYNC102 - close() shields itself
             raise
         return store
 
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Scrub, drop what is idle and tidy up, every minute until cancelled."""
+        await self._upkeep.run(task_status=task_status)
+
     async def close(self) -> None:
         """Note how far fetches have come, and close."""
         with trio.CancelScope(shield=True):
-            for partial in list(self._partials.values()):
-                await partial.close()
-            self._partials.clear()
-            await self._index.close()
+            try:
+                for partial in list(self._shelf.partials.values()):
+                    await partial.close()
+                self._shelf.partials.clear()
+                await self._shelf.save_uses()
+            finally:
+                await self._index.close()
 
-    async def add_file(self, path: Path) -> AddedFile:
+    async def add_file(
+        self, path: Path, *, move: bool = False, on_progress: Progress | None = None
+    ) -> AddedFile:
         """Copy a file in (a reflink where the file system can), hashing as it streams.
 
         Cancelled, it leaves nothing behind. A file that is here already is not stored twice.
+
+        Args:
+            path: a regular file.
+            move: take the file itself; its name is gone when it is sealed. On another file
+                system than the store's it is copied first.
+            on_progress: called with the bytes so far, in a worker thread.
 
         Raises:
             NotFound: no such file.
             LocalError: no regular file.
             Full: the quota or the disk has no room, with the figures.
         """
-        size = await self._hop(lambda: sealed.regular_size(path))
-        await self._reserve(size)
-        try:
-            fresh = await self._hop(lambda: sealed.take(path, self._folders.fresh(), size))
-        finally:
-            self._reserved -= size
-        row = RootRow(fresh.added.root, fresh.added.size, State.SEALING, stamp=FROM_FRESH)
-        with trio.CancelScope(shield=True):
-            try:
-                await self._seal(row, fresh.path, fresh.nodes)
-            finally:
-                await self._hop(lambda: fresh.path.unlink(missing_ok=True))  # noqa: ASYNC102 - shielded above
-        return fresh.added
+        return await self._intake.add_file(path, move=move, progress=on_progress)
 
     async def has(self, root: Cid) -> bool:
         """Say whether a file is here, whole."""
@@ -124,9 +166,9 @@ class ModelStore:
         Raises:
             NotFound: nothing of it.
         """
-        if (partial := self._partials.get(root)) is not None:
+        if (partial := self._shelf.partials.get(root)) is not None:
             return Have(partial.size, Shape.of(partial.size).leaves, partial.bitmap)
-        row = await self._sealed_row(root)
+        row = await self._shelf.sealed_row(root)
         leaves = Shape.of(row.size).leaves
         return Have(row.size, leaves, sealed.full_bitmap(leaves))
 
@@ -137,10 +179,26 @@ class ModelStore:
             NotFound: it is not here, or not whole.
             Corrupt: somebody changed it; it is fetched again before it is served.
         """
-        row, path = await self._sealed_row(root), self._folders.file(root)
-        if await self._hop(lambda: sealed.stamp(path)) != row.stamp:
-            await self.verify(root)
+        row, path = await self._shelf.sealed_row(root), self._folders.file(root)
+        if await self._shelf.hop(sealed.stamp, path) != row.stamp:
+            await self._scrub.verify(root)
+        self._shelf.use(root)
         return path
+
+    @asynccontextmanager
+    async def lease(self, root: Cid, *, holder: str, purpose: str) -> AsyncIterator[Path]:
+        """Use a file: nobody removes it while the block runs.
+
+        Args:
+            root: of the file.
+            holder: who, for people.
+            purpose: what for, one word.
+
+        Raises:
+            NotFound, Corrupt: as for `path`.
+        """
+        async with self.leases.hold(root, holder=holder, purpose=purpose):
+            yield await self.path(root)
 
     async def read_leaves(self, root: Cid, first: int, count: int) -> Sequence[bytes]:
         """Return successive leaves of a file, whole or on its way, in one thread hop.
@@ -149,18 +207,14 @@ class ModelStore:
             NotFound: it is not here, or not those leaves.
             Corrupt: somebody changed the file.
         """
-        if (partial := self._partials.get(root)) is not None:
+        if (partial := self._shelf.partials.get(root)) is not None:
             leaves = [partial.leaf(index) for index in range(first, first + count)]
-            return await self._hop(lambda: [partial.read(leaf) for leaf in leaves])
-        row = await self._sealed_row(root)
-        listed = await self._leaves(row)
-        if not 0 <= first < len(listed) or count < 1:
-            raise NotFound(f"{root} has {len(listed)} leaves, not one at {first}")
-        wanted, path = listed[first : first + count], self._folders.file(root)
-        blocks = await self._hop(lambda: sealed.read(path, wanted, row.stamp))
+            return await self._shelf.hop(lambda: [partial.read(leaf) for leaf in leaves])
+        blocks = await self._shelf.read(root, first, count)
         if blocks is None:
-            await self.verify(root)
-            blocks = await self._hop(lambda: sealed.read(path, wanted, sealed.stamp(path)))
+            await self._scrub.verify(root)
+            blocks = await self._shelf.read(root, first, count)
+        self._shelf.use_part(root)
         return blocks or ()
 
     async def get_block(self, digest: bytes) -> bytes:
@@ -175,31 +229,14 @@ class ModelStore:
     async def begin_fetch(self, root: Cid, size: int) -> Partial:
         """Start or go on with fetching a file; reserves its whole size.
 
+        Of a `bad` file the good leaves are here: only the damaged ones are missing.
+
         Raises:
             Conflict: it is being fetched, or is here already.
             Full: the quota or the disk has no room, with the figures.
             BadDag: a root of the wrong codec for that size.
         """
-        if root in self._partials:
-            raise Conflict(f"{root} is being fetched already")
-        row = await self._index.get_root(root)
-        if row is not None and row.state is State.SEALED:
-            raise Conflict(f"{root} is here already")
-        is_new = row is None or row.state is State.BAD or row.size != size
-        if row is None or is_new:
-            row = await self._begin_new(root, size)
-        if root in self._partials:
-            raise Conflict(f"{root} is being fetched already")
-        partial = Partial(self._index, self._folders.partial(root), row, self._limiter)
-        self._partials[root] = partial
-        try:
-            await partial.open()
-        except BaseException:
-            del self._partials[root]
-            if is_new:
-                await self._forget(root)  # noqa: ASYNC102 - shields itself
-            raise
-        return partial
+        return await self._intake.begin_fetch(root, size)
 
     async def end_fetch(self, partial: Partial) -> None:
         """Close a fetch: seal the file if it is whole, else keep it for later.
@@ -207,63 +244,70 @@ class ModelStore:
         Raises:
             Full, StoreUnavailable: the disk refused.
         """
-        with trio.CancelScope(shield=True):
-            try:
-                await partial.close()
-                if not partial.wanted_nodes() and not partial.missing():
-                    row = RootRow(partial.root, partial.size, State.SEALING, stamp=FROM_PARTIAL)
-                    await self._seal(row, self._folders.partial(partial.root), ())
-                    await self._hop(lambda: self._folders.remove_partial(partial.root))
-            finally:
-                self._partials.pop(partial.root, None)
+        if await self._intake.end_fetch(partial):
+            await self._pins.fail(partial.root, "")
 
-    async def verify(self, root: Cid) -> None:
+    async def verify(self, root: Cid, on_progress: Progress | None = None) -> None:
         """Hash every leaf of a file.
+
+        Args:
+            root: of a file that is here, whole.
+            on_progress: called with the bytes so far, in a worker thread.
 
         Raises:
             NotFound: it is not here.
-            Corrupt: a leaf has changed; the file is `bad` from now on.
+            Corrupt: leaves have changed, it names which; the file is `bad` from now on.
         """
-        row = await self._sealed_row(root)
-        leaves, path = await self._leaves(row), self._folders.file(root)
-        bad = await self._hop(lambda: sealed.first_bad(path, leaves))
-        if bad is not None:
-            await self._index.put_root(RootRow(root, row.size, State.BAD))
-            raise Corrupt(
-                f"{root}: leaf {bad} of {len(leaves)} has changed on disk",
-                hint=f"fetch it again: prsm model pull {root}",
-            )
-        stamp = await self._hop(lambda: sealed.stamp(path))
-        await self._index.put_root(RootRow(root, row.size, State.SEALED, stamp=stamp))
+        await self._scrub.verify(root, on_progress)
+
+    async def scrub(
+        self, budget_bytes: int | None = None, on_progress: Progress | None = None
+    ) -> Scrubbed:
+        """Check leaves, those longest unchecked first; what is damaged is `bad` by leaf.
+
+        Args:
+            budget_bytes: so many, going on where the last scrub stopped; None: all, once.
+            on_progress: called with the bytes so far.
+        """
+        return await self._scrub.run(budget_bytes, on_progress)
+
+    async def damaged(self) -> Sequence[StoredFile]:
+        """Return the files to fetch again."""
+        return [file for file in await self.list() if file.state is State.BAD]
 
     async def remove(self, root: Cid) -> None:
         """Delete a file; who has it open keeps it until closed.
 
         Raises:
             NotFound: it is not here.
-            Conflict: it is pinned, or being fetched.
+            Conflict: it is pinned, in use, or being fetched.
         """
-        if root in self._partials:
-            raise Conflict(f"{root} is being fetched")
-        await self._index.remove_root(root)
-        self._leaf_lists.pop(root, None)
-        await self._hop(lambda: self._folders.remove(root))
+        await self._shelf.remove(root)
 
     async def list(self) -> Sequence[StoredFile]:
         """Return all files, oldest first."""
-        pins = await self._index.pins()
+        pins: dict[Cid, tuple[str, ...]] = {}
+        for pin in await self._index.pins():
+            pins[pin.root] = (*pins.get(pin.root, ()), pin.name)
         files = []
         for row in await self._index.roots():
-            partial = self._partials.get(row.root)
-            here = row.size if row.state is State.SEALED else 0
+            partial = self._shelf.partials.get(row.root)
+            here = sealed.bytes_of(row)
             if partial is not None:
                 here = partial.verified_bytes
-            files.append(StoredFile(row.root, row.size, row.state, here, pins.get(row.root, ())))
+            used_ms = max(row.use.used_ms, self._shelf.uses.of(row.root).used_ms)
+            leases = len(self.leases.granted(row.root))
+            names = pins.get(row.root, ())
+            files.append(
+                StoredFile(
+                    row.root, row.size, row.state, here, names, leases, used_ms, row.scrubbed_ms
+                )
+            )
         return files
 
-    async def pin(self, root: Cid, name: str) -> None:
-        """Keep a root, here already or not, under a name; twice is once."""
-        await self._index.pin(root, name)
+    async def pin(self, root: Cid, name: str, owner: str = "") -> PinState:
+        """Keep a root, here already or not, under a name; twice is once. Answers at once."""
+        return await self._pins.add(root, name, owner)
 
     async def unpin(self, root: Cid, name: str) -> None:
         """Give a name up.
@@ -273,11 +317,30 @@ class ModelStore:
         """
         await self._index.unpin(root, name)
 
+    async def pins(self) -> Sequence[Pin]:
+        """Return all pins with their states, by root and name."""
+        return await self._pins.list()
+
+    async def pin_failed(self, root: Cid, why: str) -> None:
+        """Note why a pinned root could not be fetched; forgotten when it is whole."""
+        await self._pins.fail(root, why)
+
+    async def gc(self, *, dry_run: bool = False, partials: bool = False) -> Collected:
+        """Remove what is used least until the store is below 80 % of its quota.
+
+        Args:
+            dry_run: only say what would go, and why.
+            partials: also drop all files on their way that nobody fetches now.
+        """
+        return await self._space.collect(dry_run=dry_run, partials=partials)
+
     async def used_bytes(self) -> int:
         """Return what files and blocks take, files on their way with their whole size."""
-        # First what is set aside: a row written meanwhile may count twice, but never not at all.
-        reserved = self._reserved
-        return reserved + await self._index.used_bytes()
+        return await self._space.used_bytes()
+
+    async def space(self) -> SpaceReport:
+        """Say where the bytes of the quota are."""
+        return await self._space.report()
 
     async def save_manifest(self, manifest: ModelManifest) -> Cid:
         """Keep a manifest; its CID is what the ledger registers.
@@ -287,11 +350,8 @@ class ModelStore:
             Full: no room.
         """
         raw = encode_manifest(manifest)
-        await self._reserve(len(raw))
-        try:
+        async with self._space.reserved(len(raw)):
             return await self._index.put_manifest(raw)
-        finally:
-            self._reserved -= len(raw)
 
     async def load_manifest(self, cid: Cid) -> ModelManifest:
         """Return a manifest.
@@ -325,76 +385,3 @@ class ModelStore:
             if not await self.has(decode_cid(file.root)):
                 return False
         return True
-
-    async def _seal(self, row: RootRow, fresh: Path, nodes: Sequence[bytes]) -> None:
-        async with self._sealing:
-            if await self.has(row.root):
-                return
-            # Synced bytes, then the row, then the name: a crash in between is put right at start.
-            await self._index.put_root(row, nodes)
-            stamp = await self._hop(lambda: self._folders.seal(fresh, row.root))
-            await self._index.put_root(RootRow(row.root, row.size, State.SEALED, stamp=stamp))
-
-    async def _begin_new(self, root: Cid, size: int) -> RootRow:
-        DagReader(root, size)
-        await self._reserve(size)
-        try:
-            await self._hop(lambda: self._folders.remove(root))
-            row = RootRow(root, size, State.PARTIAL)
-            await self._index.put_root(row)
-        finally:
-            self._reserved -= size
-        return row
-
-    async def _forget(self, root: Cid) -> None:
-        with trio.CancelScope(shield=True):
-            await self._index.remove_root(root, even_pinned=True)
-            await self._hop(lambda: self._folders.remove(root))
-
-    async def _recover(self) -> None:
-        known = set()
-        for row in await self._index.roots():
-            state = await self._hop(lambda row=row: self._folders.found(row))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-            match state:
-                case None:
-                    await self._index.remove_root(row.root, even_pinned=True)
-                    continue
-                case State.SEALED if row.state is State.SEALING:
-                    stamp = await self._hop(lambda row=row: self._folders.reseal(row.root))  # type: ignore[misc]  # likewise
-                    await self._index.put_root(RootRow(row.root, row.size, state, stamp=stamp))
-                case State.BAD if row.state is not State.BAD:
-                    await self._index.put_root(RootRow(row.root, row.size, state))
-                case _:
-                    pass
-            known.add(row.root)
-        await self._hop(lambda: self._folders.sweep(known))
-
-    async def _reserve(self, size: int) -> None:
-        """Set bytes of the quota aside until their row is written."""
-        async with self._reserving:
-            used = await self.used_bytes()
-            if used + size > self._quota:
-                raise Full(
-                    f"{size} bytes do not fit: {used} of {self._quota} bytes of the quota are used",
-                    hint="remove models (prsm model ls, prsm model rm) or raise storage.quota",
-                )
-            self._reserved += size
-
-    async def _sealed_row(self, root: Cid) -> RootRow:
-        row = await self._index.get_root(root)
-        if row is None or row.state is not State.SEALED:
-            raise NotFound(f"{root} is not in this store", hint="list it with: prsm model ls")
-        return row
-
-    async def _leaves(self, row: RootRow) -> tuple[Leaf, ...]:
-        if row.root not in self._leaf_lists:
-            reader = DagReader(row.root, row.size)
-            while wanted := reader.wanted():
-                reader.accept(await self._index.get_block(wanted[0]))
-            while len(self._leaf_lists) >= _LEAF_LISTS:
-                del self._leaf_lists[next(iter(self._leaf_lists))]
-            self._leaf_lists[row.root] = reader.leaves()
-        return self._leaf_lists[row.root]
-
-    async def _hop(self, call: Callable[[], _T]) -> _T:
-        return await trio.to_thread.run_sync(call, limiter=self._limiter)

@@ -9,7 +9,7 @@ twice.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,10 +17,10 @@ import trio
 
 from prsm.protocol.errors import LocalError
 from prsm.protocol.limits import MIB
-from prsm.storage.blockstore import BlockIndex, RootRow
 from prsm.storage.cid import Cid
 from prsm.storage.disk import disk_error
-from prsm.storage.errors import NotFound, SourceCorrupt
+from prsm.storage.errors import Corrupt, NotFound, SourceCorrupt
+from prsm.storage.index import Index, RootRow
 from prsm.storage.interfaces import Leaf
 from prsm.storage.unixfs import DagReader
 
@@ -31,10 +31,17 @@ class Partial:
     """One file being fetched; several tasks may write; `close` it to go on later."""
 
     def __init__(
-        self, index: BlockIndex, path: Path, row: RootRow, limiter: trio.CapacityLimiter
+        self,
+        index: Index,
+        path: Path,
+        row: RootRow,
+        limiter: trio.CapacityLimiter,
+        now_ms: Callable[[], int],
     ) -> None:
         """Wrap an open partial file; `ModelStore.begin_fetch` is the way in."""
         self._index = index
+        self._now_ms = now_ms
+        self._places: dict[bytes, int] = {}
         self._path = path
         self._row = row
         self._limiter = limiter
@@ -55,7 +62,7 @@ class Partial:
         try:
             while wanted := self._reader.wanted():
                 self._reader.accept(await self._index.get_block(wanted[0]))
-        except NotFound:
+        except (NotFound, Corrupt):  # a damaged one is fetched and written again
             return
 
     @property
@@ -93,7 +100,7 @@ class Partial:
             BadDag: not one that is wanted, or of another shape than this file's.
         """
         self._reader.accept(raw)
-        await self._index.put_blocks(self.root, (raw,))
+        await self._index.put_blocks(self.root.raw, (raw,))
 
     def missing(self) -> Sequence[Leaf]:
         """Return the leaves that are not here, in order; only when no node is wanted."""
@@ -102,6 +109,19 @@ class Partial:
     def holds(self, leaf: Leaf) -> bool:
         """Say whether a leaf is here and right."""
         return self._has(leaf.index)
+
+    def digests(self) -> Sequence[bytes]:
+        """Return the digests of all leaves in order; only when no node is wanted."""
+        return [leaf.digest for leaf in self._reader.leaves()]
+
+    def find(self, digest: bytes) -> Leaf | None:
+        """Return the leaf of a digest if it is here."""
+        if self._reader.wanted():
+            return None
+        if not self._places:
+            self._places = {leaf.digest: leaf.index for leaf in reversed(self._reader.leaves())}
+        place = self._places.get(digest)
+        return None if place is None or not self._has(place) else self._reader.leaves()[place]
 
     async def write_leaf(self, leaf: Leaf, data: bytes) -> None:
         """Hash one leaf and write it.
@@ -149,7 +169,7 @@ class Partial:
             except BaseException:
                 self._dirty_bytes += dirty
                 raise
-            await self._index.note_progress(self.root, bitmap)
+            await self._index.note_progress(self.root, bitmap, self._now_ms())
 
     async def close(self) -> None:
         """Stop for now; a later `begin_fetch` goes on from here."""

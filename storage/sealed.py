@@ -5,7 +5,6 @@ here runs in a worker thread.
 """
 
 import fcntl
-import hashlib
 import os
 import secrets
 import stat
@@ -15,15 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import trio
-
 from prsm.protocol.errors import LocalError
-from prsm.storage.blockstore import RootRow, State
 from prsm.storage.cid import Cid
 from prsm.storage.disk import PosixDisk, disk_error
-from prsm.storage.errors import Corrupt, Full
+from prsm.storage.errors import Corrupt
+from prsm.storage.hashing import Hashed, Progress, bad_leaves, take_in
+from prsm.storage.index import RootRow, State
 from prsm.storage.interfaces import Leaf
-from prsm.storage.unixfs import UNIXFS_V1_2025, Importer
+from prsm.storage.unixfs import UNIXFS_V1_2025
 
 _FICLONE: Final = 0x40049409  # Linux: share the blocks of another file until one is written
 
@@ -44,11 +42,12 @@ class AddedFile:
 
 @dataclass(frozen=True, slots=True)
 class FreshFile:
-    """A synced copy without a name yet, and its interior nodes."""
+    """A synced copy without a name yet, its interior nodes, and the digests of its leaves."""
 
     path: Path
     added: AddedFile
     nodes: tuple[bytes, ...]
+    leaves: tuple[bytes, ...]
 
 
 class Folders:
@@ -97,6 +96,22 @@ class Folders:
         PosixDisk().sync_folder(str(path))
         return stamp(path)
 
+    def reopen(self, root: Cid, size: int) -> bool:
+        """Make a damaged file one on its way again; says whether any of it is there.
+
+        Done again after a crash in between it ends the same.
+        """
+        file, partial = self.file(root), self.partial(root)
+        with refused(file):
+            if file.exists():
+                file.chmod(0o600)
+                file.replace(partial)
+                PosixDisk().sync_folder(str(partial))
+                PosixDisk().sync_folder(str(file))
+            if partial.exists() and partial.stat().st_size > size:
+                os.truncate(partial, size)
+            return partial.exists()
+
     def remove(self, root: Cid) -> None:
         """Delete the bytes of a root."""
         for path in (self.file(root), self.partial(root)):
@@ -112,8 +127,10 @@ class Folders:
         """Say in which state a file really is; None if it never came to be."""
         is_whole = self.file(row.root).is_file() and self.file(row.root).stat().st_size == row.size
         match row.state:
-            case State.SEALED | State.BAD:
-                return row.state if is_whole else State.BAD
+            case State.SEALED:
+                return State.SEALED if is_whole else State.BAD
+            case State.BAD:
+                return State.BAD
             case State.SEALING:
                 # The bytes were synced before the row. A copy in the fresh folder lost its name.
                 from_partial = row.stamp == FROM_PARTIAL and self.partial(row.root).is_file()
@@ -146,46 +163,56 @@ def regular_size(path: Path) -> int:
     return found.st_size
 
 
-def take(source: Path, target: Path, size: int) -> FreshFile:
-    """Copy a file, hash what was copied, and sync it; a failure or cancellation removes it.
+def take(
+    source: Path, target: Path, size: int, *, move: bool = False, progress: Progress | None = None
+) -> FreshFile:
+    """Copy a file, hash what was copied, and sync it; a failure or cancellation removes the copy.
 
     Args:
         source: the file; if it grows beyond `size` meanwhile it is refused.
         target: a new name in the store.
         size: bytes that were reserved.
+        move: give the file itself another name instead, where both are on one file system; its
+            first name stays until the caller removes it.
+        progress: called with the bytes so far, in this thread.
 
     Raises:
         Full: no room, or more bytes than reserved.
         StoreUnavailable: the disk refused.
     """
     try:
-        with refused(target), source.open("rb") as old, target.open("xb+") as new:
-            return _copy(old, new, target, size)
+        with refused(target):
+            if move and _link(source, target):
+                with target.open("rb", buffering=0) as file:
+                    found = take_in(file.fileno(), None, size=size, progress=progress)
+                    os.fdatasync(file.fileno())
+            else:
+                found = _copy(source, target, size, progress)
+        added = AddedFile(found.dag.root, found.dag.size, found.sha256)
+        return FreshFile(target, added, found.nodes, found.leaves)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
 
 
-def _copy(old: BinaryIO, new: BinaryIO, target: Path, size: int) -> FreshFile:
-    nodes: list[bytes] = []
-    importer = Importer(UNIXFS_V1_2025, lambda _cid, raw: nodes.append(raw))
-    whole = hashlib.sha256()
-    # A clone is hashed itself: the original may change at any time.
-    is_clone = _clone(old, new)
-    read = 0
-    while chunk := (new if is_clone else old).read(UNIXFS_V1_2025.chunk):
-        trio.from_thread.check_cancelled()
-        read += len(chunk)
-        if read > size:
-            raise Full(f"the file has grown beyond the {size} bytes it had")
-        importer.add(chunk)
-        whole.update(chunk)
-        if not is_clone:
-            new.write(chunk)
-    new.flush()
-    os.fdatasync(new.fileno())
-    dag = importer.finish()
-    return FreshFile(target, AddedFile(dag.root, dag.size, whole.digest()), tuple(nodes))
+def _copy(source: Path, target: Path, size: int, progress: Progress | None) -> Hashed:
+    with source.open("rb", buffering=0) as old, target.open("xb+", buffering=0) as new:
+        if _clone(old, new):
+            # A clone is hashed itself: the original may change at any time.
+            found = take_in(new.fileno(), None, size=size, progress=progress)
+            os.fdatasync(new.fileno())
+            return found
+        if size:
+            os.posix_fallocate(new.fileno(), 0, size)
+        return take_in(old.fileno(), new.fileno(), size=size, progress=progress)
+
+
+def _link(source: Path, target: Path) -> bool:
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        return False
+    return True
 
 
 def read(path: Path, leaves: Sequence[Leaf], expected: str) -> list[bytes] | None:
@@ -200,16 +227,27 @@ def read(path: Path, leaves: Sequence[Leaf], expected: str) -> list[bytes] | Non
     return blocks
 
 
-def first_bad(path: Path, leaves: Sequence[Leaf]) -> int | None:
-    """Hash a file and return the first leaf that is not what it was, or None."""
+def damaged(
+    path: Path, leaves: Sequence[Leaf], size: int, *, progress: Progress | None = None
+) -> tuple[int, ...]:
+    """Hash leaves of a file and return those that are not what they were.
+
+    Args:
+        path: the file; if it is gone all are damaged.
+        leaves: some of its leaves, in order.
+        size: of the whole file; if it has become longer, the last of `leaves` is damaged.
+        progress: called with the bytes so far, in this thread.
+
+    Raises:
+        StoreUnavailable: the disk refused.
+    """
     if not path.is_file():
-        return 0
-    with refused(path), path.open("rb") as file:
-        for leaf in leaves:
-            trio.from_thread.check_cancelled()
-            if hashlib.sha256(file.read(leaf.size)).digest() != leaf.digest:
-                return leaf.index
-        return len(leaves) if file.read(1) else None
+        return tuple(leaf.index for leaf in leaves)
+    with refused(path), path.open("rb", buffering=0) as file:
+        bad = bad_leaves(file.fileno(), leaves, progress=progress)
+        is_longer = os.fstat(file.fileno()).st_size > size
+        last = leaves[-1].index
+        return (*bad, last) if is_longer and last not in bad else bad
 
 
 def stamp(path: Path) -> str:
@@ -219,6 +257,26 @@ def stamp(path: Path) -> str:
     except FileNotFoundError:
         return ""
     return f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+
+
+def bitmap_without(leaves: int, bad: Sequence[int]) -> bytes:
+    """Return a bitset with all leaves set but the damaged ones."""
+    bits = (1 << leaves) - 1
+    for place in bad:
+        bits &= ~(1 << place)
+    return bits.to_bytes((leaves + 7) // 8, "little")
+
+
+def bytes_of(row: RootRow) -> int:
+    """Return how many bytes of a file are here and right."""
+    if row.state is State.SEALED:
+        return row.size
+    chunk = UNIXFS_V1_2025.chunk
+    last = max(1, -(-row.size // chunk)) - 1
+    count = sum(bits.bit_count() for bits in row.bitmap) * chunk
+    if last < 8 * len(row.bitmap) and row.bitmap[last // 8] >> last % 8 & 1:
+        count -= (last + 1) * chunk - row.size
+    return count
 
 
 def full_bitmap(leaves: int) -> bytes:

@@ -10,7 +10,8 @@ import trio
 
 from prsm.protocol.errors import LocalError
 from prsm.storage import sealed
-from prsm.storage.blockstore import BlockIndex, RootRow, State
+from prsm.storage.blockstore import BlockIndex
+from prsm.storage.index import RootRow, State
 from prsm.storage.cid import Codec, hash_block
 from prsm.storage.errors import Conflict, Corrupt, Full, NotFound
 from prsm.storage.model_store import ModelStore
@@ -105,11 +106,13 @@ async def test_what_is_no_file_is_refused(store: ModelStore, tmp_path: Path) -> 
 async def test_quota_is_refused_with_figures(tmp_path: Path, source: Path) -> None:
     store = await ModelStore.open(tmp_path / "store", quota=SIZE + 1000)
     added = await store.add_file(source)
+    await store.pin(added.root, "kept")
     (tmp_path / "other").write_bytes(bytes(2000))
     with pytest.raises(Full, match=f"2000 bytes do not fit.* of {SIZE + 1000} bytes"):
         await store.add_file(tmp_path / "other")
     with pytest.raises(Full):
         await store.begin_fetch(hash_block(b"small"), 2000)
+    await store.unpin(added.root, "kept")
     await store.remove(added.root)
     await store.add_file(tmp_path / "other")
     assert await store.used_bytes() == 2000
@@ -126,7 +129,7 @@ async def test_quota_holds_against_many_at_once(store: ModelStore) -> None:
         except Full:
             refused += 1
 
-    store._quota = 3 * MIB
+    store._space.quota = 3 * MIB
     async with trio.open_nursery() as nursery:
         for number in range(10):
             nursery.start_soon(begin, number)
@@ -235,7 +238,7 @@ async def test_shared_nodes_outlive_one_of_their_files(tmp_path: Path) -> None:
     index = await BlockIndex.open(tmp_path / "i.db")
     one, two = hash_block(b"1"), hash_block(b"2")
     for root in (one, two):
-        await index.put_root(RootRow(root, 1, State.SEALED), (b"shared", root.digest))
+        await index.put_root(RootRow(root, 1, State.SEALED), (b"shared", root.digest), ())
     await index.remove_root(one)
     assert await index.get_block(hashlib.sha256(b"shared").digest()) == b"shared"
     with pytest.raises(NotFound):

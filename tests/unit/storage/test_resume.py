@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prsm.storage import sealed
-from prsm.storage.blockstore import State
+from prsm.storage.index import State
 from prsm.storage.cid import Cid, hash_block
 from prsm.storage.errors import Conflict, NotFound, SourceCorrupt
 from prsm.storage.interfaces import Leaf

@@ -1,0 +1,148 @@
+"""Blocks by digest: those put by themselves, and every other one the store holds.
+
+Knows: owners of stray blocks, and where else a digest may be: nodes, manifests, leaves of files.
+Must not know: who asks for them (bitswap, CAR files, repair).
+
+A stray block without an owner is cached and may go when room is needed; one with an owner stays
+until that owner gives it up. Large things are better files: one copy, leaves as byte ranges.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from prsm.protocol.errors import LocalError
+from prsm.protocol.limits import BLOCK_BYTES_MAX
+from prsm.storage.errors import Corrupt, NotFound, WrongHash
+from prsm.storage.index import Use
+from prsm.storage.shelf import Shelf
+from prsm.storage.space import STRAY, Space
+
+DIGESTS_MAX: Final = 8192  # of one call, so that a hostile list of wants stays cheap
+OWNER_LETTERS_MAX: Final = 128
+
+
+class Blocks:
+    """The blocks of one store."""
+
+    def __init__(self, shelf: Shelf, space: Space) -> None:
+        """Stand beside a store; `ModelStore.blocks` is the way in."""
+        self._shelf = shelf
+        self._space = space
+
+    async def put(self, digest: bytes, raw: bytes, *, owner: str = "") -> None:
+        """Keep one block; twice is once.
+
+        Args:
+            digest: sha2-256 of the bytes.
+            raw: at most 2 MiB.
+            owner: who keeps it until `delete`; empty: cached.
+
+        Raises:
+            WrongHash: bytes of another digest; nothing was stored.
+            LocalError: too large, or the owner's name too long.
+            Full: no room, with the figures.
+        """
+        if hashlib.sha256(raw).digest() != digest:
+            raise WrongHash(f"{len(raw)} bytes are not block {digest.hex()[:16]}")
+        await self.put_many((raw,), owner=owner)
+
+    async def put_many(self, blocks: Sequence[bytes], *, owner: str = "") -> None:
+        """Keep blocks in one transaction, all or none.
+
+        Raises:
+            LocalError, Full: as for `put`.
+        """
+        if not blocks:
+            return
+        key = _key(owner)
+        if (most := max(len(raw) for raw in blocks)) > BLOCK_BYTES_MAX:
+            raise LocalError(f"a block of {most} bytes, at most {BLOCK_BYTES_MAX}")
+        async with self._space.reserved(sum(len(raw) for raw in blocks)):
+            use = Use()
+            if not owner:
+                for raw in blocks:
+                    use = self._shelf.use(hashlib.sha256(raw).digest())
+            await self._shelf.index.put_blocks(key, blocks, use)
+
+    async def get(self, digest: bytes) -> bytes:
+        """Return a block: stray, interior node, manifest, or leaf of a file, checked.
+
+        Raises:
+            NotFound: it is not here.
+            Corrupt: it has changed on disk; its file is `bad` from now on.
+        """
+        try:
+            raw = await self._shelf.index.get_block(digest)
+        except NotFound:
+            return await self._leaf(digest)
+        self._shelf.uses.touch_known(digest, self._shelf.now_ms())
+        return raw
+
+    async def held(self, digests: Sequence[bytes]) -> Mapping[bytes, int]:
+        """Return the sizes of those blocks that are here, leaves of files included.
+
+        Raises:
+            LocalError: more than 8,192 digests.
+        """
+        if len(digests) > DIGESTS_MAX:
+            raise LocalError(f"{len(digests)} digests, at most {DIGESTS_MAX}")
+        found = dict(await self._shelf.index.held_blocks(digests))
+        for partial in self._shelf.partials.values():
+            leaves = [partial.find(digest) for digest in digests]
+            found |= {leaf.digest: leaf.size for leaf in leaves if leaf is not None}
+        rest = [digest for digest in digests if digest not in found]
+        for digest, (root, place) in (await self._shelf.index.find_leaves(rest)).items():
+            row = await self._shelf.index.get_root(root)
+            if row is not None:
+                found[digest] = (await self._shelf.leaves(row))[place].size
+        return found
+
+    async def owned(self, owner: str) -> Sequence[bytes]:
+        """Return the digests of an owner's blocks, in order."""
+        return [row.digest for row in await self._shelf.index.owned_blocks(_key(owner))]
+
+    async def delete(self, digest: bytes, *, owner: str = "") -> None:
+        """Give a block up; it goes when nobody else owns it.
+
+        Raises:
+            NotFound: this owner has no such block.
+        """
+        await self.delete_many((digest,), owner=owner)
+
+    async def delete_many(self, digests: Sequence[bytes], *, owner: str = "") -> None:
+        """Give blocks up in one transaction.
+
+        Raises:
+            NotFound: this owner has none of them.
+        """
+        if not await self._shelf.index.drop_blocks(_key(owner), digests):
+            raise NotFound(f"{owner or 'the cache'} holds none of {len(digests)} blocks")
+        for digest in digests:
+            self._shelf.uses.forget(digest)
+
+    async def _leaf(self, digest: bytes) -> bytes:
+        for partial in self._shelf.partials.values():
+            if (leaf := partial.find(digest)) is not None:
+                return _checked(digest, await self._shelf.hop(partial.read, leaf))
+        found = await self._shelf.index.find_leaves((digest,))
+        if digest not in found:
+            raise NotFound(f"no block {digest.hex()[:16]} in this store")
+        root, place = found[digest]
+        blocks = await self._shelf.read(root, place, 1)
+        self._shelf.use_part(root)
+        if blocks is None:
+            raise NotFound(f"{root} was touched by somebody: it is served when it is verified")
+        return _checked(digest, blocks[0])
+
+
+def _checked(digest: bytes, raw: bytes) -> bytes:
+    if hashlib.sha256(raw).digest() != digest:
+        raise Corrupt(f"block {digest.hex()[:16]} has changed on disk")
+    return raw
+
+
+def _key(owner: str) -> bytes:
+    if len(owner) > OWNER_LETTERS_MAX:
+        raise LocalError(f"an owner's name of {len(owner)} letters, at most {OWNER_LETTERS_MAX}")
+    return STRAY + owner.encode()

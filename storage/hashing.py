@@ -1,0 +1,226 @@
+"""Hashing of whole files, in worker threads: as they are taken in, and to find damaged leaves.
+
+Knows: reading, sha256 on two cores. Must not know: the index, names in the store.
+
+A file is hashed twice as it is taken in, once by leaf and once as a whole (the manifest names
+both, since the second does not depend on our DAG code); the second hash runs beside the first,
+and the disk writes beside both, in steps of 64 MiB.
+"""
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Final, Self
+
+import trio
+
+from prsm.protocol.limits import MIB
+from prsm.storage.errors import Full
+from prsm.storage.interfaces import Leaf
+from prsm.storage.unixfs import UNIXFS_V1_2025, Dag, Importer
+
+CHUNK: Final = UNIXFS_V1_2025.chunk
+_RUN: Final = 4  # leaves in one buffer
+_BUFFERS: Final = 3
+_SYNC_BYTES: Final = 64 * MIB
+_HASHERS: Final = 2
+
+assert _SYNC_BYTES % (_RUN * CHUNK) == 0
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """What was found of a file: its DAG, sha256 of the whole, interior nodes, leaf digests."""
+
+    dag: Dag
+    sha256: bytes
+    nodes: tuple[bytes, ...]
+    leaves: tuple[bytes, ...]
+
+
+def take_in(old: int, new: int | None, *, size: int, progress: Progress | None = None) -> Hashed:
+    """Hash a file, and copy what was hashed.
+
+    Args:
+        old: descriptor to read from, at its beginning.
+        new: descriptor to write the same bytes to and sync; None: only hash.
+        size: bytes that were reserved.
+        progress: called with the bytes so far.
+
+    Raises:
+        Full: the file has grown beyond `size`.
+        OSError: the disk refused.
+        Cancelled: whoever waits for this thread is.
+    """
+    leaves = _LeafHasher()
+    whole = hashlib.sha256()
+    buffers = [_Buffer() for _ in range(_BUFFERS)]
+    read = 0
+    with ThreadPoolExecutor(1) as second, _Writer(new) as writer:
+        for buffer in cycle(buffers):
+            trio.from_thread.check_cancelled()
+            buffer.wait()
+            data = buffer.fill(old)
+            if read + len(data) > size:
+                raise Full(f"the file has grown beyond the {size} bytes it had")
+            buffer.used_by = second.submit(whole.update, data)
+            leaves.add(data)
+            writer.write(data)
+            read += len(data)
+            if progress is not None:
+                progress(read)
+            if len(data) < _RUN * CHUNK:
+                break
+        for buffer in buffers:
+            buffer.wait()
+        writer.finish()
+    return leaves.finish(whole.digest())
+
+
+class _Buffer:
+    """Room for four leaves, not filled again before the second hash has read it."""
+
+    def __init__(self) -> None:
+        self._room = memoryview(bytearray(_RUN * CHUNK))
+        self.used_by: Future[None] | None = None
+
+    def wait(self) -> None:
+        if self.used_by is not None:
+            self.used_by.result()
+
+    def fill(self, descriptor: int) -> memoryview:
+        """Read until the buffer is full or the file ends."""
+        count = 0
+        while count < len(self._room) and (some := os.readv(descriptor, [self._room[count:]])):
+            count += some
+        return self._room[:count]
+
+
+class _LeafHasher:
+    """Builds the DAG of what comes by."""
+
+    def __init__(self) -> None:
+        self._nodes: list[bytes] = []
+        self._leaves: list[bytes] = []
+        self._importer = Importer(UNIXFS_V1_2025, lambda _cid, raw: self._nodes.append(raw))
+
+    def add(self, data: memoryview) -> None:
+        for first in range(0, len(data), CHUNK):
+            leaf = data[first : first + CHUNK]
+            self._leaves.append(hashlib.sha256(leaf).digest())
+            self._importer.add_hashed(self._leaves[-1], len(leaf))
+
+    def finish(self, sha256: bytes) -> Hashed:
+        dag = self._importer.finish()
+        return Hashed(dag, sha256, tuple(self._nodes), tuple(self._leaves) or (sha256,))
+
+
+class _Writer:
+    """Writes a copy, and has a thread sync it in steps, so that the disk works meanwhile."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+        self._written = 0
+        self._syncing: Future[None] | None = None
+        self._thread = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._thread.shutdown()
+
+    def write(self, data: memoryview) -> None:
+        if self._descriptor is None:
+            return
+        while data:
+            count = os.pwrite(self._descriptor, data, self._written)
+            data, self._written = data[count:], self._written + count
+        if self._written % _SYNC_BYTES == 0 and self._written:
+            self._wait()
+            self._syncing = self._thread.submit(os.fdatasync, self._descriptor)
+
+    def finish(self) -> None:
+        self._wait()
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, self._written)
+            os.fdatasync(self._descriptor)
+
+    def _wait(self) -> None:
+        """See to it that the disk is at most one step behind, and hear what it refused."""
+        if self._syncing is not None:
+            self._syncing.result()
+
+
+def bad_leaves(
+    descriptor: int,
+    leaves: Sequence[Leaf],
+    *,
+    threads: int = _HASHERS,
+    progress: Progress | None = None,
+) -> tuple[int, ...]:
+    """Hash leaves of a file and return the places of those that are not what they were.
+
+    A leaf that the disk cannot read counts as damaged: written anew, it may move to good sectors.
+
+    Args:
+        descriptor: of the file.
+        leaves: some of its leaves, in order.
+        threads: how many hash at a time.
+        progress: called with the bytes so far.
+    """
+    runs = [leaves[first : first + 2 * _RUN] for first in range(0, len(leaves), 2 * _RUN)]
+    bad: list[int] = []
+    done = 0
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: list[Future[list[int]]] = []
+        for run in _with_tail(runs, threads):
+            trio.from_thread.check_cancelled()
+            if len(waiting) > threads or (run is None and waiting):
+                bad += waiting.pop(0).result()
+                done += 1
+                if progress is not None:
+                    progress(sum(leaf.size for leaf in leaves[: done * 2 * _RUN]))
+            if run is not None:
+                waiting.append(pool.submit(_bad_of, descriptor, run))
+        for future in waiting:
+            bad += future.result()
+    return tuple(bad)
+
+
+def _with_tail(runs: Sequence[Sequence[Leaf]], threads: int) -> Iterator[Sequence[Leaf] | None]:
+    yield from runs
+    for _ in range(threads + 1):
+        yield None
+
+
+def _bad_of(descriptor: int, run: Sequence[Leaf]) -> list[int]:
+    buffer = memoryview(bytearray(CHUNK))
+    bad = []
+    for leaf in run:
+        data = buffer[: leaf.size]
+        try:
+            count = _fill_at(descriptor, data, leaf.index * CHUNK)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            count = -1
+        if count != leaf.size or hashlib.sha256(data).digest() != leaf.digest:
+            bad.append(leaf.index)
+    return bad
+
+
+def _fill_at(descriptor: int, buffer: memoryview, offset: int) -> int:
+    count = 0
+    while count < len(buffer):
+        some = os.preadv(descriptor, [buffer[count:]], offset + count)
+        if not some:
+            break
+        count += some
+    return count

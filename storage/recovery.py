@@ -1,0 +1,59 @@
+"""What a store puts right when it is opened, after a crash, a power cut, or somebody's hands.
+
+Knows: what rows and files may disagree about. Must not know: how they came to.
+
+A file without a row is removed; a row without its bytes is `bad`; a file that was about to be
+sealed is sealed if its bytes are here; leases of the process before are void, being in memory.
+"""
+
+from prsm.storage import sealed
+from prsm.storage.errors import Corrupt, NotFound
+from prsm.storage.index import RootRow, State
+from prsm.storage.shelf import Shelf
+from prsm.storage.space import STRAY
+
+
+async def recover(shelf: Shelf) -> None:
+    """Make index and folders agree, and remember what was used how much.
+
+    Raises:
+        Full, StoreUnavailable, Corrupt: the disk refused, or the index is damaged.
+    """
+    known = set()
+    for row in await shelf.index.roots():
+        state = await shelf.hop(shelf.folders.found, row)
+        if state is None:
+            await shelf.index.remove_root(row.root, even_pinned=True)
+            continue
+        if state is State.SEALED and row.state is State.SEALING:
+            stamp = await shelf.hop(shelf.folders.reseal, row.root)
+            await shelf.index.put_root(RootRow(row.root, row.size, state, stamp=stamp))
+        elif state is State.BAD and row.state is not State.BAD:
+            await _condemn(shelf, row)
+        known.add(row.root)
+    await shelf.hop(shelf.folders.sweep, known)
+    await _list_leaves(shelf)
+    shelf.uses.load({row.root: row.use for row in await shelf.index.roots()})
+    shelf.uses.load({row.digest: row.use for row in await shelf.index.owned_blocks(STRAY)})
+
+
+async def _condemn(shelf: Shelf, row: RootRow) -> None:
+    """A sealed file is gone or of another size: find out which leaves are still good."""
+    try:
+        leaves = await shelf.leaves(row)
+    except (Corrupt, NotFound):  # noted there
+        return
+    path = shelf.folders.file(row.root)
+    bad: tuple[int, ...] = await shelf.hop(sealed.damaged, path, leaves, row.size)
+    await shelf.condemn(row, bad)
+
+
+async def _list_leaves(shelf: Shelf) -> None:
+    """List the leaves of files that were stored before leaves were listed."""
+    for root in await shelf.index.unlisted():
+        row = await shelf.sealed_row(root)
+        try:
+            leaves = await shelf.leaves(row)
+        except (Corrupt, NotFound):  # noted there; the file is fetched again
+            continue
+        await shelf.index.put_root(row, (), [leaf.digest for leaf in leaves])
