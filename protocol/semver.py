@@ -216,7 +216,7 @@ def _bounds(word: str) -> tuple[_Bound, ...]:
     is_whole = len(known) == 3
     if pre and not is_whole:
         raise _bad_range(word)
-    low = Version(*known, *(0,) * (3 - len(known)), pre=tuple(pre.split(".")) if pre else ())
+    low = _filled(known, tuple(pre.split(".")) if pre else ())
     match relation:
         case "^":
             return _between(low, _caret(known))
@@ -256,8 +256,12 @@ def _next(known: list[int]) -> Version | None:
     """The first version after all that begin so; None: there is none."""
     if not known:
         return None
-    raised = [*known[:-1], known[-1] + 1]
-    return Version(*raised, *(0,) * (3 - len(raised)))
+    return _filled([*known[:-1], known[-1] + 1])
+
+
+def _filled(known: list[int], pre: tuple[str, ...] = ()) -> Version:
+    major, minor, patch = [*known, 0, 0, 0][:3]
+    return Version(major, minor, patch, pre)
 
 
 def _between(low: Version, high: Version | None) -> tuple[_Bound, ...]:

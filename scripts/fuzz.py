@@ -33,6 +33,7 @@ MEMORY_BAR_MIB: Final = 32  # for each MiB of input
 NAMES: Final = (
     *("frames", "messages", "consensus", "hello", "transactions", "gossip", "pubsub", "receipts"),
     *("tensors", "proofs", "chunks", "snapshots", "blocks", "manifest", "dag", "addresses"),
+    *("card", "versions"),
     *("muxer", "log", "records", "genesis"),
 )
 _UNITS: Final = re.compile(rb"stat::number_of_executed_units:\s*(\d+)")

@@ -40,6 +40,7 @@ from prsm.protocol.proofs import InclusionProof, ProvenState, ProvenTransaction,
 from prsm.protocol.signing import Kind
 from prsm.protocol.tensors import Dtype, TensorHead
 from prsm.protocol.transactions.payloads import Transfer
+from prsm.storage.card import encode_card
 from prsm.storage.cid import Codec, hash_block
 from prsm.storage.dagpb import File, PbLink, encode_directory, encode_file
 from prsm.storage.manifest import encode_manifest
@@ -47,6 +48,7 @@ from prsm.storage.wal import Wal, _pack
 from prsm.testnet.chain import Chain, Made, signer_of
 from prsm.testnet.sim.disk import FaultyDisk
 from tests.fuzz.targets import BITS, GENESIS, IDENTITY
+from tests.tools.cards import signed_card
 from tests.tools.stores import manifest
 
 VECTORS: Final = Path(__file__).parents[1] / "vectors" / "wire.json"
@@ -244,6 +246,10 @@ _MADE: Final[dict[str, Callable[[], Iterator[bytes]]]] = {
     "snapshots": _snapshots,
     "blocks": _blocks,
     "manifest": lambda: iter([encode_manifest(manifest())]),
+    "card": lambda: iter([encode_card(signed_card())]),
+    "versions": lambda: iter(
+        [b"\x001.0.0-rc.1+b", b"\x01^1.2 || >=2.0.0-a <3", b"\x02org/m@~1.2", b"\x02m@beta"]
+    ),
     "dag": _dag,
     "addresses": _addresses,
     "muxer": _muxer,

@@ -54,8 +54,10 @@ from prsm.protocol.proofs import (
     require_included,
 )
 from prsm.protocol.receipts import WorkReceipt, receipt_statement, rows_root
+from prsm.protocol.semver import Range, Reference, Version
 from prsm.protocol.signing import Kind
 from prsm.protocol.tensors import TensorHead, split_tail
+from prsm.storage.card import card_text, decode_card, encode_card
 from prsm.storage.cid import decode_cid, parse_cid
 from prsm.storage.dagpb import decode_directory, decode_file, encode_directory, encode_file
 from prsm.storage.manifest import decode_manifest, encode_manifest
@@ -268,6 +270,27 @@ def manifest(data: bytes) -> None:
     assert encode_manifest(decode_manifest(data)) == data
 
 
+def card(data: bytes) -> None:
+    """The card of a model or dataset."""
+    found = decode_card(data)
+    assert encode_card(found) == data
+    card_text(found)
+
+
+def versions(data: bytes) -> None:
+    """Versions, ranges and references, of a person or of the ledger."""
+    text = data[1:].decode("utf-8", "replace")
+    match data[0] % 3 if data else 2:
+        case 0:
+            found = Version.parse(text)
+            assert str(found) == text
+            assert Range.parse(f"={text}").holds(found)
+        case 1:
+            Range.parse(text).holds(Version(1, 2, 3))
+        case _:
+            assert str(Reference.parse(text)) == text
+
+
 def dag(data: bytes) -> None:
     """Nodes of files and directories, and CIDs as bytes and as text."""
     body = data[1:]
@@ -355,6 +378,8 @@ TARGETS: Final[dict[str, Target]] = {
     "snapshots": Target(snapshots),
     "blocks": Target(blocks),
     "manifest": Target(manifest),
+    "card": Target(card),
+    "versions": Target(versions, (LocalError,), choices=3),
     "dag": Target(dag, (PrsmError,), choices=5),
     "addresses": Target(addresses, (LocalError,), choices=3),
     "muxer": Target(muxer),
