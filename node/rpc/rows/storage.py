@@ -24,6 +24,9 @@ timeout -32006 5005 deadline retry: no answer in time
 source_broken -32050 5006 failed retry: a source of blocks broke off
   its answer was cut or of another protocol
   try again
+source_unfit -32050 5060 failed: a source answers in another form
+  it is no trustless gateway, or its settings forbid raw blocks
+  prsm storage sources; take it out of storage.gateways
 wrong_password -32001 5010 forbidden: the key does not open
   the password is wrong, or the file was changed
   try again; a forgotten password cannot be recovered
@@ -66,7 +69,7 @@ bad_envelope -32031 5032 unverified: the sealed bytes do not hold
 offline -32050 5041 unreachable: it is not here, and this node asks nobody
   offline mode is on
   prsm model pull REF, with a node that is not offline
-cancelled -32051 5042 failed: the fetch was ended
+fetch_cancelled -32051 5042 failed: the fetch was ended
   somebody cancelled it; what was verified stays
   prsm model pull REF
 foreign_manifest -32031 5080 unverified: not its publisher's word
