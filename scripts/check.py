@@ -4,8 +4,9 @@ Runs each step, prints its seconds, stops at the first failure. Knows commands a
 rules themselves are in pyproject.toml and `scripts/tidy.py`. Uses the standard library alone and
 the tools of `.venv`, whichever Python starts it.
 
-Tests run in three processes: what coverage watches beside the simulator (which coverage would slow
-five times over), and then, alone, what starts daemons, since those fill both cores.
+Tests run in four processes, two at a time: whole nodes, the simulator (which coverage would slow
+five times over), unit tests, and those that coverage watches; and then, alone, what starts daemons,
+since those fill both cores.
 """
 
 import argparse
@@ -24,6 +25,11 @@ BRANCH_COVERAGE_MIN: Final = 90
 MARKS: Final = "not long and not ipfs"  # what the gate runs
 FLOORS: Final = ("protocol", "consensus", "storage", "node", "testnet")
 _SIMULATION: Final = "tests/simulation"
+# What coverage reports is covered by these alone; watching the others too costs a minute.
+_COVERED: Final = (
+    *("tests/unit/consensus", "tests/unit/protocol", "tests/property/consensus"),
+    *("tests/property/test_codec.py", "tests/scenarios", "tests/paper"),
+)
 # Whole nodes in one process: they cover what unit tests cover, slower.
 _JOINED: Final = ("tests/integration", "tests/power", "tests/conformance", "tests/fuzz")
 # 114 and 128 know the name of a started function, not one that hands task_status on; the 9xx family
@@ -80,14 +86,14 @@ def test_steps(marks: str) -> tuple[list[list[Step]], list[Step]]:
     """Chains of steps that run side by side, and steps that run alone after them."""
     pytest = [str(PYTHON), "-m", "pytest", "--quiet", "--durations=5", f"-m={marks}"]
     coverage = [str(PYTHON), "-m", "coverage", "run", *pytest[1:]]
-    apart = (_SIMULATION, *_JOINED, *_PROCESSES)
-    units = Step("tests", [*coverage, *(f"--ignore={folder}" for folder in apart)])
-    whole = [
-        Step(name, [*pytest, *present])
-        for name, wanted in (("simulator", (_SIMULATION,)), ("whole nodes", _JOINED))
-        if (present := [folder for folder in wanted if _has_tests(folder)])
-    ]
-    beside = [[units], whole]
+    apart = (*_COVERED, _SIMULATION, *_JOINED, *_PROCESSES)
+    wanted = (
+        Step("whole nodes", [*pytest, *filter(_has_tests, _JOINED)]),
+        Step("simulator", [*pytest, _SIMULATION]),
+        Step("tests", [*pytest, *(f"--ignore={name}" for name in apart)]),
+        Step("ledger, agreement", [*coverage, *_COVERED]),
+    )
+    beside = [[step] for step in wanted]
     folders = [folder for folder in _PROCESSES if _has_tests(folder)]
     return beside, [Step("daemons", [*pytest, *folders])] if folders else []
 

@@ -58,12 +58,17 @@ def test_tests_of_finds_the_unit_test_of_a_module(check: ModuleType) -> None:
 
 
 def test_test_steps_leave_no_folder_out(check: ModuleType) -> None:
-    """What coverage does not watch runs elsewhere: each ignored folder with tests has its step."""
+    """What one step ignores another one runs, if there are tests."""
     beside, alone = check.test_steps("not long")
-    [units], whole = beside
-    ignored = {word.removeprefix("--ignore=") for word in units.command if "--ignore" in word}
-    taken = {word for step in [*whole, *alone] for word in step.command}
-    assert all(folder in taken for folder in ignored if any(Path(folder).rglob("test_*.py")))
+    steps = [*(step for chain in beside for step in chain), *alone]
+    words = [word for step in steps for word in step.command]
+    ignored = {word.removeprefix("--ignore=") for word in words if "--ignore" in word}
+    with_tests = {
+        name for name in ignored if name.endswith(".py") or any(Path(name).rglob("test_*.py"))
+    }
+    assert with_tests
+    assert with_tests <= set(words)
+    assert all(Path(name).exists() for name in with_tests)
 
 
 def test_slow_steps_hand_async_files_only_to_the_async_lint(check: ModuleType) -> None:
