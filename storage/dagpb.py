@@ -1,12 +1,14 @@
 """dag-pb bytes of UnixFS files and directories, written and read in exactly one spelling.
 
 Knows: protobuf as far as dag-pb and UnixFS use it. Must not know: profiles, shapes of DAGs.
+`version` is always that of the CIDs inside a node: 1, or 0 as old daemons wrote them.
 A decoded node is encoded again and compared, so unknown fields, other orders, padded varints and
 bytes left over are refused. Source: dag-pb and UnixFS specifications of IPLD and IPFS.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 from prsm.protocol.errors import LocalError, Unsupported, WireError
@@ -21,6 +23,16 @@ _DIRECTORY: Final = 1
 _FILE: Final = 2
 _KINDS: Final = {0: "a wrapped raw leaf", 3: "metadata", 4: "a symbolic link", 5: "a HAMT"}
 _LINKS_MAX: Final = 65_536
+_CID_V0_BYTES: Final = 34
+_FRAME_BYTES_MAX: Final = 4 + 3 * 5  # four keys, three numbers below 2^32
+
+
+class Sort(Enum):
+    """What a dag-pb node is, as far as it is read here."""
+
+    FILE = "interior node of a file"
+    LEAF = "leaf of a file"
+    DIRECTORY = "directory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +61,62 @@ def encode_file(node: File, *, version: int) -> bytes:
 
 def encode_wrapped_leaf(data: bytes) -> bytes:
     """Write a leaf of the legacy profile: the bytes inside a UnixFS file node."""
-    body = _field(2, data) if data else b""
-    return _field(1, _number(1, _FILE) + body + _number(3, len(data)))
+    before, behind = leaf_frame(len(data))
+    return before + data + behind
+
+
+def leaf_frame(size: int) -> tuple[bytes, bytes]:
+    """Return what stands before and behind the `size` bytes of a wrapped leaf."""
+    body = b"\x12" + _write_varint(size) if size else b""
+    before, behind = _number(1, _FILE) + body, _number(3, size)
+    return b"\x0a" + _write_varint(len(before) + size + len(behind)) + before, behind
+
+
+def decode_wrapped_leaf(raw: bytes) -> memoryview:
+    """Return the bytes inside a wrapped leaf, without copying them.
+
+    Raises:
+        BadDag: any other bytes than `encode_wrapped_leaf` writes.
+    """
+    if len(raw) > BLOCK_BYTES_MAX:
+        raise BadDag(f"a block of {len(raw)} bytes, at most {BLOCK_BYTES_MAX}")
+    # The frame grows with the size, in at most four numbers of one to four bytes.
+    for size in range(max(0, len(raw) - _FRAME_BYTES_MAX), len(raw)):
+        before, behind = leaf_frame(size)
+        if len(before) + size + len(behind) == len(raw):
+            if raw.startswith(before) and raw.endswith(behind):
+                return memoryview(raw)[len(before) : len(before) + size]
+            break
+    raise BadDag("no wrapped leaf of a file in its one spelling")
+
+
+def sort_of(raw: bytes) -> Sort:
+    """Say what a node is, so that the right decoder can be called.
+
+    Raises:
+        BadDag: no dag-pb, or no UnixFS.
+        Unsupported: a well-known kind that is not read here, such as a HAMT directory.
+    """
+    kind, _, links = _decode(raw)
+    if kind == _DIRECTORY:
+        return Sort.DIRECTORY
+    if kind != _FILE:
+        raise BadDag(f"UnixFS type {kind}, known are file and directory")
+    return Sort.FILE if links else Sort.LEAF
+
+
+def version_of(raw: bytes) -> int:
+    """Return the version of the CIDs inside a node, by its first link; 1 if it has none.
+
+    Raises:
+        BadDag: no dag-pb.
+    """
+    for number, value in _fields(raw):
+        if number == 2 and isinstance(value, bytes):
+            for inner, cid in _fields(value):
+                if inner == 1 and isinstance(cid, bytes):
+                    return 0 if len(cid) == _CID_V0_BYTES else 1
+    return 1
 
 
 def decode_file(raw: bytes, *, version: int = 1) -> File:
@@ -73,23 +139,30 @@ def decode_file(raw: bytes, *, version: int = 1) -> File:
     return node
 
 
-def encode_directory(entries: Mapping[str, PbLink]) -> bytes:
+def encode_directory(entries: Mapping[str, PbLink], *, version: int = 1) -> bytes:
     """Write a flat directory, sorted by the bytes of the names.
 
     Raises:
-        LocalError: too many entries, too large, or a name that is no plain file name.
+        Unsupported: too many entries or too large: others would make a HAMT of it.
+        LocalError: a name that is no plain file name.
     """
     if len(entries) > ENTRIES_MAX:
-        raise LocalError(f"{len(entries)} directory entries, at most {ENTRIES_MAX}")
+        raise Unsupported(
+            f"{len(entries)} directory entries, at most {ENTRIES_MAX}: more need a HAMT",
+            hint="split it into several directories",
+        )
     named = sorted((_name(name), link) for name, link in entries.items())
-    links = b"".join(_link(link.cid, name, link.tsize, 1) for name, link in named)
+    links = b"".join(_link(link.cid, name, link.tsize, version) for name, link in named)
     raw = links + _field(1, _number(1, _DIRECTORY))
     if len(raw) > DIRECTORY_BYTES_MAX:
-        raise LocalError(f"a directory of {len(raw)} bytes, at most {DIRECTORY_BYTES_MAX}")
+        raise Unsupported(
+            f"a directory of {len(raw)} bytes, at most {DIRECTORY_BYTES_MAX}: more need a HAMT",
+            hint="split it into several directories, or use shorter names",
+        )
     return raw
 
 
-def decode_directory(raw: bytes) -> dict[str, PbLink]:
+def decode_directory(raw: bytes, *, version: int = 1) -> dict[str, PbLink]:
     """Read a flat directory; sizes of its links are unknown (0), Tsizes are the writer's claim.
 
     Raises:
@@ -101,7 +174,7 @@ def decode_directory(raw: bytes) -> dict[str, PbLink]:
         raise BadDag(f"UnixFS type {kind} is no directory")
     try:
         entries = {name.decode(): PbLink(cid, 0, tsize) for cid, name, tsize in links}
-        again = encode_directory(entries)
+        again = encode_directory(entries, version=version)
     except (LocalError, UnicodeDecodeError) as error:
         raise BadDag(f"a directory that is refused: {error}") from error
     if again != raw:
@@ -204,7 +277,9 @@ def _write_varint(value: int) -> bytes:
 
 
 def _name(name: str) -> bytes:
-    raw = name.encode()
+    raw = name.encode(errors="replace")
+    if raw.decode() != name:
+        raise LocalError(f"{name[:80]!r} is no UTF-8")
     if name in {"", ".", ".."} or "/" in name or "\0" in name or len(raw) > _NAME_BYTES_MAX:
         raise LocalError(f"{name[:80]!r} is no name of a file in a directory")
     return raw

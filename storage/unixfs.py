@@ -1,4 +1,4 @@
-"""Files as Merkle DAGs: an importer and a strict reader, profile `unixfs-v1-2025`.
+"""Files as Merkle DAGs: an importer and a strict reader, by explicit profiles.
 
 Knows: dag-pb, UnixFS, and that size and profile fix the whole shape of a DAG. Must not know:
 where blocks are stored or fetched. Source: docs/spec/storage.md, "CID profile"; IPIP-499.
@@ -14,9 +14,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from prsm.protocol.errors import LocalError
-from prsm.protocol.limits import BLOCK_BYTES_MAX, LEAF_BYTES
+from prsm.protocol.limits import BLOCK_BYTES_MAX, KIB, LEAF_BYTES
 from prsm.storage.cid import Cid, Codec, hash_block
-from prsm.storage.dagpb import File, PbLink, decode_file, encode_file, encode_wrapped_leaf
+from prsm.storage.dagpb import (
+    File,
+    PbLink,
+    decode_file,
+    decode_wrapped_leaf,
+    encode_file,
+    encode_wrapped_leaf,
+    leaf_frame,
+)
 from prsm.storage.errors import BadDag
 from prsm.storage.interfaces import Leaf
 
@@ -39,13 +47,67 @@ class Profile:
     width: int
     wrapped: bool = False
 
+    @property
+    def version(self) -> int:
+        """Version of all CIDs of such a file."""
+        return 0 if self.wrapped else 1
+
+    def text(self, cid: Cid) -> str:
+        """Write a root as programs of this profile print it."""
+        return cid.text_v0() if self.wrapped else str(cid)
+
 
 UNIXFS_V1_2025: Final = Profile("unixfs-v1-2025", LEAF_BYTES, 1024)
-# What other implementations made before 2025; read, and used by the vectors.
-LEGACY: Final = Profile("legacy", 256 * 1024, 174, wrapped=True)
+# What other implementations made before 2025: read and checked, never written by this node.
+LEGACY: Final = Profile("legacy", 256 * KIB, 174, wrapped=True)  # Kubo before 0.40, by default
+V1_256K_174: Final = Profile("v1-256k-174", 256 * KIB, 174)  # Kubo --cid-version=1; js-ipfs
+V1_1M_174: Final = Profile("v1-1m-174", 1024 * KIB, 174)
+V1_256K_1024: Final = Profile("v1-256k-1024", 256 * KIB, 1024)
+PROFILES: Final = {
+    profile.name: profile
+    for profile in (UNIXFS_V1_2025, LEGACY, V1_256K_174, V1_1M_174, V1_256K_1024)
+}
 
-assert UNIXFS_V1_2025.chunk <= BLOCK_BYTES_MAX
-assert UNIXFS_V1_2025.width ** (DEPTH_MAX - 1) >= LEAVES_MAX
+assert all(profile.chunk <= BLOCK_BYTES_MAX for profile in PROFILES.values())
+assert all(profile.width ** (DEPTH_MAX - 1) >= LEAVES_MAX for profile in PROFILES.values())
+
+
+def profile_named(name: str) -> Profile:
+    """Find a profile by its name.
+
+    Raises:
+        LocalError: there is none of that name.
+    """
+    if name not in PROFILES:
+        raise LocalError(
+            f"{name[:40]!r} is no profile", hint=f"known profiles: {', '.join(PROFILES)}"
+        )
+    return PROFILES[name]
+
+
+def hash_leaf(data: bytes | memoryview, profile: Profile) -> Cid:
+    """Name a leaf by the bytes of the file alone; a wrapped one is rebuilt around them."""
+    if not profile.wrapped:
+        return hash_block(data)
+    before, behind = leaf_frame(len(data))
+    digest = hashlib.sha256(before)
+    digest.update(data)
+    digest.update(behind)
+    return Cid(Codec.DAG_PB, digest.digest())
+
+
+def leaf_block(data: bytes, profile: Profile) -> bytes:
+    """Return the block of a leaf: its bytes, wrapped where the profile says so."""
+    return encode_wrapped_leaf(data) if profile.wrapped else data
+
+
+def leaf_data(block: bytes, profile: Profile) -> bytes | memoryview:
+    """Return the bytes of the file in the block of a leaf.
+
+    Raises:
+        BadDag: a wrapped leaf in another spelling.
+    """
+    return decode_wrapped_leaf(block) if profile.wrapped else block
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,25 +143,23 @@ class Importer:
             LocalError: a chunk after a short one, or too long; nothing was added.
         """
         self._check(len(chunk))
+        cid = hash_leaf(chunk, self._profile)
         if self._profile.wrapped:
-            raw = encode_wrapped_leaf(chunk)
-            cid = hash_block(raw, Codec.DAG_PB)
-            self._keep(cid, raw)
-            self._push(0, PbLink(cid, len(chunk), len(raw)))
-        else:
-            cid = hash_block(chunk)
-            self._push(0, PbLink(cid, len(chunk), len(chunk)))
+            self._keep(cid, encode_wrapped_leaf(chunk))
+        self._append(cid, len(chunk))
         return cid
 
     def add_hashed(self, digest: bytes, size: int) -> None:
-        """Append a raw leaf that was hashed elsewhere.
+        """Append a leaf whose block was hashed elsewhere; a wrapped one is not kept.
 
         Raises:
             LocalError: as for `add`.
         """
-        assert not self._profile.wrapped
         self._check(size)
-        self._push(0, PbLink(Cid(Codec.RAW, digest), size, size))
+        self._append(Cid(Codec.DAG_PB if self._profile.wrapped else Codec.RAW, digest), size)
+
+    def _append(self, cid: Cid, size: int) -> None:
+        self._push(0, PbLink(cid, size, _leaf_bytes(size, self._profile)))
 
     def finish(self) -> Dag:
         """Close the file and return its root."""
@@ -131,7 +191,7 @@ class Importer:
 
     def _close_node(self, level: int) -> None:
         links, self._levels[level] = self._levels[level], []
-        raw = encode_file(File(tuple(links)), version=0 if self._profile.wrapped else 1)
+        raw = encode_file(File(tuple(links)), version=self._profile.version)
         cid = hash_block(raw, Codec.DAG_PB)
         self._keep(cid, raw)
         size = sum(link.size for link in links)
@@ -205,7 +265,7 @@ class DagReader:
         self._row = [PbLink(root, size, -1)]  # the root's Tsize is nobody's claim
         self._nodes: dict[bytes, tuple[File, int]] = {}
         self._leaves: tuple[Leaf, ...] = ()
-        _check_codec(root, self._level)
+        check_codec(root, self._level, profile)
         self._expand()
 
     @property
@@ -234,7 +294,7 @@ class DagReader:
         digest = hashlib.sha256(raw).digest()
         if digest not in self.wanted():
             raise BadDag(f"block {digest.hex()[:16]} is not wanted", penalty=50)
-        version = 0 if self._shape.profile.wrapped else 1
+        version = self._shape.profile.version
         self._nodes[digest] = (decode_file(raw, version=version), len(raw))
         try:
             self._expand()
@@ -262,25 +322,51 @@ class DagReader:
 
     def _children(self, position: int, link: PbLink) -> Sequence[PbLink]:
         node, length = self._nodes[link.cid.digest]
-        tsize = length + sum(child.tsize for child in node.links)
-        if link.tsize not in {-1, tsize}:
-            raise BadDag(f"node {link.cid} has {tsize} bytes below, its parent says {link.tsize}")
-        count = self._shape.children(self._level, position)
-        if len(node.links) != count:
-            raise BadDag(f"node {link.cid} has {len(node.links)} links, its file needs {count}")
-        first = position * self._shape.profile.width
-        for index, child in enumerate(node.links):
-            size = self._shape.bytes_below(self._level - 1, first + index)
-            if child.size != size:
-                raise BadDag(f"link {index} of {link.cid} spans {child.size} bytes, not {size}")
-            _check_codec(child.cid, self._level - 1 + self._shape.profile.wrapped)
-            is_raw = self._level == 1 and not self._shape.profile.wrapped
-            if is_raw and child.tsize != child.size:
-                raise BadDag(f"raw leaf {index} of {link.cid} has Tsize {child.tsize}")
+        check_node(self._shape, (self._level, position), link, node, length)
         return node.links
 
 
-def _check_codec(cid: Cid, level: int) -> None:
-    expected = Codec.DAG_PB if level else Codec.RAW
+def check_node(shape: Shape, place: tuple[int, int], link: PbLink, node: File, length: int) -> None:
+    """Hold a node of `length` bytes against its place in a file; a root's `link` has Tsize -1.
+
+    Args:
+        shape: of the file.
+        place: level and position there.
+        link: by which the node was reached.
+        node: as decoded.
+        length: of its block, in bytes.
+
+    Raises:
+        BadDag: another number of links, size, codec or Tsize than this place has.
+    """
+    level, position = place
+    tsize = length + sum(child.tsize for child in node.links)
+    if link.tsize not in {-1, tsize}:
+        raise BadDag(f"node {link.cid} has {tsize} bytes below, its parent says {link.tsize}")
+    count = shape.children(level, position)
+    if len(node.links) != count:
+        raise BadDag(f"node {link.cid} has {len(node.links)} links, its file needs {count}")
+    first = position * shape.profile.width
+    for index, child in enumerate(node.links):
+        size = shape.bytes_below(level - 1, first + index)
+        if child.size != size:
+            raise BadDag(f"link {index} of {link.cid} spans {child.size} bytes, not {size}")
+        check_codec(child.cid, level - 1, shape.profile)
+        if level == 1 and child.tsize != _leaf_bytes(size, shape.profile):
+            raise BadDag(f"leaf {index} of {link.cid} has Tsize {child.tsize}")
+
+
+def check_codec(cid: Cid, level: int, profile: Profile) -> None:
+    """Hold the codec of a CID against its level; leaves are level 0.
+
+    Raises:
+        BadDag: raw where a node belongs, or the reverse.
+    """
+    expected = Codec.DAG_PB if level or profile.wrapped else Codec.RAW
     if cid.codec is not expected:
         raise BadDag(f"{cid} is {cid.codec.name}, at this place stands {expected.name}")
+
+
+def _leaf_bytes(size: int, profile: Profile) -> int:
+    """Return how long the block of a leaf is."""
+    return size + sum(map(len, leaf_frame(size))) if profile.wrapped else size
