@@ -62,8 +62,11 @@ class Tree:
     @property
     def cid(self) -> str:
         """The root's CID, as programs of this profile print it."""
-        cid = self.root.dag.root
-        return str(cid) if cid.codec is Codec.RAW else self.profile.text(cid)
+        return self.text(self.root.dag.root)
+
+    def text(self, cid: Cid) -> str:
+        """Print a CID of this tree as programs of its profile do."""
+        return self.profile.text(cid)
 
 
 def forget(_cid: Cid, _raw: bytes) -> None:

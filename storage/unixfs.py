@@ -54,7 +54,7 @@ class Profile:
 
     def text(self, cid: Cid) -> str:
         """Write a root as programs of this profile print it."""
-        return cid.text_v0() if self.wrapped else str(cid)
+        return cid.text_v0() if self.wrapped and cid.codec is Codec.DAG_PB else str(cid)
 
 
 UNIXFS_V1_2025: Final = Profile("unixfs-v1-2025", LEAF_BYTES, 1024)

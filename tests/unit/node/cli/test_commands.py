@@ -130,6 +130,7 @@ ELSEWHERE = {
     *(("init",), ("start",), ("stop",), ("demo",), ("testnet",), ("proof", "verify")),
     *(("chain", "export"), ("chain", "import"), ("backup",), ("restore",)),
     *(("consensus", "unsafe-resume"), ("net", "new-key")),
+    *(("storage", "cid"), ("storage", "export"), ("storage", "import")),
 }
 
 
