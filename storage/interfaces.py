@@ -1,14 +1,14 @@
-"""The port behind which blocks come from elsewhere; range streams and IPFS daemons stand there.
+"""The ports of the exchange: where blocks come from, and where they go.
 
-Knows: what a source promises. Must not know: transports. One battery
-(`tests/tools/source_battery.py`) runs on every implementation.
+Knows: what a source and a place to write promise. Must not know: transports, disks. One battery
+(`tests/tools/source_battery.py`) runs on every source.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol, TypeVar, runtime_checkable
 
-from prsm.protocol.messages.models import Have
+from prsm.protocol.messages.models import Have, ModelManifest
 from prsm.storage.cid import Cid
 
 
@@ -21,13 +21,46 @@ class Leaf:
     size: int
 
 
+# Sources of a later tier are asked when those before give little (`exchange`).
+TIER_PEER: Final = 0  # nodes of this network, over range streams
+TIER_BITSWAP: Final = 1
+TIER_DAEMON: Final = 2  # the operator's own IPFS daemons
+TIER_GATEWAY: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """How a source likes to be asked.
+
+    Attributes:
+        tier: the lower one is asked first.
+        asks_max: calls of `fetch` open at once.
+        run_leaves: leaves in one of them.
+    """
+
+    tier: int = TIER_PEER
+    asks_max: int = 4
+    run_leaves: int = 8
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A source that says how it likes to be asked."""
+
+    @property
+    def traits(self) -> Traits:
+        """Constant."""
+        ...
+
+
 class Source(Protocol):
     """Somebody who may hold blocks. Everything it returns is unverified: the exchange hashes.
 
     Every method is a checkpoint, may be cancelled at any await, and sets no deadline of its own
     (the caller does; a library's socket timeout below that is allowed). Each may raise
     `NotFound` (it says it does not hold that), `SourceDown`, `SourceSlow`, `SourceBroken` or
-    `SourceFailed`; any of them but `NotFound` makes the exchange drop the source for the session.
+    `SourceFailed`; any of them but `NotFound`, and a `SourceSlow` that names a time to come back,
+    makes the exchange drop the source for the session.
     """
 
     @property
@@ -57,4 +90,75 @@ class Source(Protocol):
         Raises:
             NotFound: it does not hold the first of them.
         """
+        ...
+
+
+def traits_of(source: Source) -> Traits:
+    """How a source likes to be asked; one that says nothing is taken for a peer."""
+    return source.traits if isinstance(source, Described) else Traits()
+
+
+class Landing(Protocol):
+    """A file on its way here: `resume.Partial`, and memory in tests."""
+
+    @property
+    def root(self) -> Cid:
+        """What is fetched."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        ...
+
+    @property
+    def verified_bytes(self) -> int:
+        """Bytes that are here and right."""
+        ...
+
+    def wanted_nodes(self) -> Sequence[bytes]:
+        """Digests of the interior nodes needed before leaves can be asked for."""
+        ...
+
+    async def put_node(self, raw: bytes) -> None:
+        """Take an interior node; BadDag if it is none of this file's."""
+        ...
+
+    def missing(self) -> Sequence[Leaf]:
+        """The leaves that are not here, in order; only when no node is wanted."""
+        ...
+
+    def holds(self, leaf: Leaf) -> bool:
+        """Whether a leaf is here and right."""
+        ...
+
+    async def write_run(self, leaves: Sequence[Leaf], blocks: Sequence[bytes]) -> None:
+        """Hash and write leaves up to the first that does not match, which is SourceCorrupt."""
+        ...
+
+
+_L = TypeVar("_L", bound=Landing)
+
+
+class FileStore(Protocol[_L]):
+    """Where fetched files go: `model_store.ModelStore`, and memory in tests."""
+
+    async def has(self, root: Cid) -> bool:
+        """Whether a file is here, whole."""
+        ...
+
+    async def begin_fetch(self, root: Cid, size: int) -> _L:
+        """Start or go on with a file."""
+        ...
+
+    async def end_fetch(self, partial: _L) -> None:
+        """Close a fetch: a whole file is there from now on, else it can go on later."""
+        ...
+
+    async def load_manifest(self, cid: Cid) -> ModelManifest:
+        """A manifest; NotFound if it is not here."""
+        ...
+
+    async def save_manifest(self, manifest: ModelManifest) -> Cid:
+        """Keep a manifest."""
         ...

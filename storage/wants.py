@@ -1,125 +1,102 @@
-"""Which source is asked for which leaves next: pure, synchronous, no clock.
+"""Which source is asked for which leaves now, and whom to stop waiting for: pure, no clock.
 
-Knows: leaves, who holds what, windows. Must not know: how to ask, or how long it takes.
-
-Invariants: a leaf is wanted by at most one open ask; a source that was dropped is never asked
-again in the session; every leaf is either done, waiting or in an open ask.
+Knows leaves, providers, milliseconds handed in. Must not know how to ask: `fetching` does what
+`plan` says. Source: docs/spec/storage.md, "Exchange".
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Final
 
+from prsm.storage.asks import Action, Open
 from prsm.storage.interfaces import Leaf
+from prsm.storage.providers import RUNS_OPEN_MAX, Provider
+from prsm.storage.wantlist import Session
 
-RUN_LEAVES: Final = 8  # 8 MiB: one thread hop hashes and writes them
-WINDOW: Final = 2  # runs open with one source, so that its pipe never runs dry
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Ask this source for these successive leaves."""
-
-    source: str
-    leaves: tuple[Leaf, ...]
+HEDGE_MS_MIN: Final = 1_000
+HEDGE_P95: Final = 2  # a run is late after so many times what 19 of 20 took
+END_MS_MIN: Final = 200  # in the end game, when others have nothing else to do
+STEAL_RATIO: Final = 2  # who takes a run over must be so much sooner done with it
 
 
-@dataclass(slots=True)
-class _Provider:
-    """What the session knows of a source."""
+def plan(session: Session, now_ms: int) -> list[Action]:
+    """Say what to do now: whom to stop waiting for, whom to drop, whom to ask for what.
 
-    bitset: bytes | None  # None: it cannot tell, so it is tried
-    lacks: set[int] = field(default_factory=set)
-    open_asks: int = 0
-
-    def has(self, index: int) -> bool:
-        if index in self.lacks:
-            return False
-        if self.bitset is None:
-            return True
-        return index // 8 < len(self.bitset) and bool(self.bitset[index // 8] >> index % 8 & 1)
-
-
-class Session:
-    """The leaves of one file that are still wanted, and who may be asked for them."""
-
-    def __init__(self, missing: Iterable[Leaf]) -> None:
-        """Begin with what is missing."""
-        self._waiting = {leaf.index: leaf for leaf in missing}
-        self._open = 0
-        self._providers: dict[str, _Provider] = {}
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether every leaf has come."""
-        return not self._waiting and not self._open
-
-    @property
-    def open_asks(self) -> int:
-        """How many asks are under way."""
-        return self._open
-
-    def add_source(self, name: str, bitset: bytes | None) -> None:
-        """Ask this source too; `bitset` says which leaves it holds, None that it cannot tell."""
-        self._providers[name] = _Provider(bitset)
-
-    def drop_source(self, name: str) -> None:
-        """Never ask this source again; its open asks end with `ended` as all do."""
-        self._providers.pop(name, None)
-
-    def ended(self, ask: Ask, *, missing: Sequence[Leaf], lacks: bool = False) -> None:
-        """Take back an ask.
-
-        Args:
-            ask: as `plan` returned it.
-            missing: those of its leaves that did not come; they wait again.
-            lacks: the source says it does not hold them.
-        """
-        self._open -= 1
-        self._waiting.update((leaf.index, leaf) for leaf in missing)
-        provider = self._providers.get(ask.source)
-        if provider is not None:
-            provider.open_asks -= 1
-            if lacks:
-                provider.lacks.update(leaf.index for leaf in missing)
-
-    def take_run(self, provider: _Provider) -> tuple[Leaf, ...]:
-        """Take the first successive leaves this source holds out of those that wait."""
-        run: list[Leaf] = []
-        for index in sorted(self._waiting):
-            if run and (index != run[-1].index + 1 or len(run) == RUN_LEAVES):
-                break
-            if provider.has(index):
-                run.append(self._waiting[index])
-            elif run:
-                break
-        for leaf in run:
-            del self._waiting[leaf.index]
-        return tuple(run)
-
-    def fill(self, name: str) -> Ask | None:
-        """Give a source one more run, if it has room and holds something that waits."""
-        provider = self._providers[name]
-        if provider.open_asks >= WINDOW:
-            return None
-        run = self.take_run(provider)
-        if not run:
-            return None
-        provider.open_asks += 1
-        self._open += 1
-        return Ask(name, run)
-
-    def sources(self) -> Sequence[str]:
-        """Return who may be asked, those with the fewest open asks first."""
-        return sorted(self._providers, key=lambda name: self._providers[name].open_asks)
+    Args:
+        session: changed as if all of it were done.
+        now_ms: monotonic.
+    """
+    session.expire(now_ms)
+    actions = session.take_actions()
+    actions += _fill_all(session, now_ms)
+    while session.waiting and session.widen(now_ms):
+        actions += _fill_all(session, now_ms)
+    for provider in session.ready(now_ms):
+        actions += _help_out(session, provider, now_ms)
+    return actions
 
 
-def plan(session: Session) -> list[Ask]:
-    """Return what to ask now, filling every source's window in turn."""
-    asks: list[Ask] = []
-    for _ in range(WINDOW):
-        for name in session.sources():
-            ask = session.fill(name)
+def _fill_all(session: Session, now_ms: int) -> list[Action]:
+    """Fill every source's window in turn, one run each."""
+    asks: list[Action] = []
+    for _ in range(RUNS_OPEN_MAX):
+        for provider in session.ready(now_ms):
+            ask = session.fill(provider, now_ms=now_ms)
             if ask is not None:
                 asks.append(ask)
     return asks
+
+
+def _help_out(session: Session, provider: Provider, now_ms: int) -> Sequence[Action]:
+    """Let a source with nothing to do take a run over, or double one that is late."""
+    room = provider.room()
+    if not room or provider.strikes or provider.open_asks:
+        return ()
+    others = [ask for ask in session.open_asks if ask.source != provider.name]
+    for ask in reversed(others):
+        if _is_worth_stealing(session, ask, provider):
+            return session.take_over(ask, provider, now_ms=now_ms)
+    for ask in others:
+        if not _is_worth_doubling(session, ask, provider, now_ms):
+            continue
+        leaves = _affordable(session, ask, provider, room)
+        if leaves:
+            return (session.double(provider, leaves, now_ms=now_ms),)
+    return ()
+
+
+def _is_worth_stealing(session: Session, ask: Open, thief: Provider) -> bool:
+    owner = session.providers[ask.source]
+    if ask.came or ask.is_hedge or owner.open_asks[0] == ask.number or session.is_doubled(ask):
+        return False
+    if not thief.rate.bytes_per_s or not all(thief.has(index) for index in ask.pending):
+        return False
+    before = sum(other.size for other in session.open_asks if other.source == ask.source)
+    return owner.due_ms(before) > STEAL_RATIO * thief.due_ms(ask.size)
+
+
+def _is_worth_doubling(session: Session, ask: Open, helper: Provider, now_ms: int) -> bool:
+    if ask.is_hedge or session.is_doubled(ask):
+        return False
+    age_ms, p95_ms = now_ms - ask.since_ms, session.durations.p95_ms()
+    if age_ms >= max(HEDGE_MS_MIN, HEDGE_P95 * p95_ms):
+        return True
+    # The end game: what the slow still owe is all there is to do.
+    is_end = not session.waiting and len(session.open_asks) < 2 * len(session.providers)
+    if not is_end or not helper.rate.bytes_per_s or age_ms < max(END_MS_MIN, p95_ms):
+        return False
+    owner = session.providers[ask.source]
+    return owner.due_ms(ask.size) > STEAL_RATIO * helper.due_ms(ask.size)
+
+
+def _affordable(session: Session, ask: Open, helper: Provider, room: int) -> list[Leaf]:
+    """The first successive leaves of an ask this source holds and the budget has room for."""
+    leaves: list[Leaf] = []
+    left = session.waste.left
+    for leaf in ask.pending.values():
+        if len(leaves) == room or leaf.size > left or not helper.has(leaf.index):
+            break
+        if leaves and leaf.index != leaves[-1].index + 1:
+            break
+        leaves.append(leaf)
+        left -= leaf.size
+    return leaves

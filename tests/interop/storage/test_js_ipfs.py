@@ -121,7 +121,7 @@ async def test_missing_block_ends_at_the_deadline(url: str, tmp_path: Path) -> N
     """js-ipfs hunts for ever; that is a timeout or a refusal, never a wrong answer."""
     store = await ModelStore.open(tmp_path / "store", quota=MIB)
     with trio.fail_after(30), pytest.raises(SourceFailed):
-        await Exchange(store, run_seconds=2).fetch(hash_block(b"?"), 1, [IpfsRpc(url)])
+        await Exchange(store).fetch(hash_block(b"?"), 1, [IpfsRpc(url)])
     await store.close()
 
 

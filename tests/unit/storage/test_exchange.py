@@ -6,7 +6,6 @@ from random import Random
 
 import pytest
 import trio
-from trio.testing import MockClock
 from typing_extensions import override
 
 from prsm.protocol.errors import PrsmError, WireError
@@ -17,7 +16,6 @@ from prsm.storage.errors import (
     NotFound,
     SourceCorrupt,
     SourceFailed,
-    SourceSlow,
     StoreUnavailable,
 )
 from prsm.storage.exchange import Exchange
@@ -55,8 +53,7 @@ def sources(*troubles: Trouble) -> list[TroubledSource]:
     ]
 
 
-async def test_fetch_from_three_sources(here: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prsm.storage.wants.RUN_LEAVES", 2)
+async def test_fetch_from_three_sources(here: ModelStore) -> None:
     peers = sources(Trouble.NONE, Trouble.NONE, Trouble.BLIND)
     fetched = await Exchange(here).fetch(ROOT, SIZE, peers)
     assert (await here.path(ROOT)).read_bytes() == DATA
@@ -64,7 +61,8 @@ async def test_fetch_from_three_sources(here: ModelStore, monkeypatch: pytest.Mo
     assert len(fetched.bytes_by_source) == 3
     assert fetched.faults == []
     asked = [index for peer in peers for run in peer.asked for index in run]
-    assert sorted(asked) == list(range(21))  # nothing twice
+    assert set(asked) == set(range(21))
+    assert len(asked) <= 23  # a run nobody has begun may move to another source
     again = await Exchange(here).fetch(ROOT, SIZE, [])
     assert again.bytes_by_source == {}
 
@@ -76,26 +74,13 @@ async def test_fetch_beside_a_troubled_source(here: ModelStore, trouble: Trouble
     fetched = await exchange.fetch(ROOT, SIZE, sources(trouble, Trouble.NONE))
     assert (await here.path(ROOT)).read_bytes() == DATA
     blamed = [fault.source for fault in fetched.faults]
-    harmless = {Trouble.BLIND, Trouble.LIAR, Trouble.ONE, Trouble.ODD}
+    harmless = {Trouble.BLIND, Trouble.ONE, Trouble.ODD}
     assert blamed == told == ([] if trouble in harmless else [f"0-{trouble.value}"])
     if trouble in {Trouble.WRONG, Trouble.SHORT, Trouble.SURPLUS}:
         error = fetched.faults[0].error
         assert isinstance(error, SourceCorrupt)
         assert error.peer == f"0-{trouble.value}"
     assert sum(fetched.bytes_by_source.values()) == SIZE
-
-
-async def test_fetch_beside_a_source_that_hangs(
-    here: ModelStore, autojump_clock: MockClock
-) -> None:
-    started = trio.current_time()
-    fetched = await Exchange(here, run_seconds=15).fetch(
-        ROOT, SIZE, sources(Trouble.HANG, Trouble.NONE)
-    )
-    assert trio.current_time() - started < 31  # one deadline for the node, one for the rest
-    assert isinstance(fetched.faults[0].error, SourceSlow)
-    assert "15 s" in fetched.faults[0].error.what
-    assert autojump_clock.autojump_threshold == 0
 
 
 @pytest.mark.parametrize(
@@ -107,26 +92,24 @@ async def test_fetch_beside_a_source_that_hangs(
         ((Trouble.EMPTY,), SourceFailed),
         ((Trouble.WRONG, Trouble.DOWN), SourceCorrupt),
         ((Trouble.SHORT,), SourceCorrupt),
-        ((Trouble.LIAR,), NotFound),
+        ((Trouble.LIAR,), SourceFailed),
         ((Trouble.ODD,), NotFound),
-        ((Trouble.WRONG, Trouble.HANG), SourceSlow),
     ],
 )
 async def test_fetch_says_why_it_failed(
     here: ModelStore,
     troubles: Sequence[Trouble],
     error: type[PrsmError],
-    autojump_clock: MockClock,
 ) -> None:
     with pytest.raises(error) as caught:
         await Exchange(here).fetch(ROOT, SIZE, sources(*troubles))
     assert type(caught.value) is error
+    assert f"of {SIZE} bytes are here" in caught.value.what
     assert not await here.has(ROOT)
     fetched = await Exchange(here).fetch(ROOT, SIZE, [MEMORY])
     here_already = SIZE - sum(fetched.bytes_by_source.values())
     assert here_already == (10 * MIB if troubles == (Trouble.ODD,) else 0)
     assert (await here.path(ROOT)).read_bytes() == DATA
-    assert autojump_clock.autojump_threshold == 0
 
 
 async def test_missing_everywhere_is_not_found(here: ModelStore) -> None:
@@ -164,11 +147,7 @@ async def test_two_callers_share_a_fetch(here: ModelStore) -> None:
     assert sorted(index for run in peer.asked for index in run) == list(range(21))
 
 
-async def test_cancelled_fetch_goes_on_later(
-    here: ModelStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("prsm.storage.wants.RUN_LEAVES", 2)
-
+async def test_cancelled_fetch_goes_on_later(here: ModelStore) -> None:
     class Stops(MemorySource):
         """Serves one run, then nothing."""
 
@@ -177,7 +156,7 @@ async def test_cancelled_fetch_goes_on_later(
         @override
         async def fetch(self, root: Cid, wanted: Sequence[Leaf]) -> Sequence[bytes]:
             self.served += 1
-            if self.served > 5:
+            if self.served > 3:
                 scope.cancel()
             return await super().fetch(root, wanted)
 
