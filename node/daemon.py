@@ -23,9 +23,12 @@ from prsm.node.api.chain import ChainApi
 from prsm.node.api.gossip import GossipApi
 from prsm.node.api.governance import GovernanceApi
 from prsm.node.api.ledger import LedgerApi
+from prsm.node.api.models import ModelsApi
 from prsm.node.api.net import NetApi
 from prsm.node.api.node import NodeApi, Parts
 from prsm.node.api.reach import ReachApi
+from prsm.node.api.storage import StorageApi
+from prsm.node.api.tasks import TasksApi
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
 from prsm.node.api.work import WorkApi
@@ -49,7 +52,7 @@ from prsm.node.inference.strict import StrictSandbox
 from prsm.node.inference.terms import Terms
 from prsm.node.keys import load_network_key
 from prsm.node.mended import Mended
-from prsm.node.models import Models, Tools
+from prsm.node.models import Models
 from prsm.node.net.bans import BanFile
 from prsm.node.net.budgets import Limits
 from prsm.node.net.entry import EntryRules
@@ -64,12 +67,12 @@ from prsm.node.snapshots.keeper import SnapshotRules
 from prsm.node.supervise import Supervisor
 from prsm.node.version import VERSION
 from prsm.node.wallets import Payer, Wallets
+from prsm.node.warehouse import make_models
 from prsm.node.web.app import Health, fence, log_fault
 from prsm.node.web.serve import Bound, Door, serve
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.genesis import BadGenesis, Genesis, from_json
 from prsm.protocol.ids import PeerId
-from prsm.storage.interfaces import Source
 from prsm.storage.keystore import load_seed
 from prsm.storage.model_store import ModelStore
 from prsm.storage.receipts import ReceiptFiles
@@ -244,18 +247,7 @@ def _make_work(opened: _Opened) -> _Work:
             memory_bytes_max=config.executor.memory_bytes,
             command=start.worker_command,
         )
-    models = Models(
-        Tools(
-            store=opened.store,
-            pool=pool,
-            network=network,
-            driver=driver,
-            wallet=wallet,
-            scratch=start.home.models,
-            quota_bytes=config.storage.quota_bytes,
-            external=_ipfs_daemons(config.storage.ipfs_rpc),
-        )
-    )
+    models = make_models(start.home, config.storage, opened.store, opened.chain, network, pool)
     account = Account(driver, wallet, chain_id=opened.genesis.chain_id)
     verifier, policy = Ed25519Verifier(), AllowAll()
     receipts = ReceiptFiles(start.home.data / "receipts")
@@ -274,20 +266,12 @@ def _make_work(opened: _Opened) -> _Work:
     jobs = Jobs(Requester(links, account, models, pool or NoRunner(), policy, driver.clock))
     seed, region = load_seed(start.home.node_key), config.net.region
     beacons = make_beacons(seed, driver, account, models, labour=labour, region=region)
-    models.holders = beacons.holders
+    models.fetching.holders = beacons.holders
     finding = Finding(network, config.net, driver, opened.genesis, start.home.addresses)
     finding.serve(opened.store, beacons.holders)
+    models.fetching.seek = finding.holders.seek
     finding.discovery.more_addresses = opened.reach.addresses
     return _Work(pool, models, shards, claims, executor, links, jobs, beacons, finding)
-
-
-def _ipfs_daemons(urls: Sequence[str]) -> Sequence[Source]:
-    if not urls:
-        return ()
-    # Loads requests (8 MiB) and the client library, which most nodes never need.
-    from prsm.storage.sources.ipfs_rpc import IpfsRpc  # noqa: PLC0415 - see above
-
-    return tuple(IpfsRpc(url) for url in urls)
 
 
 async def _start_work(work: _Work, nursery: trio.Nursery) -> None:
@@ -295,6 +279,7 @@ async def _start_work(work: _Work, nursery: trio.Nursery) -> None:
         await nursery.start(Supervisor("worker").run, functools.partial(_keep_pool, work.pool))
     if work.shards is not None:
         await nursery.start(work.shards.run)
+    await nursery.start(Supervisor("models").run, work.models.run)
     await nursery.start(Supervisor("claims").run, work.claims.run)
     if work.executor is not None:
         await nursery.start(work.executor.run)
@@ -331,8 +316,6 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
     )
     proofs = Proofs(opened.genesis, chain.driver)
     chain_api = ChainApi(opened.genesis, chain.driver, chain.wallet, proofs)
-    work_api = WorkApi(work.models, work.jobs, chain.driver, proofs)
-    work_api.seek = work.finding.holders.seek
     dispatcher = bind(
         {
             **node.handlers(),
@@ -344,7 +327,10 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
             **WalletApi(wallets, chain.driver).handlers(),
             **GovernanceApi(wallets, chain.driver).handlers(),
             **ValidatorApi(start.home, wallets, chain.driver).handlers(),
-            **work_api.handlers(),
+            **ModelsApi(work.models, is_stale=node.is_stale).handlers(),
+            **TasksApi(work.models.tasks).handlers(),
+            **StorageApi(work.models).handlers(),
+            **WorkApi(work.models, work.jobs, chain.driver, proofs).handlers(),
         },
         fence=fence,
         on_fault=log_fault,

@@ -35,6 +35,7 @@ from nacl.public import PrivateKey, PublicKey, SealedBox
 from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.errors import LocalError, WireError
 from prsm.protocol.ids import Bytes32
+from prsm.protocol.limits import MANIFEST_KEYS_MAX
 from prsm.storage.errors import BadEnvelope, NotRecipient
 from prsm.storage.sealedchunks import PREFIX_BYTES, Opening, Sealer, Sealing
 from prsm.storage.wholefile import new_file, refused
@@ -43,8 +44,9 @@ MAGIC: Final = b"prsmenv1"
 CHUNK_BYTES: Final = 1024 * 1024
 KEY_BYTES: Final = 32
 KEY_ID_BYTES: Final = 16
-RECIPIENTS_MAX: Final = 256
-RING_BYTES_MAX: Final = 64 * 1024
+RECIPIENTS_MAX: Final = MANIFEST_KEYS_MAX
+RING_BYTES_MAX: Final = 16 * 1024
+RING_NAME: Final = "sealing.keys"  # beside the files it opens
 _HEAD_BYTES_MAX: Final = 256
 _WRAPPED_BYTES: Final = KEY_BYTES + 48  # ephemeral key and tag of NaCl's sealed box
 _LENGTH: Final = struct.Struct(">I")

@@ -20,17 +20,9 @@ from typing import Final
 import msgspec
 
 from prsm.node.rpc.client import Client
+from prsm.node.rpc.methods.models import AddParams, ModelInfo, RefParams
 from prsm.node.rpc.methods.node import NodeStatus
-from prsm.node.rpc.methods.work import (
-    AddParams,
-    Job,
-    JobIdParams,
-    JobParams,
-    JobResult,
-    ModelInfo,
-    RefParams,
-    RunParams,
-)
+from prsm.node.rpc.methods.work import Job, JobIdParams, JobParams, JobResult, RunParams
 from prsm.protocol.errors import LocalError
 from prsm.protocol.genesis import Genesis, from_json
 from prsm.testnet import invariants, reference

@@ -18,7 +18,8 @@ import trio
 
 from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.errors import NodeUnreachable
-from prsm.node.rpc.methods.work import AddParams, Job, JobParams, ModelInfo, RefParams, RunParams
+from prsm.node.rpc.methods.models import AddParams, ModelInfo, RefParams
+from prsm.node.rpc.methods.work import Job, JobParams, RunParams
 from prsm.node.rpc.spec import Params
 from prsm.protocol.errors import LocalError
 from prsm.testnet.asking import Asker

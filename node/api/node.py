@@ -1,4 +1,4 @@
-"""Handlers of rpc_, node_, net_ and storage_: the node itself.
+"""Handlers of rpc_, node_ and net_: the node itself.
 
 Knows: what the daemon tells it of its parts. Must not know: transports.
 """
@@ -73,7 +73,6 @@ class NodeApi:
             "node_stop": self.stop,
             "net_getPeers": self.peers,
             "net_connect": self.connect,
-            "storage_getStats": self.storage,
         }
 
     async def discover(self, _params: NoParams, _caller: Caller) -> dict[str, object]:
@@ -148,6 +147,8 @@ class NodeApi:
             wallet_unlocked=not wallet.is_locked,
             jobs_running=parts.jobs.running,
             models=len(parts.models.held()),
+            offline=parts.models.offline,
+            stale=self.is_stale(),
             rss_bytes=rss_bytes(),
             parts=self._list(),
         )
@@ -166,6 +167,12 @@ class NodeApi:
         age = parts.chain.driver.clock.wall_ms() - parts.started_ms
         waits = bool(parts.config.net.bootstrap) and age < ALONE_MS
         return waits and not parts.chain.sync.has_heard
+
+    def is_stale(self) -> bool:
+        """Whether the network may know of more than this node's ledger does."""
+        parts = self._parts
+        is_lonely = bool(parts.config.net.bootstrap) and not parts.network.peers()
+        return parts.models.offline or is_lonely or parts.chain.sync.is_syncing
 
     def why_not_ready(self) -> str:
         """Empty when the node is ready, else one sentence for `/readyz`."""
@@ -208,17 +215,6 @@ class NodeApi:
     async def connect(self, params: api.ConnectParams, _caller: Caller) -> api.Connected:
         """Dial a peer and keep the connection."""
         return api.Connected(peer_id=await self._parts.network.connect(params.address))
-
-    async def storage(self, _params: NoParams, _caller: Caller) -> api.StorageStats:
-        """What the model store holds."""
-        stats = await self._parts.models.stats()
-        return api.StorageStats(
-            files=stats.files,
-            used_bytes=stats.used_bytes,
-            quota_bytes=stats.quota_bytes,
-            models=stats.models,
-            sources=stats.sources,
-        )
 
     def _list(self) -> tuple[api.Part, ...]:
         chain, network = self._parts.chain, self._parts.network

@@ -1,10 +1,8 @@
-"""Handlers of model_, infer_ and job_: models kept and work asked for.
+"""Handlers of infer_ and job_: work asked for and done.
 
 Knows: models, jobs and the ledger's verdicts. Must not know: transports, how a job is done.
 """
 
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Final, Literal
 
 import trio
@@ -15,17 +13,16 @@ from prsm.node.clock import utc_text
 from prsm.node.driver import Driver
 from prsm.node.inference.job import JobRequest, JobState, JobView, WorkerView
 from prsm.node.inference.jobs import Jobs
-from prsm.node.models import Known, Models, Wanted
+from prsm.node.models import Models
 from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import work as api
 from prsm.node.rpc.spec import Caller, NoParams
 from prsm.protocol.ids import address_text, parse_hex
-from prsm.protocol.messages.models import TensorSpec
 from prsm.protocol.messages.pipe import InputMismatch
 from prsm.protocol.receipts import rows_root
 from prsm.protocol.tensors import Dtype, Tensor, TensorHead
-from prsm.storage.cid import Cid, decode_cid
+from prsm.storage.cid import decode_cid
 
 _State = Literal["planned", "locked", "running", "settling", "done", "failed"]
 _STATES: Final[dict[JobState, _State]] = {
@@ -45,19 +42,14 @@ _DTYPES: Final = {
     "i64": Dtype.I64,
     "bool": Dtype.BOOL,
 }
-_DTYPE_NAMES: Final = {dtype: name for name, dtype in _DTYPES.items()}
-
-
-async def _seek_nowhere(_root: Cid) -> None:
-    await trio.lowlevel.checkpoint()
+DTYPE_NAMES: Final = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 class WorkApi:
-    """Answers about models and jobs."""
+    """Answers about jobs."""
 
     def __init__(self, models: Models, jobs: Jobs, driver: Driver, proofs: Proofs) -> None:
         self._models = models
-        self.seek: Callable[[Cid], Awaitable[None]] = _seek_nowhere  # holders that are not linked
         self._jobs = jobs
         self._driver = driver
         self._proofs = proofs
@@ -65,63 +57,12 @@ class WorkApi:
     def handlers(self) -> dict[str, Handler]:
         """Method name -> handler."""
         return {
-            "model_add": self.add,
-            "model_list": self.list_models,
-            "model_get": self.model,
-            "model_pull": self.pull,
             "infer_run": self.run,
             "job_get": self.job,
             "job_list": self.list_jobs,
             "job_getResult": self.result,
             "job_getProof": self.proof,
         }
-
-    async def add(self, params: api.AddParams, _caller: Caller) -> api.ModelInfo:
-        """Prepare, store and register a model on the node's disk."""
-        known, tx_id = await self._models.add(
-            Wanted(
-                path=Path(params.path),
-                name=params.name,
-                semver=params.semver,
-                stages=params.stages,
-                tokenizer=None if params.tokenizer is None else Path(params.tokenizer),
-                licence=params.licence,
-                register=params.register,
-            )
-        )
-        return await self._info(known, tx_id)
-
-    async def list_models(self, _params: NoParams, _caller: Caller) -> api.Models:
-        """Models held here or named on the ledger."""
-        return api.Models(items=tuple([await self._info(k) for k in await self._models.known()]))
-
-    async def model(self, params: api.RefParams, _caller: Caller) -> api.ModelDetail:
-        """A model's manifest."""
-        known = await self._models.find(params.ref)
-        manifest = known.manifest
-        # A manifest of a peer need not have the whole graph: then its ends are shown as unknown.
-        whole = next((shard for shard in manifest.shards if shard.stages == 1), None)
-        return api.ModelDetail(
-            model=await self._info(known),
-            kind=manifest.kind,
-            licence=manifest.licence,
-            created=utc_text(manifest.created_ms),
-            runtime=manifest.compute.runtime,
-            pinned_sha256=address_text(manifest.compute.pinned_sha256),
-            tokenizer=manifest.tokenizer is not None,
-            inputs=tuple(_form(spec) for spec in whole.inputs) if whole else (),
-            outputs=tuple(_form(spec) for spec in whole.outputs) if whole else (),
-            files=tuple(
-                {"path": file.path, "cid": str(decode_cid(file.root)), "size_bytes": file.size}
-                for file in manifest.files
-            ),
-            parents=tuple(str(decode_cid(parent)) for parent in manifest.parents),
-        )
-
-    async def pull(self, params: api.RefParams, _caller: Caller) -> api.ModelInfo:
-        """Fetch a model from peers."""
-        await self.seek(self._models.resolve(params.ref))
-        return await self._info(await self._models.pull(params.ref))
 
     async def run(self, params: api.RunParams, _caller: Caller) -> api.Job:
         """Run a model over rows on peers; answers with the job."""
@@ -173,22 +114,6 @@ class WorkApi:
             with trio.move_on_after(wait_ms / 1000):
                 await self._jobs.wait(job_id)
         return self._job(self._jobs.get(job_id))
-
-    async def _info(self, known: Known, tx_id: bytes | None = None) -> api.ModelInfo:
-        manifest = known.manifest
-        return api.ModelInfo(
-            ref=f"{manifest.name}@{manifest.semver}",
-            cid=str(known.cid),
-            name=manifest.name,
-            semver=manifest.semver,
-            size_bytes=manifest.total_bytes,
-            held_bytes=await self._models.held_bytes(manifest),
-            local=known.is_held,
-            registered=known.is_registered,
-            stages=tuple(sorted({shard.stages for shard in manifest.shards})),
-            publisher=address_text(manifest.publisher),
-            tx_id=None if tx_id is None else address_text(tx_id),
-        )
 
     def _job(self, view: JobView) -> api.Job:
         escrow = self._driver.ledger.view.job(view.id)
@@ -250,10 +175,6 @@ def _worker(view: WorkerView, escrow: EscrowJob | None) -> api.JobWorker:
     )
 
 
-def _form(spec: TensorSpec) -> api.TensorForm:
-    return api.TensorForm(spec.name, _DTYPE_NAMES[spec.dtype], spec.shape)
-
-
 def _tensor(given: api.TensorText) -> Tensor:
     dtype = _DTYPES.get(given.dtype)
     if dtype is None:
@@ -272,7 +193,7 @@ def _tensor(given: api.TensorText) -> Tensor:
 
 def _text(tensor: Tensor) -> api.TensorText:
     head = tensor.head
-    return api.TensorText(head.name, _DTYPE_NAMES[head.dtype], head.shape, "0x" + tensor.data.hex())
+    return api.TensorText(head.name, DTYPE_NAMES[head.dtype], head.shape, "0x" + tensor.data.hex())
 
 
 def _job_id(text: str) -> bytes:

@@ -3,7 +3,7 @@
 Knows: `Method` and click. Must not know: any particular method.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args, get_origin
 
@@ -31,18 +31,40 @@ def make_group(noun: str, summary: str, extra: Sequence[click.Command] = ()) -> 
     return group
 
 
-def make_command(method: Method) -> click.Command:
-    """The command of one method."""
-    params = [_parameter(method, field) for field in msgspec.structs.fields(method.params)]
+# What a command does with the parameters it was given.
+Run = Callable[[Session, Method, dict[str, object]], None]
+
+
+def _answer(session: Session, method: Method, given: dict[str, object]) -> None:
+    session.answer(session.call(method.name, given))
+
+
+def make_command(
+    method: Method,
+    *,
+    run: Run = _answer,
+    extra: Sequence[click.Parameter] = (),
+    without: Sequence[str] = (),
+) -> click.Command:
+    """The command of one method.
+
+    Args:
+        method: its parameters are those of the command.
+        run: what it does with them; else it calls the method and shows the answer.
+        extra: options of the command alone; `run` is given them too.
+        without: parameters a person never gives.
+    """
+    fields = msgspec.structs.fields(method.params)
+    params = [_parameter(method, field) for field in fields if field.name not in without]
 
     @click.pass_obj
     def call(session: Session, /, **given: object) -> None:
-        values = {name: _value(name, one) for name, one in given.items() if one is not None}
+        values = {name: _value(name, one) for name, one in given.items() if one not in (None, ())}
         session.timeout_s = max(session.timeout_s, method.deadline_ms / 1000)
-        session.answer(session.call(method.name, values))
+        run(session, method, values)
 
     help_text = f"{method.summary}\n\nCalls {method.name}."
-    return click.Command(method.words[-1], params=params, callback=call, help=help_text)
+    return click.Command(method.words[-1], params=[*params, *extra], callback=call, help=help_text)
 
 
 def parse_values(words: Sequence[str]) -> dict[str, object]:
@@ -82,6 +104,8 @@ def _parameter(method: Method, field: msgspec.structs.FieldInfo) -> click.Parame
     help_text = _description(field.type)
     if kind is click.BOOL:
         return click.Option([f"{name}/--no-{name[2:]}"], default=None, help=help_text)
+    if kind is click.STRING and _is_texts(field.type):
+        return click.Option([name], type=kind, multiple=True, help=f"{help_text} (repeat it)")
     shown = "" if field.required else f" [default: {_shown(field.default)}]"
     return click.Option([name], type=kind, required=field.required, help=help_text + shown)
 
@@ -98,6 +122,14 @@ def _click_type(annotation: object) -> "click.ParamType[Any]":
             return _Numbers()
         case _:
             return click.STRING
+
+
+def _is_texts(annotation: object) -> bool:
+    match _bare(inspect.type_info(_without_none(annotation))):
+        case inspect.VarTupleType(item_type=item):
+            return isinstance(_bare(item), inspect.StrType)
+        case _:
+            return False
 
 
 def _bare(info: inspect.Type) -> inspect.Type:

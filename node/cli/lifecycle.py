@@ -86,16 +86,18 @@ def init(session: Session, /, **options: object) -> None:
 @click.command("start")
 @click.option("--detach", is_flag=True, help="Return when the node is ready; it runs on.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key.")
+@click.option("--offline", is_flag=True, help="Ask nobody for blocks, as storage.offline does.")
 @click.option("--unlock", is_flag=True, help="Ask for the wallet's password at the terminal.")
 @password_options
 @pass_session
 def start(
-    session: Session, /, settings: tuple[str, ...], *, detach: bool, **secret: object
+    session: Session, /, settings: tuple[str, ...], *, detach: bool, offline: bool, **secret: object
 ) -> None:
     """Run the node in the foreground, or with --detach in the background."""
     home = session.home
     home.check()
-    flags = dict(_setting(word) for word in settings)
+    words = (*settings, "storage.offline=true") if offline else settings
+    flags = dict(_setting(word) for word in words)
     config = load(home.config, environ=os.environ, flags=flags).config
     _refuse_second(home, config)
     environ = dict(os.environ)

@@ -23,7 +23,8 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "stop": ("lifecycle", "stop", "End the node gracefully."),
     "status": ("verbs", "status", "How the node is."),
     "run": ("verbs", "run", "Run a model over rows of text or tensors."),
-    "model": ("nouns", "model", "Add, list and fetch models."),
+    "model": ("models", "model", "Add, fetch, check and keep models."),
+    "task": ("models", "task", "Long work of this node: pulls, checks."),
     "job": ("nouns", "job", "Jobs of ours."),
     "proof": ("proof", "proof", "Show and check receipts."),
     "wallet": ("nouns", "wallet", "Keys, balances, payments."),
@@ -49,7 +50,7 @@ _FLAGS: Final = {
     **dict.fromkeys(("--yes", "-y"), "yes"),
     **dict.fromkeys(("--verbose", "-v"), "verbose"),
 }
-_VALUES: Final = frozenset(("--home", "--node", "--timeout"))
+_VALUES: Final = frozenset(("--home", "--node", "--timeout", "--progress"))
 _FAILED, _INTERRUPTED = 1, 130  # as in node/rpc/reasons, which --help does not load
 _HANDED_OVER: Final = frozenset(("demo", "testnet"))
 
@@ -151,6 +152,11 @@ def hoist(args: Sequence[str]) -> list[str]:
 @click.option("--node", metavar="URL", help="Another node: http://127.0.0.1:PORT or unix:PATH.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="How long to wait for an answer.")
 @click.option("--json", is_flag=True, help="One JSON document on standard output, nothing else.")
+@click.option(
+    "--progress",
+    type=click.Choice(["auto", "json", "none"]),
+    help="Bars on a terminal; or one JSON object a line on standard error; or nothing.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="No notes on standard error.")
 @click.option("--yes", "-y", is_flag=True, help="Answer yes to every question.")
 @click.option("--verbose", "-v", is_flag=True, help="Show the traceback of a fault.")

@@ -111,7 +111,6 @@ wallet = make_group(
     "Keys, balances, payments.",
     (wallet_new, wallet_unlock, wallet_send, wallet_submit),
 )
-model = make_group("model", "Add, list and fetch models.")
 job = make_group("job", "Jobs of ours.")
 chain = make_group("chain", "Blocks, transactions, validators.", (chain_export, chain_import))
 governance = make_group("governance", "Parameters, proposals, votes.")

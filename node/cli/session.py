@@ -32,6 +32,7 @@ class Session:
     quiet: bool = False
     yes: bool = False
     timeout_s: float = 30.0
+    progress: str = "auto"
     _client: Client | None = field(default=None, repr=False)
 
     @property
@@ -103,6 +104,7 @@ def open_session(options: Mapping[str, Any]) -> Session:
         quiet=bool(options.get("quiet")),
         yes=bool(options.get("yes")),
         timeout_s=float(options.get("timeout") or 30.0),
+        progress=options.get("progress") or "auto",
     )
 
 

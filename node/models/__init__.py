@@ -1,8 +1,12 @@
 """The models of this node: prepared, stored, named on the ledger, fetched from peers."""
 
 from prsm.node.models.records import (
+    Checked,
+    Gone,
     Known,
     NotCommitted,
+    OpenFile,
+    Standing,
     Stats,
     Tools,
     UnknownModel,
@@ -10,12 +14,20 @@ from prsm.node.models.records import (
     WorkerState,
 )
 from prsm.node.models.shelf import Models
+from prsm.node.models.tasks import Task, Tasks, TaskState
 
 __all__ = [
+    "Checked",
+    "Gone",
     "Known",
     "Models",
     "NotCommitted",
+    "OpenFile",
+    "Standing",
     "Stats",
+    "Task",
+    "TaskState",
+    "Tasks",
     "Tools",
     "UnknownModel",
     "Wanted",

@@ -5,6 +5,7 @@ store's).
 """
 
 import functools
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +16,10 @@ from typing import Final
 import trio
 
 from prsm.node.inference.interface import TransactionFailed
-from prsm.node.inference.prepared import Prepared
+from prsm.node.inference.prepared import Prepared, PreparedFile
 from prsm.node.models.records import NotCommitted, Tools, Wanted
 from prsm.node.wallet import TxResult
+from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.errors import LocalError, Unsupported
 from prsm.protocol.ids import TxId
 from prsm.protocol.limits import LEAF_BYTES
@@ -25,6 +27,7 @@ from prsm.protocol.messages.models import Compute, ManifestFile, ModelManifest, 
 from prsm.protocol.transactions.payloads import REGISTER_MODEL, RegisterModel
 from prsm.protocol.transactions.results import Code
 from prsm.storage.cid import Cid
+from prsm.storage.envelope import RING_NAME, encode_ring, make_ring, seal_file
 from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.manifest import MODEL_KIND, sign_manifest
 from prsm.storage.unixfs import UNIXFS_V1_2025, import_chunks
@@ -55,6 +58,7 @@ class Adding:
                 hint="set executor.enabled = true in config.toml and start again",
             )
         self._check_name(wanted)
+        self._check_readers(wanted)
         for path in (wanted.path, wanted.tokenizer):
             if path is not None:
                 _check_file(path)
@@ -105,12 +109,7 @@ class Adding:
         return tx_id
 
     async def _store(self, wanted: Wanted, prepared: Prepared, raw_root: Cid) -> ModelManifest:
-        files = []
-        for file in prepared.files:
-            added = await self._tools.store.add_file(prepared.out_dir / file.path)
-            if added.sha256 != file.sha256:
-                raise LocalError(f"{file.path} changed between the worker and the store")
-            files.append(ManifestFile(file.path, added.root.raw, added.size, added.sha256))
+        files, key_ids = await self._store_files(wanted, prepared)
         tokenizer = prepared.tokenizer
         manifest = ModelManifest(
             version=2,
@@ -118,7 +117,7 @@ class Adding:
             semver=wanted.semver,
             kind=MODEL_KIND,
             profile=UNIXFS_V1_2025.name,
-            files=tuple(files),
+            files=files,
             shards=tuple(
                 Shard(
                     stages=shard.stages,
@@ -143,7 +142,7 @@ class Adding:
             publisher=self._tools.wallet.address,
             parents=(),
             created_ms=self._tools.driver.clock.wall_ms(),
-            sealing=(),
+            sealing=key_ids,
             card=None,
             chain_id=self._tools.driver.ledger.genesis.chain_id,
             signature=None,
@@ -151,6 +150,40 @@ class Adding:
         # A locked wallet makes a draft: it has a CID and no name.
         wallet = self._tools.wallet
         return manifest if wallet.is_locked else sign_manifest(manifest, wallet.signer)
+
+    async def _store_files(
+        self, wanted: Wanted, prepared: Prepared
+    ) -> tuple[tuple[ManifestFile, ...], tuple[bytes, ...]]:
+        """Store what was prepared, sealed if readers were named; files and the readers' key ids."""
+        if not wanted.encrypt_to:
+            return tuple([await self._take(file, prepared.out_dir) for file in prepared.files]), ()
+        assert self._tools.seed is not None, "checked before the work"
+        own = Ed25519Signer(self._tools.seed).public_key
+        ring, key = make_ring([*wanted.encrypt_to, own])
+        folder = prepared.out_dir
+        files = []
+        for file in prepared.files:
+            sealed = folder / f"{file.path}.sealed"
+            await trio.to_thread.run_sync(_seal, folder / file.path, sealed, file.sha256, key)
+            added = await self._tools.store.add_file(sealed)
+            await trio.to_thread.run_sync(sealed.unlink)
+            files.append(ManifestFile(file.path, added.root.raw, added.size, added.sha256))
+        (folder / RING_NAME).write_bytes(encode_ring(ring))
+        added = await self._tools.store.add_file(folder / RING_NAME)
+        files.append(ManifestFile(RING_NAME, added.root.raw, added.size, added.sha256))
+        return tuple(files), ring.key_ids
+
+    async def _take(self, file: PreparedFile, folder: Path) -> ManifestFile:
+        added = await self._tools.store.add_file(folder / file.path)
+        if added.sha256 != file.sha256:
+            raise _changed(file.path)
+        return ManifestFile(file.path, added.root.raw, added.size, added.sha256)
+
+    def _check_readers(self, wanted: Wanted) -> None:
+        if wanted.encrypt_to and self._tools.seed is None:
+            raise Unsupported("this node has no key of its own to seal a model with")
+        if wanted.encrypt_to:
+            make_ring(wanted.encrypt_to)  # refuses what is no key
 
     def _check_name(self, wanted: Wanted) -> None:
         """Say before minutes of work what would be refused after them."""
@@ -179,6 +212,17 @@ def _check_file(path: Path) -> None:
             f"{path} is no file on the node's machine that the node may read",
             hint="give an absolute path of a file that the node's user may read",
         )
+
+
+def _seal(source: Path, target: Path, sha256: bytes, key: bytes) -> None:
+    with source.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").digest() != sha256:
+            raise _changed(source.name)
+    seal_file(source, target, key)
+
+
+def _changed(name: str) -> LocalError:
+    return LocalError(f"{name} changed between the worker and the store")
 
 
 def _root_of(path: Path) -> Cid:

@@ -13,8 +13,9 @@ from prsm.node.inference.pool import Pool
 from prsm.node.net.interface import Network
 from prsm.node.wallet import Wallet
 from prsm.protocol.errors import LocalError
-from prsm.protocol.messages.models import ModelManifest
+from prsm.protocol.messages.models import ManifestFile, ModelManifest
 from prsm.storage.cid import Cid
+from prsm.storage.extra import ExtraStore
 from prsm.storage.interfaces import Source
 from prsm.storage.model_store import ModelStore
 
@@ -44,6 +45,7 @@ class Wanted:
     tokenizer: Path | None
     licence: str
     register: bool
+    encrypt_to: tuple[bytes, ...] = ()  # Ed25519 keys that may read it, beside this node's
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,34 @@ class Known:
     is_registered: bool
 
 
+Standing = Literal["held", "shared", "partial", "absent", "offline"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file of a model whose plain bytes lie here."""
+
+    file: ManifestFile
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What hashing a file said; `fault` is empty if every leaf was right."""
+
+    file: ManifestFile
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """What was removed; `shared` files belong to other models too, and stay."""
+
+    files: int
+    freed_bytes: int
+    shared: int
+
+
 @dataclass(frozen=True, slots=True)
 class Stats:
     """What the store holds, and whom it can ask."""
@@ -64,6 +94,7 @@ class Stats:
     used_bytes: int
     quota_bytes: int
     models: int
+    offline: bool
     sources: tuple[str, ...]
 
 
@@ -79,3 +110,6 @@ class Tools:
     scratch: Path
     quota_bytes: int
     external: Sequence[Source] = ()  # IPFS daemons of the configuration
+    extra: Sequence[ExtraStore] = ()  # read-only, searched before the network
+    seed: bytes | None = None  # of the node's key, which opens what was sealed for it
+    offline: bool = False  # blocks are asked of nobody

@@ -4,23 +4,37 @@ Knows: which room does which step of it. Must not know: bytes of a model (the wo
 block (the store's).
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from prsm.node import logs
+import trio
+
 from prsm.node.models.adding import Adding
-from prsm.node.models.records import Known, Stats, Tools, UnknownModel, Wanted, WorkerState
-from prsm.node.net.blocks import BlockServer, PeerSource
-from prsm.protocol.errors import PrsmError, RemoteError
-from prsm.protocol.ids import PeerId, TxId
+from prsm.node.models.fetching import Fetching
+from prsm.node.models.finding import find
+from prsm.node.models.keeping import Keeping
+from prsm.node.models.opening import Opening
+from prsm.node.models.records import (
+    Checked,
+    Gone,
+    Known,
+    OpenFile,
+    Stats,
+    Tools,
+    Wanted,
+    WorkerState,
+)
+from prsm.node.models.tasks import Task, Tasks
+from prsm.node.net.blocks import BlockServer
+from prsm.protocol.ids import TxId
 from prsm.protocol.messages.models import ModelManifest
-from prsm.storage.cid import Cid, decode_cid, parse_cid
+from prsm.storage.cid import Cid, decode_cid
+from prsm.storage.envelope import RING_NAME
 from prsm.storage.errors import NotFound
-from prsm.storage.exchange import Exchange
 from prsm.storage.interfaces import Source
-from prsm.storage.manifest import decode_manifest
 
-log = logs.get("models")
+REFRESH_SECONDS: Final = 30.0  # between two looks at which models are whole
 
 
 class Models:
@@ -29,17 +43,41 @@ class Models:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._adding = Adding(tools)
+        self._opening = Opening(tools)
+        self.fetching = Fetching(tools, self._opening)
+        self.keeping = Keeping(tools, self.fetching)
         self._held: dict[Cid, ModelManifest] = {}
-        self._exchange = Exchange(tools.store, on_fault=self._blame)
         self.server = BlockServer(tools.network, tools.store)
-        # Peers that announced a manifest; they are asked first (node/beacons).
-        self.holders: Callable[[bytes], Collection[PeerId]] = lambda _cid: ()
+        self.tasks = Tasks(tools.driver.clock)
 
     async def load(self) -> None:
         """Find what the store holds; before anything else is asked."""
-        for cid, manifest in await self._tools.store.models():
-            if await self._tools.store.has_model(manifest):
-                self._held[cid] = manifest
+        await self._opening.clear()
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Look again which models are here whole: files come, are evicted, or break."""
+        store = self._tools.store
+        stored = await store.models()
+        self._held = {cid: found for cid, found in stored if await store.has_model(found)}
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Do long work until cancelled; then no plain copy of a sealed file is left."""
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self.tasks.run)
+                task_status.started()
+                while True:
+                    await trio.sleep(REFRESH_SECONDS)
+                    await self.refresh()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._opening.clear()
+
+    @property
+    def offline(self) -> bool:
+        """Whether blocks are asked of nobody."""
+        return self._tools.offline
 
     def held(self) -> tuple[bytes, ...]:
         """CIDs of the manifests whose files are all here, ascending."""
@@ -50,28 +88,41 @@ class Models:
 
         Raises:
             NotFound, SourceFailed: nobody here or among the peers has it.
+            Offline: it is not here, and nobody may be asked.
         """
-        parsed = decode_cid(cid)
-        try:
-            return await self._tools.store.load_manifest(parsed)
-        except NotFound:
-            raw = await self._exchange.fetch_block(parsed.digest, self._sources(cid))
-            manifest = decode_manifest(raw)
-            await self._tools.store.save_manifest(manifest)
-            return manifest
+        return await self.fetching.manifest(decode_cid(cid))
 
     async def file(self, cid: bytes, index: int) -> Path:
-        """Local path of a file of a model, fetched and verified when it is not here.
+        """Local path of the plain bytes of a file, fetched and verified when it is not here.
 
         Raises:
             NotFound, SourceFailed, Full: it is not to be had.
+            Offline: it is not here, and nobody may be asked.
+            NotRecipient, BadEnvelope: it is sealed, and does not open here.
         """
         manifest = await self.manifest(cid)
         file = manifest.files[index]
-        root = decode_cid(file.root)
-        if not await self._tools.store.has(root):
-            await self._exchange.fetch(root, file.size, self._sources(cid))
-        return await self._tools.store.path(root)
+        rings = [one for one in manifest.files if manifest.sealing and one.path == RING_NAME]
+        for one in (file, *rings):
+            await self.fetching.bring(cid, one)
+        return (await self._opening.open(manifest, file)).path
+
+    async def open(self, ref: str, *, offline: bool = False) -> tuple[Cid, tuple[OpenFile, ...]]:
+        """Where the plain files of a model lie; pulled first when something lacks.
+
+        A model that is here whole costs no network call.
+
+        Raises:
+            UnknownModel, NotFound, SourceFailed, Full, Offline: it is not to be had.
+            NotRecipient, BadEnvelope: it is sealed, and does not open here.
+        """
+        cid = self.resolve(ref)
+        manifest = await self.fetching.manifest(cid, offline=offline)
+        try:
+            return cid, await self._opening.open_all(manifest)
+        except NotFound:
+            await self.pull(ref, offline=offline)
+            return cid, await self._opening.open_all(manifest)
 
     async def add(self, wanted: Wanted) -> tuple[Known, TxId | None]:
         """Prepare a model in a sandbox, store it, and name it on the ledger.
@@ -84,17 +135,50 @@ class Models:
         tx_id = await self._adding.register(cid, manifest) if wanted.register else None
         return Known(cid, manifest, is_held=True, is_registered=tx_id is not None), tx_id
 
-    async def pull(self, ref: str) -> Known:
+    async def pull(self, ref: str, *, offline: bool = False, task: Task | None = None) -> Known:
         """Bring a model here from peers, every block verified.
+
+        Args:
+            ref: which.
+            offline: ask nobody.
+            task: told how far it is.
 
         Raises:
             UnknownModel: the ledger does not know the name.
             NotFound, SourceFailed, Full: it is not to be had.
+            Offline: it is not here whole, and nobody may be asked.
         """
         cid = self.resolve(ref)
-        manifest = await self._exchange.fetch_model(cid, self._sources(cid.raw))
-        self._held[cid] = manifest
-        return Known(cid, manifest, is_held=True, is_registered=self._is_registered(cid))
+        manifest = await self.fetching.pull(cid, offline=offline, task=task)
+        if await self._tools.store.has_model(manifest):
+            self._held[cid] = manifest
+        return self._known(cid, manifest)
+
+    async def verify(self, ref: str, *, task: Task | None = None) -> tuple[Cid, list[Checked]]:
+        """Hash every leaf of the files that are in our own store.
+
+        Raises:
+            UnknownModel, Offline: the model is not known, or its manifest is not here.
+            NotFound: a file of it is not here.
+        """
+        cid = self.resolve(ref)
+        manifest = await self.fetching.manifest(cid, offline=True)
+        checked = await self.keeping.verify(manifest, task=task)
+        await self.refresh()
+        return cid, checked
+
+    async def remove(self, ref: str) -> tuple[Cid, Gone]:
+        """Delete a model's files here, but those another model shares.
+
+        Raises:
+            UnknownModel, Offline: the model is not known, or its manifest is not here.
+            Conflict: a file is pinned, in use or being fetched.
+        """
+        cid = self.resolve(ref)
+        manifest = await self.fetching.manifest(cid, offline=True)
+        gone = await self.keeping.remove(cid, manifest)
+        await self.refresh()
+        return cid, gone
 
     def resolve(self, ref: str) -> Cid:
         """The manifest of `name@version`, of a name (its newest version), or of a CID.
@@ -103,21 +187,7 @@ class Models:
             UnknownModel: neither the ledger nor this node knows it.
             BadCid: text that looks like a CID and is none.
         """
-        name, _, semver = ref.partition("@")
-        named = [m for m in self._tools.driver.ledger.view.models() if m.name == name]
-        named.sort(key=lambda model: _version(model.semver))
-        if semver:
-            named = [model for model in named if model.semver == semver]
-        if named:
-            return decode_cid(named[-1].manifest)
-        local = [c for c, m in self._held.items() if ref in {m.name, f"{m.name}@{m.semver}"}]
-        if local:
-            return local[-1]
-        if not semver and ref.startswith(("baf", "Qm")) and len(ref) > 45:
-            return parse_cid(ref)
-        raise UnknownModel(
-            f"no model is called {ref!r}", hint="see: prsm model ls, or add one: prsm model add"
-        )
+        return find(ref, self._tools.driver.ledger.view.models(), self._held)
 
     async def known(self) -> list[Known]:
         """Models held here or named on the ledger; unread manifests of others are left out."""
@@ -128,17 +198,15 @@ class Models:
             for cid, manifest in stored.items()
         ]
 
-    async def find(self, ref: str) -> Known:
+    async def find(self, ref: str, *, offline: bool = False) -> Known:
         """One model by reference; its manifest is asked of peers when it is not here.
 
         Raises:
             UnknownModel, NotFound, SourceFailed: it is not known, or not to be had.
+            Offline: its manifest is not here, and nobody may be asked.
         """
         cid = self.resolve(ref)
-        manifest = await self.manifest(cid.raw)
-        return Known(
-            cid, manifest, is_held=cid in self._held, is_registered=self._is_registered(cid)
-        )
+        return self._known(cid, await self.fetching.manifest(cid, offline=offline))
 
     def worker_state(self) -> WorkerState:
         """State of the program that runs models, for status."""
@@ -155,32 +223,14 @@ class Models:
             used_bytes=await self._tools.store.used_bytes(),
             quota_bytes=self._tools.quota_bytes,
             models=len(self._held),
-            sources=tuple(peer.peer for peer in peers),
+            offline=self.offline,
+            sources=() if self.offline else tuple(peer.peer for peer in peers),
         )
 
-    async def held_bytes(self, manifest: ModelManifest) -> int:
-        """Bytes of a model's files that are here, whole."""
-        sizes = [
-            file.size
-            for file in manifest.files
-            if await self._tools.store.has(decode_cid(file.root))
-        ]
-        return sum(sizes)
+    def sources_for(self, cid: bytes) -> Sequence[Source]:
+        """Whom to ask for the blocks of a manifest, in this order; nobody while offline."""
+        return self.fetching.sources(cid)
 
-    def _is_registered(self, cid: Cid) -> bool:
-        return self._tools.driver.ledger.view.model_by_cid(cid.raw) is not None
-
-    def _sources(self, cid: bytes) -> Sequence[Source]:
-        """Peers that announced it, other peers, the IPFS daemons of the configuration."""
-        network, holders = self._tools.network, self.holders(cid)
-        live = sorted(network.peers(), key=lambda info: info.peer not in holders)
-        return [*(PeerSource(network, info.peer) for info in live), *self._tools.external]
-
-    def _blame(self, name: str, error: PrsmError) -> None:
-        if isinstance(error, RemoteError):
-            self._tools.network.penalise(PeerId(name), error)
-        log.warning("source dropped", source=name, why=error.what)
-
-
-def _version(semver: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in semver.partition("-")[0].split(".") if part.isdecimal())
+    def _known(self, cid: Cid, manifest: ModelManifest) -> Known:
+        is_registered = self._tools.driver.ledger.view.model_by_cid(cid.raw) is not None
+        return Known(cid, manifest, is_held=cid in self._held, is_registered=is_registered)

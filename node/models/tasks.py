@@ -53,6 +53,7 @@ class Task:
         subject: what it works on, for people.
         meter: bytes.
         began_ms: wall clock.
+        sources: bytes by who sent them.
         result: what it answers once it is done.
         error: why it failed.
     """
@@ -65,6 +66,7 @@ class Task:
     clock: Clock
     state: TaskState = TaskState.RUNNING
     ended_ms: int | None = None
+    sources: dict[str, int] = field(default_factory=dict)
     result: object = None
     error: PrsmError | None = None
     over: trio.Event = field(default_factory=trio.Event)

@@ -39,6 +39,13 @@ KeyName = Annotated[
     str, _text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "up to 64 letters, digits, dots and dashes")
 ]
 JobIdText = Hex32  # the escrow's transaction names the job
+TaskIdText = Annotated[
+    str, _text(r"[a-z]{1,16}(-[0-9a-f]{0,8})?", "a task id such as pull-1f0c2a9b")
+]
+RefText = Annotated[
+    str,
+    msgspec.Meta(min_length=1, max_length=256, description="name, name@version or CID"),
+]
 ShortText = Annotated[str, msgspec.Meta(max_length=1024)]
 PathText = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]

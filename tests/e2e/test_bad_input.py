@@ -20,16 +20,10 @@ from prsm.node.home import Home
 from prsm.node.rpc.client import Client, RpcError
 from prsm.node.rpc.dispatch import BODY_BYTES_MAX
 from prsm.node.rpc.methods.chain import SubmitParams, Submitted
+from prsm.node.rpc.methods.models import AddParams, ModelInfo, RefParams
 from prsm.node.rpc.methods.node import NodeStatus
 from prsm.node.rpc.methods.wallet import TransferParams, Transferred, Unlocked, UnlockParams
-from prsm.node.rpc.methods.work import (
-    AddParams,
-    Job,
-    ModelInfo,
-    RefParams,
-    RunParams,
-    TensorText,
-)
+from prsm.node.rpc.methods.work import Job, RunParams, TensorText
 from prsm.node.worker.recipes.decoder import Config, write
 from prsm.protocol.codec import encode
 from prsm.protocol.ed25519 import Ed25519Signer

@@ -16,18 +16,10 @@ import pytest
 from prsm.node.rpc.client import Client, RpcError
 from prsm.node.rpc.methods.chain import TransactionInfo, TxParams
 from prsm.node.rpc.methods.gossip import Announcements, Delivery
+from prsm.node.rpc.methods.models import AddParams, ModelInfo, RefParams
 from prsm.node.rpc.methods.node import NodeStatus
 from prsm.node.rpc.methods.wallet import TransferParams, Transferred
-from prsm.node.rpc.methods.work import (
-    AddParams,
-    Job,
-    JobIdParams,
-    JobParams,
-    JobResult,
-    ModelInfo,
-    RefParams,
-    RunParams,
-)
+from prsm.node.rpc.methods.work import Job, JobIdParams, JobParams, JobResult, RunParams
 from prsm.node.worker.recipes.decoder import Config, write
 from prsm.protocol.genesis import Genesis, from_json
 from prsm.protocol.messages.announce import BLOCKS, CAPACITY, MODELS, STATUS

@@ -16,17 +16,10 @@ import msgspec
 import pytest
 
 from prsm.node.rpc.client import Client
+from prsm.node.rpc.methods.models import AddParams, ModelInfo, RefParams
 from prsm.node.rpc.methods.node import NodeStatus, Peers
 from prsm.node.rpc.methods.reach import ReachState, Topology
-from prsm.node.rpc.methods.work import (
-    AddParams,
-    Job,
-    JobIdParams,
-    JobParams,
-    ModelInfo,
-    RefParams,
-    RunParams,
-)
+from prsm.node.rpc.methods.work import Job, JobIdParams, JobParams, RunParams
 from prsm.node.worker.recipes.decoder import Config, write
 from prsm.protocol.genesis import from_json
 from prsm.testnet import invariants, launch, verify_receipt

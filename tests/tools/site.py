@@ -15,9 +15,12 @@ from prsm.node.api.chain import ChainApi
 from prsm.node.api.gossip import GossipApi
 from prsm.node.api.governance import GovernanceApi
 from prsm.node.api.ledger import LedgerApi
+from prsm.node.api.models import ModelsApi
 from prsm.node.api.net import NetApi
 from prsm.node.api.node import NodeApi, Parts
 from prsm.node.api.reach import ReachApi
+from prsm.node.api.storage import StorageApi
+from prsm.node.api.tasks import TasksApi
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
 from prsm.node.api.work import WorkApi
@@ -162,6 +165,7 @@ async def _join(
     driver, wallet, network = parts.driver, parts.wallet, parts.driver.network
     assert isinstance(network, PeerNetwork)
     genesis = cluster.genesis
+    await nursery.start(models.run)
     await nursery.start(jobs.run)
     await nursery.start(announcer.run)
     await nursery.start(reach.run)
@@ -191,6 +195,9 @@ async def _join(
             **WalletApi(wallets, driver).handlers(),
             **GovernanceApi(wallets, driver).handlers(),
             **ValidatorApi(home, wallets, driver).handlers(),
+            **ModelsApi(models).handlers(),
+            **TasksApi(models.tasks).handlers(),
+            **StorageApi(models).handlers(),
             **WorkApi(models, jobs, driver, proofs).handlers(),
         },
         on_fault=lambda method, _trace, error: faults.append(f"{method}: {error!r}"),

@@ -105,6 +105,8 @@ class NodeStatus(Result, frozen=True):
     wallet_unlocked: bool
     jobs_running: Count
     models: Count
+    offline: bool  # blocks are asked of nobody
+    stale: bool  # the network may know more than this ledger: offline, alone or behind
     rss_bytes: Count
     parts: tuple[Part, ...]
 
@@ -155,16 +157,6 @@ class Connected(Result, frozen=True):
     peer_id: PeerIdText
 
 
-class StorageStats(Result, frozen=True):
-    """What the block store holds."""
-
-    files: Count
-    used_bytes: Count
-    quota_bytes: Count
-    models: Count
-    sources: tuple[str, ...]  # peers that may be asked for blocks
-
-
 METHODS: Final = (
     Method("rpc_discover", NoParams, dict[str, object], Scope.READ, "All methods, as OpenRPC."),
     Method("rpc_getInfo", NoParams, RpcInfo, Scope.READ, "Versions, network and limits."),
@@ -190,13 +182,5 @@ METHODS: Final = (
         positional=("address",),
         deadline_ms=20_000,
         example=ConnectParams("/ip4/127.0.0.1/tcp/4410"),
-    ),
-    Method(
-        "storage_getStats",
-        NoParams,
-        StorageStats,
-        Scope.READ,
-        "Blocks held, and the quota.",
-        words=("storage", "stats"),
     ),
 )

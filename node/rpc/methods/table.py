@@ -8,9 +8,12 @@ from prsm.node.rpc.methods import (
     gossip,
     governance,
     ledger,
+    models,
     net,
     node,
     reach,
+    storage,
+    tasks,
     validator,
     wallet,
     work,
@@ -27,6 +30,9 @@ METHODS: Final[Mapping[str, Method]] = table(
     governance.METHODS,
     validator.METHODS,
     wallet.METHODS,
+    models.METHODS,
+    tasks.METHODS,
+    storage.METHODS,
     work.METHODS,
 )
 # OpenRPC's own spelling of a method that has ours as well.

@@ -1,4 +1,4 @@
-"""model_ infer_ job_: models held and shared, work asked for and done."""
+"""infer_ job_: work asked for and done."""
 
 from typing import Annotated, Final, Literal
 
@@ -14,20 +14,13 @@ from prsm.node.rpc.spec import (
     Method,
     NoParams,
     Params,
-    PathText,
+    RefText,
     Result,
     Scope,
-    ShortText,
     WaitMs,
 )
-from prsm.protocol.limits import NAME_BYTES_MAX, TENSOR_RANK_MAX, WORK_STAGES_MAX
+from prsm.protocol.limits import TENSOR_RANK_MAX, WORK_STAGES_MAX
 
-_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_BYTES_MAX)]
-_Semver = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}\.[0-9]{1,6}(?![\s\S])")]
-_Ref = Annotated[
-    str,
-    msgspec.Meta(min_length=1, max_length=256, description="name, name@version or CID"),
-]
 _Stages = Annotated[int, msgspec.Meta(ge=1, le=WORK_STAGES_MAX)]
 _Dtype = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{1,8}[0-9]{0,2}(?![\s\S])")]
 _EXAMPLE_ID: Final = "0x" + "00" * 32
@@ -42,79 +35,10 @@ class TensorText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: HexBytes
 
 
-class TensorForm(Result, frozen=True):
-    """An input or output of a model: a dimension is a size or the name of a free axis."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-
-
-class AddParams(Params, frozen=True):
-    """Prepare, store and register a model that lies on the node's disk."""
-
-    path: Annotated[PathText, msgspec.Meta(description="ONNX file on the node's machine")]
-    name: _Name
-    semver: Annotated[_Semver, msgspec.Meta(description="version, such as 1.0.0")] = "1.0.0"
-    stages: Annotated[
-        tuple[_Stages, ...],
-        msgspec.Meta(min_length=1, max_length=8, description="cut into so many parts"),
-    ] = (1,)
-    tokenizer: Annotated[
-        PathText | None, msgspec.Meta(description="tokenizer.json, if it reads text")
-    ] = None
-    licence: Annotated[ShortText, msgspec.Meta(description="SPDX name")] = "NOASSERTION"
-    register: Annotated[bool, msgspec.Meta(description="name it on the ledger")] = True
-
-
-class ModelInfo(Result, frozen=True):
-    """A model this node knows: held here, on the ledger, or both."""
-
-    ref: str
-    cid: CidText
-    name: str
-    semver: str
-    size_bytes: Count
-    held_bytes: Count
-    local: bool
-    registered: bool
-    stages: tuple[int, ...]
-    publisher: Hex32
-    tx_id: Hex32 | None = None
-
-
-class Models(Result, frozen=True):
-    """All models this node knows."""
-
-    items: tuple[ModelInfo, ...]
-
-
-class ModelDetail(Result, frozen=True):
-    """A model's manifest, readable."""
-
-    model: ModelInfo
-    kind: str
-    licence: str
-    created: str
-    runtime: str
-    pinned_sha256: Hex32
-    tokenizer: bool
-    inputs: tuple[TensorForm, ...]
-    outputs: tuple[TensorForm, ...]
-    files: tuple[dict[str, object], ...]
-    parents: tuple[CidText, ...]
-
-
-class RefParams(Params, frozen=True):
-    """Which model."""
-
-    ref: _Ref
-
-
 class RunParams(Params, frozen=True):
     """Run a model over rows: either texts or tensors, not both."""
 
-    model: _Ref
+    model: RefText
     texts: Annotated[
         tuple[Annotated[str, msgspec.Meta(max_length=65_536)], ...] | None,
         msgspec.Meta(description="one row a text"),
@@ -217,47 +141,6 @@ class JobResult(Result, frozen=True):
 
 
 METHODS: Final = (
-    Method(
-        "model_add",
-        AddParams,
-        ModelInfo,
-        # It reads any path the node may read, so a token for writes is not enough.
-        Scope.ADMIN,
-        "Prepare, store and register a model.",
-        words=("model", "add"),
-        positional=("path",),
-        deadline_ms=600_000,
-        example=AddParams("/models/minilm.onnx", "minilm"),
-    ),
-    Method(
-        "model_list",
-        NoParams,
-        Models,
-        Scope.READ,
-        "Models held here or named on the ledger.",
-        words=("model", "ls"),
-    ),
-    Method(
-        "model_get",
-        RefParams,
-        ModelDetail,
-        Scope.READ,
-        "A model's manifest.",
-        words=("model", "show"),
-        positional=("ref",),
-        example=RefParams("minilm@1.0.0"),
-    ),
-    Method(
-        "model_pull",
-        RefParams,
-        ModelInfo,
-        Scope.WRITE,
-        "Fetch a model from peers, every block checked.",
-        words=("model", "pull"),
-        positional=("ref",),
-        deadline_ms=600_000,
-        example=RefParams("minilm@1.0.0"),
-    ),
     Method(
         "infer_run",
         RunParams,

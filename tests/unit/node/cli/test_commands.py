@@ -106,6 +106,10 @@ def _generated() -> dict[tuple[str, ...], tuple[list[str], str]]:
 ASKING = _generated() | {
     ("status",): ([], "node_getStatus"),
     ("model", "add"): (["m.onnx", "--name", "m", "--stages", "1,3"], "model_add"),
+    ("model", "pull"): (["m"], "model_pull"),
+    ("model", "verify"): (["m"], "model_verify"),
+    ("model", "rm"): (["m", "--yes"], "model_remove"),
+    ("task", "watch"): (["pull-00"], "task_get"),
     ("proof", "show"): ([HASH], "job_getProof"),
     ("wallet", "new"): (["spare", "--password-file", "PASSWORD"], "wallet_createKey"),
     ("wallet", "unlock"): (["--password-file", "PASSWORD"], "wallet_unlock"),

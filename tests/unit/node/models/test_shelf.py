@@ -1,165 +1,37 @@
 """The models of a node: names to CIDs, what is refused before the work, fetching and serving."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import pytest
 import trio
 
-from prsm.consensus.ledger.records import Model
-from prsm.node.clock import TrioClock
-from prsm.node.driver import Driver
 from prsm.node.inference.interface import TransactionFailed
-from prsm.node.inference.pool import Pool
-from prsm.node.inference.prepared import Prepared
-from prsm.node.models import Models, NotCommitted, Tools, UnknownModel, Wanted
-from prsm.node.wallet import TxResult, Wallet, WalletLocked
-from prsm.protocol.codec import Record
+from prsm.node.models import Models, NotCommitted, UnknownModel
+from prsm.node.wallet import WalletLocked
 from prsm.protocol.errors import Unsupported
-from prsm.protocol.ids import TxId
 from prsm.protocol.messages.pipe import ModelRefused
 from prsm.protocol.transactions.payloads import REGISTER_MODEL, RegisterModel
-from prsm.protocol.transactions.results import Code, TxReceipt
+from prsm.protocol.transactions.results import Code
 from prsm.storage.cid import Cid, Codec, hash_block
 from prsm.storage.errors import BadCid, Conflict, Full, NotFound
 from prsm.storage.manifest import encode_manifest
 from prsm.storage.model_store import ModelStore
+from tests.tools.model_rooms import TX, Room, open_room, registered, wanted
 from tests.tools.stores import manifest
 from tests.tools.wires import Wire
-
-TX = TxId(b"t" * 32)
 
 
 def cid_of(name: str) -> Cid:
     return hash_block(encode_manifest(manifest(name=name)), Codec.DAG_PB)
 
 
-def registered(name: str, semver: str, height: int) -> Model:
-    return Model(
-        manifest=hash_block(f"{name}{semver}".encode()).raw,
-        name=name,
-        semver=semver,
-        pinned_sha256=bytes(32),
-        total_bytes=1,
-        parents=(),
-        publisher=bytes(32),
-        height=height,
-    )
-
-
-@dataclass
-class View:
-    """The ledger's models."""
-
-    named: list[Model] = field(default_factory=list)
-
-    def models(self) -> list[Model]:
-        return self.named
-
-    def model(self, name: str, semver: str) -> Model | None:
-        return next((m for m in self.named if (m.name, m.semver) == (name, semver)), None)
-
-    def model_by_cid(self, cid: bytes) -> Model | None:
-        return next((m for m in self.named if m.manifest == cid), None)
-
-
-@dataclass
-class FakeLedger:
-    view: View = field(default_factory=View)
-
-
-@dataclass
-class FakeDriver:
-    ledger: FakeLedger = field(default_factory=FakeLedger)
-    clock: TrioClock = field(default_factory=TrioClock)
-
-
-@dataclass
-class FakeWallet:
-    """Signs nothing; says what a test wants of the chain."""
-
-    address: bytes = b"a" * 32
-    locked: bool = False
-    code: Code | None = Code.DONE  # None: no block ever
-    submitted: list[tuple[int, Record]] = field(default_factory=list)
-
-    @property
-    def signer(self) -> None:
-        if self.locked:
-            raise WalletLocked("wallet default is locked")
-
-    async def submit(self, kind: int, payload: Record) -> TxId:
-        await trio.lowlevel.checkpoint()
-        self.submitted.append((kind, payload))
-        return TX
-
-    async def wait_committed(self, tx_id: TxId) -> TxResult:
-        if self.code is None:
-            await trio.sleep_forever()
-        assert self.code is not None
-        return TxResult(tx_id, 1, 0, TxReceipt(tx_id, self.code, 1, (), 0, 0))
-
-
-@dataclass
-class FakePool:
-    """Prepares by copying, or refuses."""
-
-    runtime: str = "runtime"
-    layers: tuple[str, ...] = ()
-    refuse: ModelRefused | None = None
-    asked: int = 0
-
-    async def prepare(
-        self, source: Path, *, out_dir: Path, stages: Sequence[int], tokenizer: Path | None
-    ) -> Prepared:
-        await trio.lowlevel.checkpoint()
-        self.asked += 1
-        assert stages
-        assert tokenizer is None
-        if self.refuse is not None:
-            raise self.refuse
-        assert source.suffix == ".onnx"
-        assert out_dir.name
-        raise ModelRefused("this pool prepares nothing")
-
-
-@dataclass
-class Room:
-    models: Models
-    tools: Tools
-    view: View
-    wallet: FakeWallet
-    pool: FakePool
-    wire: Wire
-
-
 @pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[Room]:
-    driver, wallet, pool, wire = FakeDriver(), FakeWallet(), FakePool(), Wire()
-    store = await ModelStore.open(tmp_path / "store", quota=2**24)
-    (tmp_path / "scratch").mkdir()
-    tools = Tools(
-        store=store,
-        pool=cast("Pool", pool),
-        network=wire,
-        driver=cast("Driver", driver),
-        wallet=cast("Wallet", wallet),
-        scratch=tmp_path / "scratch",
-        quota_bytes=2**24,
-    )
-    try:
-        yield Room(Models(tools), tools, driver.ledger.view, wallet, pool, wire)
-    finally:
-        with trio.CancelScope(shield=True):
-            await store.close()
-
-
-def wanted(path: Path, **changes: object) -> Wanted:
-    plain = Wanted(path, "encoder", "1.0.0", (1,), None, "MIT", register=True)
-    return replace(plain, **changes)  # type: ignore[arg-type]  # fields by name
+    async with open_room(tmp_path) as made:
+        yield made
 
 
 async def test_name_means_its_newest_version(room: Room) -> None:
@@ -214,7 +86,7 @@ async def test_only_whole_models_are_held_after_a_start(room: Room) -> None:
     assert again.held() == ()
     (known,) = await again.known()
     assert (known.manifest.name, known.is_held, known.is_registered) == ("a", False, False)
-    assert await again.held_bytes(known.manifest) == 0
+    assert await again.keeping.standing(known.manifest) == ("absent", 0)
     stats = await again.stats()
     assert (stats.files, stats.models, stats.quota_bytes) == (0, 0, 2**24)
 

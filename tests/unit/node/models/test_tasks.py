@@ -18,10 +18,9 @@ async def tasks(nursery: trio.Nursery) -> Tasks:
     return made
 
 
-async def sleeps(task: Task) -> object:
+async def sleeps(task: Task) -> None:
     task.report(5, 10)
     await trio.sleep_forever()
-    return None
 
 
 async def test_a_task_outlives_its_caller_and_keeps_its_result(tasks: Tasks) -> None:

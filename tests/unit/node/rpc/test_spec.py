@@ -16,7 +16,7 @@ def test_names_follow_the_convention_and_commands_are_unique() -> None:
     for name, method in METHODS.items():
         assert name == method.name
         assert re.fullmatch(
-            r"(rpc|node|net|consensus|chain|account|wallet|model|job|infer|storage|validator|governance)"
+            r"(rpc|node|net|consensus|chain|account|wallet|model|job|infer|storage|task|validator|governance)"
             r"_[a-z][A-Za-z]+",
             name,
         )

@@ -1,0 +1,245 @@
+"""Handlers of model_: models added, fetched, opened, checked, kept and given up.
+
+Knows: models and tasks of this node. Must not know: transports, how any of it is done.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from prsm.node.api.tasks import task_info
+from prsm.node.api.work import DTYPE_NAMES
+from prsm.node.clock import utc_text
+from prsm.node.models import Known, Models, Task, Wanted
+from prsm.node.rpc.dispatch import Handler
+from prsm.node.rpc.methods import models as api
+from prsm.node.rpc.methods.tasks import TaskInfo
+from prsm.node.rpc.spec import Caller, NoParams
+from prsm.protocol.errors import LocalError
+from prsm.protocol.identity import public_key_of
+from prsm.protocol.ids import address_text, parse_hex
+from prsm.protocol.messages.models import TensorSpec
+from prsm.storage.cid import decode_cid
+
+_R = TypeVar("_R")
+
+
+class OtherTask(LocalError):
+    """The task that was named did something else."""
+
+    reason = "invalid_params"
+
+
+class ModelsApi:
+    """Answers about models.
+
+    Args:
+        models: of this node.
+        is_stale: whether the network may know of more than this node's ledger does.
+    """
+
+    def __init__(self, models: Models, *, is_stale: Callable[[], bool] = lambda: False) -> None:
+        self._models = models
+        self._is_stale = is_stale
+
+    def handlers(self) -> dict[str, Handler]:
+        """Method name -> handler."""
+        return {
+            "model_add": self.add,
+            "model_startAdd": self.start_add,
+            "model_list": self.list,
+            "model_get": self.get,
+            "model_open": self.open,
+            "model_pull": self.pull,
+            "model_startPull": self.start_pull,
+            "model_verify": self.verify,
+            "model_startVerify": self.start_verify,
+            "model_pin": self.pin,
+            "model_unpin": self.unpin,
+            "model_remove": self.remove,
+        }
+
+    async def add(self, params: api.AddParams, _caller: Caller) -> api.ModelInfo:
+        """Prepare, store and register a model on the node's disk."""
+        task = self._task(params.task, "add") or self._add(params)
+        return await _result(task, api.ModelInfo)
+
+    async def start_add(self, params: api.AddParams, _caller: Caller) -> TaskInfo:
+        """The same, with the task at once."""
+        return task_info(self._add(params))
+
+    async def list(self, _params: NoParams, _caller: Caller) -> api.Models:
+        """Models held here or named on the ledger."""
+        return api.Models(items=tuple([await self._info(k) for k in await self._models.known()]))
+
+    async def get(self, params: api.RefParams, _caller: Caller) -> api.ModelDetail:
+        """A model's manifest."""
+        known = await self._models.find(params.ref, offline=params.offline)
+        manifest = known.manifest
+        # A manifest of a peer need not have the whole graph: then its ends are shown as unknown.
+        whole = next((shard for shard in manifest.shards if shard.stages == 1), None)
+        return api.ModelDetail(
+            model=await self._info(known),
+            kind=manifest.kind,
+            licence=manifest.licence,
+            created=utc_text(manifest.created_ms),
+            runtime=manifest.compute.runtime,
+            pinned_sha256=address_text(manifest.compute.pinned_sha256),
+            tokenizer=manifest.tokenizer is not None,
+            signed=manifest.signature is not None,
+            sealed_for=tuple("0x" + key_id.hex() for key_id in manifest.sealing),
+            inputs=tuple(_form(spec) for spec in whole.inputs) if whole else (),
+            outputs=tuple(_form(spec) for spec in whole.outputs) if whole else (),
+            files=tuple(
+                {"path": file.path, "cid": str(decode_cid(file.root)), "size_bytes": file.size}
+                for file in manifest.files
+            ),
+            parents=tuple(str(decode_cid(parent)) for parent in manifest.parents),
+        )
+
+    async def open(self, params: api.RefParams, _caller: Caller) -> api.Opened:
+        """Where the plain files of a model lie."""
+        cid, files = await self._models.open(params.ref, offline=params.offline)
+        return api.Opened(
+            cid=str(cid),
+            items=tuple(
+                api.OpenedFile(one.file.path, str(one.path), one.file.size) for one in files
+            ),
+        )
+
+    async def pull(self, params: api.LongParams, _caller: Caller) -> api.ModelInfo:
+        """Fetch a model from peers; the work outlives the call."""
+        task = self._task(params.task, "pull") or self._pull(params.ref, offline=params.offline)
+        return await _result(task, api.ModelInfo)
+
+    async def start_pull(self, params: api.RefParams, _caller: Caller) -> TaskInfo:
+        """The same, with the task at once."""
+        return task_info(self._pull(params.ref, offline=params.offline))
+
+    async def verify(self, params: api.LongParams, _caller: Caller) -> api.Verified:
+        """Hash every leaf of a model."""
+        task = self._task(params.task, "verify") or self._verify(params.ref)
+        return await _result(task, api.Verified)
+
+    async def start_verify(self, params: api.RefParams, _caller: Caller) -> TaskInfo:
+        """The same, with the task at once."""
+        return task_info(self._verify(params.ref))
+
+    async def pin(self, params: api.PinParams, _caller: Caller) -> api.Pinned:
+        """Keep a model; a task fetches it if it is not here."""
+        known = await self._models.find(params.ref)
+        cid = str(known.cid)
+        await self._models.keeping.pin(known.manifest, params.name)
+        state, _ = await self._models.keeping.standing(known.manifest)
+        if state == "held":
+            return api.Pinned(cid, params.name, "held")
+        if self._models.offline:
+            return api.Pinned(cid, params.name, "waiting")
+        return api.Pinned(cid, params.name, "fetching", self._pull(params.ref).id)
+
+    async def unpin(self, params: api.PinParams, _caller: Caller) -> api.Unpinned:
+        """Give a pin up."""
+        known = await self._models.find(params.ref, offline=True)
+        left = await self._models.keeping.unpin(known.manifest, params.name)
+        return api.Unpinned(str(known.cid), params.name, left)
+
+    async def remove(self, params: api.RefParams, _caller: Caller) -> api.Removed:
+        """Delete a model's files here."""
+        cid, gone = await self._models.remove(params.ref)
+        return api.Removed(str(cid), gone.files, gone.freed_bytes, gone.shared)
+
+    def _add(self, params: api.AddParams) -> Task:
+        wanted = Wanted(
+            path=Path(params.path),
+            name=params.name,
+            semver=params.semver,
+            stages=params.stages,
+            tokenizer=None if params.tokenizer is None else Path(params.tokenizer),
+            licence=params.licence,
+            register=params.register,
+            encrypt_to=tuple(_reader(text) for text in params.encrypt_to),
+        )
+
+        async def work(_task: Task) -> object:
+            known, tx_id = await self._models.add(wanted)
+            return await self._info(known, tx_id)
+
+        return self._models.tasks.start("add", f"{params.name}@{params.semver}", work)
+
+    def _pull(self, ref: str, *, offline: bool = False) -> Task:
+        self._models.resolve(ref)  # what nobody knows is refused before a task is made
+
+        async def work(task: Task) -> object:
+            return await self._info(await self._models.pull(ref, offline=offline, task=task))
+
+        return self._models.tasks.start("pull", ref if not offline else f"{ref} (offline)", work)
+
+    def _verify(self, ref: str) -> Task:
+        self._models.resolve(ref)
+
+        async def work(task: Task) -> object:
+            cid, checked = await self._models.verify(ref, task=task)
+            return api.Verified(
+                cid=str(cid),
+                ok=all(not one.fault for one in checked),
+                checked_bytes=sum(one.file.size for one in checked),
+                items=tuple(
+                    api.CheckedFile(
+                        one.file.path,
+                        str(decode_cid(one.file.root)),
+                        one.file.size,
+                        ok=not one.fault,
+                        fault=one.fault,
+                    )
+                    for one in checked
+                ),
+            )
+
+        return self._models.tasks.start("verify", ref, work)
+
+    def _task(self, task_id: str | None, kind: str) -> Task | None:
+        if task_id is None:
+            return None
+        task = self._models.tasks.get(task_id)
+        if task.kind != kind:
+            raise OtherTask(f"{task.id} is a {task.kind}, not a {kind}", hint="prsm task ls")
+        return task
+
+    async def _info(self, known: Known, tx_id: bytes | None = None) -> api.ModelInfo:
+        manifest = known.manifest
+        state, held = await self._models.keeping.standing(manifest)
+        return api.ModelInfo(
+            ref=f"{manifest.name}@{manifest.semver}",
+            cid=str(known.cid),
+            name=manifest.name,
+            semver=manifest.semver,
+            size_bytes=manifest.total_bytes,
+            held_bytes=held,
+            state=state,
+            stale=known.is_registered and self._is_stale(),
+            local=known.is_held,
+            registered=known.is_registered,
+            sealed=bool(manifest.sealing),
+            pins=await self._models.keeping.pins(manifest),
+            stages=tuple(sorted({shard.stages for shard in manifest.shards})),
+            publisher=address_text(manifest.publisher),
+            tx_id=None if tx_id is None else address_text(tx_id),
+        )
+
+
+async def _result(task: Task, shape: type[_R]) -> _R:
+    await task.over.wait()
+    answer = task.answer()
+    assert isinstance(answer, shape), task.id
+    return answer
+
+
+def _form(spec: TensorSpec) -> api.TensorForm:
+    return api.TensorForm(spec.name, DTYPE_NAMES[spec.dtype], spec.shape)
+
+
+def _reader(text: str) -> bytes:
+    """The Ed25519 key of somebody who may read a sealed model."""
+    if text.startswith("0x"):
+        return parse_hex(text, size=32, what="key")
+    return public_key_of(text)

@@ -1,0 +1,163 @@
+"""Manifests and files on their way here: whom to ask, how far it is, and when nobody is asked.
+
+Knows: peers, the IPFS daemons of the configuration, offline mode. Must not know: what a model is
+for, where its plain bytes lie (`opening`).
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Final
+
+import trio
+
+from prsm.node import logs
+from prsm.node.models.opening import Opening
+from prsm.node.models.records import Tools
+from prsm.node.models.tasks import Task
+from prsm.node.net.blocks import PeerSource
+from prsm.protocol.errors import PrsmError, RemoteError
+from prsm.protocol.ids import PeerId
+from prsm.protocol.limits import LEAF_BYTES
+from prsm.protocol.messages.models import ManifestFile, ModelManifest
+from prsm.storage.cid import Cid, decode_cid
+from prsm.storage.errors import NotFound, Offline
+from prsm.storage.exchange import Exchange
+from prsm.storage.interfaces import Source
+from prsm.storage.manifest import decode_manifest
+
+log = logs.get("models")
+
+SAMPLE_SECONDS: Final = 0.25  # between two looks at how far a fetch is
+_NAMED: Final = 5  # files an error names
+
+
+async def _seek_nowhere(_root: Cid) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+class Fetching:
+    """Brings manifests and files into our store."""
+
+    def __init__(self, tools: Tools, opening: Opening) -> None:
+        self._tools = tools
+        self._opening = opening
+        self.exchange = Exchange(tools.store, on_fault=self._blame)
+        # Peers that announced a manifest; they are asked first (node/beacons).
+        self.holders: Callable[[bytes], Collection[PeerId]] = lambda _cid: ()
+        # Links to peers that may hold a manifest and are not linked yet (node/holders).
+        self.seek: Callable[[Cid], Awaitable[None]] = _seek_nowhere
+
+    async def manifest(self, cid: Cid, *, offline: bool = False) -> ModelManifest:
+        """The manifest of a CID, of an extra store or asked of peers when it is not here.
+
+        Raises:
+            NotFound, SourceFailed: nobody here or among the peers has it.
+            Offline: it is not here, and nobody may be asked.
+        """
+        try:
+            return await self._tools.store.load_manifest(cid)
+        except NotFound:
+            raw = await self._opening.block(cid.digest)
+            if raw is None:
+                self._refuse_offline(f"the manifest {cid}", offline=offline)
+                raw = await self.exchange.fetch_block(cid.digest, self.sources(cid.raw))
+            manifest = decode_manifest(raw)
+            await self._tools.store.save_manifest(manifest)
+            return manifest
+
+    async def pull(self, cid: Cid, *, offline: bool, task: Task | None) -> ModelManifest:
+        """Bring a model's files here, those in an extra store left where they are.
+
+        Raises:
+            NotFound, SourceFailed, Full: it is not to be had.
+            Offline: it is not here whole, and nobody may be asked.
+        """
+        if not (offline or self._tools.offline):
+            await self.seek(cid)
+        manifest = await self.manifest(cid, offline=offline)
+        lacking = await self.lacking(manifest)
+        missing = sum(file.size for file in lacking)
+        if lacking:
+            names = ", ".join(f"{file.path} ({file.size})" for file in lacking[:_NAMED])
+            self._refuse_offline(
+                f"{missing} of {manifest.total_bytes} bytes of {manifest.name}@{manifest.semver}, "
+                f"in {len(lacking)} files such as {names},",
+                offline=offline,
+            )
+        done = manifest.total_bytes - missing
+        for file in lacking:
+            await self._fetch(cid.raw, file, task=task, place=(done, manifest.total_bytes))
+            done += file.size
+        if task is not None:
+            task.report(done, manifest.total_bytes)
+        return manifest
+
+    async def bring(self, cid: bytes, file: ManifestFile) -> None:
+        """Fetch a file unless it is here, or in an extra store.
+
+        Raises:
+            NotFound, SourceFailed, Full: it is not to be had.
+            Offline: it is not here, and nobody may be asked.
+        """
+        is_here = await self._tools.store.has(decode_cid(file.root))
+        if not is_here and await self._opening.shared(file) is None:
+            self._refuse_offline(f"{file.path}, {file.size} bytes,")
+            await self._fetch(cid, file, task=None, place=(0, file.size))
+
+    async def lacking(self, manifest: ModelManifest) -> list[ManifestFile]:
+        """Files that are whole neither in our store nor in an extra one."""
+        lacking = []
+        for file in manifest.files:
+            is_here = await self._tools.store.has(decode_cid(file.root))
+            if not is_here and await self._opening.shared(file) is None:
+                lacking.append(file)
+        return lacking
+
+    async def verified(self, file: ManifestFile) -> int:
+        """Bytes of a file that are in our store and right, those on their way included."""
+        try:
+            have = await self._tools.store.have(decode_cid(file.root))
+        except NotFound:
+            return 0
+        leaves = sum(byte.bit_count() for byte in have.bitset)
+        return file.size if leaves == have.leaves else min(file.size, leaves * LEAF_BYTES)
+
+    def sources(self, cid: bytes) -> Sequence[Source]:
+        """Peers that announced it, other peers, the IPFS daemons; nobody while offline."""
+        if self._tools.offline:
+            return ()
+        network, holders = self._tools.network, self.holders(cid)
+        live = sorted(network.peers(), key=lambda info: info.peer not in holders)
+        return [*(PeerSource(network, info.peer) for info in live), *self._tools.external]
+
+    async def _fetch(
+        self, cid: bytes, file: ManifestFile, *, task: Task | None, place: tuple[int, int]
+    ) -> None:
+        fault: PrsmError | None = None
+        async with trio.open_nursery() as nursery:
+            if task is not None:
+                nursery.start_soon(self._watch, task, file, place)
+            try:
+                await self.exchange.fetch(decode_cid(file.root), file.size, self.sources(cid))
+            except PrsmError as error:  # raised below: as itself, not in a group
+                fault = error
+            nursery.cancel_scope.cancel()
+        if fault is not None:
+            raise fault
+
+    async def _watch(self, task: Task, file: ManifestFile, place: tuple[int, int]) -> None:
+        before, whole = place
+        while True:
+            task.report(before + await self.verified(file), whole)
+            await trio.sleep(SAMPLE_SECONDS)
+
+    def _refuse_offline(self, what: str, *, offline: bool = False) -> None:
+        if offline or self._tools.offline:
+            raise Offline(
+                f"{what} is not here, and this node is told to ask nobody",
+                hint="fetch it while online: prsm model pull REF; or start without --offline",
+            )
+
+    def _blame(self, name: str, error: PrsmError) -> None:
+        if isinstance(error, RemoteError):
+            self._tools.network.penalise(PeerId(name), error)
+        log.warning("source dropped", source=name, why=error.what)

@@ -1,0 +1,115 @@
+"""Models that are here: checked, kept under a name, given up, removed.
+
+Knows: manifests, files that several models share, pins. Must not know: how a file comes here.
+"""
+
+from prsm.node.models.fetching import Fetching
+from prsm.node.models.records import Checked, Gone, Standing, Tools
+from prsm.node.models.tasks import Task
+from prsm.protocol.messages.models import ManifestFile, ModelManifest
+from prsm.storage.cid import Cid, decode_cid
+from prsm.storage.errors import Conflict, Corrupt, NotFound
+
+
+class Keeping:
+    """Looks after models of our store."""
+
+    def __init__(self, tools: Tools, fetching: Fetching) -> None:
+        self._tools = tools
+        self._fetching = fetching
+
+    async def verify(self, manifest: ModelManifest, *, task: Task | None) -> list[Checked]:
+        """Hash every leaf of a model's files in our own store.
+
+        Raises:
+            NotFound: a file of it is not here.
+        """
+        checked, done = [], 0
+        for file in manifest.files:
+            fault = ""
+            try:
+                await self._tools.store.verify(decode_cid(file.root))
+            except Corrupt as error:
+                fault = error.what
+            checked.append(Checked(file, fault))
+            done += file.size
+            if task is not None:
+                task.report(done, manifest.total_bytes)
+        return checked
+
+    async def remove(self, cid: Cid, manifest: ModelManifest) -> Gone:
+        """Delete a model's files here, but those another model shares.
+
+        Raises:
+            Conflict: a file is pinned, in use or being fetched.
+        """
+        store = self._tools.store
+        shared = {
+            file.root for other, its in await store.models() if other != cid for file in its.files
+        }
+        rows = {row.root: row for row in await store.list()}
+        own = [file for file in manifest.files if file.root not in shared]
+        here = [file for file in own if decode_cid(file.root) in rows]
+        for file in here:
+            if pins := rows[decode_cid(file.root)].pins:
+                called = f"{manifest.name}@{manifest.semver}"
+                raise Conflict(
+                    f"{called} is pinned as {', '.join(pins)[:200]}",
+                    hint=f"prsm model unpin {called} --name {pins[0]}",
+                )
+        for file in here:
+            await store.remove(decode_cid(file.root))
+        await store.remove_manifest(cid)
+        freed = sum(file.size for file in here)
+        return Gone(len(here), freed, len(manifest.files) - len(own))
+
+    async def pin(self, manifest: ModelManifest, name: str) -> None:
+        """Keep all files of a model, here already or not, under a name."""
+        for file in manifest.files:
+            await self._tools.store.pin(decode_cid(file.root), name)
+
+    async def unpin(self, manifest: ModelManifest, name: str) -> tuple[str, ...]:
+        """Give a name up; those that are left.
+
+        Raises:
+            NotFound: no such pin.
+        """
+        if name not in await self.pins(manifest):
+            raise NotFound(
+                f"{manifest.name}@{manifest.semver} is not pinned as {name!r}",
+                hint="see: prsm model show REF",
+            )
+        for file in manifest.files:
+            try:
+                await self._tools.store.unpin(decode_cid(file.root), name)
+            except NotFound:  # another model shares the file, and gave the same name up
+                continue
+        return await self.pins(manifest)
+
+    async def pins(self, manifest: ModelManifest) -> tuple[str, ...]:
+        """Names under which all files of a model are kept."""
+        roots = {decode_cid(file.root) for file in manifest.files}
+        named = [set(row.pins) for row in await self._tools.store.list() if row.root in roots]
+        if len(named) < len(roots):
+            return ()
+        return tuple(sorted(set.intersection(*named)))
+
+    async def standing(self, manifest: ModelManifest) -> tuple[Standing, int]:
+        """Where a model is, and how many of its bytes are here, those on their way included."""
+        here = shared = 0
+        for file in manifest.files:
+            count = await self._fetching.verified(file)
+            here += count
+            shared += 0 if count else self._shared_bytes(file)
+        if here == manifest.total_bytes:
+            return "held", here
+        if here + shared == manifest.total_bytes:
+            return "shared", here
+        if self._tools.offline:
+            return "offline", here
+        return ("partial" if here else "absent"), here
+
+    def _shared_bytes(self, file: ManifestFile) -> int:
+        root = decode_cid(file.root)
+        is_there = any(extra.has_file(root, file.size) for extra in self._tools.extra)
+        return file.size if is_there else 0

@@ -1,0 +1,96 @@
+"""A model published as cipher text: who is named reads it, the others keep and serve it."""
+
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from prsm.node.models import Models
+from prsm.protocol.ed25519 import Ed25519Signer
+from prsm.protocol.errors import LocalError, Unsupported
+from prsm.protocol.messages.models import ManifestFile, ModelManifest
+from prsm.storage.envelope import RING_NAME, key_id
+from prsm.storage.errors import BadEnvelope, NotRecipient
+from tests.tools.model_rooms import open_room, wanted
+from tests.tools.wires import Wire
+
+OWN, FRIEND, STRANGER = (bytes([n]) * 32 for n in (1, 2, 3))
+FILES = {"stage-1.onnx": b"weights" * 50_000, "golden.bin": b"rows"}
+
+
+def public(seed: bytes) -> bytes:
+    return Ed25519Signer(seed).public_key
+
+
+async def test_the_named_read_it_and_a_stranger_only_keeps_it(tmp_path: Path) -> None:
+    """Goal: plain bytes for recipients alone. Method: one store, opened with three keys."""
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    async with open_room(tmp_path, seed=OWN) as room:
+        room.pool.files = FILES
+        known, _ = await room.models.add(
+            wanted(tmp_path / "m.onnx", encrypt_to=(public(FRIEND),), register=False)
+        )
+        manifest = known.manifest
+        assert set(manifest.sealing) == {key_id(public(OWN)), key_id(public(FRIEND))}
+        assert [file.path for file in manifest.files] == [*FILES, RING_NAME]
+        for path in (tmp_path / "store" / "files").iterdir():
+            assert b"weightsweights" not in path.read_bytes()
+        for seed in (OWN, FRIEND):
+            models = Models(replace(room.tools, seed=seed, network=Wire()))
+            await models.load()
+            path = await models.file(known.cid.raw, 0)
+            assert path.read_bytes() == FILES["stage-1.onnx"]
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert await models.file(known.cid.raw, 0) == path, "decrypted once"
+            _, opened = await models.open(str(known.cid))
+            assert opened[1].path.read_bytes() == b"rows"
+        for seed_or_none in (STRANGER, None):
+            models = Models(replace(room.tools, seed=seed_or_none, network=Wire()))
+            await models.load()
+            with pytest.raises(NotRecipient):
+                await models.file(known.cid.raw, 0)
+            _, checked = await models.verify(str(known.cid))
+            assert not any(one.fault for one in checked), "a stranger can check what he keeps"
+
+
+async def test_no_plain_copy_survives_a_start(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    async with open_room(tmp_path, seed=OWN) as room:
+        room.pool.files = FILES
+        known, _ = await room.models.add(
+            wanted(tmp_path / "m.onnx", encrypt_to=(public(OWN),), register=False)
+        )
+        path = await room.models.file(known.cid.raw, 0)
+        assert path.exists()
+        await room.models.load()
+        assert not path.exists()
+
+
+async def test_a_sealed_model_without_its_ring_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    async with open_room(tmp_path, seed=OWN) as room:
+        room.pool.files = FILES
+        known, _ = await room.models.add(
+            wanted(tmp_path / "m.onnx", encrypt_to=(public(OWN),), register=False)
+        )
+        bare = replace_files(known.manifest.files[:-1], known.manifest)
+        cid = await room.tools.store.save_manifest(bare)
+        with pytest.raises(BadEnvelope, match=r"sealing\.keys"):
+            await room.models.file(cid.raw, 0)
+
+
+def replace_files(files: tuple[ManifestFile, ...], manifest: ModelManifest) -> ModelManifest:
+    return msgspec.structs.replace(manifest, files=files)
+
+
+async def test_readers_are_checked_before_the_worker(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    async with open_room(tmp_path, seed=OWN) as room:
+        with pytest.raises(LocalError, match="no Ed25519 key"):
+            await room.models.add(wanted(tmp_path / "m.onnx", encrypt_to=(bytes(32),)))
+        assert room.pool.asked == 0
+        models = Models(replace(room.tools, seed=None, network=Wire()))
+        with pytest.raises(Unsupported, match="no key of its own"):
+            await models.add(wanted(tmp_path / "m.onnx", encrypt_to=(public(FRIEND),)))
