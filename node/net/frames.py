@@ -29,6 +29,8 @@ FRAMES_PER_S: Final = 200
 FRAMES_BURST: Final = 1_000
 OPENS_PER_S: Final = 10
 OPENS_BURST: Final = 64
+# Helia opens a stream for each message: a block each, and a wantlist each.
+FOREIGN_TIMES: Final = 10
 # What one side has closed stays until the other does; 16 are open at most.
 STREAMS_KEPT_MAX: Final = 64
 CREDITS_PER_S: Final = 200
@@ -49,12 +51,18 @@ class FrameRules:
     Args:
         peer_dialled: the other side opened the connection; its streams then have odd numbers.
         now_ms: monotonic.
+        is_foreign: a program that is no node of this network; it opens ten times as many.
     """
 
-    def __init__(self, *, peer_dialled: bool, now_ms: int) -> None:
+    def __init__(self, *, peer_dialled: bool, now_ms: int, is_foreign: bool = False) -> None:
         self._parity = 1 if peer_dialled else 0
-        self._frames = TokenBucket(rate_per_s=FRAMES_PER_S, burst=FRAMES_BURST, now_ms=now_ms)
-        self._opens = TokenBucket(rate_per_s=OPENS_PER_S, burst=OPENS_BURST, now_ms=now_ms)
+        times = FOREIGN_TIMES if is_foreign else 1
+        self._frames = TokenBucket(
+            rate_per_s=times * FRAMES_PER_S, burst=times * FRAMES_BURST, now_ms=now_ms
+        )
+        self._opens = TokenBucket(
+            rate_per_s=times * OPENS_PER_S, burst=times * OPENS_BURST, now_ms=now_ms
+        )
         self._credits = TokenBucket(rate_per_s=CREDITS_PER_S, burst=CREDITS_BURST, now_ms=now_ms)
         self._paid = 0
 

@@ -74,6 +74,7 @@ from prsm.protocol.limits import MIB, PEERS_MAX
 LIBP2P_VERSION: Final = "0.8.1"
 NEGOTIATION_DEADLINE_S: Final = 5.0
 STREAMS_PER_PEER_MAX: Final = 16
+STREAMS_PER_STRANGER_MAX: Final = 48  # of other programs: one stream for each message
 WINDOW_BYTES_MAX: Final = 1 * MIB  # of a stream; a full one is 20 MB/s over a way of 25 ms
 CHOICE_BYTES_MAX: Final = 1024  # one line of multistream-select; the longest of ours has 20
 CONNECTIONS_MAX: Final = 2 * PEERS_MAX  # while a pair settles it has two
@@ -154,6 +155,7 @@ class FencedUpgrader(TransportUpgrader):
     """Upgrader that sends away whom this node does not want as soon as it knows who it is."""
 
     is_banned: Callable[[PeerId], bool] = staticmethod(lambda _peer: False)
+    is_foreign = False  # whether keys other than Ed25519 are let in
 
     @override
     async def upgrade_security(
@@ -162,9 +164,8 @@ class FencedUpgrader(TransportUpgrader):
         """Encrypt a connection, and end it if the other side is banned or hides its key."""
         secure = await super().upgrade_security(raw_conn, is_initiator, peer_id)
         peer = secure.get_remote_peer()
-        if not peer.to_bytes().startswith(AUTHOR_PREFIX) or self.is_banned(
-            PeerId(peer.to_base58())
-        ):
+        is_known_key = self.is_foreign or peer.to_bytes().startswith(AUTHOR_PREFIX)
+        if not is_known_key or self.is_banned(PeerId(peer.to_base58())):
             await secure.close()
             raise SecurityUpgradeFailure("a peer that is not let in")
         return secure
@@ -181,6 +182,7 @@ class FencedSwarm(Swarm):
     blame: Blame = staticmethod(lambda _peer, _error: None)
     admits: Callable[[PeerId], bool] = staticmethod(lambda _peer: True)
     arrivals: Arrivals
+    is_foreign = False
     _scopes: dict[Visit, trio.CancelScope]
 
     @override
@@ -221,13 +223,16 @@ class FencedSwarm(Swarm):
         """Register a connection and tell who serves inbound ones."""
         assert isinstance(muxed_conn, FencedYamux)
         muxed_conn.blame, muxed_conn.admits = self.blame, self.admits
+        muxed_conn.is_foreign = self.is_foreign
         connection = await super().add_conn(muxed_conn, direction)
         if direction == "inbound" and self.on_inbound is not None:
             self.on_inbound(connection)
         return connection
 
 
-def fence_streams(host: BasicHost, blame: Blame) -> None:
+def fence_streams(
+    host: BasicHost, blame: Blame, *, streams_max: int = STREAMS_PER_PEER_MAX
+) -> None:
     """Put a fence around everything that handles a stream a peer has opened."""
     stock: StreamHandler = host._swarm_stream_handler  # noqa: SLF001 - what it registered itself
 
@@ -235,7 +240,7 @@ def fence_streams(host: BasicHost, blame: Blame) -> None:
         peer = PeerId(stream.muxed_conn.peer_id.to_base58())
         connection = getattr(stream, "swarm_conn", None)
         try:
-            _refuse_surplus(connection)
+            _refuse_surplus(connection, streams_max)
             await stock(stream)
         except Exception as error:  # noqa: BLE001 - one peer's stream
             with trio.move_on_after(RESET_DEADLINE_S, shield=True):
@@ -250,8 +255,8 @@ class TooManyStreams(Exception):
     """More open streams on one connection than any honest peer needs."""
 
 
-def _refuse_surplus(connection: SwarmConn | None) -> None:
-    if connection is not None and len(connection.get_streams()) > STREAMS_PER_PEER_MAX:
+def _refuse_surplus(connection: SwarmConn | None, streams_max: int) -> None:
+    if connection is not None and len(connection.get_streams()) > streams_max:
         raise TooManyStreams
 
 
@@ -260,13 +265,16 @@ def peer_of(seed: bytes) -> PeerId:
     return PeerId(ID.from_pubkey(create_new_key_pair(seed).public_key).to_base58())
 
 
-def make_host(seed: bytes, blame: Blame, *, psk: bytes | None = None) -> BasicHost:
+def make_host(
+    seed: bytes, blame: Blame, *, psk: bytes | None = None, is_foreign: bool = False
+) -> BasicHost:
     """Build a fenced host: TCP, Noise and Yamux only; ping and identify answered, not asked.
 
     Args:
         seed: 32 bytes, the raw Ed25519 key the PeerId comes from.
         blame: told of peers whose streams fail.
         psk: 32 bytes, the key of a private network.
+        is_foreign: for other programs than this one: any kind of key, more streams.
     """
     apply()
     key_pair = create_new_key_pair(seed)
@@ -298,9 +306,11 @@ def make_host(seed: bytes, blame: Blame, *, psk: bytes | None = None) -> BasicHo
     )
     swarm.auto_connector = NoAutoConnector(swarm)
     swarm.blame = blame
+    swarm.is_foreign = upgrader.is_foreign = is_foreign
     swarm.arrivals, swarm._scopes = Arrivals(now_ms=0), {}  # noqa: SLF001 - a class of ours
     host = _bare_host(swarm)
-    fence_streams(host, blame)
+    most = STREAMS_PER_STRANGER_MAX if is_foreign else STREAMS_PER_PEER_MAX
+    fence_streams(host, blame, streams_max=most)
     return host
 
 

@@ -32,6 +32,7 @@ class FencedYamux(Yamux):
     """Yamux that buffers at most `MUXED_BYTES_MAX` of a connection, whatever is announced."""
 
     gate: Gate | None = None
+    is_foreign = False
     blame: Blame = staticmethod(lambda _peer, _error: None)
     admits: Callable[[PeerId], bool] = staticmethod(lambda _peer: True)
 
@@ -50,7 +51,9 @@ class FencedYamux(Yamux):
         """Serve the connection until it ends; common frames never reach stock code."""
         assert isinstance(self.secured_conn, SecureSession)
         now_ms = int(trio.current_time() * 1000)
-        rules = FrameRules(peer_dialled=not self.is_initiator, now_ms=now_ms)
+        rules = FrameRules(
+            peer_dialled=not self.is_initiator, now_ms=now_ms, is_foreign=self.is_foreign
+        )
         gate = Gate(self, self.secured_conn, rules, waiting_bytes_max=STRANGER_BYTES_MAX)
         self.gate = gate
         self.secured_conn = Session(gate, self._blame)  # type: ignore[assignment]  # stands in

@@ -7,13 +7,14 @@ Nothing it returns is trusted: the exchange hashes. Source: docs/spec/storage.md
 `ipfshttpclient.connect` is not used (it refuses every daemon of version 0.8 and later). The
 library blocks and cannot be cancelled, so each call runs in a thread of this source's own
 limiter and is abandoned on cancellation: a hung daemon cannot eat trio's pool, and a thread
-lives at most as long as its socket is silent for 5 s.
+ends with its next block, or when its socket is silent for 5 s.
 """
 
+import io
 import ipaddress
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
@@ -23,10 +24,12 @@ import ipfshttpclient
 import requests
 import trio
 from ipfshttpclient import exceptions as foreign
+from typing_extensions import Buffer, override
 
-from prsm.protocol.errors import LocalError, Unsupported
+from prsm.protocol.errors import LocalError
 from prsm.protocol.limits import BLOCK_BYTES_MAX, LEAF_BYTES, MIB
 from prsm.protocol.messages.models import Have
+from prsm.storage.car import Block, CarWriter
 from prsm.storage.cid import Cid, Codec, parse_cid
 from prsm.storage.errors import (
     BadCid,
@@ -37,15 +40,17 @@ from prsm.storage.errors import (
     SourceFailed,
     SourceSlow,
 )
-from prsm.storage.interfaces import Leaf
+from prsm.storage.interfaces import TIER_DAEMON, Leaf, Traits
 from prsm.storage.sealed import regular_size
+from prsm.storage.unixfs import UNIXFS_V1_2025, Importer
 
 _T = TypeVar("_T")
 SOCKET_SECONDS: Final = 5  # per read of a socket, not in total: that is the caller's deadline
 CALLS_MAX: Final = 4
 # `add` has no keyword for the width of a node; above the old default of 174 leaves the daemon's
-# root may differ from ours.
+# root may differ from ours, so larger files are imported as a DAG that is built here.
 ADD_LEAVES_MAX: Final = 174
+_TRAITS: Final = Traits(tier=TIER_DAEMON, asks_max=2, run_leaves=8)
 _TESTED: Final = ("0.18.1",)  # js-ipfs; answered by tests/interop
 _ABSENT: Final = ("not found", "could not find", "no link named")
 
@@ -101,6 +106,11 @@ class IpfsRpc:
             notes.append(f"{self._url} is not on this machine, and its RPC is admin power")
         return IpfsDaemon(version, peer_id, tuple(notes))
 
+    @property
+    def traits(self) -> Traits:
+        """Asked when peers give little, two runs at once: four threads serve it."""
+        return _TRAITS
+
     async def have(self, root: Cid) -> Have | None:
         """Return None: a daemon may find what it does not hold, and never says that it cannot."""
         del root
@@ -125,29 +135,30 @@ class IpfsRpc:
 
         Raises:
             NotFound, LocalError: no regular file.
-            Unsupported: a file of more than 174 leaves.
             SourceCorrupt: the daemon stored something else, or says so.
             SourceDown, SourceSlow, SourceBroken, SourceFailed: it did not take it.
         """
         size = await trio.to_thread.run_sync(regular_size, path, limiter=self._limiter)
-        if size > ADD_LEAVES_MAX * LEAF_BYTES:
-            raise Unsupported(
-                f"{path.name} has {size} bytes; an IPFS daemon takes at most "
-                f"{ADD_LEAVES_MAX * LEAF_BYTES} under the same CID",
-                hint="peers of PRSM take files of any size: prsm model add",
-            )
+        stop = threading.Event()
 
         def add(client: ipfshttpclient.Client) -> str:
-            added = client.add(
-                path,
-                cid_version=1,
-                raw_leaves=True,
-                chunker=f"size-{LEAF_BYTES}",
-                pin=False,
-            )
-            return str(added["Hash"])
+            if size <= ADD_LEAVES_MAX * LEAF_BYTES:
+                added = client.add(
+                    path,
+                    cid_version=1,
+                    raw_leaves=True,
+                    chunker=f"size-{LEAF_BYTES}",
+                    pin=False,
+                )
+                return str(added["Hash"])
+            answer = client.dag.imprt(_CarOfFile(path, root, stop), opts={"pin-roots": "false"})
+            found = answer.get("Root") or answer["root"]  # Kubo's spelling, and js-ipfs's
+            return str((found.get("Cid") or found["cid"])["/"])
 
-        text = await self._call(add)
+        try:
+            text = await self._call(add)
+        finally:
+            stop.set()
         try:
             made = parse_cid(text)
         except BadCid as error:
@@ -156,9 +167,13 @@ class IpfsRpc:
             raise SourceCorrupt(f"{path.name} is {root}, {self._url} made {made} of it")
 
     async def _blocks(self, cids: Sequence[Cid]) -> Sequence[bytes]:
+        stop = threading.Event()
+
         def ask(client: ipfshttpclient.Client) -> list[bytes]:
             blocks: list[bytes] = []
             for cid in cids:
+                if stop.is_set():
+                    break
                 # What came before a failure is a prefix, and worth having.
                 try:
                     with client.block.get(str(cid), stream=True) as parts:
@@ -169,7 +184,10 @@ class IpfsRpc:
                     break
             return blocks
 
-        return await self._call(ask)
+        try:
+            return await self._call(ask)
+        finally:
+            stop.set()
 
     async def _call(self, call: Callable[[ipfshttpclient.Client], _T]) -> _T:
         return await trio.to_thread.run_sync(
@@ -219,6 +237,61 @@ def _capped(parts: Iterable[bytes]) -> bytes:
         if len(block) > BLOCK_BYTES_MAX:
             raise ValueError(f"a block of more than {BLOCK_BYTES_MAX} bytes")
     return bytes(block)
+
+
+class _CarOfFile(io.RawIOBase):
+    """A file as a CAR of our own DAG, made while it is uploaded; the library takes no generator.
+
+    Args:
+        path: the file.
+        root: its CID; another one is an error before the end.
+        stop: set when nobody waits for it any more.
+    """
+
+    def __init__(self, path: Path, root: Cid, stop: threading.Event) -> None:
+        self._waiting = bytearray()
+        self._parts = self._write(path, root, stop)
+
+    @override
+    def read(self, size: int = -1) -> bytes:
+        """Return at most so many bytes; empty at the end."""
+        while not self._waiting and next(self._parts, None) is not None:
+            pass
+        taken = bytes(self._waiting if size < 0 else self._waiting[:size])
+        del self._waiting[: len(taken)]
+        return taken
+
+    def _write(self, path: Path, root: Cid, stop: threading.Event) -> Iterator[Cid]:
+        """Write the header, each leaf as it is read, then the nodes; yields after each."""
+        nodes: list[Block] = []
+        importer = Importer(UNIXFS_V1_2025, lambda cid, raw: nodes.append((cid, raw)))
+        car = CarWriter(_Sink(self._waiting), root)
+        with path.open("rb") as file:
+            while chunk := file.read(LEAF_BYTES):
+                if stop.is_set():
+                    raise ValueError("given up")
+                cid = importer.add(chunk)
+                car.add(cid, chunk)
+                yield cid
+        if (made := importer.finish().root) != root:
+            raise ValueError(f"{path.name} is {made} now, not {root}")
+        for cid, node in nodes:
+            car.add(cid, node)
+            yield cid
+
+
+class _Sink(io.BytesIO):
+    """Takes what is written into a buffer of somebody else."""
+
+    def __init__(self, buffer: bytearray) -> None:
+        super().__init__()
+        self._buffer = buffer
+
+    @override
+    def write(self, data: Buffer) -> int:
+        """Append."""
+        self._buffer += data
+        return len(memoryview(data))
 
 
 def _address(url: str) -> tuple[str, bool]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from prsm.protocol.errors import LocalError, PrsmError, Unsupported
+from prsm.protocol.errors import LocalError, PrsmError
 from prsm.storage.cid import hash_block
 from prsm.storage.errors import (
     NotFound,
@@ -20,15 +20,18 @@ from prsm.storage.errors import (
     SourceSlow,
 )
 from prsm.storage.exchange import Exchange
-from prsm.storage.interfaces import Leaf, Source
+from prsm.storage.interfaces import TIER_DAEMON, Leaf, Source, traits_of
 from prsm.storage.model_store import ModelStore
 from prsm.storage.sources import ipfs_rpc
 from prsm.storage.sources.ipfs_rpc import IpfsRpc
+from prsm.storage.unixfs import UNIXFS_V1_2025, import_chunks
 from tests.tools.ipfs_faults import FaultyDaemon, faulty_daemon
 from tests.tools.source_battery import check_source
+from tests.tools.source_faults import check_faults
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'strict' parameter:FutureWarning")
 
+MIB = 1 << 20
 BLOCK = b"block" * 1000
 DIGEST = sha256(BLOCK).digest()
 
@@ -54,6 +57,13 @@ async def test_ipfs_rpc_is_a_source(tmp_path: Path) -> None:
             yield IpfsRpc(running.url)
 
     await check_source(tmp_path, serve)
+
+
+@pytest.mark.slow
+async def test_every_fault_is_typed_and_the_deadline_kept(daemon: FaultyDaemon) -> None:
+    source = IpfsRpc(daemon.url)
+    await check_faults(daemon, source)
+    assert traits_of(source).tier == TIER_DAEMON
 
 
 async def test_check_says_who_is_there_and_warns(daemon: FaultyDaemon) -> None:
@@ -169,14 +179,36 @@ async def test_add_file_compares_the_cid(daemon: FaultyDaemon, tmp_path: Path) -
             await source.add_file(path, root=hash_block(BLOCK))
 
 
-async def test_add_file_refuses_what_would_get_another_cid(tmp_path: Path) -> None:
+@pytest.mark.slow
+async def test_large_file_is_imported_as_our_own_dag(daemon: FaultyDaemon, tmp_path: Path) -> None:
+    """Above 174 leaves the daemon's own width would give another root."""
     path = tmp_path / "large"
     with path.open("wb") as file:
-        file.truncate(174 * (1 << 20) + 1)
-    with pytest.raises(Unsupported, match="at most 182452224"):
-        await IpfsRpc("http://127.0.0.1:1").add_file(path, root=hash_block(b""))
+        file.truncate(174 * MIB + 1)
+    chunk = bytes(MIB)
+    dag = import_chunks(
+        [*[chunk] * 174, b"\0"], profile=UNIXFS_V1_2025, keep=lambda _cid, _raw: None
+    )
+    source = IpfsRpc(daemon.url)
+    await source.add_file(path, root=dag.root)
+    assert "pin-roots=false" in daemon.requests[-1]
+    assert set(daemon.blocks) >= {dag.root.digest, sha256(chunk).digest(), sha256(b"\0").digest()}
+    with pytest.raises(SourceFailed, match="not bafkrei"):
+        await source.add_file(path, root=hash_block(b"another file"))
     with pytest.raises(NotFound):
-        await IpfsRpc("http://127.0.0.1:1").add_file(tmp_path / "none", root=hash_block(b""))
+        await source.add_file(tmp_path / "none", root=hash_block(b""))
+
+
+async def test_cancelled_upload_ends_its_thread(
+    daemon: FaultyDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ipfs_rpc, "ADD_LEAVES_MAX", 0)
+    daemon.fault = "hang"
+    (tmp_path / "file").write_bytes(BLOCK)
+    source = IpfsRpc(daemon.url)
+    with trio.fail_after(5), trio.move_on_after(0.1) as scope:
+        await source.add_file(tmp_path / "file", root=hash_block(BLOCK))
+    assert scope.cancelled_caught
 
 
 @pytest.mark.parametrize(
