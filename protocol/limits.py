@@ -106,6 +106,19 @@ MANIFEST_KEYS_MAX: Final = 64  # whom a sealed model is wrapped for
 CARD_BYTES_MAX: Final = 64 * KIB  # what is read about a model before any of it is fetched
 CARD_TEXT_MAX: Final = 8 * KIB
 
+# Custody (docs/spec/ledger.md). 92 samples in each of five rounds miss a hundredth of a file in
+# 0.99^460 < 1 % of cases; a cell is as small as its path. One answer fits a transaction, and a
+# block holds two at most, a quarter of its bytes.
+CELL_BYTES: Final = 128
+CELLS_ASKED: Final = 92
+DEAL_BYTES_MAX: Final = 2048 * MIB  # 20 shards of 100 MB: a placed model
+PROOF_NODES_MAX: Final = 1_600  # 32 bytes each, for a file of that size and the worst samples
+PROOFS_PER_BLOCK_MAX: Final = 2
+DEAL_ROUNDS_MAX: Final = 2**17  # a year of rounds of five minutes
+
+# Copies (docs/spec/storage.md). More than seven of one model help nobody's reading.
+COPIES_MAX: Final = 7
+
 # Names and texts
 NAME_BYTES_MAX: Final = 64
 TEXT_BYTES_MAX: Final = 1024
@@ -123,3 +136,5 @@ assert GOSSIP_RECORD_BYTES_MAX < PULLED_RECORDS_BYTES_MAX
 # Payload, branches, branch, then a predicate and its list by level, and the keys of the last.
 assert 3 + 2 * CONDITION_DEPTH_MAX + 1 <= NESTING_MAX
 assert 3 * (WORK_BATCHES_MAX * 77 + 512) + 512 < TRANSACTION_BYTES_MAX
+assert CELLS_ASKED * CELL_BYTES + 32 * PROOF_NODES_MAX + 512 < TRANSACTION_BYTES_MAX
+assert 4 * PROOFS_PER_BLOCK_MAX * TRANSACTION_BYTES_MAX <= BLOCK_BODY_BYTES_MAX

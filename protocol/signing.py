@@ -20,6 +20,8 @@ POSSESSION_TAG: Final = b"prsm1pk"  # a new consensus key agrees to sign for an 
 MANIFEST_TAG: Final = b"prsm1mf"
 CARD_TAG: Final = b"prsm1cd"  # what is said about a model or a dataset
 PROPOSAL_TAG: Final = b"prsm1gp"  # hashed, never signed: the id of a proposal
+CUSTODY_TAG: Final = b"prsm1cs"  # hashed, never signed: the samples of a round
+DEAL_TAG: Final = b"prsm1dl"  # hashed, never signed: the id of a deal
 HOLD_TAG: Final = b"prsm1hd"  # hashed, never signed: the id of a hold
 _STATEMENT: Final = struct.Struct(">5s8sBIQI32s")
 assert _STATEMENT.size == 62

@@ -248,7 +248,11 @@ class Ledger:
 
     def _execution(self, time_ms: int) -> Execution:
         return Execution(
-            self._state, self._ground, height=Height(self.height + 1), time_ms=Millis(time_ms)
+            self._state,
+            self._ground,
+            height=Height(self.height + 1),
+            time_ms=Millis(time_ms),
+            parent=self.tip.block_hash,
         )
 
     def _execute(self, block: Block) -> Outcome:

@@ -100,6 +100,18 @@ class HoldPaid:
 
 
 @dataclass(frozen=True, slots=True)
+class DealChanged:
+    """A deal of custody is new, or where it stands has changed; `status` is a `DealStatus`."""
+
+    deal: bytes
+    status: int
+    proven: int
+    missed: int
+    paid: int
+    slashed: int
+
+
+@dataclass(frozen=True, slots=True)
 class EpochBegan:
     """The next block is the first of this epoch."""
 
@@ -152,6 +164,7 @@ Event = (
     | HaltChanged
     | HoldOpened
     | HoldPaid
+    | DealChanged
     | EpochBegan
     | FewValidators
     | ProposalOpened

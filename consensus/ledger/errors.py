@@ -148,6 +148,16 @@ _MEANING: Final[dict[Code, str]] = {
     Code.BAD_CHANNEL: "a channel is 1 to 32 of a-z, 0-9 and -, a letter first",
     Code.TOO_MANY_CHANNELS: "a name has at most 16 channels",
     Code.UNKNOWN_MANIFEST: "no model or dataset of this manifest is registered",
+    Code.DEAL_EXISTS: "the sender has opened a deal of these terms and this salt already",
+    Code.BAD_TERMS: "a deal has a price or a grant, and a collateral of at least ten rounds' pay",
+    Code.BAD_GRANT: "no enacted proposal grants that, its copies are all taken, or the holder "
+    "has one",
+    Code.UNKNOWN_DEAL: "no such deal",
+    Code.DEAL_CLOSED: "the deal is over, or not open to that",
+    Code.NOT_HOLDER: "the sender is not the party of the deal who may do that",
+    Code.WRONG_ROUND: "an answer to another round than the present one",
+    Code.ALREADY_PROVEN: "this round is answered already",
+    Code.NOTHING_LAPSED: "no round that is over went without an answer",
 }
 assert set(_MEANING) == set(Code) - {Code.DONE}
 
@@ -182,6 +192,12 @@ _CLASSES: Final[dict[Code, type[LocalError]]] = {
     Code.NOTHING_MATURED: BondState,
     Code.NO_CHANGE: BondState,
     Code.PROPOSAL_EXISTS: Conflict,
+    Code.DEAL_EXISTS: Conflict,
+    Code.UNKNOWN_DEAL: EscrowState,
+    Code.DEAL_CLOSED: EscrowState,
+    Code.WRONG_ROUND: EscrowState,
+    Code.ALREADY_PROVEN: EscrowState,
+    Code.NOTHING_LAPSED: EscrowState,
 }
 
 

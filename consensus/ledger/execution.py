@@ -12,6 +12,7 @@ from prsm.consensus.ledger.admission import Admission, Checked
 from prsm.consensus.ledger.context import Context, Effect, Event
 from prsm.consensus.ledger.errors import Failed
 from prsm.consensus.ledger.kinds import RULES
+from prsm.consensus.ledger.rounds import turn
 from prsm.consensus.ledger.slashing import punish
 from prsm.consensus.ledger.state import Reader, State
 from prsm.protocol.codec import decode, encode
@@ -19,8 +20,8 @@ from prsm.protocol.ed25519 import Verifier
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.genesis import Parameters
 from prsm.protocol.ids import Height, Millis, TxId
-from prsm.protocol.limits import TRANSACTION_BYTES_MAX
-from prsm.protocol.transactions.payloads import Evidence
+from prsm.protocol.limits import PROOFS_PER_BLOCK_MAX, TRANSACTION_BYTES_MAX
+from prsm.protocol.transactions.payloads import PROVE, Evidence
 from prsm.protocol.transactions.results import Code, TxReceipt
 from prsm.protocol.validators import ValidatorSet
 
@@ -44,9 +45,20 @@ class BlockRefused(Exception):  # never leaves consensus/ledger
 class Execution:
     """One block, or a candidate for one, running over a committed state."""
 
-    def __init__(self, below: Reader, ground: Ground, *, height: Height, time_ms: Millis) -> None:
-        """Start on an untouched overlay; `height` and `time_ms` are the block's."""
+    def __init__(
+        self, below: Reader, ground: Ground, *, height: Height, time_ms: Millis, parent: bytes
+    ) -> None:
+        """Start on an untouched overlay; the block's height, time, and the hash before it."""
         self.state = State(below)
+        turn(
+            self.state,
+            ground.parameters,
+            chain_id=ground.chain_id,
+            height=height,
+            time_ms=time_ms,
+            parent=parent,
+        )
+        self._proofs = 0
         self.receipts: list[bytes] = []
         self.tx_ids: list[TxId] = []
         self.senders: set[bytes] = set()
@@ -84,6 +96,10 @@ class Execution:
             self._ground.admission.check_turn(checked, self.state, time_ms=self._time_ms)
         except PrsmError as error:
             raise BlockRefused(f"transaction {len(self.tx_ids)}: {error.what}") from error
+        if checked.transaction.kind == PROVE:
+            if self._proofs == PROOFS_PER_BLOCK_MAX:
+                raise BlockRefused(f"more than {PROOFS_PER_BLOCK_MAX} proofs of custody")
+            self._proofs += 1
         return self.execute(checked)
 
     def execute(self, checked: Checked) -> TxReceipt:

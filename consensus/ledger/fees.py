@@ -12,12 +12,14 @@ from prsm.protocol.codec import Record, encode
 from prsm.protocol.genesis import Parameters
 from prsm.protocol.ids import Amount
 from prsm.protocol.transactions.conditions import Claim, Hold, steps_of
+from prsm.protocol.transactions.custody import Prove
 from prsm.protocol.transactions.envelope import Transaction
 from prsm.protocol.transactions.governance import Propose
 from prsm.protocol.transactions.membership import Join, Rotate
 from prsm.protocol.transactions.payloads import Commit, Evidence, Lock, RegisterModel, Settle
 from prsm.protocol.transactions.registry import RegisterDataset
 
+PROOF_NODES_BYTES: Final = 128 * 32  # hashing so many costs what checking a signature does
 FEE_FIELD_SLACK: Final = 9  # bytes of the largest fee: the size must not depend on the fee
 
 
@@ -41,6 +43,8 @@ def operations_of(payload: Record) -> int:  # noqa: PLR0911 - dispatch
             return sum(steps_of(branch.condition) for branch in payload.branches)
         case Propose():
             return 1 + len(payload.changes)
+        case Prove():
+            return 1 + len(payload.nodes) // PROOF_NODES_BYTES
         case Claim():
             return 1 + len(payload.preimages) + len(payload.approvals)
         case _:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
+from prsm.consensus.ledger.custody_records import DEAL, Deal
 from prsm.consensus.ledger.proposals import PROPOSAL, Proposal
 from prsm.consensus.ledger.records import (
     ACCOUNT,
@@ -53,7 +54,7 @@ def assert_sound(state: dict[bytes, bytes]) -> None:
     assert sum(sums) + totals.burnt == totals.minted, "the supply does not add up"
 
 
-def _amounts(reader: Reader, key: bytes) -> tuple[int, int, int]:
+def _amounts(reader: Reader, key: bytes) -> tuple[int, int, int]:  # noqa: PLR0911 - dispatch
     """What an entry adds to balances, escrow and bonds."""
     letter = key[:1]
     if letter == ACCOUNT and key.endswith(_FTNS_SUFFIX):
@@ -65,6 +66,9 @@ def _amounts(reader: Reader, key: bytes) -> tuple[int, int, int]:
     if letter == HELD:
         held = read(reader, key, Held)
         return (0, 0 if held is None else held.left, 0)
+    if letter == DEAL:
+        deal = read(reader, key, Deal)
+        return (0, 0 if deal is None else deal.locked + deal.collateral, 0)
     if letter == PROPOSAL:
         proposal = read(reader, key, Proposal)
         return (0, 0 if proposal is None else proposal.deposit, 0)

@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 from prsm.consensus.ledger.accounts import transfer
 from prsm.consensus.ledger.conditions import claim, hold, reclaim
 from prsm.consensus.ledger.context import Context, Effect
+from prsm.consensus.ledger.custody import accept, entrust, lapse, prove, release
 from prsm.consensus.ledger.escrow import lock, refund
 from prsm.consensus.ledger.governance import ballot, delegate, enact, propose
 from prsm.consensus.ledger.halts import halt
@@ -21,7 +22,14 @@ from prsm.consensus.ledger.slashing import punish
 from prsm.consensus.ledger.state import State
 from prsm.consensus.ledger.work import commit, settle
 from prsm.protocol.codec import Record
-from prsm.protocol.transactions import conditions, governance, membership, payloads, registry
+from prsm.protocol.transactions import (
+    conditions,
+    custody,
+    governance,
+    membership,
+    payloads,
+    registry,
+)
 
 P = TypeVar("P", bound=Record)
 Rule = Callable[[State, Record, Context], Effect]
@@ -61,6 +69,11 @@ RULES: Final[dict[int, Rule]] = dict(
         _rule(registry.Yank, yank),
         _rule(registry.RegisterDataset, register_dataset),
         _rule(registry.SetCard, set_card),
+        _rule(custody.Entrust, entrust),
+        _rule(custody.Accept, accept),
+        _rule(custody.Prove, prove),
+        _rule(custody.Lapse, lapse),
+        _rule(custody.Release, release),
     )
 )
 assert sorted(RULES) == [number for number, _ in payloads.PAYLOADS.items()]

@@ -5,6 +5,7 @@ from typing import final
 
 from prsm.consensus.ledger.accounts import balance, next_nonce, totals
 from prsm.consensus.ledger.bonds import read_bond, read_roster
+from prsm.consensus.ledger.custody_records import DEAL, Deal, Round, deal_key
 from prsm.consensus.ledger.epochs import epoch_record, epoch_set
 from prsm.consensus.ledger.governance import delegation_of
 from prsm.consensus.ledger.halts import is_halted
@@ -48,6 +49,7 @@ from prsm.consensus.ledger.releases import (
     release_of,
     versions_prefix,
 )
+from prsm.consensus.ledger.rounds import read_round
 from prsm.consensus.ledger.state import R, read
 from prsm.protocol.genesis import Parameters
 from prsm.protocol.governance import Category
@@ -124,6 +126,18 @@ class View:
     def holds(self, account: bytes) -> list[Held]:
         """Holds with money in them that name an account; reads the whole state."""
         return [held for held in self._all(HELD, Held) if held.left and held.names(account)]
+
+    def deal(self, deal: bytes) -> Deal | None:
+        """A file in somebody's keeping, or that was."""
+        return read(self._state, deal_key(deal), Deal)
+
+    def deals(self) -> list[Deal]:
+        """All deals, the oldest first; reads the whole state."""
+        return sorted(self._all(DEAL, Deal), key=lambda deal: (deal.opened_height, deal.deal))
+
+    def custody_round(self) -> Round | None:
+        """The present round of custody; None before the first deal was accepted."""
+        return read_round(self._state)
 
     def committed(self, worker: bytes, receipt_hash: bytes) -> Committed | None:
         """A worker's commitment to a receipt."""

@@ -15,6 +15,7 @@ from prsm.protocol.messages.models import CidBytes, Name
 from prsm.protocol.receipts import WorkKind
 from prsm.protocol.registry import Registry
 from prsm.protocol.transactions.conditions import Claim, Hold, Reclaim
+from prsm.protocol.transactions.custody import Accept, Entrust, Lapse, Prove, Release
 from prsm.protocol.transactions.governance import Ballot, Delegate, Enact, Propose
 from prsm.protocol.transactions.membership import Join, Leave, Rotate, Stake, Withdraw
 from prsm.protocol.transactions.registry import RegisterDataset, SetCard, SetChannel, Yank
@@ -156,6 +157,11 @@ SET_CHANNEL: Final = 24
 YANK: Final = 25
 REGISTER_DATASET: Final = 26
 SET_CARD: Final = 27
+ENTRUST: Final = 30
+ACCEPT: Final = 31
+PROVE: Final = 32
+LAPSE: Final = 33
+RELEASE: Final = 34
 
 PAYLOADS: Final[Registry[Record]] = Registry("transaction kind")
 for _number, _cls in (
@@ -183,5 +189,10 @@ for _number, _cls in (
     (YANK, Yank),
     (REGISTER_DATASET, RegisterDataset),
     (SET_CARD, SetCard),
+    (ENTRUST, Entrust),
+    (ACCEPT, Accept),
+    (PROVE, Prove),
+    (LAPSE, Lapse),
+    (RELEASE, Release),
 ):
     PAYLOADS.add(_number, _cls)

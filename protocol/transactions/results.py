@@ -89,6 +89,15 @@ class Code(IntEnum):
     BAD_CHANNEL = 113
     TOO_MANY_CHANNELS = 114
     UNKNOWN_MANIFEST = 115
+    DEAL_EXISTS = 130
+    BAD_TERMS = 131
+    BAD_GRANT = 132
+    UNKNOWN_DEAL = 133
+    DEAL_CLOSED = 134
+    NOT_HOLDER = 135
+    WRONG_ROUND = 136
+    ALREADY_PROVEN = 137
+    NOTHING_LAPSED = 138
 
 
 class Payment(Record, frozen=True):

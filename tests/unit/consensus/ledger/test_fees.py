@@ -24,6 +24,7 @@ from prsm.protocol.transactions.conditions import (
     Reclaim,
     Signers,
 )
+from prsm.protocol.transactions.custody import Accept, Entrust, Lapse, Prove, Release
 from prsm.protocol.transactions.envelope import decode_transaction, sign_transaction
 from prsm.protocol.transactions.governance import (
     Ballot,
@@ -89,6 +90,11 @@ COUNTED: Final[list[tuple[Record, int]]] = [
     (Yank("m", "1.0.0", lift=False, reason=""), 1),
     (RegisterDataset(MODEL, "d", "1.0.0", B32, 1, 1, 0, (MODEL, MODEL)), 3),
     (SetCard(MODEL, MODEL), 1),
+    (Entrust(B32, MODEL, 1, B32, B32, 1, 1, 10, None), 1),
+    (Accept(B32), 1),
+    (Prove(B32, 1, b"c", bytes(128 * 32)), 2),
+    (Lapse(B32), 1),
+    (Release(B32), 1),
 ]
 
 
