@@ -46,7 +46,7 @@ serve({
     const cid = await files.addByteStream(createReadStream(path, { highWaterMark: 1 << 20 }), {
       cidVersion: version,
       rawLeaves: raw,
-      reduceSingleLeafToSelf: raw,
+      reduceSingleLeafToSelf: true,
       chunker: fixedSize({ chunkSize: chunk }),
       layout: balanced({ maxChildrenPerNode: width })
     })

@@ -12,7 +12,7 @@ async function root (sources, { chunk, width, version, raw, wrap }) {
   for await (const entry of importer(sources, blocks, {
     cidVersion: version,
     rawLeaves: raw,
-    reduceSingleLeafToSelf: raw,
+    reduceSingleLeafToSelf: true,
     leafType: 'file',
     wrapWithDirectory: wrap,
     chunker: fixedSize({ chunkSize: chunk }),
