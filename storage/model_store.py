@@ -122,7 +122,8 @@ class ModelStore:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Scrub, drop what is idle and tidy up, every minute until cancelled."""
-        await self._upkeep.run(task_status=task_status)
+        task_status.started()
+        await self._upkeep.run()
 
     async def close(self) -> None:
         """Note how far fetches have come, and close."""
@@ -133,7 +134,7 @@ class ModelStore:
                 self._shelf.partials.clear()
                 await self._shelf.save_uses()
             finally:
-                await self._index.close()
+                await self._index.close()  # noqa: ASYNC102 - shielded above
 
     async def add_file(
         self, path: Path, *, move: bool = False, on_progress: Progress | None = None

@@ -227,6 +227,12 @@ def read(path: Path, leaves: Sequence[Leaf], expected: str) -> list[bytes] | Non
     return blocks
 
 
+def read_one(path: Path, leaf: Leaf) -> bytes:
+    """Return what stands in place of a leaf now, unchecked."""
+    with refused(path), path.open("rb", buffering=0) as file:
+        return os.pread(file.fileno(), leaf.size, leaf.index * UNIXFS_V1_2025.chunk)
+
+
 def damaged(
     path: Path, leaves: Sequence[Leaf], size: int, *, progress: Progress | None = None
 ) -> tuple[int, ...]:

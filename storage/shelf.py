@@ -74,9 +74,7 @@ class Shelf:
                 while wanted := reader.wanted():
                     reader.accept(await self.index.get_block(wanted[0]))
             except (Corrupt, NotFound):
-                # Without its nodes nobody can say which leaves are good: all are fetched again.
-                nothing = sealed.bitmap_without(reader.shape.leaves, range(reader.shape.leaves))
-                await self.index.put_root(RootRow(row.root, row.size, State.BAD, bitmap=nothing))
+                await self._condemn_all(row, reader.shape.leaves)  # noqa: ASYNC120 - shields itself
                 raise
             while len(self._leaf_lists) >= _LEAF_LISTS:
                 with suppress(StopIteration):
@@ -142,6 +140,15 @@ class Shelf:
             "disk",
             hint=f"fetch it again, only those are asked for: prsm model pull {row.root}",
         )
+
+    async def _condemn_all(self, row: RootRow, count: int) -> None:
+        """Note that a node is lost: nobody can say which leaves are good, all are fetched again."""
+        nothing = sealed.bitmap_without(count, range(count))
+        with trio.CancelScope(shield=True):
+            async with self.leases.hold(row.root, holder="store", purpose="check"):
+                if await self.index.get_root(row.root) is not None:  # else: removed meanwhile
+                    bad = RootRow(row.root, row.size, State.BAD, bitmap=nothing)
+                    await self.index.put_root(bad)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:

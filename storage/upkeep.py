@@ -31,9 +31,8 @@ class Upkeep:
         self._owed_bytes = 0.0
         self.trouble = ""
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self) -> None:
         """Tend the store every minute until cancelled; a disk that refuses ends nothing."""
-        task_status.started()
         while True:
             try:
                 await self.once(PERIOD_S)

@@ -1,15 +1,44 @@
 """A file, folders and a manifest that tests of the model store share."""
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 from prsm.protocol.messages.models import Compute, ManifestFile, ModelManifest, Shard
 from prsm.storage.cid import hash_block
+from prsm.storage.eviction import Uses
+from prsm.storage.index import Index
+from prsm.storage.leases import Leases
+from prsm.storage.model_store import ModelStore, wall_ms
+from prsm.storage.recovery import recover
+from prsm.storage.sealed import Folders
+from prsm.storage.shelf import Shelf
 
 MIB = 1 << 20
 SIZE = 3 * MIB + 17
 DATA = Random(1).randbytes(SIZE)
 CHUNKS = [DATA[i : i + MIB] for i in range(0, SIZE, MIB)]
+
+
+class Wall:
+    """A wall clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.ms = 1_000_000_000
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+async def store_over(
+    index: Index, folder: Path, quota: int, now_ms: Callable[[], int] = wall_ms
+) -> ModelStore:
+    """Open a store over any index."""
+    folders = Folders(folder)
+    folders.make()
+    shelf = Shelf(folders, index, Leases(now_ms), Uses(), now_ms)
+    await recover(shelf)
+    return ModelStore(shelf, quota=quota)
 
 
 def names(folder: Path) -> list[str]:

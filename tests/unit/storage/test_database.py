@@ -1,13 +1,15 @@
 """One writer, read-only readers, numbered migrations, damage refused at the door."""
 
+import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
 import trio
 
-from prsm.storage.database import Database, quarantine
-from prsm.storage.errors import Conflict, Corrupt, NotFound, StoreUnavailable
+from prsm.storage.database import Database, quarantine, snapshot_path
+from prsm.storage.errors import Conflict, Corrupt, Full, NotFound, StoreUnavailable
+from tests.tools.stores import names
 
 ONE = ("CREATE TABLE t(n INTEGER PRIMARY KEY)", "INSERT INTO t VALUES(1)")
 TWO = ("INSERT INTO t VALUES(2)",)
@@ -119,3 +121,60 @@ async def test_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         await Database.open(tmp_path / "db", migrations=(ONE,))
     with pytest.raises((StoreUnavailable, NotFound)):
         await Database.open(tmp_path / "no" / "db", migrations=(ONE,))
+
+
+async def test_upgrade_keeps_the_file_as_it_was(tmp_path: Path) -> None:
+    """Go from schema 1 to 3 at once, back by hand, and on to 4: one older file is kept."""
+    path = tmp_path / "a b?.db"
+    three = (ONE, TWO, ("INSERT INTO t VALUES(3)",))
+    await (await Database.open(path, migrations=(ONE,))).close()
+    assert names(tmp_path) == ["a b?.db", "a b?.db.lock"]
+    await (await Database.open(path, migrations=three)).close()
+    kept = snapshot_path(path, 1)
+    assert kept.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(StoreUnavailable, match="schema 3, this program knows 1") as caught:
+        await Database.open(path, migrations=(ONE,))
+    assert str(kept) in caught.value.hint
+    with pytest.raises(StoreUnavailable, match="this program knows 2") as caught:
+        await Database.open(path, migrations=three[:2])
+    assert "schema-" not in caught.value.hint
+    shutil.copy(kept, path)
+    database = await Database.open(path, migrations=(ONE,))
+    assert await database.read(numbers) == [1]
+    await database.close()
+    await (await Database.open(path, migrations=three)).close()
+    four = (*three, ("INSERT INTO t VALUES(4)",))
+    await (await Database.open(path, migrations=four)).close()
+    assert names(tmp_path) == ["a b?.db", "a b?.db.lock", "a b?.db.schema-3"]
+
+
+async def test_upgrade_without_room_for_the_copy_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "db"
+    await (await Database.open(path, migrations=(ONE,))).close()
+
+    def full(*_args: object) -> None:
+        raise Full("no room")
+
+    monkeypatch.setattr("prsm.storage.database.sync_file", full)
+    with pytest.raises(Full):
+        await Database.open(path, migrations=(ONE, TWO))
+    monkeypatch.undo()
+    assert names(tmp_path) == ["db", "db.lock"]
+    database = await Database.open(path, migrations=(ONE,))
+    assert await database.read(numbers) == [1]
+    await database.close()
+
+
+async def test_vacuum_gives_free_pages_back(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    database = await Database.open(path, migrations=(ONE, ("CREATE TABLE b(raw BLOB)",)))
+    await database.write(lambda db: db.execute("INSERT INTO b VALUES(zeroblob(4000000))"))
+    await database.write(lambda db: db.execute("DELETE FROM b"))
+    await database.checkpoint()
+    assert path.stat().st_size > 4_000_000
+    await database.vacuum()
+    assert path.stat().st_size < 100_000
+    assert await database.read(numbers) == [1]
+    await database.close()

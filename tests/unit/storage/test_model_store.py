@@ -11,9 +11,9 @@ import trio
 from prsm.protocol.errors import LocalError
 from prsm.storage import sealed
 from prsm.storage.blockstore import BlockIndex
-from prsm.storage.index import RootRow, State
 from prsm.storage.cid import Codec, hash_block
 from prsm.storage.errors import Conflict, Corrupt, Full, NotFound
+from prsm.storage.index import RootRow, State
 from prsm.storage.model_store import ModelStore
 from tests.tools.stores import CHUNKS, DATA, MIB, SIZE, names
 
