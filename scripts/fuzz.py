@@ -33,6 +33,7 @@ MEMORY_BAR_MIB: Final = 32  # for each MiB of input
 NAMES: Final = (
     *("frames", "messages", "consensus", "hello", "transactions", "gossip", "pubsub", "receipts"),
     *("tensors", "proofs", "chunks", "snapshots", "blocks", "manifest", "dag", "addresses"),
+    "car",
     *("card", "versions"),
     *("muxer", "log", "records", "genesis"),
 )

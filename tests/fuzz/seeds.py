@@ -42,13 +42,21 @@ from prsm.protocol.tensors import Dtype, TensorHead
 from prsm.protocol.transactions.payloads import Transfer
 from prsm.storage.card import encode_card
 from prsm.storage.cid import Codec, hash_block
-from prsm.storage.dagpb import File, PbLink, encode_directory, encode_file
+from prsm.storage.dagpb import (
+    File,
+    PbLink,
+    encode_directory,
+    encode_file,
+    encode_wrapped_leaf,
+)
 from prsm.storage.manifest import encode_manifest
+from prsm.storage.unixfs import LEGACY, UNIXFS_V1_2025
 from prsm.storage.wal import Wal, _pack
 from prsm.testnet.chain import Chain, Made, signer_of
 from prsm.testnet.sim.disk import FaultyDisk
 from tests.fuzz.targets import BITS, GENESIS, IDENTITY
 from tests.tools.cards import signed_card
+from tests.tools.dags import car_bytes, directory_block, file_blocks, node_block
 from tests.tools.stores import manifest
 
 VECTORS: Final = Path(__file__).parents[1] / "vectors" / "wire.json"
@@ -192,6 +200,26 @@ def _dag() -> Iterator[bytes]:
     yield b"\2" + encode_directory({"a.onnx": PbLink(raw, 0, 5), "b": PbLink(inner, 0, 800)})
     yield b"\3" + raw.raw
     yield from (b"\4" + text.encode() for text in (str(raw), inner.text_v0()))
+    yield b"\5" + encode_wrapped_leaf(b"bytes of a file")
+    yield b"\6" + encode_directory({"b": PbLink(inner, 0, 800)}, version=0)
+
+
+def _car() -> Iterator[bytes]:
+    for profile in (UNIXFS_V1_2025, LEGACY):
+        made = {name: file_blocks(data, profile) for name, data in (("a", b"1"), ("b", b"22"))}
+        inner, inner_block = directory_block({"x": made["a"][0]}, version=profile.version)
+        entries = {"a": made["a"][0], "d": inner, "b": made["b"][0]}
+        root, root_block = directory_block(entries, version=profile.version)
+        blocks = [root_block, *made["a"][1], *made["b"][1], inner_block]
+        yield b"\0" + car_bytes(root.root, blocks, version=profile.version)
+        yield b"\1" + b"".join(len(raw).to_bytes(2, "big") + raw for _, raw in blocks)
+        file, nodes = node_block(
+            [PbLink(dag.root, dag.size, dag.tsize) for dag, _ in made.values()]
+        )
+        yield b"\1" + b"".join(
+            len(raw).to_bytes(2, "big") + raw for _, raw in (nodes, *made["a"][1], *made["b"][1])
+        )
+        assert file.size == 3
 
 
 def _addresses() -> Iterator[bytes]:
@@ -251,6 +279,7 @@ _MADE: Final[dict[str, Callable[[], Iterator[bytes]]]] = {
         [b"\x001.0.0-rc.1+b", b"\x01^1.2 || >=2.0.0-a <3", b"\x02org/m@~1.2", b"\x02m@beta"]
     ),
     "dag": _dag,
+    "car": _car,
     "addresses": _addresses,
     "muxer": _muxer,
     "log": _log,

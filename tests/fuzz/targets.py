@@ -9,6 +9,7 @@ with a verifier that believes every signature. Imported by the gate's tests and 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
@@ -57,17 +58,28 @@ from prsm.protocol.receipts import WorkReceipt, receipt_statement, rows_root
 from prsm.protocol.semver import Range, Reference, Version
 from prsm.protocol.signing import Kind
 from prsm.protocol.tensors import TensorHead, split_tail
+from prsm.storage.assembly import Assembly
 from prsm.storage.card import card_text, decode_card, encode_card
-from prsm.storage.cid import decode_cid, parse_cid
-from prsm.storage.dagpb import decode_directory, decode_file, encode_directory, encode_file
+from prsm.storage.cid import Codec, decode_cid, hash_block, parse_cid
+from prsm.storage.dagpb import (
+    decode_directory,
+    decode_file,
+    decode_wrapped_leaf,
+    encode_directory,
+    encode_file,
+    encode_wrapped_leaf,
+)
 from prsm.storage.manifest import decode_manifest, encode_manifest
+from prsm.storage.packing import assemble
 from prsm.storage.wal import Wal, _frame
 from prsm.testnet.chain import small_genesis
 from prsm.testnet.sim.disk import FaultyDisk
+from tests.tools.dags import CountingShelf
 
 GENESIS: Final = small_genesis()
 BITS: Final = GENESIS.parameters.tree_bits
 IDENTITY: Final = ChainIdentity(GENESIS.chain_id, GENESIS.digest)
+CAR_BYTES_MAX: Final = 1 << 20  # of the files in a CAR
 ROWS_HASHED_MAX: Final = 4096  # of a tensor; hashing more says nothing more about decoding
 
 
@@ -294,7 +306,7 @@ def versions(data: bytes) -> None:
 def dag(data: bytes) -> None:
     """Nodes of files and directories, and CIDs as bytes and as text."""
     body = data[1:]
-    match data[0] % 5 if data else 4:
+    match data[0] % 7 if data else 4:
         case 0:
             assert encode_file(decode_file(body), version=1) == body
         case 1:
@@ -303,8 +315,31 @@ def dag(data: bytes) -> None:
             assert encode_directory(decode_directory(body)) == body
         case 3:
             decode_cid(body)
-        case _:
+        case 4:
             parse_cid(body.decode("utf-8", "replace"))
+        case 5:
+            assert encode_wrapped_leaf(bytes(decode_wrapped_leaf(body))) == body
+        case _:
+            assert encode_directory(decode_directory(body, version=0), version=0) == body
+
+
+def car(data: bytes) -> None:
+    """A CAR; or blocks alone, each below its right name, so that nodes are reached."""
+    if data[:1] == b"\0":
+        assemble(BytesIO(data[1:]), CountingShelf(), size_max=CAR_BYTES_MAX)
+        return
+    blocks = []
+    rest = data[1:]
+    while rest:
+        size = int.from_bytes(rest[:2], "big")
+        blocks.append(rest[2 : 2 + size])
+        rest = rest[2 + size :]
+    shelf = CountingShelf()
+    root = hash_block(blocks[0] if blocks else b"", Codec.DAG_PB)
+    assembly = Assembly(root, shelf, size_max=CAR_BYTES_MAX)
+    for block in blocks:
+        assembly.accept(hash_block(block, Codec.DAG_PB), block)
+    assert shelf.written <= shelf.made <= CAR_BYTES_MAX
 
 
 def addresses(data: bytes) -> None:
@@ -380,7 +415,8 @@ TARGETS: Final[dict[str, Target]] = {
     "manifest": Target(manifest),
     "card": Target(card),
     "versions": Target(versions, (LocalError,), choices=3),
-    "dag": Target(dag, (PrsmError,), choices=5),
+    "dag": Target(dag, (PrsmError,), choices=7),
+    "car": Target(car, (PrsmError,), choices=2),
     "addresses": Target(addresses, (LocalError,), choices=3),
     "muxer": Target(muxer),
     "log": Target(log, choices=2),
