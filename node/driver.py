@@ -52,6 +52,7 @@ from prsm.node import logs
 from prsm.node.clock import Clock
 from prsm.node.drafts import INLINE_MAX, Drafts
 from prsm.node.evidence import Witness
+from prsm.node.herald import Herald
 from prsm.node.history import epoch_header_of, stored_block
 from prsm.node.mempool import Mempool
 from prsm.node.net.interface import Channel, Incoming, Network
@@ -72,7 +73,6 @@ log = logs.get("driver")
 EVENTS_WAITING_MAX: Final = 8_192
 EVENTS_PER_TURN: Final = 256
 DROPS_A_LINE: Final = 1_000  # a flood of events is not one of log lines
-STATUS_EVERY_MS: Final = 500
 # Blocks in SQLite's log before it is moved into the file even while there is work to do.
 CHECKPOINT_BLOCKS: Final = 1_024
 TICK_MS_MAX: Final = 250
@@ -120,7 +120,7 @@ class Driver:
         self._own: deque[Event] = deque()
         self._timer_ms = 0  # what the replica ordered, 0 for nothing
         self._tick_ms = 0
-        self._status_ms = 0
+        self.herald = Herald(hands.network, lambda: self.deliver(Waiting(transactions=True)))
         self._logged_blocks = 0  # committed since the last checkpoint
         self._head_changed = trio.Event()
         self.errand: Callable[[], Awaitable[Event]] | None = None  # once, between two turns
@@ -236,7 +236,7 @@ class Driver:
             events.append(self._own.popleft())
         if not events:
             now = self.clock.monotonic_ms()
-            due = min(self._timer_ms or self._tick_ms, self._tick_ms, self._status_ms)
+            due = min(self._timer_ms or self._tick_ms, self._tick_ms, self.herald.due_ms)
             with trio.move_on_after(max(0, due - now) / 1000):
                 events.append(await self._out.receive())
         self._take_waiting(events)
@@ -264,11 +264,8 @@ class Driver:
         for event in events:
             effects.extend(replica.step(self.state, event, now))
         await self._carry_out(effects)
-        if now >= self._status_ms:
-            self._status_ms = now + STATUS_EVERY_MS
-            self._tell_status()
-        elif any(isinstance(event, Applied) for event in events):
-            self._tell_status(followers_only=True)
+        has_block = any(isinstance(event, Applied) for event in events)
+        self.herald.tell(self.state, self.held, now_ms=now, has_block=has_block)
         if self.errand is not None and not self._own:
             errand, self.errand = self.errand, None
             self._own.append(await errand())
@@ -389,12 +386,3 @@ class Driver:
         assert isinstance(incoming.message, Status)
         self.deliver(Heard(incoming.peer, incoming.message))
         self.on_status(incoming.peer, incoming.message)
-
-    def _tell_status(self, *, followers_only: bool = False) -> None:
-        """Say where we stand; validators see most of it in votes, so only followers at once."""
-        members = set(self._members_of(self.ledger.epoch.number))
-        for peer in self.network.peers():
-            if followers_only and peer.peer in members:
-                continue
-            status = replica.status(self.state, peer.peer, self.held)
-            self.network.send_nowait(peer.peer, status, channel=Channel.CTL)

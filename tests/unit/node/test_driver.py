@@ -127,7 +127,7 @@ async def test_timer_of_the_replica_outlives_a_tick_before_it(stage: Stage) -> N
     assert stage.ticks()[-1] == START_MS + 260
     assert stage.driver._timer_ms == 0
     with trio.fail_after(5):  # and the next tick is waited for, not the past
-        stage.driver._status_ms = stage.clock.now_ms + 1
+        stage.driver.herald._tidings._due_ms = stage.clock.now_ms + 1
         assert await stage.driver._next_events() == []
 
 
