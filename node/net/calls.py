@@ -39,6 +39,7 @@ from prsm.protocol.messages.table import MESSAGES, since
 
 HEARTBEAT_S: Final = 5.0
 HEARTBEATS_MISSED_MAX: Final = 2
+MEASURE_S: Final = 30.0  # between two round trips of a peer that is heard anyway
 # Calls of a peer at work until their answers are queued: one that asks and does not read makes us
 # hold four answers of blocks (12 MiB) or eight of 1 MiB, and what the queue has.
 SERVED_MAX: Final = {Channel.CTL: CALLS_OPEN_MAX, Channel.BULK: 8, Channel.RANGE: 4}
@@ -239,20 +240,21 @@ class Conversation:
             self.drop(PeerUnreachable(f"{type(error).__name__} on {channel.value}"))
 
     async def _heartbeats(self) -> None:
-        missed = 0
-        count = 0
-        while True:
-            await trio.sleep(HEARTBEAT_S)
+        """Ask a peer that has said nothing for a while, twice; one that talks only for its trip."""
+        count = missed = 0
+        measured = trio.current_time() + HEARTBEAT_S - MEASURE_S  # the first one soon
+        while missed < HEARTBEATS_MISSED_MAX:
+            began = trio.current_time()
+            while (due := self._beat_due_s(began, measured)) > trio.current_time():  # noqa: ASYNC110 - it moves
+                await trio.sleep_until(due)
+            missed, measured = 0, trio.current_time()
             while missed < HEARTBEATS_MISSED_MAX:
                 count += 1
                 heard = self._frames_read()
                 if await self._beat(count) or self._frames_read() > heard:
-                    missed = 0
                     break
                 missed += 1
-            else:
-                self.drop(PeerUnreachable(f"peer {self.peer} missed {missed} heartbeats"))
-                return
+        self.drop(PeerUnreachable(f"peer {self.peer} missed {missed} heartbeats"))
 
     async def _beat(self, count: int) -> bool:
         sent = trio.current_time()
@@ -268,6 +270,11 @@ class Conversation:
 
     def _frames_read(self) -> int:
         return sum(stream.frames_read for stream in self._streams.values())
+
+    def _beat_due_s(self, began: float, measured: float) -> float:
+        """When to ask, as it stands: the peer was silent so long, or its trip is an old one."""
+        heard = max(stream.heard_s for stream in self._streams.values())
+        return min(max(began, heard) + HEARTBEAT_S, measured + MEASURE_S)
 
     # -- what arrives
 

@@ -8,6 +8,7 @@ Invariants: what is queued leaves in order; after `close` nothing is accepted; a
 ran once is never run again.
 """
 
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
@@ -209,6 +210,7 @@ class KeptStream:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.frames_read = 0
+        self.heard_s = -math.inf  # when the last frame came, in trio's time
         self._cap = FRAME_CAPS[channel]
         self._traffic = TRAFFIC[channel]
         self._outbox = Outbox(frames_max=QUEUE_FRAMES_MAX, bytes_max=QUEUE_BYTES_MAX)
@@ -274,6 +276,7 @@ class KeptStream:
                     while True:
                         head, tail = await reader.read()
                         self.frames_read += 1
+                        self.heard_s = trio.current_time()
                         on_frame(head, tail)
                         await lane.after_frame(self._traffic)
                         if self.frames_read % FRAMES_AT_ONCE == 0:

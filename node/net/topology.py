@@ -29,7 +29,7 @@ from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import LINKS_TOLD_MAX
 from prsm.protocol.messages.reach import GetView, LinkSeen, ViewTold
 
-SAMPLE_S: Final = 5.0  # as heartbeats
+SAMPLE_S: Final = 30.0  # as round trips are measured (node/net/calls)
 ASK_DEADLINE_S: Final = 3.0
 ASK_FOR_OTHERS_S: Final = 2.0
 ASKED_AT_ONCE: Final = 16

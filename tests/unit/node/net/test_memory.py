@@ -179,3 +179,23 @@ async def test_crash_inside_the_network_rebuilds_it(
     assert pair.one.restarts == 1
     assert pair.ups == [True, False, True]
     await pair.ask()
+
+
+async def test_peer_that_talks_is_asked_for_its_trip_only(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """A heartbeat would say nothing new of it: one at first, then one in thirty seconds."""
+    pair = Pair()
+    await pair.start(nursery)
+    link = pair.hub.link(pair.one.peer_id, pair.two.peer_id)
+
+    async def talk(seconds: int) -> int | None:
+        for _ in range(seconds):
+            await trio.sleep(1)
+            assert pair.two.send_nowait(pair.one.peer_id, HAVE, channel=Channel.CTL)
+        return pair.one.peers()[0].rtt_ms
+
+    assert await talk(6) == 0
+    link.delay_s = 0.02
+    assert await talk(28) == 0
+    assert await talk(2) == 40
