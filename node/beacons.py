@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from prsm.node import logs
-from prsm.node.announce import Announcer, Ground
+from prsm.node.announce import Announcement, Announcer, Ground
 from prsm.node.driver import Driver, Head
 from prsm.node.inference.capacity import Standing
 from prsm.node.net.records import slot_of
@@ -170,6 +170,15 @@ class Beacons:
             for author in heard
             if store.get(slot_of(MODELS.name, author, manifest)) is not None
         )
+
+    def on_block(self, hear: Callable[[PeerId, int], None]) -> None:
+        """Have somebody told of blocks that their proposers announce, by peer and height."""
+
+        def tell(said: Announcement) -> None:
+            assert isinstance(said.content, NewBlock)
+            hear(said.peer, said.content.height)
+
+        self.announcer.listen(BLOCKS.name, tell)
 
     async def look(self) -> None:
         """Say what is new or due now."""

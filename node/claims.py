@@ -49,10 +49,11 @@ class _Claim:
     paused_until_ms: int = 0  # it was silent, or busy
     mute_until_ms: int = 0  # silent before it ever showed anything
     distrusted_until_ms: int = 0  # it answered, and could not show what it claims
+    announced: int = 0  # height of a block it announced; gossip may overtake a STATUS
 
     @property
     def height(self) -> int:
-        return self.standing.height
+        return max(self.standing.height, self.announced)
 
     def is_trusted(self, now_ms: int) -> bool:
         return self.distrusted_until_ms <= now_ms and self.mute_until_ms <= now_ms
@@ -96,6 +97,14 @@ class Claims:
                 peer=peer,
                 penalty=100,
             )
+
+    def announce(self, peer: PeerId, height: int) -> bool:
+        """A peer says that it proposed a block which is committed; whether that was not known."""
+        claim = self._claims.get(peer)
+        if claim is None or height <= claim.height:
+            return False
+        claim.announced = height
+        return True
 
     def meet(self, peer: PeerId) -> None:
         """A peer connected anew: it may have lost blocks, and its silence was the connection's."""

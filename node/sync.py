@@ -269,6 +269,11 @@ class Sync:
         if status.height > self._driver.ledger.height:
             self._wake.set()
 
+    def hear_block(self, peer: PeerId, height: int) -> None:
+        """A proposer announced a block: sooner known than by its next STATUS, no more believed."""
+        if self._claims.announce(peer, height) and height > self._driver.ledger.height:
+            self._wake.set()
+
     def _hear_peer(self, event: PeerEvent) -> None:
         if event.up:
             self._claims.meet(event.peer)

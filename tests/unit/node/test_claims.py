@@ -135,3 +135,18 @@ def test_strangers_are_nobody() -> None:
     found.meet(ONE)
     found.answered(ONE, blocks=1, took_ms=1)
     assert (len(found), found.height(ONE)) == (0, 0)
+
+
+def test_announced_block_counts_until_the_status_says_more() -> None:
+    """Gossip may overtake a STATUS on its way: a lower one after it is no contradiction."""
+    found = claims(one=5)
+    assert found.announce(ONE, 7)
+    assert (found.height(ONE), found.top(ALL, own=5, now_ms=0)) == (7, 7)
+    assert not found.announce(ONE, 7)
+    assert not found.announce(TWO, 7), "it never said where it stands"
+    found.hear(ONE, standing(6), 0)
+    assert found.height(ONE) == 7
+    found.hear(ONE, standing(9), 0)
+    assert found.height(ONE) == 9
+    found.meet(ONE)
+    assert found.height(ONE) == 0

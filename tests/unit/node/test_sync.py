@@ -98,6 +98,19 @@ async def test_pruned_peer_is_not_asked_for_what_it_dropped(
     assert min(asked) >= 50
 
 
+async def test_announced_block_is_asked_for_before_the_next_status(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """Its proposer is linked and at rest: the hint comes seconds before its word."""
+    stage.answer(ONE, lambda ask: blocks(ask.first, ask.first + ask.count - 1))
+    stage.claim(ONE, 2)
+    await trio.sleep(1)
+    stage.sync.hear_block(ONE, 4)
+    stage.sync.hear_block(TWO, 90)
+    await trio.sleep(0.1)
+    assert stage.replica.ledger.height == 4
+
+
 async def test_short_answers_are_a_prefix(stage: Stage, autojump_clock: MockClock) -> None:
     """A peer sends three blocks of each range, as large ones are: the rest is asked again."""
     stage.answer(ONE, lambda ask: blocks(ask.first, ask.first + min(3, ask.count) - 1))
