@@ -25,6 +25,7 @@ import trio
 from prsm.testnet.bench.machine import Reading, commit, machine
 from prsm.testnet.gossiper import Heard, Orders, Speech, Told
 from prsm.testnet.proxy import Conditions, Proxy
+from prsm.testnet.report import plain
 
 START_SECONDS: Final = 180.0  # sixteen imports of libp2p beside other work
 STOP_SECONDS: Final = 10.0
@@ -292,15 +293,17 @@ def _percentile(ordered: Sequence[int], percent: int) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure as the command line says, print one JSON document, say what is under the bar."""
+    """Measure as the command line says, print the document, say what is under the bar."""
     parser = argparse.ArgumentParser(prog="prsm-testnet gossip")
     for field in msgspec.structs.fields(Options):
         parser.add_argument(f"--{field.name}", default=str(field.default), help="%(default)s")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
     given = vars(parser.parse_args(arguments))
+    as_json = bool(given.pop("json"))
     options = msgspec.convert(given, Options, strict=False)
     figures = run_gossip(options)
     document = {**msgspec.structs.asdict(options), **asdict(figures)}
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")
+    sys.stdout.write(plain(document, as_json=as_json) + "\n")
     broken = failures(options, figures)
     for what in broken:
         sys.stderr.write(f"failed: {what}\n")
