@@ -267,10 +267,12 @@ def _make_work(opened: _Opened) -> _Work:
     seed, region = load_seed(start.home.node_key), config.net.region
     beacons = make_beacons(seed, driver, account, models, labour=labour, region=region)
     models.fetching.holders = beacons.holders
+    beacons.on_block(opened.chain.sync.hear_block)
     finding = Finding(network, config.net, driver, opened.genesis, start.home.addresses)
     finding.serve(opened.store, beacons.holders)
     models.fetching.seek = finding.holders.seek
     finding.discovery.more_addresses = opened.reach.addresses
+    network.send_elsewhere(finding.discovery.elsewhere)
     return _Work(pool, models, shards, claims, executor, links, jobs, beacons, finding)
 
 

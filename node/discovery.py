@@ -8,7 +8,6 @@ Invariants: a link that was chosen here is closed here; one dial to a peer at a 
 the book is written at most once a minute, whole or not at all.
 """
 
-import socket
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,14 @@ import trio
 
 from prsm.node import logs
 from prsm.node.bookshelf import load_book, save_book
+from prsm.node.bootstrap import Bootstrap
 from prsm.node.clock import Clock
 from prsm.node.exchange import Exchange, Teller
 from prsm.node.net.addresses import Dice, Entry, Kind
+from prsm.node.net.entry import PeerFull
 from prsm.node.net.interface import Network, PeerEvent, PeerInfo, PeerUnreachable
 from prsm.node.net.places import Place, place_of
+from prsm.node.net.seeds import Seeds
 from prsm.node.net.selection import (
     OUTBOUND_QUOTA,
     Dial,
@@ -32,15 +34,11 @@ from prsm.node.net.selection import (
     choose_anchors,
 )
 from prsm.protocol.errors import LocalError, RemoteError
-from prsm.protocol.identity import is_named, parse_name, peer_in
 from prsm.protocol.ids import PeerId
 
 log = logs.get("discovery")
 
 LOOK_SECONDS: Final = 1.0
-REDIAL_SECONDS: Final = 2.0  # a configured peer that never answered yet
-RESOLVE_SECONDS: Final = 5.0
-REFUSED_SECONDS: Final = 60.0  # one that refuses this node: its owner may change that
 DIALS_MAX: Final = 4
 URGENT_MAX: Final = 64  # dials at once when a validator hears nothing of the chain
 LOST_GRACE_MS: Final = 30_000  # the network redials a lost link so long; then another is chosen
@@ -58,7 +56,8 @@ class Aims:
     """What a node was told about its links.
 
     Attributes:
-        bootstrap: peers that are always linked, as addresses with /p2p/.
+        bootstrap: peers to begin with, as addresses with /p2p/; always linked where `outbound` is 0
+            or `trusted` names peers.
         announce: where others may dial it, without /p2p/; empty: where it listens.
         outbound: links to keep by its own choice; 0: none, and nobody is asked for addresses.
         region: label of this node for the topology.
@@ -90,6 +89,7 @@ class Agreement:
 class _Kept:
     link: Outbound
     lost_ms: int | None = None  # monotonic
+    is_banned: bool = False
     refreshed_ms: int = 0
 
 
@@ -118,9 +118,13 @@ class Discovery:
         self._kept: dict[PeerId, _Kept] = {}
         self._dialling: dict[PeerId, Dial] = {}
         self._barred: dict[PeerId, int] = {}
-        others = [at for at in aims.bootstrap if peer_in(at) != network.peer_id]
-        self._bootstrap = others  # one list may go to all nodes of a network
-        self._configured = frozenset(peer_in(address) for address in others)
+        # Who deals with few only, or chooses nobody, has nobody else to go to.
+        quota = 0 if aims.trusted else aims.outbound
+        self._bootstrap = Bootstrap(
+            network, aims.bootstrap, Seeds(quota, dice), stay=self._fellow_members
+        )
+        self._bootstrap.note = self._note_configured
+        self._configured = self._bootstrap.peers
         self._heard_ms = clock.monotonic_ms()
         self._saved_ms = self._clock.wall_ms()
         self._news = trio.Event()
@@ -129,6 +133,8 @@ class Discovery:
             teller = Teller(aims.region, self.own_addresses, aims.trusted)
             self.exchange = Exchange(network, self.book, teller, clock=clock, dice=dice)
             self.exchange.chosen = lambda: self.kept
+            self.exchange.vouched = frozenset(self._bootstrap.addresses)
+            self._bootstrap.hear = self.exchange.hear_elsewhere
         network.on_peer(self._on_peer)
 
     @property
@@ -149,14 +155,14 @@ class Discovery:
         """Keep the links until cancelled; the network must run."""
         try:
             async with trio.open_nursery() as nursery:
-                for address in self._bootstrap:
-                    nursery.start_soon(self._keep_configured, address)
+                self._bootstrap.start(nursery)
                 if self.exchange is not None:
                     await nursery.start(self.exchange.run)
                 task_status.started()
                 while True:
                     for peer in self._settle():
                         await self._network.disconnect(peer)
+                    self._bootstrap.look(self._chosen(), now_ms=self._clock.monotonic_ms())
                     for dial in self._orders():
                         self._dialling[dial.place.peer] = dial
                         nursery.start_soon(self._dial, dial)
@@ -228,6 +234,15 @@ class Discovery:
             log.warning("no block: anchors and known validators are dialled", count=len(orders))
         return list(orders.values())
 
+    def _fellow_members(self) -> Collection[PeerId]:
+        members = frozenset(self.agreement.members())
+        return members if self._network.peer_id in members else frozenset()
+
+    def _chosen(self) -> int:
+        """Live links of the quota."""
+        kept = self._kept.values()
+        return sum(one.lost_ms is None and one.link.slot is not Slot.MEMBER for one in kept)
+
     def _is_alarmed(self) -> bool:
         """Whether no certificate was seen for too long; once in that time."""
         patience_ms, now_ms = self.agreement.patience_ms, self._clock.monotonic_ms()
@@ -242,7 +257,9 @@ class Discovery:
         peer, text = dial.place.peer, dial.place.text
         try:
             await self._network.connect(text)
-        except PeerUnreachable:
+        except PeerUnreachable as error:
+            if isinstance(error, PeerFull) and self.exchange is not None and dial.is_kept:
+                self.exchange.hear_elsewhere(text, error.others)
             self.book.failed(
                 text, now_ms=self._clock.wall_ms(), counted=bool(self._network.peers())
             )
@@ -273,25 +290,6 @@ class Discovery:
             del self._barred[min(self._barred, key=lambda known: self._barred[known])]
         self._barred[peer] = self._clock.wall_ms() + BARRED_MS
 
-    async def _keep_configured(self, address: str) -> None:
-        """Dial a configured peer until it answers once; from then on the network redials."""
-        while True:
-            pause = REDIAL_SECONDS
-            try:
-                found = await resolve(address)
-                await self._network.connect(found)
-            except (LocalError, RemoteError) as error:
-                told = {"address": address, "why": error.what, "hint": error.hint}
-                if isinstance(error, PeerUnreachable) and not error.hint:
-                    log.debug("bootstrap peer does not answer", **told)
-                else:  # another network, key or allow-list: a person must do something
-                    log.error("bootstrap peer refused", **told)  # noqa: TRY400 - no traceback for a person
-                    pause = REFUSED_SECONDS
-            else:
-                self._note_configured(found, Kind.DNS if is_named(address) else Kind.CONFIGURED)
-                return
-            await trio.sleep(pause)
-
     def _note_configured(self, address: str, kind: Kind) -> None:
         try:
             place = place_of(address)
@@ -307,6 +305,7 @@ class Discovery:
         kept = self._kept.get(event.peer)
         if kept is not None:
             kept.lost_ms = None if event.up else self._clock.monotonic_ms()
+            kept.is_banned = event.is_banned
         self._news.set()
 
     def _settle(self) -> list[PeerId]:
@@ -324,7 +323,7 @@ class Discovery:
                     self.book.succeeded(text, now_ms=wall_ms)
             elif kept.lost_ms is None:
                 kept.lost_ms = now_ms
-            elif now_ms - kept.lost_ms > LOST_GRACE_MS:
+            elif kept.is_banned or now_ms - kept.lost_ms > LOST_GRACE_MS:
                 del self._kept[peer]
                 self.book.failed(text, now_ms=wall_ms, counted=bool(live))
                 given_up.append(peer)
@@ -340,6 +339,10 @@ class Discovery:
         return tuple(
             dict.fromkeys([*(announced or self._network.addresses), *self.more_addresses()])
         )
+
+    def elsewhere(self, address: str) -> Sequence[str]:
+        """Whom one may dial who is seen at an address and finds no place here."""
+        return self.exchange.elsewhere(address) if self.exchange is not None else ()
 
     # -- the file
 
@@ -360,26 +363,6 @@ class Discovery:
         self._saved_ms = self._clock.wall_ms()
         if self._path is not None:
             await save_book(self._path, self.book)
-
-
-async def resolve(address: str) -> str:
-    """The address with an ip in the place of a DNS name, if it holds one.
-
-    Raises:
-        PeerUnreachable: the name leads nowhere now.
-    """
-    if not is_named(address):
-        return address
-    named = parse_name(address)
-    family = socket.AF_INET6 if named.family == "dns6" else socket.AF_INET
-    try:
-        with trio.fail_after(RESOLVE_SECONDS):
-            found = await trio.socket.getaddrinfo(
-                named.name, named.port, family=family, type=socket.SOCK_STREAM
-            )
-    except (OSError, UnicodeError, trio.TooSlowError) as error:
-        raise PeerUnreachable(f"the name {named.name} leads nowhere: {error}") from error
-    return named.at(str(found[0][4][0]))
 
 
 def _first(entries: Sequence[Entry], now_ms: int, *, urgent: bool) -> Entry | None:

@@ -45,6 +45,7 @@ OWN_TAKEN_MAX: Final = 2  # of a peer's own addresses; each may cost a dial
 TOLD_SHARE: Final = 4  # of a large book a fourth is told,
 TOLD_ALL_MAX: Final = 32  # of a small one all
 TOLD_FOR_MS: Final = 3600_000  # the same fourth, so that asking often shows no more of it
+ELSEWHERE_MAX: Final = 16  # told to whom we have no place for
 ANSWERS_BURST: Final = 8  # questions of one peer answered at once, then one a minute
 ASKERS_MAX: Final = 256
 
@@ -95,6 +96,7 @@ class Exchange:
         self._news = trio.Event()
         self._turns = trio.Semaphore(ASKS_AT_ONCE)
         self.chosen: Callable[[], Collection[PeerId]] = tuple  # peers this node dialled itself
+        self.vouched: frozenset[str] = frozenset()  # addresses this node's owner wrote down
         network.on_call(GetAddresses, self._answer)
         network.on_peer(self._on_peer)
 
@@ -159,6 +161,28 @@ class Exchange:
             if other and may_tell(other.scope, listener) and self._is_trusted(other.peer):
                 self._learn(other, source)
 
+    def hear_elsewhere(self, address: str, others: Sequence[str]) -> None:
+        """Take what a peer of our choice named, which had no place for us.
+
+        Args:
+            address: where it was dialled.
+            others: addresses, unread.
+        """
+        teller = _place(address)
+        if teller is None:
+            return
+        source = teller.group if teller.scope is Scope.PUBLIC else teller.peer
+        for text in others[:ADDRESSES_TOLD_MAX]:
+            other = _place(text)
+            if other and may_tell(other.scope, teller.scope) and self._is_trusted(other.peer):
+                self._learn(other, source)
+
+    def elsewhere(self, address: str) -> tuple[str, ...]:
+        """Whom one may dial who is seen at an address and finds no place here: some, at random."""
+        known = self._tell(scope_of(address))
+        first = self._dice.randrange(len(known)) if known else 0
+        return tuple(place.text for place in (known[first:] + known[:first])[:ELSEWHERE_MAX])
+
     def _learn(self, place: Place, source: str) -> None:
         now_ms = self._clock.wall_ms()
         self._book.learn(place, source=source, kind=Kind.EXCHANGE, now_ms=now_ms)
@@ -168,8 +192,8 @@ class Exchange:
         entry = self._book.get(place.text)
         if entry is None or not entry.is_ready(self._clock.wall_ms()):
             return
-        if not entry.last_success_ms:
-            try:
+        if not entry.last_success_ms and place.text not in self.vouched:
+            try:  # a dial and a handshake: half of all of them while a network starts
                 await self._network.probe(place.text)
             except (LocalError, RemoteError):
                 self._book.failed(place.text, now_ms=self._clock.wall_ms())

@@ -98,6 +98,7 @@ class DialBacks:
         self._paused_ms: dict[PeerId, int] = {}  # linked peers that gave no answer
         self._dialled_ms: dict[PeerId, int] = {}
         self._changed = trio.lowlevel.ParkingLot()
+        self._asked_ms = now_ms()  # when somebody was asked last
         network.on_message(Seen, self._on_seen)
         network.on_call(DialBack, self._on_dial_back)
         network.on_peer(self._on_peer)
@@ -144,6 +145,10 @@ class DialBacks:
             return []
         now_ms = self._now_ms()
         again_ms = ASK_AGAIN_MS if self.verdict() is Verdict.REACHABLE else ASK_SOON_MS
+        # Each dial back is a handshake for both sides: who is known to be reachable asks a few
+        # now and then, not every peer of a network that has just started.
+        if again_ms == ASK_AGAIN_MS and now_ms - self._asked_ms < ASK_AGAIN_MS:
+            return []
         due: dict[str, PeerInfo] = {}
         for info, group in self._voices():
             if info.peer not in self._seen_by or self._paused_ms.get(info.peer, 0) > now_ms:
@@ -151,6 +156,8 @@ class DialBacks:
             last_ms = self._sightings.asked_ms(group)
             if last_ms is None or now_ms - last_ms >= again_ms:
                 due.setdefault(group, info)
+        if due:
+            self._asked_ms = now_ms
         return list(due.values())[:ASKED_AT_ONCE]
 
     def _voices(self) -> list[tuple[PeerInfo, str]]:

@@ -3,6 +3,7 @@
 Knows peer ids and counts. Must not know connections.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,16 @@ class NotAllowed(PeerUnreachable):
     """A node with an allow-list, and a peer that is not on it; either side says so."""
 
     reason = "not_allowed"
+
+
+class PeerFull(PeerUnreachable):
+    """All places are taken, here or there; who turned us away may have named others to dial."""
+
+    reason = "peer_full"
+
+    def __init__(self, what: str, *, others: Sequence[str] = ()) -> None:
+        super().__init__(what, hint="the node looks for others by itself" if others else "")
+        self.others = tuple(others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +64,10 @@ class EntryRules:
             wanted: whether this node dials that peer itself.
 
         Raises:
-            PeerUnreachable: there is none.
+            PeerFull: there is none.
         """
         if total >= self.peers_max:
-            raise PeerUnreachable(f"{total} peers, at most {self.peers_max}")
+            raise PeerFull(f"{total} peers, at most {self.peers_max}")
         inbound_max = self.peers_max - min(OUTBOUND_KEPT, self.peers_max // 2)
         if not wanted and inbound >= inbound_max:
-            raise PeerUnreachable(f"{inbound} peers have dialled, at most {inbound_max}")
+            raise PeerFull(f"{inbound} peers have dialled, at most {inbound_max}")

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import trio
 
-from prsm.node.net.entry import EntryRules, NotAllowed
+from prsm.node.net.entry import EntryRules, NotAllowed, PeerFull
 from prsm.node.net.interface import PeerUnreachable
 from prsm.node.net.streams import Duplex, FrameReader, StreamLost
 from prsm.protocol.codec import decode, encode
@@ -26,7 +26,13 @@ from prsm.protocol.framing import (
     read_head,
 )
 from prsm.protocol.ids import PeerId
-from prsm.protocol.limits import ADDRESS_TEXT_MAX, HELLO_ADDRESSES_MAX, HELLO_BYTES_MAX
+from prsm.protocol.limits import (
+    ADDRESS_TEXT_MAX,
+    ADDRESSES_TOLD_MAX,
+    HELLO_ADDRESSES_MAX,
+    HELLO_BYTES_MAX,
+)
+from prsm.protocol.messages.exchange import GotAddresses
 from prsm.protocol.messages.net import SCHEMA_VERSION, Hello
 from prsm.protocol.messages.table import MESSAGES
 
@@ -187,15 +193,7 @@ def _answer(ours: Hello, theirs: Hello) -> Hello:
 
 
 async def _send(duplex: Duplex, hello: Hello) -> None:
-    head = Head(
-        version=PROTOCOL_VERSION,
-        flow=Flow.ONE_WAY,
-        kind=HELLO_KIND,
-        request_id=0,
-        trace=b"",
-        body=encode(hello),
-    )
-    await duplex.write_all(encode_frame(head))
+    await duplex.write_all(_frame(Flow.ONE_WAY, HELLO_KIND, encode(hello)))
 
 
 async def turn_strangers_away(rules: EntryRules, duplex: Duplex, peer: PeerId) -> None:
@@ -210,23 +208,45 @@ async def turn_strangers_away(rules: EntryRules, duplex: Duplex, peer: PeerId) -
     except NotAllowed as error:
         # Its hello first: what is unread when a stream ends takes our answer with it.
         await _receive(duplex)  # noqa: ASYNC120 - if cancelled, nobody waits for it
-        await _refuse(duplex, error.reason)  # noqa: ASYNC120 - same
+        what = "only peers of an allow-list are let in"
+        await duplex.write_all(_refusal(error.reason, what))  # noqa: ASYNC120 - same
+        await _linger(duplex)  # noqa: ASYNC120 - same
         raise
 
 
-async def _refuse(duplex: Duplex, reason: str) -> None:
-    what = "only peers of an allow-list are let in"
-    refusal = Refusal(reason=reason, what=what, retry_after_ms=0)
-    head = Head(
-        version=PROTOCOL_VERSION,
-        flow=Flow.ERROR,
-        kind=HELLO_KIND,
-        request_id=0,
-        trace=b"",
-        body=encode(refusal),
-    )
-    await duplex.write_all(encode_frame(head))
+async def turn_surplus_away(duplex: Duplex, error: PeerFull, others: Sequence[str]) -> None:
+    """Answer a peer for whom there is no place by a typed refusal, and by whom to dial instead.
+
+    Raises:
+        WireError, StreamLost: it said no hello.
+    """
+    await _receive(duplex)
+    told = GotAddresses(region="", own=(), others=_fitting(others))
+    frame = _frame(Flow.ONE_WAY, MESSAGES.number(GotAddresses), encode(told))
+    await duplex.write_all(_refusal(error.reason, error.what) + frame)
     await _linger(duplex)
+
+
+def _fitting(others: Sequence[str]) -> tuple[str, ...]:
+    """As many of the first ones as an answer in place of a hello may hold."""
+    fitting: list[str] = []
+    room = HELLO_BYTES_MAX // 2
+    for address in others[:ADDRESSES_TOLD_MAX]:
+        room -= len(address) + 3  # and how long it is
+        if room < 0:
+            break
+        fitting.append(address)
+    return tuple(fitting)
+
+
+def _refusal(reason: str, what: str) -> bytes:
+    refusal = Refusal(reason=reason, what=what, retry_after_ms=0)
+    return _frame(Flow.ERROR, HELLO_KIND, encode(refusal))
+
+
+def _frame(flow: Flow, kind: int, body: bytes) -> bytes:
+    head = Head(version=PROTOCOL_VERSION, flow=flow, kind=kind, request_id=0, trace=b"", body=body)
+    return encode_frame(head)
 
 
 def _refused(refusal: Refusal) -> PeerUnreachable:
@@ -255,7 +275,24 @@ async def _receive(duplex: Duplex) -> Hello:
     raw, tail = await reader.read_raw()
     head = read_head(raw)
     if head.kind == HELLO_KIND and head.flow is Flow.ERROR and not tail:
-        raise _refused(decode(head.body, Refusal, size_max=HELLO_BYTES_MAX))
+        refusal = decode(head.body, Refusal, size_max=HELLO_BYTES_MAX)
+        if refusal.reason == PeerFull.reason:
+            raise PeerFull(
+                f"the peer has no place left: {refusal.what}", others=await _others(reader)
+            )
+        raise _refused(refusal)
     if head.kind != HELLO_KIND or head.flow is not Flow.ONE_WAY or tail:
         raise WireError(f"message {head.kind} before the hello", penalty=50)
     return decode(head.body, Hello, size_max=HELLO_BYTES_MAX)
+
+
+async def _others(reader: FrameReader) -> tuple[str, ...]:
+    """What follows a refusal for want of a place; programs of before say nothing more."""
+    with trio.move_on_after(LINGER_S):
+        try:
+            head, _ = await reader.read()
+        except StreamLost:
+            return ()
+        if head.flow is Flow.ONE_WAY and head.kind == MESSAGES.number(GotAddresses):
+            return decode(head.body, GotAddresses, size_max=HELLO_BYTES_MAX).others
+    return ()

@@ -105,6 +105,7 @@ class PeerEvent:
     peer: PeerId
     up: bool
     why: str = ""
+    is_banned: bool = False  # so it does not come back soon
 
 
 Answer = tuple[Record, bytes]  # record and raw tail

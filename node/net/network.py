@@ -152,6 +152,10 @@ class PeerNetwork:
         """Say who may be linked at all; before `run`."""
         self._peers.entry = rules
 
+    def send_elsewhere(self, tell: Callable[[str], Sequence[str]]) -> None:
+        """Say whom one may dial who is seen at an address and finds no place here."""
+        self._peers.elsewhere = tell
+
     def on_message(self, cls: type[Record], handler: MessageHandler) -> None:
         """Register the receiver of one-way messages of a class; once, before `run`."""
         assert not self._ran

@@ -10,7 +10,7 @@ a relay gives way to any other.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -19,18 +19,18 @@ import trio
 from prsm.node.net.bans import Bans
 from prsm.node.net.calls import Conversation, Handlers
 from prsm.node.net.dials import Dials
-from prsm.node.net.entry import EntryRules
+from prsm.node.net.entry import EntryRules, PeerFull
 from prsm.node.net.handshake import (
     ChainIdentity,
     Greeter,
-    OlderPeer,
-    ProtocolMismatch,
     turn_strangers_away,
+    turn_surplus_away,
 )
 from prsm.node.net.interface import Channel, PeerEvent, PeerHandler, PeerInfo, PeerUnreachable
+from prsm.node.net.keepers import Keepers
 from prsm.node.net.lanes import Lanes
 from prsm.node.net.streams import Duplex, StreamLost
-from prsm.protocol.errors import PrsmError, RemoteError, WrongChain
+from prsm.protocol.errors import PrsmError, RemoteError
 from prsm.protocol.identity import is_circuit
 from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.net import Hello
@@ -38,8 +38,6 @@ from prsm.protocol.messages.net import Hello
 DIAL_DEADLINE_S: Final = 5.0
 HANDSHAKE_DEADLINE_S: Final = 5.0
 CLOSE_DEADLINE_S: Final = 2.0
-REDIAL_FIRST_S: Final = 0.2
-REDIAL_LONGEST_S: Final = 10.0
 RETIRE_AFTER_S: Final = 1.0  # what the peer sent before it knew of the other connection
 RETIRE_LONGEST_S: Final = 10.0  # a request's deadline
 RETIRE_LOOK_S: Final = 0.1
@@ -113,6 +111,10 @@ class Peers:
         chain: what our hello says.
         bans: who is neither dialled nor let in.
         lanes: what peers may use; their clock is the node's.
+
+    Attributes:
+        entry: who may be linked at all.
+        elsewhere: whom one may dial who is seen at an address and finds no place here.
     """
 
     def __init__(self, us: PeerId, chain: ChainIdentity, *, bans: Bans, lanes: Lanes) -> None:
@@ -120,17 +122,16 @@ class Peers:
         self.handlers = Handlers()
         self.bans = bans
         self.entry = EntryRules()
+        self.elsewhere: Callable[[str], Sequence[str]] = lambda _address: ()
         self._greeter = Greeter(chain)
         self._now_ms = lanes.now_ms
         self._lanes = lanes
         self._events: list[PeerHandler] = []
         self._links: dict[PeerId, Link] = {}
         self._retiring: set[Link] = set()
-        self._wanted: dict[PeerId, str] = {}
-        self._keepers: dict[PeerId, trio.CancelScope] = {}
+        self._keepers = Keepers(us, self._reach, self._links.__contains__)
         self._dialling: dict[PeerId, trio.Lock] = {}
         self._dials = Dials()
-        self._changed = trio.lowlevel.ParkingLot()
         self._nursery: trio.Nursery | None = None
         self._dial: Dial | None = None
         self._addresses: Callable[[], tuple[str, ...]] = tuple
@@ -174,8 +175,7 @@ class Peers:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery, self._dial, self._addresses = nursery, dial, addresses
-                for peer in self._wanted:
-                    nursery.start_soon(self._keep, peer)
+                self._keepers.start(nursery)
                 task_status.started()
                 await trio.sleep_forever()
         finally:
@@ -188,30 +188,12 @@ class Peers:
             PeerUnreachable: not now; it is dialled again in the background.
             WrongChain, ProtocolMismatch: it is not dialled again.
         """
-        known = peer in self._wanted
-        self._wanted[peer] = address
-        try:
-            await self._reach(peer)
-        except (WrongChain, ProtocolMismatch):
-            self._forget(peer)
-            raise
-        except trio.Cancelled:
-            if not known:  # nobody waits for it any more
-                self._wanted.pop(peer, None)
-            raise
-        finally:
-            if not known and peer in self._wanted and self._nursery is not None:
-                self._nursery.start_soon(self._keep, peer)
+        await self._keepers.connect(peer, address, self._nursery)
 
     async def disconnect(self, peer: PeerId) -> None:
         """Stop redialling a peer and close its link."""
         await trio.lowlevel.checkpoint()
-        self._forget(peer)
-
-    def _forget(self, peer: PeerId) -> None:
-        self._wanted.pop(peer, None)
-        if keeper := self._keepers.pop(peer, None):
-            keeper.cancel()
+        self._keepers.forget(peer)
         self.drop(peer, PeerUnreachable(f"peer {peer} was disconnected"))
 
     def drop(self, peer: PeerId, why: PrsmError) -> None:
@@ -238,7 +220,10 @@ class Peers:
         lock = self._dialling.setdefault(peer, trio.Lock())
         async with lock, self._dials.turn():  # meanwhile the peer itself may have dialled
             link = self._links.get(peer)
-            if link and (not link.is_relayed or is_circuit(self._wanted[peer])):
+            address = self._keepers.wanted.get(peer)
+            if address is None:
+                raise PeerUnreachable(f"peer {peer} is not wanted any more")
+            if link and (not link.is_relayed or is_circuit(address)):
                 return
             if self._nursery is None or self._dial is None:
                 raise PeerUnreachable("the network is not running")
@@ -246,36 +231,11 @@ class Peers:
             self.entry.refuse_stranger(peer)
             try:
                 with trio.fail_after(DIAL_DEADLINE_S):
-                    connection = await self._dial(peer, self._wanted[peer])
+                    connection = await self._dial(peer, address)
             except trio.TooSlowError:
-                raise PeerUnreachable(
-                    f"{self._wanted[peer]} did not answer in {DIAL_DEADLINE_S:g} s"
-                ) from None
+                what = f"{address} did not answer in {DIAL_DEADLINE_S:g} s"
+                raise PeerUnreachable(what) from None
             await self._nursery.start(self._serve, connection)
-
-    async def _keep(self, peer: PeerId) -> None:
-        with trio.CancelScope() as scope:
-            self._keepers[peer] = scope
-            delay = REDIAL_FIRST_S
-            while peer in self._wanted:
-                if peer in self._links:
-                    await self._changed.park()
-                    continue
-                await trio.sleep(delay)
-                delay = min(2 * delay, REDIAL_LONGEST_S)
-                try:
-                    await self._reach(peer)
-                except (WrongChain, ProtocolMismatch) as error:
-                    log.error("peer %s is not dialled again: %s", peer, error.what)  # noqa: TRY400 - no traceback
-                    self._wanted.pop(peer, None)
-                except OlderPeer:
-                    delay = REDIAL_FIRST_S
-                except PrsmError as error:
-                    log.info("peer %s: %s; again in %.1f s", peer, error.what, delay)
-                else:
-                    delay = REDIAL_FIRST_S
-        if self._keepers.get(peer) is scope:
-            del self._keepers[peer]
 
     # -- serving
 
@@ -306,11 +266,9 @@ class Peers:
         self.bans.refuse(peer)
         if peer == self.us:
             raise PeerUnreachable("a connection to ourselves")
-        self._refuse_surplus(connection)
         try:
             with trio.fail_after(HANDSHAKE_DEADLINE_S):
-                ctl = await connection.stream(Channel.CTL)
-                await turn_strangers_away(self.entry, ctl, peer)
+                ctl = await self._let_in(connection)
                 addresses, dialler = self._addresses(), connection.outbound
                 return ctl, await self._greeter.greet(ctl, peer, addresses, dialler=dialler)
         except trio.TooSlowError:
@@ -320,10 +278,23 @@ class Peers:
             self.penalise(peer, error)
             raise
 
+    async def _let_in(self, connection: Connection) -> Duplex:
+        """The control stream, unless there is no place for the peer, or it is not wanted."""
+        try:
+            self._refuse_surplus(connection)
+        except PeerFull as error:
+            if not connection.outbound:
+                ctl = await connection.stream(Channel.CTL)
+                await turn_surplus_away(ctl, error, self.elsewhere(connection.address))
+            raise
+        ctl = await connection.stream(Channel.CTL)
+        await turn_strangers_away(self.entry, ctl, connection.peer)
+        return ctl
+
     def _refuse_surplus(self, connection: Connection) -> None:
         if connection.peer not in self._links:  # of a pair one goes
             inbound = sum(not link.connection.outbound for link in self._links.values())
-            ours = connection.outbound or connection.peer in self._wanted
+            ours = connection.outbound or connection.peer in self._keepers.wanted
             self.entry.refuse_surplus(len(self._links), inbound, wanted=ours)
 
     async def _converse(self, link: Link, ctl: Duplex) -> None:
@@ -345,6 +316,7 @@ class Peers:
         current = self._links.get(peer)
         if current is None:
             self._links[peer] = link
+            self._keepers.hear()
             self._tell(PeerEvent(peer=peer, up=True))
             return
         if not self._outranks(link, current):
@@ -375,9 +347,10 @@ class Peers:
         if self._links.get(peer) is not link:
             return
         del self._links[peer]
-        self._changed.unpark_all()
+        self._keepers.lose()
         log.info("peer %s lost: %s", peer, why)
-        self._tell(PeerEvent(peer=peer, up=False, why=why))
+        is_banned = bool(self.bans.banned_ms(peer))
+        self._tell(PeerEvent(peer=peer, up=False, why=why, is_banned=is_banned))
 
     def _tell(self, event: PeerEvent) -> None:
         for handler in self._events:

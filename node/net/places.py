@@ -8,6 +8,7 @@ private ranges whole networks share one host, so each port there is a group of i
 import ipaddress
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final
 
 from prsm.protocol.errors import LocalError
@@ -15,6 +16,7 @@ from prsm.protocol.identity import circuit_address, is_circuit, parse_address, p
 from prsm.protocol.ids import PeerId
 
 _IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+PLACES_REMEMBERED: Final = 1024  # of a live peer's address it is asked several times a second
 _V6_GROUP_BITS: Final = 32  # what a registry hands to one provider
 
 
@@ -43,6 +45,7 @@ class Place:
     scope: Scope
 
 
+@lru_cache(maxsize=PLACES_REMEMBERED)
 def place_of(text: str) -> Place:
     """Read the address of a peer.
 

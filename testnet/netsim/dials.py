@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, final
 
+from prsm.node.net.seeds import TURNED_AWAY_MS, Seeds
 from prsm.node.net.selection import Dial, Outbound, Selection, Slot, choose_anchors
 from prsm.protocol.ids import PeerId
 from prsm.testnet.netsim.clock import QuickDice
@@ -39,6 +40,9 @@ class Dials:
         scene: nodes and links.
         up: told at both ends of a new link.
         down: told at an end that has lost one.
+
+    Attributes:
+        turned_away: told who found no place at whom.
     """
 
     def __init__(self, scene: Scene, up: Linked, down: Linked) -> None:
@@ -48,6 +52,7 @@ class Dials:
         self._dice = scene.dice
         self._up = up
         self._down = down
+        self.turned_away: Linked = lambda _node, _number: None
         self.dialled = 0
         self.refused = 0
 
@@ -63,9 +68,8 @@ class Dials:
         node.dialling.clear()
         seed = f"{self._scene.plan.seed} selection {node.number} {node.life}"
         node.selection = Selection(node.book, QuickDice(seed))
-        for number in range(self._scene.plan.seeds):
-            if number != node.number:
-                self._dial_seed(node, node.life, number)
+        node.seeds = Seeds(node.selection.quota, QuickDice(f"{seed} seeds"))
+        self._dial_seeds(node)
         self._look(node, node.life)
 
     def stop(self, node: Node) -> None:
@@ -97,9 +101,13 @@ class Dials:
             return False
         if node.role is Role.SYBIL or stranger.number in node.links:
             return True
-        if len(node.links) >= LINKS_MAX or node.inbound >= INBOUND_MAX:
+        if self._is_full(node):
             return False
         return not node.scores.banned_ms(stranger.peer, now_ms=self._clock.now_ms)
+
+    @staticmethod
+    def _is_full(node: Node) -> bool:
+        return len(node.links) >= LINKS_MAX or node.inbound >= INBOUND_MAX
 
     def join(self, node: Node, other: Node) -> None:
         """Link two nodes; the first one dialled."""
@@ -123,7 +131,8 @@ class Dials:
         if node.role is Role.SYBIL or not node.is_up:
             return
         if peer < self._scene.plan.seeds:
-            self._redial(node, node.life, peer, REDIAL_FIRST_MS)
+            if not node.seeds.is_left(peer):
+                self._redial(node, node.life, peer, REDIAL_FIRST_MS)
         elif peer in node.outbound:
             self._redial(node, node.life, peer, REDIAL_FIRST_MS)
             give_up = partial(self._give_up, node, node.life, peer)
@@ -155,17 +164,44 @@ class Dials:
             banned_ms = node.scores.banned_ms(self._nodes[number].peer, now_ms=self._clock.now_ms)
             reached = not banned_ms
         self.refused += not reached
+        if not reached and number >= 0 and self._turns_away(self._nodes[number]):
+            self.turned_away(node, number)
         done(reached)
 
+    def _turns_away(self, other: Node) -> bool:
+        """Whether a node says that it has no place, and names others."""
+        return other.is_up and other.role is Role.HONEST and self._is_full(other)
+
+    # -- the bootstrap list
+
+    def _dial_seeds(self, node: Node) -> None:
+        for number in range(self._scene.plan.seeds):
+            if number != node.number:
+                self._dial_seed(node, node.life, number)
+
+    def _look_at_seeds(self, node: Node) -> None:
+        linked = sum(number in node.links for number in node.outbound)
+        seeds = [number for number in range(self._scene.plan.seeds) if number in node.links]
+        if not node.seeds.look(linked, seeds, now_ms=self._clock.now_ms):
+            return
+        if not node.seeds.are_left:
+            self._dial_seeds(node)
+            return
+        for number in seeds:
+            if node.links[number] and node.seeds.is_left(number):
+                self.drop(node.number, number)
+
     def _dial_seed(self, node: Node, life: int, number: int) -> None:
-        if node.life == life and node.is_up and number not in node.links:
+        able = node.life == life and node.is_up and not node.seeds.is_left(number)
+        if able and number not in node.links:
             self.dial(node, number, partial(self._seed_dialled, node, number))
 
     def _seed_dialled(self, node: Node, number: int, reached: bool) -> None:  # noqa: FBT001 - a callback
         if not reached:
             again = partial(self._dial_seed, node, node.life, number)
-            self._clock.after(CONFIGURED_MS, again)
-        elif number not in node.links:
+            is_full = self._turns_away(self._nodes[number])
+            self._clock.after(TURNED_AWAY_MS if is_full else CONFIGURED_MS, again)
+        elif number not in node.links and not node.seeds.is_left(number):
             node.book.succeeded(self._nodes[number].place.text, now_ms=self._scene.wall_ms)
             self.join(node, self._nodes[number])
 
@@ -174,7 +210,8 @@ class Dials:
         self._clock.after(pause_ms, again)
 
     def _dial_lost(self, node: Node, life: int, number: int, pause_ms: int) -> None:
-        is_wanted = number in node.outbound or number < self._scene.plan.seeds
+        is_seed = number < self._scene.plan.seeds and not node.seeds.is_left(number)
+        is_wanted = number in node.outbound or is_seed
         if node.life == life and node.is_up and is_wanted and number not in node.links:
             self.dial(node, number, partial(self._lost_dialled, node, number, pause_ms))
 
@@ -200,6 +237,7 @@ class Dials:
         if node.life != life or not node.is_up:
             return
         self.fill(node)
+        self._look_at_seeds(node)
         if self._scene.plan.guard and (dial := self._feeler(node)):
             self._begin(node, dial)
         self._clock.after(LOOK_MS, partial(self._look, node, life))

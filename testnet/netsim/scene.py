@@ -14,6 +14,7 @@ from prsm.node.net.places import Place, Scope
 from prsm.node.net.records import Store
 from prsm.node.net.repair import Repair
 from prsm.node.net.scores import Scores, Service
+from prsm.node.net.seeds import Seeds
 from prsm.node.net.selection import Dial, Outbound, Selection
 from prsm.protocol.identity import peer_id_of
 from prsm.protocol.ids import PeerId
@@ -45,6 +46,7 @@ class Node:
         outbound: links of its quota, live or being redialled.
         dialling: what it tries to reach now.
         selection: chooses them.
+        seeds: whether it needs the bootstrap list.
         seen: records it has had.
         mesh: of gossip; only nodes that run the real code have one that matters.
         scores: faults of its peers.
@@ -70,6 +72,7 @@ class Node:
         "repair",
         "role",
         "scores",
+        "seeds",
         "seen",
         "selection",
         "service",
@@ -89,6 +92,7 @@ class Node:
         self.outbound: dict[int, Outbound] = {}
         self.dialling: dict[PeerId, Dial] = {}
         self.selection: Selection | None = None
+        self.seeds: Seeds[int] = Seeds(0, dice)
         self.store: Store | None = None
         self.repair: Repair | None = None
         self.wake_ms = -1

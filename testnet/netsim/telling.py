@@ -17,6 +17,7 @@ from prsm.testnet.netsim.scene import Node, Scene
 ASK_AGAIN_FIRST_MS: Final = 5_000  # node/exchange: three times as long after each answer
 TOLD_SHARE: Final = 4  # of a large book a fourth is told, for an hour the same,
 TOLD_ALL_MAX: Final = 32  # of a small one all
+ELSEWHERE_MAX: Final = 16  # to whom there is no place for
 
 
 @final
@@ -36,6 +37,7 @@ class Telling:
         self._dials = dials
         self._sybils = [node.place for node in scene.nodes if node.role is Role.SYBIL]
         self._told: dict[int, list[Place]] = {}
+        dials.turned_away = self._turned_away
 
     def joined(self, node: Node, peer: int) -> None:
         """Ask a new peer; again later, ever more seldom."""
@@ -75,6 +77,15 @@ class Telling:
             if len(known) > part:
                 self._told[node.number] = told
         return told
+
+    def _turned_away(self, node: Node, number: int) -> None:
+        """Who had no place names some it has reached."""
+        teller = self._nodes[number]
+        known = self._tell(teller)
+        first = self._dice.randrange(len(known)) if known else 0
+        for place in (known[first:] + known[:first])[:ELSEWHERE_MAX]:
+            now_ms, source = self._scene.wall_ms, teller.place.group
+            node.book.learn(place, source=source, kind=Kind.EXCHANGE, now_ms=now_ms)
 
     def _answered(self, receiver: int, sender: int, told: object) -> None:
         node = self._nodes[receiver]

@@ -42,6 +42,9 @@ relay_lied -32050 4044 failed: a relay named another peer than was there
 not_allowed -32002 4020 forbidden: an allow-list keeps the peer out
   net.trusted of one of both nodes does not name the other
   add the peer id to net.trusted there
+peer_full -32050 4047 failed retry: all places for peers are taken
+  a node takes 128 links at most (net.max_peers), and keeps some for those it dials
+  prsm net peers
 wrong_network_key -32051 4021 failed retry: the peer has another network key, or none
   the private networks of both nodes differ: net.psk_file
   copy the key file of that network, then prsm start

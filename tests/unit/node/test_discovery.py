@@ -9,11 +9,15 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 from typing_extensions import override
 
-from prsm.node.discovery import LOST_GRACE_MS, Agreement, Aims
+from prsm.node.discovery import LOST_GRACE_MS, Agreement, Aims, Discovery
 from prsm.node.net.addresses import Entry, Kind
+from prsm.node.net.entry import EntryRules
 from prsm.node.net.memory import MemoryTransport
+from prsm.node.net.network import PeerNetwork
 from prsm.node.net.places import place_of
+from prsm.node.net.seeds import KEPT
 from prsm.node.net.selection import FEELER_EVERY_MS, OUTBOUND_QUOTA, Slot
+from prsm.protocol.errors import RemoteError
 from prsm.protocol.ids import PeerId
 from tests.tools.finders import Finder, OneClock, find
 from tests.tools.networks import OTHER, Node, World
@@ -312,3 +316,71 @@ async def test_own_address_among_the_configured_is_left_out(
     one = await find(world, 1, Aims(bootstrap=[ours, two.node.address]))
     await one.wait_linked([two])
     assert one.discovery.kept == {two.node.peer}
+
+
+async def test_bootstrap_peers_are_left_for_others_and_come_back_to(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """Places at a bootstrap node are for newcomers; who has lost half of its links is one again."""
+    crowd = [await world.start(number) for number in range(10, 14)]
+    seeds = [await world.start(number) for number in (2, 3, 4, 5)]
+    one = await find(world, 1, Aims(bootstrap=[seed.address for seed in seeds], outbound=4))
+    await one.node.wait(lambda: len(one.linked) == len(seeds))
+    tell(one, *crowd)
+    await trio.sleep(60)
+    assert one.linked >= {other.peer for other in crowd}
+    assert len(one.linked) == len(crowd) + KEPT
+    for other in crowd[:3]:
+        other.scope.cancel()
+    await trio.sleep(LOST_GRACE_MS / 1000 + 20)
+    assert one.linked == {crowd[3].peer} | {seed.peer for seed in seeds}
+
+
+async def test_validator_stays_with_a_bootstrap_peer_that_validates(
+    world: World, autojump_clock: MockClock
+) -> None:
+    crowd = [await world.start(number) for number in range(10, 14)]
+    seeds = [await world.start(number) for number in range(2, 9)]
+    addresses = [seed.address for seed in seeds]
+    members = [world.transport(1).peer_id, seeds[0].peer]
+    one = await find(
+        world, 1, Aims(bootstrap=addresses, outbound=4), agreement=Agreement(lambda: members)
+    )
+    tell(one, *crowd)
+    await trio.sleep(60)
+    assert seeds[0].peer in one.linked
+    assert len(one.linked) - len(crowd) in (KEPT, KEPT + 1)
+
+
+async def test_who_finds_no_place_at_a_bootstrap_peer_hears_of_others(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """The bootstrap node has one place and it is taken; it names whom it has reached."""
+    crowd = [await world.start(number) for number in (10, 11)]
+
+    def small(network: PeerNetwork, discovery: Discovery) -> None:
+        network.admit(EntryRules(peers_max=2))
+        network.send_elsewhere(discovery.elsewhere)
+
+    seed = await find(world, 2, beside=small)
+    tell(seed, *crowd)
+    await seed.node.wait(lambda: len(seed.linked) == 2)
+    one = await find(world, 1, Aims(bootstrap=[seed.node.address]))
+    await one.node.wait(lambda: len(one.linked) == 2)
+    assert one.linked == {other.peer for other in crowd}
+    assert not one.node.network.bans()
+    assert not seed.node.network.bans()
+
+
+async def test_banned_peer_gives_its_place_to_another_at_once(
+    world: World, autojump_clock: MockClock
+) -> None:
+    first, second = await world.start(10), await world.start(11)
+    one = await find(world, 1, Aims(outbound=1))
+    tell(one, first)
+    await one.node.wait_up(first.peer)
+    tell(one, second)
+    began = trio.current_time()
+    one.node.network.penalise(first.peer, RemoteError("lied", penalty=100))
+    await one.node.wait_up(second.peer)
+    assert trio.current_time() - began < 3

@@ -6,7 +6,9 @@ import dataclasses
 import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
+from typing_extensions import override
 
+from prsm.node.net.entry import PeerFull
 from prsm.node.net.handshake import (
     HELLO_KIND,
     OLDER_SECONDS,
@@ -16,6 +18,7 @@ from prsm.node.net.handshake import (
     OlderPeer,
     ProtocolMismatch,
     greet,
+    turn_surplus_away,
 )
 from prsm.node.net.streams import Duplex, FrameReader, StreamLost
 from prsm.protocol.codec import decode, encode
@@ -203,3 +206,63 @@ async def test_program_of_the_first_schema_that_dials_is_answered_with_its_own()
     head, _ = await FrameReader(Ends(there), frame_bytes_max=HELLO_BYTES_MAX).read()
     answer = decode(head.body, Hello, size_max=HELLO_BYTES_MAX)
     assert answer.schema == theirs.schema == STRICT_SCHEMA
+
+
+async def refused(error: PeerFull, others: list[str], *, cut: bool = False) -> PeerFull:
+    """What the dialler learns of a refusal for want of a place."""
+    here, there = memory_stream_pair()
+    caught: list[PeerFull] = []
+
+    async def dial() -> None:
+        with pytest.raises(PeerFull) as found:
+            await greet(Ends(here), OURS.hello([]), dialler=True)
+        caught.append(found.value)
+        await here.aclose()
+
+    async def turn_away() -> None:
+        duplex: Duplex = Ends(there)
+        if cut:
+            duplex = FirstFrame(there)
+        await turn_surplus_away(duplex, error, others)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(dial)
+        nursery.start_soon(turn_away)
+    return caught[0]
+
+
+class FirstFrame(Ends):
+    """An older program: it says why, and no more."""
+
+    @override
+    async def write_all(self, data: bytes) -> None:
+        size = 4 + int.from_bytes(data[:4], "big")
+        await super().write_all(data[:size])
+        await self.stream.aclose()
+
+    @override
+    async def read_some(self, bytes_max: int) -> bytes:
+        try:
+            return await super().read_some(bytes_max)
+        except trio.ClosedResourceError:
+            return b""
+
+
+async def test_who_finds_no_place_is_told_whom_to_dial() -> None:
+    others = [f"/ip4/10.0.0.{number}/tcp/1/p2p/peer" for number in range(16)]
+    error = await refused(PeerFull("120 peers have dialled, at most 120"), others)
+    assert error.others == tuple(others)
+    assert "120 peers" in error.what
+
+
+async def test_addresses_beyond_a_hello_are_left_out() -> None:
+    others = [f"/ip4/10.0.0.{number}/tcp/1/p2p/{'x' * 200}" for number in range(16)]
+    told = (await refused(PeerFull("full"), others)).others
+    assert 0 < len(told) < 16
+    assert sum(map(len, told)) <= HELLO_BYTES_MAX
+
+
+async def test_older_peer_without_a_place_names_nobody() -> None:
+    assert (
+        await refused(PeerFull("full"), ["/ip4/10.0.0.1/tcp/1/p2p/peer"], cut=True)
+    ).others == ()

@@ -5,7 +5,7 @@ from random import Random
 
 from libp2p.pubsub.gossipsub import GossipSub
 
-from prsm.node.net import calls, entry, gossip, peers
+from prsm.node.net import calls, entry, gossip, peers, redials
 from prsm.protocol import limits
 from prsm.testnet.netsim import dials, mesh
 from prsm.testnet.netsim.mesh import DEGREE, DEGREE_HIGH, DEGREE_LOW, Mesh
@@ -24,7 +24,7 @@ def test_constants_are_those_of_libp2p_and_of_the_node() -> None:
     assert limits.PEERS_MAX == dials.LINKS_MAX
     assert entry.INBOUND_MAX == dials.INBOUND_MAX
     assert peers.DIAL_DEADLINE_S * 1000 == dials.DIAL_DEADLINE_MS
-    assert peers.REDIAL_LONGEST_S * 1000 == dials.REDIAL_LONGEST_MS
+    assert redials.REDIAL_LONGEST_S * 1000 == dials.REDIAL_LONGEST_MS
     assert dials.MISSED_MS[0] == calls.HEARTBEAT_S * 1000 * calls.HEARTBEATS_MISSED_MAX
 
 

@@ -1,0 +1,89 @@
+"""Wanted peers are dialled again, and sooner when another one is back."""
+# ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
+
+import trio
+from trio.testing import MockClock
+
+from prsm.node.net.interface import PeerUnreachable
+from prsm.node.net.keepers import Keepers
+from prsm.protocol.errors import WrongChain
+from prsm.protocol.ids import PeerId
+
+US, LOW, HIGH = PeerId("m"), PeerId("a"), PeerId("z")
+
+
+class Field:
+    """Peers that are there or not, and when each was dialled."""
+
+    def __init__(self) -> None:
+        self.there: set[PeerId] = set()
+        self.foreign: set[PeerId] = set()
+        self.linked: set[PeerId] = set()
+        self.dials: dict[PeerId, list[float]] = {LOW: [], HIGH: []}
+        self.keepers = Keepers(US, self.reach, self.linked.__contains__)
+
+    async def reach(self, peer: PeerId) -> None:
+        await trio.lowlevel.checkpoint()
+        self.dials[peer].append(trio.current_time())
+        if peer in self.foreign:
+            raise WrongChain("another network")
+        if peer not in self.there:
+            raise PeerUnreachable("nobody")
+        self.linked.add(peer)
+        self.keepers.hear()
+
+    async def want(self, peer: PeerId, nursery: trio.Nursery) -> None:
+        try:
+            await self.keepers.connect(peer, "somewhere", nursery)
+        except (PeerUnreachable, WrongChain):
+            return
+
+
+async def test_partition_heals_everywhere_once_one_link_is_back(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Pauses of ten seconds at different phases: the second peer is dialled with the first."""
+    field = Field()
+    await field.want(LOW, nursery)
+    await trio.sleep(4)
+    await field.want(HIGH, nursery)
+    await trio.sleep(45)
+    field.there |= {LOW, HIGH}
+    await trio.sleep(11)
+    assert field.linked == {LOW, HIGH}
+    assert abs(field.dials[LOW][-1] - field.dials[HIGH][-1]) <= 0.6
+    nursery.cancel_scope.cancel()
+
+
+async def test_lost_peer_is_dialled_after_the_first_pause(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    field = Field()
+    field.there.add(LOW)
+    await field.want(LOW, nursery)
+    await trio.sleep(60)
+    assert len(field.dials[LOW]) == 1
+    lost = trio.current_time()
+    field.linked.clear()
+    field.keepers.lose()
+    await trio.sleep(1)
+    assert field.dials[LOW][1:] == [lost + 0.2]
+    assert field.linked == {LOW}
+    nursery.cancel_scope.cancel()
+
+
+async def test_peer_of_another_network_and_one_not_wanted_are_let_be(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    field = Field()
+    field.foreign.add(HIGH)
+    await field.want(HIGH, nursery)
+    await field.want(LOW, nursery)
+    await trio.sleep(1)
+    field.keepers.forget(LOW)
+    dialled = len(field.dials[LOW])
+    await trio.sleep(60)
+    assert len(field.dials[HIGH]) == 1
+    assert len(field.dials[LOW]) == dialled
+    assert not field.keepers.wanted
+    nursery.cancel_scope.cancel()
