@@ -41,15 +41,21 @@ class Keepers:
         self._is_linked = is_linked
         self._redials = Redials(us)
         self._scopes: dict[PeerId, trio.CancelScope] = {}
+        self._nursery: trio.Nursery | None = None
         self._lost = trio.lowlevel.ParkingLot()
         self._hastened = trio.lowlevel.ParkingLot()
 
     def start(self, nursery: trio.Nursery) -> None:
-        """Begin with what is wanted already."""
+        """Begin, with what is wanted already; until `stop`."""
+        self._nursery = nursery
         for peer in self.wanted:
             nursery.start_soon(self._keep, peer)
 
-    async def connect(self, peer: PeerId, address: str, nursery: trio.Nursery | None) -> None:
+    def stop(self) -> None:
+        """The nursery ends."""
+        self._nursery = None
+
+    async def connect(self, peer: PeerId, address: str) -> None:
         """Link to a peer now, and keep it linked.
 
         Raises:
@@ -68,8 +74,8 @@ class Keepers:
                 self.wanted.pop(peer, None)
             raise
         finally:
-            if not known and peer in self.wanted and nursery is not None:
-                nursery.start_soon(self._keep, peer)
+            if not known and peer in self.wanted and self._nursery is not None:
+                self._nursery.start_soon(self._keep, peer)
 
     def forget(self, peer: PeerId) -> None:
         """Want a peer no more."""

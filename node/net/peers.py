@@ -180,6 +180,7 @@ class Peers:
                 await trio.sleep_forever()
         finally:
             self._nursery = self._dial = None
+            self._keepers.stop()
 
     async def connect(self, peer: PeerId, address: str) -> None:
         """Link to a peer and keep it linked.
@@ -188,7 +189,7 @@ class Peers:
             PeerUnreachable: not now; it is dialled again in the background.
             WrongChain, ProtocolMismatch: it is not dialled again.
         """
-        await self._keepers.connect(peer, address, self._nursery)
+        await self._keepers.connect(peer, address)
 
     async def disconnect(self, peer: PeerId) -> None:
         """Stop redialling a peer and close its link."""

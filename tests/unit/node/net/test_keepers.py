@@ -32,9 +32,9 @@ class Field:
         self.linked.add(peer)
         self.keepers.hear()
 
-    async def want(self, peer: PeerId, nursery: trio.Nursery) -> None:
+    async def want(self, peer: PeerId) -> None:
         try:
-            await self.keepers.connect(peer, "somewhere", nursery)
+            await self.keepers.connect(peer, "somewhere")
         except (PeerUnreachable, WrongChain):
             return
 
@@ -44,9 +44,10 @@ async def test_partition_heals_everywhere_once_one_link_is_back(
 ) -> None:
     """Pauses of ten seconds at different phases: the second peer is dialled with the first."""
     field = Field()
-    await field.want(LOW, nursery)
+    field.keepers.start(nursery)
+    await field.want(LOW)
     await trio.sleep(4)
-    await field.want(HIGH, nursery)
+    await field.want(HIGH)
     await trio.sleep(45)
     field.there |= {LOW, HIGH}
     await trio.sleep(11)
@@ -59,8 +60,9 @@ async def test_lost_peer_is_dialled_after_the_first_pause(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     field = Field()
+    field.keepers.start(nursery)
     field.there.add(LOW)
-    await field.want(LOW, nursery)
+    await field.want(LOW)
     await trio.sleep(60)
     assert len(field.dials[LOW]) == 1
     lost = trio.current_time()
@@ -76,9 +78,10 @@ async def test_peer_of_another_network_and_one_not_wanted_are_let_be(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     field = Field()
+    field.keepers.start(nursery)
     field.foreign.add(HIGH)
-    await field.want(HIGH, nursery)
-    await field.want(LOW, nursery)
+    await field.want(HIGH)
+    await field.want(LOW)
     await trio.sleep(1)
     field.keepers.forget(LOW)
     dialled = len(field.dials[LOW])
