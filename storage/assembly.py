@@ -128,6 +128,7 @@ class Assembly:
         self._nodes: dict[bytes, bytes] = {}
         self._leaves: dict[bytes, tuple[Built, int]] = {}
         self.files: list[Built] = []
+        self.directories: list[bytes] = []  # their nodes, each once
         self._await(_Root("", 0, PbLink(root, 0, NOBODY_SAYS)))
 
     @property
@@ -218,7 +219,9 @@ class Assembly:
         tsize = len(block) + sum(link.tsize for link in entries.values())
         if place.link.tsize not in {NOBODY_SAYS, tsize}:
             raise BadDag(f"{place.link.cid} has {tsize} bytes below, its link says otherwise")
-        self._nodes[place.link.cid.digest] = block
+        if place.link.cid.digest not in self._nodes:
+            self.directories.append(block)
+            self._nodes[place.link.cid.digest] = block
         self._shelf.make_folder(place.path)
         for name, link in entries.items():
             path = f"{place.path}/{name}" if place.path else name

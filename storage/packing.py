@@ -30,6 +30,7 @@ class Unpacked:
 
     root: Cid
     files: tuple[Built, ...]
+    directories: tuple[bytes, ...]
     blocks: int
 
 
@@ -150,7 +151,7 @@ def assemble(
             progress(len(block))
     if not assembly.is_complete:
         raise BadDag(f"the CAR ends, and {assembly.missing} blocks of {reader.root} are missing")
-    return Unpacked(reader.root, tuple(assembly.files), count)
+    return Unpacked(reader.root, tuple(assembly.files), tuple(assembly.directories), count)
 
 
 class FolderShelf:
