@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import total_ordering
 from typing import Final, Self
 
+from typing_extensions import override
+
 from prsm.protocol.errors import LocalError
 
 SEMVER_TEXT_MAX: Final = 32  # as in RegisterModel
@@ -82,15 +84,18 @@ class Version:
         """What item 11 compares: numbers, a release after its pre-releases, identifiers."""
         return (self.core, not self.pre, tuple(map(_identifier_key, self.pre)))
 
+    @override
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Version) and self.precedence == other.precedence
 
     def __lt__(self, other: "Version") -> bool:
         return self.precedence < other.precedence
 
+    @override
     def __hash__(self) -> int:
         return hash(self.precedence)
 
+    @override
     def __str__(self) -> str:
         pre = "-" + ".".join(self.pre) if self.pre else ""
         build = "+" + self.build if self.build else ""
@@ -189,6 +194,7 @@ class Reference:
             return cls(name, channel=wanted)
         return cls(name, range=Range.parse(wanted))
 
+    @override
     def __str__(self) -> str:
         wanted = self.exact or self.channel or (self.range.text if self.range else "")
         return f"{self.name}@{wanted}" if wanted else self.name

@@ -5,6 +5,7 @@ know: the rules that write them (`registry`). Source: docs/spec/ledger.md, "Regi
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -223,6 +224,24 @@ def choose(
     if reference.channel is not None or (reference.range is None and STABLE in channels):
         return _pointed(reference, reference.channel or STABLE, releases, channels)
     return _newest(reference, releases)
+
+
+def first_choices(reader: Reader, manifests: Iterable[bytes]) -> list[Release]:
+    """What each name means when it stands alone, by name; names without such a release are out.
+
+    Args:
+        reader: the whole state.
+        manifests: CIDs of all that is registered.
+    """
+    by_name: dict[str, list[Release]] = {}
+    for manifest in manifests:
+        if (release := release_of(reader, manifest)) is not None:
+            by_name.setdefault(release.name, []).append(release)
+    chosen = []
+    for name, releases in sorted(by_name.items()):
+        with suppress(UnknownRelease, YankedRelease):
+            chosen.append(choose(Reference(name), releases, channels_of(reader, name)))
+    return chosen
 
 
 def _place(release: Release) -> tuple[bool, Version, str]:

@@ -44,6 +44,7 @@ from prsm.consensus.ledger.releases import (
     channels_of,
     choose,
     dataset_key,
+    first_choices,
     in_order,
     lookup,
     release_of,
@@ -189,6 +190,12 @@ class View:
         if exact is not None:
             return exact
         return choose(reference, self.releases(reference.name), self.channels(reference.name))
+
+    def first_choices(self) -> list[Release]:
+        """What each registered name means when it stands alone; reads the whole state."""
+        models = [model.manifest for model in self._all(MODEL, Model)]
+        datasets = [dataset.manifest for dataset in self._all(DATASET, Dataset)]
+        return first_choices(self._state, [*models, *datasets])
 
     def dataset_by_cid(self, manifest: bytes) -> Dataset | None:
         """The dataset of a manifest's CID."""

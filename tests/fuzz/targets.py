@@ -32,7 +32,6 @@ from prsm.protocol.certificates import check_certificate
 from prsm.protocol.codec import decode, encode
 from prsm.protocol.errors import LocalError, PrsmError, RemoteError
 from prsm.protocol.framing import Flow, Refusal
-from prsm.protocol.genesis import from_json, to_json
 from prsm.protocol.headers import is_bound
 from prsm.protocol.identity import parse_address, parse_circuit
 from prsm.protocol.limits import (
@@ -55,11 +54,9 @@ from prsm.protocol.proofs import (
     require_included,
 )
 from prsm.protocol.receipts import WorkReceipt, receipt_statement, rows_root
-from prsm.protocol.semver import Range, Reference, Version
 from prsm.protocol.signing import Kind
 from prsm.protocol.tensors import TensorHead, split_tail
 from prsm.storage.assembly import Assembly
-from prsm.storage.card import card_text, decode_card, encode_card
 from prsm.storage.cid import Codec, decode_cid, hash_block, parse_cid
 from prsm.storage.dagpb import (
     decode_directory,
@@ -69,11 +66,11 @@ from prsm.storage.dagpb import (
     encode_file,
     encode_wrapped_leaf,
 )
-from prsm.storage.manifest import decode_manifest, encode_manifest
 from prsm.storage.packing import assemble
 from prsm.storage.wal import Wal, _frame
 from prsm.testnet.chain import small_genesis
 from prsm.testnet.sim.disk import FaultyDisk
+from tests.fuzz import documents
 from tests.tools.dags import CountingShelf
 
 GENESIS: Final = small_genesis()
@@ -277,32 +274,6 @@ def blocks(data: bytes) -> None:
         )
 
 
-def manifest(data: bytes) -> None:
-    """The manifest of a model."""
-    assert encode_manifest(decode_manifest(data)) == data
-
-
-def card(data: bytes) -> None:
-    """The card of a model or dataset."""
-    found = decode_card(data)
-    assert encode_card(found) == data
-    card_text(found)
-
-
-def versions(data: bytes) -> None:
-    """Versions, ranges and references, of a person or of the ledger."""
-    text = data[1:].decode("utf-8", "replace")
-    match data[0] % 3 if data else 2:
-        case 0:
-            found = Version.parse(text)
-            assert str(found) == text
-            assert Range.parse(f"={text}").holds(found)
-        case 1:
-            Range.parse(text).holds(Version(1, 2, 3))
-        case _:
-            assert str(Reference.parse(text)) == text
-
-
 def dag(data: bytes) -> None:
     """Nodes of files and directories, and CIDs as bytes and as text."""
     body = data[1:]
@@ -392,12 +363,6 @@ def records(data: bytes) -> None:
     replay([data], committed=0)
 
 
-def genesis(data: bytes) -> None:
-    """A genesis document."""
-    found = from_json(data)
-    assert from_json(to_json(found)) == found
-
-
 TARGETS: Final[dict[str, Target]] = {
     "frames": Target(frames, (RemoteError, StreamLost)),
     "messages": Target(messages, choices=len(_numbers())),
@@ -412,14 +377,14 @@ TARGETS: Final[dict[str, Target]] = {
     "chunks": Target(chunks, choices=BITS + 1),
     "snapshots": Target(snapshots),
     "blocks": Target(blocks),
-    "manifest": Target(manifest),
-    "card": Target(card),
-    "versions": Target(versions, (LocalError,), choices=3),
+    "manifest": Target(documents.manifest),
+    "card": Target(documents.card),
+    "versions": Target(documents.versions, (LocalError,), choices=3),
     "dag": Target(dag, (PrsmError,), choices=7),
     "car": Target(car, (PrsmError,), choices=2),
     "addresses": Target(addresses, (LocalError,), choices=3),
     "muxer": Target(muxer),
     "log": Target(log, choices=2),
     "records": Target(records),
-    "genesis": Target(genesis, (LocalError,)),
+    "genesis": Target(documents.genesis, (LocalError,)),
 }

@@ -247,6 +247,19 @@ def test_dataset_shares_names_parents_and_refusals_with_models(chain: Chain) -> 
     assert view.release_by_cid(cid(99)) is None
 
 
+def test_first_choice_of_each_name_leaves_out_what_nobody_would_choose(chain: Chain) -> None:
+    view = chain.ledger.view
+    done(chain, dataset(10), STRANGER)
+    found = [(each.name, each.semver) for each in view.first_choices()]
+    assert found == [("minilm", "1.10.0"), ("squad", "1.0.0")]
+    done(chain, pointed("stable", "1.9.0"))
+    assert view.first_choices()[0].semver == "1.9.0"
+    done(chain, yank("1.9.0"))
+    assert [each.name for each in view.first_choices()] == ["squad"]
+    assert chain.send(STRANGER, yank(name="squad")).code is Code.DONE
+    assert not view.first_choices()
+
+
 def test_halted_dataset_is_not_registered(chain: Chain) -> None:
     for operator in (32, 33, 34):
         chain.send(operator, Halt(cid=cid(10), lift=False, reason="unsafe"))

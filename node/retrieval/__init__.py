@@ -1,0 +1,1 @@
+"""Finding models and datasets by what they are for."""

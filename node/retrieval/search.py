@@ -1,0 +1,170 @@
+"""Search by meaning over what the ledger registers: `prsm model search`.
+
+The index is brought up to date by the search itself, as far as its time allows: what could not be
+read is counted, never guessed. Knows: the order of steps. Must not know: how a card is checked, a
+text embedded, a vector compared.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from prsm.consensus.ledger.releases import Release
+from prsm.node import logs
+from prsm.node.retrieval.catalogue import (
+    Filters,
+    Listing,
+    Reading,
+    read_listing,
+    searchable,
+    stamp_of,
+)
+from prsm.node.retrieval.embedder import Embedder
+from prsm.node.retrieval.vectors import VectorProcess
+from prsm.protocol.errors import LocalError, PrsmError
+from prsm.storage.vectors.interface import LIMIT_MAX, Entry, Hit, Label
+
+log = logs.get("retrieval")
+
+QUERY_CHARACTERS_MAX: Final = 1_000
+READ_SECONDS: Final = 10.0  # for cards of peers, in one search
+READERS: Final = 8
+EMBEDDED_AT_ONCE: Final = 64
+
+
+class BadQuery(LocalError):
+    """A question with nothing in it, or with too much."""
+
+    reason = "invalid_params"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """One name that fits: what it means now, and how near its card is to the question."""
+
+    cid: bytes
+    name: str
+    semver: str
+    subject: str
+    score: float  # cosine, six decimals
+    summary: str
+    task: str  # empty: no card
+    licence: str
+    size_bytes: int
+    price_per_row: int | None  # micro-FTNS; None: no card
+    has_card: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The answer, and what it is an answer over.
+
+    Attributes:
+        rows: score descending, then name.
+        indexed: names that were compared.
+        registered: names on the ledger that could be found.
+        unread: names whose card or manifest was not to be had or not to be believed.
+        backend: how vectors were compared, `exact` or `hnsw`.
+    """
+
+    rows: tuple[FoundModel, ...]
+    indexed: int
+    registered: int
+    unread: int
+    backend: str
+
+
+class CardSearch:
+    """Keeps vectors of cards beside the ledger and searches them."""
+
+    def __init__(self, reading: Reading, embedder: Embedder, vectors: VectorProcess) -> None:
+        """Take where cards are read, who embeds, and where vectors are kept."""
+        self._reading, self._embedder, self._vectors = reading, embedder, vectors
+        self._lock = trio.Lock()
+
+    async def search(self, query: str, *, filters: Filters, limit: int = 10) -> Found:
+        """The names whose cards are nearest to a question; the caller sets the deadline.
+
+        Raises:
+            BadQuery: an empty or too long question, or a limit out of 1 to 500.
+            Unsupported: this machine cannot embed; the hint says what to install.
+            LocalError: the worker or the process of vectors failed.
+        """
+        if not query.strip() or len(query) > QUERY_CHARACTERS_MAX:
+            raise BadQuery(f"a question of {len(query)} characters, 1 to {QUERY_CHARACTERS_MAX}")
+        if not 1 <= limit <= LIMIT_MAX:
+            raise BadQuery(f"{limit} results, 1 to {LIMIT_MAX}")
+        (vector,) = await self._embedder.embed([query])
+        async with self._lock:
+            wanted = searchable(self._reading.view)
+            unread = await self._refresh(wanted)
+        hits = await self._vectors.search(vector, limit=limit, where=filters.conditions())
+        entries, backend = await self._vectors.count()
+        rows = sorted(map(_row, hits), key=lambda row: (-row.score, row.name))
+        return Found(tuple(rows), entries, len(wanted), unread, backend)
+
+    async def _refresh(self, wanted: Mapping[bytes, Release]) -> int:
+        """Bring the index up to date; how many names could not be read."""
+        known = await self._vectors.labels()
+        await self._vectors.delete([each for each in known if each not in wanted])
+        stale = [
+            release
+            for cid, release in wanted.items()
+            if cid not in known or known[cid].get("stamp") != stamp_of(release)
+        ]
+        listings = await self._read(stale)
+        for start in range(0, len(listings), EMBEDDED_AT_ONCE):
+            part = listings[start : start + EMBEDDED_AT_ONCE]
+            vectors = await self._embedder.embed([listing.text for listing in part])
+            await self._vectors.upsert(
+                [
+                    Entry(listing.release.manifest, vector, listing.labels)
+                    for listing, vector in zip(part, vectors, strict=True)
+                ]
+            )
+        read = {listing.release.manifest for listing in listings}
+        gone = [each.manifest for each in stale if each.manifest not in read]
+        await self._vectors.delete([cid for cid in gone if cid in known])  # said otherwise before
+        return len(gone)
+
+    async def _read(self, releases: Sequence[Release]) -> list[Listing]:
+        """Cards of releases, as many as are to be had in time, in the order given."""
+        found: dict[bytes, Listing] = {}
+        limiter = trio.CapacityLimiter(READERS)
+
+        async def read(release: Release) -> None:
+            async with limiter:
+                try:
+                    found[release.manifest] = await read_listing(release, self._reading)
+                except PrsmError as error:
+                    log.info("card is not read", name=release.name, why=error.what)
+
+        with trio.move_on_after(READ_SECONDS):
+            async with trio.open_nursery() as nursery:
+                for release in releases:
+                    nursery.start_soon(read, release)
+        return [found[each.manifest] for each in releases if each.manifest in found]
+
+
+def _row(hit: Hit) -> FoundModel:
+    labels = hit.labels
+    price = labels.get("price")
+    return FoundModel(
+        cid=hit.id,
+        name=_text(labels, "name"),
+        semver=_text(labels, "semver"),
+        subject=_text(labels, "subject"),
+        score=hit.score / 1_000_000,
+        summary=_text(labels, "summary"),
+        task=_text(labels, "task"),
+        licence=_text(labels, "licence"),
+        size_bytes=int(labels.get("size", 0)),
+        price_per_row=price if isinstance(price, int) else None,
+        has_card=bool(labels.get("card")),
+    )
+
+
+def _text(labels: Mapping[str, Label], name: str) -> str:
+    return str(labels.get(name, ""))
