@@ -60,7 +60,7 @@ def test_exports_and_backups_of_a_running_node_become_homes_of_the_same_state(
     network: Network, tmp_path: Path
 ) -> None:
     node = network.nodes[0]
-    secret, chain, backup = (tmp_path / name for name in ("secret", "chain", "backup"))
+    secret, chain, backup, rest = (tmp_path / n for n in ("secret", "chain", "backup", "rest"))
     write_private(secret, b"a backup's own\n")
     keys = node.home.root / "password"
     pay(node, 5)
@@ -74,15 +74,16 @@ def test_exports_and_backups_of_a_running_node_become_homes_of_the_same_state(
     assert network.stop()
 
     # The rest of the blocks comes from the stopped node's file.
-    rest, fresh = tmp_path / "rest", Home(tmp_path / "fresh")
-    prsm(node.home, "chain", "export", str(rest), "--from", "1")
+    fresh = Home(tmp_path / "fresh")
+    # An empty block may have come after the look at the settled node: it changes no account.
+    height = int(str(prsm(node.home, "chain", "export", str(rest), "--from", "1")["last"]))
     prsm(
         *(fresh, "init", "--genesis", str(network.genesis), "--password-file", str(secret)),
         *("--rpc", "127.0.0.1:0", "--listen", "/ip4/127.0.0.1/tcp/0"),
     )
     prsm(fresh, "chain", "import", str(chain))
     imported = prsm(fresh, "chain", "import", str(rest))
-    assert (imported["height"], imported["state_root"]) == (final.height, final.state_root)
+    assert (imported["height"], imported["state_root"]) == (height, final.state_root)
 
     restored = Home(tmp_path / "restored")
     words = ("restore", str(backup), "--password-file", str(secret))
@@ -100,7 +101,7 @@ def test_exports_and_backups_of_a_running_node_become_homes_of_the_same_state(
         again.wait_ready(time.monotonic() + START_SECONDS)
         with again.client() as client:
             status = client.call("node_getStatus", result=NodeStatus)
-        assert (status.height, status.state_root) == (final.height, final.state_root)
+        assert (status.height, status.state_root) == (height, final.state_root)
         assert status.validator is False  # its key stayed behind: it follows
         assert PASSWORD not in restored.config.read_text()
     finally:
