@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prsm.storage.naming import Tree
 
 PROFILES = ("unixfs-v1-2025", "legacy", "v1-256k-174", "v1-1m-174", "v1-256k-1024")
-_SECONDS_MAX = 3600.0  # of a node that reads or writes a large file for us
+_SECONDS_MAX = 600.0  # of a node that reads or writes a large file for us
 
 _profile = click.option(
     "--profile",

@@ -7,14 +7,19 @@ from prsm.node.models.fetching import Fetching
 from prsm.node.models.records import Checked, Gone, Standing, Tools
 from prsm.node.models.tasks import Task
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
+from prsm.storage.cardesk import CarDesk
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.errors import Conflict, Corrupt, NotFound
 
 
 class Keeping:
-    """Looks after models of our store."""
+    """Looks after models of our store.
+
+    `cars` writes files of it into CARs, and takes those of others.
+    """
 
     def __init__(self, tools: Tools, fetching: Fetching) -> None:
+        self.cars = CarDesk(tools.store, tools.scratch)
         self._tools = tools
         self._fetching = fetching
 
