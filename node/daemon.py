@@ -281,6 +281,8 @@ async def _start_work(work: _Work, nursery: trio.Nursery) -> None:
         await nursery.start(Supervisor("worker").run, functools.partial(_keep_pool, work.pool))
     if work.shards is not None:
         await nursery.start(work.shards.run)
+    if work.models.outside is not None:
+        await nursery.start(Supervisor("sources").run, work.models.outside.run)
     await nursery.start(Supervisor("models").run, work.models.run)
     await nursery.start(Supervisor("claims").run, work.claims.run)
     if work.executor is not None:

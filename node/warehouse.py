@@ -3,7 +3,6 @@
 Knows: which parts there are and which keys of [storage] switch them. Must not know: how they work.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from prsm.node.chain import ChainParts
@@ -11,9 +10,9 @@ from prsm.node.config.schema import StorageConfig
 from prsm.node.home import Home
 from prsm.node.inference.pool import Pool
 from prsm.node.models import Models, Tools
-from prsm.node.net.interface import Network
+from prsm.node.net.network import PeerNetwork
+from prsm.node.outside import Outside, Place
 from prsm.storage.extra import ExtraStore
-from prsm.storage.interfaces import Source
 from prsm.storage.keystore import load_seed
 from prsm.storage.model_store import ModelStore
 
@@ -23,10 +22,22 @@ def make_models(
     config: StorageConfig,
     store: ModelStore,
     chain: ChainParts,
-    network: Network,
+    network: PeerNetwork,
     pool: Pool | None,
 ) -> Models:
-    """Join what models need; nothing runs yet."""
+    """Join what models need; nothing runs yet.
+
+    Raises:
+        LocalError: an address of an IPFS peer that is none.
+    """
+    seed = load_seed(home.node_key)
+    place = Place(
+        seed,
+        lanes=network.lanes,
+        clock=chain.driver.clock,
+        health=home.data / "sources.json",
+        trusted=network.trusted,
+    )
     return Models(
         Tools(
             store=store,
@@ -36,18 +47,9 @@ def make_models(
             wallet=chain.wallet,
             scratch=home.models,
             quota_bytes=config.quota_bytes,
-            external=() if config.offline else _ipfs_daemons(config.ipfs_rpc),
+            outside=Outside(config, store.blocks, place),
             extra=[ExtraStore(Path(folder)) for folder in config.extra_stores],
-            seed=load_seed(home.node_key),
+            seed=seed,
             offline=config.offline,
         )
     )
-
-
-def _ipfs_daemons(urls: Sequence[str]) -> Sequence[Source]:
-    if not urls:
-        return ()
-    # Loads requests (8 MiB) and the client library, which most nodes never need.
-    from prsm.storage.sources.ipfs_rpc import IpfsRpc  # noqa: PLC0415 - see above
-
-    return tuple(IpfsRpc(url) for url in urls)

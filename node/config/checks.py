@@ -6,7 +6,7 @@ Knows: which keys contradict each other, and what to write instead. Must not kno
 import ipaddress
 from typing import Final
 
-from prsm.node.config.schema import Config, ConfigError, NetConfig
+from prsm.node.config.schema import Config, ConfigError, NetConfig, StorageConfig
 from prsm.protocol.errors import LocalError, Unsupported
 from prsm.protocol.identity import parse_listen, peer_in, public_key_of
 
@@ -39,6 +39,7 @@ def validate(config: Config) -> None:
             "chain.prune is true and chain.snapshot_every is 0: nothing would ever be old",
             hint="set chain.snapshot_every = 1000, or chain.prune = false",
         )
+    _validate_sources(config.storage)
     for folder in config.storage.extra_stores:
         if not folder.startswith("/"):
             raise ConfigError(
@@ -47,6 +48,33 @@ def validate(config: Config) -> None:
             )
     _check_limits(config.net)
     _validate_net(config.net)
+
+
+def _validate_sources(storage: StorageConfig) -> None:
+    for address in (*storage.bitswap_listen, *storage.ipfs_peers):
+        if not address.startswith("/"):
+            raise ConfigError(
+                f"storage has the address {address!r}, which is no multiaddress",
+                hint="write it as /ip4/127.0.0.1/tcp/4411",
+            )
+    for address in storage.ipfs_peers:
+        if "/p2p/" not in address:
+            raise ConfigError(
+                f"storage.ipfs_peers has {address!r} without the peer's id",
+                hint="write it as /ip4/127.0.0.1/tcp/4001/p2p/PEER (`ipfs id` there shows it)",
+            )
+    if storage.ipfs_peers and not storage.bitswap:
+        raise ConfigError(
+            "storage.ipfs_peers has peers and storage.bitswap is false: nobody would dial them",
+            hint="set storage.bitswap = true, or storage.ipfs_peers = []",
+        )
+    for url in (*storage.ipfs_rpc, *storage.gateways):
+        if not url.startswith(("http://", "https://")):
+            # It is not repeated: it may hold a password.
+            raise ConfigError(
+                "storage.ipfs_rpc or storage.gateways has something that is no URL",
+                hint="write it as http://127.0.0.1:5001",
+            )
 
 
 def _validate_net(net: NetConfig) -> None:

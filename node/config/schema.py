@@ -179,7 +179,22 @@ class StorageConfig(Section, frozen=True):
     """[storage]: how much is kept, and which IPFS daemons may be asked."""
 
     quota: Annotated[_Size, _doc("bytes for blocks; the ledger is not counted")] = "50GiB"
-    ipfs_rpc: Annotated[_Addresses, _doc("multiaddresses of IPFS daemons; nobody if empty")] = ()
+    ipfs_rpc: Annotated[
+        _Addresses, _doc("URLs of own IPFS daemons, such as http://127.0.0.1:5001; nobody if empty")
+    ] = ()
+    gateways: Annotated[
+        _Addresses, _doc("URLs of trustless gateways, asked last; nobody if empty")
+    ] = ()
+    bitswap: Annotated[
+        bool, _doc("open a second port for IPFS peers: blocks only, identity and rules of its own")
+    ] = False
+    bitswap_listen: Annotated[
+        _Addresses,
+        _doc("where IPFS peers may dial us; danger: beyond loopback anybody may ask for blocks"),
+    ] = ("/ip4/127.0.0.1/tcp/4411",)
+    ipfs_peers: Annotated[
+        _Addresses, _doc("IPFS peers dialled at start and again, with /p2p/; nobody if empty")
+    ] = ()
     offline: Annotated[
         bool, _doc("ask nobody for blocks: only what is here opens; agreement goes on")
     ] = False

@@ -122,12 +122,14 @@ class Fetching:
         return file.size if leaves == have.leaves else min(file.size, leaves * LEAF_BYTES)
 
     def sources(self, cid: bytes) -> Sequence[Source]:
-        """Peers that announced it, other peers, the IPFS daemons; nobody while offline."""
+        """Peers that announced it, other peers, sources outside; nobody while offline."""
         if self._tools.offline:
             return ()
         network, holders = self._tools.network, self.holders(cid)
         live = sorted(network.peers(), key=lambda info: info.peer not in holders)
-        return [*(PeerSource(network, info.peer) for info in live), *self._tools.external]
+        peers = [PeerSource(network, info.peer) for info in live]
+        outside = self._tools.outside
+        return peers if outside is None else outside.sources(peers)
 
     async def _fetch(
         self, cid: bytes, file: ManifestFile, *, task: Task | None, place: tuple[int, int]
@@ -158,6 +160,8 @@ class Fetching:
             )
 
     def _blame(self, name: str, error: PrsmError) -> None:
-        if isinstance(error, RemoteError):
+        if self._tools.outside is not None:
+            self._tools.outside.blame(name, error)
+        if isinstance(error, RemoteError) and ":" not in name:  # others are no peers of the network
             self._tools.network.penalise(PeerId(name), error)
         log.warning("source dropped", source=name, why=error.what)

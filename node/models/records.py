@@ -11,12 +11,12 @@ from typing import Literal
 from prsm.node.driver import Driver
 from prsm.node.inference.pool import Pool
 from prsm.node.net.interface import Network
+from prsm.node.outside import Outside
 from prsm.node.wallet import Wallet
 from prsm.protocol.errors import LocalError
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
 from prsm.storage.cid import Cid
 from prsm.storage.extra import ExtraStore
-from prsm.storage.interfaces import Source
 from prsm.storage.model_store import ModelStore
 
 WorkerState = tuple[Literal["starting", "running"], int, str]
@@ -109,7 +109,7 @@ class Tools:
     wallet: Wallet
     scratch: Path
     quota_bytes: int
-    external: Sequence[Source] = ()  # IPFS daemons of the configuration
+    outside: Outside | None = None  # sources beyond the network, and the health of all
     extra: Sequence[ExtraStore] = ()  # read-only, searched before the network
     seed: bytes | None = None  # of the node's key, which opens what was sealed for it
     offline: bool = False  # blocks are asked of nobody

@@ -27,6 +27,7 @@ from prsm.node.models.records import (
 )
 from prsm.node.models.tasks import Task, Tasks
 from prsm.node.net.blocks import BlockServer
+from prsm.node.outside import Outside
 from prsm.protocol.ids import TxId
 from prsm.protocol.messages.models import ModelManifest
 from prsm.storage.cid import Cid, decode_cid
@@ -78,6 +79,11 @@ class Models:
     def offline(self) -> bool:
         """Whether blocks are asked of nobody."""
         return self._tools.offline
+
+    @property
+    def outside(self) -> Outside | None:
+        """Sources beyond the network, and the health of all; None where only peers are asked."""
+        return self._tools.outside
 
     def held(self) -> tuple[bytes, ...]:
         """CIDs of the manifests whose files are all here, ascending."""

@@ -95,6 +95,16 @@ class PeerNetwork:
         return (*self._transport.addresses, *self._more_addresses())
 
     @property
+    def lanes(self) -> Lanes:
+        """What peers may use; shared by other hosts of this node."""
+        return self._lanes
+
+    @property
+    def trusted(self) -> frozenset[PeerId]:
+        """The only peers that are let in; everybody if empty."""
+        return self._peers.entry.trusted
+
+    @property
     def restarts(self) -> int:
         """How often the transport crashed and was built again."""
         return self._supervisor.restarts

@@ -17,7 +17,6 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 import trio
 
-from prsm.protocol.errors import LocalError
 from prsm.protocol.limits import BLOCK_BYTES_MAX
 from prsm.protocol.messages.models import Have
 from prsm.storage.cid import Cid, Codec
@@ -31,6 +30,7 @@ from prsm.storage.errors import (
     SourceUnfit,
 )
 from prsm.storage.interfaces import TIER_GATEWAY, Leaf, Traits
+from prsm.storage.sources.urls import checked_url
 
 RAW_TYPE: Final = "application/vnd.ipld.raw"
 SOCKET_S: Final = 5.0  # to connect, and of each read; in total the caller's deadline counts
@@ -204,23 +204,3 @@ async def open_gateways(urls: Sequence[str]) -> AsyncIterator[Sequence[Gateway]]
     )
     async with http:
         yield tuple(Gateway(url, http, hosts=hosts) for url in urls)
-
-
-def checked_url(url: str) -> str:
-    """Return a URL of scheme, host and port only, without a slash at its end.
-
-    Raises:
-        LocalError: it has anything else; it is not repeated, since it may hold a password.
-    """
-    parts = urlsplit(url)
-    try:
-        is_plain = parts.port != 0 and not parts.username and not parts.password
-    except ValueError:
-        is_plain = False
-    is_bare = parts.path in {"", "/"} and not parts.query and not parts.fragment
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not (is_plain and is_bare):
-        raise LocalError(
-            "a gateway's URL has a scheme, a host and a port only",
-            hint="such as http://127.0.0.1:8080",
-        )
-    return url.rstrip("/")

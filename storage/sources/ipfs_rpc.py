@@ -26,7 +26,6 @@ import trio
 from ipfshttpclient import exceptions as foreign
 from typing_extensions import Buffer, override
 
-from prsm.protocol.errors import LocalError
 from prsm.protocol.limits import BLOCK_BYTES_MAX, LEAF_BYTES, MIB
 from prsm.protocol.messages.models import Have
 from prsm.storage.car import Block, CarWriter
@@ -42,6 +41,7 @@ from prsm.storage.errors import (
 )
 from prsm.storage.interfaces import TIER_DAEMON, Leaf, Traits
 from prsm.storage.sealed import regular_size
+from prsm.storage.sources.urls import checked_url
 from prsm.storage.unixfs import UNIXFS_V1_2025, Importer
 
 _T = TypeVar("_T")
@@ -296,17 +296,8 @@ class _Sink(io.BytesIO):
 
 def _address(url: str) -> tuple[str, bool]:
     """Return the multiaddress of a URL, and whether it is on this machine."""
-    parts = urlsplit(url)
-    try:
-        host, port = parts.hostname or "", parts.port or 5001
-    except ValueError:
-        host, port = "", 0
-    plain = parts.path in {"", "/"} and not parts.query and not parts.username
-    if parts.scheme not in {"http", "https"} or not host or not plain:
-        raise LocalError(
-            "an IPFS daemon's URL has a scheme, a host and a port only",
-            hint="such as http://127.0.0.1:5001",
-        )
+    parts = urlsplit(checked_url(url))
+    host, port = parts.hostname or "", parts.port or 5001
     try:
         ip = ipaddress.ip_address(host)
     except ValueError:

@@ -6,6 +6,7 @@ nobody. Source: docs/spec/storage.md, "Pool".
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Final, TypeVar
 import msgspec
 import trio
 
-from prsm.protocol.errors import RemoteError
+from prsm.protocol.errors import LocalError, RemoteError
 from prsm.protocol.messages.models import Have
 from prsm.storage.cid import Cid
 from prsm.storage.disk import PosixDisk
@@ -235,19 +236,26 @@ class Pool:
     async def run(
         self, path: Path, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Write what should outlive this run, once a minute and at the end.
+        """Write what should outlive this run, once a minute and at the end, if it has changed.
 
-        Raises:
-            Full, StoreUnavailable: the disk refused.
+        A disk that refuses is no fault of a source: then it is forgotten, and learnt again.
         """
+        written = list(load_health(path))
         task_status.started()
         try:
             while True:
                 await trio.sleep(SAVE_EVERY_S)
-                await trio.to_thread.run_sync(save_health, path, self.saved())
+                written = await self._save(path, written)
         finally:
             with trio.move_on_after(1, shield=True):
-                await trio.to_thread.run_sync(save_health, path, self.saved())
+                await self._save(path, written)
+
+    async def _save(self, path: Path, written: list[SavedHealth]) -> list[SavedHealth]:
+        saved = list(self.saved())
+        if saved != written:
+            with suppress(LocalError):
+                await trio.to_thread.run_sync(save_health, path, saved)
+        return saved
 
 
 def save_health(path: Path, saved: Sequence[SavedHealth]) -> None:

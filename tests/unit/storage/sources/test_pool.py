@@ -207,3 +207,12 @@ async def test_pool_writes_at_its_end(tmp_path: Path) -> None:
         await nursery.start(pool.run, tmp_path / "sources.json")
         nursery.cancel_scope.cancel()
     assert [each.name for each in load_health(tmp_path / "sources.json")] == ["one"]
+
+
+async def test_disk_that_refuses_ends_nothing(tmp_path: Path) -> None:
+    pool = make_pool()
+    pool.add(Playing("one"), Tier.PEER)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(pool.run, tmp_path / "no folder" / "sources.json")
+        nursery.cancel_scope.cancel()
+    assert [row.name for row in pool.rows()] == ["one"]
