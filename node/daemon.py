@@ -47,6 +47,7 @@ from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.jobs import Jobs
 from prsm.node.inference.links import Links
 from prsm.node.inference.pool import Pool
+from prsm.node.inference.roomy import RoomyDisk
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.strict import StrictSandbox
 from prsm.node.inference.terms import Terms
@@ -73,6 +74,7 @@ from prsm.node.web.serve import Bound, Door, serve
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.genesis import BadGenesis, Genesis, from_json
 from prsm.protocol.ids import PeerId
+from prsm.storage.diskguard import DiskGuard
 from prsm.storage.keystore import load_seed
 from prsm.storage.model_store import ModelStore
 from prsm.storage.receipts import ReceiptFiles
@@ -109,6 +111,7 @@ class _Opened:
     reach: Reach
     chain: ChainParts
     store: ModelStore
+    guard: DiskGuard
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +169,11 @@ async def run_daemon(
         async with open_chain(config, start.around(start.home, network), start.clock) as chain:
             if start.password is not None:
                 await chain.wallet.unlock(start.password)
-            store = await ModelStore.open(start.home.blocks, quota=start.config.storage.quota_bytes)
+            guard = DiskGuard(start.home.data)
+            quota = start.config.storage.quota_bytes
+            store = await ModelStore.open(start.home.blocks, quota=quota, guard=guard)
             try:
-                ready = _Opened(start, genesis, network, reach, chain, store)
+                ready = _Opened(start, genesis, network, reach, chain, store, guard)
                 again = await _run(ready, task_status)
             finally:
                 with trio.CancelScope(shield=True):
@@ -256,12 +261,14 @@ def _make_work(opened: _Opened) -> _Work:
     if pool is not None:
         shards = ShardCache(pool, models)
         strict = config.executor.sandbox == "strict"
-        house_rules = StrictSandbox(lambda: pool.layers) if strict else policy
+        sealed = StrictSandbox(lambda: pool.layers) if strict else policy
+        house_rules = RoomyDisk(sealed, lambda: opened.guard.is_low)
         desk = Desk(network, account, models, shards, claims, house_rules, verifier, driver.clock)
         terms = Terms(price_per_row=config.worker.price_microftns)
         executor = Executor(desk, terms)
-        labour = Labour(executor.standing, terms.units_max, config.executor.memory_bytes)
-        CapacityDesk(network, account, models, standing=executor.standing)
+        standing = house_rules.offered(executor.standing)
+        labour = Labour(standing, terms.units_max, config.executor.memory_bytes)
+        CapacityDesk(network, account, models, standing=standing)
     links = Links(network, account, verifier)
     jobs = Jobs(Requester(links, account, models, pool or NoRunner(), policy, driver.clock))
     seed, region = load_seed(start.home.node_key), config.net.region
@@ -333,7 +340,7 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
             **ValidatorApi(start.home, wallets, chain.driver).handlers(),
             **ModelsApi(work.models, is_stale=node.is_stale).handlers(),
             **TasksApi(work.models.tasks).handlers(),
-            **StorageApi(work.models).handlers(),
+            **_storage_api(opened, work).handlers(),
             **WorkApi(work.models, work.jobs, chain.driver, proofs).handlers(),
         },
         fence=fence,
@@ -351,6 +358,11 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
     bound.append(
         await nursery.start(functools.partial(serve, dispatcher, door=door, health=health))
     )
+
+
+def _storage_api(opened: _Opened, work: _Work) -> StorageApi:
+    extra = opened.start.config.storage.extra_stores
+    return StorageApi(work.models, opened.store, guard=opened.guard, extra=extra)
 
 
 def _trust_validators(opened: _Opened) -> None:

@@ -46,7 +46,6 @@ def make_models(
             driver=chain.driver,
             wallet=chain.wallet,
             scratch=home.models,
-            quota_bytes=config.quota_bytes,
             outside=Outside(config, store.blocks, place),
             extra=[ExtraStore(Path(folder)) for folder in config.extra_stores],
             seed=seed,

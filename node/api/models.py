@@ -5,9 +5,8 @@ Knows: models and tasks of this node. Must not know: transports, how any of it i
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-from prsm.node.api.tasks import task_info
+from prsm.node.api.tasks import result_of, task_info
 from prsm.node.api.work import DTYPE_NAMES
 from prsm.node.clock import utc_text
 from prsm.node.models import Known, Models, Task, Wanted
@@ -15,19 +14,10 @@ from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import models as api
 from prsm.node.rpc.methods.tasks import TaskInfo
 from prsm.node.rpc.spec import Caller, NoParams
-from prsm.protocol.errors import LocalError
 from prsm.protocol.identity import public_key_of
 from prsm.protocol.ids import address_text, parse_hex
 from prsm.protocol.messages.models import TensorSpec
 from prsm.storage.cid import decode_cid
-
-_R = TypeVar("_R")
-
-
-class OtherTask(LocalError):
-    """The task that was named did something else."""
-
-    reason = "invalid_params"
 
 
 class ModelsApi:
@@ -61,8 +51,8 @@ class ModelsApi:
 
     async def add(self, params: api.AddParams, _caller: Caller) -> api.ModelInfo:
         """Prepare, store and register a model on the node's disk."""
-        task = self._task(params.task, "add") or self._add(params)
-        return await _result(task, api.ModelInfo)
+        task = self._task(params.task) or self._add(params)
+        return await result_of(task, api.ModelInfo)
 
     async def start_add(self, params: api.AddParams, _caller: Caller) -> TaskInfo:
         """The same, with the task at once."""
@@ -109,8 +99,8 @@ class ModelsApi:
 
     async def pull(self, params: api.LongParams, _caller: Caller) -> api.ModelInfo:
         """Fetch a model from peers; the work outlives the call."""
-        task = self._task(params.task, "pull") or self._pull(params.ref, offline=params.offline)
-        return await _result(task, api.ModelInfo)
+        task = self._task(params.task) or self._pull(params.ref, offline=params.offline)
+        return await result_of(task, api.ModelInfo)
 
     async def start_pull(self, params: api.RefParams, _caller: Caller) -> TaskInfo:
         """The same, with the task at once."""
@@ -118,8 +108,8 @@ class ModelsApi:
 
     async def verify(self, params: api.LongParams, _caller: Caller) -> api.Verified:
         """Hash every leaf of a model."""
-        task = self._task(params.task, "verify") or self._verify(params.ref)
-        return await _result(task, api.Verified)
+        task = self._task(params.task) or self._verify(params.ref)
+        return await result_of(task, api.Verified)
 
     async def start_verify(self, params: api.RefParams, _caller: Caller) -> TaskInfo:
         """The same, with the task at once."""
@@ -160,8 +150,8 @@ class ModelsApi:
             encrypt_to=tuple(_reader(text) for text in params.encrypt_to),
         )
 
-        async def work(_task: Task) -> object:
-            known, tx_id = await self._models.add(wanted)
+        async def work(task: Task) -> object:
+            known, tx_id = await self._models.add(wanted, task=task)
             return await self._info(known, tx_id)
 
         return self._models.tasks.start("add", f"{params.name}@{params.semver}", work)
@@ -197,13 +187,8 @@ class ModelsApi:
 
         return self._models.tasks.start("verify", ref, work)
 
-    def _task(self, task_id: str | None, kind: str) -> Task | None:
-        if task_id is None:
-            return None
-        task = self._models.tasks.get(task_id)
-        if task.kind != kind:
-            raise OtherTask(f"{task.id} is a {task.kind}, not a {kind}", hint="prsm task ls")
-        return task
+    def _task(self, task_id: str | None) -> Task | None:
+        return None if task_id is None else self._models.tasks.get(task_id)
 
     async def _info(self, known: Known, tx_id: bytes | None = None) -> api.ModelInfo:
         manifest = known.manifest
@@ -225,13 +210,6 @@ class ModelsApi:
             publisher=address_text(manifest.publisher),
             tx_id=None if tx_id is None else address_text(tx_id),
         )
-
-
-async def _result(task: Task, shape: type[_R]) -> _R:
-    await task.over.wait()
-    answer = task.answer()
-    assert isinstance(answer, shape), task.id
-    return answer
 
 
 def _form(spec: TensorSpec) -> api.TensorForm:

@@ -3,7 +3,7 @@
 Knows: tasks. Must not know: what a task does, transports.
 """
 
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import trio
 
@@ -12,7 +12,9 @@ from prsm.node.models import Task, Tasks, TaskState
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import tasks as api
 from prsm.node.rpc.spec import Caller, NoParams
+from prsm.protocol.errors import LocalError
 
+_R = TypeVar("_R")
 _State = Literal["done", "running", "failed", "cancelled"]
 _STATES: Final[dict[TaskState, _State]] = {
     TaskState.RUNNING: "running",
@@ -20,6 +22,12 @@ _STATES: Final[dict[TaskState, _State]] = {
     TaskState.FAILED: "failed",
     TaskState.CANCELLED: "cancelled",
 }
+
+
+class OtherTask(LocalError):
+    """The task that was named did something else."""
+
+    reason = "invalid_params"
 
 
 class TasksApi:
@@ -48,6 +56,20 @@ class TasksApi:
         task = self._tasks.cancel(params.task_id)
         await task.over.wait()
         return task_info(task)
+
+
+async def result_of(task: Task, shape: type[_R]) -> _R:
+    """Wait for a task; its result.
+
+    Raises:
+        OtherTask: it was told to do something else.
+        PrsmError: why it failed.
+    """
+    await task.over.wait()
+    answer = task.answer()
+    if not isinstance(answer, shape):
+        raise OtherTask(f"{task.id} is a {task.kind}", hint="prsm task ls")
+    return answer
 
 
 def task_info(task: Task) -> api.TaskInfo:

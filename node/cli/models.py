@@ -23,7 +23,7 @@ _LONG_OPTIONS: Final = (
 )
 
 
-def long(start: str) -> Run:
+def as_task(start: str) -> Run:
     """Run a method as a task: started, shown, and answered with its own result.
 
     Args:
@@ -65,8 +65,20 @@ def asking(question: str) -> Run:
     return run
 
 
-def _long(name: str, start: str) -> click.Command:
-    return make_command(METHODS[name], run=long(start), extra=_LONG_OPTIONS, without=("task",))
+def collect(session: Session, method: Method, given: dict[str, object]) -> None:
+    """Say what would go, ask, and remove it."""
+    if not given.get("dry_run"):
+        plan = session.ask(method.name, {**given, "dry_run": True})
+        going = [row for row in plan["items"] if row["goes"]]
+        if going:
+            freed = int(plan["freed_bytes"])
+            session.confirm(f"remove {len(going)} files and blocks, {freed} bytes?")
+    session.answer(session.call(method.name, given))
+
+
+def make_long(name: str, start: str) -> click.Command:
+    """The command of a method that is done as a task."""
+    return make_command(METHODS[name], run=as_task(start), extra=_LONG_OPTIONS, without=("task",))
 
 
 @click.command("watch")
@@ -86,9 +98,10 @@ model = make_group(
     "model",
     "Add, fetch, check and keep models.",
     (
-        _long("model_add", "model_startAdd"),
-        _long("model_pull", "model_startPull"),
-        _long("model_verify", "model_startVerify"),
+        make_long("model_add", "model_startAdd"),
+        make_long("model_pull", "model_startPull"),
+        make_long("model_verify", "model_startVerify"),
+        make_command(METHODS["storage_gc"], run=collect),
         make_command(METHODS["model_remove"], run=asking("delete {ref} from this node?")),
     ),
 )

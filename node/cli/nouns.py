@@ -12,6 +12,7 @@ import msgspec
 from prsm.node.cli.archive import chain_export, chain_import
 from prsm.node.cli.cars import storage_cid, storage_export, storage_import
 from prsm.node.cli.from_spec import make_group, parse_values
+from prsm.node.cli.models import make_long
 from prsm.node.cli.passwords import ask_password, given_password, password_options
 from prsm.node.cli.session import Session, pass_session
 from prsm.protocol.ids import format_ftns, parse_ftns
@@ -115,4 +116,11 @@ job = make_group("job", "Jobs of ours.")
 chain = make_group("chain", "Blocks, transactions, validators.", (chain_export, chain_import))
 governance = make_group("governance", "Parameters, proposals, votes.")
 net = make_group("net", "Peers.", (net_new_key,))
-storage = make_group("storage", "Blocks on disk.", (storage_cid, storage_export, storage_import))
+storage = make_group(
+    "storage",
+    "Blocks on disk.",
+    (
+        *(storage_cid, storage_export, storage_import),
+        make_long("storage_scrub", "storage_startScrub"),
+    ),
+)

@@ -16,8 +16,9 @@ from typing import Final
 import trio
 
 from prsm.node.inference.interface import TransactionFailed
-from prsm.node.inference.prepared import Prepared, PreparedFile
+from prsm.node.inference.prepared import Prepared
 from prsm.node.models.records import NotCommitted, Tools, Wanted
+from prsm.node.models.tasks import Task
 from prsm.node.wallet import TxResult
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.errors import LocalError, Unsupported
@@ -41,8 +42,10 @@ class Adding:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
 
-    async def prepare(self, wanted: Wanted) -> tuple[Cid, ModelManifest]:
-        """Prepare a model in a sandbox and store it.
+    async def prepare(
+        self, wanted: Wanted, *, task: Task | None = None
+    ) -> tuple[Cid, ModelManifest]:
+        """Prepare a model in a sandbox and store it; a task is told of the bytes stored.
 
         Raises:
             Unsupported: the executor of this node is off.
@@ -68,7 +71,9 @@ class Adding:
             prepared = await tools.pool.prepare(
                 wanted.path, out_dir=folder, stages=wanted.stages, tokenizer=wanted.tokenizer
             )
-            manifest = await self._store(wanted, prepared, raw_root)
+            if task is not None:
+                task.report(0, sum(file.size for file in prepared.files))
+            manifest = await self._store(wanted, prepared, raw_root, task)
         return await tools.store.save_manifest(manifest), manifest
 
     async def register(self, cid: Cid, manifest: ModelManifest) -> TxId:
@@ -108,8 +113,10 @@ class Adding:
             )
         return tx_id
 
-    async def _store(self, wanted: Wanted, prepared: Prepared, raw_root: Cid) -> ModelManifest:
-        files, key_ids = await self._store_files(wanted, prepared)
+    async def _store(
+        self, wanted: Wanted, prepared: Prepared, raw_root: Cid, task: Task | None
+    ) -> ModelManifest:
+        files, key_ids = await self._store_files(wanted, prepared, task)
         tokenizer = prepared.tokenizer
         manifest = ModelManifest(
             version=2,
@@ -152,11 +159,11 @@ class Adding:
         return manifest if wallet.is_locked else sign_manifest(manifest, wallet.signer)
 
     async def _store_files(
-        self, wanted: Wanted, prepared: Prepared
+        self, wanted: Wanted, prepared: Prepared, task: Task | None
     ) -> tuple[tuple[ManifestFile, ...], tuple[bytes, ...]]:
         """Store what was prepared, sealed if readers were named; files and the readers' key ids."""
         if not wanted.encrypt_to:
-            return tuple([await self._take(file, prepared.out_dir) for file in prepared.files]), ()
+            return await self._take(prepared, task), ()
         assert self._tools.seed is not None, "checked before the work"
         own = Ed25519Signer(self._tools.seed).public_key
         ring, key = make_ring([*wanted.encrypt_to, own])
@@ -173,11 +180,17 @@ class Adding:
         files.append(ManifestFile(RING_NAME, added.root.raw, added.size, added.sha256))
         return tuple(files), ring.key_ids
 
-    async def _take(self, file: PreparedFile, folder: Path) -> ManifestFile:
-        added = await self._tools.store.add_file(folder / file.path)
-        if added.sha256 != file.sha256:
-            raise _changed(file.path)
-        return ManifestFile(file.path, added.root.raw, added.size, added.sha256)
+    async def _take(self, prepared: Prepared, task: Task | None) -> tuple[ManifestFile, ...]:
+        files, done = [], 0
+        whole = sum(file.size for file in prepared.files)
+        for file in prepared.files:
+            told = None if task is None else task.counting(done, whole)
+            added = await self._tools.store.add_file(prepared.out_dir / file.path, on_progress=told)
+            if added.sha256 != file.sha256:
+                raise _changed(file.path)
+            files.append(ManifestFile(file.path, added.root.raw, added.size, added.sha256))
+            done += file.size
+        return tuple(files)
 
     def _check_readers(self, wanted: Wanted) -> None:
         if wanted.encrypt_to and self._tools.seed is None:

@@ -4,7 +4,7 @@ Knows: peers, the IPFS daemons of the configuration, offline mode. Must not know
 for, where its plain bytes lie (`opening`).
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final
 
 import trio
@@ -41,6 +41,7 @@ class Fetching:
         self._tools = tools
         self._opening = opening
         self.exchange = Exchange(tools.store, on_fault=self._blame)
+        self.exchange.is_offline = tools.offline
         # Peers that announced a manifest; they are asked first (node/beacons).
         self.holders: Callable[[bytes], Collection[PeerId]] = lambda _cid: ()
         # Links to peers that may hold a manifest and are not linked yet (node/holders).
@@ -135,22 +136,41 @@ class Fetching:
         self, cid: bytes, file: ManifestFile, *, task: Task | None, place: tuple[int, int]
     ) -> None:
         fault: PrsmError | None = None
+        root = decode_cid(file.root)
+        sources = {} if task is None else dict(task.sources)
         async with trio.open_nursery() as nursery:
             if task is not None:
-                nursery.start_soon(self._watch, task, file, place)
+                nursery.start_soon(self._watch, task, root, place, sources)
             try:
-                await self.exchange.fetch(decode_cid(file.root), file.size, self.sources(cid))
+                await self.exchange.fetch(root, file.size, self.sources(cid))
             except PrsmError as error:  # raised below: as itself, not in a group
                 fault = error
             nursery.cancel_scope.cancel()
+        if task is not None:
+            self._look(task, root, place, sources)
         if fault is not None:
+            await self._tools.store.pin_failed(root, fault.what)
             raise fault
 
-    async def _watch(self, task: Task, file: ManifestFile, place: tuple[int, int]) -> None:
-        before, whole = place
+    async def _watch(
+        self, task: Task, root: Cid, place: tuple[int, int], sources: Mapping[str, int]
+    ) -> None:
         while True:
-            task.report(before + await self.verified(file), whole)
+            self._look(task, root, place, sources)
             await trio.sleep(SAMPLE_SECONDS)
+
+    def _look(
+        self, task: Task, root: Cid, place: tuple[int, int], sources: Mapping[str, int]
+    ) -> None:
+        """Tell a task how far the transfer of one of its files is; `sources` is of those before."""
+        before, whole = place
+        transfer = self.exchange.transfers.find(root)
+        if transfer is None:
+            task.report(before, whole)
+            return
+        task.report(before + transfer.verified_bytes, whole)
+        for name, count in transfer.bytes_by_source:
+            task.sources[name] = sources.get(name, 0) + count
 
     def _refuse_offline(self, what: str, *, offline: bool = False) -> None:
         if offline or self._tools.offline:

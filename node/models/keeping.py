@@ -32,14 +32,15 @@ class Keeping:
         checked, done = [], 0
         for file in manifest.files:
             fault = ""
+            told = None if task is None else task.counting(done, manifest.total_bytes)
             try:
-                await self._tools.store.verify(decode_cid(file.root))
+                await self._tools.store.verify(decode_cid(file.root), told)
             except Corrupt as error:
                 fault = error.what
             checked.append(Checked(file, fault))
             done += file.size
-            if task is not None:
-                task.report(done, manifest.total_bytes)
+        if task is not None:
+            task.report(done, manifest.total_bytes)
         return checked
 
     async def remove(self, cid: Cid, manifest: ModelManifest) -> Gone:

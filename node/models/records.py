@@ -87,18 +87,6 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
-class Stats:
-    """What the store holds, and whom it can ask."""
-
-    files: int
-    used_bytes: int
-    quota_bytes: int
-    models: int
-    offline: bool
-    sources: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Tools:
     """What models work with."""
 
@@ -108,7 +96,6 @@ class Tools:
     driver: Driver
     wallet: Wallet
     scratch: Path
-    quota_bytes: int
     outside: Outside | None = None  # sources beyond the network, and the health of all
     extra: Sequence[ExtraStore] = ()  # read-only, searched before the network
     seed: bytes | None = None  # of the node's key, which opens what was sealed for it

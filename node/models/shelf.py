@@ -20,7 +20,6 @@ from prsm.node.models.records import (
     Gone,
     Known,
     OpenFile,
-    Stats,
     Tools,
     Wanted,
     WorkerState,
@@ -28,12 +27,15 @@ from prsm.node.models.records import (
 from prsm.node.models.tasks import Task, Tasks
 from prsm.node.net.blocks import BlockServer
 from prsm.node.outside import Outside
+from prsm.node.supervise import Supervisor
 from prsm.protocol.ids import TxId
 from prsm.protocol.messages.models import ModelManifest
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.envelope import RING_NAME
 from prsm.storage.errors import NotFound
 from prsm.storage.interfaces import Source
+from prsm.storage.scrub import Scrubbed
+from prsm.storage.space import Collected
 
 REFRESH_SECONDS: Final = 30.0  # between two looks at which models are whole
 
@@ -63,9 +65,10 @@ class Models:
         self._held = {cid: found for cid, found in stored if await store.has_model(found)}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Do long work until cancelled; then no plain copy of a sealed file is left."""
+        """Tend the store and do long work until cancelled; then no plain copy is left."""
         try:
             async with trio.open_nursery() as nursery:
+                await nursery.start(Supervisor("store").run, self._tools.store.run)
                 await nursery.start(self.tasks.run)
                 task_status.started()
                 while True:
@@ -130,13 +133,13 @@ class Models:
             await self.pull(ref, offline=offline)
             return cid, await self._opening.open_all(manifest)
 
-    async def add(self, wanted: Wanted) -> tuple[Known, TxId | None]:
+    async def add(self, wanted: Wanted, *, task: Task | None = None) -> tuple[Known, TxId | None]:
         """Prepare a model in a sandbox, store it, and name it on the ledger.
 
         Raises:
             LocalError: as for `Adding.prepare` and `Adding.register`.
         """
-        cid, manifest = await self._adding.prepare(wanted)
+        cid, manifest = await self._adding.prepare(wanted, task=task)
         self._held[cid] = manifest
         tx_id = await self._adding.register(cid, manifest) if wanted.register else None
         return Known(cid, manifest, is_held=True, is_registered=tx_id is not None), tx_id
@@ -159,6 +162,21 @@ class Models:
         if await self._tools.store.has_model(manifest):
             self._held[cid] = manifest
         return self._known(cid, manifest)
+
+    async def scrub(self, *, task: Task | None = None) -> Scrubbed:
+        """Hash every leaf of every file, whatever it belongs to."""
+        store = self._tools.store
+        whole = (await store.space()).used.files
+        told = None if task is None else task.counting(0, whole)
+        scrubbed = await store.scrub(on_progress=told)
+        await self.refresh()
+        return scrubbed
+
+    async def collect(self, *, dry_run: bool, partials: bool) -> Collected:
+        """Remove what is used least until the store is below its mark; `ModelStore.gc`."""
+        collected = await self._tools.store.gc(dry_run=dry_run, partials=partials)
+        await self.refresh()
+        return collected
 
     async def verify(self, ref: str, *, task: Task | None = None) -> tuple[Cid, list[Checked]]:
         """Hash every leaf of the files that are in our own store.
@@ -220,18 +238,6 @@ class Models:
         if pool is None:
             return "running", 0, "off by configuration"
         return ("running" if pool.runtime else "starting"), 0, ",".join(pool.layers)
-
-    async def stats(self) -> Stats:
-        """What the store holds."""
-        files, peers = await self._tools.store.list(), self._tools.network.peers()
-        return Stats(
-            files=len(files),
-            used_bytes=await self._tools.store.used_bytes(),
-            quota_bytes=self._tools.quota_bytes,
-            models=len(self._held),
-            offline=self.offline,
-            sources=() if self.offline else tuple(peer.peer for peer in peers),
-        )
 
     def sources_for(self, cid: bytes) -> Sequence[Source]:
         """Whom to ask for the blocks of a manifest, in this order; nobody while offline."""

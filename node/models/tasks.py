@@ -53,6 +53,8 @@ class Task:
         subject: what it works on, for people.
         meter: bytes.
         began_ms: wall clock.
+        clock: of the node.
+        token: of the event loop.
         sources: bytes by who sent them.
         result: what it answers once it is done.
         error: why it failed.
@@ -64,6 +66,7 @@ class Task:
     meter: Meter
     began_ms: int
     clock: Clock
+    token: trio.lowlevel.TrioToken
     state: TaskState = TaskState.RUNNING
     ended_ms: int | None = None
     sources: dict[str, int] = field(default_factory=dict)
@@ -73,10 +76,14 @@ class Task:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     def report(self, done: int, size: int | None = None) -> None:
-        """Note how many bytes are done; also from a worker thread."""
+        """Note how many bytes are done; of the event loop's thread alone (see `counting`)."""
         if size is not None:
             self.meter.size = size
         self.meter.note(done, now_ms=self.clock.monotonic_ms())
+
+    def counting(self, before: int, size: int) -> Callable[[int], None]:
+        """What a worker thread tells bytes of a part, after `before` bytes of the others."""
+        return lambda count: self.token.run_sync_soon(self.report, before + count, size)
 
     def stalled_ms(self) -> int:
         """How long nothing has moved; 0 below ten seconds and once it is over."""
@@ -138,6 +145,7 @@ class Tasks:
             meter=Meter(self._clock.monotonic_ms()),
             began_ms=self._clock.wall_ms(),
             clock=self._clock,
+            token=trio.lowlevel.current_trio_token(),
         )
         self._forget_old()
         self._tasks[task.id] = task

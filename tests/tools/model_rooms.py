@@ -170,7 +170,6 @@ async def open_room(folder: Path, **changes: object) -> AsyncIterator[Room]:
         driver=cast("Driver", driver),
         wallet=cast("Wallet", wallet),
         scratch=folder / "scratch",
-        quota_bytes=2**24,
     )
     tools = replace(tools, **changes)  # type: ignore[arg-type]  # fields by name
     try:

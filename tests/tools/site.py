@@ -129,7 +129,6 @@ def _make_work(
             driver=driver,
             wallet=wallet,
             scratch=home.models,
-            quota_bytes=2**24,
         )
     )
     account = Account(driver, wallet, chain_id=cluster.genesis.chain_id)
@@ -197,7 +196,7 @@ async def _join(
             **ValidatorApi(home, wallets, driver).handlers(),
             **ModelsApi(models).handlers(),
             **TasksApi(models.tasks).handlers(),
-            **StorageApi(models).handlers(),
+            **StorageApi(models, models._tools.store).handlers(),
             **WorkApi(models, jobs, driver, proofs).handlers(),
         },
         on_fault=lambda method, _trace, error: faults.append(f"{method}: {error!r}"),

@@ -1,23 +1,126 @@
-"""storage_: what this node's disk holds, and whom it may ask for more."""
+"""storage_: what this node's disk holds, how sound it is, what goes when room is needed."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
-from prsm.node.rpc.spec import Count, Method, NoParams, Params, Result, Scope
+from prsm.node.rpc.methods.tasks import TaskInfo
+from prsm.node.rpc.spec import (
+    CidText,
+    Count,
+    Method,
+    NoParams,
+    Params,
+    Result,
+    Scope,
+    TaskIdText,
+)
 
 CAR_MS_MAX: Final = 600_000  # 1 GiB takes some ten seconds
 
 
-class StorageStats(Result, frozen=True):
-    """What the block store holds."""
+class Disk(Result, frozen=True):
+    """The disk of the node's folder; below 5 % or 2 GiB free no work and no shard is taken."""
 
-    files: Count
+    state: Literal["ok", "low", "read_only"]
+    total_bytes: Count
+    free_bytes: Count
+    reserve_bytes: Count
+
+
+class StorageStats(Result, frozen=True):
+    """What the store holds, and what of its quota is left.
+
+    `used_bytes` are those of files, of files on their way at their full size, of blocks, and
+    reserved ones; pinned and leased files are among the files.
+    """
+
     used_bytes: Count
     quota_bytes: Count
+    files: Count
+    files_bytes: Count
+    partial_bytes: Count
+    damaged_bytes: Count
+    block_bytes: Count
+    reserved_bytes: Count
+    pinned_bytes: Count
+    leased_bytes: Count
     models: Count
     offline: bool  # nobody is asked for blocks
-    sources: tuple[str, ...]  # peers that may be asked for blocks
+    extra_stores: tuple[str, ...]
+    sources: tuple[str, ...]  # peers and daemons that may be asked for blocks
+    disk: Disk | None
+
+
+class PinRow(Result, frozen=True):
+    """A file somebody wants kept, and how far that is."""
+
+    cid: CidText
+    of: str
+    name: str
+    owner: str
+    state: Literal["held", "fetching", "waiting", "failed"]
+    why: str
+
+
+class Pins(Result, frozen=True):
+    """All pins, by file and name."""
+
+    items: tuple[PinRow, ...]
+
+
+class GcParams(Params, frozen=True):
+    """What may go."""
+
+    dry_run: Annotated[bool, msgspec.Meta(description="only say what would go, and why")] = False
+    partials: Annotated[
+        bool, msgspec.Meta(description="also files on their way that nobody fetches now")
+    ] = False
+
+
+class GcRow(Result, frozen=True):
+    """A file or block, and why it goes or stays; `id` is a CID, or a block's digest in hex."""
+
+    id: str
+    of: str
+    size_bytes: Count
+    goes: bool
+    why: str
+
+
+class Collected(Result, frozen=True):
+    """What a collection removed, or would remove, and what stays and why."""
+
+    dry_run: bool
+    freed_bytes: Count
+    used_bytes: Count
+    quota_bytes: Count
+    items: tuple[GcRow, ...]
+
+
+class ScrubParams(Params, frozen=True):
+    """Check everything now, or answer with the result of a task that did."""
+
+    task: Annotated[
+        TaskIdText | None, msgspec.Meta(description="answer with the result of this task")
+    ] = None
+
+
+class Damage(Result, frozen=True):
+    """A file with damaged leaves; only those are fetched again."""
+
+    cid: CidText
+    of: str
+    leaves: tuple[Count, ...]
+
+
+class Scrubbed(Result, frozen=True):
+    """What hashing every leaf of every file said."""
+
+    ok: bool
+    files: Count
+    checked_bytes: Count
+    items: tuple[Damage, ...]
 
 
 class ExportParams(Params, frozen=True):
@@ -66,8 +169,44 @@ METHODS: Final = (
         NoParams,
         StorageStats,
         Scope.READ,
-        "Blocks held, and the quota.",
+        "What the store holds, the quota, the disk.",
         words=("storage", "stats"),
+    ),
+    Method(
+        "storage_listPins",
+        NoParams,
+        Pins,
+        Scope.READ,
+        "Files somebody wants kept, and how far that is.",
+        words=("storage", "pins"),
+    ),
+    Method(
+        "storage_gc",
+        GcParams,
+        Collected,
+        Scope.WRITE,
+        "Remove cached files that are used least, until there is room again.",
+        words=("model", "gc"),
+        deadline_ms=60_000,
+        example=GcParams(dry_run=True),
+    ),
+    Method(
+        "storage_scrub",
+        ScrubParams,
+        Scrubbed,
+        Scope.WRITE,
+        "Hash every leaf of every file now.",
+        words=("storage", "scrub"),
+        deadline_ms=600_000,
+        example=ScrubParams(),
+    ),
+    Method(
+        "storage_startScrub",
+        ScrubParams,
+        TaskInfo,
+        Scope.WRITE,
+        "As storage_scrub, but answers with the task at once.",
+        example=ScrubParams(),
     ),
     Method(
         "storage_export",

@@ -15,6 +15,7 @@ from prsm.node.net.host import Libp2pTransport
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.reach import open_reach
 from prsm.protocol.receipts import WorkKind
+from prsm.storage.diskguard import DiskGuard
 from prsm.storage.model_store import ModelStore
 from tests.tools.labs import make_cluster
 
@@ -43,7 +44,14 @@ async def test_executor_follows_the_sandbox_setting(
         start = Start(home, config, None)
         transport = Libp2pTransport(bytes(32), listen=["/ip4/127.0.0.1/tcp/0"])  # never runs
         reach = open_reach(network, transport, config.net, start.clock)
-        made.append(_make_work(_Opened(start, cluster.genesis, network, reach, parts, store)))
+        made.append(
+            _make_work(
+                _Opened(
+                    *(start, cluster.genesis, network, reach, parts, store),
+                    DiskGuard(home.data, reserve_bytes=0),
+                )
+            )
+        )
 
     try:
         with trio.fail_after(20):

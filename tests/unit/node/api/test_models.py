@@ -10,7 +10,7 @@ from prsm.protocol.messages.models import ManifestFile
 from prsm.storage.cid import decode_cid
 from prsm.storage.model_store import ModelStore
 from tests.tools.site import Site, open_site
-from tests.tools.stores import DATA, manifest
+from tests.tools.stores import DATA, MIB, manifest
 
 
 @pytest.fixture
@@ -127,3 +127,45 @@ async def test_a_pull_outlives_the_call_that_began_it(site: Site) -> None:
     task = await site.ask("model_startPull", ref=far)
     over = await site.ask("task_get", task_id=task["task_id"], wait_ms=60_000)
     assert over["state"] == "failed"
+
+
+async def test_a_collection_says_what_goes_and_why_before_it_does(
+    site: Site, tmp_path: Path
+) -> None:
+    """14 of 16 MiB: below the mark where adding evicts, above the one a collection goes down to."""
+    for number in range(5):
+        data = bytes([number]) + DATA[1 : 2 * MIB if number == 4 else len(DATA)]
+        await held(site, tmp_path, f"m{number}", data)
+    await site.ask("model_pin", ref="m0")
+    plan = await site.ask("storage_gc", dry_run=True)
+    going = [row["of"] for row in plan["items"] if row["goes"]]
+    assert len((await site.ask("model_list"))["items"]) == 5
+    assert plan["dry_run"]
+    assert going == ["m1@1.0.0/model.onnx"]
+    done = await site.ask("storage_gc")
+    assert [row["of"] for row in done["items"] if row["goes"]] == going
+    assert (await site.ask("node_getStatus"))["models"] == 5 - len(going)
+    stats = await site.ask("storage_getStats")
+    assert stats["used_bytes"] <= stats["quota_bytes"] * 8 // 10
+    assert stats["pinned_bytes"] == len(DATA)
+    (pin,) = (await site.ask("storage_listPins"))["items"]
+    assert (pin["of"], pin["name"], pin["state"]) == ("m0@1.0.0/model.onnx", "user", "held")
+
+
+async def test_a_scrub_names_the_damaged_leaf(site: Site, tmp_path: Path) -> None:
+    await held(site, tmp_path)
+    task = await site.ask("storage_startScrub")
+    clean = await site.ask("storage_scrub", task=task["task_id"])
+    assert (clean["ok"], clean["files"], clean["checked_bytes"]) == (True, 1, len(DATA))
+    (known,) = await site.models.known()
+    path = await store_of(site).path(decode_cid(known.manifest.files[0].root))
+    path.chmod(0o600)
+    with path.open("r+b") as file:
+        file.seek(2**20)
+        file.write(b"\x00\x00")
+    found = await site.ask("storage_scrub")
+    assert found["ok"] is False
+    assert [(row["of"], row["leaves"]) for row in found["items"]] == [
+        ("minilm@1.0.0/model.onnx", [1])
+    ]
+    assert (await site.ask("model_list"))["items"][0]["state"] != "held"

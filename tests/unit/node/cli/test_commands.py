@@ -109,6 +109,8 @@ ASKING = _generated() | {
     ("model", "pull"): (["m"], "model_pull"),
     ("model", "verify"): (["m"], "model_verify"),
     ("model", "rm"): (["m", "--yes"], "model_remove"),
+    ("model", "gc"): (["--yes"], "storage_gc"),
+    ("storage", "scrub"): ([], "storage_scrub"),
     ("task", "watch"): (["pull-00"], "task_get"),
     ("proof", "show"): ([HASH], "job_getProof"),
     ("wallet", "new"): (["spare", "--password-file", "PASSWORD"], "wallet_createKey"),
