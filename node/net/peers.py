@@ -172,15 +172,15 @@ class Peers:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve connections and keep the wanted peers linked, until cancelled."""
-        try:
-            async with trio.open_nursery() as nursery:
-                self._nursery, self._dial, self._addresses = nursery, dial, addresses
-                self._keepers.start(nursery)
-                task_status.started()
+        async with trio.open_nursery() as nursery:
+            self._nursery, self._dial, self._addresses = nursery, dial, addresses
+            self._keepers.start(nursery)
+            task_status.started()
+            try:
                 await trio.sleep_forever()
-        finally:
-            self._nursery = self._dial = None
-            self._keepers.stop()
+            finally:  # before the nursery closes: tasks of other rooms may still run, and dial
+                self._nursery = self._dial = None
+                self._keepers.stop()
 
     async def connect(self, peer: PeerId, address: str) -> None:
         """Link to a peer and keep it linked.
@@ -236,7 +236,15 @@ class Peers:
             except trio.TooSlowError:
                 what = f"{address} did not answer in {DIAL_DEADLINE_S:g} s"
                 raise PeerUnreachable(what) from None
-            await self._nursery.start(self._serve, connection)
+            await self._serve_in_run(connection)
+
+    async def _serve_in_run(self, connection: Connection) -> None:
+        """Hand a connection to the network's run, which may have ended while it was dialled."""
+        if self._nursery is None:
+            with trio.move_on_after(CLOSE_DEADLINE_S, shield=True):
+                await connection.close()
+            raise PeerUnreachable("the network is not running")
+        await self._nursery.start(self._serve, connection)
 
     # -- serving
 

@@ -1,11 +1,15 @@
 """Places for peers: those who dial us cannot take the ones kept for whom we dial."""
 
+import pytest
 import trio
 from trio.testing import MockClock
 
 from prsm.node.net.entry import INBOUND_MAX, OUTBOUND_KEPT
+from prsm.node.net.interface import PeerUnreachable
 from prsm.node.net.memory import MemoryHub
 from prsm.node.net.network import PeerNetwork
+from prsm.node.net.peers import Connection
+from prsm.protocol.ids import PeerId
 from tests.tools.networks import CHAIN
 
 
@@ -42,3 +46,42 @@ async def dial(network: PeerNetwork, address: str) -> None:
         await network.connect(address)
     except Exception:  # noqa: BLE001 - turned away
         return
+
+
+async def test_dial_that_outlives_the_network_is_closed_and_named(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another room may be dialling when the network's run ends, or is built anew."""
+    hub = MemoryHub()
+    one, two = (hub.network(number.to_bytes(32, "big"), CHAIN) for number in (1, 2))
+    await nursery.start(two.run)
+    run = trio.CancelScope()
+    ended, dialled, released = trio.Event(), trio.Event(), trio.Event()
+    made: list[Connection] = []
+
+    async def runs(task_status: trio.TaskStatus[None]) -> None:
+        with run:
+            await one.run(task_status=task_status)
+        ended.set()
+
+    await nursery.start(runs)
+    dial = one._transport.dial
+
+    async def slowly(peer: str, address: str) -> Connection:
+        made.append(await dial(PeerId(peer), address))
+        dialled.set()
+        await released.wait()
+        return made[0]
+
+    monkeypatch.setattr(one._transport, "dial", slowly)
+
+    async def connects() -> None:
+        with pytest.raises(PeerUnreachable, match="not running"):
+            await one.connect(two.addresses[0])
+        nursery.cancel_scope.cancel()
+
+    nursery.start_soon(connects)
+    await dialled.wait()
+    run.cancel()
+    await ended.wait()
+    released.set()
