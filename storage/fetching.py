@@ -190,6 +190,7 @@ class Fetch:
                     if not blocks:
                         raise SourceBroken(f"{ask.source} answered with nothing")
                     await self._take(ask, owed, blocks, partial)
+                    del blocks  # or they stay in memory until the next ones come
             except PrsmError as caught:
                 error = caught
         del self._scopes[ask.number]

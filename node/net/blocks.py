@@ -18,6 +18,8 @@ from prsm.node.net.interface import (
     PeerEvent,
     PeerUnreachable,
 )
+from prsm.node.net.readers import Readers
+from prsm.node.net.rota import Rota
 from prsm.protocol.codec import Record
 from prsm.protocol.errors import WireError
 from prsm.protocol.ids import PeerId
@@ -32,11 +34,12 @@ from prsm.storage.errors import (
     SourceSlow,
 )
 from prsm.storage.interfaces import Leaf
+from prsm.storage.leases import Leases
 
 RANGE_BYTES_MAX: Final = 3 * MIB  # of leaves in one answer, so that it fits a bulk frame
 RANGE_LEAVES: Final = RANGE_BYTES_MAX // LEAF_BYTES
-ASKS_PER_PEER: Final = 4  # of one peer at work; further ones wait their turn
-ASKS_TOTAL: Final = 8  # so that answers in memory stay below 24 MiB
+ASKS_PER_PEER: Final = 4  # open with one peer; it has no more of ours at work
+ASKS_TOTAL: Final = 8  # read at once, so that answers in memory stay below 24 MiB
 
 assert RANGE_BYTES_MAX + BLOCK_BYTES_MAX // 4 < BULK_FRAME_BYTES_MAX
 assert BLOCK_BYTES_MAX < BULK_FRAME_BYTES_MAX
@@ -46,6 +49,8 @@ _R = TypeVar("_R", bound=Record)
 
 class BlockShelf(Protocol):
     """What the server needs of a store; `storage.model_store.ModelStore` has it."""
+
+    leases: Leases
 
     async def have(self, root: Cid) -> Have:
         """Leaves held of a root; NotFound if none."""
@@ -61,17 +66,18 @@ class BlockShelf(Protocol):
 
 
 class BlockServer:
-    """Answers peers' asks from a store; each peer has four at work, all together eight.
+    """Answers peers' asks from a store: eight at work, the peers in turn; what is read is leased.
 
     Args:
-        network: where the asks come from; registered before it runs.
+        network: where the asks come from; registered before it runs. It has at most four asks of a
+            peer at work until their answers are queued, and drops one that does not read them.
         shelf: where the blocks are.
     """
 
     def __init__(self, network: Network, shelf: BlockShelf) -> None:
         self._shelf = shelf
-        self._total = trio.Semaphore(ASKS_TOTAL)
-        self._peers: dict[PeerId, trio.Semaphore] = {}
+        self._rota = Rota(ASKS_TOTAL)
+        self._readers = Readers(shelf.leases)
         network.on_call(AskHave, self._have)
         network.on_call(AskNode, self._node)
         network.on_call(AskRange, self._range)
@@ -79,10 +85,7 @@ class BlockServer:
 
     def _forget(self, event: PeerEvent) -> None:
         if not event.up:
-            self._peers.pop(event.peer, None)
-
-    def _turn(self, peer: PeerId) -> trio.Semaphore:
-        return self._peers.setdefault(peer, trio.Semaphore(ASKS_PER_PEER))
+            self._readers.forget(event.peer)
 
     async def _have(self, incoming: Incoming) -> Answer:
         ask = _shaped(incoming.message, AskHave)
@@ -90,15 +93,17 @@ class BlockServer:
 
     async def _node(self, incoming: Incoming) -> Answer:
         ask = _shaped(incoming.message, AskNode)
-        async with self._turn(incoming.peer), self._total:
+        async with self._rota.turn(incoming.peer):
             block = await self._shelf.get_block(ask.digest)
         return Blocks(sizes=(len(block),)), block
 
     async def _range(self, incoming: Incoming) -> Answer:
         ask = _shaped(incoming.message, AskRange)
         count = min(ask.count, RANGE_LEAVES)
-        async with self._turn(incoming.peer), self._total:
-            leaves = await self._shelf.read_leaves(decode_cid(ask.root), ask.first, count)
+        async with self._rota.turn(incoming.peer):
+            root = decode_cid(ask.root)
+            leaves = await self._shelf.read_leaves(root, ask.first, count)
+            self._readers.note(incoming.peer, root, now_s=trio.current_time())
         return Blocks(sizes=tuple(len(leaf) for leaf in leaves)), b"".join(leaves)
 
 
@@ -144,30 +149,18 @@ class PeerSource:
         return block
 
     async def fetch(self, root: Cid, wanted: Sequence[Leaf]) -> Sequence[bytes]:
-        """Return the blocks of successive leaves; all runs of 3 MiB are asked for at once.
+        """Return the blocks of the first of successive leaves, 3 MiB at most.
+
+        Whoever wants the pipe full asks for the next ones meanwhile: four asks are open at once.
 
         Raises:
             NotFound: the peer does not hold the first.
-            SourceFailed: down, slow or broken before the first came.
+            SourceFailed: down, slow, busy or broken before the first came.
         """
-        runs = [wanted[at : at + RANGE_LEAVES] for at in range(0, len(wanted), RANGE_LEAVES)]
-        outcomes: list[Sequence[bytes] | SourceFailed | NotFound] = [()] * len(runs)
-
-        async def fetch_run(number: int, run: Sequence[Leaf]) -> None:
-            try:
-                outcomes[number] = await self._fetch_run(root, run)
-            except (SourceFailed, NotFound) as error:
-                outcomes[number] = error
-
-        async with trio.open_nursery() as nursery:
-            for number, run in enumerate(runs):
-                nursery.start_soon(fetch_run, number, run)
-        return _prefix(runs, outcomes)
-
-    async def _fetch_run(self, root: Cid, run: Sequence[Leaf]) -> Sequence[bytes]:
-        ask = AskRange(root=root.raw, first=run[0].index, count=len(run))
+        count = min(len(wanted), RANGE_LEAVES)
+        ask = AskRange(root=root.raw, first=wanted[0].index, count=count)
         answer, tail = await self._ask(ask, Blocks)
-        return self._cut(answer, tail, most=len(run))
+        return self._cut(answer, tail, most=count)
 
     def _cut(self, answer: Blocks, tail: bytes, *, most: int) -> Sequence[bytes]:
         sizes = answer.sizes
@@ -201,25 +194,10 @@ def _failure(refused: CallRefused) -> SourceFailed | NotFound:
         case "not_found":
             return NotFound(refused.what)
         case "busy":
-            return SourceSlow(f"peer {refused.peer}: {refused.what}")
+            pause_ms = max(1, refused.retry_after_ms)
+            return SourceSlow(f"peer {refused.peer}: {refused.what}", retry_after_ms=pause_ms)
         case _:
             return SourceFailed(f"peer {refused.peer} refused ({refused.refusal}): {refused.what}")
-
-
-def _prefix(
-    runs: Sequence[Sequence[Leaf]], outcomes: Sequence[Sequence[bytes] | SourceFailed | NotFound]
-) -> Sequence[bytes]:
-    """Join answers up to the first gap; an error counts only when nothing came before it."""
-    blocks: list[bytes] = []
-    for run, outcome in zip(runs, outcomes, strict=True):
-        if isinstance(outcome, SourceFailed | NotFound):
-            if not blocks:
-                raise outcome
-            break
-        blocks.extend(outcome)
-        if len(outcome) < len(run):
-            break
-    return blocks
 
 
 def _shaped(message: Record, cls: type[_R]) -> _R:

@@ -62,16 +62,35 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class StorageLimits:
+    """What the operator allows blocks of models, bytes a second; 0: no limit.
+
+    Attributes:
+        upload: all peers together, on the way out.
+        download: on the way in.
+        peer_upload: each peer.
+        peer_download: each peer.
+    """
+
+    upload: int = 0
+    download: int = 0
+    peer_upload: int = 0
+    peer_download: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What the operator allows all peers together, without consensus; 0: no limit.
 
     Attributes:
         upload_bytes_per_s: on the way out.
         download_bytes_per_s: on the way in.
+        storage: of these, blocks of models (`throttle`).
     """
 
     upload_bytes_per_s: int = 0
     download_bytes_per_s: int = 0
+    storage: StorageLimits = StorageLimits()
 
 
 NO_LIMITS: Final = Limits()

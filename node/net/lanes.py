@@ -18,6 +18,7 @@ import trio
 
 from prsm.node.net.budgets import Account, Accounts, Bucket, Limits, Patience, Rate, Traffic
 from prsm.node.net.interface import Channel
+from prsm.node.net.throttle import Throttle, Way
 from prsm.protocol.ids import PeerId
 
 LOWER_EVERY: Final = 8  # so that a download goes on beside tensors that never end
@@ -129,11 +130,13 @@ class Lane:
     """What one peer may do now.
 
     Args:
+        peer: who it is.
         account: its budgets.
         lanes: what all peers share.
     """
 
-    def __init__(self, account: Account, lanes: "Lanes") -> None:
+    def __init__(self, peer: PeerId, account: Account, lanes: "Lanes") -> None:
+        self._peer = peer
         self._account = account
         self._lanes = lanes
         self._now_ms = lanes.now_ms
@@ -146,12 +149,16 @@ class Lane:
             return
         if wait_ms := self._account.write(traffic, size, now_ms=self._now_ms()):
             await trio.sleep(wait_ms / 1000)
+        if traffic is Traffic.STORAGE:
+            await self._lanes.throttle.wait(Way.OUT, self._peer, size)
         await self._lanes.writing.wait(traffic, size)
 
     async def after_read(self, traffic: Traffic, size: int) -> None:
         """Wait as long as the peer's budget of bytes says, and for a turn to handle them."""
         if wait_ms := self._account.read(traffic, size, now_ms=self._now_ms()):
             await self._hold(traffic, wait_ms)
+        if traffic is Traffic.STORAGE:
+            await self._lanes.throttle.wait(Way.IN, self._peer, size)
         if traffic is Traffic.CONSENSUS:
             self._lanes.patience.stir(now_ms=self._now_ms())
         else:
@@ -196,6 +203,7 @@ class Lanes:
         self.now_ms = now_ms
         self.accounts = Accounts()
         self.patience = Patience()
+        self.throttle = Throttle(limits.storage, now_ms=now_ms)
         self.writing = self._turns(limits.upload_bytes_per_s)
         self.reading = self._turns(limits.download_bytes_per_s)
 
@@ -204,7 +212,7 @@ class Lanes:
         """The lane of a peer, for as long as one conversation with it lasts."""
         account = self.accounts.open(peer, now_ms=self.now_ms())
         try:
-            yield Lane(account, self)
+            yield Lane(peer, account, self)
         finally:
             self.accounts.close(peer)
 

@@ -9,13 +9,14 @@ import trio.lowlevel
 
 from prsm.node.net.blocks import RANGE_LEAVES, BlockServer, PeerSource
 from prsm.node.net.handshake import ChainIdentity
-from prsm.node.net.interface import Answer, Incoming
+from prsm.node.net.interface import Answer, Busy, Incoming
 from prsm.node.net.memory import MemoryHub
 from prsm.protocol.limits import LEAF_BYTES
 from prsm.protocol.messages.models import AskHave, AskNode, AskRange, Blocks, Have
 from prsm.storage.cid import Cid, Codec
-from prsm.storage.errors import NotFound, SourceBroken, SourceDown, SourceFailed
+from prsm.storage.errors import NotFound, SourceBroken, SourceDown, SourceFailed, SourceSlow
 from prsm.storage.interfaces import Leaf
+from prsm.storage.leases import Leases
 
 CHAIN = ChainIdentity(chain=b"testnet1", genesis=b"g" * 32)
 LEAVES = [bytes([number]) * LEAF_BYTES for number in range(7)] + [b"end"]
@@ -28,6 +29,7 @@ class Shelf:
 
     def __init__(self, held: int = len(LEAVES)) -> None:
         self.held = held
+        self.leases = Leases(lambda: 0)
         self.running = self.most = 0
 
     async def have(self, root: Cid) -> Have:
@@ -86,9 +88,9 @@ async def liar(nursery: trio.Nursery, blocks: Blocks, tail: bytes) -> PeerSource
     return PeerSource(here, there.peer_id)
 
 
-async def test_fetch_returns_all_leaves_in_order(nursery: trio.Nursery) -> None:
+async def test_fetch_returns_the_first_leaves_in_order(nursery: trio.Nursery) -> None:
     peer = await source(nursery, Shelf())
-    assert await peer.fetch(ROOT, wanted(0, 8)) == LEAVES
+    assert await peer.fetch(ROOT, wanted(0, 8)) == LEAVES[:RANGE_LEAVES]
     assert await peer.fetch(ROOT, wanted(6, 2)) == LEAVES[6:]
 
 
@@ -96,8 +98,25 @@ async def test_fetch_returns_a_prefix_when_the_peer_holds_less() -> None:
     for held in (1, RANGE_LEAVES, RANGE_LEAVES + 1):
         async with trio.open_nursery() as inner:
             peer = await source(inner, Shelf(held))
-            assert await peer.fetch(ROOT, wanted(0, 8)) == LEAVES[:held]
+            assert await peer.fetch(ROOT, wanted(0, 8)) == LEAVES[: min(held, RANGE_LEAVES)]
             inner.cancel_scope.cancel()
+
+
+async def test_busy_peer_names_a_time(nursery: trio.Nursery) -> None:
+    hub = MemoryHub()
+    here, there = hub.network(b"1" * 32, CHAIN), hub.network(b"2" * 32, CHAIN)
+
+    async def refuse(_incoming: Incoming) -> Answer:
+        await trio.lowlevel.checkpoint()
+        raise Busy("eight asks of others are at work", retry_after_ms=300)
+
+    there.on_call(AskRange, refuse)
+    await nursery.start(here.run)
+    await nursery.start(there.run)
+    await here.connect(hub.address(there.peer_id))
+    with pytest.raises(SourceSlow) as caught:
+        await PeerSource(here, there.peer_id).fetch(ROOT, wanted(0, 1))
+    assert caught.value.retry_after_ms == 300
 
 
 async def test_fetch_of_what_the_peer_lacks_is_not_found(nursery: trio.Nursery) -> None:
