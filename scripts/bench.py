@@ -108,6 +108,13 @@ def measure_snapshots() -> tuple[list[Row], Mapping[str, str]]:
     return snapshots.measure_all(), snapshots.LIMITS
 
 
+def measure_storage() -> tuple[list[Row], Mapping[str, str]]:
+    """The model store: 1 GiB added, verified, opened, and what stays when room is short."""
+    from benchmarks import storage  # noqa: PLC0415 - as above
+
+    return storage.measure_all(), storage.LIMITS
+
+
 def measure_inference() -> tuple[list[Row], Mapping[str, str]]:
     """Sealed children and pipelines of them."""
     from benchmarks import inference  # noqa: PLC0415 - as above
@@ -122,6 +129,7 @@ PARTS: Final[Mapping[str, Callable[[], tuple[list[Row], Mapping[str, str]]]]] = 
     "relay": measure_relay,
     "inference": measure_inference,
     "snapshots": measure_snapshots,
+    "storage": measure_storage,
 }
 
 

@@ -4,7 +4,7 @@ Knows: reading, sha256 on two cores. Must not know: the index, names in the stor
 
 A file is hashed twice as it is taken in, once by leaf and once as a whole (the manifest names
 both, since the second does not depend on our DAG code); the second hash runs beside the first,
-and the disk writes beside both, in steps of 64 MiB.
+and the disk writes beside both.
 """
 
 import errno
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Final, Self
+from typing import Final
 
 import trio
 
@@ -26,10 +26,10 @@ from prsm.storage.unixfs import UNIXFS_V1_2025, Dag, Importer
 CHUNK: Final = UNIXFS_V1_2025.chunk
 _RUN: Final = 4  # leaves in one buffer
 _BUFFERS: Final = 3
-_SYNC_BYTES: Final = 64 * MIB
+_AHEAD_BYTES: Final = 64 * MIB
 _HASHERS: Final = 2
 
-assert _SYNC_BYTES % (_RUN * CHUNK) == 0
+assert _AHEAD_BYTES % (_RUN * CHUNK) == 0
 
 Progress = Callable[[int], None]
 
@@ -62,7 +62,8 @@ def take_in(old: int, new: int | None, *, size: int, progress: Progress | None =
     whole = hashlib.sha256()
     buffers = [_Buffer() for _ in range(_BUFFERS)]
     read = 0
-    with ThreadPoolExecutor(1) as second, _Writer(new) as writer:
+    writer = _Writer(new)
+    with ThreadPoolExecutor(1) as second:
         for buffer in cycle(buffers):
             trio.from_thread.check_cancelled()
             buffer.wait()
@@ -122,19 +123,11 @@ class _LeafHasher:
 
 
 class _Writer:
-    """Writes a copy, and has a thread sync it in steps, so that the disk works meanwhile."""
+    """Writes a copy, and has the disk begin with what was written while more is hashed."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
         self._written = 0
-        self._syncing: Future[None] | None = None
-        self._thread = ThreadPoolExecutor(1)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._thread.shutdown()
 
     def write(self, data: memoryview) -> None:
         if self._descriptor is None:
@@ -142,20 +135,15 @@ class _Writer:
         while data:
             count = os.pwrite(self._descriptor, data, self._written)
             data, self._written = data[count:], self._written + count
-        if self._written % _SYNC_BYTES == 0 and self._written:
-            self._wait()
-            self._syncing = self._thread.submit(os.fdatasync, self._descriptor)
+        if self._written % _AHEAD_BYTES == 0 and self._written:
+            # Linux begins to write these pages, and waits for none of them.
+            first = self._written - _AHEAD_BYTES
+            os.posix_fadvise(self._descriptor, first, _AHEAD_BYTES, os.POSIX_FADV_DONTNEED)
 
     def finish(self) -> None:
-        self._wait()
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, self._written)
             os.fdatasync(self._descriptor)
-
-    def _wait(self) -> None:
-        """See to it that the disk is at most one step behind, and hear what it refused."""
-        if self._syncing is not None:
-            self._syncing.result()
 
 
 def bad_leaves(
