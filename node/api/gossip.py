@@ -12,9 +12,15 @@ from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import gossip as api
 from prsm.node.rpc.spec import Caller, NoParams
 from prsm.protocol.identity import peer_id_of
-from prsm.protocol.messages.announce import BLOCKS, CAPACITY, MODELS, STATUS
+from prsm.protocol.messages.announce import BLOCKS, CAPACITY, MODELS, STATUS, STORAGE
 
-TOPICS = {"capacity": CAPACITY, "models": MODELS, "status": STATUS, "blocks": BLOCKS}
+TOPICS = {
+    "capacity": CAPACITY,
+    "models": MODELS,
+    "status": STATUS,
+    "blocks": BLOCKS,
+    "storage": STORAGE,
+}
 
 
 class GossipApi:

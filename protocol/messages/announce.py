@@ -14,6 +14,7 @@ from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.errors import WireError
 from prsm.protocol.ids import U32, Bytes32, Signature, UInt
 from prsm.protocol.limits import (
+    COPIES_MAX,
     GOSSIP_KEY_BYTES_MAX,
     GOSSIP_RECORD_BYTES_MAX,
     GOSSIP_SUMS_MAX,
@@ -93,6 +94,21 @@ class NewBlock(Record, frozen=True):
     block_hash: Bytes32
 
 
+class CopyWish(Record, frozen=True):
+    """How many copies of a model there should be, if more than usual."""
+
+    manifest: CidBytes
+    copies: Annotated[int, msgspec.Meta(ge=1, le=COPIES_MAX)]
+
+
+class StorageBeacon(Record, frozen=True):
+    """What a node would keep for others, and how many copies it wants of what it holds."""
+
+    region: _Name  # as its operator calls it; may be empty
+    room_bytes: UInt  # free for copies, rounded down to a power of two; 0: none
+    wishes: Annotated[tuple[CopyWish, ...], msgspec.Meta(max_length=BEACON_MODELS_MAX)]
+
+
 @dataclass(frozen=True, slots=True)
 class TopicRules:
     """What holds for the records of one topic.
@@ -116,8 +132,9 @@ CAPACITY: Final = TopicRules("prsm/capacity/1", CapacityBeacon, 90_000, 8 * KIB,
 MODELS: Final = TopicRules("prsm/models/1", ModelOffer, 600_000, 512, 256)
 STATUS: Final = TopicRules("prsm/status/1", PeerStatus, 180_000, 4 * KIB, 1)
 BLOCKS: Final = TopicRules("prsm/blocks/1", NewBlock, 30_000, 64, 1)
+STORAGE: Final = TopicRules("prsm/storage/1", StorageBeacon, 90_000, 4 * KIB, 1)
 TOPICS: Final[Mapping[str, TopicRules]] = {
-    rules.name: rules for rules in (CAPACITY, MODELS, STATUS, BLOCKS)
+    rules.name: rules for rules in (CAPACITY, MODELS, STATUS, BLOCKS, STORAGE)
 }
 assert len(TOPICS) <= GOSSIP_TOPICS_MAX
 

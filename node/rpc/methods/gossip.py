@@ -72,7 +72,7 @@ class AnnouncementsParams(Params, frozen=True):
     """Which announcements."""
 
     topic: Annotated[
-        Literal["capacity", "models", "status", "blocks"] | None,
+        Literal["capacity", "models", "status", "blocks", "storage"] | None,
         msgspec.Meta(description="only of this topic"),
     ] = None
     peer_id: Annotated[PeerIdText | None, msgspec.Meta(description="only of this node")] = None

@@ -27,6 +27,15 @@ source_broken -32050 5006 failed retry: a source of blocks broke off
 source_unfit -32050 5060 failed: a source answers in another form
   it is no trustless gateway, or its settings forbid raw blocks
   prsm storage sources; take it out of storage.gateways
+bad_erasure_code -32602 5070 usage: no such code
+  k of n with 1 <= k < n <= 64
+  4 of 6 outlives the loss of any two holders
+too_few_shards -32003 5071 failed: too few good shards
+  fewer are here, or right, than the code needs
+  prsm storage repair
+false_shards -32050 5072 failed: shards of another file
+  they have their hashes and give another file: whoever made them is at fault
+  ask the publisher
 wrong_password -32001 5010 forbidden: the key does not open
   the password is wrong, or the file was changed
   try again; a forgotten password cannot be recovered
