@@ -1,7 +1,7 @@
 """CIDs of files and flat directories on disk, by any profile, without a node.
 
 Knows: paths, reading, hashing on two cores. Must not know: the store, loops, the network.
-Memory: three buffers of `_RUN_BYTES` and some 300 bytes an entry, whatever the size. Symbolic
+Memory: three buffers of 1 MiB and some 300 bytes an entry, whatever the size. Symbolic
 links, devices and whatever else has no bytes of its own are refused; modes and times are no part
 of a CID.
 """
@@ -31,7 +31,7 @@ from prsm.storage.unixfs import (
     hash_leaf,
 )
 
-_RUN_BYTES: Final = 2 * MIB  # a multiple of every profile's chunk
+_RUN_BYTES: Final = MIB  # a multiple of every profile's chunk; 2 MiB cost a tenth more CPU
 _HASHERS: Final = 2
 
 Progress = Callable[[int], None]
@@ -165,7 +165,8 @@ class _Naming:
         importer = Importer(self.profile, self.keep)
         with refused(path), path.open("rb", buffering=0) as file:
             if found.st_size <= _RUN_BYTES:
-                self._take(importer, _hash_run(file.fileno(), 0, self.profile))
+                buffer = memoryview(bytearray(found.st_size))
+                self._take(importer, _hash_run(file.fileno(), 0, buffer, self.profile))
             else:
                 self._take_runs(importer, file.fileno(), found.st_size)
             after = os.fstat(file.fileno())
@@ -181,9 +182,12 @@ class _Naming:
         return dag
 
     def _take_runs(self, importer: Importer, descriptor: int, size: int) -> None:
+        # One more than runs at once: the next is read into while the oldest is taken.
+        buffers = [memoryview(bytearray(_RUN_BYTES)) for _ in range(_HASHERS + 1)]
         jobs: list[Future[Run]] = []
-        for offset in range(0, size, _RUN_BYTES):
-            jobs.append(self.pool.submit(_hash_run, descriptor, offset, self.profile))
+        for turn, offset in enumerate(range(0, size, _RUN_BYTES)):
+            buffer = buffers[turn % len(buffers)]
+            jobs.append(self.pool.submit(_hash_run, descriptor, offset, buffer, self.profile))
             if len(jobs) > _HASHERS:
                 self._take(importer, jobs.pop(0).result())
         for job in jobs:
@@ -195,9 +199,9 @@ class _Naming:
         self.progress(sum(size for _, size in run))
 
 
-def _hash_run(descriptor: int, offset: int, profile: Profile) -> Run:
+def _hash_run(descriptor: int, offset: int, buffer: memoryview, profile: Profile) -> Run:
     """Hash the leaves of one run; runs in a thread of the pool, and lets go of the interpreter."""
-    data = memoryview(os.pread(descriptor, _RUN_BYTES, offset))
+    data = buffer[: os.preadv(descriptor, [buffer], offset)]
     chunks = (data[at : at + profile.chunk] for at in range(0, len(data), profile.chunk))
     return [(hash_leaf(chunk, profile).digest, len(chunk)) for chunk in chunks]
 
