@@ -75,6 +75,7 @@ from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.genesis import BadGenesis, Genesis, from_json
 from prsm.protocol.ids import PeerId
 from prsm.storage.diskguard import DiskGuard
+from prsm.storage.jobs import kept_jobs
 from prsm.storage.keystore import load_seed
 from prsm.storage.model_store import ModelStore
 from prsm.storage.receipts import ReceiptFiles
@@ -270,7 +271,8 @@ def _make_work(opened: _Opened) -> _Work:
         labour = Labour(standing, terms.units_max, config.executor.memory_bytes)
         CapacityDesk(network, account, models, standing=standing)
     links = Links(network, account, verifier)
-    jobs = Jobs(Requester(links, account, models, pool or NoRunner(), policy, driver.clock))
+    requester = Requester(links, account, models, pool or NoRunner(), policy, driver.clock)
+    jobs = Jobs(requester, keep=functools.partial(kept_jobs, start.home.data / "jobs.db"))
     seed, region = load_seed(start.home.node_key), config.net.region
     beacons = make_beacons(seed, driver, account, models, labour=labour, region=region)
     models.fetching.holders = beacons.holders

@@ -96,7 +96,7 @@ class WorkApi:
 
     async def result(self, params: api.JobIdParams, _caller: Caller) -> api.JobResult:
         """The outputs of a finished job, rows in the order they were given."""
-        outputs = self._jobs.result(_job_id(params.job_id))
+        outputs = await self._jobs.read_result(_job_id(params.job_id))
         first = outputs[0]
         return api.JobResult(
             job_id=params.job_id,

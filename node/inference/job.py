@@ -107,6 +107,12 @@ class Job:
         self.error = error
         self.enter(JobState.FAILED)
 
+    async def wait_other(self, seen: JobState) -> None:
+        """Return once the job is in another state than that."""
+        await trio.lowlevel.checkpoint()
+        while self.state is seen:
+            await self._changed.wait()
+
     async def wait(self, until: JobState) -> None:
         """Return once that state is reached or passed."""
         await trio.lowlevel.checkpoint()

@@ -1,17 +1,25 @@
 """Jobs of this node as a requester: from a request to an answer and a bill.
 
-Each job is one task; a failing job never affects another. Finished ones are kept for a while.
-Must not know RPC, nor how a worker computes.
+Each job is one task; a failing job never affects another. Finished ones are kept for a while, over
+a restart too if there is a store. Must not know RPC, nor how a worker computes.
 """
 
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Final
 
 import trio
 
 from prsm.node.inference.batches import restore
+from prsm.node.inference.history import (
+    pack_outputs,
+    plan_of,
+    row_of,
+    unpack_outputs,
+    view_of_row,
+)
 from prsm.node.inference.job import (
     Job,
     JobRequest,
@@ -22,8 +30,9 @@ from prsm.node.inference.job import (
 )
 from prsm.node.inference.jobrun import JobRun, Requester
 from prsm.node.net.interface import Busy
-from prsm.protocol.errors import LocalError, PrsmError
+from prsm.protocol.errors import LocalError, PrsmError, WireError
 from prsm.protocol.tensors import Tensor
+from prsm.storage.jobs import JobStore
 
 JOBS_RUNNING_MAX: Final = 16
 JOBS_KEPT: Final = 64
@@ -37,6 +46,12 @@ class NotFinished(LocalError):
     reason = "not_finished"
 
 
+class NotKept(LocalError):
+    """The job is done, but its answer ended with the process that had it."""
+
+    reason = "not_kept"
+
+
 class Internal(LocalError):
     """A bug of ours ended the job; the log has it."""
 
@@ -48,6 +63,7 @@ class Jobs:
 
     Args:
         requester: what a job works with.
+        keep: opens the store where jobs survive this process; None: nowhere.
         kept: finished jobs that can still be read, newest first.
         new_id: makes 32-byte job ids; random outside tests.
     """
@@ -56,22 +72,39 @@ class Jobs:
         self,
         requester: Requester,
         *,
+        keep: Callable[[], AbstractAsyncContextManager[JobStore]] | None = None,
         kept: int = JOBS_KEPT,
         new_id: Callable[[], bytes] = lambda: secrets.token_bytes(32),
     ) -> None:
         self._requester, self._kept, self._new_id = requester, kept, new_id
+        self._keep = keep
+        self._store: JobStore | None = None
         self._jobs: dict[bytes, Job] = {}
+        self._past: dict[bytes, JobView] = {}  # of earlier processes, the oldest first
         self._nursery: trio.Nursery | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run submitted jobs until cancelled."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            try:
-                task_status.started()
-                await trio.sleep_forever()
-            finally:
-                self._nursery = None
+        """Read what earlier processes left, then run submitted jobs until cancelled.
+
+        A store that does not open is logged: jobs run, and are forgotten with the process.
+        """
+        async with AsyncExitStack() as stack:
+            if self._keep is not None:
+                try:
+                    self._store = await stack.enter_async_context(self._keep())
+                    await self._load()
+                except LocalError as error:
+                    log.warning("jobs are not kept over a restart: %s", error.what)
+                    self._store = None
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for view in self._past.values():
+                    nursery.start_soon(self._reclaim, view)
+                try:
+                    task_status.started()
+                    await trio.sleep_forever()
+                finally:
+                    self._nursery = None
 
     def submit(self, request: JobRequest) -> bytes:
         """Start a job; its id is also its name on the ledger.
@@ -84,6 +117,7 @@ class Jobs:
         job = Job(self._new_id(), request, made_ms=self._requester.clock.wall_ms())
         self._jobs[job.id] = job
         self._nursery.start_soon(self._run, job)
+        self._nursery.start_soon(self._follow, job)
         return job.id
 
     @property
@@ -97,11 +131,32 @@ class Jobs:
         Raises:
             UnknownJobId: never submitted here, or forgotten.
         """
-        return view_of(self._find(job_id))
+        past = self._past.get(job_id)
+        return view_of(self._find(job_id)) if past is None else past
 
     def list(self) -> tuple[JobView, ...]:
         """All jobs that are kept, newest first."""
-        return tuple(view_of(job) for job in reversed(self._jobs.values()))
+        present = (view_of(job) for job in reversed(self._jobs.values()))
+        return (*present, *reversed(self._past.values()))
+
+    async def read_result(self, job_id: bytes) -> tuple[Tensor, ...]:
+        """As `result`, also of a job of an earlier process.
+
+        Raises:
+            UnknownJobId, NotFinished, RowsDiffer, PrsmError: as `result`.
+            NotKept: the answer was too large to be kept.
+        """
+        past = self._past.get(job_id)
+        if past is None or self._store is None:
+            return self.result(job_id)
+        if past.error is not None:
+            raise past.error
+        raw = await self._store.output(job_id)
+        if raw is None:
+            raise NotKept(
+                f"the answer of job {job_id.hex()[:16]} was not kept", hint="run it again"
+            )
+        return restore(plan_of(past), unpack_outputs(raw))
 
     def result(self, job_id: bytes) -> tuple[Tensor, ...]:
         """Outputs of all rows in the order they were given.
@@ -136,18 +191,23 @@ class Jobs:
         Raises:
             UnknownJobId: as `get`.
         """
+        past = self._past.get(job_id)
+        if past is not None:
+            return past
         job = self._find(job_id)
         await job.wait(until)
         return view_of(job)
 
     def cancel(self, job_id: bytes) -> None:
         """Stop a job; what was locked and not settled comes back at its deadline."""
-        self._find(job_id).scope.cancel()
+        if job_id not in self._past:
+            self._find(job_id).scope.cancel()
 
     async def _run(self, job: Job) -> None:
         work = JobRun(job, self._requester)
         try:
             with job.scope:
+                await self._save(job)  # before money can move
                 await work.run()
             if job.scope.cancelled_caught:
                 job.fail(NotFinished("the job was cancelled"))
@@ -159,6 +219,56 @@ class Jobs:
         self._requester.policy.after(work.facts(), job.error.reason if job.error else "done")
         self._forget_old()
         await work.reclaim()
+
+    async def _follow(self, job: Job) -> None:
+        """Keep each state of a job, and its answer once there is one."""
+        seen, is_kept = JobState.PLANNING, self._store is None
+        while not job.is_over:
+            await job.wait_other(seen)
+            seen = job.state
+            try:
+                if not is_kept and job.outputs is not None:
+                    is_kept = True
+                    await self._save_outputs(job)
+                await self._save(job)
+            except PrsmError as error:  # the job goes on; its history has a gap
+                log.warning("job %s is not kept: %s", job.id.hex()[:16], error.what)
+        if self._store is not None:
+            await self._store.prune(self._kept)
+
+    async def _save(self, job: Job) -> None:
+        if self._store is not None:
+            await self._store.put(row_of(view_of(job)))
+
+    async def _save_outputs(self, job: Job) -> None:
+        raw = None if job.outputs is None else pack_outputs(job.outputs)
+        if raw is not None and self._store is not None:
+            await self._store.put_output(job.id, raw)
+
+    async def _load(self) -> None:
+        """Read what is kept; a job that was at work then was interrupted, and says so."""
+        if self._store is None:
+            return
+        rows = [*await self._store.newest(self._kept), *await self._store.unfinished()]
+        by_id = {row.id: row for row in rows}
+        for row in sorted(by_id.values(), key=lambda row: (row.made_ms, row.id)):
+            has_output = await self._store.output(row.id) is not None
+            try:
+                view = view_of_row(row, has_output=has_output)
+            except WireError as error:
+                log.warning("kept job %s is passed over: %s", row.id.hex()[:16], error.what)
+                continue
+            self._past[row.id] = view
+            if not row.is_over:
+                await self._store.put(row_of(view))
+
+    async def _reclaim(self, view: JobView) -> None:
+        """Fetch back what an earlier process locked, where the ledger still has it open."""
+        chain = self._requester.chain
+        if chain.job(view.id) is not None:
+            request = JobRequest(view.model)
+            locked = Job(view.id, request, view.made_ms, lock_height=max(view.lock_height, 1))
+            await JobRun(locked, self._requester).reclaim()
 
     def _forget_old(self) -> None:
         over = [job_id for job_id, job in self._jobs.items() if job.is_over]

@@ -99,4 +99,10 @@ deadline_impossible -32006 3030 usage: the deadline cannot be met
 too_many_batches -32008 3031 usage: too many micro-batches
   one job holds a bounded number of them
   run it in parts
+interrupted -32007 3032 failed: the node ended while the job was at work
+  what was locked and not settled comes back after the job's deadline
+  run it again
+not_kept -32007 3033 failed: the answer ended with the process that had it
+  answers above 16 MiB are not kept over a restart
+  run it again
 """
