@@ -27,6 +27,7 @@ from prsm.node.api.models import ModelsApi
 from prsm.node.api.net import NetApi
 from prsm.node.api.node import NodeApi, Parts
 from prsm.node.api.reach import ReachApi
+from prsm.node.api.registry import RegistryApi
 from prsm.node.api.storage import StorageApi
 from prsm.node.api.tasks import TasksApi
 from prsm.node.api.validator import ValidatorApi
@@ -52,6 +53,7 @@ from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.strict import StrictSandbox
 from prsm.node.inference.terms import Terms
 from prsm.node.keys import load_network_key
+from prsm.node.library import Library, open_library
 from prsm.node.mended import Mended
 from prsm.node.models import Models
 from prsm.node.net.bans import BanFile
@@ -128,6 +130,7 @@ class _Work:
     jobs: Jobs
     beacons: Beacons
     finding: Finding
+    library: Library
 
 
 async def run_daemon(
@@ -282,7 +285,8 @@ def _make_work(opened: _Opened) -> _Work:
     models.fetching.seek = finding.holders.seek
     finding.discovery.more_addresses = opened.reach.addresses
     network.send_elsewhere(finding.discovery.elsewhere)
-    return _Work(pool, models, shards, claims, executor, links, jobs, beacons, finding)
+    library = open_library(start.home, models, driver, pool)
+    return _Work(pool, models, shards, claims, executor, links, jobs, beacons, finding, library)
 
 
 async def _start_work(work: _Work, nursery: trio.Nursery) -> None:
@@ -292,7 +296,8 @@ async def _start_work(work: _Work, nursery: trio.Nursery) -> None:
         await nursery.start(work.shards.run)
     if work.models.outside is not None:
         await nursery.start(Supervisor("sources").run, work.models.outside.run)
-    await nursery.start(Supervisor("models").run, work.models.run)
+    for name, part in (("models", work.models.run), ("library", work.library.run)):
+        await nursery.start(Supervisor(name).run, part)
     await nursery.start(Supervisor("claims").run, work.claims.run)
     if work.executor is not None:
         await nursery.start(work.executor.run)
@@ -341,6 +346,7 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
             **GovernanceApi(wallets, chain.driver).handlers(),
             **ValidatorApi(start.home, wallets, chain.driver).handlers(),
             **ModelsApi(work.models, is_stale=node.is_stale).handlers(),
+            **RegistryApi(work.models, chain.driver, wallets, work.library.search).handlers(),
             **TasksApi(work.models.tasks).handlers(),
             **_storage_api(opened, work).handlers(),
             **WorkApi(work.models, work.jobs, chain.driver, proofs).handlers(),

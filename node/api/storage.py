@@ -19,12 +19,20 @@ from prsm.storage.diskguard import DiskGuard, DiskState
 from prsm.storage.eviction import Judged
 from prsm.storage.model_store import ModelStore
 from prsm.storage.pins import PinState
+from prsm.storage.sources.pool import Tier
 
 _Disk = Literal["ok", "low", "read_only"]
 _DISKS: Final[dict[DiskState, _Disk]] = {
     DiskState.OK: "ok",
     DiskState.LOW: "low",
     DiskState.READ_ONLY: "read_only",
+}
+_Tier = Literal["peer", "bitswap", "daemon", "gateway"]
+_TIERS: Final[dict[Tier, _Tier]] = {
+    Tier.PEER: "peer",
+    Tier.BITSWAP: "bitswap",
+    Tier.DAEMON: "daemon",
+    Tier.GATEWAY: "gateway",
 }
 _Pin = Literal["held", "fetching", "waiting", "failed"]
 _PINS: Final[dict[PinState, _Pin]] = {
@@ -62,6 +70,7 @@ class StorageApi:
         """Method name -> handler."""
         return {
             "storage_getStats": self.stats,
+            "storage_listSources": self.sources,
             "storage_listPins": self.pins,
             "storage_gc": self.gc,
             "storage_scrub": self.scrub,
@@ -104,6 +113,30 @@ class StorageApi:
             extra_stores=self._extra,
             sources=tuple(source.name for source in self._models.sources_for(b"")),
             disk=self._disk(),
+        )
+
+    async def sources(self, _params: NoParams, _caller: Caller) -> api.Sources:
+        """Whom this node may ask for blocks."""
+        outside = self._models.outside
+        if outside is None:
+            return api.Sources(offline=self._models.offline, items=())
+        self._models.sources_for(b"")  # peers that came or went since the last fetch
+        return api.Sources(
+            offline=self._models.offline,
+            items=tuple(
+                api.SourceRow(
+                    name=row.name,
+                    kind=_TIERS[row.tier],
+                    state=row.state.value,
+                    latency_ms=row.latency_ms,
+                    rate_bytes_per_s=row.rate_bps,
+                    bytes=row.bytes,
+                    faults=row.faults,
+                    last_error=row.last_error,
+                    next_try_ms=row.next_try_ms,
+                )
+                for row in outside.rows()
+            ),
         )
 
     async def pins(self, _params: NoParams, _caller: Caller) -> api.Pins:

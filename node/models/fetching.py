@@ -57,24 +57,40 @@ class Fetching:
         try:
             return await self._tools.store.load_manifest(cid)
         except NotFound:
-            raw = await self._opening.block(cid.digest)
-            if raw is None:
-                self._refuse_offline(f"the manifest {cid}", offline=offline)
-                raw = await self.exchange.fetch_block(cid.digest, self.sources(cid.raw))
-            manifest = decode_manifest(raw)
+            manifest = decode_manifest(await self._elsewhere(cid, "manifest", offline=offline))
             await self._tools.store.save_manifest(manifest)
             return manifest
 
-    async def pull(self, cid: Cid, *, offline: bool, task: Task | None) -> ModelManifest:
+    async def block(self, cid: Cid, *, offline: bool = False) -> bytes:
+        """A raw block, such as a card; kept as cached when it came from elsewhere.
+
+        Raises:
+            NotFound, SourceFailed: nobody here or among the peers has it.
+            Offline: it is not here, and nobody may be asked.
+        """
+        try:
+            return await self._tools.store.blocks.get(cid.digest)
+        except NotFound:
+            raw = await self._elsewhere(cid, "block", offline=offline)
+            await self._tools.store.blocks.put(cid.digest, raw)
+            return raw
+
+    async def _elsewhere(self, cid: Cid, what: str, *, offline: bool) -> bytes:
+        raw = await self._opening.block(cid.digest)
+        if raw is None:
+            self._refuse_offline(f"the {what} {cid}", offline=offline)
+            raw = await self.exchange.fetch_block(cid.digest, self.sources(cid.raw))
+        return raw
+
+    async def pull(
+        self, cid: Cid, manifest: ModelManifest, *, offline: bool, task: Task | None
+    ) -> None:
         """Bring a model's files here, those in an extra store left where they are.
 
         Raises:
             NotFound, SourceFailed, Full: it is not to be had.
             Offline: it is not here whole, and nobody may be asked.
         """
-        if not (offline or self._tools.offline):
-            await self.seek(cid)
-        manifest = await self.manifest(cid, offline=offline)
         lacking = await self.lacking(manifest)
         missing = sum(file.size for file in lacking)
         if lacking:
@@ -90,7 +106,6 @@ class Fetching:
             done += file.size
         if task is not None:
             task.report(done, manifest.total_bytes)
-        return manifest
 
     async def bring(self, cid: bytes, file: ManifestFile) -> None:
         """Fetch a file unless it is here, or in an extra store.

@@ -1,43 +1,60 @@
-"""Which model a person means: `name@version`, a name, or a CID.
+"""Which model a person means: a CID, or a name with a version, a range or a channel.
 
-Knows: names of the ledger and of this node, versions. Must not know: files. Pure.
+Knows: names of the ledger and of this node. Must not know: files. Pure.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Protocol
 
-from prsm.consensus.ledger.records import Model
+from prsm.consensus.ledger.releases import Release, UnknownRelease
 from prsm.node.models.records import UnknownModel
 from prsm.protocol.messages.models import ModelManifest
+from prsm.protocol.semver import BadVersion
 from prsm.storage.cid import Cid, decode_cid, parse_cid
 
 
-def find(ref: str, named: Sequence[Model], held: Mapping[Cid, ModelManifest]) -> Cid:
-    """The manifest of a reference; the ledger's word goes before what only this node calls so.
+class Names(Protocol):
+    """The ledger's names; its `View` stands here."""
+
+    def resolve(self, text: str) -> Release:
+        """The release that `name`, `name@1.2.0`, `name@^1` or `name@beta` means.
+
+        Raises:
+            BadVersion, UnknownRelease, YankedRelease: none.
+        """
+        ...
+
+
+def find(ref: str, names: Names, held: Mapping[Cid, ModelManifest]) -> tuple[Cid, Release | None]:
+    """The manifest of a reference, and the ledger's word if it was found by name.
+
+    The ledger's word goes before what only this node calls so.
 
     Args:
-        ref: `name@version`, a name (its newest version), or a CID.
-        named: models of the ledger.
+        ref: `name`, `name@1.2.0`, `name@^1`, `name@beta`, or a CID.
+        names: of the ledger.
         held: models that are here.
 
     Raises:
         UnknownModel: neither the ledger nor this node knows it.
+        YankedRelease: a channel points to a version that was withdrawn.
         BadCid: text that looks like a CID and is none.
     """
-    name, _, semver = ref.partition("@")
-    same = sorted((m for m in named if m.name == name), key=lambda model: _version(model.semver))
-    if semver:
-        same = [model for model in same if model.semver == semver]
-    if same:
-        return decode_cid(same[-1].manifest)
-    local = [cid for cid, m in held.items() if ref in {m.name, f"{m.name}@{m.semver}"}]
-    if local:
-        return local[-1]
-    if not semver and ref.startswith(("baf", "Qm")) and len(ref) > 45:
-        return parse_cid(ref)
-    raise UnknownModel(
+    if "@" not in ref and ref.startswith(("baf", "Qm")) and len(ref) > 45:
+        return parse_cid(ref), None
+    unknown = UnknownModel(
         f"no model is called {ref!r}", hint="see: prsm model ls, or add one: prsm model add"
     )
-
-
-def _version(semver: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in semver.partition("-")[0].split(".") if part.isdecimal())
+    try:
+        release = names.resolve(ref)
+    except BadVersion as error:
+        unknown = UnknownModel(f"{ref!r} is no model: {error}", hint="prsm model show NAME@1.0.0")
+    except UnknownRelease as error:
+        if error.hint:
+            unknown = UnknownModel(error.what, hint=error.hint)
+    else:
+        return decode_cid(release.manifest), release
+    local = [cid for cid, m in held.items() if ref in {m.name, f"{m.name}@{m.semver}"}]
+    if local:
+        return local[-1], None
+    raise unknown

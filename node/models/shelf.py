@@ -10,7 +10,9 @@ from typing import Final
 
 import trio
 
+from prsm.consensus.ledger.releases import Release
 from prsm.node.models.adding import Adding
+from prsm.node.models.cards import Cards, FoundCard
 from prsm.node.models.fetching import Fetching
 from prsm.node.models.finding import find
 from prsm.node.models.keeping import Keeping
@@ -49,6 +51,7 @@ class Models:
         self._opening = Opening(tools)
         self.fetching = Fetching(tools, self._opening)
         self.keeping = Keeping(tools, self.fetching)
+        self.cards = Cards(tools, self.fetching)
         self._held: dict[Cid, ModelManifest] = {}
         self.server = BlockServer(tools.network, tools.store)
         self.tasks = Tasks(tools.driver.clock)
@@ -125,8 +128,7 @@ class Models:
             UnknownModel, NotFound, SourceFailed, Full, Offline: it is not to be had.
             NotRecipient, BadEnvelope: it is sealed, and does not open here.
         """
-        cid = self.resolve(ref)
-        manifest = await self.fetching.manifest(cid, offline=offline)
+        cid, manifest = await self._manifest_of(ref, offline=offline)
         try:
             return cid, await self._opening.open_all(manifest)
         except NotFound:
@@ -157,8 +159,8 @@ class Models:
             NotFound, SourceFailed, Full: it is not to be had.
             Offline: it is not here whole, and nobody may be asked.
         """
-        cid = self.resolve(ref)
-        manifest = await self.fetching.pull(cid, offline=offline, task=task)
+        cid, manifest = await self._manifest_of(ref, offline=offline, is_sought=True)
+        await self.fetching.pull(cid, manifest, offline=offline, task=task)
         if await self._tools.store.has_model(manifest):
             self._held[cid] = manifest
         return self._known(cid, manifest)
@@ -205,13 +207,16 @@ class Models:
         return cid, gone
 
     def resolve(self, ref: str) -> Cid:
-        """The manifest of `name@version`, of a name (its newest version), or of a CID.
+        """The manifest of a reference.
 
         Raises:
-            UnknownModel: neither the ledger nor this node knows it.
-            BadCid: text that looks like a CID and is none.
+            UnknownModel, YankedRelease, BadCid: as `find`.
         """
-        return find(ref, self._tools.driver.ledger.view.models(), self._held)
+        return self.look(ref)[0]
+
+    def look(self, ref: str) -> tuple[Cid, Release | None]:
+        """The manifest of a reference, and the ledger's word if it was found by name."""
+        return find(ref, self._tools.driver.ledger.view, self._held)
 
     async def known(self) -> list[Known]:
         """Models held here or named on the ledger; unread manifests of others are left out."""
@@ -229,8 +234,18 @@ class Models:
             UnknownModel, NotFound, SourceFailed: it is not known, or not to be had.
             Offline: its manifest is not here, and nobody may be asked.
         """
-        cid = self.resolve(ref)
-        return self._known(cid, await self.fetching.manifest(cid, offline=offline))
+        return self._known(*await self._manifest_of(ref, offline=offline))
+
+    async def card(self, ref: str, *, offline: bool = False) -> tuple[Cid, FoundCard]:
+        """The card of a model.
+
+        Raises:
+            UnknownModel, NotFound, SourceFailed, Offline: it is not to be had.
+            ForeignManifest: manifest or card are not their publisher's word.
+        """
+        cid, release = self.look(ref)
+        _, manifest = await self._manifest_of(ref, offline=offline)
+        return cid, await self.cards.read(manifest, release, offline=offline)
 
     def worker_state(self) -> WorkerState:
         """State of the program that runs models, for status."""
@@ -242,6 +257,18 @@ class Models:
     def sources_for(self, cid: bytes) -> Sequence[Source]:
         """Whom to ask for the blocks of a manifest, in this order; nobody while offline."""
         return self.fetching.sources(cid)
+
+    async def _manifest_of(
+        self, ref: str, *, offline: bool, is_sought: bool = False
+    ) -> tuple[Cid, ModelManifest]:
+        """CID and manifest; one found by name is its publisher's word, or refused."""
+        cid, release = self.look(ref)
+        if is_sought and not (offline or self.offline):
+            await self.fetching.seek(cid)
+        manifest = await self.fetching.manifest(cid, offline=offline)
+        if release is not None:
+            self.cards.check(manifest, release)
+        return cid, manifest
 
     def _known(self, cid: Cid, manifest: ModelManifest) -> Known:
         is_registered = self._tools.driver.ledger.view.model_by_cid(cid.raw) is not None

@@ -10,6 +10,7 @@ from typing import cast
 import trio
 
 from prsm.consensus.ledger.records import Model
+from prsm.consensus.ledger.releases import Release, choose
 from prsm.node.clock import TrioClock
 from prsm.node.driver import Driver
 from prsm.node.inference.pool import Pool
@@ -20,6 +21,7 @@ from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Ed25519Signer, Signer
 from prsm.protocol.ids import TxId
 from prsm.protocol.messages.pipe import ModelRefused, PreparedShard
+from prsm.protocol.semver import Reference
 from prsm.protocol.transactions.results import Code, TxReceipt
 from prsm.storage.cid import hash_block
 from prsm.storage.model_store import ModelStore
@@ -42,6 +44,20 @@ def registered(name: str, semver: str, height: int) -> Model:
     )
 
 
+def _release(model: Model) -> Release:
+    return Release(
+        name=model.name,
+        semver=model.semver,
+        manifest=model.manifest,
+        subject="model",
+        publisher=model.publisher,
+        total_bytes=model.total_bytes,
+        height=model.height,
+        yanked=None,
+        card=None,
+    )
+
+
 @dataclass
 class View:
     """The ledger's models."""
@@ -50,6 +66,10 @@ class View:
 
     def models(self) -> list[Model]:
         return self.named
+
+    def resolve(self, text: str) -> Release:
+        reference = Reference.parse(text)
+        return choose(reference, [_release(m) for m in self.named if m.name == reference.name], {})
 
     def model(self, name: str, semver: str) -> Model | None:
         return next((m for m in self.named if (m.name, m.semver) == (name, semver)), None)

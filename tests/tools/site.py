@@ -19,6 +19,7 @@ from prsm.node.api.models import ModelsApi
 from prsm.node.api.net import NetApi
 from prsm.node.api.node import NodeApi, Parts
 from prsm.node.api.reach import ReachApi
+from prsm.node.api.registry import RegistryApi
 from prsm.node.api.storage import StorageApi
 from prsm.node.api.tasks import TasksApi
 from prsm.node.api.validator import ValidatorApi
@@ -31,6 +32,7 @@ from prsm.node.inference.interface import AllowAll, NoRunner
 from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.jobs import Jobs
 from prsm.node.inference.links import Links
+from prsm.node.library import open_library
 from prsm.node.models import Models, Tools
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.reach import Reach, ReachConfig
@@ -195,6 +197,12 @@ async def _join(
             **GovernanceApi(wallets, driver).handlers(),
             **ValidatorApi(home, wallets, driver).handlers(),
             **ModelsApi(models).handlers(),
+            **RegistryApi(
+                models,
+                driver,
+                wallets,
+                open_library(home, models, driver, None).search,
+            ).handlers(),
             **TasksApi(models.tasks).handlers(),
             **StorageApi(models, models._tools.store).handlers(),
             **WorkApi(models, jobs, driver, proofs).handlers(),

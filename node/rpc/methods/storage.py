@@ -52,6 +52,27 @@ class StorageStats(Result, frozen=True):
     disk: Disk | None
 
 
+class SourceRow(Result, frozen=True):
+    """Who may be asked for blocks; `next_try_ms` is from now, 0: it may be asked."""
+
+    name: str
+    kind: Literal["peer", "bitswap", "daemon", "gateway"]
+    state: str
+    latency_ms: Count
+    rate_bytes_per_s: Count
+    bytes: Count
+    faults: Count
+    last_error: str
+    next_try_ms: Count
+
+
+class Sources(Result, frozen=True):
+    """All sources that are known now, class by class in the order they are tried."""
+
+    offline: bool
+    items: tuple[SourceRow, ...]
+
+
 class PinRow(Result, frozen=True):
     """A file somebody wants kept, and how far that is."""
 
@@ -171,6 +192,14 @@ METHODS: Final = (
         Scope.READ,
         "What the store holds, the quota, the disk.",
         words=("storage", "stats"),
+    ),
+    Method(
+        "storage_listSources",
+        NoParams,
+        Sources,
+        Scope.READ,
+        "Whom this node may ask for blocks, and how each of them does.",
+        words=("storage", "sources"),
     ),
     Method(
         "storage_listPins",

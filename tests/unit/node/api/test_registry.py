@@ -1,0 +1,124 @@
+"""The registry as clients see it: versions, channels, yanks, cards, and what is not believed."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from prsm.protocol.codec import Record
+from prsm.protocol.ed25519 import Ed25519Signer
+from prsm.protocol.messages.models import ManifestFile, ModelManifest
+from prsm.protocol.transactions.payloads import REGISTER_MODEL, SET_CARD, RegisterModel
+from prsm.protocol.transactions.registry import SetCard
+from prsm.storage.card import card_cid, encode_card, sign_card
+from prsm.storage.manifest import sign_manifest
+from tests.tools.cards import card
+from tests.tools.site import Site, open_site
+from tests.tools.stores import DATA, manifest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(tmp_path) as made:
+        yield made
+
+
+async def sent(site: Site, kind: int, payload: Record) -> None:
+    tx_id = await site.parts.wallet.submit(kind, payload)
+    result = await site.parts.wallet.wait_committed(tx_id)
+    assert result.receipt.code.name == "DONE", result
+
+
+async def publish(
+    site: Site, folder: Path, semver: str, *, signer: Ed25519Signer | None = None
+) -> ModelManifest:
+    """A registered model that is here, signed by the wallet or by somebody else."""
+    (folder / "file").write_bytes(DATA)
+    store = site.models._tools.store
+    added = await store.add_file(folder / "file")
+    wallet = site.parts.wallet
+    by = signer or wallet.signer
+    found = manifest(
+        semver=semver,
+        files=(ManifestFile("model.onnx", added.root.raw, added.size, added.sha256),),
+        publisher=by.public_key,
+        chain_id=site.cluster.genesis.chain_id,
+    )
+    signed = sign_manifest(found, by)
+    cid = await store.save_manifest(signed)
+    await sent(
+        site,
+        REGISTER_MODEL,
+        RegisterModel(
+            manifest=cid.raw,
+            name=signed.name,
+            semver=semver,
+            pinned_sha256=signed.compute.pinned_sha256,
+            total_bytes=signed.total_bytes,
+            parents=(),
+        ),
+    )
+    await site.models.refresh()
+    return signed
+
+
+async def test_versions_channels_and_yanks_decide_what_a_name_means(
+    site: Site, tmp_path: Path
+) -> None:
+    for semver in ("1.0.0", "1.1.0"):
+        await publish(site, tmp_path, semver)
+    assert (await site.ask("model_get", ref="minilm"))["model"]["semver"] == "1.1.0"
+    assert (await site.ask("model_get", ref="minilm@^1.0"))["model"]["semver"] == "1.1.0"
+    channel = {"name": "minilm", "channel": "stable", "semver": "1.0.0"}
+    await site.committed((await site.ask("model_setChannel", **channel))["tx_id"])
+    assert (await site.ask("model_get", ref="minilm"))["model"]["semver"] == "1.0.0"
+    yank = {"name": "minilm", "semver": "1.0.0", "why": "bad rows"}
+    await site.committed((await site.ask("model_yank", **yank))["tx_id"])
+    assert (await site.refused("model_get", ref="minilm"))[1] == "yanked"
+    assert (await site.ask("model_get", ref="minilm@1.0.0"))["model"]["local"]
+    rows = (await site.ask("model_listVersions", name="minilm"))["items"]
+    assert [(row["semver"], row["channels"], row["yanked"]) for row in rows] == [
+        ("1.0.0", ["stable"], "bad rows"),
+        ("1.1.0", [], ""),
+    ]
+    assert await site.refused("model_listVersions", name="none") == (-32003, "not_found")
+    assert (await site.refused("model_get", ref="minilm@^7"))[1] == "model_not_found"
+
+
+async def test_a_manifest_of_another_hand_is_refused_by_name(site: Site, tmp_path: Path) -> None:
+    """The ledger names us; the manifest is signed by somebody else. By its CID it is a draft."""
+    forged = await publish(site, tmp_path, "1.0.0", signer=Ed25519Signer(b"f" * 32))
+    for method in ("model_get", "model_pull", "model_open"):
+        assert (await site.refused(method, ref="minilm"))[1] == "foreign_manifest"
+    cid = (await site.ask("model_list"))["items"][0]["cid"]
+    assert (await site.ask("model_get", ref=cid))["model"]["name"] == forged.name
+
+
+async def test_a_card_is_its_publishers_word_or_none(site: Site, tmp_path: Path) -> None:
+    signed = await publish(site, tmp_path, "1.0.0")
+    error = await site.error("model_getCard", ref="minilm")
+    assert (error["data"]["reason"], "SetCard" in error["data"]["hint"]) == ("not_found", True)
+    signer = site.parts.wallet.signer
+    mine = msgspec.structs.replace(
+        card(name="minilm", semver="1.0.0"),
+        publisher=signer.public_key,
+        chain_id=site.cluster.genesis.chain_id,
+        signature=None,
+    )
+    mine = sign_card(mine, signer)
+    raw = encode_card(mine)
+    await site.models._tools.store.blocks.put(card_cid(mine).digest, raw)
+    (known,) = await site.models.known()
+    await sent(site, SET_CARD, SetCard(known.cid.raw, card_cid(mine).raw))
+    told = await site.ask("model_getCard", ref="minilm@1.0.0", offline=True)
+    assert (told["checked"], told["card"]["summary"]) == (True, mine.summary)
+    assert signed.card is None
+
+
+async def test_search_without_the_executor_says_what_to_do(site: Site) -> None:
+    error = await site.error("model_search", query="sentences")
+    assert error["data"]["reason"] == "unsupported"
+    assert error["data"]["hint"]
