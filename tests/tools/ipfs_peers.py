@@ -125,7 +125,7 @@ class LinePeer:
         self.changed.unpark_all()
 
     async def add(self, path: Path, profile: Profile = LEGACY) -> str:
-        """Add a file; Kubo knows its own profile (`legacy`) only."""
+        """Add a file (Kubo: or a folder); Kubo knows its own profile (`legacy`) only."""
         if self.kind == "kubo":
             assert profile == LEGACY, "Kubo 0.22 as a library has no settings"
             return str(await self.ask("add", {"path": str(path)}))

@@ -15,7 +15,7 @@ from prsm.protocol.limits import KIB, MIB
 from prsm.storage.naming import name_path
 from prsm.storage.packing import pack, unpack
 from prsm.storage.unixfs import LEGACY, PROFILES, UNIXFS_V1_2025, V1_1M_174, V1_256K_174, Profile
-from tests.tools.ipfs_peers import IpfsPeer, LinePeer, helia, js_ipfs, kubo, needs, oracle
+from tests.tools.ipfs_peers import IpfsPeer, helia, js_ipfs, kubo, needs, oracle
 
 FILES = 50
 EDGES = (0, 1, 256 * KIB, MIB, 174 * 256 * KIB)
@@ -59,8 +59,33 @@ def every(*profiles: Profile) -> Callable[[int], Profile]:
     return lambda index: profiles[index % len(profiles)]
 
 
+def make_tree(folder: Path, dice: Random) -> dict[str, Path]:
+    """Flat and nested, names of any script in an order that bytes alone decide; files by path."""
+    names = ["a", "B", "\u00e4\u00f6", "\u4e2d\u6587", "a b", "a.b", "a-b", "0", "~", "\U0001f40d"]
+    files: dict[str, Path] = {}
+    for index in range(dice.randrange(1, 40)):
+        path = folder.joinpath(
+            *(dice.choice(names) + "d" for _ in range(dice.randrange(3))),
+            f"{dice.choice(names)}{index}",
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(dice.randbytes(dice.randrange(2000)))
+        files[str(path.relative_to(folder))] = path
+    return files
+
+
 class TestKubo:
     pytestmark = needs("kubo")
+
+    async def test_fifty_directories(self, tmp_path: Path) -> None:
+        """Hidden files and empty directories too."""
+        async with kubo(tmp_path) as peer:
+            for seed in range(FILES):
+                folder = tmp_path / str(seed)
+                make_tree(folder, Random(1000 + seed))
+                (folder / ".hidden").write_bytes(b"hidden")
+                (folder / "empty").mkdir()
+                assert await peer.add(folder, LEGACY) == name_path(folder, LEGACY).cid
 
     async def test_fifty_files(self, tmp_path: Path, noise: bytes) -> None:
         async with kubo(tmp_path) as peer:
@@ -116,30 +141,7 @@ class TestImporter:
     async def test_fifty_directories(self, tmp_path: Path) -> None:
         async with oracle() as peer:
             for seed in range(FILES):
-                await self.one_directory(peer, tmp_path / str(seed), Random(seed))
-
-    async def one_directory(self, peer: LinePeer, folder: Path, dice: Random) -> None:
-        """Flat and nested, names of any script in an order that bytes alone decide."""
-        names = [
-            "a",
-            "B",
-            "\u00e4\u00f6",
-            "\u4e2d\u6587",
-            "a b",
-            "a.b",
-            "a-b",
-            "0",
-            "~",
-            "\U0001f40d",
-        ]
-        files: dict[str, Path] = {}
-        for index in range(dice.randrange(1, 40)):
-            path = folder.joinpath(
-                *(dice.choice(names) + "d" for _ in range(dice.randrange(3))),
-                f"{dice.choice(names)}{index}",
-            )
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(dice.randbytes(dice.randrange(2000)))
-            files[str(path.relative_to(folder))] = path
-        profile = dice.choice(tuple(PROFILES.values()))
-        assert await peer.folder(files, profile) == name_path(folder, profile).cid, profile
+                dice, folder = Random(seed), tmp_path / str(seed)
+                files = make_tree(folder, dice)
+                profile = dice.choice(tuple(PROFILES.values()))
+                assert await peer.folder(files, profile) == name_path(folder, profile).cid
