@@ -38,12 +38,9 @@ from prsm.storage.leases import Leases
 
 RANGE_BYTES_MAX: Final = 3 * MIB  # of leaves in one answer, so that it fits a bulk frame
 RANGE_LEAVES: Final = RANGE_BYTES_MAX // LEAF_BYTES
-<<<<<<< HEAD
 # A leaf an ask: four open fill a stream's window of 1 MiB, nothing is cut or joined, and a fetch
 # from three peers grows by 20 MiB; with three leaves an ask it grew by 40, at the same pace.
 ASK_LEAVES: Final = 1
-=======
->>>>>>> a73b012b4e29e176d688ffbfe5b14d79d0bab27b
 ASKS_PER_PEER: Final = 4  # open with one peer; it has no more of ours at work
 ASKS_TOTAL: Final = 8  # read at once, so that answers in memory stay below 24 MiB
 
@@ -155,11 +152,7 @@ class PeerSource:
         return block
 
     async def fetch(self, root: Cid, wanted: Sequence[Leaf]) -> Sequence[bytes]:
-<<<<<<< HEAD
         """Return the block of the first of successive leaves.
-=======
-        """Return the blocks of the first of successive leaves, 3 MiB at most.
->>>>>>> a73b012b4e29e176d688ffbfe5b14d79d0bab27b
 
         Whoever wants the pipe full asks for the next ones meanwhile: four asks are open at once.
 
@@ -167,11 +160,7 @@ class PeerSource:
             NotFound: the peer does not hold the first.
             SourceFailed: down, slow, busy or broken before the first came.
         """
-<<<<<<< HEAD
         count = min(len(wanted), ASK_LEAVES)
-=======
-        count = min(len(wanted), RANGE_LEAVES)
->>>>>>> a73b012b4e29e176d688ffbfe5b14d79d0bab27b
         ask = AskRange(root=root.raw, first=wanted[0].index, count=count)
         answer, tail = await self._ask(ask, Blocks)
         return self._cut(answer, tail, most=count)

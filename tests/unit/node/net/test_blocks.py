@@ -9,11 +9,7 @@ import trio.lowlevel
 
 from prsm.node.net.blocks import RANGE_LEAVES, BlockServer, PeerSource
 from prsm.node.net.handshake import ChainIdentity
-<<<<<<< HEAD
 from prsm.node.net.interface import Answer, Busy, Channel, Incoming, Network
-=======
-from prsm.node.net.interface import Answer, Busy, Incoming
->>>>>>> a73b012b4e29e176d688ffbfe5b14d79d0bab27b
 from prsm.node.net.memory import MemoryHub
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import LEAF_BYTES
@@ -97,33 +93,21 @@ async def liar(nursery: trio.Nursery, blocks: Blocks, tail: bytes) -> PeerSource
     return PeerSource(here, there.peer_id)
 
 
-<<<<<<< HEAD
 async def test_fetch_returns_the_first_leaf(nursery: trio.Nursery) -> None:
     peer = await source(nursery, Shelf())
     assert await peer.fetch(ROOT, wanted(0, 8)) == LEAVES[:1]
     assert await peer.fetch(ROOT, wanted(7, 1)) == LEAVES[7:]
-=======
-async def test_fetch_returns_the_first_leaves_in_order(nursery: trio.Nursery) -> None:
-    peer = await source(nursery, Shelf())
-    assert await peer.fetch(ROOT, wanted(0, 8)) == LEAVES[:RANGE_LEAVES]
-    assert await peer.fetch(ROOT, wanted(6, 2)) == LEAVES[6:]
->>>>>>> a73b012b4e29e176d688ffbfe5b14d79d0bab27b
 
 
 async def test_server_sends_several_leaves_and_a_prefix_when_it_holds_less() -> None:
     for held in (1, RANGE_LEAVES, RANGE_LEAVES + 1):
         async with trio.open_nursery() as inner:
-<<<<<<< HEAD
             here, there = await pair(inner, Shelf(held))
             ask = AskRange(root=ROOT.raw, first=0, count=8)
             answer, tail = await here.call(there, ask, channel=Channel.RANGE)
             sent = LEAVES[: min(held, RANGE_LEAVES)]
             assert isinstance(answer, Blocks)
             assert (list(answer.sizes), tail) == ([len(leaf) for leaf in sent], b"".join(sent))
-=======
-            peer = await source(inner, Shelf(held))
-            assert await peer.fetch(ROOT, wanted(0, 8)) == LEAVES[: min(held, RANGE_LEAVES)]
->>>>>>> a73b012b4e29e176d688ffbfe5b14d79d0bab27b
             inner.cancel_scope.cancel()
 
 
