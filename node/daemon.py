@@ -4,16 +4,13 @@ Knows: every room by its constructor, nothing of what it does. One nursery holds
 stopping closes the door first, then work, then agreement, then the network.
 """
 
-import ctypes
 import functools
 import gc
-import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
 
 import trio
 
@@ -39,6 +36,7 @@ from prsm.node.clock import Clock, TrioClock
 from prsm.node.config.schema import Config
 from prsm.node.driver import Head
 from prsm.node.finding import Finding
+from prsm.node.hardening import protect_process
 from prsm.node.home import Home
 from prsm.node.inference.capacity import CapacityDesk
 from prsm.node.inference.claims import Claims
@@ -83,13 +81,6 @@ from prsm.storage.model_store import ModelStore
 from prsm.storage.receipts import ReceiptFiles
 
 log = logs.get("daemon")
-
-# Apply and tree are Python in a thread; with the default of 5 ms the loop beside it answers late.
-SWITCH_SECONDS: Final = 0.0005
-# New objects, then turns of the generation below. What waits for a block lives long enough to be
-# walked over by each collection of the usual 700, 10, 10: more CPU than all else that admits it.
-COLLECT_EVERY: Final = (20_000, 20, 20)
-_PR_SET_DUMPABLE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,11 +382,3 @@ async def _wait_signal(stop: trio.Event, *, task_status: trio.TaskStatus[None]) 
         async for _ in signals:
             stop.set()
             return
-
-
-def protect_process() -> None:
-    """Keep keys out of core files and other processes, and the loop ahead of its threads."""
-    sys.setswitchinterval(SWITCH_SECONDS)
-    gc.set_threshold(*COLLECT_EVERY)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
