@@ -7,8 +7,11 @@ methods. Must not know: blocks.
 import secrets
 import shutil
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
     from prsm.storage.naming import Tree
 
 PROFILES = ("unixfs-v1-2025", "legacy", "v1-256k-174", "v1-1m-174", "v1-256k-1024")
-_SECONDS_MAX = 600.0  # of a node that reads or writes a large file for us
+_LOOK_S: Final = 0.25
+_SECONDS_MAX: Final = 600.0  # of a node that reads or writes a large file for us
+
+Told = Callable[[int], None]
 
 _profile = click.option(
     "--profile",
@@ -48,7 +54,8 @@ def storage_cid(session: Session, path: Path, profile: str) -> None:
         answer: dict[str, object] = {"cid": chosen.text(dag.root), "profile": profile}
         answer |= {"kind": "file", "bytes": dag.size, "dag_bytes": dag.tsize}
     else:
-        answer = _answer(name_path(path, chosen))
+        with told(session, "name", path) as progress:
+            answer = _answer(name_path(path, chosen, progress=progress))
     session.answer_value(answer, _print_cid)
 
 
@@ -64,7 +71,7 @@ def storage_export(session: Session, what: str, file: Path, profile: str) -> Non
     """
     path = Path(what)
     if path.exists():
-        session.answer_value(_export_path(path, file, profile))
+        session.answer_value(_export_path(session, path, file, profile))
         return
     session.timeout_s = max(session.timeout_s, _SECONDS_MAX)
     session.answer(session.call("storage_export", {"cid": what, "path": str(file.absolute())}))
@@ -83,13 +90,54 @@ def storage_import(session: Session, file: Path, target: Path | None) -> None:
     --to the file or folder appears under that new name when all of it held.
     """
     if target is not None:
-        session.answer_value(_unpack(file, target))
+        session.answer_value(_unpack(session, file, target))
         return
     session.timeout_s = max(session.timeout_s, _SECONDS_MAX)
     session.answer(session.call("storage_import", {"path": str(file.absolute())}))
 
 
-def _export_path(path: Path, file: Path, profile: str) -> dict[str, object]:
+@contextmanager
+def told(session: Session, kind: str, path: Path, *, passes: int = 1) -> Iterator[Told]:
+    """Show how far work on a path has come, as `--progress` asks; takes counts of bytes.
+
+    Args:
+        session: says who wants to know.
+        kind: of the work, one word.
+        path: the file; of a folder nobody knows the size before it was read.
+        passes: how often its bytes are read.
+    """
+    from prsm.node.cli.progress import Show, shown_by
+
+    began = last = time.monotonic()
+    size = passes * path.stat().st_size if path.is_file() else 0
+    done = 0
+    show: Show | None = None
+    with ExitStack() as stack:
+
+        def tell(state: str) -> None:
+            nonlocal show
+            if show is None:  # what is done at once needs no bar, and not its library
+                show = stack.enter_context(shown_by(session))
+            seconds = max(time.monotonic() - began, 0.001)
+            rate = int(done / seconds)
+            left = None if not rate or not size else max(0, size - done) * 1000 // rate
+            word: dict[str, object] = {"kind": kind, "subject": path.name, "state": state}
+            word |= {"size_bytes": size, "done_bytes": done, "stalled_ms": 0}
+            show(word | {"rate_bytes_per_s": rate, "eta_ms": left})
+
+        def add(count: int) -> None:
+            nonlocal done, last
+            done += count
+            if time.monotonic() - last >= _LOOK_S:
+                last = time.monotonic()
+                tell("running")
+
+        yield add
+        if show is not None or session.progress == "json":
+            tell("done")
+
+
+def _export_path(session: Session, path: Path, file: Path, profile: str) -> dict[str, object]:
     from prsm.storage.errors import Conflict
     from prsm.storage.naming import refused
     from prsm.storage.packing import pack
@@ -101,8 +149,12 @@ def _export_path(path: Path, file: Path, profile: str) -> dict[str, object]:
         raise Conflict(f"{file} would be part of {path}", hint="write it elsewhere")
     fresh = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
-        with refused(file), fresh.open("xb") as out:
-            tree = pack(path, out, profile_named(profile))
+        with (
+            told(session, "export", path, passes=2) as progress,
+            refused(file),
+            fresh.open("xb") as out,
+        ):
+            tree = pack(path, out, profile_named(profile), progress=progress)
             size = out.tell()
         with refused(file):
             fresh.rename(file)
@@ -111,14 +163,14 @@ def _export_path(path: Path, file: Path, profile: str) -> dict[str, object]:
     return _answer(tree) | {"car": str(file), "car_bytes": size}
 
 
-def _unpack(file: Path, target: Path) -> dict[str, object]:
+def _unpack(session: Session, file: Path, target: Path) -> dict[str, object]:
     from prsm.storage.naming import refused
     from prsm.storage.packing import unpack
 
     target = target.absolute()
-    with refused(file), file.open("rb") as source:
+    with refused(file), file.open("rb") as source, told(session, "import", file) as progress:
         free = shutil.disk_usage(target.parent).free
-        found = unpack(source, target, size_max=free)
+        found = unpack(source, target, size_max=free, progress=progress)
     return {
         "cid": str(found.root),
         "path": str(target),

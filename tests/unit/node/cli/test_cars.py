@@ -97,3 +97,14 @@ def test_a_cid_asks_the_node(folder: Path) -> None:
     car = folder.parent / "m.car"
     run("storage", "export", folder, car)
     assert run("storage", "import", car).exit_code
+
+
+def test_progress_is_told_as_lines_beside_the_answer(folder: Path) -> None:
+    """And never among it."""
+    car = folder.parent / "m.car"
+    made = run("--progress", "json", "--json", "storage", "export", folder / "a" / "data", car)
+    last = json.loads(made.stderr.splitlines()[-1])
+    assert (last["state"], last["kind"], last["subject"]) == ("done", "export", "data")
+    assert last["done_bytes"] == last["size_bytes"] == 2 * len(DATA)
+    assert json.loads(made.stdout)["bytes"] == len(DATA)
+    assert not run("storage", "cid", folder).stderr
