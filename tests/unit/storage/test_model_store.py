@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from prsm.protocol.errors import LocalError
 from prsm.storage import sealed
 from prsm.storage.blockstore import BlockIndex
 from prsm.storage.cid import Codec, hash_block
+from prsm.storage.database import snapshot_path
 from prsm.storage.errors import Conflict, Corrupt, Full, NotFound
 from prsm.storage.index import RootRow, State
 from prsm.storage.model_store import ModelStore
@@ -244,3 +247,33 @@ async def test_shared_nodes_outlive_one_of_their_files(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         await index.get_block(hashlib.sha256(one.digest).digest())
     await index.close()
+
+
+async def test_store_of_the_first_schema_is_upgraded(tmp_path: Path, source: Path) -> None:
+    """Take the columns and tables of schema 2 away, as if an older program had written it."""
+    folder = tmp_path / "store"
+    store = await ModelStore.open(folder, quota=100 * MIB)
+    added = await store.add_file(source)
+    await store.pin(added.root, "kept")
+    await store.close()
+    await trio.to_thread.run_sync(downgrade, folder / "index.db")
+    store = await ModelStore.open(folder, quota=100 * MIB)
+    assert snapshot_path(folder / "index.db", 1).is_file()
+    assert [file.pins for file in await store.list()] == [("kept",)]
+    assert list(await store.read_leaves(added.root, 0, 4)) == CHUNKS
+    assert await store.blocks.get(hashlib.sha256(CHUNKS[1]).digest()) == CHUNKS[1]
+    await store.close()
+
+
+def downgrade(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        for table in ("leaf", "block_use"):
+            db.execute(f"DROP TABLE {table}")
+        db.execute("DROP INDEX block_size")
+        for table, columns in {
+            "root": ("heat", "used_ms", "scrub_next", "scrubbed_ms"),
+            "pin": ("owner", "why"),
+        }.items():
+            for column in columns:
+                db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        db.execute("PRAGMA user_version=1")

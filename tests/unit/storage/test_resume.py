@@ -1,15 +1,16 @@
 """Fetched files: resumed, refused, sealed; wrong bytes never reach the disk."""
 
 import hashlib
+import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from prsm.storage import sealed
-from prsm.storage.index import State
 from prsm.storage.cid import Cid, hash_block
-from prsm.storage.errors import Conflict, NotFound, SourceCorrupt
+from prsm.storage.errors import Conflict, Full, NotFound, SourceCorrupt
+from prsm.storage.index import State
 from prsm.storage.interfaces import Leaf
 from prsm.storage.model_store import ModelStore
 from prsm.storage.resume import Partial
@@ -224,3 +225,36 @@ async def test_leaf_written_twice_is_harmless(
     await partial.write_leaf(leaf, CHUNKS[0])
     assert partial.verified_bytes == MIB
     await store.end_fetch(partial)
+
+
+@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
+async def test_full_disk_leaves_a_fetch_that_goes_on(
+    tmp_path: Path, elsewhere: ModelStore, source: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two leaves are flushed; the disk is full at the third, and has room after a restart."""
+    store = await ModelStore.open(tmp_path / "store", quota=100 * MIB)
+    partial = await started(store, elsewhere, source)
+    await partial.write_run(partial.missing()[:2], CHUNKS[:2])
+    await partial.flush()
+
+    def full(*_args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, call, full)
+    if call == "pwrite":
+        with pytest.raises(Full):
+            await partial.write_run(partial.missing(), CHUNKS[2:])
+        await store.end_fetch(partial)
+    else:
+        await partial.write_run(partial.missing(), CHUNKS[2:])
+        with pytest.raises(Full):
+            await store.end_fetch(partial)
+    monkeypatch.undo()
+    await store.close()
+    store = await ModelStore.open(tmp_path / "store", quota=100 * MIB)
+    partial = await store.begin_fetch(partial.root, SIZE)
+    assert [leaf.index for leaf in partial.missing()] == [2, 3]
+    await partial.write_run(partial.missing(), CHUNKS[2:])
+    await store.end_fetch(partial)
+    assert (await store.path(partial.root)).read_bytes() == DATA
+    await store.close()
