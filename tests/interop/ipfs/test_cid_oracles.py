@@ -4,7 +4,7 @@ Needs `python scripts/ipfs_peers.py` once. Sizes lie on and beside the edges of 
 and anywhere between; seeds are fixed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 from random import Random
@@ -12,6 +12,8 @@ from random import Random
 import pytest
 
 from prsm.protocol.limits import KIB, MIB
+from prsm.storage.cid import hash_block
+from prsm.storage.dagpb import DIRECTORY_BYTES_MAX, ENTRIES_MAX, PbLink, encode_directory
 from prsm.storage.naming import name_path
 from prsm.storage.packing import pack, unpack
 from prsm.storage.unixfs import LEGACY, PROFILES, UNIXFS_V1_2025, V1_1M_174, V1_256K_174, Profile
@@ -145,3 +147,21 @@ class TestImporter:
                 files = make_tree(folder, dice)
                 profile = dice.choice(tuple(PROFILES.values()))
                 assert await peer.folder(files, profile) == name_path(folder, profile).cid
+
+    async def test_largest_flat_directory(self, tmp_path: Path) -> None:
+        """As many entries, in as many bytes, as are not a HAMT here: they are none there either."""
+        folder = tmp_path / "d"
+        folder.mkdir()
+        files = {}
+        for index in range(ENTRIES_MAX):
+            path = folder / f"{index:019}"
+            path.touch()
+            files[path.name] = path
+        assert len(encode_directory(links(files))) > DIRECTORY_BYTES_MAX - 16 * KIB
+        async with oracle() as peer:
+            for profile in (UNIXFS_V1_2025, V1_256K_174):
+                assert await peer.folder(files, profile) == name_path(folder, profile).cid
+
+
+def links(names: Iterable[str]) -> dict[str, PbLink]:
+    return {name: PbLink(hash_block(b""), 0, 0) for name in names}
