@@ -37,6 +37,7 @@ from prsm.node.net.bitswap.wire import (
 from prsm.node.net.budgets import Traffic
 from prsm.node.net.interface import PeerUnreachable
 from prsm.node.net.lanes import Lane, Lanes
+from prsm.node.net.streams import StreamLost
 from prsm.protocol.errors import LocalError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import BLOCK_BYTES_MAX
@@ -261,14 +262,11 @@ class Bitswap:
         self._nursery.start_soon(self._write, peer, talk, talk.scope)
 
     async def _write(self, peer: PeerId, talk: Talk, scope: trio.CancelScope) -> None:
-        """Write to one peer until it is lost; a broken stream is opened again by the next work."""
-        line: Line | None = None
+        """Write to one peer until it is lost, or takes nothing any more."""
         try:
             with scope, self._lanes.lane(peer) as lane:
-                with trio.fail_after(OPEN_DEADLINE_S):
-                    line = await self._open_line(peer)
                 while True:
-                    await self._write_next(talk, line, lane)
+                    await self._write_stream(peer, talk, lane)
         except (PeerUnreachable, trio.TooSlowError) as error:
             log.debug("bitswap with %s: %s", peer, error)
             talk.fail(SourceDown(f"{peer} cannot be written to: {error}"))
@@ -278,9 +276,27 @@ class Bitswap:
             talk.control.clear()
         finally:
             talk.scope = None
-            if line is not None:
-                with trio.move_on_after(WRITE_DEADLINE_S / 5, shield=True):
-                    await line.close()
+
+    async def _write_stream(self, peer: PeerId, talk: Talk, lane: Lane) -> None:
+        """Open a stream and write to it until it breaks; what was not written waits again.
+
+        Raises:
+            PeerUnreachable: there is none, or it took not even one message.
+            trio.TooSlowError: the peer takes nothing.
+        """
+        with trio.fail_after(OPEN_DEADLINE_S):
+            line = await self._open_line(peer)
+        took_one = False
+        try:
+            while True:
+                await self._write_next(talk, line, lane)
+                took_one = True
+        except StreamLost:
+            if not took_one:
+                raise
+        finally:
+            with trio.move_on_after(WRITE_DEADLINE_S / 5, shield=True):
+                await line.close()
 
     async def _write_next(self, talk: Talk, line: Line, lane: Lane) -> None:
         """Write what is due: our wants, words, then one block; else wait for something."""
@@ -293,8 +309,8 @@ class Bitswap:
         elif talk.control:
             await send(line, lane, talk.control.popleft())
         elif talk.told and (len(talk.told) >= TOLD_MAX or not len(talk.wanted)):
-            told, talk.told = talk.told, []
-            await send(line, lane, encode_presences(told))
+            await send(line, lane, encode_presences(talk.told[:TOLD_MAX]))
+            del talk.told[:TOLD_MAX]
         elif (want := talk.wanted.next()) is not None:
             await self._answer(want, talk, line, lane)
         else:
@@ -317,7 +333,11 @@ class Bitswap:
                 talk.told.append((want.cid, Presence.DONT_HAVE))
             return
         head, data = encode_block(want.cid, block)
-        await send(line, lane, head + data)
+        try:
+            await send(line, lane, head + data)
+        except StreamLost:
+            talk.wanted.put_back(want)
+            raise
         self._counts["blocks_served"] += 1
         self._counts["bytes_served"] += len(data)
 

@@ -77,3 +77,7 @@ class Wanted:
         if not self._wants:
             return None
         return self._wants.pop(next(iter(self._wants)))
+
+    def put_back(self, want: Want) -> None:
+        """Take a want whose answer was not written in front of all others."""
+        self._wants = {want.cid: want} | self._wants

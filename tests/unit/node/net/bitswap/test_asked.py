@@ -1,7 +1,17 @@
 """Asking in whole windows, and again when nothing comes."""
 
-from prsm.node.net.bitswap.asked import PENDING_MAX, REASK_MS, REASKS_MAX, WINDOW, Ask, Asked
+from prsm.node.net.bitswap.asked import (
+    PENDING_MAX,
+    REASK_MS,
+    REASKS_MAX,
+    WINDOW,
+    WINDOW_WIDE,
+    Ask,
+    Asked,
+)
 from prsm.storage.cid import Cid, Codec
+
+MEBI = bytes(1 << 20)
 
 
 def cids(*numbers: int) -> tuple[Cid, ...]:
@@ -15,10 +25,22 @@ def test_next_window_is_asked_when_the_last_is_empty() -> None:
     assert asked.add(Ask(wanted))
     assert asked.window(now_ms=0) == list(wanted[:WINDOW])
     for cid in wanted[: WINDOW - 1]:
-        asked.settle(cid.digest, b"", now_ms=1)
+        asked.settle(cid.digest, MEBI, now_ms=1)
         assert asked.window(now_ms=1) == []
-    asked.settle(wanted[WINDOW - 1].digest, b"", now_ms=1)
+    asked.settle(wanted[WINDOW - 1].digest, MEBI, now_ms=1)
     assert asked.window(now_ms=1) == list(wanted[WINDOW:])
+
+
+def test_small_blocks_widen_the_window() -> None:
+    asked = Asked()
+    asked.add(Ask(cids(*range(200))))
+    for cid in asked.window(now_ms=0):
+        asked.settle(cid.digest, MEBI[: 1 << 18], now_ms=0)
+    wide = asked.window(now_ms=0)
+    assert len(wide) == WINDOW_WIDE
+    for cid in wide:
+        asked.settle(cid.digest, MEBI, now_ms=0)
+    assert len(asked.window(now_ms=0)) == WINDOW
 
 
 def test_what_is_late_is_asked_again_and_then_given_up() -> None:

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from prsm.node.net.bitswap import wire
-from prsm.node.net.bitswap.asked import REASK_MS, REASKS_MAX, WINDOW
+from prsm.node.net.bitswap.asked import REASK_MS, REASKS_MAX, WINDOW_WIDE
 from prsm.node.net.bitswap.lines import WRITE_DEADLINE_S
 from prsm.node.net.bitswap.peer import Bitswap
 from prsm.node.net.bitswap.wanted import WANTS_MAX
@@ -219,6 +219,16 @@ async def test_wants_survive_a_broken_stream_as_a_typed_error(
         assert [entry.cid for entry in (await peer.read()).entries] == [raw_cid(A)]
 
 
+async def test_broken_stream_is_opened_again_and_nothing_waiting_is_lost() -> None:
+    async with scripted(DictShelf(A, B)) as (peer, far):
+        await far.write_all(wantlist(wire.Entry(raw_cid(A))))
+        assert len((await peer.read()).blocks) == 1
+        await peer.drop_line()
+        await far.write_all(wantlist(wire.Entry(raw_cid(B)), wire.Entry(raw_cid(A))))
+        assert [bytes((await peer.read()).blocks[0][1]) for _ in range(2)] == [B, A]
+        assert peer.opened == 2
+
+
 async def test_missing_block_is_not_found_and_silence_is_slow(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -319,7 +329,7 @@ async def test_lost_connection_is_told_to_all_who_wait() -> None:
 
 
 async def test_many_blocks_come_in_order_over_several_windows() -> None:
-    blocks = [Random(number).randbytes(500) for number in range(3 * WINDOW + 5)]
+    blocks = [Random(number).randbytes(500) for number in range(3 * WINDOW_WIDE + 5)]
     async with pair(DictShelf(*blocks)) as (serving, asking):
         got = await asking.ask(PeerId("a"), [hash_block(block) for block in blocks])
         assert list(got) == blocks
