@@ -257,11 +257,16 @@ async def test_liar_about_a_snapshot_is_dropped_and_honest_peers_are_followed(
                 shown = encode(msgspec.structs.replace(found, certificate=certificate))
             liar = Liar(cluster.network(5), shown)
             claimed = 1_000_000 if lie == "height" else height
+            honest = [each.peer for each in cluster.labs[:4]]
+            for peer in honest:  # else it may be done before the liar opens its mouth
+                cluster.hub.cut(peer, lab.peer)
             async with cluster.node(4, votes=False) as light, trio.open_nursery() as nursery:
                 await nursery.start(liar.network.run)
                 await liar.network.connect(cluster.hub.address(lab.peer))
                 nursery.start_soon(liar.claim, lab, claimed)
                 await until(lambda: liar.count(GetSnapshot) + liar.count(GetChunk) > 0)
+                for peer in honest:
+                    cluster.hub.heal(peer, lab.peer)
                 await light.driver.wait_height(nodes[0].driver.ledger.height)
                 await until(
                     lambda: light.driver.ledger.state_root == nodes[0].driver.ledger.state_root
