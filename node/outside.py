@@ -75,6 +75,7 @@ class Outside:
         self._peers: set[str] = set()
         dice = Random(place.seed)  # noqa: S311 - spreads tries over time
         self.pool = Pool(place.clock.monotonic_ms, dice, saved=load_health(place.health))
+        self.daemons: list[IpfsRpc] = []  # of the configuration, once they are open
         self.door: Door | None = None
         if config.bitswap and not config.offline:
             trusted = place.trusted
@@ -140,6 +141,7 @@ class Outside:
             for url in self._config.ipfs_rpc:
                 daemon = IpfsRpc(url)
                 self.pool.add(daemon, Tier.DAEMON)
+                self.daemons.append(daemon)
                 nursery.start_soon(_greet, daemon)
         if self._config.gateways:
             from prsm.storage.sources.gateway import open_gateways  # noqa: PLC0415 - see above

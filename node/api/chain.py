@@ -176,11 +176,12 @@ class ChainApi:
     async def transaction(self, params: api.TxParams, _caller: Caller) -> api.TransactionInfo:
         """A transaction of the ledger, or one of ours on its way."""
         tx_id = TxId(parse_hex(params.tx_id, size=32, what="transaction id"))
+        # Before the ledger is looked at: a block may come between the two looks.
+        raw = self._wallet.pending(tx_id)
         found = await self._wallet.find(tx_id)
         if found is not None:
             block = decode_block(await self._stored(found.height))
             return _transaction_info(block.body.transactions[found.index], found)
-        raw = self._wallet.pending(tx_id)
         if raw is None:
             raise _no_transaction(params.tx_id)
         return _transaction_info(raw, None)

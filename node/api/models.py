@@ -42,6 +42,8 @@ class ModelsApi:
             "model_open": self.open,
             "model_pull": self.pull,
             "model_startPull": self.start_pull,
+            "model_push": self.push,
+            "model_startPush": self.start_push,
             "model_verify": self.verify,
             "model_startVerify": self.start_verify,
             "model_pin": self.pin,
@@ -106,6 +108,15 @@ class ModelsApi:
         """The same, with the task at once."""
         return task_info(self._pull(params.ref, offline=params.offline))
 
+    async def push(self, params: api.LongParams, _caller: Caller) -> api.Pushed:
+        """Hand a model to IPFS daemons."""
+        task = self._task(params.task) or self._push(params.ref)
+        return await result_of(task, api.Pushed)
+
+    async def start_push(self, params: api.RefParams, _caller: Caller) -> TaskInfo:
+        """The same, with the task at once."""
+        return task_info(self._push(params.ref))
+
     async def verify(self, params: api.LongParams, _caller: Caller) -> api.Verified:
         """Hash every leaf of a model."""
         task = self._task(params.task) or self._verify(params.ref)
@@ -163,6 +174,18 @@ class ModelsApi:
             return await self._info(await self._models.pull(ref, offline=offline, task=task))
 
         return self._models.tasks.start("pull", ref if not offline else f"{ref} (offline)", work)
+
+    def _push(self, ref: str) -> Task:
+        self._models.resolve(ref)
+
+        async def work(task: Task) -> object:
+            cid, pushed = await self._models.push(ref, task=task)
+            rows = tuple(
+                api.PushedTo(one.name, not one.fault, one.sent_bytes, one.fault) for one in pushed
+            )
+            return api.Pushed(str(cid), all(row.ok for row in rows), rows)
+
+        return self._models.tasks.start("push", ref, work)
 
     def _verify(self, ref: str) -> Task:
         self._models.resolve(ref)

@@ -100,6 +100,7 @@ model = make_group(
     (
         make_long("model_add", "model_startAdd"),
         make_long("model_pull", "model_startPull"),
+        make_long("model_push", "model_startPush"),
         make_long("model_verify", "model_startVerify"),
         make_command(METHODS["storage_gc"], run=collect),
         make_command(METHODS["model_remove"], run=asking("delete {ref} from this node?")),

@@ -78,6 +78,15 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
+class Pushed:
+    """What somebody was handed; `fault` is empty if it took everything."""
+
+    name: str
+    sent_bytes: int
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
 class Gone:
     """What was removed; `shared` files belong to other models too, and stay."""
 

@@ -17,11 +17,13 @@ from prsm.node.models.fetching import Fetching
 from prsm.node.models.finding import find
 from prsm.node.models.keeping import Keeping
 from prsm.node.models.opening import Opening
+from prsm.node.models.pushing import push
 from prsm.node.models.records import (
     Checked,
     Gone,
     Known,
     OpenFile,
+    Pushed,
     Tools,
     Wanted,
     WorkerState,
@@ -164,6 +166,18 @@ class Models:
         if await self._tools.store.has_model(manifest):
             self._held[cid] = manifest
         return self._known(cid, manifest)
+
+    async def push(self, ref: str, *, task: Task | None = None) -> tuple[Cid, tuple[Pushed, ...]]:
+        """Hand a model to the IPFS daemons of the configuration.
+
+        Raises:
+            UnknownModel, Offline, NotFound: it is not here.
+            Unsupported: no daemon is configured.
+        """
+        cid, manifest = await self._manifest_of(ref, offline=True)
+        outside = self._tools.outside
+        takers = () if outside is None else outside.daemons
+        return cid, await push(manifest, self._opening, takers, task=task)
 
     async def scrub(self, *, task: Task | None = None) -> Scrubbed:
         """Hash every leaf of every file, whatever it belongs to."""

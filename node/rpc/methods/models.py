@@ -163,6 +163,23 @@ class Verified(Result, frozen=True):
     items: tuple[CheckedFile, ...]
 
 
+class PushedTo(Result, frozen=True):
+    """What a daemon was handed; `fault` is empty if it took everything."""
+
+    to: str
+    ok: bool
+    sent_bytes: Count
+    fault: str
+
+
+class Pushed(Result, frozen=True):
+    """A model that was handed to IPFS daemons."""
+
+    cid: CidText
+    ok: bool
+    items: tuple[PushedTo, ...]
+
+
 class PinParams(Params, frozen=True):
     """Keep a model, here or not yet, under a name."""
 
@@ -263,6 +280,25 @@ METHODS: Final = (
         TaskInfo,
         Scope.WRITE,
         "As model_pull, but answers with the task at once.",
+        example=RefParams("minilm@1.0.0"),
+    ),
+    Method(
+        "model_push",
+        LongParams,
+        Pushed,
+        Scope.WRITE,
+        "Hand a model to the IPFS daemons of storage.ipfs_rpc, under the same CIDs.",
+        words=("model", "push"),
+        positional=("ref",),
+        deadline_ms=600_000,
+        example=LongParams("minilm@1.0.0"),
+    ),
+    Method(
+        "model_startPush",
+        RefParams,
+        TaskInfo,
+        Scope.WRITE,
+        "As model_push, but answers with the task at once.",
         example=RefParams("minilm@1.0.0"),
     ),
     Method(

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from prsm.node.noncequeue import MempoolLimits
-from prsm.protocol.ids import address_text
+from prsm.protocol.ids import TxId, address_text
 from tests.tools.labs import BALANCE, FEE, STAKE, Lab, transfer
 from tests.tools.site import Site, open_site
 
@@ -44,6 +44,21 @@ async def test_transaction_is_found_in_its_block_and_with_its_receipt(site: Site
     status = await site.ask("chain_getStatus")
     assert status["transactions"] == 1
     assert status["height"] >= shown["height"]
+
+
+async def test_transaction_is_not_lost_while_its_block_comes(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The block comes after the ledger was looked at: it was on its way when it was asked for."""
+    wallet = site.parts.wallet
+    tx_id = (await site.ask("wallet_transfer", to="0x" + "ab" * 32, amount="1"))["tx_id"]
+
+    async def late(looked: TxId) -> None:
+        await trio.lowlevel.checkpoint()
+        wallet._pending.pop(looked, None)
+
+    monkeypatch.setattr(wallet, "find", late)
+    assert (await site.ask("chain_getTransaction", tx_id=tx_id))["status"] == "pending"
 
 
 async def test_validators_and_state_of_agreement(site: Site) -> None:

@@ -107,6 +107,7 @@ ASKING = _generated() | {
     ("status",): ([], "node_getStatus"),
     ("model", "add"): (["m.onnx", "--name", "m", "--stages", "1,3"], "model_add"),
     ("model", "pull"): (["m"], "model_pull"),
+    ("model", "push"): (["m"], "model_push"),
     ("model", "verify"): (["m"], "model_verify"),
     ("model", "rm"): (["m", "--yes"], "model_remove"),
     ("model", "gc"): (["--yes"], "storage_gc"),

@@ -34,7 +34,9 @@ def test_methods_with_required_parameters_have_an_example() -> None:
 def test_what_spends_or_opens_keys_asks_for_more_than_reading() -> None:
     for method in METHODS.values():
         verb = method.name.partition("_")[2]
-        if not re.match(r"(get|list|ping|discover|verify|estimate|search)", verb) and method.name not in {
+        if not re.match(
+            r"(get|list|ping|discover|verify|estimate|search)", verb
+        ) and method.name not in {
             "model_list",
             "job_list",
             "model_get",
