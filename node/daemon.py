@@ -55,7 +55,7 @@ from prsm.node.library import Library, open_library
 from prsm.node.mended import Mended
 from prsm.node.models import Models
 from prsm.node.net.bans import BanFile
-from prsm.node.net.budgets import Limits
+from prsm.node.net.budgets import Limits, StorageLimits
 from prsm.node.net.entry import EntryRules
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.host import Libp2pTransport
@@ -148,7 +148,7 @@ async def run_daemon(
             identity,
             clock=start.clock,
             bans=BanFile(start.home.bans),
-            limits=Limits(*start.config.net.limits),
+            limits=_limits(start.config),
             memory_bytes=start.config.net.memory_bytes,
         )
         network.admit(EntryRules(frozenset(map(PeerId, net.trusted)), net.max_peers))
@@ -174,6 +174,11 @@ async def run_daemon(
                 with trio.CancelScope(shield=True):
                     await store.close()
     return again
+
+
+def _limits(config: Config) -> Limits:
+    upload, download = config.net.limits
+    return Limits(upload, download, StorageLimits(*config.storage.limits))
 
 
 def _consensus_seeds(start: Start) -> tuple[bytes, ...]:

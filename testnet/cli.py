@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import asdict
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -207,31 +208,24 @@ def down(*, folder: Path, as_json: bool) -> None:
     )
 
 
-@main.command(context_settings=_FREE, add_help_option=False)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def sim(arguments: tuple[str, ...]) -> None:
-    """Play simulated networks by seed; see `sim --help`."""
-    from prsm.testnet.sim.__main__ import main as play
+def _pass_on(word: str, module: str, what: str) -> None:
+    """Add a command whose words a module of its own reads."""
 
-    sys.exit(play(list(arguments)))
-
-
-@main.command(context_settings=_FREE, add_help_option=False)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def netsim(arguments: tuple[str, ...]) -> None:
-    """Play simulated networks of a thousand nodes under attack; see `netsim --help`."""
-    from prsm.testnet.netsim.__main__ import main as play
-
-    sys.exit(play(list(arguments)))
+    @main.command(
+        word,
+        help=f"{what}; see `{word} --help`.",
+        context_settings=_FREE,
+        add_help_option=False,
+    )
+    @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+    def run(arguments: tuple[str, ...]) -> None:
+        sys.exit(import_module(module).main(list(arguments)))
 
 
-@main.command(context_settings=_FREE, add_help_option=False)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def gossip(arguments: tuple[str, ...]) -> None:
-    """Measure how much of what nodes announce arrives; see `gossip --help`."""
-    from prsm.testnet.gossip import main as measure
-
-    sys.exit(measure(list(arguments)))
+_pass_on("sim", "prsm.testnet.sim.__main__", "Play simulated networks by seed")
+_pass_on("netsim", "prsm.testnet.netsim.__main__", "Play a thousand nodes under attack")
+_pass_on("gossip", "prsm.testnet.gossip", "Measure how much of what nodes announce arrives")
+_pass_on("fetches", "prsm.testnet.fetches", "Fetch beside kills, faulty peers, dying nodes")
 
 
 @main.command()

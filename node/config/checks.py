@@ -46,7 +46,7 @@ def validate(config: Config) -> None:
                 f"storage.extra_stores has {folder!r}, which is no absolute path",
                 hint='write it as "/srv/prsm/blocks"',
             )
-    _check_limits(config.net)
+    _check_limits(config.net, config.storage)
     _validate_net(config.net)
 
 
@@ -123,12 +123,14 @@ def _validate_links(net: NetConfig) -> None:
         )
 
 
-def _check_limits(net: NetConfig) -> None:
-    for name, limit in zip(("upload", "download"), net.limits, strict=True):
+def _check_limits(net: NetConfig, storage: StorageConfig) -> None:
+    keys = ("net.upload", "net.download", "storage.upload", "storage.download")
+    each = ("storage.peer_upload", "storage.peer_download")
+    for key, limit in zip((*keys, *each), (*net.limits, *storage.limits), strict=True):
         if 0 < limit < LIMIT_BYTES_MIN:
             raise ConfigError(
-                f"net.{name} is {limit} bytes a second, at least {LIMIT_BYTES_MIN}",
-                hint=f'set net.{name} = "1MiB", or "0" for no limit',
+                f"{key} is {limit} bytes a second, at least {LIMIT_BYTES_MIN}",
+                hint=f'set {key} = "1MiB", or "0" for no limit',
             )
 
 

@@ -198,6 +198,12 @@ class StorageConfig(Section, frozen=True):
     offline: Annotated[
         bool, _doc("ask nobody for blocks: only what is here opens; agreement goes on")
     ] = False
+    upload: Annotated[
+        _Size, _doc("bytes a second of blocks sent to all peers together; 0: as net.upload allows")
+    ] = "0"
+    download: Annotated[_Size, _doc("the same, received")] = "0"
+    peer_upload: Annotated[_Size, _doc("bytes a second of blocks sent to each peer; 0: any")] = "0"
+    peer_download: Annotated[_Size, _doc("the same, received")] = "0"
     extra_stores: Annotated[
         _Folders,
         _doc("blocks/ folders of other nodes or a shared disk, read-only, searched first"),
@@ -207,6 +213,12 @@ class StorageConfig(Section, frozen=True):
     def quota_bytes(self) -> int:
         """The quota as a number."""
         return parse_size(self.quota)
+
+    @property
+    def limits(self) -> tuple[int, int, int, int]:
+        """Upload, download, the same of each peer, in bytes a second; 0: no limit."""
+        together = parse_size(self.upload), parse_size(self.download)
+        return *together, parse_size(self.peer_upload), parse_size(self.peer_download)
 
 
 class ExecutorConfig(Section, frozen=True):

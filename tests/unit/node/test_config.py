@@ -84,6 +84,7 @@ def test_load_gives_defaults_when_there_is_no_file(tmp_path: Path) -> None:
             "take it out of net.bootstrap",
         ),
         ("[net]\nupload = '100KiB'", "net.upload is 102400 bytes", "1MiB"),
+        ("[storage]\npeer_upload = '1KiB'", "storage.peer_upload is 1024 bytes", "1MiB"),
         ("[net]\ndownload = '1'", "net.download is 1 bytes", "no limit"),
         ("[net]\nlisten = ['127.0.0.1:1']", "no multiaddress", "/ip4/"),
         ("[node]\nprofile = 'light'\n[consensus]\nvalidator = true", "validator", "profile"),

@@ -1,0 +1,220 @@
+"""A node of nothing but blocks, as a process: a store, range streams, and orders on stdin.
+
+Run by `fetches`. Knows a folder, peers and orders; `--act` makes it a peer that stalls, sends
+wrong bytes or does not have what it says. Must not know why.
+
+Each order is a line of JSON `[id, word, ...]`, each answer a line `{"id", "ok", ...}`.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from prsm.node.net.blocks import BlockServer, PeerSource
+from prsm.node.net.budgets import Limits, StorageLimits
+from prsm.node.net.handshake import ChainIdentity
+from prsm.node.net.host import Libp2pTransport
+from prsm.node.net.network import PeerNetwork
+from prsm.protocol.errors import PrsmError
+from prsm.protocol.limits import MIB
+from prsm.protocol.messages.models import Have
+from prsm.storage.cid import Cid, parse_cid
+from prsm.storage.errors import NotFound
+from prsm.storage.exchange import Exchange
+from prsm.storage.model_store import ModelStore
+
+CHAIN: Final = ChainIdentity(chain=b"fetchnet", genesis=b"f" * 32, agent="prsm/testnet")
+QUOTA: Final = 64 << 30
+ORDERS_OPEN_MAX: Final = 16
+
+Answer = dict[str, object]
+
+
+class Act(Enum):
+    """How a peer serves."""
+
+    HONEST = "honest"
+    CORRUPT = "corrupt"
+    STALLED = "stalled"
+    LYING = "lying"  # about having
+
+
+class Counter:
+    """A shelf that counts what it sends, and after some leaves does as its act says.
+
+    Args:
+        store: what it serves.
+        act: how.
+        good: leaves it serves as it should before.
+    """
+
+    def __init__(self, store: ModelStore, act: Act, good: int) -> None:
+        self.leases = store.leases
+        self.sent = 0
+        self.bad = 0
+        self._store = store
+        self._act = act
+        self._good = good
+
+    async def have(self, root: Cid) -> Have:
+        """As the store says."""
+        return await self._store.have(root)
+
+    async def get_block(self, digest: bytes) -> bytes:
+        """As the store says."""
+        return await self._store.get_block(digest)
+
+    async def read_leaves(self, root: Cid, first: int, count: int) -> Sequence[bytes]:
+        """Leaves of the store, or what the act makes of them."""
+        leaves = await self._store.read_leaves(root, first, count)
+        self._good -= len(leaves)
+        if self._good < 0:
+            match self._act:
+                case Act.STALLED:
+                    await trio.sleep_forever()
+                case Act.LYING:
+                    raise NotFound(f"leaf {first} of {root} is not here")
+                case Act.CORRUPT:
+                    self.bad += len(leaves)
+                    leaves = [bytes(len(leaf)) for leaf in leaves]
+                case Act.HONEST:
+                    pass
+        self.sent += sum(map(len, leaves))
+        return leaves
+
+
+class BlockPeer:
+    """One process: what it holds, whom it knows."""
+
+    def __init__(
+        self, folder: Path, store: ModelStore, network: PeerNetwork, shelf: Counter
+    ) -> None:
+        self._folder = folder
+        self._store = store
+        self._network = network
+        self._shelf = shelf
+        self._exchange = Exchange(store)
+
+    async def obey(self, order: Sequence[str]) -> Answer:
+        """Carry an order out."""
+        match order:
+            case ["connect", address]:
+                return {"peer": await self._network.connect(address)}
+            case ["put", seed, size]:
+                return await self._put(int(seed), int(size))
+            case ["get", root, size]:
+                return await self._get(parse_cid(root), int(size))
+            case ["remove", root]:
+                await self._store.remove(parse_cid(root))
+                return {}
+            case ["counts"]:
+                return {"sent": self._shelf.sent, "bad": self._shelf.bad}
+            case _:
+                raise NotFound(f"no order {order[0]}")
+
+    async def watch(self) -> None:
+        """Say how far fetches are."""
+        with self._exchange.transfers.watch() as watch:
+            while True:
+                transfer = await watch.next()
+                say({"verified": transfer.verified_bytes, "state": transfer.state.value})
+
+    async def _put(self, seed: int, size: int) -> Answer:
+        path = self._folder / f"put-{seed}"
+        await trio.to_thread.run_sync(_write, path, seed, size)
+        try:
+            added = await self._store.add_file(path)
+        finally:
+            path.unlink()
+        return {"root": str(added.root), "sha256": added.sha256.hex()}
+
+    async def _get(self, root: Cid, size: int) -> Answer:
+        sources = [PeerSource(self._network, info.peer) for info in self._network.peers()]
+        began = trio.current_time()
+        fetched = await self._exchange.fetch(root, size, sources)
+        seconds = trio.current_time() - began
+        path = await self._store.path(root)
+        return {
+            "sha256": await trio.to_thread.run_sync(_sha256, path),
+            "seconds": seconds,
+            "bytes": sum(fetched.bytes_by_source.values()),
+            "wasted": fetched.wasted_bytes,
+            "blamed": {fault.source: fault.error.what for fault in fetched.faults},
+        }
+
+
+def say(answer: Answer) -> None:
+    """One line."""
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Run until stdin ends."""
+    store = await ModelStore.open(options.folder / "store", quota=QUOTA)
+    limits = Limits(storage=StorageLimits(upload=options.upload))
+    listen = [f"/ip4/127.0.0.1/tcp/{options.port}"]
+    transport = Libp2pTransport(bytes([options.number]) * 32, listen=listen)
+    network = PeerNetwork(transport, CHAIN, limits=limits)
+    shelf = Counter(store, Act(options.act), options.good)
+    BlockServer(network, shelf)
+    peer = BlockPeer(options.folder, store, network, shelf)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(network.run)
+        if options.progress:
+            nursery.start_soon(peer.watch)
+        say({"address": network.addresses[0]})
+        room = trio.CapacityLimiter(ORDERS_OPEN_MAX)
+        buffer = b""
+        async with trio.lowlevel.FdStream(sys.stdin.fileno()) as stdin:
+            async for data in stdin:
+                *lines, buffer = (buffer + data).split(b"\n")
+                for line in lines:
+                    nursery.start_soon(_answer, peer, json.loads(line), room)
+        nursery.cancel_scope.cancel()
+
+
+async def _answer(peer: BlockPeer, order: Sequence[str], room: trio.CapacityLimiter) -> None:
+    async with room:
+        try:
+            say({"id": order[0], "ok": True} | await peer.obey(order[1:]))
+        except PrsmError as error:
+            say({"id": order[0], "ok": False, "reason": error.reason, "what": error.what})
+
+
+def _write(path: Path, seed: int, size: int) -> None:
+    """A file that only its seed decides; by SHAKE, a MiB at a time."""
+    with path.open("wb") as out:
+        for at in range(0, size, MIB):
+            part = hashlib.shake_128(f"{seed} {at}".encode()).digest(min(MIB, size - at))
+            out.write(part)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def main() -> int:
+    """Be one peer."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("number", type=int, help="1..255, makes its key")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--act", choices=[act.value for act in Act], default=Act.HONEST.value)
+    parser.add_argument("--good", type=int, default=0, help="leaves before the act")
+    parser.add_argument("--upload", type=int, default=0, help="bytes a second")
+    parser.add_argument("--progress", action="store_true")
+    trio.run(serve, parser.parse_args())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
