@@ -48,6 +48,7 @@ class FaultyDaemon:
         self.fault = ""
         self.cut_at = 0  # 0: in the middle
         self.away = ""  # where "away" redirects to
+        self.named = ""  # in place of the CID it was asked about
         self.version = "0.18.1"
         self.requests: list[str] = []
         self.url = ""
@@ -70,8 +71,9 @@ class FaultyDaemon:
             case "/dag/import":
                 car = CarReader(BytesIO(_file(body)))
                 self.blocks |= {cid.digest: block for cid, block in car}
-                root = {"Cid": {"/": str(car.root)}, "PinErrorMsg": ""}
-                status, kind, answer = _json({"Root": root})
+                status, kind, answer = 200, "application/json", b""
+            case "/block/stat":
+                status, kind, answer = self._stat(arg)
             case _:
                 pass
         return status, kind, answer
@@ -105,6 +107,12 @@ class FaultyDaemon:
                 return body + b"more than was announced", len(body)
             case _:
                 return body, len(body)
+
+    def _stat(self, arg: str) -> Reply:
+        status, kind, block = self._block(arg)
+        if status != 200:
+            return status, kind, block
+        return _json({"Key": self.named or arg, "Size": len(block)})
 
     def _block(self, arg: str) -> Reply:
         block = self.blocks.get(parse_cid(arg).digest)

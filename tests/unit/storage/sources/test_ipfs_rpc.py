@@ -191,10 +191,13 @@ async def test_large_file_is_imported_as_our_own_dag(daemon: FaultyDaemon, tmp_p
     )
     source = IpfsRpc(daemon.url)
     await source.add_file(path, root=dag.root)
-    assert "pin-roots=false" in daemon.requests[-1]
+    assert "pin-roots=false" in daemon.requests[-2]
     assert set(daemon.blocks) >= {dag.root.digest, sha256(chunk).digest(), sha256(b"\0").digest()}
     with pytest.raises(SourceFailed, match="not bafkrei"):
         await source.add_file(path, root=hash_block(b"another file"))
+    daemon.named = str(hash_block(b"another"))
+    with pytest.raises(SourceCorrupt):
+        await source.add_file(path, root=dag.root)
     with pytest.raises(NotFound):
         await source.add_file(tmp_path / "none", root=hash_block(b""))
 
