@@ -53,6 +53,15 @@ def open_vectors(path: Path, *, dimension: int, exact_max: int = EXACT_MAX) -> V
     return HnswVectors(path, dimension=dimension)
 
 
+def refuse(error: PrsmError, calls: BinaryIO, answers: BinaryIO) -> None:
+    """Answer one call with the error that kept the store from opening."""
+    head = calls.read(HEAD.size)
+    if len(head) == HEAD.size:
+        calls.read(unpack_head(head)[0])
+        answers.write(pack(_refused(error)))
+        answers.flush()
+
+
 class Service:
     """One store behind a pair of streams."""
 
@@ -79,7 +88,7 @@ class Service:
         try:
             return self._run(call)
         except PrsmError as error:
-            return Refused(error.reason, error.what[:1024], error.hint[:1024])
+            return _refused(error)
 
     def _run(self, call: Record) -> Record:
         match call:
@@ -114,3 +123,7 @@ class Service:
             return
         self.store.close()
         self.store = self._open()
+
+
+def _refused(error: PrsmError) -> Refused:
+    return Refused(error.reason, error.what[:1024], error.hint[:1024])

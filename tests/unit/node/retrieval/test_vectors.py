@@ -128,5 +128,27 @@ async def test_program_that_is_not_there_is_a_typed_error(tmp_path: Path) -> Non
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.slow
+async def test_damaged_file_is_put_aside_and_a_foreign_one_is_said(
+    tmp_path: Path, started: list[trio.Process]
+) -> None:
+    damaged, foreign = tmp_path / "deep" / "v", tmp_path / "w"
+    damaged.parent.mkdir()
+    damaged.write_bytes(b"no database" * 1000)
+    ExactVectors(foreign, dimension=3).close()
+    async with trio.open_nursery() as nursery:
+        for path in (damaged, foreign):
+            store = VectorProcess(path, dimension=DIMENSION)
+            await nursery.start(store.run)
+            if path == damaged:
+                assert await store.count() == (0, "exact")
+                assert damaged.with_name("v.damaged").exists()
+            else:
+                with pytest.raises(VectorsFailed, match="vectors of 3 numbers, not 8"):
+                    await store.count()
+        assert len(started) == 2
+        nursery.cancel_scope.cancel()
+
+
 def test_entries_of_the_daemon_need_no_array_library() -> None:
     assert Entry(b"a", QUERY).vector == QUERY
