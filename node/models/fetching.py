@@ -14,6 +14,7 @@ from prsm.node.models.opening import Opening
 from prsm.node.models.records import Tools
 from prsm.node.models.tasks import Task
 from prsm.node.net.blocks import PeerSource
+from prsm.node.net.interface import PeerEvent
 from prsm.protocol.errors import PrsmError, RemoteError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import LEAF_BYTES
@@ -46,6 +47,7 @@ class Fetching:
         self.holders: Callable[[bytes], Collection[PeerId]] = lambda _cid: ()
         # Links to peers that may hold a manifest and are not linked yet (node/holders).
         self.seek: Callable[[Cid], Awaitable[None]] = _seek_nowhere
+        tools.network.on_peer(self._see_peer)
 
     async def manifest(self, cid: Cid, *, offline: bool = False) -> ModelManifest:
         """The manifest of a CID, of an extra store or asked of peers when it is not here.
@@ -193,6 +195,11 @@ class Fetching:
                 f"{what} is not here, and this node is told to ask nobody",
                 hint="fetch it while online: prsm model pull REF; or start without --offline",
             )
+
+    def _see_peer(self, event: PeerEvent) -> None:
+        """A peer that connects joins the fetches under way."""
+        if event.up and not self._tools.offline:
+            self.exchange.join(PeerSource(self._tools.network, event.peer))
 
     def _blame(self, name: str, error: PrsmError) -> None:
         if self._tools.outside is not None:
