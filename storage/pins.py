@@ -6,10 +6,13 @@ Knows: names, owners, honest states. Must not know: who fetches what is pinned.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Final
 
 from prsm.storage.cid import Cid
 from prsm.storage.index import PinRow, State
 from prsm.storage.shelf import Shelf
+
+ADDED: Final = "added"  # the name that keeps what was brought in here: it may be nowhere else yet
 
 
 class PinState(Enum):

@@ -154,6 +154,10 @@ class Models(Protocol):
         """Local path of a verified file of the model."""
         ...
 
+    def using(self, cid: bytes, index: int, *, holder: str) -> AbstractAsyncContextManager[Path]:
+        """The same path, of a file that nobody removes while the block runs."""
+        ...
+
     def held(self) -> tuple[bytes, ...]:
         """Manifests of the models held here completely."""
         ...

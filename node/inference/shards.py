@@ -6,6 +6,7 @@ Knows which shards are in memory and who uses them. Must not know jobs or peers.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import trio
@@ -104,9 +105,12 @@ class ShardCache:
 
     async def _hold(self, key: ShardKey, shard: Shard, held: _Held) -> None:
         try:
-            path = await self._models.file(key[0], shard.file)
-            golden = await self._models.file(key[0], shard.golden)
-            async with self._runner.open(path, golden=golden) as session:
+            using = partial(self._models.using, key[0], holder=f"shard {shard.index}")
+            async with (
+                using(shard.file) as path,
+                using(shard.golden) as golden,
+                self._runner.open(path, golden=golden) as session,
+            ):
                 held.session = session
                 held.ready.set()
                 await held.closing.wait()

@@ -27,10 +27,11 @@ from prsm.protocol.limits import LEAF_BYTES
 from prsm.protocol.messages.models import Compute, ManifestFile, ModelManifest, Shard
 from prsm.protocol.transactions.payloads import REGISTER_MODEL, RegisterModel
 from prsm.protocol.transactions.results import Code
-from prsm.storage.cid import Cid
+from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.envelope import RING_NAME, encode_ring, make_ring, seal_file
 from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.manifest import MODEL_KIND, sign_manifest
+from prsm.storage.pins import ADDED
 from prsm.storage.unixfs import UNIXFS_V1_2025, import_chunks
 
 COMMIT_SECONDS: Final = 60.0
@@ -74,7 +75,11 @@ class Adding:
             if task is not None:
                 task.report(0, sum(file.size for file in prepared.files))
             manifest = await self._store(wanted, prepared, raw_root, task)
-        return await tools.store.save_manifest(manifest), manifest
+        cid = await tools.store.save_manifest(manifest)
+        # What was added here may be nowhere else yet: it is no cache entry that may go.
+        for file in manifest.files:
+            await tools.store.pin(decode_cid(file.root), ADDED, "operator")
+        return cid, manifest
 
     async def register(self, cid: Cid, manifest: ModelManifest) -> TxId:
         """Name a stored manifest on the ledger.

@@ -3,6 +3,8 @@
 Knows: manifests, files that several models share, pins. Must not know: how a file comes here.
 """
 
+from contextlib import suppress
+
 from prsm.node.models.fetching import Fetching
 from prsm.node.models.records import Checked, Gone, Standing, Tools
 from prsm.node.models.tasks import Task
@@ -10,6 +12,7 @@ from prsm.protocol.messages.models import ManifestFile, ModelManifest
 from prsm.storage.cardesk import CarDesk
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.errors import Conflict, Corrupt, NotFound
+from prsm.storage.pins import ADDED
 
 
 class Keeping:
@@ -57,13 +60,15 @@ class Keeping:
         own = [file for file in manifest.files if file.root not in shared]
         here = [file for file in own if decode_cid(file.root) in rows]
         for file in here:
-            if pins := rows[decode_cid(file.root)].pins:
+            if pins := [pin for pin in rows[decode_cid(file.root)].pins if pin != ADDED]:
                 called = f"{manifest.name}@{manifest.semver}"
                 raise Conflict(
                     f"{called} is pinned as {', '.join(pins)[:200]}",
                     hint=f"prsm model unpin {called} --name {pins[0]}",
                 )
         for file in here:
+            with suppress(NotFound):
+                await store.unpin(decode_cid(file.root), ADDED)
             await store.remove(decode_cid(file.root))
         await store.remove_manifest(cid)
         freed = sum(file.size for file in here)

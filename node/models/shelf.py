@@ -4,7 +4,8 @@ Knows: which room does which step of it. Must not know: bytes of a model (the wo
 block (the store's).
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -120,6 +121,23 @@ class Models:
         for one in (file, *rings):
             await self.fetching.bring(cid, one)
         return (await self._opening.open(manifest, file)).path
+
+    @asynccontextmanager
+    async def using(self, cid: bytes, index: int, *, holder: str) -> AsyncIterator[Path]:
+        """Lease a file for as long as the block runs: the store does not give it up meanwhile.
+
+        Args:
+            cid: of the manifest.
+            index: of the file.
+            holder: who, for people.
+
+        Raises:
+            PrsmError: as for `file`.
+        """
+        manifest = await self.manifest(cid)
+        root = decode_cid(manifest.files[index].root)
+        async with self._tools.store.leases.hold(root, holder=holder, purpose="run"):
+            yield await self.file(cid, index)
 
     async def open(self, ref: str, *, offline: bool = False) -> tuple[Cid, tuple[OpenFile, ...]]:
         """Where the plain files of a model lie; pulled first when something lacks.

@@ -129,6 +129,11 @@ class MemoryModels:
         assert cid == MODEL
         return self._folder / self._manifest.files[index].path
 
+    @asynccontextmanager
+    async def using(self, cid: bytes, index: int, *, holder: str) -> AsyncIterator[Path]:
+        assert holder
+        yield await self.file(cid, index)
+
     def held(self) -> tuple[bytes, ...]:
         return (MODEL,)
 

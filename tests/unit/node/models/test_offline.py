@@ -14,6 +14,7 @@ from prsm.storage.cid import decode_cid, parse_cid
 from prsm.storage.errors import NotFound, Offline
 from prsm.storage.extra import ExtraStore
 from prsm.storage.model_store import ModelStore
+from prsm.storage.pins import ADDED
 from tests.tools.model_rooms import Room, open_room, wanted
 from tests.tools.wires import Wire
 
@@ -77,6 +78,7 @@ async def test_what_is_missing_is_said_with_its_size(tmp_path: Path) -> None:
         cid = await added(room, tmp_path)
         manifest = await room.models.manifest(parsed(cid))
         root = manifest.files[0].root
+        await room.tools.store.unpin(decode_cid(root), ADDED)
         await room.tools.store.remove(decode_cid(root))
         with pytest.raises(Offline) as refused:
             await room.models.pull(cid)
@@ -98,7 +100,9 @@ async def test_offline_of_one_call_asks_nobody(tmp_path: Path) -> None:
     async with open_room(tmp_path) as room:
         cid = await added(room, tmp_path)
         manifest = await room.models.manifest(parsed(cid))
-        await room.tools.store.remove(decode_cid(manifest.files[0].root))
+        root = decode_cid(manifest.files[0].root)
+        await room.tools.store.unpin(root, ADDED)
+        await room.tools.store.remove(root)
         with pytest.raises(Offline):
             await room.models.pull(cid, offline=True)
         with pytest.raises(NotFound):

@@ -15,10 +15,11 @@ from prsm.protocol.errors import Unsupported
 from prsm.protocol.messages.pipe import ModelRefused
 from prsm.protocol.transactions.payloads import REGISTER_MODEL, RegisterModel
 from prsm.protocol.transactions.results import Code
-from prsm.storage.cid import Cid, Codec, hash_block
+from prsm.storage.cid import Cid, Codec, decode_cid, hash_block
 from prsm.storage.errors import BadCid, Conflict, Full, NotFound
 from prsm.storage.manifest import encode_manifest
 from prsm.storage.model_store import ModelStore
+from prsm.storage.pins import ADDED
 from tests.tools.model_rooms import TX, Room, open_room, registered, wanted
 from tests.tools.stores import manifest
 from tests.tools.wires import Wire
@@ -195,3 +196,24 @@ async def test_full_store_is_a_typed_error(room: Room, tmp_path: Path) -> None:
         with trio.CancelScope(shield=True):
             await store.close()
     assert room.models.held() == ()
+
+
+async def test_what_was_added_here_is_kept_and_not_removed_while_in_use(tmp_path: Path) -> None:
+    async with open_room(tmp_path) as room:
+        (tmp_path / "m.onnx").write_bytes(b"x")
+        room.pool.files = {"a.onnx": b"added"}
+        known, _ = await room.models.add(wanted(tmp_path / "m.onnx", register=False))
+        added = await room.models.manifest(known.cid.raw)
+        root = decode_cid(added.files[0].root)
+        store = room.tools.store
+        assert [(pin.root, pin.name, pin.owner) for pin in await store.pins()] == [
+            (root, ADDED, "operator")
+        ]
+        async with room.models.using(known.cid.raw, 0, holder="shard 0") as path:
+            assert path.read_bytes() == b"added"
+            await store.unpin(root, ADDED)
+            with pytest.raises(Conflict, match="in use: shard 0, run"):
+                await store.remove(root)
+        await store.pin(root, ADDED)
+        await room.models.remove(str(known.cid))
+        assert not await store.list()
