@@ -114,6 +114,10 @@ class Claims:
                 Standing(0, b"", 0), claim.seen_ms, distrusted_until_ms=claim.distrusted_until_ms
             )
 
+    def is_any_above(self, height: int) -> bool:
+        """Has anybody claimed more, linked and trusted or not?"""
+        return any(claim.height > height for claim in self._claims.values())
+
     def target(self, live: Container[PeerId], now_ms: int) -> int:
         """The highest height a live, trusted peer claims; 0 if nobody does."""
         return max((claim.height for _, claim in self._trusted(live, now_ms)), default=0)

@@ -39,6 +39,7 @@ from prsm.protocol.ids import PeerId
 log = logs.get("discovery")
 
 LOOK_SECONDS: Final = 1.0
+NOBODY_MS: Final = 5_000  # without news; a back-off of an address may end meanwhile
 DIALS_MAX: Final = 4
 URGENT_MAX: Final = 64  # dials at once when a validator hears nothing of the chain
 LOST_GRACE_MS: Final = 30_000  # the network redials a lost link so long; then another is chosen
@@ -128,6 +129,8 @@ class Discovery:
         self._heard_ms = clock.monotonic_ms()
         self._saved_ms = self._clock.wall_ms()
         self._news = trio.Event()
+        self._has_news = True
+        self._nobody_until_ms = 0
         self.exchange: Exchange | None = None
         if aims.outbound:
             teller = Teller(aims.region, self.own_addresses, aims.trusted)
@@ -169,6 +172,7 @@ class Discovery:
                     await self._save_sometimes()
                     with trio.move_on_after(LOOK_SECONDS):
                         await self._news.wait()
+                        self._has_news = True
                     self._news = trio.Event()
         finally:
             with trio.move_on_after(LAST_SAVE_SECONDS, shield=True):
@@ -202,10 +206,11 @@ class Discovery:
         barred |= self._dialling.keys()
         links = [kept.link for kept in self._kept.values() if kept.link.slot is not Slot.MEMBER]
         links += [_outbound(dial, now_ms) for dial in self._dialling.values() if dial.is_kept]
-        room = DIALS_MAX - len(self._dialling)
+        room = DIALS_MAX - len(self._dialling) if self._may_find(now_ms) else 0
         while room > 0:
             dial = self._selection.next_dial(links, barred=barred, now_ms=now_ms)
             if dial is None:
+                self._nobody_until_ms = now_ms + NOBODY_MS
                 break
             orders.append(dial)
             links.append(_outbound(dial, now_ms))
@@ -233,6 +238,14 @@ class Discovery:
         if urgent and orders:
             log.warning("no block: anchors and known validators are dialled", count=len(orders))
         return list(orders.values())
+
+    def _may_find(self, now_ms: int) -> bool:
+        """Whether there may be somebody to choose: not right after all of the book was in vain."""
+        is_over = not 0 < self._nobody_until_ms - now_ms <= NOBODY_MS
+        if self._has_news or is_over:
+            self._has_news = False
+            return True
+        return False
 
     def _fellow_members(self) -> Collection[PeerId]:
         members = frozenset(self.agreement.members())

@@ -47,6 +47,7 @@ from prsm.protocol.signing import Kind
 log = logs.get("sync")
 
 LOOK_SECONDS: Final = 0.25  # pauses end and snapshots are done without a word
+REST_SECONDS: Final = 2.0  # nobody claims to be ahead: a word of one wakes
 RANGE_SECONDS: Final = 5.0
 # Handed to the replica again after this long: it takes no block while it executes one.
 APPLY_SECONDS: Final = 10.0
@@ -111,6 +112,15 @@ class Sync:
     def _is_idle(self) -> bool:
         return self._driver.is_halted or self.is_held()
 
+    @property
+    def _is_behind(self) -> bool:
+        """Does anybody claim more than we have, linked and trusted or not?"""
+        return self._claims.is_any_above(self._driver.ledger.height)
+
+    @staticmethod
+    def _look_s(*, is_open: bool) -> float:
+        return LOOK_SECONDS if is_open else REST_SECONDS
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow until cancelled."""
         self._ranges = Ranges()  # nobody answers what was asked before a crash
@@ -123,7 +133,7 @@ class Sync:
     async def _follow(self) -> None:
         async with trio.open_nursery() as nursery:
             while True:
-                with trio.move_on_after(LOOK_SECONDS):
+                with trio.move_on_after(self._look_s(is_open=self._is_behind)):
                     await self._wake.wait()
                 self._wake = trio.Event()
                 for segment in self._plan():
@@ -131,8 +141,12 @@ class Sync:
 
     def _plan(self) -> list[Segment]:
         """Ranges to ask for now: as many as there are gaps, peers for them, and room."""
-        own, now_ms, live = self._driver.ledger.height, self._clock.monotonic_ms(), self._live()
+        own, now_ms = self._driver.ledger.height, self._clock.monotonic_ms()
         self._ranges.advance(own)
+        if not self._is_behind:
+            self._lag_since_ms = None
+            return []
+        live = self._live()
         top = self._claims.top(live, own=own, now_ms=now_ms)
         if self._is_idle or not self._has_waited(top - own, now_ms):
             return []
@@ -187,7 +201,7 @@ class Sync:
     async def _apply(self) -> None:
         """Hand over one block after the other: the replica takes only the next height."""
         while True:
-            with trio.move_on_after(LOOK_SECONDS):
+            with trio.move_on_after(self._look_s(is_open=len(self._ranges) > 0)):
                 await self._arrived.wait()
             self._arrived = trio.Event()
             while (found := self._ranges.next_block(self._driver.ledger.height)) is not None:

@@ -211,6 +211,8 @@ class Behind:
 
     def _due(self) -> list[tuple[PeerId, str]]:
         """Relays to be asked now, and their addresses: to renew a place, or for a missing one."""
+        if not (self._via or self._is_needed or self._places):
+            return []
         now_ms = self._now_ms()
         links = {
             info.peer: self._via.get(info.peer, info.address)

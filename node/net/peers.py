@@ -90,17 +90,21 @@ class Link:
         self.hello = hello
         self.conversation = conversation
         self.since_ms = since_ms
+        self._info: PeerInfo | None = None
 
     def info(self) -> PeerInfo:
-        """What people may know of it."""
-        connection, hello = self.connection, self.hello
-        return PeerInfo(
-            *(connection.peer, connection.address, connection.outbound),
-            since_ms=self.since_ms,
-            rtt_ms=self.conversation.rtt_ms,
-            agent=hello.agent,
-            schema=hello.schema,
-        )
+        """What people may know of it; asked for several times a second."""
+        rtt_ms = self.conversation.rtt_ms
+        if self._info is None or self._info.rtt_ms != rtt_ms:
+            connection, hello = self.connection, self.hello
+            self._info = PeerInfo(
+                *(connection.peer, connection.address, connection.outbound),
+                since_ms=self.since_ms,
+                rtt_ms=rtt_ms,
+                agent=hello.agent,
+                schema=hello.schema,
+            )
+        return self._info
 
 
 class Peers:

@@ -8,6 +8,7 @@ so circuits cannot form a loop.
 
 import ipaddress
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -241,7 +242,7 @@ class Relay:
                     for place in self._places.expired(now_ms=self._now_ms()):
                         log.info("the place of %s was not renewed", place.peer)
                         _end_all(place)
-                    await trio.sleep(LOOK_S)
+                    await trio.sleep(LOOK_S if self._rules is not None else math.inf)
         finally:
             self._nursery = None
 

@@ -134,8 +134,10 @@ class Taker:
 
     def _choose(self) -> tuple[PeerId, int] | None:
         """Whom to ask for which snapshot, None while blocks lead on."""
-        settled = self._driver.state.settled
         own = self._driver.ledger.height
+        if all(claim.status.snapshot_height <= own for claim in self._claims.values()):
+            return None  # looked at often, and mostly so
+        settled = self._driver.state.settled
         return choose(own, self._trusted(), settled=settled, far=self._ground.far)
 
     async def _take(self, peer: PeerId, height: int) -> None:
