@@ -30,7 +30,7 @@ async def copied(folder: Path, data: bytes, size: int) -> tuple[hashing.Hashed, 
 
 
 @pytest.mark.parametrize("direct", [0, 1 << 40], ids=["past the cache", "through it"])
-@pytest.mark.parametrize("size", [0, 1, 4095, 4097, MIB, 4 * MIB, 4 * MIB + 1, 5 * MIB + 7])
+@pytest.mark.parametrize("size", [0, 1, 4097, MIB, 5 * MIB + 7, 8 * MIB, 8 * MIB + 1])
 async def test_copy_is_what_was_hashed(
     size: int, direct: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
