@@ -72,6 +72,7 @@ class Fetch:
         self._session: Session | None = None
         self._scopes: dict[int, trio.CancelScope] = {}
         self._came: set[int] = set()  # leaves, by index
+        self._waited = -1  # leaves that waited when sources were asked again what they hold
         self._untold = 0  # sources that have not said yet what they hold
         self._ours: PrsmError | None = None
 
@@ -130,7 +131,7 @@ class Fetch:
                 session.asks_max = 1 if self._around.is_yielding() else None
                 for action in plan(session, _now_ms()):
                     self._do(action, partial, nursery)
-                if session.is_stuck and not self._untold:
+                if session.is_stuck and not self._untold and not self._ask_again(nursery):
                     break
                 with trio.move_on_after(TICK_SECONDS):
                     await self._bell.wait()
@@ -145,6 +146,18 @@ class Fetch:
                     name, SourceSlow(f"{name} never sent some leaves it was asked for")
                 )
             raise verdict(f"{self.root}: {self._here(partial)}", self.faults.told)
+
+    def _ask_again(self, nursery: trio.Nursery) -> bool:
+        """Ask sources that held a part what they hold now, once for each time something came."""
+        assert self._session is not None
+        growing = self._session.growing()
+        if not growing or self._session.waiting == self._waited:
+            return False
+        self._waited = self._session.waiting
+        for name in growing:
+            self._untold += 1
+            nursery.start_soon(self._have, self._sources[name])
+        return True
 
     def _do(self, action: Action, partial: Landing, nursery: trio.Nursery) -> None:
         match action:

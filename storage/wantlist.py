@@ -87,6 +87,14 @@ class Session:
             for index in self._book.order
         )
 
+    def growing(self) -> Sequence[str]:
+        """Sources that did not hold all of what waits when they said what they hold."""
+        return [
+            provider.name
+            for provider in self.providers.values()
+            if provider.bitset is not None and not all(map(provider.claims, self._book.order))
+        ]
+
     def losers(self) -> Sequence[str]:
         """Sources that still owe leaves which were asked of them too often."""
         return [provider.name for provider in self.providers.values() if provider.has_lost]

@@ -7,8 +7,11 @@ import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
+from typing_extensions import override
 
 from prsm.protocol.errors import PrsmError
+from prsm.protocol.messages.models import Have
+from prsm.storage.cid import Cid
 from prsm.storage.errors import (
     FetchCancelled,
     Full,
@@ -340,4 +343,36 @@ async def test_sources_without_the_file_are_not_found_at_once(
     other: Sequence[Source] = [MemorySource(b"x", "x"), MemorySource(b"y", "y")]
     with pytest.raises(NotFound):
         await Exchange(files).fetch(ROOT, SIZE, other)
+    assert autojump_clock.current_time() < 1
+
+
+class GrowingSource(PacedSource):
+    """Gets the file itself meanwhile: four leaves more each time it is asked what it holds."""
+
+    held = 0
+
+    @override
+    async def have(self, root: Cid) -> Have | None:
+        self.held += 4
+        have = await super().have(root)
+        assert have is not None
+        bits = (1 << max(0, min(self.held, have.leaves))) - 1
+        return Have(have.size, have.leaves, bits.to_bytes(len(have.bitset), "little"))
+
+
+async def test_source_that_is_fetching_itself_is_asked_again_what_it_holds(
+    files: MemoryFiles, autojump_clock: MockClock
+) -> None:
+    await fetch(files, GrowingSource(MEMORY, "growing"))
+    assert files.files[ROOT] == DATA
+    assert autojump_clock.current_time() < 5
+
+
+async def test_source_that_gets_no_more_is_not_asked_for_ever(
+    files: MemoryFiles, autojump_clock: MockClock
+) -> None:
+    source = GrowingSource(MEMORY, "growing")
+    source.held = -1_000_000
+    with pytest.raises(NotFound):
+        await fetch(files, source)
     assert autojump_clock.current_time() < 1
