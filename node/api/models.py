@@ -6,10 +6,13 @@ Knows: models and tasks of this node. Must not know: transports, how any of it i
 from collections.abc import Callable
 from pathlib import Path
 
+import trio
+
 from prsm.node.api.tasks import result_of, task_info
 from prsm.node.api.work import DTYPE_NAMES
 from prsm.node.clock import utc_text
 from prsm.node.models import Known, Models, Task, Wanted
+from prsm.node.models.cardtext import read_card_text
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import models as api
 from prsm.node.rpc.methods.tasks import TaskInfo
@@ -42,6 +45,7 @@ class ModelsApi:
             "model_open": self.open,
             "model_pull": self.pull,
             "model_startPull": self.start_pull,
+            "model_share": self.share,
             "model_push": self.push,
             "model_startPush": self.start_push,
             "model_verify": self.verify,
@@ -53,12 +57,12 @@ class ModelsApi:
 
     async def add(self, params: api.AddParams, _caller: Caller) -> api.ModelInfo:
         """Prepare, store and register a model on the node's disk."""
-        task = self._task(params.task) or self._add(params)
+        task = self._task(params.task) or await self._add(params)
         return await result_of(task, api.ModelInfo)
 
     async def start_add(self, params: api.AddParams, _caller: Caller) -> TaskInfo:
         """The same, with the task at once."""
-        return task_info(self._add(params))
+        return task_info(await self._add(params))
 
     async def list(self, _params: NoParams, _caller: Caller) -> api.Models:
         """Models held here or named on the ledger."""
@@ -108,6 +112,17 @@ class ModelsApi:
         """The same, with the task at once."""
         return task_info(self._pull(params.ref, offline=params.offline))
 
+    async def share(self, params: api.ShareParams, _caller: Caller) -> api.ModelInfo:
+        """Publish a sealed model for other readers."""
+        known, tx_id = await self._models.share(
+            params.ref,
+            params.semver,
+            add=[_reader(text) for text in params.add],
+            remove=[_reader(text) for text in params.remove],
+            register=params.register,
+        )
+        return await self._info(known, tx_id)
+
     async def push(self, params: api.LongParams, _caller: Caller) -> api.Pushed:
         """Hand a model to IPFS daemons."""
         task = self._task(params.task) or self._push(params.ref)
@@ -149,7 +164,10 @@ class ModelsApi:
         cid, gone = await self._models.remove(params.ref)
         return api.Removed(str(cid), gone.files, gone.freed_bytes, gone.shared)
 
-    def _add(self, params: api.AddParams) -> Task:
+    async def _add(self, params: api.AddParams) -> Task:
+        card = None
+        if params.card is not None:
+            card = await trio.to_thread.run_sync(read_card_text, Path(params.card))
         wanted = Wanted(
             path=Path(params.path),
             name=params.name,
@@ -158,6 +176,7 @@ class ModelsApi:
             tokenizer=None if params.tokenizer is None else Path(params.tokenizer),
             licence=params.licence,
             register=params.register,
+            card=card,
             encrypt_to=tuple(_reader(text) for text in params.encrypt_to),
         )
 

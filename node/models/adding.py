@@ -13,11 +13,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+import msgspec
 import trio
 
 from prsm.node.inference.interface import TransactionFailed
 from prsm.node.inference.prepared import Prepared
-from prsm.node.models.records import NotCommitted, Tools, Wanted
+from prsm.node.models.cardtext import card_owner, make_card
+from prsm.node.models.records import CardText, NotCommitted, Tools, Wanted
 from prsm.node.models.tasks import Task
 from prsm.node.wallet import TxResult
 from prsm.protocol.ed25519 import Ed25519Signer
@@ -27,6 +29,7 @@ from prsm.protocol.limits import LEAF_BYTES
 from prsm.protocol.messages.models import Compute, ManifestFile, ModelManifest, Shard
 from prsm.protocol.transactions.payloads import REGISTER_MODEL, RegisterModel
 from prsm.protocol.transactions.results import Code
+from prsm.storage.card import card_cid, encode_card, sign_card
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.envelope import RING_NAME, encode_ring, make_ring, seal_file
 from prsm.storage.errors import Conflict, NotFound
@@ -161,6 +164,8 @@ class Adding:
         )
         # A locked wallet makes a draft: it has a CID and no name.
         wallet = self._tools.wallet
+        if wanted.card is not None:
+            manifest = await self._with_card(manifest, wanted.card)
         return manifest if wallet.is_locked else sign_manifest(manifest, wallet.signer)
 
     async def _store_files(
@@ -197,6 +202,14 @@ class Adding:
             done += file.size
         return tuple(files)
 
+    async def _with_card(self, manifest: ModelManifest, text: CardText) -> ModelManifest:
+        """Store the card, and name it in the manifest before that is signed."""
+        card = sign_card(make_card(text, manifest), self._tools.wallet.signer)
+        cid = card_cid(card)
+        blocks = self._tools.store.blocks
+        await blocks.put(cid.digest, encode_card(card), owner=card_owner(manifest))
+        return msgspec.structs.replace(manifest, card=cid.raw)
+
     def _check_readers(self, wanted: Wanted) -> None:
         if wanted.encrypt_to and self._tools.seed is None:
             raise Unsupported("this node has no key of its own to seal a model with")
@@ -205,6 +218,8 @@ class Adding:
 
     def _check_name(self, wanted: Wanted) -> None:
         """Say before minutes of work what would be refused after them."""
+        if wanted.card is not None:
+            _ = self._tools.wallet.signer  # a card is signed
         if not wanted.register:
             return
         _ = self._tools.wallet.signer  # raises when it is locked

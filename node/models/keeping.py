@@ -5,6 +5,7 @@ Knows: manifests, files that several models share, pins. Must not know: how a fi
 
 from contextlib import suppress
 
+from prsm.node.models.cardtext import card_owner
 from prsm.node.models.fetching import Fetching
 from prsm.node.models.records import Checked, Gone, Standing, Tools
 from prsm.node.models.tasks import Task
@@ -70,6 +71,10 @@ class Keeping:
             with suppress(NotFound):
                 await store.unpin(decode_cid(file.root), ADDED)
             await store.remove(decode_cid(file.root))
+        if manifest.card is not None:
+            with suppress(NotFound):  # another's card is only cached
+                digest = decode_cid(manifest.card).digest
+                await store.blocks.delete(digest, owner=card_owner(manifest))
         await store.remove_manifest(cid)
         freed = sum(file.size for file in here)
         return Gone(len(here), freed, len(manifest.files) - len(own))

@@ -14,7 +14,7 @@ import trio
 from prsm.node.models.records import OpenFile, Tools
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
 from prsm.storage.cid import Cid, decode_cid
-from prsm.storage.envelope import RING_BYTES_MAX, RING_NAME, decode_ring, open_file, open_ring
+from prsm.storage.envelope import RING_BYTES_MAX, RING_NAME, Ring, decode_ring, open_file, open_ring
 from prsm.storage.errors import BadEnvelope, NotFound, NotRecipient
 
 _PLAIN: Final = "plain"
@@ -93,11 +93,17 @@ class Opening:
         target = self._folder / str(root)
         async with self._locks.setdefault(root, trio.Lock()):
             if not target.exists():
-                key = await self._key(manifest)
+                _, key = await self.ring(manifest)
                 await trio.to_thread.run_sync(_decrypt, stored, target, key)
         return OpenFile(file, target)
 
-    async def _key(self, manifest: ModelManifest) -> bytes:
+    async def ring(self, manifest: ModelManifest) -> tuple[Ring, bytes]:
+        """The ring of a sealed model and the key in it, opened with this node's key.
+
+        Raises:
+            NotRecipient: it is not for this node.
+            BadEnvelope: it was changed, or is not here.
+        """
         seed = self._tools.seed
         ring_file = next((file for file in manifest.files if file.path == RING_NAME), None)
         path = None if ring_file is None else await self.stored(ring_file)
@@ -109,7 +115,8 @@ class Opening:
         if seed is None:
             raise NotRecipient("this node has no key of its own", hint="prsm where")
         raw = await trio.to_thread.run_sync(path.read_bytes)
-        return open_ring(decode_ring(raw), seed)
+        ring = decode_ring(raw)
+        return ring, open_ring(ring, seed)
 
 
 def _decrypt(stored: Path, target: Path, key: bytes) -> None:

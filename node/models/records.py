@@ -35,6 +35,20 @@ class NotCommitted(LocalError):
 
 
 @dataclass(frozen=True, slots=True)
+class CardText:
+    """What a publisher says of a model in words; figures are whole millionths."""
+
+    summary: str
+    task: str
+    text: str
+    tags: tuple[str, ...]
+    royalty_bps: int
+    price_per_row: int  # micro-FTNS
+    training: tuple[str, ...]
+    metrics: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """A model to add: a file on the node's disk, and what it is to be called."""
 
@@ -45,6 +59,7 @@ class Wanted:
     tokenizer: Path | None
     licence: str
     register: bool
+    card: CardText | None = None
     encrypt_to: tuple[bytes, ...] = ()  # Ed25519 keys that may read it, beside this node's
 
 

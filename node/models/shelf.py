@@ -29,6 +29,7 @@ from prsm.node.models.records import (
     Wanted,
     WorkerState,
 )
+from prsm.node.models.sharing import share
 from prsm.node.models.tasks import Task, Tasks
 from prsm.node.net.blocks import BlockServer
 from prsm.node.outside import Outside
@@ -184,6 +185,29 @@ class Models:
         if await self._tools.store.has_model(manifest):
             self._held[cid] = manifest
         return self._known(cid, manifest)
+
+    async def share(
+        self,
+        ref: str,
+        semver: str,
+        *,
+        add: Sequence[bytes] = (),
+        remove: Sequence[bytes] = (),
+        register: bool,
+    ) -> tuple[Known, TxId | None]:
+        """Publish a sealed model for another circle of readers, as another version.
+
+        Raises:
+            UnknownModel, Offline: it is not here.
+            LocalError: as for `share`, and as for `Adding.register`.
+        """
+        _, manifest = await self._manifest_of(ref, offline=True)
+        cid, changed = await share(
+            self._tools, self._opening, manifest, semver, add=add, remove=remove
+        )
+        tx_id = await self._adding.register(cid, changed) if register else None
+        await self.refresh()
+        return self._known(cid, changed), tx_id
 
     async def push(self, ref: str, *, task: Task | None = None) -> tuple[Cid, tuple[Pushed, ...]]:
         """Hand a model to the IPFS daemons of the configuration.

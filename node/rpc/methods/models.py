@@ -55,6 +55,9 @@ class AddParams(Params, frozen=True):
     ] = None
     licence: Annotated[ShortText, msgspec.Meta(description="SPDX name")] = "NOASSERTION"
     register: Annotated[bool, msgspec.Meta(description="name it on the ledger")] = True
+    card: Annotated[
+        PathText | None, msgspec.Meta(description="JSON file with summary and task, signed by us")
+    ] = None
     encrypt_to: Annotated[
         tuple[_Key, ...],
         msgspec.Meta(
@@ -180,6 +183,20 @@ class Pushed(Result, frozen=True):
     items: tuple[PushedTo, ...]
 
 
+class ShareParams(Params, frozen=True):
+    """Publish a sealed model for other readers, as another version; no file is sealed anew."""
+
+    ref: RefText
+    semver: Annotated[_Semver, msgspec.Meta(description="of the new version")]
+    add: Annotated[
+        tuple[_Key, ...], msgspec.Meta(max_length=64, description="may read it: peer id or key")
+    ] = ()
+    remove: Annotated[
+        tuple[_Key, ...], msgspec.Meta(max_length=64, description="may not read new versions")
+    ] = ()
+    register: Annotated[bool, msgspec.Meta(description="name it on the ledger")] = True
+
+
 class PinParams(Params, frozen=True):
     """Keep a model, here or not yet, under a name."""
 
@@ -281,6 +298,17 @@ METHODS: Final = (
         Scope.WRITE,
         "As model_pull, but answers with the task at once.",
         example=RefParams("minilm@1.0.0"),
+    ),
+    Method(
+        "model_share",
+        ShareParams,
+        ModelInfo,
+        Scope.SIGN,
+        "Publish a sealed model for other readers, as another version.",
+        words=("model", "share"),
+        positional=("ref", "semver"),
+        deadline_ms=90_000,
+        example=ShareParams("minilm@1.0.0", "1.0.1"),
     ),
     Method(
         "model_push",

@@ -94,3 +94,46 @@ async def test_readers_are_checked_before_the_worker(tmp_path: Path) -> None:
         models = Models(replace(room.tools, seed=None, network=Wire()))
         with pytest.raises(Unsupported, match="no key of its own"):
             await models.add(wanted(tmp_path / "m.onnx", encrypt_to=(public(FRIEND),)))
+
+
+async def test_readers_come_and_go_and_no_file_is_sealed_anew(tmp_path: Path) -> None:
+    """Another version: the same cipher text, another ring; the friend goes, the stranger comes."""
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    async with open_room(tmp_path, seed=OWN) as room:
+        room.pool.files = FILES
+        before, _ = await room.models.add(
+            wanted(tmp_path / "m.onnx", encrypt_to=(public(FRIEND),), register=False)
+        )
+        after, _ = await room.models.share(
+            "encoder@1.0.0",
+            "1.0.1",
+            add=[public(STRANGER)],
+            remove=[public(FRIEND)],
+            register=False,
+        )
+        assert after.manifest.files[:-1] == before.manifest.files[:-1]
+        assert after.manifest.files[-1].root != before.manifest.files[-1].root
+        assert set(after.manifest.sealing) == {key_id(public(OWN)), key_id(public(STRANGER))}
+        for seed, opens in ((OWN, True), (STRANGER, True), (FRIEND, False)):
+            models = Models(replace(room.tools, seed=seed, network=Wire()))
+            await models.load()
+            if opens:
+                path = await models.file(after.cid.raw, 0)
+                assert path.read_bytes() == FILES["stage-1.onnx"]
+            else:
+                with pytest.raises(NotRecipient):
+                    await models.file(after.cid.raw, 0)
+        assert list(room.tools.scratch.iterdir()) == []
+        with pytest.raises(NotRecipient):
+            await room.models.share(
+                "encoder@1.0.1", "1.0.2", remove=[public(FRIEND)], register=False
+            )
+
+
+async def test_a_model_everybody_reads_has_no_readers_to_change(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    async with open_room(tmp_path, seed=OWN) as room:
+        room.pool.files = FILES
+        await room.models.add(wanted(tmp_path / "m.onnx", register=False))
+        with pytest.raises(LocalError, match="everybody can read"):
+            await room.models.share("encoder", "1.0.1", add=[public(FRIEND)], register=False)
