@@ -14,6 +14,9 @@ from prsm.storage.shelf import Shelf
 from prsm.storage.space import Space
 
 PERIOD_S: Final = 60
+LOOK_S: Final = 10  # between two looks at the disk: somebody else may fill it meanwhile
+
+assert PERIOD_S % LOOK_S == 0
 
 
 class Upkeep:
@@ -33,13 +36,18 @@ class Upkeep:
 
     async def run(self) -> None:
         """Tend the store every minute until cancelled; a disk that refuses ends nothing."""
+        looks = 0
         while True:
             try:
-                await self.once(PERIOD_S)
+                if looks % (PERIOD_S // LOOK_S) == 0:
+                    await self.once(PERIOD_S)
+                elif self._shelf.guard is not None:
+                    self._shelf.guard.tend()
                 self.trouble = ""
             except (Full, StoreUnavailable, Corrupt) as error:
                 self.trouble = error.what
-            await trio.sleep(PERIOD_S)
+            looks += 1
+            await trio.sleep(LOOK_S)
 
     async def once(self, seconds: float) -> Scrubbed:
         """Do what is due after so many seconds.
