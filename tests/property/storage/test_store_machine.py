@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
+import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -157,7 +158,8 @@ async def play(steps: list[tuple[Op, Op]], folder: Path) -> None:
     await world.check()
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(OPS, OPS), max_size=12))
 def test_store_keeps_what_it_must_in_any_order(steps: list[tuple[Op, Op]]) -> None:
     with TemporaryDirectory() as name, patch.object(os, "fdatasync"), patch.object(os, "fsync"):
