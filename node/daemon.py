@@ -34,6 +34,7 @@ from prsm.node.beacons import Beacons, Labour, make_beacons
 from prsm.node.chain import ChainConfig, ChainParts, open_chain
 from prsm.node.clock import Clock, TrioClock
 from prsm.node.config.schema import Config
+from prsm.node.copies import make_repair
 from prsm.node.driver import Head
 from prsm.node.finding import Finding
 from prsm.node.hardening import protect_process
@@ -66,6 +67,7 @@ from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import bind
 from prsm.node.snapshots.keeper import SnapshotRules
 from prsm.node.supervise import Supervisor
+from prsm.node.upkeep import Ground, Upkeep
 from prsm.node.version import VERSION
 from prsm.node.wallets import Payer, Wallets
 from prsm.node.warehouse import make_models
@@ -122,6 +124,7 @@ class _Work:
     beacons: Beacons
     finding: Finding
     library: Library
+    upkeep: Upkeep
 
 
 async def run_daemon(
@@ -276,13 +279,17 @@ def _make_work(opened: _Opened) -> _Work:
     beacons = make_beacons(seed, driver, account, models, labour=labour, region=region)
     models.fetching.holders = beacons.holders
     beacons.on_block(opened.chain.sync.hear_block)
+    repair = make_repair(models, opened.store, driver, beacons, config.storage, region)
+    upkeep = Upkeep(Ground(driver, wallet, opened.store, start.home.data), repair)
     finding = Finding(network, config.net, driver, opened.genesis, start.home.addresses)
     finding.serve(opened.store, beacons.holders)
     models.fetching.seek = finding.holders.seek
     finding.discovery.more_addresses = opened.reach.addresses
     network.send_elsewhere(finding.discovery.elsewhere)
     library = open_library(start.home, models, driver, pool)
-    return _Work(pool, models, shards, claims, executor, links, jobs, beacons, finding, library)
+    return _Work(
+        pool, models, shards, claims, executor, links, jobs, beacons, finding, library, upkeep
+    )
 
 
 async def _start_work(work: _Work, nursery: trio.Nursery) -> None:
@@ -299,6 +306,7 @@ async def _start_work(work: _Work, nursery: trio.Nursery) -> None:
         await nursery.start(work.executor.run)
     await nursery.start(work.jobs.run)
     await nursery.start(Supervisor("announcements").run, work.beacons.run)
+    await nursery.start(work.upkeep.run)
 
 
 async def _keep_pool(pool: Pool, *, task_status: trio.TaskStatus[None]) -> None:

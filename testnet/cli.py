@@ -273,6 +273,16 @@ def rejoin(*, as_json: bool, **given: object) -> None:
 
 @main.command()
 @_json
+@click.option("--reads", type=int, default=1_000, show_default=True)
+def copies(*, as_json: bool, **given: object) -> None:
+    """Kill two of five holders of a model: are all reads answered, and how soon is it whole."""
+    from prsm.testnet import copies as copying
+
+    _measure(copying, given, as_json=as_json)
+
+
+@main.command()
+@_json
 @click.option("--source", type=click.Path(path_type=Path), help="Of the older program.")
 @click.option("--rate", type=int, default=20, show_default=True, help="Transfers a second.")
 @click.option("--hold-s", type=float, default=2.0, show_default=True, help="Between restarts.")
@@ -283,9 +293,7 @@ def rolling(*, as_json: bool, **given: object) -> None:
     """Upgrade a network node by node under load: the longest time without a block, and no fork."""
     from prsm.testnet import rolling as upgrade
 
-    document = upgrade.measure(upgrade.Options(**given), Screen(sys.stderr))  # type: ignore[arg-type]  # by name
-    _say(document, as_json=as_json)
-    _fail(upgrade.failures(document))
+    _measure(upgrade, given, as_json=as_json)
 
 
 @main.command()
@@ -354,12 +362,8 @@ def bench(*, as_json: bool, **given: object) -> None:
 
 def _show(network: launch.Network, *, as_json: bool) -> None:
     rows = [
-        {
-            "node": node.name,
-            "pid": node.pid if node.is_running() else 0,
-            "home": str(node.home.root),
-        }
-        for node in network.nodes
+        {"node": n.name, "pid": n.pid if n.is_running() else 0, "home": str(n.home.root)}
+        for n in network.nodes
     ]
     document: dict[str, object] = {"folder": str(network.folder), "nodes": rows}
     if any(row["pid"] for row in rows):

@@ -142,6 +142,7 @@ class Rig:
         models: the nodes run models; without, each is one process of 30 MiB less.
         parameters: of the genesis; the defaults if None.
         snapshot_every: heights between two snapshots.
+        copies: there should be of each model; with 1 nobody copies what nobody asked for.
     """
 
     route: Callable[[int, int], int] | None = None
@@ -149,6 +150,7 @@ class Rig:
     models: bool = True
     parameters: Parameters | None = None
     snapshot_every: int = SNAPSHOT_EVERY
+    copies: int = 1
 
 
 PLAIN: Final = Rig()
@@ -338,6 +340,8 @@ bootstrap = [{quoted}]
 listen = "127.0.0.1:{rpc}"
 [chain]
 snapshot_every = {rig.snapshot_every}
+[storage]
+copies = {rig.copies}
 [executor]
 enabled = {str(models).lower()}
 [worker]

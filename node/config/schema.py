@@ -13,6 +13,7 @@ from prsm.protocol.errors import LocalError
 from prsm.protocol.ids import Amount
 from prsm.protocol.limits import (
     ADDRESS_TEXT_MAX,
+    COPIES_MAX,
     INT_MAX,
     NAME_BYTES_MAX,
     PEER_TEXT_MAX,
@@ -204,6 +205,14 @@ class StorageConfig(Section, frozen=True):
     download: Annotated[_Size, _doc("the same, received")] = "0"
     peer_upload: Annotated[_Size, _doc("bytes a second of blocks sent to each peer; 0: any")] = "0"
     peer_download: Annotated[_Size, _doc("the same, received")] = "0"
+    copies: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=COPIES_MAX),
+        _doc("copies there should be of each model that the ledger names; more by pin"),
+    ] = 3
+    keep_for_others: Annotated[
+        _Size, _doc("bytes of copies kept for others within the quota; 0 keeps none")
+    ] = "10GiB"
     extra_stores: Annotated[
         _Folders,
         _doc("blocks/ folders of other nodes or a shared disk, read-only, searched first"),
@@ -219,6 +228,11 @@ class StorageConfig(Section, frozen=True):
         """Upload, download, the same of each peer, in bytes a second; 0: no limit."""
         together = parse_size(self.upload), parse_size(self.download)
         return *together, parse_size(self.peer_upload), parse_size(self.peer_download)
+
+    @property
+    def keep_bytes(self) -> int:
+        """Bytes of copies for others, as a number."""
+        return parse_size(self.keep_for_others)
 
 
 class ExecutorConfig(Section, frozen=True):

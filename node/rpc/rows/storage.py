@@ -36,6 +36,15 @@ too_few_shards -32003 5071 failed: too few good shards
 false_shards -32050 5072 failed: shards of another file
   they have their hashes and give another file: whoever made them is at fault
   ask the publisher
+outbox_full -32005 5073 failed retry: too many intents wait
+  nobody has taken them for long
+  prsm chain status
+deal_not_found -32003 5074 failed: no such deal
+  the ledger has none of that id
+  prsm storage deals
+deal_mismatch -32031 5075 unverified: the deal is about another file
+  its commitment is not that of the bytes its CID names
+  tell its client
 wrong_password -32001 5010 forbidden: the key does not open
   the password is wrong, or the file was changed
   try again; a forgotten password cannot be recovered
