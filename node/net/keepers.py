@@ -112,6 +112,7 @@ class Keepers:
                 while (due_s := redials.due_s(peer)) > trio.current_time():
                     with trio.move_on_at(due_s):
                         await self._hastened.park()
+                redials.start(peer, now_s=trio.current_time())
                 try:
                     await self._reach(peer)
                 except FINAL as error:
