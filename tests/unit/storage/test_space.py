@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 
 import pytest
 import trio
@@ -12,7 +13,7 @@ from prsm.storage.diskguard import DiskGuard
 from prsm.storage.errors import Conflict, Full, NotFound
 from prsm.storage.eviction import PARTIAL_IDLE_MS
 from prsm.storage.model_store import ModelStore
-from tests.tools.stores import Wall, names
+from tests.tools.stores import MIB, Wall, names
 
 QUOTA = 10_000
 
@@ -196,3 +197,32 @@ async def test_removed_while_it_is_waited_for_is_not_found(
         with pytest.raises(NotFound):
             async with store.lease(root, holder="", purpose="run"):
                 pass
+
+
+@pytest.mark.long
+async def test_disk_never_holds_more_than_the_quota(tmp_path: Path) -> None:
+    """Add five quotas of files and blocks, pin and lease at random; count blocks of the disk."""
+    dice, quota, most, added = Random(4), 256 * MIB, 0, 0
+    store = await ModelStore.open(tmp_path / "store", quota=quota)
+    pinned: list[Cid] = []
+    while added < 5 * quota:
+        size = dice.randrange(MIB, 24 * MIB)
+        (tmp_path / "f").write_bytes(dice.randbytes(16) + bytes(size - 16))
+        root = (await store.add_file(tmp_path / "f")).root
+        await store.blocks.put_many([dice.randbytes(65_536) for _ in range(4)])
+        added += size
+        if dice.random() < 0.1 and len(pinned) < 4:
+            await store.pin(root, "kept")
+            pinned.append(root)
+        leased = dice.choice([file.root for file in await store.list()])
+        lease = store.leases.grant(leased, holder="test", purpose="open")
+        await store.gc()
+        assert await store.has(leased)
+        store.leases.release(lease.number)
+        files = [path.stat() for path in (tmp_path / "store").glob("*/*")]
+        blocks = (await store._index.used()).blocks
+        most = max(most, sum(file.st_blocks * 512 for file in files) + blocks)
+        for one in pinned:
+            assert (await store.path(one)).is_file()
+    assert 0.7 * quota < most <= quota
+    await store.close()
