@@ -17,12 +17,14 @@ from prsm.protocol.limits import BLOCK_BYTES_MAX
 from prsm.storage import sealed
 from prsm.storage.cid import Cid
 from prsm.storage.errors import Corrupt, NotFound, WrongHash
+from prsm.storage.hashing import CHUNK
 from prsm.storage.index import Use
 from prsm.storage.shelf import Shelf
 from prsm.storage.space import STRAY, Space
 
 DIGESTS_MAX: Final = 8192  # of one call, so that a hostile list of wants stays cheap
 OWNER_LETTERS_MAX: Final = 128
+_EMPTY: Final = hashlib.sha256(b"").digest()
 
 
 class Blocks:
@@ -95,10 +97,16 @@ class Blocks:
             leaves = [partial.find(digest) for digest in digests]
             found |= {leaf.digest: leaf.size for leaf in leaves if leaf is not None}
         rest = [digest for digest in digests if digest not in found]
-        for digest, (root, place) in (await self._shelf.index.find_leaves(rest)).items():
+        places = await self._shelf.index.find_leaves(rest)
+        sizes: dict[Cid, int] = {}
+        for root in {root for root, _ in places.values()}:
             row = await self._shelf.index.get_root(root)
-            if row is not None:
-                found[digest] = (await self._shelf.leaves(row))[place].size
+            sizes[root] = 0 if row is None else row.size
+        for digest, (root, place) in places.items():
+            if sizes[root]:  # else: removed meanwhile, or the empty file
+                found[digest] = min(CHUNK, sizes[root] - place * CHUNK)
+            elif digest == _EMPTY:
+                found[digest] = 0
         return found
 
     async def owned(self, owner: str) -> Sequence[bytes]:

@@ -39,6 +39,14 @@ async def test_every_block_of_a_file_is_found_by_digest(store: ModelStore, tmp_p
         await store.blocks.get(DIGESTS[0])
 
 
+async def test_small_and_empty_files_are_blocks_too(store: ModelStore, tmp_path: Path) -> None:
+    for raw in (b"", b"tiny"):
+        (tmp_path / "f").write_bytes(raw)
+        root = (await store.add_file(tmp_path / "f")).root
+        assert await store.blocks.held([root.digest]) == {root.digest: len(raw)}
+        assert await store.blocks.get(root.digest) == raw
+
+
 async def test_leaves_on_their_way_are_found_once_they_are_here(
     store: ModelStore, tmp_path: Path
 ) -> None:
