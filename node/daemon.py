@@ -17,6 +17,7 @@ import trio
 from prsm.node import logs
 from prsm.node.account import Account
 from prsm.node.api.chain import ChainApi
+from prsm.node.api.copies import CopiesApi
 from prsm.node.api.gossip import GossipApi
 from prsm.node.api.governance import GovernanceApi
 from prsm.node.api.ledger import LedgerApi
@@ -353,6 +354,7 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
             **RegistryApi(work.models, chain.driver, wallets, work.library.search).handlers(),
             **TasksApi(work.models.tasks).handlers(),
             **_storage_api(opened, work).handlers(),
+            **CopiesApi(work.models, work.upkeep.repair).handlers(),
             **WorkApi(work.models, work.jobs, chain.driver, proofs).handlers(),
         },
         fence=fence,

@@ -12,6 +12,7 @@ import trio
 from prsm.node.account import Account
 from prsm.node.announce import Announcer, Ground
 from prsm.node.api.chain import ChainApi
+from prsm.node.api.copies import CopiesApi
 from prsm.node.api.gossip import GossipApi
 from prsm.node.api.governance import GovernanceApi
 from prsm.node.api.ledger import LedgerApi
@@ -27,6 +28,7 @@ from prsm.node.api.wallet import WalletApi
 from prsm.node.api.work import WorkApi
 from prsm.node.chain import ChainParts
 from prsm.node.config.schema import Config
+from prsm.node.copies import CopyShelf
 from prsm.node.home import Home
 from prsm.node.inference.interface import AllowAll, NoRunner
 from prsm.node.inference.jobrun import Requester
@@ -37,6 +39,8 @@ from prsm.node.models import Models, Tools
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.reach import Reach, ReachConfig
 from prsm.node.proofs import Proofs
+from prsm.node.repair.driver import Parts as CopyParts
+from prsm.node.repair.driver import Repair
 from prsm.node.rpc.dispatch import Dispatcher, bind
 from prsm.node.wallets import Payer, Wallets
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
@@ -102,7 +106,7 @@ async def open_site(
     key.write_bytes((cluster.labs[0].folder / "wallet.key").read_bytes())
     key.chmod(0o600)
     store = await ModelStore.open(home.blocks, quota=2**24)
-    made: list[tuple[Models, Jobs, Announcer, Reach]] = []
+    made: list[tuple[Models, Jobs, Announcer, Reach, Repair]] = []
 
     def prepare(parts: ChainParts) -> None:
         made.append(_make_work(cluster, parts, home, store))
@@ -121,7 +125,7 @@ async def open_site(
 
 def _make_work(
     cluster: Cluster, parts: ChainParts, home: Home, store: ModelStore
-) -> tuple[Models, Jobs, Announcer, Reach]:
+) -> tuple[Models, Jobs, Announcer, Reach, Repair]:
     driver, wallet, network = parts.driver, parts.wallet, parts.driver.network
     models = Models(
         Tools(
@@ -152,7 +156,24 @@ def _make_work(
         config=ReachConfig(region="here"),
         now_ms=driver.clock.monotonic_ms,
     )
-    return models, jobs, Announcer(network, ground), reach
+    announcer = Announcer(network, ground)
+
+    def size_of(cid: bytes) -> int | None:
+        named = driver.ledger.view.model_by_cid(cid)
+        return None if named is None else named.total_bytes
+
+    repair = Repair(
+        CopyParts(
+            announcer=announcer,
+            network=network,
+            clock=driver.clock,
+            shelf=CopyShelf(models, store, driver, keep_bytes=2**20),
+            size_of=size_of,
+            bonded=frozenset,
+            region="here",
+        )
+    )
+    return models, jobs, announcer, reach, repair
 
 
 async def _join(
@@ -160,9 +181,9 @@ async def _join(
     cluster: Cluster,
     parts: ChainParts,
     home: Home,
-    made: tuple[Models, Jobs, Announcer, Reach],
+    made: tuple[Models, Jobs, Announcer, Reach, Repair],
 ) -> Site:
-    models, jobs, announcer, reach = made
+    models, jobs, announcer, reach, repair = made
     driver, wallet, network = parts.driver, parts.wallet, parts.driver.network
     assert isinstance(network, PeerNetwork)
     genesis = cluster.genesis
@@ -205,6 +226,7 @@ async def _join(
             ).handlers(),
             **TasksApi(models.tasks).handlers(),
             **StorageApi(models, models._tools.store).handlers(),
+            **CopiesApi(models, repair).handlers(),
             **WorkApi(models, jobs, driver, proofs).handlers(),
         },
         on_fault=lambda method, _trace, error: faults.append(f"{method}: {error!r}"),

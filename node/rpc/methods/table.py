@@ -5,6 +5,7 @@ from typing import Final
 
 from prsm.node.rpc.methods import (
     chain,
+    copies,
     gossip,
     governance,
     ledger,
@@ -35,6 +36,7 @@ METHODS: Final[Mapping[str, Method]] = table(
     registry.METHODS,
     tasks.METHODS,
     storage.METHODS,
+    copies.METHODS,
     work.METHODS,
 )
 # OpenRPC's own spelling of a method that has ours as well.

@@ -19,6 +19,7 @@ from prsm.protocol.messages.exchange import GetHolders, GotHolders
 from prsm.protocol.messages.models import Have
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.errors import NotFound
+from prsm.storage.leases import Leases
 from tests.tools.finders import Finder, OneClock, find
 from tests.tools.networks import World
 
@@ -31,6 +32,7 @@ class Shelf:
 
     def __init__(self, *roots: Cid) -> None:
         self.digests = {root.digest for root in roots}
+        self.leases = Leases(lambda: 0)
 
     async def get_block(self, digest: bytes) -> bytes:
         await trio.lowlevel.checkpoint()

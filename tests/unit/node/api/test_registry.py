@@ -122,3 +122,20 @@ async def test_search_without_the_executor_says_what_to_do(site: Site) -> None:
     error = await site.error("model_search", query="sentences")
     assert error["data"]["reason"] == "unsupported"
     assert error["data"]["hint"]
+
+
+async def test_copies_of_a_registered_model_are_counted_and_wished(
+    site: Site, tmp_path: Path
+) -> None:
+    """One node holds it and three are usual; one is wished, and then none is missing."""
+    await publish(site, tmp_path, "1.0.0")
+    (row,) = (await site.ask("storage_getCopies"))["items"]
+    assert (row["ref"], row["copies"], len(row["holders"]), row["here"]) == (
+        *("minilm@1.0.0", 3, 1, True),
+    )
+    told = await site.ask("storage_repair", ref="minilm")
+    assert told["items"][0]["cid"] == row["cid"]
+    await site.ask("storage_setCopies", ref="minilm", copies=1)
+    pins = (await site.ask("storage_listPins"))["items"]
+    assert "copies=1" in {pin["name"] for pin in pins}
+    assert (await site.refused("storage_repair", ref="nothing"))[1] == "model_not_found"
