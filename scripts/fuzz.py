@@ -34,7 +34,7 @@ NAMES: Final = (
     *("frames", "messages", "consensus", "hello", "transactions", "gossip", "pubsub", "receipts"),
     *("tensors", "proofs", "chunks", "snapshots", "blocks", "manifest", "dag", "addresses"),
     "car",
-    *("card", "versions"),
+    *("card", "vectors", "versions"),
     *("muxer", "log", "records", "genesis"),
 )
 _UNITS: Final = re.compile(rb"stat::number_of_executed_units:\s*(\d+)")

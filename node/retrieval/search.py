@@ -83,6 +83,7 @@ class CardSearch:
         """Take where cards are read, who embeds, and where vectors are kept."""
         self._reading, self._embedder, self._vectors = reading, embedder, vectors
         self._lock = trio.Lock()
+        self._stamps: dict[bytes, str] = {}  # of the entries, as far as this process knows
 
     async def search(self, query: str, *, filters: Filters, limit: int = 10) -> Found:
         """The names whose cards are nearest to a question; the caller sets the deadline.
@@ -97,8 +98,9 @@ class CardSearch:
         if not 1 <= limit <= LIMIT_MAX:
             raise BadQuery(f"{limit} results, 1 to {LIMIT_MAX}")
         (vector,) = await self._embedder.embed([query])
+        # All records of the registry are read: beside the loop, for there may be many.
+        wanted = await trio.to_thread.run_sync(searchable, self._reading.view)
         async with self._lock:
-            wanted = searchable(self._reading.view)
             unread = await self._refresh(wanted)
         hits = await self._vectors.search(vector, limit=limit, where=filters.conditions())
         entries, backend = await self._vectors.count()
@@ -107,13 +109,9 @@ class CardSearch:
 
     async def _refresh(self, wanted: Mapping[bytes, Release]) -> int:
         """Bring the index up to date; how many names could not be read."""
-        known = await self._vectors.labels()
-        await self._vectors.delete([each for each in known if each not in wanted])
-        stale = [
-            release
-            for cid, release in wanted.items()
-            if cid not in known or known[cid].get("stamp") != stamp_of(release)
-        ]
+        known = await self._known()
+        await self._delete([each for each in known if each not in wanted])
+        stale = [release for cid, release in wanted.items() if known.get(cid) != stamp_of(release)]
         listings = await self._read(stale)
         for start in range(0, len(listings), EMBEDDED_AT_ONCE):
             part = listings[start : start + EMBEDDED_AT_ONCE]
@@ -124,10 +122,24 @@ class CardSearch:
                     for listing, vector in zip(part, vectors, strict=True)
                 ]
             )
+            known.update((each.release.manifest, stamp_of(each.release)) for each in part)
         read = {listing.release.manifest for listing in listings}
         gone = [each.manifest for each in stale if each.manifest not in read]
-        await self._vectors.delete([cid for cid in gone if cid in known])  # said otherwise before
+        await self._delete([cid for cid in gone if cid in known])  # said otherwise before
         return len(gone)
+
+    async def _known(self) -> dict[bytes, str]:
+        """Stamps of the entries; read anew when there are more or fewer than is known."""
+        entries, _ = await self._vectors.count()
+        if entries != len(self._stamps):
+            labels = await self._vectors.labels()
+            self._stamps = {each: _text(found, "stamp") for each, found in labels.items()}
+        return self._stamps
+
+    async def _delete(self, ids: Sequence[bytes]) -> None:
+        await self._vectors.delete(ids)
+        for each in ids:
+            del self._stamps[each]
 
     async def _read(self, releases: Sequence[Release]) -> list[Listing]:
         """Cards of releases, as many as are to be had in time, in the order given."""

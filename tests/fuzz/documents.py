@@ -4,6 +4,7 @@ from prsm.protocol.genesis import from_json, to_json
 from prsm.protocol.semver import Range, Reference, Version
 from prsm.storage.card import card_text, decode_card, encode_card
 from prsm.storage.manifest import decode_manifest, encode_manifest
+from prsm.storage.vectors.messages import HEAD, pack, unpack, unpack_head
 
 
 def manifest(data: bytes) -> None:
@@ -30,6 +31,12 @@ def versions(data: bytes) -> None:
             Range.parse(text).holds(Version(1, 2, 3))
         case _:
             assert str(Reference.parse(text)) == text
+
+
+def vectors(data: bytes) -> None:
+    """Frames between a daemon and its process of vectors."""
+    size, kind = unpack_head(data[: HEAD.size].ljust(HEAD.size, b"\0"))
+    pack(unpack(kind, data[HEAD.size : HEAD.size + size]))
 
 
 def genesis(data: bytes) -> None:

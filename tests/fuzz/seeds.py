@@ -51,6 +51,7 @@ from prsm.storage.dagpb import (
 )
 from prsm.storage.manifest import encode_manifest
 from prsm.storage.unixfs import LEGACY, UNIXFS_V1_2025
+from prsm.storage.vectors import messages as calls
 from prsm.storage.wal import Wal, _pack
 from prsm.testnet.chain import Chain, Made, signer_of
 from prsm.testnet.sim.disk import FaultyDisk
@@ -259,6 +260,15 @@ def _log() -> Iterator[bytes]:
     yield b"\0" + disk.contents("log")
 
 
+def _vectors_frames() -> Iterator[bytes]:
+    labels = (("task", "a"), ("size", 7))
+    asked = (calls.Asked("task", "=", "a"), calls.Asked("size", "<=", 9))
+    yield calls.pack(calls.Put((calls.PutEntry(b"id", bytes(8), labels),)))
+    yield calls.pack(calls.Search(bytes(8), 5, asked))
+    yield calls.pack(calls.Listed((calls.Found(b"id", -5, labels),)))
+    yield calls.pack(calls.Refused("conflict", "what", "hint"))
+
+
 _MADE: Final[dict[str, Callable[[], Iterator[bytes]]]] = {
     "frames": _frames,
     "messages": _messages,
@@ -275,6 +285,7 @@ _MADE: Final[dict[str, Callable[[], Iterator[bytes]]]] = {
     "blocks": _blocks,
     "manifest": lambda: iter([encode_manifest(manifest())]),
     "card": lambda: iter([encode_card(signed_card())]),
+    "vectors": _vectors_frames,
     "versions": lambda: iter(
         [b"\x001.0.0-rc.1+b", b"\x01^1.2 || >=2.0.0-a <3", b"\x02org/m@~1.2", b"\x02m@beta"]
     ),

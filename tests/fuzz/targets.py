@@ -379,6 +379,7 @@ TARGETS: Final[dict[str, Target]] = {
     "blocks": Target(blocks),
     "manifest": Target(documents.manifest),
     "card": Target(documents.card),
+    "vectors": Target(documents.vectors),
     "versions": Target(documents.versions, (LocalError,), choices=3),
     "dag": Target(dag, (PrsmError,), choices=7),
     "car": Target(car, (PrsmError,), choices=2),

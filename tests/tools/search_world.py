@@ -33,6 +33,7 @@ class World:
     """A ledger, the blocks that peers have, and a search over both."""
 
     search: CardSearch
+    vectors: VectorProcess
     chain: Chain
     blocks: dict[bytes, bytes] = field(default_factory=dict)
     manifests: dict[bytes, ModelManifest] = field(default_factory=dict)
@@ -103,7 +104,7 @@ async def opened(folder: Path, embedder: Embedder) -> AsyncIterator[World]:
         chain_id=chain.genesis.chain_id,
         verifier=Ed25519Verifier(),
     )
-    world = World(CardSearch(reading, embedder, vectors), chain)
+    world = World(CardSearch(reading, embedder, vectors), vectors, chain)
     async with trio.open_nursery() as nursery:
         await nursery.start(vectors.run)
         yield world

@@ -50,6 +50,9 @@ async def test_search_ranks_filters_and_follows_the_ledger(tmp_path: Path) -> No
         # nothing is embedded twice
         read = len([text for text in embedder.embedded if "Writes" in text])
         assert read == 2
+        # an index that lost an entry behind its back is mended
+        await world.vectors.delete([cats])
+        assert (await world.find("cats")).rows[0].name == "cats"
         # a new card, a channel, a yank, a halt
         world.send(
             SetCard(cats, world.put_card(name="cats", summary="Finds dogs and verse.", text=""))
