@@ -8,15 +8,11 @@ bytes on disk, by what the serving peers counted, and by the clock.
 
 import argparse
 import json
-import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -25,130 +21,12 @@ import trio
 
 from prsm.protocol.limits import KIB, MIB
 from prsm.testnet.blockpeer import Act
+from prsm.testnet.fetchpeers import Answer, Peer, peers_of
 from prsm.testnet.processes import NodeDied, NotInTime
 
-START_SECONDS: Final = 60.0
 AGAIN_BYTES_MAX: Final = 64 * MIB  # fetched a second time after a kill
 SLOWER_MAX: Final = 2.0
 SUCCESS_MIN: Final = 0.999
-Answer = dict[str, object]
-
-
-class Peer:
-    """One process: started, told, killed."""
-
-    def __init__(self, folder: Path, number: int, *flags: str) -> None:
-        self.folder = folder
-        self.number = number
-        self.address = ""
-        self.port = 0
-        self.verified = 0
-        self._flags = flags
-        self._ids = count(1)
-        self._answers: dict[str, Answer] = {}
-        self._changed = trio.Event()
-        self._sending = trio.Lock()
-        self._process: trio.Process | None = None
-
-    @property
-    def is_up(self) -> bool:
-        """Whether it runs."""
-        return self._process is not None and self._process.returncode is None
-
-    async def start(self, nursery: trio.Nursery) -> None:
-        """Start it, on the port it had before."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._process = await trio.lowlevel.open_process(
-            [
-                *(sys.executable, "-W", "ignore", "-m", "prsm.testnet.blockpeer"),
-                *(str(self.folder), str(self.number), "--port", str(self.port), *self._flags),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        self.address = ""
-        nursery.start_soon(self._listen, self._process)
-        with trio.move_on_after(START_SECONDS):
-            await self._until(lambda: bool(self.address))
-            self.port = int(self.address.split("/")[4])
-            return
-        raise NotInTime(f"peer {self.number} did not start within {START_SECONDS:g} s")
-
-    async def ask(self, word: str, *words: object) -> Answer:
-        """Give an order and wait for its answer.
-
-        Raises:
-            NodeDied: it died before it answered.
-        """
-        process = self._process
-        if process is None or process.stdin is None or not self.is_up:
-            raise NodeDied(f"peer {self.number} is down")
-        number = str(next(self._ids))
-        line = json.dumps([number, word, *map(str, words)]) + "\n"
-        try:
-            async with self._sending:
-                await process.stdin.send_all(line.encode())
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise NodeDied(f"peer {self.number} died") from error
-        await self._until(lambda: number in self._answers or process.returncode is not None)
-        answer = self._answers.pop(number, None)
-        if answer is None:
-            raise NodeDied(f"peer {self.number} died before it answered")
-        return answer
-
-    async def wait_verified(self, size: int) -> None:
-        """Wait until its fetch has come so far."""
-        await self._until(lambda: self.verified >= size)
-
-    async def kill(self) -> None:
-        """SIGKILL, by its pid."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            await self._process.wait()
-            self._changed.set()
-
-    async def _until(self, is_so: Callable[[], bool]) -> None:
-        while not is_so():
-            self._changed = changed = trio.Event() if self._changed.is_set() else self._changed
-            await changed.wait()
-
-    async def _listen(self, process: trio.Process) -> None:
-        assert process.stdout is not None
-        buffer = b""
-        async for data in process.stdout:
-            *lines, buffer = (buffer + data).split(b"\n")
-            for line in lines:
-                self._take(json.loads(line))
-            self._changed.set()
-        await process.wait()
-        self._changed.set()
-
-    def _take(self, answer: Answer) -> None:
-        match answer:
-            case {"id": str() as number}:
-                self._answers[number] = answer
-            case {"address": str() as address}:
-                self.address = address
-            case {"verified": int() as verified}:
-                self.verified = verified
-            case _:
-                pass
-
-
-@asynccontextmanager
-async def peers_of(peers: Sequence[Peer]) -> AsyncIterator[trio.Nursery]:
-    """Start peers; kill all that run at the end."""
-    async with trio.open_nursery() as nursery:
-        try:
-            for peer in peers:
-                await peer.start(nursery)
-            yield nursery
-        finally:
-            with trio.CancelScope(shield=True):
-                for peer in peers:
-                    if peer.is_up:
-                        await peer.kill()
-        nursery.cancel_scope.cancel()
 
 
 def _number(answer: Answer, key: str) -> float:
@@ -255,6 +133,7 @@ class Load:
     peers: Sequence[Peer]
     dice: Random
     operations: int
+    until_s: float
     files: list[tuple[str, str, int]] = field(default_factory=list)  # root, sha256, size
     done: int = 0
     failed: list[str] = field(default_factory=list)
@@ -263,7 +142,7 @@ class Load:
 
     async def worker(self) -> None:
         """Do operations until enough are begun."""
-        while self.done < self.operations:
+        while self.done < self.operations and trio.current_time() < self.until_s:
             self.done += 1
             is_put = len(self.files) < 5 or self.dice.random() < 0.3
             try:
@@ -331,29 +210,31 @@ async def _mesh(one: Peer, others: Sequence[Peer]) -> None:
             await _ignore_death(one, "connect", other.address)
 
 
-async def churn(folder: Path, *, operations: int, seed: int, every_s: float) -> Answer:
+async def churn(
+    folder: Path, *, operations: int, seed: int, every_s: float, seconds: float
+) -> Answer:
     """Puts and gets at five nodes, one of which is killed every `every_s` seconds."""
     peers = [Peer(folder / str(n), n) for n in range(1, 6)]
-    load = Load(peers, Random(seed), operations)
     async with peers_of(peers) as nursery:
         for number, peer in enumerate(peers):
             await _mesh(peer, peers[:number])
         began = trio.current_time()
+        load = Load(peers, Random(seed), operations, began + seconds)
         async with trio.open_nursery() as work:
             work.start_soon(load.killer, nursery, every_s)
             async with trio.open_nursery() as workers:
                 for _ in range(8):
                     workers.start_soon(load.worker)
             work.cancel_scope.cancel()
-        seconds = trio.current_time() - began
-    share = 1 - len(load.failed) / operations
+        took_s = trio.current_time() - began
+    share = 1 - len(load.failed) / load.done
     return {
         "operations": load.done,
         "failed": len(load.failed),
         "why": load.failed[:5],
         "retried": load.retried,
         "kills": load.kills,
-        "seconds": round(seconds, 1),
+        "seconds": round(took_s, 1),
         "success_percent": round(100 * share, 3),
         "holds": share >= SUCCESS_MIN,
     }
@@ -373,6 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     churning.add_argument("--operations", type=int, default=10_000)
     churning.add_argument("--seed", type=int, default=1)
     churning.add_argument("--every", type=float, default=30.0, help="seconds between two kills")
+    churning.add_argument("--seconds", type=float, default=3600.0, help="at most")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="prsm-fetches-") as name:
         folder = Path(name)
@@ -382,8 +264,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "faults":
                 told = trio.run(partial(faults, folder, size=options.size, upload=options.upload))
             case _:
-                given = {"operations": options.operations, "seed": options.seed}
-                told = trio.run(partial(churn, folder, **given, every_s=options.every))
+                told = trio.run(
+                    partial(
+                        churn,
+                        folder,
+                        operations=options.operations,
+                        seed=options.seed,
+                        every_s=options.every,
+                        seconds=options.seconds,
+                    )
+                )
     sys.stdout.write(json.dumps(told, indent=1) + "\n")
     return 0 if told["holds"] else 1
 
