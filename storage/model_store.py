@@ -19,7 +19,6 @@ from prsm.protocol.errors import WireError
 from prsm.protocol.messages.models import Have, ModelManifest
 from prsm.storage import sealed
 from prsm.storage.blocks import Blocks
-from prsm.storage.blockstore import BlockIndex
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.diskguard import DiskGuard
 from prsm.storage.eviction import Uses
@@ -28,7 +27,7 @@ from prsm.storage.intake import Intake, Progress
 from prsm.storage.leases import Leases
 from prsm.storage.manifest import decode_manifest, encode_manifest
 from prsm.storage.pins import Pin, Pins, PinState
-from prsm.storage.recovery import recover
+from prsm.storage.recovery import open_index, recover
 from prsm.storage.resume import Partial
 from prsm.storage.scrub import Scrub, Scrubbed
 from prsm.storage.sealed import AddedFile
@@ -106,15 +105,15 @@ class ModelStore:
         Raises:
             Conflict: another process uses it.
             StoreUnavailable: written by a newer version, or the disk refused.
-            Corrupt: the index is damaged.
         """
         folders = sealed.Folders(folder)
         await trio.to_thread.run_sync(folders.make)
-        index: Index = await BlockIndex.open(folder / "index.db")
+        opened, is_new = await open_index(folder / "index.db")
+        index: Index = opened
         shelf = Shelf(folders, index, Leases(now_ms), Uses(), now_ms, guard)
         store = cls(shelf, quota=quota)
         try:
-            await recover(shelf)
+            await recover(shelf, is_new=is_new)
         except BaseException:
             await store.close()  # noqa: ASYNC102 - close() shields itself
             raise

@@ -4,21 +4,54 @@ Knows: what rows and files may disagree about. Must not know: how they came to.
 
 A file without a row is removed; a row without its bytes is `bad`; a file that was about to be
 sealed is sealed if its bytes are here; leases of the process before are void, being in memory.
+Where the whole index is new and files are there, it was lost: every file whose bytes lead to its
+name is taken in again, and kept, since nobody knows any more which were pinned.
 """
 
+from pathlib import Path
+
+import trio
+
 from prsm.storage import sealed
+from prsm.storage.blockstore import BlockIndex
+from prsm.storage.database import quarantine
 from prsm.storage.errors import Corrupt, NotFound
-from prsm.storage.index import RootRow, State
+from prsm.storage.index import PinRow, RootRow, State
+from prsm.storage.pins import ADDED
 from prsm.storage.shelf import Shelf
 from prsm.storage.space import STRAY
 
 
-async def recover(shelf: Shelf) -> None:
+async def open_index(path: Path) -> tuple[BlockIndex, bool]:
+    """Open or make the index; a damaged one is put aside, as `.quarantine`, for a new one.
+
+    Returns:
+        The index, and whether it is new.
+
+    Raises:
+        Conflict: another process uses this store.
+        StoreUnavailable: written by a newer version, or the disk refused.
+    """
+    is_new = not await trio.to_thread.run_sync(path.exists)
+    try:
+        return await BlockIndex.open(path), is_new
+    except Corrupt:
+        await trio.to_thread.run_sync(quarantine, path)
+        return await BlockIndex.open(path), True
+
+
+async def recover(shelf: Shelf, *, is_new: bool = False) -> None:
     """Make index and folders agree, and remember what was used how much.
+
+    Args:
+        shelf: of the store.
+        is_new: its index is; an old one without rows is one whose files were all removed.
 
     Raises:
         Full, StoreUnavailable, Corrupt: the disk refused, or the index is damaged.
     """
+    if is_new:
+        await _adopt(shelf)
     known = set()
     for row in await shelf.index.roots():
         state = await shelf.hop(shelf.folders.found, row)
@@ -35,6 +68,19 @@ async def recover(shelf: Shelf) -> None:
     await _list_leaves(shelf)
     shelf.uses.load({row.root: row.use for row in await shelf.index.roots()})
     shelf.uses.load({row.digest: row.use for row in await shelf.index.owned_blocks(STRAY)})
+
+
+async def _adopt(shelf: Shelf) -> None:
+    """Take files in that are there without an index."""
+    for path in await shelf.hop(shelf.folders.named):
+        found = await shelf.hop(sealed.look_at, path)
+        if str(found.added.root) != path.name:
+            continue
+        stamp = await shelf.hop(sealed.stamp, path)
+        root, size = found.added.root, found.added.size
+        row = RootRow(root, size, State.SEALED, stamp, use=shelf.use(root))
+        await shelf.index.put_root(row, found.nodes, found.leaves)
+        await shelf.index.pin(PinRow(root, ADDED, "recovered"))
 
 
 async def _condemn(shelf: Shelf, row: RootRow) -> None:

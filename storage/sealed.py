@@ -138,6 +138,10 @@ class Folders:
             case State.PARTIAL:
                 return State.PARTIAL if self.partial(row.root).is_file() else None
 
+    def named(self) -> Sequence[Path]:
+        """Return all files that have a name, in its order."""
+        return sorted((self._folder / "files").iterdir())
+
     def sweep(self, known: Collection[Cid]) -> None:
         """Delete copies that were never finished, and files without a row."""
         names = {str(root) for root in known}
@@ -193,6 +197,19 @@ def take(
     except BaseException:
         target.unlink(missing_ok=True)
         raise
+
+
+def look_at(path: Path) -> FreshFile:
+    """Hash a file where it lies.
+
+    Raises:
+        StoreUnavailable: the disk refused.
+    """
+    with refused(path), path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        found = take_in(file.fileno(), None, size=size)
+    added = AddedFile(found.dag.root, found.dag.size, found.sha256)
+    return FreshFile(path, added, found.nodes, found.leaves)
 
 
 def _copy(source: Path, target: Path, size: int, progress: Progress | None) -> Hashed:

@@ -12,7 +12,7 @@ from prsm.storage.errors import Conflict, Full, NotFound, StoreUnavailable
 from prsm.storage.index import State
 from prsm.storage.model_store import ModelStore
 from tests.tools.mishaps import Crash, Mishap, chmod_unseen, mishaps
-from tests.tools.stores import names
+from tests.tools.stores import CHUNKS, DATA, SIZE, names
 
 KEPT, NEW = b"kept" * 50, b"new" * 70
 QUOTA = 2000
@@ -101,6 +101,33 @@ async def once(act: Act, folder: Path, mishap: Mishap) -> None:
         await store.add_file(folder / "new")
     await check(store, folder)
     assert await store.used_bytes() <= QUOTA
+    await store.close()
+
+
+@pytest.mark.parametrize("harm", ["damaged", "gone"])
+async def test_lost_index_loses_no_file(harm: str, tmp_path: Path) -> None:
+    """Spoil or remove the index: files are read and kept, what is not what it says is removed."""
+    (tmp_path / "big").write_bytes(DATA)
+    (tmp_path / "new").write_bytes(NEW)
+    store = await ModelStore.open(tmp_path / "store", quota=2 * SIZE)
+    big = (await store.add_file(tmp_path / "big")).root
+    small = (await store.add_file(tmp_path / "new")).root
+    await store.close()
+    index = tmp_path / "store" / "index.db"
+    if harm == "gone":
+        index.unlink()
+    else:
+        index.write_bytes(b"no database at all, " * 500)
+    store._folders.file(hash_block(b"other")).write_bytes(b"not that")
+    store = await ModelStore.open(tmp_path / "store", quota=2 * SIZE)
+    assert [file.root for file in await store.list()] == sorted([big, small], key=str)
+    assert {(pin.root, pin.owner) for pin in await store.pins()} == {
+        (big, "recovered"),
+        (small, "recovered"),
+    }
+    assert list(await store.read_leaves(big, 0, 4)) == CHUNKS
+    assert (tmp_path / "store" / "index.db.quarantine").exists() == (harm == "damaged")
+    assert len(names(tmp_path / "store" / "files")) == 2
     await store.close()
 
 
