@@ -54,9 +54,10 @@ async def test_node_finds_its_network_again_without_bootstrap(world: World, tmp_
     aims = Aims(bootstrap=[seed.node.address])
     other, one = await find(world, 2, aims), await find(world, 3, aims, path=path)
     await one.wait_linked([seed, other])
-    await one.stop()
-    while not path.exists():  # noqa: ASYNC110 - the last act of a task that ends
+    while not one.discovery.book.tried():  # noqa: ASYNC110 - a link is told before it is noted
         await trio.sleep(0.05)
+    await one.stop()
+    assert path.exists()
     again = await find(world, 3, path=path)
     await again.wait_linked([seed, other])
 

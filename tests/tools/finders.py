@@ -31,6 +31,7 @@ class Finder:
 
     node: Node
     discovery: Discovery
+    ended: trio.Event  # its discovery, too: the book is saved
 
     @property
     def linked(self) -> set[PeerId]:
@@ -42,7 +43,7 @@ class Finder:
 
     async def stop(self) -> None:
         self.node.scope.cancel()
-        await self.node.stopped.wait()
+        await self.ended.wait()
 
 
 async def find(
@@ -73,6 +74,8 @@ async def find(
                 task_status.started()
                 await node.stopped.wait()
                 scope.cancel()
+        ended.set()
 
+    ended = trio.Event()
     await world.nursery.start(run)
-    return Finder(node, made[0])
+    return Finder(node, made[0], ended)
