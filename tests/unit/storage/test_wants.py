@@ -175,6 +175,31 @@ def test_late_run_is_doubled_while_others_wait_for_somebody_else() -> None:
     assert [type(action) for action in plan(session, HEDGE_MS_MIN)] == [Hedge]
 
 
+def test_doubled_leaf_waits_for_nobody_when_one_of_the_two_fails() -> None:
+    session = session_of(100, "b")
+    session.add_source("a", b"\x03", now_ms=0)
+    (first, _) = all_asks(plan(session, 0))
+    (hedge,) = all_asks(plan(session, HEDGE_MS_MIN))
+    assert hedge.leaves == first.leaves
+    waiting, doubled = session.waiting, session.waste.doubled
+    session.ended(hedge.number, Outcome.LATE, now_ms=HEDGE_MS_MIN + 1)
+    assert (session.waiting, session.waste.doubled) == (waiting, doubled - 2 * LEAF_BYTES)
+    bring(session, first, HEDGE_MS_MIN + 2)
+    assert session.waiting == waiting
+
+
+def test_run_that_has_begun_to_come_is_not_taken_over() -> None:
+    for came in (1, 0):
+        session = session_of(8, "slow", "fast")
+        plan(session, 0)
+        _, new = session_asks(session, "slow")
+        session.arrived(new.number, new.leaves[:came], now_ms=5)
+        for ask in session_asks(session, "fast"):
+            bring(session, ask, 30)
+        is_taken = Cancel(new.number, "slow") in plan(session, 30)
+        assert is_taken == (not came)
+
+
 def test_waste_budget_bounds_what_is_doubled() -> None:
     session = session_of(100, "a")
     session.add_source("b", None, now_ms=0, traits=Traits(asks_max=1))
