@@ -17,16 +17,15 @@ import trio
 from prsm.node import logs
 from prsm.node.account import Account
 from prsm.node.api.chain import ChainApi
-from prsm.node.api.copies import CopiesApi
 from prsm.node.api.gossip import GossipApi
 from prsm.node.api.governance import GovernanceApi
+from prsm.node.api.keeping import storage_handlers
 from prsm.node.api.ledger import LedgerApi
 from prsm.node.api.models import ModelsApi
 from prsm.node.api.net import NetApi
 from prsm.node.api.node import NodeApi, Parts
 from prsm.node.api.reach import ReachApi
 from prsm.node.api.registry import RegistryApi
-from prsm.node.api.storage import StorageApi
 from prsm.node.api.tasks import TasksApi
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
@@ -353,8 +352,11 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
             **ModelsApi(work.models, is_stale=node.is_stale).handlers(),
             **RegistryApi(work.models, chain.driver, wallets, work.library.search).handlers(),
             **TasksApi(work.models.tasks).handlers(),
-            **_storage_api(opened, work).handlers(),
-            **CopiesApi(work.models, work.upkeep.repair).handlers(),
+            **storage_handlers(
+                *(work.models, opened.store, work.upkeep),
+                guard=opened.guard,
+                extra=start.config.storage.extra_stores,
+            ),
             **WorkApi(work.models, work.jobs, chain.driver, proofs).handlers(),
         },
         fence=fence,
@@ -372,11 +374,6 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
     bound.append(
         await nursery.start(functools.partial(serve, dispatcher, door=door, health=health))
     )
-
-
-def _storage_api(opened: _Opened, work: _Work) -> StorageApi:
-    extra = opened.start.config.storage.extra_stores
-    return StorageApi(work.models, opened.store, guard=opened.guard, extra=extra)
 
 
 def _trust_validators(opened: _Opened) -> None:

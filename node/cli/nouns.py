@@ -11,10 +11,11 @@ import msgspec
 
 from prsm.node.cli.archive import chain_export, chain_import
 from prsm.node.cli.cars import storage_cid, storage_export, storage_import
-from prsm.node.cli.from_spec import make_group, parse_values
-from prsm.node.cli.models import make_long
+from prsm.node.cli.from_spec import make_command, make_group, parse_values
+from prsm.node.cli.models import asking, make_long
 from prsm.node.cli.passwords import ask_password, given_password, password_options
 from prsm.node.cli.session import Session, pass_session
+from prsm.node.rpc.methods.table import METHODS
 from prsm.protocol.ids import format_ftns, parse_ftns
 
 
@@ -122,5 +123,9 @@ storage = make_group(
     (
         *(storage_cid, storage_export, storage_import),
         make_long("storage_scrub", "storage_startScrub"),
+        make_command(
+            METHODS["storage_offerDeal"],
+            run=asking("lock {price} micro-FTNS for each of {rounds} rounds for {holder}?"),
+        ),
     ),
 )

@@ -12,16 +12,15 @@ import trio
 from prsm.node.account import Account
 from prsm.node.announce import Announcer, Ground
 from prsm.node.api.chain import ChainApi
-from prsm.node.api.copies import CopiesApi
 from prsm.node.api.gossip import GossipApi
 from prsm.node.api.governance import GovernanceApi
+from prsm.node.api.keeping import storage_handlers
 from prsm.node.api.ledger import LedgerApi
 from prsm.node.api.models import ModelsApi
 from prsm.node.api.net import NetApi
 from prsm.node.api.node import NodeApi, Parts
 from prsm.node.api.reach import ReachApi
 from prsm.node.api.registry import RegistryApi
-from prsm.node.api.storage import StorageApi
 from prsm.node.api.tasks import TasksApi
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
@@ -42,6 +41,8 @@ from prsm.node.proofs import Proofs
 from prsm.node.repair.driver import Parts as CopyParts
 from prsm.node.repair.driver import Repair
 from prsm.node.rpc.dispatch import Dispatcher, bind
+from prsm.node.upkeep import Ground as UpkeepGround
+from prsm.node.upkeep import Upkeep
 from prsm.node.wallets import Payer, Wallets
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.genesis import Parameters
@@ -191,6 +192,8 @@ async def _join(
     await nursery.start(jobs.run)
     await nursery.start(announcer.run)
     await nursery.start(reach.run)
+    upkeep = Upkeep(UpkeepGround(driver, wallet, models._tools.store, home.data), repair)
+    await nursery.start(upkeep.run)
     wallets = Wallets(home, Payer(genesis, driver, parts.admission), wallet)
     await nursery.start(wallets.run)
     proofs, stopped, faults = Proofs(genesis, driver), trio.Event(), list[str]()
@@ -225,8 +228,7 @@ async def _join(
                 open_library(home, models, driver, None).search,
             ).handlers(),
             **TasksApi(models.tasks).handlers(),
-            **StorageApi(models, models._tools.store).handlers(),
-            **CopiesApi(models, repair).handlers(),
+            **storage_handlers(models, models._tools.store, upkeep),
             **WorkApi(models, jobs, driver, proofs).handlers(),
         },
         on_fault=lambda method, _trace, error: faults.append(f"{method}: {error!r}"),

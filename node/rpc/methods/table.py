@@ -6,6 +6,7 @@ from typing import Final
 from prsm.node.rpc.methods import (
     chain,
     copies,
+    deals,
     gossip,
     governance,
     ledger,
@@ -37,6 +38,7 @@ METHODS: Final[Mapping[str, Method]] = table(
     tasks.METHODS,
     storage.METHODS,
     copies.METHODS,
+    deals.METHODS,
     work.METHODS,
 )
 # OpenRPC's own spelling of a method that has ours as well.

@@ -12,6 +12,7 @@ from prsm.protocol.messages.models import ManifestFile, ModelManifest
 from prsm.protocol.transactions.payloads import REGISTER_MODEL, SET_CARD, RegisterModel
 from prsm.protocol.transactions.registry import SetCard
 from prsm.storage.card import card_cid, encode_card, sign_card
+from prsm.storage.cid import decode_cid
 from prsm.storage.manifest import sign_manifest
 from tests.tools.cards import card
 from tests.tools.site import Site, open_site
@@ -139,3 +140,20 @@ async def test_copies_of_a_registered_model_are_counted_and_wished(
     pins = (await site.ask("storage_listPins"))["items"]
     assert "copies=1" in {pin["name"] for pin in pins}
     assert (await site.refused("storage_repair", ref="nothing"))[1] == "model_not_found"
+
+
+async def test_a_deal_is_offered_listed_and_withdrawn(site: Site, tmp_path: Path) -> None:
+    """The money is locked and comes back; somebody else's deal is not taken."""
+    signed = await publish(site, tmp_path, "1.0.0")
+    cid = str(decode_cid(signed.files[0].root))
+    offer = {"cid": cid, "holder": "0x" + "ab" * 32, "price": "10", "rounds": 3}
+    made = await site.ask("storage_offerDeal", **offer)
+    await site.committed(made["tx_id"])
+    (deal,) = (await site.ask("storage_listDeals"))["items"]
+    assert (deal["deal"], deal["status"], deal["locked"]) == (made["deal"], "offered", "30")
+    assert (deal["cid"], deal["is_client"], deal["is_holder"]) == (cid, True, False)
+    await site.error("storage_acceptDeal", deal=made["deal"])
+    gone = await site.ask("storage_releaseDeal", deal=made["deal"])
+    await site.committed(gone["tx_id"])
+    (deal,) = (await site.ask("storage_listDeals"))["items"]
+    assert (deal["status"], deal["locked"]) == ("withdrawn", "0")

@@ -111,6 +111,10 @@ ASKING = _generated() | {
     ("model", "verify"): (["m"], "model_verify"),
     ("model", "rm"): (["m", "--yes"], "model_remove"),
     ("model", "gc"): (["--yes"], "storage_gc"),
+    ("storage", "offer"): (
+        ["bafy" + "a" * 55, HASH, "--price", "10", "--rounds", "3", "--yes"],
+        "storage_offerDeal",
+    ),
     ("storage", "scrub"): ([], "storage_scrub"),
     ("task", "watch"): (["pull-00"], "task_get"),
     ("proof", "show"): ([HASH], "job_getProof"),
