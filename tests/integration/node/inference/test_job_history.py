@@ -25,7 +25,7 @@ from tests.tools.work import MODEL, Cluster, given_rows, make_cluster, whole_run
 from tests.tools.work_chain import FUNDS
 
 ROWS = 12
-ASKED = JobRequest(MODEL, inputs=given_rows(ROWS), stages=2)
+ASKED = JobRequest(MODEL, inputs=given_rows(ROWS), stages=2, deadline_ms=90_000)
 
 
 @asynccontextmanager
