@@ -24,6 +24,7 @@ from prsm.protocol.limits import MIB
 
 MUXED_BYTES_MAX: Final = 8 * MIB  # buffered of one connection; libp2p enforces no window
 STRANGER_BYTES_MAX: Final = 1 * MIB  # before the hello: three first windows of 256 KiB, and some
+FOREIGN_BYTES_MAX: Final = 2 * MIB  # nobody says hello: a full window of one stream, and some
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,11 @@ class FencedYamux(Yamux):
     is_foreign = False
     blame: Blame = staticmethod(lambda _peer, _error: None)
     admits: Callable[[PeerId], bool] = staticmethod(lambda _peer: True)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it is of another program that nothing is asked of now: its windows do not grow."""
+        return self.is_foreign and not self.admits(PeerId(self.peer_id.to_base58()))
 
     @override
     async def start(self) -> None:
@@ -54,7 +60,8 @@ class FencedYamux(Yamux):
         rules = FrameRules(
             peer_dialled=not self.is_initiator, now_ms=now_ms, is_foreign=self.is_foreign
         )
-        gate = Gate(self, self.secured_conn, rules, waiting_bytes_max=STRANGER_BYTES_MAX)
+        most = FOREIGN_BYTES_MAX if self.is_foreign else STRANGER_BYTES_MAX
+        gate = Gate(self, self.secured_conn, rules, waiting_bytes_max=most)
         self.gate = gate
         self.secured_conn = Session(gate, self._blame)  # type: ignore[assignment]  # stands in
         await super().handle_incoming()
@@ -80,7 +87,8 @@ class FencedYamux(Yamux):
     async def _read_data_body(self, length: int) -> bytes:
         waiting = sum(map(len, self.stream_buffers.values()))
         is_known = self.admits(PeerId(self.peer_id.to_base58()))
-        most = MUXED_BYTES_MAX if is_known else STRANGER_BYTES_MAX
+        stranger_max = FOREIGN_BYTES_MAX if self.is_foreign else STRANGER_BYTES_MAX
+        most = MUXED_BYTES_MAX if is_known else stranger_max
         if waiting + length > most:
             self._blame(FrameFault(f"{waiting + length} bytes sent that nobody asked for"))
             # The one error after which the caller closes the connection.

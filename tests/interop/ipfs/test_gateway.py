@@ -15,9 +15,11 @@ from prsm.storage.interfaces import Leaf
 from prsm.storage.sources.gateway import open_gateways
 from prsm.storage.sources.ipfs_rpc import IpfsRpc
 from prsm.storage.unixfs import UNIXFS_V1_2025, import_chunks
+from tests.interop.ipfs.test_bitswap import RATE_MIN, Rate, timed
 from tests.tools.ipfs_peers import js_ipfs, needs
 
 MIB = 1 << 20
+JS_RATE_MIN = 15.0  # MB/s from this daemon
 
 pytestmark = [
     *needs("js-ipfs"),
@@ -35,18 +37,25 @@ async def test_rpc_takes_files_of_any_size_and_its_gateway_is_unfit(tmp_path: Pa
     chunks = [number.to_bytes(4, "big") + leaf[4:] for number in range(175)]
     nodes: dict[Cid, bytes] = {}
     dag = import_chunks(chunks, profile=UNIXFS_V1_2025, keep=nodes.__setitem__)
-    wanted = [Leaf(index, hash_block(chunks[index]).digest, MIB) for index in (0, 1, 2, 173, 174)]
     async with js_ipfs(tmp_path) as daemon, open_gateways([daemon.gateway]) as [gateway]:
         source = IpfsRpc(daemon.url)
         found = await source.check()
         assert (found.version, found.warnings) == ("0.18.1", ())
-        with trio.fail_after(90):
+        data = b"".join(chunks)
+        rates: list[Rate] = []
+        with trio.fail_after(120), timed("js-ipfs <- ours, RPC", rates, data):
             await source.add_file(path, root=dag.root)
+        leaves = [Leaf(index, hash_block(each).digest, MIB) for index, each in enumerate(chunks)]
+        with trio.fail_after(120), timed("ours <- js-ipfs, RPC", rates, data):
+            for at in range(0, len(leaves), 8):
+                run = leaves[at : at + 8]
+                assert list(await source.fetch(dag.root, run)) == chunks[at : at + 8]
+        assert rates[0].holds(RATE_MIN)
+        assert rates[1].holds(JS_RATE_MIN)
         assert await source.node(dag.root.digest) == nodes[dag.root]
-        assert list(await source.fetch(dag.root, wanted)) == [chunks[leaf.index] for leaf in wanted]
         # js-ipfs hunts for what it lacks, for ever: a timeout or a refusal, never other bytes.
         with pytest.raises((SourceFailed, NotFound)):
             await source.node(bytes(32))
         # Its gateway knows no raw blocks: 200, and the whole file as octets.
         with pytest.raises(SourceUnfit):
-            await gateway.fetch(dag.root, wanted[:1])
+            await gateway.fetch(dag.root, leaves[:1])
