@@ -63,12 +63,13 @@ class Blocks:
         key = _key(owner)
         if (most := max(len(raw) for raw in blocks)) > BLOCK_BYTES_MAX:
             raise LocalError(f"a block of {most} bytes, at most {BLOCK_BYTES_MAX}")
-        async with self._space.reserved(sum(len(raw) for raw in blocks)):
+        async with self._space.reserved(sum(len(raw) for raw in blocks)) as reservation:
             use = Use()
             if not owner:
                 for raw in blocks:
                     use = self._shelf.use(hashlib.sha256(raw).digest())
-            await self._shelf.index.put_blocks(key, blocks, use)
+            async with reservation.settled():
+                await self._shelf.index.put_blocks(key, blocks, use)
 
     async def get(self, digest: bytes) -> bytes:
         """Return a block: stray, interior node, manifest, or leaf of a file, checked.

@@ -7,6 +7,7 @@ is put right at the next start (`recovery`).
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import trio
@@ -120,9 +121,8 @@ class Intake:
             if found is not None and found.state is State.SEALED:
                 return
             shelf.use(root)
-            await shelf.index.put_root(row, nodes, leaves)
-            if reservation is not None:
-                reservation.release()
+            async with nullcontext() if reservation is None else reservation.settled():
+                await shelf.index.put_root(row, nodes, leaves)
             stamp = await shelf.hop(shelf.folders.seal, fresh, root)
             await shelf.index.put_root(RootRow(root, row.size, State.SEALED, stamp=stamp))
             if row.stamp == FROM_FRESH and root not in shelf.partials:
@@ -150,10 +150,11 @@ class Intake:
 
     async def _begin_new(self, root: Cid, size: int) -> RootRow:
         DagReader(root, size)
-        async with self._space.reserved(size):
+        async with self._space.reserved(size) as reservation:
             await self._shelf.hop(self._shelf.folders.remove, root)
             row = RootRow(root, size, State.PARTIAL, use=self._shelf.use(root))
-            await self._shelf.index.put_root(row)
+            async with reservation.settled():
+                await self._shelf.index.put_root(row)
             await self._shelf.index.note_progress(root, b"", self._shelf.now_ms())
         return row
 

@@ -350,7 +350,7 @@ class ModelStore:
             Full: no room.
         """
         raw = encode_manifest(manifest)
-        async with self._space.reserved(len(raw)):
+        async with self._space.reserved(len(raw)) as reservation, reservation.settled():
             return await self._index.put_manifest(raw)
 
     async def load_manifest(self, cid: Cid) -> ModelManifest:

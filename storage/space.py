@@ -66,8 +66,15 @@ class Reservation:
         self._size = size
         space.reserved_bytes += size
 
+    @asynccontextmanager
+    async def settled(self) -> AsyncIterator[None]:
+        """Write the row inside the block: nobody counts its bytes twice, or not at all."""
+        async with self._space.counting:
+            yield
+            self.release()
+
     def release(self) -> None:
-        """Give them back, as soon as the row is written; once is enough."""
+        """Give the bytes back; once is enough."""
         self._space.reserved_bytes -= self._size
         self._size = 0
 
@@ -80,13 +87,12 @@ class Space:
         self._shelf = shelf
         self.quota = quota
         self.reserved_bytes = 0
-        self._lock = trio.Lock()
+        self.counting = trio.Lock()
 
     async def used_bytes(self) -> int:
         """Return what files and blocks take, files on their way with their whole size."""
-        # First what is set aside: a row written meanwhile may count twice, but never not at all.
-        reserved = self.reserved_bytes
-        return reserved + (await self._shelf.index.used()).total
+        async with self.counting:
+            return await self._used()
 
     @asynccontextmanager
     async def reserved(self, size: int) -> AsyncIterator["Reservation"]:
@@ -96,10 +102,10 @@ class Space:
             Full: they do not fit, with the figures; nothing was removed for them in vain.
             StoreUnavailable: the disk is read-only.
         """
-        async with self._lock:
+        async with self.counting:
             if self._shelf.guard is not None:
                 self._shelf.guard.check(size)
-            used = await self.used_bytes()
+            used = await self._used()
             if used + size > mark(self.quota, HIGH_PERCENT):
                 used = await self._make_room(used, size)
             if used + size > self.quota:
@@ -119,24 +125,24 @@ class Space:
             partials: also drop all files on their way that nobody is fetching now, not only
                 those without progress for 7 days.
         """
-        async with self._lock:
+        async with self.counting:
             epoch = self._shelf.uses.now
             idle = await self._idle(partials=partials)
             held = await self._held(skip={one.key for one in idle})
-            used = await self.used_bytes()
+            used = await self._used()
             idle_bytes = sum(one.size for one in idle)
             target = mark(self.quota, LOW_PERCENT)
             choice = choose(held, used_bytes=used - idle_bytes, target_bytes=target)
             gone = [*idle, *choice.gone]
             if not dry_run:
                 gone = await self._remove(gone, epoch)
-                used = await self.used_bytes()
+                used = await self._used()
             freed = sum(one.size for one in gone)
         return Collected(gone, choice.kept, freed, used, self.quota)
 
     async def drop_idle(self) -> Sequence[Judged]:
         """Drop files on their way without progress for 7 days."""
-        async with self._lock:
+        async with self.counting:
             epoch = self._shelf.uses.now
             return await self._remove(await self._idle(partials=False), epoch)
 
@@ -154,6 +160,9 @@ class Space:
             sum(row.size for row in rows if row.root in leased),
         )
 
+    async def _used(self) -> int:
+        return self.reserved_bytes + (await self._shelf.index.used()).total
+
     async def _make_room(self, used: int, size: int) -> int:
         """Collect down to the lower mark, or as far as is needed; returns what is used then."""
         epoch = self._shelf.uses.now
@@ -162,7 +171,7 @@ class Space:
         if used - choice.freed_bytes + size > self.quota:
             return used  # it would be in vain
         await self._remove(choice.gone, epoch)
-        return await self.used_bytes()
+        return await self._used()
 
     async def _full(self, used: int, size: int) -> Full:
         report = await self.report()
