@@ -1,6 +1,7 @@
-"""`python scripts/benchmarks/vectors.py COUNT`: what a search over so many vectors costs and finds.
+"""`python scripts/benchmarks/vectors.py COUNT [--random]`: what a search over vectors costs.
 
 Each figure stands beside its limit of the same run: the bare matrix product, or the exact answer.
+`--random` takes vectors without clusters, where a graph has nothing to follow.
 Set OPENBLAS_NUM_THREADS=1, as the process of vectors has it.
 """
 
@@ -29,6 +30,8 @@ PLAIN: Final = 2_000  # vectors compared in pure Python
 
 def clustered(count: int, dice: np.random.Generator) -> npt.NDArray[np.float32]:
     """Vectors around 200 centres, as texts of one subject lie, float32 (count, 384)."""
+    if "--random" in sys.argv:
+        return dice.standard_normal((count, DIMENSION)).astype("<f4")
     centres = np.random.default_rng(1).standard_normal((200, DIMENSION))
     around = dice.standard_normal((count, DIMENSION))
     return (centres[dice.integers(0, 200, count)] + 0.6 * around).astype("<f4")
