@@ -22,7 +22,7 @@ from prsm.node.rpc.methods.wallet import TransferParams, Transferred
 from prsm.node.rpc.methods.work import Job, JobIdParams, JobParams, JobResult, RunParams
 from prsm.node.worker.recipes.decoder import Config, write
 from prsm.protocol.genesis import Genesis, from_json
-from prsm.protocol.messages.announce import BLOCKS, CAPACITY, MODELS, STATUS
+from prsm.protocol.messages.announce import BLOCKS, CAPACITY, MODELS, STATUS, STORAGE
 from prsm.testnet import invariants, launch, reference
 from prsm.testnet.texts import project_sentences
 
@@ -99,7 +99,7 @@ def pay(world: World, giver: int, taker: int, amount: int) -> TransactionInfo:
 
 
 def test_every_node_hears_what_all_others_announce(world: World) -> None:
-    """Capacity, status and the model that each of the four offers, on each of them."""
+    """Capacity, room, status and the model that each of the four offers, on each of them."""
     deadline = time.monotonic() + SECONDS
     for node in world.network.nodes:
         with node.client(timeout_s=SECONDS) as asked:
@@ -107,7 +107,7 @@ def test_every_node_hears_what_all_others_announce(world: World) -> None:
             while time.monotonic() < deadline:
                 found = asked.call("net_getAnnouncements", result=Announcements).items
                 heard = Counter(each.topic for each in found if each.topic != BLOCKS.name)
-                if heard == {CAPACITY.name: 4, STATUS.name: 4, MODELS.name: 4}:
+                if heard == {one.name: 4 for one in (CAPACITY, STATUS, MODELS, STORAGE)}:
                     break
                 launch.nap()
             else:
