@@ -5,6 +5,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from prsm.node.repair import plan
 from prsm.node.repair.driver import UnknownCopies
 from prsm.node.repair.plan import GRACE_MS
 from tests.tools.copying import Keeping, Site, cid
@@ -71,15 +72,30 @@ async def test_node_that_cannot_fetch_is_replaced_by_the_next_in_turn(
     nursery.cancel_scope.cancel()
 
 
-async def test_wish_of_a_holder_makes_more_copies(
-    nursery: trio.Nursery, site: Site, autojump_clock: MockClock
+async def test_wish_of_a_holder_makes_more_copies_and_its_end_gives_them_back(
+    nursery: trio.Nursery,
+    site: Site,
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for name in ("EXCESS_MS", "GIVE_BACK_TURN_MS"):  # minutes of virtual time cost seconds
+        monkeypatch.setattr(plan, name, 5_000)
     nodes = await opened(site, 5, holders=2, copies=2)
     await nodes[0].repair.wish(MODEL, 4)
     with trio.fail_after(60):
         await site.wait_copies(MODEL, 4)
     with pytest.raises(UnknownCopies):
         await nodes[0].repair.wish(cid(2), 4)
+    for node in nodes[2:]:
+        node.shelf.is_broken = True
+    await nodes[0].repair.wish(MODEL, 2)
+    await trio.sleep(40)
+    assert len(site.holders(MODEL)) == 4, "a store that refuses keeps it"
+    for node in nodes[2:]:
+        node.shelf.is_broken = False
+    with trio.fail_after(60):
+        await site.wait_copies(MODEL, 2)
+    assert site.holders(MODEL) == {node.node.peer for node in nodes[:2]}, "own copies stay"
     nursery.cancel_scope.cancel()
 
 
