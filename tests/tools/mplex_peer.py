@@ -9,19 +9,15 @@ from libp2p.abc import INetStream
 from libp2p.custom_types import TMuxerClass, TProtocol
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.peer.id import ID
-from libp2p.protocol_muxer.multiselect import MULTISELECT_PROTOCOL_ID
 from libp2p.stream_muxer.mplex.mplex import MPLEX_PROTOCOL_ID, Mplex
-from libp2p.utils import encode_delim
 from multiaddr import Multiaddr
 
-from prsm.node.net.bitswap.door import NetLine, split_address
+from prsm.node.net.bitswap.door import NetLine, open_line, split_address
 from prsm.node.net.bitswap.peer import Bitswap, Shelf
 from prsm.node.net.bitswap.wire import PROTOCOLS, read_varint
 from prsm.node.net.streams import StreamLost
 from prsm.protocol.ids import PeerId
 from tests.tools.bitswap_peers import lanes
-
-CHOICE = encode_delim(MULTISELECT_PROTOCOL_ID.encode()) + encode_delim(PROTOCOLS[0].encode())
 
 
 class FreshLine:
@@ -40,10 +36,7 @@ class FreshLine:
 
     async def write_all(self, data: bytes) -> None:
         if self._line is None:
-            # Without waiting for the answer: there is one protocol to choose.
-            stream = await self._connection.new_stream()
-            await stream.write(CHOICE)
-            self._line = NetLine(stream)
+            self._line = await open_line(self._connection)
             size, at = read_varint(data, 0)
             self._left = size + at
         await self._line.write_all(data)
