@@ -103,10 +103,11 @@ class Outside:
             await trio.sleep_forever()
 
     def sources(self, peers: Sequence[Source] = ()) -> Sequence[Source]:
-        """Whom to ask now, best first, class by class; those that failed often are left out.
+        """Whom to ask now, class by class; those that failed often are left out.
 
         Args:
-            peers: of this network, connected now.
+            peers: of this network, connected now; they stay in this order, since the caller knows
+                who is said to hold something. All others come best first.
         """
         names = {source.name for source in peers}
         for gone in self._peers - names:
@@ -114,7 +115,9 @@ class Outside:
         self._peers = names
         for source in peers:
             self.pool.add(source, Tier.PEER)
-        return self.pool.choose()
+        ready = {source.name: source for source in self.pool.choose()}
+        first = [ready.pop(source.name) for source in peers if source.name in ready]
+        return [*first, *ready.values()]
 
     def blame(self, name: str, error: PrsmError) -> None:
         """Count what only the user of a source could see: bytes of another hash."""

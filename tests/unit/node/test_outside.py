@@ -83,6 +83,19 @@ async def test_every_class_is_asked_in_order_and_shown(tmp_path: Path) -> None:
     assert {*names[2:]} <= {*saved}
 
 
+async def test_peers_stay_in_the_order_of_who_knows_the_holders(tmp_path: Path) -> None:
+    outside = Outside(StorageConfig(), DictShelf(), place(tmp_path))
+    peers = [MemorySource(BLOCK, name) for name in "bcad"]
+    for _ in range(FAULTS_OPEN):
+        outside.sources(peers)
+        outside.blame("a", SourceCorrupt("other bytes"))
+    order = [source.name for source in outside.sources(peers)]
+    assert [name for name in order if name != "a"] == ["b", "c", "d"]
+    assert [row.name for row in outside.rows()] == ["a", "b", "c", "d"]
+    outside.sources(peers[:1])
+    assert [row.name for row in outside.rows()] == ["b"]
+
+
 async def test_dead_daemon_is_shown_and_left_out_after_a_restart(tmp_path: Path) -> None:
     config = StorageConfig(ipfs_rpc=("http://127.0.0.1:1",))
     async with running(Outside(config, DictShelf(), place(tmp_path))) as outside:
