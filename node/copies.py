@@ -16,9 +16,9 @@ from prsm.node.repair.driver import Parts, Repair
 from prsm.protocol.ids import PeerId
 from prsm.storage.cid import decode_cid
 from prsm.storage.model_store import ModelStore
+from prsm.storage.pins import REPAIR
 
-REPAIR: Final = "repair"  # name of the pin
-WISH: Final = "copies="  # and of the other, with the number behind it
+WISH: Final = "copies="  # name of the pin, with the number behind it
 REFRESH_MS: Final = 15_000  # between two looks at pins and room; sooner after changes of our own
 
 

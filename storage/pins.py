@@ -13,6 +13,7 @@ from prsm.storage.index import PinRow, State
 from prsm.storage.shelf import Shelf
 
 ADDED: Final = "added"  # the name that keeps what was brought in here: it may be nowhere else yet
+REPAIR: Final = "repair"  # name of the pin of a copy that is kept for others
 
 
 class PinState(Enum):

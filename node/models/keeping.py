@@ -4,6 +4,7 @@ Knows: manifests, files that several models share, pins. Must not know: how a fi
 """
 
 from contextlib import suppress
+from typing import Final
 
 from prsm.node.models.cardtext import card_owner
 from prsm.node.models.fetching import Fetching
@@ -13,7 +14,9 @@ from prsm.protocol.messages.models import ManifestFile, ModelManifest
 from prsm.storage.cardesk import CarDesk
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.errors import Conflict, Corrupt, NotFound
-from prsm.storage.pins import ADDED
+from prsm.storage.pins import ADDED, REPAIR
+
+_OURS: Final = frozenset((ADDED, REPAIR))  # the node's own pins: whoever removes gives them up
 
 
 class Keeping:
@@ -61,15 +64,16 @@ class Keeping:
         own = [file for file in manifest.files if file.root not in shared]
         here = [file for file in own if decode_cid(file.root) in rows]
         for file in here:
-            if pins := [pin for pin in rows[decode_cid(file.root)].pins if pin != ADDED]:
+            if pins := [pin for pin in rows[decode_cid(file.root)].pins if pin not in _OURS]:
                 called = f"{manifest.name}@{manifest.semver}"
                 raise Conflict(
                     f"{called} is pinned as {', '.join(pins)[:200]}",
                     hint=f"prsm model unpin {called} --name {pins[0]}",
                 )
         for file in here:
-            with suppress(NotFound):
-                await store.unpin(decode_cid(file.root), ADDED)
+            for name in _OURS:
+                with suppress(NotFound):
+                    await store.unpin(decode_cid(file.root), name)
             await store.remove(decode_cid(file.root))
         if manifest.card is not None:
             with suppress(NotFound):  # another's card is only cached

@@ -39,7 +39,7 @@ class FencedYamux(Yamux):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether it is of another program that nothing is asked of now: its windows do not grow."""
+        """Whether nothing is asked of this foreign program now: its windows do not grow."""
         return self.is_foreign and not self.admits(PeerId(self.peer_id.to_base58()))
 
     @override

@@ -9,6 +9,7 @@ import trio
 from prsm.protocol.messages.models import ManifestFile
 from prsm.storage.cid import decode_cid
 from prsm.storage.model_store import ModelStore
+from prsm.storage.pins import REPAIR
 from tests.tools.site import Site, open_site
 from tests.tools.stores import DATA, MIB, manifest
 
@@ -68,6 +69,15 @@ async def test_a_file_two_models_share_stays_with_the_other(site: Site, tmp_path
     gone = await site.ask("model_remove", ref="a")
     assert (gone["files"], gone["freed_bytes"], gone["shared"]) == (0, 0, 1)
     assert (await site.ask("model_verify", ref="b"))["ok"]
+
+
+async def test_a_copy_kept_for_others_goes_when_its_owner_says_so(
+    site: Site, tmp_path: Path
+) -> None:
+    await held(site, tmp_path)
+    await site.ask("model_pin", ref="minilm", name=REPAIR)
+    assert (await site.ask("model_remove", ref="minilm"))["files"] == 1
+    assert (await site.ask("storage_listPins"))["items"] == []
 
 
 async def test_a_changed_byte_is_found_and_said(site: Site, tmp_path: Path) -> None:
