@@ -244,7 +244,7 @@ def test_nothing_is_left_and_nothing_waited(world: World) -> None:
 def test_network_that_crashes_is_rebuilt_and_linked_again(world: World) -> None:
     """An error nobody fenced: same process, identity and port, all peers back, payments go on."""
     node = world.network.nodes[CRASHING]
-    before, paid, tasks = status(node), len(world.payments.took_s), world.load(CRASHING).tasks
+    before, paid = status(node), len(world.payments.took_s)
     threads = threads_of(node.pid)
     assert before.peers == 3
     crashing.crash_file(node.home.root).touch()
@@ -263,7 +263,7 @@ def test_network_that_crashes_is_rebuilt_and_linked_again(world: World) -> None:
         assert time.monotonic() < deadline
         launch.nap()
     assert max(world.payments.took_s[paid:]) < PAY_SECONDS
-    assert settled(world, CRASHING).tasks <= tasks + SPARE_FILES
+    assert settled(world, CRASHING).tasks <= world.before[CRASHING].tasks + SPARE_FILES
     assert threads_of(node.pid) <= threads + 2  # of calls to the file system, for ten seconds
     assert open_files(node.pid) <= world.files[CRASHING] + SPARE_FILES
 
