@@ -12,6 +12,7 @@ from prsm.consensus.ledger.chunks import cut
 from prsm.consensus.ledger.records import account_key
 from prsm.consensus.pbft.records import Entered, Left, Locked, LowMark, Voted, pack
 from prsm.node.mdns import write_text
+from prsm.node.net.bitswap import wire
 from prsm.node.net.frames import DATA, HEADER, PING, SYN, WINDOW_UPDATE
 from prsm.node.net.gossip import AUTHOR_PREFIX
 from prsm.node.net.places import place_of
@@ -233,6 +234,15 @@ def _addresses() -> Iterator[bytes]:
     yield b"\2" + write_text(GENESIS.chain_id, [place])
 
 
+def _bitswap() -> Iterator[bytes]:
+    cids = [hash_block(b"a"), hash_block(b"b", Codec.DAG_PB)]
+    head, data = wire.encode_block(cids[0].raw, b"block")
+    framed = [wire.encode_wants(cids), wire.encode_wants(cids, cancel=True), head + data]
+    framed.append(wire.encode_presences([(cid.raw, wire.Presence.HAVE) for cid in cids]))
+    for message in framed:
+        yield message[wire.read_varint(message, 0)[1] :]
+
+
 def _muxer() -> Iterator[bytes]:
     opened = HEADER.pack(0, WINDOW_UPDATE, SYN, 3, 0)
     yield opened + HEADER.pack(0, DATA, 0, 3, 100) + HEADER.pack(0, PING, SYN, 0, 7)
@@ -293,6 +303,7 @@ _MADE: Final[dict[str, Callable[[], Iterator[bytes]]]] = {
     "car": _car,
     "addresses": _addresses,
     "muxer": _muxer,
+    "bitswap": _bitswap,
     "log": _log,
     "records": _records,
     "genesis": lambda: iter([to_json(GENESIS)]),

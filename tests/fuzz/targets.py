@@ -71,6 +71,7 @@ from prsm.storage.wal import Wal, _frame
 from prsm.testnet.chain import small_genesis
 from prsm.testnet.sim.disk import FaultyDisk
 from tests.fuzz import documents
+from tests.fuzz.foreign import bitswap
 from tests.tools.dags import CountingShelf
 
 GENESIS: Final = small_genesis()
@@ -385,6 +386,7 @@ TARGETS: Final[dict[str, Target]] = {
     "car": Target(car, (PrsmError,), choices=2),
     "addresses": Target(addresses, (LocalError,), choices=3),
     "muxer": Target(muxer),
+    "bitswap": Target(bitswap),
     "log": Target(log, choices=2),
     "records": Target(records),
     "genesis": Target(documents.genesis, (LocalError,)),
