@@ -35,7 +35,7 @@ NAMES: Final = (
     *("tensors", "proofs", "chunks", "snapshots", "blocks", "manifest", "dag", "addresses"),
     "car",
     *("card", "vectors", "versions"),
-    *("muxer", "log", "records", "genesis"),
+    *("muxer", "bitswap", "log", "records", "genesis"),
 )
 _UNITS: Final = re.compile(rb"stat::number_of_executed_units:\s*(\d+)")
 Totals = dict[str, dict[str, float]]
