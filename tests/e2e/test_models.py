@@ -52,6 +52,7 @@ def network(tmp_path: Path) -> Iterator[launch.Network]:
         made.start()
         yield made
     finally:
+        Shell(made.nodes[1].home.root).run("stop")  # the test starts it once more by itself
         made.stop()
 
 
