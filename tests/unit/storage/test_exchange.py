@@ -1,5 +1,6 @@
 """Fetching from sources that are right, slow, lying or gone; wrong bytes never reach the disk."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from random import Random
@@ -62,7 +63,8 @@ async def test_fetch_from_three_sources(here: ModelStore) -> None:
     assert fetched.faults == []
     asked = [index for peer in peers for run in peer.asked for index in run]
     assert set(asked) == set(range(21))
-    assert len(asked) <= 23  # a run nobody has begun may move to another source
+    # A late run is asked of one more; how many are late is the machine's: test_wants bounds them.
+    assert max(Counter(asked).values()) <= 2
     again = await Exchange(here).fetch(ROOT, SIZE, [])
     assert again.bytes_by_source == {}
 
