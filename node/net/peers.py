@@ -293,14 +293,17 @@ class Peers:
 
     async def _let_in(self, connection: Connection) -> Duplex:
         """The control stream, unless there is no place for the peer, or it is not wanted."""
+        full: PeerFull | None = None
         try:
             self._refuse_surplus(connection)
         except PeerFull as error:
-            if not connection.outbound:
-                ctl = await connection.stream(Channel.CTL)
-                await turn_surplus_away(ctl, error, self.elsewhere(connection.address))
-            raise
+            full = error
+        if full is not None and connection.outbound:
+            raise full
         ctl = await connection.stream(Channel.CTL)
+        if full is not None:
+            await turn_surplus_away(ctl, full, self.elsewhere(connection.address))
+            raise full
         await turn_strangers_away(self.entry, ctl, connection.peer)
         return ctl
 
