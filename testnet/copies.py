@@ -123,6 +123,7 @@ async def _kill(
         with trio.fail_after(READ_SECONDS):
             while reads.done < options.reads // 20:  # noqa: ASYNC110 - some before the kill
                 await trio.sleep(LOOK_SECONDS)
+        before = await _wait_holders(doors, model.cid, COPIES, GIVE_UP_SECONDS)
         began = time.monotonic()
         for place in victims:
             network.nodes[place].signal(signal.SIGKILL)
@@ -140,6 +141,7 @@ async def _kill(
         "killed": KILLED,
         "placed_s": round(placed_s, 1),
         "healed_s": round(healed_s, 1),
+        "copies_before": len(before),  # a copy too many, made for a moment, heals nothing
         "copies_after": len(healed),
         "reads": reads.done,
         "reads_failed": len(reads.failed),

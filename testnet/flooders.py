@@ -24,7 +24,7 @@ from prsm.protocol.signing import sha256
 from prsm.testnet.hostile import DATA, GOSSIP, RST, SYN, Gone, Hostile, line, prefixed
 
 TICK_S: Final = 0.02
-NICE: Final = 5
+NICE: Final = 19
 READY: Final = b"ready\n"
 RETURN_S: Final = 0.5  # before it comes back as somebody else
 INVENTED: Final = "nobody/1"
