@@ -99,7 +99,7 @@ async def _measure(options: Options, screen: Screen, folder: Path) -> dict[str, 
         holders = await _wait_holders(doors, added.cid, COPIES, PLACE_SECONDS)
         placed_s = time.monotonic() - began
         screen.step(f"{len(holders)} copies placed in {placed_s:.1f} s")
-        return await _kill(options, screen, network, doors, (added, holders, placed_s))
+        return await _kill(options, screen, network, doors, (added, placed_s))
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(network.stop)
@@ -110,20 +110,22 @@ async def _kill(
     screen: Screen,
     network: launch.Network,
     doors: Sequence[Door],
-    placed: tuple[ModelInfo, frozenset[int], float],
+    placed: tuple[ModelInfo, float],
 ) -> dict[str, object]:
-    model, holders, placed_s = placed
+    model, placed_s = placed
     dice = random.Random(options.seed)
-    victims = sorted(dice.sample(sorted(holders), KILLED))
-    alive = [door for place, door in enumerate(doors) if place not in victims]
     reads = Reads()
     async with trio.open_nursery() as nursery:
         reader = await nursery.start(_open_reader, network, doors)
-        nursery.start_soon(_read_all, options, reader, parse_cid(model.cid), dice, reads)
+        blocks = random.Random(options.seed + 1)
+        nursery.start_soon(_read_all, options, reader, parse_cid(model.cid), blocks, reads)
         with trio.fail_after(READ_SECONDS):
             while reads.done < options.reads // 20:  # noqa: ASYNC110 - some before the kill
                 await trio.sleep(LOOK_SECONDS)
+        # Some who held it first may have given it back meanwhile to whom the placement names.
         before = await _wait_holders(doors, model.cid, COPIES, GIVE_UP_SECONDS)
+        victims = sorted(dice.sample(sorted(before), KILLED))
+        alive = [door for place, door in enumerate(doors) if place not in victims]
         began = time.monotonic()
         for place in victims:
             network.nodes[place].signal(signal.SIGKILL)
