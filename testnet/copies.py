@@ -44,6 +44,7 @@ KILLED: Final = 2
 PLACE_SECONDS: Final = 120.0
 BAR_SECONDS: Final = 60.0
 GIVE_UP_SECONDS: Final = 180.0
+SETTLED_SECONDS: Final = 6.0  # three looks of the repair loop
 READ_SECONDS: Final = 10.0  # of one read, with whoever is asked next
 LOOK_SECONDS: Final = 0.25
 
@@ -122,8 +123,7 @@ async def _kill(
         with trio.fail_after(READ_SECONDS):
             while reads.done < options.reads // 20:  # noqa: ASYNC110 - some before the kill
                 await trio.sleep(LOOK_SECONDS)
-        # Some who held it first may have given it back meanwhile to whom the placement names.
-        before = await _wait_holders(doors, model.cid, COPIES, GIVE_UP_SECONDS)
+        before = await _wait_settled(doors, model.cid)
         victims = sorted(dice.sample(sorted(before), KILLED))
         alive = [door for place, door in enumerate(doors) if place not in victims]
         began = time.monotonic()
@@ -143,7 +143,7 @@ async def _kill(
         "killed": KILLED,
         "placed_s": round(placed_s, 1),
         "healed_s": round(healed_s, 1),
-        "copies_before": len(before),  # a copy too many, made for a moment, heals nothing
+        "copies_before": len(before),
         "copies_after": len(healed),
         "reads": reads.done,
         "reads_failed": len(reads.failed),
@@ -235,6 +235,23 @@ async def _wait_holders(
                 return found
             await trio.sleep(LOOK_SECONDS)
     raise NotInTime(f"{len(found)} of {count} copies after {seconds:.0f} s")
+
+
+async def _wait_settled(doors: Sequence[Door], cid: str) -> frozenset[int]:
+    """Wait until the same nodes have held a model for a while, none too many; their places.
+
+    Raises:
+        NotInTime: they go on changing.
+    """
+    found, since = frozenset[int](), time.monotonic()
+    with trio.move_on_after(GIVE_UP_SECONDS):
+        while len(found) != COPIES or time.monotonic() - since < SETTLED_SECONDS:
+            now = await _wait_holders(doors, cid, COPIES, GIVE_UP_SECONDS)
+            if now != found:
+                found, since = now, time.monotonic()
+            await trio.sleep(LOOK_SECONDS)
+        return found
+    raise NotInTime(f"{len(found)} copies after {GIVE_UP_SECONDS:.0f} s, {COPIES} are wanted")
 
 
 async def _holds(door: Door, cid: str) -> bool:
