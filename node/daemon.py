@@ -52,7 +52,6 @@ from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.strict import StrictSandbox
 from prsm.node.inference.terms import Terms
 from prsm.node.keys import load_network_key
-from prsm.node.library import Library, open_library
 from prsm.node.mended import Mended
 from prsm.node.models import Models
 from prsm.node.net.bans import BanFile
@@ -65,6 +64,7 @@ from prsm.node.net.network import PeerNetwork
 from prsm.node.net.reach import Reach, open_reach
 from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import bind
+from prsm.node.search import Search, open_search
 from prsm.node.snapshots.keeper import SnapshotRules
 from prsm.node.supervise import Supervisor
 from prsm.node.upkeep import Ground, Upkeep
@@ -123,7 +123,7 @@ class _Work:
     jobs: Jobs
     beacons: Beacons
     finding: Finding
-    library: Library
+    search: Search
     upkeep: Upkeep
 
 
@@ -286,9 +286,9 @@ def _make_work(opened: _Opened) -> _Work:
     models.fetching.seek = finding.holders.seek
     finding.discovery.more_addresses = opened.reach.addresses
     network.send_elsewhere(finding.discovery.elsewhere)
-    library = open_library(start.home, models, driver, pool)
+    search = open_search(start.home, models, driver, pool)
     return _Work(
-        pool, models, shards, claims, executor, links, jobs, beacons, finding, library, upkeep
+        pool, models, shards, claims, executor, links, jobs, beacons, finding, search, upkeep
     )
 
 
@@ -299,7 +299,7 @@ async def _start_work(work: _Work, nursery: trio.Nursery) -> None:
         await nursery.start(work.shards.run)
     if work.models.outside is not None:
         await nursery.start(Supervisor("sources").run, work.models.outside.run)
-    for name, part in (("models", work.models.run), ("library", work.library.run)):
+    for name, part in (("models", work.models.run), ("search", work.search.run)):
         await nursery.start(Supervisor(name).run, part)
     await nursery.start(Supervisor("claims").run, work.claims.run)
     if work.executor is not None:
@@ -350,7 +350,7 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
             **GovernanceApi(wallets, chain.driver).handlers(),
             **ValidatorApi(start.home, wallets, chain.driver).handlers(),
             **ModelsApi(work.models, is_stale=node.is_stale).handlers(),
-            **RegistryApi(work.models, chain.driver, wallets, work.library.search).handlers(),
+            **RegistryApi(work.models, chain.driver, wallets, work.search.cards).handlers(),
             **TasksApi(work.models.tasks).handlers(),
             **storage_handlers(
                 *(work.models, opened.store, work.upkeep),

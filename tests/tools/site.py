@@ -33,7 +33,6 @@ from prsm.node.inference.interface import AllowAll, NoRunner
 from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.jobs import Jobs
 from prsm.node.inference.links import Links
-from prsm.node.library import open_library
 from prsm.node.models import Models, Tools
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.reach import Reach, ReachConfig
@@ -41,6 +40,7 @@ from prsm.node.proofs import Proofs
 from prsm.node.repair.driver import Parts as CopyParts
 from prsm.node.repair.driver import Repair
 from prsm.node.rpc.dispatch import Dispatcher, bind
+from prsm.node.search import open_search
 from prsm.node.upkeep import Ground as UpkeepGround
 from prsm.node.upkeep import Upkeep
 from prsm.node.wallets import Payer, Wallets
@@ -225,7 +225,7 @@ async def _join(
                 models,
                 driver,
                 wallets,
-                open_library(home, models, driver, None).search,
+                open_search(home, models, driver, None).cards,
             ).handlers(),
             **TasksApi(models.tasks).handlers(),
             **storage_handlers(models, models._tools.store, upkeep),

@@ -22,10 +22,10 @@ from prsm.storage.cid import decode_cid
 
 
 @dataclass(frozen=True, slots=True)
-class Library:
+class Search:
     """Search and what it needs running."""
 
-    search: CardSearch
+    cards: CardSearch
     embedder: MiniLm
     vectors: VectorProcess
 
@@ -37,7 +37,7 @@ class Library:
             task_status.started()
 
 
-def open_library(home: Home, models: Models, driver: Driver, pool: Pool | None) -> Library:
+def open_search(home: Home, models: Models, driver: Driver, pool: Pool | None) -> Search:
     """Join search; nothing runs yet."""
     folder = home.data / "search"
     embedder = MiniLm(pool, folder / "model")
@@ -53,4 +53,4 @@ def open_library(home: Home, models: Models, driver: Driver, pool: Pool | None) 
         chain_id=driver.ledger.genesis.chain_id,
         verifier=Ed25519Verifier(),
     )
-    return Library(CardSearch(reading, embedder, vectors), embedder, vectors)
+    return Search(CardSearch(reading, embedder, vectors), embedder, vectors)
