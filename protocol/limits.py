@@ -83,6 +83,9 @@ TENSORS_PER_MESSAGE_MAX: Final = 64
 TENSOR_RANK_MAX: Final = 8
 TENSOR_DIM_MAX: Final = 2**31 - 1
 TENSOR_BYTES_MAX: Final = 64 * MIB
+# Relative L2 of a row at which results of two classes are the same: honest ones were at most
+# 8e-7 apart, one weight moved by 0.05 at least 4e-6 (docs/spec/work.md, "Audits").
+TOLERANCE_PPB: Final = 3_000
 
 # Membership (docs/spec/ledger.md, "Epochs"). Each bounds what the border of an epoch reads.
 ROSTER_MAX: Final = 128  # operators: members, and who waits to become one

@@ -185,6 +185,14 @@ class Session(Protocol):
         """
         ...
 
+    async def compare(self, ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> int:
+        """How far apart two sets of outputs are: largest relative L2 of a row, in 1e-9.
+
+        Raises:
+            LocalError: as `run`.
+        """
+        ...
+
 
 class Runner(Protocol):
     """Where models and tokenizers run: the pool of sandboxed children."""

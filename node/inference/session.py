@@ -15,6 +15,8 @@ from prsm.node.inference.forkserver import Child
 from prsm.protocol.errors import WireError
 from prsm.protocol.messages.models import TensorSpec
 from prsm.protocol.messages.pipe import (
+    Compare,
+    Compared,
     DeadlinePassed,
     Load,
     Loaded,
@@ -82,6 +84,22 @@ class Session:
             except WireError as error:
                 self._child.is_usable = False
                 raise WorkerFailed(f"the worker answered no tensors: {error}") from error
+
+    async def compare(self, ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> int:
+        """How far apart two sets of outputs are: largest relative L2 of a row, in 1e-9.
+
+        Raises:
+            InputMismatch: bytes that are no tensors of those heads.
+            WorkerFailed, DeadlinePassed: as `run`.
+        """
+        async with self._lock:
+            await self._renew()
+            assert self._child is not None
+            call = Compare(tuple(t.head for t in ours), tuple(t.head for t in theirs))
+            parts = [tensor.data for tensor in (*ours, *theirs)]
+            with self._deadline(self._pool.bounds.run_seconds, "the comparison"):
+                found = await self._child.call(call, Compared, tail=parts)
+            return found.gap_ppb
 
     async def start(self) -> None:
         """Fork a child and load the shard in it.

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from prsm.node.worker import golden, session, text
+from prsm.node.worker import golden, session, text, tolerance
 from prsm.node.worker.files import read_all
 from prsm.node.worker.pipe import Array, Frame, Pipe, PipeClosed, read_arrays, write_arrays
 from prsm.node.worker.prepare import Preparation
@@ -30,6 +30,8 @@ from prsm.protocol.framing import Flow
 from prsm.protocol.messages.pipe import (
     FILE_PART_BYTES_MAX,
     Cancel,
+    Compare,
+    Compared,
     FilePart,
     InputMismatch,
     Load,
@@ -155,6 +157,9 @@ class _Session:
                         self._pipe.write(self._load(), request_id=frame.request_id)
                     case Run():
                         self._run(frame.request_id, frame.body, frame.tail)
+                    case Compare():
+                        compared = _compare(frame.body, frame.tail)
+                        self._pipe.write(compared, request_id=frame.request_id)
                     case _:
                         raise WorkerFailed(f"a session takes no {type(frame.body).__name__}")
             except LocalError as error:
@@ -222,6 +227,12 @@ class _Session:
         heads, buffers = write_arrays(outputs)
         ran = Ran(heads, spent_us, self._memory.rss_bytes())
         self._pipe.write(ran, request_id=request_id, tail=buffers)
+
+
+def _compare(call: Compare, tail: memoryview) -> Compared:
+    size = sum(head.nbytes for head in call.ours)
+    ours = read_arrays(call.ours, tail[:size])
+    return Compared(tolerance.gap_ppb(ours, read_arrays(call.theirs, tail[size:])))
 
 
 def _require_finite(outputs: dict[str, Array]) -> None:

@@ -201,6 +201,19 @@ class Cancel(Record, frozen=True):
     """Daemon to child: end the run in progress between two operators."""
 
 
+class Compare(Record, frozen=True):
+    """Call: how far apart are two sets of outputs? The tail holds ours, then theirs."""
+
+    ours: _Heads
+    theirs: _Heads
+
+
+class Compared(Record, frozen=True):
+    """Answer to `Compare`: the largest relative L2 of a row, in parts per billion."""
+
+    gap_ppb: UInt
+
+
 class Prepare(Record, frozen=True):
     """Call: scan, pin, cut, check; files come as `FilePart`, then one `PreparedModel`."""
 
@@ -288,6 +301,8 @@ KINDS: Final[dict[int, type[Record]]] = {
     102: Spawned,
     103: Kill,
     104: Exited,
+    105: Compare,
+    106: Compared,
     110: Load,
     111: Loaded,
     112: Run,
