@@ -3,6 +3,7 @@
 Knows: the ledger's names, cards, search, wallets. Must not know: transports.
 """
 
+from prsm.node.api.datasets import DatasetsApi
 from prsm.node.api.readable import readable_record
 from prsm.node.driver import Driver
 from prsm.node.models import Models
@@ -46,6 +47,7 @@ class RegistryApi:
             "model_listVersions": self.versions,
             "model_yank": self.yank,
             "model_setChannel": self.channel,
+            **DatasetsApi(self._models, self._driver).handlers(),
         }
 
     async def search(self, params: api.SearchParams, _caller: Caller) -> api.Found:

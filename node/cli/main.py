@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "status": ("verbs", "status", "How the node is."),
     "run": ("verbs", "run", "Run a model over rows of text or tensors."),
     "model": ("models", "model", "Add, fetch, check and keep models."),
+    "dataset": ("nouns", "dataset", "Labelled rows that models are evaluated on."),
     "task": ("models", "task", "Long work of this node: pulls, checks."),
     "job": ("nouns", "job", "Jobs of ours."),
     "proof": ("proof", "proof", "Show and check receipts."),

@@ -11,24 +11,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
 
 import msgspec
 import trio
 
-from prsm.node.inference.interface import TransactionFailed
 from prsm.node.inference.prepared import Prepared
 from prsm.node.models.cardtext import card_owner, make_card
-from prsm.node.models.records import CardText, NotCommitted, Tools, Wanted
+from prsm.node.models.naming import name_on_ledger
+from prsm.node.models.records import CardText, Tools, Wanted
 from prsm.node.models.tasks import Task
-from prsm.node.wallet import TxResult
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.errors import LocalError, Unsupported
 from prsm.protocol.ids import TxId
 from prsm.protocol.limits import LEAF_BYTES
 from prsm.protocol.messages.models import Compute, ManifestFile, ModelManifest, Shard
 from prsm.protocol.transactions.payloads import REGISTER_MODEL, RegisterModel
-from prsm.protocol.transactions.results import Code
 from prsm.storage.card import card_cid, encode_card, sign_card
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.envelope import RING_NAME, encode_ring, make_ring, seal_file
@@ -36,8 +33,6 @@ from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.manifest import MODEL_KIND, sign_manifest
 from prsm.storage.pins import ADDED
 from prsm.storage.unixfs import UNIXFS_V1_2025, import_chunks
-
-COMMIT_SECONDS: Final = 60.0
 
 
 class Adding:
@@ -92,34 +87,18 @@ class Adding:
             NotCommitted: no block took it in time; one still may.
             TransactionFailed: the ledger refused it.
         """
-        wallet = self._tools.wallet
-        tx_id = await wallet.submit(
-            REGISTER_MODEL,
-            RegisterModel(
-                manifest=cid.raw,
-                name=manifest.name,
-                semver=manifest.semver,
-                pinned_sha256=manifest.compute.pinned_sha256,
-                total_bytes=manifest.total_bytes,
-                parents=manifest.parents,
-            ),
+        payload = RegisterModel(
+            manifest=cid.raw,
+            name=manifest.name,
+            semver=manifest.semver,
+            pinned_sha256=manifest.compute.pinned_sha256,
+            total_bytes=manifest.total_bytes,
+            parents=manifest.parents,
         )
-        result: TxResult | None = None
-        with trio.move_on_after(COMMIT_SECONDS):
-            result = await wallet.wait_committed(tx_id)
-        if result is None:
-            raise NotCommitted(
-                f"{manifest.name}@{manifest.semver} is in no block after {COMMIT_SECONDS:.0f} s; "
-                f"the model is stored as {cid}",
-                hint="see: prsm chain status",
-            )
-        if result.receipt.code is not Code.DONE:
-            code = result.receipt.code.name.lower()
-            raise TransactionFailed(
-                f"the ledger refused {manifest.name}@{manifest.semver}: {code}",
-                hint="choose another name or version",
-            )
-        return tx_id
+        called = f"{manifest.name}@{manifest.semver}"
+        return await name_on_ledger(
+            self._tools.wallet, REGISTER_MODEL, payload, called=called, cid=cid
+        )
 
     async def _store(
         self, wanted: Wanted, prepared: Prepared, raw_root: Cid, task: Task | None

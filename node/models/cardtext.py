@@ -15,6 +15,7 @@ from prsm.protocol.errors import LocalError
 from prsm.protocol.limits import CARD_BYTES_MAX, CARD_TEXT_MAX
 from prsm.protocol.messages.cards import METRICS_MAX, TAGS_MAX, Card, DataRef, Metric, Word
 from prsm.protocol.messages.models import ModelManifest
+from prsm.storage.manifest import DATASET_KIND
 from prsm.storage.sealed import refused
 
 _MILLION: Final = 1_000_000
@@ -75,7 +76,7 @@ def make_card(text: CardText, manifest: ModelManifest) -> Card:
     whole = next((shard for shard in manifest.shards if shard.stages == 1), None)
     return Card(
         version=1,
-        subject="model",
+        subject="dataset" if manifest.kind == DATASET_KIND else "model",
         name=manifest.name,
         semver=manifest.semver,
         summary=text.summary,

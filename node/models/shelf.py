@@ -14,6 +14,7 @@ import trio
 from prsm.consensus.ledger.releases import Release
 from prsm.node.models.adding import Adding
 from prsm.node.models.cards import Cards, FoundCard
+from prsm.node.models.datasets import Datasets
 from prsm.node.models.fetching import Fetching
 from prsm.node.models.finding import find
 from prsm.node.models.keeping import Keeping
@@ -56,6 +57,7 @@ class Models:
         self.fetching = Fetching(tools, self._opening)
         self.keeping = Keeping(tools, self.fetching)
         self.cards = Cards(tools, self.fetching)
+        self.datasets = Datasets(tools)
         self._held: dict[Cid, ModelManifest] = {}
         self.server = BlockServer(tools.network, tools.store)
         self.tasks = Tasks(tools.driver.clock)
@@ -276,7 +278,9 @@ class Models:
 
     async def known(self) -> list[Known]:
         """Models held here or named on the ledger; unread manifests of others are left out."""
-        registered = {decode_cid(m.manifest) for m in self._tools.driver.ledger.view.models()}
+        view = self._tools.driver.ledger.view
+        registered = {decode_cid(model.manifest) for model in view.models()}
+        registered |= {decode_cid(dataset.manifest) for dataset in view.datasets()}
         stored = dict(await self._tools.store.models())
         return [
             Known(cid, manifest, is_held=cid in self._held, is_registered=cid in registered)
@@ -327,5 +331,5 @@ class Models:
         return cid, manifest
 
     def _known(self, cid: Cid, manifest: ModelManifest) -> Known:
-        is_registered = self._tools.driver.ledger.view.model_by_cid(cid.raw) is not None
+        is_registered = self._tools.driver.ledger.view.release_by_cid(cid.raw) is not None
         return Known(cid, manifest, is_held=cid in self._held, is_registered=is_registered)

@@ -11,11 +11,13 @@ from types import MappingProxyType
 from typing import Final
 
 from prsm.node.rpc.entries import Entry, Exit, read_rows
-from prsm.node.rpc.rows import calls, home, ledger, network, storage, work
+from prsm.node.rpc.rows import calls, evaluations, home, ledger, network, storage, work
 
 __all__ = ["BY_NUMBER", "REGISTRY", "Entry", "Exit", "entry_for"]
 
-_ROWS: Final = "".join(part.ROWS for part in (calls, ledger, work, network, storage, home))
+_ROWS: Final = "".join(
+    part.ROWS for part in (calls, ledger, work, evaluations, network, storage, home)
+)
 
 REGISTRY: Final = read_rows(_ROWS)
 BY_NUMBER: Final[Mapping[int, Entry]] = MappingProxyType(

@@ -10,7 +10,7 @@ from typing import cast
 import trio
 
 from prsm.consensus.ledger.records import Model
-from prsm.consensus.ledger.releases import Release, choose
+from prsm.consensus.ledger.releases import Dataset, Release, choose
 from prsm.node.clock import TrioClock
 from prsm.node.driver import Driver
 from prsm.node.inference.pool import Pool
@@ -67,6 +67,9 @@ class View:
     def models(self) -> list[Model]:
         return self.named
 
+    def datasets(self) -> list[Dataset]:
+        return []
+
     def resolve(self, text: str) -> Release:
         reference = Reference.parse(text)
         return choose(reference, [_release(m) for m in self.named if m.name == reference.name], {})
@@ -76,6 +79,10 @@ class View:
 
     def model_by_cid(self, cid: bytes) -> Model | None:
         return next((m for m in self.named if m.manifest == cid), None)
+
+    def release_by_cid(self, cid: bytes) -> Release | None:
+        found = self.model_by_cid(cid)
+        return None if found is None else _release(found)
 
 
 @dataclass

@@ -6,6 +6,7 @@ from typing import Final
 from prsm.node.rpc.methods import (
     chain,
     copies,
+    datasets,
     deals,
     gossip,
     governance,
@@ -35,6 +36,7 @@ METHODS: Final[Mapping[str, Method]] = table(
     wallet.METHODS,
     models.METHODS,
     registry.METHODS,
+    datasets.METHODS,
     tasks.METHODS,
     storage.METHODS,
     copies.METHODS,

@@ -9,6 +9,8 @@ import pytest
 from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
+from prsm.protocol.slices import encode_slices
+from prsm.protocol.tensors import Dtype, Tensor, TensorHead
 from prsm.protocol.transactions.payloads import REGISTER_MODEL, SET_CARD, RegisterModel
 from prsm.protocol.transactions.registry import SetCard
 from prsm.storage.card import card_cid, encode_card, sign_card
@@ -157,3 +159,22 @@ async def test_a_deal_is_offered_listed_and_withdrawn(site: Site, tmp_path: Path
     await site.committed(gone["tx_id"])
     (deal,) = (await site.ask("storage_listDeals"))["items"]
     assert (deal["status"], deal["locked"]) == ("withdrawn", "0")
+
+
+async def test_a_dataset_is_checked_stored_and_named(site: Site, tmp_path: Path) -> None:
+    labels = Tensor(TensorHead("label", Dtype.I64, (2,)), bytes(16))
+    pixels = Tensor(TensorHead("pixels", Dtype.U8, (2, 3)), bytes(6))
+    good, bad = tmp_path / "good.slices", tmp_path / "bad.slices"
+    good.write_bytes(encode_slices([(pixels, labels)]))
+    for raw in (b"PK", encode_slices([(pixels,)]), good.read_bytes() + b"x"):
+        bad.write_bytes(raw)
+        refused = await site.refused("dataset_add", path=str(bad), name="digits-test")
+        assert refused[1] == "bad_dataset"
+    assert (await site.refused("dataset_add", path="/nowhere", name="d"))[1] == "not_found"
+    told = await site.ask("dataset_add", path=str(good), name="digits-test", price="5")
+    assert (told["rows"], told["registered"], told["price"]) == (2, True, "5")
+    assert [one["ref"] for one in (await site.ask("dataset_list"))["items"]] == [told["ref"]]
+    shown = await site.ask("model_get", ref="digits-test")
+    assert (shown["kind"], shown["model"]["registered"]) == ("dataset", True)
+    again = await site.refused("dataset_add", path=str(good), name="digits-test")
+    assert again[1] == "conflict"

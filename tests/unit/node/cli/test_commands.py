@@ -106,6 +106,7 @@ def _generated() -> dict[tuple[str, ...], tuple[list[str], str]]:
 ASKING = _generated() | {
     ("status",): ([], "node_getStatus"),
     ("model", "add"): (["m.onnx", "--name", "m", "--stages", "1,3"], "model_add"),
+    ("dataset", "add"): (["d.slices", "--name", "d"], "dataset_add"),
     ("model", "pull"): (["m"], "model_pull"),
     ("model", "push"): (["m"], "model_push"),
     ("model", "verify"): (["m"], "model_verify"),

@@ -163,7 +163,7 @@ async def test_refused_model_leaves_nothing_behind(room: Room, tmp_path: Path) -
 def seconds(monkeypatch: pytest.MonkeyPatch, value: float) -> Iterator[None]:
     """Another patience with the chain."""
     with monkeypatch.context() as patch:
-        patch.setattr("prsm.node.models.adding.COMMIT_SECONDS", value)
+        patch.setattr("prsm.node.models.naming.COMMIT_SECONDS", value)
         yield
 
 

@@ -16,7 +16,8 @@ def test_names_follow_the_convention_and_commands_are_unique() -> None:
     for name, method in METHODS.items():
         assert name == method.name
         assert re.fullmatch(
-            r"(rpc|node|net|consensus|chain|account|wallet|model|job|infer|storage|task|validator|governance)"
+            r"(rpc|node|net|consensus|chain|account|wallet|model|job|infer|storage|task|validator|governance"
+            r"|dataset|plan|serve)"
             r"_[a-z][A-Za-z]+",
             name,
         )

@@ -1,0 +1,157 @@
+"""Adding a dataset: a file of slices, checked, stored, and named on the ledger.
+
+Knows: the steps and their order, the form of the file. Must not know: what its rows mean, who
+evaluates models on it.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import trio
+
+from prsm.node.models.cardtext import card_owner, make_card
+from prsm.node.models.naming import name_on_ledger
+from prsm.node.models.records import CardText, Known, Tools
+from prsm.protocol.ids import TxId
+from prsm.protocol.messages.models import ManifestFile, ModelManifest
+from prsm.protocol.slices import PREFIX_BYTES, BadSlices, Layout, check_dataset, head_bytes
+from prsm.protocol.slices import read_layout as parse_layout
+from prsm.protocol.transactions.payloads import REGISTER_DATASET
+from prsm.protocol.transactions.registry import RegisterDataset
+from prsm.storage.card import card_cid, encode_card, sign_card
+from prsm.storage.cid import Cid
+from prsm.storage.errors import Conflict, NotFound
+from prsm.storage.manifest import DATASET_KIND, dataset_identity, sign_manifest
+from prsm.storage.pins import ADDED
+from prsm.storage.unixfs import UNIXFS_V1_2025
+
+FILE_NAME = "data.slices"  # the one file of a dataset that can be evaluated
+
+
+@dataclass(frozen=True, slots=True)
+class WantedDataset:
+    """A dataset to add: a file of slices on the node's disk, and what it is to be called."""
+
+    path: Path
+    name: str
+    semver: str
+    licence: str
+    register: bool
+    price: int = 0  # micro-FTNS asked for a copy
+    card: CardText | None = None
+
+
+class Datasets:
+    """Makes datasets of files."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+
+    async def add(self, wanted: WantedDataset) -> tuple[Known, TxId | None]:
+        """Check, store and name a dataset.
+
+        Raises:
+            NotFound: no such file, or the node may not read it.
+            BadSlices, WireError: it is no file of slices, or has no labels.
+            Conflict: the ledger has another thing of that name and version.
+            WalletLocked: the name, or the card, needs a signature.
+            Full: no room.
+            NotCommitted, TransactionFailed: as `name_on_ledger`.
+        """
+        wallet, store = self._tools.wallet, self._tools.store
+        if wanted.register or wanted.card is not None:
+            _ = wallet.signer  # raises when it is locked
+        self._check_name(wanted)
+        layout = await trio.to_thread.run_sync(read_layout, wanted.path)
+        check_dataset(layout.head)
+        added = await store.add_file(wanted.path)
+        if added.size != layout.size:
+            raise BadSlices(f"{wanted.path} has {added.size} bytes, its head says {layout.size}")
+        file = ManifestFile(FILE_NAME, added.root.raw, added.size, added.sha256)
+        manifest = self._manifest(wanted, file)
+        if wanted.card is not None:
+            manifest = await self._with_card(manifest, wanted.card)
+        if not wallet.is_locked:
+            manifest = sign_manifest(manifest, wallet.signer)
+        cid = await store.save_manifest(manifest)
+        await store.pin(added.root, ADDED, "operator")
+        tx_id = await self._register(wanted, cid, manifest, layout) if wanted.register else None
+        return Known(cid, manifest, is_held=True, is_registered=tx_id is not None), tx_id
+
+    def _manifest(self, wanted: WantedDataset, file: ManifestFile) -> ModelManifest:
+        driver = self._tools.driver
+        return ModelManifest(
+            version=2,
+            name=wanted.name,
+            semver=wanted.semver,
+            kind=DATASET_KIND,
+            profile=UNIXFS_V1_2025.name,
+            files=(file,),
+            shards=(),
+            tokenizer=None,
+            compute=dataset_identity((file,)),
+            licence=wanted.licence,
+            publisher=self._tools.wallet.address,
+            parents=(),
+            created_ms=driver.clock.wall_ms(),
+            sealing=(),
+            card=None,
+            chain_id=driver.ledger.genesis.chain_id,
+            signature=None,
+        )
+
+    async def _register(
+        self, wanted: WantedDataset, cid: Cid, manifest: ModelManifest, layout: Layout
+    ) -> TxId:
+        payload = RegisterDataset(
+            manifest=cid.raw,
+            name=manifest.name,
+            semver=manifest.semver,
+            sha256=manifest.compute.pinned_sha256,
+            total_bytes=manifest.total_bytes,
+            rows=layout.head.rows,
+            price=wanted.price,
+            parents=manifest.parents,
+        )
+        called = f"{manifest.name}@{manifest.semver}"
+        return await name_on_ledger(
+            self._tools.wallet, REGISTER_DATASET, payload, called=called, cid=cid
+        )
+
+    async def _with_card(self, manifest: ModelManifest, text: CardText) -> ModelManifest:
+        card = sign_card(make_card(text, manifest), self._tools.wallet.signer)
+        cid = card_cid(card)
+        blocks = self._tools.store.blocks
+        await blocks.put(cid.digest, encode_card(card), owner=card_owner(manifest))
+        return msgspec.structs.replace(manifest, card=cid.raw)
+
+    def _check_name(self, wanted: WantedDataset) -> None:
+        view = self._tools.driver.ledger.view
+        if wanted.register and view.release(wanted.name, wanted.semver) is not None:
+            raise Conflict(
+                f"{wanted.name}@{wanted.semver} is on the ledger already",
+                hint="choose another name, or another version with --semver",
+            )
+
+
+def read_layout(path: Path) -> Layout:
+    """What a file of slices on this disk holds; runs in a thread.
+
+    Raises:
+        NotFound: no such file, or the node may not read it.
+        BadSlices, WireError: another kind of file.
+    """
+    try:
+        is_good = path.is_absolute() and path.is_file() and os.access(path, os.R_OK)
+    except OSError:  # a folder on the way is closed to us
+        is_good = False
+    if not is_good:
+        raise NotFound(
+            f"{path} is no file on the node's machine that the node may read",
+            hint="give an absolute path of a file that the node's user may read",
+        )
+    with path.open("rb") as file:
+        prefix = file.read(PREFIX_BYTES)
+        return parse_layout(prefix + file.read(head_bytes(prefix)))
