@@ -36,6 +36,16 @@ def input_root(tensors: Sequence[Tensor], *, stage: int) -> Digest:
     return batch_root(tensors if stage == 0 else tensors[:1])
 
 
+def side_root(tensors: Sequence[Tensor], *, stage: int) -> Digest:
+    """Root over the graph inputs beside the cut tensor; of stage 0 there are none beside it.
+
+    Args:
+        tensors: in the order of the shard's io table, the cut tensor first.
+        stage: index of the stage.
+    """
+    return batch_root(() if stage == 0 else tensors[1:])
+
+
 @dataclass(frozen=True, slots=True)
 class Dispute:
     """A micro-batch on which workers held different roots."""

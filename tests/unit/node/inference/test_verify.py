@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prsm.node.inference.verify import Ballot, batch_root, input_root
+from prsm.node.inference.verify import Ballot, batch_root, input_root, side_root
 from prsm.protocol import merkle
 from prsm.protocol.receipts import rows_root
 from prsm.protocol.tensors import Dtype, Tensor, TensorHead
@@ -135,3 +135,12 @@ def test_name_of_a_tensor_is_no_part_of_its_root() -> None:
     one = Tensor(TensorHead("cut", Dtype.U8, (1, 2)), b"ab")
     other = Tensor(TensorHead("y", Dtype.U8, (1, 2)), b"ab")
     assert batch_root((one,)) == batch_root((other,))
+
+
+def test_side_root_is_over_what_stands_beside_the_cut_tensor() -> None:
+    cut, mask, place = (
+        Tensor(TensorHead(name, Dtype.U8, (2, 3)), bytes([number]) * 6)
+        for number, name in enumerate(("cut", "mask", "place"))
+    )
+    assert side_root((cut, mask, place), stage=1) == batch_root((mask, place))
+    assert side_root((cut,), stage=2) == side_root((cut, mask), stage=0) == merkle.EMPTY_ROOT
