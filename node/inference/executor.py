@@ -20,11 +20,11 @@ from prsm.node.inference.interface import (
     Models,
     Policy,
     PolicyRefused,
-    Session,
     UnitIncomplete,
     UnknownJob,
 )
 from prsm.node.inference.lease import Inputs, Lease, Reserve
+from prsm.node.inference.line import Line
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.terms import Terms, check_caller, check_terms, facts_of, find_shard
 from prsm.node.inference.transfer import cut
@@ -35,6 +35,7 @@ from prsm.protocol.errors import PrsmError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import TEXT_BYTES_MAX
 from prsm.protocol.messages.pipe import WorkerFailed
+from prsm.protocol.messages.serving import CancelBatch
 from prsm.protocol.messages.work import (
     Accepted,
     CloseWork,
@@ -80,6 +81,7 @@ class Executor:
         desk.network.on_call(Finish, self._finish)
         desk.network.on_message(Push, self._push)
         desk.network.on_message(CloseWork, self._close_work)
+        desk.network.on_message(CancelBatch, self._cancel)
         desk.network.on_peer(self._peer_event)
 
     def standing(self) -> Standing:
@@ -221,6 +223,13 @@ class Executor:
         if lease is not None and lease.peer == incoming.peer and not lease.is_closed:
             lease.close()
 
+    def _cancel(self, incoming: Incoming) -> None:
+        message = incoming.message
+        assert isinstance(message, CancelBatch)
+        lease = self._leases.get((message.job, message.unit))
+        if lease is not None and lease.peer == incoming.peer:
+            lease.cancel(message.batch)
+
     def _peer_event(self, event: PeerEvent) -> None:
         if event.up:
             return
@@ -256,12 +265,7 @@ class Executor:
                 lease.class_id = session.class_id
                 is_started = True
                 task_status.started()
-                async for batch, tensors in queue:
-                    if lease.is_closed:
-                        break
-                    await self._work(lease, session, batch, tensors)
-                    if lease.is_complete:
-                        break
+                await self._work_off(lease, session, queue)
             if lease.done:
                 await self._claim(lease)
         except PrsmError as error:
@@ -280,22 +284,42 @@ class Executor:
             lease.close()
             self._desk.policy.after(facts, outcome)
 
+    async def _work_off(
+        self, lease: Lease, line: Line, queue: trio.MemoryReceiveChannel[Inputs]
+    ) -> None:
+        """Put every micro-batch into the shard's line as it comes, up to the credit."""
+        async with trio.open_nursery() as nursery:
+            async for batch, tensors in queue:
+                if lease.is_closed:
+                    break
+                nursery.start_soon(self._work_in_scope, lease, line, batch, tensors)
+
+    async def _work_in_scope(
+        self, lease: Lease, line: Line, batch: int, tensors: tuple[Tensor, ...]
+    ) -> None:
+        """Work on a micro-batch unless the requester takes it back."""
+        if not lease.is_closed and batch not in lease.cancelled:
+            with lease.scope_of(batch):
+                await self._work(lease, line, batch, tensors)
+        lease.forget(batch)
+        if lease.is_complete and lease.is_idle:
+            lease.close()
+
     async def _work(
-        self, lease: Lease, session: Session, batch: int, tensors: tuple[Tensor, ...]
+        self, lease: Lease, line: Line, batch: int, tensors: tuple[Tensor, ...]
     ) -> None:
         """Run one micro-batch and answer it; a failure is an answer too."""
-        before_us = session.cpu_us
         try:
-            outputs = await _run(session, tensors)
-            chunks = tuple(cut(outputs))
+            ran = await line.ask(tensors, who=lease.job.requester)
+            chunks = tuple(cut(ran.outputs))
         except PrsmError as error:
             lease.forget(batch)
             self._answer_failure(lease, batch, error)
             return
-        spent_us = max(0, session.cpu_us - before_us)
+        outputs = ran.outputs
         before = input_root(tensors, stage=lease.spec.stage)
         after = batch_root(outputs)
-        lease.compute_us += spent_us
+        lease.compute_us += ran.cpu_us
         lease.bytes_in += sum(len(tensor.data) for tensor in tensors)
         lease.bytes_out += sum(len(tensor.data) for tensor in outputs)
         lease.done[batch] = BatchResult(batch, lease.job.batch_rows[batch], before, after)
@@ -310,7 +334,7 @@ class Executor:
                 tensors=chunk.heads,
                 input_root=before,
                 output_root=after,
-                compute_ms=spent_us // 1000,
+                compute_ms=ran.cpu_us // 1000,
             )
             await self._send(lease, result, chunk.data)
 
@@ -341,12 +365,3 @@ class Executor:
             )
         claim = await self._claim(lease)
         return ShownReceipt(await self._desk.claims.show(claim)), b""
-
-
-async def _run(session: Session, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Run a micro-batch; a child that died is replaced once, since rows are not to blame."""
-    try:
-        return await session.run(tensors)
-    except WorkerFailed as error:
-        log.warning("a worker is replaced: %s", error.what)
-        return await session.run(tensors)

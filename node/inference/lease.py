@@ -4,6 +4,8 @@ State only; no tasks, no network. Invariant: a batch is unanswered from its firs
 its result or failure left, and at most `credit` batches are unanswered.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import trio
@@ -47,8 +49,10 @@ class Lease:
     bytes_in: int = 0
     bytes_out: int = 0
     is_closed: bool = False
+    cancelled: set[int] = field(default_factory=set)  # batches that are not wanted any more
     _sizes: dict[int, int] = field(default_factory=dict)  # unanswered batches, bytes
     _arriving: dict[int, Assembly] = field(default_factory=dict)
+    _scopes: dict[int, trio.CancelScope] = field(default_factory=dict)  # of batches in work
 
     @property
     def key(self) -> tuple[bytes, int]:
@@ -75,6 +79,11 @@ class Lease:
         """Was every micro-batch of the job done here?"""
         return len(self.done) == len(self.job.batch_rows)
 
+    @property
+    def is_idle(self) -> bool:
+        """Is nothing in work, nor on its way out?"""
+        return not self._scopes
+
     def take(self, push: Push, data: bytes, *, room: Reserve) -> bool:
         """Take a chunk; False when it belongs to nothing that is awaited.
 
@@ -87,7 +96,7 @@ class Lease:
         if push.batch >= len(self.job.batch_rows):
             raise WireError(f"batch {push.batch}, the job has {len(self.job.batch_rows)}")
         if push.chunk == 0:
-            if push.batch in self.done or push.batch in self._sizes:
+            if any(push.batch in known for known in (self.done, self.cancelled, self._sizes)):
                 return False
             self._begin(push, room)
         assembly = self._arriving.get(push.batch)
@@ -104,12 +113,34 @@ class Lease:
         self._sizes.pop(batch, None)
         self._arriving.pop(batch, None)
 
+    @contextmanager
+    def scope_of(self, batch: int) -> Iterator[None]:
+        """What `cancel` ends: the work on one micro-batch."""
+        with trio.CancelScope() as scope:
+            self._scopes[batch] = scope
+            try:
+                yield
+            finally:
+                del self._scopes[batch]
+
+    def cancel(self, batch: int) -> None:
+        """The requester does not want it any more; done or unknown, nothing happens."""
+        if batch in self.done or batch not in self._sizes:
+            return
+        self.cancelled.add(batch)
+        if batch in self._scopes:
+            self._scopes[batch].cancel()  # its task forgets it
+        elif batch in self._arriving:
+            self.forget(batch)
+
     def close(self) -> None:
-        """Take no more; what is queued is dropped."""
+        """Take no more; what is queued is dropped, what runs is ended."""
         self.is_closed = True
         self._sizes.clear()
         self._arriving.clear()
         self.queue.close()
+        for scope in self._scopes.values():
+            scope.cancel()
 
     def receipt(self, *, chain_id: bytes, worker: bytes, height: int) -> WorkReceipt:
         """What was done so far, not signed yet."""

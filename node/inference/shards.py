@@ -3,22 +3,29 @@
 Knows which shards are in memory and who uses them. Must not know jobs or peers.
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import trio
 
-from prsm.node.inference.interface import Models, Runner, Session
+from prsm.node.inference.interface import Models, Runner
+from prsm.node.inference.joining import Joiner, has_rows, read_golden
+from prsm.node.inference.line import Line
 from prsm.node.net.interface import Busy
-from prsm.protocol.errors import PrsmError
+from prsm.protocol.errors import PrsmError, WireError
 from prsm.protocol.messages.models import Shard
 from prsm.protocol.messages.work import ShardClass
 
+log = logging.getLogger(__name__)
+
 SHARDS_MAX: Final = 12  # children; MiniLM whole takes 166 MB, a third of it 60-100 MB
 
+_TOUCHING: Final = "rows=touching"  # of a manifest's options: another row moves the result
 ShardKey = tuple[bytes, int, int]  # manifest, stages, index
 
 
@@ -26,7 +33,7 @@ ShardKey = tuple[bytes, int, int]  # manifest, stages, index
 class _Held:
     users: int = 0
     last_use: int = 0
-    session: Session | None = None
+    session: Line | None = None
     error: PrsmError | None = None
     ready: trio.Event = field(default_factory=trio.Event)
     closing: trio.Event = field(default_factory=trio.Event)
@@ -35,11 +42,25 @@ class _Held:
 class ShardCache:
     """Keeps sessions open between units of work.
 
+    Args:
+        runner: opens shards.
+        models: has their files.
+        shards_max: loaded at one time.
+        is_joining: may rows of several requests stand in one run, where that is proved?
+
     Invariant: a session in use is never closed here; `shards_max` counts those in use and idle.
     """
 
-    def __init__(self, runner: Runner, models: Models, *, shards_max: int = SHARDS_MAX) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        models: Models,
+        *,
+        shards_max: int = SHARDS_MAX,
+        is_joining: bool = False,
+    ) -> None:
         self._runner, self._models, self._shards_max = runner, models, shards_max
+        self._is_joining = is_joining
         self._held: dict[ShardKey, _Held] = {}
         self._uses = 0
         self._nursery: trio.Nursery | None = None
@@ -68,8 +89,8 @@ class ShardCache:
                 self._nursery = None
 
     @asynccontextmanager
-    async def use(self, model: bytes, shard: Shard) -> AsyncIterator[Session]:
-        """A session of a shard, loaded when it is not.
+    async def use(self, model: bytes, shard: Shard) -> AsyncIterator[Line]:
+        """The line before a shard, which is loaded when it is not.
 
         Raises:
             Busy: every place is in use.
@@ -111,9 +132,13 @@ class ShardCache:
                 using(shard.golden) as golden,
                 self._runner.open(path, golden=golden) as session,
             ):
-                held.session = session
-                held.ready.set()
-                await held.closing.wait()
+                line = Line(session, joiner=await self._joiner(key[0], shard, golden))
+                async with trio.open_nursery() as nursery:
+                    held.session = line
+                    nursery.start_soon(line.work)
+                    held.ready.set()
+                    await held.closing.wait()
+                    nursery.cancel_scope.cancel()
         except PrsmError as error:
             held.error = error
         finally:
@@ -121,3 +146,16 @@ class ShardCache:
             held.ready.set()
             if self._held.get(key) is held:
                 del self._held[key]
+
+    async def _joiner(self, model: bytes, shard: Shard, golden: Path) -> Joiner | None:
+        """None where rows must not, or cannot, be joined."""
+        if not self._is_joining or not has_rows(shard):
+            return None
+        manifest = await self._models.manifest(model)
+        if _TOUCHING in manifest.compute.options.split():
+            return None
+        try:
+            return Joiner(await trio.to_thread.run_sync(read_golden, golden))
+        except (OSError, WireError) as error:
+            log.warning("golden rows cannot be read, rows are not joined: %s", error)
+            return None

@@ -16,6 +16,7 @@ from prsm.protocol.messages import (
     pipe,
     pool,
     reach,
+    serving,
     sync,
     work,
 )
@@ -41,6 +42,7 @@ for _module in (
     exchange,
     reach,
     pipe,
+    serving,
 ):
     for _number, _cls in _module.KINDS.items():
         MESSAGES.add(_number, _cls)
