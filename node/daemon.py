@@ -270,7 +270,7 @@ def _make_work(opened: _Opened) -> _Work:
         terms = Terms(price_per_row=config.worker.price_microftns)
         executor = Executor(desk, terms)
         standing = house_rules.offered(executor.standing)
-        labour = Labour(standing, terms.units_max, config.executor.memory_bytes)
+        labour = Labour(standing, terms.units_max, pool.limits.memory_bytes_max)
         CapacityDesk(network, account, models, standing=standing)
     links = Links(network, account, verifier)
     requester = Requester(links, account, models, pool or NoRunner(), policy, driver.clock)

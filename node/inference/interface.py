@@ -1,7 +1,8 @@
-"""What inference asks of the rest of the node: chain, models, runner, policy.
+"""What inference asks of the rest of the node: chain, models, policy, receipts.
 
-Ports only. The daemon joins them to the driver, the model store and the worker pool; tests join
-them to a ledger in memory. Must not know: who is behind a port.
+Ports only; who runs shards has a port of its own (`runner`). The daemon joins them to the driver,
+the model store and the worker pool; tests join them to a ledger in memory. Must not know: who is
+behind a port.
 """
 
 from collections.abc import Sequence
@@ -11,14 +12,36 @@ from pathlib import Path
 from typing import Protocol
 
 from prsm.consensus.ledger.records import Committed, Job
-from prsm.node.inference.pool import Batches
+from prsm.node.inference.runner import NoRunner, Runner, Session
 from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Signer
-from prsm.protocol.errors import LocalError, Unsupported
+from prsm.protocol.errors import LocalError
 from prsm.protocol.ids import TxId
 from prsm.protocol.messages.models import ModelManifest
 from prsm.protocol.receipts import WorkKind
-from prsm.protocol.tensors import Tensor
+
+__all__ = [
+    "AllowAll",
+    "Chain",
+    "Halted",
+    "JobClosed",
+    "JobFacts",
+    "MemoryReceipts",
+    "Models",
+    "NoRunner",
+    "NotNamed",
+    "Policy",
+    "PolicyRefused",
+    "PriceTooLow",
+    "ReceiptStore",
+    "Runner",
+    "Session",
+    "TransactionFailed",
+    "TxResult",
+    "UnitIncomplete",
+    "UnknownJob",
+    "WorkRefused",
+]
 
 
 class WorkRefused(LocalError):
@@ -161,89 +184,6 @@ class Models(Protocol):
     def held(self) -> tuple[bytes, ...]:
         """Manifests of the models held here completely."""
         ...
-
-
-class Session(Protocol):
-    """A loaded shard; one run at a time, others wait."""
-
-    @property
-    def class_id(self) -> bytes:
-        """Determinism class proved on the golden rows, 32 bytes."""
-        ...
-
-    @property
-    def cpu_us(self) -> int:
-        """Processor time of all runs so far."""
-        ...
-
-    async def run(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Outputs in the graph's order.
-
-        Raises:
-            InputMismatch: names, dtypes, shapes, NaN or infinity.
-            LocalError: out of memory, cancelled, the child died.
-        """
-        ...
-
-    async def compare(self, ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> int:
-        """How far apart two sets of outputs are: largest relative L2 of a row, in 1e-9.
-
-        Raises:
-            LocalError: as `run`.
-        """
-        ...
-
-
-class Runner(Protocol):
-    """Where models and tokenizers run: the pool of sandboxed children."""
-
-    @property
-    def runtime(self) -> str:
-        """Name and version of the runtime, as in `Compute.runtime`; empty while it is away."""
-        ...
-
-    def open(self, shard: Path, *, golden: Path) -> AbstractAsyncContextManager[Session]:
-        """A child with the shard loaded and its class proved."""
-        ...
-
-    async def tokenise(
-        self, tokenizer: Path, texts: Sequence[str], *, rows_per_batch: int
-    ) -> Batches:
-        """Tokenise and lay out micro-batches."""
-        ...
-
-
-class NoRunner:
-    """The runner of a node that runs no models: it can ask others with ready tensors only."""
-
-    runtime = ""
-
-    def open(self, shard: Path, *, golden: Path) -> AbstractAsyncContextManager[Session]:
-        """Refuse.
-
-        Raises:
-            Unsupported: always.
-        """
-        del shard, golden
-        raise _no_runner()
-
-    async def tokenise(
-        self, tokenizer: Path, texts: Sequence[str], *, rows_per_batch: int
-    ) -> Batches:
-        """Refuse.
-
-        Raises:
-            Unsupported: always.
-        """
-        del tokenizer, texts, rows_per_batch
-        raise _no_runner()
-
-
-def _no_runner() -> Unsupported:
-    return Unsupported(
-        "this node runs no models and no tokenizers",
-        hint="set executor.enabled = true in config.toml and start again, or give tensors",
-    )
 
 
 @dataclass(frozen=True, slots=True)

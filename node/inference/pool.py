@@ -24,6 +24,7 @@ import trio
 from prsm.node.inference.channel import Received
 from prsm.node.inference.forkserver import Child, ForkServer
 from prsm.node.inference.prepared import FileWriter, Prepared
+from prsm.node.inference.runner import Batch, Batches, Limits
 from prsm.node.inference.session import Session
 from prsm.protocol.errors import WireError
 from prsm.protocol.limits import MIB
@@ -40,7 +41,7 @@ from prsm.protocol.messages.pipe import (
     Tokenised,
     WorkerFailed,
 )
-from prsm.protocol.tensors import Tensor, split_tail
+from prsm.protocol.tensors import split_tail
 
 _TEXT_LENGTH: Final = struct.Struct(">I")
 _TEXTS_BYTES_MAX: Final = 16 * MIB
@@ -73,21 +74,6 @@ class Bounds:
     text_seconds: float = 60.0
     cpu_seconds: int = 24 * 3600
     children_max: int = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One micro-batch: its tensors, and for each row the place of its text in the call."""
-
-    rows: tuple[int, ...]
-    tensors: tuple[Tensor, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Batches:
-    """The micro-batch plan of a job: batches in order; all rows of all batches are the texts."""
-
-    batches: tuple[Batch, ...]
 
 
 class Pool:
@@ -130,6 +116,12 @@ class Pool:
         """Name and version of the runtime, as in `Compute.runtime`; empty while it is away."""
         ready = self._server.ready if self._server is not None else None
         return ready.runtime if ready is not None else ""
+
+    @property
+    def limits(self) -> Limits:
+        """What there is room for."""
+        bounds = self.bounds
+        return Limits(bounds.children_max, self._memory_bytes_max, bounds.run_seconds)
 
     @property
     def pid(self) -> int:

@@ -21,7 +21,7 @@ from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.jobs import Jobs
 from prsm.node.inference.links import Links
 from prsm.node.inference.pipeline import Patience
-from prsm.node.inference.pool import Batch, Batches
+from prsm.node.inference.runner import Batch, Batches, Limits
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.terms import Terms
 from prsm.node.net.handshake import ChainIdentity
@@ -35,7 +35,7 @@ from prsm.protocol.messages.models import (
     Shard,
     TensorSpec,
 )
-from prsm.protocol.messages.pipe import InputMismatch, WorkerFailed
+from prsm.protocol.messages.pipe import InputMismatch, ModelRefused, WorkerFailed
 from prsm.protocol.signing import sha256
 from prsm.protocol.tensors import Dtype, Tensor, TensorHead
 from tests.tools.work_chain import VERIFIER, MemoryChain, World, seed
@@ -44,6 +44,7 @@ STEPS: Final = 6
 WIDTH: Final = 5
 RUNTIME: Final = "adder 1"
 MODEL: Final = b"\x01\x55\x12\x20" + b"m" * 32
+ROOMY: Final = Limits(shards_max=64, memory_bytes_max=2**20, run_seconds=60)
 NAN_BYTE: Final = 255  # what the adder refuses, as a session refuses NaN
 
 
@@ -151,6 +152,7 @@ class Adder:
     runner: "AdderRunner"
     cpu_us: int = 0
     runs: int = 0
+    is_dead: bool = False  # the next run finds out
 
     @property
     def class_id(self) -> bytes:
@@ -158,8 +160,15 @@ class Adder:
 
     async def run(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         await trio.sleep(self.runner.run_s)
+        if self.is_dead:
+            self.is_dead = False
+            raise WorkerFailed("the worker died")
         self.runs += 1
         self.cpu_us += 2000
+        if [(t.head.dtype, t.head.shape) for t in tensors] != [
+            (Dtype.U8, tensors[0].head.shape)
+        ] * 2:
+            raise InputMismatch("two tensors of bytes and of one shape go")
         values, mask = tensors
         if NAN_BYTE in values.data:
             raise InputMismatch(f"tensor {values.head.name!r} holds NaN or infinity")
@@ -196,6 +205,8 @@ class AdderRunner:
     gap_ppb: int = 2**31 - 1  # between results that differ
     runtime: str = RUNTIME
     opened: list[str] = field(default_factory=list)
+    limits: Limits = ROOMY
+    now_open: int = 0
 
     def open(self, shard: Path, *, golden: Path) -> AbstractAsyncContextManager[Session]:
         assert golden == shard
@@ -204,16 +215,25 @@ class AdderRunner:
     @asynccontextmanager
     async def _open(self, name: str) -> AsyncIterator[Session]:
         await trio.sleep(0.02)
-        stages, index = (int(part) for part in name.split("-"))
-        found = next(s for s in self.manifest.shards if (s.stages, s.index) == (stages, index))
+        known = {f"{s.stages}-{s.index}": s for s in self.manifest.shards}
+        if (found := known.get(name)) is None:
+            raise ModelRefused(f"{name} is no shard")
+        if self.now_open >= self.limits.shards_max:
+            raise WorkerFailed(f"{self.now_open} shards are open, at most that many")
         self.opened.append(name)
-        yield Adder(name, STEPS // stages, found.outputs[0].name, self)
+        self.now_open += 1
+        try:
+            yield Adder(name, STEPS // found.stages, found.outputs[0].name, self)
+        finally:
+            self.now_open -= 1
 
     async def tokenise(
         self, tokenizer: Path, texts: Sequence[str], *, rows_per_batch: int
     ) -> Batches:
         """Rows of equal length together, longest first: another order than given."""
         await trio.lowlevel.checkpoint()
+        if not texts:
+            raise InputMismatch("no text")
         assert tokenizer.name
         order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
         batches: list[Batch] = []

@@ -11,12 +11,12 @@ import trio
 from trio.testing import MockClock
 
 from prsm.node.inference.interface import Runner, Session
-from prsm.node.inference.pool import Batches
+from prsm.node.inference.runner import Batches, Limits
 from prsm.node.inference.shards import ShardCache
 from prsm.node.net.interface import Busy
 from prsm.protocol.messages.models import Shard
 from prsm.protocol.messages.pipe import ModelRefused
-from tests.tools.work import MODEL, RUNTIME, AdderRunner, MemoryModels, make_manifest
+from tests.tools.work import MODEL, ROOMY, RUNTIME, AdderRunner, MemoryModels, make_manifest
 
 MANIFEST = make_manifest()
 SHARDS = MANIFEST.shards  # 1-0, 2-0, 2-1, 3-0, 3-1, 3-2
@@ -28,6 +28,7 @@ class Refusing:
 
     inner: AdderRunner
     runtime: str = RUNTIME
+    limits: Limits = ROOMY
     tries: int = 0
 
     def open(self, shard: Path, *, golden: Path) -> AbstractAsyncContextManager[Session]:
