@@ -105,6 +105,8 @@ LEAF_BYTES: Final = 1 * MIB
 RANGE_LEAVES_MAX: Final = 16
 MANIFEST_BYTES_MAX: Final = 256 * KIB
 MANIFEST_FILES_MAX: Final = 1024
+# One message of a unix socket carries 253 descriptors: a child gets its files in one.
+SHARD_WEIGHTS_MAX: Final = 224
 MANIFEST_KEYS_MAX: Final = 64  # whom a sealed model is wrapped for
 CARD_BYTES_MAX: Final = 64 * KIB  # what is read about a model before any of it is fetched
 CARD_TEXT_MAX: Final = 8 * KIB

@@ -47,13 +47,13 @@ def decode_manifest(raw: bytes) -> ModelManifest:
     """Read a manifest from a peer or from disk; its signature is not checked here.
 
     Raises:
-        WireError: not canonical, out of bounds, of version 1, or a path, an index or a size is
+        WireError: not canonical, out of bounds, of version 1 or 2, or a path, an index or a size is
             wrong.
     """
     value = decode_value(raw, size_max=MANIFEST_BYTES_MAX)
-    if isinstance(value, tuple) and value[:1] == (1,):
+    if isinstance(value, tuple) and value[:1] in {(1,), (2,)}:
         raise WireError(
-            "manifest of version 1: unsigned, of a network before the first release",
+            f"manifest of version {value[0]}: of a network before the first release",
             hint="add the model again: prsm model add",
             penalty=0,
         )
@@ -172,6 +172,9 @@ def _index_fault(manifest: ModelManifest) -> str:
     for shard in manifest.shards:
         if shard.index >= shard.stages:
             return f"shard {shard.index} of {shard.stages}"
-        if shard.file >= count or shard.golden >= count:
-            return f"shard {shard.index} names file {max(shard.file, shard.golden)} of {count}"
+        named = (shard.file, shard.golden, *shard.weights)
+        if max(named) >= count:
+            return f"shard {shard.index} names file {max(named)} of {count}"
+        if len(set(shard.weights)) != len(shard.weights):
+            return f"shard {shard.index} names a file of weights twice"
     return ""

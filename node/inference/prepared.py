@@ -99,7 +99,9 @@ class FileWriter:
             WorkerFailed: a file is missing, cut or surplus.
             ModelRefused: the tokenizer is too large.
         """
-        named = {name for shard in model.shards for name in (shard.file, shard.golden)}
+        named = {
+            name for shard in model.shards for name in (shard.file, shard.golden, *shard.weights)
+        }
         is_whole = all(written == size for written, size in self._open.values())
         if not is_whole or named != set(self._open):
             raise WorkerFailed("the worker did not send the files it announced")

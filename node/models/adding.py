@@ -106,7 +106,7 @@ class Adding:
         files, key_ids = await self._store_files(wanted, prepared, task)
         tokenizer = prepared.tokenizer
         manifest = ModelManifest(
-            version=2,
+            version=3,
             name=wanted.name,
             semver=wanted.semver,
             kind=MODEL_KIND,
@@ -122,6 +122,7 @@ class Adding:
                     outputs=shard.outputs,
                     weight_flops=shard.weight_flops,
                     weight_bytes=shard.weight_bytes,
+                    weights=tuple(map(prepared.file_index, shard.weights)),
                 )
                 for shard in prepared.shards
             ),

@@ -83,7 +83,7 @@ class Datasets:
     def _manifest(self, wanted: WantedDataset, file: ManifestFile) -> ModelManifest:
         driver = self._tools.driver
         return ModelManifest(
-            version=2,
+            version=3,
             name=wanted.name,
             semver=wanted.semver,
             kind=DATASET_KIND,

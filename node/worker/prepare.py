@@ -154,6 +154,7 @@ class Preparation:
                     model.outputs,
                     stage.flops,
                     stage.weight_bytes,
+                    (),
                 )
             )
         _require_equal(job.whole, values, len(stages))

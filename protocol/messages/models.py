@@ -15,6 +15,7 @@ from prsm.protocol.limits import (
     MANIFEST_KEYS_MAX,
     NAME_BYTES_MAX,
     RANGE_LEAVES_MAX,
+    SHARD_WEIGHTS_MAX,
     TENSOR_RANK_MAX,
     TENSORS_PER_MESSAGE_MAX,
     WORK_STAGES_MAX,
@@ -39,6 +40,12 @@ class TensorSpec(Record, frozen=True):
 _Specs = Annotated[tuple[TensorSpec, ...], msgspec.Meta(max_length=TENSORS_PER_MESSAGE_MAX)]
 
 
+_Weights = Annotated[
+    tuple[Annotated[int, msgspec.Meta(ge=0, le=MANIFEST_FILES_MAX)], ...],
+    msgspec.Meta(max_length=SHARD_WEIGHTS_MAX),
+]
+
+
 class ManifestFile(Record, frozen=True):
     """A file of the model: relative path, root CID, size, and a second check beside the DAG."""
 
@@ -59,6 +66,7 @@ class Shard(Record, frozen=True):
     outputs: _Specs
     weight_flops: UInt  # matmul weight elements, about FLOPs a row and token
     weight_bytes: UInt
+    weights: _Weights  # indices of the files its graph names by their sha256; models over 1 GiB
 
 
 class Compute(Record, frozen=True):
@@ -77,7 +85,7 @@ class ModelManifest(Record, frozen=True):
     draft: usable by its CID where it was made, found under no name.
     """
 
-    version: Annotated[int, msgspec.Meta(ge=2, le=2)]  # 1 had no chain, card or signature
+    version: Annotated[int, msgspec.Meta(ge=3, le=3)]  # 2 had no weights beside a graph
     name: Name
     semver: Annotated[str, msgspec.Meta(min_length=5, max_length=32)]
     kind: Annotated[str, msgspec.Meta(max_length=16)]  # "onnx", "dataset"

@@ -18,6 +18,7 @@ from prsm.protocol.ids import U32, Bytes32, UInt
 from prsm.protocol.limits import (
     ARRAY_LENGTH_MAX,
     MIB,
+    SHARD_WEIGHTS_MAX,
     TENSOR_BYTES_MAX,
     TENSORS_PER_MESSAGE_MAX,
     TEXT_BYTES_MAX,
@@ -243,6 +244,7 @@ class PreparedShard(Record, frozen=True):
     outputs: _Specs
     weight_flops: UInt
     weight_bytes: UInt
+    weights: Annotated[tuple[FileName, ...], msgspec.Meta(max_length=SHARD_WEIGHTS_MAX)]
 
 
 class PreparedModel(Record, frozen=True):

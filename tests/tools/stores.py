@@ -48,13 +48,13 @@ def names(folder: Path) -> list[str]:
 def manifest(**changes: object) -> ModelManifest:
     root = hash_block(b"x").raw
     fields: dict[str, object] = {
-        "version": 2,
+        "version": 3,
         "name": "minilm",
         "semver": "1.0.0",
         "kind": "onnx",
         "profile": "unixfs-v1-2025",
         "files": (ManifestFile("a/model.onnx", root, 1, bytes(32)),),
-        "shards": (Shard(1, 0, 0, 0, (), (), 1, 1),),
+        "shards": (Shard(1, 0, 0, 0, (), (), 1, 1, ()),),
         "tokenizer": None,
         "compute": Compute("onnxruntime", "", root, bytes(32)),
         "licence": "MIT",

@@ -90,10 +90,11 @@ def make_manifest() -> ModelManifest:
                     outputs=(_spec(out),),
                     weight_flops=1,
                     weight_bytes=1,
+                    weights=(),
                 )
             )
     return ModelManifest(
-        version=2,
+        version=3,
         name="adder",
         semver="1.0.0",
         kind="onnx",

@@ -82,9 +82,11 @@ def renamed(path: str) -> dict[str, object]:
         {"profile": "legacy"},
         {"tokenizer": 1},
         {"tokenizer": -1},
-        {"shards": (Shard(1, 1, 0, 0, (), (), 1, 1),)},
-        {"shards": (Shard(1, 0, 1, 0, (), (), 1, 1),)},
-        {"shards": (Shard(1, 0, 0, 1, (), (), 1, 1),)},
+        {"shards": (Shard(1, 1, 0, 0, (), (), 1, 1, ()),)},
+        {"shards": (Shard(1, 0, 1, 0, (), (), 1, 1, ()),)},
+        {"shards": (Shard(1, 0, 0, 0, (), (), 1, 1, (1,)),)},
+        {"shards": (Shard(1, 0, 0, 0, (), (), 1, 1, (0, 0)),)},
+        {"shards": (Shard(1, 0, 0, 1, (), (), 1, 1, ()),)},
     ],
 )
 async def test_manifest_that_is_wrong_is_refused(
@@ -140,7 +142,7 @@ def test_manifest_of_another_publisher_is_refused_though_signed() -> None:
 
 def test_manifest_of_version_1_is_refused_as_what_it_is() -> None:
     fields = list(msgspec.structs.astuple(manifest()))[:13]
-    with pytest.raises(WireError, match="version 1: unsigned"):
+    with pytest.raises(WireError, match="version 1: of a network"):
         decode_manifest(encode([1, *fields[1:]]))
 
 

@@ -54,11 +54,12 @@ def manifest_of(model: Prepared) -> ModelManifest:
             outputs=shard.outputs,
             weight_flops=shard.weight_flops,
             weight_bytes=shard.weight_bytes,
+            weights=tuple(map(model.file_index, shard.weights)),
         )
         for shard in model.shards
     )
     return ModelManifest(
-        version=2,
+        version=3,
         name="encoder",
         semver="1.0.0",
         kind="onnx",
