@@ -22,6 +22,7 @@ from prsm.protocol.errors import LocalError, PrsmError, RemoteError, WireError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import TRANSACTION_BYTES_MAX
 from prsm.protocol.messages.models import Shard
+from prsm.protocol.messages.serving import CancelBatch
 from prsm.protocol.messages.work import (
     Accepted,
     CloseWork,
@@ -171,7 +172,7 @@ class Link:
     async def ask(self, batch: int, rows: int, tensors: tuple[Tensor, ...]) -> Opinion:
         """Push one micro-batch and wait for its outputs.
 
-        The caller keeps the credit and sets the deadline.
+        The caller keeps the credit and sets the deadline; cancelled, it tells the worker to stop.
 
         Raises:
             WorkerLost: unreachable, refused, or an answer that is not of that shard.
@@ -186,6 +187,9 @@ class Link:
             await pending.done.wait()
         except PrsmError as error:
             raise self._lost(f"took no batch {batch}", error) from error
+        except trio.Cancelled:  # nobody waits for the answer: the worker must not go on
+            self._cancel(batch)
+            raise
         finally:
             self.links.forget(key)
         if pending.error is not None:
@@ -221,6 +225,10 @@ class Link:
     def close(self) -> None:
         """Tell the worker that no more comes."""
         message = CloseWork(self.job, self.unit)
+        self.links.network.send_nowait(self.peer, message, channel=Channel.BULK)
+
+    def _cancel(self, batch: int) -> None:
+        message = CancelBatch(self.job, self.unit, batch)
         self.links.network.send_nowait(self.peer, message, channel=Channel.BULK)
 
     async def _push(self, batch: int, tensors: tuple[Tensor, ...]) -> None:

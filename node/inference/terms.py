@@ -28,7 +28,7 @@ class Terms:
 
     Attributes:
         price_per_row: micro-FTNS asked for a row of one stage.
-        units_max: units worked on at one time.
+        units_max: units worked on at one time; each of 200 requesters may hold two tabs.
         units_per_peer_max: of one requester; a pipeline of 32 stages may ask that many.
         bytes_max: inputs waiting here, of all requesters.
         bytes_per_peer_max: of one.
@@ -37,7 +37,7 @@ class Terms:
     """
 
     price_per_row: int = 0
-    units_max: int = 64
+    units_max: int = 512
     units_per_peer_max: int = 32
     bytes_max: int = 512 * MIB
     bytes_per_peer_max: int = 256 * MIB

@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from prsm.node.inference.terms import Terms
 from prsm.node.inference.transfer import cut
 from prsm.node.inference.verify import batch_root
 from prsm.node.net.handshake import ChainIdentity
@@ -13,6 +14,7 @@ from prsm.node.net.interface import CallRefused, Channel
 from prsm.protocol.codec import decode, encode
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.limits import TENSOR_CHUNK_BYTES_MAX, TRANSACTION_BYTES_MAX
+from prsm.protocol.messages.serving import CancelBatch
 from prsm.protocol.messages.work import (
     AskReceipt,
     CloseWork,
@@ -204,7 +206,31 @@ async def test_closed_unit_takes_no_more_and_its_receipt_stays(
     await probe.send(CloseWork(JOB, 0))
     await probe.push(given_rows(4), batch=1)
     assert isinstance(await probe.call(Finish(JOB, 0)), ShownReceipt)
-    assert probe.worker.executor.standing().slots_free == 64
+    assert probe.worker.executor.standing().slots_free == Terms().units_max
+
+
+async def test_micro_batch_taken_back_leaves_its_run_and_is_in_no_receipt(
+    probe: Probe, autojump_clock: MockClock
+) -> None:
+    """It waits, arrives or runs when the requester takes it back; the other one is done."""
+    probe.worker.runner.run_s = 40.0
+    await probe.lock()
+    await probe.open()
+    began = trio.current_time()
+    await probe.push(given_rows(4))
+    await probe.push(given_rows(4), batch=1)
+    await trio.sleep(20)  # batch 0 runs, batch 1 waits behind it
+    await probe.send(CancelBatch(JOB, 0, 0))
+    await probe.send(CancelBatch(JOB, 0, 7))  # a job of three
+    await probe.next_answer()
+    assert [result.batch for result in probe.results] == [1]
+    assert trio.current_time() - began < 70  # not 80: the run of batch 0 was ended
+    await probe.push(given_rows(4))  # a batch taken back never comes again
+    shown = await probe.call(Finish(JOB, 0))
+    assert isinstance(shown, ShownReceipt)
+    receipt = decode(shown.receipt, WorkReceipt, size_max=TRANSACTION_BYTES_MAX)
+    assert [b.index for b in receipt.batches] == [1]
+    assert probe.failures == []
 
 
 @pytest.mark.parametrize(
@@ -224,7 +250,7 @@ async def test_lock_that_does_not_meet_the_terms_is_refused(
     with pytest.raises(CallRefused) as refused:
         await probe.open()
     assert refused.value.refusal == word
-    assert probe.worker.executor.standing().slots_free == 64
+    assert probe.worker.executor.standing().slots_free == Terms().units_max
 
 
 async def test_opening_needs_lock_name_signature_and_time(
