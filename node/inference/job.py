@@ -55,6 +55,9 @@ class JobRequest:
         deadline_ms: block time from now on.
         tenant: for whom, at most 32 bytes; part of the lock.
         kind: of the work.
+        job: its id, chosen by the caller; None: chosen here.
+        parent: a job of ours whose budget pays for it.
+        only: accounts that may work on it; empty: any.
     """
 
     model: bytes
@@ -67,6 +70,9 @@ class JobRequest:
     deadline_ms: int = 600_000
     tenant: bytes = b""
     kind: WorkKind = WorkKind.INFER
+    job: bytes | None = None
+    parent: bytes | None = None
+    only: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True, eq=False)

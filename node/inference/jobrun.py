@@ -172,6 +172,8 @@ class JobRun:
         assert batches is not None
         links = self._with.links
         offers = await ask_all(links.network, links.chain, links.verifier)
+        if request.only:
+            offers = tuple(offer for offer in offers if offer.worker in request.only)
         wish = Wish(
             model=request.model,
             batch_rows=batches.counts,
@@ -188,20 +190,27 @@ class JobRun:
         return found
 
     async def _lock(self, found: Plan) -> None:
-        chain, job = self._with.chain, self._job
+        job = self._job
         assert job.batches is not None
         lock = Lock(
             job=job.id,
             tenant=job.request.tenant,
             asset=FTNS,
-            parent=None,
+            parent=job.request.parent,
             batch_rows=job.batches.counts,
             units=found.units,
             budget=0,
             shares=(),
-            deadline_ms=chain.block_time_ms() + job.request.deadline_ms,
+            deadline_ms=self._deadline_ms(),
         )
         job.lock_height = await self._commit(LOCK, lock)
+
+    def _deadline_ms(self) -> int:
+        """In block time; a child's is never after its parent's."""
+        chain, request = self._with.chain, self._job.request
+        wanted = chain.block_time_ms() + request.deadline_ms
+        parent = None if request.parent is None else chain.job(request.parent)
+        return wanted if parent is None else min(wanted, parent.deadline_ms)
 
     # -- after
 

@@ -114,7 +114,8 @@ class Jobs:
         """
         if self._nursery is None or self.running >= JOBS_RUNNING_MAX:
             raise Busy(f"{self.running} jobs run, at most {JOBS_RUNNING_MAX}", retry_after_ms=1000)
-        job = Job(self._new_id(), request, made_ms=self._requester.clock.wall_ms())
+        job_id = request.job or self._new_id()
+        job = Job(job_id, request, made_ms=self._requester.clock.wall_ms())
         self._jobs[job.id] = job
         self._nursery.start_soon(self._run, job)
         self._nursery.start_soon(self._follow, job)

@@ -330,3 +330,21 @@ async def test_cancelled_job_says_so(nursery: trio.Nursery, autojump_clock: Mock
     jobs.cancel(job_id)
     view = await jobs.wait(job_id)
     assert isinstance(view.error, NotFinished)
+
+
+async def test_only_named_accounts_work_on_a_job_of_a_chosen_id(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    cluster = make_cluster(size=5)
+    await cluster.start(nursery)
+    only = tuple(node.address for node in cluster.workers[1:])
+    jobs = cluster.requester.jobs
+    request = JobRequest(MODEL, inputs=given_rows(4), only=only, job=b"j" * 32)
+    assert jobs.submit(request) == b"j" * 32
+    view = await jobs.wait(b"j" * 32)
+    assert view.error is None
+    assert {worker.worker for worker in view.workers} == set(only)
+    too_few = jobs.submit(JobRequest(MODEL, inputs=given_rows(4), only=only[:2]))
+    error = (await jobs.wait(too_few)).error
+    assert error is not None
+    assert error.reason == "too_few_peers"
