@@ -19,7 +19,7 @@ from prsm.protocol.signing import RECORD_TAG
 
 # Of the records in protocol/messages; table.since says which came with which. A node also speaks
 # the schema before its own (docs/spec/wire.md, "Versions").
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 ENVELOPE_BYTES_MAX: Final = 512  # all of a gossip record but its body
 
 Address = Annotated[str, msgspec.Meta(max_length=ADDRESS_TEXT_MAX)]

@@ -25,7 +25,16 @@ from prsm.protocol.registry import Registry
 FIRST_SCHEMA: Final = 1
 # Schema -> the numbers it brought, used or still free; all others are of the first.
 BROUGHT_BY: Final[dict[int, tuple[range, ...]]] = {
-    2: (range(55, 57), range(93, 100), range(140, 150))
+    2: (range(55, 57), range(93, 100), range(140, 150)),
+    # Inputs and quotes, what the worker pipe learned, serving, evaluation, generation.
+    3: (
+        range(81, 90),
+        range(105, 110),
+        range(115, 120),
+        range(123, 130),
+        range(133, 140),
+        range(150, 180),
+    ),
 }
 
 MESSAGES: Final[Registry[Record]] = Registry("message")
