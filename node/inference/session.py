@@ -27,6 +27,7 @@ from prsm.protocol.messages.pipe import (
     WorkerFailed,
     class_id,
 )
+from prsm.protocol.messages.steps import Drop, Dropped, Step, Stepped
 from prsm.protocol.tensors import Tensor, split_tail
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Session:
         self._loaded: Loaded | None = None
         self._lock = trio.Lock()
         self._runs = 0
+        self._keeping: set[int] = set()  # generating sessions; an old child with one stays
         self.class_id = b""
         self.inputs: tuple[TensorSpec, ...] = ()
         self.outputs: tuple[TensorSpec, ...] = ()
@@ -101,6 +103,44 @@ class Session:
                 found = await self._child.call(call, Compared, tail=parts)
             return found.gap_ppb
 
+    async def step(self, call: Step, tensor: Tensor) -> Tensor:
+        """Run steps of a generating session; its cache lives and dies with the child.
+
+        Args:
+            call: the session's number, where it starts, its steps.
+            tensor: tokens or the cut tensor.
+
+        Returns:
+            The cut tensor of all positions, or of each step the token the last stage chose.
+
+        Raises:
+            PositionMismatch: the child holds another number of positions; none after it died.
+            QuotaFull: the cache would pass its quota.
+            InputMismatch, OutOfMemory, DeadlinePassed, WorkerFailed: as `run`.
+        """
+        async with self._lock:
+            await self._renew()
+            assert self._child is not None
+            with self._deadline(self._pool.bounds.run_seconds, "the steps"):
+                done, tail = await self._child.exchange(call, Stepped, tail=[tensor.data])
+            self.rss_bytes = done.rss_bytes
+            self.cpu_us += done.cpu_us
+            self._keeping.add(call.session)
+            try:
+                return split_tail((done.tensor,), tail)[0]
+            except WireError as error:
+                self._child.is_usable = False
+                raise WorkerFailed(f"the worker answered no tensor: {error}") from error
+
+    async def drop(self, number: int) -> None:
+        """Forget a generating session; nothing happens if its child died."""
+        async with self._lock:
+            child = self._child
+            self._keeping.discard(number)
+            if child is not None and child.is_usable and not child.exited.is_set():
+                with self._deadline(self._pool.bounds.run_seconds, "forgetting a session"):
+                    await child.call(Drop(number), Dropped)
+
     async def start(self) -> None:
         """Fork a child and load the shard in it.
 
@@ -117,6 +157,7 @@ class Session:
         if self._loaded is not None and class_id(loaded) != self.class_id:
             raise WorkerFailed("a fresh worker computes other bits for this shard")
         self._loaded, self._runs = loaded, 0
+        self._keeping.clear()
         self.class_id = class_id(loaded)
         self.inputs, self.outputs = loaded.inputs, loaded.outputs
         self.rss_bytes = loaded.rss_bytes
@@ -131,7 +172,7 @@ class Session:
         """Make sure a usable child is there."""
         child = self._child
         is_alive = child is not None and child.is_usable and not child.exited.is_set()
-        if is_alive and self._runs < _RUNS_MAX:
+        if is_alive and (self._runs < _RUNS_MAX or self._keeping):
             return
         with trio.CancelScope(shield=True):
             await self.end()

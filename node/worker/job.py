@@ -14,19 +14,22 @@ import resource
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from prsm.node.worker import golden, session, text, tolerance
+from prsm.node.worker import golden, session, speech, text, tolerance
 from prsm.node.worker.files import read_all
+from prsm.node.worker.kv import Caches
 from prsm.node.worker.pipe import Array, Frame, Pipe, PipeClosed, read_arrays, write_arrays
 from prsm.node.worker.prepare import Preparation
 from prsm.node.worker.sandbox import Profile, SealFailed, seal
 from prsm.node.worker.scan import MODEL_BYTES_MAX, Policy, scan
 from prsm.protocol.errors import LocalError, WireError
 from prsm.protocol.framing import Flow
+from prsm.protocol.generating import kv_shape
 from prsm.protocol.messages.pipe import (
     FILE_PART_BYTES_MAX,
     Cancel,
@@ -48,6 +51,7 @@ from prsm.protocol.messages.pipe import (
     Tokenised,
     WorkerFailed,
 )
+from prsm.protocol.messages.steps import Drop, Dropped, Step, Stepped
 
 # Above the memory of a fresh session by this much, the next run gives unused arena back.
 _SHRINK_ABOVE_BYTES: Final = 128 * 1024 * 1024
@@ -98,6 +102,8 @@ def run_child(spawn: Spawn, fds: Sequence[int], parent: int, program: Program) -
                 _answer(pipe, lambda frame: _prepare(pipe, frame, fds[1:], profile, program))
             case Role.TEXT:
                 _answer(pipe, lambda frame: _tokenise(pipe, frame, fds[1]))
+            case Role.SPEECH:
+                speech.serve(pipe, read_all(fds[1], size_max=text.TOKENIZER_BYTES_MAX))
     except PipeClosed:
         return
     except BaseException as error:  # noqa: BLE001 - the last words of this process
@@ -143,6 +149,7 @@ class _Session:
         self._memory = memory
         self._calls: queue.SimpleQueue[Frame] = queue.SimpleQueue()
         self._model: session.Model | None = None
+        self._caches: Caches | None = None  # made by the first step
         self._fresh_bytes = 0
         self._current: tuple[int, session.RunOptions] | None = None
         self._cancelled = 0
@@ -157,6 +164,12 @@ class _Session:
                         self._pipe.write(self._load(), request_id=frame.request_id)
                     case Run():
                         self._run(frame.request_id, frame.body, frame.tail)
+                    case Step():
+                        self._step(frame.request_id, frame.body, frame.tail)
+                    case Drop():
+                        if self._caches is not None:
+                            self._caches.drop(frame.body.session)
+                        self._pipe.write(Dropped(), request_id=frame.request_id)
                     case Compare():
                         compared = _compare(frame.body, frame.tail)
                         self._pipe.write(compared, request_id=frame.request_id)
@@ -212,21 +225,40 @@ class _Session:
             raise WorkerFailed("a run before the shard was loaded")
         feeds = read_arrays(call.tensors, tail)
         session.check_inputs(self._model, feeds)
-        is_large = self._memory.rss_bytes() > self._fresh_bytes + _SHRINK_ABOVE_BYTES
-        options = session.run_options(is_shrinking=is_large)
-        self._current = (request_id, options)
-        if self._cancelled == request_id:
-            options.terminate = True
         before = time.thread_time_ns()
-        try:
-            outputs = self._program.compute(self._model, feeds, options)
-        finally:
-            self._current = None
+        outputs = self._compute(request_id, feeds)
         spent_us = (time.thread_time_ns() - before) // 1000
         _require_finite(outputs)
         heads, buffers = write_arrays(outputs)
         ran = Ran(heads, spent_us, self._memory.rss_bytes())
         self._pipe.write(ran, request_id=request_id, tail=buffers)
+
+    def _step(self, request_id: int, call: Step, tail: memoryview) -> None:
+        if self._model is None:
+            raise WorkerFailed("a step before the shard was loaded")
+        if self._caches is None:
+            self._caches = Caches(kv_shape(self._model.inputs, self._model.outputs))
+        given = read_arrays((call.tensor,), tail)[call.tensor.name]
+        before = time.thread_time_ns()
+        name, made = self._caches.step(call, given, partial(self._compute, request_id))
+        spent_us = (time.thread_time_ns() - before) // 1000
+        [head], buffers = write_arrays({name: made})
+        position = self._caches.position(call.session)
+        answer = Stepped(position, head, spent_us, self._memory.rss_bytes())
+        self._pipe.write(answer, request_id=request_id, tail=buffers)
+
+    def _compute(self, request_id: int, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once; a CANCEL of this call ends it."""
+        assert self._model is not None
+        is_large = self._memory.rss_bytes() > self._fresh_bytes + _SHRINK_ABOVE_BYTES
+        options = session.run_options(is_shrinking=is_large)
+        self._current = (request_id, options)
+        if self._cancelled == request_id:
+            options.terminate = True
+        try:
+            return self._program.compute(self._model, feeds, options)
+        finally:
+            self._current = None
 
 
 def _compare(call: Compare, tail: memoryview) -> Compared:

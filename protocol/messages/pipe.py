@@ -24,6 +24,7 @@ from prsm.protocol.limits import (
     TEXT_BYTES_MAX,
     WORK_STAGES_MAX,
 )
+from prsm.protocol.messages import steps
 from prsm.protocol.messages.models import TensorSpec
 from prsm.protocol.registry import Registry
 from prsm.protocol.tensors import TensorHead
@@ -95,6 +96,8 @@ _ERRORS: Final = {
         NoCut,
         DeadlinePassed,
         Cancelled,
+        steps.PositionMismatch,
+        steps.QuotaFull,
     )
 }
 
@@ -126,6 +129,7 @@ class Role(IntEnum):
     SESSION = 1  # loads one shard, answers runs
     PREPARE = 2  # scans, pins and cuts a raw model; may write into one temporary directory
     TEXT = 3  # tokenises
+    SPEECH = 4  # tokenises a prompt, then turns tokens into text as they come
 
 
 class Ready(Record, frozen=True):
@@ -305,6 +309,7 @@ KINDS: Final[dict[int, type[Record]]] = {
     104: Exited,
     105: Compare,
     106: Compared,
+    **steps.KINDS,  # 107 to 109, 115 to 119
     110: Load,
     111: Loaded,
     112: Run,

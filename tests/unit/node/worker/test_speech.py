@@ -1,0 +1,52 @@
+"""Tokens into text: whole characters only, what is broken at the end, tokens that do not exist."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prsm.node.worker.recipes.decoder import build_tokenizer
+from prsm.node.worker.speech import Speaker
+from prsm.protocol.messages.pipe import InputMismatch, ModelRefused
+
+RAW = build_tokenizer().to_str().encode()
+
+
+def test_character_of_several_tokens_comes_whole() -> None:
+    speaker = Speaker(RAW)
+    ids = speaker.spell("né☃")
+    assert len(ids) == 6
+    assert [speaker.say([token], is_last=False) for token in ids] == ["n", "", "é", "", "", "☃"]
+
+
+def test_broken_end_is_given_with_the_last_tokens() -> None:
+    speaker = Speaker(RAW)
+    ids = speaker.spell("a☃")[:-1]
+    assert speaker.say(ids, is_last=False) == "a"
+    assert speaker.say([], is_last=True) == "\ufffd"
+
+
+@given(st.text(max_size=30).map(str.lower), st.integers(1, 5))
+def test_parts_are_the_text(prompt: str, size: int) -> None:
+    speaker = Speaker(RAW)
+    ids = speaker.spell(prompt)
+    parts = [speaker.say(ids[i : i + size], is_last=False) for i in range(0, len(ids), size)]
+    assert "".join([*parts, speaker.say([], is_last=True)]) == prompt
+
+
+@pytest.mark.parametrize("token", [-1, 257, 2**40])
+def test_token_outside_the_vocabulary_is_refused(token: int) -> None:
+    with pytest.raises(InputMismatch, match="the vocabulary has 257"):
+        Speaker(RAW).say([token], is_last=False)
+
+
+def test_tokens_that_end_an_answer_are_found() -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.add_special_tokens(["<|end|>"])
+    speaker = Speaker(tokenizer.to_str().encode())
+    assert speaker.ends == (257,)
+    assert speaker.say([64, 257], is_last=True) == "a"
+
+
+def test_junk_is_no_tokenizer() -> None:
+    with pytest.raises(ModelRefused):
+        Speaker(b"junk")
