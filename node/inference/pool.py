@@ -11,7 +11,6 @@ a bound of its own (`Bounds`), which raises `DeadlinePassed`.
 
 import os
 import shutil
-import struct
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -24,29 +23,19 @@ import trio
 from prsm.node.inference.channel import Received
 from prsm.node.inference.forkserver import Child, ForkServer
 from prsm.node.inference.prepared import FileWriter, Prepared
-from prsm.node.inference.runner import Batch, Batches, Limits
+from prsm.node.inference.runner import Batches, Limits
 from prsm.node.inference.session import Session
-from prsm.protocol.errors import WireError
+from prsm.node.inference.texts import tokenise_in
 from prsm.protocol.limits import MIB
 from prsm.protocol.messages.pipe import (
     DeadlinePassed,
-    InputMismatch,
     ModelRefused,
     Prepare,
     PreparedModel,
     Role,
     Spawn,
-    TextBatch,
-    Tokenise,
-    Tokenised,
     WorkerFailed,
 )
-from prsm.protocol.tensors import split_tail
-
-_TEXT_LENGTH: Final = struct.Struct(">I")
-_TEXTS_BYTES_MAX: Final = 16 * MIB
-
-_TOKENS_MAX: Final = 256
 
 # Restarting a program that never came up is pointless after this many tries.
 _FAILED_STARTS_MAX: Final = 5
@@ -241,30 +230,17 @@ class Pool:
             InputMismatch: no text, or more than 16 MiB of it.
             ModelRefused, OutOfMemory, DeadlinePassed, WorkerFailed: as `prepare`.
         """
-        encoded = [text.encode("utf-8") for text in texts]
-        size = sum(len(raw) + _TEXT_LENGTH.size for raw in encoded)
-        if not encoded or size > _TEXTS_BYTES_MAX:
-            raise InputMismatch(
-                f"{len(encoded)} texts of {size} bytes; 1 text to {_TEXTS_BYTES_MAX} bytes go"
-            )
-        tail = b"".join(_TEXT_LENGTH.pack(len(raw)) + raw for raw in encoded)
-        found: list[Batch] = []
+        async with self.reader(tokenizer) as child:
+            with _deadline(self.bounds.text_seconds, "tokenising"):
+                return await tokenise_in(child, texts, rows_per_batch=rows_per_batch)
 
-        async def take(frame: Received) -> None:
-            if not isinstance(frame.body, TextBatch):
-                raise WireError(f"{type(frame.body).__name__} is no batch")
-            await trio.lowlevel.checkpoint()
-            found.append(Batch(frame.body.rows, split_tail(frame.body.tensors, frame.tail)))
-
-        call = Tokenise(len(encoded), rows_per_batch, _TOKENS_MAX)
-        with _opened([tokenizer]) as fds, _deadline(self.bounds.text_seconds, "tokenising"):
+    @asynccontextmanager
+    async def reader(self, tokenizer: Path) -> AsyncIterator[Child]:
+        """A child that tokenises for the time of the block."""
+        with _opened([tokenizer]) as fds:
             spawn = self.spawn(Role.TEXT, 16 * os.fstat(fds[0]).st_size)
             async with self.child(spawn, fds) as child:
-                await child.exchange(call, Tokenised, tail=[tail], on_part=take)
-        rows = sorted(row for batch in found for row in batch.rows)
-        if rows != list(range(len(encoded))):
-            raise WorkerFailed("the worker lost rows while tokenising")
-        return Batches(tuple(found))
+                yield child
 
     def spawn(self, role: Role, size: int) -> Spawn:
         """Return the bounds of a child that loads `size` bytes."""

@@ -20,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from tokenizers import Tokenizer
+
 from prsm.node.worker import golden, session, speech, text, tolerance
 from prsm.node.worker.files import read_all
 from prsm.node.worker.kv import Caches
@@ -101,7 +103,7 @@ def run_child(spawn: Spawn, fds: Sequence[int], parent: int, program: Program) -
             case Role.PREPARE:
                 _answer(pipe, lambda frame: _prepare(pipe, frame, fds[1:], profile, program))
             case Role.TEXT:
-                _answer(pipe, lambda frame: _tokenise(pipe, frame, fds[1]))
+                _Texts(pipe, fds[1]).serve()
             case Role.SPEECH:
                 speech.serve(pipe, read_all(fds[1], size_max=text.TOKENIZER_BYTES_MAX))
     except PipeClosed:
@@ -275,7 +277,7 @@ def _require_finite(outputs: dict[str, Array]) -> None:
 
 
 def _answer(pipe: Pipe, work: Callable[[Frame], None]) -> None:
-    """Answer the one call of a short-lived child."""
+    """Answer one call."""
     frame = pipe.read()
     try:
         work(frame)
@@ -316,20 +318,32 @@ def _prepare(
     pipe.write(prepared, request_id=frame.request_id)
 
 
-def _tokenise(pipe: Pipe, frame: Frame, fd: int) -> None:
-    call = frame.body
-    if not isinstance(call, Tokenise):
-        raise WorkerFailed(f"a tokenising child takes no {type(call).__name__}")
-    tokenizer = text.load(read_all(fd, size_max=text.TOKENIZER_BYTES_MAX))
-    texts = _read_texts(call.texts, frame.tail)
-    count = 0
-    for rows, arrays in text.batches(
-        tokenizer, texts, rows_per_batch=call.rows_per_batch, tokens_max=call.tokens_max
-    ):
-        heads, buffers = write_arrays(arrays)
-        pipe.write(TextBatch(rows, heads), flow=Flow.ONE_WAY, tail=buffers)
-        count += 1
-    pipe.write(Tokenised(count), request_id=frame.request_id)
+class _Texts:
+    """A tokenizer and the calls on it: loaded by the first, kept for the others."""
+
+    def __init__(self, pipe: Pipe, fd: int) -> None:
+        self._pipe, self._fd = pipe, fd
+        self._tokenizer: Tokenizer | None = None
+
+    def serve(self) -> None:
+        while True:
+            _answer(self._pipe, self._tokenise)
+
+    def _tokenise(self, frame: Frame) -> None:
+        call = frame.body
+        if not isinstance(call, Tokenise):
+            raise WorkerFailed(f"a tokenising child takes no {type(call).__name__}")
+        if self._tokenizer is None:
+            self._tokenizer = text.load(read_all(self._fd, size_max=text.TOKENIZER_BYTES_MAX))
+        texts = _read_texts(call.texts, frame.tail)
+        count = 0
+        for rows, arrays in text.batches(
+            self._tokenizer, texts, rows_per_batch=call.rows_per_batch, tokens_max=call.tokens_max
+        ):
+            heads, buffers = write_arrays(arrays)
+            self._pipe.write(TextBatch(rows, heads), flow=Flow.ONE_WAY, tail=buffers)
+            count += 1
+        self._pipe.write(Tokenised(count), request_id=frame.request_id)
 
 
 def _read_texts(count: int, tail: memoryview) -> list[str]:

@@ -18,6 +18,7 @@ import trio
 from prsm.node.inference.pool import Bounds, Pool
 from prsm.node.inference.prepared import Prepared
 from prsm.node.inference.session import Session
+from prsm.node.inference.texts import WarmTexts
 from prsm.node.worker import golden
 from prsm.node.worker.pipe import Array
 from prsm.node.worker.recipes import decoder
@@ -345,6 +346,29 @@ async def test_tokenise_lays_out_batches(tmp_path: Path) -> None:
     assert [batch.rows for batch in plan.batches] == [(0, 2), (3, 4), (1,)]
     assert [batch.tensors[0].head.shape for batch in plan.batches] == [(2, 8), (2, 8), (1, 32)]
     assert [t.head.name for t in plan.batches[0].tensors] == ["input_ids", "attention_mask"]
+
+
+async def test_warm_tokenizer_reads_alike_and_comes_back_when_it_dies(tmp_path: Path) -> None:
+    """The child stays from call to call; a dead or busy one delays nobody for long."""
+    _, tokenizer = decoder.write(tmp_path / "raw", graphs.TINY)
+    texts = ["short", "a text of some more letters", ""]
+    async with running(tmp_path) as pool, trio.open_nursery() as nursery:
+        plan = await pool.tokenise(tokenizer, texts, rows_per_batch=2)
+        warm = WarmTexts(pool, readers_max=1)
+        await nursery.start(warm.run)
+        assert await warm.tokenise(tokenizer, texts, rows_per_batch=2) == plan
+        [reader] = warm._readers.values()
+        child = reader.child
+        assert child is not None
+        assert await warm.tokenise(tokenizer, texts, rows_per_batch=2) == plan
+        assert reader.child is child
+        with pytest.raises(InputMismatch, match="0 texts"):
+            await warm.tokenise(tokenizer, [], rows_per_batch=2)
+        os.kill(child.pid, signal.SIGKILL)
+        await child.exited.wait()
+        assert await warm.tokenise(tokenizer, texts, rows_per_batch=2) == plan  # by another
+        assert await warm.tokenise(tokenizer, texts, rows_per_batch=2) == plan
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_lying_worker_shows_the_honest_class_and_other_bits(tmp_path: Path) -> None:
