@@ -15,13 +15,14 @@ import trio
 from prsm.node.inference.interface import Chain
 from prsm.node.inference.transfer import Assembly, check_heads, cut, row_axes
 from prsm.node.inference.verify import batch_root, input_root
-from prsm.node.net.interface import Channel, Incoming, Network, PeerEvent
+from prsm.node.net.interface import Busy, Channel, Incoming, Network, PeerEvent
 from prsm.protocol.codec import decode
 from prsm.protocol.ed25519 import Verifier
 from prsm.protocol.errors import LocalError, PrsmError, RemoteError, WireError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import TRANSACTION_BYTES_MAX
 from prsm.protocol.messages.models import Shard
+from prsm.protocol.messages.pipe import InputMismatch
 from prsm.protocol.messages.serving import CancelBatch
 from prsm.protocol.messages.work import (
     Accepted,
@@ -47,6 +48,10 @@ class WorkerLost(LocalError):
     """A worker does no more for a unit: unreachable, refused, too slow, or wrong in form."""
 
     reason = "worker_lost"
+
+
+class InputRefused(InputMismatch):
+    """A worker says that the values we sent are none its model takes: NaN, a wrong index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,7 @@ class Links:
         if pending is None or pending.done.is_set():
             self.dropped["failure"] += 1
             return
-        pending.fail(WorkerLost(f"refused batch {failed.batch}: {failed.reason}: {failed.what}"))
+        pending.fail(_refusal(failed))
 
     def _peer_event(self, event: PeerEvent) -> None:
         if event.up:
@@ -175,6 +180,8 @@ class Link:
         The caller keeps the credit and sets the deadline; cancelled, it tells the worker to stop.
 
         Raises:
+            InputRefused: the worker refuses the values.
+            Busy: it has no room for more now.
             WorkerLost: unreachable, refused, or an answer that is not of that shard.
         """
         axes = row_axes(self.shard.inputs, rows)
@@ -192,6 +199,8 @@ class Link:
             raise
         finally:
             self.links.forget(key)
+        if isinstance(pending.error, InputRefused | Busy):
+            raise pending.error
         if pending.error is not None:
             raise self._lost(f"batch {batch}", pending.error) from pending.error
         assert pending.last is not None
@@ -245,3 +254,12 @@ class Link:
     def _faulty(self, what: str) -> WorkerLost:
         self.links.network.penalise(self.peer, RemoteError(what, peer=self.peer, penalty=50))
         return WorkerLost(what)
+
+
+def _refusal(failed: WorkFailed) -> PrsmError:
+    """What a worker's typed failure means for the one who asked."""
+    if failed.reason == InputMismatch.reason:
+        return InputRefused(failed.what)
+    if failed.reason == Busy.reason:
+        return Busy(f"the worker is busy: {failed.what}")
+    return WorkerLost(f"refused batch {failed.batch}: {failed.reason}: {failed.what}")

@@ -13,10 +13,10 @@ from prsm.node.inference.capacity import ask_all
 from prsm.node.inference.claims import Claim
 from prsm.node.inference.interface import JobClosed, TransactionFailed
 from prsm.node.inference.job import JobRequest, JobState
-from prsm.node.inference.links import Link, Links, WorkerLost
+from prsm.node.inference.links import InputRefused, Link, Links, WorkerLost
 from prsm.node.inference.verify import batch_root, input_root
 from prsm.node.net.handshake import ChainIdentity
-from prsm.node.net.interface import Answer, Channel, Incoming
+from prsm.node.net.interface import Answer, Busy, Channel, Incoming
 from prsm.node.net.memory import MemoryHub
 from prsm.node.net.network import PeerNetwork
 from prsm.protocol.codec import Record, encode
@@ -151,7 +151,7 @@ async def test_right_answer_is_taken(pair: Pair, autojump_clock: MockClock) -> N
         ([(result(chunks=2), OUTPUT.data)], "2 chunks"),
         ([(result(chunk=1), OUTPUT.data)], "before chunk 0"),
         ([(result(), OUTPUT.data[1:])], "are due"),
-        ([(WorkFailed(JOB, 0, 0, "busy", "no room"), b"")], "busy: no room"),
+        ([(WorkFailed(JOB, 0, 0, "out_of_memory", "no room"), b"")], "out_of_memory: no room"),
     ],
 )
 async def test_wrong_answer_loses_the_worker(
@@ -159,6 +159,16 @@ async def test_wrong_answer_loses_the_worker(
 ) -> None:
     pair.crook.replies = replies
     with pytest.raises(WorkerLost, match=words):
+        await ask(pair)
+
+
+@pytest.mark.parametrize(("reason", "error"), [("busy", Busy), ("input_mismatch", InputRefused)])
+async def test_refusal_of_one_request_is_not_a_lost_worker(
+    pair: Pair, autojump_clock: MockClock, reason: str, error: type[Exception]
+) -> None:
+    """No room now, or values the model does not take: the worker itself goes on."""
+    pair.crook.replies = [(WorkFailed(JOB, 0, 0, reason, "because"), b"")]
+    with pytest.raises(error, match="because"):
         await ask(pair)
 
 
