@@ -7,14 +7,14 @@ does wrong ends as `WorkerLost`.
 
 import logging
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import trio
 
 from prsm.node.inference.interface import Chain
 from prsm.node.inference.transfer import Assembly, check_heads, cut, row_axes
-from prsm.node.inference.verify import batch_root, input_root
+from prsm.node.inference.verify import batch_root, input_root, side_root
 from prsm.node.net.interface import Busy, Channel, Incoming, Network, PeerEvent
 from prsm.protocol.codec import decode
 from prsm.protocol.ed25519 import Verifier
@@ -60,8 +60,18 @@ class Opinion:
 
     tensors: tuple[Tensor, ...]
     input_root: bytes
+    side_root: bytes
     output_root: bytes
     compute_ms: int
+
+    @property
+    def roots(self) -> tuple[bytes, bytes, bytes]:
+        """Input, side and output root, as in a receipt."""
+        return (self.input_root, self.side_root, self.output_root)
+
+    def bare(self) -> "Opinion":
+        """The same without its tensors."""
+        return replace(self, tensors=())
 
 
 @dataclass(slots=True, eq=False)
@@ -153,6 +163,7 @@ class Link:
     worker: bytes
     spec: Unit
     shard: Shard
+    quote: bytes = b""  # of the worker, if it gave one
 
     async def open(self) -> Accepted:
         """Ask the worker to do the unit; it loads the shard first. The caller sets the deadline.
@@ -167,7 +178,7 @@ class Link:
         )
         opened = msgspec.structs.replace(unsigned, signature=chain.signer.sign(statement))
         try:
-            answer, _ = await network.call(self.peer, opened, channel=Channel.CTL)
+            answer, _ = await network.call(self.peer, opened, channel=Channel.CTL, tail=self.quote)
         except PrsmError as error:
             raise self._lost("did not open the unit", error) from error
         if not isinstance(answer, Accepted) or (answer.job, answer.unit) != (self.job, self.unit):
@@ -208,7 +219,8 @@ class Link:
         after = batch_root(pending.tensors)
         if (pending.last.input_root, pending.last.output_root) != (before, after):
             raise self._faulty(f"batch {batch}: its roots are not those of its bytes")
-        return Opinion(pending.tensors, before, after, pending.last.compute_ms)
+        beside = side_root(tensors, stage=self.spec.stage)
+        return Opinion(pending.tensors, before, beside, after, pending.last.compute_ms)
 
     async def finish(self) -> WorkReceipt:
         """Ask for the receipt; its hash is on the ledger then. The caller sets the deadline.
