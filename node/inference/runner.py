@@ -19,9 +19,10 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from prsm.protocol.errors import Unsupported
+from prsm.protocol.messages.steps import Step
 from prsm.protocol.tensors import Tensor
 
 
@@ -83,6 +84,47 @@ class Session(Protocol):
 
         Raises:
             LocalError: as `run`.
+        """
+        ...
+
+
+@runtime_checkable
+class Adaptable(Protocol):
+    """A session that can run with an adapter beside its weights."""
+
+    async def adapt(self, adapter: Path) -> int:
+        """Take the adapter; the products of this shard that it changes.
+
+        Raises:
+            InputMismatch: no adapter, or one of another model.
+        """
+        ...
+
+
+@runtime_checkable
+class Stepping(Protocol):
+    """A loaded shard that keeps caches of generating sessions; those of the pool do."""
+
+    @property
+    def class_id(self) -> bytes:
+        """As `Session.class_id`."""
+        ...
+
+    async def step(self, call: Step, tensor: Tensor) -> Tensor:
+        """Run steps of a session, between two runs; the cache stays with the shard.
+
+        Raises:
+            PositionMismatch: it holds another number of positions, none after its worker died.
+            QuotaFull: the cache would pass `call.quota_bytes`.
+            LocalError: as `Session.run`.
+        """
+        ...
+
+    async def drop(self, number: int) -> None:
+        """Forget a session.
+
+        Raises:
+            LocalError: the worker died, or is too slow.
         """
         ...
 

@@ -13,6 +13,7 @@ import trio
 
 from prsm.node.inference.forkserver import Child
 from prsm.protocol.errors import WireError
+from prsm.protocol.messages.forms import ADAPTER_BYTES_MAX, Adapt, Adapted
 from prsm.protocol.messages.models import TensorSpec
 from prsm.protocol.messages.pipe import (
     Compare,
@@ -43,6 +44,7 @@ class Session:
     def __init__(self, pool: "Pool", shard: Path, golden: Path) -> None:
         self._pool = pool
         self._paths = (shard, golden)
+        self._adapter: Path | None = None
         self._child: Child | None = None
         self._loaded: Loaded | None = None
         self._lock = trio.Lock()
@@ -154,13 +156,43 @@ class Session:
             self._child = await self._pool.fork(spawn, [shard_fd, golden_fd])
         with self._deadline(self._pool.bounds.load_seconds, "loading"):
             loaded = await self._child.call(Load(), Loaded)
-        if self._loaded is not None and class_id(loaded) != self.class_id:
+        adapted = await self._feed_adapter()
+        if self._loaded is not None and class_id(loaded, adapted) != self.class_id:
             raise WorkerFailed("a fresh worker computes other bits for this shard")
         self._loaded, self._runs = loaded, 0
         self._keeping.clear()
-        self.class_id = class_id(loaded)
+        self.class_id = class_id(loaded, adapted)
         self.inputs, self.outputs = loaded.inputs, loaded.outputs
         self.rss_bytes = loaded.rss_bytes
+
+    async def adapt(self, adapter: Path) -> int:
+        """Run with an adapter from now on, in this child and in those after it.
+
+        Returns:
+            Products of this shard that the adapter changes; the class changes with it.
+
+        Raises:
+            InputMismatch: no adapter, or one of another model.
+            ModelRefused: it cannot be read.
+            WorkerFailed: the child died, or has an adapter already.
+        """
+        async with self._lock:
+            assert self._loaded is not None
+            self._adapter = adapter
+            adapted = await self._feed_adapter()
+            assert adapted is not None
+            self.class_id = class_id(self._loaded, adapted)
+            return adapted.sites
+
+    async def _feed_adapter(self) -> Adapted | None:
+        """Hand the adapter's bytes to the child, which alone reads them."""
+        if self._adapter is None:
+            return None
+        assert self._child is not None
+        raw = await trio.to_thread.run_sync(_read_adapter, self._adapter)
+        with self._deadline(self._pool.bounds.load_seconds, "reading the adapter"):
+            adapted, _ = await self._child.exchange(Adapt(), Adapted, tail=[raw])
+        return adapted
 
     async def end(self) -> None:
         """End the child; bounded."""
@@ -184,6 +216,14 @@ class Session:
             yield
         if scope.cancelled_caught:
             raise DeadlinePassed(f"{what} took longer than {seconds:g} s")
+
+
+def _read_adapter(path: Path) -> bytes:
+    with _opened(path) as fd:
+        size = os.fstat(fd).st_size
+        if size > ADAPTER_BYTES_MAX:
+            raise ModelRefused(f"an adapter of {size} bytes, at most {ADAPTER_BYTES_MAX}")
+        return os.pread(fd, size, 0)
 
 
 @contextmanager

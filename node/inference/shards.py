@@ -16,16 +16,16 @@ import trio
 from prsm.node.inference.interface import Models, Runner
 from prsm.node.inference.joining import Joiner, has_rows, read_golden
 from prsm.node.inference.line import Line
+from prsm.node.inference.runner import Adaptable, Session
 from prsm.node.net.interface import Busy
-from prsm.protocol.errors import PrsmError, WireError
-from prsm.protocol.messages.models import Shard
+from prsm.protocol.errors import PrsmError, Unsupported, WireError
+from prsm.protocol.messages.models import Shard, rows_touch
 from prsm.protocol.messages.work import ShardClass
 
 log = logging.getLogger(__name__)
 
 SHARDS_MAX: Final = 12  # children; MiniLM whole takes 166 MB, a third of it 60-100 MB
 
-_TOUCHING: Final = "rows=touching"  # of a manifest's options: another row moves the result
 ShardKey = tuple[bytes, int, int]  # manifest, stages, index
 
 
@@ -130,8 +130,11 @@ class ShardCache:
             async with (
                 using(shard.file) as path,
                 using(shard.golden) as golden,
+                self._adapter(key[0]) as adapter,
                 self._runner.open(path, golden=golden) as session,
             ):
+                if adapter is not None:
+                    await _adapt(session, adapter)
                 line = Line(session, joiner=await self._joiner(key[0], shard, golden))
                 async with trio.open_nursery() as nursery:
                     held.session = line
@@ -147,15 +150,31 @@ class ShardCache:
             if self._held.get(key) is held:
                 del self._held[key]
 
+    @asynccontextmanager
+    async def _adapter(self, model: bytes) -> AsyncIterator[Path | None]:
+        """The adapter's file, if the model is an adapted one; a child that dies needs it again."""
+        index = (await self._models.manifest(model)).adapter
+        if index is None:
+            yield None
+            return
+        async with self._models.using(model, index, holder="adapter") as path:
+            yield path
+
     async def _joiner(self, model: bytes, shard: Shard, golden: Path) -> Joiner | None:
         """None where rows must not, or cannot, be joined."""
         if not self._is_joining or not has_rows(shard):
             return None
         manifest = await self._models.manifest(model)
-        if _TOUCHING in manifest.compute.options.split():
+        if rows_touch(manifest.compute):
             return None
         try:
             return Joiner(await trio.to_thread.run_sync(read_golden, golden))
         except (OSError, WireError) as error:
             log.warning("golden rows cannot be read, rows are not joined: %s", error)
             return None
+
+
+async def _adapt(session: Session, adapter: Path) -> None:
+    if not isinstance(session, Adaptable):
+        raise Unsupported("the runner of this node takes no adapters")
+    await session.adapt(adapter)

@@ -22,22 +22,38 @@ from typing import Final
 
 from tokenizers import Tokenizer
 
-from prsm.node.worker import golden, session, speech, text, tolerance
+from prsm.node.worker import (
+    compress,
+    golden,
+    lora,
+    session,
+    shrinking,
+    speech,
+    text,
+    tolerance,
+)
 from prsm.node.worker.files import read_all
 from prsm.node.worker.kv import Caches
-from prsm.node.worker.pipe import Array, Frame, Pipe, PipeClosed, read_arrays, write_arrays
+from prsm.node.worker.pipe import (
+    Array,
+    Frame,
+    Pipe,
+    PipeClosed,
+    read_arrays,
+    send_file,
+    write_arrays,
+)
 from prsm.node.worker.prepare import Preparation
 from prsm.node.worker.sandbox import Profile, SealFailed, seal
 from prsm.node.worker.scan import MODEL_BYTES_MAX, Policy, scan
 from prsm.protocol.errors import LocalError, WireError
 from prsm.protocol.framing import Flow
 from prsm.protocol.generating import kv_shape
+from prsm.protocol.messages.forms import Adapt, Adapted
 from prsm.protocol.messages.pipe import (
-    FILE_PART_BYTES_MAX,
     Cancel,
     Compare,
     Compared,
-    FilePart,
     InputMismatch,
     Load,
     Loaded,
@@ -87,8 +103,10 @@ def run_child(spawn: Spawn, fds: Sequence[int], parent: int, program: Program) -
         spawn.memory_bytes,
         spawn.cpu_seconds,
         spawn.file_bytes,
-        is_writing=spawn.role == Role.PREPARE,
+        is_writing=spawn.role in (Role.PREPARE, Role.COMPRESS),
     )
+    if spawn.role == Role.COMPRESS:
+        compress.warm_up()
     memory = _Memory()
     pipe = Pipe(fds[0])
     try:
@@ -102,6 +120,9 @@ def run_child(spawn: Spawn, fds: Sequence[int], parent: int, program: Program) -
                 _Session(pipe, fds[1], fds[2], program, memory).serve()
             case Role.PREPARE:
                 _answer(pipe, lambda frame: _prepare(pipe, frame, fds[1:], profile, program))
+            case Role.COMPRESS:
+                work = partial(shrinking.answer, pipe, fds[1:], profile.folder, program.policy)
+                _answer(pipe, work)
             case Role.TEXT:
                 _Texts(pipe, fds[1]).serve()
             case Role.SPEECH:
@@ -151,6 +172,8 @@ class _Session:
         self._memory = memory
         self._calls: queue.SimpleQueue[Frame] = queue.SimpleQueue()
         self._model: session.Model | None = None
+        self._golden: dict[str, Array] = {}
+        self._adapter: dict[str, Array] = {}  # fed beside every run's inputs
         self._caches: Caches | None = None  # made by the first step
         self._fresh_bytes = 0
         self._current: tuple[int, session.RunOptions] | None = None
@@ -161,27 +184,32 @@ class _Session:
         while True:
             frame = self._calls.get()
             try:
-                match frame.body:
-                    case Load():
-                        self._pipe.write(self._load(), request_id=frame.request_id)
-                    case Run():
-                        self._run(frame.request_id, frame.body, frame.tail)
-                    case Step():
-                        self._step(frame.request_id, frame.body, frame.tail)
-                    case Drop():
-                        if self._caches is not None:
-                            self._caches.drop(frame.body.session)
-                        self._pipe.write(Dropped(), request_id=frame.request_id)
-                    case Compare():
-                        compared = _compare(frame.body, frame.tail)
-                        self._pipe.write(compared, request_id=frame.request_id)
-                    case _:
-                        raise WorkerFailed(f"a session takes no {type(frame.body).__name__}")
+                self._call(frame)
             except LocalError as error:
                 self._pipe.refuse(error, request_id=frame.request_id)
             except MemoryError:
                 full = OutOfMemory("not enough memory for this run")
                 self._pipe.refuse(full, request_id=frame.request_id)
+
+    def _call(self, frame: Frame) -> None:
+        match frame.body:
+            case Load():
+                self._pipe.write(self._load(), request_id=frame.request_id)
+            case Adapt():
+                self._pipe.write(self._adapt(frame.tail), request_id=frame.request_id)
+            case Run():
+                self._run(frame.request_id, frame.body, frame.tail)
+            case Step():
+                self._step(frame.request_id, frame.body, frame.tail)
+            case Drop():
+                if self._caches is not None:
+                    self._caches.drop(frame.body.session)
+                self._pipe.write(Dropped(), request_id=frame.request_id)
+            case Compare():
+                compared = _compare(frame.body, frame.tail)
+                self._pipe.write(compared, request_id=frame.request_id)
+            case _:
+                raise WorkerFailed(f"a session takes no {type(frame.body).__name__}")
 
     def _read(self) -> None:
         try:
@@ -202,15 +230,15 @@ class _Session:
 
     def _load(self) -> Loaded:
         raw = read_all(self._files[0], size_max=MODEL_BYTES_MAX)
-        scan(raw, self._program.policy)
-        model = session.load(raw)
+        wide = compress.wide_bytes(raw, scan(raw, self._program.policy))
+        model = session.load(wide)
         digest = hashlib.sha256(raw).digest()
-        del raw
+        del raw, wide
         rows = golden.load(read_all(self._files[1], size_max=MODEL_BYTES_MAX))
         session.check_inputs(model, rows)
         root = session.output_root(session.compute(model, rows, session.run_options()))
         self._memory.give_back()
-        self._model = model
+        self._model, self._golden = model, rows
         self._fresh_bytes = self._memory.rss_bytes()
         return Loaded(
             model.inputs,
@@ -221,6 +249,18 @@ class _Session:
             root,
             self._fresh_bytes,
         )
+
+    def _adapt(self, tail: memoryview) -> Adapted:
+        """Run with an adapter from now on; the golden rows prove what it does here."""
+        if self._model is None or self._adapter:
+            raise WorkerFailed("an adapter is taken once, after the shard was loaded")
+        raw = bytes(tail)
+        feeds = lora.feeds_for(self._model, lora.read(raw))
+        outputs = session.compute(self._model, {**self._golden, **feeds}, session.run_options())
+        _require_finite(outputs)
+        self._adapter = feeds
+        sites = len(feeds) // 2
+        return Adapted(hashlib.sha256(raw).digest(), sites, session.output_root(outputs))
 
     def _run(self, request_id: int, call: Run, tail: memoryview) -> None:
         if self._model is None:
@@ -258,7 +298,7 @@ class _Session:
         if self._cancelled == request_id:
             options.terminate = True
         try:
-            return self._program.compute(self._model, feeds, options)
+            return self._program.compute(self._model, {**feeds, **self._adapter}, options)
         finally:
             self._current = None
 
@@ -306,14 +346,7 @@ def _prepare(
     if call.has_tokenizer:
         text.load(read_all(fds[1], size_max=text.TOKENIZER_BYTES_MAX))
 
-    def send(name: str, data: bytes) -> None:
-        view = memoryview(data)
-        for start in range(0, max(1, len(data)), FILE_PART_BYTES_MAX):
-            part = FilePart(name, start, len(data))
-            tail = [view[start : start + FILE_PART_BYTES_MAX]]
-            pipe.write(part, flow=Flow.ONE_WAY, tail=tail)
-
-    work = Preparation(program.policy, session.compute, send)
+    work = Preparation(program.policy, session.compute, partial(send_file, pipe))
     prepared = work.run(read_all(fds[0], size_max=MODEL_BYTES_MAX), profile.folder, call.stages)
     pipe.write(prepared, request_id=frame.request_id)
 

@@ -18,6 +18,7 @@ from typing import Final
 
 import onnx
 
+from prsm.node.worker import lora
 from prsm.node.worker.golden import graph_inputs
 from prsm.protocol.messages.pipe import ModelRefused, NoCut
 
@@ -175,6 +176,9 @@ def extract(
             raise ModelRefused(f"stage {stage.index} does not use the tensor before it")
         shard.graph.input.append(boundaries[stage.cut_in])
     shard.graph.input.extend(value for value in graph_inputs(graph) if value.name in used)
+    # What an adapter may fill is an input and a weight; as a weight alone it would be fixed.
+    filled = (value for value in graph.input if lora.is_adapter_input(value.name))
+    shard.graph.input.extend(value for value in filled if value.name in used)
     declared = {value.name: value for value in graph.output} | boundaries
     shard.graph.output.extend(declared[name] for name in stage.outputs)
     return shard

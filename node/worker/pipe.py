@@ -25,8 +25,10 @@ from prsm.protocol.framing import (
 )
 from prsm.protocol.limits import FRAME_HEAD_BYTES_MAX, TENSOR_BYTES_MAX
 from prsm.protocol.messages.pipe import (
+    FILE_PART_BYTES_MAX,
     PIPE,
     PIPE_FRAME_BYTES_MAX,
+    FilePart,
     InputMismatch,
     OutOfMemory,
     refusal,
@@ -132,6 +134,15 @@ class Pipe:
                     parts[0] = parts[0][sent:]
         except (BrokenPipeError, ConnectionResetError) as error:
             raise PipeClosed from error
+
+
+def send_file(pipe: Pipe, name: str, data: bytes) -> None:
+    """Send a file in parts, one after another; the daemon writes it."""
+    view = memoryview(data)
+    for start in range(0, max(1, len(data)), FILE_PART_BYTES_MAX):
+        part = FilePart(name, start, len(data))
+        tail = [view[start : start + FILE_PART_BYTES_MAX]]
+        pipe.write(part, flow=Flow.ONE_WAY, tail=tail)
 
 
 def read_arrays(heads: Sequence[TensorHead], tail: memoryview) -> dict[str, Array]:

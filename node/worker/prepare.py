@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from prsm.node.worker import golden, partition
+from prsm.node.worker import compress, golden, partition
 from prsm.node.worker.optimise import pin
 from prsm.node.worker.partition import Stage
 from prsm.node.worker.pipe import Array
@@ -29,6 +29,7 @@ from prsm.node.worker.session import (
     run_options,
 )
 from prsm.protocol.limits import WORK_STAGES_MAX
+from prsm.protocol.messages.models import ROWS_TOUCHING
 from prsm.protocol.messages.pipe import (
     PREPARED_SHARDS_MAX,
     InputMismatch,
@@ -66,6 +67,7 @@ class Preparation:
         self._compute = compute
         self._sink = sink
         self._sent: dict[bytes, str] = {}
+        self._is_half = False
 
     def run(self, raw: bytes, folder: Path, stages: Sequence[int]) -> PreparedModel:
         """Prepare a model for each asked count of stages, and for one.
@@ -80,7 +82,7 @@ class Preparation:
             NoCut: a count that the graph has no cuts for.
             OutOfMemory: more memory than this process may have.
         """
-        scan(raw, self._policy)
+        self._is_half = compress.has_halves(scan(raw, self._policy).graph)
         pinned = pin(raw, folder)
         raw_sha256 = hashlib.sha256(raw).digest()
         del raw
@@ -97,7 +99,7 @@ class Preparation:
         return PreparedModel(
             tuple(shards),
             RUNTIME,
-            OPTIONS,
+            f"{OPTIONS}; {ROWS_TOUCHING}" if compress.rows_touch(model.graph) else OPTIONS,
             raw_sha256,
             hashlib.sha256(pinned).digest(),
             min(len(cuts) + 1, WORK_STAGES_MAX),
@@ -148,7 +150,7 @@ class Preparation:
                 PreparedShard(
                     len(stages),
                     stage.index,
-                    self._send(name, shard),
+                    self._send(name, self._stored(shard)),
                     self._send(f"golden-{len(stages)}-{stage.index}.bin", golden.save(feeds[0])),
                     model.inputs,
                     model.outputs,
@@ -165,6 +167,16 @@ class Preparation:
             return job.raw
         shard = partition.extract(job.model, stage, job.boundaries)
         return bytes(shard.SerializeToString(deterministic=True))
+
+    def _stored(self, shard: bytes) -> bytes:
+        """The shard as it is kept: with weights in fp16 if the raw model had them so.
+
+        Nothing is lost: the pin folded the Cast of each such weight, so its fp32 values are fp16's.
+        """
+        if not self._is_half:
+            return shard
+        small = compress.narrowed(onnx.ModelProto.FromString(shard))
+        return bytes(small.SerializeToString(deterministic=True))
 
     def _run(self, model: Model, rows: _Rows) -> _Rows:
         try:

@@ -78,6 +78,15 @@ class Compute(Record, frozen=True):
     pinned_sha256: Bytes32  # compute identity: sha256 of the pinned graph
 
 
+ROWS_TOUCHING: Final = "rows=touching"  # a word of `Compute.options`
+ADAPTER_PATH: Final = "adapter.safetensors"  # of the file that makes a manifest an adapted model
+
+
+def rows_touch(compute: Compute) -> bool:
+    """Do rows of one micro-batch change one another (dynamic int8)? Then nobody joins requests."""
+    return ROWS_TOUCHING in compute.options.split("; ")
+
+
 class ModelManifest(Record, frozen=True):
     """A prepared model or a dataset: its files, its shards, the identity of its computation.
 
@@ -107,6 +116,12 @@ class ModelManifest(Record, frozen=True):
     def total_bytes(self) -> int:
         """Bytes of all files together."""
         return sum(file.size for file in self.files)
+
+    @property
+    def adapter(self) -> int | None:
+        """Index into `files` of the adapter every shard runs with, if the model is adapted."""
+        places = (i for i, file in enumerate(self.files) if file.path == ADAPTER_PATH)
+        return next(places, None)
 
 
 class AskHave(Record, frozen=True):

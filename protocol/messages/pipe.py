@@ -24,7 +24,7 @@ from prsm.protocol.limits import (
     TEXT_BYTES_MAX,
     WORK_STAGES_MAX,
 )
-from prsm.protocol.messages import steps
+from prsm.protocol.messages import forms, steps
 from prsm.protocol.messages.models import TensorSpec
 from prsm.protocol.registry import Registry
 from prsm.protocol.tensors import TensorHead
@@ -130,6 +130,7 @@ class Role(IntEnum):
     PREPARE = 2  # scans, pins and cuts a raw model; may write into one temporary directory
     TEXT = 3  # tokenises
     SPEECH = 4  # tokenises a prompt, then turns tokens into text as they come
+    COMPRESS = 5  # makes weights smaller and measures it; writes as PREPARE does
 
 
 class Ready(Record, frozen=True):
@@ -291,14 +292,18 @@ class Tokenised(Record, frozen=True):
     batches: U32
 
 
-def class_id(loaded: Loaded) -> bytes:
-    """Return the determinism class of a shard on this worker, 32 bytes.
+def class_id(loaded: Loaded, adapted: forms.Adapted | None = None) -> bytes:
+    """Return the determinism class of a shard on this worker, 32 bytes; an adapter is part of it.
 
     A class is proved by behaviour: equal ids mean equal bits on the golden rows under the same
     runtime and options (docs/spec/work.md, "Determinism and sandbox").
     """
     parts = (loaded.runtime, loaded.shard_sha256, loaded.options, loaded.output_root)
-    return hashlib.sha256(b"prsm/class/1" + encode(parts)).digest()
+    base = hashlib.sha256(b"prsm/class/1" + encode(parts)).digest()
+    if adapted is None:
+        return base
+    adapter = encode((base, adapted.sha256, adapted.output_root))
+    return hashlib.sha256(b"prsm/class/1/adapted" + adapter).digest()
 
 
 KINDS: Final[dict[int, type[Record]]] = {
@@ -318,6 +323,7 @@ KINDS: Final[dict[int, type[Record]]] = {
     120: Prepare,
     121: FilePart,
     122: PreparedModel,
+    **forms.KINDS,  # 123 to 128
     130: Tokenise,
     131: TextBatch,
     132: Tokenised,
