@@ -66,9 +66,13 @@ def lock(state: State, payload: Lock, context: Context) -> Effect:
 
 
 def refund(state: State, payload: Refund, context: Context) -> Effect:
-    """Return everything left after the deadline and close the job; children first."""
+    """Return everything left after the deadline and close the job; children first.
+
+    Of a budget alone nobody earns but its children: its requester has it back at any time.
+    """
     job = open_job(state, payload.job)
-    if context.time_ms <= job.deadline_ms:
+    is_given_back = not job.units and context.sender == job.requester
+    if context.time_ms <= job.deadline_ms and not is_given_back:
         raise Failed(Code.TOO_EARLY)
     if job.children:
         raise Failed(Code.CHILD_OPEN)
@@ -137,8 +141,11 @@ def close(state: State, job: Job, status: JobStatus) -> tuple[Event, ...]:
 
 
 def close_if_done(state: State, job: Job) -> tuple[Event, ...]:
-    """Close a job whose units are all settled and whose children are all closed."""
-    if job.children or None in job.verdicts:
+    """Close a job whose units are all settled and whose children are all closed.
+
+    A budget alone stays: its requester says when it needs no more children.
+    """
+    if job.children or None in job.verdicts or not job.units:
         return ()
     return close(state, job, JobStatus.SETTLED)
 
@@ -148,6 +155,8 @@ def _check_terms(state: State, payload: Lock, context: Context) -> None:
         raise Failed(Code.UNKNOWN_ASSET)
     if load(state, payload.job) is not None:
         raise Failed(Code.JOB_EXISTS)
+    if bool(payload.units) != bool(payload.batch_rows) or not (payload.units or payload.budget):
+        raise Failed(Code.BAD_UNITS)
     if not is_distinct(_place(unit) for unit in payload.units):
         raise Failed(Code.BAD_UNITS)
     for unit in payload.units:

@@ -32,7 +32,7 @@ def operations_of(payload: Record) -> int:  # noqa: PLR0911 - dispatch
         case RegisterModel() | RegisterDataset():
             return 1 + len(payload.parents)
         case Lock():
-            return len(payload.units)
+            return max(1, len(payload.units))
         case Commit():
             return len(payload.rows)
         case Settle():

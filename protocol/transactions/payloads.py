@@ -71,7 +71,8 @@ class Lock(Record, frozen=True):
     """Put the highest price of a job into escrow: every worker of every unit, every row.
 
     With a parent, the budget is drawn from that job's unspent escrow instead of the sender's
-    balance (depth at most 5); the sender must have opened the parent.
+    balance (depth at most 5); the sender must have opened the parent. Without units and batches
+    it is a budget alone, for children of it.
     """
 
     job: Bytes32  # chosen by the sender at random
@@ -80,9 +81,9 @@ class Lock(Record, frozen=True):
     parent: Bytes32 | None
     batch_rows: Annotated[
         tuple[Annotated[int, msgspec.Meta(ge=1, le=1_000_000)], ...],
-        msgspec.Meta(min_length=1, max_length=WORK_BATCHES_MAX),
+        msgspec.Meta(max_length=WORK_BATCHES_MAX),
     ]
-    units: Annotated[tuple[Unit, ...], msgspec.Meta(min_length=1, max_length=UNITS_MAX)]
+    units: Annotated[tuple[Unit, ...], msgspec.Meta(max_length=UNITS_MAX)]
     budget: UInt  # further amount for child jobs
     shares: Annotated[tuple[Share, ...], msgspec.Meta(max_length=8)]
     deadline_ms: UInt

@@ -50,6 +50,9 @@ HALTED = bytes.fromhex("01551220") + bytes(32)
         ({"units": (unit_of(workers=(65, 65)),)}, Code.BAD_UNITS),
         ({"units": (unit_of(1, stages=1),)}, Code.BAD_UNITS),
         ({"units": (unit_of(), unit_of(workers=(65, 66)))}, Code.BAD_UNITS),
+        ({"units": (), "budget": 5}, Code.BAD_UNITS),
+        ({"batch_rows": (), "budget": 5}, Code.BAD_UNITS),
+        ({"units": (), "batch_rows": ()}, Code.BAD_UNITS),
         ({"units": (unit_of(model=HALTED),)}, Code.MODEL_HALTED),
         ({"shares": (Share(account=bytes(32), bps=9_501),)}, Code.BAD_SHARES),
         ({"shares": (Share(account=bytes(32), bps=1),) * 2}, Code.BAD_SHARES),
@@ -149,6 +152,28 @@ def test_parent_closes_with_its_last_child(chain: Chain) -> None:
     ]
     # The child's 60,000 went from the budget, of which its two workers got 20,000.
     assert chain.ledger.view.account(key(REQUESTER)) == before + 100_000 - 20_000
+    assert chain.ledger.view.supply().locked == 0
+
+
+def test_budget_alone_is_for_children_and_its_requester_has_it_back(chain: Chain) -> None:
+    """A plan: it outlives its children, and only its requester ends it before its time."""
+    bare = {"units": (), "batch_rows": (), "budget": 100_000}
+    plan = msgspec.structs.replace(lock_of("plan"), **bare)
+    late = msgspec.structs.replace(lock_of("late"), **bare)
+    child = lock_of("child", parent=plan.job)
+    for lock in (plan, late, child):
+        open_job(chain, lock)
+    assert chain.send(REQUESTER, Refund(job=plan.job)).code is Code.CHILD_OPEN
+    assert settle_by(chain, child, Work(65), Work(66)).code is Code.DONE
+    assert job_of(chain, plan).is_open
+    assert job_of(chain, plan).budget == 80_000
+    assert chain.send(70, Refund(job=plan.job)).code is Code.TOO_EARLY
+    before = chain.ledger.view.account(key(REQUESTER))
+    receipt = chain.send(REQUESTER, Refund(job=plan.job))
+    assert (receipt.code, receipt.returned) == (Code.DONE, 80_000)
+    assert chain.ledger.view.account(key(REQUESTER)) == before + 80_000 - receipt.fee
+    assert chain.send(REQUESTER, Refund(job=plan.job)).code is Code.JOB_CLOSED
+    assert chain.send(70, Refund(job=late.job), step_ms=700_000).returned == 100_000
     assert chain.ledger.view.supply().locked == 0
 
 
