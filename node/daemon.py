@@ -24,6 +24,7 @@ from prsm.node.api.ledger import LedgerApi
 from prsm.node.api.models import ModelsApi
 from prsm.node.api.net import NetApi
 from prsm.node.api.node import NodeApi, Parts
+from prsm.node.api.plans import PlansApi
 from prsm.node.api.reach import ReachApi
 from prsm.node.api.registry import RegistryApi
 from prsm.node.api.tasks import TasksApi
@@ -51,7 +52,7 @@ from prsm.node.inference.roomy import RoomyDisk
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.strict import StrictSandbox
 from prsm.node.inference.terms import Terms
-from prsm.node.keys import load_network_key
+from prsm.node.keys import load_network_key, voting_seeds
 from prsm.node.mended import Mended
 from prsm.node.models import Models
 from prsm.node.net.bans import BanFile
@@ -73,6 +74,7 @@ from prsm.node.wallets import Payer, Wallets
 from prsm.node.warehouse import make_models
 from prsm.node.web.app import Health, fence, log_fault
 from prsm.node.web.serve import Bound, Door, serve
+from prsm.node.workplans.plans import Plans, open_plans
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.genesis import BadGenesis, Genesis, from_json
 from prsm.protocol.ids import PeerId
@@ -125,6 +127,7 @@ class _Work:
     finding: Finding
     search: Search
     upkeep: Upkeep
+    plans: Plans
 
 
 async def run_daemon(
@@ -161,7 +164,7 @@ async def run_daemon(
             genesis=genesis,
             data=start.home.data,
             wallet=start.home.wallet_key("default"),
-            consensus_seeds=_consensus_seeds(start),
+            consensus_seeds=voting_seeds(start.home, is_voting=start.config.consensus.validator),
             snapshots=SnapshotRules(every=keep.snapshot_every, prune=keep.prune),
         )
         async with open_chain(config, start.around(start.home, network), start.clock) as chain:
@@ -182,16 +185,6 @@ async def run_daemon(
 def _limits(config: Config) -> Limits:
     upload, download = config.net.limits
     return Limits(upload, download, StorageLimits(*config.storage.limits))
-
-
-def _consensus_seeds(start: Start) -> tuple[bytes, ...]:
-    """The keys that vote; none for a follower, also for a restored validator without its key."""
-    if not start.config.consensus.validator:
-        return ()
-    paths = start.home.consensus_keys
-    if not paths:
-        log.warning("no consensus key: this node follows", missing=start.home.consensus_key.name)
-    return tuple(load_seed(path) for path in paths)
 
 
 def _read_genesis(home: Home) -> Genesis:
@@ -287,9 +280,9 @@ def _make_work(opened: _Opened) -> _Work:
     finding.discovery.more_addresses = opened.reach.addresses
     network.send_elsewhere(finding.discovery.elsewhere)
     search = open_search(start.home, models, driver, pool)
-    return _Work(
-        pool, models, shards, claims, executor, links, jobs, beacons, finding, search, upkeep
-    )
+    plans = open_plans(start.home, opened.store, jobs=jobs, chain=account, finder=search.cards)
+    labours = (pool, models, shards, claims, executor, links, jobs)
+    return _Work(*labours, beacons, finding, search, upkeep, plans)
 
 
 async def _start_work(work: _Work, nursery: trio.Nursery) -> None:
@@ -305,6 +298,7 @@ async def _start_work(work: _Work, nursery: trio.Nursery) -> None:
     if work.executor is not None:
         await nursery.start(work.executor.run)
     await nursery.start(work.jobs.run)
+    await nursery.start(work.plans.run)
     await nursery.start(Supervisor("announcements").run, work.beacons.run)
     await nursery.start(work.upkeep.run)
 
@@ -358,6 +352,7 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
                 extra=start.config.storage.extra_stores,
             ),
             **WorkApi(work.models, work.jobs, chain.driver, proofs).handlers(),
+            **PlansApi(work.models, work.plans, chain.driver).handlers(),
         },
         fence=fence,
         on_fault=log_fault,

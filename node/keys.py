@@ -5,6 +5,7 @@ Also the key of a private network, which all its nodes share. Node and consensus
 Knows: files. Must not know: networks.
 """
 
+import logging
 import os
 import re
 import secrets
@@ -20,6 +21,8 @@ from prsm.protocol.ids import PeerId, PublicKey
 from prsm.protocol.validators import Validator
 from prsm.storage.errors import Conflict, ExposedKey
 from prsm.storage.keystore import Cost, KeyFile, load_seed, read_key_file, save_key, save_seed
+
+log = logging.getLogger(__name__)
 
 WALLET: Final = "wallet"  # purposes of encrypted key files
 OPERATOR: Final = "operator"
@@ -154,3 +157,13 @@ def make_network_key(path: Path) -> None:
         file.write(network_key_text(secrets.token_bytes(NETWORK_KEY_BYTES)))
         file.flush()
         os.fsync(fd)
+
+
+def voting_seeds(home: Home, *, is_voting: bool) -> tuple[bytes, ...]:
+    """The keys that vote; none for a follower, also for a restored validator without its key."""
+    if not is_voting:
+        return ()
+    paths = home.consensus_keys
+    if not paths:
+        log.warning("no consensus key: this node follows; %s is missing", home.consensus_key.name)
+    return tuple(load_seed(path) for path in paths)

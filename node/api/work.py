@@ -76,7 +76,7 @@ class WorkApi:
         job_id = self._jobs.submit(
             JobRequest(
                 model=known.cid.raw,
-                inputs=tuple(_tensor(given) for given in params.inputs or ()),
+                inputs=tuple(parse_tensor(given) for given in params.inputs or ()),
                 texts=params.texts or (),
                 stages=stages,
                 redundancy=params.replicas + 1,
@@ -102,7 +102,7 @@ class WorkApi:
             job_id=params.job_id,
             rows=first.head.shape[0],
             output_root=address_text(rows_root(first.head, first.data)),
-            outputs=tuple(_text(tensor) for tensor in outputs),
+            outputs=tuple(tensor_text(tensor) for tensor in outputs),
         )
 
     async def proof(self, params: api.JobProofParams, _caller: Caller) -> dict[str, object]:
@@ -175,7 +175,12 @@ def _worker(view: WorkerView, escrow: EscrowJob | None) -> api.JobWorker:
     )
 
 
-def _tensor(given: api.TensorText) -> Tensor:
+def parse_tensor(given: api.TensorText) -> Tensor:
+    """A tensor of JSON.
+
+    Raises:
+        InputMismatch: another dtype, or bytes of another length than its shape needs.
+    """
     dtype = _DTYPES.get(given.dtype)
     if dtype is None:
         raise InputMismatch(
@@ -191,7 +196,8 @@ def _tensor(given: api.TensorText) -> Tensor:
     return Tensor(head, data)
 
 
-def _text(tensor: Tensor) -> api.TensorText:
+def tensor_text(tensor: Tensor) -> api.TensorText:
+    """A tensor in JSON."""
     head = tensor.head
     return api.TensorText(head.name, DTYPE_NAMES[head.dtype], head.shape, "0x" + tensor.data.hex())
 

@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "dataset": ("nouns", "dataset", "Labelled rows that models are evaluated on."),
     "task": ("models", "task", "Long work of this node: pulls, checks."),
     "job": ("nouns", "job", "Jobs of ours."),
+    "plan": ("plans", "plan", "Small graphs of work under one escrow."),
     "proof": ("proof", "proof", "Show and check receipts."),
     "wallet": ("nouns", "wallet", "Keys, balances, payments."),
     "chain": ("nouns", "chain", "Blocks, transactions, validators."),

@@ -14,6 +14,7 @@ import trio
 from prsm.node.clock import Clock
 from prsm.node.inference.batches import BatchPlan, check_inputs, split_rows
 from prsm.node.inference.capacity import ask_all
+from prsm.node.inference.commits import COMMIT_S, commit
 from prsm.node.inference.interface import (
     Chain,
     Halted,
@@ -22,7 +23,6 @@ from prsm.node.inference.interface import (
     Policy,
     PolicyRefused,
     Runner,
-    TransactionFailed,
 )
 from prsm.node.inference.job import Job, JobState
 from prsm.node.inference.links import Links
@@ -37,7 +37,6 @@ from prsm.protocol.messages.pipe import BATCH_ROWS_MAX, InputMismatch
 from prsm.protocol.receipts import WorkKind, WorkReceipt, receipt_hash
 from prsm.protocol.transactions.payloads import LOCK, REFUND, SETTLE, Lock, Refund, Settle
 
-COMMIT_S: Final = 60.0
 DEFAULT_PATIENCE: Final = Patience()
 
 log = logging.getLogger(__name__)
@@ -257,11 +256,4 @@ class JobRun:
             LocalError: not accepted.
             TransactionFailed: executed with another code than done, or in no block in time.
         """
-        chain = self._with.chain
-        with trio.move_on_after(COMMIT_S):
-            result = await chain.wait_committed(await chain.submit(kind, payload))
-            if not result.ok:
-                name = type(payload).__name__.lower()
-                raise TransactionFailed(f"the ledger refused the {name}: {result.code}")
-            return result.height
-        raise TransactionFailed(f"no block took the transaction within {COMMIT_S:g} s")
+        return await commit(self._with.chain, kind, payload)

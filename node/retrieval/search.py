@@ -21,10 +21,10 @@ from prsm.node.retrieval.catalogue import (
     searchable,
     stamp_of,
 )
-from prsm.node.retrieval.embedder import Embedder
+from prsm.node.retrieval.embedder import DIMENSION, Embedder
 from prsm.node.retrieval.vectors import VectorProcess
 from prsm.protocol.errors import LocalError, PrsmError
-from prsm.storage.vectors.interface import LIMIT_MAX, Entry, Hit, Label
+from prsm.storage.vectors.interface import LIMIT_MAX, Condition, Entry, Hit, Label
 
 log = logs.get("retrieval")
 
@@ -98,14 +98,47 @@ class CardSearch:
         if not 1 <= limit <= LIMIT_MAX:
             raise BadQuery(f"{limit} results, 1 to {LIMIT_MAX}")
         (vector,) = await self._embedder.embed([query])
+        wanted, unread = await self._bring_up()
+        rows = await self._nearest(vector, limit, filters.conditions())
+        entries, backend = await self._vectors.count()
+        return Found(rows, entries, len(wanted), unread, backend)
+
+    async def nearest(
+        self, vectors: Sequence[bytes], *, limit: int = 10
+    ) -> list[tuple[FoundModel, ...]]:
+        """The names whose cards are nearest to each vector, as `search` ranks them.
+
+        Args:
+            vectors: float32 little-endian (384,) each, of the model that reads cards.
+            limit: results of each.
+
+        Raises:
+            BadQuery: a vector of another width, or a limit out of 1 to 500.
+            LocalError: as `search`.
+        """
+        if not 1 <= limit <= LIMIT_MAX:
+            raise BadQuery(f"{limit} results, 1 to {LIMIT_MAX}")
+        wrong = next((len(each) // 4 for each in vectors if len(each) != 4 * DIMENSION), None)
+        if wrong is not None:
+            raise BadQuery(
+                f"a vector of {wrong} numbers, cards are found by {DIMENSION}",
+                hint="embed with MiniLM",
+            )
+        await self._bring_up()
+        return [await self._nearest(vector, limit, ()) for vector in vectors]
+
+    async def _bring_up(self) -> tuple[Mapping[bytes, Release], int]:
+        """The index as of now: what could be found, and how many names could not be read."""
         # All records of the registry are read: beside the loop, for there may be many.
         wanted = await trio.to_thread.run_sync(searchable, self._reading.view)
         async with self._lock:
-            unread = await self._refresh(wanted)
-        hits = await self._vectors.search(vector, limit=limit, where=filters.conditions())
-        entries, backend = await self._vectors.count()
-        rows = sorted(map(_row, hits), key=lambda row: (-row.score, row.name))
-        return Found(tuple(rows), entries, len(wanted), unread, backend)
+            return wanted, await self._refresh(wanted)
+
+    async def _nearest(
+        self, vector: bytes, limit: int, where: Sequence[Condition]
+    ) -> tuple[FoundModel, ...]:
+        hits = await self._vectors.search(vector, limit=limit, where=where)
+        return tuple(sorted(map(_row, hits), key=lambda row: (-row.score, row.name)))
 
     async def _refresh(self, wanted: Mapping[bytes, Release]) -> int:
         """Bring the index up to date; how many names could not be read."""

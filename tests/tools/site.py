@@ -19,6 +19,7 @@ from prsm.node.api.ledger import LedgerApi
 from prsm.node.api.models import ModelsApi
 from prsm.node.api.net import NetApi
 from prsm.node.api.node import NodeApi, Parts
+from prsm.node.api.plans import PlansApi
 from prsm.node.api.reach import ReachApi
 from prsm.node.api.registry import RegistryApi
 from prsm.node.api.tasks import TasksApi
@@ -44,6 +45,7 @@ from prsm.node.search import open_search
 from prsm.node.upkeep import Ground as UpkeepGround
 from prsm.node.upkeep import Upkeep
 from prsm.node.wallets import Payer, Wallets
+from prsm.node.workplans.plans import open_plans
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.genesis import Parameters
 from prsm.protocol.ids import TxId
@@ -196,6 +198,10 @@ async def _join(
     await nursery.start(upkeep.run)
     wallets = Wallets(home, Payer(genesis, driver, parts.admission), wallet)
     await nursery.start(wallets.run)
+    cards = open_search(home, models, driver, None).cards
+    account = Account(driver, wallet, chain_id=genesis.chain_id)
+    plans = open_plans(home, models._tools.store, jobs=jobs, chain=account, finder=cards)
+    await nursery.start(plans.run)
     proofs, stopped, faults = Proofs(genesis, driver), trio.Event(), list[str]()
     node = Parts(
         home=home,
@@ -221,12 +227,8 @@ async def _join(
             **GovernanceApi(wallets, driver).handlers(),
             **ValidatorApi(home, wallets, driver).handlers(),
             **ModelsApi(models).handlers(),
-            **RegistryApi(
-                models,
-                driver,
-                wallets,
-                open_search(home, models, driver, None).cards,
-            ).handlers(),
+            **RegistryApi(models, driver, wallets, cards).handlers(),
+            **PlansApi(models, plans, driver).handlers(),
             **TasksApi(models.tasks).handlers(),
             **storage_handlers(models, models._tools.store, upkeep),
             **WorkApi(models, jobs, driver, proofs).handlers(),

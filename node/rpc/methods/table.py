@@ -14,6 +14,7 @@ from prsm.node.rpc.methods import (
     models,
     net,
     node,
+    plans,
     reach,
     registry,
     storage,
@@ -42,6 +43,7 @@ METHODS: Final[Mapping[str, Method]] = table(
     copies.METHODS,
     deals.METHODS,
     work.METHODS,
+    plans.METHODS,
 )
 # OpenRPC's own spelling of a method that has ours as well.
 ALIASES: Final[Mapping[str, str]] = {"rpc.discover": "rpc_discover"}

@@ -1,0 +1,89 @@
+"""`prsm plan`: a plan from a file, run and waited for.
+
+Knows: the form of the file, the methods. Must not know: how a plan is run.
+"""
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+
+from prsm.node.cli.failures import Usage
+from prsm.node.cli.from_spec import make_group
+from prsm.node.cli.session import Session, pass_session
+
+_FILE_BYTES_MAX: Final = 16 * 1024 * 1024
+_WAIT_MS: Final = 500  # between two looks at the steps
+_EXAMPLE: Final = 'budget = "100000"\n[[steps]]\nid = "read"\nkind = "embed"\n…'
+
+
+@click.command("run")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--budget", help="Micro-FTNS for all steps; goes before the file's.")
+@click.option("--no-wait", is_flag=True, help="Answer with the plan at once.")
+@pass_session
+def plan_run(session: Session, file: Path, budget: str | None, no_wait: bool) -> None:  # noqa: FBT001 - click's
+    """Run the plan of FILE, TOML or JSON: steps that embed, search and infer.
+
+    Calls job_submit. Steps that are done are kept by their CIDs; a node that is stopped or killed
+    goes on with the plan when it starts again.
+    """
+    document = read_plan(file)
+    if budget is not None:
+        document["budget"] = budget
+    plan = session.ask("job_submit", document)
+    plan_id = str(plan["plan_id"])
+    if no_wait:
+        session.answer_value(plan)
+        session.note(f"look at it with: prsm plan show {plan_id}")
+        return
+    plan = _follow(session, plan)
+    if plan["state"] != "done":
+        session.answer_value(plan)
+        click.get_current_context().exit(1)
+    session.answer(session.call("plan_getResult", {"plan_id": plan_id}))
+    session.note(f"other steps: prsm plan result {plan_id} STEP")
+
+
+def read_plan(file: Path) -> dict[str, Any]:
+    """The document of a plan.
+
+    Raises:
+        Usage: no such file, or neither TOML nor JSON.
+    """
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise Usage(f"{file} cannot be read: {error.strerror}", hint="name a file") from error
+    if len(raw) > _FILE_BYTES_MAX:
+        raise Usage(f"{file} is larger than {_FILE_BYTES_MAX} bytes", hint="run it in parts")
+    try:
+        if file.suffix == ".toml":
+            return tomllib.loads(raw.decode())
+        return msgspec.json.decode(raw, type=dict[str, Any])
+    except (tomllib.TOMLDecodeError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Usage(f"{file} is no plan: {error}", hint=f"write: {_EXAMPLE}") from error
+
+
+def _follow(session: Session, plan: dict[str, Any]) -> dict[str, Any]:
+    seen: dict[str, str] = {}
+    while True:
+        for step in plan["steps"]:
+            if seen.get(step["id"]) != step["state"]:
+                seen[step["id"]] = step["state"]
+                if not session.quiet and sys.stderr.isatty():
+                    click.echo(f"{step['id']}: {step['state']}", err=True)
+        if plan["is_over"]:
+            return plan
+        ask = {"plan_id": plan["plan_id"], "wait_ms": _WAIT_MS}
+        try:
+            plan = session.ask("plan_get", ask)
+        except KeyboardInterrupt:
+            click.echo(f"\nthe plan goes on: prsm plan show {plan['plan_id']}", err=True)
+            raise
+
+
+plan = make_group("plan", "Small graphs of work under one escrow.", (plan_run,))
