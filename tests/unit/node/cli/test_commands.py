@@ -141,7 +141,7 @@ LOCAL: dict[tuple[str, ...], list[str]] = {
 ELSEWHERE = {
     *(("init",), ("start",), ("stop",), ("demo",), ("testnet",), ("proof", "verify")),
     *(("chain", "export"), ("chain", "import"), ("backup",), ("restore",)),
-    *(("consensus", "unsafe-resume"), ("net", "new-key"), ("model", "build")),
+    *(("consensus", "unsafe-resume"), ("net", "new-key"), ("model", "build"), ("plan", "run")),
     *(("storage", "cid"), ("storage", "export"), ("storage", "import")),
 }
 
