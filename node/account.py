@@ -56,9 +56,13 @@ class Account:
         """The escrow of that name."""
         return self._driver.ledger.view.job(job)
 
-    def committed(self, worker: bytes, receipt_hash: bytes) -> Committed | None:
+    def committed(self, job: bytes, unit: int, worker: bytes) -> Committed | None:
         """The commitment of a worker to a receipt."""
-        return self._driver.ledger.view.committed(worker, receipt_hash)
+        return self._driver.ledger.view.committed(job, unit, worker)
+
+    def settle_grace_ms(self) -> int:
+        """How long a bound worker may not be left out of a settlement."""
+        return self._driver.ledger.parameters.settle_grace_ms
 
     def is_halted(self, cid: bytes) -> bool:
         """Must executors refuse this manifest?"""

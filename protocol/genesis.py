@@ -50,6 +50,7 @@ class Parameters(Record, frozen=True):
     fee_per_operation: UInt = 500  # micro-FTNS an operation: a signature checked, an entry made
     treasury_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500
     escrow_ms_max: UInt = 86_400_000
+    settle_grace_ms: UInt = 30_000  # so long a bound worker cannot be left out of a settlement
     transaction_ms_max: UInt = 86_400_000  # valid_until lies at most this far ahead
     slash_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 1_000
     reporter_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500

@@ -56,6 +56,7 @@ GOVERNED: Final[dict[str, Category]] = {
     "stake_min": Category.ECONOMIC,
     "epoch_ms": Category.TECHNICAL,
     "escrow_ms_max": Category.OPERATIONAL,
+    "settle_grace_ms": Category.OPERATIONAL,
     "transaction_ms_max": Category.OPERATIONAL,
     "slash_bps": Category.SAFETY,
     "reporter_bps": Category.SAFETY,

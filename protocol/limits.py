@@ -46,7 +46,8 @@ BLOCK_TRANSACTIONS_MAX: Final = 2000
 BLOCK_EVIDENCE_MAX: Final = 16
 # A COMMIT and a VIEW_CHANGE with two certificates of 32 signatures: 5 KiB.
 EVIDENCE_BYTES_MAX: Final = 16 * KIB
-TRANSACTION_BYTES_MAX: Final = 64 * KIB
+# A settlement shows up to five receipts of one unit; four of the largest fill a block.
+TRANSACTION_BYTES_MAX: Final = 128 * KIB
 SYNC_BLOCKS_MAX: Final = 64
 TREE_BITS_MAX: Final = 20  # a million buckets, for a million accounts
 SYNC_BYTES_MAX: Final = BULK_FRAME_BYTES_MAX - 64 * KIB  # of a frame's tail: chunks
@@ -77,8 +78,11 @@ PULLED_RECORDS_BYTES_MAX: Final = 128 * KIB
 # Work
 WORK_STAGES_MAX: Final = 32
 WORK_WORKERS_MAX: Final = 64
-# Three receipts of 256 batches (77 bytes each) must fit one settling transaction.
-WORK_BATCHES_MAX: Final = 256
+WORK_BATCHES_MAX: Final = 1024  # of a job; a unit holds so many that its receipts fit (below)
+UNIT_WORKERS_MAX: Final = 5  # three equal opinions of five
+BATCH_RESULT_BYTES_MAX: Final = 114  # of a receipt: two numbers and three roots
+RECEIPT_HEAD_BYTES_MAX: Final = 512  # of a receipt, all but its batches
+SETTLE_HEAD_BYTES_MAX: Final = 4 * KIB  # of a settling transaction, all but its receipts
 TENSORS_PER_MESSAGE_MAX: Final = 64
 TENSOR_RANK_MAX: Final = 8
 TENSOR_DIM_MAX: Final = 2**31 - 1
@@ -140,6 +144,12 @@ assert BLOCK_TRANSACTIONS_MAX <= ARRAY_LENGTH_MAX
 assert GOSSIP_RECORD_BYTES_MAX < PULLED_RECORDS_BYTES_MAX
 # Payload, branches, branch, then a predicate and its list by level, and the keys of the last.
 assert 3 + 2 * CONDITION_DEPTH_MAX + 1 <= NESTING_MAX
-assert 3 * (WORK_BATCHES_MAX * 77 + 512) + 512 < TRANSACTION_BYTES_MAX
+assert (
+    WORK_BATCHES_MAX * BATCH_RESULT_BYTES_MAX + RECEIPT_HEAD_BYTES_MAX + SETTLE_HEAD_BYTES_MAX
+    <= TRANSACTION_BYTES_MAX
+)
 assert CELLS_ASKED * CELL_BYTES + 32 * PROOF_NODES_MAX + 512 < TRANSACTION_BYTES_MAX
-assert 4 * PROOFS_PER_BLOCK_MAX * TRANSACTION_BYTES_MAX <= BLOCK_BODY_BYTES_MAX
+assert (
+    4 * PROOFS_PER_BLOCK_MAX * (CELLS_ASKED * CELL_BYTES + 32 * PROOF_NODES_MAX + 512)
+    <= BLOCK_BODY_BYTES_MAX
+)

@@ -111,6 +111,8 @@ class Sampler:
             case inspect.VarTupleType():
                 count = max(kind.min_length or 0, min(2, kind.max_length or 2))
                 return tuple(self.of(kind.item_type) for _ in range(count))
+            case inspect.TupleType():
+                return tuple(self.of(item) for item in kind.item_types)
             case inspect.BoolType():
                 return self._count % 2 == 0
             case _:

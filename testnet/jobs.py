@@ -13,11 +13,14 @@ from prsm.consensus.ledger.receipt_document import (
     receipt_document,
     settlement_heights,
 )
+from prsm.protocol import merkle
 from prsm.protocol.codec import encode
 from prsm.protocol.epochs import EpochState
 from prsm.protocol.messages.sync import Certified, EpochProof
 from prsm.protocol.receipts import (
+    RECEIPT_VERSION,
     BatchResult,
+    Feed,
     Measured,
     WorkKind,
     WorkReceipt,
@@ -25,7 +28,14 @@ from prsm.protocol.receipts import (
     sign_receipt,
 )
 from prsm.protocol.signing import sha256
-from prsm.protocol.transactions.payloads import Commit, CommitRow, Lock, Settle, Share, Unit
+from prsm.protocol.transactions.payloads import (
+    Commit,
+    CommitRow,
+    Lock,
+    Settle,
+    Share,
+    Unit,
+)
 from prsm.protocol.transactions.results import Code, TxReceipt
 from prsm.testnet.chain import START_MS, Chain, signer_of
 
@@ -41,14 +51,28 @@ def unit_of(
     workers: Sequence[int] = WORKERS,
     price: int = 1_000,
     model: bytes = MODEL,
+    span: tuple[int, int] = (0, 3),
 ) -> Unit:
-    """A unit of inference by numbered workers."""
+    """A unit of inference by numbered workers, more than half of whom must agree.
+
+    Args:
+        stage: of the model.
+        stages: of the model.
+        workers: numbers of their keys.
+        price: micro-FTNS a row.
+        model: CID of the manifest.
+        span: its first batch, and how many it has.
+    """
     return Unit(
         kind=WorkKind.INFER,
         model=model,
         stages=stages,
         stage=stage,
+        first=span[0],
+        count=span[1],
+        needed=len(workers) // 2 + 1,
         price_per_row=price,
+        rates=None,
         workers=tuple(signer_of(worker).public_key for worker in workers),
     )
 
@@ -69,10 +93,11 @@ def lock_of(
         asset=0,
         parent=parent,
         batch_rows=tuple(rows),
-        units=units or (unit_of(),),
+        units=units or (unit_of(span=(0, len(rows))),),
         budget=budget,
         shares=tuple(shares),
         deadline_ms=deadline_ms,
+        is_open_ended=False,
     )
 
 
@@ -95,18 +120,19 @@ class Work:
     def receipt(self, chain: Chain, lock: Lock, unit: int = 0) -> WorkReceipt:
         """The signed receipt."""
         key, spec = signer_of(self.worker), lock.units[unit]
-        indexes = range(len(lock.batch_rows)) if self.only is None else self.only
+        indexes = spec.batches if self.only is None else self.only
         batches = tuple(
             BatchResult(
                 index=i,
                 rows=lock.batch_rows[i],
                 input_root=boundary(self.flow, spec.stage, i),
+                side_root=merkle.EMPTY_ROOT,
                 output_root=boundary(self.wrong.get(i, self.flow), spec.stage + 1, i),
             )
             for i in indexes
         )
         unsigned = WorkReceipt(
-            version=1,
+            version=RECEIPT_VERSION,
             chain_id=chain.genesis.chain_id,
             job=lock.job,
             unit=unit,
@@ -119,8 +145,8 @@ class Work:
             batches=batches,
             measured=Measured(cpu_ms=7, rows=10, bytes_in=100, bytes_out=200),
             price_per_row=spec.price_per_row,
-            started_height=1,
-            ended_height=2,
+            started_height=chain.ledger.height,
+            ended_height=chain.ledger.height + 1,
             signature=bytes(64),
         )
         return sign_receipt(unsigned, key)
@@ -137,9 +163,16 @@ def commit_of(lock: Lock, receipt: WorkReceipt) -> Commit:
     return Commit(rows=(row,))
 
 
-def settle_of(lock: Lock, unit: int, receipts: Sequence[WorkReceipt]) -> Settle:
+def settle_of(
+    lock: Lock, unit: int, receipts: Sequence[WorkReceipt], feeds: Sequence[Feed] = ()
+) -> Settle:
     """A settlement of one unit."""
-    return Settle(job=lock.job, unit=unit, receipts=tuple(encode(entry) for entry in receipts))
+    return Settle(
+        job=lock.job,
+        unit=unit,
+        receipts=tuple(encode(entry) for entry in receipts),
+        feeds=tuple(feeds),
+    )
 
 
 def open_job(chain: Chain, lock: Lock) -> None:

@@ -6,8 +6,9 @@
 
 All else is derived from that trust: each epoch's quorum announced the next epoch's validators; a
 quorum signed each header; settlements and the job's record
-are under their roots; each worker signed its receipt and had committed it; two agree on every
-batch; payments are those of the terms. Exit 0: all of it holds. Exit 6 and one line: it does not.
+are under their roots; each worker signed its receipt and had committed it; as many as the terms
+need agree on every batch that is paid; payments are those of the terms. Exit 0: all of it holds.
+Exit 6 and one line: it does not.
 """
 
 import argparse
@@ -28,8 +29,8 @@ RULES = "quorum_bps threshold_bps voting_ms timelock_ms"
 PARAMETERS: Final = (
     "epoch_ms block_gap_min_ms heartbeat_block_ms timeout_base_ms timeout_cap_ms clock_window_ms "
     "tree_bits fee_base fee_per_byte fee_per_operation treasury_bps escrow_ms_max "
-    "transaction_ms_max slash_bps reporter_bps halt_bps operator_cap unbonding_ms stake_min "
-    "proposal_deposit vote_min"
+    "settle_grace_ms transaction_ms_max slash_bps reporter_bps halt_bps operator_cap "
+    "unbonding_ms stake_min proposal_deposit vote_min"
 )
 DOCUMENT = (
     "version chain_id genesis_digest epoch validators epochs job headers settlements state payments"
@@ -134,15 +135,14 @@ class Check:
         self.chain_id, self.job_id = unhex(self.doc["chain_id"]), unhex(self.doc["job"])
         self.headers: dict[int, Array] = {}
         self.sets: dict[int, tuple[bytes, Members]] = {}  # by epoch: hash and members
-        self.committed: dict[bytes, Array] = {}
-        self.flows: dict[Array, Array] = {}  # what a unit computes -> its input and output roots
+        self.flows: dict[Array, Array] = {}  # kind, model, stages, stage, batch -> roots in, out
         self.payments: Counter[bytes] = Counter()
         self.outvoted: list[Json] = []
 
     def run(self, digest: bytes | None, epoch: int, trusted: bytes) -> Json:
         """Derive everything from a trusted validator set; returns the summary."""
         doc, named = self.doc, unhex(self.doc["genesis_digest"])
-        require(integer(doc["version"]) == 2, "a document of another version")
+        require(integer(doc["version"]) == 3, "a document of another version")
         require(named[:8] == self.chain_id and len(named) == 32, "chain id of another genesis")
         require(digest in {None, named}, "a receipt of a foreign chain")
         require(integer(doc["epoch"]) == epoch, "a document that begins with another epoch")
@@ -162,12 +162,11 @@ class Check:
         require(len(doc["settlements"]) == len(terms["units"]), "a unit without its settlement")
         for unit, entry in enumerate(doc["settlements"]):
             self.check_settlement(terms, unit, keys(entry, SETTLEMENT))
-        require(not self.committed, "proofs nobody needs")
         used = {verdict[0] + i for verdict in terms["verdicts"] for i in (0, 1)}
         require(used | {doc["state"]["height"]} == set(self.headers), "headers nobody needs")
-        for (*same, stage), (_, outputs) in self.flows.items():
-            inputs, _ = self.flows.get((*same, stage + 1), (outputs, ()))
-            require(inputs == outputs, "a stage that did not read the stage before it")
+        for (*same, stage, batch), (_, output) in self.flows.items():
+            following, _ = self.flows.get((*same, stage + 1, batch), (output, b""))
+            require(following == output, "a stage that did not read the stage before it")
         paid = [
             {"account": "0x" + account.hex(), "micro_ftns": str(amount)}
             for account, amount in sorted(self.payments.items())
@@ -212,46 +211,53 @@ class Check:
     def check_state(self, state: Json) -> Json:
         """Prove the job's record and the commitments under one state root; returns the terms."""
         root = self.headers[integer(state["height"])][8]
-        for text in state["proofs"]:
-            key, bucket, path = unpack(unhex(text))
-            node = sha256(b"\x00", msgpack.packb(bucket))
-            index = int.from_bytes(sha256(key)[:4], "big") >> (32 - len(path))
-            for sibling in path:
-                require(len(sibling) == 32, "a path of another form")
-                node = sha256(b"\x01", *((sibling, node) if index & 1 else (node, sibling)))
-                index >>= 1
-            require(node == root, "a state entry is not under its root")
-            require(key not in self.committed, "a state entry stands twice")
-            self.committed[key] = unpack(dict(bucket)[key])
-        job = self.committed.pop(b"j" + self.job_id)
-        require(job[12] == SETTLED, "the job is not settled")
-        names = {"rows": job[6], "units": job[7], "shares": job[8], "treasury": job[9]}
-        return names | {"verdicts": job[16]}
+        require(len(state["proofs"]) == 1, "proofs nobody needs")
+        key, bucket, path = unpack(unhex(state["proofs"][0]))
+        require(key == b"j" + self.job_id, "a proof of something else")
+        node = sha256(b"\x00", msgpack.packb(bucket))
+        index = int.from_bytes(sha256(key)[:4], "big") >> (32 - len(path))
+        for sibling in path:
+            require(len(sibling) == 32, "a path of another form")
+            node = sha256(b"\x01", *((sibling, node) if index & 1 else (node, sibling)))
+            index >>= 1
+        require(node == root, "a state entry is not under its root")
+        job = unpack(dict(bucket)[key])
+        require(job[0] == self.job_id and job[12] == SETTLED, "the job is not settled")
+        names = {"requester": job[1], "rows": job[6], "units": job[7], "shares": job[8]}
+        return names | {"treasury": job[9], "opened": job[11], "verdicts": job[16], "open": job[17]}
 
     def check_settlement(self, terms: Json, unit: int, entry: Json) -> None:
         """Tally a unit's receipts again and derive its payments again."""
         raw, became, height = unhex(entry["transaction"]), unhex(entry["receipt"]), entry["height"]
-        settled_at, _, _, opinions, returned = terms["verdicts"][unit]
+        settled_at, decided, _, _, opinions, returned = terms["verdicts"][unit]
         place = (integer(entry["unit"]), integer(height))
         require(place == (unit, settled_at), "settlements out of order")
         require_under(self.headers[height][7], raw, entry["transaction_path"], "a settlement")
         require_under(self.headers[height + 1][9], became, entry["receipt_path"], "an outcome")
         _, chain_id, kind, _, _, fee, payload, _, _ = unpack(raw)
-        job, number, receipts = unpack(payload)
+        job, number, receipts, feeds = unpack(payload)
         named = (chain_id, kind, job, number)
         require(named == (self.chain_id, SETTLE, self.job_id, unit), "another transaction")
-        works = [self.check_work(terms, unit, receipt, height) for receipt in receipts]
+        bound = {opinion[0]: opinion[2] for opinion in opinions}
+        works = [self.check_work(terms, unit, receipt, bound, height) for receipt in receipts]
         require(len({work[5] for work in works}) == len(works), "two receipts of one worker")
-        held: list[Counter[Array]] = [Counter() for _ in terms["rows"]]
-        for index, _, *pair in (batch for work in works for batch in work[10]):
-            held[index][tuple(pair)] += 1
-        require(min(max(votes.values(), default=0) for votes in held) >= 2, "no two equal opinions")
-        right = [votes.most_common(1)[0][0] for votes in held]
-        self.flows[terms["units"][unit][:4]] = tuple(zip(*right, strict=True))
-        paid, spent, derived = self.derive(terms, unit, works, right)
+        *what, first, count, needed, price, _, workers = terms["units"][unit]
+        held: dict[int, Counter[Array]] = {i: Counter() for i in range(first, first + count)}
+        for index, *stated in (batch for work in works for batch in work[10]):
+            held[index][tuple(stated)] += 1
+        tops = {index: votes.most_common(1)[0] for index, votes in held.items() if votes}
+        right = {index: stated for index, (stated, n) in tops.items() if n >= needed}
+        fed = self.check_feeds(terms["requester"], unit, feeds)
+        is_torn = any(len(roots) > 1 for roots in fed.values())
+        is_enough = bool(right) and (terms["open"] or len(right) == count)
+        require(is_torn or is_enough, "too few equal opinions")
+        require(decided == len(right), "the record says something else of the batches")
+        if not is_torn:
+            for index, (_, before, _, after) in right.items():
+                self.flows[(*what, index)] = before, after
+        paid, spent, derived = self.derive(terms, unit, works, (right, fed))
         require(derived == opinions, "the record says something else of the workers")
-        _, _, _, _, price, workers = terms["units"][unit]
-        reserve = price * sum(terms["rows"]) * len(workers)
+        reserve = price * sum(terms["rows"][first : first + count]) * len(workers)
         require(returned == reserve - spent, "what was returned is not the rest of the reserve")
         expected = (sha256(raw), DONE, fee, tuple(sorted(paid.items())))
         tx, code, charged, moved, rest, _ = unpack(became)
@@ -259,40 +265,80 @@ class Check:
         require(rest >= returned, "the ledger returned less than the rest")
         self.payments.update(paid)
 
-    def check_work(self, terms: Json, unit: int, raw: bytes, height: int) -> Array:
-        """Check a worker's receipt: terms, signature, commitment; its hash stands at the end."""
+    def check_work(
+        self, terms: Json, unit: int, raw: bytes, bound: dict[bytes, int], height: int
+    ) -> Array:
+        """Check a worker's receipt: terms, signature, commitment; its hash and that stand last."""
         work, digest = unpack(raw), sha256(raw)
-        kind, model, stages, stage, price, workers = terms["units"][unit]
-        named = (1, self.chain_id, self.job_id, unit, kind, model, stages, stage, price)
+        kind, model, stages, stage, first, count, _, price, _, workers = terms["units"][unit]
+        named = (2, self.chain_id, self.job_id, unit, kind, model, stages, stage, price)
         require((*work[:5], *work[6:9], work[12]) == named, "a receipt of other terms")
         require(work[5] in workers, "a receipt of no worker of the unit")
-        rows = dict(enumerate(terms["rows"]))
-        for index, count, *_ in work[10]:
-            require(rows.pop(index, None) == count, "a receipt of other batches")
-        body = b"prsm1rc" + msgpack.packb(work[:-1])
-        VerifyKey(work[5]).verify(body, work[15])
-        job, number, bound_at = self.committed.pop(b"w" + work[5] + digest, (b"", 0, height))
-        bound = (job, number) == (self.job_id, unit) and bound_at < height
-        require(bound, "a receipt that was not committed before")
-        return (*work, digest)
+        require(work[13] >= terms["opened"], "a receipt of an older escrow")
+        rows = {index: terms["rows"][index] for index in range(first, first + count)}
+        for index, done, *_ in work[10]:
+            locked = rows.pop(index, 0)
+            is_fit = done == locked or (terms["open"] and 0 < done < locked)
+            require(is_fit, "a receipt of other batches")
+        VerifyKey(work[5]).verify(b"prsm1rc" + msgpack.packb(work[:-1]), work[15])
+        committed = bound.get(work[5], height)
+        require(committed < height, "a receipt that was not committed before")
+        return (*work, digest, committed)
 
-    def derive(self, terms: Json, unit: int, works: list[Array], right: list[Array]) -> Array:
+    def check_feeds(self, requester: bytes, unit: int, feeds: Array) -> dict[int, set[Array]]:
+        """What the requester signed as inputs, by batch."""
+        fed: dict[int, set[Array]] = {}
+        for job, number, batch, before, side, signature in feeds:
+            require((job, number) == (self.job_id, unit), "a feed of another unit")
+            fields = ("work.feed", self.chain_id, job, number, batch, before, side)
+            VerifyKey(requester).verify(b"prsm1gs" + msgpack.packb(fields), signature)
+            fed.setdefault(batch, set()).add((before, side))
+        return fed
+
+    def derive(self, terms: Json, unit: int, works: list[Array], truth: Array) -> Array:
         """Who is paid what for a unit, the gross of it, and what the record must say."""
         paid: Counter[bytes] = Counter()
         spent, opinions = 0, []
         for work in works:
-            wrong = [index for index, _, *pair in work[10] if tuple(pair) != right[index]]
-            rows = sum(batch[1] for batch in work[10])
-            gross = 0 if wrong else rows * work[12]
+            wrong, rows = worth(work, *truth)
+            gross = 0 if wrong else charge(work, terms["units"][unit], rows)
             parts = Counter({sha256(b"prsm1 treasury"): gross * terms["treasury"] // 10_000})
             for account, bps in terms["shares"]:
                 parts[account] += gross * bps // 10_000
             net, spent = gross - sum(parts.values()), spent + gross
             paid.update({**parts, work[5]: parts[work[5]] + net})
-            opinions.append((work[5], work[16], rows, len(wrong), net))
+            every = sum(batch[1] for batch in work[10])
+            opinions.append((work[5], work[16], work[17], every, wrong, net))
             if wrong:
                 self.outvoted.append({"worker": "0x" + work[5].hex(), "unit": unit})
         return +paid, spent, tuple(opinions)
+
+
+def worth(work: Array, right: dict[int, Array], fed: dict[int, set[Array]]) -> tuple[int, int]:
+    """How many batches of a receipt are wrong, and how many rows are paid for."""
+    is_torn = any(len(roots) > 1 for roots in fed.values())
+    wrong = rows = 0
+    for index, *stated in work[10]:
+        known, given = right.get(index), fed.get(index, set())
+        is_differing = len(given) > 1 if known is None else known[1:3] != tuple(stated[1:3])
+        is_excused = is_differing and tuple(stated[1:3]) in given
+        if known == tuple(stated) or is_excused:
+            rows += stated[0]
+        elif known is not None or len(given) > 1:
+            wrong += 1
+        elif is_torn:
+            rows += stated[0]
+    return wrong, rows
+
+
+def charge(work: Array, spec: Array, rows: int) -> int:
+    """What so many rows cost by the price a row and, where there are rates, what was measured."""
+    _, _, _, _, _, _, _, price, rates, _ = spec
+    cpu_ms, _, bytes_in, bytes_out = work[11]
+    if rates is None:
+        return int(price * rows)
+    moved = rates[2] * (bytes_in + bytes_out) // 2**20
+    return int(min(price * rows, rates[0] * rows + rates[1] * cpu_ms + moved))
 
 
 def main() -> int:

@@ -15,13 +15,17 @@ from prsm.consensus.ledger.records import (
     JOB_DEPTH_MAX,
     Job,
     JobStatus,
+    committed_key,
+    flow_key,
     is_distinct,
     job_key,
 )
 from prsm.consensus.ledger.state import State
 from prsm.protocol.ids import FTNS
-from prsm.protocol.transactions.payloads import Lock, Refund, Unit
+from prsm.protocol.transactions.payloads import Lock, Refund, Unit, unit_batches_max
 from prsm.protocol.transactions.results import Code
+
+Place = tuple[int, bytes, int, int]  # kind, model, stages, stage
 
 
 def lock(state: State, payload: Lock, context: Context) -> Effect:
@@ -46,6 +50,7 @@ def lock(state: State, payload: Lock, context: Context) -> Effect:
         budget=payload.budget,
         children=0,
         verdicts=(None,) * len(payload.units),
+        is_open_ended=payload.is_open_ended,
     )
     amount = payload.budget + sum(job.reserve(i) for i in range(len(job.units)))
     if parent is None:
@@ -128,6 +133,10 @@ def release(state: State, job: Job, *, amount: int) -> Job:
 def close(state: State, job: Job, status: JobStatus) -> tuple[Event, ...]:
     """Empty a job for good; its parent closes with it when that was the last thing open."""
     assert not job.children
+    for unit, spec in enumerate(job.units):
+        state.delete(flow_key(job.job, unit))
+        if job.verdicts[unit] is None:
+            forget_commitments(state, job.job, unit, spec)
     emptied = release(state, job, amount=job.locked)
     save(state, msgspec.structs.replace(emptied, status=status, budget=0))
     events: tuple[Event, ...] = (Closed(job.job, status is JobStatus.REFUNDED),)
@@ -138,6 +147,12 @@ def close(state: State, job: Job, status: JobStatus) -> tuple[Event, ...]:
     parent = msgspec.structs.replace(parent, children=parent.children - 1)
     save(state, parent)
     return events + close_if_done(state, parent)
+
+
+def forget_commitments(state: State, job: bytes, unit: int, spec: Unit) -> None:
+    """Nobody can show a receipt of the unit any more."""
+    for worker in spec.workers:
+        state.delete(committed_key(job, unit, worker))
 
 
 def close_if_done(state: State, job: Job) -> tuple[Event, ...]:
@@ -157,13 +172,7 @@ def _check_terms(state: State, payload: Lock, context: Context) -> None:
         raise Failed(Code.JOB_EXISTS)
     if bool(payload.units) != bool(payload.batch_rows) or not (payload.units or payload.budget):
         raise Failed(Code.BAD_UNITS)
-    if not is_distinct(_place(unit) for unit in payload.units):
-        raise Failed(Code.BAD_UNITS)
-    for unit in payload.units:
-        if unit.stage >= unit.stages or not is_distinct(unit.workers):
-            raise Failed(Code.BAD_UNITS)
-        if is_halted(state, unit.model):
-            raise Failed(Code.MODEL_HALTED)
+    _check_units(state, payload)
     given = sum(share.bps for share in payload.shares) + context.parameters.treasury_bps
     if given > 10_000 or not is_distinct(share.account for share in payload.shares):
         raise Failed(Code.BAD_SHARES)
@@ -172,8 +181,26 @@ def _check_terms(state: State, payload: Lock, context: Context) -> None:
         raise Failed(Code.BAD_DEADLINE)
 
 
-def _place(unit: Unit) -> tuple[int, bytes, int, int]:
-    """What a unit computes; two units of one job never compute the same."""
+def _check_units(state: State, payload: Lock) -> None:
+    covered: dict[Place, int] = {}  # batches of a place, as bits
+    for unit in payload.units:
+        named = len(unit.workers)
+        if unit.stage >= unit.stages or not is_distinct(unit.workers):
+            raise Failed(Code.BAD_UNITS)
+        if not unit.needed <= named < 2 * unit.needed or unit.count > unit_batches_max(named):
+            raise Failed(Code.BAD_UNITS)
+        if unit.first + unit.count > len(payload.batch_rows):
+            raise Failed(Code.BAD_UNITS)
+        bits = ((1 << unit.count) - 1) << unit.first
+        if covered.get(place := place_of(unit), 0) & bits:
+            raise Failed(Code.BAD_UNITS)
+        covered[place] = covered.get(place, 0) | bits
+        if is_halted(state, unit.model):
+            raise Failed(Code.MODEL_HALTED)
+
+
+def place_of(unit: Unit) -> Place:
+    """What a unit computes of a batch; two units of one job never compute the same."""
     return (unit.kind, unit.model, unit.stages, unit.stage)
 
 

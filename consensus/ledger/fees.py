@@ -36,7 +36,7 @@ def operations_of(payload: Record) -> int:  # noqa: PLR0911 - dispatch
         case Commit():
             return len(payload.rows)
         case Settle():
-            return len(payload.receipts)
+            return len(payload.receipts) + len(payload.feeds)
         case Evidence() | Join() | Rotate():
             return 2
         case Hold():

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Final
 
 from prsm.consensus.ledger.errors import EscrowState
-from prsm.consensus.ledger.records import Job, JobStatus, committed_key, job_key
+from prsm.consensus.ledger.records import Job, JobStatus, job_key
 from prsm.protocol import merkle
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import decode, encode
@@ -25,7 +25,7 @@ from prsm.protocol.transactions.payloads import SETTLE, Settle
 from prsm.protocol.transactions.results import Code, TxReceipt
 from prsm.protocol.validators import Members
 
-DOCUMENT_VERSION: Final = 2
+DOCUMENT_VERSION: Final = 3
 Json = dict[str, object]
 
 
@@ -53,16 +53,8 @@ def settlement_heights(job: Job) -> list[int]:
 
 
 def proof_keys(job: Job) -> list[bytes]:
-    """State keys the document proves: the job, then each receipt's commitment, unit by unit."""
-    return [
-        job_key(job.job),
-        *(
-            committed_key(opinion.worker, opinion.receipt_hash)
-            for verdict in job.verdicts
-            if verdict is not None
-            for opinion in verdict.opinions
-        ),
-    ]
+    """State keys the document proves: the job, which holds what its verdicts rest on."""
+    return [job_key(job.job)]
 
 
 def receipt_document(

@@ -27,7 +27,7 @@ ROSTER_KEY: Final = b"r"
 ACCOUNT, NONCE, BOND, MODEL, VERSION, OWNER, JOB, COMMITTED, FAULT, DOUBLE, HALT, HELD = (
     bytes([letter]) for letter in b"anbmvojwfdhc"
 )
-EPOCH_SET, KEY_USE = b"e", b"k"
+EPOCH_SET, KEY_USE, FLOW = b"e", b"k", b"u"
 
 
 class Balance(Record, frozen=True):
@@ -134,8 +134,9 @@ class Opinion(Record, frozen=True):
 
     worker: Bytes32
     receipt_hash: Bytes32
+    committed_height: UInt  # lower than the verdict's
     rows: UInt
-    wrong: U32  # batches that differ from the right pair
+    wrong: U32  # batches that differ from what is right
     paid: UInt  # after the treasury's part and the shares
 
 
@@ -143,7 +144,8 @@ class Verdict(Record, frozen=True):
     """How a unit was settled: the right roots and who held them."""
 
     height: UInt
-    inputs: Bytes32  # Merkle root over the right input roots, by batch
+    decided: U32  # batches that have a right result
+    inputs: Bytes32  # Merkle root over the right input roots by batch, nothing where undecided
     outputs: Bytes32  # the same of the output roots
     opinions: tuple[Opinion, ...]  # as the receipts stood in the transaction
     returned: UInt  # of the unit's reserve, to the requester or the parent's budget
@@ -169,6 +171,7 @@ class Job(Record, frozen=True):
     budget: UInt  # part of `locked` that child jobs may draw on
     children: U32  # open ones
     verdicts: tuple[Verdict | None, ...]  # by unit
+    is_open_ended: bool
 
     @property
     def rows(self) -> int:
@@ -183,15 +186,23 @@ class Job(Record, frozen=True):
     def reserve(self, unit: int) -> int:
         """Micro-FTNS locked for a unit: its price for every row and every worker."""
         spec = self.units[unit]
-        return spec.price_per_row * self.rows * len(spec.workers)
+        rows = sum(self.batch_rows[spec.first : spec.first + spec.count])
+        return spec.price_per_row * rows * len(spec.workers)
 
 
 class Committed(Record, frozen=True):
-    """A worker's commitment to a receipt nobody has seen."""
+    """A worker's commitment to a receipt of a unit; it goes when the unit is settled."""
 
-    job: Bytes32
-    unit: U32
+    receipt_hash: Bytes32
     height: UInt
+    time_ms: UInt  # of that block
+
+
+class Flow(Record, frozen=True):
+    """Right roots of a settled unit by batch, while a stage beside it is not settled."""
+
+    inputs: tuple[bytes, ...]  # empty where undecided
+    outputs: tuple[bytes, ...]
 
 
 class WorkFault(Record, frozen=True):
@@ -295,9 +306,14 @@ def job_key(job: bytes) -> bytes:
     return JOB + job
 
 
-def committed_key(worker: bytes, receipt_hash: bytes) -> bytes:
+def committed_key(job: bytes, unit: int, worker: bytes) -> bytes:
     """Key of a `Committed`: with the worker, so that nobody can take another's hash."""
-    return COMMITTED + worker + receipt_hash
+    return COMMITTED + job + unit.to_bytes(4, "big") + worker
+
+
+def flow_key(job: bytes, unit: int) -> bytes:
+    """Key of a `Flow`."""
+    return FLOW + job + unit.to_bytes(4, "big")
 
 
 def fault_key(worker: bytes, job: bytes, unit: int) -> bytes:

@@ -140,9 +140,9 @@ class View:
         """The present round of custody; None before the first deal was accepted."""
         return read_round(self._state)
 
-    def committed(self, worker: bytes, receipt_hash: bytes) -> Committed | None:
-        """A worker's commitment to a receipt."""
-        return read(self._state, committed_key(worker, receipt_hash), Committed)
+    def committed(self, job: bytes, unit: int, worker: bytes) -> Committed | None:
+        """A worker's commitment to a receipt of an unsettled unit."""
+        return read(self._state, committed_key(job, unit, worker), Committed)
 
     def model(self, name: str, semver: str) -> Model | None:
         """The model registered under a name and version."""

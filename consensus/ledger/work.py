@@ -1,128 +1,96 @@
-"""Paid work: bind to a receipt before it is shown, then pay on two equal opinions.
+"""Paid work: bind to a receipt before it is shown, then pay for what enough workers hold.
 
-Right is, batch by batch, the (input root, output root) two distinct workers hold. Nobody's
-consent is needed: anyone may send the receipts. Source: docs/spec/work.md, "Settlement".
+Nobody's consent is needed: anyone may send the receipts. What is right is decided in `tally`,
+what a receipt must be in `showing`. Source: docs/spec/work.md, "Settlement".
 """
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
 from prsm.consensus.ledger.accounts import add_totals, credit
 from prsm.consensus.ledger.context import DONE, Context, Effect, Settled
 from prsm.consensus.ledger.errors import Failed
-from prsm.consensus.ledger.escrow import close_if_done, open_job, release, save
+from prsm.consensus.ledger.escrow import (
+    close_if_done,
+    forget_commitments,
+    open_job,
+    place_of,
+    release,
+    save,
+)
 from prsm.consensus.ledger.records import (
     Committed,
+    Flow,
     Job,
     Opinion,
     Verdict,
     WorkFault,
     committed_key,
     fault_key,
+    flow_key,
 )
+from prsm.consensus.ledger.showing import Shown, check_left_out, read_feeds, read_receipts
 from prsm.consensus.ledger.state import State
+from prsm.consensus.ledger.tally import Ruling, charge, rule_on
 from prsm.protocol import merkle
-from prsm.protocol.codec import decode
-from prsm.protocol.errors import WireError
 from prsm.protocol.genesis import TREASURY
-from prsm.protocol.ids import Digest
-from prsm.protocol.limits import TRANSACTION_BYTES_MAX
-from prsm.protocol.receipts import WorkReceipt, is_signed
-from prsm.protocol.signing import sha256
-from prsm.protocol.transactions.payloads import Commit, Settle
+from prsm.protocol.transactions.payloads import Commit, CommitRow, Settle, Unit
 from prsm.protocol.transactions.results import Code, Payment
-
-Pair = tuple[bytes, bytes]  # input root, output root
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A receipt as shown for settlement, with the hash it was committed by."""
-
-    receipt: WorkReceipt
-    digest: Digest
 
 
 def commit(state: State, payload: Commit, context: Context) -> Effect:
     """Bind the sender to receipts nobody has seen; each counts from the next block on."""
     for row in payload.rows:
         job = open_job(state, row.job)
-        if row.unit >= len(job.units):
-            raise Failed(Code.UNKNOWN_UNIT)
-        if job.verdicts[row.unit] is not None:
-            raise Failed(Code.UNIT_SETTLED)
-        if context.sender not in job.units[row.unit].workers:
+        spec = unsettled(job, row.unit)
+        if context.sender not in spec.workers:
             raise Failed(Code.NOT_WORKER)
-        key = committed_key(context.sender, row.receipt_hash)
-        if state.get(key) is not None:
+        if not _may_commit(state, row, spec, context.sender):
             raise Failed(Code.ALREADY_COMMITTED)
-        state.write(key, Committed(job=row.job, unit=row.unit, height=context.height))
+        state.write(
+            committed_key(row.job, row.unit, context.sender),
+            Committed(
+                receipt_hash=row.receipt_hash, height=context.height, time_ms=context.time_ms
+            ),
+        )
     return DONE
 
 
 def settle(state: State, payload: Settle, context: Context) -> Effect:
     """Tally the receipts of one unit, pay who was right, note who was not, return the rest."""
     job = open_job(state, payload.job)
-    if payload.unit >= len(job.units):
-        raise Failed(Code.UNKNOWN_UNIT)
-    if job.verdicts[payload.unit] is not None:
-        raise Failed(Code.UNIT_SETTLED)
-    shown = _read_receipts(state, job, payload, context)
-    right = tally([entry.receipt for entry in shown], len(job.batch_rows))
-    if right is None:
+    spec = unsettled(job, payload.unit)
+    shown = read_receipts(state, job, payload, context)
+    feeds = read_feeds(job, payload, context)
+    receipts = [entry.receipt for entry in shown]
+    ruling = rule_on(receipts, feeds, spec)
+    if not ruling.torn and not _is_enough(ruling, job):
         raise Failed(Code.UNDECIDED)
-    inputs = merkle.root([pair[0] for pair in right])
-    outputs = merkle.root([pair[1] for pair in right])
-    if not _is_chained(job, payload.unit, inputs=inputs, outputs=outputs):
+    check_left_out(state, job, payload.unit, shown, context)
+    flow = _flow(ruling, spec)
+    if not ruling.torn and not _is_chained(state, job, payload.unit, flow):
         raise Failed(Code.CHAIN_BROKEN)
-    opinions, gross = _judge_opinions(state, job, shown, right, context)
-    paid = split(job, opinions, gross)
-    spent = sum(gross)
-    for payment in paid:
-        credit(state, payment.account, payment.amount, job.asset)
-    add_totals(state, locked=-spent)
-    rest = job.reserve(payload.unit) - spent
-    verdict = Verdict(
-        height=context.height, inputs=inputs, outputs=outputs, opinions=opinions, returned=rest
-    )
-    job = msgspec.structs.replace(
-        job,
-        locked=job.locked - spent,
-        verdicts=(*job.verdicts[: payload.unit], verdict, *job.verdicts[payload.unit + 1 :]),
-    )
-    job = release(state, job, amount=rest)
-    save(state, job)
-    left = job.locked
-    closed = close_if_done(state, job)
-    faulty = tuple(opinion.worker for opinion in opinions if opinion.wrong)
-    return Effect(
-        paid=paid,
-        returned=rest + (left if closed else 0),
-        detail=len(right),
-        events=(Settled(job.job, payload.unit, paid, faulty), *closed),
-    )
+    gross = [
+        0 if worth.wrong else charge(entry.receipt, spec, worth.rows)
+        for entry, worth in zip(shown, ruling.worths, strict=True)
+    ]
+    _note_faults(state, shown, ruling, context)
+    return _pay(state, job, payload.unit, _verdict(job, shown, ruling, gross, context), gross, flow)
 
 
-def tally(receipts: Sequence[WorkReceipt], batches: int) -> tuple[Pair, ...] | None:
-    """The right pair of every batch: the one two distinct workers hold.
+def unsettled(job: Job, unit: int) -> Unit:
+    """Terms of a unit that has no verdict yet.
 
-    Args:
-        receipts: one a worker, at most three, so at most one pair of a batch has two holders.
-        batches: of the job.
-
-    Returns:
-        One pair a batch, or None while a batch is undecided.
+    Raises:
+        Failed: UNKNOWN_UNIT or UNIT_SETTLED.
     """
-    held: list[Counter[Pair]] = [Counter() for _ in range(batches)]
-    for receipt in receipts:
-        for batch in receipt.batches:
-            held[batch.index][batch.input_root, batch.output_root] += 1
-    agreed = [next((pair for pair, n in votes.items() if n >= 2), None) for votes in held]
-    decided = tuple(pair for pair in agreed if pair is not None)
-    return decided if len(decided) == batches else None
+    if unit >= len(job.units):
+        raise Failed(Code.UNKNOWN_UNIT)
+    if job.verdicts[unit] is not None:
+        raise Failed(Code.UNIT_SETTLED)
+    return job.units[unit]
 
 
 def split(job: Job, opinions: Sequence[Opinion], gross: Sequence[int]) -> tuple[Payment, ...]:
@@ -148,95 +116,135 @@ def _parts(job: Job, amount: int) -> Counter[bytes]:
     return parts
 
 
-def _read_receipts(state: State, job: Job, payload: Settle, context: Context) -> list[Shown]:
-    shown = [_read_receipt(raw, job, payload.unit, context) for raw in payload.receipts]
-    if len({entry.receipt.worker for entry in shown}) != len(shown):
-        raise Failed(Code.WORKER_TWICE)
-    for entry in shown:
-        key = committed_key(entry.receipt.worker, entry.digest)
-        found = state.read(key, Committed)
-        if found is None or (found.job, found.unit) != (job.job, payload.unit):
-            raise Failed(Code.NOT_COMMITTED)
-        if found.height >= context.height:
-            raise Failed(Code.NOT_COMMITTED)
-    return shown
+def _may_commit(state: State, row: CommitRow, spec: Unit, sender: bytes) -> bool:
+    """A worker may commit to another receipt while nobody else of the unit is bound.
+
+    Receipts are shown to co-workers that are bound, so later it could be a copy. One of one is
+    drawn for an audit by its hash, so it stays with its first.
+    """
+    own = state.read(committed_key(row.job, row.unit, sender), Committed)
+    if own is None:
+        return True
+    if own.receipt_hash == row.receipt_hash or spec.needed == 1:
+        return False
+    others = (worker for worker in spec.workers if worker != sender)
+    return all(state.get(committed_key(row.job, row.unit, other)) is None for other in others)
 
 
-def _read_receipt(raw: bytes, job: Job, unit: int, context: Context) -> Shown:
-    try:
-        receipt = decode(raw, WorkReceipt, size_max=TRANSACTION_BYTES_MAX)
-    except WireError as error:
-        raise Failed(Code.BAD_RECEIPT) from error
-    spec = job.units[unit]
-    place = (receipt.chain_id, receipt.job, receipt.unit)
-    if place != (context.chain_id, job.job, unit) or receipt.worker not in spec.workers:
-        raise Failed(Code.FOREIGN_RECEIPT)
-    terms = (receipt.kind, receipt.model, receipt.stages, receipt.stage, receipt.price_per_row)
-    if terms != (spec.kind, spec.model, spec.stages, spec.stage, spec.price_per_row):
-        raise Failed(Code.BAD_RECEIPT)
-    previous = -1
-    for batch in receipt.batches:
-        if not previous < batch.index < len(job.batch_rows):
-            raise Failed(Code.BAD_RECEIPT)
-        if batch.rows != job.batch_rows[batch.index]:
-            raise Failed(Code.BAD_RECEIPT)
-        previous = batch.index
-    if not is_signed(receipt, context.verifier):
-        raise Failed(Code.BAD_RECEIPT_SIGNATURE)
-    return Shown(receipt, sha256(raw))
+def _is_enough(ruling: Ruling, job: Job) -> bool:
+    return bool(ruling.right) and (job.is_open_ended or not ruling.missing)
 
 
-def _is_chained(job: Job, unit: int, *, inputs: bytes, outputs: bytes) -> bool:
+def _flow(ruling: Ruling, spec: Unit) -> Flow:
+    stated = [ruling.right.get(index) for index in spec.batches]
+    return Flow(
+        inputs=tuple(b"" if one is None else one[1] for one in stated),
+        outputs=tuple(b"" if one is None else one[3] for one in stated),
+    )
+
+
+def _is_chained(state: State, job: Job, unit: int, flow: Flow) -> bool:
     """Do the outputs of each settled stage go unchanged into the settled stage after it?"""
     spec = job.units[unit]
-    for other, verdict in zip(job.units, job.verdicts, strict=True):
-        if verdict is None or (other.kind, other.model, other.stages) != (
-            spec.kind,
-            spec.model,
-            spec.stages,
-        ):
+    for other, step in _beside(job, unit):
+        found = state.read(flow_key(job.job, other), Flow)
+        if found is None:
             continue
-        if other.stage == spec.stage - 1 and verdict.outputs != inputs:
-            return False
-        if other.stage == spec.stage + 1 and verdict.inputs != outputs:
-            return False
+        theirs = job.units[other]
+        for index in _common(spec, theirs):
+            mine, its = index - spec.first, index - theirs.first
+            before, after = (
+                (found.outputs[its], flow.inputs[mine])
+                if step < 0
+                else (flow.outputs[mine], found.inputs[its])
+            )
+            if before and after and before != after:
+                return False
     return True
 
 
-def _judge_opinions(
-    state: State, job: Job, shown: Sequence[Shown], right: tuple[Pair, ...], context: Context
-) -> tuple[tuple[Opinion, ...], list[int]]:
-    """Compare each receipt with the right pairs; a wrong one is paid nothing and recorded."""
-    opinions, gross = [], []
-    for entry in shown:
-        receipt = entry.receipt
-        rows = sum(batch.rows for batch in receipt.batches)
-        wrong = tuple(
-            batch.index
-            for batch in receipt.batches
-            if (batch.input_root, batch.output_root) != right[batch.index]
+def _beside(job: Job, unit: int) -> list[tuple[int, int]]:
+    """Units of the stages before (-1) and after (+1) that share a batch with this one."""
+    kind, model, stages, stage = place_of(job.units[unit])
+    places = {(kind, model, stages, stage - 1): -1, (kind, model, stages, stage + 1): 1}
+    return [
+        (index, places[place_of(other)])
+        for index, other in enumerate(job.units)
+        if place_of(other) in places and _common(job.units[unit], other)
+    ]
+
+
+def _common(one: Unit, other: Unit) -> range:
+    first = max(one.first, other.first)
+    return range(first, min(one.first + one.count, other.first + other.count))
+
+
+def _verdict(
+    job: Job, shown: Sequence[Shown], ruling: Ruling, gross: Sequence[int], context: Context
+) -> Verdict:
+    opinions = tuple(
+        Opinion(
+            worker=entry.receipt.worker,
+            receipt_hash=entry.digest,
+            committed_height=entry.committed_height,
+            rows=sum(batch.rows for batch in entry.receipt.batches),
+            wrong=len(worth.wrong),
+            paid=amount - sum(_parts(job, amount).values()),
         )
-        amount = 0 if wrong else rows * receipt.price_per_row
-        gross.append(amount)
-        opinions.append(
-            Opinion(
-                worker=receipt.worker,
-                receipt_hash=entry.digest,
-                rows=rows,
-                wrong=len(wrong),
-                paid=amount - sum(_parts(job, amount).values()),
-            )
-        )
-        if wrong:
+        for entry, worth, amount in zip(shown, ruling.worths, gross, strict=True)
+    )
+    flow = _flow(ruling, job.units[shown[0].receipt.unit])
+    return Verdict(
+        height=context.height,
+        decided=len(ruling.right),
+        inputs=merkle.root(flow.inputs),
+        outputs=merkle.root(flow.outputs),
+        opinions=opinions,
+        returned=job.reserve(shown[0].receipt.unit) - sum(gross),
+    )
+
+
+def _note_faults(state: State, shown: Sequence[Shown], ruling: Ruling, context: Context) -> None:
+    for entry, worth in zip(shown, ruling.worths, strict=True):
+        if worth.lies:
+            receipt = entry.receipt
             state.write(
-                fault_key(receipt.worker, job.job, receipt.unit),
+                fault_key(receipt.worker, receipt.job, receipt.unit),
                 WorkFault(
                     worker=receipt.worker,
-                    job=job.job,
+                    job=receipt.job,
                     unit=receipt.unit,
-                    batches=wrong,
+                    batches=worth.lies,
                     receipt_hash=entry.digest,
                     height=context.height,
                 ),
             )
-    return tuple(opinions), gross
+
+
+def _pay(
+    state: State, job: Job, unit: int, verdict: Verdict, gross: Sequence[int], flow: Flow
+) -> Effect:
+    """Move the money of a unit and write its verdict; the job closes if it was the last."""
+    paid, spent = split(job, verdict.opinions, gross), sum(gross)
+    for payment in paid:
+        credit(state, payment.account, payment.amount, job.asset)
+    add_totals(state, locked=-spent)
+    job = msgspec.structs.replace(
+        job,
+        locked=job.locked - spent,
+        verdicts=(*job.verdicts[:unit], verdict, *job.verdicts[unit + 1 :]),
+    )
+    forget_commitments(state, job.job, unit, job.units[unit])
+    if any(job.verdicts[other] is None for other, _ in _beside(job, unit)):
+        state.write(flow_key(job.job, unit), flow)
+    job = release(state, job, amount=verdict.returned)
+    save(state, job)
+    left = job.locked
+    closed = close_if_done(state, job)
+    faulty = tuple(opinion.worker for opinion in verdict.opinions if opinion.wrong)
+    return Effect(
+        paid=paid,
+        returned=verdict.returned + (left if closed else 0),
+        detail=verdict.decided,
+        events=(Settled(job.job, unit, paid, faulty), *closed),
+    )

@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from prsm.consensus.ledger.records import Job
-from prsm.consensus.ledger.work import tally
+from prsm.consensus.ledger.tally import is_decided
 from prsm.node.inference.capacity import ask_all
 from prsm.node.inference.interface import (
     Chain,
@@ -34,7 +34,9 @@ from prsm.protocol.messages.work import AskReceipt, ShownReceipt, ask_receipt_st
 from prsm.protocol.receipts import WorkReceipt, is_signed, receipt_hash, sign_receipt
 from prsm.protocol.transactions.payloads import COMMIT, SETTLE, UNITS_MAX, Commit, CommitRow, Settle
 
-SETTLE_AFTER_MS: Final = 30_000  # block time a requester has before its workers settle
+# Block time a requester has before its workers settle; half the grace in which nobody may leave
+# a bound worker out of a settlement (`settle_grace_ms`).
+SETTLE_AFTER_MS: Final = 15_000
 COMMIT_S: Final = 60.0
 ASK_S: Final = 10.0
 CLAIMS_MAX: Final = 4096
@@ -143,7 +145,7 @@ class Claims:
         rows = tuple(
             CommitRow(claim.receipt.job, claim.receipt.unit, claim.digest)
             for claim in claims
-            if self._chain.committed(address, claim.digest) is None
+            if not self._is_bound(claim, address)
         )
         if not rows:
             return None
@@ -158,6 +160,10 @@ class Claims:
                 return None
             return TransactionFailed(f"the ledger refused a commitment: {result.code}")
         return TransactionFailed(f"no block took a commitment within {COMMIT_S:g} s")
+
+    def _is_bound(self, claim: Claim, address: bytes) -> bool:
+        found = self._chain.committed(claim.receipt.job, claim.receipt.unit, address)
+        return found is not None and found.receipt_hash == claim.digest
 
     def _note(self, claims: list[Claim], error: PrsmError | None) -> None:
         for claim in claims:
@@ -210,11 +216,12 @@ class Claims:
             if worker in peers:
                 with trio.move_on_after(ASK_S):
                     shown += await self._ask(claim, worker, peers[worker])
-        if tally(shown, len(job.batch_rows)) is None:
+        spec = job.units[unit]
+        if not is_decided(shown, spec, is_open_ended=job.is_open_ended):
             log.info("unit %d cannot be settled yet: %d receipts", unit, len(shown))
             return
         try:
-            settle = Settle(job.job, unit, tuple(encode(receipt) for receipt in shown))
+            settle = Settle(job.job, unit, tuple(encode(receipt) for receipt in shown), ())
             with trio.move_on_after(COMMIT_S):
                 await self._chain.wait_committed(await self._chain.submit(SETTLE, settle))
         except PrsmError as error:
@@ -256,10 +263,9 @@ class Claims:
         )
         if not self._verifier.verify(ask.asker, statement, ask.signature):
             raise BadSignature("a receipt was asked for in another's name", peer=incoming.peer)
-        theirs = self._chain.committed(ask.asker, ask.receipt_hash)
-        ours = self._chain.committed(self._chain.address, claim.digest)
-        if theirs is None or (theirs.job, theirs.unit) != (ask.job, ask.unit):
+        theirs = self._chain.committed(ask.job, ask.unit, ask.asker)
+        if theirs is None or theirs.receipt_hash != ask.receipt_hash:
             raise NotNamed("commit to your own receipt of this unit first")
-        if ours is None:
+        if not self._is_bound(claim, self._chain.address):
             raise UnknownJob("our own receipt is not on the ledger yet")
         return ShownReceipt(encode(claim.receipt)), b""

@@ -28,7 +28,7 @@ from prsm.node.inference.line import Line
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.terms import Terms, check_caller, check_terms, facts_of, find_shard
 from prsm.node.inference.transfer import cut
-from prsm.node.inference.verify import batch_root, input_root
+from prsm.node.inference.verify import batch_root, input_root, side_root
 from prsm.node.net.interface import Answer, Busy, Channel, Incoming, Network, PeerEvent
 from prsm.protocol.ed25519 import Verifier
 from prsm.protocol.errors import PrsmError
@@ -318,11 +318,13 @@ class Executor:
             return
         outputs = ran.outputs
         before = input_root(tensors, stage=lease.spec.stage)
+        side = side_root(tensors, stage=lease.spec.stage)
         after = batch_root(outputs)
         lease.compute_us += ran.cpu_us
         lease.bytes_in += sum(len(tensor.data) for tensor in tensors)
         lease.bytes_out += sum(len(tensor.data) for tensor in outputs)
-        lease.done[batch] = BatchResult(batch, lease.job.batch_rows[batch], before, after)
+        rows = lease.job.batch_rows[batch]
+        lease.done[batch] = BatchResult(batch, rows, before, side, after)
         lease.forget(batch)
         for chunk in chunks:
             result = Result(
@@ -333,6 +335,7 @@ class Executor:
                 chunks=chunk.chunks,
                 tensors=chunk.heads,
                 input_root=before,
+                side_root=side,
                 output_root=after,
                 compute_ms=ran.cpu_us // 1000,
             )

@@ -141,8 +141,12 @@ class Chain(Protocol):
         """The escrow of that name, if this node's ledger has it."""
         ...
 
-    def committed(self, worker: bytes, receipt_hash: bytes) -> Committed | None:
+    def committed(self, job: bytes, unit: int, worker: bytes) -> Committed | None:
         """The commitment of a worker to a receipt, if this node's ledger has it."""
+        ...
+
+    def settle_grace_ms(self) -> int:
+        """How long a bound worker may not be left out of a settlement."""
         ...
 
     def is_halted(self, cid: bytes) -> bool:

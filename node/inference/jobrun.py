@@ -201,6 +201,7 @@ class JobRun:
             budget=0,
             shares=(),
             deadline_ms=self._deadline_ms(),
+            is_open_ended=False,
         )
         job.lock_height = await self._commit(LOCK, lock)
 
@@ -227,7 +228,8 @@ class JobRun:
             receipts = await pipeline.collect(unit)
             job.receipts[unit.index] = receipts
             await self._wait_commitments(receipts)
-            settle = Settle(job.id, unit.index, tuple(encode(receipt) for receipt in receipts))
+            await self._wait_left_out(unit, receipts)
+            settle = Settle(job.id, unit.index, tuple(map(encode, receipts)), ())
             await self._commit(SETTLE, settle)
         except PrsmError as error:
             log.warning("stage %d is not settled by us: %s", unit.index, error.what)
@@ -246,8 +248,26 @@ class JobRun:
         chain = self._with.chain
         with trio.move_on_after(COMMIT_S):
             for receipt in receipts:
-                while chain.committed(receipt.worker, receipt_hash(receipt)) is None:
+                while not self._is_bound(receipt):
                     await chain.wait_height(chain.height() + 1)
+
+    async def _wait_left_out(self, unit: UnitRun, receipts: Sequence[WorkReceipt]) -> None:
+        """Give a worker that is bound, and whose receipt we do not have, its time to show it."""
+        chain, shown = self._with.chain, {receipt.worker for receipt in receipts}
+        for worker in set(unit.spec.workers) - shown:
+            while (found := chain.committed(self._job.id, unit.index, worker)) is not None:
+                if chain.block_time_ms() >= found.time_ms + chain.settle_grace_ms():
+                    break
+                await chain.wait_height(chain.height() + 1)
+
+    def _is_bound(self, receipt: WorkReceipt) -> bool:
+        """Is the receipt committed on our ledger, or its unit settled by a worker meanwhile?"""
+        chain = self._with.chain
+        found = chain.committed(receipt.job, receipt.unit, receipt.worker)
+        if found is not None:
+            return found.receipt_hash == receipt_hash(receipt)
+        job = chain.job(receipt.job)
+        return job is not None and job.verdicts[receipt.unit] is not None
 
     async def _commit(self, kind: int, payload: Record) -> int:
         """Submit and wait; the height of the block.

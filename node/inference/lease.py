@@ -17,7 +17,7 @@ from prsm.protocol.errors import WireError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.models import Shard
 from prsm.protocol.messages.work import Push
-from prsm.protocol.receipts import BatchResult, Measured, WorkReceipt
+from prsm.protocol.receipts import RECEIPT_VERSION, BatchResult, Measured, WorkReceipt
 from prsm.protocol.tensors import Tensor
 from prsm.protocol.transactions.payloads import Unit
 
@@ -76,8 +76,8 @@ class Lease:
 
     @property
     def is_complete(self) -> bool:
-        """Was every micro-batch of the job done here?"""
-        return len(self.done) == len(self.job.batch_rows)
+        """Was every micro-batch of the unit done here?"""
+        return len(self.done) == self.spec.count
 
     @property
     def is_idle(self) -> bool:
@@ -93,8 +93,11 @@ class Lease:
             BatchTooLarge: over the bound of one micro-batch.
             Busy: beyond the credit, or no room for so many bytes now.
         """
-        if push.batch >= len(self.job.batch_rows):
-            raise WireError(f"batch {push.batch}, the job has {len(self.job.batch_rows)}")
+        batches = self.spec.batches
+        if push.batch not in batches:
+            raise WireError(
+                f"batch {push.batch}, the unit has {batches.start} to {batches.stop - 1}"
+            )
         if push.chunk == 0:
             if any(push.batch in known for known in (self.done, self.cancelled, self._sizes)):
                 return False
@@ -148,7 +151,7 @@ class Lease:
         spec = self.spec
         batches = tuple(self.done[batch] for batch in sorted(self.done))
         return WorkReceipt(
-            version=1,
+            version=RECEIPT_VERSION,
             chain_id=chain_id,
             job=self.job.job,
             unit=self.unit,

@@ -216,11 +216,12 @@ class Link:
             raise self._lost(f"batch {batch}", pending.error) from pending.error
         assert pending.last is not None
         before = input_root(tensors, stage=self.spec.stage)
+        side = side_root(tensors, stage=self.spec.stage)
         after = batch_root(pending.tensors)
-        if (pending.last.input_root, pending.last.output_root) != (before, after):
+        last = pending.last
+        if (last.input_root, last.side_root, last.output_root) != (before, side, after):
             raise self._faulty(f"batch {batch}: its roots are not those of its bytes")
-        beside = side_root(tensors, stage=self.spec.stage)
-        return Opinion(pending.tensors, before, beside, after, pending.last.compute_ms)
+        return Opinion(pending.tensors, before, side, after, last.compute_ms)
 
     async def finish(self) -> WorkReceipt:
         """Ask for the receipt; its hash is on the ledger then. The caller sets the deadline.

@@ -284,6 +284,6 @@ def pick(shard: Shard, carried: Sequence[Tensor], graph_inputs: Sequence[Tensor]
 
 def _is_all(receipt: WorkReceipt, unit: UnitRun, worker: bytes) -> bool:
     """Does the receipt say what the worker answered, no more and no less?"""
-    listed = {b.index: (b.input_root, b.output_root) for b in receipt.batches}
+    listed = {b.index: (b.input_root, b.side_root, b.output_root) for b in receipt.batches}
     answered = {batch: unit.given[worker, batch] for batch in unit.ballot.done(worker)}
     return listed == answered

@@ -10,14 +10,15 @@ from typing import ClassVar, Final
 
 from prsm.protocol.errors import LocalError
 from prsm.protocol.ids import PeerId, format_ftns
-from prsm.protocol.limits import WORK_BATCHES_MAX
 from prsm.protocol.messages.models import ModelManifest, Shard
 from prsm.protocol.receipts import WorkKind
-from prsm.protocol.transactions.payloads import OPINIONS_MAX, Unit
+from prsm.protocol.transactions.payloads import Unit, unit_batches_max
 
 # Before the deadline the receipts must be committed, then settled: a few blocks, with a margin
 # for a view change.
 SETTLE_MS: Final = 10_000
+OPINIONS_DEFAULT: Final = 3  # primary, replica, and the third that decides
+NEEDED: Final = 2  # equal ones
 
 
 class PlanRefused(LocalError):
@@ -96,7 +97,7 @@ class Wish:
     model: bytes
     batch_rows: tuple[int, ...]
     stages: int = 1
-    redundancy: int = OPINIONS_MAX
+    redundancy: int = OPINIONS_DEFAULT
     price_cap: int | None = None
     time_left_ms: int = 3_600_000
     estimate_ms: int = 0
@@ -161,7 +162,11 @@ def _unit(wish: Wish, index: int, chosen: Sequence[WorkerOffer]) -> Unit:
         model=wish.model,
         stages=wish.stages,
         stage=index,
+        first=0,
+        count=len(wish.batch_rows),
+        needed=NEEDED,
         price_per_row=max(offer.price_per_row for offer in named),
+        rates=None,
         workers=tuple(offer.worker for offer in named),
     )
 
@@ -192,12 +197,13 @@ def _against_wish(
         for shard in shards[:-1]
         if len(shard.outputs) != 1
     ]
-    if len(wish.batch_rows) > WORK_BATCHES_MAX:
+    batches_max = unit_batches_max(wish.redundancy)
+    if len(wish.batch_rows) > batches_max:
         reasons.append(
             TooManyBatches(
-                f"{len(wish.batch_rows)} micro-batches, at most {WORK_BATCHES_MAX} fit a receipt",
+                f"{len(wish.batch_rows)} micro-batches, at most {batches_max} fit a receipt",
                 value=len(wish.batch_rows),
-                limit=WORK_BATCHES_MAX,
+                limit=batches_max,
                 hint="put more rows into a micro-batch, or send several jobs",
             )
         )

@@ -40,7 +40,7 @@ class UnitRun:
     outputs: list[Batch | None] = field(init=False)
     counts: dict[bytes, WorkerCount] = field(init=False)
     classes: dict[bytes, bytes] = field(default_factory=dict)
-    given: dict[tuple[bytes, int], tuple[bytes, bytes]] = field(default_factory=dict)
+    given: dict[tuple[bytes, int], tuple[bytes, bytes, bytes]] = field(default_factory=dict)
     _held: list[dict[bytes, Batch]] = field(init=False)  # by root, until decided
     _changed: trio.Event = field(default_factory=trio.Event)
 
@@ -79,7 +79,7 @@ class UnitRun:
         count.batches += 1
         count.rows += self.batch_rows[batch]
         count.compute_ms += opinion.compute_ms
-        self.given[worker, batch] = (opinion.input_root, opinion.output_root)
+        self.given[worker, batch] = (opinion.input_root, opinion.side_root, opinion.output_root)
         self.ballot.add(worker, batch, opinion.output_root)
         held = self._held[batch]
         if self.outputs[batch] is None:

@@ -144,6 +144,7 @@ class Steps:
                 budget=run.plan.budget,
                 shares=(),
                 deadline_ms=chain.block_time_ms() + run.plan.deadline_ms,
+                is_open_ended=False,
             )
             run.lock_height = await commit(chain, LOCK, lock)
         elif found is None or not found.is_open:

@@ -113,6 +113,7 @@ class Result(Record, frozen=True):
     chunks: _Chunks
     tensors: _Heads
     input_root: Bytes32
+    side_root: Bytes32
     output_root: Bytes32
     compute_ms: UInt
 

@@ -9,10 +9,18 @@ import msgspec
 
 from prsm.protocol.codec import Record
 from prsm.protocol.ids import U32, Bytes32, UInt
-from prsm.protocol.limits import WORK_BATCHES_MAX, WORK_STAGES_MAX
+from prsm.protocol.limits import (
+    BATCH_RESULT_BYTES_MAX,
+    RECEIPT_HEAD_BYTES_MAX,
+    SETTLE_HEAD_BYTES_MAX,
+    TRANSACTION_BYTES_MAX,
+    UNIT_WORKERS_MAX,
+    WORK_BATCHES_MAX,
+    WORK_STAGES_MAX,
+)
 from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.messages.models import CidBytes, Name
-from prsm.protocol.receipts import WorkKind
+from prsm.protocol.receipts import Feed, WorkKind
 from prsm.protocol.registry import Registry
 from prsm.protocol.transactions.conditions import Claim, Hold, Reclaim
 from prsm.protocol.transactions.custody import Accept, Entrust, Lapse, Prove, Release
@@ -21,7 +29,9 @@ from prsm.protocol.transactions.membership import Join, Leave, Rotate, Stake, Wi
 from prsm.protocol.transactions.registry import RegisterDataset, SetCard, SetChannel, Yank
 
 UNITS_MAX: Final = 64
-OPINIONS_MAX: Final = 3  # primary, replica, and the third that decides
+OPINIONS_MAX: Final = UNIT_WORKERS_MAX
+NEEDED_MAX: Final = (UNIT_WORKERS_MAX + 1) // 2
+FEEDS_MAX: Final = 2 * UNIT_WORKERS_MAX  # of one settlement
 _Memo = Annotated[bytes, msgspec.Meta(max_length=64)]
 _Bps = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 
@@ -53,18 +63,42 @@ class Share(Record, frozen=True):
     bps: _Bps
 
 
-class Unit(Record, frozen=True):
-    """One unit of paid work: a stage of a model over the job's batches, and who may do it.
+class Rates(Record, frozen=True):
+    """Prices of what was measured, micro-FTNS each; `Unit.price_per_row` bounds their sum."""
 
-    The first two workers both do it; the third decides where they differ.
+    row: UInt
+    cpu_ms: UInt
+    mib: UInt  # moved, both ways together
+
+
+class Unit(Record, frozen=True):
+    """One unit of paid work: a stage of a model over some batches of the job, and who may do it.
+
+    A result is right when `needed` distinct workers hold it. Fewer than 2 x needed are named, so
+    no two results are right. One of one is not compared; it is checked by sampling.
     """
 
     kind: WorkKind
     model: CidBytes
     stages: Annotated[int, msgspec.Meta(ge=1, le=WORK_STAGES_MAX)]
     stage: Annotated[int, msgspec.Meta(ge=0, le=WORK_STAGES_MAX)]
-    price_per_row: UInt
-    workers: Annotated[tuple[Bytes32, ...], msgspec.Meta(min_length=2, max_length=OPINIONS_MAX)]
+    first: U32  # index of its first batch in the job
+    count: Annotated[int, msgspec.Meta(ge=1, le=WORK_BATCHES_MAX)]
+    needed: Annotated[int, msgspec.Meta(ge=1, le=NEEDED_MAX)]
+    price_per_row: UInt  # the most a row costs: what is locked for it, for each worker
+    rates: Rates | None  # None: price_per_row for every row
+    workers: Annotated[tuple[Bytes32, ...], msgspec.Meta(min_length=1, max_length=OPINIONS_MAX)]
+
+    @property
+    def batches(self) -> range:
+        """Indexes of its batches in the job."""
+        return range(self.first, self.first + self.count)
+
+
+def unit_batches_max(workers: int) -> int:
+    """Most batches of a unit with so many workers: all their receipts fit one settlement."""
+    each = (TRANSACTION_BYTES_MAX - SETTLE_HEAD_BYTES_MAX) // workers - RECEIPT_HEAD_BYTES_MAX
+    return min(WORK_BATCHES_MAX, each // BATCH_RESULT_BYTES_MAX)
 
 
 class Lock(Record, frozen=True):
@@ -87,6 +121,7 @@ class Lock(Record, frozen=True):
     budget: UInt  # further amount for child jobs
     shares: Annotated[tuple[Share, ...], msgspec.Meta(max_length=8)]
     deadline_ms: UInt
+    is_open_ended: bool  # batches nobody did, and rows they lack, are not missing
 
 
 class CommitRow(Record, frozen=True):
@@ -104,13 +139,18 @@ class Commit(Record, frozen=True):
 
 
 class Settle(Record, frozen=True):
-    """Show receipts of one unit; the ledger pays on two equal roots. Anyone may send it."""
+    """Show receipts of one unit; the ledger pays who holds what is right. Anyone may send it.
+
+    Feeds are only shown where workers differ in what went in: a worker whose feed is the
+    requester's own word for its inputs did what it was told.
+    """
 
     job: Bytes32
     unit: U32
     receipts: Annotated[
-        tuple[bytes, ...], msgspec.Meta(min_length=2, max_length=OPINIONS_MAX)
+        tuple[bytes, ...], msgspec.Meta(min_length=1, max_length=OPINIONS_MAX)
     ]  # canonical WorkReceipts
+    feeds: Annotated[tuple[Feed, ...], msgspec.Meta(max_length=FEEDS_MAX)]
 
 
 class Refund(Record, frozen=True):

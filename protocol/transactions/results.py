@@ -46,6 +46,8 @@ class Code(IntEnum):
     NOT_COMMITTED = 44
     UNDECIDED = 45
     CHAIN_BROKEN = 46
+    LEFT_OUT = 47
+    BAD_FEED = 48
     TOO_EARLY = 50
     CHILD_OPEN = 51
     BAD_EVIDENCE = 60

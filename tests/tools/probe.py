@@ -67,7 +67,11 @@ class Probe:
             "model": MODEL,
             "stages": 2,
             "stage": 0,
+            "first": 0,
+            "count": len(ROWS),
+            "needed": 2,
             "price_per_row": PRICE,
+            "rates": None,
             "workers": self.unit_workers,
             **changes,
         }
@@ -82,6 +86,7 @@ class Probe:
             budget=0,
             shares=(),
             deadline_ms=self.cluster.world.time_ms + 100_000,
+            is_open_ended=False,
         )
         result = await chain.wait_committed(await chain.submit(LOCK, lock))
         assert result.ok

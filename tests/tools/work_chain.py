@@ -149,8 +149,11 @@ class MemoryChain:
     def job(self, job: bytes) -> Job | None:
         return State(self.world.state).read(job_key(job), Job)
 
-    def committed(self, worker: bytes, receipt_hash: bytes) -> Committed | None:
-        found = State(self.world.state).read(committed_key(worker, receipt_hash), Committed)
+    def settle_grace_ms(self) -> int:
+        return self.world.genesis.parameters.settle_grace_ms
+
+    def committed(self, job: bytes, unit: int, worker: bytes) -> Committed | None:
+        found = State(self.world.state).read(committed_key(job, unit, worker), Committed)
         is_here = found is not None and found.height + self.lag <= self.world.height
         return found if is_here else None
 
@@ -164,7 +167,8 @@ class MemoryChain:
         if isinstance(payload, Settle):  # the wallet rehearses against its own ledger
             for raw in payload.receipts:
                 receipt = decode(raw, WorkReceipt, size_max=TRANSACTION_BYTES_MAX)
-                if self.committed(receipt.worker, sha256(raw)) is None:
+                found = self.committed(receipt.job, receipt.unit, receipt.worker)
+                if found is None or found.receipt_hash != sha256(raw):
                     raise TransactionFailed("not committed on this ledger")
         return self.world.submit(self.address, kind, payload)
 

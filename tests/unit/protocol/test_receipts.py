@@ -33,7 +33,7 @@ def test_signature_covers_every_field(receipt: WorkReceipt) -> None:
         "price_per_row": 9,
         "started_height": 9,
         "ended_height": 9,
-        "version": 2,
+        "version": 3,
     }
     assert set(changes) == set(WorkReceipt.__struct_fields__) - {"signature"}
     for name, value in changes.items():

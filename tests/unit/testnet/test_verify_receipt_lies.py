@@ -15,16 +15,15 @@ import msgspec
 import pytest
 
 from prsm.consensus.ledger.records import (
-    Committed,
     Job,
     JobStatus,
     Opinion,
     Verdict,
-    committed_key,
     job_key,
 )
+from prsm.consensus.ledger.tally import tally
 from prsm.consensus.ledger.tree import Tree
-from prsm.consensus.ledger.work import split, tally
+from prsm.consensus.ledger.work import split
 from prsm.protocol import merkle
 from prsm.protocol.codec import encode
 from prsm.protocol.genesis import to_json
@@ -54,7 +53,6 @@ class Story:
     works: Sequence[Sequence[Work]] = WORKS
     receipt: Fields = field(default_factory=dict)  # of its second receipt
     signs: int | None = 66  # who signs that again, if anybody
-    committed: Fields | None = field(default_factory=dict)  # of the same; None: nothing
     verdict: Fields = field(default_factory=dict)
     opinion: Fields = field(default_factory=dict)  # the first
     job: Fields = field(default_factory=dict)
@@ -78,7 +76,7 @@ class Story:
         for payment in (payment for _, _, payments in told for payment in payments):
             amounts[payment.account] = amounts.get(payment.account, 0) + payment.amount
         return {
-            "version": 2,
+            "version": 3,
             "chain_id": text(CHAIN.genesis.chain_id),
             "genesis_digest": text(CHAIN.genesis.digest),
             "epoch": 0,
@@ -118,14 +116,8 @@ class Story:
         receipts = [work.receipt(CHAIN, LOCK, unit) for work in works]
         if unit == 0:
             receipts[1] = self.second(receipts[1])
-            self.commit(receipts[:1], {})
-            if self.committed is not None:
-                self.commit(receipts[1:2], self.committed)
-            self.commit(receipts[2:], {})
-        else:
-            self.commit(receipts, {"unit": unit})
         verdict, paid = judged(job, unit, receipts)
-        payload = Settle(job=LOCK.job, unit=unit, receipts=tuple(map(encode, receipts)))
+        payload = Settle(job=LOCK.job, unit=unit, receipts=tuple(map(encode, receipts)), feeds=())
         told = self if unit == 0 else Story()
         order = Transaction(
             version=1,
@@ -155,11 +147,6 @@ class Story:
         receipt = changed(receipt, self.receipt)
         return receipt if self.signs is None else sign_receipt(receipt, signer_of(self.signs))
 
-    def commit(self, receipts: Sequence[WorkReceipt], fields: Fields) -> None:
-        for receipt in receipts:
-            record = changed(Committed(job=LOCK.job, unit=0, height=2), fields)
-            self.state[committed_key(receipt.worker, receipt_hash(receipt))] = encode(record)
-
 
 def changed(record: T, fields: Fields) -> T:
     return msgspec.structs.replace(record, **fields)
@@ -182,12 +169,13 @@ def new_job() -> Job:
         shares=(),
         treasury_bps=500,
         deadline_ms=9,
-        opened_height=1,
+        opened_height=0,
         status=JobStatus.SETTLED,
         locked=0,
         budget=0,
         children=0,
         verdicts=(),
+        is_open_ended=False,
     )
 
 
@@ -196,17 +184,18 @@ def judged(
 ) -> tuple[Verdict, tuple[Payment, ...]]:
     """What a ledger that believes everything would record of these receipts."""
     known = [receipt for receipt in receipts if all(b.index < 3 for b in receipt.batches)]
-    right = tally(known, 3) or [(b.input_root, b.output_root) for b in receipts[0].batches]
+    right = tally(known, job.units[unit]) or {b.index: b.stated for b in receipts[0].batches}
     opinions, gross = [], []
     for receipt in receipts:
         rows = sum(batch.rows for batch in receipt.batches)
-        wrong = sum((b.input_root, b.output_root) != right[b.index % 3] for b in receipt.batches)
+        wrong = sum(batch.stated != right.get(batch.index % 3) for batch in receipt.batches)
         amount = 0 if wrong else rows * receipt.price_per_row
         gross.append(amount)
         opinions.append(
             Opinion(
                 worker=receipt.worker,
                 receipt_hash=receipt_hash(receipt),
+                committed_height=2,
                 rows=rows,
                 wrong=wrong,
                 paid=amount - amount * 500 // 10_000,
@@ -214,6 +203,7 @@ def judged(
         )
     verdict = Verdict(
         height=10 + 2 * unit,
+        decided=len(right),
         inputs=bytes(32),
         outputs=bytes(32),
         opinions=tuple(opinions),
@@ -261,20 +251,20 @@ LIES: list[tuple[str, Story, str]] = [
     ("a stranger", Story(receipt={"worker": signer_of(70).public_key}, signs=70), "no worker"),
     ("unsigned", Story(receipt={"signature": bytes(64)}, signs=None), "Signature was forged"),
     ("signed by another", Story(receipt={"class_id": bytes(32)}, signs=None), "forged"),
-    ("never committed", Story(committed=None), "not committed"),
-    ("committed too late", Story(committed={"height": 10}), "not committed"),
-    ("committed for another unit", Story(committed={"unit": 1}), "not committed"),
-    ("committed for another job", Story(committed={"job": bytes(32)}), "not committed"),
+    ("committed too late", Story(opinion={"committed_height": 10}), "not committed"),
+    ("committed by another", Story(opinion={"worker": bytes(32)}), "not committed"),
+    ("of an older escrow", Story(job={"opened_height": 9}), "older escrow"),
+    ("another count of batches", Story(verdict={"decided": 2}), "else of the batches"),
     (
         "a worker twice",
         Story(((Work(65), Work(65)), WORKS[1]), receipt={"class_id": bytes(32)}, signs=65),
         "two receipts",
     ),
-    ("two differ", Story(works=((Work(65), Work(66, {0: "x"})), WORKS[1])), "no two equal"),
+    ("two differ", Story(works=((Work(65), Work(66, {0: "x"})), WORKS[1])), "too few equal"),
     (
         "a batch nobody did",
         Story(works=((Work(65, only=(0,)), Work(66, only=(0,))), WORKS[1])),
-        "no two",
+        "too few",
     ),
     (
         "more rows",
@@ -371,7 +361,7 @@ def test_state_entries_stand_once_and_settlements_are_complete(tmp_path: Path) -
     state = document["state"]
     assert isinstance(state, dict)
     state["proofs"].append(state["proofs"][-1])
-    with pytest.raises(verify_receipt.Refused, match="stands twice"):
+    with pytest.raises(verify_receipt.Refused, match="proofs nobody needs"):
         judge(document, tmp_path)
     document = second(Story().tell(), "settlements", lambda settlements: settlements.clear())
     with pytest.raises(verify_receipt.Refused, match="without its settlement"):

@@ -27,6 +27,7 @@ from prsm.protocol.messages.work import (
     ask_receipt_statement,
 )
 from prsm.protocol.receipts import (
+    RECEIPT_VERSION,
     BatchResult,
     Measured,
     WorkKind,
@@ -78,7 +79,9 @@ async def test_honest_batches_give_a_committed_receipt(
     assert [b.output_root for b in receipt.batches] == [r.output_root for r in probe.results]
     assert (receipt.measured.rows, receipt.measured.cpu_ms) == (10, 6)
     chain = probe.worker.chain
-    assert chain.committed(chain.address, receipt_hash(receipt)) is not None
+    bound = chain.committed(JOB, 0, chain.address)
+    assert bound is not None
+    assert bound.receipt_hash == receipt_hash(receipt)
     again = await probe.call(Finish(JOB, 0))
     assert again == shown
 
@@ -337,16 +340,17 @@ async def test_receipt_kept_by_an_earlier_run_is_committed_and_dropped_when_paid
         asset=0,
         parent=None,
         batch_rows=(1,),
-        units=(Unit(WorkKind.INFER, MODEL, 1, 0, PRICE, (node.address, b"w" * 32)),),
+        units=(Unit(WorkKind.INFER, MODEL, 1, 0, 0, 1, 2, PRICE, None, (node.address, b"w" * 32)),),
         budget=0,
         shares=(),
         deadline_ms=world.time_ms + 50_000,
+        is_open_ended=False,
     )
     world.submit(cluster.requester.address, LOCK, job)
     world.make_block()
     receipt = sign_receipt(
         WorkReceipt(
-            version=1,
+            version=RECEIPT_VERSION,
             chain_id=world.genesis.chain_id,
             job=JOB,
             unit=0,
@@ -356,7 +360,7 @@ async def test_receipt_kept_by_an_earlier_run_is_committed_and_dropped_when_paid
             stages=1,
             stage=0,
             class_id=bytes(32),
-            batches=(BatchResult(0, 1, bytes(32), bytes(32)),),
+            batches=(BatchResult(0, 1, bytes(32), bytes(32), bytes(32)),),
             measured=Measured(0, 1, 0, 0),
             price_per_row=PRICE,
             started_height=1,
@@ -369,7 +373,9 @@ async def test_receipt_kept_by_an_earlier_run_is_committed_and_dropped_when_paid
     await store.keep(JOB, 0, encode(receipt))
     await cluster.start(nursery)
     await trio.sleep(1)
-    assert node.chain.committed(node.address, receipt_hash(receipt)) is not None
+    bound = node.chain.committed(JOB, 0, node.address)
+    assert bound is not None
+    assert bound.receipt_hash == receipt_hash(receipt)
     assert await store.load() == (encode(receipt),)
     await trio.sleep(60)
     world.submit(cluster.requester.address, REFUND, Refund(JOB))

@@ -19,6 +19,7 @@ from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.interface import Answer, Busy, Channel, Incoming
 from prsm.node.net.memory import MemoryHub
 from prsm.node.net.network import PeerNetwork
+from prsm.protocol import merkle
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.ids import PeerId
@@ -35,6 +36,7 @@ from prsm.protocol.messages.work import (
     capacity_statement,
 )
 from prsm.protocol.receipts import (
+    RECEIPT_VERSION,
     BatchResult,
     Measured,
     WorkKind,
@@ -109,7 +111,7 @@ def result(
     chunk: int = 0,
     chunks: int = 1,
 ) -> Result:
-    return Result(JOB, 0, 0, chunk, chunks, heads, before, output_root, 1)
+    return Result(JOB, 0, 0, chunk, chunks, heads, before, merkle.EMPTY_ROOT, output_root, 1)
 
 
 @pytest.fixture
@@ -123,7 +125,8 @@ async def pair(nursery: trio.Nursery) -> Pair:
     await nursery.start(ours.run)
     await nursery.start(theirs.run)
     await ours.connect(hub.address(theirs.peer_id))
-    spec = Unit(WorkKind.INFER, MODEL, 1, 0, 10, (bytes(SIGNER.public_key), b"o" * 32))
+    workers = (bytes(SIGNER.public_key), b"o" * 32)
+    spec = Unit(WorkKind.INFER, MODEL, 1, 0, 0, 1, 2, 10, None, workers)
     link = Link(links, theirs.peer_id, JOB, 0, bytes(SIGNER.public_key), spec, SHARD)
     return Pair(link, crook, links)
 
@@ -195,7 +198,7 @@ async def test_worker_that_goes_away_is_lost_at_once(
 
 def receipt(**changes: object) -> WorkReceipt:
     made = WorkReceipt(
-        version=1,
+        version=RECEIPT_VERSION,
         chain_id=World(2).genesis.chain_id,
         job=JOB,
         unit=0,
@@ -205,7 +208,7 @@ def receipt(**changes: object) -> WorkReceipt:
         stages=1,
         stage=0,
         class_id=bytes(32),
-        batches=(BatchResult(0, ROWS, bytes(32), bytes(32)),),
+        batches=(BatchResult(0, ROWS, bytes(32), bytes(32), bytes(32)),),
         measured=Measured(0, ROWS, 0, 0),
         price_per_row=10,
         started_height=1,

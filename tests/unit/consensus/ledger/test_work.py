@@ -6,12 +6,19 @@ import msgspec
 import pytest
 
 from prsm.consensus.ledger.context import Closed, Settled
-from prsm.consensus.ledger.records import Job, JobStatus
-from prsm.consensus.ledger.work import tally
+from prsm.consensus.ledger.records import Job, JobStatus, Verdict
+from prsm.consensus.ledger.tally import tally
 from prsm.protocol.codec import encode
 from prsm.protocol.genesis import TREASURY
 from prsm.protocol.receipts import BatchResult, WorkReceipt, sign_receipt
-from prsm.protocol.transactions.payloads import Commit, Lock, Refund, Settle, Share
+from prsm.protocol.transactions.payloads import (
+    Commit,
+    Lock,
+    Refund,
+    Settle,
+    Share,
+    unit_batches_max,
+)
 from prsm.protocol.transactions.results import Code
 from prsm.testnet.chain import Chain, signer_of, small_genesis
 from prsm.testnet.jobs import (
@@ -44,6 +51,12 @@ def job_of(chain: Chain, lock: Lock) -> Job:
     job = chain.ledger.view.job(lock.job)
     assert job is not None
     return job
+
+
+def verdict_of(chain: Chain, lock: Lock, unit: int = 0) -> Verdict:
+    verdict = job_of(chain, lock).verdicts[unit]
+    assert verdict is not None
+    return verdict
 
 
 # Opinions of workers 65, 66, 67 -> paid (net, by number), and who is at fault; None: undecided.
@@ -152,9 +165,10 @@ def test_settle_records_what_the_liar_signed() -> None:
     [fault] = chain.ledger.view.faults(worker(66))
     assert fault.batches == (0, 2)
     assert fault.job == lock.job
-    committed = chain.ledger.view.committed(worker(66), fault.receipt_hash)
-    assert committed is not None
-    assert committed.height < fault.height
+    [opinion] = [o for o in verdict_of(chain, lock).opinions if o.worker == worker(66)]
+    assert opinion.receipt_hash == fault.receipt_hash
+    assert opinion.committed_height < fault.height
+    assert chain.ledger.view.committed(lock.job, 0, worker(66)) is None  # it has served
 
 
 def refused(chain: Chain, lock: Lock, receipts: list[WorkReceipt]) -> Code:
@@ -214,7 +228,7 @@ def test_settle_refuses_a_stranger_a_twin_and_a_forgery() -> None:
     assert refused(chain, lock, [honest, honest]) is Code.WORKER_TWICE
     assert refused(chain, lock, [honest, twin]) is Code.WORKER_TWICE
     assert refused(chain, lock, [honest, forged]) is Code.BAD_RECEIPT_SIGNATURE
-    loose = Settle(job=lock.job, unit=0, receipts=(encode(honest), b"\x00"))
+    loose = Settle(job=lock.job, unit=0, receipts=(encode(honest), b"\x00"), feeds=())
     assert chain.send(REQUESTER, loose).code is Code.BAD_RECEIPT
 
 
@@ -271,12 +285,12 @@ def test_settle_names_unknown_and_settled() -> None:
 def test_settle_refuses_a_stage_that_did_not_read_the_stage_before(order: tuple[int, int]) -> None:
     """Both ways round: the later stage settled second, and first."""
     lock = lock_of("two", unit_of(0, stages=2), unit_of(1, stages=2))
-    chain, _ = fresh(lock)
     first, second = order
-    assert settle_by(chain, lock, Work(65), Work(66), unit=first).code is Code.DONE
-    strayed = [Work(number, flow="stray") for number in (65, 66)]
-    assert settle_by(chain, lock, *strayed, unit=second).code is Code.CHAIN_BROKEN
-    assert settle_by(chain, lock, Work(65), Work(67), unit=second).code is Code.DONE
+    for flow, code in (("stray", Code.CHAIN_BROKEN), ("flow", Code.DONE)):
+        chain, _ = fresh(lock)
+        assert settle_by(chain, lock, Work(65), Work(66), unit=first).code is Code.DONE
+        works = [Work(number, flow=flow) for number in (65, 66)]
+        assert settle_by(chain, lock, *works, unit=second).code is code
 
 
 def test_settle_of_another_model_is_no_part_of_the_chain() -> None:
@@ -313,13 +327,29 @@ def test_commit_is_for_workers_of_open_units_once() -> None:
 
 
 def test_commit_of_anothers_hash_takes_nothing_from_it() -> None:
-    """A worker that copies a waiting commitment neither blocks its owner nor gains by it."""
+    """A worker that copies a waiting commitment delays its owner by the grace, and is bound."""
     chain, lock = fresh()
-    first, second = Work(65).receipt(chain, lock), Work(66).receipt(chain, lock)
-    chain.send(66, commit_of(lock, first))
-    chain.send(65, commit_of(lock, first))
-    chain.send(66, commit_of(lock, second))
-    assert chain.send(70, settle_of(lock, 0, [first, second])).code is Code.DONE
+    first, second, third = (Work(number).receipt(chain, lock) for number in (65, 66, 67))
+    assert chain.send(66, commit_of(lock, first)).code is Code.DONE
+    assert chain.send(65, commit_of(lock, first)).code is Code.DONE
+    assert chain.send(66, commit_of(lock, second)).code is Code.ALREADY_COMMITTED
+    assert chain.send(67, commit_of(lock, third)).code is Code.DONE
+    settle = settle_of(lock, 0, [first, third])
+    assert chain.send(70, settle).code is Code.LEFT_OUT
+    chain.add(step_ms=chain.genesis.parameters.settle_grace_ms)
+    assert chain.send(70, settle).code is Code.DONE
+
+
+def test_commit_is_replaced_only_while_nobody_else_is_bound() -> None:
+    """Later its owner might have been shown what it copies."""
+    chain, lock = fresh()
+    early, late = Work(65, {0: "x"}).receipt(chain, lock), Work(65).receipt(chain, lock)
+    assert chain.send(65, commit_of(lock, early)).code is Code.DONE
+    assert chain.send(65, commit_of(lock, late)).code is Code.DONE
+    assert chain.send(66, commit_of(lock, Work(66).receipt(chain, lock))).code is Code.DONE
+    assert chain.send(65, commit_of(lock, early)).code is Code.ALREADY_COMMITTED
+    receipts = [late, Work(66).receipt(chain, lock)]
+    assert chain.send(70, settle_of(lock, 0, [early, receipts[1]])).code is Code.NOT_COMMITTED
 
 
 def test_settle_by_anyone_even_after_the_deadline_until_refunded() -> None:
@@ -333,13 +363,14 @@ def test_settle_by_anyone_even_after_the_deadline_until_refunded() -> None:
 
 
 def test_largest_settlement_fits_one_transaction() -> None:
-    """256 batches, three receipts of the widest integers: the bound of limits.py holds."""
-    lock = lock_of("large", unit_of(price=1), rows=(70_000,) * 256)
+    """As many batches as a unit may have, receipts of the widest integers: the bound holds."""
+    count = unit_batches_max(3)
+    lock = lock_of("large", unit_of(price=1, span=(0, count)), rows=(70_000,) * count)
     chain, _ = fresh(lock)
     result = settle_by(chain, lock, Work(65), Work(66), Work(67))
     assert result.code is Code.DONE
-    assert result.detail == 256
+    assert result.detail == count > 300
 
 
 def test_tally_of_nothing_is_undecided() -> None:
-    assert tally([], 1) is None
+    assert tally([], unit_of()) == {}

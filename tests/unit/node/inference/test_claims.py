@@ -14,7 +14,14 @@ from prsm.node.wallet import WalletLocked
 from prsm.protocol.codec import encode
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier, Signer
 from prsm.protocol.ids import PeerId
-from prsm.protocol.receipts import BatchResult, Measured, WorkKind, WorkReceipt, sign_receipt
+from prsm.protocol.receipts import (
+    RECEIPT_VERSION,
+    BatchResult,
+    Measured,
+    WorkKind,
+    WorkReceipt,
+    sign_receipt,
+)
 from prsm.storage.errors import StoreUnavailable
 from tests.tools.wires import Wire
 
@@ -66,7 +73,7 @@ class LockedChain:
     def job(self, _job: bytes) -> None:
         return None
 
-    def committed(self, _worker: bytes, _digest: bytes) -> None:
+    def committed(self, _job: bytes, _unit: int, _worker: bytes) -> None:
         return None
 
     async def submit(self, _kind: int, _payload: object) -> bytes:
@@ -80,7 +87,7 @@ class LockedChain:
 
 def receipt() -> WorkReceipt:
     return WorkReceipt(
-        version=1,
+        version=RECEIPT_VERSION,
         chain_id=LockedChain.chain_id,
         job=b"j" * 32,
         unit=0,
@@ -90,7 +97,7 @@ def receipt() -> WorkReceipt:
         stages=1,
         stage=0,
         class_id=bytes(32),
-        batches=(BatchResult(0, 1, bytes(32), bytes(32)),),
+        batches=(BatchResult(0, 1, bytes(32), bytes(32), bytes(32)),),
         measured=Measured(0, 1, 0, 0),
         price_per_row=1,
         started_height=1,

@@ -21,6 +21,7 @@ from prsm.node.inference.planner import (
 )
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import WORK_BATCHES_MAX
+from prsm.protocol.transactions.payloads import unit_batches_max
 from tests.tools.work import MODEL, RUNTIME, make_manifest
 
 MANIFEST = make_manifest()
@@ -106,7 +107,7 @@ def test_holders_of_the_model_come_first_then_the_cheapest() -> None:
             {"batch_rows": (1,) * (WORK_BATCHES_MAX + 1)},
             TooManyBatches,
             WORK_BATCHES_MAX + 1,
-            WORK_BATCHES_MAX,
+            unit_batches_max(3),
         ),
     ],
 )

@@ -17,7 +17,19 @@ FIRST = frozenset(
 
 @pytest.mark.parametrize(
     ("number", "schema"),
-    [(1, 1), (90, 1), (92, 1), (93, 2), (99, 2), (100, 1), (132, 1), (139, 3), (140, 2), (149, 2), (150, 3)],
+    [
+        (1, 1),
+        (90, 1),
+        (92, 1),
+        (93, 2),
+        (99, 2),
+        (100, 1),
+        (132, 1),
+        (139, 3),
+        (140, 2),
+        (149, 2),
+        (150, 3),
+    ],
 )
 def test_number_tells_its_schema(number: int, schema: int) -> None:
     assert since(number) == schema
