@@ -8,6 +8,7 @@ from typing import Final
 from prsm.protocol.codec import Record
 from prsm.protocol.messages import (
     announce,
+    audit,
     consensus,
     exchange,
     models,
@@ -46,6 +47,7 @@ for _module in (
     notices,
     models,
     work,
+    audit,
     net,
     announce,
     exchange,

@@ -1,0 +1,92 @@
+"""The checks this node was drawn for: as an auditor of unshown work, as a member of a committee.
+
+Looks at the ledger after each block, does what it finds there, two checks at a time, and sends what
+it found. Must not know how a check is done. A check that fails for a reason of ours is tried again
+after the next block; work nobody serves is judged so only when the time for judging runs out.
+Source: docs/spec/work.md, "Audits".
+"""
+
+import logging
+from typing import Final
+
+import trio
+
+from prsm.node.inference.court import Court, Duty, Judgement, Trial
+from prsm.node.inference.evidence import Place
+from prsm.node.inference.inquiry import Unserved
+from prsm.node.inference.interface import Chain
+from prsm.node.inference.judging import Finding
+from prsm.node.inference.recheck import Recheck, Stated
+from prsm.protocol.errors import PrsmError
+from prsm.protocol.messages.audit import Side
+
+CHECKS_MAX: Final = 2  # at one time; each may load a shard
+TRIES_MAX: Final = 8  # of one check that fails here
+# Before the end of a trial a member says that nobody serves; a transaction takes a block or two.
+UNSERVED_BEFORE_MS: Final = 10_000
+_JUDGEMENTS: Final = {
+    Finding.EQUAL: Judgement.EQUAL,
+    Finding.CLOSE: Judgement.CLOSE,
+    Finding.DIFFERENT: Judgement.DIFFERENT,
+}
+
+log = logging.getLogger(__name__)
+
+_Check = Duty | Trial
+
+
+class Auditor:
+    """Does the checks the ledger drew this node for."""
+
+    def __init__(self, chain: Chain, court: Court, recheck: Recheck) -> None:
+        self._chain, self._court, self._recheck = chain, court, recheck
+        self._tries: dict[_Check, int] = {}
+        self._busy: set[_Check] = set()
+        self._room = trio.Semaphore(CHECKS_MAX)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Look after each block until cancelled."""
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            while True:
+                due: list[_Check] = [*self._court.duties(), *self._court.trials()]
+                self._tries = {check: n for check, n in self._tries.items() if check in due}
+                for check in due:
+                    if check not in self._busy and self._tries.get(check, 0) < TRIES_MAX:
+                        self._busy.add(check)
+                        nursery.start_soon(self._do, check)
+                await self._chain.wait_height(self._chain.height() + 1)
+
+    async def _do(self, check: _Check) -> None:
+        try:
+            async with self._room:
+                if isinstance(check, Duty):
+                    await self._audit(check)
+                else:
+                    await self._judge(check)
+        except PrsmError as error:
+            self._tries[check] = self._tries.get(check, 0) + 1
+            log.info("batch %d of unit %d is not checked: %s", check.batch, check.unit, error.what)
+        except Exception:  # one check must not take the others down
+            self._tries[check] = TRIES_MAX
+            log.exception("a check of unit %d", check.unit)
+        finally:
+            self._busy.discard(check)
+
+    async def _audit(self, duty: Duty) -> None:
+        found = await self._recheck.compute(_inputs(duty))
+        await self._court.audit(duty, found)
+
+    async def _judge(self, trial: Trial) -> None:
+        stated = Stated(trial.stated, trial.class_id)
+        try:
+            judgement = _JUDGEMENTS[await self._recheck.judge(_inputs(trial), stated)]
+        except Unserved:
+            if self._chain.block_time_ms() < trial.until_ms - UNSERVED_BEFORE_MS:
+                return  # it may come back: asked again after the next block
+            judgement = Judgement.UNSERVED
+        await self._court.judge(trial, judgement)
+
+
+def _inputs(check: _Check) -> Place:
+    return Place(check.job, check.unit, check.batch, Side.IN, check.worker)

@@ -1,0 +1,153 @@
+"""What a unit of work may be checked by: its inputs and outputs, kept until it is settled.
+
+Only units that are not compared (one of one) are kept: they are checked by sampling. The requester
+keeps what it fed and got, the worker what it was fed and answered, so that neither can withhold it
+to the other's harm. Must not know who may ask. Source: docs/spec/work.md, "Audits".
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import trio
+
+from prsm.node.inference.interface import Chain
+from prsm.node.inference.transfer import count_chunks
+from prsm.protocol.codec import Record, decode, encode
+from prsm.protocol.errors import PrsmError
+from prsm.protocol.ids import Signature
+from prsm.protocol.limits import FRAME_HEAD_BYTES_MAX, TENSOR_CHUNK_BYTES_MAX
+from prsm.protocol.messages.audit import InputChunk, Side
+from prsm.protocol.receipts import Feed
+from prsm.protocol.tensors import Tensor, TensorHead
+from prsm.protocol.transactions.payloads import Unit
+
+NO_FEED = bytes(64)
+
+log = logging.getLogger(__name__)
+
+
+class Pieces(Protocol):
+    """Where pieces of bytes are kept, by unit; `storage.evidence` on disk."""
+
+    def units(self) -> tuple[tuple[bytes, int], ...]:
+        """Units of which something is kept."""
+        ...
+
+    async def keep(self, job: bytes, unit: int, name: bytes, data: bytes) -> None:
+        """Keep a piece once.
+
+        Raises:
+            LocalError: full, or the disk refused.
+        """
+        ...
+
+    async def read(
+        self, job: bytes, unit: int, name: bytes, *, start: int = 0, size: int | None = None
+    ) -> bytes | None:
+        """A part of a piece, or None."""
+        ...
+
+    async def drop(self, job: bytes, unit: int) -> None:
+        """Forget a unit."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One side of a batch of one worker's unit."""
+
+    job: bytes
+    unit: int
+    batch: int
+    side: Side
+    worker: bytes
+
+
+class _Head(Record, frozen=True):
+    tensors: tuple[TensorHead, ...]
+    feed: Signature
+    size: int
+
+
+class Evidence:
+    """Tensors of checked units, until the ledger has settled them."""
+
+    def __init__(self, pieces: Pieces, chain: Chain) -> None:
+        self._pieces, self._chain = pieces, chain
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Drop what nobody can ask for any more, after each block."""
+        task_status.started()
+        while True:
+            for job, unit in self._pieces.units():
+                if self._is_over(job, unit):
+                    try:
+                        await self._pieces.drop(job, unit)
+                    except PrsmError as error:
+                        log.warning("evidence of unit %d stays: %s", unit, error.what)
+            await self._chain.wait_height(self._chain.height() + 1)
+
+    async def keep(self, place: Place, tensors: Sequence[Tensor], feed: bytes = NO_FEED) -> None:
+        """Keep one side of a batch.
+
+        Args:
+            place: what it is of.
+            tensors: in the order of the shard's io table.
+            feed: the requester's signature, of what went in.
+
+        Raises:
+            LocalError: no room, or the disk refused.
+        """
+        data = b"".join(tensor.data for tensor in tensors)
+        head = _Head(tuple(tensor.head for tensor in tensors), feed, len(data))
+        # The head last: where it is, the data is whole.
+        for part, raw in (("data", data), ("head", encode(head))):
+            await self._pieces.keep(place.job, place.unit, _name(place, part), raw)
+
+    async def keep_batch(
+        self, place: Place, spec: Unit, sides: tuple[Sequence[Tensor], Sequence[Tensor]], feed: Feed
+    ) -> None:
+        """Keep both sides of a batch that one worker does alone; nothing of others.
+
+        Args:
+            place: of the inputs.
+            spec: the unit as locked.
+            sides: inputs and outputs.
+            feed: the requester's word for the inputs.
+
+        Raises:
+            LocalError: no room, or the disk refused.
+        """
+        if spec.needed > 1:
+            return
+        await self.keep(place, sides[0], feed.signature)
+        await self.keep(replace(place, side=Side.OUT), sides[1])
+
+    async def chunk(self, place: Place, chunk: int) -> tuple[InputChunk, bytes] | None:
+        """One chunk as it is answered; None where nothing is kept."""
+        raw = await self._pieces.read(place.job, place.unit, _name(place, "head"))
+        if raw is None:
+            return None
+        head = decode(raw, _Head, size_max=FRAME_HEAD_BYTES_MAX)
+        chunks = count_chunks(head.size)
+        if chunk >= chunks:
+            return None
+        start, name = chunk * TENSOR_CHUNK_BYTES_MAX, _name(place, "data")
+        data = await self._pieces.read(
+            place.job, place.unit, name, start=start, size=TENSOR_CHUNK_BYTES_MAX
+        )
+        if data is None:
+            return None
+        first = chunk == 0
+        heads, feed = (head.tensors, head.feed) if first else ((), NO_FEED)
+        return InputChunk(chunk, chunks, heads, Signature(feed)), data
+
+    def _is_over(self, job_id: bytes, unit: int) -> bool:
+        job = self._chain.job(job_id)
+        return job is None or not job.is_open or job.verdicts[unit] is not None
+
+
+def _name(place: Place, part: str) -> bytes:
+    return encode((place.batch, int(place.side), place.worker, part))

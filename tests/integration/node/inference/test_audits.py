@@ -1,0 +1,257 @@
+"""Drawn nodes fetch what a batch was made from, compute it again, and say what they found."""
+# ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+from trio.testing import MockClock
+
+from prsm.node.inference.audits import Auditor
+from prsm.node.inference.court import Duty, Judgement, Trial
+from prsm.node.inference.divergence import Boundary
+from prsm.node.inference.evidence import Evidence, Place
+from prsm.node.inference.inquiry import Inquiry, Witness
+from prsm.node.inference.recheck import Recheck
+from prsm.node.net.interface import CallRefused, Channel
+from prsm.protocol.ids import Signature
+from prsm.protocol.limits import TOLERANCE_PPB
+from prsm.protocol.messages.audit import AskInputs, InputChunk, Side, ask_inputs_statement
+from prsm.protocol.messages.models import Shard
+from prsm.protocol.receipts import Feed
+from prsm.protocol.tensors import Tensor
+from prsm.protocol.transactions.payloads import REFUND, Refund
+from prsm.storage.evidence import EvidenceFiles
+from tests.tools.court import JOB, FakeCourt, boundary, feed_of, lock_alone
+from tests.tools.work import (
+    MODEL,
+    Cluster,
+    MemoryModels,
+    Node,
+    given_rows,
+    make_cluster,
+    make_manifest,
+)
+from tests.tools.work_chain import VERIFIER
+
+REQUESTER, WORKER, CHECKER = 0, 1, 2
+
+
+def shard_of(stage: int) -> Shard:
+    """A stage of two."""
+    shards = make_manifest().shards
+    return next(shard for shard in shards if (shard.stages, shard.index) == (2, stage))
+
+
+@dataclass
+class Scene:
+    """A cluster in which everybody keeps and answers, and node 2 checks."""
+
+    cluster: Cluster
+    folder: Path
+    court: FakeCourt = field(default_factory=FakeCourt)
+    evidence: list[Evidence] = field(default_factory=list)
+
+    def node(self, index: int) -> Node:
+        return self.cluster.nodes[index]
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        for node in self.cluster.nodes:
+            kept = Evidence(EvidenceFiles(self.folder / str(node.index)), node.chain)
+            Witness(node.network, node.chain, kept, VERIFIER, may_see=self.court.may_see)
+            self.evidence.append(kept)
+        await self.cluster.start(nursery)
+        for kept in self.evidence:
+            await nursery.start(kept.run)
+        checker = self.node(CHECKER)
+        self.court.drawn.add(checker.address)
+        inquiry = Inquiry(checker.network, checker.chain, VERIFIER)
+        recheck = Recheck(inquiry, MemoryModels(make_manifest()), checker.shards)
+        await nursery.start(Auditor(checker.chain, self.court, recheck).run)
+
+    def place(self, side: Side = Side.IN) -> Place:
+        return Place(JOB, 0, 0, side, self.node(WORKER).address)
+
+    async def feed(self, rows: int = 4, *, width: int = 5, stage: int = 0) -> Feed:
+        """Lock a unit, and keep its inputs at the worker."""
+        await lock_alone(self.node(REQUESTER), self.node(WORKER), [rows], stage=stage)
+        tensors = self.inputs(rows, width=width, stage=stage)
+        feed = feed_of(self.node(REQUESTER), tensors, stage=stage)
+        await self.evidence[WORKER].keep(self.place(), tensors, feed.signature)
+        return feed
+
+    def inputs(self, rows: int = 4, *, width: int = 5, stage: int = 0) -> tuple[Tensor, ...]:
+        x, mask = given_rows(rows, width=width)
+        head = msgspec.structs.replace(x.head, name="cut1" if stage else "x")
+        return Tensor(head, x.data), mask
+
+    async def computed(self, *, stage: int = 0) -> tuple[Tensor, ...]:
+        """What an honest worker makes of the inputs."""
+        async with self.node(3).shards.use(MODEL, shard_of(stage)) as session:
+            return await session.run(self.inputs(stage=stage))
+
+    async def heard(self) -> None:
+        with trio.fail_after(1000):
+            await self.court.heard.wait()
+
+    def trial(self, stated: Boundary, class_id: bytes) -> Trial:
+        until = self.cluster.world.time_ms + 60_000
+        worker = self.node(WORKER).address
+        return Trial(b"c" * 32, JOB, 0, worker, 0, stated, class_id, until)
+
+
+@pytest.fixture
+async def scene(nursery: trio.Nursery, tmp_path: Path) -> Scene:
+    made = Scene(make_cluster(), tmp_path)
+    await made.start(nursery)
+    return made
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+async def test_an_auditor_finds_what_an_honest_worker_answers(
+    stage: int, scene: Scene, autojump_clock: MockClock
+) -> None:
+    feed = await scene.feed(stage=stage)
+    expected = boundary(feed, await scene.computed(stage=stage))
+    scene.court.open_duties.append(Duty(JOB, 0, scene.node(WORKER).address, 0))
+    await scene.heard()
+    assert scene.court.audits == [expected]
+
+
+async def test_inputs_of_several_chunks_arrive_whole(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    feed = await scene.feed(width=200_001)
+    scene.court.open_duties.append(Duty(JOB, 0, scene.node(WORKER).address, 0))
+    await scene.heard()
+    assert [b.input_root for b in scene.court.audits] == [feed.input_root]
+
+
+async def test_the_requester_serves_what_its_worker_forged(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    """The worker keeps other rows under the requester's signature; they are passed over."""
+    await lock_alone(scene.node(REQUESTER), scene.node(WORKER), [4])
+    tensors = scene.inputs()
+    feed = feed_of(scene.node(REQUESTER), tensors)
+    forged = (Tensor(tensors[0].head, bytes(len(tensors[0].data))), tensors[1])
+    await scene.evidence[WORKER].keep(scene.place(), forged, feed.signature)
+    await scene.evidence[REQUESTER].keep(scene.place(), tensors, feed.signature)
+    scene.court.open_duties.append(Duty(JOB, 0, scene.node(WORKER).address, 0))
+    await scene.heard()
+    assert [b.input_root for b in scene.court.audits] == [feed.input_root]
+
+
+def _same(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return outputs
+
+
+def _moved(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    [tensor] = outputs
+    return (Tensor(tensor.head, bytes([tensor.data[0] ^ 1]) + tensor.data[1:]),)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_same_class", "gap_ppb", "judgement"),
+    [
+        (_same, True, 0, Judgement.EQUAL),
+        (_moved, True, 0, Judgement.DIFFERENT),
+        (_moved, False, TOLERANCE_PPB, Judgement.CLOSE),
+        (_moved, False, TOLERANCE_PPB + 1, Judgement.DIFFERENT),
+    ],
+)
+async def test_a_committee_member_judges(
+    answer: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]],
+    is_same_class: bool,
+    gap_ppb: int,
+    judgement: Judgement,
+    scene: Scene,
+    autojump_clock: MockClock,
+) -> None:
+    feed = await scene.feed()
+    answered = answer(await scene.computed())
+    await scene.evidence[WORKER].keep(scene.place(Side.OUT), answered)
+    scene.node(CHECKER).runner.gap_ppb = gap_ppb
+    async with scene.node(CHECKER).shards.use(MODEL, shard_of(0)) as session:
+        class_id = session.class_id if is_same_class else b"?" * 32
+    scene.court.open_trials.append(scene.trial(boundary(feed, answered), class_id))
+    await scene.heard()
+    assert scene.court.judgements == [judgement]
+
+
+async def test_what_nobody_serves_is_judged_so_at_the_end_only(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    await lock_alone(scene.node(REQUESTER), scene.node(WORKER), [4])
+    feed = feed_of(scene.node(REQUESTER), scene.inputs())
+    trial = scene.trial(boundary(feed, await scene.computed()), b"?" * 32)
+    scene.court.open_trials.append(trial)
+    await scene.heard()
+    assert scene.court.judgements == [Judgement.UNSERVED]
+    left_ms = trial.until_ms - scene.cluster.world.time_ms
+    assert 0 < left_ms <= 10_000
+
+
+async def test_only_drawn_accounts_are_answered(scene: Scene, autojump_clock: MockClock) -> None:
+    """Goal: inputs are seen by whom the ledger drew. Method: each way to ask that it did not."""
+    await scene.feed()
+    stranger = scene.node(3)
+
+    async def refusal(ask: AskInputs) -> str:
+        with pytest.raises(CallRefused) as refused:
+            await stranger.network.call(
+                scene.node(WORKER).network.peer_id, ask, channel=Channel.BULK
+            )
+        return refused.value.refusal
+
+    drawn = scene.node(CHECKER)
+    unsigned = AskInputs(
+        job=JOB,
+        unit=0,
+        batch=0,
+        chunk=0,
+        side=Side.IN,
+        worker=scene.node(WORKER).address,
+        asker=stranger.address,
+        signature=Signature(bytes(64)),
+    )
+    signed = partial(_signed, node=stranger)
+    assert await refusal(signed(unsigned)) == "not_named"
+    in_its_name = msgspec.structs.replace(unsigned, asker=drawn.address)
+    assert await refusal(signed(in_its_name)) == "bad_signature"
+    stolen = _signed(in_its_name, node=drawn)  # signed for the peer that was drawn
+    assert await refusal(stolen) == "bad_signature"
+    scene.court.drawn.add(stranger.address)
+    for changes in ({"batch": 1}, {"unit": 1}, {"side": Side.OUT}, {"chunk": 1}):
+        other = msgspec.structs.replace(unsigned, **changes)
+        assert await refusal(signed(other)) == "unknown_job"
+    answer, data = await stranger.network.call(
+        scene.node(WORKER).network.peer_id, signed(unsigned), channel=Channel.BULK
+    )
+    assert isinstance(answer, InputChunk)
+    assert data == b"".join(tensor.data for tensor in scene.inputs())
+
+
+async def test_evidence_goes_when_the_ledger_has_closed_the_job(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    await scene.feed()
+    world, chain = scene.cluster.world, scene.node(REQUESTER).chain
+    assert await scene.evidence[WORKER].chunk(scene.place(), 0) is not None
+    world.time_ms += 2_000_000
+    result = await chain.wait_committed(await chain.submit(REFUND, Refund(JOB)))
+    assert result.ok
+    with trio.fail_after(60):
+        while await scene.evidence[WORKER].chunk(scene.place(), 0) is not None:
+            await chain.wait_height(chain.height() + 1)
+
+
+def _signed(ask: AskInputs, *, node: Node) -> AskInputs:
+    statement = ask_inputs_statement(
+        ask, chain_id=node.chain.chain_id, asker_peer=node.network.peer_id
+    )
+    return msgspec.structs.replace(ask, signature=node.chain.signer.sign(statement))
