@@ -8,6 +8,7 @@ from pathlib import Path
 
 import trio
 
+from prsm.node.api.forms import FormsApi
 from prsm.node.api.tasks import result_of, task_info
 from prsm.node.api.work import DTYPE_NAMES
 from prsm.node.clock import utc_text
@@ -53,6 +54,7 @@ class ModelsApi:
             "model_pin": self.pin,
             "model_unpin": self.unpin,
             "model_remove": self.remove,
+            **FormsApi(self._models, self._info).handlers(),
         }
 
     async def add(self, params: api.AddParams, _caller: Caller) -> api.ModelInfo:

@@ -17,7 +17,7 @@ from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.spec import Method
 
 # Files are named as the person sees them; the node, of the same machine, wants them absolute.
-_PATHS: Final = frozenset(("path", "tokenizer", "card"))
+_PATHS: Final = frozenset(("path", "tokenizer", "card", "out", "samples", "adapter"))
 
 
 def make_group(noun: str, summary: str, extra: Sequence[click.Command] = ()) -> click.Group:

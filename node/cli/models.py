@@ -5,6 +5,7 @@ they are answered.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -77,6 +78,14 @@ def collect(session: Session, method: Method, given: dict[str, object]) -> None:
     session.answer(session.call(method.name, given))
 
 
+def of_file_or_name(session: Session, method: Method, given: dict[str, object]) -> None:
+    """A model is a file of this folder, if there is one of that name, else a model of the node."""
+    file = Path(str(given["model"])).expanduser()
+    if file.is_file():
+        given["model"] = str(file.absolute())
+    session.answer(session.call(method.name, given))
+
+
 def make_long(name: str, start: str) -> click.Command:
     """The command of a method that is done as a task."""
     return make_command(METHODS[name], run=as_task(start), extra=_LONG_OPTIONS, without=("task",))
@@ -104,6 +113,7 @@ model = make_group(
         make_long("model_pull", "model_startPull"),
         make_long("model_push", "model_startPush"),
         make_long("model_verify", "model_startVerify"),
+        make_command(METHODS["model_quantise"], run=of_file_or_name),
         make_command(METHODS["storage_gc"], run=collect),
         make_command(METHODS["model_remove"], run=asking("delete {ref} from this node?")),
     ),

@@ -17,6 +17,7 @@ from prsm.node.models.cards import Cards, FoundCard
 from prsm.node.models.datasets import Datasets
 from prsm.node.models.fetching import Fetching
 from prsm.node.models.finding import find
+from prsm.node.models.forms import Forms
 from prsm.node.models.keeping import Keeping
 from prsm.node.models.opening import Opening
 from prsm.node.models.pushing import push
@@ -58,6 +59,7 @@ class Models:
         self.keeping = Keeping(tools, self.fetching)
         self.cards = Cards(tools, self.fetching)
         self.datasets = Datasets(tools)
+        self.forms = Forms(tools)
         self._held: dict[Cid, ModelManifest] = {}
         self.server = BlockServer(tools.network, tools.store)
         self.tasks = Tasks(tools.driver.clock)

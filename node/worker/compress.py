@@ -33,7 +33,8 @@ def warm_up() -> None:
     """Import what quantising needs; a sealed process can open no file any more."""
     from onnxruntime.quantization import onnx_quantizer  # noqa: PLC0415 - 56 modules, few need it
 
-    del onnx_quantizer
+    # The library infers shapes through a directory of its own, which a sealed process cannot make.
+    onnx_quantizer.save_and_reload_model_with_shape_infer = onnx.shape_inference.infer_shapes
 
 
 def compress(model: onnx.ModelProto, form: Form) -> onnx.ModelProto:
@@ -91,16 +92,20 @@ def wide_bytes(raw: bytes, model: onnx.ModelProto) -> bytes:
 
 
 def _int8(model: onnx.ModelProto) -> onnx.ModelProto:
+    warm_up()
     from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer  # noqa: PLC0415 - see warm_up
     from onnxruntime.quantization.quant_utils import (  # noqa: PLC0415 - as above
         QuantizationMode,
         QuantType,
+        add_infer_metadata,
     )
     from onnxruntime.quantization.registry import IntegerOpsRegistry  # noqa: PLC0415 - as above
 
     before = sum(node.op_type in IntegerOpsRegistry for node in model.graph.node)
+    inferred = onnx.shape_inference.infer_shapes(model)
+    add_infer_metadata(inferred)  # its mark for shapes that are known
     quantizer = ONNXQuantizer(
-        onnx.shape_inference.infer_shapes(model),
+        inferred,
         per_channel=True,  # by tensor, the library's default, MiniLM's cosine falls to .957
         reduce_range=False,
         mode=QuantizationMode.IntegerOps,
@@ -116,6 +121,7 @@ def _int8(model: onnx.ModelProto) -> onnx.ModelProto:
     )
     quantizer.quantize_model()
     small: onnx.ModelProto = quantizer.model.model
+    del small.metadata_props[:]
     if not before or not any(_is_small(tensor) for tensor in small.graph.initializer):
         raise ModelRefused("this graph has no weights that int8 makes smaller")
     return small

@@ -41,6 +41,7 @@ class Compress(Record, frozen=True):
     samples: Samples
     has_tokenizer: bool
     is_wanted: bool
+    is_measured: bool
 
 
 class Figure(Record, frozen=True):
