@@ -180,6 +180,7 @@ class ModelsApi:
             register=params.register,
             card=card,
             encrypt_to=tuple(_reader(text) for text in params.encrypt_to),
+            sides=params.weights,
         )
 
         async def work(task: Task) -> object:

@@ -20,18 +20,16 @@ from typing import Final
 
 import trio
 
-from prsm.node.inference.channel import Received
+from prsm.node.inference import memory, preparing
 from prsm.node.inference.forkserver import Child, ForkServer
-from prsm.node.inference.prepared import FileWriter, Prepared
+from prsm.node.inference.prepared import Prepared
 from prsm.node.inference.runner import Batches, Limits
 from prsm.node.inference.session import Session
 from prsm.node.inference.texts import tokenise_in
-from prsm.protocol.limits import MIB
 from prsm.protocol.messages.pipe import (
     DeadlinePassed,
+    DoesNotFit,
     ModelRefused,
-    Prepare,
-    PreparedModel,
     Role,
     Spawn,
     WorkerFailed,
@@ -149,62 +147,55 @@ class Pool:
             await trio.sleep(min(_RESTART_SECONDS_MAX, 0.05 * 2**failures))
 
     async def prepare(
-        self, source: Path, *, out_dir: Path, stages: Sequence[int], tokenizer: Path | None
+        self,
+        source: Path,
+        *,
+        out_dir: Path,
+        stages: Sequence[int],
+        tokenizer: Path | None,
+        sides: Sequence[str] = (),
     ) -> Prepared:
         """Scan, pin and cut a raw model in a sealed child, and check that splits equal the whole.
 
+        A graph that cannot be cut at all is prepared whole, whatever was asked.
+
         Args:
-            source: an ONNX file with all its weights inside.
+            source: an ONNX file; its weights are inside, or in files beside it whose names begin
+                as its own does.
             out_dir: made if absent; gets the pinned graph, the shards, golden rows, tokenizer.
             stages: counts of pipeline stages; 1 (the whole) is always added.
             tokenizer: a `tokenizer.json`, checked by loading it, or None.
+            sides: patterns of other names beside it that its weights may lie in.
 
         Raises:
             ModelRefused: the gate, the runtime or the equality check; `NoCut` for a count of
                 stages that does not exist, naming those that do.
-            OutOfMemory: more memory than a child may have.
+            OutOfMemory: more memory than a child may have; `DoesNotFit` when that is plain
+                before the work.
             DeadlinePassed: longer than `Bounds.prepare_seconds`.
             WorkerFailed: the child died.
         """
-        await trio.to_thread.run_sync(lambda: out_dir.mkdir(parents=True, exist_ok=True))
         paths = [source] if tokenizer is None else [source, tokenizer]
-        with _opened(paths) as fds, self._scratch() as folder:
-            size = os.fstat(fds[0]).st_size
-            spawn = Spawn(
-                0,
-                Role.PREPARE,
-                self.memory_for(2 * size),
-                self.bounds.cpu_seconds,
-                3 * size + MIB,
-                str(folder),
-            )
-            files = FileWriter(out_dir, (len(stages) + 1) * (2 * size + 64 * MIB))
-            call = Prepare(tuple(stages), tokenizer is not None)
-
-            async def take(frame: Received) -> None:
-                await trio.to_thread.run_sync(files.take, frame)
-
-            try:
-                with _deadline(self.bounds.prepare_seconds, "preparing the model"):
-                    async with self.child(spawn, fds) as child:
-                        model, _ = await child.exchange(call, PreparedModel, on_part=take)
-                return await trio.to_thread.run_sync(files.finish, model, tokenizer)
-            except BaseException:
-                files.remove()
-                raise
+        wish = preparing.Wish(source, out_dir, stages, tokenizer, sides)
+        with _opened(paths) as fds, _deadline(self.bounds.prepare_seconds, "preparing the model"):
+            return await preparing.prepare(self, wish, fds)
 
     @asynccontextmanager
-    async def open(self, shard: Path, *, golden: Path) -> AsyncIterator[Session]:
+    async def open(
+        self, shard: Path, *, golden: Path, weights: Sequence[Path] = ()
+    ) -> AsyncIterator[Session]:
         """Load a shard in a sealed child of its own and keep it for runs.
 
         Args:
             shard: a pinned graph or a stage of one.
             golden: its golden rows; they prove the determinism class.
+            weights: the files its weights lie in, of models over 1 GiB.
 
         Raises:
+            DoesNotFit: more memory than a child may have is needed to load it; nothing is tried.
             ModelRefused, OutOfMemory, DeadlinePassed, WorkerFailed: as `Session.run`.
         """
-        session = Session(self, shard, golden)
+        session = Session(self, shard, golden, weights)
         try:
             await session.start()
             yield session
@@ -242,17 +233,29 @@ class Pool:
             async with self.child(spawn, fds) as child:
                 yield child
 
-    def spawn(self, role: Role, size: int) -> Spawn:
-        """Return the bounds of a child that loads `size` bytes."""
-        memory = self.memory_for(size)
-        return Spawn(0, role, memory, self.bounds.cpu_seconds, 0, str(self._empty_dir))
+    def spawn(self, role: Role, size: int, weights: Sequence[int] = ()) -> Spawn:
+        """Return the bounds of a child that loads `size` bytes and files of weights beside them.
+
+        Raises:
+            DoesNotFit: loading takes more memory than a child may have.
+        """
+        most, needed = self._memory_bytes_max, memory.needed(size, weights)
+        if weights and needed > most:
+            raise DoesNotFit(
+                f"{memory.in_words(size + sum(weights))} of weights need "
+                f"{memory.in_words(needed)} of memory, a worker of this machine may have "
+                f"{memory.in_words(most)}",
+                hint="cut the model into more stages, or set executor.memory higher",
+            )
+        bound = memory.given(size, weights, most)
+        return Spawn(0, role, bound, self.bounds.cpu_seconds, 0, str(self._empty_dir))
 
     def memory_for(self, size: int) -> int:
         """Return the address space for a job over a file: room for activations, and 8 x the file.
 
         MiniLM (90 MB) needs 1.15 GB at 32 rows of 256 tokens.
         """
-        return min(self._memory_bytes_max, 1024 * MIB + 8 * size)
+        return memory.given(size, (), self._memory_bytes_max)
 
     @asynccontextmanager
     async def child(self, spawn: Spawn, fds: Sequence[int]) -> AsyncIterator[Child]:
@@ -306,7 +309,8 @@ class Pool:
         self._empty_dir.mkdir(mode=0o500)
 
     @contextmanager
-    def _scratch(self) -> Iterator[Path]:
+    def scratch(self) -> Iterator[Path]:
+        """A writable folder for one preparing child; removed with the block."""
         self._folders += 1
         folder = self._jobs_dir / f"pin-{self._folders}"
         folder.mkdir(mode=0o700)

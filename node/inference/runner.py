@@ -142,10 +142,15 @@ class Runner(Protocol):
         """What there is room for; it does not change while the runner runs."""
         ...
 
-    def open(self, shard: Path, *, golden: Path) -> AbstractAsyncContextManager[Session]:
+    def open(
+        self, shard: Path, *, golden: Path, weights: Sequence[Path] = ()
+    ) -> AbstractAsyncContextManager[Session]:
         """A worker with the shard loaded and its class proved; ended with the block.
 
+        `weights` are the files its weights lie in, of a model over 1 GiB.
+
         Raises:
+            DoesNotFit: a worker may not have the memory that loading takes.
             ModelRefused: the gate or the runtime refuses it, or the golden rows do not run.
             WorkerFailed: no room, no worker, or it died.
         """
@@ -169,13 +174,15 @@ class NoRunner:
     runtime = ""
     limits = Limits(shards_max=0, memory_bytes_max=0, run_seconds=0)
 
-    def open(self, shard: Path, *, golden: Path) -> AbstractAsyncContextManager[Session]:
+    def open(
+        self, shard: Path, *, golden: Path, weights: Sequence[Path] = ()
+    ) -> AbstractAsyncContextManager[Session]:
         """Refuse.
 
         Raises:
             Unsupported: always.
         """
-        del shard, golden
+        del shard, golden, weights
         raise _no_runner()
 
     async def tokenise(

@@ -5,7 +5,7 @@ Knows the calls of a session child. Must not know graphs: tensors are bytes with
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -41,9 +41,11 @@ _RUNS_MAX: Final = 10_000
 class Session:
     """Runs of one shard; made by `Pool.open`, valid inside its block."""
 
-    def __init__(self, pool: "Pool", shard: Path, golden: Path) -> None:
+    def __init__(
+        self, pool: "Pool", shard: Path, golden: Path, weights: Sequence[Path] = ()
+    ) -> None:
         self._pool = pool
-        self._paths = (shard, golden)
+        self._paths = (shard, golden, *weights)
         self._adapter: Path | None = None
         self._child: Child | None = None
         self._loaded: Loaded | None = None
@@ -148,12 +150,13 @@ class Session:
 
         Raises:
             ModelRefused: the gate or the runtime refuses the shard, or the golden rows do not run.
+            DoesNotFit: loading takes more memory than a child may have.
             WorkerFailed: the child died, or a fresh child is of another determinism class.
         """
-        shard, golden = self._paths
-        with _opened(shard) as shard_fd, _opened(golden) as golden_fd:
-            spawn = self._pool.spawn(Role.SESSION, os.fstat(shard_fd).st_size)
-            self._child = await self._pool.fork(spawn, [shard_fd, golden_fd])
+        with ExitStack() as stack:
+            fds = [stack.enter_context(_opened(path)) for path in self._paths]
+            size, _, *weights = (os.fstat(fd).st_size for fd in fds)
+            self._child = await self._pool.fork(self._pool.spawn(Role.SESSION, size, weights), fds)
         with self._deadline(self._pool.bounds.load_seconds, "loading"):
             loaded = await self._child.call(Load(), Loaded)
         adapted = await self._feed_adapter()

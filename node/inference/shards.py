@@ -5,7 +5,7 @@ Knows which shards are in memory and who uses them. Must not know jobs or peers.
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -127,12 +127,15 @@ class ShardCache:
     async def _hold(self, key: ShardKey, shard: Shard, held: _Held) -> None:
         try:
             using = partial(self._models.using, key[0], holder=f"shard {shard.index}")
-            async with (
-                using(shard.file) as path,
-                using(shard.golden) as golden,
-                self._adapter(key[0]) as adapter,
-                self._runner.open(path, golden=golden) as session,
-            ):
+            async with AsyncExitStack() as stack:
+                path, golden, *weights = [
+                    await stack.enter_async_context(using(index))
+                    for index in (shard.file, shard.golden, *shard.weights)
+                ]
+                adapter = await stack.enter_async_context(self._adapter(key[0]))
+                session = await stack.enter_async_context(
+                    self._runner.open(path, golden=golden, weights=weights)
+                )
                 if adapter is not None:
                     await _adapt(session, adapter)
                 line = Line(session, joiner=await self._joiner(key[0], shard, golden))

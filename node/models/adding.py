@@ -68,7 +68,11 @@ class Adding:
         raw_root = await trio.to_thread.run_sync(_root_of, wanted.path, abandon_on_cancel=True)
         with self._scratch() as folder:
             prepared = await tools.pool.prepare(
-                wanted.path, out_dir=folder, stages=wanted.stages, tokenizer=wanted.tokenizer
+                wanted.path,
+                out_dir=folder,
+                stages=wanted.stages,
+                tokenizer=wanted.tokenizer,
+                sides=wanted.sides,
             )
             if task is not None:
                 task.report(0, sum(file.size for file in prepared.files))

@@ -32,6 +32,7 @@ from prsm.protocol.framing import (
     encode_frame,
     parse_lengths,
 )
+from prsm.protocol.limits import SHARD_WEIGHTS_MAX
 from prsm.protocol.messages.pipe import (
     CONTROL_FRAME_BYTES_MAX,
     PIPE,
@@ -44,7 +45,7 @@ from prsm.protocol.messages.pipe import (
     refusal,
 )
 
-_FDS_MAX: Final = 4
+_FDS_MAX: Final = SHARD_WEIGHTS_MAX + 4  # pipe, graph, golden rows, adapter beside the weights
 _BROKEN: Final = 70  # exit code of a child that could not seal itself
 
 

@@ -23,16 +23,18 @@ from typing import Final
 from tokenizers import Tokenizer
 
 from prsm.node.worker import (
+    beside,
     compress,
     golden,
     lora,
+    raw,
     session,
     shrinking,
     speech,
     text,
     tolerance,
 )
-from prsm.node.worker.files import read_all
+from prsm.node.worker.files import mapped, read_all
 from prsm.node.worker.kv import Caches
 from prsm.node.worker.pipe import (
     Array,
@@ -40,10 +42,8 @@ from prsm.node.worker.pipe import (
     Pipe,
     PipeClosed,
     read_arrays,
-    send_file,
     write_arrays,
 )
-from prsm.node.worker.prepare import Preparation
 from prsm.node.worker.sandbox import Profile, SealFailed, seal
 from prsm.node.worker.scan import MODEL_BYTES_MAX, Policy, scan
 from prsm.protocol.errors import LocalError, WireError
@@ -59,7 +59,6 @@ from prsm.protocol.messages.pipe import (
     Loaded,
     ModelRefused,
     OutOfMemory,
-    Prepare,
     Ran,
     Role,
     Run,
@@ -117,9 +116,9 @@ def run_child(spawn: Spawn, fds: Sequence[int], parent: int, program: Program) -
     try:
         match spawn.role:
             case Role.SESSION:
-                _Session(pipe, fds[1], fds[2], program, memory).serve()
+                _Session(pipe, fds[1:], program, memory).serve()
             case Role.PREPARE:
-                _answer(pipe, lambda frame: _prepare(pipe, frame, fds[1:], profile, program))
+                _answer(pipe, partial(raw.answer, pipe, fds[1:], profile.folder, program.policy))
             case Role.COMPRESS:
                 work = partial(shrinking.answer, pipe, fds[1:], profile.folder, program.policy)
                 _answer(pipe, work)
@@ -163,11 +162,9 @@ class _Session:
     other order, so a CANCEL meets its run whichever thread comes first.
     """
 
-    def __init__(
-        self, pipe: Pipe, shard_fd: int, golden_fd: int, program: Program, memory: _Memory
-    ) -> None:
+    def __init__(self, pipe: Pipe, files: Sequence[int], program: Program, memory: _Memory) -> None:
         self._pipe = pipe
-        self._files = (shard_fd, golden_fd)
+        self._files = files  # graph, golden rows, weights beside the graph
         self._program = program
         self._memory = memory
         self._calls: queue.SimpleQueue[Frame] = queue.SimpleQueue()
@@ -230,10 +227,11 @@ class _Session:
 
     def _load(self) -> Loaded:
         raw = read_all(self._files[0], size_max=MODEL_BYTES_MAX)
-        wide = compress.wide_bytes(raw, scan(raw, self._program.policy))
-        model = session.load(wide)
+        weights = beside.by_digest([mapped(fd) for fd in self._files[2:]])
+        wide = compress.wide_bytes(raw, scan(raw, self._program.policy, weights))
+        model = session.load(wide, beside=weights)
         digest = hashlib.sha256(raw).digest()
-        del raw, wide
+        del raw, wide, weights
         rows = golden.load(read_all(self._files[1], size_max=MODEL_BYTES_MAX))
         session.check_inputs(model, rows)
         root = session.output_root(session.compute(model, rows, session.run_options()))
@@ -317,8 +315,12 @@ def _require_finite(outputs: dict[str, Array]) -> None:
 
 
 def _answer(pipe: Pipe, work: Callable[[Frame], None]) -> None:
-    """Answer one call."""
-    frame = pipe.read()
+    """Answer the calls of a short-lived child until the other end closes."""
+    while True:
+        _answer_one(pipe, pipe.read(), work)
+
+
+def _answer_one(pipe: Pipe, frame: Frame, work: Callable[[Frame], None]) -> None:
     try:
         work(frame)
     except LocalError as error:
@@ -337,20 +339,6 @@ def _text(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
-def _prepare(
-    pipe: Pipe, frame: Frame, fds: Sequence[int], profile: Profile, program: Program
-) -> None:
-    call = frame.body
-    if not isinstance(call, Prepare):
-        raise WorkerFailed(f"a preparing child takes no {type(call).__name__}")
-    if call.has_tokenizer:
-        text.load(read_all(fds[1], size_max=text.TOKENIZER_BYTES_MAX))
-
-    work = Preparation(program.policy, session.compute, partial(send_file, pipe))
-    prepared = work.run(read_all(fds[0], size_max=MODEL_BYTES_MAX), profile.folder, call.stages)
-    pipe.write(prepared, request_id=frame.request_id)
-
-
 class _Texts:
     """A tokenizer and the calls on it: loaded by the first, kept for the others."""
 
@@ -359,8 +347,7 @@ class _Texts:
         self._tokenizer: Tokenizer | None = None
 
     def serve(self) -> None:
-        while True:
-            _answer(self._pipe, self._tokenise)
+        _answer(self._pipe, self._tokenise)
 
     def _tokenise(self, frame: Frame) -> None:
         call = frame.body

@@ -10,15 +10,19 @@ import os
 from pathlib import Path
 from typing import Final
 
-from prsm.node.worker.files import read_all
+from prsm.node.worker.beside import APART_BYTES_MIN, Beside
+from prsm.node.worker.files import mapped, read_all
 from prsm.node.worker.scan import MODEL_BYTES_MAX
 from prsm.node.worker.session import load, session_options
 
 _FILE: Final = "pinned.onnx"
+_WEIGHTS: Final = "pinned.weights"
+_OUTSIDE: Final = "session.optimized_model_external_initializers_file_name"
+_OUTSIDE_MIN: Final = "session.optimized_model_external_initializers_min_size_in_bytes"
 
 
 def pin(raw: bytes, folder: Path) -> bytes:
-    """Return the pinned graph of a scanned model.
+    """Return the pinned graph of a scanned model with its weights inside.
 
     Args:
         raw: the model file.
@@ -32,6 +36,34 @@ def pin(raw: bytes, folder: Path) -> bytes:
     options = session_options(is_pinning=True)
     options.optimized_model_filepath = str(path)
     load(raw, options=options)
+    return _taken(path)
+
+
+def pin_apart(raw: bytes, folder: Path, beside: Beside) -> tuple[bytes, Beside]:
+    """Return the pinned graph of a scanned model, and the file that has its large weights, mapped.
+
+    Args:
+        raw: the model file.
+        folder: as for `pin`; the weights stay in it until the daemon removes it.
+        beside: the files that weights of `raw` lie in.
+
+    Raises:
+        ModelRefused, OutOfMemory: as `pin`.
+    """
+    path = folder / _FILE
+    options = session_options(is_pinning=True)
+    options.optimized_model_filepath = str(path)
+    options.add_session_config_entry(_OUTSIDE, _WEIGHTS)
+    options.add_session_config_entry(_OUTSIDE_MIN, str(APART_BYTES_MIN))
+    load(raw, options=options, beside=beside)
+    fd = os.open(folder / _WEIGHTS, os.O_RDONLY)
+    try:
+        return _taken(path), {_WEIGHTS: mapped(fd)}
+    finally:
+        os.close(fd)
+
+
+def _taken(path: Path) -> bytes:
     fd = os.open(path, os.O_RDWR)
     try:
         pinned = read_all(fd, size_max=MODEL_BYTES_MAX)

@@ -10,7 +10,7 @@ Own extractor: `onnx.utils.extract_model` needs value infos, which the optimiser
 Source: docs/spec/work.md, "Determinism and sandbox", rules R4 to R7.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -19,17 +19,26 @@ from typing import Final
 import onnx
 
 from prsm.node.worker import lora
+from prsm.node.worker.beside import size_of
 from prsm.node.worker.golden import graph_inputs
 from prsm.protocol.messages.pipe import ModelRefused, NoCut
 
-_HEAVY_ELEMENTS: Final = 4096  # a weight above this makes its operator a heavy one
+# A weight above this makes its operator a heavy one; in a small graph a 16th of the largest does.
+_HEAVY_ELEMENTS: Final = 4096
+_HEAVY_SHARE: Final = 16
 _PRODUCT_NAMES: Final = """
-    Attention Conv ConvInteger ConvTranspose DynamicQuantizeMatMul FusedConv FusedGemm
-    FusedMatMul GRU Gemm LSTM MatMul MatMulInteger MatMulIntegerToFloat MatMulNBits
-    MultiHeadAttention QAttention QLinearConv QLinearMatMul RNN
+    Attention Conv ConvInteger ConvTranspose DynamicQuantizeLSTM DynamicQuantizeMatMul FusedConv
+    FusedGemm FusedMatMul FusedMatMulActivation GRU Gemm LSTM MatMul MatMulInteger
+    MatMulIntegerToFloat MatMulNBits MultiHeadAttention QAttention QGemm QLinearConv QLinearMatMul
+    RNN
 """
 _PRODUCTS: Final = frozenset(_PRODUCT_NAMES.split())
-_HEAVY: Final = _PRODUCTS | {"Gather", "EmbedLayerNormalization"}
+_HEAVY: Final = _PRODUCTS | {"Gather", "GatherBlockQuantized", "EmbedLayerNormalization"}
+CONVOLUTIONS: Final = frozenset(
+    ("Conv", "ConvInteger", "ConvTranspose", "FusedConv", "QLinearConv")
+)
+# How uneven a split may be for the sake of outputs that leave at the last stage only.
+_UNEVEN_MAX: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,9 @@ class Cut:
     weight_bytes: int
 
 
+START: Final = Cut(-1, "", 0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One part of a split: `inputs` and `outputs` are tensor names, the cut tensor first."""
@@ -57,30 +69,35 @@ class Stage:
     weight_bytes: int
 
 
-def find_cuts(graph: onnx.GraphProto) -> tuple[list[Cut], Cut]:
+def find_cuts(
+    graph: onnx.GraphProto, positions: Mapping[str, int] | None = None
+) -> tuple[list[Cut], Cut]:
     """Return all cuts in order, and the end of the graph with the sums over all nodes.
+
+    Args:
+        graph: a pinned graph.
+        positions: for outputs of convolutions, at how many places each weight is used.
 
     Raises:
         ModelRefused: the nodes are not in topological order.
     """
-    elements = {tensor.name: prod(tensor.dims) for tensor in graph.initializer}
-    sizes = {tensor.name: len(tensor.raw_data) or tensor.ByteSize() for tensor in graph.initializer}
+    weights = _Weights(graph)
     last = _last_uses(graph)
     heavy: set[str] = set()
     live: set[str] = set()
-    seen: set[str] = set()
     cuts: list[Cut] = []
     flops = weight_bytes = 0
     for place, node in enumerate(graph.node):
         uses = node_uses(node)
-        big = [name for name in uses if elements.get(name, 0) > _HEAVY_ELEMENTS]
+        if weights.is_made_of_them(node):
+            continue
+        big = weights.big(uses)
         if (big and node.op_type in _HEAVY) or any(name in heavy for name in uses):
             heavy.update(node.output)
             live.update(node.output)
         if node.op_type in _PRODUCTS:
-            flops += sum(elements[name] for name in big)
-        weight_bytes += sum(sizes[name] for name in uses if name in sizes and name not in seen)
-        seen.update(uses)
+            flops += sum(big) * (positions or {}).get(node.output[0], 1)
+        weight_bytes += weights.bytes_first_used(uses)
         live = {name for name in live if last.get(name, -1) > place}
         if len(live) == 1:
             (tensor,) = live
@@ -89,14 +106,73 @@ def find_cuts(graph: onnx.GraphProto) -> tuple[list[Cut], Cut]:
     return cuts, Cut(len(graph.node) - 1, "", flops, weight_bytes)
 
 
-def choose(cuts: Sequence[Cut], end: Cut, stages: int) -> list[Cut]:
+class _Weights:
+    """The weights of a graph, and what its nodes make of nothing but weights."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self._elements = {tensor.name: prod(tensor.dims) for tensor in graph.initializer}
+        self._sources = {tensor.name: {tensor.name} for tensor in graph.initializer}
+        self._sizes = {tensor.name: size_of(tensor) for tensor in graph.initializer}
+        self._seen: set[str] = set()
+        products = [
+            self._elements[name]
+            for node in graph.node
+            if node.op_type in _HEAVY
+            for name in node.input
+            if name in self._elements
+        ]
+        largest = max([*products, *self._elements.values()], default=0)
+        self._heavy_min = min(_HEAVY_ELEMENTS, largest // _HEAVY_SHARE)
+
+    def is_made_of_them(self, node: onnx.NodeProto) -> bool:
+        """Is this a stored weight on its way, such as one that is widened before its product?"""
+        uses = node_uses(node)
+        if not uses or not all(name in self._sources for name in uses):
+            return False
+        sources = set().union(*(self._sources[name] for name in uses))
+        for name in node.output:
+            self._sources[name] = sources
+            self._elements[name] = max(self._elements[use] for use in uses)
+        return True
+
+    def big(self, uses: Sequence[str]) -> list[int]:
+        """Elements of each heavy weight among the tensors a node reads."""
+        found = (self._elements.get(name, 0) for name in uses)
+        return [count for count in found if count > self._heavy_min]
+
+    def bytes_first_used(self, uses: Sequence[str]) -> int:
+        """Bytes of the weights behind these tensors that no node before has read."""
+        new = set().union(*(self._sources.get(name, set()) for name in uses)) - self._seen
+        self._seen |= new
+        return sum(self._sizes[name] for name in new)
+
+
+def choose(cuts: Sequence[Cut], end: Cut, stages: int, *, early: int | None = None) -> list[Cut]:
     """Choose the cuts of a split into `stages` of about equal work, never one twice.
+
+    Args:
+        cuts: all there are.
+        end: the end of the graph.
+        stages: how many parts.
+        early: position of the first node that makes a graph output. A receipt's chain wants one
+            tensor between stages, so cuts before it are taken unless they make a stage half as
+            long again as it would be else.
 
     Raises:
         NoCut: the graph has too few cuts; the text names the counts that exist.
     """
     if stages > len(cuts) + 1:
         raise NoCut(f"no cut into {stages} stages; this graph can be cut into 1 to {len(cuts) + 1}")
+    chosen = _nearest(cuts, end, stages)
+    before = [cut for cut in cuts if early is not None and cut.position < early]
+    if 0 < len(before) < len(cuts) and stages <= len(before) + 1:
+        tidy = _nearest(before, end, stages)
+        if _longest(tidy, end) <= _UNEVEN_MAX * _longest(chosen, end):
+            return tidy
+    return chosen
+
+
+def _nearest(cuts: Sequence[Cut], end: Cut, stages: int) -> list[Cut]:
     chosen: list[Cut] = []
     first = 0
     for k in range(1, stages):
@@ -109,10 +185,22 @@ def choose(cuts: Sequence[Cut], end: Cut, stages: int) -> list[Cut]:
     return chosen
 
 
+def _longest(chosen: Sequence[Cut], end: Cut) -> int:
+    marks = [0, *(cut.flops for cut in chosen), end.flops]
+    return max(high - low for low, high in pairwise(marks))
+
+
+def first_output(graph: onnx.GraphProto) -> int | None:
+    """Return the position of the first node that makes a graph output."""
+    outputs = {value.name for value in graph.output}
+    made = (i for i, node in enumerate(graph.node) if not outputs.isdisjoint(node.output))
+    return next(made, None)
+
+
 def stages_of(graph: onnx.GraphProto, chosen: Sequence[Cut], end: Cut) -> list[Stage]:
     """Lay out the stages between chosen cuts; a graph output leaves where it is made (R7)."""
     made = {name: place for place, node in enumerate(graph.node) for name in node.output}
-    bounds = [Cut(-1, "", 0, 0), *chosen, end]
+    bounds = [START, *chosen, end]
     stages = []
     for index, (low, high) in enumerate(pairwise(bounds)):
         is_last = high is end

@@ -68,6 +68,9 @@ _REFUSE: Final = (
     *(257, 258, 262, 263, 267, 269, 332, 439),
 )
 _WRITE_FILES: Final = (18, 77, 257)  # pwrite64, ftruncate, openat
+# Descriptors: a low bound, and some above the highest kept, which a pinning child opens.
+_FILES_MAX: Final = 16
+_FILES_SPARE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ def seal(profile: Profile, *, keep: Sequence[int], parent: int) -> tuple[str, ..
     found = layers()
     _close_all_but(keep)
     os.chdir(profile.folder)
-    _limit(profile)
+    _limit(profile, files_max=max((_FILES_MAX, *(fd + _FILES_SPARE for fd in keep))))
     if _LINUX:
         _must(_prctl(_PR_SET_PDEATHSIG, signal.SIGKILL), "PDEATHSIG")
         _must(_prctl(_PR_SET_DUMPABLE, 0), "DUMPABLE")
@@ -171,12 +174,12 @@ def _close_all_but(keep: Sequence[int]) -> None:
     os.closerange(start, 1 << 20)
 
 
-def _limit(profile: Profile) -> None:
+def _limit(profile: Profile, *, files_max: int) -> None:
     bounds = {
         resource.RLIMIT_AS: profile.memory_bytes,
         resource.RLIMIT_CPU: profile.cpu_seconds,
         resource.RLIMIT_FSIZE: profile.file_bytes,
-        resource.RLIMIT_NOFILE: 16,
+        resource.RLIMIT_NOFILE: files_max,
         resource.RLIMIT_CORE: 0,
     }
     for which, bound in bounds.items():

@@ -16,11 +16,14 @@ from typing import Final
 import onnx
 from google.protobuf.message import DecodeError
 
+from prsm.node.worker.beside import ELEMENT, Beside, check_apart, is_apart, size_of
 from prsm.protocol.limits import TENSOR_RANK_MAX, TENSORS_PER_MESSAGE_MAX
 from prsm.protocol.messages.pipe import ModelRefused
 from prsm.protocol.tensors import Dtype
 
 MODEL_BYTES_MAX: Final = 2**31 - 1  # what one protobuf message can hold
+OPSET_MIN: Final = 13  # before it, axes and scales were attributes that now are inputs
+_NOTHING: Final[Beside] = {}
 _NODES_MAX: Final = 100_000
 _INITIALISERS_MAX: Final = 20_000
 _NESTING_MAX: Final = 4
@@ -30,48 +33,36 @@ _NAME_CHARS_MAX: Final = 256
 # Pure functions of their inputs. Absent: random ones, control flow, sequences, optionals, strings,
 # decoders of image formats.
 _STANDARD_NAMES: Final = """
-    Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization
-    BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu Clip Compress
-    Concat Constant ConstantOfShape Conv ConvInteger ConvTranspose Cos Cosh CumSum DepthToSpace
-    DequantizeLinear Div Dropout DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand EyeLike
-    Flatten Floor GRU Gather GatherElements GatherND Gelu Gemm GlobalAveragePool GlobalMaxPool
-    Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish Hardmax Identity
-    InstanceNormalization IsInf IsNaN LRN LSTM LayerNormalization LeakyRelu Less LessOrEqual Log
-    LogSoftmax LpNormalization LpPool MatMul MatMulInteger Max MaxPool Mean
-    MeanVarianceNormalization Min Mish Mod Mul Neg NonZero Not OneHot Or PRelu Pad Pow
-    QLinearConv QLinearMatMul QuantizeLinear RNN Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum
-    ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu
-    Reshape Resize Round ScatterElements ScatterND Selu Shape Shrink Sigmoid Sign
+    Abs Acos Acosh Add AffineGrid And ArgMax ArgMin Asin Asinh Atan Atanh Attention AveragePool
+    BatchNormalization BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil
+    Celu CenterCropPad Clip Col2Im Compress Concat Constant ConstantOfShape Conv ConvInteger
+    ConvTranspose Cos Cosh CumSum DFT DepthToSpace DequantizeLinear Div Dropout
+    DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor GRU Gather
+    GatherElements GatherND Gelu Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool Greater
+    GreaterOrEqual GridSample GroupNormalization HammingWindow HannWindow HardSigmoid HardSwish
+    Hardmax Identity InstanceNormalization IsInf IsNaN LRN LSTM LayerNormalization LeakyRelu
+    Less LessOrEqual Log LogSoftmax LpNormalization LpPool MatMul MatMulInteger Max MaxPool Mean
+    MeanVarianceNormalization MelWeightMatrix Min Mish Mod Mul Neg NonMaxSuppression NonZero Not
+    OneHot Or PRelu Pad Pow QLinearConv QLinearMatMul QuantizeLinear RMSNormalization RNN Range
+    Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin
+    ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize ReverseSequence RoiAlign
+    RotaryEmbedding Round STFT ScatterElements ScatterND Selu Shape Shrink Sigmoid Sign
     SimplifiedLayerNormalization Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth
-    Split Sqrt Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze
-    Upsample Where Xor
+    Split Sqrt Squeeze Sub Sum Swish Tan Tanh ThresholdedRelu Tile TopK Transpose Trilu Unique
+    Unsqueeze Upsample Where Xor
 """
 _STANDARD: Final = frozenset(_STANDARD_NAMES.split())
 _MICROSOFT_NAMES: Final = """
-    Attention BiasGelu DynamicQuantizeMatMul EmbedLayerNormalization FastGelu FusedConv
-    FusedGemm FusedMatMul Gelu GroupQueryAttention MatMulIntegerToFloat MatMulNBits
-    MultiHeadAttention QAttention QuickGelu RotaryEmbedding SkipLayerNormalization
-    SkipSimplifiedLayerNormalization
+    Attention BiasGelu BiasSoftmax DynamicQuantizeLSTM DynamicQuantizeMatMul
+    EmbedLayerNormalization FastGelu FusedConv FusedGemm FusedMatMul FusedMatMulActivation
+    GatherBlockQuantized Gelu GroupQueryAttention MatMulIntegerToFloat MatMulNBits
+    MultiHeadAttention NhwcMaxPool QAttention QEmbedLayerNormalization QGemm QLinearAdd
+    QLinearAveragePool QLinearConcat QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul
+    QLinearReduceMean QLinearSigmoid QLinearSoftmax QLinearWhere QuickGelu RotaryEmbedding
+    SkipLayerNormalization SkipSimplifiedLayerNormalization
 """
 _MICROSOFT: Final = frozenset(_MICROSOFT_NAMES.split())
 CONTROL_FLOW: Final = frozenset(("If", "Loop", "Scan"))
-
-# Bytes of one element, and which field holds one element each when raw_data is not used.
-_ELEMENT: Final[dict[int, tuple[int, str]]] = {
-    onnx.TensorProto.FLOAT: (4, "float_data"),
-    onnx.TensorProto.DOUBLE: (8, "double_data"),
-    onnx.TensorProto.INT64: (8, "int64_data"),
-    onnx.TensorProto.UINT64: (8, "uint64_data"),
-    onnx.TensorProto.UINT32: (4, "uint64_data"),
-    onnx.TensorProto.INT32: (4, "int32_data"),
-    onnx.TensorProto.INT16: (2, "int32_data"),
-    onnx.TensorProto.INT8: (1, "int32_data"),
-    onnx.TensorProto.UINT16: (2, "int32_data"),
-    onnx.TensorProto.UINT8: (1, "int32_data"),
-    onnx.TensorProto.BOOL: (1, "int32_data"),
-    onnx.TensorProto.FLOAT16: (2, "int32_data"),
-    onnx.TensorProto.BFLOAT16: (2, "int32_data"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,30 +82,60 @@ class _Counts:
     tensors: int = 0
 
 
-def scan(raw: bytes, policy: Policy) -> onnx.ModelProto:
+def scan(raw: bytes, policy: Policy, beside: Beside = _NOTHING) -> onnx.ModelProto:
     """Parse and judge a model.
+
+    Args:
+        raw: the model file.
+        policy: of this machine.
+        beside: the files that weights of the main graph may lie in, by the name it gives them.
 
     Raises:
         ModelRefused: what was found, where, and the limit.
     """
     if len(raw) > MODEL_BYTES_MAX:
         raise ModelRefused(f"model of {len(raw)} bytes, at most {MODEL_BYTES_MAX}")
-    try:
-        model = onnx.ModelProto.FromString(raw)
-    except (DecodeError, RuntimeError) as error:
-        raise ModelRefused("the file is no ONNX model: its bytes do not parse") from error
+    model = parse(raw)
     if not model.graph.node:
         raise ModelRefused("the file is no ONNX model: it has no graph")
     if model.functions:
         raise ModelRefused("the model brings functions of its own; inline them when exporting")
     if model.training_info:
         raise ModelRefused("the model carries training graphs; export it for inference")
-    _graph(model.graph, policy, _Counts(), depth=0)
+    _opset(model)
+    _graph(model.graph, policy, _Counts(), depth=0, beside=beside)
     _io(model.graph)
     return model
 
 
-def _graph(graph: onnx.GraphProto, policy: Policy, counts: _Counts, *, depth: int) -> None:
+def parse(raw: bytes) -> onnx.ModelProto:
+    """Parse a model and judge nothing.
+
+    Raises:
+        ModelRefused: bytes that are no message of that kind.
+    """
+    try:
+        return onnx.ModelProto.FromString(raw)
+    except (DecodeError, RuntimeError) as error:
+        raise ModelRefused("the file is no ONNX model: its bytes do not parse") from error
+
+
+def _opset(model: onnx.ModelProto) -> None:
+    versions = [opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
+    if versions and min(versions) < OPSET_MIN:
+        raise ModelRefused(
+            f"the graph is of opset {min(versions)}, at least {OPSET_MIN} is accepted"
+        )
+
+
+def _graph(
+    graph: onnx.GraphProto,
+    policy: Policy,
+    counts: _Counts,
+    *,
+    depth: int,
+    beside: Beside = _NOTHING,
+) -> None:
     if depth > _NESTING_MAX:
         raise ModelRefused(f"graphs nested deeper than {_NESTING_MAX}")
     if graph.sparse_initializer:
@@ -126,7 +147,7 @@ def _graph(graph: onnx.GraphProto, policy: Policy, counts: _Counts, *, depth: in
     if counts.tensors > _INITIALISERS_MAX:
         raise ModelRefused(f"{counts.tensors} weights, at most {_INITIALISERS_MAX}")
     for tensor in graph.initializer:
-        _tensor(tensor)
+        _tensor(tensor, beside)
     for value in (*graph.input, *graph.output, *graph.value_info):
         _value(value)
     for node in graph.node:
@@ -165,24 +186,26 @@ def _attribute(attribute: onnx.AttributeProto, policy: Policy, counts: _Counts, 
         _graph(graph, policy, counts, depth=depth + 1)
 
 
-def _tensor(tensor: onnx.TensorProto) -> None:
+def _tensor(tensor: onnx.TensorProto, beside: Beside = _NOTHING) -> None:
     where = f"weight {tensor.name[:80]!r}"
-    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-        raise ModelRefused(f"{where} lies in another file; put all weights into the model file")
     if tensor.HasField("segment"):
         raise ModelRefused(f"{where} is in segments")
-    if tensor.data_type not in _ELEMENT:
+    if tensor.data_type not in ELEMENT:
         raise ModelRefused(f"{where} has element type {tensor.data_type}, which is not accepted")
     _dims(tensor.dims, where)
-    item, field = _ELEMENT[tensor.data_type]
-    elements = prod(tensor.dims)
+    if is_apart(tensor):
+        check_apart(tensor, beside)
+        return
+    bits, field = ELEMENT[tensor.data_type]
     if tensor.HasField("raw_data"):
-        found = len(tensor.raw_data)
-        if found != elements * item:
-            raise ModelRefused(f"{where} announces {elements * item} bytes and has {found}")
-    elif len(getattr(tensor, field)) != elements:
-        found = len(getattr(tensor, field))
-        raise ModelRefused(f"{where} announces {elements} elements and has {found}")
+        found, announced = len(tensor.raw_data), size_of(tensor)
+        if found != announced:
+            raise ModelRefused(f"{where} announces {announced} bytes and has {found}")
+        return
+    # Two elements of 4 bits share one entry of the field.
+    found, announced = len(getattr(tensor, field)), prod(tensor.dims)
+    if found != (announced + 1) // 2 if bits == 4 else found != announced:
+        raise ModelRefused(f"{where} announces {announced} elements and has {found}")
 
 
 def _dims(dims: Iterable[int], where: str) -> None:

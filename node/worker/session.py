@@ -82,18 +82,32 @@ def run_options(*, is_shrinking: bool = False) -> RunOptions:
     return options
 
 
-def load(raw: bytes, *, options: ort.SessionOptions | None = None) -> Model:
+def load(
+    raw: bytes,
+    *,
+    options: ort.SessionOptions | None = None,
+    beside: Mapping[str, memoryview] | None = None,
+) -> Model:
     """Make a session from the bytes of a scanned graph.
+
+    Args:
+        raw: the graph.
+        options: other than those of a run.
+        beside: content of the files its weights lie in; copied, not needed afterwards.
 
     Raises:
         ModelRefused: the runtime does not accept the graph.
         OutOfMemory: loading needs more memory than this process may have.
     """
+    options = options or session_options()
     # The runtime's errors share no base class, hence `Exception` here and in `compute`.
     try:
-        session = ort.InferenceSession(
-            raw, options or session_options(), providers=["CPUExecutionProvider"]
-        )
+        if beside:
+            files = list(beside.values())
+            options.add_external_initializers_from_files_in_memory(
+                list(beside), files, [len(data) for data in files]
+            )
+        session = ort.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise _typed(error, ModelRefused, "the runtime refuses the graph") from error
     # The wrapper keeps the bytes for a change of provider, which never comes: 90 MB of MiniLM.

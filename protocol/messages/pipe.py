@@ -36,11 +36,17 @@ FILE_PART_BYTES_MAX: Final = 1 * MIB
 PREPARED_SHARDS_MAX: Final = 256  # as in ModelManifest
 BATCH_ROWS_MAX: Final = ARRAY_LENGTH_MAX
 
+SIDE_NAME_CHARS_MAX: Final = 255
+
 FileName = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9.-]{0,62}\Z")]
 _Text = Annotated[str, msgspec.Meta(max_length=256)]
 _Path = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 _Heads = Annotated[tuple[TensorHead, ...], msgspec.Meta(max_length=TENSORS_PER_MESSAGE_MAX)]
 _Specs = Annotated[tuple[TensorSpec, ...], msgspec.Meta(max_length=TENSORS_PER_MESSAGE_MAX)]
+_SideNames = Annotated[
+    tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=SIDE_NAME_CHARS_MAX)], ...],
+    msgspec.Meta(max_length=SHARD_WEIGHTS_MAX),
+]
 _Stages = Annotated[int, msgspec.Meta(ge=1, le=WORK_STAGES_MAX)]
 
 
@@ -74,6 +80,12 @@ class NoCut(ModelRefused):
     reason = "no_cut_for_k"
 
 
+class DoesNotFit(OutOfMemory):
+    """A shard or model needs more memory than a child of this machine may have; nothing ran."""
+
+    reason = "does_not_fit"
+
+
 class DeadlinePassed(LocalError):
     """The job ran into its limit of wall or processor time and was ended."""
 
@@ -91,6 +103,7 @@ _ERRORS: Final = {
     for cls in (
         WorkerFailed,
         OutOfMemory,
+        DoesNotFit,
         InputMismatch,
         ModelRefused,
         NoCut,
@@ -220,11 +233,22 @@ class Compared(Record, frozen=True):
     gap_ppb: UInt
 
 
+class AskSideFiles(Record, frozen=True):
+    """Call: which other files do the weights of this model lie in?"""
+
+
+class SideFiles(Record, frozen=True):
+    """Answer to `AskSideFiles`: names as the model gives them; the daemon opens what it accepts."""
+
+    names: _SideNames
+
+
 class Prepare(Record, frozen=True):
     """Call: scan, pin, cut, check; files come as `FilePart`, then one `PreparedModel`."""
 
     stages: Annotated[tuple[_Stages, ...], msgspec.Meta(max_length=WORK_STAGES_MAX)]
     has_tokenizer: bool
+    sides: _SideNames  # of the descriptors behind model and tokenizer, in their order
 
 
 class FilePart(Record, frozen=True):
@@ -327,6 +351,8 @@ KINDS: Final[dict[int, type[Record]]] = {
     130: Tokenise,
     131: TextBatch,
     132: Tokenised,
+    133: AskSideFiles,
+    134: SideFiles,
 }
 # The pipe's own table: a child never decodes a record of the network.
 PIPE: Final[Registry[Record]] = Registry("pipe message")

@@ -155,10 +155,9 @@ def _many_nodes(model: onnx.ModelProto) -> None:
     )
 
 
-def _unsorted(model: onnx.ModelProto) -> None:
-    nodes = list(reversed(model.graph.node))
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+def _cycle(model: onnx.ModelProto) -> None:
+    first, *_, last = model.graph.node
+    first.input[0] = last.output[0]
 
 
 def _rename_output(model: onnx.ModelProto, name: str) -> None:
@@ -266,7 +265,7 @@ REFUSED: Final[dict[str, Callable[[], bytes]]] = {
 
 # What only the runtime, the memory bound or the golden rows find.
 REFUSED_LATER: Final[dict[str, Callable[[], bytes]]] = {
-    "unsorted nodes": lambda: _changed(_unsorted),
+    "cycle": lambda: _changed(_cycle),
     "missing tensor": lambda: _changed(lambda m: m.graph.initializer.pop()),
     "shapes that do not fit": lambda: _dims(36, 144),
     "wrong attribute": lambda: _changed(

@@ -209,8 +209,11 @@ class AdderRunner:
     limits: Limits = ROOMY
     now_open: int = 0
 
-    def open(self, shard: Path, *, golden: Path) -> AbstractAsyncContextManager[Session]:
+    def open(
+        self, shard: Path, *, golden: Path, weights: Sequence[Path] = ()
+    ) -> AbstractAsyncContextManager[Session]:
         assert golden == shard
+        assert not weights
         return self._open(shard.name)
 
     @asynccontextmanager

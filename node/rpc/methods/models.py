@@ -53,6 +53,14 @@ class AddParams(Params, frozen=True):
     tokenizer: Annotated[
         PathText | None, msgspec.Meta(description="tokenizer.json, if it reads text")
     ] = None
+    weights: Annotated[
+        tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=255)], ...],
+        msgspec.Meta(
+            max_length=64,
+            description="files beside it that its weights lie in, if their names do not begin "
+            "as its own; * matches anything",
+        ),
+    ] = ()
     licence: Annotated[ShortText, msgspec.Meta(description="SPDX name")] = "NOASSERTION"
     register: Annotated[bool, msgspec.Meta(description="name it on the ledger")] = True
     card: Annotated[

@@ -27,6 +27,9 @@ input_mismatch -32035 3006 usage: the input does not fit the model
 out_of_memory -32036 3007 failed: the worker ran out of memory
   the job needs more than executor.memory
   raise executor.memory in config.toml
+does_not_fit -32036 3034 failed: it does not fit into a worker
+  loading takes more than executor.memory
+  prsm model shard MODEL --plan
 model_refused -32040 3008 failed: the model is refused
   external data, forbidden operators, or results that differ
   prsm explain PRSM-3008

@@ -160,17 +160,6 @@ async def test_prepare_refuses_the_hostile_corpus_and_the_pool_lives(tmp_path: P
     assert list((tmp_path / "out").iterdir()) == []
 
 
-async def test_prepare_refuses_a_bad_tokenizer_and_a_missing_file(tmp_path: Path) -> None:
-    raw, tokenizer = tmp_path / "raw.onnx", tmp_path / "tokenizer.json"
-    raw.write_bytes(graphs.mlp().SerializeToString())
-    tokenizer.write_text("{}")
-    async with running(tmp_path) as pool:
-        with pytest.raises(ModelRefused, match="tokenizer does not load"):
-            await pool.prepare(raw, out_dir=tmp_path / "o", stages=[], tokenizer=tokenizer)
-        with pytest.raises(ModelRefused, match="cannot be read"):
-            await pool.prepare(tmp_path / "none", out_dir=tmp_path / "o", stages=[], tokenizer=None)
-
-
 async def test_session_refuses_wrong_inputs_and_goes_on(tmp_path: Path) -> None:
     async with running(tmp_path) as pool, open_shard(pool, await prepared(pool, tmp_path)) as shard:
         ids, mask = rows()

@@ -15,7 +15,7 @@ def _part(name: str, offset: int, size: int, data: bytes) -> Received:
 
 
 def _model(file: str = "a", golden: str = "b") -> PreparedModel:
-    shard = PreparedShard(1, 0, file, golden, (), (), 0, 0)
+    shard = PreparedShard(1, 0, file, golden, (), (), 0, 0, ())
     return PreparedModel((shard,), "r", "o", bytes(32), bytes(32), 1)
 
 

@@ -31,7 +31,10 @@ class Refusing:
     limits: Limits = ROOMY
     tries: int = 0
 
-    def open(self, shard: Path, *, golden: Path) -> AbstractAsyncContextManager[Session]:
+    def open(
+        self, shard: Path, *, golden: Path, weights: Sequence[Path] = ()
+    ) -> AbstractAsyncContextManager[Session]:
+        assert not weights
         self.tries += 1
         if self.tries == 1:
             raise ModelRefused("a forbidden operator")
