@@ -27,6 +27,7 @@ from prsm.node.api.node import NodeApi, Parts
 from prsm.node.api.plans import PlansApi
 from prsm.node.api.reach import ReachApi
 from prsm.node.api.registry import RegistryApi
+from prsm.node.api.serving import ServingApi
 from prsm.node.api.tasks import TasksApi
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
@@ -66,6 +67,7 @@ from prsm.node.net.reach import Reach, open_reach
 from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import bind
 from prsm.node.search import Search, open_search
+from prsm.node.serving import ServingRoom, open_serving
 from prsm.node.snapshots.keeper import SnapshotRules
 from prsm.node.supervise import Supervisor
 from prsm.node.upkeep import Ground, Upkeep
@@ -128,6 +130,7 @@ class _Work:
     search: Search
     upkeep: Upkeep
     plans: Plans
+    room: ServingRoom
 
 
 async def run_daemon(
@@ -255,7 +258,7 @@ def _make_work(opened: _Opened) -> _Work:
     claims = Claims(network, account, receipts, verifier)
     shards = executor = labour = None
     if pool is not None:
-        shards = ShardCache(pool, models)
+        shards = ShardCache(pool, models, is_joining=config.executor.join_rows)
         strict = config.executor.sandbox == "strict"
         sealed = StrictSandbox(lambda: pool.layers) if strict else policy
         house_rules = RoomyDisk(sealed, lambda: opened.guard.is_low)
@@ -282,7 +285,8 @@ def _make_work(opened: _Opened) -> _Work:
     search = open_search(start.home, models, driver, pool)
     plans = open_plans(start.home, opened.store, jobs=jobs, chain=account, finder=search.cards)
     labours = (pool, models, shards, claims, executor, links, jobs)
-    return _Work(*labours, beacons, finding, search, upkeep, plans)
+    room = open_serving(requester, models, driver, pool, notes=start.home.data / "tabs")
+    return _Work(*labours, beacons, finding, search, upkeep, plans, room)
 
 
 async def _start_work(work: _Work, nursery: trio.Nursery) -> None:
@@ -299,6 +303,7 @@ async def _start_work(work: _Work, nursery: trio.Nursery) -> None:
         await nursery.start(work.executor.run)
     await nursery.start(work.jobs.run)
     await nursery.start(work.plans.run)
+    await nursery.start(Supervisor("serving").run, work.room.run)
     await nursery.start(Supervisor("announcements").run, work.beacons.run)
     await nursery.start(work.upkeep.run)
 
@@ -312,9 +317,8 @@ async def _keep_pool(pool: Pool, *, task_status: trio.TaskStatus[None]) -> None:
 async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: trio.Event) -> None:
     start, chain = opened.start, opened.chain
     bound: list[Bound] = []
-    wallets = Wallets(
-        start.home, Payer(opened.genesis, chain.driver, chain.admission), chain.wallet
-    )
+    payer = Payer(opened.genesis, chain.driver, chain.admission)
+    wallets = Wallets(start.home, payer, chain.wallet)
     await nursery.start(wallets.run)
     node = NodeApi(
         Parts(
@@ -353,6 +357,7 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
             ),
             **WorkApi(work.models, work.jobs, chain.driver, proofs).handlers(),
             **PlansApi(work.models, work.plans, chain.driver).handlers(),
+            **ServingApi(work.room.serving, work.models, chain.driver, wallets).handlers(),
         },
         fence=fence,
         on_fault=log_fault,

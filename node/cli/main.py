@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "task": ("models", "task", "Long work of this node: pulls, checks."),
     "job": ("nouns", "job", "Jobs of ours."),
     "plan": ("plans", "plan", "Small graphs of work under one escrow."),
+    "serve": ("nouns", "serve", "Small requests to warm workers, and their tabs."),
     "proof": ("proof", "proof", "Show and check receipts."),
     "wallet": ("nouns", "wallet", "Keys, balances, payments."),
     "chain": ("nouns", "chain", "Blocks, transactions, validators."),

@@ -244,6 +244,9 @@ class ExecutorConfig(Section, frozen=True):
         Literal["strict", "degraded"],
         _doc("degraded works for strangers even where this kernel lacks a layer of the sandbox"),
     ] = "strict"
+    join_rows: Annotated[
+        bool, _doc("rows of several requesters may run together where golden rows show no change")
+    ] = False
 
     @property
     def memory_bytes(self) -> int:

@@ -136,13 +136,14 @@ class Executor:
             raise PolicyRefused(why)
         manifest = await self._desk.models.manifest(spec.model)
         shard = find_shard(manifest.shards, spec)
-        send, receive = trio.open_memory_channel[Inputs](self._terms.credit)
+        credit = self._terms.tab_credit if job.is_open_ended else self._terms.credit
+        send, receive = trio.open_memory_channel[Inputs](credit)
         lease = Lease(
             peer=peer,
             job=job,
             unit=message.unit,
             shard=shard,
-            credit=self._terms.credit,
+            credit=credit,
             started_height=self._desk.chain.height(),
             queue=send,
         )
@@ -243,9 +244,12 @@ class Executor:
         for key, lease in list(self._leases.items()):
             job = chain.job(lease.job.job)
             is_over = job is None or not job.is_open or job.verdicts[lease.unit] is not None
-            if is_over or chain.block_time_ms() > lease.job.deadline_ms:
-                if not lease.is_closed:
-                    lease.close()
+            left_ms = lease.job.deadline_ms - chain.block_time_ms()
+            # A tab is never complete: what was done in it is claimed while there is time.
+            is_due = lease.job.is_open_ended and left_ms < self._terms.claim_ms
+            if (is_over or is_due or left_ms < 0) and not lease.is_closed:
+                lease.close()
+            if is_over or left_ms < 0:
                 del self._leases[key]
 
     # -- work
@@ -323,8 +327,7 @@ class Executor:
         lease.compute_us += ran.cpu_us
         lease.bytes_in += sum(len(tensor.data) for tensor in tensors)
         lease.bytes_out += sum(len(tensor.data) for tensor in outputs)
-        rows = lease.job.batch_rows[batch]
-        lease.done[batch] = BatchResult(batch, rows, before, side, after)
+        lease.done[batch] = BatchResult(batch, lease.rows[batch], before, side, after)
         lease.forget(batch)
         for chunk in chunks:
             result = Result(

@@ -49,6 +49,7 @@ class Lease:
     bytes_in: int = 0
     bytes_out: int = 0
     is_closed: bool = False
+    rows: dict[int, int] = field(default_factory=dict)  # of the batches that came
     cancelled: set[int] = field(default_factory=set)  # batches that are not wanted any more
     _sizes: dict[int, int] = field(default_factory=dict)  # unanswered batches, bytes
     _arriving: dict[int, Assembly] = field(default_factory=dict)
@@ -177,10 +178,17 @@ class Lease:
     def _begin(self, push: Push, room: Reserve) -> None:
         if len(self._sizes) >= self.credit:
             raise Busy(f"{len(self._sizes)} micro-batches have no answer, credit is {self.credit}")
-        rows = self.job.batch_rows[push.batch]
+        rows = self._rows_of(push)
         check_heads(push.tensors, self.shard.inputs, axes=row_axes(self.shard.inputs, rows))
         assembly = Assembly(push.tensors, push.chunks)
         if assembly.size > min(room.all_bytes, room.peer_bytes):
             raise Busy(f"no room for {assembly.size} bytes of inputs now")
+        self.rows[push.batch] = rows
         self._sizes[push.batch] = assembly.size
         self._arriving[push.batch] = assembly
+
+    def _rows_of(self, push: Push) -> int:
+        """Rows a batch must have; where the lock is open-ended, any number up to that."""
+        most = self.job.batch_rows[push.batch]
+        shape = push.tensors[0].shape if push.tensors else ()
+        return shape[0] if self.job.is_open_ended and shape and 0 < shape[0] < most else most

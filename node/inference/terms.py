@@ -33,6 +33,8 @@ class Terms:
         bytes_max: inputs waiting here, of all requesters.
         bytes_per_peer_max: of one.
         credit: micro-batches of a unit that may be without an answer.
+        tab_credit: the same of an open-ended lock: its requests come from many.
+        claim_ms: before its deadline an open-ended unit takes no more, and is claimed.
         lock_wait_s: how long a lock may take to appear on our ledger.
     """
 
@@ -42,6 +44,8 @@ class Terms:
     bytes_max: int = 512 * MIB
     bytes_per_peer_max: int = 256 * MIB
     credit: int = 4
+    tab_credit: int = 16
+    claim_ms: int = 120_000
     lock_wait_s: float = 10.0
 
 

@@ -22,6 +22,7 @@ from prsm.node.api.node import NodeApi, Parts
 from prsm.node.api.plans import PlansApi
 from prsm.node.api.reach import ReachApi
 from prsm.node.api.registry import RegistryApi
+from prsm.node.api.serving import ServingApi
 from prsm.node.api.tasks import TasksApi
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
@@ -42,6 +43,7 @@ from prsm.node.repair.driver import Parts as CopyParts
 from prsm.node.repair.driver import Repair
 from prsm.node.rpc.dispatch import Dispatcher, bind
 from prsm.node.search import open_search
+from prsm.node.serving import open_serving
 from prsm.node.upkeep import Ground as UpkeepGround
 from prsm.node.upkeep import Upkeep
 from prsm.node.wallets import Payer, Wallets
@@ -202,6 +204,8 @@ async def _join(
     account = Account(driver, wallet, chain_id=genesis.chain_id)
     plans = open_plans(home, models._tools.store, jobs=jobs, chain=account, finder=cards)
     await nursery.start(plans.run)
+    room = open_serving(jobs._requester, models, driver, None, notes=home.data / "tabs")
+    await nursery.start(room.run)
     proofs, stopped, faults = Proofs(genesis, driver), trio.Event(), list[str]()
     node = Parts(
         home=home,
@@ -229,6 +233,7 @@ async def _join(
             **ModelsApi(models).handlers(),
             **RegistryApi(models, driver, wallets, cards).handlers(),
             **PlansApi(models, plans, driver).handlers(),
+            **ServingApi(room.serving, models, driver, wallets).handlers(),
             **TasksApi(models.tasks).handlers(),
             **storage_handlers(models, models._tools.store, upkeep),
             **WorkApi(models, jobs, driver, proofs).handlers(),

@@ -18,6 +18,7 @@ from prsm.node.rpc.methods import (
     plans,
     reach,
     registry,
+    serving,
     storage,
     tasks,
     validator,
@@ -46,6 +47,7 @@ METHODS: Final[Mapping[str, Method]] = table(
     deals.METHODS,
     work.METHODS,
     plans.METHODS,
+    serving.METHODS,
 )
 # OpenRPC's own spelling of a method that has ours as well.
 ALIASES: Final[Mapping[str, str]] = {"rpc.discover": "rpc_discover"}
