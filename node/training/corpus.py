@@ -23,6 +23,7 @@ _LEFT_OUT: Final = frozenset(
 )
 _SHORTEST_CHARS: Final = 80
 _HELD_OUT_EVERY: Final = 20
+_SENTENCE_CHARS: Final = (40, 300)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,18 @@ def collect() -> Corpus:
     """Read all text of this installation."""
     documents = [*_docstrings(), *_topics(), *_own_docs()]
     return split([text for text in documents if len(text) >= _SHORTEST_CHARS])
+
+
+def sentences(count: int) -> list[str]:
+    """First sentences of docstrings, each once: lines to compare two forms of an encoder on."""
+    found: dict[str, None] = {}
+    for text in _docstrings():
+        line = " ".join(text.split("\n\n")[0].split())
+        if _SENTENCE_CHARS[0] <= len(line) <= _SENTENCE_CHARS[1]:
+            found[line] = None
+        if len(found) == count:
+            break
+    return list(found)
 
 
 def split(documents: list[str]) -> Corpus:

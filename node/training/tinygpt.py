@@ -31,6 +31,7 @@ class Built:
     Attributes:
         model: the ONNX file.
         tokenizer: beside it.
+        samples: the held-out text.
         parameters: numbers in the network.
         tokens: of the text it learned from.
         loss_before: on held-out text, nats a token, before the first step.
@@ -40,6 +41,7 @@ class Built:
 
     model: Path
     tokenizer: Path
+    samples: Path
     parameters: int
     tokens: int
     loss_before: float
@@ -87,6 +89,7 @@ def write(
     return Built(
         model=out / "model.onnx",
         tokenizer=out / "tokenizer.json",
+        samples=out / "heldout.txt",
         parameters=sum(one.size for one in weights.values()),
         tokens=len(learn_from),
         loss_before=done.loss_before,

@@ -13,6 +13,12 @@ def test_a_file_that_is_no_python_gives_nothing() -> None:
     assert list(corpus.docstrings_of("x = '\0'")) == []
 
 
+def test_sentences_are_whole_and_each_once() -> None:
+    found = corpus.sentences(20)
+    assert len(set(found)) == len(found) == 20
+    assert all(40 <= len(line) <= 300 and "\n" not in line for line in found)
+
+
 def test_every_twentieth_document_is_held_out_and_none_is_lost() -> None:
     documents = [str(n) for n in range(100)]
     found = corpus.split(documents)
