@@ -52,7 +52,13 @@ class FakeChunk(Record, frozen=True):
     raw: bytes
 
 
-Answer = Snapshot | GotEpochHeaders | FakeChunk
+class FakeRefusal(Record, frozen=True):
+    """A call that is not answered: what was asked for is not here, or not any more."""
+
+    height: int
+
+
+Answer = Snapshot | GotEpochHeaders | FakeChunk | FakeRefusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +170,7 @@ class Snapshots:
             self._hear_answer(sender, what)
 
     def _serve(self, sender: int, call: Call) -> None:
-        """Answer what a peer asks; what is not here is silence."""
+        """Answer what a peer asks; what is not here is refused, as a real node does."""
         ledger = self._ledger
         offer = None if isinstance(call, GetEpochHeaders) else self.shelf.offers.get(call.height)
         answer: Record
@@ -179,7 +185,7 @@ class Snapshots:
             case GetChunk(height, index) if offer is not None and index < len(offer.chunks):
                 answer = FakeChunk(height, index, offer.chunks[index])
             case _:
-                return
+                answer = FakeRefusal(call.height)
         self.node.world.post(self.node.index, sender, answer)
 
     def look(self) -> None:
@@ -191,8 +197,7 @@ class Snapshots:
             if taking.is_proven and not taking.missing:
                 self._install(taking)
             elif now_ms - taking.progress_ms >= STALL_MS:
-                self._pause(PeerId(peer_of(taking.peer)))
-                self.taking = None
+                self._give_up(taking)
             elif taking.is_proven:
                 self._ask_chunks(taking)
             return
@@ -236,8 +241,20 @@ class Snapshots:
             case FakeChunk(height, index, raw) if taking.proof is not None:
                 if height == taking.height and index in taking.missing:
                     self._take_chunk(taking, taking.proof, index, raw)
+            case FakeRefusal(height) if height == taking.height:
+                self._bear_refusal(taking, sender)
             case _:
                 pass
+
+    def _bear_refusal(self, taking: _Taking, sender: int) -> None:
+        """Leave who has it not; without anybody else, blocks lead on if somebody has them."""
+        if taking.is_proven or sender == taking.peer:
+            self._pause(PeerId(peer_of(sender)))
+        if (taking.is_proven and not self._sources(taking)) or (
+            not taking.is_proven and sender == taking.peer
+        ):
+            self.taking = None
+            self.look()
 
     def _prove(self, taking: _Taking, proof: Snapshot) -> None:
         check_snapshot(proof, taking.height, taking.sets, bits=TREE_BITS)
@@ -258,11 +275,7 @@ class Snapshots:
             self._install(taking)
 
     def _ask_chunks(self, taking: _Taking) -> None:
-        sources = [
-            peer
-            for peer, status in self._trusted().items()
-            if status.snapshot_height >= taking.height
-        ]
+        sources = self._sources(taking)
         for index in taking.missing[:CALLS_MAX] if sources else ():
             peer = self.node.world.dice.choice(sources)
             self._call(index_of(peer), GetChunk(taking.height, index))
@@ -288,6 +301,17 @@ class Snapshots:
         node.take(Installed(ledger.tip, taking.proof.certificate, observer))
         node.take(Waiting(bool(node.pool or node.witness.waiting)))
         node.sync.feed()
+
+    def _give_up(self, taking: _Taking) -> None:
+        """Pause whoever should have answered, so that blocks lead on if somebody has them."""
+        asked = self._sources(taking) if taking.is_proven else [PeerId(peer_of(taking.peer))]
+        for peer in asked:
+            self._pause(peer)
+        self.taking = None
+
+    def _sources(self, taking: _Taking) -> list[PeerId]:
+        trusted = self._trusted()
+        return [peer for peer in trusted if trusted[peer].snapshot_height >= taking.height]
 
     def _pause(self, peer: PeerId) -> None:
         """Silence: it may be busy, or have dropped that snapshot meanwhile; twice as long again."""

@@ -42,6 +42,17 @@ def test_faulty_nodes_of_a_plan_weigh_less_than_a_third() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", [17_805, 30_607, 43_209])
+def test_node_whose_snapshot_is_dropped_under_its_hands_is_led_on_by_blocks(seed: int) -> None:
+    """Each block replaces the snapshot here, so none can be taken: peers refuse, blocks remain."""
+    plan = draw(seed)
+    assert (plan.snapshot_every, plan.has_money) == (1, True), "the plan of this seed has changed"
+    outcome = run(seed)
+    assert outcome.heal_ms is not None
+    assert not outcome.violations
+
+
+@pytest.mark.slow
 def test_control_with_half_of_the_stake_lying_breaks_agreement() -> None:
     """The checker is not blind: most runs of a broken fault bound show two blocks at a height."""
     summary = play(range(40), Wish(control=True))
