@@ -17,6 +17,7 @@ import trio
 from prsm.node import logs
 from prsm.node.account import Account
 from prsm.node.api.chain import ChainApi
+from prsm.node.api.generation import GenerationApi
 from prsm.node.api.gossip import GossipApi
 from prsm.node.api.governance import GovernanceApi
 from prsm.node.api.keeping import storage_handlers
@@ -44,6 +45,7 @@ from prsm.node.home import Home
 from prsm.node.inference.capacity import CapacityDesk
 from prsm.node.inference.claims import Claims
 from prsm.node.inference.executor import Desk, Executor
+from prsm.node.inference.generate.room import Generating
 from prsm.node.inference.interface import AllowAll, NoRunner
 from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.jobs import Jobs
@@ -131,6 +133,7 @@ class _Work:
     upkeep: Upkeep
     plans: Plans
     room: ServingRoom
+    generating: Generating
 
 
 async def run_daemon(
@@ -254,16 +257,15 @@ def _make_work(opened: _Opened) -> _Work:
     models = make_models(start.home, config.storage, opened.store, opened.chain, network, pool)
     account = Account(driver, wallet, chain_id=opened.genesis.chain_id)
     verifier, policy = Ed25519Verifier(), AllowAll()
-    receipts = ReceiptFiles(start.home.data / "receipts")
-    claims = Claims(network, account, receipts, verifier)
-    shards = executor = labour = None
+    claims = Claims(network, account, ReceiptFiles(start.home.data / "receipts"), verifier)
+    shards = executor = labour = desk = None
+    terms = Terms(price_per_row=config.worker.price_microftns)
     if pool is not None:
         shards = ShardCache(pool, models, is_joining=config.executor.join_rows)
         strict = config.executor.sandbox == "strict"
         sealed = StrictSandbox(lambda: pool.layers) if strict else policy
         house_rules = RoomyDisk(sealed, lambda: opened.guard.is_low)
         desk = Desk(network, account, models, shards, claims, house_rules, verifier, driver.clock)
-        terms = Terms(price_per_row=config.worker.price_microftns)
         executor = Executor(desk, terms)
         standing = house_rules.offered(executor.standing)
         labour = Labour(standing, terms.units_max, pool.limits.memory_bytes_max)
@@ -286,7 +288,8 @@ def _make_work(opened: _Opened) -> _Work:
     plans = open_plans(start.home, opened.store, jobs=jobs, chain=account, finder=search.cards)
     labours = (pool, models, shards, claims, executor, links, jobs)
     room = open_serving(requester, models, driver, pool, notes=start.home.data / "tabs")
-    return _Work(*labours, beacons, finding, search, upkeep, plans, room)
+    generating = Generating(requester, pool, desk, terms)
+    return _Work(*labours, beacons, finding, search, upkeep, plans, room, generating)
 
 
 async def _start_work(work: _Work, nursery: trio.Nursery) -> None:
@@ -301,6 +304,7 @@ async def _start_work(work: _Work, nursery: trio.Nursery) -> None:
     await nursery.start(Supervisor("claims").run, work.claims.run)
     if work.executor is not None:
         await nursery.start(work.executor.run)
+    await nursery.start(work.generating.run)
     await nursery.start(work.jobs.run)
     await nursery.start(work.plans.run)
     await nursery.start(Supervisor("serving").run, work.room.run)
@@ -335,11 +339,10 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
         )
     )
     proofs = Proofs(opened.genesis, chain.driver)
-    chain_api = ChainApi(opened.genesis, chain.driver, chain.wallet, proofs)
     dispatcher = bind(
         {
             **node.handlers(),
-            **chain_api.handlers(),
+            **ChainApi(opened.genesis, chain.driver, chain.wallet, proofs).handlers(),
             **NetApi(opened.network).handlers(),
             **ReachApi(opened.reach, chain.driver.clock).handlers(),
             **GossipApi(work.beacons.announcer).handlers(),
@@ -355,6 +358,7 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
                 guard=opened.guard,
                 extra=start.config.storage.extra_stores,
             ),
+            **GenerationApi(work.models, work.generating.generations).handlers(),
             **WorkApi(work.models, work.jobs, chain.driver, proofs).handlers(),
             **PlansApi(work.models, work.plans, chain.driver).handlers(),
             **ServingApi(work.room.serving, work.models, chain.driver, wallets).handlers(),

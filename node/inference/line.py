@@ -25,9 +25,11 @@ from prsm.node.inference.joining import (
     rows_of,
     take_rows,
 )
+from prsm.node.inference.runner import Stepping
 from prsm.node.net.interface import Busy
-from prsm.protocol.errors import PrsmError
+from prsm.protocol.errors import PrsmError, Unsupported
 from prsm.protocol.messages.pipe import WorkerFailed
+from prsm.protocol.messages.steps import Step
 from prsm.protocol.tensors import Tensor
 
 OURSELVES: Final = b""  # who asks when it is this node
@@ -114,6 +116,14 @@ class Line:
     async def compare(self, ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> int:
         """As the session's `compare`; it waits for the run that is on, not in line."""
         return await self._session.compare(ours, theirs)
+
+    async def step(self, call: Step, tensor: Tensor) -> Tensor:
+        """As `Stepping.step`: between two runs, since a single token waits for no company."""
+        return await self._stepping().step(call, tensor)
+
+    async def drop(self, number: int) -> None:
+        """As `Stepping.drop`."""
+        await self._stepping().drop(number)
 
     async def ask(self, tensors: Sequence[Tensor], *, who: bytes) -> Ran:
         """Run a micro-batch for a requester, in its turn.
@@ -253,6 +263,11 @@ class Line:
             still = (m for m in running.members if not m.item.is_gone and not m.item.done.is_set())
             if next(still, None) is None:
                 running.scope.cancel()
+
+    def _stepping(self) -> Stepping:
+        if not isinstance(self._session, Stepping):
+            raise Unsupported("this runner keeps no caches of generating sessions")
+        return self._session
 
     def _wake(self) -> None:
         self._changed.set()

@@ -62,7 +62,9 @@ def check_caller(
         raise BadSignature("the account that locked the job did not sign this", peer=peer)
 
 
-def check_terms(message: Open, job: Job, *, chain: Chain, terms: Terms) -> None:
+def check_terms(
+    message: Open, job: Job, *, chain: Chain, terms: Terms, kind: WorkKind = WorkKind.INFER
+) -> None:
     """Does the lock name us for this unit, is it open, and does it pay what we ask?
 
     Raises:
@@ -84,10 +86,11 @@ def check_terms(message: Open, job: Job, *, chain: Chain, terms: Terms) -> None:
         raise PriceTooLow(
             f"{spec.price_per_row} micro-FTNS a row, this node asks {terms.price_per_row}"
         )
-    if spec.kind != WorkKind.INFER:
+    if spec.kind != kind:
         raise Unsupported(
-            f"this node does no work of kind {spec.kind.name.lower()}",
-            hint="lock units of kind infer",
+            f"this asks for work of kind {kind.name.lower()}, the unit is of kind "
+            f"{spec.kind.name.lower()}",
+            hint=f"lock units of kind {kind.name.lower()}",
         )
 
 

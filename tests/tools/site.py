@@ -12,6 +12,7 @@ import trio
 from prsm.node.account import Account
 from prsm.node.announce import Announcer, Ground
 from prsm.node.api.chain import ChainApi
+from prsm.node.api.generation import GenerationApi
 from prsm.node.api.gossip import GossipApi
 from prsm.node.api.governance import GovernanceApi
 from prsm.node.api.keeping import storage_handlers
@@ -31,6 +32,7 @@ from prsm.node.chain import ChainParts
 from prsm.node.config.schema import Config
 from prsm.node.copies import CopyShelf
 from prsm.node.home import Home
+from prsm.node.inference.generate.service import Generations
 from prsm.node.inference.interface import AllowAll, NoRunner
 from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.jobs import Jobs
@@ -192,10 +194,9 @@ async def _join(
     driver, wallet, network = parts.driver, parts.wallet, parts.driver.network
     assert isinstance(network, PeerNetwork)
     genesis = cluster.genesis
-    await nursery.start(models.run)
-    await nursery.start(jobs.run)
-    await nursery.start(announcer.run)
-    await nursery.start(reach.run)
+    generations = Generations(jobs._requester, None)
+    for run in (models.run, jobs.run, announcer.run, reach.run, generations.run):
+        await nursery.start(run)
     upkeep = Upkeep(UpkeepGround(driver, wallet, models._tools.store, home.data), repair)
     await nursery.start(upkeep.run)
     wallets = Wallets(home, Payer(genesis, driver, parts.admission), wallet)
@@ -236,6 +237,7 @@ async def _join(
             **ServingApi(room.serving, models, driver, wallets).handlers(),
             **TasksApi(models.tasks).handlers(),
             **storage_handlers(models, models._tools.store, upkeep),
+            **GenerationApi(models, generations).handlers(),
             **WorkApi(models, jobs, driver, proofs).handlers(),
         },
         on_fault=lambda method, _trace, error: faults.append(f"{method}: {error!r}"),

@@ -9,6 +9,7 @@ from prsm.node.rpc.methods import (
     datasets,
     deals,
     forms,
+    generation,
     gossip,
     governance,
     ledger,
@@ -46,6 +47,7 @@ METHODS: Final[Mapping[str, Method]] = table(
     copies.METHODS,
     deals.METHODS,
     work.METHODS,
+    generation.METHODS,
     plans.METHODS,
     serving.METHODS,
 )

@@ -142,7 +142,7 @@ ELSEWHERE = {
     *(("init",), ("start",), ("stop",), ("demo",), ("testnet",), ("proof", "verify")),
     *(("chain", "export"), ("chain", "import"), ("backup",), ("restore",)),
     *(("consensus", "unsafe-resume"), ("net", "new-key"), ("model", "build"), ("plan", "run")),
-    *(("storage", "cid"), ("storage", "export"), ("storage", "import")),
+    *(("storage", "cid"), ("storage", "export"), ("storage", "import"), ("generate",)),
 }
 
 

@@ -1,0 +1,1 @@
+"""Generation over stages whose caches stay at their workers: requester, worker side, and speech."""

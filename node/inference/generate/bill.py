@@ -1,0 +1,72 @@
+"""Receipts of a generation's stages, their settlement, and the return of what was not used.
+
+A unit of one worker is settled once its receipt is on the ledger and the time in which it may be
+drawn for an audit is over; until then, and for what nobody did, the escrow waits. Must not know
+tokens.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import trio
+
+from prsm.node.inference.commits import COMMIT_S, commit
+from prsm.node.inference.generate.course import Patience
+from prsm.node.inference.generate.routes import Route
+from prsm.node.inference.generate.stage import RemoteStage
+from prsm.node.inference.interface import Chain
+from prsm.node.inference.links import WorkerLost
+from prsm.protocol.codec import encode
+from prsm.protocol.errors import PrsmError
+from prsm.protocol.receipts import WorkReceipt, receipt_hash
+from prsm.protocol.transactions.payloads import REFUND, SETTLE, Refund, Settle
+
+log = logging.getLogger(__name__)
+
+
+async def collect(stages: Sequence[RemoteStage], patience: Patience) -> list[WorkReceipt]:
+    """Ask for the receipts of all stages at once; a worker that shows none settles by itself."""
+    found: list[WorkReceipt] = []
+
+    async def ask(stage: RemoteStage) -> None:
+        try:
+            with trio.move_on_after(patience.finish_s):
+                receipt = await stage.finish()
+                if receipt is not None:
+                    found.append(receipt)
+                return
+            log.warning("%s shows no receipt in time", stage.name)
+        except WorkerLost as error:
+            log.warning("%s shows no receipt: %s", stage.name, error.what)
+
+    async with trio.open_nursery() as nursery:
+        for stage in stages:
+            nursery.start_soon(ask, stage)
+    return sorted(found, key=lambda receipt: (receipt.job, receipt.unit))
+
+
+async def settle(chain: Chain, receipt: WorkReceipt) -> bool:
+    """Settle the unit of one receipt; False if the ledger does not take it (yet)."""
+    with trio.move_on_after(COMMIT_S):
+        while True:
+            found = chain.committed(receipt.job, receipt.unit, receipt.worker)
+            if found is not None and found.receipt_hash == receipt_hash(receipt):
+                break
+            await chain.wait_height(chain.height() + 1)
+    try:
+        await commit(chain, SETTLE, Settle(receipt.job, receipt.unit, (encode(receipt),), ()))
+    except PrsmError as error:
+        log.info("unit %d is not settled yet: %s", receipt.unit, error.what)
+        return False
+    return True
+
+
+async def reclaim(chain: Chain, route: Route) -> None:
+    """After the deadline, fetch back what is still locked; anybody else may do so, too."""
+    while (found := chain.job(route.job)) is not None and found.is_open:
+        if chain.block_time_ms() > found.deadline_ms:
+            try:
+                await commit(chain, REFUND, Refund(route.job))
+            except PrsmError as error:
+                log.warning("a route is not refunded yet: %s", error.what)
+        await chain.wait_height(chain.height() + 1)

@@ -1,0 +1,176 @@
+"""One generating session at a worker: whose it is, where it stands, what it cost.
+
+State only; no tasks, no network. The cache itself is in the child.
+"""
+
+from dataclasses import dataclass, field
+
+import trio
+
+from prsm.consensus.ledger.records import Job
+from prsm.node.inference.generate.book import Book
+from prsm.node.inference.line import Line
+from prsm.node.net.interface import Busy
+from prsm.protocol.errors import WireError
+from prsm.protocol.generating import KvShape, Sampling, row_bytes
+from prsm.protocol.ids import PeerId
+from prsm.protocol.limits import TENSOR_CHUNK_BYTES_MAX
+from prsm.protocol.messages.generation import AskStep
+from prsm.protocol.messages.models import Shard
+from prsm.protocol.messages.pipe import InputMismatch
+from prsm.protocol.messages.steps import PositionMismatch, QuotaFull
+from prsm.protocol.receipts import BatchResult, Feed, Measured, WorkReceipt
+from prsm.protocol.tensors import ITEM_BYTES, Tensor
+from prsm.protocol.transactions.payloads import Unit
+
+HeldKey = tuple[PeerId, bytes, int]  # never the session alone: peer, job, unit
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """Work on one unit of a generation, for one peer."""
+
+    peer: PeerId
+    job: Job
+    unit: int
+    shard: Shard
+    shape: KvShape
+    number: int  # of the session in the child
+    positions_max: int
+    sampling: Sampling | None
+    started_height: int
+    last_ms: int
+    book: Book = field(init=False)
+    line: Line | None = None
+    class_id: bytes = b""
+    feeds: dict[int, Feed] = field(default_factory=dict)
+    compute_us: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    is_running: bool = False
+    is_claimed: bool = False
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)  # of the steps that run
+    closing: trio.Event = field(default_factory=trio.Event)
+
+    def __post_init__(self) -> None:
+        rows = self.job.batch_rows[self.spec.first : self.spec.first + self.spec.count]
+        self.book = Book(rows, self.sampling)
+
+    @property
+    def key(self) -> HeldKey:
+        """Names the session."""
+        return (self.peer, self.job.job, self.unit)
+
+    @property
+    def spec(self) -> Unit:
+        """The unit as locked."""
+        return self.job.units[self.unit]
+
+    @property
+    def quota_bytes(self) -> int:
+        """Room set aside for the cache."""
+        return self.positions_max * self.shape.bytes_per_position
+
+    @property
+    def is_closed(self) -> bool:
+        """Does it take no more steps?"""
+        return self.closing.is_set()
+
+    def close(self) -> None:
+        """Stop what runs and forget the cache."""
+        self.closing.set()
+        self.scope.cancel()
+
+    def check(self, ask: AskStep, tail: bytes) -> Tensor:
+        """The carried tensor of steps that may be run now.
+
+        Raises:
+            Busy: the steps before these still run.
+            PositionMismatch: they start elsewhere.
+            QuotaFull: more positions than were set aside.
+            InputMismatch, WireError: another tensor than the steps take.
+        """
+        if self.is_running:
+            raise Busy("the steps before these still run")
+        here = self.book.position
+        if ask.start_position != here:
+            raise PositionMismatch(
+                f"the step starts at position {ask.start_position}, this session holds {here}",
+                hint="replay the history from the position that is held",
+            )
+        count = sum(ask.sizes)
+        if here + count > self.positions_max:
+            raise QuotaFull(
+                f"{here + count} positions, {self.positions_max} were set aside "
+                f"({self.quota_bytes} bytes of cache)"
+            )
+        spec, head = self.shape.carried, ask.tensor
+        rest = tuple(size for size in spec.shape[2:])
+        if (head.name, head.dtype, head.shape[:2]) != (spec.name, spec.dtype, (1, count)) or (
+            head.shape[2:] != rest
+        ):
+            raise InputMismatch(
+                f"{head.name} is {head.dtype.name} {list(head.shape)}, these steps take "
+                f"{spec.name} {spec.dtype.name} {[1, count, *rest]}"
+            )
+        widest = max(row_bytes(spec), ITEM_BYTES[spec.dtype]) * count
+        if len(tail) != head.nbytes or widest > TENSOR_CHUNK_BYTES_MAX:
+            raise WireError(
+                f"steps with {len(tail)} bytes: {head.nbytes} are due, "
+                f"at most {TENSOR_CHUNK_BYTES_MAX}"
+            )
+        return Tensor(head, tail)
+
+    def took(self, ask: AskStep, carried: Tensor, made: Tensor, *, spent_us: int) -> None:
+        """Note steps that were done."""
+        if ask.is_history:
+            self.book.skip(self.book.position + sum(ask.sizes))
+        else:
+            self.book.add(ask.sizes, carried, made, is_last=self.shape.is_last)
+        self.compute_us += spent_us
+        self.bytes_in += len(carried.data)
+        self.bytes_out += len(made.data)
+
+    def results(self) -> tuple[BatchResult, ...]:
+        """Batches that were done and fed, in the job's numbers."""
+        rest = self.book.rest()
+        found = (*self.book.done(), *(() if rest is None else (rest,)))
+        return tuple(
+            BatchResult(
+                index=self.spec.first + roots.index,
+                rows=roots.rows,
+                input_root=roots.input_root,
+                side_root=roots.side_root,
+                output_root=roots.output_root,
+            )
+            for roots in found
+            if self.spec.first + roots.index in self.feeds
+        )
+
+    def receipt(self, *, chain_id: bytes, worker: bytes, height: int) -> WorkReceipt:
+        """What was done and fed, not signed yet."""
+        spec, batches = self.spec, self.results()
+        assert batches
+        return WorkReceipt(
+            version=2,
+            chain_id=chain_id,
+            job=self.job.job,
+            unit=self.unit,
+            kind=spec.kind,
+            worker=worker,
+            model=spec.model,
+            stages=spec.stages,
+            stage=spec.stage,
+            class_id=self.class_id,
+            batches=batches,
+            measured=Measured(
+                cpu_ms=self.compute_us // 1000,
+                rows=sum(batch.rows for batch in batches),
+                bytes_in=self.bytes_in,
+                bytes_out=self.bytes_out,
+            ),
+            price_per_row=spec.price_per_row,
+            started_height=self.started_height,
+            ended_height=height,
+            signature=bytes(64),
+        )

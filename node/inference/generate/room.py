@@ -1,0 +1,38 @@
+"""Both sides of generation in one node: what it asks of others, and what it does for them."""
+
+from functools import partial
+
+import trio
+
+from prsm.node.inference.executor import Desk
+from prsm.node.inference.generate.service import Generations
+from prsm.node.inference.generate.speech import speaking
+from prsm.node.inference.generate.worker import Sessions
+from prsm.node.inference.jobrun import Requester
+from prsm.node.inference.pool import Pool
+from prsm.node.inference.terms import Terms
+
+
+class Generating:
+    """Generations of ours, and sessions of peers where this node works.
+
+    Args:
+        requester: what ours work with.
+        pool: where tokenizers run; None: generations are refused.
+        desk: what sessions work with, None where this node works for nobody.
+        terms: what it asks.
+    """
+
+    def __init__(
+        self, requester: Requester, pool: Pool | None, desk: Desk | None, terms: Terms
+    ) -> None:
+        self.generations = Generations(requester, None if pool is None else partial(speaking, pool))
+        self.sessions = None if desk is None else Sessions(desk, terms)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run both until cancelled."""
+        async with trio.open_nursery() as nursery:
+            if self.sessions is not None:
+                await nursery.start(self.sessions.run)
+            await nursery.start(self.generations.run)
+            task_status.started()

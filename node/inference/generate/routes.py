@@ -1,0 +1,305 @@
+"""Who does which stage of a generation under which lock: a main route, a spare, further ones.
+
+A route is one open-ended job: a unit of one worker for each stage. The spare is locked beside the
+main one and paid only for what is done under it, so that a lost stage is taken over without waiting
+for a block. Must not know tokens. Source: docs/spec/work.md, "Generation".
+"""
+
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from prsm.node.inference.capacity import ask_all
+from prsm.node.inference.commits import commit
+from prsm.node.inference.generate.course import NoSubstitute
+from prsm.node.inference.generate.stage import RemoteStage, Seat, Stage
+from prsm.node.inference.links import Links
+from prsm.node.inference.planner import (
+    PriceOverCap,
+    RuntimeMismatch,
+    TooFewPeers,
+    WorkerOffer,
+)
+from prsm.protocol.errors import LocalError, PrsmError
+from prsm.protocol.generating import KvShape, Sampling
+from prsm.protocol.ids import FTNS, PeerId, format_ftns
+from prsm.protocol.receipts import WorkKind
+from prsm.protocol.transactions.payloads import LOCK, Lock, Unit
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a generation needs of workers.
+
+    Attributes:
+        model: CID of the manifest.
+        runtime: of the model; workers of another compute other bits.
+        stages: of the whole model.
+        first: the first stage that is not done at home.
+        rows: of each batch: the prompt, then single steps.
+        shapes: of the stages, all of them.
+        sampling: how the last stage chooses.
+        price_cap: micro-FTNS that all locks together may hold, None for no bound.
+        deadline_ms: block time from the lock on.
+        tenant: for whom.
+    """
+
+    model: bytes
+    runtime: str
+    stages: int
+    first: int
+    rows: tuple[int, ...]
+    shapes: tuple[KvShape, ...]
+    sampling: Sampling
+    price_cap: int | None
+    deadline_ms: int
+    tenant: bytes
+
+    @property
+    def positions(self) -> int:
+        """Of the whole generation."""
+        return sum(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A locked job: unit i is stage `first + i`."""
+
+    job: bytes
+    units: tuple[Unit, ...]
+    peers: dict[bytes, PeerId]
+    rows: tuple[int, ...]
+
+    @property
+    def amount(self) -> int:
+        """Micro-FTNS the escrow holds."""
+        return sum(unit.price_per_row for unit in self.units) * sum(self.rows)
+
+
+def lay_out(
+    offers: Sequence[WorkerOffer], wanted: Wanted, *, shift: int, job: bytes, only: range
+) -> Route:
+    """Lay stages over workers: holders of the model first, then the cheapest, then by account.
+
+    Args:
+        offers: those that may be taken.
+        wanted: what is needed.
+        shift: 0 for the main route; another number gives every stage another worker.
+        job: id of the job.
+        only: the stages that need somebody.
+
+    Raises:
+        TooFewPeers, RuntimeMismatch: nobody may be taken.
+    """
+    able = [offer for offer in offers if offer.runtime == wanted.runtime]
+    free = [offer for offer in able if offer.slots_free > 0]
+    if not free:
+        raise _nobody(offers, able, wanted)
+    best = sorted(free, key=lambda o: (wanted.model not in o.models, o.price_per_row, o.worker))
+    units = []
+    peers = {}
+    for stage in only:
+        offer = best[(stage - wanted.first + shift) % len(best)]
+        peers[offer.worker] = offer.peer
+        units.append(
+            Unit(
+                kind=WorkKind.GENERATE,
+                model=wanted.model,
+                stages=wanted.stages,
+                stage=stage,
+                first=0,
+                count=len(wanted.rows),
+                needed=1,
+                price_per_row=offer.price_per_row,
+                rates=None,
+                workers=(offer.worker,),
+            )
+        )
+    return Route(job, tuple(units), peers, wanted.rows)
+
+
+class Routes:
+    """The locked routes of one generation; says who takes over a lost stage.
+
+    Args:
+        links: conversations of this node as a requester.
+        wanted: what is needed.
+        new_id: makes 32-byte job ids; random outside tests.
+    """
+
+    def __init__(
+        self,
+        links: Links,
+        wanted: Wanted,
+        *,
+        new_id: Callable[[], bytes] = lambda: secrets.token_bytes(32),
+    ) -> None:
+        self._links, self._wanted, self._new_id = links, wanted, new_id
+        self.locked: list[Route] = []
+        self.used: list[RemoteStage] = []  # every stage that was ever asked
+        self._avoid: dict[int, set[bytes]] = {}  # stage -> workers that lost it
+        self._again: set[tuple[int, bytes]] = set()  # who got a second try
+
+    @property
+    def amount(self) -> int:
+        """Micro-FTNS all locks hold."""
+        return sum(route.amount for route in self.locked)
+
+    async def lock(self, *, has_spare: bool) -> None:
+        """Ask who is there, and lock the main route and, where somebody else can do it, a spare.
+
+        Raises:
+            TooFewPeers, RuntimeMismatch, PriceOverCap: there is no main route.
+            LocalError: the ledger does not take the lock.
+        """
+        links, wanted = self._links, self._wanted
+        offers = await ask_all(links.network, links.chain, links.verifier)
+        whole = range(wanted.first, wanted.stages)
+        main = lay_out(offers, wanted, shift=0, job=self._new_id(), only=whole)
+        self._check_price(main)
+        routes = [main]
+        others = len({offer.worker for offer in offers})
+        if has_spare and others > 1:
+            shift = min(len(whole), others - 1)
+            spare = lay_out(offers, wanted, shift=shift, job=self._new_id(), only=whole)
+            cap = wanted.price_cap
+            if cap is None or main.amount + spare.amount <= cap:
+                routes.append(spare)
+        failed: list[PrsmError] = []
+        async with trio.open_nursery() as nursery:
+            for route in routes:
+                nursery.start_soon(self._lock, route, failed)
+        if main not in self.locked:
+            raise failed[0]
+        self.locked.sort(key=lambda route: route is not main)
+
+    def stage(self, index: int) -> RemoteStage:
+        """Who does a stage at first."""
+        return self._at(self.locked[0], index)
+
+    async def next(self, index: int, lost: Stage, why: str) -> Stage:
+        """As `Substitutes.next`: the same worker if it is still there, a spare, a new lock."""
+        assert isinstance(lost, RemoteStage)
+        worker = lost.seat.worker
+        if self._may_try_again(index, lost, why):
+            self._again.add((index, worker))
+            return self._at_seat(lost.seat, index)
+        self._avoid.setdefault(index, set()).add(worker)
+        for route in self.locked:
+            seat = self._seat(route, index)
+            if seat is not None and seat.worker not in self._avoid[index]:
+                return self._at_seat(seat, index)
+        return self._at(await self._lock_another(index, why), index)
+
+    def _may_try_again(self, index: int, lost: RemoteStage, why: str) -> bool:
+        """Is the worker there and only its session gone? Its shard is loaded, its lock stands."""
+        is_live = any(info.peer == lost.seat.peer for info in self._links.network.peers())
+        is_forgetful = any(f": {word}:" in why for word in ("unknown_session", "worker_failed"))
+        return is_live and is_forgetful and (index, lost.seat.worker) not in self._again
+
+    async def _lock_another(self, index: int, why: str) -> Route:
+        links, wanted = self._links, self._wanted
+        offers = await ask_all(links.network, links.chain, links.verifier)
+        left = [offer for offer in offers if offer.worker not in self._avoid[index]]
+        try:
+            only = range(index, index + 1)
+            route = lay_out(left, wanted, shift=0, job=self._new_id(), only=only)
+            self._check_price(route)
+            failed: list[PrsmError] = []
+            await self._lock(route, failed)
+        except LocalError as error:
+            raise NoSubstitute(
+                f"stage {index} was lost ({why}) and nobody takes it over: {error.what}",
+                hint="connect more workers, and generate again",
+            ) from error
+        if failed:
+            raise NoSubstitute(f"stage {index} was lost and not locked anew: {failed[0].what}")
+        return route
+
+    async def _lock(self, route: Route, failed: list[PrsmError]) -> None:
+        chain, wanted = self._links.chain, self._wanted
+        lock = Lock(
+            job=route.job,
+            tenant=wanted.tenant,
+            asset=FTNS,
+            parent=None,
+            batch_rows=route.rows,
+            units=route.units,
+            budget=0,
+            shares=(),
+            deadline_ms=chain.block_time_ms() + wanted.deadline_ms,
+            is_open_ended=True,
+        )
+        try:
+            await commit(chain, LOCK, lock)
+        except PrsmError as error:
+            log.warning("a route is not locked: %s", error.what)
+            failed.append(error)
+            return
+        self.locked.append(route)
+
+    def _check_price(self, route: Route) -> None:
+        cap, total = self._wanted.price_cap, self.amount + route.amount
+        if cap is not None and total > cap:
+            raise PriceOverCap(
+                f"the escrow would be {format_ftns(total)} FTNS, at most {format_ftns(cap)} "
+                "are allowed",
+                value=total,
+                limit=cap,
+                hint="allow more, or ask for fewer tokens",
+            )
+
+    def _seat(self, route: Route, index: int) -> Seat | None:
+        for place, unit in enumerate(route.units):
+            if unit.stage == index:
+                [worker] = unit.workers
+                return Seat(
+                    peer=route.peers[worker],
+                    job=route.job,
+                    unit=place,
+                    worker=worker,
+                    spec=unit,
+                    rows=route.rows,
+                )
+        return None
+
+    def _at(self, route: Route, index: int) -> RemoteStage:
+        seat = self._seat(route, index)
+        assert seat is not None
+        return self._at_seat(seat, index)
+
+    def _at_seat(self, seat: Seat, index: int) -> RemoteStage:
+        wanted = self._wanted
+        stage = RemoteStage(
+            self._links,
+            seat,
+            wanted.shapes[index],
+            positions=wanted.positions,
+            sampling=wanted.sampling,
+        )
+        self.used.append(stage)
+        return stage
+
+
+def _nobody(
+    offers: Sequence[WorkerOffer], able: Sequence[WorkerOffer], wanted: Wanted
+) -> LocalError:
+    others = sorted({offer.runtime for offer in offers} - {wanted.runtime})
+    if offers and not able:
+        return RuntimeMismatch(
+            f"no worker runs {wanted.runtime}; others run {', '.join(others)}",
+            value=tuple(others),
+            limit=wanted.runtime,
+            hint="install the same version of PRSM on the workers",
+        )
+    return TooFewPeers(
+        f"{len(offers)} workers answered, none is free",
+        value=0,
+        limit=1,
+        hint="connect workers, wait until they are free, or generate at home: --local",
+    )

@@ -1,0 +1,304 @@
+"""One stage of a generation as its requester sees it: at a worker, or at home in our own pool.
+
+Both take steps with an explicit start and give back what goes on to the next stage. Whatever a
+worker does wrong ends as `WorkerLost`; a value the model refuses is nobody's fault and stays
+`InputMismatch`. Must not know the other stages.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+import trio
+
+from prsm.node.inference.generate.book import BatchRoots, Book
+from prsm.node.inference.links import Links, WorkerLost
+from prsm.node.inference.runner import Stepping
+from prsm.node.net.interface import CallRefused, Channel
+from prsm.protocol.codec import decode
+from prsm.protocol.errors import PrsmError, RemoteError, WireError
+from prsm.protocol.generating import KvShape, Sampling
+from prsm.protocol.ids import PeerId
+from prsm.protocol.limits import TRANSACTION_BYTES_MAX
+from prsm.protocol.messages.generation import (
+    AskStep,
+    EndSession,
+    FinishSession,
+    OpenSession,
+    SessionOpened,
+    StepDone,
+    session_statement,
+)
+from prsm.protocol.messages.pipe import InputMismatch, WorkerFailed
+from prsm.protocol.messages.steps import PositionMismatch, Step
+from prsm.protocol.messages.work import ShownReceipt
+from prsm.protocol.receipts import Feed, WorkReceipt, is_signed, sign_feed
+from prsm.protocol.tensors import Dtype, Tensor, TensorHead
+from prsm.protocol.transactions.payloads import Unit
+
+_VALUES: Final = "input_mismatch"  # the refusal that no other worker would take back
+
+
+class Stage(Protocol):
+    """Where the steps of one stage are done."""
+
+    @property
+    def name(self) -> str:
+        """Who does it, for a person."""
+        ...
+
+    @property
+    def class_id(self) -> bytes:
+        """Determinism class; known once it is open."""
+        ...
+
+    async def open(self) -> None:
+        """Make it ready, with nothing in its cache. The caller sets the deadline.
+
+        Raises:
+            WorkerLost: it is not there, or refuses.
+        """
+        ...
+
+    async def step(
+        self, start: int, sizes: Sequence[int], carried: Tensor, *, is_history: bool = False
+    ) -> Tensor:
+        """Run steps; the cut tensor of all positions, or the token of each step.
+
+        Raises:
+            WorkerLost: it does no more.
+            InputMismatch: the model refuses a value, such as a position beyond its table.
+        """
+        ...
+
+    async def finish(self) -> WorkReceipt | None:
+        """Its receipt, if there is one to have. The caller sets the deadline.
+
+        Raises:
+            WorkerLost: it shows none, or another one than it should.
+        """
+        ...
+
+    def end(self) -> None:
+        """No more comes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A unit of a locked job and the worker who does it."""
+
+    peer: PeerId
+    job: bytes
+    unit: int
+    worker: bytes
+    spec: Unit
+    rows: tuple[int, ...]  # of the job's batches
+
+
+class RemoteStage:
+    """A stage at a worker."""
+
+    def __init__(
+        self,
+        links: Links,
+        seat: Seat,
+        shape: KvShape,
+        *,
+        positions: int,
+        sampling: Sampling | None,
+    ) -> None:
+        self._links, self.seat, self._shape = links, seat, shape
+        self._positions = positions
+        self._sampling = sampling if shape.is_last else None
+        first = seat.spec.first
+        self.book = Book(seat.rows[first : first + seat.spec.count], self._sampling)
+        self.class_id = b""
+        self.load_ms = 0
+        self.compute_us = 0
+
+    @property
+    def name(self) -> str:
+        """The peer."""
+        return str(self.seat.peer)
+
+    async def open(self) -> None:
+        """As `Stage.open`."""
+        chain, network, seat = self._links.chain, self._links.network, self.seat
+        unsigned = OpenSession(
+            job=seat.job,
+            unit=seat.unit,
+            worker=seat.worker,
+            positions=self._positions,
+            sampling=self._sampling,
+            signature=bytes(64),
+        )
+        statement = session_statement(
+            unsigned, chain_id=chain.chain_id, requester_peer=network.peer_id
+        )
+        opened = msgspec.structs.replace(unsigned, signature=chain.signer.sign(statement))
+        try:
+            answer, _ = await network.call(seat.peer, opened, channel=Channel.CTL)
+        except PrsmError as error:
+            raise self._lost("did not open a session", error) from error
+        if not isinstance(answer, SessionOpened) or (answer.job, answer.unit) != (
+            seat.job,
+            seat.unit,
+        ):
+            raise self._faulty(f"{type(answer).__name__} opens no session")
+        if answer.position != self.book.position:
+            raise WorkerLost(f"its session holds {answer.position} positions, none were sent")
+        self.class_id, self.load_ms = answer.class_id, answer.load_ms
+
+    async def step(
+        self, start: int, sizes: Sequence[int], carried: Tensor, *, is_history: bool = False
+    ) -> Tensor:
+        """As `Stage.step`."""
+        due = () if is_history else self.book.fed(sizes, carried)
+        ask = AskStep(
+            job=self.seat.job,
+            unit=self.seat.unit,
+            start_position=start,
+            sizes=tuple(sizes),
+            is_history=is_history,
+            tensor=carried.head,
+            feeds=tuple(self._sign(*roots) for roots in due),
+        )
+        network = self._links.network
+        try:
+            answer, tail = await network.call(
+                self.seat.peer, ask, channel=Channel.BULK, tail=carried.data
+            )
+        except CallRefused as error:
+            if error.refusal == _VALUES:
+                raise InputMismatch(error.what) from error
+            raise self._lost(f"no step at position {start}", error) from error
+        except PrsmError as error:
+            raise self._lost(f"no step at position {start}", error) from error
+        if not isinstance(answer, StepDone) or answer.position != start + sum(sizes):
+            raise self._faulty(f"{type(answer).__name__} is no answer to steps from {start}")
+        made = Tensor(answer.tensor, tail)
+        if not fits(made, self._shape, sizes):
+            raise self._faulty(f"{answer.tensor.name} {list(answer.tensor.shape)} is not due")
+        if is_history:
+            self.book.skip(self.book.position + sum(sizes))
+        else:
+            self.book.add(sizes, carried, made, is_last=self._shape.is_last)
+        self.compute_us += answer.compute_us
+        return made
+
+    async def finish(self) -> WorkReceipt | None:
+        """As `Stage.finish`; the last batch, if it is short, is signed for with it."""
+        seat, rest = self.seat, self.book.rest()
+        if rest is None and not self.book.done():
+            return None
+        feeds = () if rest is None else (self._sign(rest.index, rest.input_root, rest.side_root),)
+        call = FinishSession(seat.job, seat.unit, feeds)
+        try:
+            answer, _ = await self._links.network.call(seat.peer, call, channel=Channel.CTL)
+            if not isinstance(answer, ShownReceipt):
+                raise WireError(f"{type(answer).__name__} is no receipt")
+            receipt = decode(answer.receipt, WorkReceipt, size_max=TRANSACTION_BYTES_MAX)
+        except PrsmError as error:
+            raise self._lost("showed no receipt", error) from error
+        named = (receipt.chain_id, receipt.job, receipt.unit, receipt.worker)
+        if named != (self._links.chain.chain_id, seat.job, seat.unit, seat.worker):
+            raise self._faulty("a receipt of something else")
+        if not is_signed(receipt, self._links.verifier):
+            raise self._faulty("a receipt its worker did not sign")
+        if not self._is_ours(receipt, (*self.book.done(), *(() if rest is None else (rest,)))):
+            raise self._faulty("a receipt that is not of what it answered")
+        return receipt
+
+    def end(self) -> None:
+        """As `Stage.end`."""
+        message = EndSession(self.seat.job, self.seat.unit)
+        self._links.network.send_nowait(self.seat.peer, message, channel=Channel.BULK)
+
+    def _is_ours(self, receipt: WorkReceipt, expected: Sequence[BatchRoots]) -> bool:
+        first = self.seat.spec.first
+        shown = [
+            (b.index, b.rows, b.input_root, b.side_root, b.output_root) for b in receipt.batches
+        ]
+        return shown == [
+            (first + e.index, e.rows, e.input_root, e.side_root, e.output_root) for e in expected
+        ]
+
+    def _sign(self, index: int, before: bytes, side: bytes) -> bytes:
+        chain, seat = self._links.chain, self.seat
+        feed = Feed(seat.job, seat.unit, seat.spec.first + index, before, side, bytes(64))
+        return sign_feed(feed, chain.signer, chain_id=chain.chain_id).signature
+
+    def _lost(self, what: str, error: PrsmError) -> WorkerLost:
+        if isinstance(error, RemoteError) and error.penalty:
+            self._links.network.penalise(self.seat.peer, error)
+        reason = getattr(error, "refusal", error.reason)
+        return WorkerLost(f"{what}: {reason}: {error.what}")
+
+    def _faulty(self, what: str) -> WorkerLost:
+        network = self._links.network
+        network.penalise(self.seat.peer, RemoteError(what, peer=self.seat.peer, penalty=50))
+        return WorkerLost(what)
+
+
+class HomeStage:
+    """A stage in our own pool: no lock, no receipt, nobody sees what goes in."""
+
+    name = "home"
+
+    def __init__(
+        self,
+        session: Stepping,
+        shape: KvShape,
+        *,
+        number: int,
+        positions: int,
+        sampling: Sampling | None,
+    ) -> None:
+        self._session, self._shape, self._number = session, shape, number
+        self._quota = positions * shape.bytes_per_position
+        self._sampling = sampling if shape.is_last else None
+        self.class_id = session.class_id
+
+    async def open(self) -> None:
+        """Forget what an earlier session left under this number."""
+        try:
+            await self._session.drop(self._number)
+        except PrsmError as error:
+            raise WorkerLost(f"home: {error.what}") from error
+
+    async def step(
+        self, start: int, sizes: Sequence[int], carried: Tensor, *, is_history: bool = False
+    ) -> Tensor:
+        """As `Stage.step`."""
+        del is_history
+        call = Step(
+            session=self._number,
+            start_position=start,
+            sizes=tuple(sizes),
+            quota_bytes=self._quota,
+            sampling=self._sampling,
+            tensor=carried.head,
+        )
+        try:
+            return await self._session.step(call, carried)
+        except (WorkerFailed, PositionMismatch) as error:
+            raise WorkerLost(f"home: {error.what}") from error
+
+    async def finish(self) -> WorkReceipt | None:
+        """Nobody is paid for what is done at home."""
+        await trio.lowlevel.checkpoint()
+        return None
+
+    def end(self) -> None:
+        """The cache goes with the child, or with the next session of this number."""
+
+
+def fits(made: Tensor, shape: KvShape, sizes: Sequence[int]) -> bool:
+    """Is it what steps of these sizes give?"""
+    rest = tuple(size for size in shape.made.shape[2:] if isinstance(size, int))
+    due = TensorHead(shape.made.name, shape.made.dtype, (1, sum(sizes), *rest))
+    if shape.is_last:
+        due = TensorHead(shape.made.name, Dtype.I64, (len(sizes),))
+    return made.head == due and len(made.data) == due.nbytes

@@ -1,0 +1,244 @@
+"""Generation over workers: the same tokens by any way, sessions apart, stages lost, the bill."""
+# ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
+
+from dataclasses import replace
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from prsm.node.inference.generate.course import Replay
+from prsm.node.inference.generate.generation import GenerateRequest, Generation, ReaderTooSlow
+from prsm.node.inference.generate.worker import Room
+from prsm.node.inference.jobs import NotFinished
+from prsm.protocol.generating import Sampling
+from tests.tools.generating import (
+    CONTEXT,
+    Maker,
+    Makers,
+    make_makers,
+    refusal_of,
+    settled,
+    text_of,
+    tokens_of,
+)
+from tests.tools.work import MODEL
+
+PROMPT = "Once upon a time"
+COUNT = 40
+TEXT = text_of(tokens_of(PROMPT, COUNT))
+
+
+def wish(
+    *, prompt: str = PROMPT, tokens: int = COUNT, stages: int = 2, home: int = 0, seed: int = 0
+) -> GenerateRequest:
+    return GenerateRequest(
+        MODEL, prompt, tokens, Sampling(0, 0, 1000, seed), stages=stages, home=home
+    )
+
+
+@pytest.mark.parametrize(("stages", "home"), [(1, 1), (1, 0), (2, 0), (2, 1), (3, 0), (3, 3)])
+async def test_tokens_are_the_same_by_every_way(
+    stages: int, home: int, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    makers = make_makers()
+    await makers.start(nursery)
+    text, one = await makers.makers[0].generate(wish(stages=stages, home=home))
+    assert text == TEXT
+    assert one.finish == "length"
+    assert one.tokens == tokens_of(PROMPT, COUNT)
+    assert len(one.jobs) == (0 if home == stages else 2)
+
+
+async def test_sessions_of_four_peers_side_by_side_cross_no_token(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Four requesters, three prompts each, all over the workers of one another at once."""
+    makers = make_makers(4)
+    await makers.start(nursery)
+    texts: dict[tuple[int, int], str] = {}
+
+    async def ask(place: int, turn: int, maker: Maker) -> None:
+        prompt = f"peer {place} asks {turn}"
+        texts[place, turn], _ = await maker.generate(wish(prompt=prompt, seed=turn))
+
+    async with trio.open_nursery() as asking:
+        for place, maker in enumerate(makers.makers):
+            for turn in range(3):
+                asking.start_soon(ask, place, turn, maker)
+    assert texts == {
+        (place, turn): text_of(tokens_of(f"peer {place} asks {turn}", COUNT, seed=turn))
+        for place in range(4)
+        for turn in range(3)
+    }
+
+
+async def started(maker: Maker, request: GenerateRequest, tokens: int) -> tuple[Generation, str]:
+    """A generation that has given so many tokens, and their text."""
+    name = maker.generations.start(request)
+    text = ""
+    while len(text) < tokens:
+        text += (await maker.generations.read(name, wait_ms=60_000)).text
+    return maker.generations.get(name), text
+
+
+async def rest(maker: Maker, one: Generation) -> str:
+    text = ""
+    while True:
+        part = await maker.generations.read(one.id, wait_ms=60_000)
+        text += part.text
+        if part.is_over:
+            return text
+
+
+def worker_of(makers: Makers, one: Generation, stage: int) -> Maker:
+    """Who was named for a stage by the main route."""
+    job = makers.makers[0].node.chain.job(one.jobs[0])
+    assert job is not None
+    [account] = job.units[stage].workers
+    return next(maker for maker in makers.makers if maker.node.address == account)
+
+
+@pytest.mark.parametrize("replay", list(Replay))
+@pytest.mark.parametrize("stage", [0, 1])
+async def test_stage_that_dies_is_taken_over_with_the_same_tokens(
+    stage: int, replay: Replay, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    makers = make_makers(5)
+    await makers.start(nursery)
+    request = GenerateRequest(MODEL, PROMPT, COUNT, stages=2, replay=replay)
+    one, text = await started(makers.makers[0], request, 10)
+    worker_of(makers, one, stage).kill()
+    assert text + await rest(makers.makers[0], one) == TEXT
+    [recovery] = one.recoveries
+    assert recovery.stage == stage
+    assert recovery.positions >= len(PROMPT) + 9
+    assert "unreachable" in recovery.why
+    await settled(one)
+    assert len(one.receipts) == 2
+
+
+async def test_stage_that_dies_again_and_again_is_locked_anew(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Main route, spare, then a new lock; with nobody left it ends with a typed reason."""
+    makers = make_makers(4)
+    await makers.start(nursery)
+    one, text = await started(makers.makers[0], wish(stages=1), 5)
+    victims = [worker_of(makers, one, 0)]
+    victims[0].kill()
+    while len(text) < 15:
+        text += (await makers.makers[0].generations.read(one.id, wait_ms=60_000)).text
+    names = {str(maker.node.network.peer_id): maker for maker in makers.makers}
+    names[one.recoveries[0].taken_by].kill()
+    while len(one.recoveries) < 2:
+        text += (await makers.makers[0].generations.read(one.id, wait_ms=60_000)).text
+    assert len(one.jobs) == 2
+    names[one.recoveries[1].taken_by].kill()
+    with pytest.raises(Exception, match="nobody takes it over"):
+        await rest(makers.makers[0], one)
+    assert one.error is not None
+    assert one.error.reason == "too_few_peers"
+
+
+async def test_child_that_dies_is_replaced_at_the_same_worker(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    makers = make_makers()
+    await makers.start(nursery)
+    one, text = await started(makers.makers[0], wish(), 10)
+    worker = worker_of(makers, one, 1)
+    worker.runner.opened[-1].is_dead = True
+    assert text + await rest(makers.makers[0], one) == TEXT
+    [recovery] = one.recoveries
+    assert recovery.lost == recovery.taken_by == str(worker.node.network.peer_id)
+    await settled(one)
+    assert [receipt.worker for receipt in one.receipts].count(worker.node.address) == 1
+
+
+async def test_end_token_ends_the_answer_and_the_last_batch_is_short(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    makers = make_makers(price_per_row=10)
+    await makers.start(nursery)
+    tokens = tokens_of(PROMPT, COUNT)
+    place = max(i for i in range(COUNT) if tokens[i] not in tokens[:i])
+    assert place > 20
+    for maker in makers.makers:
+        maker.runner.end_at = tokens[place]
+    text, one = await makers.makers[0].generate(wish())
+    assert (text, one.finish) == (text_of(tokens[:place]), "stop")
+    await settled(one)
+    assert sum(batch.rows for batch in one.receipts[0].batches) == len(PROMPT) + place
+
+
+async def test_model_without_more_positions_ends_the_answer(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    makers = make_makers()
+    await makers.start(nursery)
+    _, one = await makers.makers[0].generate(wish(tokens=CONTEXT))
+    assert one.finish == "context"
+    assert len(one.tokens) == CONTEXT - len(PROMPT) + 1
+
+
+async def test_reader_that_stays_behind_stops_the_steps_and_is_hung_up_on(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    makers = make_makers()
+    await makers.start(nursery)
+    one, _ = await started(makers.makers[0], wish(tokens=300), 1)
+    await trio.sleep(20)
+    behind = len(one.tokens)
+    assert behind < 100
+    await trio.sleep(5)
+    assert len(one.tokens) == behind
+    await trio.sleep(20)
+    assert isinstance(one.error, ReaderTooSlow)
+    assert [maker.sessions.count for maker in makers.makers] == [0] * 4
+
+
+async def test_cancelled_generation_ends_the_sessions_of_all_stages(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    makers = make_makers()
+    await makers.start(nursery)
+    one, _ = await started(makers.makers[0], wish(tokens=300), 5)
+    assert sum(maker.sessions.count for maker in makers.makers) == 2
+    makers.makers[0].generations.cancel(one.id)
+    await trio.sleep(1)
+    assert sum(maker.sessions.count for maker in makers.makers) == 0
+    assert isinstance(one.error, NotFinished)
+    held = [stepper.caches for maker in makers.makers for stepper in maker.runner.opened]
+    assert not any(held)
+
+
+async def test_full_quota_of_all_workers_is_told_before_anything_is_computed(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    makers = make_makers(room=Room(bytes_max=200))
+    await makers.start(nursery)
+    error = await refusal_of(makers.makers[0], wish())
+    assert "quota_full" in error.what
+    assert sum(maker.runner.steps for maker in makers.makers) == 0
+
+
+async def test_workers_are_paid_for_the_positions_they_did_and_the_rest_returns(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    makers = make_makers(price_per_row=10)
+    await makers.start(nursery)
+    world, asker = makers.cluster.world, makers.makers[0]
+    before = world.balance(asker.node.address)
+    request = replace(wish(prompt="abc", tokens=20), deadline_ms=30_000)
+    text, one = await asker.generate(request)
+    assert len(text) == 20
+    assert one.locked == 2 * 2 * (3 + 19) * 10  # both routes, both stages
+    await settled(one)
+    rows = 3 + 19
+    assert [sum(b.rows for b in receipt.batches) for receipt in one.receipts] == [rows, rows]
+    assert [len(receipt.batches) for receipt in one.receipts] == [3, 3]
+    while any((job := asker.node.chain.job(name)) and job.is_open for name in one.jobs):
+        await asker.node.chain.wait_height(asker.node.chain.height() + 1)
+    paid = before - world.balance(asker.node.address)
+    assert paid == 2 * rows * 10
