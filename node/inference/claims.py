@@ -7,6 +7,7 @@ settles itself: nobody's consent is needed. Must not know tensors. Source: docs/
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,14 +26,22 @@ from prsm.node.inference.interface import (
     UnknownJob,
 )
 from prsm.node.net.interface import Answer, Channel, Incoming, Network
-from prsm.protocol.codec import decode, encode
+from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.ed25519 import Verifier
 from prsm.protocol.errors import BadSignature, PrsmError, WireError
 from prsm.protocol.ids import PeerId
-from prsm.protocol.limits import TRANSACTION_BYTES_MAX
+from prsm.protocol.limits import MIB, TRANSACTION_BYTES_MAX
 from prsm.protocol.messages.work import AskReceipt, ShownReceipt, ask_receipt_statement
-from prsm.protocol.receipts import WorkReceipt, is_signed, receipt_hash, sign_receipt
-from prsm.protocol.transactions.payloads import COMMIT, SETTLE, UNITS_MAX, Commit, CommitRow, Settle
+from prsm.protocol.receipts import Feed, WorkReceipt, is_signed, receipt_hash, sign_receipt
+from prsm.protocol.transactions.payloads import (
+    COMMIT,
+    FEEDS_MAX,
+    SETTLE,
+    UNITS_MAX,
+    Commit,
+    CommitRow,
+    Settle,
+)
 
 # Block time a requester has before its workers settle; half the grace in which nobody may leave
 # a bound worker out of a settlement (`settle_grace_ms`).
@@ -40,6 +49,7 @@ SETTLE_AFTER_MS: Final = 15_000
 COMMIT_S: Final = 60.0
 ASK_S: Final = 10.0
 CLAIMS_MAX: Final = 4096
+KEPT_BYTES_MAX: Final = MIB  # a receipt of 1,024 batches and their feeds is under 300 KiB
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +60,15 @@ class Claim:
 
     receipt: WorkReceipt
     digest: bytes
+    feeds: tuple[Feed, ...]  # the requester's word for what went into it
     committed: trio.Event = field(default_factory=trio.Event)
     committed_ms: int = 0  # block time
     error: PrsmError | None = None
+
+
+class _Kept(Record, frozen=True):
+    receipt: WorkReceipt
+    feeds: tuple[Feed, ...]
 
 
 class Claims:
@@ -79,7 +95,8 @@ class Claims:
         """Commit what is claimed and watch that it is paid, until cancelled."""
         for raw in await self._store.load():
             try:
-                self._take_up(decode(raw, WorkReceipt, size_max=TRANSACTION_BYTES_MAX))
+                kept = decode(raw, _Kept, size_max=KEPT_BYTES_MAX)
+                self._take_up(kept.receipt, kept.feeds)
             except WireError as error:  # one damaged file must not keep the node down
                 log.error("a kept receipt cannot be read: %s", error.what)  # noqa: TRY400 - no traceback for a person
         async with trio.open_nursery() as nursery:
@@ -87,11 +104,16 @@ class Claims:
             nursery.start_soon(self._watch, nursery)
             task_status.started()
 
-    async def add(self, receipt: WorkReceipt) -> Claim:
+    async def add(self, receipt: WorkReceipt, feeds: Sequence[Feed] = ()) -> Claim:
         """Sign a receipt, keep it and queue its commitment.
 
         A unit that was claimed with the same batches keeps its first receipt; one with more
         batches replaces it.
+
+        Args:
+            receipt: not signed yet.
+            feeds: the requester's word for its batches, verified; shown where workers differ in
+                what went in.
         """
         key = (receipt.job, receipt.unit)
         async with self._adding:  # or two callers would sign two receipts for the same work
@@ -99,8 +121,8 @@ class Claims:
             if known and known.error is None and known.receipt.batches == receipt.batches:
                 return known
             signed = sign_receipt(receipt, self._chain.signer)
-            await self._store.keep(receipt.job, receipt.unit, encode(signed))
-            return self._take_up(signed)
+            await self._store.keep(*key, encode(_Kept(signed, tuple(feeds))))
+            return self._take_up(signed, tuple(feeds))
 
     async def show(self, claim: Claim) -> bytes:
         """Canonical bytes of the receipt, once its hash is on the ledger.
@@ -113,8 +135,8 @@ class Claims:
             raise claim.error
         return encode(claim.receipt)
 
-    def _take_up(self, receipt: WorkReceipt) -> Claim:
-        claim = Claim(receipt, receipt_hash(receipt))
+    def _take_up(self, receipt: WorkReceipt, feeds: tuple[Feed, ...] = ()) -> Claim:
+        claim = Claim(receipt, receipt_hash(receipt), feeds)
         self._claims[receipt.job, receipt.unit] = claim
         try:
             self._send.send_nowait(claim)
@@ -221,7 +243,8 @@ class Claims:
             log.info("unit %d cannot be settled yet: %d receipts", unit, len(shown))
             return
         try:
-            settle = Settle(job.job, unit, tuple(encode(receipt) for receipt in shown), ())
+            feeds = _needed(claim, shown)
+            settle = Settle(job.job, unit, tuple(encode(receipt) for receipt in shown), feeds)
             with trio.move_on_after(COMMIT_S):
                 await self._chain.wait_committed(await self._chain.submit(SETTLE, settle))
         except PrsmError as error:
@@ -269,3 +292,16 @@ class Claims:
         if not self._is_bound(claim, self._chain.address):
             raise UnknownJob("our own receipt is not on the ledger yet")
         return ShownReceipt(encode(claim.receipt)), b""
+
+
+def _needed(claim: Claim, shown: Sequence[WorkReceipt]) -> tuple[Feed, ...]:
+    """Our feeds of the batches on whose inputs others of the unit say otherwise."""
+    own = {batch.index: (batch.input_root, batch.side_root) for batch in claim.receipt.batches}
+    doubted = {
+        batch.index
+        for receipt in shown
+        for batch in receipt.batches
+        if own.get(batch.index, (batch.input_root, batch.side_root))
+        != (batch.input_root, batch.side_root)
+    }
+    return tuple(feed for feed in claim.feeds if feed.batch in doubted)[:FEEDS_MAX]

@@ -15,6 +15,7 @@ from prsm.consensus.ledger.records import Job
 from prsm.node.clock import Clock
 from prsm.node.inference.capacity import Standing
 from prsm.node.inference.claims import Claim, Claims
+from prsm.node.inference.evidence import Evidence, Place
 from prsm.node.inference.interface import (
     Chain,
     Models,
@@ -28,12 +29,12 @@ from prsm.node.inference.line import Line
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.terms import Terms, check_caller, check_terms, facts_of, find_shard
 from prsm.node.inference.transfer import cut
-from prsm.node.inference.verify import batch_root, input_root, side_root
 from prsm.node.net.interface import Answer, Busy, Channel, Incoming, Network, PeerEvent
 from prsm.protocol.ed25519 import Verifier
-from prsm.protocol.errors import PrsmError
+from prsm.protocol.errors import BadSignature, PrsmError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import TEXT_BYTES_MAX
+from prsm.protocol.messages.audit import Side
 from prsm.protocol.messages.pipe import WorkerFailed
 from prsm.protocol.messages.serving import CancelBatch
 from prsm.protocol.messages.work import (
@@ -46,7 +47,7 @@ from prsm.protocol.messages.work import (
     ShownReceipt,
     WorkFailed,
 )
-from prsm.protocol.receipts import BatchResult
+from prsm.protocol.receipts import Feed, is_fed
 from prsm.protocol.tensors import Tensor
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Desk:
     policy: Policy
     verifier: Verifier
     clock: Clock
+    evidence: Evidence | None = None  # None: work that nobody compares leaves no trace
 
 
 class Executor:
@@ -314,21 +316,17 @@ class Executor:
     ) -> None:
         """Run one micro-batch and answer it; a failure is an answer too."""
         try:
+            feed = self._checked_feed(lease, batch, tensors)
             ran = await line.ask(tensors, who=lease.job.requester)
             chunks = tuple(cut(ran.outputs))
+            await self._keep(lease, feed, tensors, ran.outputs)
         except PrsmError as error:
             lease.forget(batch)
             self._answer_failure(lease, batch, error)
             return
-        outputs = ran.outputs
-        before = input_root(tensors, stage=lease.spec.stage)
-        side = side_root(tensors, stage=lease.spec.stage)
-        after = batch_root(outputs)
-        lease.compute_us += ran.cpu_us
-        lease.bytes_in += sum(len(tensor.data) for tensor in tensors)
-        lease.bytes_out += sum(len(tensor.data) for tensor in outputs)
-        lease.done[batch] = BatchResult(batch, lease.rows[batch], before, side, after)
-        lease.forget(batch)
+        size = sum(len(tensor.data) for tensor in tensors)
+        lease.note(feed, ran.outputs, bytes_in=size, cpu_us=ran.cpu_us)
+        done = lease.done[batch]
         for chunk in chunks:
             result = Result(
                 job=lease.job.job,
@@ -337,12 +335,33 @@ class Executor:
                 chunk=chunk.chunk,
                 chunks=chunk.chunks,
                 tensors=chunk.heads,
-                input_root=before,
-                side_root=side,
-                output_root=after,
+                input_root=done.input_root,
+                side_root=done.side_root,
+                output_root=done.output_root,
                 compute_ms=ran.cpu_us // 1000,
             )
             await self._send(lease, result, chunk.data)
+
+    def _checked_feed(self, lease: Lease, batch: int, tensors: tuple[Tensor, ...]) -> Feed:
+        """The requester's word for these tensors: nothing is computed without it.
+
+        Raises:
+            BadSignature: the account that locked the job did not sign them.
+        """
+        feed, desk = lease.feed(batch, tensors), self._desk
+        chain_id, requester = desk.chain.chain_id, lease.job.requester
+        if not is_fed(feed, requester, chain_id=chain_id, verifier=desk.verifier):
+            raise BadSignature("the account that locked the job did not sign these inputs")
+        return feed
+
+    async def _keep(
+        self, lease: Lease, feed: Feed, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]
+    ) -> None:
+        """Keep what nobody will compare: whoever is drawn to check it asks for it."""
+        if self._desk.evidence is not None:
+            us = self._desk.chain.address
+            place = Place(lease.job.job, lease.unit, feed.batch, Side.IN, us)
+            await self._desk.evidence.keep_batch(place, lease.spec, (inputs, outputs), feed)
 
     async def _send(self, lease: Lease, result: Result, data: bytes) -> None:
         try:
@@ -357,7 +376,7 @@ class Executor:
         receipt = lease.receipt(
             chain_id=chain.chain_id, worker=chain.address, height=chain.height()
         )
-        return await self._desk.claims.add(receipt)
+        return await self._desk.claims.add(receipt, tuple(lease.feeds.values()))
 
     async def _finish(self, incoming: Incoming) -> Answer:
         message = incoming.message
@@ -369,5 +388,7 @@ class Executor:
             raise UnitIncomplete(
                 f"{len(lease.done)} micro-batches are done, {lease.unanswered} are not"
             )
+        if lease.spec.needed == 1:
+            lease.close()  # it is drawn by the hash of its receipt: there is one, and no more work
         claim = await self._claim(lease)
         return ShownReceipt(await self._desk.claims.show(claim)), b""

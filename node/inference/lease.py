@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 import trio
 
 from prsm.consensus.ledger.records import Job
+from prsm.node.inference.feeds import Target, feed_over
 from prsm.node.inference.transfer import Assembly, check_heads, row_axes
+from prsm.node.inference.verify import batch_root
 from prsm.node.net.interface import Busy
 from prsm.protocol.errors import WireError
-from prsm.protocol.ids import PeerId
+from prsm.protocol.ids import PeerId, Signature
 from prsm.protocol.messages.models import Shard
 from prsm.protocol.messages.work import Push
-from prsm.protocol.receipts import RECEIPT_VERSION, BatchResult, Measured, WorkReceipt
+from prsm.protocol.receipts import RECEIPT_VERSION, BatchResult, Feed, Measured, WorkReceipt
 from prsm.protocol.tensors import Tensor
 from prsm.protocol.transactions.payloads import Unit
 
@@ -50,6 +52,8 @@ class Lease:
     bytes_out: int = 0
     is_closed: bool = False
     rows: dict[int, int] = field(default_factory=dict)  # of the batches that came
+    words: dict[int, Signature] = field(default_factory=dict)  # of the feeds of these batches
+    feeds: dict[int, Feed] = field(default_factory=dict)  # the requester's, of what was done
     cancelled: set[int] = field(default_factory=set)  # batches that are not wanted any more
     _sizes: dict[int, int] = field(default_factory=dict)  # unanswered batches, bytes
     _arriving: dict[int, Assembly] = field(default_factory=dict)
@@ -146,6 +150,26 @@ class Lease:
         for scope in self._scopes.values():
             scope.cancel()
 
+    def feed(self, batch: int, tensors: tuple[Tensor, ...]) -> Feed:
+        """The requester's word for a batch that came, not verified."""
+        target = Target(self.job.job, self.unit, batch, self.spec.stage)
+        return feed_over(target, tensors, self.words[batch])
+
+    def note(self, feed: Feed, outputs: tuple[Tensor, ...], *, bytes_in: int, cpu_us: int) -> None:
+        """A batch was done: what it was made from, what came out, what it cost."""
+        self.compute_us += cpu_us
+        self.bytes_in += bytes_in
+        self.bytes_out += sum(len(tensor.data) for tensor in outputs)
+        self.feeds[feed.batch] = feed
+        self.done[feed.batch] = BatchResult(
+            index=feed.batch,
+            rows=self.rows[feed.batch],
+            input_root=feed.input_root,
+            side_root=feed.side_root,
+            output_root=batch_root(outputs),
+        )
+        self.forget(feed.batch)
+
     def receipt(self, *, chain_id: bytes, worker: bytes, height: int) -> WorkReceipt:
         """What was done so far, not signed yet."""
         assert self.done
@@ -184,6 +208,7 @@ class Lease:
         if assembly.size > min(room.all_bytes, room.peer_bytes):
             raise Busy(f"no room for {assembly.size} bytes of inputs now")
         self.rows[push.batch] = rows
+        self.words[push.batch] = push.feed
         self._sizes[push.batch] = assembly.size
         self._arriving[push.batch] = assembly
 

@@ -12,15 +12,18 @@ from dataclasses import dataclass, field, replace
 import msgspec
 import trio
 
+from prsm.node.inference.evidence import Evidence, Place
+from prsm.node.inference.feeds import NO_FEED, Target, feed_over
 from prsm.node.inference.interface import Chain
 from prsm.node.inference.transfer import Assembly, check_heads, cut, row_axes
-from prsm.node.inference.verify import batch_root, input_root, side_root
+from prsm.node.inference.verify import batch_root
 from prsm.node.net.interface import Busy, Channel, Incoming, Network, PeerEvent
 from prsm.protocol.codec import decode
 from prsm.protocol.ed25519 import Verifier
 from prsm.protocol.errors import LocalError, PrsmError, RemoteError, WireError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import TRANSACTION_BYTES_MAX
+from prsm.protocol.messages.audit import Side
 from prsm.protocol.messages.models import Shard
 from prsm.protocol.messages.pipe import InputMismatch
 from prsm.protocol.messages.serving import CancelBatch
@@ -35,7 +38,7 @@ from prsm.protocol.messages.work import (
     WorkFailed,
     open_statement,
 )
-from prsm.protocol.receipts import WorkReceipt, is_signed
+from prsm.protocol.receipts import Feed, WorkReceipt, is_signed, sign_feed
 from prsm.protocol.tensors import Tensor
 from prsm.protocol.transactions.payloads import Unit
 
@@ -109,8 +112,24 @@ class _Pending:
 class Links:
     """All conversations of this node as a requester."""
 
-    def __init__(self, network: Network, chain: Chain, verifier: Verifier) -> None:
+    def __init__(
+        self,
+        network: Network,
+        chain: Chain,
+        verifier: Verifier,
+        *,
+        evidence: Evidence | None = None,
+    ) -> None:
+        """Join the network.
+
+        Args:
+            network: not running yet.
+            chain: our account.
+            verifier: of receipts.
+            evidence: keeps what one worker does alone, for whoever the ledger draws to check it.
+        """
         self.network, self.chain, self.verifier = network, chain, verifier
+        self.evidence = evidence
         self._pending: dict[_Key, _Pending] = {}
         self.dropped: Counter[str] = Counter()  # answers nobody waits for
         network.on_message(Result, self._take_result)
@@ -197,11 +216,12 @@ class Link:
         """
         axes = row_axes(self.shard.inputs, rows)
         check_heads([tensor.head for tensor in tensors], self.shard.inputs, axes=axes)
+        feed = self._sign_feed(batch, tensors)
         key = (self.peer, self.job, self.unit, batch)
         pending = _Pending(self.shard, axes)
         self.links.wait_for(key, pending)
         try:
-            await self._push(batch, tensors)
+            await self._push(feed, tensors)
             await pending.done.wait()
         except PrsmError as error:
             raise self._lost(f"took no batch {batch}", error) from error
@@ -215,12 +235,11 @@ class Link:
         if pending.error is not None:
             raise self._lost(f"batch {batch}", pending.error) from pending.error
         assert pending.last is not None
-        before = input_root(tensors, stage=self.spec.stage)
-        side = side_root(tensors, stage=self.spec.stage)
-        after = batch_root(pending.tensors)
+        before, side, after = feed.input_root, feed.side_root, batch_root(pending.tensors)
         last = pending.last
         if (last.input_root, last.side_root, last.output_root) != (before, side, after):
             raise self._faulty(f"batch {batch}: its roots are not those of its bytes")
+        await self._keep(feed, tensors, pending.tensors)
         return Opinion(pending.tensors, before, side, after, last.compute_ms)
 
     async def finish(self) -> WorkReceipt:
@@ -253,9 +272,34 @@ class Link:
         message = CancelBatch(self.job, self.unit, batch)
         self.links.network.send_nowait(self.peer, message, channel=Channel.BULK)
 
-    async def _push(self, batch: int, tensors: tuple[Tensor, ...]) -> None:
+    def _sign_feed(self, batch: int, tensors: tuple[Tensor, ...]) -> Feed:
+        chain = self.links.chain
+        unsigned = feed_over(Target(self.job, self.unit, batch, self.spec.stage), tensors)
+        return sign_feed(unsigned, chain.signer, chain_id=chain.chain_id)
+
+    async def _keep(
+        self, feed: Feed, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]
+    ) -> None:
+        """Keep what an auditor will ask for; the worker has it, too, if we have no room."""
+        if self.links.evidence is None:
+            return
+        place = Place(self.job, self.unit, feed.batch, Side.IN, self.worker)
+        try:
+            await self.links.evidence.keep_batch(place, self.spec, (inputs, outputs), feed)
+        except LocalError as error:
+            log.warning("batch %d is not kept for checks: %s", feed.batch, error.what)
+
+    async def _push(self, feed: Feed, tensors: tuple[Tensor, ...]) -> None:
         for chunk in cut(tensors):
-            push = Push(self.job, self.unit, batch, chunk.chunk, chunk.chunks, chunk.heads)
+            push = Push(
+                job=self.job,
+                unit=self.unit,
+                batch=feed.batch,
+                chunk=chunk.chunk,
+                chunks=chunk.chunks,
+                tensors=chunk.heads,
+                feed=feed.signature if chunk.chunk == 0 else NO_FEED,
+            )
             await self.links.network.send(self.peer, push, channel=Channel.BULK, tail=chunk.data)
 
     def _lost(self, what: str, error: PrsmError) -> WorkerLost:

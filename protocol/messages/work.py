@@ -91,8 +91,9 @@ class Accepted(Record, frozen=True):
 class Push(Record, frozen=True):
     """One chunk of the inputs of a micro-batch; its bytes are the raw tail.
 
-    Chunk 0 names the tensors in the order of the shard's io table; later chunks name none.
-    Every chunk but the last has exactly `TENSOR_CHUNK_BYTES_MAX` bytes.
+    Chunk 0 names the tensors in the order of the shard's io table and has the signature of the
+    batch's `Feed`; later chunks name none, and have zeros. Every chunk but the last has exactly
+    `TENSOR_CHUNK_BYTES_MAX` bytes.
     """
 
     job: Bytes32
@@ -101,6 +102,7 @@ class Push(Record, frozen=True):
     chunk: _Chunk
     chunks: _Chunks
     tensors: _Heads
+    feed: Signature
 
 
 class Result(Record, frozen=True):

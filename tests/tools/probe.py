@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import msgspec
 import trio
 
+from prsm.node.inference.feeds import Target, feed_over
 from prsm.node.inference.transfer import cut
 from prsm.node.inference.verify import input_root
 from prsm.node.net.interface import Channel, Incoming
@@ -20,9 +21,7 @@ from prsm.protocol.messages.work import (
     WorkFailed,
     open_statement,
 )
-from prsm.protocol.receipts import (
-    WorkKind,
-)
+from prsm.protocol.receipts import Feed, WorkKind, sign_feed
 from prsm.protocol.tensors import Tensor
 from prsm.protocol.transactions.payloads import LOCK, Lock, Unit
 from tests.tools.work import MODEL, Cluster, Node, given_rows
@@ -121,8 +120,17 @@ class Probe:
         chunks: int | None = None,
     ) -> None:
         for part in cut(tensors):
-            push = Push(job, 0, batch, part.chunk, chunks or part.chunks, part.heads)
+            feed = self.feed(tensors, batch=batch, job=job).signature
+            push = Push(job, 0, batch, part.chunk, chunks or part.chunks, part.heads, feed)
             await self.send(push, part.data)
+
+    def feed(
+        self, tensors: Sequence[Tensor], *, batch: int = 0, job: bytes = JOB, index: int = 0
+    ) -> Feed:
+        """The word of a node for tensors of stage 0, by default of the requester."""
+        chain_id = self.cluster.world.genesis.chain_id
+        target = Target(job, 0, batch, stage=0)
+        return sign_feed(feed_over(target, tensors), Ed25519Signer(seed(index)), chain_id=chain_id)
 
     async def send(self, push: Record, data: bytes = b"") -> None:
         await self.network.send(self.worker.network.peer_id, push, channel=Channel.BULK, tail=data)

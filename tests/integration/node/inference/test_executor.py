@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from prsm.node.inference.feeds import NO_FEED
 from prsm.node.inference.terms import Terms
 from prsm.node.inference.transfer import cut
 from prsm.node.inference.verify import batch_root
@@ -129,7 +130,7 @@ async def test_sizes_are_refused_before_memory_is_taken(
     await probe.lock()
     await probe.open()
     huge = tuple(TensorHead(name, Dtype.U8, (4, 2**31 - 1)) for name in ("x", "mask"))
-    await probe.send(Push(JOB, 0, 0, 0, 1, huge))
+    await probe.send(Push(JOB, 0, 0, 0, 1, huge, NO_FEED))
     await probe.next_answer()
     assert probe.failures[0].reason == "batch_too_large"
     await probe.assert_alive()
@@ -142,14 +143,16 @@ async def test_chunks_that_do_not_fit_together_are_refused(
     await probe.open()
     heads = tuple(t.head for t in given_rows(4, width=TENSOR_CHUNK_BYTES_MAX // 4))
     for hostile, data in (
-        (Push(JOB, 0, 0, 0, 3, heads), b""),  # two are due
-        (Push(JOB, 0, 0, 0, 2, heads), b"short"),
-        (Push(JOB, 0, 200, 0, 1, ()), b""),  # no such batch
+        (Push(JOB, 0, 0, 0, 3, heads, NO_FEED), b""),  # two are due
+        (Push(JOB, 0, 0, 0, 2, heads, NO_FEED), b"short"),
+        (Push(JOB, 0, 200, 0, 1, (), NO_FEED), b""),  # no such batch
     ):
         await probe.send(hostile, data)
         await probe.next_answer()
     assert {f.reason for f in probe.failures} == {"bad_encoding"}
-    await probe.send(Push(JOB, 0, 0, 1, 2, ()), bytes(TENSOR_CHUNK_BYTES_MAX))  # no chunk 0
+    await probe.send(
+        Push(JOB, 0, 0, 1, 2, (), NO_FEED), bytes(TENSOR_CHUNK_BYTES_MAX)
+    )  # no chunk 0
     await probe.assert_alive()
     assert probe.worker.executor.dropped["not_awaited"] == 1
 
@@ -162,7 +165,7 @@ async def test_pushes_nobody_opened_are_dropped_and_counted(
     await probe.open()
     await probe.push(given_rows(4), job=b"x" * 32)
     other = probe.cluster.nodes[2].network
-    stolen = Push(JOB, 0, 0, 0, 1, ())
+    stolen = Push(JOB, 0, 0, 0, 1, (), NO_FEED)
     await other.send(probe.worker.network.peer_id, stolen, channel=Channel.BULK)
     await probe.assert_alive()
     assert probe.worker.executor.dropped["unknown_job"] == 3
@@ -177,7 +180,7 @@ async def test_beyond_the_credit_is_refused(probe: Probe, autojump_clock: MockCl
     width = TENSOR_CHUNK_BYTES_MAX // 4
     for batch in (0, 1):
         first = next(cut(given_rows(4, width=width)))
-        await probe.send(Push(JOB, 0, batch, 0, 2, first.heads), first.data)
+        await probe.send(Push(JOB, 0, batch, 0, 2, first.heads, NO_FEED), first.data)
     await probe.push(given_rows(2), batch=2)
     await probe.next_answer()
     assert [(f.batch, f.reason) for f in probe.failures] == [(2, "busy")]
@@ -370,13 +373,13 @@ async def test_receipt_kept_by_an_earlier_run_is_committed_and_dropped_when_paid
         node.chain.signer,
     )
     store = node.claims._store
-    await store.keep(JOB, 0, encode(receipt))
+    await store.keep(JOB, 0, encode((receipt, ())))
     await cluster.start(nursery)
     await trio.sleep(1)
     bound = node.chain.committed(JOB, 0, node.address)
     assert bound is not None
     assert bound.receipt_hash == receipt_hash(receipt)
-    assert await store.load() == (encode(receipt),)
+    assert await store.load() == (encode((receipt, ())),)
     await trio.sleep(60)
     world.submit(cluster.requester.address, REFUND, Refund(JOB))
     await trio.sleep(1)

@@ -1,7 +1,7 @@
 """What a requester does with workers that answer wrongly: each ends as a lost worker."""
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -38,6 +38,7 @@ from prsm.protocol.messages.work import (
 from prsm.protocol.receipts import (
     RECEIPT_VERSION,
     BatchResult,
+    Feed,
     Measured,
     WorkKind,
     WorkReceipt,
@@ -306,9 +307,10 @@ async def test_receipt_of_other_roots_than_were_answered_replaces_the_worker(
     crook = cluster.workers[0]
     honest_add = crook.claims.add
 
-    async def add(made: WorkReceipt) -> Claim:
+    async def add(made: WorkReceipt, feeds: Sequence[Feed]) -> Claim:
         first = msgspec.structs.replace(made.batches[0], output_root=b"x" * 32)
-        return await honest_add(msgspec.structs.replace(made, batches=(first, *made.batches[1:])))
+        forged = msgspec.structs.replace(made, batches=(first, *made.batches[1:]))
+        return await honest_add(forged, feeds)
 
     monkeypatch.setattr(crook.claims, "add", add)
     await cluster.start(nursery)

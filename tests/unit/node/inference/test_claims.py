@@ -120,7 +120,7 @@ async def test_locked_wallet_is_a_typed_refusal() -> None:
 
 async def test_damaged_receipt_does_not_keep_the_node_down(nursery: trio.Nursery) -> None:
     """One file is garbage: the other one is taken up, and its locked commitment is only logged."""
-    good = encode(sign_receipt(receipt(), KEY))
+    good = encode((sign_receipt(receipt(), KEY), ()))
     claims = claims_of(Files([b"garbage", good]))
     await nursery.start(claims.run)
     await trio.testing.wait_all_tasks_blocked()
@@ -131,7 +131,7 @@ async def test_disk_that_keeps_a_paid_receipt_does_not_stop_the_watch(
     nursery: trio.Nursery,
 ) -> None:
     """The job is over and its file cannot be removed: said once, and the room runs on."""
-    files = Files([encode(sign_receipt(receipt(), KEY))])
+    files = Files([encode((sign_receipt(receipt(), KEY), ()))])
     claims = claims_of(files)
     await nursery.start(claims.run)
     await trio.testing.wait_all_tasks_blocked()
