@@ -244,6 +244,10 @@ async def _floor() -> AsyncIterator[trio.Nursery]:
             nursery.cancel_scope.cancel()
 
 
+def _worker_command(command: Sequence[str], provider: str) -> Sequence[str]:
+    return command if provider == "cpu" else (*command, f"--provider={provider}")
+
+
 def _make_work(opened: _Opened) -> _Work:
     start, config = opened.start, opened.start.config
     driver, wallet, network = opened.chain.driver, opened.chain.wallet, opened.network
@@ -252,7 +256,7 @@ def _make_work(opened: _Opened) -> _Work:
         pool = Pool(
             jobs_dir=start.home.jobs,
             memory_bytes_max=config.executor.memory_bytes,
-            command=start.worker_command,
+            command=_worker_command(start.worker_command, config.executor.provider),
         )
     models = make_models(start.home, config.storage, opened.store, opened.chain, network, pool)
     account = Account(driver, wallet, chain_id=opened.genesis.chain_id)

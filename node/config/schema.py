@@ -244,6 +244,10 @@ class ExecutorConfig(Section, frozen=True):
         Literal["strict", "degraded"],
         _doc("degraded works for strangers even where this kernel lacks a layer of the sandbox"),
     ] = "strict"
+    provider: Annotated[
+        Literal["cpu", "cuda"],
+        _doc("who computes; cuda needs a runtime built for it, and leaves sessions unsealed"),
+    ] = "cpu"
     join_rows: Annotated[
         bool, _doc("rows of several requesters may run together where golden rows show no change")
     ] = False

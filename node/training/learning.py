@@ -61,6 +61,7 @@ def train(
         raise LocalError(f"rows of {course.tokens} tokens, the network has {config.positions}")
     if min(len(text), len(held_out)) <= course.tokens + 1:
         raise LocalError(f"text of {len(text)} tokens and {len(held_out)} held out is too little")
+    folder.mkdir(parents=True, exist_ok=True)
     asked = _windows(held_out, course.tokens)
     weights = network.draw(config)
     before = _held_out_loss(config, weights, asked)

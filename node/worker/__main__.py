@@ -20,9 +20,10 @@ from typing import Final
 from prsm.node.worker import session
 from prsm.node.worker.job import Program, run_child
 from prsm.node.worker.pipe import PipeClosed
-from prsm.node.worker.sandbox import layers
+from prsm.node.worker.provider import choose
+from prsm.node.worker.sandbox import WITH_DEVICE, layers
 from prsm.protocol.codec import Record, encode
-from prsm.protocol.errors import WireError
+from prsm.protocol.errors import Unsupported, WireError
 from prsm.protocol.framing import (
     PREFIX_BYTES,
     PROTOCOL_VERSION,
@@ -46,6 +47,7 @@ from prsm.protocol.messages.pipe import (
 )
 
 _FDS_MAX: Final = SHARD_WEIGHTS_MAX + 4  # pipe, graph, golden rows, adapter beside the weights
+_PROVIDER: Final = "--provider="
 _BROKEN: Final = 70  # exit code of a child that could not seal itself
 
 
@@ -64,7 +66,8 @@ class ForkServer:
         os.set_blocking(alarm, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
-        self._send(Ready(session.RUNTIME, layers()))
+        found = WITH_DEVICE if self._program.provider.has_device else layers()
+        self._send(Ready(session.RUNTIME, found))
         gc.collect()
         gc.freeze()  # children share these pages instead of copying them for reference counts
         poll = select.poll()
@@ -162,18 +165,27 @@ class ForkServer:
 
 
 def main(argv: Sequence[str], program: Program | None = None) -> int:
-    """Serve the control socket whose descriptor the daemon passes as `--control FD`."""
-    if len(argv) != 2 or argv[0] != "--control" or not argv[1].isdecimal():
-        print(  # noqa: T201 - a program's answer to a person who starts it by hand
-            "prsm.node.worker is started by the daemon: --control FD", file=sys.stderr
-        )
-        return 2
+    """Serve the control socket that the daemon passes as `[--provider=NAME] --control FD`."""
+    words, name = list(argv), "cpu"
+    if words and words[0].startswith(_PROVIDER):
+        name = words.pop(0).removeprefix(_PROVIDER)
+    if len(words) != 2 or words[0] != "--control" or not words[1].isdecimal():
+        return _leave("prsm.node.worker is started by the daemon: --control FD")
+    try:
+        program = program or Program(provider=choose(name))
+    except Unsupported as error:
+        return _leave(f"{error.what}: {error.hint}")
     # Ctrl-C at a terminal reaches the whole group; the daemon decides when this program ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with socket.socket(fileno=int(argv[1])) as control:
-        ForkServer(control, program or Program()).serve()
+    with socket.socket(fileno=int(words[1])) as control:
+        ForkServer(control, program).serve()
     return 0
+
+
+def _leave(line: str) -> int:
+    print(line, file=sys.stderr)  # noqa: T201 - a program's answer to whoever started it
+    return 2
 
 
 if __name__ == "__main__":

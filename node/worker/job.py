@@ -44,6 +44,7 @@ from prsm.node.worker.pipe import (
     read_arrays,
     write_arrays,
 )
+from prsm.node.worker.provider import CPU, Provider
 from prsm.node.worker.sandbox import Profile, SealFailed, seal
 from prsm.node.worker.scan import MODEL_BYTES_MAX, Policy, scan
 from prsm.protocol.errors import LocalError, WireError
@@ -82,10 +83,12 @@ class Program:
     Attributes:
         compute: answers runs. Golden rows and splits are always computed honestly.
         policy: what the static gate lets through.
+        provider: where sessions run; all else is the CPU's.
     """
 
     compute: session.Compute = session.compute
     policy: Policy = field(default_factory=Policy)
+    provider: Provider = CPU
 
 
 def run_child(spawn: Spawn, fds: Sequence[int], parent: int, program: Program) -> None:
@@ -103,6 +106,7 @@ def run_child(spawn: Spawn, fds: Sequence[int], parent: int, program: Program) -
         spawn.cpu_seconds,
         spawn.file_bytes,
         is_writing=spawn.role in (Role.PREPARE, Role.COMPRESS),
+        has_device=spawn.role == Role.SESSION and program.provider.has_device,
     )
     if spawn.role == Role.COMPRESS:
         compress.warm_up()
@@ -229,7 +233,7 @@ class _Session:
         raw = read_all(self._files[0], size_max=MODEL_BYTES_MAX)
         weights = beside.by_digest([mapped(fd) for fd in self._files[2:]])
         wide = compress.wide_bytes(raw, scan(raw, self._program.policy, weights))
-        model = session.load(wide, beside=weights)
+        model = self._program.provider.load(wide, beside=weights)
         digest = hashlib.sha256(raw).digest()
         del raw, wide, weights
         rows = golden.load(read_all(self._files[1], size_max=MODEL_BYTES_MAX))
@@ -242,7 +246,7 @@ class _Session:
             model.inputs,
             model.outputs,
             session.RUNTIME,
-            session.OPTIONS,
+            self._program.provider.options,
             digest,
             root,
             self._fresh_bytes,

@@ -73,6 +73,9 @@ _FILES_MAX: Final = 16
 _FILES_SPARE: Final = 8
 
 
+WITH_DEVICE: Final = ("rlimits",)  # layers of a child that opens a device
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """What one child may have.
@@ -83,6 +86,8 @@ class Profile:
         cpu_seconds: processor time of the child's whole life; SIGKILL follows.
         file_bytes: largest file it may write; 0 closes file writes.
         is_writing: may make, read and write plain files in `folder` (pinning).
+        has_device: opens a device, which the layers above limits would forbid: it has limits only,
+            and none of address space, of which drivers reserve more than there is memory.
     """
 
     folder: Path
@@ -90,6 +95,7 @@ class Profile:
     cpu_seconds: int
     file_bytes: int = 0
     is_writing: bool = False
+    has_device: bool = False
 
 
 class SealFailed(OSError):
@@ -139,6 +145,8 @@ def seal(profile: Profile, *, keep: Sequence[int], parent: int) -> tuple[str, ..
         _must(_prctl(_PR_SET_NO_NEW_PRIVS, 1), "NO_NEW_PRIVS")
     if os.getppid() != parent:
         raise SealFailed("the parent is gone")
+    if profile.has_device:
+        return WITH_DEVICE
     abi = landlock_abi()
     if abi > 0:
         _landlock(abi, profile)
@@ -182,6 +190,8 @@ def _limit(profile: Profile, *, files_max: int) -> None:
         resource.RLIMIT_NOFILE: files_max,
         resource.RLIMIT_CORE: 0,
     }
+    if profile.has_device:
+        del bounds[resource.RLIMIT_AS]
     for which, bound in bounds.items():
         _, hard = resource.getrlimit(which)
         value = bound if hard == resource.RLIM_INFINITY else min(bound, hard)

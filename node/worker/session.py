@@ -7,7 +7,7 @@ of a class (docs/spec/work.md, "Determinism and sandbox"; rules R1 to R3).
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -87,6 +87,7 @@ def load(
     *,
     options: ort.SessionOptions | None = None,
     beside: Mapping[str, memoryview] | None = None,
+    providers: Sequence[object] = ("CPUExecutionProvider",),
 ) -> Model:
     """Make a session from the bytes of a scanned graph.
 
@@ -94,6 +95,7 @@ def load(
         raw: the graph.
         options: other than those of a run.
         beside: content of the files its weights lie in; copied, not needed afterwards.
+        providers: who computes, as the runtime names them (`provider`).
 
     Raises:
         ModelRefused: the runtime does not accept the graph.
@@ -107,7 +109,7 @@ def load(
             options.add_external_initializers_from_files_in_memory(
                 list(beside), files, [len(data) for data in files]
             )
-        session = ort.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(raw, options, providers=list(providers))
     except Exception as error:
         raise _typed(error, ModelRefused, "the runtime refuses the graph") from error
     # The wrapper keeps the bytes for a change of provider, which never comes: 90 MB of MiniLM.
