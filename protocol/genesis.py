@@ -51,6 +51,12 @@ class Parameters(Record, frozen=True):
     treasury_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500
     escrow_ms_max: UInt = 86_400_000
     settle_grace_ms: UInt = 30_000  # so long a bound worker cannot be left out of a settlement
+    audit_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500  # of work nobody compares
+    audit_bond_multiple: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 20  # of its price, held
+    audit_window_ms: UInt = 60_000  # for an audit or a dispute, from the commitment on
+    case_window_ms: UInt = 300_000  # for a committee
+    case_deposit: UInt = 1_000_000  # micro-FTNS who contradicts a result stands for
+    pledge_min: UInt = 1_000_000  # micro-FTNS an auditor has pledged at least
     transaction_ms_max: UInt = 86_400_000  # valid_until lies at most this far ahead
     slash_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 1_000
     reporter_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500

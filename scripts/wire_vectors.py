@@ -84,7 +84,7 @@ class Sampler:
     def __init__(self) -> None:
         self._count = 0
 
-    def of(self, kind: inspect.Type) -> object:  # noqa: PLR0911 - dispatch
+    def of(self, kind: inspect.Type) -> object:  # noqa: C901, PLR0911 - dispatch
         """A value within the bounds of the annotation, as plain msgpack."""
         self._count += 1
         match kind:

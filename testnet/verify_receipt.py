@@ -5,10 +5,9 @@
     verify_receipt.py --trust EPOCH:VALIDATORS_HASH receipt.json   (its `epoch` is EPOCH)
 
 All else is derived from that trust: each epoch's quorum announced the next epoch's validators; a
-quorum signed each header; settlements and the job's record
-are under their roots; each worker signed its receipt and had committed it; as many as the terms
-need agree on every batch that is paid; payments are those of the terms. Exit 0: all of it holds.
-Exit 6 and one line: it does not.
+quorum signed each header; settlements and the job's record are under their roots; each worker
+signed its receipt and had committed it; as many as the terms need agree on every batch that is
+paid; payments are those of the terms. Exit 0: all of it holds. Exit 6 and one line: it does not.
 """
 
 import argparse
@@ -23,14 +22,16 @@ from typing import Any, Final
 import msgpack
 from nacl.signing import VerifyKey
 
-EXIT_REFUSED, COMMIT_VOTE, SETTLE, DONE, SETTLED = 6, 3, 5, 0, 2  # docs/spec/ledger.md
+EXIT_REFUSED, COMMIT_VOTE, SETTLE, JUDGE, DONE, SETTLED = 6, 3, 5, 44, 0, 2  # docs/spec/ledger.md
+TREASURY: Final = hashlib.sha256(b"prsm1 treasury").digest()
 CATEGORIES = "constitutional economic technical safety operational community emergency"
 RULES = "quorum_bps threshold_bps voting_ms timelock_ms"
 PARAMETERS: Final = (
     "epoch_ms block_gap_min_ms heartbeat_block_ms timeout_base_ms timeout_cap_ms clock_window_ms "
     "tree_bits fee_base fee_per_byte fee_per_operation treasury_bps escrow_ms_max "
-    "settle_grace_ms transaction_ms_max slash_bps reporter_bps halt_bps operator_cap "
-    "unbonding_ms stake_min proposal_deposit vote_min"
+    "settle_grace_ms audit_bps audit_bond_multiple audit_window_ms case_window_ms case_deposit "
+    "pledge_min transaction_ms_max slash_bps reporter_bps halt_bps operator_cap unbonding_ms "
+    "stake_min proposal_deposit vote_min"
 )
 DOCUMENT = (
     "version chain_id genesis_digest epoch validators epochs job headers settlements state payments"
@@ -64,7 +65,7 @@ def unhex(text: object) -> bytes:
 
 
 def integer(value: int) -> int:
-    """Read a JSON integer; neither true nor 1.0 is one."""
+    """Read a JSON integer, no true and no 1.0."""
     require(type(value) is int and value >= 0, f"{value!r} is no integer")
     return value
 
@@ -76,7 +77,7 @@ def keys(value: Json, names: str) -> Json:
 
 
 def unique(pairs: list[tuple[str, object]]) -> Json:
-    """Make an object of its keys and values."""
+    """Make an object."""
     require(len(dict(pairs)) == len(pairs), "a key stands twice")
     return dict(pairs)
 
@@ -135,9 +136,10 @@ class Check:
         self.chain_id, self.job_id = unhex(self.doc["chain_id"]), unhex(self.doc["job"])
         self.headers: dict[int, Array] = {}
         self.sets: dict[int, tuple[bytes, Members]] = {}  # by epoch: hash and members
-        self.flows: dict[Array, Array] = {}  # kind, model, stages, stage, batch -> roots in, out
+        self.flows: dict[Array, Array] = {}  # kind, model, stages, stage, batch -> in, out, height
         self.payments: Counter[bytes] = Counter()
         self.outvoted: list[Json] = []
+        self.cases: list[int] = []  # units a committee ended
 
     def run(self, digest: bytes | None, epoch: int, trusted: bytes) -> Json:
         """Derive everything from a trusted validator set; returns the summary."""
@@ -164,17 +166,17 @@ class Check:
             self.check_settlement(terms, unit, keys(entry, SETTLEMENT))
         used = {verdict[0] + i for verdict in terms["verdicts"] for i in (0, 1)}
         require(used | {doc["state"]["height"]} == set(self.headers), "headers nobody needs")
-        for (*same, stage, batch), (_, output) in self.flows.items():
-            following, _ = self.flows.get((*same, stage + 1, batch), (output, b""))
-            require(following == output, "a stage that did not read the stage before it")
+        for (*same, stage, batch), (_, wrote, at) in self.flows.items():
+            read, _, later = self.flows.get((*same, stage + 1, batch), (wrote, b"", 0))
+            require(read == wrote or later <= at, "a stage that did not read the stage before it")
         paid = [
             {"account": "0x" + account.hex(), "micro_ftns": str(amount)}
             for account, amount in sorted(self.payments.items())
         ]
         require(paid == doc["payments"], "payments the receipts do not derive")
         summary = {"verified": True, "chain_id": doc["chain_id"], "job": doc["job"]}
-        counts = {"units": len(terms["units"]), "rows": sum(terms["rows"])}
-        return summary | counts | {"payments": paid, "outvoted": self.outvoted}
+        summary |= {"units": len(terms["units"]), "rows": sum(terms["rows"]), "payments": paid}
+        return summary | {"outvoted": self.outvoted, "by_case": self.cases}
 
     def enter(self, epoch: int, trusted: bytes, listed: list[Json]) -> None:
         """Believe the members of an epoch, whose hash is trusted or was announced by a quorum."""
@@ -229,19 +231,49 @@ class Check:
     def check_settlement(self, terms: Json, unit: int, entry: Json) -> None:
         """Tally a unit's receipts again and derive its payments again."""
         raw, became, height = unhex(entry["transaction"]), unhex(entry["receipt"]), entry["height"]
-        settled_at, decided, _, _, opinions, returned = terms["verdicts"][unit]
+        settled_at, decided, _, _, _, returned, auditor, reward = terms["verdicts"][unit]
         place = (integer(entry["unit"]), integer(height))
         require(place == (unit, settled_at), "settlements out of order")
         require_under(self.headers[height][7], raw, entry["transaction_path"], "a settlement")
         require_under(self.headers[height + 1][9], became, entry["receipt_path"], "an outcome")
         _, chain_id, kind, _, _, fee, payload, _, _ = unpack(raw)
-        job, number, receipts, feeds = unpack(payload)
-        named = (chain_id, kind, job, number)
-        require(named == (self.chain_id, SETTLE, self.job_id, unit), "another transaction")
-        bound = {opinion[0]: opinion[2] for opinion in opinions}
-        works = [self.check_work(terms, unit, receipt, bound, height) for receipt in receipts]
+        job, number, *shown = unpack(payload)
+        require(
+            (chain_id, job, number) == (self.chain_id, self.job_id, unit), "another transaction"
+        )
+        *_, first, count, needed, price, _, workers = terms["units"][unit]
+        reserve = price * sum(terms["rows"][first : first + count]) * len(workers)
+        if needed == 1 and (kind == JUDGE or not decided):
+            paid, spent = self.by_case(terms, unit, reserve - returned)
+        else:
+            require(kind == SETTLE, "another transaction")
+            paid, spent = self.by_receipts(terms, unit, shown, height)
+        require(returned == reserve - spent, "what was returned is not the rest of the reserve")
+        if auditor is not None:
+            require(0 <= reward <= paid[TREASURY], "more for the auditor than the treasury has")
+            paid.update({TREASURY: -reward, auditor: reward})
+        expected = (sha256(raw), DONE, fee, tuple(sorted((+paid).items())))
+        tx, code, charged, moved, rest, _ = unpack(became)
+        require((tx, code, charged, moved) == expected, "the ledger paid something else")
+        require(rest >= returned, "the ledger returned less than the rest")
+        self.payments.update(+paid)
+
+    def by_case(self, terms: Json, unit: int, gross: int) -> Array:
+        """A committee ended the unit, or did not: the record says who was paid."""
+        [(worker, _, _, _, wrong, net)] = terms["verdicts"][unit][4]
+        paid = parts_of(terms, gross)
+        require(net == gross - sum(paid.values()), "the record says something else of the workers")
+        require(not (wrong and gross), "a worker that was wrong was paid")
+        self.cases.append(unit)
+        self.outvoted += [{"worker": "0x" + worker.hex(), "unit": unit}] * wrong
+        return paid + Counter({worker: net}), gross
+
+    def by_receipts(self, terms: Json, unit: int, shown: list[Array], height: int) -> Array:
+        """The receipts shown decide; returns what they earn, by account, and all of it."""
+        receipts, feeds = shown
+        works = [self.check_work(terms, unit, receipt, height) for receipt in receipts]
         require(len({work[5] for work in works}) == len(works), "two receipts of one worker")
-        *what, first, count, needed, price, _, workers = terms["units"][unit]
+        *what, first, count, needed, _, _, _ = terms["units"][unit]
         held: dict[int, Counter[Array]] = {i: Counter() for i in range(first, first + count)}
         for index, *stated in (batch for work in works for batch in work[10]):
             held[index][tuple(stated)] += 1
@@ -251,23 +283,16 @@ class Check:
         is_torn = any(len(roots) > 1 for roots in fed.values())
         is_enough = bool(right) and (terms["open"] or len(right) == count)
         require(is_torn or is_enough, "too few equal opinions")
+        _, decided, _, _, opinions, *_ = terms["verdicts"][unit]
         require(decided == len(right), "the record says something else of the batches")
-        if not is_torn:
-            for index, (_, before, _, after) in right.items():
-                self.flows[(*what, index)] = before, after
+        for index, (_, before, side, after) in right.items():
+            is_fed = is_torn or (before, side) in fed.get(index, set())  # as it was told
+            self.flows[(*what, index)] = before, after, 0 if is_fed else height
         paid, spent, derived = self.derive(terms, unit, works, (right, fed))
         require(derived == opinions, "the record says something else of the workers")
-        reserve = price * sum(terms["rows"][first : first + count]) * len(workers)
-        require(returned == reserve - spent, "what was returned is not the rest of the reserve")
-        expected = (sha256(raw), DONE, fee, tuple(sorted(paid.items())))
-        tx, code, charged, moved, rest, _ = unpack(became)
-        require((tx, code, charged, moved) == expected, "the ledger paid something else")
-        require(rest >= returned, "the ledger returned less than the rest")
-        self.payments.update(paid)
+        return paid, spent
 
-    def check_work(
-        self, terms: Json, unit: int, raw: bytes, bound: dict[bytes, int], height: int
-    ) -> Array:
+    def check_work(self, terms: Json, unit: int, raw: bytes, height: int) -> Array:
         """Check a worker's receipt: terms, signature, commitment; its hash and that stand last."""
         work, digest = unpack(raw), sha256(raw)
         kind, model, stages, stage, first, count, _, price, _, workers = terms["units"][unit]
@@ -281,9 +306,9 @@ class Check:
             is_fit = done == locked or (terms["open"] and 0 < done < locked)
             require(is_fit, "a receipt of other batches")
         VerifyKey(work[5]).verify(b"prsm1rc" + msgpack.packb(work[:-1]), work[15])
-        committed = bound.get(work[5], height)
-        require(committed < height, "a receipt that was not committed before")
-        return (*work, digest, committed)
+        bound = {opinion[0]: opinion[2] for opinion in terms["verdicts"][unit][4]}
+        require(bound.get(work[5], height) < height, "a receipt that was not committed before")
+        return (*work, digest, bound[work[5]])
 
     def check_feeds(self, requester: bytes, unit: int, feeds: Array) -> dict[int, set[Array]]:
         """What the requester signed as inputs, by batch."""
@@ -302,16 +327,21 @@ class Check:
         for work in works:
             wrong, rows = worth(work, *truth)
             gross = 0 if wrong else charge(work, terms["units"][unit], rows)
-            parts = Counter({sha256(b"prsm1 treasury"): gross * terms["treasury"] // 10_000})
-            for account, bps in terms["shares"]:
-                parts[account] += gross * bps // 10_000
+            parts = parts_of(terms, gross)
             net, spent = gross - sum(parts.values()), spent + gross
             paid.update({**parts, work[5]: parts[work[5]] + net})
             every = sum(batch[1] for batch in work[10])
             opinions.append((work[5], work[16], work[17], every, wrong, net))
-            if wrong:
-                self.outvoted.append({"worker": "0x" + work[5].hex(), "unit": unit})
+            self.outvoted += [{"worker": "0x" + work[5].hex(), "unit": unit}] * bool(wrong)
         return +paid, spent, tuple(opinions)
+
+
+def parts_of(terms: Json, gross: int) -> Counter[bytes]:
+    """The treasury's part and the shares."""
+    parts = Counter({TREASURY: gross * terms["treasury"] // 10_000})
+    for account, bps in terms["shares"]:
+        parts[account] += gross * bps // 10_000
+    return parts
 
 
 def worth(work: Array, right: dict[int, Array], fed: dict[int, set[Array]]) -> tuple[int, int]:
@@ -333,8 +363,7 @@ def worth(work: Array, right: dict[int, Array], fed: dict[int, set[Array]]) -> t
 
 def charge(work: Array, spec: Array, rows: int) -> int:
     """What so many rows cost by the price a row and, where there are rates, what was measured."""
-    _, _, _, _, _, _, _, price, rates, _ = spec
-    cpu_ms, _, bytes_in, bytes_out = work[11]
+    (price, rates), (cpu_ms, _, bytes_in, bytes_out) = spec[7:9], work[11]
     if rates is None:
         return int(price * rows)
     moved = rates[2] * (bytes_in + bytes_out) // 2**20

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import final
 
 from prsm.consensus.ledger.admission import Admission, Checked, Recall, recall_nothing
+from prsm.consensus.ledger.beacons import note_block
 from prsm.consensus.ledger.epochs import certifiers_of, end_block, load_epoch
 from prsm.consensus.ledger.errors import Diverged, refusal
 from prsm.consensus.ledger.execution import BlockRefused, Execution, Ground
@@ -263,11 +264,14 @@ class Ledger:
         for raw in block.body.transactions:
             execution.run(raw)
         epoch, events = end_block(execution.state, self.epoch, block, self._ground.parameters)
+        proposer = self.epoch.validators.validators[header.proposer].operator
+        name = block_hash(header)
+        note_block(execution.state, height=header.height, name=name, proposer=proposer)
         changes = execution.state.changes()
         assert_conserved(self._state, execution.state, (key for key, _ in changes))
         tip = LedgerTip(
             Height(header.height),
-            block_hash(header),
+            name,
             Millis(header.time_ms),
             merkle.root(execution.receipts),
         )

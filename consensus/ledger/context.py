@@ -56,6 +56,32 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """A worker committed to a receipt of a unit that may be drawn for an audit."""
+
+    job: bytes
+    unit: int
+    worker: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CaseOpened:
+    """A committee must say whether a batch of a receipt is right."""
+
+    job: bytes
+    unit: int
+
+
+@dataclass(frozen=True, slots=True)
+class CaseClosed:
+    """It has, or its time is over; `slashed` micro-FTNS of the worker's pledge are gone."""
+
+    job: bytes
+    unit: int
+    slashed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """A job's escrow is empty for good."""
 
@@ -159,6 +185,9 @@ Event = (
     | YankChanged
     | Locked
     | Settled
+    | Bound
+    | CaseOpened
+    | CaseClosed
     | Closed
     | Punished
     | HaltChanged

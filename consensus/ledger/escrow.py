@@ -8,6 +8,7 @@ its root locked. Source: docs/spec/ledger.md, "Escrow".
 import msgspec
 
 from prsm.consensus.ledger.accounts import add_totals, credit, debit
+from prsm.consensus.ledger.binding import unbind, waits_until
 from prsm.consensus.ledger.context import Closed, Context, Effect, Event, Locked
 from prsm.consensus.ledger.errors import Failed
 from prsm.consensus.ledger.halts import is_halted
@@ -15,7 +16,6 @@ from prsm.consensus.ledger.records import (
     JOB_DEPTH_MAX,
     Job,
     JobStatus,
-    committed_key,
     flow_key,
     is_distinct,
     job_key,
@@ -73,6 +73,8 @@ def lock(state: State, payload: Lock, context: Context) -> Effect:
 def refund(state: State, payload: Refund, context: Context) -> Effect:
     """Return everything left after the deadline and close the job; children first.
 
+    Who was bound before the deadline has its time to be paid.
+
     Of a budget alone nobody earns but its children: its requester has it back at any time.
     """
     job = open_job(state, payload.job)
@@ -81,6 +83,8 @@ def refund(state: State, payload: Refund, context: Context) -> Effect:
         raise Failed(Code.TOO_EARLY)
     if job.children:
         raise Failed(Code.CHILD_OPEN)
+    if context.time_ms < waits_until(state, job, context.parameters):
+        raise Failed(Code.TOO_EARLY)
     left = job.locked
     return Effect(returned=left, events=close(state, job, JobStatus.REFUNDED))
 
@@ -133,10 +137,10 @@ def release(state: State, job: Job, *, amount: int) -> Job:
 def close(state: State, job: Job, status: JobStatus) -> tuple[Event, ...]:
     """Empty a job for good; its parent closes with it when that was the last thing open."""
     assert not job.children
-    for unit, spec in enumerate(job.units):
+    for unit in range(len(job.units)):
         state.delete(flow_key(job.job, unit))
         if job.verdicts[unit] is None:
-            forget_commitments(state, job.job, unit, spec)
+            unbind(state, job, unit)
     emptied = release(state, job, amount=job.locked)
     save(state, msgspec.structs.replace(emptied, status=status, budget=0))
     events: tuple[Event, ...] = (Closed(job.job, status is JobStatus.REFUNDED),)
@@ -147,12 +151,6 @@ def close(state: State, job: Job, status: JobStatus) -> tuple[Event, ...]:
     parent = msgspec.structs.replace(parent, children=parent.children - 1)
     save(state, parent)
     return events + close_if_done(state, parent)
-
-
-def forget_commitments(state: State, job: bytes, unit: int, spec: Unit) -> None:
-    """Nobody can show a receipt of the unit any more."""
-    for worker in spec.workers:
-        state.delete(committed_key(job, unit, worker))
 
 
 def close_if_done(state: State, job: Job) -> tuple[Event, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
+from prsm.consensus.ledger.audit_records import CASE, PLEDGED, Case, Pledged
 from prsm.consensus.ledger.custody_records import DEAL, Deal
 from prsm.consensus.ledger.proposals import PROPOSAL, Proposal
 from prsm.consensus.ledger.records import (
@@ -69,6 +70,12 @@ def _amounts(reader: Reader, key: bytes) -> tuple[int, int, int]:  # noqa: PLR09
     if letter == DEAL:
         deal = read(reader, key, Deal)
         return (0, 0 if deal is None else deal.locked + deal.collateral, 0)
+    if letter == PLEDGED:
+        pledged = read(reader, key, Pledged)
+        return (0, 0 if pledged is None else pledged.amount, 0)
+    if letter == CASE:
+        case = read(reader, key, Case)
+        return (0, 0 if case is None or case.is_auditor else case.deposit, 0)
     if letter == PROPOSAL:
         proposal = read(reader, key, Proposal)
         return (0, 0 if proposal is None else proposal.deposit, 0)

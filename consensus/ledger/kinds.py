@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from prsm.consensus.ledger.accounts import transfer
+from prsm.consensus.ledger.audits import audit
+from prsm.consensus.ledger.cases import dispute, judge
 from prsm.consensus.ledger.conditions import claim, hold, reclaim
 from prsm.consensus.ledger.context import Context, Effect
 from prsm.consensus.ledger.custody import accept, entrust, lapse, prove, release
@@ -11,6 +13,7 @@ from prsm.consensus.ledger.escrow import lock, refund
 from prsm.consensus.ledger.governance import ballot, delegate, enact, propose
 from prsm.consensus.ledger.halts import halt
 from prsm.consensus.ledger.membership import join, leave, rotate, stake, withdraw
+from prsm.consensus.ledger.pledges import pledge, redeem
 from prsm.consensus.ledger.registry import (
     register_dataset,
     register_model,
@@ -23,6 +26,7 @@ from prsm.consensus.ledger.state import State
 from prsm.consensus.ledger.work import commit, settle
 from prsm.protocol.codec import Record
 from prsm.protocol.transactions import (
+    audits,
     conditions,
     custody,
     governance,
@@ -51,6 +55,11 @@ RULES: Final[dict[int, Rule]] = dict(
         _rule(payloads.Commit, commit),
         _rule(payloads.Settle, settle),
         _rule(payloads.Refund, refund),
+        _rule(audits.Pledge, pledge),
+        _rule(audits.Redeem, redeem),
+        _rule(audits.Audit, audit),
+        _rule(audits.Dispute, dispute),
+        _rule(audits.Judge, judge),
         _rule(payloads.Evidence, punish),
         _rule(payloads.Halt, halt),
         _rule(conditions.Hold, hold),

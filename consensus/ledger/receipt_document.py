@@ -20,8 +20,9 @@ from prsm.protocol.ids import address_text
 from prsm.protocol.limits import TRANSACTION_BYTES_MAX
 from prsm.protocol.messages.sync import Certified, EpochProof
 from prsm.protocol.proofs import StateProof
+from prsm.protocol.transactions.audits import Judge
 from prsm.protocol.transactions.envelope import decode_transaction
-from prsm.protocol.transactions.payloads import SETTLE, Settle
+from prsm.protocol.transactions.payloads import JUDGE, PAYLOADS, SETTLE, Settle
 from prsm.protocol.transactions.results import Code, TxReceipt
 from prsm.protocol.validators import Members
 
@@ -150,12 +151,19 @@ def _signed(header: Header, certificate: Certificate) -> Json:
 
 
 def _find(settlement: Settlement, job: bytes, unit: int) -> tuple[int, TxReceipt]:
-    """Place and receipt of the transaction that settled a unit: failed attempts may stand by it."""
-    for index, raw in enumerate(settlement.block.block.body.transactions):
+    """Place and receipt of the transaction that ended a unit, by receipts or by a case.
+
+    Failed attempts, and findings that did not decide, may stand before it.
+    """
+    listed = list(enumerate(settlement.block.block.body.transactions))
+    for index, raw in reversed(listed):
         transaction = decode_transaction(raw)
-        if transaction.kind != SETTLE:
+        if transaction.kind not in {SETTLE, JUDGE}:
             continue
-        payload = decode(transaction.payload, Settle, size_max=TRANSACTION_BYTES_MAX)
+        payload = PAYLOADS.decode(
+            transaction.kind, transaction.payload, size_max=TRANSACTION_BYTES_MAX
+        )
+        assert isinstance(payload, Settle | Judge)
         receipt = decode(settlement.receipts[index], TxReceipt, size_max=TRANSACTION_BYTES_MAX)
         if (payload.job, payload.unit, receipt.code) == (job, unit, Code.DONE):
             return index, receipt

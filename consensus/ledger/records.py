@@ -149,6 +149,8 @@ class Verdict(Record, frozen=True):
     outputs: Bytes32  # the same of the output roots
     opinions: tuple[Opinion, ...]  # as the receipts stood in the transaction
     returned: UInt  # of the unit's reserve, to the requester or the parent's budget
+    auditor: Bytes32 | None  # whom the treasury paid for an audit of it
+    reward: UInt  # so much of its part
 
 
 class Job(Record, frozen=True):
@@ -183,6 +185,11 @@ class Job(Record, frozen=True):
         """May it still be settled or refunded?"""
         return self.status is JobStatus.OPEN
 
+    def is_sampled(self, unit: int) -> bool:
+        """Is the unit checked by audits, because nobody compares it and it costs something?"""
+        spec = self.units[unit]
+        return spec.needed == 1 and spec.price_per_row > 0
+
     def reserve(self, unit: int) -> int:
         """Micro-FTNS locked for a unit: its price for every row and every worker."""
         spec = self.units[unit]
@@ -196,6 +203,8 @@ class Committed(Record, frozen=True):
     receipt_hash: Bytes32
     height: UInt
     time_ms: UInt  # of that block
+    bond: UInt  # held of the worker's pledge for it
+    audit_bps: U32  # how often such a unit is drawn for an audit; 0: it is compared, or free
 
 
 class Flow(Record, frozen=True):

@@ -91,6 +91,15 @@ def rule_on(receipts: Sequence[WorkReceipt], feeds: Sequence[Feed], unit: Unit) 
     )
 
 
+def flow_of(ruling: Ruling, unit: Unit) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """Right input and output roots by batch of the unit; empty where nothing is decided."""
+    stated = [ruling.right.get(index) for index in unit.batches]
+    return (
+        tuple(b"" if one is None else one[1] for one in stated),
+        tuple(b"" if one is None else one[3] for one in stated),
+    )
+
+
 def charge(receipt: WorkReceipt, unit: Unit, rows: int) -> int:
     """Micro-FTNS that so many right rows of a receipt cost, before the parts of others."""
     cap = unit.price_per_row * rows

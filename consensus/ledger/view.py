@@ -4,15 +4,26 @@ from collections.abc import Mapping
 from typing import final
 
 from prsm.consensus.ledger.accounts import balance, next_nonce, totals
+from prsm.consensus.ledger.audit_records import (
+    CASE,
+    Case,
+    Pledged,
+    Pledger,
+    Standing,
+    case_key,
+)
+from prsm.consensus.ledger.audits import Sampling, may_settle, sampling
 from prsm.consensus.ledger.bonds import read_bond, read_roster
 from prsm.consensus.ledger.custody_records import DEAL, Deal, Round, deal_key
 from prsm.consensus.ledger.epochs import epoch_record, epoch_set
 from prsm.consensus.ledger.governance import delegation_of
 from prsm.consensus.ledger.halts import is_halted
 from prsm.consensus.ledger.parameters import parameters_of
+from prsm.consensus.ledger.pledges import pledged, pledgers
 from prsm.consensus.ledger.proposals import PROPOSAL, Proposal, proposal_key
 from prsm.consensus.ledger.records import (
     ACCOUNT,
+    COMMITTED,
     DOUBLE,
     FAULT,
     HELD,
@@ -50,6 +61,7 @@ from prsm.consensus.ledger.releases import (
     release_of,
     versions_prefix,
 )
+from prsm.consensus.ledger.reputation import standing
 from prsm.consensus.ledger.rounds import read_round
 from prsm.consensus.ledger.state import R, read
 from prsm.protocol.genesis import Parameters
@@ -144,6 +156,46 @@ class View:
         """A worker's commitment to a receipt of an unsettled unit."""
         return read(self._state, committed_key(job, unit, worker), Committed)
 
+    def sampling(self, job_id: bytes, unit: int) -> Sampling | None:
+        """Where a bound unit that nobody compares stands with its audit."""
+        job = self.job(job_id)
+        if job is None or unit >= len(job.units):
+            return None
+        return sampling(self._state, job, unit, self.parameters())
+
+    def may_settle(self, job_id: bytes, unit: int, *, sender: bytes, time_ms: int) -> bool:
+        """Would a settlement by this account be in time, as far as audits and cases go?"""
+        job, found = self.job(job_id), self.sampling(job_id, unit)
+        if job is None or unit >= len(job.units):
+            return False
+        if not job.is_sampled(unit):
+            return True
+        return found is not None and may_settle(found, job, sender=sender, time_ms=time_ms)
+
+    def case(self, job_id: bytes, unit: int) -> Case | None:
+        """The case that is open on a unit."""
+        return read(self._state, case_key(job_id, unit), Case)
+
+    def cases(self) -> list[tuple[bytes, int]]:
+        """Jobs and units with an open case; reads all keys of the state."""
+        return self._places(CASE)
+
+    def bound(self) -> list[tuple[bytes, int]]:
+        """Jobs and units somebody is bound for; reads all keys of the state."""
+        return self._places(COMMITTED)
+
+    def pledge(self, account: bytes) -> Pledged:
+        """What an account has pledged, and how much of it is held."""
+        return pledged(self._state, account)
+
+    def pledgers(self) -> tuple[Pledger, ...]:
+        """Who may be drawn as an auditor, ascending by account."""
+        return pledgers(self._state)
+
+    def standing(self, worker: bytes) -> Standing:
+        """How a worker has done so far."""
+        return standing(self._state, worker)
+
     def model(self, name: str, semver: str) -> Model | None:
         """The model registered under a name and version."""
         pointer = read(self._state, version_key(name, semver), Pointer)
@@ -228,6 +280,10 @@ class View:
     def halted(self, cid: bytes) -> bool:
         """Must every executor refuse this object?"""
         return is_halted(self._state, cid)
+
+    def _places(self, letter: bytes) -> list[tuple[bytes, int]]:
+        keys = sorted({key[:37] for key in list(self._state) if key[:1] == letter})
+        return [(key[1:33], int.from_bytes(key[33:], "big")) for key in keys]
 
     def _all(self, prefix: bytes, cls: type[R]) -> list[R]:
         # One atomic copy of the keys: the ledger's thread may commit meanwhile.

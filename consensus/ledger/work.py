@@ -1,25 +1,20 @@
 """Paid work: bind to a receipt before it is shown, then pay for what enough workers hold.
 
 Nobody's consent is needed: anyone may send the receipts. What is right is decided in `tally`,
-what a receipt must be in `showing`. Source: docs/spec/work.md, "Settlement".
+what a receipt must be in `showing`, who is paid what in `payout`; work nobody compares waits for
+`audits`. Source: docs/spec/work.md, "Settlement".
 """
 
-from collections import Counter
 from collections.abc import Sequence
 
-import msgspec
-
-from prsm.consensus.ledger.accounts import add_totals, credit
-from prsm.consensus.ledger.context import DONE, Context, Effect, Settled
+from prsm.consensus.ledger.audit_records import Case, case_key
+from prsm.consensus.ledger.audits import drawn_batch, is_contradicted, may_settle, sampled
+from prsm.consensus.ledger.binding import bind
+from prsm.consensus.ledger.cases import close_case, contradict
+from prsm.consensus.ledger.context import Bound, Context, Effect, Event
 from prsm.consensus.ledger.errors import Failed
-from prsm.consensus.ledger.escrow import (
-    close_if_done,
-    forget_commitments,
-    open_job,
-    place_of,
-    release,
-    save,
-)
+from prsm.consensus.ledger.escrow import open_job, place_of
+from prsm.consensus.ledger.payout import Reward, finish, parts
 from prsm.consensus.ledger.records import (
     Committed,
     Flow,
@@ -31,17 +26,19 @@ from prsm.consensus.ledger.records import (
     fault_key,
     flow_key,
 )
+from prsm.consensus.ledger.reputation import note_fault
 from prsm.consensus.ledger.showing import Shown, check_left_out, read_feeds, read_receipts
 from prsm.consensus.ledger.state import State
-from prsm.consensus.ledger.tally import Ruling, charge, rule_on
+from prsm.consensus.ledger.tally import Ruling, charge, flow_of, rule_on
 from prsm.protocol import merkle
-from prsm.protocol.genesis import TREASURY
+from prsm.protocol.receipts import Feed
 from prsm.protocol.transactions.payloads import Commit, CommitRow, Settle, Unit
-from prsm.protocol.transactions.results import Code, Payment
+from prsm.protocol.transactions.results import Code
 
 
 def commit(state: State, payload: Commit, context: Context) -> Effect:
     """Bind the sender to receipts nobody has seen; each counts from the next block on."""
+    events: list[Event] = []
     for row in payload.rows:
         job = open_job(state, row.job)
         spec = unsettled(job, row.unit)
@@ -49,35 +46,47 @@ def commit(state: State, payload: Commit, context: Context) -> Effect:
             raise Failed(Code.NOT_WORKER)
         if not _may_commit(state, row, spec, context.sender):
             raise Failed(Code.ALREADY_COMMITTED)
-        state.write(
-            committed_key(row.job, row.unit, context.sender),
-            Committed(
-                receipt_hash=row.receipt_hash, height=context.height, time_ms=context.time_ms
-            ),
-        )
-    return DONE
+        bind(state, job, row.unit, row.receipt_hash, context)
+        if job.is_sampled(row.unit):
+            events.append(Bound(row.job, row.unit, context.sender))
+    return Effect(events=tuple(events))
 
 
 def settle(state: State, payload: Settle, context: Context) -> Effect:
     """Tally the receipts of one unit, pay who was right, note who was not, return the rest."""
     job = open_job(state, payload.job)
     spec = unsettled(job, payload.unit)
+    if (late := _undecided_case(state, job, payload.unit, context)) is not None:
+        return late
     shown = read_receipts(state, job, payload, context)
     feeds = read_feeds(job, payload, context)
-    receipts = [entry.receipt for entry in shown]
-    ruling = rule_on(receipts, feeds, spec)
+    ruling = rule_on([entry.receipt for entry in shown], feeds, spec)
     if not ruling.torn and not _is_enough(ruling, job):
         raise Failed(Code.UNDECIDED)
     check_left_out(state, job, payload.unit, shown, context)
-    flow = _flow(ruling, spec)
-    if not ruling.torn and not _is_chained(state, job, payload.unit, flow):
+    flow = Flow(*flow_of(ruling, spec))
+    if not ruling.torn and not _is_chained(state, job, payload.unit, flow, feeds):
         raise Failed(Code.CHAIN_BROKEN)
+    reward = None
+    if job.is_sampled(payload.unit):
+        found = sampled(state, job, payload.unit, context)
+        if not may_settle(found, job, sender=context.sender, time_ms=context.time_ms):
+            raise Failed(Code.TOO_EARLY)
+        if found.audited is not None and found.draw is not None:
+            named = drawn_batch(shown[0].receipt, found.draw)
+            if is_contradicted(found.audited, named, feeds):
+                return contradict(state, job, shown[0], found, context)
+            if found.audited.batch == named.index:
+                reward = Reward(found.audited.auditor, named.rows * spec.price_per_row)
     gross = [
         0 if worth.wrong else charge(entry.receipt, spec, worth.rows)
         for entry, worth in zip(shown, ruling.worths, strict=True)
     ]
     _note_faults(state, shown, ruling, context)
-    return _pay(state, job, payload.unit, _verdict(job, shown, ruling, gross, context), gross, flow)
+    if _is_read(job, payload.unit):
+        state.write(flow_key(job.job, payload.unit), flow)
+    verdict = _verdict(job, shown, ruling, gross, context)
+    return finish(state, job, payload.unit, verdict, gross, reward)
 
 
 def unsettled(job: Job, unit: int) -> Unit:
@@ -93,27 +102,18 @@ def unsettled(job: Job, unit: int) -> Unit:
     return job.units[unit]
 
 
-def split(job: Job, opinions: Sequence[Opinion], gross: Sequence[int]) -> tuple[Payment, ...]:
-    """Who gets what: each worker its part, the treasury and the shares theirs, by account."""
-    amounts: Counter[bytes] = Counter()
-    for opinion, amount in zip(opinions, gross, strict=True):
-        parts = _parts(job, amount)
-        assert opinion.paid + sum(parts.values()) == amount
-        amounts[opinion.worker] += opinion.paid
-        amounts.update(parts)
-    return tuple(
-        Payment(account=account, amount=amount)
-        for account, amount in sorted(amounts.items())
-        if amount
-    )
+def _undecided_case(state: State, job: Job, unit: int, context: Context) -> Effect | None:
+    """Close a case whose committee let its time pass; None without a case.
 
-
-def _parts(job: Job, amount: int) -> Counter[bytes]:
-    """The treasury's part and the shares, each rounded down: the worker keeps the rounding."""
-    parts: Counter[bytes] = Counter({TREASURY: amount * job.treasury_bps // 10_000})
-    for share in job.shares:
-        parts[share.account] += amount * share.bps // 10_000
-    return parts
+    Raises:
+        Failed: CASE_OPEN, it still sits.
+    """
+    case = state.read(case_key(job.job, unit), Case)
+    if case is None:
+        return None
+    if context.time_ms < case.until_ms:
+        raise Failed(Code.CASE_OPEN)
+    return close_case(state, job, unit, case, None, context)
 
 
 def _may_commit(state: State, row: CommitRow, spec: Unit, sender: bytes) -> bool:
@@ -135,43 +135,32 @@ def _is_enough(ruling: Ruling, job: Job) -> bool:
     return bool(ruling.right) and (job.is_open_ended or not ruling.missing)
 
 
-def _flow(ruling: Ruling, spec: Unit) -> Flow:
-    stated = [ruling.right.get(index) for index in spec.batches]
-    return Flow(
-        inputs=tuple(b"" if one is None else one[1] for one in stated),
-        outputs=tuple(b"" if one is None else one[3] for one in stated),
-    )
-
-
-def _is_chained(state: State, job: Job, unit: int, flow: Flow) -> bool:
-    """Do the outputs of each settled stage go unchanged into the settled stage after it?"""
+def _is_chained(state: State, job: Job, unit: int, flow: Flow, feeds: Sequence[Feed]) -> bool:
+    """Did the unit read what the settled stage before it wrote, or what it was fed instead?"""
     spec = job.units[unit]
-    for other, step in _beside(job, unit):
-        found = state.read(flow_key(job.job, other), Flow)
-        if found is None:
+    kind, model, stages, stage = place_of(spec)
+    fed: set[tuple[int, bytes]] = {(feed.batch, feed.input_root) for feed in feeds}
+    for index, other in enumerate(job.units):
+        if place_of(other) != (kind, model, stages, stage - 1):
             continue
-        theirs = job.units[other]
-        for index in _common(spec, theirs):
-            mine, its = index - spec.first, index - theirs.first
-            before, after = (
-                (found.outputs[its], flow.inputs[mine])
-                if step < 0
-                else (flow.outputs[mine], found.inputs[its])
-            )
-            if before and after and before != after:
+        found = state.read(flow_key(job.job, index), Flow)
+        for batch in _common(spec, other) if found is not None else ():
+            assert found is not None
+            wrote, read = found.outputs[batch - other.first], flow.inputs[batch - spec.first]
+            if wrote and read and wrote != read and (batch, read) not in fed:
                 return False
     return True
 
 
-def _beside(job: Job, unit: int) -> list[tuple[int, int]]:
-    """Units of the stages before (-1) and after (+1) that share a batch with this one."""
+def _is_read(job: Job, unit: int) -> bool:
+    """Is there an unsettled unit of the stage after it, over some of its batches?"""
     kind, model, stages, stage = place_of(job.units[unit])
-    places = {(kind, model, stages, stage - 1): -1, (kind, model, stages, stage + 1): 1}
-    return [
-        (index, places[place_of(other)])
+    return any(
+        place_of(other) == (kind, model, stages, stage + 1)
+        and job.verdicts[index] is None
+        and _common(job.units[unit], other)
         for index, other in enumerate(job.units)
-        if place_of(other) in places and _common(job.units[unit], other)
-    ]
+    )
 
 
 def _common(one: Unit, other: Unit) -> range:
@@ -182,25 +171,27 @@ def _common(one: Unit, other: Unit) -> range:
 def _verdict(
     job: Job, shown: Sequence[Shown], ruling: Ruling, gross: Sequence[int], context: Context
 ) -> Verdict:
-    opinions = tuple(
-        Opinion(
-            worker=entry.receipt.worker,
-            receipt_hash=entry.digest,
-            committed_height=entry.committed_height,
-            rows=sum(batch.rows for batch in entry.receipt.batches),
-            wrong=len(worth.wrong),
-            paid=amount - sum(_parts(job, amount).values()),
-        )
-        for entry, worth, amount in zip(shown, ruling.worths, gross, strict=True)
-    )
-    flow = _flow(ruling, job.units[shown[0].receipt.unit])
+    unit = shown[0].receipt.unit
+    inputs, outputs = flow_of(ruling, job.units[unit])
     return Verdict(
         height=context.height,
         decided=len(ruling.right),
-        inputs=merkle.root(flow.inputs),
-        outputs=merkle.root(flow.outputs),
-        opinions=opinions,
-        returned=job.reserve(shown[0].receipt.unit) - sum(gross),
+        inputs=merkle.root(inputs),
+        outputs=merkle.root(outputs),
+        opinions=tuple(
+            Opinion(
+                worker=entry.receipt.worker,
+                receipt_hash=entry.digest,
+                committed_height=entry.committed_height,
+                rows=sum(batch.rows for batch in entry.receipt.batches),
+                wrong=len(worth.wrong),
+                paid=amount - sum(parts(job, amount).values()),
+            )
+            for entry, worth, amount in zip(shown, ruling.worths, gross, strict=True)
+        ),
+        returned=job.reserve(unit) - sum(gross),
+        auditor=None,
+        reward=0,
     )
 
 
@@ -208,6 +199,7 @@ def _note_faults(state: State, shown: Sequence[Shown], ruling: Ruling, context: 
     for entry, worth in zip(shown, ruling.worths, strict=True):
         if worth.lies:
             receipt = entry.receipt
+            note_fault(state, receipt.worker)
             state.write(
                 fault_key(receipt.worker, receipt.job, receipt.unit),
                 WorkFault(
@@ -219,32 +211,3 @@ def _note_faults(state: State, shown: Sequence[Shown], ruling: Ruling, context: 
                     height=context.height,
                 ),
             )
-
-
-def _pay(
-    state: State, job: Job, unit: int, verdict: Verdict, gross: Sequence[int], flow: Flow
-) -> Effect:
-    """Move the money of a unit and write its verdict; the job closes if it was the last."""
-    paid, spent = split(job, verdict.opinions, gross), sum(gross)
-    for payment in paid:
-        credit(state, payment.account, payment.amount, job.asset)
-    add_totals(state, locked=-spent)
-    job = msgspec.structs.replace(
-        job,
-        locked=job.locked - spent,
-        verdicts=(*job.verdicts[:unit], verdict, *job.verdicts[unit + 1 :]),
-    )
-    forget_commitments(state, job.job, unit, job.units[unit])
-    if any(job.verdicts[other] is None for other, _ in _beside(job, unit)):
-        state.write(flow_key(job.job, unit), flow)
-    job = release(state, job, amount=verdict.returned)
-    save(state, job)
-    left = job.locked
-    closed = close_if_done(state, job)
-    faulty = tuple(opinion.worker for opinion in verdict.opinions if opinion.wrong)
-    return Effect(
-        paid=paid,
-        returned=verdict.returned + (left if closed else 0),
-        detail=verdict.decided,
-        events=(Settled(job.job, unit, paid, faulty), *closed),
-    )

@@ -22,6 +22,7 @@ from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.messages.models import CidBytes, Name
 from prsm.protocol.receipts import Feed, WorkKind
 from prsm.protocol.registry import Registry
+from prsm.protocol.transactions.audits import Audit, Dispute, Judge, Pledge, Redeem
 from prsm.protocol.transactions.conditions import Claim, Hold, Reclaim
 from prsm.protocol.transactions.custody import Accept, Entrust, Lapse, Prove, Release
 from prsm.protocol.transactions.governance import Ballot, Delegate, Enact, Propose
@@ -203,6 +204,11 @@ ACCEPT: Final = 31
 PROVE: Final = 32
 LAPSE: Final = 33
 RELEASE: Final = 34
+PLEDGE: Final = 40
+REDEEM: Final = 41
+AUDIT: Final = 42
+DISPUTE: Final = 43
+JUDGE: Final = 44
 
 PAYLOADS: Final[Registry[Record]] = Registry("transaction kind")
 for _number, _cls in (
@@ -235,5 +241,10 @@ for _number, _cls in (
     (PROVE, Prove),
     (LAPSE, Lapse),
     (RELEASE, Release),
+    (PLEDGE, Pledge),
+    (REDEEM, Redeem),
+    (AUDIT, Audit),
+    (DISPUTE, Dispute),
+    (JUDGE, Judge),
 ):
     PAYLOADS.add(_number, _cls)

@@ -5,6 +5,7 @@ from typing import Final
 
 import trio
 
+from prsm.consensus.ledger.beacons import note_block
 from prsm.consensus.ledger.context import Context
 from prsm.consensus.ledger.errors import Failed
 from prsm.consensus.ledger.genesis import genesis_changes
@@ -83,8 +84,27 @@ class World:
         for tx, sender, kind, payload in queue:
             self.results[tx] = result = self._execute(sender, kind, payload)
             self.executed.append((kind, payload, result))
+        self._note_block()
         self.changed.set()
         self.changed = trio.Event()
+
+    def _note_block(self) -> None:
+        """What a real ledger does after a block's transactions: draws wait for its hash."""
+        state = State(self.state)
+        note_block(
+            state,
+            height=self.height,
+            name=sha256(bytes([self.height % 256])),
+            proposer=bytes([self.height % 2]) * 32,
+        )
+        self._write(state)
+
+    def _write(self, state: State) -> None:
+        for key, value in state.changes():
+            if value is None:
+                self.state.pop(key, None)
+            else:
+                self.state[key] = value
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()
@@ -116,11 +136,7 @@ class World:
             RULES[kind](state, payload, context)
         except Failed as failed:
             return TxResult(self.height, ok=False, code=failed.code.name)
-        for key, value in state.changes():
-            if value is None:
-                self.state.pop(key, None)
-            else:
-                self.state[key] = value
+        self._write(state)
         return TxResult(self.height, ok=True, code=Code.DONE.name)
 
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 import pytest
 
+from prsm.consensus.ledger.payout import split
 from prsm.consensus.ledger.records import (
     Job,
     JobStatus,
@@ -23,7 +24,6 @@ from prsm.consensus.ledger.records import (
 )
 from prsm.consensus.ledger.tally import tally
 from prsm.consensus.ledger.tree import Tree
-from prsm.consensus.ledger.work import split
 from prsm.protocol import merkle
 from prsm.protocol.codec import encode
 from prsm.protocol.genesis import to_json
@@ -208,6 +208,8 @@ def judged(
         outputs=bytes(32),
         opinions=tuple(opinions),
         returned=job.reserve(unit) - sum(gross),
+        auditor=None,
+        reward=0,
     )
     return verdict, split(job, opinions, gross)
 

@@ -14,6 +14,7 @@ from prsm.protocol.genesis import Parameters
 from prsm.protocol.governance import Category
 from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.signing import Kind
+from prsm.protocol.transactions.audits import Audit, Dispute, Finding, Judge, Pledge, Redeem
 from prsm.protocol.transactions.conditions import (
     After,
     Approval,
@@ -95,6 +96,11 @@ COUNTED: Final[list[tuple[Record, int]]] = [
     (Prove(B32, 1, b"c", bytes(128 * 32)), 2),
     (Lapse(B32), 1),
     (Release(B32), 1),
+    (Pledge(1), 1),
+    (Redeem(1), 1),
+    (Audit(B32, 0, 0, B32, B32, B32), 1),
+    (Dispute(B32, 0, 0, b""), 2),
+    (Judge(B32, 0, B32, Finding.EQUAL, bytes(64)), 2),
 ]
 
 

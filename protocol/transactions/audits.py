@@ -1,0 +1,90 @@
+"""Payloads of audits: a worker's pledge, an auditor's opinion, a dispute, a juror's finding.
+
+One of one is not compared with another's result: it is drawn for an audit by a later block, and
+who says its result is wrong makes a case, decided by a committee of validators' operators.
+Amounts are micro-FTNS. The rules are `consensus/ledger/{pledges,audits,cases}`.
+Source: docs/spec/work.md, "Audits".
+"""
+
+from enum import IntEnum
+from typing import Annotated
+
+import msgspec
+
+from prsm.protocol.codec import Record, encode
+from prsm.protocol.ed25519 import Signer, Verifier
+from prsm.protocol.ids import U32, Bytes32, Signature
+from prsm.protocol.signing import RECORD_TAG
+
+_Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+
+
+class Pledge(Record, frozen=True):
+    """Put an amount where wrong results of the sender are taken from."""
+
+    amount: _Positive
+
+
+class Redeem(Record, frozen=True):
+    """Take back what no unsettled work holds."""
+
+    amount: _Positive
+
+
+class Audit(Record, frozen=True):
+    """What a drawn auditor computed for the drawn batch, before it could see the receipt."""
+
+    job: Bytes32
+    unit: U32
+    batch: U32  # index in the job
+    input_root: Bytes32
+    side_root: Bytes32
+    output_root: Bytes32
+
+
+class Dispute(Record, frozen=True):
+    """The requester says that a batch of a shown receipt is wrong, and deposits for it."""
+
+    job: Bytes32
+    unit: U32
+    batch: U32
+    receipt: bytes  # canonical WorkReceipt, as it was committed
+
+
+class Finding(IntEnum):
+    """What a juror found when it computed the batch again; numbers are for ever."""
+
+    EQUAL = 1  # the same bits
+    CLOSE = 2  # another determinism class, within the tolerance
+    DIFFERENT = 3
+    UNSERVED = 4  # nobody gave it the inputs
+
+
+class Judge(Record, frozen=True):
+    """One juror's finding on a case; anybody may send it, `signature` is the juror's."""
+
+    job: Bytes32
+    unit: U32
+    operator: Bytes32
+    finding: Finding
+    signature: Signature  # by its consensus key of the time the case was opened
+
+
+def judge_statement(judge: Judge, *, chain_id: bytes, receipt_hash: bytes) -> bytes:
+    """Bytes a juror signs: bound to the network and to the receipt the case is about."""
+    fields = msgspec.structs.astuple(judge)[:-1]
+    return RECORD_TAG + encode(("work.judge", chain_id, receipt_hash, *fields))
+
+
+def sign_judge(judge: Judge, signer: Signer, *, chain_id: bytes, receipt_hash: bytes) -> Judge:
+    """Return the finding with the juror's signature in place of whatever stood there."""
+    statement = judge_statement(judge, chain_id=chain_id, receipt_hash=receipt_hash)
+    return msgspec.structs.replace(judge, signature=signer.sign(statement))
+
+
+def is_judged_by(
+    judge: Judge, key: bytes, *, chain_id: bytes, receipt_hash: bytes, verifier: Verifier
+) -> bool:
+    """Did this consensus key sign this finding?"""
+    statement = judge_statement(judge, chain_id=chain_id, receipt_hash=receipt_hash)
+    return verifier.verify(key, statement, judge.signature)

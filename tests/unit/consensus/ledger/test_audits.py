@@ -1,0 +1,221 @@
+"""Audits of work nobody compares: who is drawn, what waits for what, who pays the auditor."""
+
+import msgspec
+import pytest
+
+from prsm.consensus.ledger.audits import Draw, drawn_batch, is_contradicted
+from prsm.consensus.ledger.invariants import assert_sound
+from prsm.consensus.ledger.records import JobStatus
+from prsm.protocol.genesis import TREASURY
+from prsm.protocol.receipts import Feed, sign_feed
+from prsm.protocol.transactions.audits import Audit, Pledge, Redeem
+from prsm.protocol.transactions.payloads import Refund
+from prsm.protocol.transactions.results import Code
+from prsm.testnet.chain import Chain, signer_of
+from prsm.testnet.jobs import REQUESTER, Work, commit_of, lock_of, open_job, settle_of, unit_of
+from tests.tools.audited import AUDITORS, BOND, GROSS, PLEDGE, PRICE, WORKER, Scene, genesis_of
+
+WINDOW_MS = 60_000
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene().begin()
+
+
+def test_bond_is_held_until_settled_and_redeemed_after(scene: Scene) -> None:
+    assert scene.pledge(WORKER) == (PLEDGE, 0)
+    receipt = scene.bound()
+    assert scene.pledge(WORKER) == (PLEDGE, BOND)
+    assert scene.chain.send(WORKER, Redeem(PLEDGE)).code is Code.NO_PLEDGE
+    assert scene.chain.send(WORKER, Redeem(PLEDGE - BOND)).code is Code.DONE
+    scene.audit()
+    assert scene.settle(receipt).code is Code.DONE
+    assert scene.pledge(WORKER) == (BOND, 0)
+    assert scene.chain.send(WORKER, Redeem(BOND)).code is Code.DONE
+    assert scene.pledge(WORKER) == (0, 0)
+    assert_sound(scene.chain.ledger._state)
+
+
+def test_commit_without_the_bond_is_refused() -> None:
+    scene = Scene()
+    open_job(scene.chain, scene.lock)
+    assert scene.chain.send(WORKER, Pledge(BOND - 1)).code is Code.DONE
+    receipt = Work(WORKER).receipt(scene.chain, scene.lock)
+    assert scene.chain.send(WORKER, commit_of(scene.lock, receipt)).code is Code.NO_PLEDGE
+    assert scene.chain.send(WORKER, Pledge(1)).code is Code.DONE
+    assert scene.chain.send(WORKER, commit_of(scene.lock, receipt)).code is Code.DONE
+
+
+def test_commit_of_one_of_one_is_final(scene: Scene) -> None:
+    """Or a worker would commit again until it is not drawn."""
+    scene.bound()
+    other = Work(WORKER, {0: "other"}).receipt(scene.chain, scene.lock)
+    assert scene.chain.send(WORKER, commit_of(scene.lock, other)).code is Code.ALREADY_COMMITTED
+
+
+def test_free_work_is_settled_at_once() -> None:
+    lock = lock_of("free", unit_of(workers=(WORKER,), price=0))
+    scene = Scene(lock=lock)
+    open_job(scene.chain, lock)
+    receipt = Work(WORKER).receipt(scene.chain, lock)
+    assert scene.chain.send(WORKER, commit_of(lock, receipt)).code is Code.DONE
+    assert scene.chain.ledger.view.sampling(lock.job, 0) is None
+    assert scene.settle(receipt, sender=70).code is Code.DONE
+
+
+def test_draw_waits_for_a_later_block_and_settlement_for_the_audit(scene: Scene) -> None:
+    receipt = Work(WORKER).receipt(scene.chain, scene.lock)
+    scene.chain.send(WORKER, commit_of(scene.lock, receipt))
+    assert scene.sampling().draw is None
+    assert scene.settle(receipt).code is Code.TOO_EARLY
+    draw = scene.sampling().draw
+    assert draw is not None
+    assert draw.is_drawn
+    assert len(draw.auditors) == 3
+    assert scene.settle(receipt).code is Code.TOO_EARLY, "drawn, and nobody was heard"
+    assert scene.audit().code is Code.DONE
+    assert scene.settle(receipt, sender=70).code is Code.DONE
+
+
+def test_drawn_work_is_paid_after_the_window_if_nobody_audits(scene: Scene) -> None:
+    receipt = scene.bound()
+    scene.chain.add(step_ms=WINDOW_MS - 4_000)
+    assert scene.settle(receipt).code is Code.TOO_EARLY
+    scene.chain.add(step_ms=3_000)
+    assert scene.audit().code is Code.TOO_LATE
+    assert scene.settle(receipt, sender=70).code is Code.DONE
+
+
+def test_undrawn_work_is_accepted_by_its_requester_at_once() -> None:
+    scene = Scene(chain=Chain(genesis_of(audit_bps=0))).begin()
+    receipt = scene.bound()
+    assert scene.settle(receipt, sender=70).code is Code.TOO_EARLY
+    assert scene.settle(receipt, sender=WORKER).code is Code.TOO_EARLY
+    assert scene.settle(receipt).code is Code.DONE
+
+
+def test_auditor_is_paid_out_of_the_treasurys_part(scene: Scene) -> None:
+    receipt = scene.bound()
+    auditor = scene.auditor()
+    before = scene.funds(auditor)
+    fee = scene.audit().fee
+    assert scene.pledge(auditor) == (PLEDGE, 1_000_000)
+    result = scene.settle(receipt)
+    tax = GROSS * 5 // 100
+    drawn = scene.funds(auditor) - before + fee
+    assert 0 < drawn == min(tax, 4 * PRICE)
+    amounts = {entry.account: entry.amount for entry in result.paid}
+    assert amounts[signer_of(auditor).public_key] == drawn
+    assert amounts.get(TREASURY, 0) == tax - drawn
+    assert scene.pledge(auditor) == (PLEDGE, 0)
+    job = scene.chain.ledger.view.job(scene.lock.job)
+    assert job is not None
+    assert job.verdicts[0] is not None
+    assert (job.verdicts[0].auditor, job.verdicts[0].reward) == (
+        signer_of(auditor).public_key,
+        drawn,
+    )
+
+
+def test_audit_is_for_the_drawn_of_the_drawn_batch_once(scene: Scene) -> None:
+    scene.bound()
+    draw, batch = scene.sampling().draw, scene.sampling().batch
+    assert draw is not None
+    assert batch is not None
+    undrawn = next(n for n in AUDITORS if signer_of(n).public_key not in draw.auditors)
+    assert scene.audit(sender=undrawn).code is Code.NOT_DRAWN
+    assert scene.audit(sender=REQUESTER).code is Code.NOT_DRAWN
+    other = Audit(scene.lock.job, 0, (batch + 1) % 3, bytes(32), bytes(32), bytes(32))
+    assert scene.chain.send(scene.auditor(), other).code is Code.NOT_DRAWN
+    absent = msgspec.structs.replace(other, batch=9)
+    assert scene.chain.send(scene.auditor(), absent).code is Code.NOT_DRAWN
+    assert scene.audit().code is Code.DONE
+    assert scene.audit().code is Code.ALREADY_AUDITED
+    ghost = msgspec.structs.replace(other, unit=1)
+    assert scene.chain.send(scene.auditor(), ghost).code is Code.UNKNOWN_UNIT
+
+
+def test_who_pledges_after_the_commitment_is_not_drawn() -> None:
+    """Or a worker with a second account would look who is first and put itself there."""
+    scene = Scene()
+    scene.chain.send(WORKER, Pledge(PLEDGE))
+    open_job(scene.chain, scene.lock)
+    scene.bound()
+    for number in AUDITORS:
+        scene.chain.send(number, Pledge(PLEDGE))
+    draw = scene.sampling().draw
+    assert draw is not None
+    assert draw.is_drawn
+    assert draw.auditors == ()
+    assert len(scene.chain.ledger.view.pledgers()) == 5
+
+
+def test_pledge_below_the_least_is_not_listed_and_redeeming_unlists(scene: Scene) -> None:
+    assert scene.chain.send(70, Pledge(999_999)).code is Code.DONE
+    listed = [entry.account for entry in scene.chain.ledger.view.pledgers()]
+    assert listed == sorted(signer_of(n).public_key for n in (WORKER, *AUDITORS))
+    assert scene.chain.send(66, Redeem(PLEDGE - 1)).code is Code.DONE
+    assert signer_of(66).public_key not in {
+        entry.account for entry in scene.chain.ledger.view.pledgers()
+    }
+
+
+def test_beacons_and_audits_leave_nothing_in_the_state(scene: Scene) -> None:
+    receipt = scene.bound()
+    scene.audit()
+    scene.settle(receipt)
+    left = {key[:1] for key in scene.chain.ledger._state}
+    assert not left & {b"B", b"A", b"K", b"w", b"u"}
+
+
+def test_refund_waits_for_who_was_bound_in_time(scene: Scene) -> None:
+    """A deadline set so that the window ends after it takes nothing from the worker."""
+    scene.chain.add(step_ms=590_000)
+    receipt = scene.bound()
+    scene.chain.add(step_ms=20_000)
+    assert scene.chain.ledger.tip.time_ms > scene.lock.deadline_ms
+    assert scene.chain.send(REQUESTER, Refund(scene.lock.job)).code is Code.TOO_EARLY
+    scene.chain.add(step_ms=40_000)
+    assert scene.settle(receipt, sender=WORKER).code is Code.DONE
+    job = scene.chain.ledger.view.job(scene.lock.job)
+    assert job is not None
+    assert job.status is JobStatus.SETTLED
+
+
+def test_refund_of_a_worker_that_shows_nothing_frees_its_bond(scene: Scene) -> None:
+    scene.bound()
+    scene.audit()
+    scene.chain.add(step_ms=700_000)
+    result = scene.chain.send(REQUESTER, Refund(scene.lock.job))
+    assert (result.code, result.returned) == (Code.DONE, GROSS)
+    assert scene.pledge(WORKER) == (PLEDGE, 0)
+    assert all(scene.pledge(number) == (PLEDGE, 0) for number in AUDITORS)
+
+
+def test_contradiction_is_excused_by_the_workers_own_feed(scene: Scene) -> None:
+    """The requester fed the auditor something else than the worker."""
+    receipt = scene.bound()
+    audited = scene.audit(Work(WORKER, flow="other"))
+    assert audited.code is Code.DONE
+    found = scene.sampling()
+    assert found.audited is not None
+    assert found.draw is not None
+    batch = drawn_batch(receipt, found.draw)
+    feed = Feed(scene.lock.job, 0, batch.index, batch.input_root, batch.side_root, bytes(64))
+    signed = sign_feed(feed, signer_of(REQUESTER), chain_id=scene.chain.genesis.chain_id)
+    assert is_contradicted(found.audited, batch, ())
+    assert not is_contradicted(found.audited, batch, (signed,))
+    settle = settle_of(scene.lock, 0, [receipt], [signed])
+    result = scene.chain.send(WORKER, settle)
+    assert result.code is Code.DONE
+    assert signer_of(WORKER).public_key in {entry.account for entry in result.paid}
+
+
+def test_audit_of_another_batch_says_nothing(scene: Scene) -> None:
+    receipt = scene.bound()
+    scene.audit(Work(WORKER, dict.fromkeys(range(3), "lie")))
+    audited = scene.sampling().audited
+    assert audited is not None
+    draw = Draw(is_drawn=True, number=audited.batch + 1, auditors=())
+    assert not is_contradicted(audited, drawn_batch(receipt, draw), ())
