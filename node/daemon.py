@@ -244,10 +244,6 @@ async def _floor() -> AsyncIterator[trio.Nursery]:
             nursery.cancel_scope.cancel()
 
 
-def _worker_command(command: Sequence[str], provider: str) -> Sequence[str]:
-    return command if provider == "cpu" else (*command, f"--provider={provider}")
-
-
 def _make_work(opened: _Opened) -> _Work:
     start, config = opened.start, opened.start.config
     driver, wallet, network = opened.chain.driver, opened.chain.wallet, opened.network
@@ -256,7 +252,7 @@ def _make_work(opened: _Opened) -> _Work:
         pool = Pool(
             jobs_dir=start.home.jobs,
             memory_bytes_max=config.executor.memory_bytes,
-            command=_worker_command(start.worker_command, config.executor.provider),
+            command=(*start.worker_command, *config.executor.worker_words),
         )
     models = make_models(start.home, config.storage, opened.store, opened.chain, network, pool)
     account = Account(driver, wallet, chain_id=opened.genesis.chain_id)

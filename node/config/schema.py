@@ -257,6 +257,11 @@ class ExecutorConfig(Section, frozen=True):
         """The memory bound as a number."""
         return parse_size(self.memory)
 
+    @property
+    def worker_words(self) -> tuple[str, ...]:
+        """What the worker program is told beside its descriptor."""
+        return () if self.provider == "cpu" else (f"--provider={self.provider}",)
+
 
 class WorkerConfig(Section, frozen=True):
     """[worker]: what peers pay."""

@@ -25,6 +25,7 @@ _HALF_MAX: Final = 65504.0
 _HALF_SUFFIX: Final = ".f16"
 _INT8_ACTIVATIONS: Final = 4  # MatMulNBits: each row's activations in int8, by blocks of that row
 _TOUCHING: Final = frozenset(("DynamicQuantizeLinear", "DynamicQuantizeMatMul"))
+_GEMM: Final = frozenset(("transA", "transB", "alpha", "beta"))
 _F32: Final = onnx.TensorProto.FLOAT
 _Floats = npt.NDArray[np.float32]
 
@@ -101,8 +102,7 @@ def _int8(model: onnx.ModelProto) -> onnx.ModelProto:
     )
     from onnxruntime.quantization.registry import IntegerOpsRegistry  # noqa: PLC0415 - as above
 
-    before = sum(node.op_type in IntegerOpsRegistry for node in model.graph.node)
-    inferred = onnx.shape_inference.infer_shapes(model)
+    inferred = onnx.shape_inference.infer_shapes(_unfused(model))
     add_infer_metadata(inferred)  # its mark for shapes that are known
     quantizer = ONNXQuantizer(
         inferred,
@@ -122,9 +122,31 @@ def _int8(model: onnx.ModelProto) -> onnx.ModelProto:
     quantizer.quantize_model()
     small: onnx.ModelProto = quantizer.model.model
     del small.metadata_props[:]
-    if not before or not any(_is_small(tensor) for tensor in small.graph.initializer):
+    if not any(_is_small(tensor) for tensor in small.graph.initializer):
         raise ModelRefused("this graph has no weights that int8 makes smaller")
     return small
+
+
+def _unfused(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Undo what pinning made of product, bias and activation; quantisers know the parts alone."""
+    parts = onnx.ModelProto()
+    parts.CopyFrom(model)
+    nodes = []
+    for node in parts.graph.node:
+        fused = {one.name: one for one in node.attribute}
+        if node.op_type != "FusedGemm" or not set(fused) <= _GEMM | {"activation"}:
+            nodes.append(node)
+            continue
+        middle = f"{node.output[0]}.sum"
+        gemm = helper.make_node("Gemm", list(node.input), [middle], name=node.name)
+        gemm.attribute.extend(fused[name] for name in sorted(_GEMM & set(fused)))
+        activation = fused["activation"].s.decode()
+        after = helper.make_node(activation, [middle], list(node.output), name=f"{node.name}.after")
+        nodes += [gemm, after]
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del parts.graph.node[:]
+    parts.graph.node.extend(copies)
+    return parts
 
 
 def _is_small(tensor: onnx.TensorProto) -> bool:
@@ -133,8 +155,10 @@ def _is_small(tensor: onnx.TensorProto) -> bool:
 
 def _blocks(model: onnx.ModelProto, bits: int) -> onnx.ModelProto:
     """Replace each product by a weight with MatMulNBits; other weights stay as they are."""
-    small = onnx.ModelProto()
-    small.CopyFrom(model)
+    from onnxruntime.quantization.onnx_model import ONNXModel  # noqa: PLC0415 - see warm_up
+
+    small = _unfused(model)
+    ONNXModel(small).replace_gemm_with_matmul()
     graph = small.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
     done: set[str] = set()

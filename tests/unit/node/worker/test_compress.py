@@ -43,6 +43,21 @@ def test_every_form_is_smaller_runs_and_says_nearly_the_same(form: Form, tmp_pat
     assert compress.rows_touch(small.graph) == (form is Form.INT8)
 
 
+@pytest.mark.parametrize("form", [Form.INT8, Form.W8, Form.W4])
+def test_pinned_graph_is_made_smaller_too(form: Form, tmp_path: Path) -> None:
+    """Goal: a model of the node needs no raw file. Method: products fused with their activation."""
+    raw = pin(graphs.mlp().SerializeToString(), tmp_path)
+    base = onnx.ModelProto.FromString(raw)
+    assert all(node.op_type == "FusedGemm" for node in base.graph.node)
+    small = pin(compress.compress(base, form).SerializeToString(), tmp_path)
+    assert len(small) < 0.5 * len(raw)
+    rows = {"x": np.linspace(-1, 1, 144, dtype=np.float32).reshape(2, 72)}
+    ours, theirs = (
+        session.compute(session.load(one), rows, session.run_options())["y"] for one in (raw, small)
+    )
+    assert np.abs(ours - theirs).max() < 0.3
+
+
 def test_rows_of_int8_change_one_another_and_those_of_blocks_do_not(tmp_path: Path) -> None:
     """Goal: the mark is true. Method: a row alone against the same row beside larger ones."""
     base = graphs.mlp()
