@@ -7,15 +7,12 @@ stopping closes the door first, then work, then agreement, then the network.
 import functools
 import gc
 import signal
-import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 
 import trio
 
 from prsm.node import logs
-from prsm.node.account import Account
 from prsm.node.api.chain import ChainApi
 from prsm.node.api.generation import GenerationApi
 from prsm.node.api.gossip import GossipApi
@@ -33,107 +30,36 @@ from prsm.node.api.tasks import TasksApi
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
 from prsm.node.api.work import WorkApi
-from prsm.node.beacons import Beacons, Labour, make_beacons
-from prsm.node.chain import ChainConfig, ChainParts, open_chain
-from prsm.node.clock import Clock, TrioClock
+from prsm.node.chain import ChainConfig, open_chain
 from prsm.node.config.schema import Config
-from prsm.node.copies import make_repair
 from prsm.node.driver import Head
-from prsm.node.finding import Finding
 from prsm.node.hardening import protect_process
 from prsm.node.home import Home
-from prsm.node.inference.capacity import CapacityDesk
-from prsm.node.inference.claims import Claims
-from prsm.node.inference.executor import Desk, Executor
-from prsm.node.inference.generate.room import Generating
-from prsm.node.inference.interface import AllowAll, NoRunner
-from prsm.node.inference.jobrun import Requester
-from prsm.node.inference.jobs import Jobs
-from prsm.node.inference.links import Links
-from prsm.node.inference.pool import Pool
-from prsm.node.inference.roomy import RoomyDisk
-from prsm.node.inference.shards import ShardCache
-from prsm.node.inference.strict import StrictSandbox
-from prsm.node.inference.terms import Terms
 from prsm.node.keys import load_network_key, voting_seeds
 from prsm.node.mended import Mended
-from prsm.node.models import Models
 from prsm.node.net.bans import BanFile
 from prsm.node.net.budgets import Limits, StorageLimits
 from prsm.node.net.entry import EntryRules
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.host import Libp2pTransport
-from prsm.node.net.interface import Network
 from prsm.node.net.network import PeerNetwork
-from prsm.node.net.reach import Reach, open_reach
+from prsm.node.net.reach import open_reach
 from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import bind
-from prsm.node.search import Search, open_search
-from prsm.node.serving import ServingRoom, open_serving
 from prsm.node.snapshots.keeper import SnapshotRules
 from prsm.node.supervise import Supervisor
-from prsm.node.upkeep import Ground, Upkeep
 from prsm.node.version import VERSION
 from prsm.node.wallets import Payer, Wallets
-from prsm.node.warehouse import make_models
 from prsm.node.web.app import Health, fence, log_fault
 from prsm.node.web.serve import Bound, Door, serve
-from prsm.node.workplans.plans import Plans, open_plans
-from prsm.protocol.ed25519 import Ed25519Verifier
+from prsm.node.workshop import Opened, Start, Workshop, make_workshop, start_workshop
 from prsm.protocol.genesis import BadGenesis, Genesis, from_json
 from prsm.protocol.ids import PeerId
 from prsm.storage.diskguard import DiskGuard
-from prsm.storage.jobs import kept_jobs
 from prsm.storage.keystore import load_seed
 from prsm.storage.model_store import ModelStore
-from prsm.storage.receipts import ReceiptFiles
 
 log = logs.get("daemon")
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What a process is started with."""
-
-    home: Home
-    config: Config
-    password: str | None  # of the payment key; None: it stays locked
-    worker_command: Sequence[str] = (sys.executable, "-m", "prsm.node.worker")
-    clock: Clock = field(default_factory=TrioClock)
-    around: Callable[[Home, Network], Network] = lambda _home, network: network
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """What was opened from the data folder, not running yet."""
-
-    start: Start
-    genesis: Genesis
-    network: PeerNetwork
-    reach: Reach
-    chain: ChainParts
-    store: ModelStore
-    guard: DiskGuard
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What inference and models are made of."""
-
-    pool: Pool | None
-    models: Models
-    shards: ShardCache | None
-    claims: Claims
-    executor: Executor | None
-    links: Links
-    jobs: Jobs
-    beacons: Beacons
-    finding: Finding
-    search: Search
-    upkeep: Upkeep
-    plans: Plans
-    room: ServingRoom
-    generating: Generating
 
 
 async def run_daemon(
@@ -180,7 +106,7 @@ async def run_daemon(
             quota = start.config.storage.quota_bytes
             store = await ModelStore.open(start.home.blocks, quota=quota, guard=guard)
             try:
-                ready = _Opened(start, genesis, network, reach, chain, store, guard)
+                ready = Opened(start, genesis, network, reach, chain, store, guard)
                 again = await _run(ready, task_status)
             finally:
                 with trio.CancelScope(shield=True):
@@ -204,10 +130,10 @@ def _read_genesis(home: Home) -> Genesis:
     return from_json(raw)
 
 
-async def _run(opened: _Opened, task_status: trio.TaskStatus[None]) -> bool:
+async def _run(opened: Opened, task_status: trio.TaskStatus[None]) -> bool:
     """Start from the ground up, stop from the roof down; is it to be run again?"""
     stop = trio.Event()
-    work, start, chain = _make_work(opened), opened.start, opened.chain
+    work, start, chain = make_workshop(opened), opened.start, opened.chain
     async with AsyncExitStack() as floors:
         # The last one entered is cancelled first.
         ground = await floors.enter_async_context(_floor())
@@ -220,7 +146,7 @@ async def _run(opened: _Opened, task_status: trio.TaskStatus[None]) -> bool:
         await agreement.start(chain.run)
         await agreement.start(work.finding.run)
         labour = await floors.enter_async_context(_floor())
-        await _start_work(work, labour)
+        await start_workshop(work, labour)
         roof = await floors.enter_async_context(_floor())
         await _open_door(opened, work, roof, stop)
         disk = Mended(chain.driver, start.home.data, stop)
@@ -244,81 +170,9 @@ async def _floor() -> AsyncIterator[trio.Nursery]:
             nursery.cancel_scope.cancel()
 
 
-def _make_work(opened: _Opened) -> _Work:
-    start, config = opened.start, opened.start.config
-    driver, wallet, network = opened.chain.driver, opened.chain.wallet, opened.network
-    pool = None
-    if config.executor.enabled:
-        pool = Pool(
-            jobs_dir=start.home.jobs,
-            memory_bytes_max=config.executor.memory_bytes,
-            command=(*start.worker_command, *config.executor.worker_words),
-        )
-    models = make_models(start.home, config.storage, opened.store, opened.chain, network, pool)
-    account = Account(driver, wallet, chain_id=opened.genesis.chain_id)
-    verifier, policy = Ed25519Verifier(), AllowAll()
-    claims = Claims(network, account, ReceiptFiles(start.home.data / "receipts"), verifier)
-    shards = executor = labour = desk = None
-    terms = Terms(price_per_row=config.worker.price_microftns)
-    if pool is not None:
-        shards = ShardCache(pool, models, is_joining=config.executor.join_rows)
-        strict = config.executor.sandbox == "strict"
-        sealed = StrictSandbox(lambda: pool.layers) if strict else policy
-        house_rules = RoomyDisk(sealed, lambda: opened.guard.is_low)
-        desk = Desk(network, account, models, shards, claims, house_rules, verifier, driver.clock)
-        executor = Executor(desk, terms)
-        standing = house_rules.offered(executor.standing)
-        labour = Labour(standing, terms.units_max, pool.limits.memory_bytes_max)
-        CapacityDesk(network, account, models, standing=standing)
-    links = Links(network, account, verifier)
-    requester = Requester(links, account, models, pool or NoRunner(), policy, driver.clock)
-    jobs = Jobs(requester, keep=functools.partial(kept_jobs, start.home.data / "jobs.db"))
-    seed, region = load_seed(start.home.node_key), config.net.region
-    beacons = make_beacons(seed, driver, account, models, labour=labour, region=region)
-    models.fetching.holders = beacons.holders
-    beacons.on_block(opened.chain.sync.hear_block)
-    repair = make_repair(models, opened.store, driver, beacons, config.storage, region)
-    upkeep = Upkeep(Ground(driver, wallet, opened.store, start.home.data), repair)
-    finding = Finding(network, config.net, driver, opened.genesis, start.home.addresses)
-    finding.serve(opened.store, beacons.holders)
-    models.fetching.seek = finding.holders.seek
-    finding.discovery.more_addresses = opened.reach.addresses
-    network.send_elsewhere(finding.discovery.elsewhere)
-    search = open_search(start.home, models, driver, pool)
-    plans = open_plans(start.home, opened.store, jobs=jobs, chain=account, finder=search.cards)
-    labours = (pool, models, shards, claims, executor, links, jobs)
-    room = open_serving(requester, models, driver, pool, notes=start.home.data / "tabs")
-    generating = Generating(requester, pool, desk, terms)
-    return _Work(*labours, beacons, finding, search, upkeep, plans, room, generating)
-
-
-async def _start_work(work: _Work, nursery: trio.Nursery) -> None:
-    if work.pool is not None:
-        await nursery.start(Supervisor("worker").run, functools.partial(_keep_pool, work.pool))
-    if work.shards is not None:
-        await nursery.start(work.shards.run)
-    if work.models.outside is not None:
-        await nursery.start(Supervisor("sources").run, work.models.outside.run)
-    for name, part in (("models", work.models.run), ("search", work.search.run)):
-        await nursery.start(Supervisor(name).run, part)
-    await nursery.start(Supervisor("claims").run, work.claims.run)
-    if work.executor is not None:
-        await nursery.start(work.executor.run)
-    await nursery.start(work.generating.run)
-    await nursery.start(work.jobs.run)
-    await nursery.start(work.plans.run)
-    await nursery.start(Supervisor("serving").run, work.room.run)
-    await nursery.start(Supervisor("announcements").run, work.beacons.run)
-    await nursery.start(work.upkeep.run)
-
-
-async def _keep_pool(pool: Pool, *, task_status: trio.TaskStatus[None]) -> None:
-    """Run the pool; the node is up without it, since agreement needs no worker program."""
-    task_status.started()
-    await pool.run()
-
-
-async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: trio.Event) -> None:
+async def _open_door(
+    opened: Opened, work: Workshop, nursery: trio.Nursery, stop: trio.Event
+) -> None:
     start, chain = opened.start, opened.chain
     bound: list[Bound] = []
     payer = Payer(opened.genesis, chain.driver, chain.admission)
@@ -380,7 +234,7 @@ async def _open_door(opened: _Opened, work: _Work, nursery: trio.Nursery, stop: 
     )
 
 
-def _trust_validators(opened: _Opened) -> None:
+def _trust_validators(opened: Opened) -> None:
     """Give the members of this epoch and the next their budgets, and again with each block."""
     driver = opened.chain.driver
 

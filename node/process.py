@@ -23,7 +23,8 @@ from prsm.node.rpc.reasons import Exit, entry_for
 from prsm.protocol.errors import LocalError, PrsmError
 
 import_libp2p()
-from prsm.node.daemon import Start, run_daemon  # noqa: E402 - it imports libp2p too, as it is then
+from prsm.node.daemon import run_daemon  # noqa: E402 - it imports libp2p too, as it is then
+from prsm.node.workshop import Start  # noqa: E402 - the same
 
 WORKER: Final = (sys.executable, "-m", "prsm.node.worker")
 

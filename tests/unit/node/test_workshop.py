@@ -1,4 +1,4 @@
-"""The composition root joins what the configuration says."""
+"""The workshop joins what the configuration says."""
 
 from pathlib import Path
 
@@ -7,13 +7,13 @@ import trio
 
 from prsm.node.chain import ChainParts
 from prsm.node.config.load import load
-from prsm.node.daemon import Start, _make_work, _Opened, _Work
 from prsm.node.home import Home
 from prsm.node.inference.interface import JobFacts
 from prsm.node.keys import make_keys
 from prsm.node.net.host import Libp2pTransport
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.reach import open_reach
+from prsm.node.workshop import Opened, Start, Workshop, make_workshop
 from prsm.protocol.receipts import WorkKind
 from prsm.storage.diskguard import DiskGuard
 from prsm.storage.model_store import ModelStore
@@ -36,7 +36,7 @@ async def test_executor_follows_the_sandbox_setting(
     make_keys(home, password="a password", development=True)
     config = load(None, flags={"executor.sandbox": sandbox}).config
     store = await ModelStore.open(home.blocks, quota=2**20)
-    made: list[_Work] = []
+    made: list[Workshop] = []
 
     def prepare(parts: ChainParts) -> None:
         network = parts.driver.network
@@ -45,8 +45,8 @@ async def test_executor_follows_the_sandbox_setting(
         transport = Libp2pTransport(bytes(32), listen=["/ip4/127.0.0.1/tcp/0"])  # never runs
         reach = open_reach(network, transport, config.net, start.clock)
         made.append(
-            _make_work(
-                _Opened(
+            make_workshop(
+                Opened(
                     *(start, cluster.genesis, network, reach, parts, store),
                     DiskGuard(home.data, reserve_bytes=0),
                 )
@@ -56,8 +56,9 @@ async def test_executor_follows_the_sandbox_setting(
     try:
         with trio.fail_after(20):
             async with cluster.node(0, prepare=prepare):
-                executor = made[0].executor
-                assert executor is not None
+                hands = made[0].hands
+                assert hands is not None
+                executor = hands.executor
                 assert bool(executor._desk.policy.before(FACTS)) is refused
     finally:
         with trio.CancelScope(shield=True):

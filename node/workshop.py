@@ -1,0 +1,218 @@
+"""What one node works with: models, jobs, serving, generation, and what is said of them.
+
+Knows: every room that works, by its constructor, nothing of what it does. Must not know: the door,
+how a process begins and ends (`daemon`).
+"""
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from prsm.node.account import Account
+from prsm.node.beacons import Beacons, Labour, make_beacons
+from prsm.node.chain import ChainParts
+from prsm.node.clock import Clock, TrioClock
+from prsm.node.config.schema import Config
+from prsm.node.copies import make_repair
+from prsm.node.finding import Finding
+from prsm.node.home import Home
+from prsm.node.inference.capacity import CapacityDesk
+from prsm.node.inference.claims import Claims
+from prsm.node.inference.executor import Desk, Executor
+from prsm.node.inference.generate.room import Generating
+from prsm.node.inference.interface import AllowAll, NoRunner
+from prsm.node.inference.jobrun import Requester
+from prsm.node.inference.jobs import Jobs
+from prsm.node.inference.links import Links
+from prsm.node.inference.pool import Pool
+from prsm.node.inference.roomy import RoomyDisk
+from prsm.node.inference.shards import ShardCache
+from prsm.node.inference.strict import StrictSandbox
+from prsm.node.inference.terms import Terms
+from prsm.node.models import Models
+from prsm.node.net.interface import Network
+from prsm.node.net.network import PeerNetwork
+from prsm.node.net.reach import Reach
+from prsm.node.search import Search, open_search
+from prsm.node.serving import ServingRoom, open_serving
+from prsm.node.supervise import Supervisor
+from prsm.node.upkeep import Ground, Upkeep
+from prsm.node.warehouse import make_models
+from prsm.node.workplans.plans import Plans, open_plans
+from prsm.protocol.ed25519 import Ed25519Verifier
+from prsm.protocol.genesis import Genesis
+from prsm.storage.diskguard import DiskGuard
+from prsm.storage.jobs import kept_jobs
+from prsm.storage.keystore import load_seed
+from prsm.storage.model_store import ModelStore
+from prsm.storage.receipts import ReceiptFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a process is started with."""
+
+    home: Home
+    config: Config
+    password: str | None  # of the payment key; None: it stays locked
+    worker_command: Sequence[str] = (sys.executable, "-m", "prsm.node.worker")
+    clock: Clock = field(default_factory=TrioClock)
+    around: Callable[[Home, Network], Network] = lambda _home, network: network
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What was opened from the data folder, not running yet."""
+
+    start: Start
+    genesis: Genesis
+    network: PeerNetwork
+    reach: Reach
+    chain: ChainParts
+    store: ModelStore
+    guard: DiskGuard
+
+
+@dataclass(frozen=True, slots=True)
+class _Tools:
+    """What work for others needs beside the pool."""
+
+    account: Account
+    models: Models
+    claims: Claims
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What works for others; only where a worker program runs."""
+
+    desk: Desk
+    shards: ShardCache
+    executor: Executor
+    labour: Labour
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What one node works with: models, jobs, and what is said of them."""
+
+    pool: Pool | None
+    models: Models
+    hands: Hands | None
+    claims: Claims
+    links: Links
+    jobs: Jobs
+    beacons: Beacons
+    finding: Finding
+    search: Search
+    upkeep: Upkeep
+    plans: Plans
+    room: ServingRoom
+    generating: Generating
+
+
+def make_workshop(opened: Opened) -> Workshop:
+    """Join the rooms that work; nothing runs yet."""
+    start, config = opened.start, opened.start.config
+    driver, wallet, network = opened.chain.driver, opened.chain.wallet, opened.network
+    pool = _make_pool(start)
+    models = make_models(start.home, config.storage, opened.store, opened.chain, network, pool)
+    account = Account(driver, wallet, chain_id=opened.genesis.chain_id)
+    verifier, policy = Ed25519Verifier(), AllowAll()
+    claims = Claims(network, account, ReceiptFiles(start.home.data / "receipts"), verifier)
+    terms = Terms(price_per_row=config.worker.price_microftns)
+    hands = None
+    if pool is not None:
+        hands = _make_hands(opened, pool, _Tools(account, models, claims, terms))
+    links = Links(network, account, verifier)
+    requester = Requester(links, account, models, pool or NoRunner(), policy, driver.clock)
+    jobs = Jobs(requester, keep=functools.partial(kept_jobs, start.home.data / "jobs.db"))
+    seed, region = load_seed(start.home.node_key), config.net.region
+    beacons = make_beacons(
+        seed, driver, account, models, labour=hands.labour if hands else None, region=region
+    )
+    models.fetching.holders = beacons.holders
+    beacons.on_block(opened.chain.sync.hear_block)
+    repair = make_repair(models, opened.store, driver, beacons, config.storage, region)
+    upkeep = Upkeep(Ground(driver, wallet, opened.store, start.home.data), repair)
+    finding = Finding(network, config.net, driver, opened.genesis, start.home.addresses)
+    finding.serve(opened.store, beacons.holders)
+    models.fetching.seek = finding.holders.seek
+    finding.discovery.more_addresses = opened.reach.addresses
+    network.send_elsewhere(finding.discovery.elsewhere)
+    search = open_search(start.home, models, driver, pool)
+    plans = open_plans(start.home, opened.store, jobs=jobs, chain=account, finder=search.cards)
+    room = open_serving(requester, models, driver, pool, notes=start.home.data / "tabs")
+    generating = Generating(requester, pool, hands.desk if hands else None, terms)
+    return Workshop(
+        pool=pool,
+        models=models,
+        hands=hands,
+        claims=claims,
+        links=links,
+        jobs=jobs,
+        beacons=beacons,
+        finding=finding,
+        search=search,
+        upkeep=upkeep,
+        plans=plans,
+        room=room,
+        generating=generating,
+    )
+
+
+def _make_pool(start: Start) -> Pool | None:
+    executor = start.config.executor
+    if not executor.enabled:
+        return None
+    return Pool(
+        jobs_dir=start.home.jobs,
+        memory_bytes_max=executor.memory_bytes,
+        command=(*start.worker_command, *executor.worker_words),
+    )
+
+
+def _make_hands(opened: Opened, pool: Pool, tools: _Tools) -> Hands:
+    config, network, clock = opened.start.config, opened.network, opened.chain.driver.clock
+    account, models, terms = tools.account, tools.models, tools.terms
+    shards = ShardCache(pool, models, is_joining=config.executor.join_rows)
+    strict = config.executor.sandbox == "strict"
+    sealed = StrictSandbox(lambda: pool.layers) if strict else AllowAll()
+    rules = RoomyDisk(sealed, lambda: opened.guard.is_low)
+    desk = Desk(network, account, models, shards, tools.claims, rules, Ed25519Verifier(), clock)
+    executor = Executor(desk, terms)
+    standing = rules.offered(executor.standing)
+    CapacityDesk(network, account, models, standing=standing)
+    labour = Labour(standing, terms.units_max, pool.limits.memory_bytes_max)
+    return Hands(desk, shards, executor, labour)
+
+
+async def start_workshop(work: Workshop, nursery: trio.Nursery) -> None:
+    """Start what works, the ground first."""
+    if work.pool is not None:
+        await nursery.start(Supervisor("worker").run, functools.partial(_keep_pool, work.pool))
+    if work.hands is not None:
+        await nursery.start(work.hands.shards.run)
+    if work.models.outside is not None:
+        await nursery.start(Supervisor("sources").run, work.models.outside.run)
+    for name, part in (("models", work.models.run), ("search", work.search.run)):
+        await nursery.start(Supervisor(name).run, part)
+    await nursery.start(Supervisor("claims").run, work.claims.run)
+    if work.hands is not None:
+        await nursery.start(work.hands.executor.run)
+    await nursery.start(work.generating.run)
+    await nursery.start(work.jobs.run)
+    await nursery.start(work.plans.run)
+    await nursery.start(Supervisor("serving").run, work.room.run)
+    await nursery.start(Supervisor("announcements").run, work.beacons.run)
+    await nursery.start(work.upkeep.run)
+
+
+async def _keep_pool(pool: Pool, *, task_status: trio.TaskStatus[None]) -> None:
+    """Run the pool; the node is up without it, since agreement needs no worker program."""
+    task_status.started()
+    await pool.run()
