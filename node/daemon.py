@@ -45,7 +45,7 @@ from prsm.node.net.host import Libp2pTransport
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.reach import open_reach
 from prsm.node.proofs import Proofs
-from prsm.node.rpc.dispatch import bind
+from prsm.node.rpc.dispatch import Handler, bind
 from prsm.node.snapshots.keeper import SnapshotRules
 from prsm.node.supervise import Supervisor
 from prsm.node.version import VERSION
@@ -192,31 +192,8 @@ async def _open_door(
             stop=stop.set,
         )
     )
-    proofs = Proofs(opened.genesis, chain.driver)
     dispatcher = bind(
-        {
-            **node.handlers(),
-            **ChainApi(opened.genesis, chain.driver, chain.wallet, proofs).handlers(),
-            **NetApi(opened.network).handlers(),
-            **ReachApi(opened.reach, chain.driver.clock).handlers(),
-            **GossipApi(work.beacons.announcer).handlers(),
-            **LedgerApi(chain.driver.ledger).handlers(),
-            **WalletApi(wallets, chain.driver).handlers(),
-            **GovernanceApi(wallets, chain.driver).handlers(),
-            **ValidatorApi(start.home, wallets, chain.driver).handlers(),
-            **ModelsApi(work.models, is_stale=node.is_stale).handlers(),
-            **RegistryApi(work.models, chain.driver, wallets, work.search.cards).handlers(),
-            **TasksApi(work.models.tasks).handlers(),
-            **storage_handlers(
-                *(work.models, opened.store, work.upkeep),
-                guard=opened.guard,
-                extra=start.config.storage.extra_stores,
-            ),
-            **GenerationApi(work.models, work.generating.generations).handlers(),
-            **WorkApi(work.models, work.jobs, chain.driver, proofs).handlers(),
-            **PlansApi(work.models, work.plans, chain.driver).handlers(),
-            **ServingApi(work.room.serving, work.models, chain.driver, wallets).handlers(),
-        },
+        _handlers(opened, work, wallets, node),
         fence=fence,
         on_fault=log_fault,
     )
@@ -232,6 +209,37 @@ async def _open_door(
     bound.append(
         await nursery.start(functools.partial(serve, dispatcher, door=door, health=health))
     )
+
+
+def _handlers(
+    opened: Opened, work: Workshop, wallets: Wallets, node: NodeApi
+) -> dict[str, Handler]:
+    """Method name -> handler, of all rooms."""
+    chain, start = opened.chain, opened.start
+    proofs = Proofs(opened.genesis, chain.driver)
+    return {
+        **node.handlers(),
+        **ChainApi(opened.genesis, chain.driver, chain.wallet, proofs).handlers(),
+        **NetApi(opened.network).handlers(),
+        **ReachApi(opened.reach, chain.driver.clock).handlers(),
+        **GossipApi(work.beacons.announcer).handlers(),
+        **LedgerApi(chain.driver.ledger).handlers(),
+        **WalletApi(wallets, chain.driver).handlers(),
+        **GovernanceApi(wallets, chain.driver).handlers(),
+        **ValidatorApi(start.home, wallets, chain.driver).handlers(),
+        **ModelsApi(work.models, is_stale=node.is_stale).handlers(),
+        **RegistryApi(work.models, chain.driver, wallets, work.search.cards).handlers(),
+        **TasksApi(work.models.tasks).handlers(),
+        **storage_handlers(
+            *(work.models, opened.store, work.upkeep),
+            guard=opened.guard,
+            extra=start.config.storage.extra_stores,
+        ),
+        **GenerationApi(work.models, work.generating.generations).handlers(),
+        **WorkApi(work.models, work.jobs, chain.driver, proofs).handlers(),
+        **PlansApi(work.models, work.plans, chain.driver).handlers(),
+        **ServingApi(work.room.serving, work.models, chain.driver, wallets).handlers(),
+    }
 
 
 def _trust_validators(opened: Opened) -> None:
