@@ -124,12 +124,20 @@ def measure_inference() -> tuple[list[Row], Mapping[str, str]]:
     return rows, {**inference.LIMITS, **cheats.LIMITS, **copied.LIMITS}
 
 
+def measure_serving() -> tuple[list[Row], Mapping[str, str]]:
+    """Small requests to a warm worker, through two real daemons; then two hundred tenants."""
+    from benchmarks import serving  # noqa: PLC0415 - as above
+
+    return serving.measure_all(), serving.LIMITS
+
+
 PARTS: Final[Mapping[str, Callable[[], tuple[list[Row], Mapping[str, str]]]]] = {
     "ledger": measure_ledger,
     "replica": measure_replica,
     "net": measure_net,
     "relay": measure_relay,
     "inference": measure_inference,
+    "serving": measure_serving,
     "snapshots": measure_snapshots,
     "storage": measure_storage,
 }
