@@ -3,6 +3,7 @@
 Joins the port `Chain` of node/inference to driver and wallet. Must not know: jobs.
 """
 
+from prsm.consensus.ledger.audits import Sampling
 from prsm.consensus.ledger.records import Committed, Job
 from prsm.node.driver import Driver
 from prsm.node.inference.interface import TxResult
@@ -63,6 +64,24 @@ class Account:
     def settle_grace_ms(self) -> int:
         """How long a bound worker may not be left out of a settlement."""
         return self._driver.ledger.parameters.settle_grace_ms
+
+    def sampling(self, job: bytes, unit: int) -> Sampling | None:
+        """Where a bound unit that nobody compares stands with its audit."""
+        return self._driver.ledger.view.sampling(job, unit)
+
+    def may_settle(self, job: bytes, unit: int) -> bool:
+        """Would the ledger take our settlement now?"""
+        now = self.block_time_ms()
+        view = self._driver.ledger.view
+        return view.may_settle(job, unit, sender=self.address, time_ms=now)
+
+    def missing_bond(self, job: Job, unit: int) -> int:
+        """Micro-FTNS by which our free pledge is below the bond of a unit."""
+        ledger = self._driver.ledger
+        due = ledger.parameters.audit_bond_multiple * job.reserve(unit)
+        pledge = ledger.view.pledge(self.address)
+        free = pledge.amount - pledge.held
+        return max(0, due - free) if job.is_sampled(unit) else 0
 
     def is_halted(self, cid: bytes) -> bool:
         """Must executors refuse this manifest?"""

@@ -14,6 +14,7 @@ import trio
 from prsm.node.account import Account
 from prsm.node.beacons import Beacons, Labour, make_beacons
 from prsm.node.chain import ChainParts
+from prsm.node.checking import Checking, open_checking
 from prsm.node.clock import Clock, TrioClock
 from prsm.node.config.schema import Config
 from prsm.node.copies import make_repair
@@ -84,6 +85,7 @@ class _Tools:
     models: Models
     claims: Claims
     terms: Terms
+    checking: Checking
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Workshop:
     plans: Plans
     room: ServingRoom
     generating: Generating
+    checking: Checking
 
 
 def make_workshop(opened: Opened) -> Workshop:
@@ -125,10 +128,11 @@ def make_workshop(opened: Opened) -> Workshop:
     verifier, policy = Ed25519Verifier(), AllowAll()
     claims = Claims(network, account, ReceiptFiles(start.home.data / "receipts"), verifier)
     terms = Terms(price_per_row=config.worker.price_microftns)
+    checking = open_checking(start.home, config, driver, account)
     hands = None
     if pool is not None:
-        hands = _make_hands(opened, pool, _Tools(account, models, claims, terms))
-    links = Links(network, account, verifier)
+        hands = _make_hands(opened, pool, _Tools(account, models, claims, terms, checking))
+    links = Links(network, account, verifier, evidence=checking.evidence)
     requester = Requester(links, account, models, pool or NoRunner(), policy, driver.clock)
     jobs = Jobs(requester, keep=functools.partial(kept_jobs, start.home.data / "jobs.db"))
     seed, region = load_seed(start.home.node_key), config.net.region
@@ -162,6 +166,7 @@ def make_workshop(opened: Opened) -> Workshop:
         plans=plans,
         room=room,
         generating=generating,
+        checking=checking,
     )
 
 
@@ -183,7 +188,10 @@ def _make_hands(opened: Opened, pool: Pool, tools: _Tools) -> Hands:
     strict = config.executor.sandbox == "strict"
     sealed = StrictSandbox(lambda: pool.layers) if strict else AllowAll()
     rules = RoomyDisk(sealed, lambda: opened.guard.is_low)
-    desk = Desk(network, account, models, shards, tools.claims, rules, Ed25519Verifier(), clock)
+    desk = Desk(
+        *(network, account, models, shards, tools.claims, rules, Ed25519Verifier(), clock),
+        evidence=tools.checking.work_with(models, shards),
+    )
     executor = Executor(desk, terms)
     standing = rules.offered(executor.standing)
     CapacityDesk(network, account, models, standing=standing)
@@ -202,6 +210,7 @@ async def start_workshop(work: Workshop, nursery: trio.Nursery) -> None:
     for name, part in (("models", work.models.run), ("search", work.search.run)):
         await nursery.start(Supervisor(name).run, part)
     await nursery.start(Supervisor("claims").run, work.claims.run)
+    await nursery.start(work.checking.run)
     if work.hands is not None:
         await nursery.start(work.hands.executor.run)
     await nursery.start(work.generating.run)

@@ -61,6 +61,11 @@ class EvidenceFiles:
         """Units of which something is kept."""
         return tuple(self._logs)
 
+    def names(self, job: bytes, unit: int) -> tuple[bytes, ...]:
+        """Names of the pieces of a unit, in the order they were kept."""
+        log = self._logs.get((job, unit))
+        return () if log is None else tuple(log.pieces)
+
     def has(self, job: bytes, unit: int, name: bytes) -> bool:
         """Is there a piece of that name?"""
         log = self._logs.get((job, unit))

@@ -178,6 +178,7 @@ def _refuse_unknown(key: str, origin: Origin) -> None:
     )
 
 
+_AMOUNTS: Final = frozenset(("worker.price", "worker.bond"))
 _WHENCE: Final[dict[str, str]] = {
     "file": "in config.toml",
     "env": "from the environment",
@@ -190,7 +191,7 @@ _WHENCE: Final[dict[str, str]] = {
 def _convert(key: str, value: object, origin: Origin) -> object:
     if isinstance(value, str) and origin in {"env", "flag"}:
         value = _from_text(value, _KEYS[key])
-    if isinstance(value, int) and not isinstance(value, bool) and key == "worker.price":
+    if isinstance(value, int) and not isinstance(value, bool) and key in _AMOUNTS:
         value = str(value)  # an amount without quotes means the same
     try:
         return msgspec.convert(value, _KEYS[key], strict=True)

@@ -267,11 +267,19 @@ class WorkerConfig(Section, frozen=True):
     """[worker]: what peers pay."""
 
     price: Annotated[_Micro, _doc("micro-FTNS asked for one work unit")] = "0"
+    bond: Annotated[
+        _Micro, _doc("micro-FTNS kept pledged: paid work is given to this node alone only then")
+    ] = "0"
 
     @property
     def price_microftns(self) -> Amount:
         """The price as a number."""
         return Amount(int(self.price))
+
+    @property
+    def bond_microftns(self) -> Amount:
+        """The bond as a number."""
+        return Amount(int(self.bond))
 
 
 class KeysConfig(Section, frozen=True):

@@ -11,24 +11,19 @@ from typing import Final
 
 import trio
 
-from prsm.node.inference.court import Court, Duty, Judgement, Trial
+from prsm.node.inference.court import Court, Duty, Trial
 from prsm.node.inference.evidence import Place
 from prsm.node.inference.inquiry import Unserved
 from prsm.node.inference.interface import Chain
-from prsm.node.inference.judging import Finding
 from prsm.node.inference.recheck import Recheck, Stated
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.messages.audit import Side
+from prsm.protocol.transactions.audits import Finding
 
 CHECKS_MAX: Final = 2  # at one time; each may load a shard
 TRIES_MAX: Final = 8  # of one check that fails here
 # Before the end of a trial a member says that nobody serves; a transaction takes a block or two.
 UNSERVED_BEFORE_MS: Final = 10_000
-_JUDGEMENTS: Final = {
-    Finding.EQUAL: Judgement.EQUAL,
-    Finding.CLOSE: Judgement.CLOSE,
-    Finding.DIFFERENT: Judgement.DIFFERENT,
-}
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +61,7 @@ class Auditor:
                     await self._judge(check)
         except PrsmError as error:
             self._tries[check] = self._tries.get(check, 0) + 1
-            log.info("batch %d of unit %d is not checked: %s", check.batch, check.unit, error.what)
+            log.info("unit %d is not checked: %s", check.unit, error.what)
         except Exception:  # one check must not take the others down
             self._tries[check] = TRIES_MAX
             log.exception("a check of unit %d", check.unit)
@@ -74,19 +69,24 @@ class Auditor:
             self._busy.discard(check)
 
     async def _audit(self, duty: Duty) -> None:
-        found = await self._recheck.compute(_inputs(duty))
-        await self._court.audit(duty, found)
+        batch, key = duty.batch, self._court.signer(duty)
+        if batch is None:
+            inquiry = self._recheck.inquiry
+            did = await inquiry.batches(duty.job, duty.unit, duty.worker, by=key)
+            batch = did[duty.number % len(did)]
+        found = await self._recheck.compute(_inputs(duty, batch), by=key)
+        await self._court.audit(duty, batch, found)
 
     async def _judge(self, trial: Trial) -> None:
-        stated = Stated(trial.stated, trial.class_id)
+        stated, key = Stated(trial.stated, trial.class_id), self._court.signer(trial)
         try:
-            judgement = _JUDGEMENTS[await self._recheck.judge(_inputs(trial), stated)]
+            finding = await self._recheck.judge(_inputs(trial, trial.batch), stated, by=key)
         except Unserved:
             if self._chain.block_time_ms() < trial.until_ms - UNSERVED_BEFORE_MS:
                 return  # it may come back: asked again after the next block
-            judgement = Judgement.UNSERVED
-        await self._court.judge(trial, judgement)
+            finding = Finding.UNSERVED
+        await self._court.judge(trial, finding)
 
 
-def _inputs(check: _Check) -> Place:
-    return Place(check.job, check.unit, check.batch, Side.IN, check.worker)
+def _inputs(check: _Check, batch: int) -> Place:
+    return Place(check.job, check.unit, batch, Side.IN, check.worker)

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 import trio
 
+from prsm.consensus.ledger.audits import Sampling
 from prsm.consensus.ledger.records import Job
 from prsm.consensus.ledger.tally import is_decided
 from prsm.node.inference.capacity import ask_all
@@ -209,13 +210,15 @@ class Claims:
                 job = self._chain.job(key[0])
                 if job is None or not job.is_open or job.verdicts[key[1]] is not None:
                     await self._drop(key)
-                elif self._is_due(key, claim, now) and now < job.deadline_ms:
+                elif self._is_due(key, claim, now) and _is_in_time(job, key[1], now):
                     self._tries[key] = now
                     nursery.start_soon(self._settle_alone, claim, job)
             await self._chain.wait_height(self._chain.height() + 1)
 
     def _is_due(self, key: tuple[bytes, int], claim: Claim, now: int) -> bool:
         if not claim.committed.is_set() or claim.error is not None:
+            return False
+        if not self._chain.may_settle(*key):
             return False
         return now - self._tries.get(key, claim.committed_ms) >= self._settle_after_ms
 
@@ -243,7 +246,7 @@ class Claims:
             log.info("unit %d cannot be settled yet: %d receipts", unit, len(shown))
             return
         try:
-            feeds = _needed(claim, shown)
+            feeds = _needed(claim, shown, self._chain.sampling(job.job, unit))
             settle = Settle(job.job, unit, tuple(encode(receipt) for receipt in shown), feeds)
             with trio.move_on_after(COMMIT_S):
                 await self._chain.wait_committed(await self._chain.submit(SETTLE, settle))
@@ -294,14 +297,19 @@ class Claims:
         return ShownReceipt(encode(claim.receipt)), b""
 
 
-def _needed(claim: Claim, shown: Sequence[WorkReceipt]) -> tuple[Feed, ...]:
-    """Our feeds of the batches on whose inputs others of the unit say otherwise."""
+def _is_in_time(job: Job, unit: int, now_ms: int) -> bool:
+    """May it still be settled? Work nobody compares may wait for its audit past the deadline."""
+    return now_ms < job.deadline_ms or job.is_sampled(unit)
+
+
+def _needed(
+    claim: Claim, shown: Sequence[WorkReceipt], sampling: Sampling | None
+) -> tuple[Feed, ...]:
+    """Our feeds of the batches on whose inputs a co-worker or an auditor says otherwise."""
     own = {batch.index: (batch.input_root, batch.side_root) for batch in claim.receipt.batches}
-    doubted = {
-        batch.index
-        for receipt in shown
-        for batch in receipt.batches
-        if own.get(batch.index, (batch.input_root, batch.side_root))
-        != (batch.input_root, batch.side_root)
-    }
+    said = [(b.index, b.input_root, b.side_root) for r in shown for b in r.batches]
+    if sampling is not None and sampling.audited is not None:
+        audited = sampling.audited
+        said.append((audited.batch, audited.input_root, audited.side_root))
+    doubted = {batch for batch, *fed in said if own.get(batch, tuple(fed)) != tuple(fed)}
     return tuple(feed for feed in claim.feeds if feed.batch in doubted)[:FEEDS_MAX]

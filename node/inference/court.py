@@ -1,50 +1,63 @@
 """What checking asks of the ledger: whom it drew to look at what, and where findings go.
 
 A port and its facts. A duty is an audit this node's account was drawn for; a trial is a case on
-whose committee this node sits. Must not know how they are drawn (consensus/ledger), nor how a check
-is done.
+whose committee an operator of this node sits. Must not know how they are drawn (consensus/ledger),
+nor how a check is done.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Protocol
 
 from prsm.node.inference.divergence import Boundary
-from prsm.node.inference.evidence import Place
+from prsm.protocol.ed25519 import Signer
+from prsm.protocol.transactions.audits import Finding
 
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """Recompute one batch of a worker's unit, before its receipt is shown."""
+    """Recompute one batch of a worker's unit, before its receipt is shown.
+
+    Attributes:
+        job: of the unit.
+        unit: its index.
+        worker: who did it.
+        number: drawn; which of the batches the worker did, modulo their count.
+        batch: that batch, where the ledger knows it; None in a unit of an open-ended job.
+    """
 
     job: bytes
     unit: int
     worker: bytes
-    batch: int
+    number: int
+    batch: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Judge one batch of a receipt that was disputed."""
+    """Judge one batch of a receipt that somebody says is wrong.
 
-    case: bytes
+    Attributes:
+        job: of the unit; one case at a time is open for a unit.
+        unit: its index.
+        worker: whose receipt it is.
+        batch: which is to be computed again.
+        stated: what the receipt says of it.
+        class_id: determinism class the receipt names.
+        receipt_hash: of the receipt.
+        juror: operator in whose name we judge.
+        until_ms: block time until which findings count.
+    """
+
     job: bytes
     unit: int
     worker: bytes
     batch: int
-    stated: Boundary  # of the receipt
-    class_id: bytes  # of the receipt
-    until_ms: int  # block time until which judgements count
-
-
-class Judgement(IntEnum):
-    """What a member of a committee says of a batch; numbers as on the ledger."""
-
-    EQUAL = 1
-    CLOSE = 2  # another class, within the tolerance
-    DIFFERENT = 3
-    UNSERVED = 4  # neither requester nor worker gave what went in
+    stated: Boundary
+    class_id: bytes
+    receipt_hash: bytes
+    juror: bytes
+    until_ms: int
 
 
 class Court(Protocol):
@@ -58,20 +71,28 @@ class Court(Protocol):
         """Cases this node has not judged yet, and may."""
         ...
 
-    def may_see(self, asker: bytes, place: Place) -> bool:
-        """Did the ledger draw this account to check that batch of that worker's unit?"""
+    def may_see(self, asker: bytes, job: bytes, unit: int, worker: bytes) -> bool:
+        """Did the ledger draw this key to check that worker's unit?"""
         ...
 
-    async def audit(self, duty: Duty, found: Boundary) -> None:
-        """Send what we computed.
+    def signer(self, check: Duty | Trial) -> Signer:
+        """The key that was drawn for a check; who asks for inputs signs with it.
+
+        Raises:
+            LocalError: the key is locked.
+        """
+        ...
+
+    async def audit(self, duty: Duty, batch: int, found: Boundary) -> None:
+        """Send what we computed of a batch.
 
         Raises:
             LocalError: refused by the mempool or by the ledger.
         """
         ...
 
-    async def judge(self, trial: Trial, judgement: Judgement) -> None:
-        """Send our judgement.
+    async def judge(self, trial: Trial, finding: Finding) -> None:
+        """Send what we found.
 
         Raises:
             LocalError: as `audit`.

@@ -12,18 +12,17 @@ from typing import Protocol
 
 import trio
 
+from prsm.node.inference.feeds import NO_FEED
 from prsm.node.inference.interface import Chain
 from prsm.node.inference.transfer import count_chunks
 from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.errors import PrsmError
-from prsm.protocol.ids import Signature
+from prsm.protocol.ids import U32, Bytes32, Signature
 from prsm.protocol.limits import FRAME_HEAD_BYTES_MAX, TENSOR_CHUNK_BYTES_MAX
 from prsm.protocol.messages.audit import InputChunk, Side
 from prsm.protocol.receipts import Feed
 from prsm.protocol.tensors import Tensor, TensorHead
 from prsm.protocol.transactions.payloads import Unit
-
-NO_FEED = bytes(64)
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +32,10 @@ class Pieces(Protocol):
 
     def units(self) -> tuple[tuple[bytes, int], ...]:
         """Units of which something is kept."""
+        ...
+
+    def names(self, job: bytes, unit: int) -> tuple[bytes, ...]:
+        """Names of the pieces of a unit."""
         ...
 
     async def keep(self, job: bytes, unit: int, name: bytes, data: bytes) -> None:
@@ -65,6 +68,13 @@ class Place:
     worker: bytes
 
 
+class _Name(Record, frozen=True):
+    batch: U32
+    side: Side
+    worker: Bytes32
+    part: str
+
+
 class _Head(Record, frozen=True):
     tensors: tuple[TensorHead, ...]
     feed: Signature
@@ -89,7 +99,9 @@ class Evidence:
                         log.warning("evidence of unit %d stays: %s", unit, error.what)
             await self._chain.wait_height(self._chain.height() + 1)
 
-    async def keep(self, place: Place, tensors: Sequence[Tensor], feed: bytes = NO_FEED) -> None:
+    async def keep(
+        self, place: Place, tensors: Sequence[Tensor], feed: Signature = NO_FEED
+    ) -> None:
         """Keep one side of a batch.
 
         Args:
@@ -125,6 +137,15 @@ class Evidence:
         await self.keep(place, sides[0], feed.signature)
         await self.keep(replace(place, side=Side.OUT), sides[1])
 
+    def batches(self, job: bytes, unit: int, worker: bytes) -> tuple[int, ...]:
+        """Batches of a unit that the worker answered, ascending; as far as is kept here."""
+        found = []
+        for name in self._pieces.names(job, unit):
+            piece = decode(name, _Name, size_max=len(name))
+            if (piece.side, piece.worker, piece.part) == (Side.OUT, worker, "head"):
+                found.append(piece.batch)
+        return tuple(sorted(found))
+
     async def chunk(self, place: Place, chunk: int) -> tuple[InputChunk, bytes] | None:
         """One chunk as it is answered; None where nothing is kept."""
         raw = await self._pieces.read(place.job, place.unit, _name(place, "head"))
@@ -142,7 +163,7 @@ class Evidence:
             return None
         first = chunk == 0
         heads, feed = (head.tensors, head.feed) if first else ((), NO_FEED)
-        return InputChunk(chunk, chunks, heads, Signature(feed)), data
+        return InputChunk(chunk, chunks, heads, feed), data
 
     def _is_over(self, job_id: bytes, unit: int) -> bool:
         job = self._chain.job(job_id)
@@ -150,4 +171,4 @@ class Evidence:
 
 
 def _name(place: Place, part: str) -> bytes:
-    return encode((place.batch, int(place.side), place.worker, part))
+    return encode(_Name(place.batch, place.side, place.worker, part))

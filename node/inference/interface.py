@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from prsm.consensus.ledger.audits import Sampling
 from prsm.consensus.ledger.records import Committed, Job
 from prsm.node.inference.runner import NoRunner, Runner, Session
 from prsm.protocol.codec import Record
@@ -80,6 +81,12 @@ class PriceTooLow(WorkRefused):
     reason = "price_below_ask"
 
 
+class NoBond(WorkRefused):
+    """Work nobody compares needs a bond, and this node's free pledge is below it."""
+
+    reason = "no_bond"
+
+
 class PolicyRefused(WorkRefused):
     """The operator's rules say no."""
 
@@ -147,6 +154,18 @@ class Chain(Protocol):
 
     def settle_grace_ms(self) -> int:
         """How long a bound worker may not be left out of a settlement."""
+        ...
+
+    def sampling(self, job: bytes, unit: int) -> Sampling | None:
+        """Where a bound unit that nobody compares stands with its audit; None for others."""
+        ...
+
+    def may_settle(self, job: bytes, unit: int) -> bool:
+        """Would the ledger take our settlement now, as far as audits and cases go?"""
+        ...
+
+    def missing_bond(self, job: Job, unit: int) -> int:
+        """Micro-FTNS by which our free pledge is below the bond of a unit; 0 if it suffices."""
         ...
 
     def is_halted(self, cid: bytes) -> bool:

@@ -4,18 +4,9 @@ Pure. Inside a determinism class bits decide; across classes the distance of the
 Source: docs/spec/work.md, "Audits".
 """
 
-from enum import Enum
-
 from prsm.node.inference.divergence import Boundary
 from prsm.protocol.limits import TOLERANCE_PPB
-
-
-class Finding(Enum):
-    """What one check found."""
-
-    EQUAL = "equal"
-    CLOSE = "close"  # another class, and no further apart than honest classes are
-    DIFFERENT = "different"
+from prsm.protocol.transactions.audits import Finding
 
 
 def judge(ours: Boundary, theirs: Boundary, *, is_same_class: bool, gap_ppb: int) -> Finding:

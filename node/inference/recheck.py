@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from prsm.consensus.ledger.records import Job
 from prsm.node.inference.divergence import Boundary
 from prsm.node.inference.evidence import Place
-from prsm.node.inference.inquiry import Inquiry, Served
+from prsm.node.inference.feeds import Target, feed_over
+from prsm.node.inference.inquiry import Ask, Inquiry, Served
 from prsm.node.inference.interface import Models, UnknownJob
-from prsm.node.inference.judging import Finding, judge
+from prsm.node.inference.judging import judge
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.terms import find_shard
-from prsm.node.inference.verify import batch_root, input_root, side_root
+from prsm.node.inference.verify import batch_root
+from prsm.protocol.ed25519 import Signer
 from prsm.protocol.errors import Unsupported
-from prsm.protocol.ids import Signature
 from prsm.protocol.messages.audit import Side
 from prsm.protocol.messages.models import Shard
 from prsm.protocol.receipts import Feed, WorkKind, is_fed
+from prsm.protocol.transactions.audits import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,12 @@ class Recheck:
     models: Models
     shards: ShardCache
 
-    async def compute(self, place: Place) -> Boundary:
+    async def compute(self, place: Place, *, by: Signer) -> Boundary:
         """Roots of a batch by our own run, of inputs the requester signed.
+
+        Args:
+            place: of the inputs.
+            by: the key that was drawn.
 
         Raises:
             Unserved: nobody gave such inputs.
@@ -49,17 +55,22 @@ class Recheck:
         shard = await self._shard(job, place)
         rows = _rows(job, place)
         served = await self.inquiry.fetch(
-            place, shard, rows, is_right=lambda served: self._is_fed(job, place, served)
+            Ask(place, by), shard, rows, is_right=lambda served: self._is_fed(job, place, served)
         )
         async with self.shards.use(job.units[place.unit].model, shard) as session:
             made = await session.run(served.tensors)
         before = _fed(job, place, served)
         return Boundary(before.input_root, before.side_root, batch_root(made))
 
-    async def judge(self, place: Place, stated: Stated) -> Finding:
+    async def judge(self, place: Place, stated: Stated, *, by: Signer) -> Finding:
         """Compare our own run with what the worker stated.
 
         Across classes its outputs are fetched too, and their distance decides.
+
+        Args:
+            place: of the inputs.
+            stated: by the receipt.
+            by: the key that was drawn.
 
         Raises:
             Unserved: nobody gave inputs with the stated roots, or the stated outputs.
@@ -75,7 +86,7 @@ class Recheck:
             wanted = (theirs.input_root, theirs.side_root)
             return roots == wanted and self._is_fed(job, place, served)
 
-        served = await self.inquiry.fetch(place, shard, rows, is_right=is_stated)
+        served = await self.inquiry.fetch(Ask(place, by), shard, rows, is_right=is_stated)
         async with self.shards.use(job.units[place.unit].model, shard) as session:
             made = await session.run(served.tensors)
             ours = Boundary(theirs.input_root, theirs.side_root, batch_root(made))
@@ -84,7 +95,7 @@ class Recheck:
                 return judge(ours, theirs, is_same_class=is_same, gap_ppb=0)
             out = Place(place.job, place.unit, place.batch, Side.OUT, place.worker)
             answered = await self.inquiry.fetch(
-                out,
+                Ask(out, by),
                 shard,
                 rows,
                 is_right=lambda served: batch_root(served.tensors) == theirs.output_root,
@@ -120,13 +131,5 @@ def _rows(job: Job, place: Place) -> int | None:
 
 
 def _fed(job: Job, place: Place, served: Served) -> Feed:
-    """What the requester would have signed for these tensors."""
-    stage = job.units[place.unit].stage
-    return Feed(
-        job=place.job,
-        unit=place.unit,
-        batch=place.batch,
-        input_root=input_root(served.tensors, stage=stage),
-        side_root=side_root(served.tensors, stage=stage),
-        signature=Signature(served.feed),
-    )
+    target = Target(place.job, place.unit, place.batch, job.units[place.unit].stage)
+    return feed_over(target, served.tensors, served.feed)

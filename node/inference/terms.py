@@ -8,6 +8,7 @@ from prsm.node.inference.interface import (
     Halted,
     JobClosed,
     JobFacts,
+    NoBond,
     NotNamed,
     PriceTooLow,
     UnknownJob,
@@ -86,6 +87,8 @@ def check_terms(
         raise PriceTooLow(
             f"{spec.price_per_row} micro-FTNS a row, this node asks {terms.price_per_row}"
         )
+    if missing := chain.missing_bond(job, message.unit):
+        raise NoBond(f"{missing} micro-FTNS more must be pledged to do this unit alone")
     if spec.kind != kind:
         raise Unsupported(
             f"this asks for work of kind {kind.name.lower()}, the unit is of kind "

@@ -27,7 +27,7 @@ import trio
 from onnx import numpy_helper
 
 from prsm.node.inference.divergence import Boundary, Fault, first_divergence
-from prsm.node.inference.judging import Finding, judge
+from prsm.node.inference.judging import judge
 from prsm.node.inference.pool import Pool
 from prsm.node.inference.prepared import Prepared
 from prsm.node.inference.session import Session
@@ -39,6 +39,7 @@ from prsm.node.worker.tolerance import gap_ppb
 from prsm.protocol.limits import MIB, TOLERANCE_PPB
 from prsm.protocol.messages.pipe import PreparedShard
 from prsm.protocol.tensors import Tensor
+from prsm.protocol.transactions.audits import Finding
 
 Row = tuple[str, float, str]
 JOBS: Final = 1000

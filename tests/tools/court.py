@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 
 import trio
 
-from prsm.node.inference.court import Duty, Judgement, Trial
+from prsm.node.inference.court import Duty, Trial
 from prsm.node.inference.divergence import Boundary
-from prsm.node.inference.evidence import Place
 from prsm.node.inference.verify import batch_root, input_root, side_root
+from prsm.protocol.ed25519 import Signer
 from prsm.protocol.receipts import Feed, WorkKind, sign_feed
 from prsm.protocol.tensors import Tensor
+from prsm.protocol.transactions.audits import Finding
 from prsm.protocol.transactions.payloads import LOCK, Lock, Unit
 from tests.tools.work import MODEL, Node
 
@@ -21,11 +22,12 @@ JOB = b"j" * 32
 class FakeCourt:
     """The `Court` port without a ledger."""
 
+    key: Signer | None = None
     drawn: set[bytes] = field(default_factory=set)  # accounts that may see everything
     open_duties: list[Duty] = field(default_factory=list)
     open_trials: list[Trial] = field(default_factory=list)
-    audits: list[Boundary] = field(default_factory=list)
-    judgements: list[Judgement] = field(default_factory=list)
+    audits: list[tuple[int, Boundary]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     heard: trio.Event = field(default_factory=trio.Event)
 
     def duties(self) -> Sequence[Duty]:
@@ -34,24 +36,36 @@ class FakeCourt:
     def trials(self) -> Sequence[Trial]:
         return tuple(self.open_trials)
 
-    def may_see(self, asker: bytes, place: Place) -> bool:
-        assert place.job
+    def may_see(self, asker: bytes, job: bytes, unit: int, worker: bytes) -> bool:
+        assert (job, unit >= 0, len(worker)) == (JOB, True, 32)
         return asker in self.drawn
 
-    async def audit(self, duty: Duty, found: Boundary) -> None:
+    def signer(self, check: Duty | Trial) -> Signer:
+        assert check.job
+        assert self.key is not None
+        return self.key
+
+    async def audit(self, duty: Duty, batch: int, found: Boundary) -> None:
         await trio.lowlevel.checkpoint()
         self.open_duties.remove(duty)
-        self.audits.append(found)
+        self.audits.append((batch, found))
         self.heard.set()
 
-    async def judge(self, trial: Trial, judgement: Judgement) -> None:
+    async def judge(self, trial: Trial, finding: Finding) -> None:
         await trio.lowlevel.checkpoint()
         self.open_trials.remove(trial)
-        self.judgements.append(judgement)
+        self.findings.append(finding)
         self.heard.set()
 
 
-async def lock_alone(requester: Node, worker: Node, rows: Sequence[int], *, stage: int = 0) -> None:
+async def lock_alone(
+    requester: Node,
+    worker: Node,
+    rows: Sequence[int],
+    *,
+    stage: int = 0,
+    is_open_ended: bool = False,
+) -> None:
     """Lock one unit, stage of two, that one worker does alone."""
     unit = Unit(
         kind=WorkKind.INFER,
@@ -76,7 +90,7 @@ async def lock_alone(requester: Node, worker: Node, rows: Sequence[int], *, stag
         budget=0,
         shares=(),
         deadline_ms=chain.block_time_ms() + 1_000_000,
-        is_open_ended=False,
+        is_open_ended=is_open_ended,
     )
     result = await chain.wait_committed(await chain.submit(LOCK, lock))
     assert result.ok, result.code

@@ -5,6 +5,8 @@ from typing import Final
 
 import trio
 
+from prsm.consensus.ledger.audit_records import Pledged, pledged_key
+from prsm.consensus.ledger.audits import Sampling
 from prsm.consensus.ledger.beacons import note_block
 from prsm.consensus.ledger.context import Context
 from prsm.consensus.ledger.errors import Failed
@@ -20,8 +22,9 @@ from prsm.consensus.ledger.records import (
     job_key,
 )
 from prsm.consensus.ledger.state import State
+from prsm.consensus.ledger.view import View
 from prsm.node.inference.interface import TransactionFailed, TxResult
-from prsm.protocol.codec import Record, decode
+from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.genesis import Allocation, Genesis, Parameters
 from prsm.protocol.ids import Height, Millis, TxId
@@ -48,6 +51,7 @@ class World:
     size: int = 4
     block_s: float = 0.05
     heartbeat_s: float = 10.0
+    bond: int = FUNDS  # pledged by every node
     height: int = 1
     time_ms: int = 1_000_000
     executed: list[tuple[int, Record, TxResult]] = field(default_factory=list)
@@ -66,6 +70,9 @@ class World:
             parameters=Parameters(),
         )
         self.state: dict[bytes, bytes] = {k: v for k, v in genesis_changes(self.genesis) if v}
+        for signer in signers:  # as nodes with a bond in their configuration
+            key = pledged_key(signer.public_key)
+            self.state[key] = encode(Pledged(amount=self.bond, held=0))
         self._queue: list[tuple[TxId, bytes, int, Record]] = []
         self.results: dict[TxId, TxResult] = {}
         self.changed = trio.Event()
@@ -172,6 +179,18 @@ class MemoryChain:
         found = State(self.world.state).read(committed_key(job, unit, worker), Committed)
         is_here = found is not None and found.height + self.lag <= self.world.height
         return found if is_here else None
+
+    def sampling(self, job: bytes, unit: int) -> Sampling | None:
+        return View(self.world.state).sampling(job, unit)
+
+    def may_settle(self, job: bytes, unit: int) -> bool:
+        view, now = View(self.world.state), self.world.time_ms
+        return view.may_settle(job, unit, sender=self.address, time_ms=now)
+
+    def missing_bond(self, job: Job, unit: int) -> int:
+        pledge = View(self.world.state).pledge(self.address)
+        due = self.world.genesis.parameters.audit_bond_multiple * job.reserve(unit)
+        return max(0, due - pledge.amount + pledge.held) if job.is_sampled(unit) else 0
 
     def is_halted(self, cid: bytes) -> bool:
         return is_halted(State(self.world.state), cid)

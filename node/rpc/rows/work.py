@@ -60,6 +60,12 @@ job_closed -32013 3016 failed: the job is over
 price_below_ask -32014 3017 failed: the job pays less than the worker asks
   prices differ between peers and change
   raise --max-price
+no_bond -32014 3070 failed: the worker has too little pledged to do this alone
+  work that nobody compares needs a bond, twenty times its price
+  prsm run --redundancy 2
+unserved -32003 3071 failed retry: nobody serves what a check needs
+  requester and worker of that batch are away, or keep it no more
+  prsm net peers
 unit_incomplete -32013 3018 failed retry: not every micro-batch of the unit was done
   the worker was lost or too slow
   prsm job show JOB

@@ -22,6 +22,8 @@ async def test_pieces_are_found_by_the_next_process(tmp_path: Path) -> None:
     await files.keep(JOB, 0, b"in 0", b"a second time")
     again = EvidenceFiles(tmp_path / "evidence")
     assert again.units() == ((JOB, 0), (JOB, 3))
+    assert again.names(JOB, 0) == (b"in 0", b"in 1")
+    assert again.names(JOB, 7) == ()
     assert await again.read(JOB, 0, b"in 0") == b"zero"
     assert await again.read(JOB, 0, b"in 1") == b""
     assert await again.read(JOB, 3, b"in 0") == b"of another unit"

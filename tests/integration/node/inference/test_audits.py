@@ -2,7 +2,7 @@
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from prsm.node.inference.audits import Auditor
-from prsm.node.inference.court import Duty, Judgement, Trial
+from prsm.node.inference.court import Duty, Trial
 from prsm.node.inference.divergence import Boundary
 from prsm.node.inference.evidence import Evidence, Place
 from prsm.node.inference.inquiry import Inquiry, Witness
@@ -20,10 +20,17 @@ from prsm.node.inference.recheck import Recheck
 from prsm.node.net.interface import CallRefused, Channel
 from prsm.protocol.ids import Signature
 from prsm.protocol.limits import TOLERANCE_PPB
-from prsm.protocol.messages.audit import AskInputs, InputChunk, Side, ask_inputs_statement
+from prsm.protocol.messages.audit import (
+    AskBatches,
+    AskInputs,
+    InputChunk,
+    Side,
+    ask_inputs_statement,
+)
 from prsm.protocol.messages.models import Shard
 from prsm.protocol.receipts import Feed
 from prsm.protocol.tensors import Tensor
+from prsm.protocol.transactions.audits import Finding
 from prsm.protocol.transactions.payloads import REFUND, Refund
 from prsm.storage.evidence import EvidenceFiles
 from tests.tools.court import JOB, FakeCourt, boundary, feed_of, lock_alone
@@ -69,6 +76,7 @@ class Scene:
             await nursery.start(kept.run)
         checker = self.node(CHECKER)
         self.court.drawn.add(checker.address)
+        self.court.key = checker.chain.signer
         inquiry = Inquiry(checker.network, checker.chain, VERIFIER)
         recheck = Recheck(inquiry, MemoryModels(make_manifest()), checker.shards)
         await nursery.start(Auditor(checker.chain, self.court, recheck).run)
@@ -98,10 +106,13 @@ class Scene:
         with trio.fail_after(1000):
             await self.court.heard.wait()
 
+    def duty(self, *, number: int = 0, batch: int | None = 0) -> Duty:
+        return Duty(JOB, 0, self.node(WORKER).address, number, batch)
+
     def trial(self, stated: Boundary, class_id: bytes) -> Trial:
         until = self.cluster.world.time_ms + 60_000
         worker = self.node(WORKER).address
-        return Trial(b"c" * 32, JOB, 0, worker, 0, stated, class_id, until)
+        return Trial(JOB, 0, worker, 0, stated, class_id, b"r" * 32, b"o" * 32, until)
 
 
 @pytest.fixture
@@ -117,18 +128,18 @@ async def test_an_auditor_finds_what_an_honest_worker_answers(
 ) -> None:
     feed = await scene.feed(stage=stage)
     expected = boundary(feed, await scene.computed(stage=stage))
-    scene.court.open_duties.append(Duty(JOB, 0, scene.node(WORKER).address, 0))
+    scene.court.open_duties.append(scene.duty())
     await scene.heard()
-    assert scene.court.audits == [expected]
+    assert scene.court.audits == [(0, expected)]
 
 
 async def test_inputs_of_several_chunks_arrive_whole(
     scene: Scene, autojump_clock: MockClock
 ) -> None:
     feed = await scene.feed(width=200_001)
-    scene.court.open_duties.append(Duty(JOB, 0, scene.node(WORKER).address, 0))
+    scene.court.open_duties.append(scene.duty())
     await scene.heard()
-    assert [b.input_root for b in scene.court.audits] == [feed.input_root]
+    assert [b.input_root for _, b in scene.court.audits] == [feed.input_root]
 
 
 async def test_the_requester_serves_what_its_worker_forged(
@@ -141,9 +152,28 @@ async def test_the_requester_serves_what_its_worker_forged(
     forged = (Tensor(tensors[0].head, bytes(len(tensors[0].data))), tensors[1])
     await scene.evidence[WORKER].keep(scene.place(), forged, feed.signature)
     await scene.evidence[REQUESTER].keep(scene.place(), tensors, feed.signature)
-    scene.court.open_duties.append(Duty(JOB, 0, scene.node(WORKER).address, 0))
+    scene.court.open_duties.append(scene.duty())
     await scene.heard()
-    assert [b.input_root for b in scene.court.audits] == [feed.input_root]
+    assert [b.input_root for _, b in scene.court.audits] == [feed.input_root]
+
+
+async def test_the_drawn_batch_of_an_open_ended_unit_is_one_the_worker_did(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    """Batches 1, 4 and 5 of eight were done, with fewer rows than locked; draw 7 is the second."""
+    requester, worker = scene.node(REQUESTER), scene.node(WORKER)
+    await lock_alone(requester, worker, [8] * 8, is_open_ended=True)
+    for batch in (1, 4, 5):
+        tensors = given_rows(batch)
+        feed = feed_of(requester, tensors, batch=batch)
+        place = Place(JOB, 0, batch, Side.IN, worker.address)
+        await scene.evidence[WORKER].keep(place, tensors, feed.signature)
+        await scene.evidence[WORKER].keep(replace(place, side=Side.OUT), tensors)
+    scene.court.open_duties.append(scene.duty(number=7, batch=None))
+    await scene.heard()
+    [(batch, found)] = scene.court.audits
+    assert batch == 4
+    assert found.input_root == feed_of(requester, given_rows(4), batch=4).input_root
 
 
 def _same(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -156,19 +186,19 @@ def _moved(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "is_same_class", "gap_ppb", "judgement"),
+    ("answer", "is_same_class", "gap_ppb", "finding"),
     [
-        (_same, True, 0, Judgement.EQUAL),
-        (_moved, True, 0, Judgement.DIFFERENT),
-        (_moved, False, TOLERANCE_PPB, Judgement.CLOSE),
-        (_moved, False, TOLERANCE_PPB + 1, Judgement.DIFFERENT),
+        (_same, True, 0, Finding.EQUAL),
+        (_moved, True, 0, Finding.DIFFERENT),
+        (_moved, False, TOLERANCE_PPB, Finding.CLOSE),
+        (_moved, False, TOLERANCE_PPB + 1, Finding.DIFFERENT),
     ],
 )
 async def test_a_committee_member_judges(
     answer: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]],
     is_same_class: bool,
     gap_ppb: int,
-    judgement: Judgement,
+    finding: Finding,
     scene: Scene,
     autojump_clock: MockClock,
 ) -> None:
@@ -180,7 +210,7 @@ async def test_a_committee_member_judges(
         class_id = session.class_id if is_same_class else b"?" * 32
     scene.court.open_trials.append(scene.trial(boundary(feed, answered), class_id))
     await scene.heard()
-    assert scene.court.judgements == [judgement]
+    assert scene.court.findings == [finding]
 
 
 async def test_what_nobody_serves_is_judged_so_at_the_end_only(
@@ -191,7 +221,7 @@ async def test_what_nobody_serves_is_judged_so_at_the_end_only(
     trial = scene.trial(boundary(feed, await scene.computed()), b"?" * 32)
     scene.court.open_trials.append(trial)
     await scene.heard()
-    assert scene.court.judgements == [Judgement.UNSERVED]
+    assert scene.court.findings == [Finding.UNSERVED]
     left_ms = trial.until_ms - scene.cluster.world.time_ms
     assert 0 < left_ms <= 10_000
 
@@ -201,7 +231,7 @@ async def test_only_drawn_accounts_are_answered(scene: Scene, autojump_clock: Mo
     await scene.feed()
     stranger = scene.node(3)
 
-    async def refusal(ask: AskInputs) -> str:
+    async def refusal(ask: AskInputs | AskBatches) -> str:
         with pytest.raises(CallRefused) as refused:
             await stranger.network.call(
                 scene.node(WORKER).network.peer_id, ask, channel=Channel.BULK
@@ -229,6 +259,8 @@ async def test_only_drawn_accounts_are_answered(scene: Scene, autojump_clock: Mo
     for changes in ({"batch": 1}, {"unit": 1}, {"side": Side.OUT}, {"chunk": 1}):
         other = msgspec.structs.replace(unsigned, **changes)
         assert await refusal(signed(other)) == "unknown_job"
+    listing = AskBatches(JOB, 0, unsigned.worker, stranger.address, Signature(bytes(64)))
+    assert await refusal(listing) == "bad_signature"
     answer, data = await stranger.network.call(
         scene.node(WORKER).network.peer_id, signed(unsigned), channel=Channel.BULK
     )

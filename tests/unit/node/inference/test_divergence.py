@@ -3,8 +3,9 @@
 import pytest
 
 from prsm.node.inference.divergence import Boundary, Divergence, Fault, first_divergence
-from prsm.node.inference.judging import Finding, judge
+from prsm.node.inference.judging import judge
 from prsm.protocol.limits import TOLERANCE_PPB
+from prsm.protocol.transactions.audits import Finding
 
 ROOTS = [bytes([number]) * 32 for number in range(8)]
 OTHER = b"?" * 32
