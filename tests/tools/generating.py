@@ -15,6 +15,7 @@ from typing import Final
 import trio
 
 from prsm.node.clock import TrioClock
+from prsm.node.inference.commits import commit
 from prsm.node.inference.executor import Desk
 from prsm.node.inference.generate.course import Patience
 from prsm.node.inference.generate.generation import GenerateRequest, Generation, GenerationState
@@ -32,6 +33,8 @@ from prsm.protocol.messages.pipe import InputMismatch, WorkerFailed
 from prsm.protocol.messages.steps import PositionMismatch, QuotaFull, Step
 from prsm.protocol.signing import sha256
 from prsm.protocol.tensors import Dtype, Tensor, TensorHead
+from prsm.protocol.transactions.audits import Pledge
+from prsm.protocol.transactions.payloads import PLEDGE
 from tests.tools.work import (
     MODEL,
     RUNTIME,
@@ -47,6 +50,7 @@ VOCABULARY: Final = 256
 CONTEXT: Final = 400
 END: Final = 0
 STAGES: Final = (1, 2, 3)
+PLEDGED: Final = 100_000_000
 POSITION_BYTES: Final = 8  # of the cache of one stage
 
 _IDS = TensorSpec("ids", Dtype.I64, ("batch", "tokens"))
@@ -285,11 +289,15 @@ class Makers:
 
     cluster: Cluster
     makers: list[Maker]
+    is_paid: bool
 
     async def start(self, nursery: trio.Nursery) -> None:
+        """Start all; paid work of one of one needs a pledge."""
         await self.cluster.start(nursery)
         for maker in self.makers:
             await nursery.start(maker.run)
+            if self.is_paid:
+                await commit(maker.node.chain, PLEDGE, Pledge(PLEDGED))
 
     @property
     def workers(self) -> list[Maker]:
@@ -321,7 +329,7 @@ def make_makers(
         requester = Requester(node.links, node.chain, models, runner, AllowAll(), clock)
         generations = Generations(requester, speaking_bytes, hangup_ms=hangup_ms, patience=patience)
         makers.append(Maker(node, runner, sessions, generations))
-    return Makers(cluster, makers)
+    return Makers(cluster, makers, is_paid=price_per_row > 0)
 
 
 async def refusal_of(maker: Maker, request: GenerateRequest) -> PrsmError:

@@ -7,6 +7,7 @@ tokens.
 
 import logging
 from collections.abc import Sequence
+from typing import Final
 
 import trio
 
@@ -20,6 +21,9 @@ from prsm.protocol.codec import encode
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.receipts import WorkReceipt, receipt_hash
 from prsm.protocol.transactions.payloads import REFUND, SETTLE, Refund, Settle
+
+# Block time between two tries; a paid unit waits for its draw, and if drawn for its audit.
+AGAIN_MS: Final = 5_000
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +68,17 @@ async def settle(chain: Chain, receipt: WorkReceipt) -> bool:
 async def reclaim(chain: Chain, route: Route) -> None:
     """After the deadline, fetch back what is still locked; anybody else may do so, too."""
     while (found := chain.job(route.job)) is not None and found.is_open:
-        if chain.block_time_ms() > found.deadline_ms:
-            try:
-                await commit(chain, REFUND, Refund(route.job))
-            except PrsmError as error:
-                log.warning("a route is not refunded yet: %s", error.what)
+        await wait_time(chain, found.deadline_ms + 1)
+        tried_ms = chain.block_time_ms()
+        try:
+            await commit(chain, REFUND, Refund(route.job))
+        except PrsmError as error:  # a bound worker may still settle: the escrow waits for it
+            log.info("a route is not refunded yet: %s", error.what)
+            await wait_time(chain, tried_ms + AGAIN_MS)
+
+
+async def wait_time(chain: Chain, time_ms: int) -> None:
+    """Return once the last block is of that time or later."""
+    await trio.lowlevel.checkpoint()
+    while chain.block_time_ms() < time_ms:
         await chain.wait_height(chain.height() + 1)

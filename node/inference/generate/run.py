@@ -86,7 +86,7 @@ class GenerationRun:
         chain = self._with.chain
         left = list(self._it.receipts)
         while left:
-            height = chain.height()
+            tried_ms = chain.block_time_ms()
             left = [receipt for receipt in left if not await bill.settle(chain, receipt)]
             open_jobs = {
                 receipt.job
@@ -94,11 +94,10 @@ class GenerationRun:
                 if (job := chain.job(receipt.job)) is not None
                 and job.is_open
                 and job.verdicts[receipt.unit] is None
-                and chain.block_time_ms() < job.deadline_ms
             }
             left = [receipt for receipt in left if receipt.job in open_jobs]
             if left:
-                await chain.wait_height(height + 1)
+                await bill.wait_time(chain, tried_ms + bill.AGAIN_MS)
         self._it.enter(GenerationState.DONE)
         async with trio.open_nursery() as nursery:
             for route in self.routes.locked if self.routes else ():

@@ -238,7 +238,9 @@ async def test_workers_are_paid_for_the_positions_they_did_and_the_rest_returns(
     rows = 3 + 19
     assert [sum(b.rows for b in receipt.batches) for receipt in one.receipts] == [rows, rows]
     assert [len(receipt.batches) for receipt in one.receipts] == [3, 3]
-    while any((job := asker.node.chain.job(name)) and job.is_open for name in one.jobs):
-        await asker.node.chain.wait_height(asker.node.chain.height() + 1)
+    chain = asker.node.chain
+    with trio.fail_after(3600):
+        while any((job := chain.job(name)) and job.is_open for name in one.jobs):
+            await chain.wait_height(chain.height() + 1)
     paid = before - world.balance(asker.node.address)
     assert paid == 2 * rows * 10
