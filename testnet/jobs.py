@@ -121,16 +121,7 @@ class Work:
         """The signed receipt."""
         key, spec = signer_of(self.worker), lock.units[unit]
         indexes = spec.batches if self.only is None else self.only
-        batches = tuple(
-            BatchResult(
-                index=i,
-                rows=lock.batch_rows[i],
-                input_root=boundary(self.flow, spec.stage, i),
-                side_root=merkle.EMPTY_ROOT,
-                output_root=boundary(self.wrong.get(i, self.flow), spec.stage + 1, i),
-            )
-            for i in indexes
-        )
+        batches = tuple(self.batch(lock, unit, index) for index in indexes)
         unsigned = WorkReceipt(
             version=RECEIPT_VERSION,
             chain_id=chain.genesis.chain_id,
@@ -150,6 +141,17 @@ class Work:
             signature=bytes(64),
         )
         return sign_receipt(unsigned, key)
+
+    def batch(self, lock: Lock, unit: int, index: int) -> BatchResult:
+        """What its receipt says of one batch."""
+        stage = lock.units[unit].stage
+        return BatchResult(
+            index=index,
+            rows=lock.batch_rows[index],
+            input_root=boundary(self.flow, stage, index),
+            side_root=merkle.EMPTY_ROOT,
+            output_root=boundary(self.wrong.get(index, self.flow), stage + 1, index),
+        )
 
 
 def boundary(flow: str, stage: int, batch: int) -> bytes:
