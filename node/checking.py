@@ -78,7 +78,8 @@ class Checking:
         self.evidence = Evidence(EvidenceFiles(folder), chain)
         keys = [Ed25519Signer(seed) for seed in standing.seeds]
         self._court = LedgerCourt(standing.driver, chain, keys)
-        self._bonding = Bonding(standing.driver, chain, standing.bond)
+        ledger = standing.driver.ledger
+        self._bonding = Bonding(chain, lambda: ledger.view.pledge(chain.address), standing.bond)
         self._auditor: Auditor | None = None
         Witness(
             standing.network,

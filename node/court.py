@@ -4,12 +4,12 @@ Joins the port `Court` of node/inference to driver, wallet and consensus keys. F
 of blocks, so that no state is scanned but once at the start. Must not know how a check is done.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import trio
 
-from prsm.consensus.ledger.audit_records import Case, Juror
+from prsm.consensus.ledger.audit_records import Case, Juror, Pledged
 from prsm.consensus.ledger.context import Bound, CaseOpened
 from prsm.node import logs
 from prsm.node.driver import Driver, Head
@@ -21,8 +21,15 @@ from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Signer
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.ids import Signature
-from prsm.protocol.transactions.audits import Audit, Finding, Judge, Pledge, sign_judge
-from prsm.protocol.transactions.payloads import AUDIT, JUDGE, PLEDGE
+from prsm.protocol.transactions.audits import (
+    Audit,
+    Finding,
+    Judge,
+    Pledge,
+    Redeem,
+    sign_judge,
+)
+from prsm.protocol.transactions.payloads import AUDIT, JUDGE, PLEDGE, REDEEM
 
 COMMIT_S = 60.0
 
@@ -171,33 +178,34 @@ class Bonding:
     """Keeps an amount pledged, so that paid work may be given to this node alone.
 
     Args:
-        driver: of the chain.
         chain: the node's account.
-        amount: micro-FTNS; what is lost or redeemed is put up again.
+        pledged: what the ledger has of it now.
+        amount: micro-FTNS; what was lost is put up again, what is above it and free comes back.
     """
 
-    def __init__(self, driver: Driver, chain: Chain, amount: int) -> None:
-        self._driver, self._chain, self._amount = driver, chain, amount
+    def __init__(self, chain: Chain, pledged: Callable[[], Pledged], amount: int) -> None:
+        self._chain, self._pledged, self._amount = chain, pledged, amount
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look after each block until cancelled."""
         task_status.started()
-        while self._amount:
-            missing = self._amount - self._driver.ledger.view.pledge(self._chain.address).amount
-            if missing > 0:
-                await self._put_up(missing)
+        while True:
+            pledge = self._pledged()
+            surplus = min(pledge.amount - self._amount, pledge.amount - pledge.held)
+            if pledge.amount < self._amount:
+                await self._send(PLEDGE, Pledge(self._amount - pledge.amount))
+            elif surplus > 0:
+                await self._send(REDEEM, Redeem(surplus))
             await self._chain.wait_height(self._chain.height() + 1)
-        await trio.sleep_forever()
 
-    async def _put_up(self, missing: int) -> None:
+    async def _send(self, kind: int, payload: Pledge | Redeem) -> None:
         with trio.move_on_after(COMMIT_S):
             try:
-                sent = await self._chain.submit(PLEDGE, Pledge(missing))
-                await self._chain.wait_committed(sent)
+                await self._chain.wait_committed(await self._chain.submit(kind, payload))
             except WalletLocked:
                 return
             except PrsmError as error:
-                log.warning("the bond is not pledged", missing=missing, why=error.what)
+                log.warning("the bond is not as configured", amount=payload.amount, why=error.what)
 
 
 def _trial(job: bytes, unit: int, seat: _Seat) -> Trial:
