@@ -4,6 +4,7 @@ Joins the port `Chain` of node/inference to driver and wallet. Must not know: jo
 """
 
 from prsm.consensus.ledger.audits import Sampling
+from prsm.consensus.ledger.evaluations import Evaluation
 from prsm.consensus.ledger.records import Committed, Job
 from prsm.node.driver import Driver
 from prsm.node.inference.interface import TxResult
@@ -82,6 +83,14 @@ class Account:
         pledge = ledger.view.pledge(self.address)
         free = pledge.amount - pledge.held
         return max(0, due - free) if job.is_sampled(unit) else 0
+
+    def evaluation(self, job: bytes) -> Evaluation | None:
+        """What evaluators were asked for under this id."""
+        return self._driver.ledger.view.evaluation(job)
+
+    def drawn(self, job: bytes) -> tuple[bytes, ...]:
+        """Who may work on it, in the order of the draw."""
+        return self._driver.ledger.view.drawn(job)
 
     def is_halted(self, cid: bytes) -> bool:
         """Must executors refuse this manifest?"""

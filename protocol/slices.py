@@ -27,6 +27,8 @@ MAGIC: Final = b"PRSMSLC1"
 LABEL: Final = "label"  # the last tensor of every slice of a dataset: int64 (rows,)
 SLICE_BYTES_MAX: Final = TENSOR_BYTES_MAX  # a slice travels as one micro-batch
 ROWS_MAX: Final = 1_000_000  # of one slice, as in a lock
+SLICES_MAX: Final = 256  # as batches: one unit of three workers holds them
+assert SLICES_MAX <= WORK_BATCHES_MAX
 _LENGTH: Final = struct.Struct(">I")
 PREFIX_BYTES: Final = len(MAGIC) + _LENGTH.size
 
@@ -54,7 +56,7 @@ class Slice(Record, frozen=True):
 class SlicesHead(Record, frozen=True):
     """What is in the file, before any of it is read."""
 
-    slices: Annotated[tuple[Slice, ...], msgspec.Meta(min_length=1, max_length=WORK_BATCHES_MAX)]
+    slices: Annotated[tuple[Slice, ...], msgspec.Meta(min_length=1, max_length=SLICES_MAX)]
 
     @property
     def rows(self) -> int:
@@ -108,8 +110,8 @@ def encode_slices(batches: Sequence[Sequence[Tensor]]) -> bytes:
                     f"{tensor.head.nbytes}"
                 )
     parts = tuple(_slice(tuple(tensor.head for tensor in batch)) for batch in batches)
-    if not 1 <= len(parts) <= WORK_BATCHES_MAX:
-        raise BadSlices(f"{len(parts)} slices, 1 to {WORK_BATCHES_MAX} go")
+    if not 1 <= len(parts) <= SLICES_MAX:
+        raise BadSlices(f"{len(parts)} slices, 1 to {SLICES_MAX} go")
     head = SlicesHead(parts)
     check(head)
     raw = encode(head)

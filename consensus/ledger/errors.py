@@ -167,6 +167,9 @@ _MEANING: Final[dict[Code, str]] = {
     Code.WRONG_ROUND: "an answer to another round than the present one",
     Code.ALREADY_PROVEN: "this round is answered already",
     Code.NOTHING_LAPSED: "no round that is over went without an answer",
+    Code.NOT_AS_DRAWN: "the job is not the whole evaluation by workers who were drawn for it",
+    Code.BAD_SCORE: "the score does not give the roots that were settled",
+    Code.TOO_MANY_DRAWS: "this block makes no more draws; ask again in the next one",
 }
 assert set(_MEANING) == set(Code) - {Code.DONE}
 

@@ -10,6 +10,7 @@ from prsm.consensus.ledger.conditions import claim, hold, reclaim
 from prsm.consensus.ledger.context import Context, Effect
 from prsm.consensus.ledger.custody import accept, entrust, lapse, prove, release
 from prsm.consensus.ledger.escrow import lock, refund
+from prsm.consensus.ledger.evaluations import draw, record_score
 from prsm.consensus.ledger.governance import ballot, delegate, enact, propose
 from prsm.consensus.ledger.halts import halt
 from prsm.consensus.ledger.membership import join, leave, rotate, stake, withdraw
@@ -29,6 +30,7 @@ from prsm.protocol.transactions import (
     audits,
     conditions,
     custody,
+    evaluations,
     governance,
     membership,
     payloads,
@@ -83,6 +85,8 @@ RULES: Final[dict[int, Rule]] = dict(
         _rule(custody.Prove, prove),
         _rule(custody.Lapse, lapse),
         _rule(custody.Release, release),
+        _rule(evaluations.RecordScore, record_score),
+        _rule(evaluations.Draw, draw),
     )
 )
 assert sorted(RULES) == [number for number, _ in payloads.PAYLOADS.items()]

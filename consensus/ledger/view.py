@@ -16,6 +16,13 @@ from prsm.consensus.ledger.audits import Sampling, may_settle, sampling
 from prsm.consensus.ledger.bonds import read_bond, read_roster
 from prsm.consensus.ledger.custody_records import DEAL, Deal, Round, deal_key
 from prsm.consensus.ledger.epochs import epoch_record, epoch_set
+from prsm.consensus.ledger.evaluations import (
+    SCORE,
+    Evaluation,
+    Score,
+    drawn,
+    read_evaluation,
+)
 from prsm.consensus.ledger.governance import delegation_of
 from prsm.consensus.ledger.halts import is_halted
 from prsm.consensus.ledger.parameters import parameters_of
@@ -257,6 +264,19 @@ class View:
         """All datasets, in the order of their registration; reads the whole state."""
         found = self._all(DATASET, Dataset)
         return sorted(found, key=lambda each: (each.height, each.name, each.semver))
+
+    def evaluation(self, job: bytes) -> Evaluation | None:
+        """What evaluators were asked for under an id."""
+        return read_evaluation(self._state, job)
+
+    def drawn(self, job: bytes) -> tuple[bytes, ...]:
+        """Who may work on an evaluation, in the order of the draw; none before it."""
+        found = read_evaluation(self._state, job)
+        return () if found is None else drawn(self._state, found)
+
+    def scores(self, model: bytes) -> list[Score]:
+        """What evaluations of a model found, by dataset; reads all keys of the state."""
+        return [score for score in self._all(SCORE + model, Score) if score.recorded]
 
     def faults(self, address: bytes) -> list[WorkFault]:
         """Wrong receipts of a worker; reads the whole state."""

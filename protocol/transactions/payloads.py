@@ -25,6 +25,7 @@ from prsm.protocol.registry import Registry
 from prsm.protocol.transactions.audits import Audit, Dispute, Judge, Pledge, Redeem
 from prsm.protocol.transactions.conditions import Claim, Hold, Reclaim
 from prsm.protocol.transactions.custody import Accept, Entrust, Lapse, Prove, Release
+from prsm.protocol.transactions.evaluations import Draw, RecordScore
 from prsm.protocol.transactions.governance import Ballot, Delegate, Enact, Propose
 from prsm.protocol.transactions.membership import Join, Leave, Rotate, Stake, Withdraw
 from prsm.protocol.transactions.registry import RegisterDataset, SetCard, SetChannel, Yank
@@ -204,6 +205,8 @@ ACCEPT: Final = 31
 PROVE: Final = 32
 LAPSE: Final = 33
 RELEASE: Final = 34
+RECORD_SCORE: Final = 48
+DRAW: Final = 49
 PLEDGE: Final = 40
 REDEEM: Final = 41
 AUDIT: Final = 42
@@ -241,6 +244,8 @@ for _number, _cls in (
     (PROVE, Prove),
     (LAPSE, Lapse),
     (RELEASE, Release),
+    (RECORD_SCORE, RecordScore),
+    (DRAW, Draw),
     (PLEDGE, Pledge),
     (REDEEM, Redeem),
     (AUDIT, Audit),

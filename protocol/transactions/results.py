@@ -107,6 +107,9 @@ class Code(IntEnum):
     WRONG_ROUND = 136
     ALREADY_PROVEN = 137
     NOTHING_LAPSED = 138
+    NOT_AS_DRAWN = 160
+    BAD_SCORE = 161
+    TOO_MANY_DRAWS = 162
 
 
 class Payment(Record, frozen=True):

@@ -16,7 +16,7 @@ from prsm.node.clock import TrioClock
 from prsm.node.inference.capacity import CapacityDesk
 from prsm.node.inference.claims import Claims
 from prsm.node.inference.executor import Desk, Executor
-from prsm.node.inference.interface import AllowAll, MemoryReceipts, Runner, Session
+from prsm.node.inference.interface import AllowAll, MemoryReceipts, Models, Runner, Session
 from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.jobs import Jobs
 from prsm.node.inference.links import Links
@@ -319,7 +319,7 @@ def make_cluster(
     size: int = 4,
     *,
     runner: Callable[[int], Runner] | None = None,
-    models: MemoryModels | None = None,
+    models: Models | None = None,
     patience: Patience | None = None,
     price_per_row: int = 10,
     settle_after_ms: int = 30_000,

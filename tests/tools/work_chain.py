@@ -10,6 +10,12 @@ from prsm.consensus.ledger.audits import Sampling
 from prsm.consensus.ledger.beacons import note_block
 from prsm.consensus.ledger.context import Context
 from prsm.consensus.ledger.errors import Failed
+from prsm.consensus.ledger.evaluations import (
+    Evaluation,
+    drawn,
+    make_draws,
+    read_evaluation,
+)
 from prsm.consensus.ledger.genesis import genesis_changes
 from prsm.consensus.ledger.halts import is_halted
 from prsm.consensus.ledger.kinds import RULES
@@ -88,6 +94,10 @@ class World:
         """Execute what was submitted."""
         self.height += 1
         queue, self._queue = self._queue, []
+        draws = State(self.state)
+        parent = sha256(b"block", self.height.to_bytes(8, "big"))
+        make_draws(draws, chain_id=self.genesis.chain_id, parent=parent)
+        self._write(draws)
         for tx, sender, kind, payload in queue:
             self.results[tx] = result = self._execute(sender, kind, payload)
             self.executed.append((kind, payload, result))
@@ -191,6 +201,13 @@ class MemoryChain:
         pledge = View(self.world.state).pledge(self.address)
         due = self.world.genesis.parameters.audit_bond_multiple * job.reserve(unit)
         return max(0, due - pledge.amount + pledge.held) if job.is_sampled(unit) else 0
+
+    def evaluation(self, job: bytes) -> Evaluation | None:
+        return read_evaluation(State(self.world.state), job)
+
+    def drawn(self, job: bytes) -> tuple[bytes, ...]:
+        found = self.evaluation(job)
+        return () if found is None else drawn(State(self.world.state), found)
 
     def is_halted(self, cid: bytes) -> bool:
         return is_halted(State(self.world.state), cid)

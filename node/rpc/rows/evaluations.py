@@ -9,6 +9,9 @@ ROWS: Final = """
 bad_dataset -32035 3100 usage: this is no dataset
   the file has another form, or its slices lack labels
   see docs/spec/storage.md, Slices
+not_scorable -32035 3109 failed: no class can be read from the outputs
+  the first output is neither scores of classes nor whole numbers
+  prsm model show REF
 bad_plan -32602 3101 usage: the plan cannot run as it stands
   a step lacks its input, or has too much of it
   see docs/spec/work.md, Plans

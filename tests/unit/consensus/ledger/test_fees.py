@@ -27,6 +27,7 @@ from prsm.protocol.transactions.conditions import (
 )
 from prsm.protocol.transactions.custody import Accept, Entrust, Lapse, Prove, Release
 from prsm.protocol.transactions.envelope import decode_transaction, sign_transaction
+from prsm.protocol.transactions.evaluations import Draw, RecordScore, SliceScore
 from prsm.protocol.transactions.governance import (
     Ballot,
     Choice,
@@ -101,6 +102,8 @@ COUNTED: Final[list[tuple[Record, int]]] = [
     (Audit(B32, 0, 0, B32, B32, B32), 1),
     (Dispute(B32, 0, 0, b""), 2),
     (Judge(B32, 0, B32, Finding.EQUAL, bytes(64)), 2),
+    (RecordScore(B32, (SliceScore(B32, 1),)), 1),
+    (Draw(B32, MODEL, MODEL), 1),
 ]
 
 

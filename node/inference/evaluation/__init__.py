@@ -1,0 +1,1 @@
+"""The second kind of work: how often a model is right on a registered dataset."""

@@ -1,0 +1,258 @@
+"""Evaluations done for others: model and dataset by CID, run slice by slice, one receipt.
+
+Every worker counts the score from its own outputs and its own copy of the labels. Nothing a peer
+sends raises here beyond a typed answer. Must not know: who else was drawn, what is done with it.
+"""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from prsm.consensus.ledger.evaluations import Evaluation
+from prsm.consensus.ledger.records import Job
+from prsm.node.inference.claims import Claim
+from prsm.node.inference.evaluation.dataset import DatasetFile, open_dataset, whole_shard
+from prsm.node.inference.evaluation.ports import EvaluationChain
+from prsm.node.inference.executor import Desk
+from prsm.node.inference.interface import (
+    NotNamed,
+    PolicyRefused,
+    UnitIncomplete,
+    UnknownJob,
+)
+from prsm.node.inference.line import Line
+from prsm.node.inference.terms import Terms, check_caller, check_terms, facts_of
+from prsm.node.inference.verify import batch_root, input_root, side_root
+from prsm.node.net.interface import Answer, Busy, Incoming
+from prsm.protocol.errors import PrsmError
+from prsm.protocol.ids import PeerId
+from prsm.protocol.messages.evaluation import (
+    AskEvaluated,
+    Evaluated,
+    EvaluationOpened,
+    OpenEvaluation,
+)
+from prsm.protocol.messages.models import Shard
+from prsm.protocol.messages.pipe import WorkerFailed
+from prsm.protocol.messages.work import Open
+from prsm.protocol.receipts import (
+    RECEIPT_VERSION,
+    BatchResult,
+    Measured,
+    WorkKind,
+    WorkReceipt,
+)
+from prsm.protocol.scores import ScoreRow, count_correct, score_root
+from prsm.protocol.transactions.evaluations import SliceScore
+from prsm.protocol.transactions.payloads import Unit
+
+EVALUATIONS_MAX: Final = 4  # at one time; each holds one shard and reads one file
+KEPT_MAX: Final = 64  # with those that are done and may still be asked for
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Work:
+    peer: PeerId
+    job: Job
+    unit: int
+    evaluation: Evaluation
+    started_height: int
+    scores: list[SliceScore] = field(default_factory=list)
+    results: list[BatchResult] = field(default_factory=list)
+    cpu_us: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    claim: Claim | None = None
+    error: PrsmError | None = None
+
+    @property
+    def spec(self) -> Unit:
+        return self.job.units[self.unit]
+
+    @property
+    def is_over(self) -> bool:
+        return self.claim is not None or self.error is not None
+
+
+class Evaluator:
+    """Evaluates models for peers.
+
+    Args:
+        desk: what the executor works with, too.
+        chain: the ledger, with evaluations.
+        terms: of the executor.
+    """
+
+    def __init__(self, desk: Desk, chain: EvaluationChain, terms: Terms) -> None:
+        self._desk, self._chain, self._terms = desk, chain, terms
+        self._works: dict[tuple[bytes, int], _Work] = {}  # the oldest first
+        self._nursery: trio.Nursery | None = None
+        desk.network.on_call(OpenEvaluation, self._open)
+        desk.network.on_call(AskEvaluated, self._answer)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Evaluate until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                task_status.started()
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
+
+    async def _open(self, incoming: Incoming) -> Answer:
+        message = incoming.message
+        assert isinstance(message, OpenEvaluation)
+        work = await self._begin(message, incoming.peer)
+        return EvaluationOpened(work.job.job, work.unit), b""
+
+    async def _begin(self, message: OpenEvaluation, peer: PeerId) -> _Work:
+        desk, key = self._desk, (message.job, message.unit)
+        _ = self._chain.signer  # a locked wallet could sign no receipt for the work
+        job = await self._locked_job(message.job)
+        opening = Open(message.job, message.unit, message.worker, message.signature)
+        check_caller(opening, job, peer, chain=self._chain, verifier=desk.verifier)
+        check_terms(opening, job, chain=self._chain, terms=self._terms, kind=WorkKind.EVALUATE)
+        evaluation = self._drawn(job, job.units[message.unit])
+        known = self._works.get(key)
+        if known is not None and known.error is None:
+            known.peer = peer  # the same account from another peer: it moved
+            return known
+        if self._nursery is None or self._running >= EVALUATIONS_MAX:
+            raise Busy(f"{self._running} evaluations run, at most {EVALUATIONS_MAX}")
+        if why := desk.policy.before(facts_of(job, job.units[message.unit])):
+            raise PolicyRefused(why)
+        work = _Work(peer, job, message.unit, evaluation, self._chain.height())
+        self._works[key] = work
+        self._forget_old()
+        self._nursery.start_soon(self._do, work)
+        return work
+
+    async def _answer(self, incoming: Incoming) -> Answer:
+        message = incoming.message
+        assert isinstance(message, AskEvaluated)
+        work = self._works.get((message.job, message.unit))
+        if work is None or work.peer != incoming.peer:
+            raise UnknownJob("no such evaluation was opened by this peer")
+        if work.error is not None:
+            raise work.error
+        if work.claim is None or not work.claim.committed.is_set():
+            count = len(work.spec.batches)
+            raise UnitIncomplete(f"{len(work.results)} of {count} slices are done")
+        receipt = await self._desk.claims.show(work.claim)
+        if not self._may_show(work, work.claim):
+            raise UnitIncomplete("other workers are not bound to their receipts yet")
+        return Evaluated(receipt, tuple(work.scores)), b""
+
+    @property
+    def _running(self) -> int:
+        return sum(not work.is_over for work in self._works.values())
+
+    def _forget_old(self) -> None:
+        over = [key for key, work in self._works.items() if work.is_over]
+        for key in over[: max(0, len(self._works) - KEPT_MAX)]:
+            del self._works[key]
+
+    async def _locked_job(self, job_id: bytes) -> Job:
+        chain = self._chain
+        with trio.move_on_after(self._terms.lock_wait_s):
+            while (job := chain.job(job_id)) is None:
+                await chain.wait_height(chain.height() + 1)
+            return job
+        raise UnknownJob(f"no lock of evaluation {job_id.hex()[:16]} here")
+
+    def _drawn(self, job: Job, spec: Unit) -> Evaluation:
+        """What is evaluated; it must be what was asked for, by those who were drawn."""
+        evaluation = self._chain.evaluation(job.job)
+        if evaluation is None or evaluation.requester != job.requester:
+            raise UnknownJob("nobody was drawn for this job")
+        drawn = self._chain.drawn(job.job)
+        if spec.model != evaluation.model or not set(spec.workers) <= set(drawn):
+            raise NotNamed("the lock names another model, or workers that were not drawn")
+        return evaluation
+
+    def _may_show(self, work: _Work, claim: Claim) -> bool:
+        """Are all others bound, or enough of them and the others late?"""
+        chain, spec = self._chain, work.spec
+        job = chain.job(work.job.job)
+        if job is None or not job.is_open or job.verdicts[work.unit] is not None:
+            return True
+        bound = [chain.committed(work.job.job, work.unit, worker) for worker in spec.workers]
+        if all(bound):
+            return True
+        is_late = chain.block_time_ms() >= claim.committed_ms + chain.settle_grace_ms()
+        return is_late and sum(one is not None for one in bound) >= spec.needed
+
+    async def _do(self, work: _Work) -> None:
+        facts, outcome = facts_of(work.job, work.spec), "done"
+        desk = self._desk
+        try:
+            manifest = await desk.models.manifest(work.spec.model)
+            shard = whole_shard(manifest)
+            async with (
+                open_dataset(desk.models, work.evaluation.dataset) as data,
+                desk.shards.use(work.spec.model, shard) as line,
+            ):
+                for index in work.spec.batches:
+                    await self._slice(work, index, data, line, shard)
+                receipt = self._receipt(work, line.class_id)
+            work.claim = await desk.claims.add(receipt)
+        except PrsmError as error:
+            work.error, outcome = error, error.reason
+        except Exception as error:  # one evaluation must not take the others down
+            log.exception("evaluation %s", work.job.job.hex()[:16])
+            work.error = WorkerFailed(f"{type(error).__name__} inside the node")
+            outcome = "internal"
+        desk.policy.after(facts, outcome)
+
+    async def _slice(
+        self, work: _Work, index: int, data: DatasetFile, line: Line, shard: Shard
+    ) -> None:
+        inputs, labels = await data.read(index, shard.inputs)
+        ran = await line.ask(inputs, who=work.job.requester)
+        correct = await trio.to_thread.run_sync(count_correct, ran.outputs[0], labels)
+        rows, outputs = labels.head.shape[0], batch_root(ran.outputs)
+        row = ScoreRow(work.evaluation.dataset, index, rows, correct)
+        work.cpu_us += ran.cpu_us
+        work.bytes_in += sum(len(tensor.data) for tensor in inputs)
+        work.bytes_out += sum(len(tensor.data) for tensor in ran.outputs)
+        work.scores.append(SliceScore(outputs, correct))
+        work.results.append(
+            BatchResult(
+                index=index,
+                rows=rows,
+                input_root=input_root(inputs, stage=0),
+                side_root=side_root(inputs, stage=0),
+                output_root=score_root(outputs, row),
+            )
+        )
+
+    def _receipt(self, work: _Work, class_id: bytes) -> WorkReceipt:
+        chain, spec = self._chain, work.spec
+        return WorkReceipt(
+            version=RECEIPT_VERSION,
+            chain_id=chain.chain_id,
+            job=work.job.job,
+            unit=work.unit,
+            kind=WorkKind.EVALUATE,
+            worker=chain.address,
+            model=spec.model,
+            stages=spec.stages,
+            stage=spec.stage,
+            class_id=class_id,
+            batches=tuple(work.results),
+            measured=Measured(
+                cpu_ms=work.cpu_us // 1000,
+                rows=sum(result.rows for result in work.results),
+                bytes_in=work.bytes_in,
+                bytes_out=work.bytes_out,
+            ),
+            price_per_row=spec.price_per_row,
+            started_height=work.started_height,
+            ended_height=chain.height(),
+            signature=bytes(64),
+        )

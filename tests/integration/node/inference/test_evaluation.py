@@ -1,0 +1,333 @@
+"""Evaluation on a network in memory: drawn workers, a score that is proven, liars, the dead."""
+# ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+from trio.testing import MockClock
+
+from prsm.consensus.ledger.audit_records import PLEDGERS_KEY, Pledger, Pledgers
+from prsm.consensus.ledger.evaluations import Score, read_score
+from prsm.consensus.ledger.records import JobStatus
+from prsm.consensus.ledger.state import State
+from prsm.node.inference.evaluation.requester import (
+    Evaluations,
+    EvaluationWish,
+    Found,
+    NothingEvaluated,
+)
+from prsm.node.inference.evaluation.worker import Evaluator
+from prsm.node.inference.planner import PriceOverCap, TooFewPeers
+from prsm.node.inference.terms import Terms
+from prsm.node.net.interface import CallRefused, Channel
+from prsm.protocol.codec import Record
+from prsm.protocol.errors import PrsmError, Unsupported
+from prsm.protocol.messages.evaluation import AskEvaluated
+from prsm.protocol.messages.models import ManifestFile, ModelManifest
+from prsm.protocol.messages.pipe import InputMismatch, WorkerFailed
+from prsm.protocol.slices import LABEL, encode_slices
+from prsm.protocol.tensors import Dtype, Tensor, TensorHead
+from prsm.protocol.transactions.payloads import (
+    REGISTER_DATASET,
+    REGISTER_MODEL,
+    RegisterModel,
+)
+from prsm.protocol.transactions.registry import RegisterDataset
+from tests.tools.work import (
+    MODEL,
+    WIDTH,
+    AdderRunner,
+    Cluster,
+    Node,
+    corrupt,
+    given_rows,
+    make_cluster,
+    make_manifest,
+    whole_run,
+)
+from tests.tools.work_chain import FUNDS, VERIFIER
+
+DATASET = b"\x01\x55\x12\x20" + b"d" * 32
+OTHER = b"\x01\x55\x12\x20" + b"o" * 32  # a dataset of other inputs
+ROWS = (4, 4, 3)
+PRICE = 10
+
+
+def a_slice(count: int, *, wrong: int = 0) -> tuple[Tensor, ...]:
+    """Inputs of the adder, and as labels what it answers, but for the first rows."""
+    answer = whole_run(count)
+    rows = [answer[at : at + WIDTH] for at in range(0, len(answer), WIDTH)]
+    classes = [row.index(max(row)) for row in rows]
+    labels = [(one + (place < wrong)) % WIDTH for place, one in enumerate(classes)]
+    raw = b"".join(value.to_bytes(8, "little") for value in labels)
+    return (*given_rows(count), Tensor(TensorHead(LABEL, Dtype.I64, (count,)), raw))
+
+
+def dataset_manifest() -> ModelManifest:
+    return msgspec.structs.replace(
+        make_manifest(),
+        name="sums",
+        kind="dataset",
+        shards=(),
+        files=(ManifestFile("data.slices", DATASET, 1, bytes(32)),),
+    )
+
+
+@dataclass
+class Shelf:
+    """The `Models` port: the adder, and two datasets in files."""
+
+    folder: Path
+    manifests: dict[bytes, ModelManifest] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.manifests |= {MODEL: make_manifest()}
+        self.manifests |= {DATASET: dataset_manifest(), OTHER: dataset_manifest()}
+        slices = [a_slice(count, wrong=place) for place, count in enumerate(ROWS)]
+        self._path(DATASET).write_bytes(encode_slices(slices))
+        self._path(OTHER).write_bytes(encode_slices([part[1:] for part in slices]))
+
+    def _path(self, cid: bytes) -> Path:
+        return self.folder / cid[4:].hex()
+
+    async def manifest(self, cid: bytes) -> ModelManifest:
+        await trio.lowlevel.checkpoint()
+        if cid not in self.manifests:
+            raise WorkerFailed("no such manifest")
+        return self.manifests[cid]
+
+    async def file(self, cid: bytes, index: int) -> Path:
+        await trio.lowlevel.checkpoint()
+        if cid == MODEL:
+            return Path("/shards") / self.manifests[cid].files[index].path
+        return self._path(cid)
+
+    @asynccontextmanager
+    async def using(self, cid: bytes, index: int, *, holder: str) -> AsyncIterator[Path]:
+        assert holder
+        yield await self.file(cid, index)
+
+    def held(self) -> tuple[bytes, ...]:
+        return tuple(self.manifests)
+
+
+@dataclass
+class Lab:
+    cluster: Cluster
+    evaluations: Evaluations
+    publisher: Node
+
+    async def evaluate(self, dataset: bytes = DATASET, *, cap: int | None = None) -> Found:
+        # The clock runs ahead while files are read in threads: the deadline is far.
+        wish = EvaluationWish(MODEL, dataset, cap, deadline_ms=36_000_000)
+        return await self.evaluations.evaluate(wish)
+
+    def score(self, dataset: bytes = DATASET) -> Score:
+        return read_score(State(self.cluster.world.state), MODEL, dataset)
+
+    def drawn(self, job: bytes) -> list[Node]:
+        by_account = {node.address: node for node in self.cluster.nodes}
+        return [by_account[each] for each in self.cluster.requester.chain.drawn(job)]
+
+
+def register(cluster: Cluster, publisher: Node) -> None:
+    """Model, datasets and pledges, in the blocks before."""
+    world = cluster.world
+    model = RegisterModel(MODEL, "adder", "1.0.0", bytes(32), 1, ())
+    world.submit(publisher.address, REGISTER_MODEL, model)
+    for place, cid in enumerate((DATASET, OTHER)):
+        named = RegisterDataset(cid, "sums", f"1.{place}.0", bytes(32), 1, sum(ROWS), 0, ())
+        world.submit(publisher.address, REGISTER_DATASET, named)
+    world.make_block()
+    listed = sorted(node.address for node in cluster.nodes)
+    state = State(world.state)
+    state.write(PLEDGERS_KEY, Pledgers(tuple(Pledger(each, 0) for each in listed)))
+    world.state.update({key: raw for key, raw in state.changes() if raw})
+    world.make_block()
+
+
+@pytest.fixture
+async def lab(nursery: trio.Nursery, tmp_path: Path) -> Lab:
+    shelf = Shelf(tmp_path)
+    cluster = make_cluster(size=7, models=shelf, runner=lambda _index: AdderRunner(make_manifest()))
+    register(cluster, cluster.nodes[6])
+    ids = iter(range(1, 100))
+    for node in cluster.nodes:
+        evaluator = Evaluator(node.executor._desk, node.chain, Terms(price_per_row=PRICE))
+        await nursery.start(evaluator.run)
+    await cluster.start(nursery)
+    requester = cluster.requester
+    evaluations = Evaluations(
+        requester.network,
+        requester.chain,
+        shelf,
+        VERIFIER,
+        new_id=lambda: next(ids).to_bytes(32, "big"),
+    )
+    await nursery.start(evaluations.run)
+    return Lab(cluster, evaluations, cluster.nodes[6])
+
+
+def runner_of(node: Node) -> AdderRunner:
+    runner = node.shards._runner
+    assert isinstance(runner, AdderRunner)
+    return runner
+
+
+async def test_drawn_workers_agree_and_the_ledger_has_the_score(
+    lab: Lab, autojump_clock: MockClock
+) -> None:
+    found = await lab.evaluate()
+    assert (found.correct, found.total) == (sum(ROWS) - 0 - 1 - 2, sum(ROWS))
+    score = lab.score()
+    assert (score.correct, score.total, score.draws, score.recorded) == (8, 11, 1, 1)
+    assert (score.job, score.height) == (found.job, found.height)
+    job = lab.cluster.requester.chain.job(found.job)
+    assert job is not None
+    assert job.status is JobStatus.SETTLED
+    workers = set(job.units[0].workers)
+    assert len(workers) == 3
+    assert set(found.workers) == workers
+    assert not workers & {lab.cluster.requester.address, lab.publisher.address}
+    assert workers == {node.address for node in lab.drawn(found.job)[:3]}
+    spent = FUNDS - lab.cluster.world.balance(lab.cluster.requester.address)
+    assert spent == 3 * PRICE * sum(ROWS)
+    again = await lab.evaluate()
+    assert again.job != found.job
+    assert (lab.score().draws, lab.score().recorded, lab.score().correct) == (2, 2, 8)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_a_liar_among_those_drawn_changes_nothing_and_is_not_paid(
+    place: int, lab: Lab, autojump_clock: MockClock
+) -> None:
+    """Which of them lies is known after the draw, so all may, once they are the one."""
+    first = (1).to_bytes(32, "big")
+
+    def hook(node: Node) -> None:
+        def lie(name: str, run: int, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            drawn = lab.drawn(first)
+            return corrupt(name, run, outputs) if node is drawn[place] else outputs
+
+        runner_of(node).hook = lie
+
+    for node in lab.cluster.nodes:
+        hook(node)
+    found = await lab.evaluate()
+    assert (found.correct, found.total) == (8, 11)
+    liar = lab.drawn(first)[place]
+    assert liar.address not in found.workers
+    assert len(found.workers) == 2
+    assert lab.cluster.world.balance(liar.address) == FUNDS
+
+
+async def test_a_drawn_worker_that_is_away_is_replaced_by_the_next(
+    lab: Lab, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    chain = lab.cluster.requester.chain
+    first = (1).to_bytes(32, "big")
+
+    async def kill_the_first() -> None:
+        while not chain.drawn(first):
+            await lab.cluster.world.changed.wait()
+        lab.drawn(first)[0].kill()
+
+    nursery.start_soon(kill_the_first)
+    found = await lab.evaluate()
+    assert (found.correct, found.total) == (8, 11)
+    assert lab.drawn(first)[0].address not in found.workers
+
+
+async def test_what_cannot_be_evaluated_is_refused_before_money_moves(
+    lab: Lab, autojump_clock: MockClock
+) -> None:
+    cases: list[tuple[bytes, int | None, type[PrsmError]]] = [
+        (MODEL, None, Unsupported),  # no dataset
+        (OTHER, None, InputMismatch),
+        (b"\x01\x55\x12\x20" + b"?" * 32, None, WorkerFailed),
+        (DATASET, 3 * PRICE * sum(ROWS) - 1, PriceOverCap),
+    ]
+    for dataset, cap, fault in cases:
+        with pytest.raises(fault):
+            await lab.evaluate(dataset, cap=cap)
+    for node in lab.cluster.nodes[1:]:
+        node.kill()
+    with pytest.raises(TooFewPeers):
+        await lab.evaluate()
+    assert lab.cluster.world.balance(lab.cluster.requester.address) == FUNDS
+    assert lab.score().recorded == 0
+    assert lab.score().draws == 2
+
+
+async def test_three_who_differ_decide_nothing(lab: Lab, autojump_clock: MockClock) -> None:
+    def differ(node: Node) -> None:
+        def lie(_name: str, _run: int, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            (first,) = outputs
+            return (Tensor(first.head, bytes([node.index]) + first.data[1:]),)
+
+        runner_of(node).hook = lie
+
+    for node in lab.cluster.nodes:
+        differ(node)
+    with pytest.raises(NothingEvaluated):
+        await lab.evaluate()
+    assert lab.score().recorded == 0
+
+
+async def test_nothing_is_shown_to_strangers_or_before_others_are_bound(
+    lab: Lab, autojump_clock: MockClock
+) -> None:
+    ours, requester = lab.evaluations, lab.cluster.requester
+    wish = EvaluationWish(MODEL, DATASET, deadline_ms=36_000_000)
+    round_ = await ours._draw(wish, make_manifest(), ROWS)
+    await ours._lock(round_)
+    (worker, peer), *_ = round_.peers.items()
+    opening = ours._opening(round_, worker)
+    ask = AskEvaluated(round_.job, 0)
+
+    async def refusal(node: Node, message: Record) -> str:
+        with pytest.raises(CallRefused) as refused:
+            await node.network.call(peer, message, channel=Channel.CTL)
+        return refused.value.refusal
+
+    stranger = lab.publisher
+    assert await refusal(requester, ask) == "unknown_job"
+    assert await refusal(stranger, opening) == "bad_signature"
+    elsewhere = msgspec.structs.replace(opening, worker=stranger.address)
+    assert await refusal(requester, elsewhere) == "bad_signature"
+    await requester.network.call(peer, opening, channel=Channel.CTL)
+    while requester.chain.committed(round_.job, 0, worker) is None:
+        await requester.chain.wait_height(requester.chain.height() + 1)
+    assert await refusal(stranger, ask) == "unknown_job"
+    assert await refusal(requester, ask) == "unit_incomplete"
+    lab.cluster.world.time_ms += 40_000  # the others are late, and fewer than must agree are bound
+    assert await refusal(requester, ask) == "unit_incomplete"
+
+
+async def test_a_lock_that_nobody_was_drawn_for_is_not_worked_on(
+    lab: Lab, autojump_clock: MockClock
+) -> None:
+    ours, requester = lab.evaluations, lab.cluster.requester
+    wish = EvaluationWish(MODEL, DATASET, deadline_ms=36_000_000)
+    drawn = await ours._draw(wish, make_manifest(), ROWS)
+    peers = {
+        node.address: node.network.peer_id for node in (lab.publisher, *lab.cluster.nodes[1:3])
+    }
+    picked = msgspec.structs.replace(drawn.unit, workers=tuple(peers))
+    for job, unit, word in (
+        (b"j" * 32, drawn.unit, "unknown_job"),  # locked without a draw
+        (drawn.job, picked, "not_named"),  # a draw, and workers of our choice
+    ):
+        round_ = replace(drawn, job=job, unit=unit)
+        await ours._lock(round_)
+        worker = unit.workers[0]
+        peer = (drawn.peers | peers)[worker]
+        opening = ours._opening(round_, worker)
+        with pytest.raises(CallRefused) as refused:
+            await requester.network.call(peer, opening, channel=Channel.CTL)
+        assert refused.value.refusal == word

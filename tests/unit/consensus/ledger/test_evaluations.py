@@ -1,0 +1,195 @@
+"""Evaluations: who may be drawn, what counts as one, and a score that only settled roots prove."""
+
+import msgspec
+import pytest
+
+from prsm.consensus.ledger.evaluations import DRAWN_MAX, DRAWS_MAX
+from prsm.protocol.ids import Bytes32
+from prsm.protocol.receipts import BatchResult, WorkKind, WorkReceipt, sign_receipt
+from prsm.protocol.scores import ScoreRow, score_root
+from prsm.protocol.signing import sha256
+from prsm.protocol.transactions.audits import Pledge
+from prsm.protocol.transactions.evaluations import Draw, RecordScore, SliceScore
+from prsm.protocol.transactions.payloads import Halt, Lock, RegisterModel, Unit
+from prsm.protocol.transactions.registry import RegisterDataset
+from prsm.protocol.transactions.results import Code
+from prsm.testnet.chain import Chain, signer_of, small_genesis
+from prsm.testnet.jobs import REQUESTER, Work, commit_of, lock_of, settle_of, unit_of
+
+PUBLISHER = 65
+CANDIDATES = (66, 67, 68, 69, 70, 71)
+MODEL = bytes.fromhex("01551220") + b"m" * 32
+DATASET = bytes.fromhex("01551220") + b"d" * 32
+ROWS = (4, 4, 2)
+JOB = Bytes32(sha256(b"evaluation"))
+CORRECT = (4, 3, 0)
+
+
+def key(number: int) -> Bytes32:
+    return signer_of(number).public_key
+
+
+@pytest.fixture
+def chain() -> Chain:
+    """Model and dataset are registered, workers, publisher and requester are pledged."""
+    made = Chain(small_genesis())
+    made.send(PUBLISHER, RegisterModel(MODEL, "digits", "1.0.0", bytes(32), 9, ()))
+    named = RegisterDataset(DATASET, "digits-test", "1.0.0", bytes(32), 9, sum(ROWS), 0, ())
+    assert made.send(PUBLISHER, named).code is Code.DONE
+    least = max(1, made.ledger.parameters.pledge_min)
+    for account in (*CANDIDATES, PUBLISHER, REQUESTER):
+        assert made.send(account, Pledge(least)).code is Code.DONE
+    return made
+
+
+def drawn(chain: Chain, job: bytes = JOB) -> tuple[bytes, ...]:
+    return chain.ledger.view.drawn(job)
+
+
+def ask(chain: Chain, job: bytes = JOB) -> tuple[int, ...]:
+    """Draw evaluators; numbers of their keys."""
+    assert chain.send(REQUESTER, Draw(Bytes32(job), MODEL, DATASET)).code is Code.DONE
+    assert drawn(chain, job) == ()
+    chain.add()
+    by_key = {key(number): number for number in CANDIDATES}
+    return tuple(by_key[Bytes32(each)] for each in drawn(chain, job))
+
+
+def unit(workers: tuple[int, ...]) -> Unit:
+    made = unit_of(workers=workers, model=MODEL, span=(0, len(ROWS)))
+    return msgspec.structs.replace(made, kind=WorkKind.EVALUATE)
+
+
+def lock(*units: Unit, rows: tuple[int, ...] = ROWS) -> Lock:
+    return msgspec.structs.replace(lock_of("x", *units, rows=rows), job=JOB)
+
+
+def slices(correct: tuple[int, ...] = CORRECT) -> tuple[SliceScore, ...]:
+    return tuple(SliceScore(Bytes32(bytes([i]) * 32), n) for i, n in enumerate(correct))
+
+
+def receipt_of(chain: Chain, terms: Lock, worker: int) -> WorkReceipt:
+    """What a worker states that found `CORRECT`."""
+    plain = Work(worker).receipt(chain, terms)
+    parts = slices(CORRECT + (0,) * (len(terms.batch_rows) - len(CORRECT)))
+    batches = tuple(
+        BatchResult(
+            index=batch.index,
+            rows=batch.rows,
+            input_root=batch.input_root,
+            side_root=batch.side_root,
+            output_root=score_root(
+                part.outputs, ScoreRow(DATASET, batch.index, batch.rows, part.correct)
+            ),
+        )
+        for batch, part in zip(plain.batches, parts, strict=False)
+    )
+    return sign_receipt(msgspec.structs.replace(plain, batches=batches), signer_of(worker))
+
+
+def settle(chain: Chain, terms: Lock) -> None:
+    """Lock the job, let its first two workers agree, settle."""
+    assert chain.send(REQUESTER, terms).code is Code.DONE
+    numbers = {key(number): number for number in range(64, 80)}
+    workers = [numbers[Bytes32(worker)] for worker in terms.units[0].workers[:2]]
+    receipts = [receipt_of(chain, terms, worker) for worker in workers]
+    chain.add(
+        *(
+            chain.order(worker, commit_of(terms, receipt))
+            for worker, receipt in zip(workers, receipts, strict=True)
+        )
+    )
+    result = chain.send(REQUESTER, settle_of(terms, 0, receipts))
+    assert result.code is Code.DONE, result
+
+
+def test_a_settled_evaluation_is_recorded_with_its_score(chain: Chain) -> None:
+    terms = lock(unit(ask(chain)[:3]))
+    assert chain.send(70, RecordScore(JOB, slices())).code is Code.UNKNOWN_JOB
+    settle(chain, terms)
+    for forged in (slices((4, 4, 0)), slices((3, 4, 0)), slices()[::-1], slices()[:2]):
+        assert chain.send(70, RecordScore(JOB, forged)).code is Code.BAD_SCORE
+    assert chain.ledger.view.scores(MODEL) == []
+    assert chain.send(70, RecordScore(JOB, slices())).code is Code.DONE
+    (score,) = chain.ledger.view.scores(MODEL)
+    assert (score.correct, score.total, score.draws, score.recorded) == (7, 10, 1, 1)
+    assert (score.dataset, score.job, score.height) == (DATASET, JOB, chain.ledger.height)
+    assert chain.send(70, RecordScore(JOB, slices())).code is Code.NO_CHANGE
+
+
+def test_the_draw_leaves_out_those_concerned_and_those_who_came_late(chain: Chain) -> None:
+    first = ask(chain)
+    assert len(first) == DRAWN_MAX
+    assert set(first) <= set(CANDIDATES)
+    late = 35  # an operator, for once as a worker
+    assert chain.send(late, Pledge(max(1, chain.ledger.parameters.pledge_min))).code is Code.DONE
+    by_key = {key(number): number for number in (*CANDIDATES, late)}
+    assert tuple(by_key[Bytes32(each)] for each in drawn(chain)) == first
+    orders: set[tuple[int, ...]] = {first}
+    for i in range(6):
+        job = sha256(b"again", bytes([i]))
+        assert chain.send(REQUESTER, Draw(Bytes32(job), MODEL, DATASET)).code is Code.DONE
+        chain.add()
+        orders.add(tuple(by_key[Bytes32(each)] for each in drawn(chain, job)))
+    assert len(orders) > 3  # each block draws anew
+    assert any(late in order for order in orders)
+
+
+@pytest.mark.parametrize("change", ["kind", "model", "workers", "rows", "part", "open", "stages"])
+def test_a_job_that_is_not_the_whole_evaluation_by_those_drawn_is_none(
+    chain: Chain, change: str
+) -> None:
+    three = ask(chain)[:3]
+    stranger = next(number for number in CANDIDATES if number not in ask_numbers(chain))
+    good = unit(three)
+    terms = {
+        "kind": lock(msgspec.structs.replace(good, kind=WorkKind.INFER)),
+        "model": lock(msgspec.structs.replace(good, model=DATASET)),
+        "workers": lock(unit((*three[:2], stranger))),
+        "rows": lock(good, rows=(4, 4, 1)),
+        "part": lock(msgspec.structs.replace(good, count=2), rows=ROWS),
+        "open": msgspec.structs.replace(lock(good), is_open_ended=True),
+        "stages": lock(msgspec.structs.replace(good, stages=2)),
+    }[change]
+    settle(chain, terms)
+    assert chain.send(70, RecordScore(JOB, slices())).code is Code.NOT_AS_DRAWN
+
+
+def ask_numbers(chain: Chain) -> set[int]:
+    by_key = {key(number): number for number in CANDIDATES}
+    return {by_key[Bytes32(each)] for each in drawn(chain)}
+
+
+def test_an_unsettled_evaluation_has_no_score(chain: Chain) -> None:
+    terms = lock(unit(ask(chain)[:3]))
+    assert chain.send(REQUESTER, terms).code is Code.DONE
+    assert chain.send(70, RecordScore(JOB, slices())).code is Code.UNDECIDED
+
+
+def test_draws_are_refused_for_what_is_not_registered_halted_or_asked_twice(chain: Chain) -> None:
+    good = Draw(JOB, MODEL, DATASET)
+    for model, dataset in ((DATASET, DATASET), (MODEL, MODEL), (MODEL[:-1] + b"?", DATASET)):
+        wrong = Draw(JOB, model, dataset)
+        assert chain.send(REQUESTER, wrong).code is Code.UNKNOWN_MANIFEST
+    locked = lock_of("locked")
+    assert chain.send(REQUESTER, locked).code is Code.DONE
+    taken = Draw(locked.job, MODEL, DATASET)
+    assert chain.send(REQUESTER, taken).code is Code.JOB_EXISTS
+    assert chain.send(REQUESTER, good).code is Code.DONE
+    assert chain.send(REQUESTER, good).code is Code.JOB_EXISTS
+    for operator in (32, 33, 34):
+        chain.send(operator, Halt(cid=DATASET, lift=False, reason=""))
+    again = Draw(Bytes32(b"n" * 32), MODEL, DATASET)
+    assert chain.send(REQUESTER, again).code is Code.MODEL_HALTED
+
+
+def test_a_block_makes_a_bounded_number_of_draws(chain: Chain) -> None:
+    first = chain.ledger.view.nonce(key(REQUESTER))
+    orders = [
+        chain.order(REQUESTER, Draw(Bytes32(sha256(bytes([i]))), MODEL, DATASET), nonce=first + i)
+        for i in range(DRAWS_MAX + 1)
+    ]
+    codes = [receipt.code for receipt in chain.add(*orders).receipts()]
+    assert codes == [Code.DONE] * DRAWS_MAX + [Code.TOO_MANY_DRAWS]
+    chain.add()
+    assert chain.ledger.view.drawn(sha256(bytes([DRAWS_MAX - 1])))
