@@ -12,7 +12,7 @@ from prsm.node.api.work import parse_tensor, tensor_text
 from prsm.node.clock import utc_text
 from prsm.node.driver import Driver
 from prsm.node.inference.serving.health import Hour, Service
-from prsm.node.inference.serving.service import ServeRequest, Serving
+from prsm.node.inference.serving.service import Served, ServeRequest, Serving
 from prsm.node.inference.serving.tab import Tab, TabState
 from prsm.node.models import Models
 from prsm.node.rpc.dispatch import Handler
@@ -20,6 +20,7 @@ from prsm.node.rpc.errors import CallTimeout
 from prsm.node.rpc.methods import serving as api
 from prsm.node.rpc.spec import Caller, NoParams
 from prsm.node.wallets import Wallets
+from prsm.protocol.errors import PrsmError
 from prsm.protocol.ids import address_text, parse_hex
 from prsm.protocol.transactions.payloads import SET_CHANNEL
 from prsm.protocol.transactions.registry import SetChannel
@@ -67,18 +68,29 @@ class ServingApi:
             tenant=(params.tenant or caller.name).encode()[:32],
             is_fresh=params.fresh,
         )
+        served: Served | None = None
+        failure: PrsmError = CallTimeout(
+            f"no answer within {params.wait_ms} ms; the workers were told to stop"
+        )
         with trio.move_on_after(params.wait_ms / 1000):
-            served = await self._serving.ask(request)
-            return api.ServedRows(
-                model=str(decode_cid(served.model)),
-                rows=served.outputs[0].head.shape[0],
-                batches=served.batches,
-                cached=served.cached,
-                workers=tuple(map(address_text, served.workers)),
-                tabs=tuple(map(address_text, served.tabs)),
-                outputs=tuple(map(tensor_text, served.outputs)),
-            )
-        raise CallTimeout(f"no answer within {params.wait_ms} ms; the workers were told to stop")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_end_with, caller, nursery.cancel_scope)
+                try:
+                    served = await self._serving.ask(request)
+                except PrsmError as error:  # out of the nursery it would be a group
+                    failure = error
+                nursery.cancel_scope.cancel()
+        if served is None:
+            raise failure
+        return api.ServedRows(
+            model=str(decode_cid(served.model)),
+            rows=served.outputs[0].head.shape[0],
+            batches=served.batches,
+            cached=served.cached,
+            workers=tuple(map(address_text, served.workers)),
+            tabs=tuple(map(address_text, served.tabs)),
+            outputs=tuple(map(tensor_text, served.outputs)),
+        )
 
     async def warm(self, params: api.WarmParams, _caller: Caller) -> api.Warmed:
         """Open a tab before somebody asks."""
@@ -150,6 +162,13 @@ class ServingApi:
                 hint=f"see: prsm model versions {params.name}",
             )
         return now, wanted
+
+
+async def _end_with(caller: Caller, scope: trio.CancelScope) -> None:
+    """Give the request up when its client hangs up."""
+    if caller.wait_gone is not None:
+        await caller.wait_gone()
+        scope.cancel()
 
 
 def _tab(tab: Tab) -> api.TabInfo:

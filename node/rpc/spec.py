@@ -7,7 +7,7 @@ Knows: names, types, scopes. Must not know: handlers, transports.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -79,11 +79,15 @@ class NoParams(Params, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: how it was recognised, what it may do, and the trace its errors carry."""
+    """Who calls: how it was recognised, what it may do, and the trace its errors carry.
+
+    `wait_gone` returns once the caller hung up; None where nobody can tell.
+    """
 
     name: str  # "cookie", "unix", "nobody"
     scopes: frozenset[Scope]
     trace_id: str = ""
+    wait_gone: Callable[[], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

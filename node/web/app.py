@@ -7,7 +7,7 @@ Every refusal keeps a JSON-RPC body; an exception becomes -32603 with a trace id
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -151,7 +151,13 @@ class _Calls:
         except CallError as fault:
             await answer_refusal(scope, receive, send, fault, status=_status_of(fault))
             return
-        reply = await self._dispatcher.answer(body, caller)
+
+        async def wait_gone() -> None:
+            # The server reads on while a call runs, and says so when it reads the end.
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        reply = await self._dispatcher.answer(body, replace(caller, wait_gone=wait_gone))
         await answer(scope, send, reply or b"", status=204 if reply is None else 200)
 
     async def _read(self, headers: Headers, receive: Receive) -> bytes:

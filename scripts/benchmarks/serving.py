@@ -220,7 +220,7 @@ def measure_tenants(node: Node, cid: str) -> list[Row]:
     ]
 
 
-def _ask(  # noqa: PLR0913 - of a thread
+def _ask(
     node: Node, cid: str, tenant: int, place: int, crowd: Crowd, stop: threading.Event
 ) -> None:
     number = 1_000_000 * (tenant + 1) + 100_000 * place

@@ -65,12 +65,13 @@ class FakeNode:
     """Handlers that answer with samples and remember who called what.
 
     Attributes:
-        calls: (method, parameters) in order.
+        calls: (method, parameters) in order; callers: who made them.
         answers: method -> what it answers instead of its sample; an exception is raised.
     """
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any]] = []
+        self.callers: list[Caller] = []
         self.answers: dict[str, Any] = {}
         self.before: dict[str, Callable[[], Awaitable[None]]] = {}
         self._called = trio.Event()
@@ -86,9 +87,10 @@ class FakeNode:
         return {name: self._handler(method) for name, method in METHODS.items()}
 
     def _handler(self, method: Method) -> Callable[[Any, Caller], Awaitable[Any]]:
-        async def handle(params: object, _caller: Caller) -> object:
+        async def handle(params: object, caller: Caller) -> object:
             assert isinstance(params, method.params)
             self.calls.append((method.name, params))
+            self.callers.append(caller)
             self._called.set()
             if method.name in self.before:
                 await self.before[method.name]()

@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from prsm.node.api.serving import ServingApi
+from prsm.node.inference.serving.service import ServeRequest
+from prsm.node.rpc.errors import CallTimeout
+from prsm.node.rpc.methods.serving import ServeParams
+from prsm.node.rpc.spec import Caller
 from prsm.protocol.transactions.payloads import REGISTER_MODEL, RegisterModel
 from prsm.storage.cid import decode_cid
 from tests.tools.site import Site, open_site
@@ -67,3 +72,24 @@ async def test_nothing_served_yet_is_an_empty_answer(site: Site) -> None:
     state = await site.ask("serve_list")
     assert (state["items"], state["at_work"], state["waiting"]) == ([], 0, 0)
     assert (await site.ask("model_getHealth"))["items"] == []
+
+
+class Sleepy:
+    """Serving that never answers, and remembers that it was told to stop."""
+
+    is_stopped = False
+
+    async def ask(self, _request: ServeRequest) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.is_stopped = True
+
+
+async def test_request_of_a_client_that_hung_up_is_given_up() -> None:
+    sleepy = Sleepy()
+    api = ServingApi(sleepy, None, None, None)  # type: ignore[arg-type]  # only asks it
+    caller = Caller("test", frozenset(), wait_gone=trio.lowlevel.checkpoint)
+    with trio.fail_after(5), pytest.raises(CallTimeout):
+        await api.run(ServeParams("net", texts=("a",)), caller)
+    assert sleepy.is_stopped

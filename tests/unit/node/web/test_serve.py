@@ -216,6 +216,36 @@ async def test_fifty_clients_at_once_get_their_own_answers(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("is_unix", [False, True])
+async def test_a_client_that_hangs_up_is_noticed_while_its_call_runs(
+    tmp_path: Path, *, is_unix: bool
+) -> None:
+    """And one that stays is answered, also the next time on the same connection."""
+    async with open_door(tmp_path) as door:
+        gone = 0
+
+        async def watch() -> None:
+            nonlocal gone
+            wait_gone = door.node.callers[-1].wait_gone
+            assert wait_gone is not None
+            with trio.move_on_after(0.02 if len(door.node.calls) < 3 else 5):
+                await wait_gone()
+                gone += 1
+
+        door.node.before["rpc_ping"] = watch
+        stream = await (door.unix() if is_unix else door.tcp())
+        for _ in range(2):
+            await stream.send_all(request(headers=auth(door)))
+            assert (await read_answer(stream)).status == 200
+        assert gone == 0
+        await stream.send_all(request(headers=auth(door)))
+        await door.node.wait_calls(3)
+        await stream.aclose()
+        with trio.fail_after(4):
+            while not gone:  # noqa: ASYNC110 - another end of a socket sets no event
+                await trio.sleep(0.005)
+
+
 async def test_it_stops_within_two_seconds_with_slow_readers_and_running_calls(
     tmp_path: Path,
 ) -> None:
