@@ -16,7 +16,7 @@ import trio
 
 from prsm.consensus.ledger.audits import Sampling
 from prsm.consensus.ledger.records import Job
-from prsm.consensus.ledger.tally import is_decided
+from prsm.consensus.ledger.tally import is_decided, rule_on
 from prsm.node.inference.capacity import ask_all
 from prsm.node.inference.interface import (
     Chain,
@@ -33,7 +33,14 @@ from prsm.protocol.errors import BadSignature, PrsmError, WireError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import MIB, TRANSACTION_BYTES_MAX
 from prsm.protocol.messages.work import AskReceipt, ShownReceipt, ask_receipt_statement
-from prsm.protocol.receipts import Feed, WorkReceipt, is_signed, receipt_hash, sign_receipt
+from prsm.protocol.receipts import (
+    Feed,
+    WorkReceipt,
+    is_fed,
+    is_signed,
+    receipt_hash,
+    sign_receipt,
+)
 from prsm.protocol.transactions.payloads import (
     COMMIT,
     FEEDS_MAX,
@@ -234,26 +241,27 @@ class Claims:
 
     async def _settle_alone(self, claim: Claim, job: Job) -> None:
         unit = claim.receipt.unit
-        shown = [claim.receipt]
+        shown = [_Kept(claim.receipt, claim.feeds)]
         offers = await ask_all(self._network, self._chain, self._verifier)
         peers = {offer.worker: offer.peer for offer in offers}
         for worker in job.units[unit].workers:
             if worker in peers:
                 with trio.move_on_after(ASK_S):
                     shown += await self._ask(claim, worker, peers[worker])
-        spec = job.units[unit]
-        if not is_decided(shown, spec, is_open_ended=job.is_open_ended):
+        spec, receipts = job.units[unit], [each.receipt for each in shown]
+        feeds = _needed(shown, self._chain.sampling(job.job, unit))
+        is_torn = bool(rule_on(receipts, feeds, spec).torn)  # the requester fed us differently
+        if not is_torn and not is_decided(receipts, spec, is_open_ended=job.is_open_ended):
             log.info("unit %d cannot be settled yet: %d receipts", unit, len(shown))
             return
         try:
-            feeds = _needed(claim, shown, self._chain.sampling(job.job, unit))
-            settle = Settle(job.job, unit, tuple(encode(receipt) for receipt in shown), feeds)
+            settle = Settle(job.job, unit, tuple(encode(receipt) for receipt in receipts), feeds)
             with trio.move_on_after(COMMIT_S):
                 await self._chain.wait_committed(await self._chain.submit(SETTLE, settle))
         except PrsmError as error:
             log.warning("unit %d is not settled: %s", unit, error.what)
 
-    async def _ask(self, claim: Claim, worker: bytes, peer: PeerId) -> list[WorkReceipt]:
+    async def _ask(self, claim: Claim, worker: bytes, peer: PeerId) -> list[_Kept]:
         unsigned = AskReceipt(
             job=claim.receipt.job,
             unit=claim.receipt.unit,
@@ -267,15 +275,28 @@ class Claims:
         )
         try:
             ask = msgspec.structs.replace(unsigned, signature=self._chain.signer.sign(statement))
-            answer, _ = await self._network.call(peer, ask, channel=Channel.CTL)
+            answer, tail = await self._network.call(peer, ask, channel=Channel.CTL)
             if not isinstance(answer, ShownReceipt):
                 return []
             receipt = decode(answer.receipt, WorkReceipt, size_max=TRANSACTION_BYTES_MAX)
+            feeds: tuple[Feed, ...] = ()
+            if tail:
+                feeds = decode(tail, tuple[Feed, ...], size_max=KEPT_BYTES_MAX)
         except PrsmError as error:
             log.debug("no receipt of %s: %s", peer, error.what)
             return []
         right = (receipt.job, receipt.unit, receipt.worker) == (ask.job, ask.unit, worker)
-        return [receipt] if right and is_signed(receipt, self._verifier) else []
+        if not right or not is_signed(receipt, self._verifier):
+            return []
+        return [_Kept(receipt, tuple(feed for feed in feeds if self._is_word(feed, ask)))]
+
+    def _is_word(self, feed: Feed, ask: AskReceipt) -> bool:
+        """Did the requester of that unit sign it?"""
+        job = self._chain.job(ask.job)
+        if job is None or (feed.job, feed.unit) != (ask.job, ask.unit):
+            return False
+        chain_id = self._chain.chain_id
+        return is_fed(feed, job.requester, chain_id=chain_id, verifier=self._verifier)
 
     async def _answer(self, incoming: Incoming) -> Answer:
         await trio.lowlevel.checkpoint()
@@ -294,7 +315,7 @@ class Claims:
             raise NotNamed("commit to your own receipt of this unit first")
         if not self._is_bound(claim, self._chain.address):
             raise UnknownJob("our own receipt is not on the ledger yet")
-        return ShownReceipt(encode(claim.receipt)), b""
+        return ShownReceipt(encode(claim.receipt)), encode(claim.feeds)
 
 
 def _is_in_time(job: Job, unit: int, now_ms: int) -> bool:
@@ -302,14 +323,18 @@ def _is_in_time(job: Job, unit: int, now_ms: int) -> bool:
     return now_ms < job.deadline_ms or job.is_sampled(unit)
 
 
-def _needed(
-    claim: Claim, shown: Sequence[WorkReceipt], sampling: Sampling | None
-) -> tuple[Feed, ...]:
-    """Our feeds of the batches on whose inputs a co-worker or an auditor says otherwise."""
-    own = {batch.index: (batch.input_root, batch.side_root) for batch in claim.receipt.batches}
-    said = [(b.index, b.input_root, b.side_root) for r in shown for b in r.batches]
+def _needed(shown: Sequence[_Kept], sampling: Sampling | None) -> tuple[Feed, ...]:
+    """Feeds of the batches on whose inputs workers, or an auditor and its worker, differ.
+
+    Where a requester fed its workers differently, each one's feed explains what it did.
+    """
+    said: dict[int, set[tuple[bytes, bytes]]] = {}
+    for each in shown:
+        for batch in each.receipt.batches:
+            said.setdefault(batch.index, set()).add((batch.input_root, batch.side_root))
     if sampling is not None and sampling.audited is not None:
         audited = sampling.audited
-        said.append((audited.batch, audited.input_root, audited.side_root))
-    doubted = {batch for batch, *fed in said if own.get(batch, tuple(fed)) != tuple(fed)}
-    return tuple(feed for feed in claim.feeds if feed.batch in doubted)[:FEEDS_MAX]
+        said.setdefault(audited.batch, set()).add((audited.input_root, audited.side_root))
+    doubted = [index for index, roots in sorted(said.items()) if len(roots) > 1]
+    feeds = [f for index in doubted for each in shown for f in each.feeds if f.batch == index]
+    return tuple(feeds[:FEEDS_MAX])

@@ -15,6 +15,7 @@ from prsm.testnet.chain import Chain, small_genesis
 
 Row = tuple[str, float, str]
 JOBS: Final = 144  # as many as of each other cheat
+LIFE_MS: Final = 600_000
 FLAGGED: Final = "copied commitment: flagged"
 BAR: Final = "copied commitment: checked jobs"
 LIMITS: Final[Mapping[str, str]] = {FLAGGED: BAR}
@@ -30,7 +31,8 @@ def refused(count: int) -> int:
     honest, copier = jobs.WORKERS[:2]
     found = 0
     for number in range(count):
-        lock = jobs.lock_of(f"copied {number}")
+        deadline_ms = chain.ledger.tip.time_ms + LIFE_MS
+        lock = jobs.lock_of(f"copied {number}", deadline_ms=deadline_ms)
         jobs.open_job(chain, lock)
         right = jobs.Work(honest).receipt(chain, lock)
         theirs = jobs.commit_of(lock, right)

@@ -8,10 +8,12 @@ from trio.testing import MockClock
 from prsm.node.inference.feeds import NO_FEED
 from prsm.node.inference.transfer import cut
 from prsm.node.net.handshake import ChainIdentity
+from prsm.node.net.interface import Channel
 from prsm.protocol.codec import encode
 from prsm.protocol.messages.work import Finish, Push, Result, ShownReceipt, WorkFailed
 from prsm.protocol.receipts import is_fed
-from tests.tools.probe import JOB, ROWS, Probe
+from prsm.protocol.tensors import Tensor
+from tests.tools.probe import JOB, PRICE, ROWS, Probe
 from tests.tools.work import given_rows, make_cluster
 from tests.tools.work_chain import VERIFIER
 
@@ -73,3 +75,32 @@ async def test_feeds_are_kept_with_the_receipt_they_explain(
         assert feed.input_root == done.input_root
         account = probe.cluster.requester.address
         assert is_fed(feed, account, chain_id=chain.chain_id, verifier=VERIFIER)
+
+
+async def test_workers_that_were_fed_differently_are_both_paid(
+    probe: Probe, autojump_clock: MockClock
+) -> None:
+    """The requester signs other rows for each of two, and settles nothing: its feeds convict it."""
+    workers = probe.cluster.nodes[1:3]
+    await probe.lock(workers=tuple(node.address for node in workers))
+    before = [probe.cluster.world.balance(node.address) for node in workers]
+    for place, node in enumerate(workers):
+        statement = probe.opening(worker=node.address)
+        await probe.network.call(node.network.peer_id, statement, channel=Channel.CTL)
+        for batch, rows in enumerate(ROWS):
+            x, mask = given_rows(rows)
+            tensors = (x, mask) if place == 0 else (Tensor(x.head, bytes(len(x.data))), mask)
+            for part in cut(tensors):
+                word = probe.feed(tensors, batch=batch).signature
+                push = Push(JOB, 0, batch, part.chunk, part.chunks, part.heads, word)
+                peer = node.network.peer_id
+                await probe.network.send(peer, push, channel=Channel.BULK, tail=part.data)
+            await probe.next_answer()
+    await trio.sleep(120)  # the workers' own patience with the requester
+    job = probe.worker.chain.job(JOB)
+    assert job is not None
+    assert job.verdicts[0] is not None
+    pay = sum(ROWS) * PRICE * 95 // 100
+    after = [probe.cluster.world.balance(node.address) for node in workers]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [pay, pay]
+    assert [opinion.wrong for opinion in job.verdicts[0].opinions] == [0, 0]
