@@ -1,17 +1,26 @@
 """The classifier of digits; needs the extra `training`."""
 
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason="the extra `training` is not installed")
-
-from prsm.node.training import digits
 from prsm.node.worker.scan import Policy, scan
 from prsm.protocol.slices import check_dataset, read_layout
 
+if TYPE_CHECKING:
+    from prsm.node.training import digits  # noqa: TC004 - see _sklearn
+
 pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _sklearn() -> None:
+    """Import scikit-learn when a test is run, not when it is found: that alone takes seconds."""
+    pytest.importorskip("sklearn", reason="the extra `training` is missing")
+    globals()["digits"] = import_module("prsm.node.training.digits")
 
 
 def test_recipe_names_nearly_all_held_out_digits_and_writes_them(tmp_path: Path) -> None:

@@ -1,23 +1,41 @@
 """The small language model, trained for seconds; needs the extra `training`."""
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="the extra `training` is not installed")
+from prsm.node.training import tokens
+from prsm.node.training.corpus import Corpus
+from prsm.node.worker import session
+from prsm.node.worker.pipe import Array
+from prsm.node.worker.recipes import decoder
+from prsm.protocol.errors import LocalError
 
-from prsm.node.training import learning, network, tinygpt, tokens  # noqa: E402 - after the skip
-from prsm.node.training.corpus import Corpus  # noqa: E402 - after the skip
-from prsm.node.worker import session  # noqa: E402 - after the skip
-from prsm.node.worker.pipe import Array  # noqa: E402 - after the skip
-from prsm.node.worker.recipes import decoder  # noqa: E402 - after the skip
-from prsm.protocol.errors import LocalError  # noqa: E402 - after the skip
+if TYPE_CHECKING:
+    import torch  # noqa: TC004 - see _torch
+
+    from prsm.node.training import learning, network, tinygpt  # noqa: TC004 - see _torch
 
 pytestmark = pytest.mark.long
 _CONFIG = decoder.Config(layers=2, width=64, heads=2, positions=64, vocabulary=300)
-_COURSE = learning.Course(steps=30, rows=4, tokens=32, warm_up=5, save_every=10)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _torch() -> None:
+    """Import torch when a test is run, not when it is found: that alone takes seconds."""
+    globals()["torch"] = pytest.importorskip("torch", reason="the extra `training` is missing")
+    for name in ("learning", "network", "tinygpt"):
+        globals()[name] = import_module(f"prsm.node.training.{name}")
+
+
+def _course() -> "learning.Course":
+    return learning.Course(steps=30, rows=4, tokens=32, warm_up=5, save_every=10)
+
+
 _TEXT = Corpus(
     tuple(f"a worker runs batch {n} of the job and signs its receipt" for n in range(60)),
     tuple(f"a worker runs batch {n} of the job" for n in range(60, 80)),
@@ -30,7 +48,7 @@ def _quiet(line: str) -> None:
 
 def test_recipe_learns_and_torch_and_onnx_say_the_same(tmp_path: Path) -> None:
     lines: list[str] = []
-    built = tinygpt.write(tmp_path, text=_TEXT, config=_CONFIG, course=_COURSE, say=lines.append)
+    built = tinygpt.write(tmp_path, text=_TEXT, config=_CONFIG, course=_course(), say=lines.append)
     assert built.loss_after < built.loss_before - 1
     assert "the same 48 tokens from torch and from ONNX" in lines
     assert built.model.is_file()
@@ -65,7 +83,7 @@ def test_network_is_the_decoders_twin() -> None:
 def test_run_that_was_cut_short_goes_on_as_if_it_was_not(tmp_path: Path) -> None:
     """Goal: a resumed run gives the same bits. Method: stop after 20 of 30 steps, go on."""
     text, asked = _lines()
-    whole = learning.train(text, asked, _CONFIG, _COURSE, folder=tmp_path / "a", say=_quiet)
+    whole = learning.train(text, asked, _CONFIG, _course(), folder=tmp_path / "a", say=_quiet)
 
     class Stop(Exception):
         pass
@@ -75,8 +93,8 @@ def test_run_that_was_cut_short_goes_on_as_if_it_was_not(tmp_path: Path) -> None
             raise Stop
 
     with pytest.raises(Stop):
-        learning.train(text, asked, _CONFIG, _COURSE, folder=tmp_path / "b", say=stop_at_20)
-    again = learning.train(text, asked, _CONFIG, _COURSE, folder=tmp_path / "b", say=_quiet)
+        learning.train(text, asked, _CONFIG, _course(), folder=tmp_path / "b", say=stop_at_20)
+    again = learning.train(text, asked, _CONFIG, _course(), folder=tmp_path / "b", say=_quiet)
     assert (whole.resumed_at, again.resumed_at) == (0, 20)
     assert again.loss_after == whole.loss_after
     for name, one in whole.weights.items():
@@ -85,7 +103,7 @@ def test_run_that_was_cut_short_goes_on_as_if_it_was_not(tmp_path: Path) -> None
 
 def test_checkpoint_of_another_course_is_not_gone_on_from(tmp_path: Path) -> None:
     text, asked = _lines()
-    short = replace(_COURSE, steps=10)
+    short = replace(_course(), steps=10)
     learning.train(text, asked, _CONFIG, short, folder=tmp_path, say=_quiet)
     other = replace(short, seed=1)
     again = learning.train(text, asked, _CONFIG, other, folder=tmp_path, say=_quiet)
@@ -95,8 +113,8 @@ def test_checkpoint_of_another_course_is_not_gone_on_from(tmp_path: Path) -> Non
 def test_too_little_text_is_refused(tmp_path: Path) -> None:
     text, asked = _lines()
     with pytest.raises(LocalError, match="too little"):
-        learning.train(text, asked[:10], _CONFIG, _COURSE, folder=tmp_path, say=_quiet)
-    long = replace(_COURSE, tokens=65)
+        learning.train(text, asked[:10], _CONFIG, _course(), folder=tmp_path, say=_quiet)
+    long = replace(_course(), tokens=65)
     with pytest.raises(LocalError, match="rows of 65 tokens, the network has 64"):
         learning.train(text, asked, _CONFIG, long, folder=tmp_path, say=_quiet)
 
