@@ -92,6 +92,12 @@ class Account:
         """Who may work on it, in the order of the draw."""
         return self._driver.ledger.view.drawn(job)
 
+    def bonded_for(self, worker: bytes) -> int:
+        """The highest reserve of a sampled unit that a worker's free pledge covers."""
+        ledger = self._driver.ledger
+        found = ledger.view.pledge(worker)
+        return (found.amount - found.held) // ledger.parameters.audit_bond_multiple
+
     def is_halted(self, cid: bytes) -> bool:
         """Must executors refuse this manifest?"""
         return self._driver.ledger.view.halted(cid)

@@ -22,6 +22,7 @@ from prsm.node.api.ledger import LedgerApi
 from prsm.node.api.models import ModelsApi
 from prsm.node.api.net import NetApi
 from prsm.node.api.node import NodeApi, Parts
+from prsm.node.api.offers import work_handlers
 from prsm.node.api.plans import PlansApi
 from prsm.node.api.reach import ReachApi
 from prsm.node.api.registry import RegistryApi
@@ -29,7 +30,6 @@ from prsm.node.api.serving import ServingApi
 from prsm.node.api.tasks import TasksApi
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
-from prsm.node.api.work import WorkApi
 from prsm.node.chain import ChainConfig, open_chain
 from prsm.node.config.schema import Config
 from prsm.node.driver import Head
@@ -236,7 +236,7 @@ def _handlers(
             extra=start.config.storage.extra_stores,
         ),
         **GenerationApi(work.models, work.generating.generations).handlers(),
-        **WorkApi(work.models, work.jobs, chain.driver, proofs).handlers(),
+        **work_handlers(work.models, work.jobs, chain.driver, proofs),
         **PlansApi(work.models, work.plans, chain.driver).handlers(),
         **ServingApi(work.room.serving, work.models, chain.driver, wallets).handlers(),
     }

@@ -20,7 +20,6 @@ from prsm.node.config.schema import Config
 from prsm.node.copies import make_repair
 from prsm.node.finding import Finding
 from prsm.node.home import Home
-from prsm.node.inference.capacity import CapacityDesk
 from prsm.node.inference.claims import Claims
 from prsm.node.inference.executor import Desk, Executor
 from prsm.node.inference.generate.room import Generating
@@ -28,6 +27,7 @@ from prsm.node.inference.interface import AllowAll, NoRunner
 from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.jobs import Jobs
 from prsm.node.inference.links import Links
+from prsm.node.inference.offering import offer_work
 from prsm.node.inference.pool import Pool
 from prsm.node.inference.roomy import RoomyDisk
 from prsm.node.inference.shards import ShardCache
@@ -127,13 +127,16 @@ def make_workshop(opened: Opened) -> Workshop:
     account = Account(driver, wallet, chain_id=opened.genesis.chain_id)
     verifier, policy = Ed25519Verifier(), AllowAll()
     claims = Claims(network, account, ReceiptFiles(start.home.data / "receipts"), verifier)
-    terms = Terms(price_per_row=config.worker.price_microftns)
+    terms = Terms(config.worker.price_microftns, config.executor.memory_bytes)
     checking = open_checking(start.home, config, driver, account)
     hands = None
     if pool is not None:
         hands = _make_hands(opened, pool, _Tools(account, models, claims, terms, checking))
     links = Links(network, account, verifier, evidence=checking.evidence)
-    requester = Requester(links, account, models, pool or NoRunner(), policy, driver.clock)
+    shards = hands.shards if hands else None
+    requester = Requester(
+        links, account, models, pool or NoRunner(), policy, driver.clock, shards=shards
+    )
     jobs = Jobs(requester, keep=functools.partial(kept_jobs, start.home.data / "jobs.db"))
     seed, region = load_seed(start.home.node_key), config.net.region
     beacons = make_beacons(
@@ -194,7 +197,7 @@ def _make_hands(opened: Opened, pool: Pool, tools: _Tools) -> Hands:
     )
     executor = Executor(desk, terms)
     standing = rules.offered(executor.standing)
-    CapacityDesk(network, account, models, standing=standing)
+    offer_work(network, account, models, standing, clock)
     labour = Labour(standing, terms.units_max, pool.limits.memory_bytes_max)
     return Hands(desk, shards, executor, labour)
 

@@ -3,6 +3,7 @@
 Knows: models, jobs and the ledger's verdicts. Must not know: transports, how a job is done.
 """
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import trio
@@ -42,6 +43,7 @@ _DTYPES: Final = {
     "i64": Dtype.I64,
     "bool": Dtype.BOOL,
 }
+_OPINIONS: Final = {"value": 0, "1-of-1": 1, "2-of-2": 2, "2-of-3": 3, "3-of-4": 4, "3-of-5": 5}
 DTYPE_NAMES: Final = {dtype: name for name, dtype in _DTYPES.items()}
 
 
@@ -67,23 +69,7 @@ class WorkApi:
     async def run(self, params: api.RunParams, _caller: Caller) -> api.Job:
         """Run a model over rows on peers; answers with the job."""
         known = await self._models.find(params.model)
-        if (params.texts is None) == (params.inputs is None):
-            raise InputMismatch(
-                "give either texts or inputs",
-                hint='such as: prsm run MODEL FILE, or "texts": ["a sentence"]',
-            )
-        stages = params.stages or max(shard.stages for shard in known.manifest.shards)
-        job_id = self._jobs.submit(
-            JobRequest(
-                model=known.cid.raw,
-                inputs=tuple(parse_tensor(given) for given in params.inputs or ()),
-                texts=params.texts or (),
-                stages=stages,
-                redundancy=params.replicas + 1,
-                price_cap=None if params.max_price is None else int(params.max_price),
-                deadline_ms=params.deadline_ms,
-            )
-        )
+        job_id = self._jobs.submit(request_of(params, known.cid.raw))
         return await self._answer(job_id, params.wait_ms)
 
     async def job(self, params: api.JobParams, _caller: Caller) -> api.Job:
@@ -118,7 +104,9 @@ class WorkApi:
     def _job(self, view: JobView) -> api.Job:
         escrow = self._driver.ledger.view.job(view.id)
         # The ledger knows more than the job: a worker may have settled what we could not.
-        verdicts = [verdict for verdict in (escrow.verdicts if escrow else ()) if verdict]
+        leases = [lease for each in view.leases if (lease := self._driver.ledger.view.job(each))]
+        locks = [*((escrow,) if escrow else ()), *leases]
+        verdicts = [verdict for lock in locks for verdict in lock.verdicts if verdict]
         ended = view.state in {JobState.DONE, JobState.FAILED}
         return api.Job(
             job_id=address_text(view.id),
@@ -136,14 +124,47 @@ class WorkApi:
             refunded=str(sum(verdict.returned for verdict in verdicts)),
             lock_height=view.lock_height,
             settled_heights=tuple(sorted({verdict.height for verdict in verdicts})),
-            workers=tuple(_worker(worker, escrow) for worker in view.workers),
+            workers=tuple(
+                _worker(worker, next((lock for lock in locks if lock.job == worker.job), None))
+                for worker in view.workers
+            ),
+            leases=tuple(address_text(lease) for lease in view.leases),
+            because=view.because,
             unsettled=tuple(
-                api.JobFault(error.reason, f"stage {stage}: {error.what}")
-                for stage, error in sorted(view.unsettled.items())
-                if escrow is None or escrow.verdicts[stage] is None
+                api.JobFault(error.reason, f"unit {unit}: {error.what}")
+                for unit, error in sorted(view.unsettled.items())
+                if _verdict_of(view, unit, locks) is None
             ),
             error=None if view.error is None else api.JobFault(view.error.reason, view.error.what),
         )
+
+
+def request_of(params: api.RunParams, model: bytes) -> JobRequest:
+    """A job as the parameters of a call ask for it.
+
+    Raises:
+        InputMismatch: texts and tensors, or neither; a tensor whose bytes are not its shape's.
+    """
+    if (params.texts is None) == (params.inputs is None):
+        raise InputMismatch(
+            "give either texts or inputs",
+            hint='such as: prsm run MODEL FILE, or "texts": ["a sentence"]',
+        )
+    opinions = params.replicas + 1 if params.redundancy is None else _OPINIONS[params.redundancy]
+    return JobRequest(
+        model=model,
+        inputs=tuple(parse_tensor(given) for given in params.inputs or ()),
+        texts=params.texts or (),
+        rows_per_batch=params.rows_per_batch,
+        stages=params.stages,
+        spread=params.spread,
+        redundancy=opinions,
+        home_stages=params.stages_here,
+        spares=params.spares,
+        window=params.window,
+        price_cap=None if params.max_price is None else int(params.max_price),
+        deadline_ms=params.deadline_ms,
+    )
 
 
 def _verdict(
@@ -159,12 +180,13 @@ def _verdict(
 
 
 def _worker(view: WorkerView, escrow: EscrowJob | None) -> api.JobWorker:
-    verdict = None if escrow is None else escrow.verdicts[view.unit]
+    verdict = None if escrow is None else escrow.verdicts[view.index]
     opinions = verdict.opinions if verdict else ()
     return api.JobWorker(
         peer_id=view.peer,
         account=address_text(view.worker),
-        stage=view.unit,
+        unit=view.unit,
+        stage=view.stage,
         role=view.role,
         batches=view.batches,
         rows=view.rows,
@@ -173,6 +195,13 @@ def _worker(view: WorkerView, escrow: EscrowJob | None) -> api.JobWorker:
         why=view.lost,
         paid=str(sum(item.paid for item in opinions if item.worker == view.worker)),
     )
+
+
+def _verdict_of(view: JobView, unit: int, locks: Sequence[EscrowJob]) -> Verdict | None:
+    """What the ledger says of a unit, whichever lock pays it."""
+    place = next(((w.job, w.index) for w in view.workers if w.unit == unit), None)
+    found = (lock for lock in locks if place is not None and lock.job == place[0])
+    return next((lock.verdicts[place[1]] for lock in found if place is not None), None)
 
 
 def parse_tensor(given: api.TensorText) -> Tensor:

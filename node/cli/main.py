@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "stop": ("lifecycle", "stop", "End the node gracefully."),
     "status": ("verbs", "status", "How the node is."),
     "run": ("verbs", "run", "Run a model over rows of text or tensors."),
+    "quote": ("nouns", "quote", "Prices workers bind themselves to."),
     "generate": ("generate", "generate", "Let a model go on from a prompt, token by token."),
     "model": ("models", "model", "Add, fetch, check and keep models."),
     "dataset": ("nouns", "dataset", "Labelled rows that models are evaluated on."),

@@ -114,6 +114,7 @@ wallet = make_group(
     (wallet_new, wallet_unlock, wallet_send, wallet_submit),
 )
 job = make_group("job", "Jobs of ours.")
+quote = make_command(METHODS["infer_quote"])
 serve = make_group("serve", "Small requests to warm workers, and their tabs.")
 dataset = make_group("dataset", "Labelled rows that models are evaluated on.")
 chain = make_group("chain", "Blocks, transactions, validators.", (chain_export, chain_import))

@@ -23,6 +23,7 @@ from prsm.node.rpc.errors import CallTimeout, NodeUnreachable
 from prsm.protocol.ids import parse_ftns
 
 _WAIT_MS: Final = 2_000  # one look at a job holds the connection so long
+_PASSED_ON: Final = ("replicas", "stages", "spread", "stages_here", "redundancy", "spares")
 _INPUT_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
@@ -60,6 +61,15 @@ def _look(session: Session, wait: str | None, deadline: float) -> bytes | None:
 @click.argument("source", metavar="[TEXT|FILE|-]…", nargs=-1)
 @click.option("--replicas", type=click.IntRange(1, 2), help="Workers of each part.")
 @click.option("--stages", type=int, help="Cut the model into so many parts.")
+@click.option("--spread", type=int, help="Do so many parts of the rows side by side.")
+@click.option("--stages-here", type=int, help="Compute so many first stages on this node.")
+@click.option(
+    "--redundancy",
+    type=click.Choice(["value", "1-of-1", "2-of-2", "2-of-3", "3-of-4", "3-of-5"]),
+    help="Who must agree; 1-of-1 is checked by sampling, value goes by the price.",
+)
+@click.option("--spares", type=int, help="Replacements of lost workers the escrow pays for.")
+@click.option("--dry-run", is_flag=True, help="Plan it, say what it costs and why; lock nothing.")
 @click.option("--max-price", metavar="FTNS", help="Lock at most this much; refused above.")
 @click.option("--deadline", type=float, metavar="SECONDS", help="Settled or refunded by then.")
 @click.option("--proof", metavar="FILE", help="Write the receipt document here.")
@@ -68,12 +78,15 @@ def _look(session: Session, wait: str | None, deadline: float) -> bytes | None:
 def run(session: Session, /, model: str, source: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - click's options
     """Run MODEL over rows: texts, a file with one text a line, a .json file of tensors, or `-`."""
     params: dict[str, object] = {"model": model, **_read_rows(source)}
-    params |= {name: options[name] for name in ("replicas", "stages") if options[name] is not None}
+    params |= {name: options[name] for name in _PASSED_ON if options[name] is not None}
     if options["max_price"] is not None:
         params["max_price"] = str(parse_ftns(options["max_price"]))
     if options["deadline"] is not None:
         params["deadline_ms"] = int(options["deadline"] * 1000)
     session.timeout_s = max(session.timeout_s, 90.0)
+    if options["dry_run"]:
+        session.answer(session.call("infer_plan", params), _show_plan)
+        return
     raw = session.call("infer_run", params)
     job = msgspec.json.decode(raw, type=dict[str, Any])
     job_id = str(job["job_id"])
@@ -163,6 +176,17 @@ def _show_status(document: dict[str, Any]) -> None:
     if broken:
         print("\nparts not running")
         show_table(broken)
+
+
+def _show_plan(document: dict[str, Any]) -> None:
+    because, units = document.pop("because"), document.pop("units")
+    document.pop("considered")  # the sentences say it
+    show_fields(document)
+    print()
+    for line in because:
+        print(f"  {line}")
+    print()
+    show_table([{**unit, "peers": " ".join(unit["peers"]), "accounts": ""} for unit in units])
 
 
 def _show_result(job: dict[str, Any], result: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from prsm.node.inference.interface import Chain, Models
-from prsm.node.inference.planner import WorkerOffer
+from prsm.node.inference.wishes import WorkerOffer
 from prsm.node.net.interface import Answer, Channel, Incoming, Network
 from prsm.protocol.ed25519 import Verifier
 from prsm.protocol.errors import BadSignature, PrsmError, RemoteError, WireError
@@ -25,6 +25,7 @@ from prsm.protocol.messages.work import (
     AskCapacity,
     Capacity,
     ShardClass,
+    StageTime,
     capacity_statement,
 )
 
@@ -41,6 +42,9 @@ class Standing:
     runtime: str  # of the runner; empty while it is away
     slots_free: int  # units that would be accepted
     classes: tuple[ShardClass, ...]  # of the loaded shards
+    memory_bytes: int = 0  # one child may take; 0: not said
+    waiting_ms: int = 0  # work that waits here
+    times: tuple[StageTime, ...] = ()  # measured, by shard
 
 
 class CapacityDesk:
@@ -65,6 +69,9 @@ class CapacityDesk:
             runtime=now.runtime,
             models=self._models.held()[:CAPACITY_MODELS_MAX],
             classes=now.classes[:CAPACITY_CLASSES_MAX],
+            memory_bytes=now.memory_bytes,
+            waiting_ms=now.waiting_ms,
+            times=now.times[:CAPACITY_CLASSES_MAX],
             signature=bytes(64),
         )
         statement = capacity_statement(
@@ -92,12 +99,30 @@ async def ask_peer(network: Network, chain: Chain, verifier: Verifier, peer: Pee
     return answer
 
 
+def offer_of(answer: Capacity, peer: PeerId, rtt_ms: float | None) -> WorkerOffer:
+    """A capacity as an offer of that peer."""
+    return WorkerOffer(
+        worker=answer.worker,
+        peer=peer,
+        price_per_row=answer.price_per_row,
+        slots_free=answer.slots_free,
+        runtime=answer.runtime,
+        models=frozenset(answer.models),
+        memory_bytes=answer.memory_bytes,
+        waiting_ms=answer.waiting_ms,
+        row_ms={(t.model, t.stages, t.stage): t.row_us / 1000 for t in answer.times},
+        classes={(c.model, c.stages, c.stage): c.class_id for c in answer.classes},
+        rtt_ms=rtt_ms,
+    )
+
+
 async def ask_all(network: Network, chain: Chain, verifier: Verifier) -> tuple[WorkerOffer, ...]:
     """Ask all live peers at once; those that do not answer in time are left out.
 
     Our own account is never an offer, and of two peers with one account the first stays.
     """
     found: dict[bytes, WorkerOffer] = {}
+    rtts = {info.peer: info.rtt_ms for info in network.peers()}
 
     async def ask(peer: PeerId) -> None:
         try:
@@ -111,15 +136,7 @@ async def ask_all(network: Network, chain: Chain, verifier: Verifier) -> tuple[W
             log.debug("no capacity of %s: %s", peer, error.what)
             return
         if answer.worker != chain.address:
-            offer = WorkerOffer(
-                worker=answer.worker,
-                peer=peer,
-                price_per_row=answer.price_per_row,
-                slots_free=answer.slots_free,
-                runtime=answer.runtime,
-                models=frozenset(answer.models),
-            )
-            found.setdefault(answer.worker, offer)
+            found.setdefault(answer.worker, offer_of(answer, peer, rtts.get(peer)))
 
     with trio.move_on_after(ANSWER_S):
         async with trio.open_nursery() as nursery:

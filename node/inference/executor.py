@@ -90,7 +90,10 @@ class Executor:
         """What this node offers now."""
         shards = self._desk.shards
         free = max(0, self._terms.units_max - len(self._working()))
-        return Standing(self._terms.price_per_row, shards.runtime, free, shards.classes())
+        return Standing(
+            *(self._terms.price_per_row, shards.runtime, free, shards.classes()),
+            *(self._terms.memory_bytes, shards.waiting_ms, shards.times()),
+        )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until cancelled."""
@@ -115,7 +118,7 @@ class Executor:
         job = await self._locked_job(message)
         desk, key = self._desk, (message.job, message.unit)
         check_caller(message, job, incoming.peer, chain=desk.chain, verifier=desk.verifier)
-        check_terms(message, job, chain=desk.chain, terms=self._terms)
+        check_terms(message, job, chain=desk.chain, terms=self._terms, quote=incoming.tail)
         if key in self._opening:
             raise Busy("this unit is being opened")
         known = self._leases.get(key)
@@ -147,6 +150,7 @@ class Executor:
             shard=shard,
             credit=credit,
             started_height=self._desk.chain.height(),
+            begun_ms=self._desk.chain.block_time_ms(),
             queue=send,
         )
         if self._nursery is None:
@@ -248,7 +252,7 @@ class Executor:
             is_over = job is None or not job.is_open or job.verdicts[lease.unit] is not None
             left_ms = lease.job.deadline_ms - chain.block_time_ms()
             # A tab is never complete: what was done in it is claimed while there is time.
-            is_due = lease.job.is_open_ended and left_ms < self._terms.claim_ms
+            is_due = lease.job.is_open_ended and left_ms < lease.claim_ms(self._terms.claim_ms)
             if (is_over or is_due or left_ms < 0) and not lease.is_closed:
                 lease.close()
             if is_over or left_ms < 0:
@@ -327,6 +331,8 @@ class Executor:
         size = sum(len(tensor.data) for tensor in tensors)
         lease.note(feed, ran.outputs, bytes_in=size, cpu_us=ran.cpu_us)
         done = lease.done[batch]
+        rows = lease.job.batch_rows[batch]
+        self._desk.shards.note(lease.spec.model, lease.shard, rows=rows, cpu_us=ran.cpu_us)
         for chunk in chunks:
             result = Result(
                 job=lease.job.job,

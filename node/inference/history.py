@@ -35,6 +35,9 @@ class _Fault(Record, frozen=True):
 
 class _Worker(Record, frozen=True):
     unit: U32
+    job: Bytes32
+    index: U32
+    stage: U32
     worker: Bytes32
     peer: _Text
     role: Role
@@ -47,7 +50,7 @@ class _Worker(Record, frozen=True):
 
 
 class _Body(Record, frozen=True):
-    version: Annotated[int, msgspec.Meta(ge=1, le=1)]
+    version: Annotated[int, msgspec.Meta(ge=2, le=2)]  # 1 had no leases
     model: CidBytes
     tenant: bytes
     rows_done: UInt
@@ -57,6 +60,8 @@ class _Body(Record, frozen=True):
     amount: UInt
     lock_height: UInt
     workers: tuple[_Worker, ...]
+    leases: tuple[Bytes32, ...]
+    because: tuple[_Text, ...]
     receipts: tuple[tuple[U32, tuple[WorkReceipt, ...]], ...]
     unsettled: tuple[tuple[U32, _Fault], ...]
     error: _Fault | None
@@ -79,7 +84,7 @@ _AT_WORK: Final = {
 def row_of(view: JobView) -> JobRow:
     """A job as it is kept."""
     body = _Body(
-        version=1,
+        version=2,
         model=view.model,
         tenant=view.tenant,
         rows_done=view.rows_done,
@@ -89,6 +94,8 @@ def row_of(view: JobView) -> JobRow:
         amount=view.amount,
         lock_height=view.lock_height,
         workers=tuple(_worker_of(worker) for worker in view.workers),
+        leases=view.leases,
+        because=tuple(line[:2048] for line in view.because),
         receipts=tuple(sorted(view.receipts.items())),
         unsettled=tuple((unit, _fault_of(e)) for unit, e in sorted(view.unsettled.items())),
         error=None if view.error is None else _fault_of(view.error),
@@ -118,7 +125,8 @@ def view_of_row(row: JobRow, *, has_output: bool) -> JobView:
         if has_output:
             state = JobState.DONE
             settled = {unit for unit, _ in body.receipts}
-            unsettled |= {unit: stopped for unit in range(body.stages) if unit not in settled}
+            units = {worker.unit for worker in body.workers}
+            unsettled |= {unit: stopped for unit in units if unit not in settled}
         else:
             state, error = JobState.FAILED, stopped
     return JobView(
@@ -134,6 +142,8 @@ def view_of_row(row: JobRow, *, has_output: bool) -> JobView:
         amount=body.amount,
         lock_height=body.lock_height,
         workers=tuple(_view_of(worker) for worker in body.workers),
+        leases=body.leases,
+        because=body.because,
         disputes={},
         receipts=dict(body.receipts),
         verdicts={},
@@ -171,6 +181,9 @@ def plan_of(view: JobView) -> BatchPlan:
 def _worker_of(view: WorkerView) -> _Worker:
     return _Worker(
         unit=view.unit,
+        job=view.job,
+        index=view.index,
+        stage=view.stage,
         worker=view.worker,
         peer=view.peer,
         role=view.role,
@@ -186,6 +199,9 @@ def _worker_of(view: WorkerView) -> _Worker:
 def _view_of(worker: _Worker) -> WorkerView:
     return WorkerView(
         unit=worker.unit,
+        job=worker.job,
+        index=worker.index,
+        stage=worker.stage,
         worker=worker.worker,
         peer=PeerId(worker.peer),
         role=worker.role,

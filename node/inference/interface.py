@@ -168,6 +168,10 @@ class Chain(Protocol):
         """Micro-FTNS by which our free pledge is below the bond of a unit; 0 if it suffices."""
         ...
 
+    def bonded_for(self, worker: bytes) -> int:
+        """The highest reserve of a sampled unit that a worker's free pledge covers."""
+        ...
+
     def is_halted(self, cid: bytes) -> bool:
         """Must executors refuse this manifest?"""
         ...

@@ -8,16 +8,16 @@ import trio
 
 from prsm.consensus.ledger.records import Verdict
 from prsm.node.inference.batches import Batch, BatchPlan
-from prsm.node.inference.planner import Plan
 from prsm.node.inference.unitrun import UnitRun
 from prsm.node.inference.verify import Dispute
+from prsm.node.inference.wishes import OPINIONS, WINDOW, Plan
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.receipts import WorkKind, WorkReceipt
 from prsm.protocol.tensors import Tensor
 
-Role = Literal["primary", "replica", "third"]
-_ROLES: Final[tuple[Role, ...]] = ("primary", "replica", "third")
+Role = Literal["primary", "replica", "third", "fourth", "fifth"]
+_ROLES: Final[tuple[Role, ...]] = ("primary", "replica", "third", "fourth", "fifth")
 
 
 class UnknownJobId(LocalError):
@@ -49,8 +49,13 @@ class JobRequest:
         inputs: graph inputs, the rows along the first axis of each.
         texts: instead of inputs, for a model with a tokenizer.
         rows_per_batch: rows of a full micro-batch.
-        stages: pipeline stages.
-        redundancy: workers named for each stage: 3, or 2 without a third that decides.
+        stages: pipeline stages; None: as the planner finds best.
+        spread: parts of the rows that are done side by side; None: as the planner finds best.
+        redundancy: workers named for each unit, 1 to 5, more than half must agree; 0: by value.
+        home_stages: first stages computed by this node itself.
+        spares: replacements of the dearest unit the budget pays for; None: one for units of a
+            single worker, none for others.
+        window: micro-batches in flight at each worker.
         price_cap: micro-FTNS the escrow may hold, None for no bound.
         deadline_ms: block time from now on.
         tenant: for whom, at most 32 bytes; part of the lock.
@@ -64,8 +69,12 @@ class JobRequest:
     inputs: tuple[Tensor, ...] = ()
     texts: tuple[str, ...] = ()
     rows_per_batch: int = 4
-    stages: int = 1
-    redundancy: int = 3
+    stages: int | None = 1
+    spread: int | None = 1
+    redundancy: int = OPINIONS
+    home_stages: int = 0
+    spares: int | None = None
+    window: int = WINDOW
     price_cap: int | None = None
     deadline_ms: int = 600_000
     tenant: bytes = b""
@@ -86,7 +95,8 @@ class Job:
     error: PrsmError | None = None
     batches: BatchPlan | None = None
     plan: Plan | None = None
-    units: tuple[UnitRun, ...] = ()
+    units: list[UnitRun] = field(default_factory=list)  # leased ones behind those of the plan
+    leases: list[bytes] = field(default_factory=list)  # ids of their locks
     outputs: tuple[Batch, ...] | None = None
     receipts: dict[int, tuple[WorkReceipt, ...]] = field(default_factory=dict)
     verdicts: dict[int, Verdict] = field(default_factory=dict)
@@ -128,9 +138,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """What a worker did for one stage."""
+    """What a worker did for one unit; `job` and `index` name the unit on the ledger."""
 
     unit: int
+    job: bytes
+    index: int
+    stage: int
     worker: bytes
     peer: PeerId
     role: Role
@@ -158,7 +171,9 @@ class JobView:
     amount: int  # micro-FTNS locked
     lock_height: int
     workers: tuple[WorkerView, ...]
-    disputes: dict[int, tuple[Dispute, ...]]  # by stage
+    leases: tuple[bytes, ...]  # locks of what was leased to others
+    because: tuple[str, ...]  # why the plan is as it is
+    disputes: dict[int, tuple[Dispute, ...]]  # by unit
     receipts: dict[int, tuple[WorkReceipt, ...]]
     verdicts: dict[int, Verdict]
     unsettled: dict[int, PrsmError]
@@ -170,7 +185,7 @@ def view_of(job: Job) -> JobView:
     counts = job.batches.counts if job.batches else ()
     done = 0
     if job.units:
-        outputs = job.units[-1].outputs
+        outputs = max(job.units, key=lambda unit: unit.stage.index).stage.outputs
         done = sum(n for n, batch in zip(counts, outputs, strict=True) if batch is not None)
     return JobView(
         id=job.id,
@@ -180,12 +195,14 @@ def view_of(job: Job) -> JobView:
         made_ms=job.made_ms,
         rows_done=done,
         rows_total=sum(counts),
-        stages=job.request.stages,
+        stages=job.plan.units[0].stages if job.plan else job.request.stages or 0,
         batches=job.batches.rows if job.batches else (),
         amount=job.plan.amount if job.plan else 0,
         lock_height=job.lock_height,
         workers=tuple(_workers(job)),
-        disputes={unit.index: unit.ballot.disputes() for unit in job.units},
+        leases=tuple(job.leases),
+        because=job.plan.why.because if job.plan else (),
+        disputes={unit.number: unit.ballot.disputes() for unit in job.units},
         receipts=dict(job.receipts),
         verdicts=dict(job.verdicts),
         unsettled=dict(job.unsettled),
@@ -194,19 +211,21 @@ def view_of(job: Job) -> JobView:
 
 
 def _workers(job: Job) -> list[WorkerView]:
-    assert not job.units or job.plan is not None
     views = []
     for unit in job.units:
         minority = unit.ballot.minority()
-        verdict = job.verdicts.get(unit.index)
+        verdict = job.verdicts.get(unit.number)
         paid = {opinion.worker: opinion.paid for opinion in verdict.opinions} if verdict else {}
         for worker, role in zip(unit.spec.workers, _ROLES, strict=False):
             count = unit.counts[worker]
             views.append(
                 WorkerView(
-                    unit=unit.index,
+                    unit=unit.number,
+                    job=unit.job,
+                    index=unit.index,
+                    stage=unit.spec.stage,
                     worker=worker,
-                    peer=job.plan.peers[worker] if job.plan else PeerId(""),
+                    peer=unit.peers[worker],
                     role=role,
                     batches=count.batches,
                     rows=count.rows,

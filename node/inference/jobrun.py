@@ -6,14 +6,13 @@ done, only their order.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import trio
 
 from prsm.node.clock import Clock
 from prsm.node.inference.batches import BatchPlan, check_inputs, split_rows
-from prsm.node.inference.capacity import ask_all
 from prsm.node.inference.commits import COMMIT_S, commit
 from prsm.node.inference.interface import (
     Chain,
@@ -24,22 +23,43 @@ from prsm.node.inference.interface import (
     PolicyRefused,
     Runner,
 )
-from prsm.node.inference.job import Job, JobState
+from prsm.node.inference.job import Job, JobRequest, JobState
+from prsm.node.inference.leases import LEASES_MAX, Leases, lease_id
 from prsm.node.inference.links import Links
-from prsm.node.inference.pipeline import Patience, Pipeline
-from prsm.node.inference.planner import Plan, Refused, Wish, plan
+from prsm.node.inference.market import Market
+from prsm.node.inference.means import DEFAULT_PATIENCE, Means, Patience
+from prsm.node.inference.pipeline import Pipeline
+from prsm.node.inference.planning import Planning, wish_of
+from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.unitrun import UnitRun
+from prsm.node.inference.wishes import WINDOW_MAX, Plan
 from prsm.protocol.codec import Record, encode
-from prsm.protocol.errors import PrsmError, Unsupported
+from prsm.protocol.errors import LocalError, PrsmError, Unsupported
 from prsm.protocol.ids import FTNS
+from prsm.protocol.limits import WORK_STAGES_MAX
 from prsm.protocol.messages.models import ModelManifest
 from prsm.protocol.messages.pipe import BATCH_ROWS_MAX, InputMismatch
 from prsm.protocol.receipts import WorkKind, WorkReceipt, receipt_hash
-from prsm.protocol.transactions.payloads import LOCK, REFUND, SETTLE, Lock, Refund, Settle
+from prsm.protocol.transactions.payloads import (
+    LOCK,
+    OPINIONS_MAX,
+    REFUND,
+    SETTLE,
+    UNITS_MAX,
+    Lock,
+    Refund,
+    Settle,
+)
 
-DEFAULT_PATIENCE: Final = Patience()
+DRAW_S: Final = 3.0  # the draw is known one or two blocks after the commitment
 
 log = logging.getLogger(__name__)
+
+
+class AuditPending(LocalError):
+    """A unit is drawn for an audit: it is settled when that is over."""
+
+    reason = "audit_pending"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +73,13 @@ class Requester:
     policy: Policy
     clock: Clock
     patience: Patience = DEFAULT_PATIENCE
+    shards: ShardCache | None = None  # our own children, for stages that stay at home
+    market: Market = field(default_factory=Market)
+
+    @property
+    def planning(self) -> Planning:
+        """Makes plans."""
+        return Planning(self.links, self.clock, self.market)
 
 
 class JobRun:
@@ -60,6 +87,7 @@ class JobRun:
 
     def __init__(self, job: Job, requester: Requester) -> None:
         self._job, self._with = job, requester
+        self._later: list[Settle] = []
 
     def facts(self) -> JobFacts:
         """What a policy judges."""
@@ -73,25 +101,26 @@ class JobRun:
             rows=sum(self._job.batches.counts) if self._job.batches else 0,
         )
 
+    async def dry(self) -> Plan:
+        """All steps before the lock: what the job would be, and cost at most.
+
+        Raises:
+            PrsmError: why it cannot run.
+        """
+        manifest = await self._prepare()
+        return await self._plan(manifest)
+
     async def run(self) -> None:
         """All steps; the job is done, or the error says why not.
 
         Raises:
-            PrsmError: refused before the lock, or no two workers agreed after it.
+            PrsmError: refused before the lock, or too few workers agreed after it.
         """
         job = self._job
-        manifest = await self._prepare()
-        job.plan = await self._plan(manifest)
+        job.plan = await self.dry()
         job.enter(JobState.LOCKING)
         await self._lock(job.plan)
-        assert job.batches is not None
-        pipeline = Pipeline(
-            job.id,
-            job.plan,
-            job.batches.batches,
-            self._with.links,
-            patience=self._with.patience,
-        )
+        pipeline = self._pipeline(job.plan)
         job.units = pipeline.units
         job.enter(JobState.RUNNING)
         failure: PrsmError | None = None
@@ -109,31 +138,71 @@ class JobRun:
             raise failure
         job.enter(JobState.DONE)
 
+    def _pipeline(self, found: Plan) -> Pipeline:
+        job, own = self._job, self._with
+        assert job.batches is not None
+        leases = Leases(
+            job.id,
+            own.chain,
+            wish_of(job.request, job.batches),
+            offers=lambda: own.planning.offers(job.request.model),
+            commit=self._commit,
+        )
+        job.leases = leases.locked
+        means = Means(
+            own.links,
+            lessor=leases,
+            home=own.shards,
+            market=own.market,
+            patience=own.patience,
+            window=job.request.window,
+            is_open_ended=_is_open_ended(found),
+        )
+        return Pipeline(job.id, found, job.batches.batches, means)
+
     async def reclaim(self) -> None:
         """After the deadline, fetch back what is still locked; anybody else may do so, too."""
         chain, job = self._with.chain, self._job
         if not job.lock_height:
             return
         while (found := chain.job(job.id)) is not None and found.is_open:
+            await self._settle_later()
             if chain.block_time_ms() > found.deadline_ms:
-                try:
-                    await self._commit(REFUND, Refund(job.id))
-                except PrsmError as error:
-                    log.warning("job %s is not refunded yet: %s", job.id.hex()[:16], error.what)
+                for each in (*self._open_leases(), job.id):  # a parent closes after its children
+                    try:
+                        await self._commit(REFUND, Refund(each))
+                    except PrsmError as error:
+                        log.warning("%s is not refunded yet: %s", each.hex()[:16], error.what)
             await chain.wait_height(chain.height() + 1)
+
+    async def _settle_later(self) -> None:
+        """Settle what waited for its audit."""
+        chain = self._with.chain
+        for settle in list(self._later):
+            found = chain.job(settle.job)
+            if found is None or not found.is_open or found.verdicts[settle.unit] is not None:
+                self._later.remove(settle)
+            elif chain.may_settle(settle.job, settle.unit):
+                self._later.remove(settle)
+                try:
+                    await self._commit(SETTLE, settle)
+                except PrsmError as error:
+                    log.warning("unit %d is not settled by us: %s", settle.unit, error.what)
+
+    def _open_leases(self) -> list[bytes]:
+        ids = [lease_id(self._job.id, number) for number in range(LEASES_MAX)]
+        found = [(each, self._with.chain.job(each)) for each in ids]
+        return [each for each, lease in found if lease is not None and lease.is_open]
 
     # -- before money moves
 
     async def _prepare(self) -> ModelManifest:
         job, request = self._job, self._job.request
+        check_request(request)
         if request.kind is not WorkKind.INFER:
             raise Unsupported(
                 f"jobs of kind {request.kind.name.lower()} are not run by this version",
                 hint="submit a job of kind infer",
-            )
-        if not 1 <= request.rows_per_batch <= BATCH_ROWS_MAX:
-            raise InputMismatch(
-                f"{request.rows_per_batch} rows in a micro-batch, 1 to {BATCH_ROWS_MAX} go"
             )
         if self._with.chain.is_halted(request.model):
             raise Halted(f"model {request.model.hex()[:16]} is halted on the ledger")
@@ -169,24 +238,7 @@ class JobRun:
     async def _plan(self, manifest: ModelManifest) -> Plan:
         request, batches = self._job.request, self._job.batches
         assert batches is not None
-        links = self._with.links
-        offers = await ask_all(links.network, links.chain, links.verifier)
-        if request.only:
-            offers = tuple(offer for offer in offers if offer.worker in request.only)
-        wish = Wish(
-            model=request.model,
-            batch_rows=batches.counts,
-            stages=request.stages,
-            redundancy=request.redundancy,
-            price_cap=request.price_cap,
-            time_left_ms=request.deadline_ms,
-        )
-        found = plan(manifest, offers, wish)
-        if isinstance(found, Refused):
-            for reason in found.reasons[1:]:
-                log.info("job %s: also %s", self._job.id.hex()[:16], reason.what)
-            raise found.reasons[0]
-        return found
+        return await self._with.planning.plan(manifest, wish_of(request, batches))
 
     async def _lock(self, found: Plan) -> None:
         job = self._job
@@ -198,10 +250,10 @@ class JobRun:
             parent=job.request.parent,
             batch_rows=job.batches.counts,
             units=found.units,
-            budget=0,
+            budget=found.budget,
+            is_open_ended=_is_open_ended(found),
             shares=(),
             deadline_ms=self._deadline_ms(),
-            is_open_ended=False,
         )
         job.lock_height = await self._commit(LOCK, lock)
 
@@ -226,19 +278,25 @@ class JobRun:
         job, chain = self._job, self._with.chain
         try:
             receipts = await pipeline.collect(unit)
-            job.receipts[unit.index] = receipts
+            job.receipts[unit.number] = receipts
             await self._wait_commitments(receipts)
             await self._wait_left_out(unit, receipts)
-            settle = Settle(job.id, unit.index, tuple(map(encode, receipts)), ())
+            settle = Settle(unit.job, unit.index, tuple(map(encode, receipts)), ())
+            if not await self._is_settleable(unit):
+                self._later.append(settle)
+                raise AuditPending(
+                    f"unit {unit.number} is drawn for an audit, and settled after it",
+                    hint="its workers, or this node, settle it within some minutes",
+                )
             await self._commit(SETTLE, settle)
         except PrsmError as error:
-            log.warning("stage %d is not settled by us: %s", unit.index, error.what)
-            job.unsettled[unit.index] = error
-        found = chain.job(job.id)
+            log.warning("unit %d is not settled by us: %s", unit.number, error.what)
+            job.unsettled[unit.number] = error
+        found = chain.job(unit.job)
         verdict = found.verdicts[unit.index] if found is not None else None
         if verdict is not None:
-            job.verdicts[unit.index] = verdict
-            job.unsettled.pop(unit.index, None)
+            job.verdicts[unit.number] = verdict
+            job.unsettled.pop(unit.number, None)
 
     async def _wait_commitments(self, receipts: Sequence[WorkReceipt]) -> None:
         """Wait until our ledger has what the workers' ledgers had when they showed their receipts.
@@ -255,10 +313,18 @@ class JobRun:
         """Give a worker that is bound, and whose receipt we do not have, its time to show it."""
         chain, shown = self._with.chain, {receipt.worker for receipt in receipts}
         for worker in set(unit.spec.workers) - shown:
-            while (found := chain.committed(self._job.id, unit.index, worker)) is not None:
+            while (found := chain.committed(unit.job, unit.index, worker)) is not None:
                 if chain.block_time_ms() >= found.time_ms + chain.settle_grace_ms():
                     break
                 await chain.wait_height(chain.height() + 1)
+
+    async def _is_settleable(self, unit: UnitRun) -> bool:
+        """May the unit be settled now, or when its draw is known some blocks later?"""
+        chain = self._with.chain
+        with trio.move_on_after(DRAW_S):
+            while not chain.may_settle(unit.job, unit.index):
+                await chain.wait_height(chain.height() + 1)
+        return chain.may_settle(unit.job, unit.index)
 
     def _is_bound(self, receipt: WorkReceipt) -> bool:
         """Is the receipt committed on our ledger, or its unit settled by a worker meanwhile?"""
@@ -277,3 +343,26 @@ class JobRun:
             TransactionFailed: executed with another code than done, or in no block in time.
         """
         return await commit(self._with.chain, kind, payload)
+
+
+def check_request(request: JobRequest) -> None:
+    """Refuse numbers that no plan could meet.
+
+    Raises:
+        InputMismatch: which, and its bounds.
+    """
+    for name, value, least, most in (
+        ("rows in a micro-batch", request.rows_per_batch, 1, BATCH_ROWS_MAX),
+        ("workers a unit (0: by value)", request.redundancy, 0, OPINIONS_MAX),
+        ("micro-batches in flight", request.window, 1, WINDOW_MAX),
+        ("parts of the rows", request.spread or 1, 1, UNITS_MAX),
+        ("stages at home", request.home_stages, 0, WORK_STAGES_MAX),
+        ("spares", request.spares or 0, 0, LEASES_MAX),
+    ):
+        if not least <= value <= most:
+            raise InputMismatch(f"{value} {name}, {least} to {most} go")
+
+
+def _is_open_ended(found: Plan) -> bool:
+    """May batches be missing at settlement? Where others may take them over."""
+    return bool(found.budget) or all(unit.needed == 1 for unit in found.units)

@@ -29,6 +29,8 @@ from prsm.node.inference.job import (
     view_of,
 )
 from prsm.node.inference.jobrun import JobRun, Requester
+from prsm.node.inference.planning import Planning
+from prsm.node.inference.wishes import Plan
 from prsm.node.net.interface import Busy
 from prsm.protocol.errors import LocalError, PrsmError, WireError
 from prsm.protocol.tensors import Tensor
@@ -120,6 +122,22 @@ class Jobs:
         self._nursery.start_soon(self._run, job)
         self._nursery.start_soon(self._follow, job)
         return job.id
+
+    async def dry_run(self, request: JobRequest) -> tuple[Plan, tuple[int, ...]]:
+        """What a job would be, and the rows of its micro-batches; nothing is locked.
+
+        Raises:
+            PrsmError: why it cannot run.
+        """
+        job = Job(self._new_id(), request, made_ms=self._requester.clock.wall_ms())
+        found = await JobRun(job, self._requester).dry()
+        assert job.batches is not None
+        return found, job.batches.counts
+
+    @property
+    def planning(self) -> Planning:
+        """Makes plans, without a job."""
+        return self._requester.planning
 
     @property
     def running(self) -> int:

@@ -45,6 +45,7 @@ class Lease:
     credit: int
     started_height: int
     queue: trio.MemorySendChannel[Inputs]
+    begun_ms: int = 0  # block time
     class_id: bytes = b""
     done: dict[int, BatchResult] = field(default_factory=dict)
     compute_us: int = 0
@@ -63,6 +64,10 @@ class Lease:
     def key(self) -> tuple[bytes, int]:
         """Names the unit."""
         return (self.job.job, self.unit)
+
+    def claim_ms(self, most: int) -> int:
+        """How long before the deadline it is claimed: a quarter of a short job's time."""
+        return min(most, (self.job.deadline_ms - self.begun_ms) // 4)
 
     @property
     def spec(self) -> Unit:

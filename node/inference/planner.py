@@ -1,244 +1,236 @@
-"""Manifest and capacities in, plan or reasons out; nothing starts before a plan is valid.
+"""Manifest and offers in, plan or reasons out; nothing starts before a plan is valid.
 
-Pure. Every reason is typed and carries the value and the limit. Source: docs/spec/work.md,
-"Redundancy" (who works on which stage).
+Pure. Every reason is typed and carries the value and the limit; the plan says why it is as it is.
+Source: docs/spec/work.md, "Planning".
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
 
-from prsm.protocol.errors import LocalError
-from prsm.protocol.ids import PeerId, format_ftns
+from prsm.node.inference.estimate import Clockwork
+from prsm.node.inference.explain import because
+from prsm.node.inference.layout import Layout, lay_out
+from prsm.node.inference.obstacles import (
+    against_number,
+    against_offers,
+    against_wish,
+    is_bonded,
+    too_dear,
+)
+from prsm.node.inference.refusals import (
+    ClassMissing,
+    DeadlineImpossible,
+    DoesNotFit,
+    LinkBound,
+    NoCutForK,
+    OpRefused,
+    PlanRefused,
+    PriceOverCap,
+    RuntimeMismatch,
+    TooFewPeers,
+    TooManyBatches,
+)
+from prsm.node.inference.wishes import (
+    BY_VALUE,
+    OPINIONS,
+    Considered,
+    Explanation,
+    Mode,
+    Plan,
+    Refused,
+    Wish,
+    WorkerOffer,
+)
+from prsm.protocol.ids import MICRO_PER_FTNS
 from prsm.protocol.messages.models import ModelManifest, Shard
-from prsm.protocol.receipts import WorkKind
-from prsm.protocol.transactions.payloads import Unit, unit_batches_max
+from prsm.protocol.transactions.payloads import UNITS_MAX, unit_batches_max
 
-# Before the deadline the receipts must be committed, then settled: a few blocks, with a margin
-# for a view change.
-SETTLE_MS: Final = 10_000
-OPINIONS_DEFAULT: Final = 3  # primary, replica, and the third that decides
-NEEDED: Final = 2  # equal ones
+__all__ = [
+    "ClassMissing",
+    "DeadlineImpossible",
+    "DoesNotFit",
+    "LinkBound",
+    "NoCutForK",
+    "OpRefused",
+    "Plan",
+    "PlanRefused",
+    "PriceOverCap",
+    "Refused",
+    "RuntimeMismatch",
+    "TooFewPeers",
+    "TooManyBatches",
+    "Wish",
+    "WorkerOffer",
+    "opinions_for",
+    "plan",
+]
 
-
-class PlanRefused(LocalError):
-    """This job cannot run as asked; `value` is what there is, `limit` what it would need."""
-
-    reason: ClassVar[str] = "plan_refused"
-
-    def __init__(self, what: str, *, value: object, limit: object, hint: str = "") -> None:
-        super().__init__(what, hint=hint)
-        self.value = value
-        self.limit = limit
-
-
-class NoCutForK(PlanRefused):
-    """The model is not cut into that many stages."""
-
-    reason = "no_cut_for_k"
-
-
-class TooFewPeers(PlanRefused):
-    """Fewer workers than opinions needed."""
-
-    reason = "too_few_peers"
+# Each further unit is another opening, receipt and settlement: a layout of more units must gain
+# a tenth. A range of fewer batches than the window never fills it.
+GAIN_PERCENT: Final = 10
+RANGE_BATCHES_MIN: Final = 4
+SAMPLED_MICRO: Final = 1 * MICRO_PER_FTNS  # below it a job is checked by sampling
+PRECIOUS_MICRO: Final = 100 * MICRO_PER_FTNS  # from it on five opinions
 
 
-class RuntimeMismatch(PlanRefused):
-    """Workers run another runtime than the model was pinned with: their bits would differ."""
-
-    reason = "runtime_mismatch"
-
-
-class PriceOverCap(PlanRefused):
-    """The escrow would be higher than the requester allows."""
-
-    reason = "price_over_cap"
-
-
-class DeadlineImpossible(PlanRefused):
-    """The estimate does not fit before the deadline."""
-
-    reason = "deadline_impossible"
-
-
-class TooManyBatches(PlanRefused):
-    """More micro-batches than a receipt can list."""
-
-    reason = "too_many_batches"
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerOffer:
-    """A worker that answered `AskCapacity`: its account, its peer, its terms."""
-
-    worker: bytes
-    peer: PeerId
-    price_per_row: int
-    slots_free: int
-    runtime: str
-    models: frozenset[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What the requester wants.
-
-    Attributes:
-        model: CID of the manifest.
-        batch_rows: rows of each micro-batch.
-        stages: pipeline stages.
-        redundancy: workers named for each stage: 3, or 2 without a third that decides.
-        price_cap: micro-FTNS the whole escrow may hold, None for no bound.
-        time_left_ms: until the deadline, in block time.
-        estimate_ms: how long the rows took on earlier jobs, 0 when unknown.
-    """
-
-    model: bytes
-    batch_rows: tuple[int, ...]
-    stages: int = 1
-    redundancy: int = OPINIONS_DEFAULT
-    price_cap: int | None = None
-    time_left_ms: int = 3_600_000
-    estimate_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A job that can be locked: its units in order of stages, and the peers of its workers."""
-
-    units: tuple[Unit, ...]
-    shards: tuple[Shard, ...]
-    peers: dict[bytes, PeerId]
-    amount: int  # micro-FTNS the escrow holds
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Why there is no plan: one reason or more."""
-
-    reasons: tuple[PlanRefused, ...]
+def opinions_for(value: int) -> int:
+    """How many workers give an opinion on work of a price, in micro-FTNS of one opinion."""
+    if value < SAMPLED_MICRO:
+        return 1
+    return 3 if value < PRECIOUS_MICRO else 5
 
 
 def plan(manifest: ModelManifest, offers: Sequence[WorkerOffer], wish: Wish) -> Plan | Refused:
-    """Lay the stages over the workers, or say everything that stands against it.
+    """Find the best layout of the job over the workers, or say everything that stands against it.
 
-    The best workers are taken: those that hold the model first, then the cheapest, then by
-    account. With w workers, stage k goes to w[k], w[k+1], w[k+2] (modulo their number), so the
-    load is even and each worker is primary, replica and third in turn.
+    Best is the shortest estimate; where too little was measured, the fewest stages that fit,
+    spread over as many workers as have a full window of micro-batches.
     """
-    shards = tuple(
-        sorted((s for s in manifest.shards if s.stages == wish.stages), key=lambda s: s.index)
-    )
-    reasons = list(_against_wish(manifest, shards, wish))
-    able = [offer for offer in offers if offer.runtime == manifest.compute.runtime]
-    free = [offer for offer in able if offer.slots_free > 0]
-    if len(free) < wish.redundancy:
-        reasons.append(_too_few(manifest, offers, able, wish))
+    allowed = [o for o in offers if not wish.only or o.worker in wish.only]
+    opinions = wish.redundancy
+    if opinions == BY_VALUE:
+        cheapest = min((o.price_per_row for o in allowed), default=0)
+        opinions = opinions_for(cheapest * wish.rows)
+        if opinions == 1 and not any(is_bonded(offer, wish) for offer in allowed):
+            opinions = OPINIONS  # nobody could be made to pay for a lie
+    reasons = list(against_wish(manifest, wish, opinions))
     if reasons:
-        return Refused(tuple(reasons))
-    # Every further worker beyond one a stage and opinion would only stay idle.
-    most = max(wish.redundancy, wish.stages)
-    chosen = sorted(free, key=lambda o: (wish.model not in o.models, o.price_per_row, o.worker))
-    chosen = chosen[:most]
-    units = tuple(_unit(wish, index, chosen) for index in range(wish.stages))
-    amount = sum(unit.price_per_row * len(unit.workers) for unit in units) * sum(wish.batch_rows)
-    if wish.price_cap is not None and amount > wish.price_cap:
-        over = PriceOverCap(
-            f"the escrow would be {format_ftns(amount)} FTNS, at most "
-            f"{format_ftns(wish.price_cap)} are allowed",
-            value=amount,
-            limit=wish.price_cap,
-            hint="allow more, or send fewer rows",
-        )
-        return Refused((over,))
-    return Plan(units, shards, {offer.worker: offer.peer for offer in chosen}, amount)
+        return Refused((*reasons, *against_number(allowed, opinions)))
+    clockwork = Clockwork(wish.model, manifest.shards, allowed, wish.sizes)
+    found: list[Layout] = []
+    refusals: dict[str, PlanRefused] = {}
+    rejected: list[Considered] = []
+    for stages in _stages_to_try(manifest, wish):
+        shards = shards_of(manifest, stages)
+        able, against = against_offers(manifest, shards, allowed, wish, opinions)
+        if against:
+            refusals.update((reason.reason, reason) for reason in against)
+            rejected.append(_considered(stages, 0, None, against[0].what))
+            continue
+        found += [
+            lay_out(wish, shards, able, clockwork, opinions, spread)
+            for spread in _spreads_to_try(wish, stages, opinions, len(able))
+        ]
+    good = []
+    for layout in found:
+        against_it = too_dear(layout, wish)
+        if against_it is None:
+            good.append(layout)
+        else:
+            refusals[against_it.reason] = against_it
+            rejected.append(_of(layout, against_it.what))
+    if not good:
+        return Refused(tuple(refusals.values()))
+    best = _best(good)
+    others = [_of(layout, _why_not(layout, best)) for layout in good if layout is not best]
+    return _planned(best, manifest, allowed, wish, clockwork, (*others, *rejected))
 
 
-def _unit(wish: Wish, index: int, chosen: Sequence[WorkerOffer]) -> Unit:
-    named = [chosen[(index + i) % len(chosen)] for i in range(wish.redundancy)]
-    return Unit(
-        kind=WorkKind.INFER,
-        model=wish.model,
-        stages=wish.stages,
-        stage=index,
-        first=0,
-        count=len(wish.batch_rows),
-        needed=NEEDED,
-        price_per_row=max(offer.price_per_row for offer in named),
-        rates=None,
-        workers=tuple(offer.worker for offer in named),
+def shards_of(manifest: ModelManifest, stages: int) -> tuple[Shard, ...]:
+    """The shards of a split, in order; empty when there is none."""
+    found = sorted((s for s in manifest.shards if s.stages == stages), key=lambda s: s.index)
+    return tuple(found) if [s.index for s in found] == list(range(stages)) else ()
+
+
+def _stages_to_try(manifest: ModelManifest, wish: Wish) -> list[int]:
+    if wish.stages is not None:
+        return [wish.stages]
+    exist = sorted({shard.stages for shard in manifest.shards})
+    return [
+        stages
+        for stages in exist
+        if stages > wish.home_stages
+        and all(len(s.outputs) == 1 for s in shards_of(manifest, stages)[:-1])
+    ]
+
+
+def _spreads_to_try(wish: Wish, stages: int, opinions: int, workers: int) -> list[int]:
+    if wish.spread is not None:
+        return [min(wish.spread, len(wish.batch_rows))]
+    paid = stages - wish.home_stages
+    most = workers if opinions > 1 else workers // paid
+    most = max(1, min(most, len(wish.batch_rows) // RANGE_BATCHES_MIN, UNITS_MAX // paid))
+    least = -(-len(wish.batch_rows) // unit_batches_max(opinions))  # their receipts must fit
+    return sorted(
+        {max(least, each) for each in (1, *(2**i for i in range(6)), most) if each <= most}
     )
 
 
-def _against_wish(
-    manifest: ModelManifest, shards: Sequence[Shard], wish: Wish
-) -> Sequence[PlanRefused]:
-    reasons: list[PlanRefused] = []
-    if [shard.index for shard in shards] != list(range(wish.stages)):
-        exist = sorted({shard.stages for shard in manifest.shards})
-        reasons.append(
-            NoCutForK(
-                f"{manifest.name} is not cut into {wish.stages} stages, it is into "
-                f"{', '.join(map(str, exist))}",
-                value=wish.stages,
-                limit=tuple(exist),
-                hint=f"ask for {exist[0]} stages, or prepare the model with more cuts",
-            )
-        )
-    reasons += [
-        NoCutForK(
-            f"stage {shard.index} of {wish.stages} has {len(shard.outputs)} outputs, a chain of "
-            "receipts needs 1 between stages",
-            value=len(shard.outputs),
-            limit=1,
-            hint="ask for 1 stage",
-        )
-        for shard in shards[:-1]
-        if len(shard.outputs) != 1
-    ]
-    batches_max = unit_batches_max(wish.redundancy)
-    if len(wish.batch_rows) > batches_max:
-        reasons.append(
-            TooManyBatches(
-                f"{len(wish.batch_rows)} micro-batches, at most {batches_max} fit a receipt",
-                value=len(wish.batch_rows),
-                limit=batches_max,
-                hint="put more rows into a micro-batch, or send several jobs",
-            )
-        )
-    needed = SETTLE_MS + wish.estimate_ms
-    if wish.time_left_ms < needed:
-        reasons.append(
-            DeadlineImpossible(
-                f"{wish.time_left_ms} ms until the deadline, work and settlement need {needed} ms",
-                value=wish.time_left_ms,
-                limit=needed,
-                hint="set a later deadline",
-            )
-        )
-    return reasons
+def _best(layouts: Sequence[Layout]) -> Layout:
+    """The shortest; of those within a tenth of it the one with fewest units, then the cheapest."""
+    known = [layout.estimate_ms for layout in layouts if layout.estimate_ms is not None]
+    if len(known) < len(layouts):  # nothing was measured of this model
+        return min(layouts, key=lambda each: (each.stages, -each.spread, each.amount))
+    bound = min(known) * (100 + GAIN_PERCENT) / 100
+    near = [each for each in layouts if (each.estimate_ms or 0.0) <= bound]
+    return min(near, key=lambda each: (len(each.units), each.amount, each.stages))
 
 
-def _too_few(
+def _why_not(layout: Layout, best: Layout) -> str:
+    if layout.estimate_ms is None or best.estimate_ms is None:
+        return "not measured yet; fewer stages and more workers side by side come first"
+    if layout.estimate_ms < best.estimate_ms:
+        gain = 100 - 100 * layout.estimate_ms / best.estimate_ms
+        return f"{gain:.0f} % quicker is not worth {len(layout.units) - len(best.units)} more units"
+    return f"{layout.estimate_ms - best.estimate_ms:.0f} ms slower"
+
+
+def _of(layout: Layout, why_not: str) -> Considered:
+    return _considered(layout.stages, layout.spread, layout, why_not)
+
+
+def _considered(stages: int, spread: int, layout: Layout | None, why_not: str) -> Considered:
+    return Considered(
+        mode=Mode.REPLICAS if stages == 1 else Mode.PIPELINE,
+        stages=stages,
+        spread=spread,
+        workers=len(layout.offers) if layout else 0,
+        amount=layout.amount if layout else 0,
+        estimate_ms=layout.estimate_ms if layout else None,
+        why_not=why_not,
+    )
+
+
+def _planned(
+    best: Layout,
     manifest: ModelManifest,
     offers: Sequence[WorkerOffer],
-    able: Sequence[WorkerOffer],
     wish: Wish,
-) -> PlanRefused:
-    others = sorted({offer.runtime for offer in offers} - {manifest.compute.runtime})
-    if len(offers) >= wish.redundancy > len(able):
-        return RuntimeMismatch(
-            f"{len(able)} workers run {manifest.compute.runtime}, {wish.redundancy} are needed; "
-            f"others run {', '.join(others)}",
-            value=tuple(others),
-            limit=manifest.compute.runtime,
-            hint="install the same version of PRSM on the workers",
-        )
-    free = sum(offer.slots_free > 0 for offer in able)
-    return TooFewPeers(
-        f"{free} workers are free, {wish.redundancy} opinions need as many",
-        value=free,
-        limit=wish.redundancy,
-        hint="connect more workers, or wait until they are free",
+    clockwork: Clockwork,
+    others: Sequence[Considered],
+) -> Plan:
+    one_ms = _one_machine_ms(manifest, offers, wish, clockwork)
+    why = Explanation(
+        one_machine_ms=one_ms,
+        plan_ms=best.estimate_ms,
+        because=because(best, wish, one_ms, others),
+        considered=(_of(best, ""), *others),
     )
+    by_account: Mapping[bytes, WorkerOffer] = {offer.worker: offer for offer in best.offers}
+    named = {worker for unit in best.units for worker in unit.workers}
+    return Plan(
+        units=best.units,
+        shards=best.shards,
+        peers={worker: by_account[worker].peer for worker in sorted(named)},
+        amount=best.amount,
+        budget=best.budget,
+        home=best.home,
+        why=why,
+    )
+
+
+def _one_machine_ms(
+    manifest: ModelManifest,
+    offers: Sequence[WorkerOffer],
+    wish: Wish,
+    clockwork: Clockwork,
+) -> float | None:
+    """All rows on the best single worker that fits the whole model."""
+    whole = shards_of(manifest, 1)
+    if not whole:
+        return None
+    able, against = against_offers(manifest, whole, offers, replace(wish, home_stages=0), 1)
+    times = [clockwork.row_ms(offer, whole[0]) for offer in able]
+    known = [ms for ms in times if ms is not None]
+    return min(known) * wish.rows if known and not against else None

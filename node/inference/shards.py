@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from prsm.node.inference.gauges import Averages
 from prsm.node.inference.interface import Models, Runner
 from prsm.node.inference.joining import Joiner, has_rows, read_golden
 from prsm.node.inference.line import Line
@@ -20,7 +21,7 @@ from prsm.node.inference.runner import Adaptable, Session
 from prsm.node.net.interface import Busy
 from prsm.protocol.errors import PrsmError, Unsupported, WireError
 from prsm.protocol.messages.models import Shard, rows_touch
-from prsm.protocol.messages.work import ShardClass
+from prsm.protocol.messages.work import CAPACITY_CLASSES_MAX, ShardClass, StageTime
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class ShardCache:
         self._runner, self._models, self._shards_max = runner, models, shards_max
         self._is_joining = is_joining
         self._held: dict[ShardKey, _Held] = {}
+        self._row_us: Averages[ShardKey] = Averages(kept_max=CAPACITY_CLASSES_MAX)
         self._uses = 0
         self._nursery: trio.Nursery | None = None
 
@@ -77,6 +79,23 @@ class ShardCache:
             for (model, stages, index), held in sorted(self._held.items())
             if held.session is not None
         )
+
+    def times(self) -> tuple[StageTime, ...]:
+        """Processor time of a row, by shard, of those that ran here."""
+        return tuple(
+            StageTime(model, stages, index, round(us))
+            for (model, stages, index), us in sorted(self._row_us.items())
+        )
+
+    @property
+    def waiting_ms(self) -> int:
+        """How long all that waits here will take."""
+        lines = [held.session for held in self._held.values() if held.session is not None]
+        return sum(line.waiting_ms for line in lines)
+
+    def note(self, model: bytes, shard: Shard, *, rows: int, cpu_us: int) -> None:
+        """So many rows of a shard took so long."""
+        self._row_us.note((model, shard.stages, shard.index), cpu_us / max(1, rows))
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hold sessions until cancelled."""

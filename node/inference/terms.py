@@ -13,6 +13,7 @@ from prsm.node.inference.interface import (
     PriceTooLow,
     UnknownJob,
 )
+from prsm.node.inference.quotes import Asked, honoured_price
 from prsm.protocol.ed25519 import Verifier
 from prsm.protocol.errors import BadSignature, Unsupported
 from prsm.protocol.ids import PeerId
@@ -29,6 +30,7 @@ class Terms:
 
     Attributes:
         price_per_row: micro-FTNS asked for a row of one stage.
+        memory_bytes: one child may take; 0: not said.
         units_max: units worked on at one time; each of 200 requesters may hold two tabs.
         units_per_peer_max: of one requester; a pipeline of 32 stages may ask that many.
         bytes_max: inputs waiting here, of all requesters.
@@ -40,6 +42,7 @@ class Terms:
     """
 
     price_per_row: int = 0
+    memory_bytes: int = 0
     units_max: int = 512
     units_per_peer_max: int = 32
     bytes_max: int = 512 * MIB
@@ -64,12 +67,27 @@ def check_caller(
 
 
 def check_terms(
-    message: Open, job: Job, *, chain: Chain, terms: Terms, kind: WorkKind = WorkKind.INFER
+    message: Open,
+    job: Job,
+    *,
+    chain: Chain,
+    terms: Terms,
+    kind: WorkKind = WorkKind.INFER,
+    quote: bytes = b"",
 ) -> None:
     """Does the lock name us for this unit, is it open, and does it pay what we ask?
 
+    Args:
+        message: the opening.
+        job: as locked.
+        chain: our own account and ledger.
+        terms: of this node.
+        kind: of work that is asked for.
+        quote: canonical bytes of a quote of ours that came with it, or nothing.
+
     Raises:
         WorkRefused: which of these does not hold.
+        WireError: the quote is none.
         Unsupported: work of a kind this node cannot do.
     """
     if message.unit >= len(job.units):
@@ -84,9 +102,15 @@ def check_terms(
     if chain.is_halted(spec.model):
         raise Halted(f"model {spec.model.hex()[:16]} is halted on the ledger")
     if spec.price_per_row < terms.price_per_row:
-        raise PriceTooLow(
-            f"{spec.price_per_row} micro-FTNS a row, this node asks {terms.price_per_row}"
+        asked = Asked(
+            spec.model, spec.stages, sum(job.batch_rows[spec.first : spec.first + spec.count])
         )
+        bound = honoured_price(quote, chain=chain, requester=job.requester, asked=asked)
+        if bound is None or spec.price_per_row < bound:
+            raise PriceTooLow(
+                f"{spec.price_per_row} micro-FTNS a row, this node asks {terms.price_per_row}",
+                hint="ask for a quote: prsm quote MODEL",
+            )
     if missing := chain.missing_bond(job, message.unit):
         raise NoBond(f"{missing} micro-FTNS more must be pledged to do this unit alone")
     if spec.kind != kind:

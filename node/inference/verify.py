@@ -1,10 +1,12 @@
-"""Who is right: opinions of up to three workers on the micro-batches of one unit.
+"""Who is right: opinions of up to five workers on the micro-batches of one unit.
 
-Pure. Two equal output roots from distinct workers decide a batch; where the first two differ,
-the third is asked for that batch; where one is lost, the third does every batch, so that two
-full receipts exist for the ledger. Source: docs/spec/work.md, "Redundancy".
+Pure. As many equal roots of distinct workers as the unit says decide a batch; where the first
+ones differ, or one is slow, the next is asked for that batch; where one is lost, the next does
+every batch, so that enough full receipts exist for the ledger. Source: docs/spec/work.md,
+"Redundancy".
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -58,18 +60,30 @@ class Dispute:
 class Ballot:
     """Opinions on one unit.
 
+    Attributes:
+        workers: in order: the first `needed` do every batch, the others where these fail.
+        batches: how many.
+        needed: distinct workers who must hold the same root.
+        first: index of the first batch in its job.
+        is_open_ended: a batch nobody decides is no fault; what was decided is paid.
+
     Invariants: a worker has one opinion on a batch, its first; a lost worker is asked nothing
     more; a decided batch stays decided.
     """
 
-    workers: tuple[bytes, ...]  # primary, replica, third
+    workers: tuple[bytes, ...]
     batches: int
+    needed: int = OPINIONS_NEEDED
+    first: int = 0
+    is_open_ended: bool = False
     lost: dict[bytes, str] = field(default_factory=dict)
-    is_split: bool = False  # the first two are of different determinism classes
-    _roots: list[dict[bytes, bytes]] = field(default_factory=list)
+    slow: set[tuple[bytes, int]] = field(default_factory=set)  # a next worker is asked as well
+    left: set[int] = field(default_factory=set)  # batches another unit decides
+    is_split: bool = False  # the first ones are of different determinism classes
+    _roots: dict[int, dict[bytes, bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._roots = [{} for _ in range(self.batches)]
+        self._roots = {batch: {} for batch in range(self.first, self.first + self.batches)}
 
     def add(self, worker: bytes, batch: int, root: bytes) -> None:
         """Take a worker's opinion on a batch."""
@@ -80,48 +94,72 @@ class Ballot:
         """The worker is gone, or will show no receipt; what it said still counts for bytes."""
         self.lost.setdefault(worker, why)
 
+    def leave(self, batch: int) -> None:
+        """Nobody need do a batch that is not decided here: another unit does it."""
+        if batch in self._roots and self.decided(batch) is None:
+            self.left.add(batch)
+
     def opinion(self, worker: bytes, batch: int) -> bytes | None:
         """The root a worker gave for a batch."""
         return self._roots[batch].get(worker)
 
     def decided(self, batch: int) -> bytes | None:
-        """The root two distinct workers hold, if there is one."""
-        held = list(self._roots[batch].values())
-        return next((root for root in held if held.count(root) >= OPINIONS_NEEDED), None)
+        """The root as many distinct workers hold as must, if there is one."""
+        votes = Counter(self._roots[batch].values())
+        return next((root for root, count in votes.items() if count >= self.needed), None)
 
     def wants(self, worker: bytes, batch: int) -> bool:
-        """Must this worker give an opinion on the batch, and has not yet?"""
-        if worker in self.lost or worker in self._roots[batch]:
+        """Must this worker give an opinion on the batch, and has not yet?
+
+        It must when those before it, of whom an answer is still to come, cannot be enough.
+        """
+        if batch not in self._roots or batch in self.left:
             return False
-        if worker in self.workers[:OPINIONS_NEEDED]:
+        roots = self._roots[batch]
+        if worker in self.lost or worker in roots:
+            return False
+        if self.is_split:
             return True
-        is_short = self.is_split or any(w in self.lost for w in self.workers[:OPINIONS_NEEDED])
-        return is_short or len(set(self._roots[batch].values())) > 1
+        live = [w for w in self.workers if w not in self.lost]
+        votes = Counter(roots[w] for w in live if w in roots)
+        short = self.needed - max(votes.values(), default=0)
+        ahead = live[: live.index(worker)]
+        return sum(w not in roots and (w, batch) not in self.slow for w in ahead) < short
 
     def wanted(self) -> frozenset[bytes]:
         """Workers who have something to do."""
         return frozenset(
             worker
             for worker in self.workers
-            if any(self.wants(worker, batch) for batch in range(self.batches))
+            if any(self.wants(worker, batch) for batch in self._roots)
         )
 
-    def hopeless(self) -> int | None:
-        """A batch that can get no two equal opinions any more, if there is one."""
-        for batch, roots in enumerate(self._roots):
+    def stranded(self) -> tuple[int, ...]:
+        """Batches that can get no such agreement any more."""
+        found = []
+        for batch, roots in self._roots.items():
             to_come = sum(w not in self.lost and w not in roots for w in self.workers)
-            if self.decided(batch) is None and to_come < (1 if roots else OPINIONS_NEEDED):
-                return batch
-        return None
+            most = max(Counter(roots.values()).values(), default=0)
+            if batch not in self.left and most < self.needed and most + to_come < self.needed:
+                found.append(batch)
+        return tuple(found)
+
+    def hopeless(self) -> int | None:
+        """The first such batch, if there is one."""
+        return next(iter(self.stranded()), None)
+
+    def undecided(self) -> tuple[int, ...]:
+        """Batches that are neither decided nor left to another unit."""
+        return tuple(b for b in self._roots if b not in self.left and self.decided(b) is None)
 
     def done(self, worker: bytes) -> tuple[int, ...]:
         """Batches the worker gave an opinion on, ascending."""
-        return tuple(b for b, roots in enumerate(self._roots) if worker in roots)
+        return tuple(b for b, roots in self._roots.items() if worker in roots)
 
     def minority(self) -> frozenset[bytes]:
         """Workers who held another root than the one that was decided."""
         wrong: set[bytes] = set()
-        for batch, roots in enumerate(self._roots):
+        for batch, roots in self._roots.items():
             right = self.decided(batch)
             if right is not None:
                 wrong |= {worker for worker, root in roots.items() if root != right}
@@ -131,15 +169,18 @@ class Ballot:
         """Batches with different roots, as evidence for a person."""
         return tuple(
             Dispute(batch, dict(roots))
-            for batch, roots in enumerate(self._roots)
+            for batch, roots in self._roots.items()
             if len(set(roots.values())) > 1
         )
 
     def payable(self) -> tuple[bytes, ...] | None:
-        """Workers whose receipts decide every batch, if there are such: all that are not lost."""
+        """Workers whose receipts settle the unit, if they do: all that are not lost.
+
+        They decide every batch, or, where the job is open-ended, one at least.
+        """
         left = [worker for worker in self.workers if worker not in self.lost]
-        for roots in self._roots:
-            held = [roots[worker] for worker in left if worker in roots]
-            if not any(held.count(root) >= OPINIONS_NEEDED for root in held):
-                return None
-        return tuple(worker for worker in left if any(worker in roots for roots in self._roots))
+        shown = [Counter(roots[w] for w in left if w in roots) for roots in self._roots.values()]
+        held = [max(votes.values(), default=0) >= self.needed for votes in shown]
+        if not (any(held) if self.is_open_ended else all(held)):
+            return None
+        return tuple(w for w in left if any(w in roots for roots in self._roots.values()))

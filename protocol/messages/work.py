@@ -53,6 +53,15 @@ class ShardClass(Record, frozen=True):
     class_id: Bytes32
 
 
+class StageTime(Record, frozen=True):
+    """How long a row of a shard takes its worker, as it measured."""
+
+    model: CidBytes
+    stages: Annotated[int, msgspec.Meta(ge=1, le=WORK_STAGES_MAX)]
+    stage: Annotated[int, msgspec.Meta(ge=0, lt=WORK_STAGES_MAX)]
+    row_us: UInt
+
+
 class Capacity(Record, frozen=True):
     """Answer to `AskCapacity`, signed by the payment key: nobody answers for another's account."""
 
@@ -62,6 +71,9 @@ class Capacity(Record, frozen=True):
     runtime: _Text
     models: Annotated[tuple[CidBytes, ...], msgspec.Meta(max_length=CAPACITY_MODELS_MAX)]
     classes: Annotated[tuple[ShardClass, ...], msgspec.Meta(max_length=CAPACITY_CLASSES_MAX)]
+    memory_bytes: UInt  # one child may take; 0: not said
+    waiting_ms: UInt  # work that waits here
+    times: Annotated[tuple[StageTime, ...], msgspec.Meta(max_length=CAPACITY_CLASSES_MAX)]
     signature: Signature
 
 

@@ -20,6 +20,7 @@ from prsm.node.api.ledger import LedgerApi
 from prsm.node.api.models import ModelsApi
 from prsm.node.api.net import NetApi
 from prsm.node.api.node import NodeApi, Parts
+from prsm.node.api.offers import work_handlers
 from prsm.node.api.plans import PlansApi
 from prsm.node.api.reach import ReachApi
 from prsm.node.api.registry import RegistryApi
@@ -27,7 +28,6 @@ from prsm.node.api.serving import ServingApi
 from prsm.node.api.tasks import TasksApi
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
-from prsm.node.api.work import WorkApi
 from prsm.node.chain import ChainParts
 from prsm.node.config.schema import Config
 from prsm.node.copies import CopyShelf
@@ -238,7 +238,7 @@ async def _join(
             **TasksApi(models.tasks).handlers(),
             **storage_handlers(models, models._tools.store, upkeep),
             **GenerationApi(models, generations).handlers(),
-            **WorkApi(models, jobs, driver, proofs).handlers(),
+            **work_handlers(models, jobs, driver, proofs),
         },
         on_fault=lambda method, _trace, error: faults.append(f"{method}: {error!r}"),
     )

@@ -21,6 +21,8 @@ from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.jobs import Jobs
 from prsm.node.inference.links import Links
 from prsm.node.inference.pipeline import Patience
+from prsm.node.inference.probing import ProbeDesk
+from prsm.node.inference.quotes import QuoteDesk
 from prsm.node.inference.runner import Batch, Batches, Limits
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.terms import Terms
@@ -341,7 +343,11 @@ def make_cluster(
         executor = Executor(desk, Terms(price_per_row=price_per_row))
         links = Links(network, chain, VERIFIER)
         CapacityDesk(network, chain, held, standing=executor.standing)
-        requester = Requester(links, chain, held, chosen, AllowAll(), clock, patience or Patience())
+        QuoteDesk(network, chain, standing=executor.standing)
+        ProbeDesk(network, clock)
+        requester = Requester(
+            links, chain, held, chosen, AllowAll(), clock, patience or Patience(), shards=shards
+        )
         jobs = Jobs(requester, new_id=_counted_ids())
         nodes.append(Node(index, network, chain, adder, shards, claims, executor, jobs, links))
     return Cluster(hub, world, nodes)

@@ -185,6 +185,10 @@ class MemoryChain:
     def settle_grace_ms(self) -> int:
         return self.world.genesis.parameters.settle_grace_ms
 
+    def bonded_for(self, worker: bytes) -> int:
+        found = View(self.world.state).pledge(worker)
+        return (found.amount - found.held) // self.world.genesis.parameters.audit_bond_multiple
+
     def committed(self, job: bytes, unit: int, worker: bytes) -> Committed | None:
         found = State(self.world.state).read(committed_key(job, unit, worker), Committed)
         is_here = found is not None and found.height + self.lag <= self.world.height

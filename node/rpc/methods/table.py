@@ -16,6 +16,7 @@ from prsm.node.rpc.methods import (
     models,
     net,
     node,
+    offers,
     plans,
     reach,
     registry,
@@ -49,6 +50,7 @@ METHODS: Final[Mapping[str, Method]] = table(
     work.METHODS,
     generation.METHODS,
     plans.METHODS,
+    offers.METHODS,
     serving.METHODS,
 )
 # OpenRPC's own spelling of a method that has ours as well.

@@ -20,6 +20,7 @@ from prsm.node.rpc.spec import (
     WaitMs,
 )
 from prsm.protocol.limits import TENSOR_RANK_MAX, WORK_STAGES_MAX
+from prsm.protocol.messages.pipe import BATCH_ROWS_MAX
 
 _Stages = Annotated[int, msgspec.Meta(ge=1, le=WORK_STAGES_MAX)]
 _Dtype = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{1,8}[0-9]{0,2}(?![\s\S])")]
@@ -45,9 +46,30 @@ class RunParams(Params, frozen=True):
     ] = None
     inputs: Annotated[tuple[TensorText, ...], msgspec.Meta(max_length=64)] | None = None
     stages: _Stages | None = None
+    spread: Annotated[
+        Annotated[int, msgspec.Meta(ge=1, le=64)] | None,
+        msgspec.Meta(description="parts of the rows, side by side"),
+    ] = None
+    stages_here: Annotated[
+        int, msgspec.Meta(ge=0, le=31, description="first stages this node computes itself")
+    ] = 0
     replicas: Annotated[
         int, msgspec.Meta(ge=1, le=2, description="workers of each part; one more decides")
     ] = 2
+    redundancy: Annotated[
+        Literal["value", "1-of-1", "2-of-2", "2-of-3", "3-of-4", "3-of-5"] | None,
+        msgspec.Meta(description="who must agree, instead of replicas; 1-of-1 is sampled"),
+    ] = None
+    spares: Annotated[
+        Annotated[int, msgspec.Meta(ge=0, le=16)] | None,
+        msgspec.Meta(description="replacements the escrow pays for"),
+    ] = None
+    rows_per_batch: Annotated[
+        int, msgspec.Meta(ge=1, le=BATCH_ROWS_MAX, description="rows of a micro-batch")
+    ] = 4
+    window: Annotated[
+        int, msgspec.Meta(ge=1, le=64, description="micro-batches in flight at each worker")
+    ] = 4
     max_price: Annotated[
         AmountText | None, msgspec.Meta(description="most micro-FTNS to lock; refused above")
     ] = None
@@ -65,8 +87,9 @@ class JobWorker(Result, frozen=True):
 
     peer_id: str
     account: Hex32
+    unit: Count
     stage: Count
-    role: Literal["primary", "replica", "third"]
+    role: Literal["primary", "replica", "third", "fourth", "fifth"]
     batches: Count
     rows: Count
     compute_ms: Count
@@ -101,7 +124,9 @@ class Job(Result, frozen=True):
     lock_height: Count
     settled_heights: tuple[Count, ...]
     workers: tuple[JobWorker, ...]
-    unsettled: tuple[JobFault, ...]  # stages this node could not settle; a worker still may
+    leases: tuple[Hex32, ...]  # locks of what was leased to other workers
+    because: tuple[str, ...]  # why the plan is as it is
+    unsettled: tuple[JobFault, ...]  # units this node could not settle; a worker still may
     error: JobFault | None = None
 
 

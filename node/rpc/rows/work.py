@@ -108,6 +108,27 @@ deadline_impossible -32006 3030 usage: the deadline cannot be met
 too_many_batches -32008 3031 usage: too many micro-batches
   one job holds a bounded number of them
   run it in parts
+class_missing -32032 3035 failed: no determinism class is shared by enough workers
+  their processors compute other bits, so their results cannot be compared by hash
+  prsm run MODEL FILE --redundancy 1-of-1
+link_bound -32032 3036 failed: the links are too slow for these stages
+  the tensors between stages need more bandwidth than was measured
+  ask for 1 stage, or a later deadline
+session_quota -32008 3037 failed: the session cache is too large
+  it takes more memory than a worker has beside the shard
+  ask for fewer tokens, or for more stages
+batch_not_joinable -32602 3038 usage: rows of this model cannot be joined with others
+  it is quantised dynamically: another batch gives another result
+  ask without joining
+op_refused -32040 3039 failed: every worker refuses this model
+  its graph has an operator their gate does not let pass
+  prsm explain PRSM-3008
+audit_pending -32007 3041 failed retry: the unit waits for its audit
+  it was drawn to be computed again by another worker before it is paid
+  prsm job show JOB
+quote_expired -32014 3040 failed retry: the quote is over
+  it was valid until an earlier block time
+  prsm quote MODEL
 interrupted -32007 3032 failed: the node ended while the job was at work
   what was locked and not settled comes back after the job's deadline
   run it again

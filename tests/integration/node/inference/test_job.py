@@ -215,13 +215,28 @@ async def test_worker_of_another_class_is_left_out_and_not_blamed(
 
 
 async def test_slow_worker_is_given_up(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    cluster = make_cluster(patience=Patience(answer_s=5.0))
+    cluster = make_cluster(patience=Patience(answer_s=5.0, hedge_s=100.0))
     cluster.workers[0].runner.run_s = 60.0
     await cluster.start(nursery)
     view = await finish(cluster, request(1))
     assert view.state is JobState.DONE
     assert "no answer within 5 s" in view.workers[0].lost
     assert answer(cluster, view) == whole_run(ROWS)
+
+
+async def test_batches_of_a_slow_worker_go_to_the_next_one_and_it_is_not_lost(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    cluster = make_cluster()
+    cluster.workers[0].runner.run_s = 50.0
+    await cluster.start(nursery)
+    began = trio.current_time()
+    view = await finish(cluster, request(1))
+    assert trio.current_time() - began < 40
+    assert (view.state, view.unsettled) == (JobState.DONE, {})
+    assert answer(cluster, view) == whole_run(ROWS)
+    assert [worker.lost for worker in view.workers] == ["", "", ""]
+    assert [worker.rows for worker in view.workers] == [0, ROWS, ROWS]
 
 
 async def test_texts_come_back_in_their_order(

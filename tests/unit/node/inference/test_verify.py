@@ -144,3 +144,53 @@ def test_side_root_is_over_what_stands_beside_the_cut_tensor() -> None:
     )
     assert side_root((cut, mask, place), stage=1) == batch_root((mask, place))
     assert side_root((cut,), stage=2) == side_root((cut, mask), stage=0) == merkle.EMPTY_ROOT
+
+
+def test_one_of_one_decides_alone_and_is_stranded_when_lost() -> None:
+    votes = Ballot((P,), 3, needed=1, first=5, is_open_ended=True)
+    assert votes.wanted() == {P}
+    votes.add(P, 5, b"x")
+    assert votes.decided(5) == b"x"
+    assert votes.undecided() == (6, 7)
+    votes.lose(P, "gone")
+    assert votes.stranded() == (6, 7)
+    assert votes.payable() is None
+    for batch in (6, 7):
+        votes.leave(batch)
+    assert votes.hopeless() is None
+
+
+def test_open_ended_unit_is_paid_for_what_was_decided() -> None:
+    votes = Ballot((P,), 2, needed=1, is_open_ended=True)
+    votes.add(P, 0, b"x")
+    assert votes.payable() == (P,)
+    strict = Ballot((P,), 2, needed=1)
+    strict.add(P, 0, b"x")
+    assert strict.payable() is None
+
+
+def test_three_of_five_ask_the_next_only_where_the_first_differ() -> None:
+    workers = tuple(bytes([i]) * 32 for i in range(5))
+    votes = Ballot(workers, 2, needed=3)
+    assert votes.wanted() == set(workers[:3])
+    for worker, root in zip(workers[:3], (b"x", b"y", b"x"), strict=True):
+        votes.add(worker, 0, root)
+    assert [votes.wants(worker, 0) for worker in workers] == [False, False, False, True, False]
+    votes.add(workers[3], 0, b"z")
+    assert votes.wants(workers[4], 0)
+    votes.add(workers[4], 0, b"x")
+    assert votes.decided(0) == b"x"
+    assert votes.minority() == {workers[1], workers[3]}
+
+
+def test_slow_worker_makes_the_next_one_wanted_for_that_batch() -> None:
+    votes = Ballot((P, R, T), 2)
+    votes.add(P, 0, b"x")
+    assert not votes.wants(T, 0)
+    votes.slow.add((R, 0))
+    assert votes.wants(T, 0)
+    assert not votes.wants(T, 1)
+    votes.add(T, 0, b"x")
+    assert votes.decided(0) == b"x"
+    assert not votes.wants(R, 0)
+    assert votes.wants(R, 1)

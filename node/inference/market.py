@@ -1,0 +1,38 @@
+"""What this node knows, between its jobs, of those who could work for it.
+
+State only. Must not know plans.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import trio
+
+from prsm.node.inference.gauges import Gauges
+from prsm.node.inference.interface import Chain
+from prsm.node.inference.quotes import Asked, QuoteBook
+from prsm.node.inference.routing import Bans
+from prsm.node.inference.unitrun import UnitRun
+from prsm.protocol.codec import encode
+
+
+def _loop_ms() -> int:
+    return int(trio.current_time() * 1000)
+
+
+@dataclass(slots=True)
+class Market:
+    """Measured facts, bans and quotes of peers."""
+
+    gauges: Gauges = field(default_factory=Gauges)
+    bans: Bans = field(default_factory=Bans)
+    quotes: QuoteBook = field(default_factory=QuoteBook)
+    now_ms: Callable[[], int] = _loop_ms  # of bans
+
+    def quote_of(self, worker: bytes, unit: UnitRun, chain: Chain) -> bytes:
+        """Canonical bytes of the quote that holds for a unit; empty without one."""
+        spec = unit.spec
+        rows = sum(unit.stage.batch_rows[batch] for batch in unit.batches)
+        asked = Asked(spec.model, spec.stages, rows)
+        quote = self.quotes.find(worker, asked, time_ms=chain.block_time_ms())
+        return b"" if quote is None else encode(quote)
