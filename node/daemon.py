@@ -23,7 +23,7 @@ from prsm.node.api.models import ModelsApi
 from prsm.node.api.net import NetApi
 from prsm.node.api.node import NodeApi, Parts
 from prsm.node.api.offers import work_handlers
-from prsm.node.api.plans import PlansApi
+from prsm.node.api.plans import step_handlers
 from prsm.node.api.reach import ReachApi
 from prsm.node.api.registry import RegistryApi
 from prsm.node.api.serving import ServingApi
@@ -237,7 +237,7 @@ def _handlers(
         ),
         **GenerationApi(work.models, work.generating.generations).handlers(),
         **work_handlers(work.models, work.jobs, chain.driver, proofs),
-        **PlansApi(work.models, work.plans, chain.driver).handlers(),
+        **step_handlers(work.models, work.plans, work.evaluation.ours, chain.driver),
         **ServingApi(work.room.serving, work.models, chain.driver, wallets).handlers(),
     }
 

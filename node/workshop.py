@@ -21,6 +21,7 @@ from prsm.node.copies import make_repair
 from prsm.node.finding import Finding
 from prsm.node.home import Home
 from prsm.node.inference.claims import Claims
+from prsm.node.inference.evaluation.room import EvaluationRoom, open_evaluation
 from prsm.node.inference.executor import Desk, Executor
 from prsm.node.inference.generate.room import Generating
 from prsm.node.inference.interface import AllowAll, NoRunner
@@ -113,6 +114,7 @@ class Workshop:
     search: Search
     upkeep: Upkeep
     plans: Plans
+    evaluation: EvaluationRoom
     room: ServingRoom
     generating: Generating
     checking: Checking
@@ -167,6 +169,7 @@ def make_workshop(opened: Opened) -> Workshop:
         search=search,
         upkeep=upkeep,
         plans=plans,
+        evaluation=open_evaluation(links, account, models, hands.desk if hands else None, terms),
         room=room,
         generating=generating,
         checking=checking,
@@ -219,6 +222,7 @@ async def start_workshop(work: Workshop, nursery: trio.Nursery) -> None:
     await nursery.start(work.generating.run)
     await nursery.start(work.jobs.run)
     await nursery.start(work.plans.run)
+    await nursery.start(work.evaluation.run)
     await nursery.start(Supervisor("serving").run, work.room.run)
     await nursery.start(Supervisor("announcements").run, work.beacons.run)
     await nursery.start(work.upkeep.run)

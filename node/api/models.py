@@ -8,6 +8,7 @@ from pathlib import Path
 
 import trio
 
+from prsm.node.api.evaluations import score_infos
 from prsm.node.api.forms import FormsApi
 from prsm.node.api.tasks import result_of, task_info
 from prsm.node.api.work import DTYPE_NAMES
@@ -93,6 +94,7 @@ class ModelsApi:
                 for file in manifest.files
             ),
             parents=tuple(str(decode_cid(parent)) for parent in manifest.parents),
+            scores=score_infos(self._models.view, known.cid.raw),
         )
 
     async def open(self, params: api.RefParams, _caller: Caller) -> api.Opened:

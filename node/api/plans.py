@@ -7,9 +7,11 @@ done.
 import msgspec
 import trio
 
+from prsm.node.api.evaluations import EvaluationsApi
 from prsm.node.api.work import parse_tensor, tensor_text
 from prsm.node.clock import utc_text
 from prsm.node.driver import Driver
+from prsm.node.inference.evaluation.requester import Evaluations
 from prsm.node.models import Models
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import plans as api
@@ -115,6 +117,16 @@ class PlansApi:
             steps=tuple(_step_info(step) for step in run.steps.values()),
             error=_fault(run.error),
         )
+
+
+def step_handlers(
+    models: Models, plans: Plans, evaluations: Evaluations, driver: Driver
+) -> dict[str, Handler]:
+    """Handlers of plans and of evaluations."""
+    return {
+        **PlansApi(models, plans, driver).handlers(),
+        **EvaluationsApi(models, evaluations).handlers(),
+    }
 
 
 def _step_info(run: StepRun) -> api.PlanStepInfo:

@@ -4,6 +4,7 @@ Knows: the ledger's names, cards, search, wallets. Must not know: transports.
 """
 
 from prsm.node.api.datasets import DatasetsApi
+from prsm.node.api.evaluations import score_infos
 from prsm.node.api.readable import readable_record
 from prsm.node.driver import Driver
 from prsm.node.models import Models
@@ -79,6 +80,7 @@ class RegistryApi:
                     size_bytes=row.size_bytes,
                     price_per_row=None if row.price_per_row is None else str(row.price_per_row),
                     cid=str(decode_cid(row.cid)),
+                    scores=score_infos(self._driver.ledger.view, row.cid),
                 )
                 for row in found.rows
             ),

@@ -113,6 +113,7 @@ model = make_group(
         make_long("model_pull", "model_startPull"),
         make_long("model_push", "model_startPush"),
         make_long("model_verify", "model_startVerify"),
+        make_long("model_evaluate", "model_startEvaluate"),
         make_command(METHODS["model_quantise"], run=of_file_or_name),
         make_command(METHODS["storage_gc"], run=collect),
         make_command(METHODS["model_remove"], run=asking("delete {ref} from this node?")),

@@ -12,6 +12,7 @@ from typing import Final
 import trio
 
 from prsm.consensus.ledger.releases import Release
+from prsm.consensus.ledger.view import View
 from prsm.node.models.adding import Adding
 from prsm.node.models.cards import Cards, FoundCard
 from prsm.node.models.datasets import Datasets
@@ -88,6 +89,11 @@ class Models:
         finally:
             with trio.CancelScope(shield=True):
                 await self._opening.clear()
+
+    @property
+    def view(self) -> View:
+        """The ledger as this node knows it."""
+        return self._tools.driver.ledger.view
 
     @property
     def offline(self) -> bool:

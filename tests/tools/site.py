@@ -21,7 +21,7 @@ from prsm.node.api.models import ModelsApi
 from prsm.node.api.net import NetApi
 from prsm.node.api.node import NodeApi, Parts
 from prsm.node.api.offers import work_handlers
-from prsm.node.api.plans import PlansApi
+from prsm.node.api.plans import step_handlers
 from prsm.node.api.reach import ReachApi
 from prsm.node.api.registry import RegistryApi
 from prsm.node.api.serving import ServingApi
@@ -32,6 +32,7 @@ from prsm.node.chain import ChainParts
 from prsm.node.config.schema import Config
 from prsm.node.copies import CopyShelf
 from prsm.node.home import Home
+from prsm.node.inference.evaluation.requester import Evaluations
 from prsm.node.inference.generate.service import Generations
 from prsm.node.inference.interface import AllowAll, NoRunner
 from prsm.node.inference.jobrun import Requester
@@ -198,15 +199,15 @@ async def _join(
     for run in (models.run, jobs.run, announcer.run, reach.run, generations.run):
         await nursery.start(run)
     upkeep = Upkeep(UpkeepGround(driver, wallet, models._tools.store, home.data), repair)
-    await nursery.start(upkeep.run)
     wallets = Wallets(home, Payer(genesis, driver, parts.admission), wallet)
     await nursery.start(wallets.run)
     cards = open_search(home, models, driver, None).cards
     account = Account(driver, wallet, chain_id=genesis.chain_id)
     plans = open_plans(home, models._tools.store, jobs=jobs, chain=account, finder=cards)
-    await nursery.start(plans.run)
+    evaluations = Evaluations(network, account, models, Ed25519Verifier())
     room = open_serving(jobs._requester, models, driver, None, notes=home.data / "tabs")
-    await nursery.start(room.run)
+    for run in (upkeep.run, room.run, plans.run, evaluations.run):
+        await nursery.start(run)
     proofs, stopped, faults = Proofs(genesis, driver), trio.Event(), list[str]()
     node = Parts(
         home=home,
@@ -233,7 +234,7 @@ async def _join(
             **ValidatorApi(home, wallets, driver).handlers(),
             **ModelsApi(models).handlers(),
             **RegistryApi(models, driver, wallets, cards).handlers(),
-            **PlansApi(models, plans, driver).handlers(),
+            **step_handlers(models, plans, evaluations, driver),
             **ServingApi(room.serving, models, driver, wallets).handlers(),
             **TasksApi(models.tasks).handlers(),
             **storage_handlers(models, models._tools.store, upkeep),

@@ -4,6 +4,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from prsm.node.rpc.methods.evaluations import ScoreInfo
 from prsm.node.rpc.methods.tasks import TaskInfo
 from prsm.node.rpc.spec import (
     CidText,
@@ -123,6 +124,7 @@ class ModelDetail(Result, frozen=True):
     outputs: tuple[TensorForm, ...]
     files: tuple[dict[str, object], ...]
     parents: tuple[CidText, ...]
+    scores: tuple[ScoreInfo, ...]  # on the ledger
 
 
 class RefParams(Params, frozen=True):

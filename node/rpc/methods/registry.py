@@ -4,6 +4,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from prsm.node.rpc.methods.evaluations import ScoreInfo
 from prsm.node.rpc.spec import (
     AmountText,
     CidText,
@@ -56,6 +57,7 @@ class FoundModel(Result, frozen=True):
     size_bytes: Count
     price_per_row: AmountText | None
     cid: CidText
+    scores: tuple[ScoreInfo, ...] = ()  # on the ledger
 
 
 class Found(Result, frozen=True):

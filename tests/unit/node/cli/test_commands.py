@@ -107,9 +107,8 @@ ASKING = _generated() | {
     ("status",): ([], "node_getStatus"),
     ("model", "add"): (["m.onnx", "--name", "m", "--stages", "1,3"], "model_add"),
     ("dataset", "add"): (["d.slices", "--name", "d"], "dataset_add"),
-    ("model", "pull"): (["m"], "model_pull"),
-    ("model", "push"): (["m"], "model_push"),
-    ("model", "verify"): (["m"], "model_verify"),
+    **{("model", verb): (["m"], f"model_{verb}") for verb in ("pull", "push", "verify")},
+    ("model", "evaluate"): (["m", "d"], "model_evaluate"),
     ("model", "rm"): (["m", "--yes"], "model_remove"),
     ("model", "gc"): (["--yes"], "storage_gc"),
     ("storage", "offer"): (
