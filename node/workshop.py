@@ -30,6 +30,7 @@ from prsm.node.inference.jobs import Jobs
 from prsm.node.inference.links import Links
 from prsm.node.inference.offering import offer_work
 from prsm.node.inference.pool import Pool
+from prsm.node.inference.review import Reviewer
 from prsm.node.inference.roomy import RoomyDisk
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.strict import StrictSandbox
@@ -137,7 +138,9 @@ def make_workshop(opened: Opened) -> Workshop:
     links = Links(network, account, verifier, evidence=checking.evidence)
     shards = hands.shards if hands else None
     requester = Requester(
-        links, account, models, pool or NoRunner(), policy, driver.clock, shards=shards
+        *(links, account, models, pool or NoRunner(), policy, driver.clock),
+        shards=shards,
+        reviewer=Reviewer.of(shards, percent=config.jobs.check_percent),
     )
     jobs = Jobs(requester, keep=functools.partial(kept_jobs, start.home.data / "jobs.db"))
     seed, region = load_seed(start.home.node_key), config.net.region

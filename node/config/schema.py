@@ -282,6 +282,16 @@ class WorkerConfig(Section, frozen=True):
         return Amount(int(self.bond))
 
 
+class JobsConfig(Section, frozen=True):
+    """[jobs]: how work for ourselves is checked where one worker does it alone."""
+
+    check_percent: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=100),
+        _doc("of such jobs: a batch is run again here, or one with a known answer is sent along"),
+    ] = 5
+
+
 class KeysConfig(Section, frozen=True):
     """[keys]: how the encrypted keys are opened without a person."""
 
@@ -312,6 +322,7 @@ class Config(Section, frozen=True):
     storage: StorageConfig = StorageConfig()
     executor: ExecutorConfig = ExecutorConfig()
     worker: WorkerConfig = WorkerConfig()
+    jobs: JobsConfig = JobsConfig()
     keys: KeysConfig = KeysConfig()
     log: LogConfig = LogConfig()
 

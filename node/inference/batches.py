@@ -24,7 +24,10 @@ class RowsDiffer(LocalError):
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """Micro-batches of a job in order; `rows[i]` names the rows of batch i as they were given."""
+    """Micro-batches of a job in order; `rows[i]` names the rows of batch i as they were given.
+
+    A batch without rows of the job went along for a reason of the requester's own.
+    """
 
     rows: tuple[tuple[int, ...], ...]
     batches: tuple[Batch, ...]
@@ -32,7 +35,10 @@ class BatchPlan:
     @property
     def counts(self) -> tuple[int, ...]:
         """Rows of each micro-batch."""
-        return tuple(len(rows) for rows in self.rows)
+        return tuple(
+            len(rows) or batch[0].head.shape[0]
+            for rows, batch in zip(self.rows, self.batches, strict=True)
+        )
 
 
 def split_rows(tensors: Sequence[Tensor], rows_per_batch: int) -> BatchPlan:
@@ -90,9 +96,11 @@ def restore(plan: BatchPlan, outputs: Sequence[Batch]) -> Batch:
 
 def _join(plan: BatchPlan, parts: Sequence[Tensor]) -> Tensor:
     head = parts[0].head
-    total = sum(plan.counts)
+    total = sum(len(rows) for rows in plan.rows)
     found: list[bytes] = [b""] * total
     for rows, part in zip(plan.rows, parts, strict=True):
+        if not rows:
+            continue
         if part.head.shape[:1] != (len(rows),) or part.head.shape[1:] != head.shape[1:]:
             raise RowsDiffer(
                 f"{head.name} has rows of shapes {list(head.shape[1:])} and "

@@ -182,7 +182,7 @@ class JobView:
 
 def view_of(job: Job) -> JobView:
     """Copy what others may see."""
-    counts = job.batches.counts if job.batches else ()
+    counts = tuple(len(rows) for rows in job.batches.rows) if job.batches else ()
     done = 0
     if job.units:
         outputs = max(job.units, key=lambda unit: unit.stage.index).stage.outputs

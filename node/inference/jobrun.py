@@ -13,6 +13,7 @@ import trio
 
 from prsm.node.clock import Clock
 from prsm.node.inference.batches import BatchPlan, check_inputs, split_rows
+from prsm.node.inference.checks import WrongResult
 from prsm.node.inference.commits import COMMIT_S, commit
 from prsm.node.inference.interface import (
     Chain,
@@ -30,6 +31,7 @@ from prsm.node.inference.market import Market
 from prsm.node.inference.means import DEFAULT_PATIENCE, Means, Patience
 from prsm.node.inference.pipeline import Pipeline
 from prsm.node.inference.planning import Planning, wish_of
+from prsm.node.inference.review import Reviewer, Wrong, dispute
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.unitrun import UnitRun
 from prsm.node.inference.wishes import WINDOW_MAX, Plan
@@ -75,6 +77,7 @@ class Requester:
     patience: Patience = DEFAULT_PATIENCE
     shards: ShardCache | None = None  # our own children, for stages that stay at home
     market: Market = field(default_factory=Market)
+    reviewer: Reviewer | None = None  # None: what one worker does alone is taken on trust
 
     @property
     def planning(self) -> Planning:
@@ -87,6 +90,8 @@ class JobRun:
 
     def __init__(self, job: Job, requester: Requester) -> None:
         self._job, self._with = job, requester
+        reviewer = requester.reviewer
+        self._checked = None if reviewer is None else reviewer.begin(job.request.model)
         self._later: list[Settle] = []
 
     def facts(self) -> JobFacts:
@@ -211,6 +216,8 @@ class JobRun:
         batches = await self._batches(manifest)
         if whole is not None:
             batches = check_inputs(batches, whole.inputs)
+        if request.redundancy == 1 and self._checked is not None:
+            batches = self._checked.salt(batches)
         job.batches = batches
         if why := self._with.policy.before(self.facts()):
             raise PolicyRefused(why)
@@ -267,20 +274,40 @@ class JobRun:
     # -- after
 
     async def _finish(self, pipeline: Pipeline) -> None:
-        self._job.outputs = await pipeline.wait_outputs()
+        outputs = await pipeline.wait_outputs()
+        wrong = await self._review(pipeline)
+        self._job.outputs = outputs if wrong is None else None
         self._job.enter(JobState.SETTLING)
         async with trio.open_nursery() as nursery:
             for unit in pipeline.units:
-                nursery.start_soon(self._settle, pipeline, unit)
+                is_wrong = wrong is not None and wrong.unit is unit
+                batch = wrong.batch if wrong is not None and is_wrong else None
+                nursery.start_soon(self._settle, pipeline, unit, batch)
+        if wrong is not None:
+            raise WrongResult(
+                f"batch {wrong.batch} was answered wrongly", hint="run it again with --redundancy 2"
+            )
 
-    async def _settle(self, pipeline: Pipeline, unit: UnitRun) -> None:
-        """Settle one unit; a failure leaves the answer as it is, and the others alone."""
+    async def _review(self, pipeline: Pipeline) -> Wrong | None:
+        """What our own checks say of the answer, before anybody reads it."""
+        review, batches = self._checked, self._job.batches
+        if review is None or batches is None:
+            return None
+        wrong = await review.find_wrong(pipeline.units)
+        if wrong is None:
+            review.learn(batches, pipeline.units)
+        return wrong
+
+    async def _settle(self, pipeline: Pipeline, unit: UnitRun, wrong: int | None) -> None:
+        """Settle one unit, or dispute its wrong batch; a failure leaves the others alone."""
         job, chain = self._job, self._with.chain
         try:
             receipts = await pipeline.collect(unit)
             job.receipts[unit.number] = receipts
             await self._wait_commitments(receipts)
             await self._wait_left_out(unit, receipts)
+            if wrong is not None:
+                await dispute(chain, unit, receipts[0], wrong)
             settle = Settle(unit.job, unit.index, tuple(map(encode, receipts)), ())
             if not await self._is_settleable(unit):
                 self._later.append(settle)

@@ -23,6 +23,7 @@ from prsm.node.inference.links import Links
 from prsm.node.inference.pipeline import Patience
 from prsm.node.inference.probing import ProbeDesk
 from prsm.node.inference.quotes import QuoteDesk
+from prsm.node.inference.review import Reviewer
 from prsm.node.inference.runner import Batch, Batches, Limits
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.terms import Terms
@@ -325,6 +326,7 @@ def make_cluster(
     patience: Patience | None = None,
     price_per_row: int = 10,
     settle_after_ms: int = 30_000,
+    reviewer: Callable[[ShardCache], Reviewer] | None = None,
 ) -> Cluster:
     """Nodes that do not run yet."""
     hub, world, manifest = MemoryHub(), World(size), make_manifest()
@@ -346,7 +348,9 @@ def make_cluster(
         QuoteDesk(network, chain, standing=executor.standing)
         ProbeDesk(network, clock)
         requester = Requester(
-            links, chain, held, chosen, AllowAll(), clock, patience or Patience(), shards=shards
+            *(links, chain, held, chosen, AllowAll(), clock, patience or Patience()),
+            shards=shards,
+            reviewer=reviewer(shards) if reviewer else None,
         )
         jobs = Jobs(requester, new_id=_counted_ids())
         nodes.append(Node(index, network, chain, adder, shards, claims, executor, jobs, links))

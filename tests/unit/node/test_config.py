@@ -61,6 +61,7 @@ def test_load_gives_defaults_when_there_is_no_file(tmp_path: Path) -> None:
         ("[storage]\nquota = '4 GB'", "storage.quota is '4 GB'", "blocks"),
         ("[worker]\nprice = -1", "worker.price is '-1'", "micro-FTNS"),
         ("[worker]\nprice = 0.5", "worker.price is 0.5", "micro-FTNS"),
+        ("[jobs]\ncheck_percent = 101", "jobs.check_percent is 101", "run again here"),
         ("[worker]\nbond = '1 FTNS'", "worker.bond is '1 FTNS'", "micro-FTNS"),
         ("[rpc]\nlisten = '0.0.0.0:8480'", "not a loopback", "127.0.0.1"),
         ("[rpc]\nlisten = '192.0.2.1:8480'", "not a loopback", "ssh -L"),
