@@ -274,7 +274,7 @@ class Market:
 
     def _audit(self, tasks: Sequence[_Task], count: Count) -> None:
         """The first drawn auditor lies or is silent if it is a liar; then an honest one speaks."""
-        named = {signer_of(worker).public_key: worker for worker in self._workers}
+        named: dict[bytes, int] = {signer_of(w).public_key: w for w in self._workers}
         for task in tasks:
             found = self.chain.ledger.view.sampling(task.lock.job, 0)
             if found is None or found.draw is None or found.batch is None:
