@@ -32,7 +32,7 @@ from prsm.node.worker.session import (
     run_options,
 )
 from prsm.protocol.limits import WEIGHTS_INSIDE_BYTES_MAX, WORK_STAGES_MAX
-from prsm.protocol.messages.models import ROWS_TOUCHING
+from prsm.protocol.messages.models import ROWS_TOUCHING, TensorSpec
 from prsm.protocol.messages.pipe import (
     PREPARED_SHARDS_MAX,
     InputMismatch,
@@ -52,6 +52,14 @@ _CARRIED: Final = frozenset(NUMPY.values())
 _NOTHING: Final[Beside] = {}
 
 
+@dataclass(frozen=True, slots=True)
+class _Io:
+    """What a graph takes and gives."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
 @dataclass(slots=True)
 class _Pinned:
     """A pinned graph on its way into stages."""
@@ -63,6 +71,7 @@ class _Pinned:
     rows: _Sets
     axes: tuple[golden.Axes, golden.Axes]
     whole: _Sets  # outputs of the uncut graph
+    io: _Io
     end: partition.Cut
     boundaries: dict[str, onnx.ValueInfoProto] = field(default_factory=dict)
     cuts: list[partition.Cut] = field(default_factory=list)
@@ -156,7 +165,8 @@ class Preparation:
         model = scan(pinned, self._policy, given)
         whole = load(pinned, beside=given)
         axes, rows, outputs = self._first_that_runs(model.graph, whole)
-        return _Pinned(pinned, model, given, files, rows, axes, outputs, partition.START)
+        io = _Io(whole.inputs, whole.outputs)
+        return _Pinned(pinned, model, given, files, rows, axes, outputs, io, partition.START)
 
     def _lay_out(
         self, model: onnx.ModelProto, here: Beside, folder: Path
@@ -246,26 +256,32 @@ class Preparation:
             shard = (
                 job.raw if len(stages) == 1 else bytes(graph.SerializeToString(deterministic=True))
             )
-            model = job.load(shard, graph.graph)
-            feeds: _Sets = (_feeds(model, values[0]), _feeds(model, values[1]))
-            for known, rows in zip(values, feeds, strict=True):
-                known.update(self._run(model, rows))
+            io = job.io if len(stages) == 1 else self._add_stage(job, shard, graph.graph, values)
+            feeds = {spec.name: values[0][spec.name] for spec in io.inputs}
             name = WHOLE if len(stages) == 1 else f"stage-{len(stages)}-{stage.index}.onnx"
             shards.append(
                 PreparedShard(
                     len(stages),
                     stage.index,
                     self._send(name, self._stored(shard)),
-                    self._send(f"golden-{len(stages)}-{stage.index}.bin", golden.save(feeds[0])),
-                    model.inputs,
-                    model.outputs,
+                    self._send(f"golden-{len(stages)}-{stage.index}.bin", golden.save(feeds)),
+                    io.inputs,
+                    io.outputs,
                     stage.flops,
                     stage.weight_bytes,
                     tuple(job.files[name] for name in beside.used_by(graph.graph, job.beside)),
                 )
             )
-        _require_equal(job.whole, values, len(stages))
+        if len(stages) > 1:
+            _require_equal(job.whole, values, len(stages))
         return shards
+
+    def _add_stage(self, job: _Pinned, shard: bytes, graph: onnx.GraphProto, values: _Sets) -> _Io:
+        """Run a stage on what is there, and add what it makes."""
+        model = job.load(shard, graph)
+        for known in values:
+            known.update(self._run(model, _feeds(model, known)))
+        return _Io(model.inputs, model.outputs)
 
     def _stage_graph(self, job: _Pinned, stage: Stage, count: int) -> onnx.ModelProto:
         return job.model if count == 1 else partition.extract(job.model, stage, job.boundaries)
