@@ -43,6 +43,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "restore": ("archive", "restore", "Make a node's folder of a backup again, or check one."),
     "config": ("settings", "config", "Show and check the configuration."),
     "rpc": ("raw", "rpc", "Call any method."),
+    "sandbox": ("sandbox", "sandbox", "What a worker of this machine can and cannot do."),
     "explain": ("settings", "explain", "What an error means and what to do."),
     "where": ("lifecycle", "where", "Where everything lies."),
     "version": ("lifecycle", "version", "Versions of client and node."),

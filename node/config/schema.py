@@ -241,9 +241,12 @@ class ExecutorConfig(Section, frozen=True):
     enabled: Annotated[bool, _doc("run shards in child processes")] = True
     memory: Annotated[_Size, _doc("address space of one child; more than that ends it")] = "4GiB"
     sandbox: Annotated[
-        Literal["strict", "degraded"],
-        _doc("degraded works for strangers even where this kernel lacks a layer of the sandbox"),
-    ] = "strict"
+        Literal["auto", "strict", "degraded"],
+        _doc(
+            "auto: every layer the kernel has, a warning where it lacks one; strict: then no work "
+            "for strangers; degraded: no warning either"
+        ),
+    ] = "auto"
     provider: Annotated[
         Literal["cpu", "cuda"],
         _doc("who computes; cuda needs a runtime built for it, and leaves sessions unsealed"),

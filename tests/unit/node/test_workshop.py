@@ -25,7 +25,9 @@ FACTS = JobFacts(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sandbox", "refused"), [("strict", True), ("degraded", False)])
+@pytest.mark.parametrize(
+    ("sandbox", "refused"), [("strict", True), ("auto", True), ("degraded", False)]
+)
 async def test_executor_follows_the_sandbox_setting(
     tmp_path: Path, sandbox: str, *, refused: bool
 ) -> None:

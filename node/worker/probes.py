@@ -1,7 +1,8 @@
 """Try what a sealed child must not do, each attempt in a process of its own, as a plain user.
 
-`python sandbox_probes.py none|sealed|pinning` prints JSON: probe -> "open" or how it was closed.
-Run unsealed first: a probe that is closed anyway proves nothing.
+`python -m prsm.node.worker.probes none|sealed|pinning` prints JSON: the layers, milliseconds of a
+seal, and each probe with "open" or how it was closed. Unsealed first: a probe that is closed
+anyway proves nothing. Started by `prsm sandbox`; knows the sandbox, and nothing of models.
 """
 
 import ctypes
@@ -12,17 +13,22 @@ import resource
 import shutil
 import signal
 import socket
+import statistics
+import struct
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from prsm.node.worker.sandbox import Profile, seal
+from prsm.node.worker.sandbox import Profile, layers, seal
 
 _NOBODY: Final = 65534
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _GIB: Final = 1024**3
+_SEALS: Final = 11
+MODES: Final = ("none", "sealed", "pinning")
 
 
 class World:
@@ -82,6 +88,9 @@ def _lower_limit() -> None:
 
 PROBES: Final[dict[str, Callable[[World], object]]] = {
     "read the keystore": lambda w: w.keystore.read_bytes(),
+    "open the keystore by openat": lambda w: os.open(
+        w.keystore.name, os.O_RDONLY, dir_fd=os.open(w.folder, os.O_RDONLY)
+    ),
     "read /etc/passwd": lambda _: Path("/etc/passwd").read_bytes(),
     "list /": lambda _: list(Path("/").iterdir()),
     "stat a file": lambda w: w.keystore.stat(),
@@ -102,13 +111,16 @@ PROBES: Final[dict[str, Callable[[World], object]]] = {
     ),
     "listen": lambda _: socket.socket().bind(("127.0.0.1", 0)),
     "fork": lambda _: _fork(),
-    "exec": lambda _: os.execv("/bin/true", ["true"]),
+    "exec": lambda _: os.execv("/bin/true", ["true"]),  # noqa: S606 - it must fail
     "signal the parent": lambda _: os.kill(os.getppid(), 0),
     "read the parent's memory": _read_parent,
     "make an anonymous file": lambda _: os.memfd_create("x"),
     "allocate 8 GiB": lambda _: mmap.mmap(-1, 8 * _GIB),
     "change a limit": lambda _: _lower_limit(),
     "make a user namespace": lambda _: _syscall(272, 0x10000000),
+    "trace the parent": lambda _: _syscall(101, 0x4206, os.getppid(), 0, 0),  # PTRACE_SEIZE
+    "signal everybody": lambda _: os.kill(-1, 0),
+    "open a raw socket": lambda _: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
     "make a session": lambda _: os.setsid(),
     "watch files": lambda _: _syscall(294, 0),  # inotify_init1
     "make keys": lambda _: _syscall(250, 0, -3, 1),  # keyctl: get the session keyring
@@ -149,13 +161,45 @@ def attempt(probe: Callable[[World], object], world: World, mode: str) -> str:
     return {0: "open", 1: "refused"}.get(code, f"failed {code}")
 
 
-def main() -> None:
+def seal_ms(world: World, mode: str) -> float:
+    """Milliseconds to seal a fresh child, median of some; 0 when none is sealed."""
+    return (
+        statistics.median(_seal_once(world, mode) for _ in range(_SEALS)) if mode != "none" else 0
+    )
+
+
+def _seal_once(world: World, mode: str) -> float:
+    reader, writer = os.pipe()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        begin = time.perf_counter()
+        seal(_profile(world.empty, mode), keep=[writer], parent=parent)
+        os.write(writer, struct.pack("d", time.perf_counter() - begin))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    (seconds,) = struct.unpack("d", os.read(reader, 8))
+    os.close(reader)
+    os.close(writer)
+    return float(seconds) * 1000
+
+
+def main(arguments: Sequence[str]) -> int:
     """Try all probes and print what came of them."""
+    if len(arguments) != 1 or arguments[0] not in MODES:
+        sys.stderr.write(f"prsm.node.worker.probes takes one of {', '.join(MODES)}\n")
+        return 2
+    [mode] = arguments
     world = World()
-    answers = {name: attempt(probe, world, sys.argv[1]) for name, probe in PROBES.items()}
-    shutil.rmtree(world.folder)
-    sys.stdout.write(json.dumps(answers))
+    try:
+        probes = {name: attempt(probe, world, mode) for name, probe in PROBES.items()}
+        took = round(seal_ms(world, mode), 3)
+    finally:
+        shutil.rmtree(world.folder)
+    answer = {"layers": layers(), "uid": os.getuid(), "seal_ms": took, "probes": probes}
+    sys.stdout.write(json.dumps(answer))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))
