@@ -33,7 +33,7 @@ from prsm.node.inference.pool import Pool
 from prsm.node.inference.review import Reviewer
 from prsm.node.inference.roomy import RoomyDisk
 from prsm.node.inference.shards import ShardCache
-from prsm.node.inference.strict import StrictSandbox
+from prsm.node.inference.strict import policy_for
 from prsm.node.inference.terms import Terms
 from prsm.node.models import Models
 from prsm.node.net.interface import Network
@@ -194,9 +194,7 @@ def _make_hands(opened: Opened, pool: Pool, tools: _Tools) -> Hands:
     config, network, clock = opened.start.config, opened.network, opened.chain.driver.clock
     account, models, terms = tools.account, tools.models, tools.terms
     shards = ShardCache(pool, models, is_joining=config.executor.join_rows)
-    strict = config.executor.sandbox == "strict"
-    sealed = StrictSandbox(lambda: pool.layers) if strict else AllowAll()
-    rules = RoomyDisk(sealed, lambda: opened.guard.is_low)
+    rules = RoomyDisk(policy_for(config.executor, pool), lambda: opened.guard.is_low)
     desk = Desk(
         *(network, account, models, shards, tools.claims, rules, Ed25519Verifier(), clock),
         evidence=tools.checking.work_with(models, shards),

@@ -141,7 +141,8 @@ ELSEWHERE = {
     *(("init",), ("start",), ("stop",), ("demo",), ("testnet",), ("proof", "verify")),
     *(("chain", "export"), ("chain", "import"), ("backup",), ("restore",)),
     *(("consensus", "unsafe-resume"), ("net", "new-key"), ("model", "build"), ("plan", "run")),
-    *(("storage", "cid"), ("storage", "export"), ("storage", "import"), ("generate",)),
+    *(("storage", "cid"), ("storage", "export"), ("storage", "import")),
+    *(("generate",), ("sandbox",)),
 }
 
 
