@@ -8,7 +8,7 @@ import msgspec
 from prsm.consensus.ledger.audits import Sampling
 from prsm.protocol.codec import encode
 from prsm.protocol.genesis import Genesis, Parameters
-from prsm.protocol.receipts import WorkReceipt, receipt_hash
+from prsm.protocol.receipts import Feed, WorkReceipt, receipt_hash, sign_feed
 from prsm.protocol.transactions.audits import (
     Audit,
     Dispute,
@@ -112,3 +112,20 @@ class Scene:
     def pledge(self, number: int) -> tuple[int, int]:
         found = self.chain.ledger.view.pledge(signer_of(number).public_key)
         return (found.amount, found.held)
+
+
+def bound(chain: Chain, lock: Lock, *works: Work, unit: int = 0) -> list[WorkReceipt]:
+    """Commit what each says of a unit; the receipts."""
+    receipts = [work.receipt(chain, lock, unit) for work in works]
+    for work, receipt in zip(works, receipts, strict=True):
+        assert chain.send(work.worker, commit_of(lock, receipt)).code is Code.DONE
+    return receipts
+
+
+def fed(
+    chain: Chain, lock: Lock, work: Work, batch: int, *, unit: int = 0, signer: int = REQUESTER
+) -> Feed:
+    """What the requester signed when it pushed this batch to this worker."""
+    said = work.batch(lock, unit, batch)
+    feed = Feed(lock.job, unit, batch, said.input_root, said.side_root, bytes(64))
+    return sign_feed(feed, signer_of(signer), chain_id=chain.genesis.chain_id)

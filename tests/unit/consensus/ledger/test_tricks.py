@@ -20,6 +20,7 @@ from prsm.testnet.jobs import (
     settle_of,
     unit_of,
 )
+from tests.tools.audited import bound, fed
 
 NET = 9_500
 GRACE_MS = 30_000
@@ -33,22 +34,6 @@ def fresh(lock: Lock | None = None) -> tuple[Chain, Lock]:
     chain, terms = Chain(small_genesis()), lock or lock_of()
     open_job(chain, terms)
     return chain, terms
-
-
-def bound(chain: Chain, lock: Lock, *works: Work, unit: int = 0) -> list[WorkReceipt]:
-    receipts = [work.receipt(chain, lock, unit) for work in works]
-    for work, receipt in zip(works, receipts, strict=True):
-        assert chain.send(work.worker, commit_of(lock, receipt)).code is Code.DONE
-    return receipts
-
-
-def fed(
-    chain: Chain, lock: Lock, work: Work, batch: int, *, unit: int = 0, signer: int = REQUESTER
-) -> Feed:
-    """What the requester signed when it pushed this batch to this worker."""
-    said = work.batch(lock, unit, batch)
-    feed = Feed(lock.job, unit, batch, said.input_root, said.side_root, bytes(64))
-    return sign_feed(feed, signer_of(signer), chain_id=chain.genesis.chain_id)
 
 
 def settled(
