@@ -34,6 +34,7 @@ from prsm.node.rpc.methods.serving import (
 from prsm.node.rpc.spec import NoParams
 from prsm.node.worker import text
 from prsm.node.worker.recipes import decoder, minilm
+from prsm.protocol.ids import MICRO_PER_FTNS
 from prsm.testnet.launch import Network, Node, Rig, create
 
 JOBS: Final = 1_000
@@ -42,7 +43,8 @@ TENANTS: Final = 200
 GREEDY: Final = 20  # of them, each with so many requests at a time:
 GREED: Final = 6
 SECONDS: Final = 20.0
-SETTLE_SECONDS: Final = 150.0
+SETTLE_SECONDS: Final = 100.0
+BOND: Final = 1_000 * MICRO_PER_FTNS
 Row = tuple[str, float, str]
 
 LOCAL: Final = "one sentence, onnxruntime in this process, p50"
@@ -93,6 +95,10 @@ def running() -> Iterator[tuple[Network, Path, Path, str]]:
     with tempfile.TemporaryDirectory() as folder:
         model, tokenizer = recipe.write(Path(folder) / "raw")
         network = create(Path(folder) / "net", 2, rig=Rig(copies=2))
+        for node in network.nodes:  # who answers alone for pay pledges twenty times the reserve
+            path = node.home.root / "config.toml"
+            words = path.read_text(encoding="utf-8")
+            path.write_text(words.replace("[worker]", f'[worker]\nbond = "{BOND}"'), "utf-8")
         try:
             network.start()
             with network.nodes[0].client(timeout_s=120) as client:

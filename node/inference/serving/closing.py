@@ -6,7 +6,6 @@ refund. Must not know why a tab is closed. Source: docs/spec/work.md, "Serving".
 
 import logging
 from collections.abc import Sequence
-from typing import Final
 
 import trio
 
@@ -18,8 +17,6 @@ from prsm.protocol.codec import encode
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.receipts import WorkReceipt, receipt_hash
 from prsm.protocol.transactions.payloads import REFUND, SETTLE, Refund, Settle
-
-RETRY_MS: Final = 2_000  # block time between two attempts to settle
 
 log = logging.getLogger(__name__)
 
@@ -114,16 +111,15 @@ async def _send(tab: Tab, payload: Settle) -> None:
     """
     chain = tab.links.chain
     while True:
-        try:
-            await commit(chain, SETTLE, payload)
-        except PrsmError:
-            job = chain.job(tab.job)
-            if job is None or not job.is_open or job.verdicts[0] is not None:
-                return  # a worker was faster
-            if chain.block_time_ms() >= tab.deadline_ms:
-                raise
-            until = chain.block_time_ms() + RETRY_MS
-            while chain.block_time_ms() < until:
-                await chain.wait_height(chain.height() + 1)
-        else:
-            return
+        job = chain.job(tab.job)
+        if job is None or not job.is_open or job.verdicts[0] is not None:
+            return  # a worker was faster
+        if chain.may_settle(tab.job, 0):
+            try:
+                await commit(chain, SETTLE, payload)
+            except PrsmError:
+                if chain.block_time_ms() >= tab.deadline_ms:
+                    raise
+            else:
+                return
+        await chain.wait_height(chain.height() + 1)

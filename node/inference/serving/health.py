@@ -85,6 +85,7 @@ class HealthBook:
 
     def __init__(self) -> None:
         self._seen: OrderedDict[tuple[bytes, bytes], Service] = OrderedDict()
+        self._golden: OrderedDict[bytes, bytes] = OrderedDict()  # class -> root of its outputs
 
     def of(self, model: bytes, worker: bytes) -> Service:
         """The service of a worker for a model; a new one when there is none."""
@@ -129,6 +130,14 @@ class HealthBook:
         service.in_row += 1
         service.struck_ms = now_ms
         service.errors.append(Fault(now_ms, "probe_failed", why))
+
+    def golden_of(self, class_id: bytes, root: bytes) -> bool:
+        """Are these the outputs on golden rows that the class gave before, or its first ones?"""
+        known = self._golden.setdefault(class_id, root)
+        self._golden.move_to_end(class_id)
+        if len(self._golden) > PAIRS_MAX:
+            self._golden.popitem(last=False)
+        return known == root
 
     def is_out(self, model: bytes, worker: bytes, *, now_ms: int) -> bool:
         """Is a worker left alone for now: 2 s after a failure, twice as long after each further?"""

@@ -13,7 +13,7 @@ import trio
 
 from prsm.node.inference.capacity import ask_all
 from prsm.node.inference.commits import COMMIT_S
-from prsm.node.inference.interface import Halted, ReceiptStore
+from prsm.node.inference.interface import Halted, NoBond, ReceiptStore
 from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.planner import (
     PriceOverCap,
@@ -32,6 +32,7 @@ from prsm.protocol.messages.models import ModelManifest
 from prsm.protocol.transactions.payloads import unit_batches_max
 
 PROBE_ROWS: Final = 8  # of golden rows whose batch is free
+SLOTS_MIN: Final = 4
 FIRST_SLOTS: Final = 32  # of the first tab of a kind; each further one has twice as many
 TABS_MAX: Final = 64  # not settled yet, of all kinds
 KEPT_MAX: Final = 64  # settled ones that can still be looked at
@@ -226,7 +227,7 @@ class Tabs:
             await self._probe(tab, worker)
 
     async def _probe(self, tab: Tab, worker: bytes) -> None:
-        why = await probe(tab, worker, self._models)
+        why = await probe(tab, worker, self._models, self._health)
         if why is None:
             return
         service = self._health.of(tab.kind.model, worker)
@@ -241,7 +242,7 @@ class Tabs:
         shard = next(shard for shard in manifest.shards if shard.stages == 1)
         offers = await ask_all(self._links.network, chain, self._links.verifier)
         chosen = self._choose(kind, manifest, offers)
-        count = min(slots, self._most_slots(kind))
+        count = min(slots, self._most_slots(kind), *(self._bonded(kind, one) for one in chosen))
         return Tab(
             job=self._new_id(),
             kind=kind,
@@ -283,8 +284,21 @@ class Tabs:
                 limit=kind.opinions,
                 hint="connect more workers, or wait until they are free",
             )
+        free = [offer for offer in free if self._bonded(kind, offer) >= SLOTS_MIN]
+        if len(free) < kind.opinions:
+            raise NoBond(
+                f"{len(free)} workers have pledged enough for {SLOTS_MIN} requests answered alone",
+                hint="ask for 2 or 3 opinions, or for workers with a bond",
+            )
         free.sort(key=partial(self._rank, kind))
         return tuple(free[: kind.opinions])
+
+    def _bonded(self, kind: TabKind, offer: WorkerOffer) -> int:
+        """Slots a worker's pledge covers; where several answer, or for nothing, none is asked."""
+        if kind.opinions > 1 or not offer.price_per_row:
+            return self._most_slots(kind)
+        rows = self._links.chain.bonded_for(offer.worker) // offer.price_per_row
+        return 1 + max(0, rows - PROBE_ROWS) // kind.rows
 
     def _rank(self, kind: TabKind, offer: WorkerOffer) -> tuple[bool, int, int, bytes]:
         service = self._health.of(kind.model, offer.worker)

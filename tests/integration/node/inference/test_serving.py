@@ -8,6 +8,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from prsm.consensus.ledger.records import JobStatus
+from prsm.node.inference.interface import NoBond
 from prsm.node.inference.links import WorkerLost
 from prsm.node.inference.planner import PriceOverCap, TooFewPeers
 from prsm.node.inference.serving.service import ServeRequest, Serving
@@ -316,3 +317,15 @@ async def test_price_cap_of_one_does_not_refuse_another(
         asking.start_soon(ask, 1, PRICE - 1)
         asking.start_soon(ask, 2, PRICE)
     assert sorted(ended) == ["done", "price_over_cap"]
+
+
+async def test_worker_with_too_little_pledged_is_not_asked_alone(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Where two answer, none needs a bond."""
+    cluster = make_cluster(3, price_per_row=10_000_000)
+    serving = await serve(nursery, cluster)
+    with pytest.raises(NoBond):
+        await serving.ask(asked())
+    assert cluster.world.executed == []
+    assert (await serving.ask(asked(opinions=2))).outputs[0].data == due(one_row())
