@@ -76,7 +76,7 @@ class KvShape:
         carried: the tensor from outside: tokens for the first stage, else that of the cut.
         places: does it take the positions of the tokens?
         mask: does it take a mask over all positions?
-        cache: what stays at the worker.
+        cache: what stays at the worker; a stage that has no attention in it keeps nothing.
         made: the tensor that leaves: that of the cut, or logits.
     """
 
@@ -123,8 +123,6 @@ def kv_shape(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> KvS
             others.append(spec)
         else:
             cache.append(Cached(spec, present, _length_axis(spec)))
-    if not cache:
-        raise _refused("it has no past_* inputs with present_* outputs")
     names = {spec.name for spec in others}
     carried = [spec for spec in others if spec.name not in (PLACES, MASK)]
     kept = {part.present for part in cache}
@@ -135,6 +133,8 @@ def kv_shape(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> KvS
             "each must be 1"
         )
     found = KvShape(carried[0], PLACES in names, MASK in names, tuple(cache), leaving[0])
+    if found.is_first and found.is_last and not cache:
+        raise _refused("it has no past_* inputs with present_* outputs")
     _check_ends(found)
     return found
 

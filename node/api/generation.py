@@ -82,6 +82,7 @@ class GenerationApi:
             tokens_ms=one.tokens_ms,
             locked=str(one.locked),
             jobs=tuple(address_text(job) for job in one.jobs),
+            stages=tuple(one.stages),
             recoveries=tuple(
                 api.RecoveryInfo(
                     stage=each.stage,

@@ -47,7 +47,7 @@ from tests.tools.work import (
 from tests.tools.work_chain import VERIFIER
 
 VOCABULARY: Final = 256
-CONTEXT: Final = 400
+CONTEXT: Final = 150
 END: Final = 0
 STAGES: Final = (1, 2, 3)
 PLEDGED: Final = 100_000_000

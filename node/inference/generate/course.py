@@ -131,6 +131,7 @@ class Course:
         self._substitutes, self._clock = substitutes, clock
         self._replay, self._patience = replay, patience or Patience()
         self.recoveries: list[Recovery] = []
+        self.names = [place.stage.name for place in places]  # who does each stage now
         self.pieces = min(place.shape.positions_per_step for place in places)
         self._position = 0
 
@@ -232,6 +233,7 @@ class Course:
             except WorkerLost as again:
                 error = again
                 continue
+            self.names[place.index] = place.stage.name
             self.recoveries.append(
                 Recovery(
                     stage=place.index,

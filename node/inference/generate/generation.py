@@ -104,6 +104,7 @@ class Generation:
     tokens_ms: int = 0  # from the first token to the last
     jobs: tuple[bytes, ...] = ()
     locked: int = 0  # micro-FTNS
+    stages: list[str] = field(default_factory=list)  # who does each now
     recoveries: list[Recovery] = field(default_factory=list)
     receipts: tuple[WorkReceipt, ...] = ()
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)

@@ -76,7 +76,7 @@ class GenerationRun:
             prompt = await speech.spell(self._it.request.prompt)
             self._check_prompt(prompt)
             async with self._course(model, len(prompt)) as course:
-                self._it.recoveries = course.recoveries
+                self._it.recoveries, self._it.stages = course.recoveries, course.names
                 await self._generate(course, speech, prompt)
                 self._it.enter(GenerationState.SETTLING)
                 await self._collect()
@@ -124,7 +124,8 @@ class GenerationRun:
             )
         shapes = tuple(kv_shape(shard.inputs, shard.outputs) for shard in shards)
         names = [(a.made.name, b.carried.name) for a, b in pairwise(shapes)]
-        if not shapes[0].is_first or not shapes[-1].is_last or any(a != b for a, b in names):
+        is_chain = shapes[0].is_first and shapes[-1].is_last and all(a == b for a, b in names)
+        if not is_chain or not any(shape.cache for shape in shapes):
             raise Unsupported(f"the stages of {manifest.name} are no chain from tokens to logits")
         facts = JobFacts(
             job=self._it.id,

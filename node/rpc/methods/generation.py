@@ -84,6 +84,7 @@ class GenerationInfo(Result, frozen=True):
     tokens_ms: Count  # from the first token to the last
     locked: AmountText
     jobs: tuple[Hex32, ...]
+    stages: tuple[str, ...]  # who does each now: a peer id, or home
     recoveries: tuple[RecoveryInfo, ...]
 
 

@@ -40,6 +40,10 @@ def test_tables_of_other_exporters_are_read() -> None:
     assert shape.bytes_per_position == 8 * 64 * 2
 
 
+def test_stage_without_attention_keeps_nothing() -> None:
+    assert kv_shape((CUT,), (LOGITS,)).bytes_per_position == 0
+
+
 def test_steps_are_as_long_as_one_chunk_of_the_wire_holds() -> None:
     wide = TensorSpec("cut", Dtype.F32, ("batch", "tokens", 512))
     assert kv_shape((IDS, PAST), (wide, PRESENT)).positions_per_step == 128
@@ -50,7 +54,7 @@ def test_steps_are_as_long_as_one_chunk_of_the_wire_holds() -> None:
     ("inputs", "outputs", "words"),
     [
         ((IDS,), (LOGITS,), r"no past_\* inputs"),
-        ((IDS, PAST), (LOGITS,), r"no past_\* inputs"),
+        ((IDS, PAST), (LOGITS,), "takes 2 tensors"),
         ((IDS, CUT, PAST), (LOGITS, PRESENT), "takes 2 tensors"),
         ((IDS, PAST), (CUT, LOGITS, PRESENT), "gives 2"),
         ((TensorSpec("ids", Dtype.F32, (1, 2)), PAST), (LOGITS, PRESENT), "are no tokens"),
