@@ -19,7 +19,7 @@ from prsm.node.inference.verify import batch_root
 from prsm.protocol.ed25519 import Signer
 from prsm.protocol.errors import Unsupported
 from prsm.protocol.messages.audit import Side
-from prsm.protocol.messages.models import Shard
+from prsm.protocol.messages.models import Shard, is_comparable
 from prsm.protocol.receipts import Feed, WorkKind, is_fed
 from prsm.protocol.transactions.audits import Finding
 
@@ -74,6 +74,7 @@ class Recheck:
 
         Raises:
             Unserved: nobody gave inputs with the stated roots, or the stated outputs.
+            Unsupported: another class of a model in integers: nobody can tell, and we say nothing.
             PrsmError: as `compute`.
         """
         job, theirs = self._job(place), stated.boundary
@@ -87,12 +88,18 @@ class Recheck:
             return roots == wanted and self._is_fed(job, place, served)
 
         served = await self.inquiry.fetch(Ask(place, by), shard, rows, is_right=is_stated)
-        async with self.shards.use(job.units[place.unit].model, shard) as session:
+        spec = job.units[place.unit]
+        async with self.shards.use(spec.model, shard) as session:
             made = await session.run(served.tensors)
             ours = Boundary(theirs.input_root, theirs.side_root, batch_root(made))
             is_same = session.class_id == stated.class_id
             if ours == theirs or is_same:
                 return judge(ours, theirs, is_same_class=is_same, gap_ppb=0)
+            if not is_comparable((await self.models.manifest(spec.model)).compute):
+                raise Unsupported(
+                    "integer results are compared inside a determinism class only, and the "
+                    "worker's is another than this node's"
+                )
             out = Place(place.job, place.unit, place.batch, Side.OUT, place.worker)
             answered = await self.inquiry.fetch(
                 Ask(out, by),

@@ -16,7 +16,9 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from prsm.node.worker.session import OPTIONS
 from prsm.protocol.messages.forms import Form
+from prsm.protocol.messages.models import CLASSES_APART, ROWS_TOUCHING
 from prsm.protocol.messages.pipe import ModelRefused
 
 _BLOCK: Final = 32  # weights that share a scale; the smallest the operator takes above 16
@@ -25,6 +27,10 @@ _HALF_MAX: Final = 65504.0
 _HALF_SUFFIX: Final = ".f16"
 _INT8_ACTIVATIONS: Final = 4  # MatMulNBits: each row's activations in int8, by blocks of that row
 _TOUCHING: Final = frozenset(("DynamicQuantizeLinear", "DynamicQuantizeMatMul"))
+_INTEGER: Final = _TOUCHING | {
+    *("ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits", "QAttention"),
+    *("QLinearConv", "QLinearMatMul", "QuantizeLinear"),
+}
 _GEMM: Final = frozenset(("transA", "transB", "alpha", "beta"))
 _F32: Final = onnx.TensorProto.FLOAT
 _Floats = npt.NDArray[np.float32]
@@ -56,6 +62,16 @@ def compress(model: onnx.ModelProto, form: Form) -> onnx.ModelProto:
 def rows_touch(graph: onnx.GraphProto) -> bool:
     """Do the rows of a batch change one another, because a scale is taken over all of them?"""
     return any(node.op_type in _TOUCHING for node in graph.node)
+
+
+def options_of(graph: onnx.GraphProto) -> str:
+    """`Compute.options` of a pinned graph: the session's, and what its operators need said."""
+    words = [OPTIONS]
+    if rows_touch(graph):
+        words.append(ROWS_TOUCHING)
+    if any(node.op_type in _INTEGER for node in graph.node):
+        words.append(CLASSES_APART)
+    return "; ".join(words)
 
 
 def has_halves(graph: onnx.GraphProto) -> bool:

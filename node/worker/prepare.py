@@ -23,7 +23,6 @@ from prsm.node.worker.partition import Stage
 from prsm.node.worker.pipe import NUMPY, Array
 from prsm.node.worker.scan import Policy, scan
 from prsm.node.worker.session import (
-    OPTIONS,
     RUNTIME,
     Compute,
     Model,
@@ -32,7 +31,7 @@ from prsm.node.worker.session import (
     run_options,
 )
 from prsm.protocol.limits import WEIGHTS_INSIDE_BYTES_MAX, WORK_STAGES_MAX
-from prsm.protocol.messages.models import ROWS_TOUCHING, TensorSpec
+from prsm.protocol.messages.models import TensorSpec
 from prsm.protocol.messages.pipe import (
     PREPARED_SHARDS_MAX,
     InputMismatch,
@@ -138,7 +137,7 @@ class Preparation:
         return PreparedModel(
             tuple(shards),
             RUNTIME,
-            f"{OPTIONS}; {ROWS_TOUCHING}" if compress.rows_touch(job.model.graph) else OPTIONS,
+            compress.options_of(job.model.graph),
             raw_sha256,
             hashlib.sha256(job.raw).digest(),
             min(len(job.cuts) + 1, WORK_STAGES_MAX),

@@ -78,13 +78,22 @@ class Compute(Record, frozen=True):
     pinned_sha256: Bytes32  # compute identity: sha256 of the pinned graph
 
 
-ROWS_TOUCHING: Final = "rows=touching"  # a word of `Compute.options`
+ROWS_TOUCHING: Final = "rows=touching"  # words of `Compute.options`
+CLASSES_APART: Final = "classes=apart"
 ADAPTER_PATH: Final = "adapter.safetensors"  # of the file that makes a manifest an adapted model
 
 
 def rows_touch(compute: Compute) -> bool:
     """Do rows of one micro-batch change one another (dynamic int8)? Then nobody joins requests."""
     return ROWS_TOUCHING in compute.options.split("; ")
+
+
+def is_comparable(compute: Compute) -> bool:
+    """May results of two determinism classes be compared by tolerance (fp32), or inside one only?
+
+    Integers of another kind of CPU are 2e-4 to 3e-2 away, honestly computed.
+    """
+    return CLASSES_APART not in compute.options.split("; ")
 
 
 class ModelManifest(Record, frozen=True):

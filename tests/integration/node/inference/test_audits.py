@@ -16,8 +16,9 @@ from prsm.node.inference.court import Duty, Trial
 from prsm.node.inference.divergence import Boundary
 from prsm.node.inference.evidence import Evidence, Place
 from prsm.node.inference.inquiry import Inquiry, Witness
-from prsm.node.inference.recheck import Recheck
+from prsm.node.inference.recheck import Recheck, Stated
 from prsm.node.net.interface import CallRefused, Channel
+from prsm.protocol.errors import Unsupported
 from prsm.protocol.ids import Signature
 from prsm.protocol.limits import TOLERANCE_PPB
 from prsm.protocol.messages.audit import (
@@ -62,6 +63,7 @@ class Scene:
     folder: Path
     court: FakeCourt = field(default_factory=FakeCourt)
     evidence: list[Evidence] = field(default_factory=list)
+    recheck: Recheck = field(init=False)
 
     def node(self, index: int) -> Node:
         return self.cluster.nodes[index]
@@ -78,8 +80,8 @@ class Scene:
         self.court.drawn.add(checker.address)
         self.court.key = checker.chain.signer
         inquiry = Inquiry(checker.network, checker.chain, VERIFIER)
-        recheck = Recheck(inquiry, MemoryModels(make_manifest()), checker.shards)
-        await nursery.start(Auditor(checker.chain, self.court, recheck).run)
+        self.recheck = Recheck(inquiry, MemoryModels(make_manifest()), checker.shards)
+        await nursery.start(Auditor(checker.chain, self.court, self.recheck).run)
 
     def place(self, side: Side = Side.IN) -> Place:
         return Place(JOB, 0, 0, side, self.node(WORKER).address)
@@ -211,6 +213,22 @@ async def test_a_committee_member_judges(
     scene.court.open_trials.append(scene.trial(boundary(feed, answered), class_id))
     await scene.heard()
     assert scene.court.findings == [finding]
+
+
+async def test_another_class_of_an_integer_model_is_not_judged(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    """Goal: nobody loses a bond for a CPU. Method: other bits and class, the model marked."""
+    feed = await scene.feed()
+    answered = _moved(await scene.computed())
+    await scene.evidence[WORKER].keep(scene.place(Side.OUT), answered)
+    manifest = make_manifest()
+    apart = msgspec.structs.replace(manifest.compute, options="cpu; classes=apart")
+    marked = MemoryModels(msgspec.structs.replace(manifest, compute=apart))
+    recheck = replace(scene.recheck, models=marked)
+    key = scene.node(CHECKER).chain.signer
+    with pytest.raises(Unsupported, match="inside a determinism class only"):
+        await recheck.judge(scene.place(), Stated(boundary(feed, answered), b"?" * 32), by=key)
 
 
 async def test_what_nobody_serves_is_judged_so_at_the_end_only(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -14,6 +15,7 @@ from prsm.node.worker.prepare import Preparation
 from prsm.node.worker.recipes import minilm
 from prsm.node.worker.scan import Policy, scan
 from prsm.protocol.messages.forms import Form
+from prsm.protocol.messages.models import Compute, is_comparable, rows_touch
 from prsm.protocol.messages.pipe import ModelRefused
 from tests.tools import graphs
 
@@ -141,7 +143,16 @@ def test_prepared_int8_says_that_its_rows_touch(tmp_path: Path) -> None:
     raw = compress.compress(graphs.encoder(), Form.INT8).SerializeToString()
     work = Preparation(Policy(), session.compute, lambda _name, _data: None)
     prepared = work.run(raw, tmp_path, [])
-    assert prepared.options == f"{session.OPTIONS}; rows=touching"
+    assert prepared.options == f"{session.OPTIONS}; rows=touching; classes=apart"
+
+
+def test_prepared_blocks_are_compared_inside_a_class_only(tmp_path: Path) -> None:
+    raw = compress.compress(graphs.encoder(), Form.W8).SerializeToString()
+    work = Preparation(Policy(), session.compute, lambda _name, _data: None)
+    prepared = work.run(raw, tmp_path, [])
+    compute = Compute(prepared.runtime, prepared.options, bytes(36), bytes(32))
+    assert (rows_touch(compute), is_comparable(compute)) == (False, False)
+    assert is_comparable(msgspec.structs.replace(compute, options=session.OPTIONS))
 
 
 def _split(model: onnx.ModelProto, folder: Path, counts: list[int]) -> int:

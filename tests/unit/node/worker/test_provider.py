@@ -10,7 +10,7 @@ import trio
 
 from prsm.node.inference.interface import JobFacts
 from prsm.node.inference.pool import Pool
-from prsm.node.inference.strict import StrictSandbox
+from prsm.node.inference.strict import SandboxPolicy
 from prsm.node.worker import __main__ as program
 from prsm.node.worker import session
 from prsm.node.worker.provider import CPU, choose
@@ -55,7 +55,7 @@ def test_program_leaves_with_the_reason(
 
 def _refusal(pool: Pool) -> str:
     facts = JobFacts(bytes(32), bytes(32), bytes(32), WorkKind.INFER, b"", 1)
-    return StrictSandbox(lambda: pool.layers).before(facts)
+    return SandboxPolicy(lambda: pool.layers).before(facts)
 
 
 @pytest.mark.slow
