@@ -111,8 +111,7 @@ async def test_added_int8_says_that_its_rows_touch_and_fp16_stays_small(tmp_path
             manifest = known.manifest
             assert rows_touch(manifest.compute) == (form is Form.INT8)
             sizes[form] = manifest.files[manifest.shards[0].file].size
-        known, _ = await room.models.add(wanted(tmp_path / "raw.onnx"))
-        whole = known.manifest.files[known.manifest.shards[0].file].size
+        whole = (tmp_path / "raw.onnx").stat().st_size
         assert max(sizes.values()) < 0.6 * whole
 
 

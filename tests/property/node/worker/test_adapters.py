@@ -3,7 +3,7 @@
 from typing import Final
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
@@ -24,11 +24,13 @@ def _read(raw: bytes) -> None:
     assert all(np.isfinite(array).all() for array in arrays.values())
 
 
+@settings(max_examples=40)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused_in_one_way(raw: bytes) -> None:
     _read(raw)
 
 
+@settings(max_examples=40)
 @given(st.data())
 def test_changed_adapter_reads_or_is_refused(data: st.DataObject) -> None:
     """Goal: no crash and no odd array. Method: bytes of a good one overwritten, cut, doubled."""

@@ -64,16 +64,18 @@ async def test_node_with_a_device_says_that_layers_are_missing(tmp_path: Path) -
     (tmp_path / "raw.onnx").write_bytes(graphs.mlp().SerializeToString())
     classes: list[bytes] = []
     refusals: list[str] = []
+    graph, golden = Path(), Path()
     for command in ((sys.executable, "-m", "prsm.node.worker"), (sys.executable, str(_DEVICE))):
         jobs = tmp_path / f"jobs{len(classes)}"
         pool = Pool(jobs_dir=jobs, memory_bytes_max=2**30, command=command)
         async with trio.open_nursery() as nursery:
             await nursery.start(pool.run)
-            out = tmp_path / f"out{len(classes)}"
-            model = await pool.prepare(
-                tmp_path / "raw.onnx", out_dir=out, stages=[1], tokenizer=None
-            )
-            graph, golden = (out / model.shards[0].file, out / model.shards[0].golden)
+            if not classes:
+                out = tmp_path / "out"
+                model = await pool.prepare(
+                    tmp_path / "raw.onnx", out_dir=out, stages=[1], tokenizer=None
+                )
+                graph, golden = (out / model.shards[0].file, out / model.shards[0].golden)
             async with pool.open(graph, golden=golden) as opened:
                 classes.append(opened.class_id)
             refusals.append(_refusal(pool))
