@@ -226,6 +226,7 @@ class Beacons:
             price_per_row=now.price_per_row,
             slots=labour.slots,
             slots_free=now.slots_free,
+            waiting_ms=now.waiting_ms,
             memory_bytes=labour.memory_bytes,
             runtime=now.runtime,
             region=views.region,

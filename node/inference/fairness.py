@@ -17,7 +17,9 @@ from prsm.protocol.errors import LocalError
 from prsm.protocol.limits import MIB
 
 T = TypeVar("T")
-QUANTUM: Final = 512  # cost a requester may use in a round: a short text has 8 to 64 tokens
+# Cost a requester may use in a round: the shortest text. With more, who has many waiting would be
+# served several times before who asks one at a time is served again.
+QUANTUM: Final = 8
 
 
 class QueueFull(LocalError):

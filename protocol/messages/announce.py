@@ -57,6 +57,7 @@ class CapacityBeacon(Record, frozen=True):
     price_per_row: UInt  # micro-FTNS asked for a row of one stage
     slots: U32  # units it works on at once
     slots_free: U32  # units that would be accepted now; the others are worked on
+    waiting_ms: UInt  # how long what waits at its loaded shards will take
     memory_bytes: UInt  # all its workers together may take
     runtime: Annotated[str, msgspec.Meta(max_length=256)]
     region: _Name  # as its operator calls it; may be empty

@@ -45,6 +45,7 @@ def beacon(made_ms: int, *, author: bytes | None = None, chain: bytes = CHAIN) -
         price_per_row=5,
         slots=4,
         slots_free=2,
+        waiting_ms=0,
         memory_bytes=2**30,
         runtime="onnxruntime 1.31.1",
         region="eu",

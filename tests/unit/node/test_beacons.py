@@ -65,7 +65,9 @@ class Scene:
     def __init__(self) -> None:
         self.clock, self.wire = SetClock(), GossipWire()
         self.payer, self.shelf = FakePayer(), FakeShelf()
-        self.standing = Standing(price_per_row=5, runtime="ort", slots_free=4, classes=())
+        self.standing = Standing(
+            price_per_row=5, runtime="ort", slots_free=4, classes=(), waiting_ms=7
+        )
         self.wire.addresses = ("/ip4/127.0.0.1/tcp/1",)
         us = SimpleNamespace(peer_id=self.wire.peer_id)
         self.heads: list[object] = []
@@ -113,6 +115,7 @@ async def test_first_look_says_where_it_stands_and_what_it_offers() -> None:
     [capacity] = scene.announcer.current(CAPACITY.name)
     assert isinstance(capacity.content, CapacityBeacon)
     assert (capacity.content.slots, capacity.content.slots_free) == (64, 4)
+    assert capacity.content.waiting_ms == 7
 
 
 async def test_another_node_believes_the_beacon() -> None:
