@@ -50,6 +50,7 @@ class Parameters(Record, frozen=True):
     fee_per_operation: UInt = 500  # micro-FTNS an operation: a signature checked, an entry made
     treasury_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500
     escrow_ms_max: UInt = 86_400_000
+    job_keep_ms: UInt = 604_800_000  # after its deadline the state forgets a closed job
     settle_grace_ms: UInt = 30_000  # so long a bound worker cannot be left out of a settlement
     audit_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500  # of work nobody compares
     audit_bond_multiple: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 20  # of its price, held

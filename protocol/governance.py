@@ -56,6 +56,7 @@ GOVERNED: Final[dict[str, Category]] = {
     "stake_min": Category.ECONOMIC,
     "epoch_ms": Category.TECHNICAL,
     "escrow_ms_max": Category.OPERATIONAL,
+    "job_keep_ms": Category.OPERATIONAL,
     "settle_grace_ms": Category.OPERATIONAL,
     "audit_bps": Category.SAFETY,
     "audit_bond_multiple": Category.SAFETY,

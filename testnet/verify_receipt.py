@@ -29,9 +29,9 @@ RULES = "quorum_bps threshold_bps voting_ms timelock_ms"
 PARAMETERS: Final = (
     "epoch_ms block_gap_min_ms heartbeat_block_ms timeout_base_ms timeout_cap_ms clock_window_ms "
     "tree_bits fee_base fee_per_byte fee_per_operation treasury_bps escrow_ms_max "
-    "settle_grace_ms audit_bps audit_bond_multiple audit_window_ms case_window_ms case_deposit "
-    "pledge_min transaction_ms_max slash_bps reporter_bps halt_bps operator_cap unbonding_ms "
-    "stake_min proposal_deposit vote_min"
+    "job_keep_ms settle_grace_ms audit_bps audit_bond_multiple audit_window_ms case_window_ms "
+    "case_deposit pledge_min transaction_ms_max slash_bps reporter_bps halt_bps operator_cap "
+    "unbonding_ms stake_min proposal_deposit vote_min"
 )
 DOCUMENT = (
     "version chain_id genesis_digest epoch validators epochs job headers settlements state payments"

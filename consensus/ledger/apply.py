@@ -11,6 +11,7 @@ from typing import final
 
 from prsm.consensus.ledger.admission import Admission, Checked, Recall, recall_nothing
 from prsm.consensus.ledger.beacons import note_block
+from prsm.consensus.ledger.closings import forget_jobs
 from prsm.consensus.ledger.epochs import certifiers_of, end_block, load_epoch
 from prsm.consensus.ledger.errors import Diverged, refusal
 from prsm.consensus.ledger.execution import BlockRefused, Execution, Ground
@@ -267,6 +268,8 @@ class Ledger:
         proposer = self.epoch.validators.validators[header.proposer].operator
         name = block_hash(header)
         note_block(execution.state, height=header.height, name=name, proposer=proposer)
+        keep_ms = self._ground.parameters.job_keep_ms
+        forget_jobs(execution.state, time_ms=header.time_ms, keep_ms=keep_ms)
         changes = execution.state.changes()
         assert_conserved(self._state, execution.state, (key for key, _ in changes))
         tip = LedgerTip(

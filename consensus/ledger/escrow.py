@@ -9,6 +9,7 @@ import msgspec
 
 from prsm.consensus.ledger.accounts import add_totals, credit, debit
 from prsm.consensus.ledger.binding import unbind, waits_until
+from prsm.consensus.ledger.closings import note_closed
 from prsm.consensus.ledger.context import Closed, Context, Effect, Event, Locked
 from prsm.consensus.ledger.errors import Failed
 from prsm.consensus.ledger.halts import is_halted
@@ -143,6 +144,7 @@ def close(state: State, job: Job, status: JobStatus) -> tuple[Event, ...]:
             unbind(state, job, unit)
     emptied = release(state, job, amount=job.locked)
     save(state, msgspec.structs.replace(emptied, status=status, budget=0))
+    note_closed(state, job.job)
     events: tuple[Event, ...] = (Closed(job.job, status is JobStatus.REFUNDED),)
     if job.parent is None:
         return events
