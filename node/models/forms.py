@@ -138,7 +138,8 @@ class Forms:
             raise Unsupported(f"{manifest.name}@{manifest.semver} has no whole graph to adapt")
         paths = {one.file.path: one.path for one in files}
         graph, golden = (paths[manifest.files[i].path] for i in (whole.file, whole.golden))
-        async with self._pool().open(graph, golden=golden) as session:
+        weights = [paths[manifest.files[i].path] for i in whole.weights]
+        async with self._pool().open(graph, golden=golden, weights=weights) as session:
             sites = await session.adapt(adapter)
         if not sites:
             raise InputMismatch(
