@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from prsm.consensus.ledger.records import JobStatus
-from prsm.node.inference.interface import NoBond
+from prsm.node.inference.interface import MemoryReceipts, NoBond, TransactionFailed
 from prsm.node.inference.links import WorkerLost
 from prsm.node.inference.planner import PriceOverCap, TooFewPeers
 from prsm.node.inference.serving.service import ServeRequest, Serving
@@ -31,7 +31,7 @@ from tests.tools.work import (
 from tests.tools.work_chain import FUNDS
 
 PRICE = 10
-RULES = ServingRules(idle_s=60.0, tab=TabRules(answer_s=20.0))
+RULES = ServingRules(idle_s=30.0, tab=TabRules(life_ms=200_000, spare_ms=100_000))
 
 
 @dataclass
@@ -329,3 +329,45 @@ async def test_worker_with_too_little_pledged_is_not_asked_alone(
         await serving.ask(asked())
     assert cluster.world.executed == []
     assert (await serving.ask(asked(opinions=2))).outputs[0].data == due(one_row())
+
+
+async def test_escrow_that_cannot_be_paid_is_refused_at_once_and_nothing_is_locked(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    cluster = make_cluster(4, price_per_row=20_000_000)
+    serving = await serve(nursery, cluster)
+    with trio.fail_after(30), pytest.raises(TransactionFailed, match="refused the lock"):
+        await serving.ask(asked(opinions=3))
+    assert cluster.world.balance(cluster.requester.address) == FUNDS
+    [tab] = serving.tabs.list()
+    await settled(serving, tab)
+    assert (serving.turnstile.inside, tab.answered) == (0, {})
+
+
+async def test_tab_of_an_earlier_process_is_paid_and_the_rest_comes_back(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """The requester's part dies with a tab open: its worker claims in time, the note goes."""
+    cluster, notes = make_cluster(2), MemoryReceipts()
+    await cluster.start(nursery)
+    async with trio.open_nursery() as second:
+        earlier = Serving(
+            cluster.requester.jobs._requester, Names().resolve, rules=RULES, notes=notes
+        )
+        await second.start(earlier.run)
+        await earlier.ask(asked())
+        second.cancel_scope.cancel()
+    [raw] = await notes.load()
+    async with trio.open_nursery() as third:
+        later = Serving(
+            cluster.requester.jobs._requester, Names().resolve, rules=RULES, notes=notes
+        )
+        await third.start(later.run)
+        with trio.fail_after(3000):
+            while await notes.load():  # noqa: ASYNC110 - a mock clock, nothing to wait on
+                await trio.sleep(10)
+        third.cancel_scope.cancel()
+    job = cluster.requester.chain.job(raw)
+    assert job is not None
+    assert job.status is JobStatus.SETTLED
+    assert cluster.world.balance(cluster.requester.address) == FUNDS - PRICE
