@@ -117,12 +117,14 @@ def measure_storage() -> tuple[list[Row], Mapping[str, str]]:
 
 
 def measure_inference() -> tuple[list[Row], Mapping[str, str]]:
-    """Sealed children and pipelines of them; then cheats, and whether they are caught."""
-    from benchmarks import cheats, copied, generation, inference  # noqa: PLC0415 - as above
+    """Sealed children and pipelines of them, jobs of daemons; then cheats, and who is caught."""
+    from benchmarks import cheats, copied, generation, inference, pipeline  # noqa: PLC0415 - as above
 
     rows = inference.measure_all() + cheats.measure_all() + copied.measure_all()
+    rows += pipeline.measure_all()
     rows += generation.measure_all(trials=4)  # 50 by its own command: a daemon is started for each
-    return rows, {**inference.LIMITS, **cheats.LIMITS, **copied.LIMITS, **generation.LIMITS}
+    limits = {**inference.LIMITS, **cheats.LIMITS, **copied.LIMITS, **pipeline.LIMITS}
+    return rows, {**limits, **generation.LIMITS}
 
 
 def measure_serving() -> tuple[list[Row], Mapping[str, str]]:

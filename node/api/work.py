@@ -123,6 +123,7 @@ class WorkApi:
             paid=str(sum(opinion.paid for v in verdicts for opinion in v.opinions)),
             refunded=str(sum(verdict.returned for verdict in verdicts)),
             lock_height=view.lock_height,
+            run_ms=view.run_ms,
             settled_heights=tuple(sorted({verdict.height for verdict in verdicts})),
             workers=tuple(
                 _worker(worker, next((lock for lock in locks if lock.job == worker.job), None))

@@ -59,6 +59,7 @@ class _Body(Record, frozen=True):
     batches: tuple[tuple[UInt, ...], ...]
     amount: UInt
     lock_height: UInt
+    run_ms: UInt
     workers: tuple[_Worker, ...]
     leases: tuple[Bytes32, ...]
     because: tuple[_Text, ...]
@@ -93,6 +94,7 @@ def row_of(view: JobView) -> JobRow:
         batches=view.batches,
         amount=view.amount,
         lock_height=view.lock_height,
+        run_ms=view.run_ms,
         workers=tuple(_worker_of(worker) for worker in view.workers),
         leases=view.leases,
         because=tuple(line[:2048] for line in view.because),
@@ -141,6 +143,7 @@ def view_of_row(row: JobRow, *, has_output: bool) -> JobView:
         batches=body.batches,
         amount=body.amount,
         lock_height=body.lock_height,
+        run_ms=body.run_ms,
         workers=tuple(_view_of(worker) for worker in body.workers),
         leases=body.leases,
         because=body.because,

@@ -102,6 +102,7 @@ class Job:
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     unsettled: dict[int, PrsmError] = field(default_factory=dict)
     lock_height: int = 0
+    run_ms: int = 0  # from the lock to the last output
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     _changed: trio.Event = field(default_factory=trio.Event)
 
@@ -170,6 +171,7 @@ class JobView:
     batches: tuple[tuple[int, ...], ...]  # the batch plan: rows as given, by micro-batch
     amount: int  # micro-FTNS locked
     lock_height: int
+    run_ms: int  # from the lock to the last output; 0 before it
     workers: tuple[WorkerView, ...]
     leases: tuple[bytes, ...]  # locks of what was leased to others
     because: tuple[str, ...]  # why the plan is as it is
@@ -199,6 +201,7 @@ def view_of(job: Job) -> JobView:
         batches=job.batches.rows if job.batches else (),
         amount=job.plan.amount if job.plan else 0,
         lock_height=job.lock_height,
+        run_ms=job.run_ms,
         workers=tuple(_workers(job)),
         leases=tuple(job.leases),
         because=job.plan.why.because if job.plan else (),

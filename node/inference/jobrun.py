@@ -6,7 +6,7 @@ done, only their order.
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import trio
@@ -149,7 +149,8 @@ class JobRun:
         leases = Leases(
             job.id,
             own.chain,
-            wish_of(job.request, job.batches),
+            replace(wish_of(job.request, job.batches), sizes=found.sizes),
+            runtime=found.runtime,
             offers=lambda: own.planning.offers(job.request.model),
             commit=self._commit,
         )
@@ -274,7 +275,9 @@ class JobRun:
     # -- after
 
     async def _finish(self, pipeline: Pipeline) -> None:
+        began_ms = self._with.clock.monotonic_ms()
         outputs = await pipeline.wait_outputs()
+        self._job.run_ms = self._with.clock.monotonic_ms() - began_ms
         wrong = await self._review(pipeline)
         self._job.outputs = outputs if wrong is None else None
         self._job.enter(JobState.SETTLING)

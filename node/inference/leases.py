@@ -41,6 +41,7 @@ class Leases:
         job: its id, locked.
         chain: the ledger.
         wish: what the job is.
+        runtime: of the model.
         offers: asks who could work now.
         commit: submits a transaction and waits for its block.
     """
@@ -51,11 +52,12 @@ class Leases:
         chain: Chain,
         wish: Wish,
         *,
+        runtime: str,
         offers: Callable[[], Awaitable[Sequence[WorkerOffer]]],
         commit: Callable[[int, Record], Awaitable[int]],
     ) -> None:
         self._job, self._chain, self._wish = job, chain, wish
-        self._offers, self._commit = offers, commit
+        self._offers, self._commit, self._runtime = offers, commit, runtime
         self._one = trio.Lock()  # two at a time would both count on the same budget
         self.locked: list[bytes] = []
 
@@ -99,6 +101,22 @@ class Leases:
         log.info("unit %d: batches %d to %d are leased", unit.number, first, batches[-1])
         return Grant(lease, spec, {offer.worker: offer.peer for offer in workers})
 
+    async def compare(self, unit: UnitRun) -> tuple[float, float] | None:
+        """Ms of a micro-batch at the one worker of a unit, and at the best other one."""
+        offers = [o for o in await self._offers() if o.runtime == self._runtime and not o.refused]
+        clockwork = Clockwork(unit.spec.model, (unit.shard,), offers, self._wish.sizes)
+        key = (unit.spec.model, unit.spec.stages, unit.spec.stage)
+        left = max(1, len(unit.ballot.undecided()))
+        costs = {
+            o.worker: clockwork.cost(o, unit.shard, max(unit.stage.batch_rows), batches=left)
+            for o in offers
+            if key in o.row_ms
+        }
+        held = costs.pop(unit.spec.workers[0], None)
+        best = min((cost.total_ms for cost in costs.values()), default=None)
+        # What waits at the held worker is this very unit, as a rule.
+        return None if held is None or best is None else (held.total_ms - held.queue_ms, best)
+
     def _choose(self, unit: UnitRun, offers: Sequence[WorkerOffer]) -> list[WorkerOffer]:
         """The best others: as many as the unit had, or as must agree."""
         shard = unit.shard
@@ -108,6 +126,7 @@ class Leases:
             if offer.worker not in unit.spec.workers
             and offer.slots_free > 0
             and not offer.refused
+            and offer.runtime == self._runtime
             and (unit.spec.needed > 1 or is_bonded(offer, self._wish))
             and (not self._wish.only or offer.worker in self._wish.only)
             and (not offer.memory_bytes or memory_needed(shard) <= offer.memory_bytes)

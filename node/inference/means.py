@@ -74,6 +74,14 @@ class Lessor(Protocol):
         """
         ...
 
+    async def compare(self, unit: UnitRun) -> tuple[float, float] | None:
+        """Ms of a micro-batch at the one worker of a unit, and at the best other one.
+
+        Returns:
+            None where one of them was not measured.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Means:

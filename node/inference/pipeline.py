@@ -16,6 +16,7 @@ import trio
 from prsm.node.inference.line import Line
 from prsm.node.inference.links import Link, Opinion, WorkerLost
 from prsm.node.inference.means import JobTooLarge, Means, NoQuorumOfResults, Patience
+from prsm.node.inference.rerouting import watch_for_better
 from prsm.node.inference.unitrun import (
     Batch,
     Flight,
@@ -128,6 +129,8 @@ class Pipeline:
     def _start(self, unit: UnitRun) -> None:
         assert self._nursery is not None
         self._nursery.start_soon(self._watch, unit)
+        if self._can_lease(unit) and len(unit.spec.workers) == 1 and self._with.lessor is not None:
+            self._nursery.start_soon(watch_for_better, unit, self._with.lessor, self._replace)
         for worker in unit.spec.workers:
             self._nursery.start_soon(self._staff, unit, worker)
 

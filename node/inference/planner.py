@@ -216,6 +216,8 @@ def _planned(
         amount=best.amount,
         budget=best.budget,
         home=best.home,
+        runtime=manifest.compute.runtime,
+        sizes=wish.sizes,
         why=why,
     )
 

@@ -78,20 +78,6 @@ def cheapest(stages: Sequence[Mapping[PeerId, StageCost]]) -> Route | None:
     return None
 
 
-def two_choices(
-    peers: Sequence[PeerId], weights: Mapping[PeerId, float], picks: tuple[int, int]
-) -> PeerId:
-    """The better of two peers picked at random: near the best balance, without a herd.
-
-    Args:
-        peers: at least one.
-        weights: queue x price x round trip of each; less is better.
-        picks: two random numbers, at least 0.
-    """
-    one, other = (peers[pick % len(peers)] for pick in picks)
-    return min(one, other, key=lambda peer: (weights[peer], peer))
-
-
 @dataclass(slots=True)
 class Bans:
     """Peers that failed us and are not asked for a while: 2 s, doubled each time to 15 min."""

@@ -171,6 +171,8 @@ class Plan:
         amount: micro-FTNS the escrow holds, `budget` included.
         budget: micro-FTNS for replacements.
         home: shards of the first stages, computed by the requester itself.
+        runtime: of the model.
+        sizes: of the free axes, by name.
         why: the explanation.
     """
 
@@ -180,6 +182,8 @@ class Plan:
     amount: int
     budget: int = 0
     home: tuple[Shard, ...] = ()
+    runtime: str = ""
+    sizes: Mapping[str, int] = field(default_factory=dict)
     why: Explanation = Explanation(None, None, (), ())
 
 

@@ -122,6 +122,7 @@ class Job(Result, frozen=True):
     paid: AmountText
     refunded: AmountText
     lock_height: Count
+    run_ms: Count  # from the lock to the last output; 0 before it
     settled_heights: tuple[Count, ...]
     workers: tuple[JobWorker, ...]
     leases: tuple[Hex32, ...]  # locks of what was leased to other workers

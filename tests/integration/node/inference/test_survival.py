@@ -1,6 +1,8 @@
 """Workers that die, are cut off or dawdle in mid-job: others are leased, the bytes are the same."""
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
+from dataclasses import replace
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -10,7 +12,10 @@ from prsm.node.inference.job import JobRequest, JobState, JobView
 from prsm.node.inference.jobrun import AuditPending
 from prsm.node.inference.leases import lease_id
 from prsm.node.inference.pipeline import NoQuorumOfResults, Patience
+from prsm.node.inference.quotes import Asked
+from prsm.node.net.interface import CallRefused, Channel
 from prsm.protocol.messages.pipe import InputMismatch
+from prsm.protocol.messages.quotes import Probe
 from prsm.protocol.transactions.audits import Pledge
 from prsm.protocol.transactions.payloads import PLEDGE
 from tests.tools.work import MODEL, Cluster, Node, given_rows, make_cluster, whole_run
@@ -26,7 +31,7 @@ def request(**changes: object) -> JobRequest:
         "model": MODEL,
         "inputs": given_rows(ROWS),
         "redundancy": 1,
-        "deadline_ms": 300_000,
+        "deadline_ms": 100_000,
         **changes,
     }
     return JobRequest(**asked)  # type: ignore[arg-type]  # keyword by keyword in each test
@@ -111,7 +116,7 @@ async def test_stage_lost_in_mid_pipeline_is_leased_to_another(
     redone = sum(worker.rows for worker in view.workers if worker.job == lease)
     assert 0 < redone < ROWS
     # At the deadline everything nobody earned is back, whatever became of the victim.
-    await trio.sleep(400)
+    await trio.sleep(140)
     root = cluster.requester.chain.job(job_id)
     assert root is not None
     assert not root.is_open
@@ -150,7 +155,7 @@ async def test_without_a_budget_the_loss_is_told_and_the_escrow_comes_back(
     view = await cluster.requester.jobs.wait(job_id)
     assert isinstance(view.error, NoQuorumOfResults)
     assert "0 are left" in view.error.what
-    await trio.sleep(400)
+    await trio.sleep(140)
     job = cluster.requester.chain.job(job_id)
     assert job is not None
     assert job.status is JobStatus.REFUNDED
@@ -255,3 +260,62 @@ async def test_dry_run_locks_nothing_and_says_what_it_costs(
     assert found.why.one_machine_ms is not None
     assert found.why.plan_ms is not None
     assert found.why.plan_ms < found.why.one_machine_ms
+
+
+async def test_quoted_price_holds_when_the_worker_raises_its_own(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """The quote is older than the higher price; after it expired the same job costs more."""
+    cluster = make_cluster(4, price_per_row=PRICE)
+    await cluster.start(nursery)
+    jobs = cluster.requester.jobs
+    planning = jobs.planning
+    offers = await planning.offers(MODEL)
+    quotes = await planning.ask_quotes(offers, Asked(MODEL, 1, ROWS))
+    assert [quote.price_per_row for quote in quotes] == [PRICE] * 3
+    for node in cluster.workers:
+        node.executor._terms = replace(node.executor._terms, price_per_row=2 * PRICE)
+    view = await jobs.wait(jobs.submit(request(stages=1, redundancy=3)))
+    assert (view.state, view.amount) == (JobState.DONE, 3 * PRICE * ROWS)
+    await trio.sleep(200)
+    view = await jobs.wait(jobs.submit(request(stages=1, redundancy=3)))
+    assert (view.state, view.amount) == (JobState.DONE, 6 * PRICE * ROWS)
+
+
+async def test_links_are_measured_before_stages_are_planned(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Once: whoever asks again too soon is told when."""
+    cluster = make_cluster(3)
+    await cluster.start(nursery)
+    jobs = cluster.requester.jobs
+    await jobs.dry_run(request(stages=2, redundancy=2))
+    peer = cluster.workers[0].network.peer_id
+    network = cluster.requester.network
+    assert jobs.planning.market.gauges.bytes_per_s(peer) is not None
+    with pytest.raises(CallRefused) as refused:
+        await network.call(peer, Probe(1), channel=Channel.BULK, tail=b"x")
+    assert refused.value.refusal == "busy"
+
+
+@pytest.mark.long
+async def test_quicker_worker_takes_over_after_three_looks_a_minute_apart(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Both are known from jobs before; the slow one drains, nothing is done twice."""
+    cluster = make_cluster(3, price_per_row=0, patience=Patience(hedge_s=600.0))
+    for node in cluster.workers:
+        node.runner.run_s = 0.5
+    await cluster.start(nursery)
+    jobs = cluster.requester.jobs
+    for worker in cluster.workers:
+        await jobs.wait(jobs.submit(request(stages=1, only=(worker.address,))))
+    slow = cluster.workers[0]
+    slow.runner.run_s, slow.runner.cpu_us = 30.0, 2_000_000
+    asked = request(stages=1, deadline_ms=3_600_000, inputs=given_rows(96), window=1)
+    view = await jobs.wait(jobs.submit(asked))
+    assert answer(cluster, view) == whole_run(96)
+    rows = {worker.worker: worker.rows for worker in view.workers}
+    assert len(view.leases) == 1
+    assert rows[slow.address] >= 4 * 180 // 30 - 4
+    assert sum(rows.values()) == 96

@@ -186,9 +186,9 @@ def test_workers_of_as_many_classes_cannot_agree() -> None:
     [reason] = refused(plan(MANIFEST, alone, wish(stages=1)))
     assert type(reason) is ClassMissing
     assert (reason.value, reason.limit) == (1, 2)
-    assert planned(plan(MANIFEST, alone, wish(stages=1, redundancy=1)))
+    assert planned(plan(MANIFEST, alone, wish(stages=1, redundancy=1))).units
     # One that proved nothing yet may still be of the class of another.
-    assert planned(plan(MANIFEST, [*alone[:2], offer(3)], wish(stages=1)))
+    assert planned(plan(MANIFEST, [*alone[:2], offer(3)], wish(stages=1))).units
 
 
 def test_rows_that_touch_are_not_joined() -> None:
@@ -196,7 +196,7 @@ def test_rows_that_touch_are_not_joined() -> None:
     manifest = msgspec.structs.replace(MANIFEST, compute=compute)
     [reason] = refused(plan(manifest, offers(3), wish(is_joined=True)))
     assert type(reason) is BatchNotJoinable
-    assert planned(plan(manifest, offers(3), wish()))
+    assert planned(plan(manifest, offers(3), wish())).units
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from prsm.node.inference.routing import (
     Habit,
     StageCost,
     cheapest,
-    two_choices,
 )
 from prsm.protocol.ids import PeerId
 
@@ -70,9 +69,3 @@ def test_route_that_is_hardly_better_or_only_once_is_not_left() -> None:
         assert not habit.leave(now * CHECK_MS, held_ms=100, best_ms=76)
     for now in range(20, 40):
         assert not habit.leave(now * CHECK_MS, held_ms=100, best_ms=50 if now % 3 else 90)
-
-
-def test_of_two_choices_the_better_is_taken() -> None:
-    weights = {peer: float(place) for place, peer in enumerate(PEERS)}
-    assert two_choices(PEERS, weights, (3, 2)) == PEERS[2]
-    assert two_choices(PEERS, weights, (7, 7)) == PEERS[3]
