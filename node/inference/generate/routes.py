@@ -9,6 +9,7 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import trio
 
@@ -28,6 +29,10 @@ from prsm.protocol.generating import KvShape, Sampling
 from prsm.protocol.ids import FTNS, PeerId, format_ftns
 from prsm.protocol.receipts import WorkKind
 from prsm.protocol.transactions.payloads import LOCK, Lock, Unit
+
+# A worker that was restarted is back within seconds; a reader waits that long.
+ANOTHER_TRIES: Final = 5
+ANOTHER_WAIT_S: Final = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -203,22 +208,36 @@ class Routes:
         return is_live and is_forgetful and (index, lost.seat.worker) not in self._again
 
     async def _lock_another(self, index: int, why: str) -> Route:
+        """Lock the stage for somebody else; who lost it before, but is back, is better than nobody.
+
+        Raises:
+            NoSubstitute: nobody in all tries, or it would cost too much.
+        """
+        is_gone = "peer_unreachable" in why  # it may come back; who refuses has said why
+        for left in range(ANOTHER_TRIES if is_gone else 1, 0, -1):
+            try:
+                return await self._lock_one(index)
+            except LocalError as error:
+                if left == 1 or isinstance(error, PriceOverCap):
+                    raise NoSubstitute(
+                        f"stage {index} was lost ({why}) and nobody takes it over: {error.what}",
+                        hint="connect more workers, and generate again",
+                    ) from error
+            self._avoid[index].clear()
+            await trio.sleep(ANOTHER_WAIT_S)
+        raise AssertionError("no try was the last")
+
+    async def _lock_one(self, index: int) -> Route:
         links, wanted = self._links, self._wanted
         offers = await ask_all(links.network, links.chain, links.verifier)
         left = [offer for offer in offers if offer.worker not in self._avoid[index]]
-        try:
-            only = range(index, index + 1)
-            route = lay_out(left, wanted, shift=0, job=self._new_id(), only=only)
-            self._check_price(route)
-            failed: list[PrsmError] = []
-            await self._lock(route, failed)
-        except LocalError as error:
-            raise NoSubstitute(
-                f"stage {index} was lost ({why}) and nobody takes it over: {error.what}",
-                hint="connect more workers, and generate again",
-            ) from error
+        only = range(index, index + 1)
+        route = lay_out(left, wanted, shift=0, job=self._new_id(), only=only)
+        self._check_price(route)
+        failed: list[PrsmError] = []
+        await self._lock(route, failed)
         if failed:
-            raise NoSubstitute(f"stage {index} was lost and not locked anew: {failed[0].what}")
+            raise NoSubstitute(f"it was not locked anew: {failed[0].what}")
         return route
 
     async def _lock(self, route: Route, failed: list[PrsmError]) -> None:
