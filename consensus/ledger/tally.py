@@ -6,12 +6,11 @@ only if it cannot show that the requester fed it so. Must not know the state.
 Source: docs/spec/work.md, "Settlement".
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prsm.protocol.limits import MIB
-from prsm.protocol.receipts import BatchResult, Feed, Stated, WorkReceipt
+from prsm.protocol.receipts import Feed, Stated, WorkReceipt
 from prsm.protocol.transactions.payloads import Unit
 
 Fed = tuple[bytes, bytes]  # input root, side root
@@ -56,12 +55,15 @@ def tally(receipts: Sequence[WorkReceipt], unit: Unit) -> dict[int, Stated]:
         receipts: one a worker; fewer than twice `needed`, so no batch has two.
         unit: how many must hold the same.
     """
-    held: dict[int, Counter[Stated]] = {index: Counter() for index in unit.batches}
+    held: dict[tuple[int, Stated], int] = {}
+    right: dict[int, Stated] = {}
     for receipt in receipts:
         for batch in receipt.batches:
-            held[batch.index][batch.stated] += 1
-    found = ((index, votes.most_common(1)) for index, votes in held.items())
-    return {index: top[0][0] for index, top in found if top and top[0][1] >= unit.needed}
+            index, stated = batch.index, batch.stated
+            held[index, stated] = count = held.get((index, stated), 0) + 1
+            if count == unit.needed:
+                right[index] = stated
+    return right
 
 
 def is_decided(receipts: Sequence[WorkReceipt], unit: Unit, *, is_open_ended: bool) -> bool:
@@ -118,21 +120,21 @@ def _worth(
 ) -> Worth:
     wrong, lies, rows = [], [], 0
     for batch in receipt.batches:
-        stated = right.get(batch.index)
-        if stated == batch.stated or _is_excused(batch, stated, fed.get(batch.index, set())):
+        stated, own = right.get(batch.index), batch.stated
+        if stated == own or (fed and _is_excused(own, stated, fed.get(batch.index, set()))):
             rows += batch.rows
         elif batch.index in torn or stated is not None:
             wrong.append(batch.index)
-            if stated is not None and stated[:3] == batch.stated[:3]:
+            if stated is not None and stated[:3] == own[:3]:
                 lies.append(batch.index)
         elif torn:
             rows += batch.rows  # the requester broke the unit: nobody will decide the rest
     return Worth(tuple(wrong), tuple(lies), rows)
 
 
-def _is_excused(batch: BatchResult, stated: Stated | None, fed: set[Fed]) -> bool:
+def _is_excused(own: Stated, stated: Stated | None, fed: set[Fed]) -> bool:
     """Did the requester sign these inputs, though others were right or it signed others too?"""
-    own = (batch.input_root, batch.side_root)
-    if own not in fed:
+    inputs = own[1:3]
+    if inputs not in fed:
         return False
-    return len(fed) > 1 if stated is None else stated[1:3] != own
+    return len(fed) > 1 if stated is None else stated[1:3] != inputs

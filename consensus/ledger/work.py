@@ -85,7 +85,7 @@ def settle(state: State, payload: Settle, context: Context) -> Effect:
     _note_faults(state, shown, ruling, context)
     if _is_read(job, payload.unit):
         state.write(flow_key(job.job, payload.unit), flow)
-    verdict = _verdict(job, shown, ruling, gross, context)
+    verdict = _verdict(job, shown, ruling, gross, flow, context)
     return finish(state, job, payload.unit, verdict, gross, reward)
 
 
@@ -169,15 +169,18 @@ def _common(one: Unit, other: Unit) -> range:
 
 
 def _verdict(
-    job: Job, shown: Sequence[Shown], ruling: Ruling, gross: Sequence[int], context: Context
+    job: Job,
+    shown: Sequence[Shown],
+    ruling: Ruling,
+    gross: Sequence[int],
+    flow: Flow,
+    context: Context,
 ) -> Verdict:
-    unit = shown[0].receipt.unit
-    inputs, outputs = flow_of(ruling, job.units[unit])
     return Verdict(
         height=context.height,
         decided=len(ruling.right),
-        inputs=merkle.root(inputs),
-        outputs=merkle.root(outputs),
+        inputs=merkle.root(flow.inputs),
+        outputs=merkle.root(flow.outputs),
         opinions=tuple(
             Opinion(
                 worker=entry.receipt.worker,
@@ -189,7 +192,7 @@ def _verdict(
             )
             for entry, worth, amount in zip(shown, ruling.worths, gross, strict=True)
         ),
-        returned=job.reserve(unit) - sum(gross),
+        returned=job.reserve(shown[0].receipt.unit) - sum(gross),
         auditor=None,
         reward=0,
     )
