@@ -47,6 +47,9 @@ _OPINIONS: Final = {"value": 0, "1-of-1": 1, "2-of-2": 2, "2-of-3": 3, "3-of-4":
 DTYPE_NAMES: Final = {dtype: name for name, dtype in _DTYPES.items()}
 
 
+CANCEL_MS: Final = 5_000
+
+
 class WorkApi:
     """Answers about jobs."""
 
@@ -63,6 +66,7 @@ class WorkApi:
             "job_get": self.job,
             "job_list": self.list_jobs,
             "job_getResult": self.result,
+            "job_cancel": self.cancel,
             "job_getProof": self.proof,
         }
 
@@ -90,6 +94,12 @@ class WorkApi:
             output_root=address_text(rows_root(first.head, first.data)),
             outputs=tuple(tensor_text(tensor) for tensor in outputs),
         )
+
+    async def cancel(self, params: api.JobIdParams, _caller: Caller) -> api.Job:
+        """Stop a job; answers when it has ended."""
+        job_id = _job_id(params.job_id)
+        self._jobs.cancel(job_id)
+        return await self._answer(job_id, CANCEL_MS)
 
     async def proof(self, params: api.JobProofParams, _caller: Caller) -> dict[str, object]:
         """The receipt document of a settled job, for anyone to check."""

@@ -197,6 +197,16 @@ METHODS: Final = (
         example=JobIdParams(_EXAMPLE_ID),
     ),
     Method(
+        "job_cancel",
+        JobIdParams,
+        Job,
+        Scope.WRITE,
+        "Stop a job: its workers are told, what is not settled comes back.",
+        words=("job", "cancel"),
+        positional=("job_id",),
+        example=JobIdParams(_EXAMPLE_ID),
+    ),
+    Method(
         "job_getProof",
         JobProofParams,
         dict[str, object],

@@ -334,17 +334,27 @@ async def test_workers_settle_when_the_requester_does_not(
     assert cluster.world.balance(cluster.workers[0].address) == FUNDS + PRICE * ROWS * 95 // 100
 
 
-async def test_cancelled_job_says_so(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+async def test_cancelled_job_says_so_and_its_runs_end(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """The children are free for the next job long before the runs given up would have ended."""
     cluster = make_cluster()
     await cluster.start(nursery)
     jobs = cluster.requester.jobs
+    for worker in cluster.workers:
+        worker.runner.run_s = 50.0
     job_id = jobs.submit(request(3))
     with pytest.raises(NotFinished):
         jobs.result(job_id)
     await jobs.wait(job_id, until=JobState.RUNNING)
+    await trio.sleep(5)
     jobs.cancel(job_id)
     view = await jobs.wait(job_id)
     assert isinstance(view.error, NotFinished)
+    for worker in cluster.workers:
+        worker.runner.run_s = 0.01
+    with trio.fail_after(20):
+        assert (await jobs.wait(jobs.submit(request(3)))).error is None
 
 
 async def test_only_named_accounts_work_on_a_job_of_a_chosen_id(
