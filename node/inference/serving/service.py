@@ -151,7 +151,9 @@ class Serving:
             chain = self._with.chain
             while True:
                 await chain.wait_height(chain.height() + 1)
-                for ref in tuple(self._routes):
+                for ref, model in tuple(self._routes.items()):
+                    if not self.tabs.kinds_of(model):  # nothing to move: looked at when asked
+                        continue
                     try:
                         await self._route(ref)
                     except PrsmError as error:
