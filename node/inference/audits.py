@@ -15,7 +15,8 @@ from prsm.node.inference.court import Court, Duty, Trial
 from prsm.node.inference.evidence import Place
 from prsm.node.inference.inquiry import Unserved
 from prsm.node.inference.interface import Chain
-from prsm.node.inference.recheck import Recheck, Stated
+from prsm.node.inference.judging import Stated
+from prsm.node.inference.recheck import Recheck
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.messages.audit import Side
 from prsm.protocol.transactions.audits import Finding

@@ -4,9 +4,19 @@ Pure. Inside a determinism class bits decide; across classes the distance of the
 Source: docs/spec/work.md, "Audits".
 """
 
+from dataclasses import dataclass
+
 from prsm.node.inference.divergence import Boundary
 from prsm.protocol.limits import TOLERANCE_PPB
 from prsm.protocol.transactions.audits import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a worker's receipt says of the batch."""
+
+    boundary: Boundary
+    class_id: bytes
 
 
 def judge(ours: Boundary, theirs: Boundary, *, is_same_class: bool, gap_ppb: int) -> Finding:

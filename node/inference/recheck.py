@@ -10,9 +10,10 @@ from prsm.consensus.ledger.records import Job
 from prsm.node.inference.divergence import Boundary
 from prsm.node.inference.evidence import Place
 from prsm.node.inference.feeds import Target, feed_over
+from prsm.node.inference.generate.replay import Replay
 from prsm.node.inference.inquiry import Ask, Inquiry, Served
 from prsm.node.inference.interface import Models, UnknownJob
-from prsm.node.inference.judging import judge
+from prsm.node.inference.judging import Stated, judge
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.terms import find_shard
 from prsm.node.inference.verify import batch_root
@@ -22,14 +23,6 @@ from prsm.protocol.messages.audit import Side
 from prsm.protocol.messages.models import Shard, is_comparable
 from prsm.protocol.receipts import Feed, WorkKind, is_fed
 from prsm.protocol.transactions.audits import Finding
-
-
-@dataclass(frozen=True, slots=True)
-class Stated:
-    """What a worker's receipt says of the batch."""
-
-    boundary: Boundary
-    class_id: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +45,8 @@ class Recheck:
             PrsmError: the shard is not to be had, or does not run here.
         """
         job = self._job(place)
+        if job.units[place.unit].kind is WorkKind.GENERATE:
+            return (await self._replay.run(job, place, by=by)).boundary
         shard = await self._shard(job, place)
         rows = _rows(job, place)
         served = await self.inquiry.fetch(
@@ -78,6 +73,8 @@ class Recheck:
             PrsmError: as `compute`.
         """
         job, theirs = self._job(place), stated.boundary
+        if job.units[place.unit].kind is WorkKind.GENERATE:
+            return await self._replay.judge(job, place, stated, by=by)
         shard = await self._shard(job, place)
         rows = _rows(job, place)
 
@@ -115,9 +112,13 @@ class Recheck:
         if job is None or place.unit >= len(job.units) or place.batch >= len(job.batch_rows):
             raise UnknownJob("the ledger has no such batch")
         kind = job.units[place.unit].kind
-        if kind is not WorkKind.INFER:
+        if kind not in (WorkKind.INFER, WorkKind.GENERATE):
             raise Unsupported(f"work of kind {kind.name.lower()} is not checked batch by batch")
         return job
+
+    @property
+    def _replay(self) -> Replay:
+        return Replay(self.inquiry, self.models, self.shards)
 
     async def _shard(self, job: Job, place: Place) -> Shard:
         spec = job.units[place.unit]

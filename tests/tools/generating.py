@@ -6,7 +6,7 @@ or takes one twice, chooses other tokens.
 """
 
 import struct
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ import trio
 
 from prsm.node.clock import TrioClock
 from prsm.node.inference.commits import commit
+from prsm.node.inference.evidence import Evidence
 from prsm.node.inference.executor import Desk
 from prsm.node.inference.generate.course import Patience
 from prsm.node.inference.generate.generation import GenerateRequest, Generation, GenerationState
@@ -312,8 +313,9 @@ def make_makers(
     room: Room | None = None,
     hangup_ms: int = 30_000,
     patience: Patience | None = None,
+    keep: Callable[[Node], Evidence] | None = None,
 ) -> Makers:
-    """Nodes that do not run yet."""
+    """Nodes that do not run yet; `keep` opens where each keeps what its work is checked by."""
     runners = [GeneratingRunner() for _ in range(size)]
     models = MemoryModels(generating_manifest())
     cluster = make_cluster(
@@ -321,9 +323,11 @@ def make_makers(
     )
     clock, makers = TrioClock(), []
     for node, runner in zip(cluster.nodes, runners, strict=True):
+        node.links.evidence = keep(node) if keep else None
         desk = Desk(
             *(node.network, node.chain, models, node.shards, node.claims),
             *(AllowAll(), VERIFIER, clock),
+            evidence=node.links.evidence,
         )
         sessions = Sessions(desk, Terms(price_per_row=price_per_row), room)
         requester = Requester(node.links, node.chain, models, runner, AllowAll(), clock)

@@ -73,6 +73,10 @@ class Book:
         """Was any step noted?"""
         return bool(self._steps)
 
+    def start_of(self, index: int) -> int:
+        """First position of a batch."""
+        return self._bounds[index]
+
     def skip(self, position: int) -> None:
         """Begin at a position whose history is part of no batch here."""
         assert not self._steps

@@ -9,6 +9,7 @@ import trio
 
 from prsm.consensus.ledger.records import Job
 from prsm.node.inference.generate.book import Book
+from prsm.node.inference.generate.tape import Tape, Taped
 from prsm.node.inference.line import Line
 from prsm.node.net.interface import Busy
 from prsm.protocol.errors import WireError
@@ -41,6 +42,7 @@ class Held:
     started_height: int
     last_ms: int
     book: Book = field(init=False)
+    tape: Tape = field(init=False)
     line: Line | None = None
     class_id: bytes = b""
     feeds: dict[int, Feed] = field(default_factory=dict)
@@ -55,6 +57,7 @@ class Held:
     def __post_init__(self) -> None:
         rows = self.job.batch_rows[self.spec.first : self.spec.first + self.spec.count]
         self.book = Book(rows, self.sampling)
+        self.tape = Tape(self.sampling)
 
     @property
     def key(self) -> HeldKey:
@@ -126,10 +129,16 @@ class Held:
         if ask.is_history:
             self.book.skip(self.book.position + sum(ask.sizes))
         else:
+            self.tape.add(self.book.position, ask.sizes, carried, made)
             self.book.add(ask.sizes, carried, made, is_last=self.shape.is_last)
         self.compute_us += spent_us
         self.bytes_in += len(carried.data)
         self.bytes_out += len(made.data)
+
+    def taped(self, index: int) -> Taped:
+        """A batch that was done and fed, by its place in the unit; taken off the tape."""
+        roots = next(r for r in (*self.book.done(), self.book.rest()) if r and r.index == index)
+        return self.tape.take(self.book.start_of(index), roots.rows)
 
     def results(self) -> tuple[BatchResult, ...]:
         """Batches that were done and fed, in the job's numbers."""

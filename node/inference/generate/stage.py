@@ -5,6 +5,7 @@ worker does wrong ends as `WorkerLost`; a value the model refuses is nobody's fa
 `InputMismatch`. Must not know the other stages.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -12,7 +13,9 @@ from typing import Final, Protocol
 import msgspec
 import trio
 
+from prsm.node.inference.evidence import Place
 from prsm.node.inference.generate.book import BatchRoots, Book
+from prsm.node.inference.generate.tape import Tape
 from prsm.node.inference.links import Links, WorkerLost
 from prsm.node.inference.runner import Stepping
 from prsm.node.net.interface import CallRefused, Channel
@@ -21,6 +24,7 @@ from prsm.protocol.errors import PrsmError, RemoteError, WireError
 from prsm.protocol.generating import KvShape, Sampling
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import TRANSACTION_BYTES_MAX
+from prsm.protocol.messages.audit import Side
 from prsm.protocol.messages.generation import (
     AskStep,
     EndSession,
@@ -36,6 +40,8 @@ from prsm.protocol.messages.work import ShownReceipt
 from prsm.protocol.receipts import Feed, WorkReceipt, is_signed, sign_feed
 from prsm.protocol.tensors import Dtype, Tensor, TensorHead
 from prsm.protocol.transactions.payloads import Unit
+
+log = logging.getLogger(__name__)
 
 _VALUES: Final = "input_mismatch"  # the refusal that no other worker would take back
 
@@ -114,6 +120,8 @@ class RemoteStage:
         self._sampling = sampling if shape.is_last else None
         first = seat.spec.first
         self.book = Book(seat.rows[first : first + seat.spec.count], self._sampling)
+        self._tape = Tape(self._sampling)
+        self._is_kept = False  # the last batch, if it is short
         self.class_id = b""
         self.load_ms = 0
         self.compute_us = 0
@@ -156,6 +164,7 @@ class RemoteStage:
     ) -> Tensor:
         """As `Stage.step`."""
         due = () if is_history else self.book.fed(sizes, carried)
+        feeds = [self._sign(*roots) for roots in due]
         ask = AskStep(
             job=self.seat.job,
             unit=self.seat.unit,
@@ -163,7 +172,7 @@ class RemoteStage:
             sizes=tuple(sizes),
             is_history=is_history,
             tensor=carried.head,
-            feeds=tuple(self._sign(*roots) for roots in due),
+            feeds=tuple(feed.signature for feed in feeds),
         )
         network = self._links.network
         try:
@@ -184,7 +193,10 @@ class RemoteStage:
         if is_history:
             self.book.skip(self.book.position + sum(sizes))
         else:
+            self._tape.add(self.book.position, sizes, carried, made)
             self.book.add(sizes, carried, made, is_last=self._shape.is_last)
+        for feed in feeds:
+            await self._keep(feed, self.book.done())
         self.compute_us += answer.compute_us
         return made
 
@@ -193,8 +205,8 @@ class RemoteStage:
         seat, rest = self.seat, self.book.rest()
         if rest is None and not self.book.done():
             return None
-        feeds = () if rest is None else (self._sign(rest.index, rest.input_root, rest.side_root),)
-        call = FinishSession(seat.job, seat.unit, feeds)
+        feeds = [] if rest is None else [self._sign(rest.index, rest.input_root, rest.side_root)]
+        call = FinishSession(seat.job, seat.unit, tuple(feed.signature for feed in feeds))
         try:
             answer, _ = await self._links.network.call(seat.peer, call, channel=Channel.CTL)
             if not isinstance(answer, ShownReceipt):
@@ -209,6 +221,9 @@ class RemoteStage:
             raise self._faulty("a receipt its worker did not sign")
         if not self._is_ours(receipt, (*self.book.done(), *(() if rest is None else (rest,)))):
             raise self._faulty("a receipt that is not of what it answered")
+        if rest is not None and not self._is_kept:
+            self._is_kept = True
+            await self._keep(feeds[0], (rest,))
         return receipt
 
     def end(self) -> None:
@@ -225,10 +240,24 @@ class RemoteStage:
             (first + e.index, e.rows, e.input_root, e.side_root, e.output_root) for e in expected
         ]
 
-    def _sign(self, index: int, before: bytes, side: bytes) -> bytes:
+    def _sign(self, index: int, before: bytes, side: bytes) -> Feed:
         chain, seat = self._links.chain, self.seat
         feed = Feed(seat.job, seat.unit, seat.spec.first + index, before, side, bytes(64))
-        return sign_feed(feed, chain.signer, chain_id=chain.chain_id).signature
+        return sign_feed(feed, chain.signer, chain_id=chain.chain_id)
+
+    async def _keep(self, feed: Feed, batches: Sequence[BatchRoots]) -> None:
+        """Keep what an auditor will ask for; the worker has it, too, if we have no room."""
+        seat, evidence = self.seat, self._links.evidence
+        index = feed.batch - seat.spec.first
+        rows = next(roots.rows for roots in batches if roots.index == index)
+        taped = self._tape.take(self.book.start_of(index), rows)
+        if evidence is None:
+            return
+        place = Place(seat.job, seat.unit, feed.batch, Side.IN, seat.worker)
+        try:
+            await evidence.keep_batch(place, seat.spec, (taped.inputs, taped.outputs), feed)
+        except PrsmError as error:
+            log.warning("batch %d is not kept for checks: %s", feed.batch, error.what)
 
     def _lost(self, what: str, error: PrsmError) -> WorkerLost:
         if isinstance(error, RemoteError) and error.penalty:

@@ -14,6 +14,7 @@ import trio
 
 from prsm.consensus.ledger.records import Job
 from prsm.node.inference.claims import Claim
+from prsm.node.inference.evidence import Place
 from prsm.node.inference.executor import Desk
 from prsm.node.inference.generate.held import Held, HeldKey
 from prsm.node.inference.interface import PolicyRefused, UnitIncomplete, UnknownJob, WorkRefused
@@ -23,6 +24,7 @@ from prsm.protocol.errors import BadSignature, PrsmError, WireError
 from prsm.protocol.generating import kv_shape
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import MIB
+from prsm.protocol.messages.audit import Side
 from prsm.protocol.messages.generation import (
     AskStep,
     EndSession,
@@ -251,6 +253,8 @@ class Sessions:
             held.last_ms = self._desk.clock.monotonic_ms()
         held.took(ask, carried, made, spent_us=spent_us)
         held.feeds |= feeds
+        for feed in feeds.values():
+            await self._keep(held, feed)
         return StepDone(ask.job, ask.unit, held.book.position, made.head, spent_us), made.data
 
     async def _compute(self, held: Held, ask: AskStep, carried: Tensor) -> tuple[Tensor, int]:
@@ -308,6 +312,19 @@ class Sessions:
             )
         return feed
 
+    async def _keep(self, held: Held, feed: Feed) -> None:
+        """Keep a batch for whoever is drawn to check it; the requester has it, too."""
+        taped = held.taped(feed.batch - held.spec.first)
+        if self._desk.evidence is None:
+            return
+        us = self._desk.chain.address
+        place = Place(held.job.job, held.unit, feed.batch, Side.IN, us)
+        try:
+            sides = (taped.inputs, taped.outputs)
+            await self._desk.evidence.keep_batch(place, held.spec, sides, feed)
+        except PrsmError as error:
+            log.warning("batch %d is not kept for checks: %s", feed.batch, error.what)
+
     # -- ending
 
     def _find(self, peer: PeerId, job: bytes, unit: int) -> Held:
@@ -364,7 +381,9 @@ class Sessions:
         if message.feeds and rest is not None:
             batch = held.spec.first + rest.index
             roots = (rest.input_root, rest.side_root)
-            held.feeds[batch] = self._feed(held, batch, roots, message.feeds[0])
+            if batch not in held.feeds:
+                held.feeds[batch] = self._feed(held, batch, roots, message.feeds[0])
+                await self._keep(held, held.feeds[batch])
         if held.is_running or not held.results():
             raise UnitIncomplete("no batch of this unit is done and signed for")
         held.close()
