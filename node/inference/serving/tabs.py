@@ -333,6 +333,8 @@ class Tabs:
         except Exception:  # one tab must not take the others down
             log.exception("tab %s", tab.job.hex()[:16])
             tab.state = TabState.FAILED
+        finally:
+            tab.inputs.clear()  # nobody asks for them any more
 
     async def _reclaim(self, job: bytes) -> None:
         """Fetch back what an earlier process locked; its workers settle what they did."""

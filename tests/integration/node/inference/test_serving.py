@@ -104,6 +104,7 @@ async def test_many_requests_stand_under_one_lock_and_are_paid_when_it_closes(
     assert job is not None
     assert job.status is JobStatus.SETTLED
     assert not serving.tabs.kinds_of(MODEL)
+    assert (tab.inputs, newer.inputs) == ({}, {})  # kept for audits until then, no longer
 
 
 async def test_rows_of_a_request_take_a_slot_that_holds_them(
