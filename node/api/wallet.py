@@ -3,6 +3,7 @@
 Knows: ledger view and wallets. Must not know: transports.
 """
 
+from prsm.consensus.ledger.reputation import audit_bps
 from prsm.node.api.ledger import kind_called
 from prsm.node.api.readable import BadDocument, record_of
 from prsm.node.clock import utc_text
@@ -31,6 +32,7 @@ class WalletApi:
         return {
             "account_getBalance": self.balance,
             "account_getNonce": self.nonce,
+            "account_getStanding": self.standing,
             "wallet_listKeys": self.keys,
             "wallet_createKey": self.create,
             "wallet_unlock": self.unlock,
@@ -60,6 +62,25 @@ class WalletApi:
             nonce=driver.ledger.view.nonce(address),
             pending=driver.mempool.next_nonce(address),
             height=driver.ledger.height,
+        )
+
+    async def standing(self, params: api.AccountParams, _caller: Caller) -> api.Standing:
+        """What an account has pledged, and how its work was."""
+        address, ledger = self._address(params), self._driver.ledger
+        await self._driver.wait_height(params.min_height)
+        view = ledger.view
+        pledged, record = view.pledge(address), view.standing(address)
+        listed = (entry.since for entry in view.pledgers() if entry.account == address)
+        return api.Standing(
+            address=address_text(address),
+            pledged=str(pledged.amount),
+            held=str(pledged.held),
+            auditor_since=next(listed, None),
+            settled=record.settled,
+            faults=record.faults,
+            clean=record.clean,
+            audit_bps=audit_bps(record, ledger.parameters.audit_bps),
+            height=ledger.height,
         )
 
     async def keys(self, _params: NoParams, _caller: Caller) -> api.Keys:

@@ -52,6 +52,24 @@ class Nonce(Result, frozen=True):
     height: Count
 
 
+class Standing(Result, frozen=True):
+    """A worker's pledge and record; `audit_bps` of ten thousand units of it are drawn today.
+
+    Work of one node alone holds part of the pledge until it is settled. `auditor_since` is the
+    height since which the account may be drawn as an auditor.
+    """
+
+    address: Hex32
+    pledged: AmountText
+    held: AmountText
+    auditor_since: Count | None
+    settled: Count
+    faults: Count
+    clean: Count
+    audit_bps: Count
+    height: Count
+
+
 class KeyInfo(Result, frozen=True):
     """A payment key of this home."""
 
@@ -153,6 +171,15 @@ METHODS: Final = (
         positional=("address",),
     ),
     Method("account_getNonce", AccountParams, Nonce, Scope.READ, "The next nonce of an account."),
+    Method(
+        "account_getStanding",
+        AccountParams,
+        Standing,
+        Scope.READ,
+        "What an account has pledged for its work, and how that work was.",
+        words=("wallet", "standing"),
+        positional=("address",),
+    ),
     Method(
         "wallet_listKeys",
         NoParams,

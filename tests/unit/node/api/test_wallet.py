@@ -31,6 +31,20 @@ async def test_balance_of_ours_and_of_anyone(site: Site) -> None:
     assert (stranger["balance"], stranger["bonded"]) == ("0", "0")
 
 
+async def test_standing_is_that_of_the_pledge_and_of_the_work(site: Site) -> None:
+    """A pledge is a transaction like any other; a new worker is drawn one time in four."""
+    fresh = await site.ask("account_getStanding")
+    assert (fresh["pledged"], fresh["auditor_since"], fresh["audit_bps"]) == ("0", None, 2_500)
+    sent = await site.ask("wallet_submit", kind="Pledge", payload={"amount": 2_000_000})
+    with trio.fail_after(5):
+        await site.committed(sent["tx_id"])
+    ours = await site.ask("account_getStanding")
+    assert (ours["pledged"], ours["held"], ours["settled"]) == ("2000000", "0", 0)
+    assert ours["auditor_since"] == ours["height"]
+    stranger = await site.ask("account_getStanding", address="0x" + "55" * 32)
+    assert stranger["pledged"] == "0"
+
+
 async def test_payment_moves_the_nonce(site: Site) -> None:
     """The pool knows the next nonce at once, the ledger after the block."""
     sent = await site.ask("wallet_transfer", to=second(site), amount="9")
@@ -44,7 +58,9 @@ async def test_payment_moves_the_nonce(site: Site) -> None:
     )
 
 
-@pytest.mark.parametrize("method", ["account_getBalance", "account_getNonce"])
+@pytest.mark.parametrize(
+    "method", ["account_getBalance", "account_getNonce"]
+)
 async def test_read_waits_for_the_height_it_asks_for(
     site: Site, nursery: trio.Nursery, method: str
 ) -> None:
