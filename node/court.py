@@ -1,7 +1,8 @@
 """Draws and cases of the ledger as this node's checks see them, and its own pledge.
 
 Joins the port `Court` of node/inference to driver, wallet and consensus keys. Follows the events
-of blocks, so that no state is scanned but once at the start. Must not know how a check is done.
+of blocks, so that no state is scanned but at the start and after a snapshot. Must not know how a
+check is done.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -58,9 +59,10 @@ class LedgerCourt:
     def __init__(self, driver: Driver, chain: Chain, keys: Sequence[Signer]) -> None:
         self._driver, self._chain = driver, chain
         self._keys = {bytes(key.public_key): key for key in keys}
-        view = driver.ledger.view
-        self._bound: set[_Unit] = set(view.bound())
-        self._contested: set[_Unit] = set(view.cases())
+        self._bound: set[_Unit] = set()
+        self._contested: set[_Unit] = set()
+        self._height = -1
+        self._look_around()
         driver.on_head.append(self._hear_head)
 
     def duties(self) -> Sequence[Duty]:
@@ -133,7 +135,18 @@ class LedgerCourt:
         )
         await self._commit(JUDGE, signed)
 
+    def _look_around(self) -> None:
+        """Read what events told before we heard them: at the start, and after a snapshot."""
+        ledger = self._driver.ledger
+        self._bound |= set(ledger.view.bound())
+        self._contested |= set(ledger.view.cases())
+        self._height = ledger.height
+
     def _hear_head(self, head: Head) -> None:
+        height = head.block.header.height
+        if height != self._height + 1:
+            self._look_around()
+        self._height = height
         for event in head.outcome.events:
             if isinstance(event, Bound):
                 self._bound.add((event.job, event.unit))

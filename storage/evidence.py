@@ -9,6 +9,7 @@ A frame is u32 length of the name | u64 length of the data | name | data.
 
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -75,22 +76,30 @@ class EvidenceFiles:
         """Keep a piece; one that is there already stays as it is.
 
         Raises:
-            Full: over the bound, or the disk has no room.
+            Full, StoreUnavailable: as `keep_all`.
+        """
+        await self.keep_all(job, unit, ((name, data),))
+
+    async def keep_all(self, job: bytes, unit: int, pieces: Sequence[tuple[bytes, bytes]]) -> None:
+        """Keep named pieces, in this order, by one write; those that are there stay.
+
+        Raises:
+            Full: over the bound, or the disk has no room; none of them is kept.
             StoreUnavailable: the disk refused.
         """
-        assert len(name) <= _NAME_BYTES_MAX
         async with self._writing:
-            if self.has(job, unit, name):
+            fresh = [(n, data) for n, data in pieces if not self.has(job, unit, n)]
+            due = sum(_FRAME.size + len(name) + len(data) for name, data in fresh)
+            if not fresh:
                 return
-            due = _FRAME.size + len(name) + len(data)
             if self.size + due > self._bytes_max:
                 raise Full(f"{self.size + due} bytes kept for checks, at most {self._bytes_max}")
             log = self._logs.get((job, unit)) or _Log(self._path(job, unit))
-            frame = b"".join((_FRAME.pack(len(name), len(data)), name, data))
-            await trio.to_thread.run_sync(_append, log, frame)
+            await trio.to_thread.run_sync(_append, log, [_frame(*piece) for piece in fresh])
             self._logs[job, unit] = log
-            log.pieces[name] = (log.size + due - len(data), len(data))
-            log.size += due
+            for name, data in fresh:
+                log.size += _FRAME.size + len(name) + len(data)
+                log.pieces[name] = (log.size - len(data), len(data))
             self.size += due
 
     async def read(
@@ -155,13 +164,18 @@ class EvidenceFiles:
         self.size += log.size
 
 
-def _append(log: _Log, frame: bytes) -> None:
+def _frame(name: bytes, data: bytes) -> bytes:
+    assert len(name) <= _NAME_BYTES_MAX
+    return b"".join((_FRAME.pack(len(name), len(data)), name, data))
+
+
+def _append(log: _Log, frames: Sequence[bytes]) -> None:
     # At the known end: what a failed attempt left there is written over.
     try:
         fd = os.open(log.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor with mode and place of its own
             file.seek(log.size)
-            file.write(frame)
+            file.writelines(frames)
     except OSError as error:
         raise disk_error(error, str(log.path)) from error
 

@@ -38,8 +38,8 @@ class Pieces(Protocol):
         """Names of the pieces of a unit."""
         ...
 
-    async def keep(self, job: bytes, unit: int, name: bytes, data: bytes) -> None:
-        """Keep a piece once.
+    async def keep_all(self, job: bytes, unit: int, pieces: Sequence[tuple[bytes, bytes]]) -> None:
+        """Keep named pieces once.
 
         Raises:
             LocalError: full, or the disk refused.
@@ -112,11 +112,7 @@ class Evidence:
         Raises:
             LocalError: no room, or the disk refused.
         """
-        data = b"".join(tensor.data for tensor in tensors)
-        head = _Head(tuple(tensor.head for tensor in tensors), feed, len(data))
-        # The head last: where it is, the data is whole.
-        for part, raw in (("data", data), ("head", encode(head))):
-            await self._pieces.keep(place.job, place.unit, _name(place, part), raw)
+        await self._pieces.keep_all(place.job, place.unit, _pieces(place, tensors, feed))
 
     async def keep_batch(
         self, place: Place, spec: Unit, sides: tuple[Sequence[Tensor], Sequence[Tensor]], feed: Feed
@@ -134,8 +130,9 @@ class Evidence:
         """
         if spec.needed > 1:
             return
-        await self.keep(place, sides[0], feed.signature)
-        await self.keep(replace(place, side=Side.OUT), sides[1])
+        out = replace(place, side=Side.OUT)
+        pieces = (*_pieces(place, sides[0], feed.signature), *_pieces(out, sides[1], NO_FEED))
+        await self._pieces.keep_all(place.job, place.unit, pieces)
 
     def batches(self, job: bytes, unit: int, worker: bytes) -> tuple[int, ...]:
         """Batches of a unit that the worker answered, ascending; as far as is kept here."""
@@ -172,3 +169,12 @@ class Evidence:
 
 def _name(place: Place, part: str) -> bytes:
     return encode(_Name(place.batch, place.side, place.worker, part))
+
+
+def _pieces(
+    place: Place, tensors: Sequence[Tensor], feed: Signature
+) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+    """The data, then the head: where the head is, the data is whole."""
+    data = b"".join(tensor.data for tensor in tensors)
+    head = _Head(tuple(tensor.head for tensor in tensors), feed, len(data))
+    return (_name(place, "data"), data), (_name(place, "head"), encode(head))

@@ -46,6 +46,19 @@ async def test_a_dropped_unit_gives_its_room_back(tmp_path: Path) -> None:
     await files.keep(JOB, 1, b"a", bytes(50))
 
 
+async def test_pieces_of_one_write_are_kept_together_or_not_at_all(tmp_path: Path) -> None:
+    files = EvidenceFiles(tmp_path, bytes_max=200)
+    await files.keep_all(JOB, 0, ((b"in", b"1"), (b"out", b"22"), (b"none", b"")))
+    with pytest.raises(Full):
+        await files.keep_all(JOB, 0, ((b"small", b"3"), (b"large", bytes(150))))
+    await files.keep_all(JOB, 0, ((b"out", b"again"), (b"more", b"4")))
+    for found in (files, EvidenceFiles(tmp_path)):
+        assert found.names(JOB, 0) == (b"in", b"out", b"none", b"more")
+        assert [await found.read(JOB, 0, name) for name in found.names(JOB, 0)] == [
+            *(b"1", b"22", b"", b"4")
+        ]
+
+
 async def test_a_torn_frame_is_cut_off(tmp_path: Path) -> None:
     """A process died while it wrote: what came before stays, and the next frame stands well."""
     files = EvidenceFiles(tmp_path)
