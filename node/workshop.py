@@ -159,7 +159,8 @@ def make_workshop(opened: Opened) -> Workshop:
     search = open_search(start.home, models, driver, pool)
     plans = open_plans(start.home, opened.store, jobs=jobs, chain=account, finder=search.cards)
     room = open_serving(requester, models, driver, pool, notes=start.home.data / "tabs")
-    generating = Generating(requester, pool, hands.desk if hands else None, terms)
+    desk, notes = hands.desk if hands else None, start.home.data / "generations"
+    generating = Generating(requester, pool, desk, terms, notes=notes)
     return Workshop(
         pool=pool,
         models=models,

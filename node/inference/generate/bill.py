@@ -13,9 +13,8 @@ import trio
 
 from prsm.node.inference.commits import COMMIT_S, commit
 from prsm.node.inference.generate.course import Patience
-from prsm.node.inference.generate.routes import Route
 from prsm.node.inference.generate.stage import RemoteStage
-from prsm.node.inference.interface import Chain
+from prsm.node.inference.interface import Chain, ReceiptStore
 from prsm.node.inference.links import WorkerLost
 from prsm.protocol.codec import encode
 from prsm.protocol.errors import PrsmError
@@ -24,6 +23,7 @@ from prsm.protocol.transactions.payloads import REFUND, SETTLE, Refund, Settle
 
 # Block time between two tries; a paid unit waits for its draw, and if drawn for its audit.
 AGAIN_MS: Final = 5_000
+LOCKED_WITHIN_MS: Final = 60_000
 
 log = logging.getLogger(__name__)
 
@@ -65,16 +65,25 @@ async def settle(chain: Chain, receipt: WorkReceipt) -> bool:
     return True
 
 
-async def reclaim(chain: Chain, route: Route) -> None:
-    """After the deadline, fetch back what is still locked; anybody else may do so, too."""
-    while (found := chain.job(route.job)) is not None and found.is_open:
+async def reclaim(chain: Chain, job: bytes, notes: ReceiptStore) -> None:
+    """After the deadline, fetch back what is still locked, then forget the job.
+
+    Anybody else may do so, too. A lock that was on its way when its node ended gets a minute.
+    """
+    if chain.job(job) is None:
+        await wait_time(chain, chain.block_time_ms() + LOCKED_WITHIN_MS)
+    while (found := chain.job(job)) is not None and found.is_open:
         await wait_time(chain, found.deadline_ms + 1)
         tried_ms = chain.block_time_ms()
         try:
-            await commit(chain, REFUND, Refund(route.job))
+            await commit(chain, REFUND, Refund(job))
         except PrsmError as error:  # a bound worker may still settle: the escrow waits for it
             log.info("a route is not refunded yet: %s", error.what)
             await wait_time(chain, tried_ms + AGAIN_MS)
+    try:
+        await notes.drop(job, 0)
+    except PrsmError as error:  # looked at again after the next start
+        log.warning("the note of a route stays: %s", error.what)
 
 
 async def wait_time(chain: Chain, time_ms: int) -> None:

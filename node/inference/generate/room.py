@@ -1,6 +1,7 @@
 """Both sides of generation in one node: what it asks of others, and what it does for them."""
 
 from functools import partial
+from pathlib import Path
 
 import trio
 
@@ -11,6 +12,7 @@ from prsm.node.inference.generate.worker import Sessions
 from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.pool import Pool
 from prsm.node.inference.terms import Terms
+from prsm.storage.receipts import ReceiptFiles
 
 
 class Generating:
@@ -21,12 +23,20 @@ class Generating:
         pool: where tokenizers run; None: generations are refused.
         desk: what sessions work with, None where this node works for nobody.
         terms: what it asks.
+        notes: folder of the ids of jobs that hold money.
     """
 
     def __init__(
-        self, requester: Requester, pool: Pool | None, desk: Desk | None, terms: Terms
+        self,
+        requester: Requester,
+        pool: Pool | None,
+        desk: Desk | None,
+        terms: Terms,
+        *,
+        notes: Path,
     ) -> None:
-        self.generations = Generations(requester, None if pool is None else partial(speaking, pool))
+        speech = None if pool is None else partial(speaking, pool)
+        self.generations = Generations(requester, speech, notes=ReceiptFiles(notes))
         self.sessions = None if desk is None else Sessions(desk, terms)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -17,6 +17,7 @@ from prsm.node.inference.capacity import ask_all
 from prsm.node.inference.commits import commit
 from prsm.node.inference.generate.course import NoSubstitute
 from prsm.node.inference.generate.stage import RemoteStage, Seat, Stage
+from prsm.node.inference.interface import ReceiptStore
 from prsm.node.inference.links import Links
 from prsm.node.inference.planner import (
     PriceOverCap,
@@ -134,6 +135,7 @@ class Routes:
     Args:
         links: conversations of this node as a requester.
         wanted: what is needed.
+        notes: where ids of jobs survive this process until nothing is locked in them.
         new_id: makes 32-byte job ids; random outside tests.
     """
 
@@ -141,10 +143,12 @@ class Routes:
         self,
         links: Links,
         wanted: Wanted,
+        notes: ReceiptStore,
         *,
         new_id: Callable[[], bytes] = lambda: secrets.token_bytes(32),
     ) -> None:
-        self._links, self._wanted, self._new_id = links, wanted, new_id
+        self._links, self._wanted, self._notes = links, wanted, notes
+        self._new_id = new_id
         self.locked: list[Route] = []
         self.used: list[RemoteStage] = []  # every stage that was ever asked
         self._avoid: dict[int, set[bytes]] = {}  # stage -> workers that lost it
@@ -255,6 +259,7 @@ class Routes:
             is_open_ended=True,
         )
         try:
+            await self._notes.keep(route.job, 0, route.job)  # before money can move
             await commit(chain, LOCK, lock)
         except PrsmError as error:
             log.warning("a route is not locked: %s", error.what)

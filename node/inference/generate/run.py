@@ -21,7 +21,7 @@ from prsm.node.inference.generate.generation import Finish, Generation, Generati
 from prsm.node.inference.generate.routes import Routes, Wanted
 from prsm.node.inference.generate.speech import Speaking, Speech
 from prsm.node.inference.generate.stage import HomeStage, Stage
-from prsm.node.inference.interface import Halted, JobFacts, PolicyRefused
+from prsm.node.inference.interface import Halted, JobFacts, PolicyRefused, ReceiptStore
 from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.planner import NoCutForK
 from prsm.node.inference.runner import Stepping
@@ -52,10 +52,11 @@ class GenerationRun:
         generation: Generation,
         requester: Requester,
         speaking: Speaking | None,
+        notes: ReceiptStore,
         patience: Patience,
     ) -> None:
         self._it, self._with, self._patience = generation, requester, patience
-        self._speaking = speaking
+        self._speaking, self._notes = speaking, notes
         self.routes: Routes | None = None
         self._finish: Finish = "length"
 
@@ -101,7 +102,7 @@ class GenerationRun:
         self._it.enter(GenerationState.DONE)
         async with trio.open_nursery() as nursery:
             for route in self.routes.locked if self.routes else ():
-                nursery.start_soon(bill.reclaim, chain, route)
+                nursery.start_soon(bill.reclaim, chain, route.job, self._notes)
 
     # -- before money moves
 
@@ -167,7 +168,7 @@ class GenerationRun:
                 deadline_ms=request.deadline_ms,
                 tenant=request.tenant,
             )
-            self.routes = Routes(self._with.links, wanted)
+            self.routes = Routes(self._with.links, wanted, self._notes)
             await self.routes.lock(has_spare=request.has_spare)
         async with AsyncExitStack() as stack:
             places = [

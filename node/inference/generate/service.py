@@ -6,11 +6,12 @@ how tokens are chosen.
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
 
+from prsm.node.inference.generate import bill
 from prsm.node.inference.generate.course import Patience
 from prsm.node.inference.generate.generation import (
     GenerateRequest,
@@ -22,6 +23,7 @@ from prsm.node.inference.generate.generation import (
 )
 from prsm.node.inference.generate.run import GenerationRun
 from prsm.node.inference.generate.speech import Speaking
+from prsm.node.inference.interface import MemoryReceipts, ReceiptStore
 from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.jobs import Internal, NotFinished
 from prsm.node.net.interface import Busy
@@ -41,6 +43,7 @@ class Generations:
     Args:
         requester: what they work with.
         speaking: opens a tokenizer; None: this node runs none.
+        notes: where ids of jobs survive this process until nothing is locked in them.
         patience: bounds of each.
         hangup_ms: unread for so long, a generation is ended.
         new_id: makes 32-byte ids; random outside tests.
@@ -51,12 +54,13 @@ class Generations:
         requester: Requester,
         speaking: Speaking | None,
         *,
+        notes: ReceiptStore | None = None,
         patience: Patience | None = None,
         hangup_ms: int = HANGUP_MS,
         new_id: Callable[[], bytes] = lambda: secrets.token_bytes(32),
     ) -> None:
         self._requester, self._patience = requester, patience or Patience()
-        self._speaking = speaking
+        self._speaking, self._notes = speaking, notes or MemoryReceipts()
         self._hangup_ms, self._new_id = hangup_ms, new_id
         self._known: dict[bytes, Generation] = {}
         self._nursery: trio.Nursery | None = None
@@ -65,6 +69,8 @@ class Generations:
         """Run what is started, and end what nobody reads, until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            for job in await self._left():
+                nursery.start_soon(bill.reclaim, self._requester.chain, job, self._notes)
             try:
                 task_status.started()
                 while True:
@@ -72,6 +78,14 @@ class Generations:
                     await trio.sleep(_LOOK_S)
             finally:
                 self._nursery = None
+
+    async def _left(self) -> Sequence[bytes]:
+        """Jobs of an earlier process; a disk that does not give them keeps nobody from working."""
+        try:
+            return await self._notes.load()
+        except PrsmError as error:
+            log.warning("earlier generations are not read: %s", error.what)
+            return ()
 
     @property
     def running(self) -> int:
@@ -139,7 +153,7 @@ class Generations:
         return part
 
     async def _run(self, one: Generation) -> None:
-        work = GenerationRun(one, self._requester, self._speaking, self._patience)
+        work = GenerationRun(one, self._requester, self._speaking, self._notes, self._patience)
         try:
             with one.scope:
                 await work.run()

@@ -9,7 +9,9 @@ from trio.testing import MockClock
 
 from prsm.node.inference.generate.course import Replay
 from prsm.node.inference.generate.generation import GenerateRequest, Generation, ReaderTooSlow
+from prsm.node.inference.generate.service import Generations
 from prsm.node.inference.generate.worker import Room
+from prsm.node.inference.interface import MemoryReceipts
 from prsm.node.inference.jobs import NotFinished
 from prsm.protocol.generating import Sampling
 from tests.tools.generating import (
@@ -19,6 +21,7 @@ from tests.tools.generating import (
     make_makers,
     refusal_of,
     settled,
+    speaking_bytes,
     text_of,
     tokens_of,
 )
@@ -245,3 +248,26 @@ async def test_workers_are_paid_for_the_positions_they_did_and_the_rest_returns(
             await chain.wait_height(chain.height() + 1)
     paid = before - world.balance(asker.node.address)
     assert paid == 2 * rows * 10
+
+
+async def test_escrows_of_an_earlier_process_are_fetched_back(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """The asking node ends in mid-answer; the next one of its home finds what it had locked."""
+    makers, notes = make_makers(price_per_row=10), MemoryReceipts()
+    asker = makers.makers[0]
+    asker.generations._notes = notes
+    await makers.start(nursery)
+    world = makers.cluster.world
+    before = world.balance(asker.node.address)
+    one, _ = await started(asker, replace(wish(), deadline_ms=30_000), 5)
+    asker.scope.cancel()
+    assert set(await notes.load()) == set(one.jobs)
+    again = Generations(asker.generations._requester, speaking_bytes, notes=notes)
+    await nursery.start(again.run)
+    chain = asker.node.chain
+    with trio.fail_after(3600):
+        while await notes.load():
+            await chain.wait_height(chain.height() + 1)
+    assert before - world.balance(asker.node.address) <= 2 * sum((16, 16)) * 10
+    assert all((job := chain.job(name)) and not job.is_open for name in one.jobs)

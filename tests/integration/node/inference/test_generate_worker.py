@@ -13,6 +13,7 @@ from prsm.node.inference.generate.book import batch_plan
 from prsm.node.inference.generate.routes import Routes, Wanted
 from prsm.node.inference.generate.stage import RemoteStage
 from prsm.node.inference.generate.worker import Room
+from prsm.node.inference.interface import MemoryReceipts
 from prsm.node.inference.links import WorkerLost
 from prsm.node.net.interface import CallRefused, Channel
 from prsm.protocol.codec import Record
@@ -101,7 +102,7 @@ async def desk(
         deadline_ms=600_000,
         tenant=b"",
     )
-    routes = Routes(makers.makers[0].node.links, wanted)
+    routes = Routes(makers.makers[0].node.links, wanted, MemoryReceipts())
     await routes.lock(has_spare=False)
     return Desk(makers, routes, routes.stage(0))
 
