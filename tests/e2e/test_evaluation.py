@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import onnx
 import pytest
 
 import prsm
+from prsm.node.retrieval.embedder import RECIPE, WEIGHTS
 from prsm.node.worker.recipes import decoder
 from prsm.node.worker.recipes.graph import GraphBuilder
 from prsm.protocol.slices import LABEL, encode_slices
@@ -162,3 +164,41 @@ def wait_for(home: Path, plan_id: str, is_so: Any) -> Any:  # noqa: ANN401 - any
             now = None
         assert time.monotonic() < deadline, now
         time.sleep(0.1)  # noqa: TID251 - other processes tell nobody
+
+
+@pytest.mark.skipif(find_spec(WEIGHTS) is None, reason="the MiniLM weights are not installed")
+def test_texts_are_embedded_by_peers_and_searched_here(
+    network: launch.Network, tmp_path: Path
+) -> None:
+    """MiniLM reads the cards and the texts, so what a card says is found by its vector."""
+    home = network.nodes[0].home.root
+    subprocess.run([*RECIPE, str(tmp_path / "minilm")], check=True, capture_output=True)
+    card = tmp_path / "card.json"
+    card.write_text('{"summary": "Sorts handwritten digits.", "task": "image-classification"}')
+    classifier(tmp_path / "classes.onnx")
+    added = ("model", "add", str(tmp_path / "classes.onnx"), "--name", "classes")
+    run(home, *added, "--card", str(card))
+    reader = ("model", "add", str(tmp_path / "minilm" / "model.onnx"), "--name", "minilm")
+    card.write_text('{"summary": "Turns sentences into vectors.", "task": "embedding"}')
+    tokenizer = str(tmp_path / "minilm" / "tokenizer.json")
+    run(home, *reader, "--tokenizer", tokenizer, "--card", str(card))
+    (tmp_path / "plan.toml").write_text(
+        """
+budget = "1000000000"
+[[steps]]
+id = "read"
+kind = "embed"
+model = "minilm"
+texts = ["which number is written here", "meaning of a sentence as numbers"]
+[[steps]]
+id = "find"
+kind = "search"
+takes = "read"
+limit = 2
+"""
+    )
+    found = run(home, "plan", "run", str(tmp_path / "plan.toml"))
+    assert found["step"] == "find"
+    best = [next(hit["ref"] for hit in found["hits"] if hit["row"] == row) for row in (0, 1)]
+    assert best == ["classes@1.0.0", "minilm@1.0.0"]
+    assert len(found["hits"]) == 4

@@ -105,3 +105,21 @@ async def test_bad_questions_are_refused_before_anything_is_asked(
         with pytest.raises(BadQuery):
             await world.find(query, limit)
         assert not embedder.embedded
+
+
+@pytest.mark.slow
+async def test_vectors_of_others_are_searched_as_questions_are(tmp_path: Path) -> None:
+    """What a plan's search does: the same ranking for the same vector, and nothing is embedded."""
+    embedder = WordHashes()
+    async with opened(tmp_path, embedder) as world:
+        world.publish("cats", summary="Finds cats in photos.", text="", tags=())
+        world.publish("verse", summary="Writes short poems.", text="", tags=())
+        questions = ["a model that writes poems", "cats"]
+        vectors = await embedder.embed(questions)
+        nearest = await world.search.nearest(vectors, limit=2)
+        asked = [(await world.find(question, limit=2)).rows for question in questions]
+        assert nearest == asked
+        assert [rows[0].name for rows in nearest] == ["verse", "cats"]
+        for bad, limit in ((vectors, 0), (vectors, 501), ([vectors[0][:-4]], 2), ([b""], 2)):
+            with pytest.raises(BadQuery):
+                await world.search.nearest(bad, limit=limit)
