@@ -144,9 +144,16 @@ class FakePool:
     asked: int = 0
 
     async def prepare(
-        self, source: Path, *, out_dir: Path, stages: Sequence[int], tokenizer: Path | None
+        self,
+        source: Path,
+        *,
+        out_dir: Path,
+        stages: Sequence[int],
+        tokenizer: Path | None,
+        sides: Sequence[str] = (),
     ) -> Prepared:
         await trio.lowlevel.checkpoint()
+        assert not sides
         self.asked += 1
         assert stages
         assert tokenizer is None
@@ -164,7 +171,7 @@ class FakePool:
                 PreparedFile(name, hashlib.sha256(raw).digest(), len(raw))
                 for name, raw in self.files.items()
             ),
-            (PreparedShard(1, 0, first, first, (), (), 1, 1),),
+            (PreparedShard(1, 0, first, first, (), (), 1, 1, ()),),
             None,
             self.runtime,
             "",

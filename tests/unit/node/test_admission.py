@@ -239,19 +239,19 @@ async def test_transaction_is_dropped_without_blame_when_the_node_wants_more() -
 async def test_transaction_is_refused_at_once_when_it_is_too_large() -> None:
     """It never enters the queue; the network counts the raised error against the peer."""
     async with open_door() as door:
-        with pytest.raises(WireError, match="65537 bytes, at most 65536"):
+        with pytest.raises(WireError, match="131073 bytes, at most 131072"):
             door.wire.hear(PEER, Submit(transactions=(bytes(TRANSACTION_BYTES_MAX + 1),)))
 
 
 async def test_waiting_transactions_are_bounded_in_bytes() -> None:
-    """300 of 64 KiB arrive at once: 256 wait, and there is room again after they were judged."""
+    """300 of 128 KiB arrive at once: 128 wait, and there is room again after they were judged."""
     async with open_door() as door:
         large = bytes(TRANSACTION_BYTES_MAX)
         for _ in range(300):
             door.wire.hear(PEER, Submit(transactions=(large,)))
-        assert door.admission.dropped == 300 - 256
+        assert door.admission.dropped == 300 - 128
         with trio.fail_after(5):
-            while len(door.wire.penalties) < 256:
+            while len(door.wire.penalties) < 128:
                 await door.settled()
         door.wire.hear(PEER, Submit(transactions=(transaction(),)))
         with trio.fail_after(5):

@@ -31,7 +31,8 @@ async def test_own_announcements_are_listed_by_topic(site: Site) -> None:
     assert only["content"]["name"] == "m"
     assert only["content"]["pinned_sha256"] == "0x" + b"p".hex() * 32
     assert not listed["more"]
-    assert len((await site.ask("net_getAnnouncements"))["items"]) == 2
+    topics = [item["topic"] for item in (await site.ask("net_getAnnouncements"))["items"]]
+    assert {MODELS.name, BLOCKS.name} <= set(topics)  # the node may have said more by itself
     of_it = await site.ask("net_getAnnouncements", peer_id=only["peer_id"], limit=1)
     assert (len(of_it["items"]), of_it["more"]) == (1, True)
     assert (await site.ask("net_getAnnouncements", peer_id=peer(9)))["items"] == []
