@@ -112,9 +112,9 @@ LEAF_BYTES: Final = 1 * MIB
 RANGE_LEAVES_MAX: Final = 16
 MANIFEST_BYTES_MAX: Final = 256 * KIB
 MANIFEST_FILES_MAX: Final = 1024
-# A graph with more weights than this keeps them beside it: protobuf ends at 2 GiB, and holds a
-# message three times while it is read. It decides about the bytes of a pin, so all must agree.
-WEIGHTS_INSIDE_BYTES_MAX: Final = 1024 * MIB
+# A graph with more weights than this keeps them beside it: protobuf ends at 2 GiB, pinning takes
+# a message nine times in memory. It decides about the bytes of a pin, so all must agree.
+WEIGHTS_INSIDE_BYTES_MAX: Final = 256 * MIB
 # One message of a unix socket carries 253 descriptors: a child gets its files in one.
 SHARD_WEIGHTS_MAX: Final = 224
 MANIFEST_KEYS_MAX: Final = 64  # whom a sealed model is wrapped for

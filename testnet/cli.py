@@ -22,7 +22,7 @@ from prsm.node.rpc.reasons import Exit
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.genesis import from_json
 from prsm.testnet import chaos as chaotic
-from prsm.testnet import checking, invariants, launch, stages
+from prsm.testnet import checking, demo_big, invariants, launch, stages
 from prsm.testnet import demo as demo_steps
 from prsm.testnet import generate as generating
 from prsm.testnet import manifest as manifests
@@ -62,13 +62,21 @@ def main() -> None:
     help="Where the receipt is written.",
 )
 @click.option("--install-seconds", type=float, default=0.0, hidden=True)
-def demo(*, as_json: bool, **given: object) -> None:
+@click.option("--big", is_flag=True, help="Instead: a model that fits into no worker, on three.")
+@click.option(
+    "--big-mib", type=int, default=demo_big.DEFAULT_MIB, show_default=True, help="Its weights."
+)
+def demo(*, as_json: bool, big: bool, big_mib: int, **given: object) -> None:
     """Four daemons run a sharded model, outvote a liar and are paid."""
-    options = msgspec.convert(given, demo_steps.Options)
     screen = Screen(sys.stderr)
-    document = demo_steps.run_demo(options, screen)
-    broken = demo_steps.failures(document)
-    click.echo(msgspec.json.encode(document).decode() if as_json else page(document))
+    if big:
+        document = demo_big.run_big(screen, mib=big_mib)
+        broken = demo_big.failures(document)
+        click.echo(plain(document, as_json=as_json))
+    else:
+        document = demo_steps.run_demo(msgspec.convert(given, demo_steps.Options), screen)
+        broken = demo_steps.failures(document)
+        click.echo(msgspec.json.encode(document).decode() if as_json else page(document))
     for what in broken:
         click.echo(f"failed: {what}", err=True)
     if broken:

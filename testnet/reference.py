@@ -5,7 +5,7 @@ bytes with what the peers answered. Knows: the worker pool. Must not know: nodes
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +16,7 @@ import trio
 from prsm.node.inference.pool import Pool
 from prsm.node.inference.prepared import Prepared
 from prsm.protocol.limits import MIB
+from prsm.protocol.tensors import Tensor, TensorHead
 
 MEMORY_BYTES: Final = 4096 * MIB
 ROWS_PER_BATCH: Final = 4  # as the jobs of a node
@@ -37,6 +38,43 @@ def run_whole(model: Path, tokenizer: Path, texts: Sequence[str]) -> Whole:
         PrsmError: the model is refused, or the worker fails.
     """
     return trio.run(functools.partial(_run, model, tokenizer, texts))
+
+
+def run_files(files: Mapping[str, Path], rows: Tensor, *, memory_mib: int) -> bytes:
+    """Run the uncut graph of an added model over rows, as a job's micro-batches have them.
+
+    Args:
+        files: of the model, by their names in its manifest.
+        rows: its one input.
+        memory_mib: what the child may have.
+
+    Returns:
+        The first output of all rows.
+
+    Raises:
+        PrsmError: the worker fails.
+    """
+    return trio.run(functools.partial(_run_files, files, rows, memory_mib))
+
+
+async def _run_files(files: Mapping[str, Path], rows: Tensor, memory_mib: int) -> bytes:
+    weights = [path for name, path in sorted(files.items()) if name.startswith("weights-")]
+    graph, golden = files["pinned.onnx"], files["golden-1-0.bin"]
+    count = rows.head.shape[0]
+    size = len(rows.data) // count
+    parts = []
+    with TemporaryDirectory() as folder:
+        pool = Pool(jobs_dir=Path(folder) / "jobs", memory_bytes_max=memory_mib * MIB)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pool.run)
+            async with pool.open(graph, golden=golden, weights=weights) as session:
+                for start in range(0, count, ROWS_PER_BATCH):
+                    data = rows.data[start * size : (start + ROWS_PER_BATCH) * size]
+                    shape = (len(data) // size, *rows.head.shape[1:])
+                    batch = Tensor(TensorHead(rows.head.name, rows.head.dtype, shape), data)
+                    parts.append(bytes((await session.run([batch]))[0].data))
+            nursery.cancel_scope.cancel()
+    return b"".join(parts)
 
 
 def differing_rows(whole: Whole, data: bytes) -> list[int]:

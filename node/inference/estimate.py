@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Final
 
+from prsm.node.inference.memory import needed
 from prsm.node.inference.routing import StageCost
 from prsm.node.inference.wishes import WorkerOffer
 from prsm.protocol.limits import MIB
@@ -22,6 +23,9 @@ CHILD_WEIGHTS_TIMES: Final = 3
 
 def memory_needed(shard: Shard) -> int:
     """Bytes a child needs to load a shard."""
+    if shard.weights:
+        # The files are about of one size; of one that is larger the child itself says so.
+        return needed(0, [shard.weight_bytes // len(shard.weights)] * len(shard.weights))
     return CHILD_BASE_BYTES + CHILD_WEIGHTS_TIMES * shard.weight_bytes
 
 

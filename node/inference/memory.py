@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from prsm.protocol.limits import MIB, WEIGHTS_INSIDE_BYTES_MAX
-from prsm.protocol.messages.models import ModelManifest, Shard
 
 # The program with its libraries takes 230 MiB of address space before it has a model.
 _BASE_BYTES: Final = 512 * MIB
@@ -17,17 +16,6 @@ _ROOM_BYTES: Final = 1024 * MIB  # MiniLM (90 MB) takes 1.15 GB in all at 32 row
 _GRAPH_COPIES: Final = 4
 # Weights beside a graph are there mapped and copied; the largest once more while it is repacked.
 _WEIGHT_COPIES: Final = 2
-
-
-def memory_needed(manifest: ModelManifest, shard: Shard) -> int:
-    """Return the bytes of address space without which a shard does not load."""
-    sizes = [manifest.files[index].size for index in shard.weights]
-    return needed(manifest.files[shard.file].size, sizes)
-
-
-def fits(manifest: ModelManifest, shard: Shard, memory_bytes: int) -> bool:
-    """May a worker whose children have so much memory be given this shard?"""
-    return memory_needed(manifest, shard) <= memory_bytes
 
 
 def needed(graph_bytes: int, weights: Sequence[int] = ()) -> int:

@@ -189,7 +189,7 @@ class Pool:
         Args:
             shard: a pinned graph or a stage of one.
             golden: its golden rows; they prove the determinism class.
-            weights: the files its weights lie in, of models over 1 GiB.
+            weights: the files its weights lie in, of a large model.
 
         Raises:
             DoesNotFit: more memory than a child may have is needed to load it; nothing is tried.

@@ -147,7 +147,7 @@ class Runner(Protocol):
     ) -> AbstractAsyncContextManager[Session]:
         """A worker with the shard loaded and its class proved; ended with the block.
 
-        `weights` are the files its weights lie in, of a model over 1 GiB.
+        `weights` are the files its weights lie in, of a large model.
 
         Raises:
             DoesNotFit: a worker may not have the memory that loading takes.

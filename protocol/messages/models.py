@@ -66,7 +66,7 @@ class Shard(Record, frozen=True):
     outputs: _Specs
     weight_flops: UInt  # matmul weight elements, about FLOPs a row and token
     weight_bytes: UInt
-    weights: _Weights  # indices of the files its graph names by their sha256; models over 1 GiB
+    weights: _Weights  # indices of the files its graph names by their sha256; large models
 
 
 class Compute(Record, frozen=True):

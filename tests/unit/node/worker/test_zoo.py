@@ -70,7 +70,7 @@ def test_split_equals_whole(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["encoder", "half mlp", "blocks", "tied"])
 def test_weights_beside_the_graph_change_no_bit(name: str, tmp_path: Path) -> None:
-    """Goal: what a model over 1 GiB goes through. Method: a small one, told that it is large."""
+    """Goal: what a large model goes through. Method: a small one, told that it is large."""
     (tmp_path / "in").mkdir()
     (tmp_path / "out").mkdir()
     inside, inside_files = prepare(name, tmp_path / "in")
