@@ -118,9 +118,17 @@ def measure_storage() -> tuple[list[Row], Mapping[str, str]]:
 
 def measure_inference() -> tuple[list[Row], Mapping[str, str]]:
     """Sealed children and pipelines of them, jobs of daemons; then cheats, and who is caught."""
-    from benchmarks import cheats, copied, generation, inference, pipeline  # noqa: PLC0415 - as above
+    from benchmarks import (  # noqa: PLC0415 - as above
+        cheats,
+        copied,
+        generation,
+        inference,
+        pipeline,
+        sealing,
+    )
 
-    rows = inference.measure_all() + cheats.measure_all() + copied.measure_all()
+    rows = inference.measure_all() + sealing.measure_all()
+    rows += cheats.measure_all() + copied.measure_all()
     rows += pipeline.measure_all()
     rows += generation.measure_all(trials=4)  # 50 by its own command: a daemon is started for each
     limits = {**inference.LIMITS, **cheats.LIMITS, **copied.LIMITS, **pipeline.LIMITS}

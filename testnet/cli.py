@@ -62,21 +62,16 @@ def main() -> None:
     help="Where the receipt is written.",
 )
 @click.option("--install-seconds", type=float, default=0.0, hidden=True)
-@click.option("--big", is_flag=True, help="Instead: a model that fits into no worker, on three.")
-@click.option(
-    "--big-mib", type=int, default=demo_big.DEFAULT_MIB, show_default=True, help="Its weights."
-)
-def demo(*, as_json: bool, big: bool, big_mib: int, **given: object) -> None:
+@click.option("--big", flag_value=2304, is_flag=False, type=int, help="MiB no worker can hold.")
+def demo(*, as_json: bool, big: int | None, **given: object) -> None:
     """Four daemons run a sharded model, outvote a liar and are paid."""
     screen = Screen(sys.stderr)
-    if big:
-        document = demo_big.run_big(screen, mib=big_mib)
-        broken = demo_big.failures(document)
-        click.echo(plain(document, as_json=as_json))
+    if big is not None:
+        document, broken = demo_big.run_big(screen, mib=big)
     else:
         document = demo_steps.run_demo(msgspec.convert(given, demo_steps.Options), screen)
         broken = demo_steps.failures(document)
-        click.echo(msgspec.json.encode(document).decode() if as_json else page(document))
+    click.echo(plain(document, as_json=as_json) if big or as_json else page(document))
     for what in broken:
         click.echo(f"failed: {what}", err=True)
     if broken:

@@ -40,7 +40,6 @@ NODES: Final = 4
 ROWS: Final = 8
 WIDTH: Final = 4096
 BLOCK_MIB: Final = 64
-DEFAULT_MIB: Final = 2304
 _MIB: Final = 1024 * 1024
 _CALL_SECONDS: Final = 600.0
 _JOB_SECONDS: Final = 300.0
@@ -72,12 +71,15 @@ class _Run:
         return 2048 + 5 * self.mib // 2
 
 
-def run_big(screen: Screen, *, mib: int = DEFAULT_MIB) -> dict[str, object]:
-    """Run all steps and return the document; everything started is ended again.
+def run_big(screen: Screen, *, mib: int) -> tuple[dict[str, object], list[str]]:
+    """Run all steps; everything started is ended again.
 
     Args:
         screen: for people.
-        mib: weights of the model; from 1,920 on no worker could hold them.
+        mib: weights of the model; from 1,984 on no worker could hold them.
+
+    Returns:
+        The document, and what should have held and did not.
 
     Raises:
         PrsmError, RpcError: a step failed; what was started is ended all the same.
@@ -87,7 +89,7 @@ def run_big(screen: Screen, *, mib: int = DEFAULT_MIB) -> dict[str, object]:
     if run.worker_mib >= run.mib:
         raise DemoFailed(
             f"{run.mib} MiB of weights would fit into a worker of {run.worker_mib} MiB",
-            hint="type --big-mib 1984 or more",
+            hint="type --big 1984 or more",
         )
     network: Network | None = None
     try:
@@ -97,7 +99,8 @@ def run_big(screen: Screen, *, mib: int = DEFAULT_MIB) -> dict[str, object]:
         for place, node in enumerate(network.nodes):
             _configure(node, run.worker_mib if place else run.requester_mib)
         network.start()
-        return _steps(run, network, model)
+        document = _steps(run, network, model)
+        return document, failures(document)
     finally:
         if network is not None:
             network.stop()
