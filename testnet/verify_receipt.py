@@ -303,8 +303,7 @@ class Check:
         rows = {index: terms["rows"][index] for index in range(first, first + count)}
         for index, done, *_ in work[10]:
             locked = rows.pop(index, 0)
-            is_fit = done == locked or (terms["open"] and 0 < done < locked)
-            require(is_fit, "a receipt of other batches")
+            require(0 < done <= locked and (terms["open"] or done == locked), "other batches")
         VerifyKey(work[5]).verify(b"prsm1rc" + msgpack.packb(work[:-1]), work[15])
         bound = {opinion[0]: opinion[2] for opinion in terms["verdicts"][unit][4]}
         require(bound.get(work[5], height) < height, "a receipt that was not committed before")
@@ -391,6 +390,7 @@ def main() -> int:
         f"verified: job {summary['job']}: {summary['units']} units, {summary['rows']} rows",
         *(f"  {p['micro_ftns']:>16} micro-FTNS to {p['account']}" for p in summary["payments"]),
         *(f"  outvoted in unit {p['unit']}, unpaid: {p['worker']}" for p in summary["outvoted"]),
+        *(f"  a committee was asked about unit {unit}" for unit in summary["by_case"]),
     ]
     sys.stdout.write((json.dumps(summary) if args.json else "\n".join(lines)) + "\n")
     return 0
