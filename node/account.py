@@ -88,6 +88,11 @@ class Account:
         """What evaluators were asked for under this id."""
         return self._driver.ledger.view.evaluation(job)
 
+    def evaluations(self) -> tuple[bytes, ...]:
+        """What this account asked for."""
+        found = self._driver.ledger.view.evaluations(self.address)
+        return tuple(each.job for each in found)
+
     def drawn(self, job: bytes) -> tuple[bytes, ...]:
         """Who may work on it, in the order of the draw."""
         return self._driver.ledger.view.drawn(job)

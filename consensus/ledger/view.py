@@ -17,6 +17,7 @@ from prsm.consensus.ledger.bonds import read_bond, read_roster
 from prsm.consensus.ledger.custody_records import DEAL, Deal, Round, deal_key
 from prsm.consensus.ledger.epochs import epoch_record, epoch_set
 from prsm.consensus.ledger.evaluations import (
+    EVALUATION,
     SCORE,
     Evaluation,
     Score,
@@ -273,6 +274,11 @@ class View:
         """Who may work on an evaluation, in the order of the draw; none before it."""
         found = read_evaluation(self._state, job)
         return () if found is None else drawn(self._state, found)
+
+    def evaluations(self, requester: bytes) -> list[Evaluation]:
+        """What an account asked for; reads all keys of the state."""
+        found = self._all(EVALUATION, Evaluation)
+        return [each for each in found if each.requester == requester]
 
     def scores(self, model: bytes) -> list[Score]:
         """What evaluations of a model found, by dataset; reads all keys of the state."""

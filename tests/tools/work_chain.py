@@ -11,6 +11,7 @@ from prsm.consensus.ledger.beacons import note_block
 from prsm.consensus.ledger.context import Context
 from prsm.consensus.ledger.errors import Failed
 from prsm.consensus.ledger.evaluations import (
+    EVALUATION,
     Evaluation,
     drawn,
     make_draws,
@@ -208,6 +209,11 @@ class MemoryChain:
 
     def evaluation(self, job: bytes) -> Evaluation | None:
         return read_evaluation(State(self.world.state), job)
+
+    def evaluations(self) -> tuple[bytes, ...]:
+        jobs = [key[1:] for key in sorted(self.world.state) if key[:1] == EVALUATION]
+        found = [each for job in jobs if (each := self.evaluation(job)) is not None]
+        return tuple(each.job for each in found if each.requester == self.address)
 
     def drawn(self, job: bytes) -> tuple[bytes, ...]:
         found = self.evaluation(job)

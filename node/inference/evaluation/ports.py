@@ -16,6 +16,10 @@ class EvaluationChain(Chain, Protocol):
         """What was asked for under this id, if this node's ledger has it."""
         ...
 
+    def evaluations(self) -> tuple[bytes, ...]:
+        """Ids of all this account asked for; slow, for the start of a process."""
+        ...
+
     def drawn(self, job: bytes) -> tuple[bytes, ...]:
         """Accounts that may work on it, in the order they were drawn; none before the draw."""
         ...

@@ -129,9 +129,11 @@ class Evaluations:
         self._running = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Fetch back what was locked and not earned, until cancelled."""
+        """Fetch back what was locked and not earned, of earlier processes too, until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            for job in self._chain.evaluations():
+                nursery.start_soon(self._reclaim, job)
             try:
                 task_status.started()
                 await trio.sleep_forever()

@@ -331,3 +331,21 @@ async def test_a_lock_that_nobody_was_drawn_for_is_not_worked_on(
         with pytest.raises(CallRefused) as refused:
             await requester.network.call(peer, opening, channel=Channel.CTL)
         assert refused.value.refusal == word
+
+
+async def test_what_an_earlier_process_locked_comes_back(
+    lab: Lab, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """The process ended after the lock: the next one knows of it from the ledger alone."""
+    ours, requester = lab.evaluations, lab.cluster.requester
+    wish = EvaluationWish(MODEL, DATASET, deadline_ms=36_000_000)
+    round_ = await ours._draw(wish, make_manifest(), ROWS)
+    await ours._lock(round_)
+    assert lab.cluster.world.balance(requester.address) < FUNDS
+    again = Evaluations(requester.network, requester.chain, ours._models, VERIFIER)
+    await nursery.start(again.run)
+    lab.cluster.world.time_ms += 36_000_001
+    while (job := requester.chain.job(round_.job)) is None or job.is_open:
+        await requester.chain.wait_height(requester.chain.height() + 1)
+    assert job.status is JobStatus.REFUNDED
+    assert lab.cluster.world.balance(requester.address) == FUNDS
