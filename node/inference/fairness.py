@@ -9,7 +9,7 @@ waits is within `QueueBounds`.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
@@ -80,6 +80,10 @@ class FairQueue(Generic[T]):
         """How many have something waiting."""
         return len(self._lines)
 
+    def waiting(self) -> frozenset[bytes]:
+        """Who has something waiting."""
+        return frozenset(self._lines)
+
     def put(self, who: bytes, item: T, *, cost: int, size: int) -> Entry[T]:
         """Add at the end of a requester's line.
 
@@ -101,22 +105,24 @@ class FairQueue(Generic[T]):
         self._count(entry, +1)
         return entry
 
-    def take(self) -> Entry[T] | None:
-        """The next one in turn, or None when nothing waits."""
-        if not self._round:
+    def take(self, *, is_barred: Callable[[bytes], bool] | None = None) -> Entry[T] | None:
+        """The next one in turn, or None when nothing waits.
+
+        Args:
+            is_barred: requesters that are passed over now.
+        """
+        open_to = [who for who in self._round if is_barred is None or not is_barred(who)]
+        if not open_to:
             return None
+        allowed = frozenset(open_to)
         while True:
             for _ in range(len(self._round)):
                 who = self._round[0]
-                line = self._lines[who]
-                if not self._is_granted:
-                    line.deficit += self._quantum
-                    self._is_granted = True
-                if line.waiting[0].cost <= line.deficit:
-                    return self._pop(who, line.waiting[0])
+                if who in allowed and (entry := self._take_from(who)) is not None:
+                    return entry
                 self._round.rotate(-1)
                 self._is_granted = False
-            self._skip_rounds()
+            self._skip_rounds(open_to)
 
     def take_alike(self, is_alike: Callable[[T], bool]) -> Entry[T] | None:
         """The first in any line, in the order of turns, that fits; its requester pays its cost.
@@ -139,6 +145,14 @@ class FairQueue(Generic[T]):
         self._leave_if_empty(entry.who)
         return True
 
+    def _take_from(self, who: bytes) -> Entry[T] | None:
+        """The first of a line whose turn it is, if what it may use in this round suffices."""
+        line = self._lines[who]
+        if not self._is_granted:
+            line.deficit += self._quantum
+            self._is_granted = True
+        return self._pop(who, line.waiting[0]) if line.waiting[0].cost <= line.deficit else None
+
     def _pop(self, who: bytes, entry: Entry[T]) -> Entry[T]:
         line = self._lines[who]
         line.waiting.popleft()
@@ -154,9 +168,9 @@ class FairQueue(Generic[T]):
                 self._is_granted = False
             self._round.remove(who)
 
-    def _skip_rounds(self) -> None:
+    def _skip_rounds(self, open_to: Sequence[bytes]) -> None:
         """Nobody could be served in a whole round: grant all those at once that change nothing."""
-        lines = self._lines.values()
+        lines = [self._lines[who] for who in open_to]
         short = min(line.waiting[0].cost - line.deficit for line in lines)
         rounds = max(0, -(-short // self._quantum) - 1)
         for line in lines:

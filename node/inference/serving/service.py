@@ -39,7 +39,7 @@ from prsm.protocol.messages.pipe import InputMismatch
 from prsm.protocol.receipts import WorkKind
 
 ROWS_ASKED_MAX: Final = 256  # more is a job
-PLACES: Final = 32  # requests at work at once
+PLACES: Final = 16  # requests at work at once: the credit of a tab
 ROUTES_MAX: Final = 256
 TRIES: Final = 2  # a worker lost in the middle: once more, with another
 
