@@ -8,13 +8,14 @@ Run: python scripts/benchmarks/pipeline.py [--json] [--only pipeline|replicas]
 """
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +44,9 @@ LOCAL: Final = f"whole in this process, one core, {ROWS} x {TOKENS}"
 PIPELINE: Final = f"2 stages over 2 daemons, window {WINDOW}, first stage at home"
 SINGLE: Final = "the same with 1 in flight"
 ONE_WORKER: Final = "replicas: 1 worker process"
+HERE: Final = "one core here"
+BOUND: Final = "what these leave at best on 2 free cores"
+TICKS: Final = os.sysconf("SC_CLK_TCK")
 LIMITS: Final = {
     PIPELINE: LOCAL,
     SINGLE: LOCAL,
@@ -87,6 +91,19 @@ class Scene:
             local.compute(self.whole, feeds, local.run_options())
         return time.perf_counter() - begin
 
+    def cpu_seconds(self) -> dict[str, float]:
+        """Processor seconds so far: of each node, its daemon and its children."""
+        found: dict[str, float] = {}
+        parents = {pid: parent for pid, parent, _ in _processes()}
+        for node in self.network.nodes:
+            for pid, _, seconds in _processes():
+                if pid == node.pid:
+                    found[f"{node.name}, daemon"] = seconds
+                elif _is_under(pid, node.pid, parents):
+                    name = f"{node.name}, children"
+                    found[name] = found.get(name, 0.0) + seconds
+        return found
+
     def run_job(self, **changes: int) -> float:
         """Seconds of the same as a job, from its lock to the last output."""
         asked = RunParams(
@@ -103,6 +120,24 @@ class Scene:
         if job.state != "done" or job.leases:
             raise RuntimeError(f"the job ended as {job.state}: {job.error}, leases {job.leases}")
         return job.run_ms / 1000
+
+
+def _processes() -> list[tuple[int, int, float]]:
+    """Pid, parent and processor seconds of all processes."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                ticks = int(fields[11]) + int(fields[12])
+                found.append((int(folder.name), int(fields[1]), ticks / TICKS))
+    return found
+
+
+def _is_under(pid: int, root: int, parents: Mapping[int, int]) -> bool:
+    while pid in parents and pid != root:
+        pid = parents[pid]
+    return pid == root
 
 
 def open_scene(folder: Path, workers: int, stages: tuple[int, ...]) -> Scene:
@@ -142,9 +177,15 @@ def measure_pipeline(folder: Path, rows: list[Row]) -> None:
     try:
         scene.run_job(stages=2, stages_here=1)  # shards are loaded
         alone, piped, single = [], [], []
+        spent: dict[str, list[float]] = {}
         for _ in range(REPEATS):
+            before = time.process_time()
             alone.append(scene.run_local())
+            spent.setdefault(HERE, []).append(time.process_time() - before)
+            start = scene.cpu_seconds()
             piped.append(scene.run_job(stages=2, stages_here=1, window=WINDOW))
+            for name, total in scene.cpu_seconds().items():
+                spent.setdefault(name, []).append(total - start.get(name, 0.0))
             single.append(scene.run_job(stages=2, stages_here=1, window=1))
     finally:
         scene.network.stop()
@@ -153,6 +194,12 @@ def measure_pipeline(folder: Path, rows: list[Row]) -> None:
     note(rows, "  against one core (bar 1.4)", ratios(alone, piped), "x")
     note(rows, SINGLE, [count / s for s in single], "rows/s")
     note(rows, "  against one core (bar 0.85)", ratios(alone, single), "x")
+    for name, used in spent.items():
+        each_ms = [1000 * seconds / BATCHES for seconds in used]
+        note(rows, f"processor of a micro-batch: {name}", each_ms, "ms")
+    here = spent.pop(HERE)
+    both = [sum(each) / 2 for each in zip(*spent.values(), strict=True)]
+    note(rows, BOUND, ratios(here, both), "x")
 
 
 def measure_replicas(folder: Path, rows: list[Row]) -> None:
