@@ -1,6 +1,7 @@
 """Generation over workers: the same tokens by any way, sessions apart, stages lost, the bill."""
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -120,6 +121,25 @@ async def test_stage_that_dies_is_taken_over_with_the_same_tokens(
     assert "unreachable" in recovery.why
     await settled(one)
     assert len(one.receipts) == 2
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("trial", range(50))
+async def test_kills_at_any_place_leave_the_tokens(
+    trial: int, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Stage, place, way of the replay and who else dies are drawn; every trial is another seed."""
+    dice = random.Random(trial)
+    makers = make_makers(6)
+    await makers.start(nursery)
+    stages, replay = dice.choice((2, 3)), dice.choice(list(Replay))
+    request = GenerateRequest(MODEL, PROMPT, 130, stages=stages, replay=replay)
+    one, text = await started(makers.makers[0], request, dice.randrange(1, 50))
+    hit = dice.sample(range(stages), dice.choice((1, 2)))
+    for victim in (worker_of(makers, one, stage) for stage in hit):
+        victim.kill()
+    assert text + await rest(makers.makers[0], one) == text_of(tokens_of(PROMPT, 130))
+    assert {recovery.stage for recovery in one.recoveries} == set(hit)
 
 
 async def test_stage_that_dies_again_and_again_is_locked_anew(
