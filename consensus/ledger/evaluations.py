@@ -28,7 +28,7 @@ from prsm.protocol.transactions.evaluations import Draw, RecordScore
 from prsm.protocol.transactions.payloads import Unit
 from prsm.protocol.transactions.results import Code
 
-EVALUATION, SCORE = b"x", b"X"
+EVALUATION, SCORE = b"z", b"Y"
 ASKED_KEY: Final = b"Q"
 DRAWN_MAX: Final = 5  # of the seeded order: three work, two may be away
 NEEDED_MIN: Final = 2
