@@ -41,6 +41,7 @@ ROWS: Final = 8
 WIDTH: Final = 4096
 BLOCK_MIB: Final = 64
 _MIB: Final = 1024 * 1024
+_SHARED: Final = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 _CALL_SECONDS: Final = 600.0
 _JOB_SECONDS: Final = 300.0
 
@@ -59,6 +60,11 @@ class _Run:
     screen: Screen
     folder: Path
     began: float = field(default_factory=time.monotonic)
+
+    @property
+    def source(self) -> Path:
+        """Where the raw model is written: in memory where that is a folder, read once as it is."""
+        return (_SHARED if _SHARED.is_dir() else self.folder) / f"{self.folder.name}-giant"
 
     @property
     def worker_mib(self) -> int:
@@ -104,11 +110,12 @@ def run_big(screen: Screen, *, mib: int) -> tuple[dict[str, object], list[str]]:
     finally:
         if network is not None:
             network.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        for left in (folder, run.source):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _build(run: _Run) -> Path:
-    command = [sys.executable, "-m", "prsm.node.worker.recipes.giant", str(run.folder / "giant")]
+    command = [sys.executable, "-m", "prsm.node.worker.recipes.giant", str(run.source)]
     done = subprocess.run(  # noqa: S603 - our own program
         [*command, str(run.mib)], capture_output=True, text=True, check=False
     )

@@ -44,7 +44,7 @@ def pin_apart(raw: bytes, folder: Path, beside: Beside) -> tuple[bytes, Beside]:
 
     Args:
         raw: the model file.
-        folder: as for `pin`; the weights stay in it until the daemon removes it.
+        folder: as for `pin`; the weights stay in it until `drop_weights`.
         beside: the files that weights of `raw` lie in.
 
     Raises:
@@ -59,6 +59,15 @@ def pin_apart(raw: bytes, folder: Path, beside: Beside) -> tuple[bytes, Beside]:
     fd = os.open(folder / _WEIGHTS, os.O_RDONLY)
     try:
         return _taken(path), {_WEIGHTS: mapped(fd)}
+    finally:
+        os.close(fd)
+
+
+def drop_weights(folder: Path) -> None:
+    """Empty the file `pin_apart` mapped, once nothing reads it."""
+    fd = os.open(folder / _WEIGHTS, os.O_RDWR)
+    try:
+        os.ftruncate(fd, 0)
     finally:
         os.close(fd)
 

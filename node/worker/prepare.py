@@ -18,7 +18,7 @@ from onnx import helper
 from prsm.node.worker import beside, compress, golden, partition
 from prsm.node.worker.beside import Beside
 from prsm.node.worker.files import write_mapped
-from prsm.node.worker.optimise import pin, pin_apart
+from prsm.node.worker.optimise import drop_weights, pin, pin_apart
 from prsm.node.worker.partition import Stage
 from prsm.node.worker.pipe import NUMPY, Array
 from prsm.node.worker.scan import Policy, scan
@@ -152,6 +152,7 @@ class Preparation:
             model = scan(pinned, self._policy, here)
             given, files = self._lay_out(model, here, folder)
             del here
+            drop_weights(folder)
             pinned = model.SerializeToString(deterministic=True)
         else:
             if sides:
