@@ -288,7 +288,8 @@ class JobRun:
                 nursery.start_soon(self._settle, pipeline, unit, batch)
         if wrong is not None:
             raise WrongResult(
-                f"batch {wrong.batch} was answered wrongly", hint="run it again with --redundancy 2"
+                f"batch {wrong.batch} was answered wrongly",
+                hint="run it again with --redundancy 2-of-3",
             )
 
     async def _review(self, pipeline: Pipeline) -> Wrong | None:

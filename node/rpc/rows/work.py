@@ -62,10 +62,10 @@ price_below_ask -32014 3017 failed: the job pays less than the worker asks
   raise --max-price
 no_bond -32014 3070 failed: the worker has too little pledged to do this alone
   work that nobody compares needs a bond, twenty times its price
-  prsm run --redundancy 2
+  prsm run --redundancy 2-of-3
 wrong_result -32033 3072 failed: a worker's answer is not what the model makes of the rows
   nobody compared it; this node ran a batch again, or knew one answer
-  prsm run --redundancy 2
+  prsm run --redundancy 2-of-3
 unserved -32003 3071 failed retry: nobody serves what a check needs
   requester and worker of that batch are away, or keep it no more
   prsm net peers
