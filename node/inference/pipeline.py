@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from prsm.node.inference.line import Line
-from prsm.node.inference.links import Link, Opinion, WorkerLost
+from prsm.node.inference.links import InputRefused, Link, Opinion, WorkerLost
 from prsm.node.inference.means import JobTooLarge, Means, NoQuorumOfResults, Patience
 from prsm.node.inference.rerouting import watch_for_better
 from prsm.node.inference.unitrun import (
@@ -45,7 +45,7 @@ class Pipeline:
 
         Args:
             job: its id on the ledger, where it is locked.
-            plan: units, shards and peers.
+            plan: as locked.
             batches: graph inputs of each micro-batch.
             means: what it is run with.
         """
@@ -195,6 +195,8 @@ class Pipeline:
         except trio.TooSlowError:
             self._lose(unit, link.worker, f"no answer within {answer_s:g} s")
         except PrsmError as error:
+            if isinstance(error, InputRefused) and unit.refused(link.worker):
+                self._fail(error)  # as many say so as must agree: the rows are to blame
             self._lose(unit, link.worker, error.what)
         finally:
             unit.flying.pop(key, None)
@@ -221,9 +223,7 @@ class Pipeline:
                 for _ in range(HOME_RUNS):
                     nursery.start_soon(self._compute, stage, session, batches)
         except* PrsmError as group:
-            first = group.exceptions[0]
-            assert isinstance(first, PrsmError)
-            self._fail(first)
+            self._fail(next(e for e in group.exceptions if isinstance(e, PrsmError)))
 
     async def _compute(self, stage: StageRun, session: Line, batches: Iterator[int]) -> None:
         for batch in batches:
@@ -238,8 +238,7 @@ class Pipeline:
                 await unit.wait(lambda: all(who != worker for who, _ in unit.flying))
                 receipt = await self._link(unit, worker).finish()
         except trio.TooSlowError:
-            late = self._with.patience.finish_s
-            self._lose(unit, worker, f"no receipt within {late:g} s")
+            self._lose(unit, worker, f"no receipt within {self._with.patience.finish_s:g} s")
             return
         except WorkerLost as error:
             self._lose(unit, worker, error.what)

@@ -120,6 +120,7 @@ class UnitRun:
     given: dict[tuple[bytes, int], Opinion] = field(default_factory=dict)  # without tensors
     asked: set[tuple[bytes, int]] = field(default_factory=set)
     flying: dict[tuple[bytes, int], Flight] = field(default_factory=dict)  # without an answer
+    _refusers: set[bytes] = field(default_factory=set)
     _held: dict[int, dict[bytes, Batch]] = field(default_factory=dict)  # by root, until decided
 
     def __post_init__(self) -> None:
@@ -155,6 +156,11 @@ class UnitRun:
         """The worker does no more."""
         self.ballot.lose(worker, why)
         self.wake()
+
+    def refused(self, worker: bytes) -> bool:
+        """The worker refuses the values of a batch; do as many say so as must agree?"""
+        self._refusers.add(worker)
+        return len(self._refusers) >= self.spec.needed
 
     def vote(self, worker: bytes, batch: int, opinion: Opinion) -> Batch | None:
         """Take an opinion; the outputs when it decided the batch."""

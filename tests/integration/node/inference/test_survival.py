@@ -16,9 +16,18 @@ from prsm.node.inference.quotes import Asked
 from prsm.node.net.interface import CallRefused, Channel
 from prsm.protocol.messages.pipe import InputMismatch
 from prsm.protocol.messages.quotes import Probe
+from prsm.protocol.tensors import Tensor
 from prsm.protocol.transactions.audits import Pledge
 from prsm.protocol.transactions.payloads import PLEDGE
-from tests.tools.work import MODEL, Cluster, Node, given_rows, make_cluster, whole_run
+from tests.tools.work import (
+    MODEL,
+    NAN_BYTE,
+    Cluster,
+    Node,
+    given_rows,
+    make_cluster,
+    whole_run,
+)
 from tests.tools.work_chain import FUNDS
 
 ROWS = 48
@@ -319,3 +328,19 @@ async def test_quicker_worker_takes_over_after_three_looks_a_minute_apart(
     assert len(view.leases) == 1
     assert rows[slow.address] >= 4 * 180 // 30 - 4
     assert sum(rows.values()) == 96
+
+
+@pytest.mark.parametrize("redundancy", [1, 3])
+async def test_rows_the_model_does_not_take_are_told_at_once_and_nobody_is_leased(
+    redundancy: int, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    cluster = make_cluster(5, price_per_row=0)
+    await cluster.start(nursery)
+    x, mask = given_rows(ROWS)
+    bad = Tensor(x.head, bytes([NAN_BYTE]) + x.data[1:])
+    jobs = cluster.requester.jobs
+    asked = request(stages=1, redundancy=redundancy, inputs=(bad, mask))
+    view = await jobs.wait(jobs.submit(asked))
+    assert isinstance(view.error, InputMismatch)
+    assert "NaN" in view.error.what
+    assert view.leases == ()
