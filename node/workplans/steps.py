@@ -15,7 +15,7 @@ import trio
 
 from prsm.node.clock import Clock
 from prsm.node.inference.commits import commit
-from prsm.node.inference.interface import Chain
+from prsm.node.inference.interface import Chain, TransactionFailed
 from prsm.node.inference.job import JobRequest, UnknownJobId
 from prsm.node.inference.jobs import Jobs, NotKept
 from prsm.node.retrieval.search import FoundModel
@@ -146,13 +146,24 @@ class Steps:
                 deadline_ms=chain.block_time_ms() + run.plan.deadline_ms,
                 is_open_ended=False,
             )
-            run.lock_height = await commit(chain, LOCK, lock)
+            run.lock_height = await self._commit_lock(lock)
         elif found is None or not found.is_open:
             raise PlanExpired(
                 f"the escrow of plan {run.id.hex()[:16]} is closed", hint="submit it again"
             )
         else:
             run.lock_height = found.opened_height
+
+    async def _commit_lock(self, lock: Lock) -> int:
+        """Height of the lock; it may be one an earlier process sent just before it ended."""
+        chain = self._with.chain
+        try:
+            return await commit(chain, LOCK, lock)
+        except TransactionFailed:
+            found = chain.job(lock.job)
+            if found is None or not found.is_open or found.requester != chain.address:
+                raise
+            return found.opened_height
 
     async def _go(self, step: StepRun) -> None:
         for name in step.step.needs:

@@ -282,3 +282,19 @@ async def test_a_cancelled_plan_keeps_what_was_done(lab: Lab, autojump_clock: Mo
     async with lab.process(SlowFinder()) as (plans, _):
         assert plans.get(plan_id).state is PlanState.CANCELLED
         assert (await plans.result(plan_id, "read"))[0] == vectors
+
+
+async def test_a_lock_on_its_way_when_the_process_ended_is_found(
+    lab: Lab, autojump_clock: MockClock
+) -> None:
+    plan = Workplan((Step("read", Embed(MODEL, ("one",))),), BUDGET, 36_000_000)
+    async with lab.process(SlowFinder()) as (plans, _):
+        plan_id = await plans.submit(plan)
+        while not lab.cluster.world._queue:
+            await trio.lowlevel.checkpoint()
+    assert lab.cluster.requester.chain.job(plan_id) is None
+    async with lab.process(SlowFinder()) as (plans, _):
+        assert (await plans.wait(plan_id)).state is PlanState.DONE
+        assert await lab.closed(plan_id)
+    refused = [result.code for _, p, result in lab.cluster.world.executed if not result.ok]
+    assert refused == ["JOB_EXISTS"]
