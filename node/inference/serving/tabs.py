@@ -209,6 +209,7 @@ class Tabs:
             log.warning("no tab for %s: %s", manifest.name, error.what)
             row.error = error
         else:
+            tab.last_used = trio.current_time()  # from now on it could be used
             row.tabs.append(tab)
             row.slots = min(2 * row.slots, self._most_slots(kind))
         finally:
