@@ -4,6 +4,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from prsm.node.worker import session
 from prsm.node.worker.__main__ import main
 from prsm.node.worker.job import Program
@@ -14,6 +16,7 @@ from prsm.node.worker.provider import Provider
 class FakeDevice(Provider):
     """Says it has a device."""
 
+    @override
     def load(self, raw: bytes, *, beside: Mapping[str, memoryview] | None = None) -> session.Model:
         return session.load(raw, beside=beside)
 

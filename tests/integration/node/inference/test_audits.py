@@ -16,7 +16,8 @@ from prsm.node.inference.court import Duty, Trial
 from prsm.node.inference.divergence import Boundary
 from prsm.node.inference.evidence import Evidence, Place
 from prsm.node.inference.inquiry import Inquiry, Witness
-from prsm.node.inference.recheck import Recheck, Stated
+from prsm.node.inference.judging import Stated
+from prsm.node.inference.recheck import Recheck
 from prsm.node.net.interface import CallRefused, Channel
 from prsm.protocol.errors import Unsupported
 from prsm.protocol.ids import Signature

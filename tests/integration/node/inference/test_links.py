@@ -262,7 +262,7 @@ async def started(nursery: trio.Nursery) -> Cluster:
 
 def claim_of(worker: bytes) -> Callable[[AskCapacity], Capacity]:
     """An unsigned claim to be an account, cheaper than all others."""
-    return lambda _ask: Capacity(worker, 0, 9, "adder 1", (MODEL,), (), bytes(64))
+    return lambda _ask: Capacity(worker, 0, 9, "adder 1", (MODEL,), (), 0, 0, (), bytes(64))
 
 
 async def test_nobody_answers_for_another_account(

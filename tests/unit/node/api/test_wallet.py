@@ -58,9 +58,7 @@ async def test_payment_moves_the_nonce(site: Site) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "method", ["account_getBalance", "account_getNonce"]
-)
+@pytest.mark.parametrize("method", ["account_getBalance", "account_getNonce"])
 async def test_read_waits_for_the_height_it_asks_for(
     site: Site, nursery: trio.Nursery, method: str
 ) -> None:

@@ -103,7 +103,7 @@ def _generated() -> dict[tuple[str, ...], tuple[list[str], str]]:
 
 
 # Arguments of each command that asks the node, and the method whose result it prints.
-ASKING = _generated() | {
+_WRITTEN: dict[tuple[str, ...], tuple[list[str], str]] = {
     ("status",): ([], "node_getStatus"),
     ("model", "add"): (["m.onnx", "--name", "m", "--stages", "1,3"], "model_add"),
     ("dataset", "add"): (["d.slices", "--name", "d"], "dataset_add"),
@@ -129,6 +129,7 @@ ASKING = _generated() | {
     ("rpc", "discover"): ([], "rpc_discover"),
     ("run",): (["m", "a text", "--no-wait"], "infer_run"),
 }
+ASKING = _generated() | _WRITTEN
 LOCAL: dict[tuple[str, ...], list[str]] = {
     ("where",): [],
     ("version",): [],
