@@ -140,10 +140,9 @@ LOCAL: dict[tuple[str, ...], list[str]] = {
 }
 ELSEWHERE = {
     *(("init",), ("start",), ("stop",), ("demo",), ("testnet",), ("proof", "verify")),
-    *(("chain", "export"), ("chain", "import"), ("backup",), ("restore",)),
+    *(("chain", "export"), ("chain", "import"), ("backup",), ("restore",), ("sandbox",)),
     *(("consensus", "unsafe-resume"), ("net", "new-key"), ("model", "build"), ("plan", "run")),
-    *(("storage", "cid"), ("storage", "export"), ("storage", "import")),
-    *(("generate",), ("sandbox",)),
+    *(("storage", "cid"), ("storage", "export"), ("storage", "import"), ("generate",)),
 }
 
 
