@@ -180,11 +180,14 @@ def _append(log: _Log, frames: Sequence[bytes]) -> None:
         raise disk_error(error, str(log.path)) from error
 
 
-def _read(path: Path, offset: int, length: int) -> bytes:
+def _read(path: Path, offset: int, length: int) -> bytes | None:
+    """Read a part of a piece; None if its unit was dropped meanwhile."""
     try:
         with path.open("rb") as file:
             file.seek(offset)
             return file.read(length)
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise disk_error(error, str(path)) from error
 

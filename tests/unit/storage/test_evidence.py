@@ -46,6 +46,15 @@ async def test_a_dropped_unit_gives_its_room_back(tmp_path: Path) -> None:
     await files.keep(JOB, 1, b"a", bytes(50))
 
 
+async def test_a_unit_dropped_while_it_is_read_has_nothing(tmp_path: Path) -> None:
+    """The file goes between the look into the table and the disk."""
+    files = EvidenceFiles(tmp_path)
+    await files.keep(JOB, 0, b"in", b"inputs")
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert await files.read(JOB, 0, b"in") is None
+
+
 async def test_pieces_of_one_write_are_kept_together_or_not_at_all(tmp_path: Path) -> None:
     files = EvidenceFiles(tmp_path, bytes_max=200)
     await files.keep_all(JOB, 0, ((b"in", b"1"), (b"out", b"22"), (b"none", b"")))

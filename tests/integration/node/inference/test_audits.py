@@ -47,6 +47,8 @@ from tests.tools.work import (
 )
 from tests.tools.work_chain import VERIFIER
 
+pytestmark = pytest.mark.usefixtures("no_threads")
+
 REQUESTER, WORKER, CHECKER = 0, 1, 2
 
 

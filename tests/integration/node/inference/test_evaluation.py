@@ -52,6 +52,8 @@ from tests.tools.work import (
 )
 from tests.tools.work_chain import FUNDS, VERIFIER
 
+pytestmark = pytest.mark.usefixtures("no_threads")
+
 DATASET = b"\x01\x55\x12\x20" + b"d" * 32
 OTHER = b"\x01\x55\x12\x20" + b"o" * 32  # a dataset of other inputs
 ROWS = (4, 4, 3)

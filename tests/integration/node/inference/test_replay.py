@@ -24,6 +24,8 @@ from tests.tools.generating import Makers, generating_manifest, make_makers, set
 from tests.tools.work import MODEL, MemoryModels, Node
 from tests.tools.work_chain import VERIFIER
 
+pytestmark = pytest.mark.usefixtures("no_threads")
+
 CHECKER = 3
 
 
