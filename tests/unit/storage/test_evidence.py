@@ -14,6 +14,11 @@ def paths(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
 
+def remove_all(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
 async def test_pieces_are_found_by_the_next_process(tmp_path: Path) -> None:
     files = EvidenceFiles(tmp_path / "evidence")
     await files.keep(JOB, 0, b"in 0", b"zero")
@@ -50,8 +55,7 @@ async def test_a_unit_dropped_while_it_is_read_has_nothing(tmp_path: Path) -> No
     """The file goes between the look into the table and the disk."""
     files = EvidenceFiles(tmp_path)
     await files.keep(JOB, 0, b"in", b"inputs")
-    for path in tmp_path.iterdir():
-        path.unlink()
+    remove_all(tmp_path)
     assert await files.read(JOB, 0, b"in") is None
 
 
