@@ -102,7 +102,8 @@ async def test_newcomer_pulls_what_was_said_before_it_came(world: World) -> None
     assert two.announcer.current(MODELS.name) == one.announcer.current(MODELS.name)
     [author] = two.announcer.delivery[MODELS.name].authors.values()
     assert (author.seen, author.missing) == (20, 0)
-    assert author.repaired >= 1  # libp2p tells a newcomer of its latest heartbeats by itself
+    # libp2p tells a newcomer of its latest heartbeats by itself, of all of them if they are few.
+    assert author.repaired >= 1 or world.hub is None
 
 
 async def test_later_word_of_an_author_replaces_the_earlier_everywhere(world: World) -> None:
