@@ -14,12 +14,13 @@ from prsm.consensus.ledger.records import Job
 from prsm.node.inference.feeds import Target, feed_over
 from prsm.node.inference.transfer import Assembly, check_heads, row_axes
 from prsm.node.inference.verify import batch_root
+from prsm.node.inference.worked import receipt_of
 from prsm.node.net.interface import Busy
 from prsm.protocol.errors import WireError
 from prsm.protocol.ids import PeerId, Signature
 from prsm.protocol.messages.models import Shard
 from prsm.protocol.messages.work import Push
-from prsm.protocol.receipts import RECEIPT_VERSION, BatchResult, Feed, Measured, WorkReceipt
+from prsm.protocol.receipts import BatchResult, Feed, WorkReceipt
 from prsm.protocol.tensors import Tensor
 from prsm.protocol.transactions.payloads import Unit
 
@@ -177,32 +178,8 @@ class Lease:
 
     def receipt(self, *, chain_id: bytes, worker: bytes, height: int) -> WorkReceipt:
         """What was done so far, not signed yet."""
-        assert self.done
-        spec = self.spec
-        batches = tuple(self.done[batch] for batch in sorted(self.done))
-        return WorkReceipt(
-            version=RECEIPT_VERSION,
-            chain_id=chain_id,
-            job=self.job.job,
-            unit=self.unit,
-            kind=spec.kind,
-            worker=worker,
-            model=spec.model,
-            stages=spec.stages,
-            stage=spec.stage,
-            class_id=self.class_id,
-            batches=batches,
-            measured=Measured(
-                cpu_ms=self.compute_us // 1000,
-                rows=sum(batch.rows for batch in batches),
-                bytes_in=self.bytes_in,
-                bytes_out=self.bytes_out,
-            ),
-            price_per_row=spec.price_per_row,
-            started_height=self.started_height,
-            ended_height=height,
-            signature=bytes(64),
-        )
+        batches = [self.done[batch] for batch in sorted(self.done)]
+        return receipt_of(self, batches, chain_id=chain_id, worker=worker, height=height)
 
     def _begin(self, push: Push, room: Reserve) -> None:
         if len(self._sizes) >= self.credit:

@@ -25,6 +25,7 @@ from prsm.node.inference.interface import (
 from prsm.node.inference.line import Line
 from prsm.node.inference.terms import Terms, check_caller, check_terms, facts_of
 from prsm.node.inference.verify import batch_root, input_root, side_root
+from prsm.node.inference.worked import receipt_of
 from prsm.node.net.interface import Answer, Busy, Incoming
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.ids import PeerId
@@ -38,11 +39,8 @@ from prsm.protocol.messages.models import Shard
 from prsm.protocol.messages.pipe import WorkerFailed
 from prsm.protocol.messages.work import Open
 from prsm.protocol.receipts import (
-    RECEIPT_VERSION,
     BatchResult,
-    Measured,
     WorkKind,
-    WorkReceipt,
 )
 from prsm.protocol.scores import ScoreRow, count_correct, score_root
 from prsm.protocol.transactions.evaluations import SliceScore
@@ -63,7 +61,8 @@ class _Work:
     started_height: int
     scores: list[SliceScore] = field(default_factory=list)
     results: list[BatchResult] = field(default_factory=list)
-    cpu_us: int = 0
+    class_id: bytes = b""
+    compute_us: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     claim: Claim | None = None
@@ -199,7 +198,14 @@ class Evaluator:
             ):
                 for index in work.spec.batches:
                     await self._slice(work, index, data, line, shard)
-                receipt = self._receipt(work, line.class_id)
+                work.class_id, chain = line.class_id, self._chain
+                receipt = receipt_of(
+                    work,
+                    work.results,
+                    chain_id=chain.chain_id,
+                    worker=chain.address,
+                    height=chain.height(),
+                )
             work.claim = await desk.claims.add(receipt)
         except PrsmError as error:
             work.error, outcome = error, error.reason
@@ -217,7 +223,7 @@ class Evaluator:
         correct = await trio.to_thread.run_sync(count_correct, ran.outputs[0], labels)
         rows, outputs = labels.head.shape[0], batch_root(ran.outputs)
         row = ScoreRow(work.evaluation.dataset, index, rows, correct)
-        work.cpu_us += ran.cpu_us
+        work.compute_us += ran.cpu_us
         work.bytes_in += sum(len(tensor.data) for tensor in inputs)
         work.bytes_out += sum(len(tensor.data) for tensor in ran.outputs)
         work.scores.append(SliceScore(outputs, correct))
@@ -229,30 +235,4 @@ class Evaluator:
                 side_root=side_root(inputs, stage=0),
                 output_root=score_root(outputs, row),
             )
-        )
-
-    def _receipt(self, work: _Work, class_id: bytes) -> WorkReceipt:
-        chain, spec = self._chain, work.spec
-        return WorkReceipt(
-            version=RECEIPT_VERSION,
-            chain_id=chain.chain_id,
-            job=work.job.job,
-            unit=work.unit,
-            kind=WorkKind.EVALUATE,
-            worker=chain.address,
-            model=spec.model,
-            stages=spec.stages,
-            stage=spec.stage,
-            class_id=class_id,
-            batches=tuple(work.results),
-            measured=Measured(
-                cpu_ms=work.cpu_us // 1000,
-                rows=sum(result.rows for result in work.results),
-                bytes_in=work.bytes_in,
-                bytes_out=work.bytes_out,
-            ),
-            price_per_row=spec.price_per_row,
-            started_height=work.started_height,
-            ended_height=chain.height(),
-            signature=bytes(64),
         )

@@ -11,6 +11,7 @@ from prsm.consensus.ledger.records import Job
 from prsm.node.inference.generate.book import Book
 from prsm.node.inference.generate.tape import Tape, Taped
 from prsm.node.inference.line import Line
+from prsm.node.inference.worked import receipt_of
 from prsm.node.net.interface import Busy
 from prsm.protocol.errors import WireError
 from prsm.protocol.generating import KvShape, Sampling, row_bytes
@@ -20,7 +21,7 @@ from prsm.protocol.messages.generation import AskStep
 from prsm.protocol.messages.models import Shard
 from prsm.protocol.messages.pipe import InputMismatch
 from prsm.protocol.messages.steps import PositionMismatch, QuotaFull
-from prsm.protocol.receipts import BatchResult, Feed, Measured, WorkReceipt
+from prsm.protocol.receipts import BatchResult, Feed, WorkReceipt
 from prsm.protocol.tensors import ITEM_BYTES, Tensor
 from prsm.protocol.transactions.payloads import Unit
 
@@ -158,28 +159,4 @@ class Held:
 
     def receipt(self, *, chain_id: bytes, worker: bytes, height: int) -> WorkReceipt:
         """What was done and fed, not signed yet."""
-        spec, batches = self.spec, self.results()
-        assert batches
-        return WorkReceipt(
-            version=2,
-            chain_id=chain_id,
-            job=self.job.job,
-            unit=self.unit,
-            kind=spec.kind,
-            worker=worker,
-            model=spec.model,
-            stages=spec.stages,
-            stage=spec.stage,
-            class_id=self.class_id,
-            batches=batches,
-            measured=Measured(
-                cpu_ms=self.compute_us // 1000,
-                rows=sum(batch.rows for batch in batches),
-                bytes_in=self.bytes_in,
-                bytes_out=self.bytes_out,
-            ),
-            price_per_row=spec.price_per_row,
-            started_height=self.started_height,
-            ended_height=height,
-            signature=bytes(64),
-        )
+        return receipt_of(self, self.results(), chain_id=chain_id, worker=worker, height=height)
