@@ -1,66 +1,29 @@
 """Every command against a served fake node: one document, the right exit code, three lines."""
 
 import json
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import msgspec
 import pytest
-import trio
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from prsm.node.cli.main import COMMANDS, hoist, prsm
 from prsm.node.rpc.methods.node import NodeStatus
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.methods.work import Job
 from prsm.protocol.errors import LocalError
-from tests.tools.rpc_door import OpenDoor, open_door
 from tests.tools.rpc_node import FakeNode, sample
+from tests.tools.served import Served, serve_node
 
 HASH = "0x" + "ab" * 32
 
 
-@dataclass
-class Served:
-    """A fake node served by a trio loop in another thread."""
-
-    door: OpenDoor
-
-    @property
-    def node(self) -> FakeNode:
-        return self.door.node
-
-    @property
-    def home(self) -> Path:
-        return self.door.home.root
-
-    def run(self, *words: str, input: str | None = None) -> Result:  # noqa: A002 - click's
-        return CliRunner().invoke(prsm, ["--home", str(self.home), *words], input=input)
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("cli")
-    ready = threading.Event()
-    doors: list[OpenDoor] = []
-    tokens: list[trio.lowlevel.TrioToken] = []
-
-    async def main() -> None:
-        async with open_door(folder) as door:
-            doors.append(door)
-            tokens.append(trio.lowlevel.current_trio_token())
-            ready.set()
-            await trio.sleep_forever()
-
-    thread = threading.Thread(target=trio.run, args=(main,))
-    thread.start()
-    assert ready.wait(10)
-    yield Served(doors[0])
-    tokens[0].run_sync_soon(doors[0].nursery.cancel_scope.cancel)
-    thread.join(10)
+    with serve_node(tmp_path_factory.mktemp("cli")) as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)

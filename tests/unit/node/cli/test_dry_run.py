@@ -1,50 +1,12 @@
 """prsm run --dry-run: the plan in words, one document with --json, and nothing submitted."""
 
 import json
-import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
-import pytest
-import trio
-from click.testing import CliRunner, Result
 
-from prsm.node.cli.main import prsm
 from prsm.node.rpc.methods.offers import JobPlan
-from tests.tools.rpc_door import OpenDoor, open_door
-from tests.tools.rpc_node import FakeNode, sample
-
-
-class Served:
-    """A fake node served by a trio loop in another thread."""
-
-    def __init__(self, door: OpenDoor) -> None:
-        self.node: FakeNode = door.node
-        self.home: Path = door.home.root
-
-    def run(self, *words: str, input: str | None = None) -> Result:  # noqa: A002 - click's
-        return CliRunner().invoke(prsm, ["--home", str(self.home), *words], input=input)
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    ready, doors = threading.Event(), list[OpenDoor]()
-    tokens: list[trio.lowlevel.TrioToken] = []
-
-    async def main() -> None:
-        async with open_door(tmp_path) as door:
-            doors.append(door)
-            tokens.append(trio.lowlevel.current_trio_token())
-            ready.set()
-            await trio.sleep_forever()
-
-    thread = threading.Thread(target=trio.run, args=(main,))
-    thread.start()
-    assert ready.wait(10)
-    yield Served(doors[0])
-    tokens[0].run_sync_soon(doors[0].nursery.cancel_scope.cancel)
-    thread.join(10)
+from tests.tools.rpc_node import sample
+from tests.tools.served import Served
 
 
 def test_dry_run_shows_the_plan_and_submits_nothing(served: Served) -> None:
