@@ -181,7 +181,11 @@ def request_of(params: api.RunParams, model: bytes) -> JobRequest:
 def _verdict(
     view: WorkerView, verdict: Verdict | None
 ) -> Literal["pending", "agreed", "outvoted", "lost", "unused"]:
-    if view.outvoted:
+    # The ledger's word is the last: an auditor and a committee may have found what we did not.
+    is_wrong = verdict is not None and any(
+        item.wrong for item in verdict.opinions if item.worker == view.worker
+    )
+    if view.outvoted or is_wrong:
         return "outvoted"
     if view.lost:
         return "lost"
