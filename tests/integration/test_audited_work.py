@@ -50,8 +50,12 @@ async def test_liar_is_drawn_judged_and_slashed_and_an_honest_worker_is_paid(
             await pledged(shops)
             view = requester.room.parts.driver.ledger.view
             lied = Alone(LIED_FOR, requester, liar)
+            wealth = view.account(liar.address) + view.pledge(liar.address).amount
             await lied.run()
             job = await closed(requester, LIED_FOR)
+            # Its bond of twenty times the price; beside that only the fees of a few transactions.
+            lost = wealth - view.account(liar.address) - view.pledge(liar.address).amount
+            assert lost >= 20 * lied.price
             assert job.verdicts[0] is not None
             assert (job.status, job.locked) == (JobStatus.SETTLED, 0)
             assert job.verdicts[0].returned == lied.price

@@ -35,7 +35,7 @@ from tests.tools.work import (
 )
 from tests.tools.work_chain import VERIFIER
 
-PRICE = 10
+PRICE = 10_000
 BOND = 20 * MICRO
 
 

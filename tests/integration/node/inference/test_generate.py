@@ -222,6 +222,21 @@ async def test_reader_that_stays_behind_stops_the_steps_and_is_hung_up_on(
     assert [maker.sessions.count for maker in makers.makers] == [0] * 4
 
 
+async def test_reader_that_comes_back_in_time_gets_all_of_the_text(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """The steps wait meanwhile; nothing overflows behind its back."""
+    makers = make_makers()
+    await makers.start(nursery)
+    one, text = await started(makers.makers[0], wish(tokens=130), 1)
+    await trio.sleep(20)
+    waited = len(one.tokens)
+    text += await rest(makers.makers[0], one)
+    assert one.error is None
+    assert waited < len(one.tokens) == 130
+    assert text == text_of(tokens_of(PROMPT, 130))
+
+
 async def test_cancelled_generation_ends_the_sessions_of_all_stages(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
