@@ -4,7 +4,6 @@ Knows: every room by its constructor, nothing of what it does. One nursery holds
 stopping closes the door first, then work, then agreement, then the network.
 """
 
-import functools
 import gc
 import signal
 from collections.abc import AsyncIterator
@@ -13,26 +12,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import trio
 
 from prsm.node import logs
-from prsm.node.api.chain import ChainApi
-from prsm.node.api.generation import GenerationApi
-from prsm.node.api.gossip import GossipApi
-from prsm.node.api.governance import GovernanceApi
-from prsm.node.api.keeping import storage_handlers
-from prsm.node.api.ledger import LedgerApi
-from prsm.node.api.models import ModelsApi
-from prsm.node.api.net import NetApi
-from prsm.node.api.node import NodeApi, Parts
-from prsm.node.api.offers import work_handlers
-from prsm.node.api.plans import step_handlers
-from prsm.node.api.reach import ReachApi
-from prsm.node.api.registry import RegistryApi
-from prsm.node.api.serving import ServingApi
-from prsm.node.api.tasks import TasksApi
-from prsm.node.api.validator import ValidatorApi
-from prsm.node.api.wallet import WalletApi
 from prsm.node.chain import ChainConfig, open_chain
 from prsm.node.config.schema import Config
 from prsm.node.driver import Head
+from prsm.node.entrance import open_entrance
 from prsm.node.hardening import protect_process
 from prsm.node.home import Home
 from prsm.node.keys import load_network_key, voting_seeds
@@ -44,15 +27,10 @@ from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.host import Libp2pTransport
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.reach import open_reach
-from prsm.node.proofs import Proofs
-from prsm.node.rpc.dispatch import Handler, bind
 from prsm.node.snapshots.keeper import SnapshotRules
 from prsm.node.supervise import Supervisor
 from prsm.node.version import VERSION
-from prsm.node.wallets import Payer, Wallets
-from prsm.node.web.app import Health, fence, log_fault
-from prsm.node.web.serve import Bound, Door, serve
-from prsm.node.workshop import Opened, Start, Workshop, make_workshop, start_workshop
+from prsm.node.workshop import Opened, Start, make_workshop, start_workshop
 from prsm.protocol.genesis import BadGenesis, Genesis, from_json
 from prsm.protocol.ids import PeerId
 from prsm.storage.diskguard import DiskGuard
@@ -148,7 +126,7 @@ async def _run(opened: Opened, task_status: trio.TaskStatus[None]) -> bool:
         labour = await floors.enter_async_context(_floor())
         await start_workshop(work, labour)
         roof = await floors.enter_async_context(_floor())
-        await _open_door(opened, work, roof, stop)
+        await open_entrance(opened, work, roof, stop.set)
         disk = Mended(chain.driver, start.home.data, stop)
         roof.start_soon(disk.run)
         gc.collect()
@@ -168,78 +146,6 @@ async def _floor() -> AsyncIterator[trio.Nursery]:
             yield nursery
         finally:
             nursery.cancel_scope.cancel()
-
-
-async def _open_door(
-    opened: Opened, work: Workshop, nursery: trio.Nursery, stop: trio.Event
-) -> None:
-    start, chain = opened.start, opened.chain
-    bound: list[Bound] = []
-    payer = Payer(opened.genesis, chain.driver, chain.admission)
-    wallets = Wallets(start.home, payer, chain.wallet)
-    await nursery.start(wallets.run)
-    node = NodeApi(
-        Parts(
-            home=start.home,
-            config=start.config,
-            genesis=opened.genesis,
-            network=opened.network,
-            chain=chain,
-            models=work.models,
-            jobs=work.jobs,
-            started_ms=chain.driver.clock.wall_ms(),
-            rpc=lambda: bound[0].http if bound else "",
-            stop=stop.set,
-        )
-    )
-    dispatcher = bind(
-        _handlers(opened, work, wallets, node),
-        fence=fence,
-        on_fault=log_fault,
-    )
-    rpc = start.config.rpc
-    door = Door(
-        host=rpc.host,
-        port=rpc.port,
-        cookie=start.home.cookie,
-        socket_path=start.home.socket if rpc.unix else None,
-        endpoint=start.home.endpoint,
-    )
-    health = Health(start.config.node.name, VERSION, node.why_not_ready)
-    bound.append(
-        await nursery.start(functools.partial(serve, dispatcher, door=door, health=health))
-    )
-
-
-def _handlers(
-    opened: Opened, work: Workshop, wallets: Wallets, node: NodeApi
-) -> dict[str, Handler]:
-    """Method name -> handler, of all rooms."""
-    chain, start = opened.chain, opened.start
-    proofs = Proofs(opened.genesis, chain.driver)
-    return {
-        **node.handlers(),
-        **ChainApi(opened.genesis, chain.driver, chain.wallet, proofs).handlers(),
-        **NetApi(opened.network).handlers(),
-        **ReachApi(opened.reach, chain.driver.clock).handlers(),
-        **GossipApi(work.beacons.announcer).handlers(),
-        **LedgerApi(chain.driver.ledger).handlers(),
-        **WalletApi(wallets, chain.driver).handlers(),
-        **GovernanceApi(wallets, chain.driver).handlers(),
-        **ValidatorApi(start.home, wallets, chain.driver).handlers(),
-        **ModelsApi(work.models, is_stale=node.is_stale).handlers(),
-        **RegistryApi(work.models, chain.driver, wallets, work.search.cards).handlers(),
-        **TasksApi(work.models.tasks).handlers(),
-        **storage_handlers(
-            *(work.models, opened.store, work.upkeep),
-            guard=opened.guard,
-            extra=start.config.storage.extra_stores,
-        ),
-        **GenerationApi(work.models, work.generating.generations).handlers(),
-        **work_handlers(work.models, work.jobs, chain.driver, proofs),
-        **step_handlers(work.models, work.plans, work.evaluation.ours, chain.driver),
-        **ServingApi(work.room.serving, work.models, chain.driver, wallets).handlers(),
-    }
 
 
 def _trust_validators(opened: Opened) -> None:

@@ -7,9 +7,12 @@ Source: https://www.jsonrpc.org/specification
 """
 
 import difflib
+import functools
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Final
 
 import msgspec
@@ -36,6 +39,20 @@ _ID_CHARS_MAX: Final = 256
 Handler = Callable[[Any, Caller], Awaitable[Any]]
 Fence = Callable[[Method], AbstractContextManager[object]]
 OnFault = Callable[[str, str, Exception], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One admitted call, as the layers around its handler see it."""
+
+    method: Method
+    params: Params
+    caller: Caller
+
+
+Go = Callable[[Ask], Awaitable[object]]
+# What every call passes on its way to the handler: it may refuse, answer by itself, or go on.
+Layer = Callable[[Ask, Go], Awaitable[object]]
 
 _JSON_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -75,6 +92,7 @@ def bind(
     methods: Mapping[str, Method] = METHODS,
     fence: Fence | None = None,
     on_fault: OnFault | None = None,
+    layers: Sequence[Layer] = (),
 ) -> "Dispatcher":
     """Join the method table with its handlers, or refuse to start.
 
@@ -83,6 +101,7 @@ def bind(
         methods: the table; the node's own unless a test gives another.
         fence: context around each handler that turns its deadline into `CallTimeout`.
         on_fault: told (method, trace id, exception) of every untyped exception.
+        layers: what each admitted call passes, the first one outermost; the fence is inside them.
 
     Raises:
         Incomplete: a method without a handler, or a handler without a method.
@@ -91,7 +110,9 @@ def bind(
     surplus = sorted(handlers.keys() - methods.keys())
     if missing or surplus:
         raise Incomplete(f"methods without handler: {missing}; handlers without method: {surplus}")
-    return Dispatcher(handlers, methods=methods, fence=fence, on_fault=on_fault)
+    dispatcher = Dispatcher(handlers, methods=methods, fence=fence, on_fault=on_fault)
+    dispatcher.wrap(layers)
+    return dispatcher
 
 
 class Dispatcher:
@@ -112,6 +133,36 @@ class Dispatcher:
         self._calls = msgspec.json.Decoder(_Call)
         self._batches = msgspec.json.Decoder(list[msgspec.Raw])
         self._params = {name: msgspec.json.Decoder(m.params) for name, m in methods.items()}
+        self._go: Go = self._handle
+
+    def wrap(self, layers: Sequence[Layer]) -> None:
+        """Put layers around every handler, the first one outermost."""
+        for layer in reversed(layers):
+            self._go = functools.partial(_through, layer, self._go)
+
+    async def call(self, name: str, params: Params, caller: Caller) -> object:
+        """Call a method from inside the node, as `caller`: for doors of another form than JSON-RPC.
+
+        Args:
+            name: of the method table.
+            params: its own struct, already checked.
+            caller: whose scopes and bounds hold as for any call.
+
+        Returns:
+            The result struct.
+
+        Raises:
+            Forbidden: the caller lacks the method's scope.
+            PrsmError: what the handler raises.
+        """
+        method = self._methods[name]
+        assert isinstance(params, method.params), name
+        _refuse_scope(method, caller)
+        return await self._go(Ask(method, params, caller))
+
+    async def _handle(self, ask: Ask) -> object:
+        with self._fence(ask.method):
+            return await self._handlers[ask.method.name](ask.params, ask.caller)
 
     async def answer(self, raw: bytes, caller: Caller) -> bytes | None:
         """Answer one body: a call or a batch.
@@ -207,14 +258,8 @@ class Dispatcher:
                 f"no method {name[:80]!r}",
                 hint=f"did you mean {near[0]!r}?" if near else "prsm rpc methods",
             )
-        if method.scope not in caller.scopes:
-            raise Forbidden(
-                f"{method.name} asks for the scope {method.scope!r}, {caller.name} has "
-                f"{', '.join(sorted(caller.scopes)) or 'none'}",
-            )
-        params = self._read_params(method, bytes(call.params))
-        with self._fence(method):
-            return await self._handlers[name](params, caller)
+        _refuse_scope(method, caller)
+        return await self._go(Ask(method, self._read_params(method, bytes(call.params)), caller))
 
     def _read_params(self, method: Method, raw: bytes) -> Params:
         fields = method.params.__struct_fields__
@@ -229,6 +274,20 @@ class Dispatcher:
             raise _bad_params(method, fields, body, str(error)) from error
         except _JSON_ERRORS as error:
             raise _parse_failed(error) from error
+
+
+async def _through(layer: Layer, go: Go, ask: Ask) -> object:
+    return await layer(ask, go)
+
+
+def _refuse_scope(method: Method, caller: Caller) -> None:
+    if method.scope not in caller.scopes:
+        raise Forbidden(
+            f"{method.name} asks for the scope {method.scope!r}, {caller.name} has "
+            f"{', '.join(sorted(caller.scopes)) or 'none'}",
+        )
+    if caller.methods and not any(fnmatchcase(method.name, one) for one in caller.methods):
+        raise Forbidden(f"{caller.name} may call {', '.join(caller.methods)}, not {method.name}")
 
 
 class _Internal(PrsmError):

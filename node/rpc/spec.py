@@ -81,13 +81,23 @@ class NoParams(Params, frozen=True):
 class Caller:
     """Who calls: how it was recognised, what it may do, and the trace its errors carry.
 
-    `wait_gone` returns once the caller hung up; None where nobody can tell.
+    Attributes:
+        name: how logs and the audit log call it: "cookie", "unix", "token lab-ci", "nobody".
+        scopes: what it may do.
+        trace_id: of this request.
+        wait_gone: returns once the caller hung up; None where nobody can tell.
+        tenant: whose jobs, tasks and objects it sees; "" is the node's operator, who sees all.
+        methods: patterns such as `job_*` it is limited to; empty: all its scopes allow.
+        token_id: of the token it came with, whose limits its spending counts against; "" if none.
     """
 
-    name: str  # "cookie", "unix", "nobody"
+    name: str
     scopes: frozenset[Scope]
     trace_id: str = ""
     wait_gone: Callable[[], Awaitable[None]] | None = None
+    tenant: str = ""
+    methods: tuple[str, ...] = ()
+    token_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Every refusal keeps a JSON-RPC body; an exception becomes -32603 with a trace id
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 import trio
 from starlette.datastructures import Headers
-from starlette.routing import Route, Router
+from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prsm.node import logs
@@ -32,6 +32,8 @@ from prsm.node.web.auth import Gate, OwnPagesOnly, request_id
 BODY_DEADLINE_S: Final = 10.0
 
 log: Final = logs.get("web")
+
+Pages = Callable[[Gate], Sequence[BaseRoute]]
 
 
 class InternalFault(CallError):
@@ -93,10 +95,21 @@ def make_app(
     health: Health,
     hosts: frozenset[str],
     body_deadline_s: float = BODY_DEADLINE_S,
+    pages: Pages | None = None,
 ) -> ASGIApp:
-    """The whole application, middleware included."""
+    """The whole application, middleware included.
+
+    Args:
+        dispatcher: answers the calls.
+        gate: says who calls.
+        health: what the open pages say.
+        hosts: Host headers that mean this node.
+        body_deadline_s: a request's body must be complete by then.
+        pages: makes the routes beside /rpc, given the gate of this run; none if None.
+    """
     calls = _Calls(dispatcher, gate, body_deadline_s)
-    routes = [
+    routes: list[BaseRoute] = [
+        *(pages(gate) if pages is not None else ()),
         Route("/rpc", endpoint=calls),
         Route("/", endpoint=calls),
         Route("/livez", endpoint=_Page(lambda: _alive(health))),

@@ -31,7 +31,7 @@ from prsm.node.rpc.client import Endpoint
 from prsm.node.rpc.dispatch import Dispatcher, refusal
 from prsm.node.rpc.errors import PortTaken, PublicBind, TooMany
 from prsm.node.rpc.ports import describe_holder
-from prsm.node.web.app import BODY_DEADLINE_S, Health, make_app
+from prsm.node.web.app import BODY_DEADLINE_S, Health, Pages, make_app
 from prsm.node.web.auth import Gate, own_hosts, read_unix_peer, write_cookie
 from prsm.node.web.connection import Connection, Link
 
@@ -101,6 +101,7 @@ async def serve(
     door: Door,
     health: Health,
     bounds: Bounds | None = None,
+    pages: Pages | None = None,
     task_status: trio.TaskStatus[Bound] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer calls until cancelled; started once both listeners accept and the files are there.
@@ -121,6 +122,7 @@ async def serve(
             health=health,
             hosts=own_hosts(bound.host, bound.port),
             body_deadline_s=limits.body_s,
+            pages=pages,
         )
         log.info("listening", http=bound.http, unix=str(bound.socket_path or ""))
         task_status.started(bound)  # the backlog accepts from here on

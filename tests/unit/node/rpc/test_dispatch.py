@@ -11,14 +11,17 @@ import pytest
 from prsm.node.rpc.dispatch import (
     BATCH_CALLS_MAX,
     BODY_BYTES_MAX,
+    Ask,
     Dispatcher,
+    Go,
     Incomplete,
+    Layer,
     bind,
 )
-from prsm.node.rpc.errors import CallTimeout
+from prsm.node.rpc.errors import CallTimeout, Forbidden
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.methods.wallet import TransferParams
-from prsm.node.rpc.spec import Caller, Method, Scope
+from prsm.node.rpc.spec import Caller, Method, NoParams, Scope
 from prsm.protocol.errors import LocalError
 from tests.tools.rpc_node import ANYBODY, NOBODY, FakeNode, sample
 
@@ -271,3 +274,49 @@ def test_samples_fit_every_type() -> None:
     for method in METHODS.values():
         sample(method.result)
         sample(method.params)
+
+
+async def test_a_caller_with_patterns_is_held_to_them(door: Dispatcher, node: FakeNode) -> None:
+    reader = Caller("token lab", frozenset({Scope.READ}), methods=("job_*", "rpc_ping"))
+    assert "result" in await ask(door, call("rpc_ping"), reader)
+    reply = await ask(door, call("node_getStatus"), reader)
+    assert reply["error"]["code"] == -32002
+    assert "job_*, rpc_ping" in reply["error"]["message"]
+    assert [name for name, _ in node.calls] == ["rpc_ping"]
+
+
+async def test_layers_are_passed_from_the_outside_in_and_may_answer(node: FakeNode) -> None:
+    seen: list[str] = []
+
+    def layer(name: str) -> Layer:
+        async def pass_through(ask: Ask, go: Go) -> object:
+            seen.append(f"{name} {ask.method.name} {ask.caller.name}")
+            if name == "inner" and ask.method.name == "node_stop":
+                raise CallTimeout("not today")
+            return await go(ask)
+
+        return pass_through
+
+    door = bind(node.handlers(), layers=(layer("outer"), layer("inner")))
+    assert "result" in await ask(door, call("rpc_ping"))
+    assert (await ask(door, call("node_stop")))["error"]["code"] == -32006
+    assert seen == [
+        *("outer rpc_ping test", "inner rpc_ping test"),
+        *("outer node_stop test", "inner node_stop test"),
+    ]
+    assert [name for name, _ in node.calls] == ["rpc_ping"]
+
+
+async def test_a_call_from_inside_keeps_scope_layers_and_fence(node: FakeNode) -> None:
+    fenced: list[str] = []
+
+    @contextmanager
+    def fence(method: Method) -> Iterator[None]:
+        fenced.append(method.name)
+        yield
+
+    door = bind(node.handlers(), fence=fence)
+    assert await door.call("rpc_ping", NoParams(), ANYBODY) is not None
+    with pytest.raises(Forbidden, match="'read'"):
+        await door.call("rpc_ping", NoParams(), NOBODY)
+    assert fenced == ["rpc_ping"]

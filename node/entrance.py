@@ -1,0 +1,117 @@
+"""What clients reach: every method with its handler, the layers around them, the door.
+
+Knows: the handlers of all rooms, the order of the layers. Must not know: how a room works, HTTP.
+"""
+
+import functools
+from collections.abc import Callable
+
+import trio
+
+from prsm.node.api.chain import ChainApi
+from prsm.node.api.generation import GenerationApi
+from prsm.node.api.gossip import GossipApi
+from prsm.node.api.governance import GovernanceApi
+from prsm.node.api.keeping import storage_handlers
+from prsm.node.api.ledger import LedgerApi
+from prsm.node.api.models import ModelsApi
+from prsm.node.api.net import NetApi
+from prsm.node.api.node import NodeApi, Parts
+from prsm.node.api.offers import work_handlers
+from prsm.node.api.plans import step_handlers
+from prsm.node.api.reach import ReachApi
+from prsm.node.api.registry import RegistryApi
+from prsm.node.api.serving import ServingApi
+from prsm.node.api.tasks import TasksApi
+from prsm.node.api.validator import ValidatorApi
+from prsm.node.api.wallet import WalletApi
+from prsm.node.proofs import Proofs
+from prsm.node.rpc.dispatch import Handler, bind
+from prsm.node.version import VERSION
+from prsm.node.wallets import Payer, Wallets
+from prsm.node.web.app import Health, fence, log_fault
+from prsm.node.web.serve import Bound, Door, serve
+from prsm.node.workshop import Opened, Workshop
+
+
+async def open_entrance(
+    opened: Opened, work: Workshop, nursery: trio.Nursery, stop: Callable[[], None]
+) -> None:
+    """Bind every method to its handler and open the door; returns once it accepts.
+
+    Args:
+        opened: the rooms the daemon opened.
+        work: the rooms that do work.
+        nursery: owns the door; cancelling it closes the door, with what runs in it.
+        stop: ends the node; what `node_stop` does.
+
+    Raises:
+        PortTaken, PublicBind: the door cannot be opened where the configuration says.
+    """
+    start, chain = opened.start, opened.chain
+    bound: list[Bound] = []
+    payer = Payer(opened.genesis, chain.driver, chain.admission)
+    wallets = Wallets(start.home, payer, chain.wallet)
+    await nursery.start(wallets.run)
+    node = NodeApi(
+        Parts(
+            home=start.home,
+            config=start.config,
+            genesis=opened.genesis,
+            network=opened.network,
+            chain=chain,
+            models=work.models,
+            jobs=work.jobs,
+            started_ms=chain.driver.clock.wall_ms(),
+            rpc=lambda: bound[0].http if bound else "",
+            stop=stop,
+        )
+    )
+    dispatcher = bind(
+        _handlers(opened, work, wallets, node),
+        fence=fence,
+        on_fault=log_fault,
+    )
+    rpc = start.config.rpc
+    door = Door(
+        host=rpc.host,
+        port=rpc.port,
+        cookie=start.home.cookie,
+        socket_path=start.home.socket if rpc.unix else None,
+        endpoint=start.home.endpoint,
+    )
+    health = Health(start.config.node.name, VERSION, node.why_not_ready)
+    bound.append(
+        await nursery.start(functools.partial(serve, dispatcher, door=door, health=health))
+    )
+
+
+def _handlers(
+    opened: Opened, work: Workshop, wallets: Wallets, node: NodeApi
+) -> dict[str, Handler]:
+    """Method name -> handler, of all rooms."""
+    chain, start = opened.chain, opened.start
+    proofs = Proofs(opened.genesis, chain.driver)
+    return {
+        **node.handlers(),
+        **ChainApi(opened.genesis, chain.driver, chain.wallet, proofs).handlers(),
+        **NetApi(opened.network).handlers(),
+        **ReachApi(opened.reach, chain.driver.clock).handlers(),
+        **GossipApi(work.beacons.announcer).handlers(),
+        **LedgerApi(chain.driver.ledger).handlers(),
+        **WalletApi(wallets, chain.driver).handlers(),
+        **GovernanceApi(wallets, chain.driver).handlers(),
+        **ValidatorApi(start.home, wallets, chain.driver).handlers(),
+        **ModelsApi(work.models, is_stale=node.is_stale).handlers(),
+        **RegistryApi(work.models, chain.driver, wallets, work.search.cards).handlers(),
+        **TasksApi(work.models.tasks).handlers(),
+        **storage_handlers(
+            *(work.models, opened.store, work.upkeep),
+            guard=opened.guard,
+            extra=start.config.storage.extra_stores,
+        ),
+        **GenerationApi(work.models, work.generating.generations).handlers(),
+        **work_handlers(work.models, work.jobs, chain.driver, proofs),
+        **step_handlers(work.models, work.plans, work.evaluation.ours, chain.driver),
+        **ServingApi(work.room.serving, work.models, chain.driver, wallets).handlers(),
+    }
