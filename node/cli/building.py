@@ -7,7 +7,7 @@ here, and neither are the libraries it computes with.
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,7 +54,7 @@ def build(
     words = [recipe, "--out", str(folder)]
     if steps is not None:
         words += ["--steps", str(steps)]
-    made = _run(session, words)
+    made = run_program(session, _PROGRAM, words)
     if not add:
         session.answer_value(made)
         if not session.json:
@@ -70,20 +70,20 @@ def build(
     _note_dataset(session, made)
 
 
-def _run(session: Session, words: list[str]) -> dict[str, Any]:
-    """Run the recipe's program; what it says on its way is shown, its answer is returned.
+def run_program(session: Session, program: str, words: Sequence[str]) -> dict[str, Any]:
+    """Run a program of ours; what it says on its way is shown, its one answer is returned.
 
     Raises:
-        RpcError: the recipe failed, with its own reason.
+        RpcError: the program failed, with its own reason.
     """
     shown = subprocess.DEVNULL if session.quiet else None
     done = subprocess.run(  # noqa: S603 - our own program, no shell
-        [sys.executable, "-m", _PROGRAM, *words], stdout=subprocess.PIPE, stderr=shown, check=False
+        [sys.executable, "-m", program, *words], stdout=subprocess.PIPE, stderr=shown, check=False
     )
     try:
         answer = msgspec.json.decode(done.stdout, type=dict[str, Any])
     except msgspec.DecodeError:
-        what = f"{_PROGRAM} ended with code {done.returncode} and no answer"
+        what = f"{program} ended with code {done.returncode} and no answer"
         raise RpcError(0, what, {"reason": "worker_failed", "hint": "run it again"}) from None
     fault = answer.get("error")
     if fault is not None:

@@ -15,6 +15,7 @@ from prsm.node.cli.from_spec import make_command, make_group, parse_values
 from prsm.node.cli.models import asking, make_long
 from prsm.node.cli.passwords import ask_password, given_password, password_options
 from prsm.node.cli.session import Session, pass_session
+from prsm.node.cli.tables import dataset_build
 from prsm.node.rpc.methods.table import METHODS
 from prsm.protocol.ids import format_ftns, parse_ftns
 
@@ -116,7 +117,7 @@ wallet = make_group(
 job = make_group("job", "Jobs of ours.")
 quote = make_command(METHODS["infer_quote"])
 serve = make_group("serve", "Small requests to warm workers, and their tabs.")
-dataset = make_group("dataset", "Labelled rows that models are evaluated on.")
+dataset = make_group("dataset", "Labelled rows that models are evaluated on.", (dataset_build,))
 chain = make_group("chain", "Blocks, transactions, validators.", (chain_export, chain_import))
 governance = make_group("governance", "Parameters, proposals, votes.")
 net = make_group("net", "Peers.", (net_new_key,))
