@@ -50,8 +50,11 @@ async def answer_refusal(
     fault: CallError,
     *,
     status: int,
+    body: bytes | None = None,
 ) -> None:
     """Send a typed error before the request's body was read, then end the connection.
+
+    `body` is for doors of another form than JSON-RPC.
 
     hypercorn blocks for ever if an application finishes while a body is still queued for it, so
     the body is drained for a second; a client that goes on sending is cut off.
@@ -63,9 +66,9 @@ async def answer_refusal(
         headers["allow"] = "POST"
     if fault.retry_after_ms:
         headers["retry-after"] = str(-(-fault.retry_after_ms // 1000))
-    body = refusal(fault, trace_id=trace_of(scope))
-    await _start(scope, send, body, status, headers)
-    await send({"type": "http.response.body", "body": body, "more_body": True})
+    text = refusal(fault, trace_id=trace_of(scope)) if body is None else body
+    await _start(scope, send, text, status, headers)
+    await send({"type": "http.response.body", "body": text, "more_body": True})
     if not await _drained(receive):
         scope["state"]["abort"]()
         await trio.lowlevel.checkpoint()
@@ -77,17 +80,29 @@ def trace_of(scope: Scope) -> str:
     return str(scope["state"].get("trace_id", ""))
 
 
+async def begin_events(scope: Scope, send: Send) -> None:
+    """Begin an answer of server-sent events; parts of its body follow, one message each."""
+    fields = {"content-type": "text/event-stream", "connection": "close"}
+    await send({"type": "http.response.start", "status": 200, "headers": _raw(scope, fields)})
+
+
 async def _start(
     scope: Scope, send: Send, body: bytes, status: int, headers: Mapping[str, str]
 ) -> None:
+    fields = dict(headers)
+    if status != 204:
+        fields |= {"content-type": "application/json", "content-length": str(len(body))}
+    raw = _raw(scope, fields)
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+
+
+def _raw(scope: Scope, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Headers of every answer, and these."""
     fields = {**_ALWAYS, "x-request-id": trace_of(scope), **headers}
     traceparent = Headers(scope=scope).get("traceparent", "")
     if _TRACEPARENT.fullmatch(traceparent):
         fields["traceparent"] = traceparent
-    if status != 204:
-        fields |= {"content-type": "application/json", "content-length": str(len(body))}
-    raw = [(name.encode("ascii"), value.encode("latin-1")) for name, value in fields.items()]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in fields.items()]
 
 
 async def _drained(receive: Receive) -> bool:

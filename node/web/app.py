@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prsm.node import logs
-from prsm.node.rpc.dispatch import BODY_BYTES_MAX, Dispatcher
+from prsm.node.rpc.dispatch import Dispatcher
 from prsm.node.rpc.errors import (
     CallError,
     CallTimeout,
@@ -28,8 +28,7 @@ from prsm.node.rpc.errors import (
 from prsm.node.rpc.spec import Method
 from prsm.node.web.answers import answer, answer_refusal, trace_of
 from prsm.node.web.auth import Gate, OwnPagesOnly, request_id
-
-BODY_DEADLINE_S: Final = 10.0
+from prsm.node.web.bodies import BODY_DEADLINE_S, ClientGone, read_body
 
 log: Final = logs.get("web")
 
@@ -46,10 +45,6 @@ class NoPage(CallError):
     """No such path."""
 
     reason = "not_found"
-
-
-class ClientGone(Exception):
-    """The client closed the connection before its body was complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +155,7 @@ class _Calls:
             _refuse_form(scope, headers)
             peer = scope["state"].get("peer")
             caller = await self._gate.admit(headers, peer, trace_id=trace_of(scope))
-            body = await self._read(headers, receive)
+            body = await read_body(headers, receive, deadline_s=self._body_deadline_s)
         except CallError as fault:
             await answer_refusal(scope, receive, send, fault, status=_status_of(fault))
             return
@@ -172,23 +167,6 @@ class _Calls:
 
         reply = await self._dispatcher.answer(body, replace(caller, wait_gone=wait_gone))
         await answer(scope, send, reply or b"", status=204 if reply is None else 200)
-
-    async def _read(self, headers: Headers, receive: Receive) -> bytes:
-        declared = headers.get("content-length", "0")
-        if declared.isdecimal() and int(declared[:20]) > BODY_BYTES_MAX:
-            raise CallTooLarge(f"a body of {declared[:20]} bytes, at most {BODY_BYTES_MAX}")
-        body = bytearray()
-        with trio.move_on_after(self._body_deadline_s):
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    raise ClientGone
-                body += message.get("body", b"")
-                if len(body) > BODY_BYTES_MAX:
-                    raise CallTooLarge(f"a body above {BODY_BYTES_MAX} bytes")
-                if not message.get("more_body"):
-                    return bytes(body)
-        raise CallTimeout(f"{len(body)} bytes of the body in {self._body_deadline_s:g} s")
 
 
 class _Page:

@@ -31,8 +31,9 @@ from prsm.node.rpc.client import Endpoint
 from prsm.node.rpc.dispatch import Dispatcher, refusal
 from prsm.node.rpc.errors import PortTaken, PublicBind, TooMany
 from prsm.node.rpc.ports import describe_holder
-from prsm.node.web.app import BODY_DEADLINE_S, Health, Pages, make_app
+from prsm.node.web.app import Health, Pages, make_app
 from prsm.node.web.auth import Gate, own_hosts, read_unix_peer, write_cookie
+from prsm.node.web.bodies import BODY_DEADLINE_S
 from prsm.node.web.connection import Connection, Link
 
 _BACKLOG: Final = 256
