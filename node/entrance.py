@@ -9,6 +9,7 @@ from collections.abc import Callable
 import trio
 
 from prsm.node.api.chain import ChainApi
+from prsm.node.api.chat import ChatApi
 from prsm.node.api.generation import GenerationApi
 from prsm.node.api.gossip import GossipApi
 from prsm.node.api.governance import GovernanceApi
@@ -110,6 +111,7 @@ def _handlers(
             guard=opened.guard,
             extra=start.config.storage.extra_stores,
         ),
+        **ChatApi(work.models).handlers(),
         **GenerationApi(work.models, work.generating.generations).handlers(),
         **work_handlers(work.models, work.jobs, chain.driver, proofs),
         **step_handlers(work.models, work.plans, work.evaluation.ours, chain.driver),

@@ -256,6 +256,7 @@ class ModelsApi:
             stages=tuple(sorted({shard.stages for shard in manifest.shards})),
             publisher=address_text(manifest.publisher),
             tx_id=None if tx_id is None else address_text(tx_id),
+            created=utc_text(manifest.created_ms),
         )
 
 

@@ -90,6 +90,8 @@ class ServingApi:
             workers=tuple(map(address_text, served.workers)),
             tabs=tuple(map(address_text, served.tabs)),
             outputs=tuple(map(tensor_text, served.outputs)),
+            price=str(served.price),
+            tokens=served.tokens,
         )
 
     async def warm(self, params: api.WarmParams, _caller: Caller) -> api.Warmed:

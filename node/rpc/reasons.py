@@ -11,12 +11,23 @@ from types import MappingProxyType
 from typing import Final
 
 from prsm.node.rpc.entries import Entry, Exit, read_rows
-from prsm.node.rpc.rows import calls, evaluations, generation, home, ledger, network, storage, work
+from prsm.node.rpc.rows import (
+    calls,
+    chat,
+    evaluations,
+    generation,
+    home,
+    ledger,
+    network,
+    storage,
+    work,
+)
 
 __all__ = ["BY_NUMBER", "REGISTRY", "Entry", "Exit", "entry_for"]
 
 _ROWS: Final = "".join(
-    part.ROWS for part in (calls, ledger, work, evaluations, generation, network, storage, home)
+    part.ROWS
+    for part in (calls, chat, ledger, work, evaluations, generation, network, storage, home)
 )
 
 REGISTRY: Final = read_rows(_ROWS)

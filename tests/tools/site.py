@@ -12,6 +12,7 @@ import trio
 from prsm.node.account import Account
 from prsm.node.announce import Announcer, Ground
 from prsm.node.api.chain import ChainApi
+from prsm.node.api.chat import ChatApi
 from prsm.node.api.generation import GenerationApi
 from prsm.node.api.gossip import GossipApi
 from prsm.node.api.governance import GovernanceApi
@@ -238,6 +239,7 @@ async def _join(
             **ServingApi(room.serving, models, driver, wallets).handlers(),
             **TasksApi(models.tasks).handlers(),
             **storage_handlers(models, models._tools.store, upkeep),
+            **ChatApi(models).handlers(),
             **GenerationApi(models, generations).handlers(),
             **work_handlers(models, jobs, driver, proofs),
         },

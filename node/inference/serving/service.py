@@ -41,6 +41,7 @@ from prsm.protocol.receipts import WorkKind
 ROWS_ASKED_MAX: Final = 256  # more is a job
 PLACES: Final = 16  # requests at work at once: the credit of a tab
 ROUTES_MAX: Final = 256
+MASK: Final = "attention_mask"  # as the worker's tokenizer names it
 TRIES: Final = 2  # a worker lost in the middle: once more, with another
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,8 @@ class Served:
         workers: accounts that held the answer.
         cached: micro-batches that came from the cache.
         batches: micro-batches.
+        price: micro-FTNS the answers of now cost; nothing from the cache.
+        tokens: of the texts, without padding; 0 for arrays.
     """
 
     model: bytes
@@ -98,6 +101,8 @@ class Served:
     workers: tuple[bytes, ...]
     cached: int
     batches: int
+    price: int
+    tokens: int
 
 
 @dataclass(slots=True)
@@ -105,6 +110,7 @@ class _Piece:
     outputs: Tensors
     workers: tuple[bytes, ...]
     tab: bytes | None
+    price: int = 0
 
 
 class Serving:
@@ -184,6 +190,8 @@ class Serving:
             workers=tuple(sorted({worker for piece in done for worker in piece.workers})),
             cached=sum(piece.tab is None for piece in done),
             batches=len(done),
+            price=sum(piece.price for piece in done),
+            tokens=_tokens(plan) if request.texts else 0,
         )
 
     async def warm(self, ref: str, *, rows: int = 1, opinions: int = 1) -> bytes:
@@ -322,9 +330,16 @@ class Serving:
                     took_ms=found.took_ms,
                     now_ms=self._with.clock.wall_ms(),
                 )
-            return _Piece(found.outputs, found.workers, tab.job)
+            price = tab.price_per_row * tab.batch_rows[slot] * len(found.workers)
+            return _Piece(found.outputs, found.workers, tab.job, price)
         assert failure is not None
         raise failure
+
+
+def _tokens(plan: BatchPlan) -> int:
+    """Tokens a tokenizer made of texts: ones of the masks, int64 (batch, tokens)."""
+    masks = (tensor for batch in plan.batches for tensor in batch if tensor.head.name == MASK)
+    return sum(sum(memoryview(tensor.data).cast("q")) for tensor in masks)
 
 
 def _cost(tensors: Tensors) -> int:

@@ -100,6 +100,7 @@ class ModelInfo(Result, frozen=True):
     stages: tuple[int, ...]
     publisher: Hex32
     tx_id: Hex32 | None = None
+    created: str = ""  # by its publisher's clock
 
 
 class Models(Result, frozen=True):

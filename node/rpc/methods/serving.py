@@ -62,6 +62,8 @@ class ServedRows(Result, frozen=True):
     workers: tuple[Hex32, ...]
     tabs: tuple[Hex32, ...]
     outputs: tuple[TensorText, ...]
+    price: AmountText = "0"  # of the answers of now; nothing from the cache
+    tokens: Count = 0  # of the texts
 
 
 class WarmParams(Params, frozen=True):

@@ -5,6 +5,7 @@ from typing import Final
 
 from prsm.node.rpc.methods import (
     chain,
+    chat,
     copies,
     datasets,
     deals,
@@ -23,6 +24,7 @@ from prsm.node.rpc.methods import (
     registry,
     serving,
     storage,
+    subscriptions,
     tasks,
     validator,
     wallet,
@@ -51,9 +53,11 @@ METHODS: Final[Mapping[str, Method]] = table(
     deals.METHODS,
     work.METHODS,
     generation.METHODS,
+    chat.METHODS,
     plans.METHODS,
     offers.METHODS,
     serving.METHODS,
+    subscriptions.METHODS,
 )
 # OpenRPC's own spelling of a method that has ours as well.
 ALIASES: Final[Mapping[str, str]] = {"rpc.discover": "rpc_discover"}
