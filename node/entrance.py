@@ -26,6 +26,7 @@ from prsm.node.api.serving import ServingApi
 from prsm.node.api.tasks import TasksApi
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
+from prsm.node.books import open_books
 from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import Handler, bind
 from prsm.node.version import VERSION
@@ -68,8 +69,11 @@ async def open_entrance(
             stop=stop,
         )
     )
+    books = await open_books(opened)
+    await nursery.start(books.run)
     dispatcher = bind(
-        _handlers(opened, work, wallets, node),
+        _handlers(opened, work, wallets, node) | books.handlers(),
+        layers=books.layers,
         fence=fence,
         on_fault=log_fault,
     )

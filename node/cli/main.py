@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "serve": ("nouns", "serve", "Small requests to warm workers, and their tabs."),
     "proof": ("proof", "proof", "Show and check receipts."),
     "wallet": ("nouns", "wallet", "Keys, balances, payments."),
+    "audit": ("nouns", "audit", "Who told this node what."),
     "chain": ("nouns", "chain", "Blocks, transactions, validators."),
     "validator": ("operator", "validator", "The stake of this node's operator."),
     "governance": ("nouns", "governance", "Parameters, proposals, votes."),

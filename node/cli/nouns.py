@@ -114,6 +114,7 @@ wallet = make_group(
     "Keys, balances, payments.",
     (wallet_new, wallet_unlock, wallet_send, wallet_submit),
 )
+audit = make_group("audit", "Who told this node what.")
 job = make_group("job", "Jobs of ours.")
 quote = make_command(METHODS["infer_quote"])
 serve = make_group("serve", "Small requests to warm workers, and their tabs.")

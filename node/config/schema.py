@@ -305,6 +305,16 @@ class KeysConfig(Section, frozen=True):
     ] = ""
 
 
+class AuditConfig(Section, frozen=True):
+    """[audit]: the log of calls that administer this node or sign for it."""
+
+    anchor_every_s: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=31_536_000),
+        _doc("oldest line that is not vouched for by the ledger; 0: anchored by hand only"),
+    ] = 86_400
+
+
 class LogConfig(Section, frozen=True):
     """[log]: what is written, and how."""
 
@@ -327,6 +337,7 @@ class Config(Section, frozen=True):
     worker: WorkerConfig = WorkerConfig()
     jobs: JobsConfig = JobsConfig()
     keys: KeysConfig = KeysConfig()
+    audit: AuditConfig = AuditConfig()
     log: LogConfig = LogConfig()
 
 

@@ -20,6 +20,7 @@ from prsm.node.rpc.rows import (
     ledger,
     network,
     storage,
+    tenancy,
     work,
 )
 
@@ -27,7 +28,7 @@ __all__ = ["BY_NUMBER", "REGISTRY", "Entry", "Exit", "entry_for"]
 
 _ROWS: Final = "".join(
     part.ROWS
-    for part in (calls, chat, ledger, work, evaluations, generation, network, storage, home)
+    for part in (calls, chat, ledger, work, evaluations, generation, network, storage, home, tenancy)
 )
 
 REGISTRY: Final = read_rows(_ROWS)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from prsm.node.rpc.methods import (
+    audit,
     chain,
     chat,
     copies,
@@ -57,6 +58,7 @@ METHODS: Final[Mapping[str, Method]] = table(
     plans.METHODS,
     offers.METHODS,
     serving.METHODS,
+    audit.METHODS,
     subscriptions.METHODS,
 )
 # OpenRPC's own spelling of a method that has ours as well.
