@@ -63,7 +63,7 @@ async def answer_refusal(
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     if status == 405:
-        headers["allow"] = "POST"
+        headers["allow"] = getattr(fault, "allow", "POST")
     if fault.retry_after_ms:
         headers["retry-after"] = str(-(-fault.retry_after_ms // 1000))
     text = refusal(fault, trace_id=trace_of(scope)) if body is None else body
@@ -82,7 +82,7 @@ def trace_of(scope: Scope) -> str:
 
 async def begin_events(scope: Scope, send: Send) -> None:
     """Begin an answer of server-sent events; parts of its body follow, one message each."""
-    fields = {"content-type": "text/event-stream", "connection": "close"}
+    fields = {"content-type": "text/event-stream"}
     await send({"type": "http.response.start", "status": 200, "headers": _raw(scope, fields)})
 
 

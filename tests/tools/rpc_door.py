@@ -1,18 +1,19 @@
 """A real door on loopback for tests, and raw HTTP to throw at it."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import trio
 
 from prsm.node.home import Home, socket_address
-from prsm.node.rpc.dispatch import bind
-from prsm.node.web.app import Health, fence, log_fault
+from prsm.node.rpc.dispatch import Dispatcher, Handler, bind
+from prsm.node.web.app import Health, Pages, fence, log_fault
 from prsm.node.web.serve import Bound, Bounds, Door, serve
 from tests.tools.rpc_node import FakeNode
 
@@ -45,18 +46,32 @@ class OpenDoor:
 
 
 @asynccontextmanager
-async def open_door(folder: Path, *, bounds: Bounds | None = None) -> AsyncIterator[OpenDoor]:
-    """Serve a fake node on free loopback sockets while the block runs."""
+async def open_door(
+    folder: Path,
+    *,
+    bounds: Bounds | None = None,
+    pages: Callable[[Dispatcher], Pages] | None = None,
+    handlers: Mapping[str, Handler] = MappingProxyType({}),
+) -> AsyncIterator[OpenDoor]:
+    """Serve a fake node on free loopback sockets while the block runs.
+
+    Args:
+        folder: its home is made in there.
+        bounds: of the door.
+        pages: makes further routes over the node's calls.
+        handlers: answer instead of the fake's.
+    """
     home = Home(folder / "home")
     home.create()
     node = FakeNode()
     why: list[str] = []
     door = Door("127.0.0.1", 0, home.cookie, home.socket, home.endpoint)
     health = Health("tester", "0.1.0", lambda: "".join(why))
-    dispatcher = bind(node.handlers(), fence=fence, on_fault=log_fault)
+    dispatcher = bind({**node.handlers(), **handlers}, fence=fence, on_fault=log_fault)
+    more = None if pages is None else pages(dispatcher)
     async with trio.open_nursery() as nursery:
         bound = await nursery.start(
-            partial(serve, dispatcher, door=door, health=health, bounds=bounds)
+            partial(serve, dispatcher, door=door, health=health, bounds=bounds, pages=more)
         )
         yield OpenDoor(node, home, bound, nursery, why)
         nursery.cancel_scope.cancel()

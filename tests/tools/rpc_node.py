@@ -5,6 +5,7 @@ method without a hand-kept list.
 """
 
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -66,7 +67,8 @@ class FakeNode:
 
     Attributes:
         calls: (method, parameters) in order; callers: who made them.
-        answers: method -> what it answers instead of its sample; an exception is raised.
+        answers: method -> what it answers instead of its sample; an exception is raised, a deque
+            gives one answer for each call.
     """
 
     def __init__(self) -> None:
@@ -95,6 +97,8 @@ class FakeNode:
             if method.name in self.before:
                 await self.before[method.name]()
             answer = self.answers.get(method.name)
+            if isinstance(answer, deque):
+                answer = answer.popleft()
             if isinstance(answer, BaseException):
                 raise answer
             return sample(method.result) if answer is None else answer

@@ -1,0 +1,209 @@
+"""Requests of the OpenAI API: what is taken, what changes nothing, what is refused by name.
+
+A parameter that would change the answer and is not supported is refused; one whose value is what
+happens anyway (`n: 1`) is taken. Knows: JSON. Must not know: HTTP, how an answer is made.
+Source: https://platform.openai.com/docs/api-reference
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, TypeVar
+
+import msgspec
+
+from prsm.node.rpc.errors import BadParams, ParseFailed
+from prsm.node.rpc.spec import AmountText, RefText
+from prsm.node.web.openai.faults import ParameterUnsupported
+from prsm.protocol.limits import WORK_STAGES_MAX
+
+EMBED_TEXTS_MAX: Final = 256  # as serve_run takes rows
+_STOPS_MAX: Final = 4
+
+# Name -> values that ask for what is done anyway; null always does.
+_NEUTRAL: Final[Mapping[str, tuple[object, ...]]] = {
+    "n": (1,),
+    "best_of": (1,),
+    "echo": (False,),
+    "suffix": ("",),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "logit_bias": ({},),
+    "tools": ([],),
+    "functions": ([],),
+    "tool_choice": ("none", "auto"),
+    "function_call": ("none", "auto"),
+    "parallel_tool_calls": (True, False),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "audio": (),
+    "prediction": (),
+    "web_search_options": (),
+    "reasoning_effort": ("none",),
+    "verbosity": ("medium",),
+    "service_tier": ("auto", "default"),
+    "store": (False,),
+    "dimensions": (),
+}
+# Names of the caller's own users and notes: they change no answer.
+_NOTES: Final = frozenset(
+    ("user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention")
+)
+_SILENT: Final = frozenset(
+    ("refusal", "annotations", "audio", "function_call", "tool_calls", "name")
+)
+T = TypeVar("T", bound=msgspec.Struct)
+
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1_048_576)]
+_Stop = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+_Stops = _Stop | Annotated[tuple[_Stop, ...], msgspec.Meta(max_length=_STOPS_MAX)] | None
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The field `prsm` of a request: what the OpenAI API has no words for.
+
+    `max_price`: most micro-FTNS to lock; `local`: this node does it all, and nothing is locked;
+    `form`: how a conversation is written; `opinions`: workers asked for an embedding.
+    """
+
+    max_price: AmountText | None = None
+    local: bool = False
+    stages: Annotated[int, msgspec.Meta(ge=1, le=WORK_STAGES_MAX)] = 1
+    home: Annotated[int, msgspec.Meta(ge=0, le=WORK_STAGES_MAX)] = 0
+    spare: bool = True
+    deadline_ms: Annotated[int, msgspec.Meta(ge=1_000, le=86_400_000)] = 600_000
+    form: Literal["own", "plain"] = "own"
+    opinions: Annotated[int, msgspec.Meta(ge=1, le=3)] = 1
+    fresh: bool = False
+
+
+class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`include_usage`: one more chunk before the end, with the usage alone."""
+
+    include_usage: bool = False
+
+
+class _Generate(msgspec.Struct, frozen=True, kw_only=True):
+    model: RefText
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=65_536)] | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] = 1.0
+    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+    stop: _Stops = None
+    stream: bool = False
+    stream_options: StreamOptions = StreamOptions()
+    prsm: Options = Options()
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Texts that end the answer."""
+        return (self.stop,) if isinstance(self.stop, str) else self.stop or ()
+
+
+class CompletionRequest(_Generate, frozen=True, kw_only=True):
+    """POST /v1/completions."""
+
+    prompt: _Text | Annotated[tuple[_Text, ...], msgspec.Meta(min_length=1, max_length=1)]
+
+    @property
+    def text(self) -> str:
+        """The one prompt."""
+        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One turn; its content is joined to one text."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | tuple["_Part", ...]
+
+    @property
+    def text(self) -> str:
+        """All of its text."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content)
+
+
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    type: Literal["text"]
+    text: str
+
+
+class ChatRequest(_Generate, frozen=True, kw_only=True):
+    """POST /v1/chat/completions."""
+
+    messages: Annotated[tuple[Message, ...], msgspec.Meta(min_length=1, max_length=1024)]
+    max_completion_tokens: Annotated[int, msgspec.Meta(ge=1, le=65_536)] | None = None
+
+
+class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """POST /v1/embeddings."""
+
+    model: RefText
+    input: (
+        _Text | Annotated[tuple[_Text, ...], msgspec.Meta(min_length=1, max_length=EMBED_TEXTS_MAX)]
+    )
+    encoding_format: Literal["float", "base64"] = "float"
+    prsm: Options = Options()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """One row each."""
+        return (self.input,) if isinstance(self.input, str) else self.input
+
+
+def read_request(body: bytes, shape: type[T]) -> T:
+    """Read a request, or say which parameter is wrong.
+
+    Raises:
+        ParseFailed: no JSON object.
+        ParameterUnsupported: a parameter this node would not do as it says.
+        BadParams: an unknown one, one of another type, or one out of bounds.
+    """
+    try:
+        given = msgspec.json.decode(body, type=dict[str, object])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ParseFailed(f"no JSON object: {str(error)[:120]}") from error
+    known = shape.__struct_fields__
+    taken = {
+        name: _plain_messages(value) if name == "messages" else value
+        for name, value in given.items()
+        if value is not None and _is_taken(name, value, known)
+    }
+    try:
+        return msgspec.convert(taken, type=shape)
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at `$")
+        where = place.removeprefix(".").removesuffix("`")
+        raise BadParams(f"{where or 'the request'}: {text}", field=where) from error
+
+
+def _is_taken(name: str, value: object, known: tuple[str, ...]) -> bool:
+    """Is it read here? False: it changes nothing."""
+    if name in known:
+        return True
+    if name in _NOTES or value in _NEUTRAL.get(name, ()):
+        return False
+    if name in _NEUTRAL:
+        raise ParameterUnsupported(f"{name} is not supported", field=name)
+    near = difflib.get_close_matches(name[:80], known, n=1)
+    raise BadParams(
+        f"no parameter {name[:80]!r}",
+        hint=f"did you mean {near[0]!r}?" if near else f"it takes: {', '.join(known)}",
+        field=name[:80],
+    )
+
+
+def _plain_messages(value: object) -> object:
+    """Messages without the empty fields that clients send back with an earlier answer."""
+    if not isinstance(value, list):
+        return value
+    for place, message in enumerate(value):
+        for name, held in message.items() if isinstance(message, dict) else ():
+            if name not in {"role", "content"} and not (name in _SILENT and not held):
+                field = f"messages[{place}].{name}"[:80]
+                raise ParameterUnsupported(f"{field} is not supported", field=field)
+    return value

@@ -1,0 +1,118 @@
+"""Parameters of the OpenAI API are taken, change nothing, or are refused by their name."""
+
+import json
+
+import pytest
+
+from prsm.node.rpc.errors import BadParams, CallError, ParseFailed
+from prsm.node.web.openai.faults import ParameterUnsupported
+from prsm.node.web.openai.forms import (
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    read_request,
+)
+
+ASKED = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+def read(**more: object) -> ChatRequest:
+    return read_request(json.dumps({**ASKED, **more}).encode(), ChatRequest)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n", 2),
+        ("logprobs", True),
+        ("top_logprobs", 3),
+        ("tools", [{"type": "function", "function": {"name": "f"}}]),
+        ("tool_choice", {"type": "function"}),
+        ("presence_penalty", 0.5),
+        ("frequency_penalty", -1),
+        ("logit_bias", {"1": 2}),
+        ("response_format", {"type": "json_object"}),
+        ("reasoning_effort", "high"),
+        ("store", True),
+        ("audio", {}),
+    ],
+)
+def test_what_would_change_the_answer_is_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(ParameterUnsupported, match=name) as caught:
+        read(**{name: value})
+    assert caught.value.field == name
+
+
+def test_what_is_done_anyway_is_taken() -> None:
+    neutral = {"n": 1, "tools": [], "tool_choice": "none", "presence_penalty": 0, "user": "u-1"}
+    asked = read(**neutral, logprobs=False, stop=None, response_format={"type": "text"})
+    assert asked == read()
+    assert (asked.temperature, asked.max_tokens, asked.stops) == (1.0, None, ())
+    assert read(stop="a").stops == ("a",)
+    assert read(stop=["a", "b"]).stops == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"temprature": 1}, "temprature"),
+        ({"temperature": 3}, "temperature"),
+        ({"top_p": 0}, "top_p"),
+        ({"stop": ["a"] * 5}, "stop"),
+        ({"stop": ""}, "stop"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user"}]}, "messages[0]"),
+        ({"prsm": {"price": "1"}}, "prsm"),
+        ({"prsm": {"max_price": "1.5"}}, "prsm.max_price"),
+        ({"stream_options": {"x": 1}}, "stream_options"),
+    ],
+)
+def test_what_is_wrong_is_named(more: dict[str, object], field: str) -> None:
+    with pytest.raises(BadParams) as caught:
+        read(**more)
+    assert caught.value.field == field
+
+
+def test_slip_of_the_pen_gets_the_nearest_name() -> None:
+    with pytest.raises(BadParams) as caught:
+        read(temprature=1)
+    assert "'temperature'" in caught.value.hint
+
+
+def test_content_in_parts_is_one_text_and_other_kinds_are_refused() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert read(messages=[{"role": "user", "content": parts}]).messages[0].text == "ab"
+    image = [{"type": "image_url", "image_url": {"url": "x"}}]
+    with pytest.raises(CallError, match="messages"):
+        read(messages=[{"role": "user", "content": image}])
+
+
+def test_earlier_answer_sent_back_as_it_came_is_taken_but_not_its_tool_calls() -> None:
+    empty = {"refusal": None, "annotations": None, "audio": None, "tool_calls": None}
+    back = {"role": "assistant", "content": "a", "function_call": None, **empty}
+    assert read(messages=[back]).messages[0].text == "a"
+    with pytest.raises(ParameterUnsupported, match=r"messages\[0\].tool_calls"):
+        read(messages=[{**back, "tool_calls": [{"id": "1"}]}])
+
+
+def test_prompts_and_inputs_are_texts_not_tokens() -> None:
+    one = read_request(b'{"model":"m","prompt":["a"],"best_of":1}', CompletionRequest)
+    assert one.text == "a"
+    for prompt in ("[1,2]", '["a","b"]', "[]", '""'):
+        with pytest.raises(BadParams, match="prompt"):
+            read_request(b'{"model":"m","prompt":' + prompt.encode() + b"}", CompletionRequest)
+    texts = read_request(b'{"model":"m","input":["a","b"]}', EmbeddingRequest).texts
+    assert texts == ("a", "b")
+    with pytest.raises(ParameterUnsupported, match="dimensions"):
+        read_request(b'{"model":"m","input":"a","dimensions":8}', EmbeddingRequest)
+    for given in ("[1,2]", "[]", "[[1]]", json.dumps(["a"] * 257)):
+        with pytest.raises(BadParams, match="input"):
+            read_request(b'{"model":"m","input":' + given.encode() + b"}", EmbeddingRequest)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b'"x"', b"[" * 5000])
+def test_what_is_no_object_is_refused(body: bytes) -> None:
+    with pytest.raises(ParseFailed):
+        read_request(body, ChatRequest)
