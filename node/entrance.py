@@ -27,13 +27,14 @@ from prsm.node.api.tasks import TasksApi
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
 from prsm.node.books import open_books
+from prsm.node.guests import Guests, open_guests
 from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import Handler, bind
 from prsm.node.version import VERSION
 from prsm.node.wallets import Payer, Wallets
 from prsm.node.web.app import Health, fence, log_fault
 from prsm.node.web.serve import Bound, Door, serve
-from prsm.node.workshop import Opened, Workshop
+from prsm.node.workshop import Opened, Start, Workshop
 
 
 async def open_entrance(
@@ -49,6 +50,7 @@ async def open_entrance(
 
     Raises:
         PortTaken, PublicBind: the door cannot be opened where the configuration says.
+        TokensDamaged: a file of tokens cannot be read.
     """
     start, chain = opened.start, opened.chain
     bound: list[Bound] = []
@@ -69,25 +71,33 @@ async def open_entrance(
             stop=stop,
         )
     )
+    clock = chain.driver.clock
+    guests = open_guests(start.home, clock, lambda: f"http://{bound[0].http}")
     books = await open_books(opened)
     await nursery.start(books.run)
     dispatcher = bind(
-        _handlers(opened, work, wallets, node) | books.handlers(),
+        _handlers(opened, work, wallets, node) | books.handlers() | guests.handlers,
         layers=books.layers,
         fence=fence,
         on_fault=log_fault,
     )
-    rpc = start.config.rpc
-    door = Door(
+    health = Health(start.config.node.name, VERSION, node.why_not_ready)
+    open_door = functools.partial(
+        serve, dispatcher, door=_door(start, guests), health=health, pages=guests.pages
+    )
+    bound.append(await nursery.start(open_door))
+
+
+def _door(start: Start, guests: Guests) -> Door:
+    """Where to listen, and for whom."""
+    rpc, home = start.config.rpc, start.home
+    return Door(
         host=rpc.host,
         port=rpc.port,
-        cookie=start.home.cookie,
-        socket_path=start.home.socket if rpc.unix else None,
-        endpoint=start.home.endpoint,
-    )
-    health = Health(start.config.node.name, VERSION, node.why_not_ready)
-    bound.append(
-        await nursery.start(functools.partial(serve, dispatcher, door=door, health=health))
+        cookie=home.cookie,
+        socket_path=home.socket if rpc.unix else None,
+        endpoint=home.endpoint,
+        tokens=guests.tokens,
     )
 
 

@@ -112,6 +112,11 @@ class Home:
         return self.keys / "consensus.key"
 
     @property
+    def token_key(self) -> Path:
+        """The keys that sign tokens of clients."""
+        return self.keys / "rpc.jwt"
+
+    @property
     def consensus_keys(self) -> list[Path]:
         """Every seed that may sign votes: a rotated key, and the one that follows it."""
         return sorted(self.keys.glob("consensus*.key"))
@@ -134,6 +139,11 @@ class Home:
     def data(self) -> Path:
         """Ledger, consensus log, sign guard, jobs."""
         return self.root / "data"
+
+    @property
+    def tokens(self) -> Path:
+        """What each token of a client may do."""
+        return self.data / "tokens.json"
 
     @property
     def blocks(self) -> Path:

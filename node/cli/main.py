@@ -42,6 +42,8 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "storage": ("nouns", "storage", "Blocks on disk."),
     "backup": ("archive", "backup", "Seal the node's ledger and keys into one file."),
     "restore": ("archive", "restore", "Make a node's folder of a backup again, or check one."),
+    "token": ("tokens", "token", "Who else may call this node, and what they may do."),
+    "dashboard": ("tokens", "dashboard", "Open the node's page in a browser."),
     "config": ("settings", "config", "Show and check the configuration."),
     "rpc": ("raw", "rpc", "Call any method."),
     "sandbox": ("sandbox", "sandbox", "What a worker of this machine can and cannot do."),

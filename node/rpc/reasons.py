@@ -14,6 +14,7 @@ from prsm.node.rpc.entries import Entry, Exit, read_rows
 from prsm.node.rpc.rows import (
     calls,
     chat,
+    doors,
     evaluations,
     generation,
     home,
@@ -28,7 +29,10 @@ __all__ = ["BY_NUMBER", "REGISTRY", "Entry", "Exit", "entry_for"]
 
 _ROWS: Final = "".join(
     part.ROWS
-    for part in (calls, chat, ledger, work, evaluations, generation, network, storage, home, tenancy)
+    for part in (
+        *(calls, doors, chat, ledger, work, evaluations, generation, network, storage, home),
+        tenancy,
+    )
 )
 
 REGISTRY: Final = read_rows(_ROWS)

@@ -21,14 +21,13 @@ from prsm.node.rpc.dispatch import Dispatcher
 from prsm.node.rpc.errors import (
     CallError,
     CallTimeout,
-    CallTooLarge,
-    Unauthorised,
     WrongHttp,
 )
 from prsm.node.rpc.spec import Method
 from prsm.node.web.answers import answer, answer_refusal, trace_of
 from prsm.node.web.auth import Gate, OwnPagesOnly, request_id
 from prsm.node.web.bodies import BODY_DEADLINE_S, ClientGone, read_body
+from prsm.node.web.forms import refuse_form, status_of
 
 log: Final = logs.get("web")
 
@@ -152,12 +151,12 @@ class _Calls:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         try:
-            _refuse_form(scope, headers)
+            refuse_form(scope, headers)
             peer = scope["state"].get("peer")
             caller = await self._gate.admit(headers, peer, trace_id=trace_of(scope))
             body = await read_body(headers, receive, deadline_s=self._body_deadline_s)
         except CallError as fault:
-            await answer_refusal(scope, receive, send, fault, status=_status_of(fault))
+            await answer_refusal(scope, receive, send, fault, status=status_of(fault))
             return
 
         async def wait_gone() -> None:
@@ -200,28 +199,3 @@ async def _no_page(scope: Scope, receive: Receive, send: Send) -> None:
         return
     fault = NoPage(f"no page {scope['path'][:80]!r}", hint="calls are POST to /rpc")
     await answer_refusal(scope, receive, send, fault, status=404)
-
-
-def _refuse_form(scope: Scope, headers: Headers) -> None:
-    if scope["method"] != "POST":
-        raise WrongHttp(f"{scope['method']} is not accepted here, only POST", field="method")
-    kinds = headers.getlist("content-type")
-    if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
-        what = repr(", ".join(kinds)[:80]) if kinds else "absent"
-        raise WrongHttp(f"Content-Type is {what}, not application/json", field="content-type")
-
-
-def _status_of(fault: CallError) -> int:
-    match fault:
-        case Unauthorised():
-            return 401
-        case CallTooLarge():
-            return 413
-        case CallTimeout():
-            return 408
-        case WrongHttp(field="method"):
-            return 405
-        case WrongHttp():
-            return 415
-        case _:
-            return 400

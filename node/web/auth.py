@@ -1,10 +1,10 @@
-"""Who may come in: Host and Origin of every request, then the cookie or the unix peer.
+"""Who may come in: Host and Origin of every request, then cookie, token, key or unix peer.
 
 A page of another site must not reach the node (DNS rebinding, cross-site calls), and no other
 program of this machine without the token. No CORS header is ever sent and no HTTP cookie is set:
 cookies of 127.0.0.1 go to every port. Source: docs/spec/rpc.md, "Doors".
 
-Knows: headers, scopes, the cookie file. Must not know: methods, hypercorn.
+Knows: headers, scopes, the cookie file, tokens. Must not know: methods, hypercorn.
 """
 
 import hmac
@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import trio
 from starlette.datastructures import Headers
@@ -28,6 +28,7 @@ from prsm.node.home import write_private
 from prsm.node.rpc.errors import Forbidden, Unauthorised
 from prsm.node.rpc.spec import ALL_SCOPES, Caller
 from prsm.node.rpc.spec import Scope as Right
+from prsm.node.tokens import BadToken, Token, Tokens
 from prsm.node.web.answers import answer_refusal
 
 _COOKIE_BYTES: Final = 32
@@ -64,15 +65,42 @@ def write_cookie(path: Path) -> str:
     return cookie
 
 
-class Gate:
-    """Recognises callers; counts bad tokens."""
+@dataclass(frozen=True, slots=True)
+class KeyPeer:
+    """The holder of a key that signed this request, checked before any route sees it.
 
-    def __init__(self, cookie: str, *, uid: int | None = None) -> None:
+    Attributes:
+        public_key: `0x…`, 32 bytes.
+    """
+
+    public_key: str
+
+
+Peer = UnixPeer | KeyPeer
+
+
+class Gate:
+    """Recognises callers; counts bad tokens.
+
+    Args:
+        cookie: the token of this run, in hex.
+        tokens: made by `token_create`; None: the cookie alone counts.
+        uid: whose processes may use the unix socket; this process's own if None.
+
+    Attributes:
+        bad_tokens: how many were shown since the start.
+    """
+
+    def __init__(
+        self, cookie: str, *, tokens: Tokens | None = None, uid: int | None = None
+    ) -> None:
+        self.bad_tokens = 0
         self._cookie = cookie.encode("ascii")
+        self._tokens = tokens
         self._uid = os.getuid() if uid is None else uid
         self._bad: deque[float] = deque(maxlen=_BAD_TOKENS_MAX)
 
-    async def admit(self, headers: Headers, peer: UnixPeer | None, *, trace_id: str) -> Caller:
+    async def admit(self, headers: Headers, peer: Peer | None, *, trace_id: str) -> Caller:
         """Say who calls. A good token is never delayed; after ten bad ones each costs a second.
 
         Raises:
@@ -80,24 +108,80 @@ class Gate:
         """
         token = _bearer(headers)
         if token is not None:
-            if hmac.compare_digest(token, self._cookie):
-                return Caller("cookie", ALL_SCOPES, trace_id)
-            await self._pay_for_bad_token()
-            raise Unauthorised("the token is not the one of this run of the node")
+            return await self._admit_bytes(token, trace_id)
+        if isinstance(peer, KeyPeer):
+            return await self._admit_key(peer.public_key, trace_id)
         if peer is not None and peer.uid == self._uid:
             return Caller("unix", ALL_SCOPES - {Right.SIGN}, trace_id)
         raise Unauthorised(
             "no token in the Authorization header",
-            hint="send `Authorization: Bearer` with the content of run/.cookie",
+            hint="send `Authorization: Bearer` with a token, or the content of run/.cookie",
         )
 
-    async def _pay_for_bad_token(self) -> None:
+    async def admit_token(self, token: str, *, trace_id: str) -> Caller:
+        """Say who holds a token that came by another way than a header; costs as `admit`.
+
+        Raises:
+            Unauthorised: a token that is not ours, has ended or was taken back.
+        """
+        return await self._admit_bytes(token.encode("utf-8", "replace"), trace_id)
+
+    async def refuse(self, what: str, *, hint: str = "") -> NoReturn:
+        """Count a bad proof of who calls, and make it cost.
+
+        Raises:
+            Unauthorised: always, saying `what`.
+        """
+        self.bad_tokens += 1
         now = trio.current_time()
         crowded = len(self._bad) == _BAD_TOKENS_MAX and now - self._bad[0] < _BAD_TOKENS_WINDOW_S
         self._bad.append(now)
         if crowded:
             log.warning("bad tokens", count=_BAD_TOKENS_MAX, window_s=_BAD_TOKENS_WINDOW_S)
             await trio.sleep(_BAD_TOKEN_COST_S)
+        raise Unauthorised(what, hint=hint)
+
+    def is_live(self, caller: Caller) -> bool:
+        """Whether what a caller came with still counts: its token has not ended since."""
+        return not caller.token_id or (
+            self._tokens is not None and self._tokens.is_live(caller.token_id)
+        )
+
+    def expires_ms(self, caller: Caller) -> int | None:
+        """When a caller's token ends (ms since 1970); None: never."""
+        token = self._tokens.find(caller.token_id) if self._tokens is not None else None
+        return token.expires_ms if token is not None else None
+
+    async def _admit_bytes(self, token: bytes, trace_id: str) -> Caller:
+        if hmac.compare_digest(token, self._cookie):
+            return Caller("cookie", ALL_SCOPES, trace_id)
+        if self._tokens is None or token.count(b".") != 2:
+            await self.refuse("the token is not the one of this run of the node")
+        try:
+            found = self._tokens.verify(token.decode("ascii", "replace"))
+        except BadToken as error:
+            await self.refuse(error.what, hint=error.hint)
+        return _caller(f"token {found.name}", found, trace_id)
+
+    async def _admit_key(self, public_key: str, trace_id: str) -> Caller:
+        if self._tokens is None:
+            await self.refuse("this node takes no signed requests")
+        try:
+            found = self._tokens.of_key(public_key)
+        except BadToken as error:
+            await self.refuse(f"the key {public_key[:18]}… has no rights here: {error.what}")
+        return _caller(f"key {found.name}", found, trace_id)
+
+
+def _caller(name: str, token: Token, trace_id: str) -> Caller:
+    return Caller(
+        name,
+        frozenset(map(Right, token.scopes)),
+        trace_id,
+        tenant=token.tenant,
+        methods=token.methods,
+        token_id=token.id,
+    )
 
 
 def _bearer(headers: Headers) -> bytes | None:

@@ -31,6 +31,7 @@ from prsm.node.rpc.client import Endpoint
 from prsm.node.rpc.dispatch import Dispatcher, refusal
 from prsm.node.rpc.errors import PortTaken, PublicBind, TooMany
 from prsm.node.rpc.ports import describe_holder
+from prsm.node.tokens import Tokens
 from prsm.node.web.app import Health, Pages, make_app
 from prsm.node.web.auth import Gate, own_hosts, read_unix_peer, write_cookie
 from prsm.node.web.bodies import BODY_DEADLINE_S
@@ -54,6 +55,7 @@ class Door:
         cookie: the token file, made at start, removed at the end.
         socket_path: the unix socket; None for none.
         endpoint: `run/endpoint.json` for clients; None for none.
+        tokens: whose holders come in beside the cookie's; None for nobody else.
     """
 
     host: str
@@ -61,6 +63,7 @@ class Door:
     cookie: Path
     socket_path: Path | None = None
     endpoint: Path | None = None
+    tokens: Tokens | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ async def serve(
     limits = bounds or Bounds()
     listeners, bound = await _listen(door)
     try:
-        gate = Gate(write_cookie(door.cookie))
+        gate = Gate(write_cookie(door.cookie), tokens=door.tokens)
         if door.endpoint is not None:
             write_private(door.endpoint, msgspec.json.encode(_endpoint(bound)))
         app = make_app(

@@ -10,11 +10,17 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import trio
+from starlette.routing import BaseRoute
 
+from prsm.node.api.logins import Logins
 from prsm.node.home import Home, socket_address
 from prsm.node.rpc.dispatch import Dispatcher, Handler, bind
+from prsm.node.tokens import Token, Tokens
 from prsm.node.web.app import Health, Pages, fence, log_fault
+from prsm.node.web.auth import Gate
+from prsm.node.web.login import login_route
 from prsm.node.web.serve import Bound, Bounds, Door, serve
+from tests.tools.announced import SetClock
 from tests.tools.rpc_node import FakeNode
 
 PING: Final = b'{"jsonrpc":"2.0","id":1,"method":"rpc_ping"}'
@@ -22,18 +28,26 @@ PING: Final = b'{"jsonrpc":"2.0","id":1,"method":"rpc_ping"}'
 
 @dataclass
 class OpenDoor:
-    """A served fake node; `why` is what /readyz says."""
+    """A served fake node with tokens; `why` is what /readyz says."""
 
     node: FakeNode
     home: Home
     bound: Bound
     nursery: trio.Nursery
     why: list[str]
+    clock: SetClock
+    tokens: Tokens
+    logins: Logins
 
     @property
     def cookie(self) -> str:
         """The token of this run."""
         return self.home.cookie.read_text(encoding="ascii").strip()
+
+    async def token(self, *scopes: str, **more: Any) -> str:  # noqa: ANN401 - fields of a token
+        """The text of a new token."""
+        plain = Token(id="", name="t", scopes=scopes, created_ms=0, **more)
+        return (await self.tokens.add(plain))[1]
 
     async def tcp(self) -> trio.SocketStream:
         """A plain connection to the HTTP side."""
@@ -65,15 +79,22 @@ async def open_door(
     home.create()
     node = FakeNode()
     why: list[str] = []
-    door = Door("127.0.0.1", 0, home.cookie, home.socket, home.endpoint)
+    clock = SetClock()
+    tokens = Tokens.open(home.token_key, home.tokens, clock)
+    logins = Logins(tokens, clock)
+    door = Door("127.0.0.1", 0, home.cookie, home.socket, home.endpoint, tokens)
     health = Health("tester", "0.1.0", lambda: "".join(why))
     dispatcher = bind({**node.handlers(), **handlers}, fence=fence, on_fault=log_fault)
     more = None if pages is None else pages(dispatcher)
+
+    def routes(gate: Gate) -> list[BaseRoute]:
+        return [login_route(gate, logins), *(more(gate) if more is not None else ())]
+
     async with trio.open_nursery() as nursery:
         bound = await nursery.start(
-            partial(serve, dispatcher, door=door, health=health, bounds=bounds, pages=more)
+            partial(serve, dispatcher, door=door, health=health, bounds=bounds, pages=routes)
         )
-        yield OpenDoor(node, home, bound, nursery, why)
+        yield OpenDoor(node, home, bound, nursery, why, clock, tokens, logins)
         nursery.cancel_scope.cancel()
 
 

@@ -32,6 +32,7 @@ from prsm.node.api.wallet import WalletApi
 from prsm.node.chain import ChainParts
 from prsm.node.config.schema import Config
 from prsm.node.copies import CopyShelf
+from prsm.node.guests import open_guests
 from prsm.node.home import Home
 from prsm.node.inference.evaluation.requester import Evaluations
 from prsm.node.inference.generate.service import Generations
@@ -45,7 +46,8 @@ from prsm.node.net.reach import Reach, ReachConfig
 from prsm.node.proofs import Proofs
 from prsm.node.repair.driver import Parts as CopyParts
 from prsm.node.repair.driver import Repair
-from prsm.node.rpc.dispatch import Dispatcher, bind
+from prsm.node.rpc.dispatch import Dispatcher, Handler, bind
+from prsm.node.rpc.methods.table import METHODS
 from prsm.node.search import open_search
 from prsm.node.serving import open_serving
 from prsm.node.upkeep import Ground as UpkeepGround
@@ -193,9 +195,9 @@ async def _join(
     made: tuple[Models, Jobs, Announcer, Reach, Repair],
 ) -> Site:
     models, jobs, announcer, reach, repair = made
-    driver, wallet, network = parts.driver, parts.wallet, parts.driver.network
+    driver, wallet, genesis = parts.driver, parts.wallet, cluster.genesis
+    network = driver.network
     assert isinstance(network, PeerNetwork)
-    genesis = cluster.genesis
     generations = Generations(jobs._requester, None)
     for run in (models.run, jobs.run, announcer.run, reach.run, generations.run):
         await nursery.start(run)
@@ -222,27 +224,36 @@ async def _join(
         rpc=lambda: "http://127.0.0.1:1",
         stop=stopped.set,
     )
-    dispatcher = bind(
-        {
-            **NodeApi(node).handlers(),
-            **NetApi(network).handlers(),
-            **GossipApi(announcer).handlers(),
-            **ReachApi(reach, driver.clock).handlers(),
-            **ChainApi(genesis, driver, wallet, proofs).handlers(),
-            **LedgerApi(driver.ledger).handlers(),
-            **WalletApi(wallets, driver).handlers(),
-            **GovernanceApi(wallets, driver).handlers(),
-            **ValidatorApi(home, wallets, driver).handlers(),
-            **ModelsApi(models).handlers(),
-            **RegistryApi(models, driver, wallets, cards).handlers(),
-            **step_handlers(models, plans, evaluations, driver),
-            **ServingApi(room.serving, models, driver, wallets).handlers(),
-            **TasksApi(models.tasks).handlers(),
-            **storage_handlers(models, models._tools.store, upkeep),
-            **ChatApi(models).handlers(),
-            **GenerationApi(models, generations).handlers(),
-            **work_handlers(models, jobs, driver, proofs),
-        },
+    handlers = {
+        **open_guests(home, driver.clock, node.rpc).handlers,
+        **NodeApi(node).handlers(),
+        **NetApi(network).handlers(),
+        **GossipApi(announcer).handlers(),
+        **ReachApi(reach, driver.clock).handlers(),
+        **ChainApi(genesis, driver, wallet, proofs).handlers(),
+        **LedgerApi(driver.ledger).handlers(),
+        **WalletApi(wallets, driver).handlers(),
+        **GovernanceApi(wallets, driver).handlers(),
+        **ValidatorApi(home, wallets, driver).handlers(),
+        **ModelsApi(models).handlers(),
+        **RegistryApi(models, driver, wallets, cards).handlers(),
+        **step_handlers(models, plans, evaluations, driver),
+        **ServingApi(room.serving, models, driver, wallets).handlers(),
+        **TasksApi(models.tasks).handlers(),
+        **storage_handlers(models, models._tools.store, upkeep),
+        **ChatApi(models).handlers(),
+        **GenerationApi(models, generations).handlers(),
+        **work_handlers(models, jobs, driver, proofs),
+    }
+    dispatcher = _bind(handlers, faults)
+    return Site(cluster, parts, models, announcer, home, dispatcher, stopped, faults)
+
+
+def _bind(handlers: dict[str, Handler], faults: list[str]) -> Dispatcher:
+    # What needs a process of its own is bound in `entrance`, and tested with it.
+    methods = {name: METHODS[name] for name in handlers}
+    return bind(
+        handlers,
+        methods=methods,
         on_fault=lambda method, _trace, error: faults.append(f"{method}: {error!r}"),
     )
-    return Site(cluster, parts, models, announcer, home, dispatcher, stopped, faults)

@@ -25,8 +25,8 @@ from prsm.node.rpc.methods import (
     registry,
     serving,
     storage,
-    subscriptions,
     tasks,
+    tokens,
     validator,
     wallet,
     work,
@@ -49,6 +49,7 @@ METHODS: Final[Mapping[str, Method]] = table(
     datasets.METHODS,
     evaluations.METHODS,
     tasks.METHODS,
+    tokens.METHODS,
     storage.METHODS,
     copies.METHODS,
     deals.METHODS,
@@ -59,7 +60,6 @@ METHODS: Final[Mapping[str, Method]] = table(
     offers.METHODS,
     serving.METHODS,
     audit.METHODS,
-    subscriptions.METHODS,
 )
 # OpenRPC's own spelling of a method that has ours as well.
 ALIASES: Final[Mapping[str, str]] = {"rpc.discover": "rpc_discover"}

@@ -17,7 +17,7 @@ def test_names_follow_the_convention_and_commands_are_unique() -> None:
         assert name == method.name
         assert re.fullmatch(
             r"(rpc|node|net|consensus|chain|account|wallet|model|job|infer|storage|task|validator|governance"
-            r"|dataset|plan|serve)"
+            r"|dataset|plan|serve|token|audit|tenant|spending|sub)"
             r"_[a-z][A-Za-z]+",
             name,
         )
@@ -42,6 +42,8 @@ def test_what_spends_or_opens_keys_asks_for_more_than_reading() -> None:
             "job_list",
             "model_get",
             "job_get",
+            "token_whoami",
+            "token_createLogin",  # buys no more than the caller has, and no more than reading
         }:
             assert method.scope is not Scope.READ, method.name
 

@@ -6,8 +6,13 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from starlette.datastructures import Headers
 
+from prsm.node.rpc.errors import Unauthorised
+from prsm.node.rpc.spec import Scope
+from prsm.node.web.auth import Gate, KeyPeer
 from tests.tools.rpc_door import (
+    PING,
     auth,
     exchange,
     open_door,
@@ -99,3 +104,72 @@ async def test_websocket_upgrades_are_refused(tmp_path: Path) -> None:
             headers = {**upgrade, "Host": host, "Origin": origin}
             raw = request("GET", "/ws", body=b"", headers=headers)
             assert (await exchange(await door.tcp(), raw)).status == 403
+
+
+async def test_a_token_has_its_own_rights_and_no_more(tmp_path: Path) -> None:
+    """Scopes, methods and tenant reach the handler; over the unix socket too."""
+    sign = b'{"jsonrpc":"2.0","id":1,"method":"wallet_unlock","params":["pw"]}'
+    async with open_door(tmp_path) as door:
+        text = await door.token("read", tenant="lab", methods=("rpc_*", "wallet_*"))
+        bearer: dict[str, str | None] = {**auth(door), "Authorization": f"Bearer {text}"}
+        for stream in (await door.tcp(), await door.unix()):
+            answer = await exchange(stream, request(headers=bearer))
+            assert answer.status == 200
+            caller = door.node.callers[-1]
+            assert (caller.name, caller.tenant, caller.methods) == (
+                *("token t", "lab", ("rpc_*", "wallet_*")),
+            )
+            assert caller.scopes == {Scope.READ}
+            assert caller.token_id == door.tokens.listed()[0].id
+        for body in (sign, PING.replace(b"rpc_ping", b"job_list")):
+            answer = await exchange(await door.tcp(), request(body=body, headers=bearer))
+            assert answer.json["error"]["code"] == -32002
+        assert len(door.node.calls) == 2
+
+
+async def test_an_ended_token_is_refused_and_says_why(tmp_path: Path) -> None:
+    async with open_door(tmp_path) as door:
+        ending = await door.token("read", expires_ms=door.clock.now_ms + 5)
+        gone = await door.token("read")
+        answers = []
+        for text in (ending, gone, ending, gone):
+            bearer: dict[str, str | None] = {**auth(door), "Authorization": f"Bearer {text}"}
+            answer = await exchange(await door.tcp(), request(headers=bearer))
+            answers.append((answer.status, answer.json.get("error", {}).get("message")))
+            if len(answers) == 2:
+                door.clock.now_ms += 5
+                await door.tokens.revoke(door.tokens.verify(gone).id)
+        assert answers == [
+            *((200, None), (200, None)),
+            *((401, "the token is expired"), (401, "the token is revoked")),
+        ]
+
+
+async def test_what_the_gate_says_of_a_caller_later(tmp_path: Path) -> None:
+    """A WebSocket asks again: its token may have ended since."""
+    async with open_door(tmp_path) as door:
+        gate = Gate("c", tokens=door.tokens)
+        text = await door.token("read", expires_ms=door.clock.now_ms + 50)
+        caller = await gate.admit_token(text, trace_id="t")
+        assert gate.is_live(caller)
+        assert gate.expires_ms(caller) == door.clock.now_ms + 50
+        door.clock.now_ms += 50
+        assert not gate.is_live(caller)
+        owner = await gate.admit_token("c", trace_id="t")
+        assert gate.is_live(owner)
+        assert gate.expires_ms(owner) is None
+        with pytest.raises(Unauthorised, match="expired"):
+            await gate.admit_token(text, trace_id="t")
+        assert gate.bad_tokens == 1
+
+
+async def test_a_key_comes_in_with_its_record_only(tmp_path: Path) -> None:
+    key = KeyPeer("0x" + "ab" * 32)
+    async with open_door(tmp_path) as door:
+        gate = Gate("c", tokens=door.tokens)
+        with pytest.raises(Unauthorised, match="no rights here"):
+            await gate.admit(Headers(), key, trace_id="t")
+        await door.token("read", public_key=key.public_key)
+        assert (await gate.admit(Headers(), key, trace_id="t")).name == "key t"
+        with pytest.raises(Unauthorised, match="takes no signed"):
+            await Gate("c").admit(Headers(), key, trace_id="t")
