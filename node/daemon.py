@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import trio
 
-from prsm.node import logs
+from prsm.node import logs, metrics
 from prsm.node.chain import ChainConfig, open_chain
 from prsm.node.config.schema import Config
 from prsm.node.driver import Head
@@ -52,6 +52,7 @@ async def run_daemon(
         LocalError: a missing or locked home, wrong keys, a taken port: before anything runs.
     """
     protect_process()
+    metrics.begin(metrics.Metrics())
     start.home.check()
     with start.home.hold():
         genesis = _read_genesis(start.home)

@@ -48,7 +48,7 @@ from prsm.consensus.pbft.events import (
 )
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State
-from prsm.node import logs
+from prsm.node import logs, metrics
 from prsm.node.clock import Clock
 from prsm.node.drafts import INLINE_MAX, Drafts
 from prsm.node.evidence import Witness
@@ -126,6 +126,8 @@ class Driver:
         self.errand: Callable[[], Awaitable[Event]] | None = None  # once, between two turns
         self.on_durable: Callable[[int], Awaitable[None]] | None = None  # before the next block
         self.on_head: list[Callable[[Head], None]] = []
+        self.on_step: list[Callable[[State, int], None]] = []  # told the monotonic ms too
+        self.on_vote: list[Callable[[Opened], None]] = []  # of others, before it is judged
         self.on_fetch: Callable[[Fetch], None] = lambda _fetch: None
         self.on_status: Callable[[PeerId, Status], None] = lambda _peer, _status: None
         hands.network.on_message(Status, self._hear_status)
@@ -186,6 +188,8 @@ class Driver:
 
     def hear_vote(self, opened: Opened) -> None:
         """Take a vote whose signature holds."""
+        for listener in self.on_vote:
+            listener(opened)
         self.deliver(Received(opened))
 
     def hear_transaction(self, raw: bytes, transaction: Transaction) -> None:
@@ -263,6 +267,8 @@ class Driver:
         effects: list[Effect] = []
         for event in events:
             effects.extend(replica.step(self.state, event, now))
+            for listener in self.on_step:
+                listener(self.state, now)
         await self._carry_out(effects)
         has_block = any(isinstance(event, Applied) for event in events)
         self.herald.tell(self.state, self.held, now_ms=now, has_block=has_block)
@@ -372,7 +378,9 @@ class Driver:
     def _after(self, head: Head) -> None:
         tx_ids = head.outcome.tx_ids
         self.pace.note(len(tx_ids), head.certificate.view, self.clock.monotonic_ms())
-        self.mempool.drop_committed(tx_ids, head.outcome.senders)
+        now_ms = self.drafts.time_ms
+        for came_ms in self.mempool.drop_committed(tx_ids, head.outcome.senders):
+            metrics.observe("prsm_tx_commit_duration_seconds", (now_ms - came_ms) / 1000)
         self.drafts.evidence.settle()
         for listener in self.on_head:
             listener(head)

@@ -4,10 +4,11 @@ Knows: the handlers of all rooms, the order of the layers. Must not know: how a 
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import trio
 
+from prsm.node import metrics
 from prsm.node.api.chain import ChainApi
 from prsm.node.api.chat import ChatApi
 from prsm.node.api.generation import GenerationApi
@@ -27,12 +28,16 @@ from prsm.node.api.tasks import TasksApi
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
 from prsm.node.books import open_books
+from prsm.node.config.schema import Config
 from prsm.node.guests import Guests, open_guests
+from prsm.node.measuring import Measures, count_calls
 from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import Handler, bind
+from prsm.node.supervise import Supervisor
 from prsm.node.version import VERSION
 from prsm.node.wallets import Payer, Wallets
-from prsm.node.web.app import Health, fence, log_fault
+from prsm.node.web.app import Health, Pages, beside, fence, log_fault
+from prsm.node.web.metrics import metrics_pages
 from prsm.node.web.serve import Bound, Door, serve
 from prsm.node.workshop import Opened, Start, Workshop
 
@@ -75,15 +80,21 @@ async def open_entrance(
     guests = open_guests(start.home, clock, lambda: f"http://{bound[0].http}")
     books = await open_books(opened)
     await nursery.start(books.run)
+    measures = Measures(opened, work, metrics.here() or metrics.Metrics())
+    await nursery.start(Supervisor("measures").run, measures.run)
     dispatcher = bind(
         _handlers(opened, work, wallets, node) | books.handlers() | guests.handlers,
-        layers=books.layers,
         fence=fence,
         on_fault=log_fault,
+        layers=(count_calls(measures.metrics), *books.layers),
     )
     health = Health(start.config.node.name, VERSION, node.why_not_ready)
+    pages = beside(
+        guests.pages,
+        *_numbers(start.config, measures),
+    )
     open_door = functools.partial(
-        serve, dispatcher, door=_door(start, guests), health=health, pages=guests.pages
+        serve, dispatcher, door=_door(start, guests), health=health, pages=pages
     )
     bound.append(await nursery.start(open_door))
 
@@ -99,6 +110,12 @@ def _door(start: Start, guests: Guests) -> Door:
         endpoint=home.endpoint,
         tokens=guests.tokens,
     )
+
+
+def _numbers(config: Config, measures: Measures) -> Iterator[Pages]:
+    """The page of the metrics, where it is wanted."""
+    if config.metrics.prometheus:
+        yield functools.partial(metrics_pages, measures.metrics.render)
 
 
 def _handlers(

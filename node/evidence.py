@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from prsm.consensus.pbft.effects import Accuse
-from prsm.node import logs
+from prsm.node import logs, metrics
 from prsm.node.net.interface import Channel, Incoming, Network
 from prsm.protocol.codec import encode
 from prsm.protocol.errors import RemoteError
@@ -104,6 +104,7 @@ class Witness:
     def _take(self, raw: bytes) -> None:
         if not self._pool.add(raw):
             return
+        metrics.inc("prsm_consensus_equivocations_total")
         log.warning("a validator signed what no honest one signs", bytes=len(raw))
         for validator in self._validators().validators:
             peer = PeerId(validator.peer_id)

@@ -146,21 +146,25 @@ class Mempool:
         """Ids of the same that arrived before a time."""
         return [entry.id for entry in self._ready(limit) if entry.arrived_ms < before_ms]
 
-    def drop_committed(self, tx_ids: Iterable[bytes], senders: Iterable[bytes]) -> None:
+    def drop_committed(self, tx_ids: Iterable[bytes], senders: Iterable[bytes]) -> list[int]:
         """Forget what a block holds, and what it made impossible.
 
         Args:
             tx_ids: of the block.
             senders: whose nonce or balance it may have lowered or moved on.
+
+        Returns:
+            When each of the block's transactions that waited here had come.
         """
-        gone = [self._by_id.get(TxId(identity)) for identity in tx_ids]
+        found = [self._by_id.get(TxId(identity)) for identity in tx_ids]
+        gone = [entry for entry in found if entry is not None]
         for entry in gone:
-            if entry is not None:
-                self._remove(entry)
+            self._remove(entry)
         for sender in senders:
             queue = self._queues.get(sender)
             if queue is not None:
                 self._recheck(sender, queue)
+        return [entry.arrived_ms for entry in gone]
 
     def recheck(self) -> None:
         """Look at every sender again: the state was replaced as a whole."""

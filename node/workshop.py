@@ -194,7 +194,11 @@ def _make_pool(start: Start) -> Pool | None:
 def _make_hands(opened: Opened, pool: Pool, tools: _Tools) -> Hands:
     config, network, clock = opened.start.config, opened.network, opened.chain.driver.clock
     account, models, terms = tools.account, tools.models, tools.terms
-    shards = ShardCache(pool, models, is_joining=config.executor.join_rows)
+    shards = ShardCache(
+        *(pool, models),
+        is_joining=config.executor.join_rows,
+        provider=config.executor.provider,
+    )
     rules = RoomyDisk(policy_for(config.executor, pool), lambda: opened.guard.is_low)
     desk = Desk(
         *(network, account, models, shards, tools.claims, rules, Ed25519Verifier(), clock),

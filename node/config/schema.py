@@ -324,6 +324,19 @@ class LogConfig(Section, frozen=True):
     ] = "auto"
 
 
+class MetricsConfig(Section, frozen=True):
+    """[metrics]: what others may read of this node's numbers, and where its traces go."""
+
+    prometheus: Annotated[bool, _doc("answer GET /metrics; open to programs of this machine")] = (
+        True
+    )
+    otlp: Annotated[
+        str,
+        msgspec.Meta(max_length=512),
+        _doc("URL of an OpenTelemetry collector (OTLP over HTTP) for traces of jobs; empty: none"),
+    ] = ""
+
+
 class Config(Section, frozen=True):
     """Everything a node may be told; read-only after start."""
 
@@ -339,6 +352,7 @@ class Config(Section, frozen=True):
     keys: KeysConfig = KeysConfig()
     audit: AuditConfig = AuditConfig()
     log: LogConfig = LogConfig()
+    metrics: MetricsConfig = MetricsConfig()
 
 
 def parse_size(text: str) -> int:

@@ -7,14 +7,19 @@ from typing import Final, Literal
 import trio
 
 from prsm.consensus.ledger.records import Verdict
+from prsm.node import metrics
 from prsm.node.inference.batches import Batch, BatchPlan
+from prsm.node.inference.leases import LEASES_MAX
 from prsm.node.inference.unitrun import UnitRun
 from prsm.node.inference.verify import Dispute
-from prsm.node.inference.wishes import OPINIONS, WINDOW, Plan
+from prsm.node.inference.wishes import OPINIONS, WINDOW, WINDOW_MAX, Plan
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.ids import PeerId
+from prsm.protocol.limits import WORK_STAGES_MAX
+from prsm.protocol.messages.pipe import BATCH_ROWS_MAX, InputMismatch
 from prsm.protocol.receipts import WorkKind, WorkReceipt
 from prsm.protocol.tensors import Tensor
+from prsm.protocol.transactions.payloads import OPINIONS_MAX, UNITS_MAX
 
 Role = Literal["primary", "replica", "third", "fourth", "fifth"]
 _ROLES: Final[tuple[Role, ...]] = ("primary", "replica", "third", "fourth", "fifth")
@@ -104,6 +109,7 @@ class Job:
     lock_height: int = 0
     run_ms: int = 0  # from the lock to the last output
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    _since: float = field(default_factory=trio.current_time)
     _changed: trio.Event = field(default_factory=trio.Event)
 
     @property
@@ -115,7 +121,11 @@ class Job:
         """Go on to the next state."""
         assert not self.is_over
         assert _ORDER.index(state) > _ORDER.index(self.state)
-        self.state = state
+        now = trio.current_time()
+        metrics.observe("prsm_job_duration_seconds", now - self._since, self.state.value)
+        self.state, self._since = state, now
+        if state in (JobState.DONE, JobState.FAILED):
+            metrics.inc("prsm_jobs_total", state.value)
         self._changed.set()
         self._changed = trio.Event()
 
@@ -239,3 +249,30 @@ def _workers(job: Job) -> list[WorkerView]:
                 )
             )
     return views
+
+
+def shown_by(verdict: Verdict | None, *, is_wrong: bool) -> str:
+    """What the answers of a unit showed, as the metrics call it."""
+    if is_wrong:
+        return "wrong"
+    if verdict is None:
+        return "unsettled"
+    return "outvoted" if any(opinion.wrong for opinion in verdict.opinions) else "agreed"
+
+
+def check_request(request: JobRequest) -> None:
+    """Refuse numbers that no plan could meet.
+
+    Raises:
+        InputMismatch: which, and its bounds.
+    """
+    for name, value, least, most in (
+        ("rows in a micro-batch", request.rows_per_batch, 1, BATCH_ROWS_MAX),
+        ("workers a unit (0: by value)", request.redundancy, 0, OPINIONS_MAX),
+        ("micro-batches in flight", request.window, 1, WINDOW_MAX),
+        ("parts of the rows", request.spread or 1, 1, UNITS_MAX),
+        ("stages at home", request.home_stages, 0, WORK_STAGES_MAX),
+        ("spares", request.spares or 0, 0, LEASES_MAX),
+    ):
+        if not least <= value <= most:
+            raise InputMismatch(f"{value} {name}, {least} to {most} go")

@@ -11,6 +11,7 @@ from typing import Final
 
 import trio
 
+from prsm.node import metrics
 from prsm.node.clock import Clock
 from prsm.node.inference.batches import BatchPlan, check_inputs, split_rows
 from prsm.node.inference.checks import WrongResult
@@ -24,7 +25,7 @@ from prsm.node.inference.interface import (
     PolicyRefused,
     Runner,
 )
-from prsm.node.inference.job import Job, JobRequest, JobState
+from prsm.node.inference.job import Job, JobState, check_request, shown_by
 from prsm.node.inference.leases import LEASES_MAX, Leases, lease_id
 from prsm.node.inference.links import Links
 from prsm.node.inference.market import Market
@@ -34,20 +35,17 @@ from prsm.node.inference.planning import Planning, wish_of
 from prsm.node.inference.review import Reviewer, Wrong, dispute
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.unitrun import UnitRun
-from prsm.node.inference.wishes import WINDOW_MAX, Plan
+from prsm.node.inference.wishes import Plan
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.errors import LocalError, PrsmError, Unsupported
 from prsm.protocol.ids import FTNS
-from prsm.protocol.limits import WORK_STAGES_MAX
 from prsm.protocol.messages.models import ModelManifest
-from prsm.protocol.messages.pipe import BATCH_ROWS_MAX, InputMismatch
+from prsm.protocol.messages.pipe import InputMismatch
 from prsm.protocol.receipts import WorkKind, WorkReceipt, receipt_hash
 from prsm.protocol.transactions.payloads import (
     LOCK,
-    OPINIONS_MAX,
     REFUND,
     SETTLE,
-    UNITS_MAX,
     Lock,
     Refund,
     Settle,
@@ -269,8 +267,8 @@ class JobRun:
         """In block time; a child's is never after its parent's."""
         chain, request = self._with.chain, self._job.request
         wanted = chain.block_time_ms() + request.deadline_ms
-        parent = None if request.parent is None else chain.job(request.parent)
-        return wanted if parent is None else min(wanted, parent.deadline_ms)
+        parent = chain.job(request.parent) if request.parent else None
+        return min(wanted, parent.deadline_ms) if parent else wanted
 
     # -- after
 
@@ -324,7 +322,8 @@ class JobRun:
             log.warning("unit %d is not settled by us: %s", unit.number, error.what)
             job.unsettled[unit.number] = error
         found = chain.job(unit.job)
-        verdict = found.verdicts[unit.index] if found is not None else None
+        verdict = None if found is None else found.verdicts[unit.index]
+        metrics.inc("prsm_verification_total", shown_by(verdict, is_wrong=wrong is not None))
         if verdict is not None:
             job.verdicts[unit.number] = verdict
             job.unsettled.pop(unit.number, None)
@@ -374,24 +373,6 @@ class JobRun:
             TransactionFailed: executed with another code than done, or in no block in time.
         """
         return await commit(self._with.chain, kind, payload)
-
-
-def check_request(request: JobRequest) -> None:
-    """Refuse numbers that no plan could meet.
-
-    Raises:
-        InputMismatch: which, and its bounds.
-    """
-    for name, value, least, most in (
-        ("rows in a micro-batch", request.rows_per_batch, 1, BATCH_ROWS_MAX),
-        ("workers a unit (0: by value)", request.redundancy, 0, OPINIONS_MAX),
-        ("micro-batches in flight", request.window, 1, WINDOW_MAX),
-        ("parts of the rows", request.spread or 1, 1, UNITS_MAX),
-        ("stages at home", request.home_stages, 0, WORK_STAGES_MAX),
-        ("spares", request.spares or 0, 0, LEASES_MAX),
-    ):
-        if not least <= value <= most:
-            raise InputMismatch(f"{value} {name}, {least} to {most} go")
 
 
 def _is_open_ended(found: Plan) -> bool:

@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from prsm.node import metrics
 from prsm.node.inference.gauges import Averages
 from prsm.node.inference.interface import Models, Runner
 from prsm.node.inference.joining import Joiner, has_rows, read_golden
@@ -48,6 +49,7 @@ class ShardCache:
         models: has their files.
         shards_max: loaded at one time.
         is_joining: may rows of several requests stand in one run, where that is proved?
+        provider: who computes, for the metrics.
 
     Invariant: a session in use is never closed here; `shards_max` counts those in use and idle.
     """
@@ -59,9 +61,10 @@ class ShardCache:
         *,
         shards_max: int = SHARDS_MAX,
         is_joining: bool = False,
+        provider: str = "cpu",
     ) -> None:
         self._runner, self._models, self._shards_max = runner, models, shards_max
-        self._is_joining = is_joining
+        self._is_joining, self._provider = is_joining, provider
         self._held: dict[ShardKey, _Held] = {}
         self._row_us: Averages[ShardKey] = Averages(kept_max=CAPACITY_CLASSES_MAX)
         self._uses = 0
@@ -96,6 +99,7 @@ class ShardCache:
     def note(self, model: bytes, shard: Shard, *, rows: int, cpu_us: int) -> None:
         """So many rows of a shard took so long."""
         self._row_us.note((model, shard.stages, shard.index), cpu_us / max(1, rows))
+        metrics.observe("prsm_shard_compute_seconds", cpu_us / 1_000_000, self._provider)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hold sessions until cancelled."""

@@ -9,7 +9,7 @@ from typing import Final
 
 import trio
 
-from prsm.node import logs
+from prsm.node import logs, metrics
 from prsm.node.models.opening import Opening
 from prsm.node.models.records import Tools
 from prsm.node.models.tasks import Task
@@ -20,8 +20,8 @@ from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import LEAF_BYTES
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
 from prsm.storage.cid import Cid, decode_cid
-from prsm.storage.errors import NotFound, Offline
-from prsm.storage.exchange import Exchange
+from prsm.storage.errors import NotFound, Offline, SourceCorrupt
+from prsm.storage.exchange import Exchange, Fetched
 from prsm.storage.interfaces import Source
 from prsm.storage.manifest import decode_manifest
 
@@ -158,8 +158,11 @@ class Fetching:
         async with trio.open_nursery() as nursery:
             if task is not None:
                 nursery.start_soon(self._watch, task, root, place, sources)
+            began = trio.current_time()
             try:
-                await self.exchange.fetch(root, file.size, self.sources(cid))
+                fetched = await self.exchange.fetch(root, file.size, self.sources(cid))
+                took_s = trio.current_time() - began
+                metrics.observe("prsm_storage_fetch_duration_seconds", took_s, _most(fetched))
             except PrsmError as error:  # raised below: as itself, not in a group
                 fault = error
             nursery.cancel_scope.cancel()
@@ -202,8 +205,21 @@ class Fetching:
             self.exchange.join(PeerSource(self._tools.network, event.peer))
 
     def _blame(self, name: str, error: PrsmError) -> None:
+        if isinstance(error, SourceCorrupt):
+            metrics.inc("prsm_storage_integrity_failures_total")
         if self._tools.outside is not None:
             self._tools.outside.blame(name, error)
         if isinstance(error, RemoteError) and ":" not in name:  # others are no peers of the network
             self._tools.network.penalise(PeerId(name), error)
         log.warning("source dropped", source=name, why=error.what)
+
+
+def _most(fetched: Fetched) -> str:
+    """The kind of source that sent most of a file; `none` where it was here already."""
+    by_source = fetched.bytes_by_source
+    if not by_source:
+        return "none"
+    name = max(by_source, key=lambda each: (by_source[each], each))
+    if ":" not in name:  # a bare id: a peer of this network
+        return "peer"
+    return "bitswap" if name.startswith("bitswap:") else "outside"  # a URL of the configuration

@@ -33,6 +33,7 @@ from libp2p.pubsub.validators import signature_validator
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 from typing_extensions import override
 
+from prsm.node import metrics
 from prsm.node.net.envelopes import check_envelope
 from prsm.node.net.meters import Counts
 from prsm.protocol.errors import RemoteError
@@ -214,6 +215,7 @@ class FencedPubsub(Pubsub):
             return
         # Before the signature: what is known, or too much of one author, costs nothing more.
         if self._is_msg_seen(msg) or msg.from_id == self.my_id.to_bytes():
+            metrics.inc("prsm_gossip_duplicates_total", msg.topicIDs[0])
             return
         if not self.author(msg.from_id):
             return

@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from prsm.node import metrics
 from prsm.node.clock import Clock, TrioClock
 from prsm.node.net.bans import BanFile, Bans
 from prsm.node.net.budgets import NO_LIMITS, Limits
@@ -307,6 +308,7 @@ class PeerNetwork:
             )
         if topic not in self._gossip:
             raise LocalError(f"topic {topic!r} was not subscribed to before the network ran")
+        metrics.inc("prsm_peer_messages_total", "gossip", "out")
         await self._transport.publish(topic, record)
 
     def trust(self, validators: Collection[PeerId]) -> None:
@@ -325,6 +327,8 @@ class PeerNetwork:
 
     def _measure(self, peer: PeerId, counts: Counts) -> bool:
         """Count an envelope of gossip; what is beyond the limits is the sender's fault."""
+        metrics.inc("prsm_peer_messages_total", "gossip", "in", by=counts.messages)
+        metrics.inc("prsm_peer_bytes_total", "gossip", "in", by=counts.size)
         what = self._meter.envelope(peer, counts, now_ms=self._now_ms())
         if what:
             self._peers.penalise(peer, RemoteError(what, peer=peer, penalty=ENVELOPE_POINTS))

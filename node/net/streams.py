@@ -8,6 +8,7 @@ Invariants: what is queued leaves in order; after `close` nothing is accepted; a
 ran once is never run again.
 """
 
+import functools
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,7 @@ from typing import Final, Protocol
 
 import trio
 
+from prsm.node import metrics
 from prsm.node.net.interface import Channel, PeerUnreachable
 from prsm.node.net.lanes import TRAFFIC, Lane
 from prsm.protocol.errors import LocalError
@@ -26,6 +28,7 @@ from prsm.protocol.framing import (
     parse_lengths,
 )
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, CTL_FRAME_BYTES_MAX, KIB
+from prsm.protocol.messages.table import topic_of
 
 QUEUE_FRAMES_MAX: Final = 256
 # Frames alone would allow 256 bulk frames of 4 MiB each; two of the largest keep a link full.
@@ -215,6 +218,7 @@ class KeptStream:
         self._traffic = TRAFFIC[channel]
         self._outbox = Outbox(frames_max=QUEUE_FRAMES_MAX, bytes_max=QUEUE_BYTES_MAX)
         self._writing = False
+        self._name = channel.name.lower()
 
     @property
     def idle(self) -> bool:
@@ -267,7 +271,7 @@ class KeptStream:
         reader = FrameReader(
             duplex,
             frame_bytes_max=self._cap,
-            after_read=lambda size: lane.after_read(self._traffic, size),
+            after_read=functools.partial(self._count_read, lane),
         )
         try:
             async with trio.open_nursery() as nursery:
@@ -276,6 +280,7 @@ class KeptStream:
                     while True:
                         head, tail = await reader.read()
                         self.frames_read += 1
+                        metrics.inc("prsm_peer_messages_total", topic_of(head.kind), "in")
                         self.heard_s = trio.current_time()
                         on_frame(head, tail)
                         await lane.after_frame(self._traffic)
@@ -293,11 +298,16 @@ class KeptStream:
         """Refuse new frames and wake senders that wait."""
         self._outbox.close()
 
+    async def _count_read(self, lane: Lane, size: int) -> None:
+        metrics.inc("prsm_peer_bytes_total", self._name, "in", by=size)
+        await lane.after_read(self._traffic, size)
+
     def _encode(self, head: Head, tail: bytes) -> bytes:
         raw = encode_frame(head, len(tail))
         size = len(raw) + len(tail)
         if size > self._cap:
             raise LocalError(f"frame of {size} bytes on {self.channel.value}, at most {self._cap}")
+        metrics.inc("prsm_peer_messages_total", topic_of(head.kind), "out")
         return raw
 
     async def _write(self, duplex: Duplex, lane: Lane) -> None:
@@ -314,4 +324,5 @@ class KeptStream:
                     await duplex.write_all(piece)
                 if scope.cancelled_caught:
                     raise StreamLost(f"a write took over {WRITE_DEADLINE_S:g} s")
+                metrics.inc("prsm_peer_bytes_total", self._name, "out", by=len(piece))
             self._writing = False

@@ -34,6 +34,11 @@ log: Final = logs.get("web")
 Pages = Callable[[Gate], Sequence[BaseRoute]]
 
 
+def beside(*makers: Pages) -> Pages:
+    """Put the routes of several makers side by side; of one path the first one's counts."""
+    return lambda gate: [route for make in makers for route in make(gate)]
+
+
 class InternalFault(CallError):
     """A fault of ours; the text says nothing about it."""
 

@@ -65,6 +65,14 @@ for _module in (
         MESSAGES.add(_number, _cls)
 
 
+_TOPICS: Final = {number: cls.__module__.rpartition(".")[2] for number, cls in MESSAGES.items()}
+
+
+def topic_of(number: int) -> str:
+    """What a message is about: the module that has it; `other` for a number nobody knows here."""
+    return _TOPICS.get(number, "other")
+
+
 def since(number: int) -> int:
     """The first schema a node must speak to know a message number."""
     for schema, brought in BROUGHT_BY.items():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from prsm.node.rpc.client import Client, RpcError
 from prsm.node.rpc.methods.chain import TransactionInfo, TxParams
@@ -174,3 +175,28 @@ def test_job_ends_with_the_same_bytes_when_a_worker_is_killed(world: World) -> N
     in_agreement(world)
     assert pay(world, 3, 0, 1).ok, "the returned node pays and votes again"
     in_agreement(world)
+    check_metrics(world)
+
+
+def check_metrics(world: World) -> None:
+    """What the first node counted of all this: blocks, votes, calls, a job, work for others."""
+    with client(world.network, 0) as node:
+        status, body = node.get("/metrics")
+    assert status == 200
+    seen = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+        if sample.value and not sample.name.endswith("_bucket")
+    }
+    for name in (
+        *("prsm_build_info", "prsm_node_up", "prsm_peers", "prsm_peer_messages_total"),
+        *("prsm_peer_bytes_total", "prsm_consensus_height"),
+        *("prsm_consensus_round_duration_seconds_count", "prsm_consensus_votes_total"),
+        *("prsm_block_transactions_count", "prsm_tx_total", "prsm_tx_commit_duration_seconds_sum"),
+        *("prsm_ledger_supply_base_units", "prsm_jobs_total", "prsm_job_duration_seconds_count"),
+        *("prsm_shard_compute_seconds_count", "prsm_verification_total", "prsm_storage_bytes"),
+        *("prsm_storage_quota_bytes", "prsm_rpc_requests_total", "prsm_rpc_duration_seconds_sum"),
+        *("prsm_loop_lag_seconds_count", "process_resident_memory_bytes"),
+    ):
+        assert name in seen, name

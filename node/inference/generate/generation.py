@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import trio
 
+from prsm.node import metrics
 from prsm.node.inference.generate.course import Recovery, Replay
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.generating import GREEDY, Sampling
@@ -138,6 +139,7 @@ class Generation:
 
     async def put(self, text: str, tokens: int) -> None:
         """Give text to the reader; waits while too much of it was not read."""
+        metrics.inc("prsm_inference_tokens_total", by=tokens)
         while self._waiting_tokens >= TOKENS_WAITING_MAX:
             await self._changed.wait()
         self._waiting.append(text)

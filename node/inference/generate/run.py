@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from prsm.node import metrics
 from prsm.node.inference.generate import bill
 from prsm.node.inference.generate.book import batch_plan
 from prsm.node.inference.generate.course import Course, NoSubstitute, Patience, Place
@@ -253,6 +254,7 @@ class GenerationRun:
         token = await course.feed(prompt)
         first = clock.monotonic_ms()
         it.first_token_ms = first - began
+        metrics.observe("prsm_time_to_first_token_seconds", it.first_token_ms / 1000)
         while True:
             it.tokens_ms = clock.monotonic_ms() - first
             if token in speech.ends:

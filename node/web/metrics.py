@@ -1,0 +1,83 @@
+"""GET /metrics: what the node counts, for a Prometheus on the same machine or one with a token.
+
+Knows: HTTP, who is admitted. Must not know: what is counted.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from prsm.node.config import is_loopback
+from prsm.node.metrics import CONTENT_TYPE
+from prsm.node.rpc import spec
+from prsm.node.rpc.errors import CallError, Forbidden, WrongHttp
+from prsm.node.web.answers import answer_refusal, trace_of
+from prsm.node.web.auth import Gate
+
+KEPT_S: Final = 1.0  # writing a hundred series holds the loop for 10 ms
+
+
+@dataclass(slots=True)
+class _Written:
+    """The last text, and until when it serves."""
+
+    body: bytes = b""
+    until: float = 0.0
+
+
+def metrics_pages(render: Callable[[], bytes], gate: Gate) -> Sequence[BaseRoute]:
+    """The route of /metrics; open to programs of this machine, else for a token that may read.
+
+    Args:
+        render: writes all numbers.
+        gate: says who calls.
+    """
+    return [Route("/metrics", endpoint=_Page(render, gate))]
+
+
+class _Page:
+    def __init__(self, render: Callable[[], bytes], gate: Gate) -> None:
+        self._render, self._gate = render, gate
+        self._written = _Written()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if scope["method"] not in {"GET", "HEAD"}:
+                what = f"{scope['method']} is not accepted here, only GET"
+                raise WrongHttp(what, field="method")
+            await self._admit(scope)
+        except CallError as fault:
+            status = {"wrong_http": 405, "forbidden": 403}.get(fault.reason, 401)
+            await answer_refusal(scope, receive, send, fault, status=status)
+            return
+        headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+        response = Response(self._text(), media_type=CONTENT_TYPE, headers=headers)
+        await response(scope, receive, send)
+
+    async def _admit(self, scope: Scope) -> None:
+        """Let in who is on this machine, or shows a token.
+
+        Raises:
+            Unauthorised, Forbidden: from elsewhere, without a token that may read.
+        """
+        client, headers = scope.get("client"), Headers(scope=scope)
+        is_local = client is None or is_loopback(str(client[0]))
+        is_forwarded = "forwarded" in headers or "x-forwarded-for" in headers  # from wherever
+        if is_local and not is_forwarded and "authorization" not in headers:
+            return
+        peer = scope["state"].get("peer")
+        caller = await self._gate.admit(headers, peer, trace_id=trace_of(scope))
+        if spec.Scope.READ not in caller.scopes:
+            raise Forbidden(f"/metrics asks for the scope read, {caller.name} lacks it")
+
+    def _text(self) -> bytes:
+        written, now = self._written, trio.current_time()
+        if now >= written.until:
+            written.body, written.until = self._render(), now + KEPT_S
+        return written.body
