@@ -14,9 +14,9 @@ from prsm.node.rpc.entries import Entry, Exit, read_rows
 from prsm.node.rpc.rows import (
     calls,
     chat,
-    doors,
     evaluations,
     generation,
+    guests,
     home,
     ledger,
     network,
@@ -30,7 +30,7 @@ __all__ = ["BY_NUMBER", "REGISTRY", "Entry", "Exit", "entry_for"]
 _ROWS: Final = "".join(
     part.ROWS
     for part in (
-        *(calls, doors, chat, ledger, work, evaluations, generation, network, storage, home),
+        *(calls, guests, chat, ledger, work, evaluations, generation, network, storage, home),
         tenancy,
     )
 )
