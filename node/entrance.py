@@ -11,6 +11,7 @@ import trio
 from prsm.node import metrics
 from prsm.node.api.chain import ChainApi
 from prsm.node.api.chat import ChatApi
+from prsm.node.api.events import EventsApi
 from prsm.node.api.generation import GenerationApi
 from prsm.node.api.gossip import GossipApi
 from prsm.node.api.governance import GovernanceApi
@@ -29,6 +30,7 @@ from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
 from prsm.node.books import open_books
 from prsm.node.config.schema import Config
+from prsm.node.events import Events
 from prsm.node.guests import Guests, open_guests
 from prsm.node.measuring import Measures, count_calls
 from prsm.node.proofs import Proofs
@@ -94,12 +96,16 @@ async def open_entrance(
         *_numbers(start.config, measures),
     )
     open_door = functools.partial(
-        serve, dispatcher, door=_door(start, guests), health=health, pages=pages
+        serve,
+        dispatcher,
+        door=_door(start, guests, work.feed.events),
+        health=health,
+        pages=pages,
     )
     bound.append(await nursery.start(open_door))
 
 
-def _door(start: Start, guests: Guests) -> Door:
+def _door(start: Start, guests: Guests, events: Events) -> Door:
     """Where to listen, and for whom."""
     rpc, home = start.config.rpc, start.home
     return Door(
@@ -109,6 +115,7 @@ def _door(start: Start, guests: Guests) -> Door:
         socket_path=home.socket if rpc.unix else None,
         endpoint=home.endpoint,
         tokens=guests.tokens,
+        events=events,
     )
 
 
@@ -146,5 +153,6 @@ def _handlers(
         **GenerationApi(work.models, work.generating.generations).handlers(),
         **work_handlers(work.models, work.jobs, chain.driver, proofs),
         **step_handlers(work.models, work.plans, work.evaluation.ours, chain.driver),
+        **EventsApi(work.feed.events).handlers(),
         **ServingApi(work.room.serving, work.models, chain.driver, wallets).handlers(),
     }

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 import trio
 
 from prsm.node.account import Account
+from prsm.node.api.feed import Feed, Rooms
 from prsm.node.beacons import Beacons, Labour, make_beacons
 from prsm.node.chain import ChainParts
 from prsm.node.checking import Checking, open_checking
 from prsm.node.clock import Clock, TrioClock
 from prsm.node.config.schema import Config
 from prsm.node.copies import make_repair
+from prsm.node.events import Events
 from prsm.node.finding import Finding
 from prsm.node.home import Home
 from prsm.node.inference.claims import Claims
@@ -39,6 +41,7 @@ from prsm.node.models import Models
 from prsm.node.net.interface import Network
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.reach import Reach
+from prsm.node.rpc.methods.subscriptions import TOPICS
 from prsm.node.search import Search, open_search
 from prsm.node.serving import ServingRoom, open_serving
 from prsm.node.supervise import Supervisor
@@ -119,6 +122,7 @@ class Workshop:
     room: ServingRoom
     generating: Generating
     checking: Checking
+    feed: Feed
 
 
 def make_workshop(opened: Opened) -> Workshop:
@@ -161,6 +165,7 @@ def make_workshop(opened: Opened) -> Workshop:
     room = open_serving(requester, models, driver, pool, notes=start.home.data / "tabs")
     desk, notes = hands.desk if hands else None, start.home.data / "generations"
     generating = Generating(requester, pool, desk, terms, notes=notes)
+    rooms = Rooms(driver, network, finding.discovery, jobs, generating.generations, models)
     return Workshop(
         pool=pool,
         models=models,
@@ -177,6 +182,7 @@ def make_workshop(opened: Opened) -> Workshop:
         room=room,
         generating=generating,
         checking=checking,
+        feed=Feed(rooms, Events(TOPICS)),
     )
 
 
@@ -232,6 +238,7 @@ async def start_workshop(work: Workshop, nursery: trio.Nursery) -> None:
     await nursery.start(Supervisor("serving").run, work.room.run)
     await nursery.start(Supervisor("announcements").run, work.beacons.run)
     await nursery.start(work.upkeep.run)
+    await nursery.start(Supervisor("events").run, work.feed.run)
 
 
 async def _keep_pool(pool: Pool, *, task_status: trio.TaskStatus[None]) -> None:

@@ -10,6 +10,7 @@ import trio
 
 from prsm.consensus.ledger.records import Job as EscrowJob
 from prsm.consensus.ledger.records import Verdict
+from prsm.consensus.ledger.view import View
 from prsm.node.clock import utc_text
 from prsm.node.driver import Driver
 from prsm.node.inference.job import JobRequest, JobState, JobView, WorkerView
@@ -112,42 +113,47 @@ class WorkApi:
         return self._job(self._jobs.get(job_id))
 
     def _job(self, view: JobView) -> api.Job:
-        escrow = self._driver.ledger.view.job(view.id)
-        # The ledger knows more than the job: a worker may have settled what we could not.
-        leases = [lease for each in view.leases if (lease := self._driver.ledger.view.job(each))]
-        locks = [*((escrow,) if escrow else ()), *leases]
-        verdicts = [verdict for lock in locks for verdict in lock.verdicts if verdict]
-        ended = view.state in {JobState.DONE, JobState.FAILED}
-        return api.Job(
-            job_id=address_text(view.id),
-            model=str(decode_cid(view.model)),
-            state=_STATES[view.state],
-            rows=view.rows_total,
-            rows_done=view.rows_done,
-            batches=view.batches,
-            stages=view.stages,
-            created=utc_text(view.made_ms),
-            is_over=ended,
-            deadline=None if escrow is None else utc_text(escrow.deadline_ms),
-            locked=str(view.amount),
-            paid=str(sum(opinion.paid for v in verdicts for opinion in v.opinions)),
-            refunded=str(sum(verdict.returned for verdict in verdicts)),
-            lock_height=view.lock_height,
-            run_ms=view.run_ms,
-            settled_heights=tuple(sorted({verdict.height for verdict in verdicts})),
-            workers=tuple(
-                _worker(worker, next((lock for lock in locks if lock.job == worker.job), None))
-                for worker in view.workers
-            ),
-            leases=tuple(address_text(lease) for lease in view.leases),
-            because=view.because,
-            unsettled=tuple(
-                api.JobFault(error.reason, f"unit {unit}: {error.what}")
-                for unit, error in sorted(view.unsettled.items())
-                if _verdict_of(view, unit, locks) is None
-            ),
-            error=None if view.error is None else api.JobFault(view.error.reason, view.error.what),
-        )
+        return job_row(view, self._driver.ledger.view)
+
+
+def job_row(view: JobView, ledger: View) -> api.Job:
+    """A job as it is told: what this node knows of it, and what the ledger says."""
+    escrow = ledger.job(view.id)
+    # The ledger knows more than the job: a worker may have settled what we could not.
+    leases = [lease for each in view.leases if (lease := ledger.job(each))]
+    locks = [*((escrow,) if escrow else ()), *leases]
+    verdicts = [verdict for lock in locks for verdict in lock.verdicts if verdict]
+    ended = view.state in {JobState.DONE, JobState.FAILED}
+    return api.Job(
+        job_id=address_text(view.id),
+        model=str(decode_cid(view.model)),
+        state=_STATES[view.state],
+        rows=view.rows_total,
+        rows_done=view.rows_done,
+        batches=view.batches,
+        stages=view.stages,
+        created=utc_text(view.made_ms),
+        is_over=ended,
+        deadline=None if escrow is None else utc_text(escrow.deadline_ms),
+        locked=str(view.amount),
+        paid=str(sum(opinion.paid for v in verdicts for opinion in v.opinions)),
+        refunded=str(sum(verdict.returned for verdict in verdicts)),
+        lock_height=view.lock_height,
+        run_ms=view.run_ms,
+        settled_heights=tuple(sorted({verdict.height for verdict in verdicts})),
+        workers=tuple(
+            _worker(worker, next((lock for lock in locks if lock.job == worker.job), None))
+            for worker in view.workers
+        ),
+        leases=tuple(address_text(lease) for lease in view.leases),
+        because=view.because,
+        unsettled=tuple(
+            api.JobFault(error.reason, f"unit {unit}: {error.what}")
+            for unit, error in sorted(view.unsettled.items())
+            if _verdict_of(view, unit, locks) is None
+        ),
+        error=None if view.error is None else api.JobFault(view.error.reason, view.error.what),
+    )
 
 
 def request_of(params: api.RunParams, model: bytes) -> JobRequest:

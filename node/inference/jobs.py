@@ -84,6 +84,7 @@ class Jobs:
         self._jobs: dict[bytes, Job] = {}
         self._past: dict[bytes, JobView] = {}  # of earlier processes, the oldest first
         self._nursery: trio.Nursery | None = None
+        self.on_change: list[Callable[[JobView], None]] = []  # told of each state of a job
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Read what earlier processes left, then run submitted jobs until cancelled.
@@ -121,6 +122,7 @@ class Jobs:
         self._jobs[job.id] = job
         self._nursery.start_soon(self._run, job)
         self._nursery.start_soon(self._follow, job)
+        self._tell(job)
         return job.id
 
     async def dry_run(self, request: JobRequest) -> tuple[Plan, tuple[int, ...]]:
@@ -245,6 +247,7 @@ class Jobs:
         while not job.is_over:
             await job.wait_other(seen)
             seen = job.state
+            self._tell(job)
             try:
                 if not is_kept and job.outputs is not None:
                     is_kept = True
@@ -254,6 +257,10 @@ class Jobs:
                 log.warning("job %s is not kept: %s", job.id.hex()[:16], error.what)
         if self._store is not None:
             await self._store.prune(self._kept)
+
+    def _tell(self, job: Job) -> None:
+        for listener in self.on_change:
+            listener(view_of(job))
 
     async def _save(self, job: Job) -> None:
         if self._store is not None:

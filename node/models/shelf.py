@@ -109,6 +109,10 @@ class Models:
         """CIDs of the manifests whose files are all here, ascending."""
         return tuple(sorted(cid.raw for cid in self._held))
 
+    def names(self) -> dict[Cid, str]:
+        """Names of the models whose files are all here."""
+        return {cid: found.name for cid, found in self._held.items()}
+
     async def manifest(self, cid: bytes) -> ModelManifest:
         """The manifest of a CID, asked of peers when it is not here.
 

@@ -113,6 +113,7 @@ class Tasks:
         self._clock = clock
         self._tasks: dict[str, Task] = {}  # oldest first
         self._nursery: trio.Nursery | None = None
+        self.on_change: list[Callable[[Task], None]] = []  # told when one begins and ends
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run what is started, until cancelled; then every task ends as cancelled."""
@@ -150,6 +151,7 @@ class Tasks:
         self._forget_old()
         self._tasks[task.id] = task
         self._nursery.start_soon(self._do, task, work)
+        self._tell(task)
         return task
 
     async def do(self, kind: str, subject: str, work: Work) -> object:
@@ -211,6 +213,11 @@ class Tasks:
                 )
             task.ended_ms = self._clock.wall_ms()
             task.over.set()
+            self._tell(task)
+
+    def _tell(self, task: Task) -> None:
+        for listener in self.on_change:
+            listener(task)
 
     def _forget_old(self) -> None:
         over = [name for name, task in self._tasks.items() if task.state is not TaskState.RUNNING]

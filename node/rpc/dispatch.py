@@ -8,7 +8,6 @@ Source: https://www.jsonrpc.org/specification
 
 import difflib
 import functools
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -18,17 +17,16 @@ from typing import Any, Final
 import msgspec
 
 from prsm.node.rpc.errors import (
-    BadParams,
     BadRequest,
     CallTooLarge,
     Forbidden,
-    ParseFailed,
     UnknownMethod,
     error_data,
 )
 from prsm.node.rpc.methods.table import ALIASES, METHODS
+from prsm.node.rpc.reading import JSON_ERRORS, ParamsReader, parse_failed
 from prsm.node.rpc.reasons import entry_for
-from prsm.node.rpc.spec import FORMS, Caller, Method, Params
+from prsm.node.rpc.spec import Caller, Method, Params
 from prsm.protocol.errors import PrsmError
 
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -48,13 +46,12 @@ class Ask:
     method: Method
     params: Params
     caller: Caller
+    key: str = ""  # its idempotency key, if it came with one
 
 
 Go = Callable[[Ask], Awaitable[object]]
 # What every call passes on its way to the handler: it may refuse, answer by itself, or go on.
 Layer = Callable[[Ask, Go], Awaitable[object]]
-
-_JSON_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Call(msgspec.Struct):
@@ -116,7 +113,11 @@ def bind(
 
 
 class Dispatcher:
-    """Answers calls; made by `bind`."""
+    """Answers calls; made by `bind`.
+
+    Attributes:
+        in_flight: handlers at work now.
+    """
 
     def __init__(
         self,
@@ -132,7 +133,8 @@ class Dispatcher:
         self._on_fault: OnFault = on_fault or (lambda _method, _trace, _error: None)
         self._calls = msgspec.json.Decoder(_Call)
         self._batches = msgspec.json.Decoder(list[msgspec.Raw])
-        self._params = {name: msgspec.json.Decoder(m.params) for name, m in methods.items()}
+        self._reader = ParamsReader(methods)
+        self.in_flight = 0
         self._go: Go = self._handle
 
     def wrap(self, layers: Sequence[Layer]) -> None:
@@ -161,8 +163,12 @@ class Dispatcher:
         return await self._go(Ask(method, params, caller))
 
     async def _handle(self, ask: Ask) -> object:
-        with self._fence(ask.method):
-            return await self._handlers[ask.method.name](ask.params, ask.caller)
+        self.in_flight += 1
+        try:
+            with self._fence(ask.method):
+                return await self._handlers[ask.method.name](ask.params, ask.caller)
+        finally:
+            self.in_flight -= 1
 
     async def answer(self, raw: bytes, caller: Caller) -> bytes | None:
         """Answer one body: a call or a batch.
@@ -184,8 +190,8 @@ class Dispatcher:
     async def _answer_batch(self, raw: bytes, caller: Caller) -> bytes | None:
         try:
             calls = self._batches.decode(raw)
-        except _JSON_ERRORS as error:
-            return refusal(_parse_failed(error), trace_id=caller.trace_id)
+        except JSON_ERRORS as error:
+            return refusal(parse_failed(error), trace_id=caller.trace_id)
         if not 1 <= len(calls) <= BATCH_CALLS_MAX:
             what = f"a batch of {len(calls)} calls, between 1 and {BATCH_CALLS_MAX} are taken"
             fault = CallTooLarge(what) if calls else BadRequest(what)
@@ -241,8 +247,8 @@ class Dispatcher:
             call = self._calls.decode(raw)
         except msgspec.ValidationError as error:
             raise BadRequest(f"no JSON-RPC call: {error}") from error
-        except _JSON_ERRORS as error:
-            raise _parse_failed(error) from error
+        except JSON_ERRORS as error:
+            raise parse_failed(error) from error
         if call.jsonrpc != "2.0":
             raise BadRequest(f'jsonrpc is {call.jsonrpc[:16]!r}, not "2.0"')
         if isinstance(call.id, str) and len(call.id) > _ID_CHARS_MAX:
@@ -259,21 +265,8 @@ class Dispatcher:
                 hint=f"did you mean {near[0]!r}?" if near else "prsm rpc methods",
             )
         _refuse_scope(method, caller)
-        return await self._go(Ask(method, self._read_params(method, bytes(call.params)), caller))
-
-    def _read_params(self, method: Method, raw: bytes) -> Params:
-        fields = method.params.__struct_fields__
-        body = raw.lstrip()
-        if not body or body == b"null":
-            body = b"{}"
-        elif body[:1] == b"[":
-            body = _by_name(method, body)
-        try:
-            return self._params[method.name].decode(body)
-        except msgspec.ValidationError as error:
-            raise _bad_params(method, fields, body, str(error)) from error
-        except _JSON_ERRORS as error:
-            raise _parse_failed(error) from error
+        params, key = self._reader.read(method, bytes(call.params))
+        return await self._go(Ask(method, params, caller, key))
 
 
 async def _through(layer: Layer, go: Go, ask: Ask) -> object:
@@ -304,69 +297,6 @@ def refusal(error: PrsmError, *, call_id: int | str | None = None, trace_id: str
         data=error_data(error, trace_id=trace_id),
     )
     return msgspec.json.encode(_Refusal(call_id, fault))
-
-
-def _by_name(method: Method, raw: bytes) -> bytes:
-    """Turn an array of parameters into an object, in declared order."""
-    fields = method.params.__struct_fields__
-    try:
-        items = msgspec.json.decode(raw, type=list[msgspec.Raw])
-    except _JSON_ERRORS as error:
-        raise _parse_failed(error) from error
-    if len(items) > len(fields):
-        raise BadParams(
-            f"{method.name} takes at most {len(fields)} parameters, {len(items)} given",
-            hint=f"in this order: {', '.join(fields) or 'none'}",
-        )
-    pairs = [
-        b'"%s":%s' % (name.encode(), bytes(item)) for name, item in zip(fields, items, strict=False)
-    ]
-    return b"{" + b",".join(pairs) + b"}"
-
-
-_UNKNOWN: Final = re.compile(r"unknown field `(.{0,80}?)`", re.DOTALL)
-_MISSING: Final = re.compile(r"missing required field `(\w+)`")
-_PATTERN: Final = re.compile(r"matching regex '(.*)'$", re.DOTALL)
-_PATH: Final = re.compile(r" - at `\$\.?(.*)`$", re.DOTALL)
-
-
-def _bad_params(method: Method, fields: tuple[str, ...], body: bytes, text: str) -> BadParams:
-    """Name the parameter, and the nearest one if it is a slip of the pen."""
-    path = _PATH.search(text)
-    where = path[1] if path else ""
-    unknown = _UNKNOWN.search(text)
-    if unknown:
-        near = difflib.get_close_matches(unknown[1], fields, n=1, cutoff=0.5)
-        return BadParams(
-            f"{method.name} has no parameter {unknown[1]!r}",
-            hint=f"did you mean {near[0]!r}?" if near else f"it takes: {', '.join(fields)}",
-            field=unknown[1],
-        )
-    missing = _MISSING.search(text)
-    if missing:
-        return BadParams(
-            f"{method.name} needs {missing[1]!r}",
-            hint=f"it takes: {', '.join(fields)}",
-            field=missing[1],
-        )
-    if not body.startswith(b"{"):
-        return BadParams(f"{method.name}: params is no object and no array")
-    return BadParams(
-        f"{method.name}: {where or 'params'}: {_plainly(text.partition(' - at ')[0])}",
-        hint=f"it takes: {', '.join(fields)}",
-        field=where,
-    )
-
-
-def _plainly(text: str) -> str:
-    """Say what a pattern means instead of showing it."""
-    pattern = _PATTERN.search(text)
-    meaning = FORMS.get(pattern[1].replace("\\\\", "\\")) if pattern else None
-    return f"not {meaning}" if meaning else text
-
-
-def _parse_failed(error: Exception) -> ParseFailed:
-    return ParseFailed(f"no JSON: {str(error)[:120] or type(error).__name__}")
 
 
 class _OnlyId(msgspec.Struct):

@@ -14,6 +14,7 @@ from prsm.node.rpc.entries import Entry, Exit, read_rows
 from prsm.node.rpc.rows import (
     calls,
     chat,
+    doors,
     evaluations,
     generation,
     guests,
@@ -30,7 +31,19 @@ __all__ = ["BY_NUMBER", "REGISTRY", "Entry", "Exit", "entry_for"]
 _ROWS: Final = "".join(
     part.ROWS
     for part in (
-        *(calls, guests, chat, ledger, work, evaluations, generation, network, storage, home),
+        *(
+            calls,
+            doors,
+            guests,
+            chat,
+            ledger,
+            work,
+            evaluations,
+            generation,
+            network,
+            storage,
+            home,
+        ),
         tenancy,
     )
 )

@@ -11,9 +11,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
 import msgspec
+
+from prsm.node.events import Listening, Take
 
 # `$` of Python's regex would let a newline pass behind it; `(?![\s\S])` means the end both there
 # and in the ECMA dialect of JSON Schema.
@@ -77,6 +79,22 @@ class NoParams(Params, frozen=True):
     """For methods that take nothing."""
 
 
+class Line(Protocol):
+    """A connection that is told things without asking: what the sub_ methods need of a caller."""
+
+    def add(self, begin: Callable[[Take], Listening]) -> tuple[str, Listening]:
+        """Begin a subscription; its name, and what was begun. It is told after its answer.
+
+        Raises:
+            TooMany: this connection has as many as it may.
+        """
+        ...
+
+    def drop(self, subscription: str) -> bool:
+        """End one; was there such?"""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who calls: how it was recognised, what it may do, and the trace its errors carry.
@@ -89,6 +107,8 @@ class Caller:
         tenant: whose jobs, tasks and objects it sees; "" is the node's operator, who sees all.
         methods: patterns such as `job_*` it is limited to; empty: all its scopes allow.
         token_id: of the token it came with, whose limits its spending counts against; "" if none.
+        expires_ms: when what it came with ends, ms since 1970; None: never.
+        line: its WebSocket; None where nothing can be told without asking.
     """
 
     name: str
@@ -98,6 +118,8 @@ class Caller:
     tenant: str = ""
     methods: tuple[str, ...] = ()
     token_id: str = ""
+    expires_ms: int | None = None
+    line: Line | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +136,7 @@ class Method:
         positional: fields the command takes without a flag.
         deadline_ms: how long a handler may take before the caller gets -32006.
         example: parameters a test calls it with; None if it takes none.
+        path: `/status`: where GET answers the result itself, its parameters in the query; of reads.
     """
 
     name: str
@@ -125,6 +148,7 @@ class Method:
     positional: tuple[str, ...] = ()
     deadline_ms: int = 10_000
     example: Params | None = None
+    path: str = ""
 
 
 _NAME: Final = re.compile(r"[a-z]+_[a-z][a-zA-Z]*")
@@ -138,6 +162,7 @@ def table(*groups: Iterable[Method]) -> Mapping[str, Method]:
         assert _NAME.fullmatch(method.name), method.name
         assert method.name not in methods, f"{method.name} twice"
         assert set(method.positional) <= set(fields), method.name
+        assert not method.path or method.scope is Scope.READ, method.name
         assert method.example is None or isinstance(method.example, method.params), method.name
         methods[method.name] = method
     return MappingProxyType(methods)

@@ -10,19 +10,23 @@ Knows: hypercorn's protocol objects. Must not know: routes, who calls.
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Request, StreamClosed
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState, H11SendableEvent, LifespanState
 from typing_extensions import override
+from wsproto.events import Ping
+from wsproto.utilities import LocalProtocolError
 
 from prsm.node.rpc.dispatch import refusal
 from prsm.node.rpc.errors import BadRequest
@@ -30,6 +34,7 @@ from prsm.node.web.auth import UnixPeer
 
 _SLICE_BYTES: Final = 256 * 1024
 _CLOSE_S: Final = 1.0
+_PINGS_LOST_MAX: Final = 2.5  # spans without a word, then the other side is gone
 
 
 @dataclass(slots=True)
@@ -149,6 +154,32 @@ class _Http1(H11Protocol):
             await self.send(Closed())
 
     @override
+    async def _create_stream(self, request: h11.Request) -> None:
+        """As the stock one, with our WebSocket in place of its own."""
+        if not _is_upgrade(request):
+            await super()._create_stream(request)
+            return
+        assert isinstance(self.connection, h11.Connection)
+        self.stream = _WebSocket(
+            *(self.app, self.config, self.context, self.task_group, self.ssl),
+            *(self.client, self.server, self.stream_send, STREAM_ID),
+        )
+        self.connection = H11WSConnection(self.connection)
+        # A compressor each way would cost a connection some 300 KiB.
+        headers = [field for field in request.headers if field[0] != b"sec-websocket-extensions"]
+        await self.stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=headers,
+                http_version=request.http_version.decode(),
+                method="GET",
+                raw_path=request.target,
+                state=self.connection_state,
+            )
+        )
+        self.keep_alive_requests += 1
+
+    @override
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
         try:
             data = self._head + (self.connection.send(event) or b"")
@@ -180,6 +211,68 @@ class _Http1(H11Protocol):
         head = h11.Response(status_code=status_code, headers=headers)
         for part in (head, h11.Data(data=body), h11.EndOfMessage()):
             await self._send_h11_event(part)
+
+
+class _WebSocket(WSStream):
+    """hypercorn's WebSocket, which ends when its connection does and holds nothing unbounded.
+
+    The stock one sleeps up to a ping's span after the end, keeps a peer that is gone until TCP
+    says so, goes on collecting a message that it has refused, and waits for ever to tell an
+    application of the end whose queue is full.
+    """
+
+    def __init__(self, *parts: Any) -> None:  # noqa: ANN401 - as the stock one, nine of them
+        super().__init__(*parts)
+        self._over = trio.Event()
+        self._heard_s = trio.current_time()
+        self._is_deaf = False
+
+    @override
+    async def handle(self, event: StreamEvent) -> None:
+        """Take a part of the stream, or its end."""
+        self._heard_s = trio.current_time()
+        if isinstance(event, StreamClosed):
+            self._over.set()
+            with trio.move_on_after(_CLOSE_S) as patience:
+                await super().handle(event)
+            if patience.cancelled_caught:
+                self.scope["state"]["abort"]()
+        elif not self._is_deaf:
+            try:
+                await super().handle(event)
+            except LocalProtocolError:
+                self._is_deaf = True  # bytes behind the end
+
+    @override
+    async def _handle_events(self) -> None:
+        await super()._handle_events()
+        if self.buffer.length > self.buffer.max_length:  # it was told so, with 1009
+            self._is_deaf = True
+            self.buffer.clear()
+            self.task_group.spawn(self._close_soon)
+
+    async def _close_soon(self) -> None:
+        with trio.move_on_after(_CLOSE_S):
+            await self._over.wait()
+        await self.send(StreamClosed(stream_id=self.stream_id))
+
+    @override
+    async def _send_pings(self) -> None:
+        span = self.config.websocket_ping_interval or 0.0
+        while not self.closed:
+            with trio.move_on_after(span):
+                await self._over.wait()
+            if trio.current_time() - self._heard_s > _PINGS_LOST_MAX * span:
+                await self.send(StreamClosed(stream_id=self.stream_id))
+            elif not self._over.is_set():
+                await self._send_wsproto_event(Ping())
+
+
+def _is_upgrade(request: h11.Request) -> bool:
+    fields: dict[bytes, bytes] = dict(request.headers)
+    tokens = fields.get(b"connection", b"").lower().split(b",")
+    is_websocket = fields.get(b"upgrade", b"").strip().lower() == b"websocket"
+    return request.method == b"GET" and is_websocket and b"upgrade" in map(bytes.strip, tokens)
 
 
 def _has_body(head: h11.Response) -> bool:

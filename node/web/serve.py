@@ -12,7 +12,7 @@ Knows: sockets, hypercorn, trio. Must not know: methods, the ledger, peers.
 import errno
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast
 
@@ -22,20 +22,24 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from prsm.node import logs
 from prsm.node.config import is_loopback
+from prsm.node.events import Events
 from prsm.node.home import socket_address, write_private
 from prsm.node.rpc.client import Endpoint
 from prsm.node.rpc.dispatch import Dispatcher, refusal
 from prsm.node.rpc.errors import PortTaken, PublicBind, TooMany
+from prsm.node.rpc.methods.subscriptions import TOPICS
 from prsm.node.rpc.ports import describe_holder
 from prsm.node.tokens import Tokens
 from prsm.node.web.app import Health, Pages, make_app
 from prsm.node.web.auth import Gate, own_hosts, read_unix_peer, write_cookie
 from prsm.node.web.bodies import BODY_DEADLINE_S
 from prsm.node.web.connection import Connection, Link
+from prsm.node.web.sockets import Sockets
 
 _BACKLOG: Final = 256
 _SOCKET_UMASK: Final = 0o177
@@ -56,6 +60,7 @@ class Door:
         socket_path: the unix socket; None for none.
         endpoint: `run/endpoint.json` for clients; None for none.
         tokens: whose holders come in beside the cookie's; None for nobody else.
+        events: what is told on /ws.
     """
 
     host: str
@@ -64,6 +69,7 @@ class Door:
     socket_path: Path | None = None
     endpoint: Path | None = None
     tokens: Tokens | None = None
+    events: Events = field(default_factory=lambda: Events(TOPICS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +126,22 @@ async def serve(
         gate = Gate(write_cookie(door.cookie), tokens=door.tokens)
         if door.endpoint is not None:
             write_private(door.endpoint, msgspec.json.encode(_endpoint(bound)))
+        sockets = Sockets(dispatcher, gate, door.events)
+
+        def all_pages(gate: Gate) -> list[BaseRoute]:
+            return [*sockets.routes(), *(pages(gate) if pages is not None else ())]
+
         app = make_app(
             dispatcher,
             gate=gate,
             health=health,
             hosts=own_hosts(bound.host, bound.port),
             body_deadline_s=limits.body_s,
-            pages=pages,
+            pages=all_pages,
         )
         log.info("listening", http=bound.http, unix=str(bound.socket_path or ""))
         task_status.started(bound)  # the backlog accepts from here on
-        await _Server(app, limits).run(listeners)
+        await _Server(app, limits, sockets).run(listeners)
     finally:
         for listener in listeners:
             listener.socket.close()
@@ -142,7 +153,8 @@ async def serve(
 class _Server:
     """The accept loop and the count of its connections."""
 
-    def __init__(self, app: ASGIApp, bounds: Bounds) -> None:
+    def __init__(self, app: ASGIApp, bounds: Bounds, sockets: Sockets) -> None:
+        self._sockets = sockets
         self._app = ASGIWrapper(cast("ASGIFramework", app))  # two spellings of one interface
         self._bounds = bounds
         self._config = _hypercorn_config(bounds)
@@ -171,8 +183,16 @@ class _Server:
         with self._scope:
             async with trio.open_nursery() as self._connections:
                 self._holding.set()
-                await self._stopping.wait()
+                await self._tend()
                 await self._context.terminated.set()  # idle connections end now
+
+    async def _tend(self) -> None:
+        """Look after WebSockets until the node stops."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._sockets.tend)
+            await self._stopping.wait()
+            self._sockets.stop()
+            nursery.cancel_scope.cancel()
 
     async def _handle(self, stream: trio.SocketStream) -> None:
         """Serve one connection; whatever happens in it stays in it."""

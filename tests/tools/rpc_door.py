@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -12,9 +12,12 @@ from typing import Any, Final
 import trio
 from starlette.routing import BaseRoute
 
+from prsm.node.api.events import EventsApi
 from prsm.node.api.logins import Logins
+from prsm.node.events import Events
 from prsm.node.home import Home, socket_address
 from prsm.node.rpc.dispatch import Dispatcher, Handler, bind
+from prsm.node.rpc.methods.subscriptions import TOPICS
 from prsm.node.tokens import Token, Tokens
 from prsm.node.web.app import Health, Pages, fence, log_fault
 from prsm.node.web.auth import Gate
@@ -22,6 +25,7 @@ from prsm.node.web.login import login_route
 from prsm.node.web.serve import Bound, Bounds, Door, serve
 from tests.tools.announced import SetClock
 from tests.tools.rpc_node import FakeNode
+from tests.tools.sockets import Socket
 
 PING: Final = b'{"jsonrpc":"2.0","id":1,"method":"rpc_ping"}'
 
@@ -38,6 +42,8 @@ class OpenDoor:
     clock: SetClock
     tokens: Tokens
     logins: Logins
+    events: Events
+    sockets: list[Socket] = field(default_factory=list)
 
     @property
     def cookie(self) -> str:
@@ -52,6 +58,13 @@ class OpenDoor:
     async def tcp(self) -> trio.SocketStream:
         """A plain connection to the HTTP side."""
         return await trio.open_tcp_stream(self.bound.host, self.bound.port)
+
+    async def socket(self, *, token: str | None = "") -> Socket:
+        """A WebSocket; with the cookie unless another token, or None, is given."""
+        socket = Socket(await self.tcp())
+        self.sockets.append(socket)
+        await socket.open(self.bound.http, token=self.cookie if token == "" else token)
+        return socket
 
     async def unix(self) -> trio.SocketStream:
         """A plain connection to the unix socket."""
@@ -82,9 +95,14 @@ async def open_door(
     clock = SetClock()
     tokens = Tokens.open(home.token_key, home.tokens, clock)
     logins = Logins(tokens, clock)
-    door = Door("127.0.0.1", 0, home.cookie, home.socket, home.endpoint, tokens)
+    events = Events(TOPICS)
+    door = Door("127.0.0.1", 0, home.cookie, home.socket, home.endpoint, tokens, events)
     health = Health("tester", "0.1.0", lambda: "".join(why))
-    dispatcher = bind({**node.handlers(), **handlers}, fence=fence, on_fault=log_fault)
+    dispatcher = bind(
+        {**node.handlers(), **EventsApi(events).handlers(), **handlers},
+        fence=fence,
+        on_fault=log_fault,
+    )
     more = None if pages is None else pages(dispatcher)
 
     def routes(gate: Gate) -> list[BaseRoute]:
@@ -94,7 +112,12 @@ async def open_door(
         bound = await nursery.start(
             partial(serve, dispatcher, door=door, health=health, bounds=bounds, pages=routes)
         )
-        yield OpenDoor(node, home, bound, nursery, why, clock, tokens, logins)
+        opened = OpenDoor(node, home, bound, nursery, why, clock, tokens, logins, events)
+        try:
+            yield opened
+        finally:
+            for socket in opened.sockets:
+                socket.stream.socket.close()
         nursery.cancel_scope.cancel()
 
 

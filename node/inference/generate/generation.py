@@ -4,6 +4,7 @@ What waits is bounded: a reader that stays behind stops the generation, it does 
 Owned by its task, read by anybody. Must not know stages or money.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Literal
@@ -111,6 +112,7 @@ class Generation:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     read_ms: int = 0  # of the last reading
     readers: int = 0
+    tell: Callable[[str], None] = lambda _text: None  # of each piece, and of the end
     _waiting: list[str] = field(default_factory=list)
     _waiting_tokens: int = 0
     _changed: trio.Event = field(default_factory=trio.Event)
@@ -131,17 +133,20 @@ class Generation:
         if self.state not in (GenerationState.DONE, GenerationState.FAILED):
             self.error, self.state = error, GenerationState.FAILED
             self._wake()
+            self.tell("")
 
     def end(self, finish: Finish) -> None:
         """The text is complete."""
         self.finish = finish
         self._wake()
+        self.tell("")
 
     async def put(self, text: str, tokens: int) -> None:
         """Give text to the reader; waits while too much of it was not read."""
         metrics.inc("prsm_inference_tokens_total", by=tokens)
         while self._waiting_tokens >= TOKENS_WAITING_MAX:
             await self._changed.wait()
+        self.tell(text)
         self._waiting.append(text)
         self._waiting_tokens += tokens
         self._wake()

@@ -7,6 +7,7 @@ how tokens are chosen.
 import logging
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import trio
@@ -64,6 +65,7 @@ class Generations:
         self._hangup_ms, self._new_id = hangup_ms, new_id
         self._known: dict[bytes, Generation] = {}
         self._nursery: trio.Nursery | None = None
+        self.on_text: list[Callable[[Generation, str], None]] = []  # each piece, and the end
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run what is started, and end what nobody reads, until cancelled."""
@@ -103,6 +105,7 @@ class Generations:
         clock = self._requester.clock
         one = Generation(self._new_id(), request, made_ms=clock.wall_ms())
         one.read_ms = clock.monotonic_ms()
+        one.tell = partial(self._tell, one)
         self._forget_old()
         self._known[one.id] = one
         self._nursery.start_soon(self._run, one)
@@ -145,6 +148,10 @@ class Generations:
         if not one.is_over:
             one.fail(NotFinished("the generation was cancelled"))
             one.scope.cancel()
+
+    def _tell(self, one: Generation, text: str) -> None:
+        for listener in self.on_text:
+            listener(one, text)
 
     def _read(self, one: Generation, part: Part) -> Part:
         one.read_ms = self._requester.clock.monotonic_ms()

@@ -25,6 +25,7 @@ from prsm.node.rpc.methods import (
     registry,
     serving,
     storage,
+    subscriptions,
     tasks,
     tokens,
     validator,
@@ -59,6 +60,7 @@ METHODS: Final[Mapping[str, Method]] = table(
     plans.METHODS,
     offers.METHODS,
     serving.METHODS,
+    subscriptions.METHODS,
     audit.METHODS,
 )
 # OpenRPC's own spelling of a method that has ours as well.

@@ -44,6 +44,9 @@ def test_what_spends_or_opens_keys_asks_for_more_than_reading() -> None:
             "job_get",
             "token_whoami",
             "token_createLogin",  # buys no more than the caller has, and no more than reading
+            "rpc_login",
+            "sub_subscribe",
+            "sub_unsubscribe",
         }:
             assert method.scope is not Scope.READ, method.name
 
