@@ -1,0 +1,33 @@
+"""`prsm mcp`: another program takes over the process and speaks on its standard input and output.
+
+Knows: its name, and that its library is an extra. Must not know: its tools; it is not imported.
+"""
+
+import os
+import sys
+from importlib.util import find_spec
+
+import click
+
+from prsm.node.cli.session import Session, pass_session
+from prsm.protocol.errors import Unsupported
+
+
+@click.command("mcp")
+@click.option("--budget", metavar="FTNS", help="Tools spend at most this much in all; else none.")
+@pass_session
+def mcp(session: Session, budget: str | None) -> None:
+    """Serve this node's models, quotes, work and receipts as tools of the Model Context Protocol.
+
+    A client starts it and speaks on its standard input and output. Without --budget it spends
+    nothing, unless the token it is given has a limit of its own.
+    """
+    if find_spec("mcp") is None:
+        raise Unsupported("the package mcp is not installed", hint="pip install 'prsm-node[mcp]'")
+    words = ["--home", str(session.home.root)]
+    if session.node:
+        words += ["--node", session.node]
+    if budget is not None:
+        words += ["--budget", budget]
+    command = [sys.executable, "-m", "prsm.node.mcp", *words]
+    os.execv(command[0], command)  # noqa: S606 - our own program, no shell
