@@ -30,7 +30,7 @@ from prsm.node.rpc.wire import (
 if TYPE_CHECKING:
     from prsm.node.rpc.spec import Params  # a client that sends plain objects needs no table
 
-__all__ = ["Client", "Endpoint", "RpcError", "Target", "connect", "find", "stranger"]
+__all__ = ["Client", "Endpoint", "RpcError", "Target", "find"]
 
 T = TypeVar("T")
 
@@ -56,6 +56,11 @@ class Client:
     ) -> None:
         """Close the connection."""
         self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection of the last call is kept."""
+        return self._socket is not None
 
     def close(self) -> None:
         """Close the connection; a later call opens another."""
@@ -143,7 +148,7 @@ class Client:
         return answer
 
     def _connected(self, deadline: float) -> socket.socket:
-        if self._socket is not None and select.select([self._socket], [], [], 0)[0]:
+        if self._socket is not None and is_readable(self._socket, 0):
             self.close()  # bytes or an end nobody asked for: the node closed an idle connection
         if self._socket is None:
             self._socket = connect(self.target, deadline)
@@ -171,6 +176,13 @@ def connect(target: Target, deadline: float) -> socket.socket:
         stream.close()
         raise
     return stream
+
+
+def is_readable(stream: socket.socket, wait_s: float | None) -> bool:
+    """Whether bytes, or an end, can be read within so many seconds; None: wait for ever."""
+    watch = select.poll()
+    watch.register(stream, select.POLLIN)
+    return bool(watch.poll(None if wait_s is None else wait_s * 1000))
 
 
 def decode_result(target: Target, method: str, raw: bytes, kind: type[T]) -> T:

@@ -1,0 +1,208 @@
+"""Handles to long work, for the client of an event loop: a job, a plan, a generation.
+
+Knows: what may be asked of them. Must not know: sockets.
+"""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from typing_extensions import override
+
+from prsm.node.rpc.methods import generation, plans, work
+from prsm.node.rpc.sdk import works
+from prsm.node.rpc.sdk.receipts import Proof
+from prsm.node.rpc.sdk.tensors import view
+
+if TYPE_CHECKING:
+    from prsm.node.rpc.aclient import AsyncClient
+
+
+class AsyncJob:
+    """A job: `info` is what was last heard of it."""
+
+    def __init__(self, client: "AsyncClient", info: work.Job) -> None:
+        self._client = client
+        self.info = info
+
+    @property
+    def id(self) -> str:
+        """Its name, on this node and on the ledger."""
+        return self.info.job_id
+
+    async def refresh(self) -> Self:
+        """Hear of it anew."""
+        self.info = await self._client.call("job_get", job_id=self.id)
+        return self
+
+    async def wait(
+        self,
+        timeout_s: float | None = None,
+        *,
+        on_progress: Callable[[work.Job], None] | None = None,
+    ) -> Self:
+        """Wait until it is done.
+
+        Args:
+            timeout_s: how long; the job goes on. None: as long as it takes.
+            on_progress: told about once a second.
+
+        Raises:
+            RpcError: of the reason it failed for; deadline_passed after `timeout_s`.
+        """
+        flow = works.wait_job(self._client.habits, self.info, timeout_s, on_progress)
+        self.info = await self._client.drive(flow)
+        return self
+
+    async def result(self) -> work.JobResult:
+        """Its outputs as the node writes them, once it is done."""
+        return await self._client.drive(works.result_of(self._client.habits, self.id))
+
+    async def outputs(self) -> dict[str, memoryview]:
+        """Its outputs by name, shaped; `numpy.asarray` takes them without a copy.
+
+        Raises:
+            ValueError: a dtype without a view; `result` has its bytes.
+        """
+        return {one.name: view(one) for one in (await self.result()).outputs}
+
+    async def cancel(self) -> Self:
+        """Stop it; what is not settled comes back."""
+        self.info = await self._client.call("job_cancel", job_id=self.id)
+        return self
+
+    async def proof(self, *, epoch: int = 0) -> Proof:
+        """Its receipt, which anybody can check offline.
+
+        Args:
+            epoch: it begins with the validators of this epoch.
+        """
+        raw = await self._client.call_raw("job_getProof", job_id=self.id, epoch=epoch)
+        return Proof(raw, genesis=self._client.home.genesis)
+
+    @override
+    def __repr__(self) -> str:
+        """Id, state, how far."""
+        info = self.info
+        return f"<job {self.id[:10]}… {info.state} {info.rows_done}/{info.rows} rows>"
+
+    def _repr_html_(self) -> str:
+        from prsm.node.rpc.shown import html  # noqa: PLC0415 - only in notebooks
+
+        return html(self.info)
+
+
+class AsyncPlan:
+    """A plan of several steps: `info` is what was last heard of it."""
+
+    def __init__(self, client: "AsyncClient", info: plans.Plan) -> None:
+        self._client = client
+        self.info = info
+
+    @property
+    def id(self) -> str:
+        """Its name, and its escrow's."""
+        return self.info.plan_id
+
+    async def wait(
+        self,
+        timeout_s: float | None = None,
+        *,
+        on_progress: Callable[[plans.Plan], None] | None = None,
+    ) -> Self:
+        """Wait until it is done; as `Job.wait`."""
+        flow = works.wait_plan(self._client.habits, self.info, timeout_s, on_progress)
+        self.info = await self._client.drive(flow)
+        return self
+
+    async def result(self, step: str = "") -> plans.PlanResult:
+        """The output of a step, by default the last."""
+        found: plans.PlanResult = await self._client.call(
+            "plan_getResult", plan_id=self.id, step=step
+        )
+        return found
+
+    async def cancel(self) -> Self:
+        """Stop it; outputs of steps that are done stay."""
+        self.info = await self._client.call("plan_cancel", plan_id=self.id)
+        return self
+
+    @override
+    def __repr__(self) -> str:
+        """Id, state, steps done."""
+        done = sum(step.state == "done" for step in self.info.steps)
+        return f"<plan {self.id[:10]}… {self.info.state} {done}/{len(self.info.steps)} steps>"
+
+    def _repr_html_(self) -> str:
+        from prsm.node.rpc.shown import html  # noqa: PLC0415 - only in notebooks
+
+        return html(self.info)
+
+
+class AsyncGeneration:
+    """Text that comes: iterate it, or `read()` all. Leaving its `async with` block ends it."""
+
+    def __init__(self, client: "AsyncClient", info: generation.GenerationInfo) -> None:
+        self._client = client
+        self.info = info
+        self.text = info.text
+        self._is_begun = False
+
+    @property
+    def id(self) -> str:
+        """Its name on this node."""
+        return self.info.generation_id
+
+    def __aiter__(self) -> Self:
+        """Pieces of text as they come."""
+        return self
+
+    async def __anext__(self) -> str:
+        """The next piece.
+
+        Raises:
+            RpcError: it failed, or nobody read it for too long.
+        """
+        if not self._is_begun:
+            self._is_begun = True
+            if self.info.text:
+                return self.info.text
+        while not self.info.is_over:
+            flow = works.read_tokens(self._client.habits, self.info)
+            self.info = await self._client.drive(flow)
+            self.text += self.info.text
+            if self.info.text:
+                return self.info.text
+        works.check_generation(self.info)
+        raise StopAsyncIteration
+
+    async def read(self) -> str:
+        """All of the text, once it is over."""
+        async for _ in self:
+            pass
+        return self.text
+
+    async def end(self) -> Self:
+        """End it now; what was done is paid."""
+        if not self.info.is_over:
+            self.info = await self._client.call("infer_endGeneration", generation_id=self.id)
+            self.text += self.info.text
+        return self
+
+    async def __aenter__(self) -> Self:
+        """Use it in an `async with` block, which ends it."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End it, if it is not over."""
+        await self.end()
+
+    @override
+    def __repr__(self) -> str:
+        """Id, state, tokens."""
+        return f"<generation {self.id[:10]}… {self.info.state}, {self.info.tokens} tokens>"

@@ -1,0 +1,305 @@
+"""The client of a node for programs and notebooks; plain sockets, so it works inside a loop too.
+
+A connection is kept for each thread that calls at the same time, up to eight.
+
+Knows: how flows are driven over sockets. Must not know: any room of the daemon, trio.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+from typing_extensions import override
+
+from prsm.node.home import Home, default_home
+from prsm.node.rpc import client as thin
+from prsm.node.rpc.faults import RpcError, fault_here
+from prsm.node.rpc.sdk import flows, names
+from prsm.node.rpc.sdk.flows import Ask, Flow, Habits, Rest, Retries
+from prsm.node.rpc.sdk.surface import Surface
+from prsm.node.rpc.target import Target, find
+from prsm.protocol.errors import PrsmError
+
+if TYPE_CHECKING:  # what is only named; each is loaded by the call that makes one
+    from prsm.node.rpc.methods.models import ModelInfo
+    from prsm.node.rpc.methods.tasks import TaskInfo
+    from prsm.node.rpc.methods.work import TensorText
+    from prsm.node.rpc.sdk.events import Events
+    from prsm.node.rpc.sdk.handles import Generation, Job, Plan
+    from prsm.node.rpc.spec import Method
+
+KEPT_MAX: Final = 8
+T = TypeVar("T")
+
+
+class Client(Surface):
+    """A node, as `client.job.list()`, `client.run(...)`, `client.subscribe("heads")`.
+
+    Args:
+        home: the node's folder; by default `PRSM_HOME`, else `~/.prsm`.
+        node: an address instead of the one its endpoint file names; by default `PRSM_NODE`.
+        timeout_s: of each call with all its tries; by default the method's own deadline.
+        retries: how often a call is tried again, of those that may succeed later.
+
+    Raises:
+        RpcError: node_unreachable or home_missing, if no node runs there.
+    """
+
+    def __init__(
+        self,
+        home: str | Path | None = None,
+        *,
+        node: str = "",
+        timeout_s: float | None = None,
+        retries: Retries | None = None,
+    ) -> None:
+        self.home = home_of(home)
+        self._node = node_of(node)
+        self._habits = habits_of(timeout_s, retries)
+        self._idle: list[thin.Client] = []
+        self.target  # noqa: B018 - says at once if nothing runs there
+
+    @property
+    def target(self) -> Target:
+        """Where the node answers now.
+
+        Raises:
+            RpcError: node_unreachable or home_missing.
+        """
+        return target_of(self.home, self._node)
+
+    def __enter__(self) -> Self:
+        """Use the client in a `with` block, which closes it."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close its connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections; a later call opens another."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def call(self, method: str, **params: object) -> Any:  # noqa: ANN401 - of that method
+        """Call a method by the name of the table; its typed result.
+
+        Raises:
+            RpcError: of the class of its reason.
+            AttributeError: no such method.
+        """
+        return self._do(names.method_named(method), params)
+
+    def call_raw(self, method: str, **params: object) -> bytes:
+        """Call a method; the bytes of its result, verbatim.
+
+        Raises:
+            RpcError, AttributeError: as `call`.
+        """
+        found = names.method_named(method)
+        return self.drive(flows.call(found, names.params_of(found, (), params), self._habits))
+
+    def iter(self, method: str, **params: object) -> Iterator[Any]:
+        """All rows of a list, page by page, as they are read.
+
+        Raises:
+            RpcError: as `call`.
+            TypeError: the method answers no list.
+        """
+        found = names.method_named(method)
+        values = names.params_of(found, (), params)
+        cursor: str | None = None
+        while True:
+            page = self.drive(flows.page(found, values, cursor, self._habits))
+            yield from page.items
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    def run(self, model: str, rows: "Sequence[str | TensorText]", **options: object) -> "Job":
+        """Run a model over rows on several peers; answers at once with the job.
+
+        Args:
+            model: name, name@version or CID.
+            rows: one text a row, or the model's input tensors (`tensor(name, array)`).
+            options: others of `infer_run`: max_price, replicas, stages, deadline_ms.
+        """
+        from prsm.node.rpc.sdk import handles, works  # noqa: PLC0415 - loads the table
+
+        info = self.drive(works.begin_job(self._habits, model, rows, options))
+        return handles.Job(self, info)
+
+    def find_job(self, job_id: str) -> "Job":
+        """A job of an earlier day."""
+        from prsm.node.rpc.sdk import handles  # noqa: PLC0415 - loads the table
+
+        return handles.Job(self, self.call("job_get", job_id=job_id))
+
+    def run_plan(self, steps: "Sequence[Mapping[str, object]]", **options: object) -> "Plan":
+        """Run several steps under one escrow; answers at once with the plan."""
+        from prsm.node.rpc.sdk import handles  # noqa: PLC0415 - loads the table
+
+        return handles.Plan(self, self.call("job_submit", steps=steps, **options))
+
+    def generate(self, model: str, prompt: str, **options: object) -> "Generation":
+        """Go on from a prompt; iterate it for the text as it comes.
+
+        Args:
+            model: name, name@version or CID.
+            prompt: where to begin.
+            options: others of `infer_generate`: max_tokens, temperature, seed, local.
+        """
+        from prsm.node.rpc.sdk import handles  # noqa: PLC0415 - loads the table
+
+        info = self.call("infer_generate", model=model, prompt=prompt, **options)
+        return handles.Generation(self, info)
+
+    def pull(
+        self,
+        ref: str,
+        *,
+        timeout_s: float | None = None,
+        on_progress: "Callable[[TaskInfo], None] | None" = None,
+    ) -> "ModelInfo":
+        """Fetch a model and wait until it is whole here.
+
+        Args:
+            ref: name, name@version or CID.
+            timeout_s: how long to wait; the task goes on.
+            on_progress: told about once a second.
+
+        Raises:
+            RpcError: of the reason it failed for.
+        """
+        from prsm.node.rpc.sdk import works  # noqa: PLC0415 - loads the table
+
+        return self.drive(works.pull(self._habits, ref, timeout_s, on_progress))
+
+    def wait_task(
+        self,
+        task: "TaskInfo",
+        *,
+        timeout_s: float | None = None,
+        on_progress: "Callable[[TaskInfo], None] | None" = None,
+    ) -> "TaskInfo":
+        """Wait for the end of what a `start_…` call began.
+
+        Raises:
+            RpcError: of the reason it failed for; deadline_passed after `timeout_s`.
+        """
+        from prsm.node.rpc.sdk import works  # noqa: PLC0415 - loads the table
+
+        return self.drive(works.wait_task(self._habits, task, timeout_s, on_progress))
+
+    def subscribe(
+        self,
+        topic: str,
+        *,
+        wanted: Mapping[str, object] | None = None,
+        resume_from: int | None = None,
+    ) -> "Events[Any]":
+        """Hear of a topic: `with client.subscribe("heads") as heads: for event in heads: …`.
+
+        Args:
+            topic: heads, rounds, votes, peers, jobs, tokens, transfers, models, logs, metrics,
+                alerts.
+            wanted: fields rows must have, such as `{"job_id": "0x…"}`.
+            resume_from: number of the last row seen; 0 for all that is kept.
+        """
+        from prsm.node.rpc.sdk.events import Events  # noqa: PLC0415 - loads wsproto
+        from prsm.node.rpc.sdk.feed import Feed, row_type  # noqa: PLC0415 - loads wsproto
+
+        feed = Feed(topic, wanted=wanted, resume_from=resume_from, row=row_type(topic))
+        return Events(feed, lambda: self.target, self._habits)
+
+    @property
+    def habits(self) -> Habits:
+        """What flows of this client are made with."""
+        return self._habits
+
+    def drive(self, flow: Flow[T]) -> T:
+        """Do what a flow asks for, until its end."""
+        try:
+            step = next(flow)
+            while True:
+                if isinstance(step, Rest):
+                    time.sleep(step.seconds)  # noqa: TID251 - its caller's thread, no loop of ours
+                    step = flow.send(b"")
+                    continue
+                answer = self._try(step)
+                step = flow.throw(answer) if isinstance(answer, RpcError) else flow.send(answer)
+        except StopIteration as done:
+            value: T = done.value
+            return value
+
+    @override
+    def _do(self, method: "Method", params: Mapping[str, object]) -> object:
+        values = names.params_of(method, (), params)
+        return self.drive(flows.ask(method, values, self._habits))
+
+    def _try(self, step: Ask) -> bytes | RpcError:
+        try:
+            line = self._idle.pop() if self._idle else thin.Client(self.target)
+        except RpcError as error:
+            return error
+        try:
+            return line.call_raw(step.method, step.params, timeout_s=step.limit_s)
+        except RpcError as error:
+            return error
+        except PrsmError as error:
+            self.close()  # a node that began anew closed them all
+            return fault_here(error)
+        except BaseException:  # Ctrl-C in the middle of an answer: the rest of it is nobody's
+            line.close()
+            raise
+        finally:
+            self._keep(line)
+
+    def _keep(self, line: thin.Client) -> None:
+        if line.is_open and len(self._idle) < KEPT_MAX:
+            self._idle.append(line)
+        else:
+            line.close()
+
+
+def home_of(given: str | Path | None) -> Home:
+    """The folder that was named, else that of the environment."""
+    return default_home(dict(os.environ)) if given is None else Home(Path(given).absolute())
+
+
+def node_of(given: str) -> str:
+    """The address that was named, else that of the environment, else none."""
+    return given or os.environ.get("PRSM_NODE", "")
+
+
+def target_of(home: Home, node: str) -> Target:
+    """Where the node answers.
+
+    Raises:
+        RpcError: node_unreachable or home_missing.
+    """
+    try:
+        return find(home, node=node)
+    except PrsmError as error:
+        raise fault_here(error) from error
+
+
+def habits_of(timeout_s: float | None, retries: Retries | None) -> Habits:
+    """Those of a client on this machine."""
+    return Habits(retries or Retries(), timeout_s, time.monotonic, _dice, _key)
+
+
+def _dice() -> float:
+    return int.from_bytes(os.urandom(4), "big") / 2**32
+
+
+def _key() -> str:
+    return os.urandom(16).hex()
