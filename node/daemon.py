@@ -133,8 +133,12 @@ async def _run(opened: Opened, task_status: trio.TaskStatus[None]) -> bool:
         gc.collect()
         gc.freeze()  # what is here now stays: no collection walks over it again
         task_status.started()
-        log.info("node is up", height=opened.chain.driver.ledger.height)
+        ledger = chain.driver.ledger
+        log.info("node is up", height=ledger.height)
+        start.notifier.tell("READY=1", f"STATUS=height {ledger.height}")
+        roof.start_soon(start.notifier.beat, lambda: f"height {chain.driver.ledger.height}")
         await stop.wait()
+        start.notifier.tell("STOPPING=1")
         log.info("stopping")
     return disk.is_mended
 

@@ -1,7 +1,8 @@
 """Log lines: for people on a terminal, JSON elsewhere; secrets never reach either.
 
-Knows: structlog, the standard `logging` of libraries, what a secret looks like. Must not know:
-rooms. Fields: ts, level, event, then what the room bound (node, height, view, peer, job, trace).
+What repeats is written a few times and then counted (`repeats`). Knows: structlog, the standard
+`logging` of libraries, what a secret looks like. Must not know: rooms. Fields: ts, level, event,
+then what the room bound (node, height, view, peer, job, trace).
 """
 
 import base64
@@ -9,12 +10,17 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterable, Mapping, MutableMapping
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
 from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
 from typing_extensions import override
+
+from prsm.node.logfile import RotatingFile
+from prsm.node.repeats import Repeats, Told
 
 SECRET_MARK: Final = "[secret]"  # noqa: S105 - what stands in its place
 # A value whose name holds one of these words is never written (`api_token`, not `tokens`).
@@ -24,6 +30,10 @@ _SECRET_WORDS: Final = frozenset(
 _STRING_MAX: Final = 4096  # a hostile peer must not fill the disk with one line
 _SECRET_BYTES_MIN: Final = 8
 _NAMES: Final = ("debug", "info", "warning", "error")
+# What is a secret wherever it stands: a signed token, or what follows the word Bearer.
+_SHAPES: Final = re.compile(
+    r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}|(?<=[Bb]earer )[^\s\"',]{8,}"
+)
 
 Level = Literal["debug", "info", "warning", "error"]
 Event = MutableMapping[str, Any]
@@ -61,10 +71,25 @@ class SecretFilter:
         text = str(value)
         for secret in self._known:
             text = text.replace(secret, SECRET_MARK)
+        text = _SHAPES.sub(SECRET_MARK, text)
         return text if len(text) <= _STRING_MAX else text[:_STRING_MAX] + "…"
 
 
 secrets: Final = SecretFilter()
+_listeners: Final[list[Callable[[Event], None]]] = []
+# Libraries log in threads, too.
+_lock: Final = threading.Lock()
+_repeats = Repeats()
+
+
+@contextmanager
+def listening(listener: Callable[[Event], None]) -> Iterator[None]:
+    """Give each line that is written to a listener too, as long as the block runs."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 def configure(
@@ -72,18 +97,29 @@ def configure(
     level: Level = "info",
     style: Literal["auto", "human", "json"] = "auto",
     stream: TextIO | None = None,
+    file: RotatingFile | None = None,
 ) -> None:
-    """Send every log line of ours and of libraries to one stream.
+    """Send every log line of ours and of libraries to one stream, and to a file.
 
     Args:
         level: least level written; libraries write warnings and errors only.
         style: `auto` is human on a terminal and JSON elsewhere.
         stream: where lines go; standard error if None.
+        file: where they go as JSON; instead of the stream where both are one file.
     """
-    target = stream if stream is not None else sys.stderr
-    human = style == "human" or (style == "auto" and target.isatty())
+    global _repeats  # noqa: PLW0603 - one process has one log
+    _repeats = Repeats()
+    shown = stream if stream is not None else sys.stderr
+    human = style == "human" or (style == "auto" and shown.isatty())
+    target: TextIO | RotatingFile = shown
+    also: list[structlog.typing.Processor] = []
+    if file is not None and file.open():
+        if stream is None and file.take_stderr():
+            target = file
+        else:
+            also = [_Beside(file)]
     structlog.configure(
-        processors=[*_shared(), _human if human else _json],
+        processors=[*_shared(), _tell, *also, _human if human else _json],
         wrapper_class=structlog.make_filtering_bound_logger(_number(level)),
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Patient(target))),
         cache_logger_on_first_use=False,
@@ -91,6 +127,13 @@ def configure(
     root = logging.getLogger()
     root.handlers = [_Bridge()]
     root.setLevel(logging.WARNING)
+
+
+def finish() -> None:
+    """Write what was held back: the process ends."""
+    with _lock:
+        rest = _repeats.rest(time.monotonic())
+    _write_told(rest)
 
 
 def get(room: str, **fields: object) -> structlog.typing.FilteringBoundLogger:
@@ -102,7 +145,7 @@ def get(room: str, **fields: object) -> structlog.typing.FilteringBoundLogger:
 class _Patient:
     """A stream whose full disk or closed pipe costs lines, never the daemon that writes them."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | RotatingFile) -> None:
         self._stream = stream
 
     def write(self, text: str) -> None:
@@ -114,6 +157,17 @@ class _Patient:
         """Hand lines on, or keep them for later."""
         with suppress(OSError):
             self._stream.flush()
+
+
+class _Beside:
+    """A processor that writes each line as JSON into a file as well."""
+
+    def __init__(self, file: RotatingFile) -> None:
+        self._file = file
+
+    def __call__(self, _logger: object, method: str, event: Event) -> Event:
+        self._file.write(_json(None, method, dict(event)) + "\n")
+        return event
 
 
 class _Bridge(logging.Handler):
@@ -135,10 +189,45 @@ def _shared() -> Iterable[structlog.typing.Processor]:
     return (
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
+        _collapse,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         structlog.processors.format_exc_info,
         secrets,
     )
+
+
+def _collapse(_logger: object, _method: str, event: Event) -> Event:
+    """Hold back what repeats; what is debugged is wanted whole.
+
+    Raises:
+        structlog.DropEvent: the line is counted and not written.
+    """
+    level = str(event.get("level", ""))
+    if "repeated" in event or level == "debug":
+        return event
+    kind = (level, str(event.get("room", "")), str(event.get("event", ""))[:_STRING_MAX])
+    fields = (f"{key}={value}" for key, value in sorted(event.items()) if key != "exc_info")
+    now_s = time.monotonic()
+    with _lock:
+        passes = _repeats.passes(kind, (*kind, *fields), now_s)
+        told = _repeats.told(now_s)
+    _write_told(told)
+    if not passes:
+        raise structlog.DropEvent
+    return event
+
+
+def _write_told(told: Iterable[Told]) -> None:
+    for one in told:
+        level, room, event = one.key[:3]
+        write = getattr(get(room), level if level in _NAMES else "error")
+        write(event, repeated=one.times, over_s=round(one.over_s))
+
+
+def _tell(_logger: object, _method: str, event: Event) -> Event:
+    for listener in _listeners:
+        listener(event)
+    return event
 
 
 def _json(_logger: object, _method: str, event: Event) -> str:

@@ -16,9 +16,12 @@ import trio
 from prsm.node import logs
 from prsm.node.clock import Clock, TrioClock
 from prsm.node.config.load import load
+from prsm.node.config.schema import LogConfig
 from prsm.node.home import Home, default_home
+from prsm.node.logfile import RotatingFile
 from prsm.node.net.interface import Network
 from prsm.node.net.thin import import_libp2p
+from prsm.node.notify import Notifier
 from prsm.node.rpc.reasons import Exit, entry_for
 from prsm.protocol.errors import LocalError, PrsmError
 
@@ -52,9 +55,12 @@ def main(
     try:
         home.check()
         config = load(home.config, environ=os.environ).config
-        logs.configure(level=config.log.level, style=config.log.format)
+        _begin_log(home, config.log)
         password = read_password(options.password_fd, config.keys.password_file)
-        start = Start(home, config, password, worker_command, make_clock(home), around)
+        start = Start(
+            *(home, config, password, worker_command, make_clock(home), around),
+            notifier=Notifier.from_environ(os.environ),
+        )
         while trio.run(functools.partial(run_daemon, start)):
             pass  # its disk takes writes again: everything is read from there anew
     except KeyboardInterrupt:  # before the daemon listens to signals
@@ -64,7 +70,14 @@ def main(
         if known is None:
             raise
         return _report(known)  # noqa: ASYNC104 - as above
+    finally:
+        logs.finish()
     return 0
+
+
+def _begin_log(home: Home, config: LogConfig) -> None:
+    file = RotatingFile(home.log, bytes_max=config.rotate_bytes, keep=config.keep)
+    logs.configure(level=config.level, style=config.format, file=file)
 
 
 def read_password(descriptor: int | None, path: str) -> str | None:

@@ -41,6 +41,7 @@ from prsm.node.models import Models
 from prsm.node.net.interface import Network
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.reach import Reach
+from prsm.node.notify import Notifier
 from prsm.node.rpc.methods.subscriptions import TOPICS
 from prsm.node.search import Search, open_search
 from prsm.node.serving import ServingRoom, open_serving
@@ -67,6 +68,9 @@ class Start:
     worker_command: Sequence[str] = (sys.executable, "-m", "prsm.node.worker")
     clock: Clock = field(default_factory=TrioClock)
     around: Callable[[Home, Network], Network] = lambda _home, network: network
+    notifier: Notifier = field(
+        default_factory=Notifier
+    )  # the service manager, if it asked to be told
 
 
 @dataclass(frozen=True, slots=True)

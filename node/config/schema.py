@@ -322,6 +322,17 @@ class LogConfig(Section, frozen=True):
     format: Annotated[
         Literal["auto", "human", "json"], _doc("auto: human on a terminal, else JSON")
     ] = "auto"
+    rotate: Annotated[_Size, _doc("bytes of one file under logs/; 0: it grows without bound")] = (
+        "50MiB"
+    )
+    keep: Annotated[
+        int, msgspec.Meta(ge=0, le=1000), _doc("files of earlier lines that are kept")
+    ] = 5
+
+    @property
+    def rotate_bytes(self) -> int:
+        """The size of one file as a number."""
+        return parse_size(self.rotate)
 
 
 class MetricsConfig(Section, frozen=True):

@@ -4,7 +4,9 @@ import base64
 import io
 import json
 import logging
+import stat
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ import structlog
 from typing_extensions import override
 
 from prsm.node import logs
+from prsm.node.logfile import RotatingFile
+from prsm.node.repeats import ALIKE_MAX
 
 
 @pytest.fixture(autouse=True)
@@ -119,3 +123,57 @@ def test_stream_that_refuses_costs_lines_and_nothing_else() -> None:
     logs.get("driver").info("room again")
     (line,) = lines(stream)
     assert line["event"] == "room again"
+
+
+def test_tokens_are_blanked_wherever_they_stand() -> None:
+    stream = io.StringIO()
+    logs.configure(stream=stream, style="json")
+    token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhYmNkZWYifQ.c2lnbmF0dXJlLWhlcmU"
+    logs.get("web").info(f"asked with Authorization: Bearer {'ab' * 32}", url=f"/x?t={token}")
+    logging.getLogger("library").error("got %s", token)
+    text = stream.getvalue()
+    assert token not in text
+    assert "ab" * 32 not in text
+    assert text.count(logs.SECRET_MARK) == 3
+
+
+def test_what_repeats_is_written_a_few_times_and_counted() -> None:
+    stream = io.StringIO()
+    logs.configure(stream=stream, style="json")
+    log = logs.get("net")
+    for _ in range(40):
+        log.warning("dial failed", peer="A")
+    log.warning("another line")
+    logs.finish()
+    found = lines(stream)
+    assert [line["event"] for line in found] == [
+        *(ALIKE_MAX * ["dial failed"]),
+        "another line",
+        "dial failed",
+    ]
+    assert found[-1]["repeated"] == 40 - ALIKE_MAX
+    assert (found[-1]["room"], found[-1]["level"]) == ("net", "warning")
+
+
+def test_who_listens_hears_what_is_written_and_no_secret() -> None:
+    heard: list[dict[str, Any]] = []
+    logs.configure(stream=io.StringIO(), style="json")
+    with logs.listening(lambda event: heard.append(dict(event))):
+        logs.get("net").info("said", password="hunter2", height=7)
+        logs.get("net").debug("not written")
+    logs.get("net").info("nobody listens")
+    assert [(one["event"], one["height"], one["password"]) for one in heard] == [
+        ("said", 7, logs.SECRET_MARK)
+    ]
+
+
+def test_a_file_gets_json_while_a_person_reads_text(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    file = RotatingFile(tmp_path / "logs" / "node.log", bytes_max=0, keep=1)
+    logs.configure(stream=stream, style="human", file=file)
+    logs.get("net").info("connected", height=7)
+    file.close()
+    (line,) = [json.loads(text) for text in file.path.read_text().splitlines()]
+    assert (line["event"], line["height"], line["room"]) == ("connected", 7, "net")
+    assert stream.getvalue().endswith("connected  height=7\n")
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
