@@ -74,6 +74,12 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Result(msgspec.Struct, frozen=True):
     """Base of all results: newer nodes may add fields, older clients pass over them."""
 
+    def _repr_html_(self) -> str:
+        """Itself as a table, for notebooks."""
+        from prsm.node.rpc.shown import html  # noqa: PLC0415 - only there
+
+        return html(self)
+
 
 class NoParams(Params, frozen=True):
     """For methods that take nothing."""

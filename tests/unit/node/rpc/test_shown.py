@@ -58,6 +58,10 @@ def test_long_lists_and_texts_are_cut_and_say_so() -> None:
     assert html(_job(model="b" + "a" * 58)).count("…") >= 1
 
 
+def test_every_result_shows_itself_in_a_notebook() -> None:
+    assert _job()._repr_html_() == html(_job())
+
+
 def test_amounts_are_shown_in_ftns() -> None:
     assert "1.50 FTNS" in html(_job(locked="1500000"))
     assert "no rows" in html(msgspec.convert({"items": []}, type=METHODS["job_list"].result))
