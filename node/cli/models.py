@@ -99,7 +99,7 @@ def watch(session: Session, task_id: str) -> None:
 
     Calls task_get.
     """
-    raw = session.call("task_get", {"task_id": task_id})
+    raw = session.call("task_get", {"task_id": session.whole("task_id", task_id)})
     task = follow(session, msgspec.json.decode(raw, type=dict[str, Any]))
     session.answer(session.call("task_get", {"task_id": task["task_id"]}))
 

@@ -32,6 +32,7 @@ proof = Words("proof", help="Show and check receipts.")
 @pass_session
 def show_proof(session: Session, job_id: str, output: str | None, epoch: int) -> None:
     """Print the receipt document of a settled job."""
+    job_id = session.whole("job_id", job_id)
     raw = session.call("job_getProof", {"job_id": job_id, "epoch": epoch})
     if output is None:
         session.json = True  # it is a document in any case
@@ -62,3 +63,14 @@ def verify(session: Session, file: str, genesis: str | None, trust: str | None) 
     command = [sys.executable, "-m", VERIFIER, *source, *asked, file]
     done = subprocess.run(command, check=False)  # noqa: S603 - our own program, no shell
     raise click.exceptions.Exit(done.returncode)
+
+
+def verdict_on(file: Path, source: list[str]) -> int:
+    """What the verifier ends with for a receipt, 0 if it holds; its words are not shown.
+
+    Args:
+        file: the receipt.
+        source: `--genesis FILE` or `--trust EPOCH:HASH`.
+    """
+    command = [sys.executable, "-m", VERIFIER, *source, str(file)]
+    return subprocess.run(command, capture_output=True, check=False).returncode  # noqa: S603 - as above

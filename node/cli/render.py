@@ -26,7 +26,7 @@ def show(value: object) -> None:
     """Print any answer: an object as lines, a list of objects as a table."""
     if isinstance(value, Mapping):
         items = value.get("items")
-        if isinstance(items, list) and len(value) <= _LONG:
+        if isinstance(items, list) and len(value) <= _LONG and (not items or _is_table(items)):
             show_fields({name: one for name, one in value.items() if name != "items"})
             show_table(items)
             return

@@ -7,6 +7,7 @@ else goes to standard error. Knows: streams, the client. Must not know: any meth
 import os
 import select
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ import msgspec
 from prsm.node.cli.render import show
 from prsm.node.home import Home, default_home
 from prsm.node.rpc.client import Client, Target, find
+from prsm.node.rpc.errors import CallTimeout, NodeUnreachable
 
 POLL_S: Final = 0.05
 
@@ -32,7 +34,10 @@ class Session:
     quiet: bool = False
     yes: bool = False
     timeout_s: float = 30.0
+    limit_s: float | None = None  # of --timeout, where it was given
     progress: str = "auto"
+    is_home_given: bool = False
+    is_patient: bool = True  # a node that is starting is waited for
     _client: Client | None = field(default=None, repr=False)
 
     @property
@@ -47,12 +52,45 @@ class Session:
     def call(self, method: str, params: Mapping[str, object] | None = None) -> bytes:
         """Call a method; the bytes of its result."""
         if self._client is None:
-            self._client = Client(self.target, timeout_s=self.timeout_s)
+            self._client = Client(self._awaited_target(), timeout_s=self.timeout_s)
         return self._client.call_raw(method, params)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person can be asked."""
+        return sys.stdin.isatty()
+
+    def _awaited_target(self) -> Target:
+        """Where the node answers; one that is starting is waited for, with a notice."""
+        deadline = time.monotonic() + self.timeout_s
+        is_told = False
+        while True:
+            try:
+                return self.target
+            except NodeUnreachable as error:
+                elsewhere = self.node or os.environ.get("PRSM_NODE")
+                holder = None if elsewhere else self.home.holder()
+                if holder is None or not self.is_patient:
+                    raise
+                if time.monotonic() > deadline:
+                    raise CallTimeout(
+                        f"process {holder.pid} opened no door in {self.timeout_s:g} s",
+                        hint="prsm logs, or wait longer with --timeout",
+                    ) from error
+                if not is_told:
+                    self.note(f"process {holder.pid} is starting; waiting for its door")
+                    is_told = True
+            pause()
 
     def ask(self, method: str, params: Mapping[str, object] | None = None) -> dict[str, Any]:
         """Call a method whose result is an object."""
         return msgspec.json.decode(self.call(method, params), type=dict[str, Any])
+
+    def whole(self, name: str, text: str) -> str:
+        """An id of which perhaps the first characters were typed; `name` is its parameter."""
+        from prsm.node.cli.prefixes import whole_id
+
+        return whole_id(name, text, self.ask)
 
     def close(self) -> None:
         """End the connection."""
@@ -76,6 +114,13 @@ class Session:
         if not self.quiet:
             click.echo(text, err=True)
 
+    def note_written(self, raw: bytes) -> None:
+        """Say how to follow a transaction, if the answer of a write names one."""
+        answer = msgspec.json.decode(raw)
+        tx_id = answer.get("tx_id") if isinstance(answer, dict) else None
+        if tx_id:
+            self.note(f"follow it with: prsm chain tx {tx_id}")
+
     def confirm(self, question: str) -> None:
         """Ask before something that cannot be undone.
 
@@ -85,7 +130,7 @@ class Session:
         """
         if self.yes:
             return
-        if not sys.stdin.isatty():
+        if not self.is_terminal:
             raise click.UsageError("this asks a question and there is no terminal; add --yes")
         click.confirm(question, abort=True, err=True)
 
@@ -104,7 +149,9 @@ def open_session(options: Mapping[str, Any]) -> Session:
         quiet=bool(options.get("quiet")),
         yes=bool(options.get("yes")),
         timeout_s=float(options.get("timeout") or 30.0),
+        limit_s=options.get("timeout"),
         progress=options.get("progress") or "auto",
+        is_home_given=bool(given),
     )
 
 

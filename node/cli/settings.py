@@ -1,10 +1,16 @@
-"""`prsm config` and `prsm explain`: what is set, where it comes from, what an error means.
+"""`prsm config`: what is set and where it comes from; changes of config.toml that keep comments.
 
-Knows: the configuration and the error registry. Must not know: a running node.
+Every change is read back by the loader before the file is replaced. Knows: the configuration,
+tomlkit. Must not know: what a key does to a node.
 """
 
-import difflib
 import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, Final
 
 import click
 import msgspec
@@ -12,10 +18,16 @@ import msgspec
 from prsm.node.cli.failures import Usage
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.cli.words import Words
-from prsm.node.config import Loaded, describe, load, validate
-from prsm.node.rpc.reasons import BY_NUMBER, REGISTRY, Entry
+from prsm.node.config import KEYS, RETIRED, Loaded, describe, load, nearest_key, read_text, validate
+from prsm.node.home import write_private
+from prsm.node.rpc.client import RpcError
+from prsm.protocol.errors import PrsmError
 
-config = Words("config", help="Show and check the configuration.")
+_SECRET: Final = frozenset(
+    ("keys.password_file",)
+)  # named, never shown by `diff` of a running node
+
+config = Words("config", help="Show, check and change the configuration.")
 
 
 @config.command("show")
@@ -28,11 +40,47 @@ def show_config(session: Session, *, origin: bool) -> None:
     if session.json and not origin:
         session.answer_value(msgspec.to_builtins(loaded.config))
         return
-    rows = [
-        {"key": key, "value": value, "origin": loaded.origin[key], "about": describe(key)}
-        for key, value in values.items()
-    ]
+    rows = [_row(loaded, key, value) for key, value in values.items()]
     session.answer_value({"items": rows} if origin else values)
+
+
+@config.command("get")
+@click.argument("key")
+@pass_session
+def get_config(session: Session, key: str) -> None:
+    """The value of KEY, such as log.level, and where it comes from."""
+    loaded = _load(session)
+    _known(key)
+    row = _row(loaded, key, _flat(loaded)[key])
+    session.answer_value(row, lambda document: print(_as_text(document["value"])))
+
+
+@config.command("set")
+@click.argument("key")
+@click.argument("value")
+@click.option("--dry-run", is_flag=True, help="Check it and write nothing.")
+@pass_session
+def set_config(session: Session, key: str, value: str, *, dry_run: bool) -> None:
+    """Write KEY = VALUE into config.toml; comments and order stay.
+
+    A list is written with commas, an empty one as "".
+    """
+    _known(key)
+    before = _flat(_load(session))[key]
+    parsed = read_text(key, value)
+    _replace(session, {key: parsed}, dry_run=dry_run)
+    _answer_change(session, key, before, written=not dry_run)
+
+
+@config.command("unset")
+@click.argument("key")
+@pass_session
+def unset_config(session: Session, key: str) -> None:
+    """Take KEY out of config.toml, so that its default holds again."""
+    _known(key)
+    before = _flat(_load(session))[key]
+    _replace(session, {key: None}, dry_run=False)
+    _answer_change(session, key, before, written=True)
 
 
 @config.command("validate")
@@ -45,45 +93,195 @@ def validate_config(session: Session) -> None:
     session.answer_value({"valid": True, "file": str(session.home.config), "set": count})
 
 
-@click.command("explain", context_settings={"ignore_unknown_options": True})  # -32602
-@click.argument("code")
+@config.command("diff")
 @pass_session
-def explain(session: Session, code: str) -> None:
-    """What CODE (PRSM-1003, 1003, -32602 or a reason word) means and what to do."""
-    found = _find(code)
-    if not found:
-        near = difflib.get_close_matches(code.lower(), REGISTRY, n=1)
-        hint = f"did you mean `prsm explain {near[0]}`?" if near else "prsm explain PRSM-1004"
-        raise Usage(f"no error {code[:40]!r}", hint=hint)
-    rows = [
-        {
-            "prsm_code": entry.prsm_code,
-            "reason": entry.reason,
-            "code": entry.code,
-            "exit_code": int(entry.exit_code),
-            "retryable": entry.retryable,
-            "what": entry.title,
-            "why": entry.why,
-            "fix": entry.fix,
-        }
-        for entry in found
-    ]
-    session.answer_value(rows[0] if len(rows) == 1 else {"items": rows})
+def diff_config(session: Session) -> None:
+    """What is set otherwise than by default, and otherwise than in the running node."""
+    loaded, plain = _load(session), _flat(load(None))
+    running = _running(session)
+    rows = []
+    for key, value in _flat(loaded).items():
+        now = running.get(key, value)
+        if loaded.origin[key] != "default" or now != value:
+            row = {"key": key, "value": value, "default": plain[key], "origin": loaded.origin[key]}
+            rows.append({**row, "running": now if running else None})
+    session.answer_value({"items": rows})
+    if any(row["running"] not in (None, row["value"]) for row in rows):
+        session.note("the running node has other values until: prsm restart")
+
+
+@config.command("migrate")
+@click.option("--dry-run", is_flag=True, help="Say what would change and write nothing.")
+@pass_session
+def migrate_config(session: Session, *, dry_run: bool) -> None:
+    """Bring config.toml of an older version to this one; the old file is kept beside it.
+
+    Renamed keys are renamed. Keys this version does not know become comments.
+    """
+    import tomlkit
+
+    path = session.home.config
+    raw = _raw(path)
+    document, rows = tomlkit.parse(raw), list[dict[str, str]]()
+    for section, table in list(document.items()):
+        names = list(table) if isinstance(table, Mapping) else []
+        for name in names:
+            key = f"{section}.{name}"
+            if key not in KEYS:
+                rows.append(_retire(document, section, name))
+    text = tomlkit.dumps(document)
+    _check_text(session, text)
+    kept = path.with_name("config.toml.before")
+    if rows and not dry_run:
+        write_private(kept, raw.encode())
+        write_private(path, text.encode())
+    written = bool(rows) and not dry_run
+    document_ = {"file": str(path), "written": written, "kept": str(kept) if written else None}
+    session.answer_value({**document_, "items": rows})
+
+
+@config.command("edit")
+@pass_session
+def edit_config(session: Session) -> None:
+    """Open a copy of config.toml in EDITOR; it replaces the file only if it is accepted."""
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+    if not editor or not (sys.stdin.isatty() or session.yes):
+        raise Usage(
+            "config edit needs EDITOR and a terminal",
+            hint="export EDITOR=nano, or: prsm config set KEY VALUE",
+        )
+    path = session.home.config
+    before = _raw(path)
+    copy = path.with_name("config.toml.edited")
+    write_private(copy, before.encode())
+    done = subprocess.run([*shlex.split(editor), str(copy)], check=False)  # noqa: S603 - the person's own
+    after = _raw(copy)
+    if done.returncode:
+        raise Usage(f"{editor} ended with {done.returncode}", hint=f"your text is in {copy}")
+    try:
+        _check_text(session, after)
+    except PrsmError as error:
+        hint = f"your text is kept in {copy}; {error.hint}"
+        raise Usage(error.what, hint=hint) from error
+    if after != before:
+        write_private(path, after.encode())
+    copy.unlink()
+    session.answer_value({"file": str(path), "changed": after != before})
 
 
 def _load(session: Session) -> Loaded:
     return load(session.home.config, environ=os.environ)
 
 
-def _flat(loaded: Loaded) -> dict[str, object]:
+def _flat(loaded: Loaded) -> dict[str, Any]:
     tables: dict[str, dict[str, object]] = msgspec.to_builtins(loaded.config)
     return {f"{name}.{key}": one for name, table in tables.items() for key, one in table.items()}
 
 
-def _find(code: str) -> list[Entry]:
-    word = code.strip().lower().removeprefix("prsm-")
-    if word in REGISTRY:
-        return [REGISTRY[word]]
-    if word.isdecimal() and int(word) in BY_NUMBER:
-        return [BY_NUMBER[int(word)]]
-    return [entry for entry in REGISTRY.values() if str(entry.code) == word]
+def _row(loaded: Loaded, key: str, value: object) -> dict[str, object]:
+    return {"key": key, "value": value, "origin": loaded.origin[key], "about": describe(key)}
+
+
+def _known(key: str) -> None:
+    if key not in KEYS:
+        near = nearest_key(key)
+        hint = f"did you mean {near!r}?" if near else "prsm config show lists all keys"
+        raise Usage(f"no key {key[:80]!r}", hint=hint)
+
+
+def _as_text(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case list():
+            return ",".join(str(one) for one in value)
+        case _:
+            return str(value)
+
+
+def _raw(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise Usage(f"{path} cannot be read: {error}", hint="prsm init makes one") from error
+
+
+def _replace(session: Session, changes: Mapping[str, object], *, dry_run: bool) -> None:
+    """Change keys of the file; None takes one out."""
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    session.home.check()
+    path = session.home.config
+    try:
+        document = tomlkit.parse(_raw(path))
+    except TOMLKitError as error:
+        raise Usage(f"{path} is no TOML: {error}", hint="prsm config edit") from error
+    for key, value in changes.items():
+        section, _, name = key.partition(".")
+        if section not in document:
+            document[section] = tomlkit.table()
+        table = document[section]
+        assert isinstance(table, MutableMapping)
+        if value is None:
+            table.pop(name, None)
+        else:
+            table[name] = list(value) if isinstance(value, tuple) else value
+    text = tomlkit.dumps(document)
+    _check_text(session, text)
+    if not dry_run:
+        write_private(path, text.encode())
+
+
+def _check_text(session: Session, text: str) -> None:
+    """Read a text as the loader would read the file."""
+    path = session.home.config.with_name("config.toml.new")
+    write_private(path, text.encode())
+    try:
+        load(path, environ=os.environ)
+    finally:
+        path.unlink()
+
+
+def _retire(document: Any, section: str, name: str) -> dict[str, str]:  # noqa: ANN401 - tomlkit's
+    """Rename a key, or turn it into a comment; what was done."""
+    import tomlkit
+
+    key = f"{section}.{name}"
+    table = document[section]
+    value = table.pop(name)
+    after = RETIRED.get(key)
+    if after:
+        new_section, _, new_name = after.partition(".")
+        if new_section not in document:
+            document[new_section] = tomlkit.table()
+        document[new_section].setdefault(new_name, value)
+        return {"key": key, "done": "renamed", "to": after}
+    shown = value.as_string() if hasattr(value, "as_string") else str(value)
+    table.add(tomlkit.comment(f"{name} = {shown.splitlines()[0]}  (not a key of this version)"))
+    if section not in {each.partition(".")[0] for each in KEYS}:
+        del document[section]
+    return {"key": key, "done": "left out" if key in RETIRED else "unknown: left out", "to": ""}
+
+
+def _running(session: Session) -> dict[str, object]:
+    """Values of the running node; empty if none answers."""
+    session.is_patient = False
+    try:
+        rows = session.ask("node_getConfig")["items"]
+    except (PrsmError, RpcError):
+        return {}
+    return {row["key"]: row["value"] for row in rows if row["key"] not in _SECRET}
+
+
+def _answer_change(session: Session, key: str, before: object, *, written: bool) -> None:
+    loaded = _load(session)
+    now, origin = _flat(loaded)[key], loaded.origin[key]
+    row = {"key": key, "value": now, "was": before, "origin": origin}
+    session.answer_value({**row, "file": str(session.home.config), "written": written})
+    if written and origin in {"env", "flag"}:
+        session.note(f"the environment says otherwise: PRSM_{key.upper().replace('.', '__', 1)}")
+    if written and session.home.holder() is not None:
+        session.note("the running node takes it with: prsm restart")

@@ -14,7 +14,9 @@ from typing import Any, Final
 import click
 import msgspec
 
+from prsm.node.cli.building import build_and_add, is_recipe
 from prsm.node.cli.failures import Usage
+from prsm.node.cli.proof import verdict_on
 from prsm.node.cli.render import show, show_fields, show_table
 from prsm.node.cli.session import Session, pass_session, pause
 from prsm.node.home import write_private
@@ -72,8 +74,9 @@ def _look(session: Session, wait: str | None, deadline: float) -> bytes | None:
 @click.option("--dry-run", is_flag=True, help="Plan it, say what it costs and why; lock nothing.")
 @click.option("--max-price", metavar="FTNS", help="Lock at most this much; refused above.")
 @click.option("--deadline", type=float, metavar="SECONDS", help="Settled or refunded by then.")
-@click.option("--proof", metavar="FILE", help="Write the receipt document here.")
+@click.option("--proof", metavar="FILE", help="Write the receipt document here, and check it.")
 @click.option("--no-wait", is_flag=True, help="Answer with the job at once.")
+@click.option("--cancel-on-interrupt", is_flag=True, help="Ctrl-C ends the job as well.")
 @pass_session
 def run(session: Session, /, model: str, source: tuple[str, ...], **options: Any) -> None:  # noqa: ANN401 - click's options
     """Run MODEL over rows: texts, a file with one text a line, a .json file of tensors, or `-`."""
@@ -85,16 +88,32 @@ def run(session: Session, /, model: str, source: tuple[str, ...], **options: Any
         params["deadline_ms"] = int(options["deadline"] * 1000)
     session.timeout_s = max(session.timeout_s, 90.0)
     if options["dry_run"]:
-        session.answer(session.call("infer_plan", params), _show_plan)
+        session.answer(_submitted(session, params, "infer_plan"), _show_plan)
         return
-    raw = session.call("infer_run", params)
+    raw = _submitted(session, params)
     job = msgspec.json.decode(raw, type=dict[str, Any])
     job_id = str(job["job_id"])
     if options["no_wait"]:
         session.answer(raw)
         session.note(f"follow it with: prsm job show {job_id}")
         return
-    _finish(session, _wait_job(session, job), options["proof"])
+    job = _wait_job(session, job, cancel=options["cancel_on_interrupt"])
+    _finish(session, job, options["proof"])
+
+
+def _submitted(session: Session, params: dict[str, object], method: str = "infer_run") -> bytes:
+    """Ask for the job; a model that ships by recipe and is not there is made first."""
+    try:
+        return session.call(method, params)
+    except RpcError as error:
+        name = str(params["model"])
+        if error.reason != "model_not_found" or not is_recipe(name):
+            raise
+    if not session.ask("node_getStatus")["development"]:
+        session.confirm(f"{name} is not on this node; make it by its recipe?")
+    session.note(f"{name} is not on this node: it is made by its recipe and added")
+    build_and_add(session, name)
+    return session.call(method, params)
 
 
 def _finish(session: Session, job: dict[str, Any], proof: str | None) -> None:
@@ -105,14 +124,30 @@ def _finish(session: Session, job: dict[str, Any], proof: str | None) -> None:
         what = str(fault.get("what") or f"job {job_id} ended as {job['state']}")
         raise RpcError(0, what, {"reason": reason, "hint": f"prsm job show {job_id}"})
     raw = session.call("job_getResult", {"job_id": job_id})
-    if proof:
-        document = session.call("job_getProof", {"job_id": job_id})
-        write_private(Path(proof), document + b"\n")
-        session.note(f"receipt in {proof}; check it with: prsm proof verify {proof}")
+    verdict = _check_proof(session, job_id, Path(proof)) if proof else None
     session.answer(raw, lambda result: _show_result(job, result))
+    if verdict == 0:
+        session.note(f"verified: the receipt in {proof} holds, from the genesis alone")
+        session.note(f"next: prsm proof verify {proof} on any machine, or prsm help verify")
+    elif verdict is not None:
+        session.note(f"the receipt in {proof} was refused: prsm proof verify {proof}")
+        click.get_current_context().exit(verdict)
+    else:
+        session.note(f"its receipt: prsm proof show {job_id[:10]} --output receipt.json")
 
 
-def _wait_job(session: Session, job: dict[str, Any]) -> dict[str, Any]:
+def _check_proof(session: Session, job_id: str, file: Path) -> int | None:
+    """Write the receipt and have it checked; None where no genesis is at hand to check it from."""
+    document = session.call("job_getProof", {"job_id": job_id})
+    write_private(file, document + b"\n")
+    genesis = session.home.genesis
+    if session.node or not genesis.is_file():
+        session.note(f"receipt in {file}; check it with: prsm proof verify {file}")
+        return None
+    return verdict_on(file, ["--genesis", str(genesis)])
+
+
+def _wait_job(session: Session, job: dict[str, Any], *, cancel: bool) -> dict[str, Any]:
     job_id = str(job["job_id"])
     try:
         while not job["is_over"]:
@@ -121,6 +156,10 @@ def _wait_job(session: Session, job: dict[str, Any]) -> dict[str, Any]:
                 click.echo(f"\r{job['state']:<9} {done}/{rows} rows", nl=False, err=True)
             job = session.ask("job_get", {"job_id": job_id, "wait_ms": _WAIT_MS})
     except KeyboardInterrupt:
+        if cancel:
+            session.ask("job_cancel", {"job_id": job_id})
+            click.echo("\nthe job is ended; what was not settled comes back", err=True)
+            raise
         click.echo(f"\nthe job goes on; look at it with: prsm job show {job_id}", err=True)
         raise
     if sys.stderr.isatty() and not session.quiet:

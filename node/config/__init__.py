@@ -1,7 +1,17 @@
 """Configuration: parsed once into frozen structs, passed down, never read again."""
 
 from prsm.node.config.checks import is_loopback, validate
-from prsm.node.config.load import Loaded, Origin, describe, load, to_toml
+from prsm.node.config.load import (
+    KEYS,
+    RETIRED,
+    Loaded,
+    Origin,
+    describe,
+    load,
+    nearest_key,
+    read_text,
+    to_toml,
+)
 from prsm.node.config.schema import (
     Config,
     ConfigError,
@@ -19,6 +29,8 @@ from prsm.node.config.schema import (
 )
 
 __all__ = [
+    "KEYS",
+    "RETIRED",
     "Config",
     "ConfigError",
     "ConsensusConfig",
@@ -36,7 +48,9 @@ __all__ = [
     "describe",
     "is_loopback",
     "load",
+    "nearest_key",
     "parse_size",
+    "read_text",
     "to_toml",
     "validate",
 ]

@@ -33,6 +33,9 @@ PROFILES: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
     }
 )
 
+# Keys of earlier versions: what each is called now; "" where it is gone.
+RETIRED: Final[Mapping[str, str]] = MappingProxyType({"executor.threads": ""})
+
 Origin = Literal["flag", "env", "file", "profile", "default"]
 
 
@@ -72,7 +75,7 @@ def load(
     for _, layer in layers:
         profile = str(layer.get("node.profile", profile))
     merged: dict[str, object] = {}
-    origins: dict[str, Origin] = dict.fromkeys(_KEYS, "default")
+    origins: dict[str, Origin] = dict.fromkeys(KEYS, "default")
     for origin, layer in [("profile", dict(PROFILES.get(profile, {}))), *layers]:
         for key, value in layer.items():
             merged[key] = _convert(key, value, origin)
@@ -101,16 +104,30 @@ def to_toml(config: Config, *, only: Mapping[str, object] | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def read_text(key: str, text: str) -> object:
+    """The value of a known key from what a person types.
+
+    Raises:
+        ConfigError: of another type or out of bounds.
+    """
+    return _convert(key, text, "flag")
+
+
+def nearest_key(key: str) -> str:
+    """The key a person most likely means; empty if none is near."""
+    return next(iter(difflib.get_close_matches(key, KEYS, n=1, cutoff=0.5)), "")
+
+
 def describe(key: str) -> str:
     """One line on what a key does, with its unit or danger."""
-    metas = [meta for meta in get_args(_KEYS[key]) if isinstance(meta, msgspec.Meta)]
+    metas = [meta for meta in get_args(KEYS[key]) if isinstance(meta, msgspec.Meta)]
     return next((meta.description for meta in reversed(metas) if meta.description), "")
 
 
 _SECTIONS: Final[dict[str, type[Section]]] = {
     field.name: field.type for field in msgspec.structs.fields(Config)
 }
-_KEYS: Final[dict[str, Any]] = {
+KEYS: Final[dict[str, Any]] = {
     f"{section}.{field.name}": field.type
     for section, cls in _SECTIONS.items()
     for field in msgspec.structs.fields(cls)
@@ -167,14 +184,20 @@ def _refuse_section(section: str) -> None:
 
 
 def _refuse_unknown(key: str, origin: Origin) -> None:
-    if key in _KEYS:
+    if key in KEYS:
         return
     section = key.partition(".")[0]
-    near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.5)
-    known = [name for name in _KEYS if name.startswith(f"{section}.")]
+    if key in RETIRED:
+        now = RETIRED[key]
+        raise ConfigError(
+            f"{key!r} is a key of an earlier version ({_WHENCE[origin]})",
+            hint="prsm config migrate" + (f" calls it {now!r}" if now else " leaves it out"),
+        )
+    near = nearest_key(key)
+    known = [name for name in KEYS if name.startswith(f"{section}.")]
     raise ConfigError(
         f"unknown key {key[:80]!r} ({_WHENCE[origin]})",
-        hint=f"did you mean {near[0]!r}?" if near else f"keys: {', '.join(known or _SECTIONS)}",
+        hint=f"did you mean {near!r}?" if near else f"keys: {', '.join(known or _SECTIONS)}",
     )
 
 
@@ -190,11 +213,11 @@ _WHENCE: Final[dict[str, str]] = {
 
 def _convert(key: str, value: object, origin: Origin) -> object:
     if isinstance(value, str) and origin in {"env", "flag"}:
-        value = _from_text(value, _KEYS[key])
+        value = _from_text(value, KEYS[key])
     if isinstance(value, int) and not isinstance(value, bool) and key in _AMOUNTS:
         value = str(value)  # an amount without quotes means the same
     try:
-        return msgspec.convert(value, _KEYS[key], strict=True)
+        return msgspec.convert(value, KEYS[key], strict=True)
     except msgspec.ValidationError as error:
         raise ConfigError(
             f"{key} is {value!r:.80} ({_WHENCE[origin]}): {error}",

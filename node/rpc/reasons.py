@@ -14,6 +14,7 @@ from prsm.node.rpc.entries import Entry, Exit, read_rows
 from prsm.node.rpc.rows import (
     calls,
     chat,
+    command,
     doors,
     evaluations,
     generation,
@@ -36,6 +37,7 @@ _ROWS: Final = "".join(
             doors,
             guests,
             chat,
+            command,
             ledger,
             work,
             evaluations,

@@ -16,7 +16,7 @@ import msgspec
 
 from prsm.node.training import corpus
 from prsm.node.training.files import keep
-from prsm.node.worker.recipes import minilm
+from prsm.node.worker.recipes import decoder, minilm
 from prsm.protocol.errors import LocalError, Unsupported
 
 _FAILED: Final = 1
@@ -57,6 +57,12 @@ def _minilm(out: Path, steps: int) -> Mapping[str, object]:
     }
 
 
+def _encoder(out: Path, steps: int) -> Mapping[str, object]:
+    del steps  # its weights are drawn from a seed: it shows that a network works, and knows nothing
+    model, tokenizer = decoder.write(out)
+    return {"model": model, "tokenizer": tokenizer, "licence": "MIT"}
+
+
 def _digits(out: Path, steps: int) -> Mapping[str, object]:
     del steps
     _require("sklearn")
@@ -74,6 +80,7 @@ def _tiny_gpt(out: Path, steps: int) -> Mapping[str, object]:
 
 
 _RECIPES: Final[Mapping[str, Callable[[Path, int], Mapping[str, object]]]] = {
+    "encoder": _encoder,
     "minilm": _minilm,
     "digits": _digits,
     "tiny-gpt": _tiny_gpt,

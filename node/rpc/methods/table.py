@@ -5,6 +5,7 @@ from typing import Final
 
 from prsm.node.rpc.methods import (
     audit,
+    care,
     chain,
     chat,
     copies,
@@ -36,6 +37,7 @@ from prsm.node.rpc.spec import Method, table
 
 METHODS: Final[Mapping[str, Method]] = table(
     node.METHODS,
+    care.METHODS,
     net.METHODS,
     reach.METHODS,
     gossip.METHODS,

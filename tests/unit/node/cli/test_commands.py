@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import msgspec
 import pytest
 from click.testing import CliRunner
@@ -14,10 +13,9 @@ from prsm.node.rpc.methods.node import NodeStatus
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.methods.work import Job
 from prsm.protocol.errors import LocalError
+from tests.tools.commands import ASKING, ELSEWHERE, HASH, LOCAL, leaves
 from tests.tools.rpc_node import FakeNode, sample
 from tests.tools.served import Served, serve_node
-
-HASH = "0x" + "ab" * 32
 
 
 @pytest.fixture(scope="module")
@@ -42,83 +40,13 @@ def password(tmp_path: Path) -> Path:
     return path
 
 
-def leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    ctx = click.Context(group)
-    for name in group.list_commands(ctx):
-        command = group.get_command(ctx, name)
-        assert command is not None
-        if isinstance(command, click.Group):
-            yield from leaves(command, (*path, name))
-        else:
-            yield (*path, name)
-
-
-def _generated() -> dict[tuple[str, ...], tuple[list[str], str]]:
-    """Each command of the table with the positions of its method's example."""
-    found: dict[tuple[str, ...], tuple[list[str], str]] = {}
-    for method in METHODS.values():
-        if method.words:
-            example = method.example or method.params()
-            values = (getattr(example, name) for name in method.positional)
-            words = [str(value) for value in values if value is not None]
-            found[method.words] = (words, method.name)
-    return found
-
-
-# Arguments of each command that asks the node, and the method whose result it prints.
-_WRITTEN: dict[tuple[str, ...], tuple[list[str], str]] = {
-    ("status",): ([], "node_getStatus"),
-    ("model", "add"): (["m.onnx", "--name", "m", "--stages", "1,3"], "model_add"),
-    ("dataset", "add"): (["d.slices", "--name", "d"], "dataset_add"),
-    **{("model", verb): (["m"], f"model_{verb}") for verb in ("pull", "push", "verify")},
-    ("model", "evaluate"): (["m", "d"], "model_evaluate"),
-    ("model", "rm"): (["m", "--yes"], "model_remove"),
-    ("model", "gc"): (["--yes"], "storage_gc"),
-    ("storage", "offer"): (
-        ["bafy" + "a" * 55, HASH, "--price", "10", "--rounds", "3", "--yes"],
-        "storage_offerDeal",
-    ),
-    ("storage", "scrub"): ([], "storage_scrub"),
-    ("task", "watch"): (["pull-00"], "task_get"),
-    ("proof", "show"): ([HASH], "job_getProof"),
-    ("wallet", "new"): (["spare", "--password-file", "PASSWORD"], "wallet_createKey"),
-    ("wallet", "unlock"): (["--password-file", "PASSWORD"], "wallet_unlock"),
-    ("wallet", "send"): ([HASH, "3.25", "--yes"], "wallet_transfer"),
-    ("validator", "join"): (["1000", "--yes"], "validator_join"),
-    ("validator", "stake"): (["1000", "--yes"], "validator_setStake"),
-    ("validator", "leave"): (["--yes"], "validator_leave"),
-    ("wallet", "submit"): (["Reclaim", f"hold={HASH}", "--yes"], "wallet_submit"),
-    ("token", "new"): (["ci", "--role", "observer"], "token_create"),
-    ("token", "rotate"): (["--yes"], "token_rotateKey"),
-    ("dashboard",): (["--no-open"], "token_createLogin"),
-    ("rpc", "call"): (["rpc_ping"], "rpc_ping"),
-    ("rpc", "discover"): ([], "rpc_discover"),
-    ("run",): (["m", "a text", "--no-wait"], "infer_run"),
-}
-ASKING = _generated() | _WRITTEN
-LOCAL: dict[tuple[str, ...], list[str]] = {
-    ("where",): [],
-    ("version",): [],
-    ("config", "show"): [],
-    ("config", "validate"): [],
-    ("explain",): ["PRSM-1004"],
-    ("rpc", "methods"): [],
-}
-ELSEWHERE = {
-    *(("init",), ("start",), ("stop",), ("demo",), ("testnet",), ("proof", "verify")),
-    *(("chain", "export"), ("chain", "import"), ("backup",), ("restore",), ("sandbox",)),
-    *(("consensus", "unsafe-resume"), ("net", "new-key"), ("model", "build"), ("plan", "run")),
-    *(("storage", "cid"), ("storage", "export"), ("storage", "import"), ("generate",)),
-}
-
-
 def words_of(command: tuple[str, ...], password: Path) -> list[str]:
     args, _ = ASKING[command]
     return [*command, *(str(password) if arg == "PASSWORD" else arg for arg in args)]
 
 
 def test_every_command_is_in_these_tables() -> None:
-    assert set(leaves(prsm)) == set(ASKING) | set(LOCAL) | ELSEWHERE
+    assert set(leaves(prsm)) == set(ASKING) | set(LOCAL) | set(ELSEWHERE)
 
 
 def test_network_key_is_made_once(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import prsm
-from prsm.node.cli import lifecycle, proof
+from prsm.node.cli import proof, running
 from prsm.node.cli.main import prsm as cli
 from prsm.node.config import load
 from prsm.node.home import Home
@@ -153,7 +153,7 @@ def test_start_replaces_the_process_and_hands_the_password_on_by_descriptor(
     assert run(born, *words).exit_code == 0
     [(path, argv, env)] = seen
     assert path == sys.executable
-    assert argv[1:5] == ["-m", lifecycle.DAEMON, "--home", str(born)]
+    assert argv[1:5] == ["-m", running.DAEMON, "--home", str(born)]
     assert env["PRSM_LOG__LEVEL"] == "debug"
     assert "correct horse" not in " ".join(argv) + " ".join(env.values())
     assert argv[5] == "--password-fd"
@@ -166,7 +166,7 @@ def test_start_detached_shows_the_last_words_of_a_daemon_that_ends(
     born: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "dying.py").write_text("import sys\nsys.exit('no luck today')\n", encoding="ascii")
-    monkeypatch.setattr(lifecycle, "DAEMON", "dying")
+    monkeypatch.setattr(running, "DAEMON", "dying")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     result = run(born, "start", "--detach")
     assert result.exit_code == 1

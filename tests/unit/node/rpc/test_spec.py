@@ -42,6 +42,7 @@ def test_what_spends_or_opens_keys_asks_for_more_than_reading() -> None:
             "job_list",
             "model_get",
             "job_get",
+            "node_runDoctor",  # its checks write nothing
             "token_whoami",
             "token_createLogin",  # buys no more than the caller has, and no more than reading
             "rpc_login",

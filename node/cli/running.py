@@ -1,0 +1,303 @@
+"""Start, stop and restart a node's program, with the labs of a development network around it.
+
+Knows: the folder, the daemon's command line, its open pages. Must not know: rooms of the daemon;
+`python -m prsm.node` is started by name.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import click
+import msgspec
+
+from prsm.node.cli import labs
+from prsm.node.cli.failures import Usage
+from prsm.node.cli.passwords import ask_password, given_password, password_options
+from prsm.node.cli.session import POLL_S, Session, pass_session, pause
+from prsm.node.config import Config, load
+from prsm.node.home import Holder, Home
+from prsm.node.rpc.client import Client, Endpoint, find
+from prsm.node.rpc.errors import CallTimeout, NodeUnreachable, PortTaken
+from prsm.node.rpc.ports import ask_alive, describe_holder, find_listener
+from prsm.protocol.errors import LocalError, PrsmError
+
+DAEMON: Final = "prsm.node"
+_LOG_TAIL_BYTES: Final = 2_000
+
+
+class StartFailed(LocalError):
+    """The daemon ended before it was ready; the text has its last words."""
+
+    reason = "start_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How the daemon is to be started.
+
+    Attributes:
+        command: of the program, without the password's descriptor.
+        environ: with the overridden keys.
+        descriptor: where the password is read from; None if there is none.
+    """
+
+    command: tuple[str, ...]
+    environ: dict[str, str]
+    descriptor: int | None
+
+    @property
+    def words(self) -> list[str]:
+        """The whole command line."""
+        if self.descriptor is None:
+            return list(self.command)
+        return [*self.command, "--password-fd", str(self.descriptor)]
+
+
+_SETTINGS: Final = click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a key."
+)
+_OFFLINE: Final = click.option(
+    "--offline", is_flag=True, help="Ask nobody for blocks, as storage.offline does."
+)
+_UNLOCK: Final = click.option(
+    "--unlock", is_flag=True, help="Ask for the wallet's password at the terminal."
+)
+
+
+@click.command("start")
+@click.option("--detach", is_flag=True, help="Return when the node is ready; it runs on.")
+@click.option("--dev", is_flag=True, help="Make the folder first if there is none, as init --dev.")
+@_SETTINGS
+@_OFFLINE
+@_UNLOCK
+@password_options
+@pass_session
+def start(session: Session, /, *, detach: bool, dev: bool, **given: Any) -> None:  # noqa: ANN401 - click's options
+    """Run the node in the foreground, or with --detach in the background.
+
+    The labs of a network made by `prsm init --dev` are started and ended with it.
+    """
+    home = session.home
+    if dev and not home.version.exists():
+        labs.init_dev(home)
+        session.note(f"a development network was made in {home.root}")
+    launch = _prepare(session, **given)
+    if detach:
+        _start_detached(session, launch)
+    else:
+        labs.start(home, DAEMON, is_ours=True)
+        sys.stdout.flush()
+        os.execve(launch.words[0], launch.words, launch.environ)  # noqa: S606 - our own program, no shell
+
+
+@click.command("stop")
+@pass_session
+def stop(session: Session) -> None:
+    """End the node gracefully and wait until it is gone."""
+    home = session.home
+    home.check()
+    holder, ended = home.holder(), labs.holders(home)
+    if holder is None and not ended:
+        raise NodeUnreachable(f"no node runs in {home.root}", hint="nothing is to be stopped")
+    if holder is not None:
+        _end(session, home, holder)
+    for lab, one in ended:
+        _terminate(one)
+        _wait_gone(session, lab, one)
+    answer: dict[str, object] = {"stopped": True, "pid": holder.pid if holder else 0}
+    session.answer_value({**answer, "labs": len(ended)} if ended else answer)
+
+
+@click.command("restart")
+@_SETTINGS
+@_OFFLINE
+@_UNLOCK
+@password_options
+@pass_session
+def restart(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click's options
+    """End the node and start it again in the background; starts it if it does not run.
+
+    What an earlier start was given by --set does not hold any more.
+    """
+    home = session.home
+    home.check()
+    holder = home.holder()
+    if holder is not None:
+        _end(session, home, holder)
+    _start_detached(session, _prepare(session, **given))
+
+
+def _end(session: Session, home: Home, holder: Holder) -> None:
+    """Ask the node to stop, and wait until nobody holds its folder."""
+    session.is_patient = False
+    try:
+        session.call("node_stop")
+    except (NodeUnreachable, CallTimeout):
+        # Its door is shut or not open yet. The lock proves that this process is the node.
+        if not holder.pid:
+            raise
+        _terminate(holder)
+    session.close()
+    _wait_gone(session, home, holder)
+
+
+def _terminate(holder: Holder) -> None:
+    if holder.pid:
+        os.kill(holder.pid, signal.SIGTERM)
+
+
+def _wait_gone(session: Session, home: Home, holder: Holder) -> None:
+    deadline = time.monotonic() + session.timeout_s
+    while home.holder() is not None:
+        if time.monotonic() > deadline:
+            raise CallTimeout(
+                f"process {holder.pid} has not ended in {session.timeout_s:g} s",
+                hint=f"wait longer with --timeout, or: kill -9 {holder.pid}",
+            )
+        pause()
+
+
+def _prepare(
+    session: Session, *, settings: tuple[str, ...], offline: bool, unlock: bool, **secret: object
+) -> Launch:
+    """Check everything that can be checked before the program runs."""
+    home = session.home
+    home.check()
+    words = (*settings, "storage.offline=true") if offline else settings
+    flags = dict(_setting(word) for word in words)
+    config = load(home.config, environ=os.environ, flags=flags).config
+    _refuse_second(home, config)
+    environ = dict(os.environ)
+    for key, text in flags.items():
+        environ["PRSM_" + key.upper().replace(".", "__", 1)] = text
+    command = (sys.executable, "-m", DAEMON, "--home", str(home.root))
+    return Launch(command, environ, _password_descriptor(unlock=unlock, **secret))
+
+
+def _refuse_second(home: Home, config: Config) -> None:
+    holder = home.holder()
+    if holder is not None:
+        raise Usage(
+            f"process {holder.pid} already runs the node in {home.root}",
+            hint=f"prsm status{home_words(home)}, or stop it with prsm stop",
+        )
+    host, port = config.rpc.host, config.rpc.port
+    if port and (find_listener(port) is not None or ask_alive(host, port) is not None):
+        raise PortTaken(
+            f"{host}:{port} is taken by {describe_holder(host, port)}",
+            hint="prsm start --set rpc.listen=127.0.0.1:0 takes a free port",
+        )
+
+
+def _password_descriptor(
+    *, unlock: object, password_fd: object, password_file: object
+) -> int | None:
+    """A descriptor the daemon inherits and reads its password from; None if there is none."""
+    fd = password_fd if isinstance(password_fd, int) else None
+    file = password_file if isinstance(password_file, str) else None
+    password = given_password(fd, file)
+    if password is None and unlock:
+        password = ask_password("the wallet")
+    if password is None:
+        return None
+    reader, writer = os.pipe()
+    os.write(writer, password.encode() + b"\n")
+    os.close(writer)
+    os.set_inheritable(reader, True)  # noqa: FBT003 - os
+    return reader
+
+
+def _start_detached(session: Session, launch: Launch) -> None:
+    home, descriptor = session.home, launch.descriptor
+    with home.log.open("ab") as log:
+        child = subprocess.Popen(  # noqa: S603 - our own program, no shell
+            launch.words,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=launch.environ,
+            start_new_session=True,
+            pass_fds=() if descriptor is None else (descriptor,),
+        )
+    session.note(f"process {child.pid}, log in {home.log}")
+    beside, count = labs.start(home, DAEMON, is_ours=False), len(labs.found(home))
+    deadline = time.monotonic() + session.timeout_s
+    why = "it did not open its door"
+    while time.monotonic() < deadline:
+        try:
+            child.wait(POLL_S)
+        except subprocess.TimeoutExpired:
+            why = _why_not_ready(home, child.pid, peers=count) or ""
+            if not why:
+                _answer_started(session, child.pid, count)
+                return
+        else:
+            for lab in beside:
+                lab.terminate()
+            _fail_start(home, child.returncode)
+    raise CallTimeout(
+        f"process {child.pid} is not ready after {session.timeout_s:g} s: {why}",
+        hint=f"it goes on; look again with prsm status{home_words(home)}",
+    )
+
+
+def _answer_started(session: Session, pid: int, count: int) -> None:
+    endpoint = msgspec.json.decode(session.home.endpoint.read_bytes(), type=Endpoint)
+    answer = {"pid": pid, "http": endpoint.http, "ready": True}
+    session.answer_value({**answer, "labs": count} if count else answer)
+    words = home_words(session.home)
+    if count:
+        session.note(
+            f'next: prsm run {labs.first_model()} "a sentence" --proof receipt.json{words}'
+        )
+    else:
+        session.note(f"next: prsm status{words}")
+
+
+def _why_not_ready(home: Home, pid: int, *, peers: int) -> str | None:
+    """Empty or None when `/readyz` of that very process says yes, and so many peers are there."""
+    try:
+        endpoint = msgspec.json.decode(home.endpoint.read_bytes(), type=Endpoint)
+        if endpoint.pid != pid:
+            return "it did not open its door"
+        with Client(find(home), timeout_s=2.0) as client:
+            status, body = client.get("/readyz")
+            if status == 200 and peers:
+                found = msgspec.json.decode(client.call_raw("node_getStatus"), type=dict[str, Any])
+                linked = int(found["peers"])
+                return "" if linked >= peers else f"{linked} of {peers} labs are linked"
+    except (OSError, msgspec.MsgspecError, PrsmError):
+        return "it did not open its door"
+    if status == 200:
+        return None
+    return str(msgspec.json.decode(body, type=dict[str, object]).get("why", "it starts"))
+
+
+def _fail_start(home: Home, code: int) -> NoReturn:
+    with home.log.open("rb") as log:
+        log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+        tail = log.read().decode("utf-8", "replace").strip().splitlines()[-6:]
+    raise StartFailed(
+        f"the node ended with code {code}: {' | '.join(tail) or 'an empty log'}",
+        hint="prsm doctor, or prsm logs",
+    )
+
+
+def _setting(word: str) -> tuple[str, str]:
+    key, equals, text = word.partition("=")
+    if not equals:
+        raise click.UsageError(f"{word[:60]!r} is no KEY=VALUE, such as rpc.listen=127.0.0.1:0")
+    return key, text
+
+
+def home_words(home: Home) -> str:
+    """What a person adds to a command so that it means this folder."""
+    named = os.environ.get("PRSM_HOME")
+    default = Path(named).expanduser() if named else Path.home() / ".prsm"
+    return "" if home.root == default else f" --home {home.root}"
