@@ -30,12 +30,14 @@ def sample(shape: object) -> Any:  # noqa: ANN401 - of that type
     return msgspec.convert(_sample(inspect.type_info(shape)), type=shape)
 
 
-def _sample(info: inspect.Type) -> object:  # noqa: PLR0911 - dispatch
+def _sample(info: inspect.Type) -> object:  # noqa: C901, PLR0911 - dispatch
     match info:
         case inspect.StrType():
             return next(text for text in _TEXTS if _fits(text, info))
         case inspect.IntType():
             return max(info.ge or 0, 0 if info.gt is None else info.gt + 1)
+        case inspect.FloatType():
+            return 0.5
         case inspect.BoolType():
             return True
         case inspect.LiteralType():
