@@ -34,6 +34,7 @@ from prsm.node.config.schema import Config
 from prsm.node.events import Events
 from prsm.node.guests import Guests, open_guests
 from prsm.node.measuring import Measures, count_calls
+from prsm.node.once import open_once
 from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import Handler, bind
 from prsm.node.supervise import Supervisor
@@ -85,11 +86,12 @@ async def open_entrance(
     await nursery.start(books.run)
     measures = Measures(opened, work, metrics.here() or metrics.Metrics())
     await nursery.start(Supervisor("measures").run, measures.run)
+    once = await open_once(nursery, start.home.answers, clock)
     dispatcher = bind(
         _handlers(opened, work, wallets, node) | books.handlers() | guests.handlers,
         fence=fence,
         on_fault=log_fault,
-        layers=(count_calls(measures.metrics), *books.layers),
+        layers=(count_calls(measures.metrics), once.layer, *books.layers),
     )
     health = Health(start.config.node.name, VERSION, node.why_not_ready)
     pages = beside(

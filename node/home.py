@@ -146,6 +146,11 @@ class Home:
         return self.data / "tokens.json"
 
     @property
+    def answers(self) -> Path:
+        """First answers of calls that named a key, for a day."""
+        return self.data / "answers.db"
+
+    @property
     def blocks(self) -> Path:
         """Content-addressed blocks."""
         return self.root / "blocks"

@@ -235,7 +235,7 @@ class Dispatcher:
     def _answer_fault(
         self, call: _Call, call_id: int | str | None, caller: Caller, error: Exception
     ) -> bytes:
-        typed = _only_leaf(error)
+        typed = only_leaf(error)
         if isinstance(typed, PrsmError):
             return refusal(typed, call_id=call_id, trace_id=caller.trace_id)
         self._on_fault(call.method, caller.trace_id, error)
@@ -312,8 +312,8 @@ def _id_of(raw: bytes) -> int | str | msgspec.UnsetType | None:
     return found if not isinstance(found, str) or len(found) <= _ID_CHARS_MAX else None
 
 
-def _only_leaf(error: Exception) -> Exception:
-    """What a handler's nursery wrapped: the one error inside nested groups."""
+def only_leaf(error: Exception) -> Exception:
+    """What a handler's nursery wrapped: the one error inside nested groups, or the group."""
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
