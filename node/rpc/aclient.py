@@ -200,6 +200,9 @@ class AsyncClient(AsyncSurface):
         except StopIteration as done:
             value: T = done.value
             return value
+        except RpcError as error:
+            # Where it was thrown is the client's own business; its reader wants the call.
+            raise error.with_traceback(None) from error.__cause__
 
     @override
     async def _do(self, method: "Method", params: Mapping[str, object]) -> object:

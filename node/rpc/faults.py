@@ -58,6 +58,17 @@ class RpcError(Exception):
         return f"{self.what}\nwhy: {self.why}\ntry: {self.hint}\n{self.prsm_code}"
 
 
+# The reason whose class stands above all others of its code: `except errors.NotFound` takes
+# unknown_job, unknown_session and every other -32003 as well.
+_HEADS: Final[Mapping[int, str]] = {
+    REGISTRY[reason].code: reason
+    for reason in (
+        *("internal", "invalid_request", "invalid_params", "unauthorised", "forbidden"),
+        *("not_found", "conflict", "rate_limited", "deadline_passed", "not_ready", "too_large"),
+        *("unsupported", "escrow_state", "price_exceeded", "worker_failed"),
+        *("verification_failed", "peer_unreachable", "store_unavailable"),
+    )
+}
 _MADE: Final[dict[str, type[RpcError]]] = {}
 
 
@@ -73,7 +84,9 @@ def class_for(reason: str) -> type[RpcError]:
     if reason not in _MADE:
         entry = REGISTRY[reason]
         body = {"__doc__": f"{entry.title.capitalize()}: {entry.why}.", "__module__": _MODULE}
-        _MADE[reason] = type(class_name(reason), (RpcError,), body)
+        head = _HEADS.get(entry.code, reason)
+        above = RpcError if head == reason else class_for(head)
+        _MADE[reason] = type(class_name(reason), (above,), body)
     return _MADE[reason]
 
 

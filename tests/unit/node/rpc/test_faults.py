@@ -19,6 +19,18 @@ def test_every_reason_has_a_class_of_its_own() -> None:
         assert class_name(reason) in dir(errors)
 
 
+def test_the_reason_that_gave_a_code_its_name_stands_above_the_others_of_it() -> None:
+    for reason, entry in REGISTRY.items():
+        same = [one for one, other in REGISTRY.items() if other.code == entry.code]
+        above = [one for one in same if issubclass(class_for(reason), class_for(one))]
+        heads = set(above) - {reason}
+        assert len(heads) <= 1, reason
+        for head in heads:
+            assert all(issubclass(class_for(one), class_for(head)) for one in same)
+    assert issubclass(errors.UnknownGeneration, errors.NotFound)
+    assert issubclass(errors.MempoolFull, errors.RateLimited)
+
+
 def test_a_reason_of_a_newer_node_is_a_plain_error() -> None:
     error = fault_of(-32099, "x", {"reason": "from_the_future", "retryable": True})
     assert type(error) is RpcError
