@@ -41,6 +41,7 @@ from prsm.node.supervise import Supervisor
 from prsm.node.version import VERSION
 from prsm.node.wallets import Payer, Wallets
 from prsm.node.web.app import Health, Pages, beside, fence, log_fault
+from prsm.node.web.dashboard import dashboard_pages
 from prsm.node.web.metrics import metrics_pages
 from prsm.node.web.serve import Bound, Door, serve
 from prsm.node.workshop import Opened, Start, Workshop
@@ -94,10 +95,7 @@ async def open_entrance(
         layers=(count_calls(measures.metrics), once.layer, *books.layers),
     )
     health = Health(start.config.node.name, VERSION, node.why_not_ready)
-    pages = beside(
-        guests.pages,
-        *_numbers(start.config, measures),
-    )
+    pages = beside(guests.pages, dashboard_pages, *_numbers(start.config, measures))
     open_door = functools.partial(
         serve,
         dispatcher,
