@@ -44,6 +44,7 @@ from prsm.node.web.app import Health, Pages, beside, fence, log_fault
 from prsm.node.web.dashboard import dashboard_pages
 from prsm.node.web.metrics import metrics_pages
 from prsm.node.web.serve import Bound, Door, serve
+from prsm.node.web.tls import AllowFrom, Tls
 from prsm.node.workshop import Opened, Start, Workshop
 
 
@@ -60,7 +61,7 @@ async def open_entrance(
 
     Raises:
         PortTaken, PublicBind: the door cannot be opened where the configuration says.
-        TokensDamaged: a file of tokens cannot be read.
+        TokensDamaged, TlsUnusable: a file of tokens, or the certificate, cannot be read.
     """
     start, chain = opened.start, opened.chain
     bound: list[Bound] = []
@@ -81,8 +82,7 @@ async def open_entrance(
             stop=stop,
         )
     )
-    clock = chain.driver.clock
-    guests = open_guests(start.home, clock, lambda: f"http://{bound[0].http}")
+    guests = _guests(opened, bound)
     books = await open_books(opened)
     await nursery.start(books.run)
     measures = Measures(opened, work, metrics.here() or metrics.Metrics())
@@ -106,16 +106,33 @@ async def open_entrance(
     bound.append(await nursery.start(open_door))
 
 
+def _guests(opened: Opened, bound: list[Bound]) -> Guests:
+    """Who is let in beside the operator."""
+    start, clock = opened.start, opened.chain.driver.clock
+    is_on = start.config.rpc.jwt
+    return open_guests(start.home, clock, lambda: _called(start, bound[0]), is_on=is_on)
+
+
+def _called(start: Start, bound: Bound) -> str:
+    """How a browser finds the node."""
+    names = start.config.rpc.hosts
+    return f"{bound.scheme}://{names[0]}" if names else bound.url
+
+
 def _door(start: Start, guests: Guests, events: Events) -> Door:
     """Where to listen, and for whom."""
     rpc, home = start.config.rpc, start.home
+    pair = home.root / rpc.tls_cert, home.root / rpc.tls_key
     return Door(
         host=rpc.host,
         port=rpc.port,
         cookie=home.cookie,
         socket_path=home.socket if rpc.unix else None,
         endpoint=home.endpoint,
-        tokens=guests.tokens,
+        tokens=guests.tokens if rpc.jwt else None,
+        tls=Tls(*pair) if rpc.tls_cert else None,
+        names=rpc.hosts,
+        allow=AllowFrom(rpc.allow_from),
         events=events,
     )
 

@@ -31,18 +31,21 @@ class Guests:
     handlers: dict[str, Handler]
 
 
-def open_guests(home: Home, clock: Clock, base_url: Callable[[], str]) -> Guests:
+def open_guests(
+    home: Home, clock: Clock, base_url: Callable[[], str], *, is_on: bool = True
+) -> Guests:
     """Read the files of a home.
 
     Args:
         home: its folders exist.
         clock: decides what has ended.
         base_url: where a browser finds the node; asked when somebody wants to know.
+        is_on: whether the door lets tokens in: `rpc.jwt`.
 
     Raises:
         TokensDamaged: a file is there and cannot be read.
     """
     tokens = Tokens.open(home.token_key, home.tokens, clock)
     logins = Logins(tokens, clock)
-    handlers = TokensApi(tokens, logins, clock, base_url).handlers()
+    handlers = TokensApi(tokens, logins, clock, base_url, is_on=is_on).handlers()
     return Guests(tokens, lambda gate: [login_route(gate, logins)], handlers)

@@ -137,6 +137,15 @@ class Tokens:
         tokens._tokens = {token.id: token for token in _read_tokens(path)}
         return tokens
 
+    def now_ms(self) -> int:
+        """The clock by which tokens end, in ms since 1970."""
+        return self._clock.wall_ms()
+
+    def has_key(self, public_key: str) -> bool:
+        """Whether a live record names that key, `0x…`."""
+        rows = self._tokens.values()
+        return any(one.public_key == public_key and not self.why_dead(one) for one in rows)
+
     def find(self, token_id: str) -> Token | None:
         """The record of an id, live or not."""
         return self._tokens.get(token_id)

@@ -16,6 +16,7 @@ from prsm.node.rpc.errors import BadParams, Forbidden
 from prsm.node.rpc.methods import tokens as api
 from prsm.node.rpc.spec import ALL_SCOPES, Caller, NoParams, Scope
 from prsm.node.tokens import ROLES, Limits, Token, Tokens
+from prsm.protocol.errors import Unsupported
 
 _ORDER: Final = tuple(Scope)
 
@@ -28,11 +29,19 @@ class TokensApi:
         logins: codes of the dashboard.
         clock: of the node.
         base_url: where a browser finds the node, `http://127.0.0.1:8480`.
+        is_on: whether the door lets tokens in: `rpc.jwt`.
     """
 
     def __init__(
-        self, tokens: Tokens, logins: Logins, clock: Clock, base_url: Callable[[], str]
+        self,
+        tokens: Tokens,
+        logins: Logins,
+        clock: Clock,
+        base_url: Callable[[], str],
+        *,
+        is_on: bool = True,
     ) -> None:
+        self._is_on = is_on
         self._tokens = tokens
         self._logins = logins
         self._clock = clock
@@ -56,7 +65,9 @@ class TokensApi:
             BadParams: not exactly one of role and scopes, or a key that has a token.
             Forbidden: more than the caller has.
             TooManyTokens: no place is left.
+            Unsupported: the node lets no tokens in.
         """
+        self._refuse_off()
         if bool(params.scopes) == (params.role is not None):
             raise BadParams(
                 "a token has a role or scopes, one of both",
@@ -65,7 +76,7 @@ class TokensApi:
             )
         scopes = _ordered({"read", *(ROLES[params.role] if params.role else params.scopes)})
         self._refuse_more(caller, scopes, params.tenant)
-        if params.public_key and self._has_token(params.public_key):
+        if params.public_key and self._tokens.has_key(params.public_key):
             raise BadParams(
                 f"{params.public_key} has a live token",
                 hint="take it back first: prsm token ls",
@@ -146,7 +157,12 @@ class TokensApi:
         )
 
     async def create_login(self, _params: NoParams, caller: Caller) -> api.Login:
-        """Make a code; the token it buys reads what the caller may read, for half a day."""
+        """Make a code; the token it buys reads what the caller may read, for half a day.
+
+        Raises:
+            Unsupported: the node lets no tokens in.
+        """
+        self._refuse_off()
         token = Token(
             id="",
             name="dashboard",
@@ -162,6 +178,13 @@ class TokensApi:
         code, ends_ms = self._logins.offer(token)
         url = f"{self._base_url()}/#login={code}"
         return api.Login(code=code, url=url, expires=utc_text(ends_ms))
+
+    def _refuse_off(self) -> None:
+        if not self._is_on:
+            raise Unsupported(
+                "rpc.jwt is false: this node lets no tokens in",
+                hint="prsm config set rpc.jwt true, then start the node again",
+            )
 
     def _refuse_more(self, caller: Caller, scopes: tuple[str, ...], tenant: str | None) -> None:
         missing = set(scopes) - set(caller.scopes)
@@ -183,10 +206,6 @@ class TokensApi:
         if ttl_s is not None:
             ends.append(self._clock.wall_ms() + ttl_s * 1000)
         return min(ends) if ends else None
-
-    def _has_token(self, public_key: str) -> bool:
-        rows = self._tokens.listed()
-        return any(one.public_key == public_key and self._is_live(one) for one in rows)
 
     def _is_live(self, token: Token) -> bool:
         return not self._tokens.why_dead(token)

@@ -70,7 +70,9 @@ _FLAGS: Final = {
     **dict.fromkeys(("--yes", "-y"), "yes"),
     **dict.fromkeys(("--verbose", "-v"), "verbose"),
 }
-_VALUES: Final = frozenset(("--home", "--node", "--timeout", "--progress"))
+_VALUES: Final = frozenset(
+    ("--home", "--node", "--timeout", "--progress", "--token-file", "--sign-key", "--ca-file")
+)
 _FAILED, _INTERRUPTED = 1, 130  # as in node/rpc/reasons, which --help does not load
 _HANDED_OVER: Final = frozenset(("demo", "testnet"))
 
@@ -169,7 +171,12 @@ def hoist(args: Sequence[str]) -> list[str]:
     epilog="Global options may stand before or after the command.",
 )
 @click.option("--home", metavar="DIR", help="The node's folder; else PRSM_HOME, else ~/.prsm.")
-@click.option("--node", metavar="URL", help="Another node: http://127.0.0.1:PORT or unix:PATH.")
+@click.option(
+    "--node", metavar="URL", help="Another node: http://127.0.0.1:PORT, https://HOST or unix:PATH."
+)
+@click.option("--token-file", metavar="FILE", help="A token to show; else PRSM_TOKEN.")
+@click.option("--sign-key", metavar="FILE", help="Sign requests with this key, no token.")
+@click.option("--ca-file", metavar="FILE", help="Who vouches for the node's certificate.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="How long to wait for an answer.")
 @click.option("--json", is_flag=True, help="One JSON document on standard output, nothing else.")
 @click.option(

@@ -20,6 +20,7 @@ from prsm.node.cli.render import show
 from prsm.node.home import Home, default_home
 from prsm.node.rpc.client import Client, Target, find
 from prsm.node.rpc.errors import CallTimeout, NodeUnreachable
+from prsm.node.rpc.target import Credentials, read_credentials
 
 POLL_S: Final = 0.05
 
@@ -38,6 +39,7 @@ class Session:
     progress: str = "auto"
     is_home_given: bool = False
     is_patient: bool = True  # a node that is starting is waited for
+    shown: Credentials = field(default_factory=Credentials)
     _client: Client | None = field(default=None, repr=False)
 
     @property
@@ -47,7 +49,8 @@ class Session:
         Raises:
             NodeUnreachable, HomeMissing: nothing runs there, or nothing was made there.
         """
-        return find(self.home, node=self.node or os.environ.get("PRSM_NODE", ""))
+        node = self.node or os.environ.get("PRSM_NODE", "")
+        return find(self.home, node=node, shown=self.shown)
 
     def call(self, method: str, params: Mapping[str, object] | None = None) -> bytes:
         """Call a method; the bytes of its result."""
@@ -152,6 +155,12 @@ def open_session(options: Mapping[str, Any]) -> Session:
         limit_s=options.get("timeout"),
         progress=options.get("progress") or "auto",
         is_home_given=bool(given),
+        shown=read_credentials(
+            os.environ,
+            token_file=options.get("token_file") or "",
+            sign_key=options.get("sign_key") or "",
+            ca_file=options.get("ca_file") or "",
+        ),
     )
 
 

@@ -6,7 +6,7 @@ Knows: which keys contradict each other, and what to write instead. Must not kno
 import ipaddress
 from typing import Final
 
-from prsm.node.config.schema import Config, ConfigError, NetConfig, StorageConfig
+from prsm.node.config.schema import Config, ConfigError, NetConfig, RpcConfig, StorageConfig
 from prsm.protocol.errors import LocalError, Unsupported
 from prsm.protocol.identity import parse_listen, peer_in, public_key_of
 
@@ -19,16 +19,7 @@ def validate(config: Config) -> None:
     Raises:
         ConfigError: names the keys and what to change.
     """
-    if not is_loopback(config.rpc.host):
-        raise ConfigError(
-            f"rpc.listen is {config.rpc.listen!r}, which is not a loopback address",
-            hint='set rpc.listen = "127.0.0.1:8480"; reach it from afar through ssh -L',
-        )
-    if config.rpc.port > 65535:
-        raise ConfigError(
-            f"rpc.listen has port {config.rpc.port}, at most 65535",
-            hint='set rpc.listen = "127.0.0.1:8480"',
-        )
+    _validate_rpc(config.rpc)
     if config.node.profile == "light" and config.consensus.validator:
         raise ConfigError(
             "node.profile is 'light' and consensus.validator is true",
@@ -48,6 +39,42 @@ def validate(config: Config) -> None:
             )
     _check_limits(config.net, config.storage)
     _validate_net(config.net)
+
+
+def _validate_rpc(rpc: RpcConfig) -> None:
+    has_tls = bool(rpc.tls_cert) and bool(rpc.tls_key)
+    if not is_loopback(rpc.host) and not (has_tls and rpc.jwt):
+        raise ConfigError(
+            f"rpc.listen is {rpc.listen!r}, not a loopback address, without TLS and tokens",
+            hint='set rpc.listen = "127.0.0.1:8480" and reach it from afar through ssh -L; or set '
+            "rpc.tls_cert, rpc.tls_key and rpc.jwt = true",
+        )
+    if rpc.port > 65535:
+        raise ConfigError(
+            f"rpc.listen has port {rpc.port}, at most 65535",
+            hint='set rpc.listen = "127.0.0.1:8480"',
+        )
+    if bool(rpc.tls_cert) != bool(rpc.tls_key):
+        raise ConfigError(
+            "one of rpc.tls_cert and rpc.tls_key is empty", hint="set both, or neither"
+        )
+    if rpc.host in {"0.0.0.0", "::"} and not rpc.hosts:  # noqa: S104 - a name for it is asked for
+        raise ConfigError(
+            f"rpc.listen is {rpc.listen!r} and rpc.hosts is empty: no Host would mean this node",
+            hint='set rpc.hosts = ["node.example:8480"]',
+        )
+    for network in rpc.allow_from:
+        _refuse_no_network(network)
+
+
+def _refuse_no_network(text: str) -> None:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"rpc.allow_from has {text!r}, which is no network: {error}",
+            hint='write it as "10.0.0.0/8" or "192.0.2.7"',
+        ) from error
 
 
 def _validate_sources(storage: StorageConfig) -> None:

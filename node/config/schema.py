@@ -133,7 +133,7 @@ class NetConfig(Section, frozen=True):
 
 
 class RpcConfig(Section, frozen=True):
-    """[rpc]: where clients ask. Loopback only: there is no TLS to protect anything else."""
+    """[rpc]: where clients ask. Beyond this machine only with TLS and tokens."""
 
     listen: Annotated[
         str,
@@ -141,6 +141,21 @@ class RpcConfig(Section, frozen=True):
         _doc("host:port of JSON-RPC over HTTP; port 0 takes a free one"),
     ] = "127.0.0.1:8480"
     unix: Annotated[bool, _doc("also answer on run/prsm.sock")] = True
+    jwt: Annotated[
+        bool, _doc("let tokens of `prsm token new` in; else the cookie of this run alone")
+    ] = True
+    tls_cert: Annotated[
+        str, msgspec.Meta(max_length=4096), _doc("PEM certificate of the HTTP side; empty: no TLS")
+    ] = ""
+    tls_key: Annotated[
+        str, msgspec.Meta(max_length=4096), _doc("its PEM key, mode 0600, without a password")
+    ] = ""
+    hosts: Annotated[
+        _Addresses, _doc("names others call this node by, such as node.example:8480")
+    ] = ()
+    allow_from: Annotated[
+        _Addresses, _doc("networks that may connect, such as 10.0.0.0/8; everybody if empty")
+    ] = ()
 
     @property
     def host(self) -> str:

@@ -28,6 +28,8 @@ from prsm.node.rpc.wire import (
 )
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from prsm.node.rpc.spec import Params  # a client that sends plain objects needs no table
 
 __all__ = ["Client", "Endpoint", "RpcError", "Target", "find"]
@@ -125,7 +127,10 @@ class Client:
     def _exchange(self, verb: str, path: str, body: bytes, how: tuple[str, float]) -> Answer:
         token, limit_s = how
         deadline = time.monotonic() + limit_s
+        # The bearer as it was looked up, so that a second try can tell whether it is another.
         headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if path == "/rpc" and not token:
+            headers = self.target.proof(verb, path, body)
         request = encode_request(verb, path, self.target.host, body=body, headers=headers)
         keep = False
         try:
@@ -166,7 +171,8 @@ def connect(target: Target, deadline: float) -> socket.socket:
         assert target.address is not None
         stream = socket.create_connection(target.address, timeout=_left(deadline))
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return stream
+        context = target.context()
+        return stream if context is None else _secured(stream, context, target.address[0])
     stream = socket.socket(socket.AF_UNIX)
     stream.settimeout(_left(deadline))
     try:
@@ -183,6 +189,14 @@ def is_readable(stream: socket.socket, wait_s: float | None) -> bool:
     watch = select.poll()
     watch.register(stream, select.POLLIN)
     return bool(watch.poll(None if wait_s is None else wait_s * 1000))
+
+
+def _secured(stream: socket.socket, context: "SSLContext", host: str) -> socket.socket:
+    try:
+        return context.wrap_socket(stream, server_hostname=host)
+    except BaseException:
+        stream.close()
+        raise
 
 
 def decode_result(target: Target, method: str, raw: bytes, kind: type[T]) -> T:

@@ -25,7 +25,9 @@ from prsm.node.rpc.errors import (
 )
 from prsm.node.rpc.spec import Method
 from prsm.node.web.answers import answer, answer_refusal, trace_of
-from prsm.node.web.auth import Gate, OwnPagesOnly, request_id
+from prsm.node.web.auth import Gate, Own, OwnPagesOnly, request_id
+from prsm.node.web.auth_filter import OnlyPlain
+from prsm.node.web.auth_signed import SignedRequests
 from prsm.node.web.bodies import BODY_DEADLINE_S, ClientGone, read_body
 from prsm.node.web.forms import refuse_form, status_of
 
@@ -92,7 +94,7 @@ def make_app(
     *,
     gate: Gate,
     health: Health,
-    hosts: frozenset[str],
+    own: Own,
     body_deadline_s: float = BODY_DEADLINE_S,
     pages: Pages | None = None,
 ) -> ASGIApp:
@@ -102,7 +104,7 @@ def make_app(
         dispatcher: answers the calls.
         gate: says who calls.
         health: what the open pages say.
-        hosts: Host headers that mean this node.
+        own: how this node is called.
         body_deadline_s: a request's body must be complete by then.
         pages: makes the routes beside /rpc, given the gate of this run; none if None.
     """
@@ -115,7 +117,8 @@ def make_app(
         Route("/readyz", endpoint=_Page(lambda: _ready(health))),
     ]
     router = Router(routes, redirect_slashes=False, default=_no_page)
-    return _Outermost(OwnPagesOnly(router, hosts=hosts))
+    signed = SignedRequests(router, gate=gate, body_deadline_s=body_deadline_s)
+    return _Outermost(OwnPagesOnly(OnlyPlain(signed, gate=gate), own=own))
 
 
 class _Outermost:

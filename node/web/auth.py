@@ -141,6 +141,18 @@ class Gate:
             await trio.sleep(_BAD_TOKEN_COST_S)
         raise Unauthorised(what, hint=hint)
 
+    def is_cookie(self, headers: Headers) -> bool:
+        """Whether a request carries the cookie of this run."""
+        return hmac.compare_digest(_bearer(headers) or b"", self._cookie)
+
+    def knows_key(self, public_key: str) -> bool:
+        """Whether requests signed with that key, `0x…`, have any rights now."""
+        return self._tokens is not None and self._tokens.has_key(public_key)
+
+    def now_s(self) -> int:
+        """The clock that tokens end by, in seconds since 1970; 0 where there are none."""
+        return self._tokens.now_ms() // 1000 if self._tokens is not None else 0
+
     def is_live(self, caller: Caller) -> bool:
         """Whether what a caller came with still counts: its token has not ended since."""
         return not caller.token_id or (
@@ -181,6 +193,7 @@ def _caller(name: str, token: Token, trace_id: str) -> Caller:
         tenant=token.tenant,
         methods=token.methods,
         token_id=token.id,
+        expires_ms=token.expires_ms,
     )
 
 
@@ -194,13 +207,21 @@ def _bearer(headers: Headers) -> bytes | None:
     return token.strip().encode("latin-1")
 
 
+@dataclass(frozen=True, slots=True)
+class Own:
+    """How this node is called: the Host headers that mean it, and by which scheme."""
+
+    hosts: frozenset[str]
+    scheme: str = "http"
+
+
 class OwnPagesOnly:
     """ASGI middleware for `http` and `websocket`: Host must be ours, Origin absent or ours."""
 
-    def __init__(self, app: ASGIApp, *, hosts: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, *, own: Own) -> None:
         self._app = app
-        self._hosts = hosts
-        self._origins = frozenset(f"http://{host}" for host in hosts)
+        self._hosts = own.hosts
+        self._origins = frozenset(f"{own.scheme}://{host}" for host in own.hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it with 403 and a JSON-RPC body."""
@@ -228,10 +249,13 @@ class OwnPagesOnly:
         return ""
 
 
-def own_hosts(host: str, port: int) -> frozenset[str]:
-    """The Host headers that mean this node."""
+def own_hosts(host: str, port: int, *names: str) -> frozenset[str]:
+    """The Host headers that mean this node: its address, and `names` with or without a port."""
     name = f"[{host}]" if ":" in host else host
-    return frozenset({f"{name}:{port}", f"localhost:{port}"})
+    given = {one.lower() for one in names}
+    full = {one if re.search(r":[0-9]+$", one) else f"{one}:{port}" for one in given}
+    bare = {one.removesuffix(":443") for one in full} if given else set[str]()
+    return frozenset({f"{name}:{port}", f"localhost:{port}"} | full | bare)
 
 
 def request_id(headers: Mapping[str, str]) -> str:

@@ -65,17 +65,19 @@ class Connection(TCPServer):
         config: Config,
         context: WorkerContext,
         link: Link,
-        stream: trio.SocketStream,
+        stream: trio.SocketStream | trio.SSLStream[trio.SocketStream],
     ) -> None:
         state = LifespanState({"abort": link.abort, "peer": link.peer})
         super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]  # both work
         self._link = link
         self._ended = False
+        self._secured = isinstance(stream, trio.SSLStream)
+        self._plain = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
 
     @override
     async def run(self) -> None:
         """Read until the end; the stream is closed when this returns."""
-        plain = self.stream.socket
+        plain = self._plain.socket
         inet = plain.family in {socket.AF_INET, socket.AF_INET6}
         try:
             async with TaskGroup() as self._task_group:
@@ -85,7 +87,7 @@ class Connection(TCPServer):
                     self.context,
                     self._task_group,
                     ConnectionState(self.state),
-                    ssl=False,
+                    ssl=self._secured,
                     # None means unix to the middleware.
                     client=plain.getpeername()[:2] if inet else None,
                     server=plain.getsockname()[:2] if inet else None,

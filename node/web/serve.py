@@ -36,10 +36,11 @@ from prsm.node.rpc.methods.subscriptions import TOPICS
 from prsm.node.rpc.ports import describe_holder
 from prsm.node.tokens import Tokens
 from prsm.node.web.app import Health, Pages, make_app
-from prsm.node.web.auth import Gate, own_hosts, read_unix_peer, write_cookie
+from prsm.node.web.auth import Gate, Own, own_hosts, read_unix_peer, write_cookie
 from prsm.node.web.bodies import BODY_DEADLINE_S
 from prsm.node.web.connection import Connection, Link
 from prsm.node.web.sockets import Sockets
+from prsm.node.web.tls import HANDSHAKE_S, AllowFrom, Tls
 
 _BACKLOG: Final = 256
 _SOCKET_UMASK: Final = 0o177
@@ -55,12 +56,15 @@ class Door:
     """Where to listen and which files to write.
 
     Attributes:
-        host, port: loopback address; port 0 takes a free one.
+        host, port: an address; port 0 takes a free one. Beyond loopback with `tls` and `tokens`.
         cookie: the token file, made at start, removed at the end.
         socket_path: the unix socket; None for none.
         endpoint: `run/endpoint.json` for clients; None for none.
         tokens: whose holders come in beside the cookie's; None for nobody else.
         events: what is told on /ws.
+        tls: of the TCP side; None: in clear text.
+        names: `host:port` by which others call this node.
+        allow: which addresses may connect.
     """
 
     host: str
@@ -70,6 +74,9 @@ class Door:
     endpoint: Path | None = None
     tokens: Tokens | None = None
     events: Events = field(default_factory=lambda: Events(TOPICS))
+    tls: Tls | None = None
+    names: tuple[str, ...] = ()
+    allow: AllowFrom = field(default_factory=lambda: AllowFrom(()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,12 @@ class Bound:
     host: str
     port: int
     socket_path: Path | None
+    scheme: str = "http"
+
+    @property
+    def url(self) -> str:
+        """The same with its scheme, for a browser."""
+        return f"{self.scheme}://{self.http}"
 
     @property
     def http(self) -> str:
@@ -117,7 +130,7 @@ async def serve(
     """Answer calls until cancelled; started once both listeners accept and the files are there.
 
     Raises:
-        PublicBind: `door.host` can be reached from other machines.
+        PublicBind: other machines can reach `door.host`, and TLS or tokens are missing.
         PortTaken: somebody listens there; the text names the program.
     """
     limits = bounds or Bounds()
@@ -135,13 +148,13 @@ async def serve(
             dispatcher,
             gate=gate,
             health=health,
-            hosts=own_hosts(bound.host, bound.port),
+            own=Own(own_hosts(bound.host, bound.port, *door.names), bound.scheme),
             body_deadline_s=limits.body_s,
             pages=all_pages,
         )
         log.info("listening", http=bound.http, unix=str(bound.socket_path or ""))
         task_status.started(bound)  # the backlog accepts from here on
-        await _Server(app, limits, sockets).run(listeners)
+        await _Server(app, limits, door, sockets).run(listeners)
     finally:
         for listener in listeners:
             listener.socket.close()
@@ -153,12 +166,13 @@ async def serve(
 class _Server:
     """The accept loop and the count of its connections."""
 
-    def __init__(self, app: ASGIApp, bounds: Bounds, sockets: Sockets) -> None:
+    def __init__(self, app: ASGIApp, bounds: Bounds, door: Door, sockets: Sockets) -> None:
         self._sockets = sockets
         self._app = ASGIWrapper(cast("ASGIFramework", app))  # two spellings of one interface
         self._bounds = bounds
         self._config = _hypercorn_config(bounds)
         self._context = WorkerContext(None)
+        self._door = door
         self._open = 0
         self._stopping = trio.Event()
         self._holding = trio.Event()
@@ -205,13 +219,36 @@ class _Server:
                 link = Link(abort=scope.cancel, write_s=self._bounds.write_s)
                 if stream.socket.family == socket.AF_UNIX:
                     link.peer = read_unix_peer(stream.socket)
-                await Connection(self._app, self._config, self._context, link, stream).run()
+                secured = await self._secured(stream)
+                if secured is not None:
+                    await Connection(self._app, self._config, self._context, link, secured).run()
         except* Exception as group:  # noqa: BLE001 - one connection must not end the others
             log.warning(
                 "connection failed", errors=[repr(error)[:200] for error in group.exceptions]
             )
         finally:
             self._open -= 1
+
+    async def _secured(
+        self, stream: trio.SocketStream
+    ) -> trio.SocketStream | trio.SSLStream[trio.SocketStream] | None:
+        """What to speak HTTP over; None if nobody is to be spoken to."""
+        if stream.socket.family == socket.AF_UNIX:
+            return stream
+        if stream.socket.getpeername()[0] not in self._door.allow:
+            await trio.aclose_forcefully(stream)
+            return None
+        if self._door.tls is None:
+            return stream
+        context = self._door.tls.context()
+        secured = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        try:
+            with trio.fail_after(HANDSHAKE_S):
+                await secured.do_handshake()
+        except (trio.BrokenResourceError, trio.TooSlowError):
+            await trio.aclose_forcefully(stream)
+            return None
+        return secured
 
     async def _turn_away(self, stream: trio.SocketStream) -> None:
         limit = self._bounds.connections
@@ -243,19 +280,23 @@ def _hypercorn_config(bounds: Bounds) -> HypercornConfig:
 
 
 def _endpoint(bound: Bound) -> Endpoint:
-    return Endpoint(pid=os.getpid(), http=bound.http, unix=str(bound.socket_path or ""))
+    http = bound.http if bound.scheme == "http" else bound.url
+    return Endpoint(pid=os.getpid(), http=http, unix=str(bound.socket_path or ""))
 
 
 async def _listen(door: Door) -> tuple[list[trio.SocketListener], Bound]:
-    if not is_loopback(door.host):
-        raise PublicBind(f"rpc.listen is {door.host!r}, which other machines can reach")
+    if not is_loopback(door.host) and (door.tls is None or door.tokens is None):
+        raise PublicBind(
+            f"rpc.listen is {door.host!r}, which other machines can reach, without TLS and tokens"
+        )
     host = "127.0.0.1" if door.host == "localhost" else door.host
     tcp = await _listen_tcp(host, door.port)
     port = tcp.socket.getsockname()[1]
     listeners = [tcp]
     if door.socket_path is not None:
         listeners.append(_listen_unix(door.socket_path))
-    return listeners, Bound(host, port, door.socket_path)
+    scheme = "http" if door.tls is None else "https"
+    return listeners, Bound(host, port, door.socket_path, scheme)
 
 
 async def _listen_tcp(host: str, port: int) -> trio.SocketListener:

@@ -79,6 +79,7 @@ async def open_door(
     bounds: Bounds | None = None,
     pages: Callable[[Dispatcher], Pages] | None = None,
     handlers: Mapping[str, Handler] = MappingProxyType({}),
+    change: Callable[[Door], Door] = lambda door: door,
 ) -> AsyncIterator[OpenDoor]:
     """Serve a fake node on free loopback sockets while the block runs.
 
@@ -87,6 +88,7 @@ async def open_door(
         bounds: of the door.
         pages: makes further routes over the node's calls.
         handlers: answer instead of the fake's.
+        change: of the door's own description, such as TLS.
     """
     home = Home(folder / "home")
     home.create()
@@ -110,7 +112,9 @@ async def open_door(
 
     async with trio.open_nursery() as nursery:
         bound = await nursery.start(
-            partial(serve, dispatcher, door=door, health=health, bounds=bounds, pages=routes)
+            partial(
+                serve, dispatcher, door=change(door), health=health, bounds=bounds, pages=routes
+            )
         )
         opened = OpenDoor(node, home, bound, nursery, why, clock, tokens, logins, events)
         try:

@@ -15,4 +15,10 @@ token_limit -32005 1031 failed: every place for a token is taken
 tokens_damaged -32603 1032 failed: the file of tokens cannot be read
   a disk failed, or somebody wrote into it
   move it away and start again; tokens made so far then end
+tls_unusable -32602 1033 usage: the certificate of the door cannot be used
+  it is absent, of another key, under a password, or others may read the key
+  prsm config show --origin
+bad_credentials -32602 1034 usage: the file of a token, key or certificate cannot be used
+  it is absent, of another form, or others may read it
+  chmod 600 FILE
 """

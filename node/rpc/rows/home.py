@@ -36,9 +36,9 @@ home_unsafe -32002 6005 forbidden: others may read the node's keys
 port_taken -32004 6006 failed: the port is taken
   another program listens there
   change rpc.listen in config.toml
-public_bind -32602 6007 usage: not a loopback address
-  there is no TLS to protect anything else
-  set rpc.listen = "127.0.0.1:8480"
+public_bind -32602 6007 usage: not a loopback address, without TLS and tokens
+  what is sent in clear text is everybody's on the way
+  set rpc.listen = "127.0.0.1:8480", or rpc.tls_cert, rpc.tls_key and rpc.jwt = true
 node_unreachable -32007 6008 unreachable retry: the node does not answer
   it is not running, or listens elsewhere
   prsm start

@@ -65,6 +65,18 @@ def test_load_gives_defaults_when_there_is_no_file(tmp_path: Path) -> None:
         ("[worker]\nbond = '1 FTNS'", "worker.bond is '1 FTNS'", "micro-FTNS"),
         ("[rpc]\nlisten = '0.0.0.0:8480'", "not a loopback", "127.0.0.1"),
         ("[rpc]\nlisten = '192.0.2.1:8480'", "not a loopback", "ssh -L"),
+        (
+            "[rpc]\nlisten = '192.0.2.1:8480'\ntls_cert = 'c'\ntls_key = 'k'\njwt = false",
+            "and tokens",
+            "jwt",
+        ),
+        ("[rpc]\ntls_cert = 'c'", "is empty", "both"),
+        (
+            "[rpc]\nlisten = '0.0.0.0:1'\ntls_cert = 'c'\ntls_key = 'k'",
+            "rpc.hosts is empty",
+            "node.example",
+        ),
+        ("[rpc]\nallow_from = ['10.0.0.1/8']", "no network", "10.0.0.0/8"),
         ("[rpc]\nlisten = '127.0.0.1:99999'", "at most 65535", "8480"),
         ("[net]\nbootstrap = ['/ip4/127.0.0.1/tcp/1']", "without the peer's id", "/p2p/"),
         (

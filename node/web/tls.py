@@ -1,0 +1,106 @@
+"""TLS of the door: its certificate, read again when it was renewed, and who may be let in.
+
+An address that other machines reach is opened with TLS and tokens only: a cookie or a token in
+clear text is everybody's on the way. Source: docs/spec/rpc.md, "Doors".
+
+Knows: certificates, addresses. Must not know: requests, methods.
+"""
+
+import ipaddress
+import ssl
+from pathlib import Path
+from typing import Final
+
+from prsm.node import logs
+from prsm.protocol.errors import LocalError
+
+HANDSHAKE_S: Final = 5.0
+
+log: Final = logs.get("web")
+
+
+class TlsUnusable(LocalError):
+    """The certificate or its key cannot be used."""
+
+    reason = "tls_unusable"
+
+
+class Tls:
+    """A certificate with its key, as they are on disk now.
+
+    Args:
+        certificate: PEM: the node's own first, then those that vouch for it.
+        key: PEM without a password, mode 0600.
+
+    Raises:
+        TlsUnusable: unreadable, open to others, or of two different pairs.
+    """
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        self._certificate = certificate
+        self._key = key
+        self._read_at = self._written_at()
+        self._context = self._load()
+
+    def context(self) -> ssl.SSLContext:
+        """For the next connection; files that changed are read first, and kept out if damaged."""
+        try:
+            written_at = self._written_at()
+            if written_at != self._read_at:
+                self._context = self._load()
+                self._read_at = written_at
+                log.info("certificate read again", file=str(self._certificate))
+        except TlsUnusable as error:
+            log.warning("certificate not read again", why=error.what)
+        return self._context
+
+    def _written_at(self) -> tuple[int, int]:
+        try:
+            mode = self._key.stat().st_mode & 0o777
+            times = self._certificate.stat().st_mtime_ns, self._key.stat().st_mtime_ns
+        except OSError as error:
+            raise TlsUnusable(f"{error.filename} cannot be read: {error.strerror}") from error
+        if mode & 0o077:
+            raise TlsUnusable(
+                f"{self._key} has mode {mode:04o}, at most 0600", hint=f"chmod 600 {self._key}"
+            )
+        return times
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+        context.set_alpn_protocols(["http/1.1"])
+        try:
+            # A key under a password would ask at the terminal.
+            context.load_cert_chain(self._certificate, self._key, password=_no_password)
+        except (OSError, ssl.SSLError, ValueError) as error:
+            raise TlsUnusable(
+                f"{self._certificate} and {self._key} are no pair: {error}",
+                hint="give a PEM certificate and its PEM key without a password",
+            ) from error
+        return context
+
+
+def _no_password() -> str:
+    raise ValueError("the key is under a password")
+
+
+class AllowFrom:
+    """Which addresses may connect.
+
+    Args:
+        networks: such as `10.0.0.0/8`; none: all.
+    """
+
+    def __init__(self, networks: tuple[str, ...]) -> None:
+        self._networks = tuple(ipaddress.ip_network(one) for one in networks)
+
+    def __contains__(self, address: object) -> bool:
+        """Whether that address, as text, may; those of this machine always may."""
+        host = ipaddress.ip_address(str(address).partition("%")[0])
+        if isinstance(host, ipaddress.IPv6Address) and host.ipv4_mapped is not None:
+            host = host.ipv4_mapped
+        if host.is_loopback or not self._networks:
+            return True
+        return any(host in one for one in self._networks)

@@ -1,0 +1,146 @@
+"""The door with TLS: who can speak with it, which files it takes, who may connect."""
+
+import os
+import ssl
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+
+from prsm.node.rpc.client import Client, RpcError, find
+from prsm.node.rpc.errors import NodeUnreachable, PublicBind
+from prsm.node.rpc.methods.node import Pong
+from prsm.node.rpc.target import Credentials
+from prsm.node.web.serve import Door
+from prsm.node.web.tls import AllowFrom, Tls, TlsUnusable
+from prsm.protocol.ed25519 import Ed25519Signer
+from prsm.storage.keystore import save_seed
+from tests.tools.certificates import write_certificate
+from tests.tools.rpc_door import OpenDoor, auth, exchange, open_door, request
+
+
+def pinged(door: OpenDoor, shown: Credentials, *, node: str = "") -> str:
+    """The name under which the door knew the caller."""
+    target = find(door.home, node=node or f"https://{door.bound.http}", shown=shown)
+    with Client(target, timeout_s=10) as client:
+        for _ in range(2):  # over one kept connection
+            client.call("rpc_ping", result=Pong)
+    return door.node.callers[-1].name
+
+
+async def test_programs_speak_tls_with_tokens_and_with_signatures(tmp_path: Path) -> None:
+    pem, key = write_certificate(tmp_path)
+    seed = tmp_path / "remote.key"
+    save_seed(seed, b"\7" * 32)
+    public = "0x" + Ed25519Signer(b"\7" * 32).public_key.hex()
+
+    async with open_door(tmp_path, change=lambda d: replace(d, tls=Tls(pem, key))) as door:
+        door.clock.now_ms = time.time_ns() // 1_000_000
+        place = f"https://127.0.0.1:{door.bound.port}"
+        text = await door.token("read")
+        run = trio.to_thread.run_sync
+        assert await run(lambda: pinged(door, Credentials(text, ca=pem), node=place)) == "token t"
+        await door.token("read", public_key=public)
+        shown = Credentials(sign_key=seed, ca=pem)
+        assert await run(lambda: pinged(door, shown, node=place)) == "key t"
+        with pytest.raises(NodeUnreachable, match="certificate verify failed"):
+            await run(lambda: pinged(door, Credentials(text), node=place))
+        with pytest.raises(NodeUnreachable, match="clear text"):
+            find(door.home, node=f"http://192.0.2.1:{door.bound.port}")
+        assert f"https://{door.bound.http}" in door.home.endpoint.read_text()
+        # In clear text nothing answers.
+        with pytest.raises(NodeUnreachable):
+            await run(lambda: pinged(door, Credentials(text), node=place.replace("https", "http")))
+        stranger = Credentials("aa.bb.cc", ca=pem)
+        with pytest.raises(RpcError, match="not one of this node"):
+            await run(lambda: pinged(door, stranger, node=place))
+
+
+async def test_pages_of_the_same_name_in_clear_text_are_foreign(tmp_path: Path) -> None:
+    pem, key = write_certificate(tmp_path)
+    context = ssl.create_default_context(cafile=pem)
+
+    def change(door: Door) -> Door:
+        return replace(door, tls=Tls(pem, key), names=("node.test",))
+
+    async with open_door(tmp_path, change=change) as door:
+        own, port = door.bound.http, door.bound.port
+        for host, origin, status in (
+            (own, f"https://{own}", 200),
+            (own, f"http://{own}", 403),
+            (f"node.test:{port}", f"https://node.test:{port}", 200),
+            (f"other.test:{port}", None, 403),
+        ):
+            raw = request(headers={**auth(door), "Host": host, "Origin": origin})
+            stream = trio.SSLStream(
+                await door.tcp(), context, server_hostname="127.0.0.1", https_compatible=True
+            )
+            assert (await exchange(stream, raw)).status == status  # type: ignore[arg-type]  # reads and writes alike
+
+
+async def test_a_handshake_that_stops_halfway_holds_nobody(tmp_path: Path) -> None:
+    pem, key = write_certificate(tmp_path)
+    async with open_door(tmp_path, change=lambda d: replace(d, tls=Tls(pem, key))) as door:
+        for junk in (b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 50):
+            async with await door.tcp() as stream:
+                await stream.send_all(junk)
+                await stream.send_eof()
+                with trio.fail_after(3):
+                    while await stream.receive_some():
+                        pass
+        text = await door.token("read")
+        shown = Credentials(text, ca=pem)
+        assert await trio.to_thread.run_sync(lambda: pinged(door, shown)) == "token t"
+
+
+def test_addresses_of_a_list_and_of_this_machine_may_connect() -> None:
+    allow = AllowFrom(("10.0.0.0/8", "2001:db8::/32"))
+    for address, may in (
+        *(("127.0.0.1", True), ("::1", True), ("10.1.2.3", True), ("::ffff:10.1.2.3", True)),
+        *(("192.0.2.1", False), ("2001:db8::5", True), ("fe80::1%eth0", False)),
+        *(("::ffff:192.0.2.1", False),),
+    ):
+        assert (address in allow) == may, address
+    assert "192.0.2.1" in AllowFrom(())
+
+
+@pytest.mark.parametrize("has_tls", [True, False])
+async def test_no_public_address_without_both(tmp_path: Path, has_tls: bool) -> None:
+    pem, key = write_certificate(tmp_path)
+
+    def change(door: Door) -> Door:
+        public = replace(door, host="0.0.0.0")
+        return replace(public, tls=Tls(pem, key), tokens=None) if has_tls else public
+
+    with pytest.RaisesGroup(PublicBind):
+        async with open_door(tmp_path, change=change):
+            pytest.fail("it opened")
+
+
+def test_a_renewed_certificate_is_taken_and_a_damaged_one_is_not(tmp_path: Path) -> None:
+    pem, key = write_certificate(tmp_path)
+    tls = Tls(pem, key)
+    first = tls.context()
+    assert tls.context() is first
+    write_certificate(tmp_path)
+    os.utime(pem, ns=(1, 1))
+    second = tls.context()
+    assert second is not first
+    pem.write_text("torn")
+    assert tls.context() is second
+    pem.unlink()
+    assert tls.context() is second
+
+
+def test_unusable_pairs_are_refused_at_start(tmp_path: Path) -> None:
+    pem, key = write_certificate(tmp_path)
+    _, other = write_certificate(tmp_path, "other")
+    with pytest.raises(TlsUnusable, match="no pair"):
+        Tls(pem, other)
+    with pytest.raises(TlsUnusable, match="cannot be read"):
+        Tls(tmp_path / "none", key)
+    key.chmod(0o640)
+    with pytest.raises(TlsUnusable, match="0640"):
+        Tls(pem, key)
