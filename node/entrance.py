@@ -140,7 +140,7 @@ def _door(start: Start, guests: Guests, events: Events) -> Door:
 def _numbers(config: Config, measures: Measures) -> Iterator[Pages]:
     """The page of the metrics, where it is wanted."""
     if config.metrics.prometheus:
-        yield functools.partial(metrics_pages, measures.metrics.render)
+        yield functools.partial(metrics_pages, measures.metrics)
 
 
 def _handlers(

@@ -12,13 +12,17 @@ import trio
 from prsm.consensus.ledger.context import CaseClosed, DealChanged, Punished
 from prsm.consensus.pbft.opened import Opened as OpenedMessage
 from prsm.consensus.pbft.transitions import Phase
-from prsm.node import metrics
+from prsm.node import logs, metrics
+from prsm.node.alerts import Change, watch
 from prsm.node.chain import ChainParts
+from prsm.node.clock import utc_text
 from prsm.node.driver import Head
 from prsm.node.lag import LoopLag
 from prsm.node.metrics import Metrics
+from prsm.node.net.watch import rss_bytes
 from prsm.node.rounds import Passed, Rounds, ViewLost
 from prsm.node.rpc.dispatch import Ask, Go, Layer
+from prsm.node.rpc.methods import subscriptions as rows
 from prsm.node.rpc.reasons import entry_for
 from prsm.node.version import VERSION, commit
 from prsm.node.workshop import Opened, Workshop
@@ -26,6 +30,7 @@ from prsm.protocol.errors import PrsmError
 from prsm.protocol.transactions.payloads import PAYLOADS
 from prsm.protocol.transactions.results import Code
 
+ROW_S: Final = 1.0
 SPACE_S: Final = 15.0  # between two looks at the store: it asks a database
 PHASES: Final = {
     Phase.WAITING: "proposal",
@@ -39,6 +44,7 @@ PHASES: Final = {
 _KIND_AT: Final = 12  # behind the array's head, the version, and a chain id of 8 bytes
 _CODE_AT: Final = 35  # behind the array's head and the transaction's id
 _UINT8: Final = 0xCC
+_LINE: Final = frozenset(("ts", "level", "room", "event"))
 _KINDS: Final = {
     number: re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
     for number, cls in PAYLOADS.items()
@@ -64,6 +70,7 @@ class Measures:
         self._opened, self._work, self.metrics = opened, work, numbers
         self.lag = LoopLag(functools.partial(numbers.observe, "prsm_loop_lag_seconds"))
         self.rounds = Rounds()
+        self._entry = trio.lowlevel.current_trio_token()
         self._slashed: dict[bytes, int] = {}  # of custody deals: what was counted of each
         driver = opened.chain.driver
         driver.on_head.append(self._see_head)
@@ -71,6 +78,13 @@ class Measures:
         driver.on_step.append(lambda state, now_ms: self.rounds.look(state.instance, now_ms))
         self.rounds.on_phase.append(self._see_phase)
         self.rounds.on_view_lost.append(self._see_lost)
+        self._events, self._clock = work.feed.events, driver.clock
+        self.alerts = watch(
+            numbers,
+            worst_lag_s=lambda: self.lag.worst_s,
+            wall_ms=driver.clock.wall_ms,
+            tell=self._tell_alert,
+        )
         for reader in (_read_node, _read_net, _read_chain, _read_work):
             numbers.on_read(functools.partial(reader, opened, work))
 
@@ -78,8 +92,12 @@ class Measures:
         """Measure what has to be asked for again and again."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self.lag.run)
+            await nursery.start(self.alerts.run)
             nursery.start_soon(self._look_at_store)
-            task_status.started()
+            nursery.start_soon(self._tell_numbers)
+            with logs.listening(self._hear_line):
+                task_status.started()
+                await trio.sleep_forever()
 
     async def _look_at_store(self) -> None:
         numbers, store = self.metrics, self._opened.store
@@ -97,6 +115,51 @@ class Measures:
                 numbers.put("prsm_storage_bytes", size, kind)
             numbers.put("prsm_storage_quota_bytes", space.quota_bytes)
             await trio.sleep(SPACE_S)
+
+    async def _tell_numbers(self) -> None:
+        numbers = self.metrics
+        while True:
+            await trio.sleep(ROW_S)
+            self._events.publish(
+                "metrics",
+                rows.MetricRow(
+                    loop_lag_ms=round(self.lag.worst_s * 1000, 1),
+                    rss_bytes=rss_bytes(),
+                    peers=len(self._opened.network.peers()),
+                    height=self._opened.chain.driver.ledger.height,
+                    view=self._opened.chain.driver.state.instance.view,
+                    mempool=len(self._opened.chain.driver.mempool),
+                    jobs_running=self._work.jobs.running,
+                    rpc_in_flight=int(numbers.value("prsm_rpc_in_flight")),
+                ),
+            )
+
+    def _tell_alert(self, change: Change) -> None:
+        rule = change.rule
+        self._events.publish(
+            "alerts",
+            rows.AlertRow(
+                name=rule.name,
+                severity=rule.severity,
+                state="firing" if change.is_firing else "over",
+                since=utc_text(change.since_ms),
+                text=rule.text,
+            ),
+        )
+
+    def _hear_line(self, line: logs.Event) -> None:
+        """A line of the log, from any thread and any task: the loop tells it when it is back."""
+        level = str(line.get("level", ""))
+        self.metrics.inc("prsm_log_lines_total", level)
+        fields = {key: value for key, value in line.items() if key not in _LINE}
+        row = rows.LogRow(
+            *(str(line.get("ts", "")), level, str(line.get("room", ""))),
+            *(str(line.get("event", "")), fields),
+        )
+        try:
+            self._entry.run_sync_soon(self._events.publish, "logs", row)
+        except trio.RunFinishedError:
+            return  # the last lines of a process: nobody listens any more
 
     # -- told by agreement
 
@@ -191,6 +254,9 @@ def _read_net(opened: Opened, _work: Workshop, numbers: Metrics) -> None:
     outbound = sum(peer.outbound for peer in peers)
     numbers.put("prsm_peers", outbound, "out")
     numbers.put("prsm_peers", len(peers) - outbound, "in")
+    members = opened.chain.driver.validators.validators
+    others = [member for member in members if member.peer_id != opened.network.peer_id]
+    numbers.put("prsm_peers_expected", int(bool(others or opened.start.config.net.bootstrap)))
 
 
 def _read_chain(opened: Opened, _work: Workshop, numbers: Metrics) -> None:
@@ -206,3 +272,7 @@ def _read_chain(opened: Opened, _work: Workshop, numbers: Metrics) -> None:
 
 def _read_work(_opened: Opened, work: Workshop, numbers: Metrics) -> None:
     numbers.put("prsm_jobs_running", work.jobs.running)
+    events = work.feed.events
+    for topic, count in events.subscribers().items():
+        numbers.put("prsm_ws_subscriptions", count, topic)
+    numbers.put("prsm_ws_dropped_total", events.dropped)

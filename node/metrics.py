@@ -92,6 +92,16 @@ class Metrics:
             return 0 if entry is None else sum(entry.counts)
         return self._values[name].get(labels, 0)
 
+    def total(self, name: str, **labels: str) -> float:
+        """A counter or gauge summed over all label sets that have these values."""
+        row = BY_NAME[name]
+        wanted = [(row.labels.index(label), value) for label, value in labels.items()]
+        return sum(
+            value
+            for held, value in self._values[name].items()
+            if all(held[place] == text for place, text in wanted)
+        )
+
     def on_read(self, reader: Callable[["Metrics"], None]) -> None:
         """Have a room bring its own counts up to date before each reading."""
         self._readers.append(reader)

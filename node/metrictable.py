@@ -58,11 +58,14 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("prsm_build_info", _GAUGE, "Always 1; its labels say what runs.", ("version", "commit")),
     Metric("prsm_node_up", _GAUGE, "1 while the node votes or follows, 0 once it was stopped."),
     Metric("prsm_node_syncing", _GAUGE, "1 while blocks of others are fetched."),
+    Metric("prsm_alerts_firing", _GAUGE, "The node's own alerts that fire.", ("severity",)),
     Metric("prsm_loop_lag_seconds", _HISTOGRAM, "How late a timer of the loop fires.", (), _LAG_S),
     Metric("prsm_thread_pool_busy", _GAUGE, "Threads of the pool that work now."),
     Metric("prsm_part_restarts_total", _COUNTER, "Parts of the node that crashed.", ("part",)),
+    Metric("prsm_log_lines_total", _COUNTER, "Log lines written.", ("level",)),
     # peers
     Metric("prsm_peers", _GAUGE, "Peers that are linked.", ("direction",)),
+    Metric("prsm_peers_expected", _GAUGE, "1 where the network has other members."),
     Metric(
         "prsm_peer_messages_total",
         _COUNTER,
@@ -178,6 +181,9 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     Metric("prsm_rpc_duration_seconds", _HISTOGRAM, "Time of a call.", ("method",), _CALL_S),
     Metric("prsm_rpc_in_flight", _GAUGE, "Calls at work now."),
+    Metric("prsm_rpc_bad_tokens_total", _COUNTER, "Tokens shown that are not ours."),
+    Metric("prsm_ws_subscriptions", _GAUGE, "Open subscriptions.", ("topic",)),
+    Metric("prsm_ws_dropped_total", _COUNTER, "Subscribers closed because they did not read."),
 )
 
 BY_NAME: Final = MappingProxyType({metric.name: metric for metric in METRICS})

@@ -20,7 +20,7 @@ from prsm.node.rpc.sdk.names import spoken  # noqa: E402 - the path comes first
 from prsm.node.rpc.spec import FORMS, Method, Scope  # noqa: E402 - the path comes first
 
 FILE: Final = ROOT / "node" / "rpc" / "sdk" / "surface.pyi"
-_HEAD: Final = '''# Written by scripts/stubs.py from the table of methods.
+_HEAD: Final = """# Written by scripts/stubs.py from the table of methods.
 # ruff: noqa: A002 - names of the table
 
 from collections.abc import Coroutine, Mapping, Sequence
@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 {imports}from prsm.node.rpc.spec import Method
 
-'''
+"""
 
 
 class Stub:

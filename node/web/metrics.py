@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from prsm.node.config import is_loopback
-from prsm.node.metrics import CONTENT_TYPE
+from prsm.node.metrics import CONTENT_TYPE, Metrics
 from prsm.node.rpc import spec
 from prsm.node.rpc.errors import CallError, Forbidden, WrongHttp
 from prsm.node.web.answers import answer_refusal, trace_of
@@ -31,14 +31,15 @@ class _Written:
     until: float = 0.0
 
 
-def metrics_pages(render: Callable[[], bytes], gate: Gate) -> Sequence[BaseRoute]:
+def metrics_pages(numbers: Metrics, gate: Gate) -> Sequence[BaseRoute]:
     """The route of /metrics; open to programs of this machine, else for a token that may read.
 
     Args:
-        render: writes all numbers.
+        numbers: of the node; what the gate counts joins them.
         gate: says who calls.
     """
-    return [Route("/metrics", endpoint=_Page(render, gate))]
+    numbers.on_read(lambda found: found.put("prsm_rpc_bad_tokens_total", gate.bad_tokens))
+    return [Route("/metrics", endpoint=_Page(numbers.render, gate))]
 
 
 class _Page:

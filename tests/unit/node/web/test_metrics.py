@@ -7,7 +7,9 @@ import trio
 import trio.testing
 from starlette.routing import Route
 from starlette.types import Message, Scope
+from typing_extensions import override
 
+from prsm.node.metrics import Metrics
 from prsm.node.web.auth import Gate
 from prsm.node.web.metrics import metrics_pages
 
@@ -46,10 +48,12 @@ async def ask(
 def route() -> Route:
     written = iter(range(1, 100))
 
-    def write() -> bytes:
-        return f"prsm_x {next(written)}\n".encode()
+    class Counting(Metrics):
+        @override
+        def render(self) -> bytes:
+            return f"prsm_x {next(written)}\n".encode()
 
-    (found,) = metrics_pages(write, Gate(COOKIE))
+    (found,) = metrics_pages(Counting(), Gate(COOKIE))
     assert isinstance(found, Route)
     return found
 
