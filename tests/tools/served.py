@@ -48,6 +48,8 @@ def serve_node(folder: Path) -> Iterator[Served]:
     thread = threading.Thread(target=trio.run, args=(main,))
     thread.start()
     assert ready.wait(10)
-    yield Served(doors[0])
-    tokens[0].run_sync_soon(doors[0].nursery.cancel_scope.cancel)
-    thread.join(10)
+    try:
+        yield Served(doors[0])
+    finally:
+        tokens[0].run_sync_soon(doors[0].nursery.cancel_scope.cancel)
+        thread.join(10)
