@@ -43,7 +43,7 @@ from prsm.node.wallets import Payer, Wallets
 from prsm.node.web.app import Health, Pages, beside, fence, log_fault
 from prsm.node.web.dashboard import dashboard_pages
 from prsm.node.web.metrics import metrics_pages
-from prsm.node.web.serve import Bound, Door, serve
+from prsm.node.web.serve import Bound, Bounds, Door, serve
 from prsm.node.web.tls import AllowFrom, Tls
 from prsm.node.workshop import Opened, Start, Workshop
 
@@ -101,6 +101,7 @@ async def open_entrance(
         dispatcher,
         door=_door(start, guests, work.feed.events),
         health=health,
+        bounds=Bounds(connections=start.config.rpc.max_conns),
         pages=pages,
     )
     bound.append(await nursery.start(open_door))

@@ -70,6 +70,7 @@ class NodeApi:
             "rpc_listErrors": self.errors,
             "rpc_ping": self.ping,
             "node_getStatus": self.status,
+            "node_getHealth": self.health,
             "node_stop": self.stop,
             "net_getPeers": self.peers,
             "net_connect": self.connect,
@@ -92,7 +93,7 @@ class NodeApi:
                 body_bytes=BODY_BYTES_MAX,
                 batch_calls=BATCH_CALLS_MAX,
                 batch_answer_bytes=BATCH_ANSWER_BYTES_MAX,
-                connections=512,
+                connections=self._parts.config.rpc.max_conns,
             ),
         )
 
@@ -181,6 +182,17 @@ class NodeApi:
             return ""
         height = self._parts.chain.driver.ledger.height
         return f"{state}, height {height} of {self._parts.chain.sync.target_height}"
+
+    async def health(self, _params: NoParams, _caller: Caller) -> api.Health:
+        """Whether the node is ready."""
+        why = self.why_not_ready()
+        return api.Health(
+            ready=not why,
+            why=why,
+            state=self.state(),
+            height=self._parts.chain.driver.ledger.height,
+            peers=len(self._parts.network.peers()),
+        )
 
     async def stop(self, _params: NoParams, _caller: Caller) -> api.Stopping:
         """End the node gracefully."""

@@ -141,6 +141,11 @@ class RpcConfig(Section, frozen=True):
         _doc("host:port of JSON-RPC over HTTP; port 0 takes a free one"),
     ] = "127.0.0.1:8480"
     unix: Annotated[bool, _doc("also answer on run/prsm.sock")] = True
+    max_conns: Annotated[
+        int,
+        msgspec.Meta(ge=8, le=65_536),
+        _doc("connections at once, WebSockets too; more get 503"),
+    ] = 512
     jwt: Annotated[
         bool, _doc("let tokens of `prsm token new` in; else the cookie of this run alone")
     ] = True

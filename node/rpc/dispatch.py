@@ -24,6 +24,7 @@ from prsm.node.rpc.errors import (
     error_data,
 )
 from prsm.node.rpc.methods.table import ALIASES, METHODS
+from prsm.node.rpc.pages import PageParams, page_of
 from prsm.node.rpc.reading import JSON_ERRORS, ParamsReader, parse_failed
 from prsm.node.rpc.reasons import entry_for
 from prsm.node.rpc.spec import Caller, Method, Params
@@ -162,13 +163,37 @@ class Dispatcher:
         _refuse_scope(method, caller)
         return await self._go(Ask(method, params, caller))
 
+    async def read(self, name: str, pairs: Mapping[str, str], caller: Caller) -> bytes:
+        """Call a method with parameters that came as texts; the result as JSON.
+
+        Args:
+            name: of the method table.
+            pairs: parameter -> text, as in a query.
+            caller: whose scopes and bounds hold as for any call.
+
+        Raises:
+            PrsmError: why not; a fault of the node is one of reason `internal`.
+        """
+        method = self._methods[name]
+        _refuse_scope(method, caller)
+        params = self._reader.convert(method, pairs)
+        try:
+            return msgspec.json.encode(await self._go(Ask(method, params, caller)))
+        except PrsmError:
+            raise
+        except Exception as error:  # as in `_answer_one`
+            raise self._typed(name, caller, error) from error
+
     async def _handle(self, ask: Ask) -> object:
         self.in_flight += 1
         try:
             with self._fence(ask.method):
-                return await self._handlers[ask.method.name](ask.params, ask.caller)
+                result = await self._handlers[ask.method.name](ask.params, ask.caller)
         finally:
             self.in_flight -= 1
+        if isinstance(ask.params, PageParams):
+            return page_of(result, ask.params, ask.method.page_by)
+        return result
 
     async def answer(self, raw: bytes, caller: Caller) -> bytes | None:
         """Answer one body: a call or a batch.
@@ -229,18 +254,17 @@ class Dispatcher:
         except PrsmError as error:
             reply = refusal(error, call_id=call_id, trace_id=caller.trace_id)
         except Exception as error:  # noqa: BLE001 - one faulty call must not end the door
-            reply = self._answer_fault(call, call_id, caller, error)
+            typed = self._typed(call.method, caller, error)
+            reply = refusal(typed, call_id=call_id, trace_id=caller.trace_id)
         return None if silent else reply
 
-    def _answer_fault(
-        self, call: _Call, call_id: int | str | None, caller: Caller, error: Exception
-    ) -> bytes:
-        typed = only_leaf(error)
-        if isinstance(typed, PrsmError):
-            return refusal(typed, call_id=call_id, trace_id=caller.trace_id)
-        self._on_fault(call.method, caller.trace_id, error)
-        fault = _Internal(f"{call.method} failed inside the node")
-        return refusal(fault, call_id=call_id, trace_id=caller.trace_id)
+    def _typed(self, name: str, caller: Caller, error: Exception) -> PrsmError:
+        """What a caller is told of an untyped exception; the log has the rest."""
+        leaf = only_leaf(error)
+        if isinstance(leaf, PrsmError):
+            return leaf
+        self._on_fault(name, caller.trace_id, error)
+        return _Internal(f"{name} failed inside the node")
 
     def _read(self, raw: bytes) -> _Call:
         try:

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
+from prsm.node.rpc.reading import KEY_CHARS_MAX, KEY_FIELD
 from prsm.node.rpc.reasons import REGISTRY
-from prsm.node.rpc.spec import Method
+from prsm.node.rpc.spec import Method, Scope
 
 _VERSION: Final = "1.3.2"
 _REF: Final = "#/components/schemas/{name}"
@@ -55,7 +56,7 @@ def _entry(
 ) -> dict[str, object]:
     shape = components[str(params["$ref"]).rpartition("/")[2]] if "$ref" in params else params
     required = set(shape.get("required", ()))
-    entry: dict[str, object] = {
+    entry: dict[str, Any] = {
         "name": method.name,
         "summary": method.summary,
         "paramStructure": "either",
@@ -67,6 +68,16 @@ def _entry(
         "x-scope": str(method.scope),
         "x-deadline-ms": method.deadline_ms,
     }
+    if method.scope is not Scope.READ:
+        key = {
+            "name": KEY_FIELD,
+            "required": False,
+            "description": "the same key and parameters within a day give the first answer",
+            "schema": {"type": "string", "minLength": 1, "maxLength": KEY_CHARS_MAX},
+        }
+        entry["params"] = [*entry["params"], key]
+    if method.path:
+        entry["x-path"] = method.path
     if method.words:
         entry["x-command"] = " ".join(("prsm", *method.words))
     if method.example is not None:

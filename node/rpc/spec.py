@@ -142,6 +142,8 @@ class Method:
         positional: fields the command takes without a flag.
         deadline_ms: how long a handler may take before the caller gets -32006.
         example: parameters a test calls it with; None if it takes none.
+        page_by: of a list: the field that names a row; its params are `PageParams`, its result a
+            `Page`.
         path: `/status`: where GET answers the result itself, its parameters in the query; of reads.
     """
 
@@ -155,6 +157,7 @@ class Method:
     deadline_ms: int = 10_000
     example: Params | None = None
     path: str = ""
+    page_by: str = ""
 
 
 _NAME: Final = re.compile(r"[a-z]+_[a-z][a-zA-Z]*")

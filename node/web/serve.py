@@ -35,6 +35,7 @@ from prsm.node.rpc.errors import PortTaken, PublicBind, TooMany
 from prsm.node.rpc.methods.subscriptions import TOPICS
 from prsm.node.rpc.ports import describe_holder
 from prsm.node.tokens import Tokens
+from prsm.node.web.aliases import alias_routes
 from prsm.node.web.app import Health, Pages, make_app
 from prsm.node.web.auth import Gate, Own, own_hosts, read_unix_peer, write_cookie
 from prsm.node.web.bodies import BODY_DEADLINE_S
@@ -142,7 +143,8 @@ async def serve(
         sockets = Sockets(dispatcher, gate, door.events)
 
         def all_pages(gate: Gate) -> list[BaseRoute]:
-            return [*sockets.routes(), *(pages(gate) if pages is not None else ())]
+            others = pages(gate) if pages is not None else ()
+            return [*sockets.routes(), *others, *alias_routes(dispatcher, gate)]
 
         app = make_app(
             dispatcher,

@@ -293,6 +293,7 @@ METHODS: Final = (
         Scope.READ,
         "Who votes, with which stake.",
         words=("chain", "validators"),
+        path="/validators",
     ),
     Method(
         "chain_getStatus",
@@ -319,6 +320,7 @@ METHODS: Final = (
         words=("chain", "block"),
         positional=("height",),
         example=BlockParams(height=1),
+        path="/block",
     ),
     Method(
         "chain_getCertified",
@@ -337,6 +339,7 @@ METHODS: Final = (
         words=("chain", "tx"),
         positional=("tx_id",),
         example=TxParams(_EXAMPLE_HASH),
+        path="/tx",
     ),
     Method(
         "chain_getReceipt",

@@ -4,13 +4,13 @@ from typing import Annotated, Final
 
 import msgspec
 
+from prsm.node.rpc.pages import Page, PageParams
 from prsm.node.rpc.spec import (
     AmountText,
     CidText,
     Count,
     Hex32,
     Method,
-    NoParams,
     Params,
     PathText,
     Result,
@@ -52,7 +52,7 @@ class DatasetInfo(Result, frozen=True):
     tx_id: Hex32 | None = None
 
 
-class DatasetList(Result, frozen=True):
+class DatasetList(Page, frozen=True):
     """Datasets on the ledger, in the order of their registration."""
 
     items: tuple[DatasetInfo, ...]
@@ -73,10 +73,11 @@ METHODS: Final = (
     ),
     Method(
         "dataset_list",
-        NoParams,
+        PageParams,
         DatasetList,
         Scope.READ,
         "Datasets on the ledger.",
         words=("dataset", "ls"),
+        page_by="cid",
     ),
 )

@@ -159,6 +159,7 @@ METHODS: Final = (
         Scope.READ,
         "The network's parameters as they are now.",
         words=("governance", "parameters"),
+        path="/params",
     ),
     Method(
         "governance_getProposal",

@@ -6,13 +6,13 @@ import msgspec
 
 from prsm.node.rpc.methods.evaluations import ScoreInfo
 from prsm.node.rpc.methods.tasks import TaskInfo
+from prsm.node.rpc.pages import Page, PageParams
 from prsm.node.rpc.spec import (
     CidText,
     Count,
     Hex32,
     KeyName,
     Method,
-    NoParams,
     Params,
     PathText,
     RefText,
@@ -103,7 +103,7 @@ class ModelInfo(Result, frozen=True):
     created: str = ""  # by its publisher's clock
 
 
-class Models(Result, frozen=True):
+class Models(Page, frozen=True):
     """All models this node knows."""
 
     items: tuple[ModelInfo, ...]
@@ -264,11 +264,13 @@ METHODS: Final = (
     ),
     Method(
         "model_list",
-        NoParams,
+        PageParams,
         Models,
         Scope.READ,
         "Models held here or named on the ledger.",
         words=("model", "ls"),
+        page_by="cid",
+        path="/models",
     ),
     Method(
         "model_get",

@@ -4,6 +4,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from prsm.node.rpc.pages import Page, PageParams
 from prsm.node.rpc.spec import (
     Count,
     Method,
@@ -29,7 +30,7 @@ class Ban(Result, frozen=True):
     by_operator: bool
 
 
-class Bans(Result, frozen=True):
+class Bans(Page, frozen=True):
     """The bans that run now, in order of their peers' ids."""
 
     items: tuple[Ban, ...]
@@ -87,11 +88,12 @@ METHODS: Final = (
     ),
     Method(
         "net_getBans",
-        NoParams,
+        PageParams,
         Bans,
         Scope.READ,
         "Peers that are kept out, until when and why.",
         words=("net", "bans"),
+        page_by="peer_id",
     ),
     Method(
         "net_ban",

@@ -4,6 +4,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from prsm.node.rpc.pages import Page, PageParams
 from prsm.node.rpc.spec import (
     ChainIdText,
     Count,
@@ -111,6 +112,16 @@ class NodeStatus(Result, frozen=True):
     parts: tuple[Part, ...]
 
 
+class Health(Result, frozen=True):
+    """Whether the node is ready; `why` says why it is not."""
+
+    ready: bool
+    why: str
+    state: Literal["starting", "syncing", "ready", "stopping"]
+    height: Count
+    peers: Count
+
+
 class Stopping(Result, frozen=True):
     """The process that is about to end."""
 
@@ -138,7 +149,7 @@ class BannedPeer(Result, frozen=True):
     why: str
 
 
-class Peers(Result, frozen=True):
+class Peers(Page, frozen=True):
     """All live peers, and those that are banned, in order of their ids."""
 
     items: tuple[Peer, ...]
@@ -158,19 +169,50 @@ class Connected(Result, frozen=True):
 
 
 METHODS: Final = (
-    Method("rpc_discover", NoParams, dict[str, object], Scope.READ, "All methods, as OpenRPC."),
-    Method("rpc_getInfo", NoParams, RpcInfo, Scope.READ, "Versions, network and limits."),
+    Method(
+        "rpc_discover",
+        NoParams,
+        dict[str, object],
+        Scope.READ,
+        "All methods, as OpenRPC.",
+        path="/openrpc.json",
+    ),
+    Method(
+        "rpc_getInfo",
+        NoParams,
+        RpcInfo,
+        Scope.READ,
+        "Versions, network and limits.",
+        path="/info",
+    ),
     Method("rpc_listErrors", NoParams, Errors, Scope.READ, "Every error this node can answer."),
     Method("rpc_ping", NoParams, Pong, Scope.READ, "The node's time; costs nothing."),
-    Method("node_getStatus", NoParams, NodeStatus, Scope.READ, "How the node is."),
+    Method(
+        "node_getStatus",
+        NoParams,
+        NodeStatus,
+        Scope.READ,
+        "How the node is.",
+        path="/status",
+    ),
+    Method(
+        "node_getHealth",
+        NoParams,
+        Health,
+        Scope.READ,
+        "Whether the node is ready, and why not.",
+        path="/health",
+    ),
     Method("node_stop", NoParams, Stopping, Scope.ADMIN, "End the node gracefully."),
     Method(
         "net_getPeers",
-        NoParams,
+        PageParams,
         Peers,
         Scope.READ,
         "Live peers, and banned ones.",
         words=("net", "peers"),
+        page_by="peer_id",
+        path="/net_info",
     ),
     Method(
         "net_connect",

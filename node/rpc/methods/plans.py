@@ -5,13 +5,13 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from prsm.node.rpc.methods.work import JobFault, TensorText
+from prsm.node.rpc.pages import Page, PageParams
 from prsm.node.rpc.spec import (
     AmountText,
     CidText,
     Count,
     JobIdText,
     Method,
-    NoParams,
     Params,
     RefText,
     Result,
@@ -123,7 +123,7 @@ class PlanResult(Result, frozen=True):
     tensors: tuple[TensorText, ...]
 
 
-class Plans(Result, frozen=True):
+class Plans(Page, frozen=True):
     """Plans of ours, newest first."""
 
     items: tuple[Plan, ...]
@@ -156,7 +156,15 @@ METHODS: Final = (
         deadline_ms=70_000,
         example=PlanParams(_EXAMPLE_ID),
     ),
-    Method("plan_list", NoParams, Plans, Scope.READ, "Plans of ours.", words=("plan", "ls")),
+    Method(
+        "plan_list",
+        PageParams,
+        Plans,
+        Scope.READ,
+        "Plans of ours.",
+        words=("plan", "ls"),
+        page_by="plan_id",
+    ),
     Method(
         "plan_cancel",
         PlanIdParams,

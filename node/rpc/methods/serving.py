@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from prsm.node.rpc.methods.work import TensorText
+from prsm.node.rpc.pages import Page, PageParams
 from prsm.node.rpc.spec import (
     AmountText,
     CidText,
@@ -12,7 +13,6 @@ from prsm.node.rpc.spec import (
     Hex32,
     KeyName,
     Method,
-    NoParams,
     Params,
     RefText,
     Result,
@@ -99,7 +99,7 @@ class TabInfo(Result, frozen=True):
     why: str
 
 
-class ServingState(Result, frozen=True):
+class ServingState(Page, frozen=True):
     """Tabs, newest first, and what waits before them."""
 
     items: tuple[TabInfo, ...]
@@ -208,11 +208,12 @@ METHODS: Final = (
     ),
     Method(
         "serve_list",
-        NoParams,
+        PageParams,
         ServingState,
         Scope.READ,
         "Tabs of this node, and what waits.",
         words=("serve", "ls"),
+        page_by="tab_id",
     ),
     Method(
         "serve_close",

@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from prsm.node.rpc.methods.tasks import TaskInfo
+from prsm.node.rpc.pages import Page, PageParams
 from prsm.node.rpc.spec import (
     CidText,
     Count,
@@ -84,7 +85,7 @@ class PinRow(Result, frozen=True):
     why: str
 
 
-class Pins(Result, frozen=True):
+class Pins(Page, frozen=True):
     """All pins, by file and name."""
 
     items: tuple[PinRow, ...]
@@ -203,11 +204,12 @@ METHODS: Final = (
     ),
     Method(
         "storage_listPins",
-        NoParams,
+        PageParams,
         Pins,
         Scope.READ,
         "Files somebody wants kept, and how far that is.",
         words=("storage", "pins"),
+        page_by="cid",
     ),
     Method(
         "storage_gc",

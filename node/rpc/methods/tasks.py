@@ -2,10 +2,10 @@
 
 from typing import Final, Literal
 
+from prsm.node.rpc.pages import Page, PageParams
 from prsm.node.rpc.spec import (
     Count,
     Method,
-    NoParams,
     Params,
     Result,
     Scope,
@@ -46,7 +46,7 @@ class TaskInfo(Result, frozen=True):
     error: TaskFault | None = None
 
 
-class TaskList(Result, frozen=True):
+class TaskList(Page, frozen=True):
     """Tasks that run, and the last that ended; newest first."""
 
     items: tuple[TaskInfo, ...]
@@ -68,11 +68,12 @@ class TaskIdParams(Params, frozen=True):
 METHODS: Final = (
     Method(
         "task_list",
-        NoParams,
+        PageParams,
         TaskList,
         Scope.READ,
         "Long work on this node's files: what runs, and what ended.",
         words=("task", "ls"),
+        page_by="task_id",
     ),
     Method(
         "task_get",

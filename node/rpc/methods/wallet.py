@@ -4,6 +4,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from prsm.node.rpc.pages import Page, PageParams
 from prsm.node.rpc.spec import (
     AmountText,
     Count,
@@ -11,7 +12,6 @@ from prsm.node.rpc.spec import (
     HexBytes,
     KeyName,
     Method,
-    NoParams,
     Params,
     Result,
     Scope,
@@ -78,7 +78,7 @@ class KeyInfo(Result, frozen=True):
     unlocked: bool
 
 
-class Keys(Result, frozen=True):
+class Keys(Page, frozen=True):
     """All payment keys of this home."""
 
     items: tuple[KeyInfo, ...]
@@ -182,11 +182,12 @@ METHODS: Final = (
     ),
     Method(
         "wallet_listKeys",
-        NoParams,
+        PageParams,
         Keys,
         Scope.READ,
         "Payment keys of this home.",
         words=("wallet", "ls"),
+        page_by="name",
     ),
     Method(
         "wallet_createKey",

@@ -4,6 +4,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from prsm.node.rpc.pages import Page, PageParams
 from prsm.node.rpc.spec import (
     AmountText,
     CidText,
@@ -12,7 +13,6 @@ from prsm.node.rpc.spec import (
     HexBytes,
     JobIdText,
     Method,
-    NoParams,
     Params,
     RefText,
     Result,
@@ -151,7 +151,7 @@ class JobProofParams(Params, frozen=True):
     epoch: Annotated[int, msgspec.Meta(ge=0, description="it begins with this epoch's set")] = 0
 
 
-class Jobs(Result, frozen=True):
+class Jobs(Page, frozen=True):
     """Jobs of ours, newest first."""
 
     items: tuple[Job, ...]
@@ -186,8 +186,18 @@ METHODS: Final = (
         positional=("job_id",),
         deadline_ms=70_000,
         example=JobParams(_EXAMPLE_ID),
+        path="/job",
     ),
-    Method("job_list", NoParams, Jobs, Scope.READ, "Jobs of ours.", words=("job", "ls")),
+    Method(
+        "job_list",
+        PageParams,
+        Jobs,
+        Scope.READ,
+        "Jobs of ours.",
+        words=("job", "ls"),
+        page_by="job_id",
+        path="/jobs",
+    ),
     Method(
         "job_getResult",
         JobIdParams,

@@ -98,6 +98,7 @@ def test_the_openrpc_document_describes_every_method() -> None:
         ("to", True),
         ("amount", True),
         ("name", False),
+        ("idempotency_key", False),
     ]
     assert transfer["x-scope"] == "sign"
     assert by_name["chain_getBlock"]["x-command"] == "prsm chain block"
