@@ -300,7 +300,7 @@ async def _through(layer: Layer, go: Go, ask: Ask) -> object:
 def _refuse_scope(method: Method, caller: Caller) -> None:
     if method.scope not in caller.scopes:
         raise Forbidden(
-            f"{method.name} asks for the scope {method.scope!r}, {caller.name} has "
+            f"{method.name} asks for the scope {method.scope.value!r}, {caller.name} has "
             f"{', '.join(sorted(caller.scopes)) or 'none'}",
         )
     if caller.methods and not any(fnmatchcase(method.name, one) for one in caller.methods):

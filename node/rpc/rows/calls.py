@@ -22,11 +22,11 @@ invalid_params -32602 1004 usage: a parameter is not accepted
   it is unknown, missing, of another type or out of bounds
   prsm rpc methods METHOD
 unauthorised -32001 1005 forbidden: the call carries no valid token
-  the cookie is absent, or of an earlier start of the node
+  token, signature or cookie is absent, has ended, or is of another node or start
   prsm status --home DIR
 forbidden -32002 1006 forbidden: the caller may not do this
   the token lacks the method's scope, or Host or Origin is foreign
-  use run/.cookie of the node's home
+  prsm token whoami
 too_large -32008 1007 usage: the call or its answer is too large
   a limit of rpc_getInfo was passed
   prsm rpc call rpc_getInfo
