@@ -1,0 +1,60 @@
+"""Examples of the documents: commands and options that exist, Python that compiles."""
+
+import ast
+import json
+from pathlib import Path
+
+import click
+import pytest
+
+from prsm.node.cli.main import prsm
+from tests.tools.guide import NOTEBOOKS, PAGES, ROOT, Block, blocks_of, commands_of
+
+DOCUMENTS = [ROOT / "README.md", *PAGES, *NOTEBOOKS]
+BLOCKS = [block for page in DOCUMENTS for block in blocks_of(page)]
+
+
+def known(words: list[str]) -> None:
+    """Fail unless these words name a command, and its options are its own."""
+    context = click.Context(prsm, info_name="prsm")
+    command: click.Command = prsm
+    globals_ = {name for option in prsm.params for name in option.opts}
+    rest = list(words)
+    while isinstance(command, click.Group):
+        while rest and rest[0].startswith("-"):
+            assert rest[0] in globals_, f"no global option {rest[0]}"
+            rest = rest[1 if rest[0] in {"--json", "--yes", "--quiet"} else 2 :]
+        assert rest, f"{words}: a group without a command"
+        found = command.get_command(context, rest[0])
+        assert found is not None, f"no command {rest[0]!r} in {words}"
+        command, rest = found, rest[1:]
+    options = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    for word in rest:
+        if word.startswith("--"):
+            assert word in options | globals_ | {"--help"}, f"{words}: no option {word}"
+
+
+@pytest.mark.parametrize(
+    "block", [one for one in BLOCKS if one.kind == "sh"], ids=lambda block: block.place
+)
+def test_commands_of_the_documents_exist(block: Block) -> None:
+    for words in commands_of(block):
+        if words[:2] == ["prsm", "testnet"] or words[0] == "prsm-testnet":
+            continue  # a program of its own; the long test runs it
+        known(words[1:])
+
+
+@pytest.mark.parametrize(
+    "block", [one for one in BLOCKS if one.kind == "python"], ids=lambda block: block.place
+)
+def test_python_of_the_documents_compiles(block: Block) -> None:
+    ast.parse(block.text)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_are_kept_without_outputs(notebook: Path) -> None:
+    document = json.loads(notebook.read_bytes())
+    assert document["nbformat"] == 4
+    for cell in document["cells"]:
+        assert not cell.get("outputs")
+        assert cell.get("execution_count") is None
