@@ -1,52 +1,117 @@
-"""What a node writes down about its callers, joined: the audit log and its anchors.
+"""What a node writes down about its callers, joined: audit log, tenants, what tokens spend.
 
 Knows: the parts by their constructors, the order of their layers, their handlers. Must not know:
 how a part works, transports.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import trio
 
+from prsm.consensus.ledger.fees import fee_min
+from prsm.consensus.ledger.records import Job as Escrow
 from prsm.node.api.audit import AuditApi
+from prsm.node.api.events import EventsApi
+from prsm.node.api.tenants import TenantsApi
 from prsm.node.audit import AuditLog
 from prsm.node.auditing import Anchors, Auditing
+from prsm.node.clock import Clock
+from prsm.node.costs import Costs
+from prsm.node.events import Events
+from prsm.node.models import Models
 from prsm.node.rpc.dispatch import Handler, Layer
+from prsm.node.spending import Spending
 from prsm.node.supervise import Supervisor
-from prsm.node.workshop import Opened
+from prsm.node.tenants import FindObject, StoredObject, Tenants, start_then_wait
+from prsm.node.tokens import Tokens
+from prsm.node.workshop import Opened, Workshop
+from prsm.storage.database import Database
+from prsm.storage.outlays import Limits, Outlays
+from prsm.storage.tenancy import Tenancy, open_database
 
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """The audit log of a node, and what vouches for it."""
+    """The audit log of a node and what vouches for it, its tenants, what their tokens spend."""
 
     audit: AuditLog
     anchors: Anchors
+    tenants: Tenants
+    spending: Spending
+    clock: Clock
+    database: Database
+    events: Events
 
     @property
     def layers(self) -> Sequence[Layer]:
         """What every call passes, the outermost first."""
-        return (Auditing(self.audit).layer,)
+        audit = Auditing(self.audit).layer
+        return (audit, start_then_wait, self.tenants.layer, self.spending.layer)
 
     def handlers(self) -> dict[str, Handler]:
         """Method name -> handler."""
-        return AuditApi(self.audit, self.anchors).handlers()
+        return {
+            **AuditApi(self.audit, self.anchors).handlers(),
+            **TenantsApi(self.tenants, self.spending, self.clock).handlers(),
+            **EventsApi(self.events, self.tenants.may_hear).handlers(),
+        }
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Anchor the audit log now and then, until cancelled."""
-        await Supervisor("audit").run(self.anchors.run, task_status=task_status)
+        """Anchor and settle now and then, until cancelled; then close the file of tenants."""
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(Supervisor("audit").run, self.anchors.run)
+                await nursery.start(Supervisor("spending").run, self.spending.run)
+                task_status.started()
+        finally:
+            with trio.CancelScope(shield=True):  # bounded: closing a file
+                await self.database.close()
 
 
-async def open_books(opened: Opened) -> Books:
-    """Open what is kept in the data folder.
+async def open_books(opened: Opened, work: Workshop, tokens: Tokens) -> Books:
+    """Open what is kept in the data folder; `run` closes it.
 
     Raises:
-        Full, StoreUnavailable: the disk refused.
+        Full, StoreUnavailable, Corrupt, Conflict: the disk refused, or a file is damaged or in use.
     """
     start, chain = opened.start, opened.chain
-    clock = chain.driver.clock
+    driver, clock = chain.driver, chain.driver.clock
     audit = await AuditLog.open(start.home.data, clock)
     every_ms = start.config.audit.anchor_every_s * 1000
-    anchors = Anchors(audit, chain.wallet, chain.driver, every_ms=every_ms)
-    return Books(audit, anchors)
+    anchors = Anchors(audit, chain.wallet, driver, every_ms=every_ms)
+    database = await open_database(start.home.data / "tenancy.db")
+
+    def find_escrow(job: bytes) -> Escrow | None:
+        return driver.ledger.view.job(job)
+
+    generations = work.generating.generations
+    costs = Costs(find_escrow, clock, work.jobs, work.plans, generations)
+
+    def fees(size_bytes: int) -> int:
+        return fee_min(driver.ledger.parameters, size_bytes=size_bytes, operations=1)
+
+    tenants = Tenants(
+        Tenancy(database), clock, is_over=costs.is_over, find_object=_finder(work.models)
+    )
+    await tenants.load()
+    spending = Spending(Outlays(database), limits_of(tokens), costs, clock, fees)
+    return Books(audit, anchors, tenants, spending, clock, database, work.feed.events)
+
+
+def limits_of(tokens: Tokens) -> Callable[[str], Limits | None]:
+    """What tokens may spend, by id; nothing for one that is not there."""
+
+    def find(token_id: str) -> Limits | None:
+        found = tokens.find(token_id)
+        return None if found is None else Limits(found.spend_limit, found.daily_cap)
+
+    return find
+
+
+def _finder(models: Models) -> FindObject:
+    async def find(ref: str) -> StoredObject:
+        known = await models.find(ref)
+        return StoredObject(str(known.cid), known.manifest.total_bytes, known.is_held)
+
+    return find

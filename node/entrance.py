@@ -12,7 +12,6 @@ from prsm.node import metrics
 from prsm.node.api.care import CareApi
 from prsm.node.api.chain import ChainApi
 from prsm.node.api.chat import ChatApi
-from prsm.node.api.events import EventsApi
 from prsm.node.api.generation import GenerationApi
 from prsm.node.api.gossip import GossipApi
 from prsm.node.api.governance import GovernanceApi
@@ -83,7 +82,7 @@ async def open_entrance(
         )
     )
     guests = _guests(opened, bound)
-    books = await open_books(opened)
+    books = await open_books(opened, work, guests.tokens)
     await nursery.start(books.run)
     measures = Measures(opened, work, metrics.here() or metrics.Metrics())
     await nursery.start(Supervisor("measures").run, measures.run)
@@ -173,6 +172,5 @@ def _handlers(
         **GenerationApi(work.models, work.generating.generations).handlers(),
         **work_handlers(work.models, work.jobs, chain.driver, proofs),
         **step_handlers(work.models, work.plans, work.evaluation.ours, chain.driver),
-        **EventsApi(work.feed.events).handlers(),
         **ServingApi(work.room.serving, work.models, chain.driver, wallets).handlers(),
     }

@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "serve": ("nouns", "serve", "Small requests to warm workers, and their tabs."),
     "proof": ("proof", "proof", "Show and check receipts."),
     "wallet": ("nouns", "wallet", "Keys, balances, payments."),
+    "tenant": ("nouns", "tenant", "Who shares this node, and within which limits."),
     "audit": ("nouns", "audit", "Who told this node what."),
     "chain": ("nouns", "chain", "Blocks, transactions, validators."),
     "validator": ("operator", "validator", "The stake of this node's operator."),

@@ -114,6 +114,7 @@ wallet = make_group(
     "Keys, balances, payments.",
     (wallet_new, wallet_unlock, wallet_send, wallet_submit),
 )
+tenant = make_group("tenant", "Who shares this node, and within which limits.")
 audit = make_group("audit", "Who told this node what.")
 job = make_group("job", "Jobs of ours.")
 quote = make_command(METHODS["infer_quote"])

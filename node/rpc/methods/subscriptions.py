@@ -150,8 +150,8 @@ TOPICS: Final[Mapping[str, Topic]] = MappingProxyType(
             Topic("jobs", Job, is_owned=True),
             Topic("tokens", TokenRow, is_owned=True),
             Topic("transfers", TaskInfo, is_owned=True),
-            Topic("models", ModelRow),
-            Topic("logs", LogRow, Scope.ADMIN),
+            Topic("models", ModelRow, is_owned=True),
+            Topic("logs", LogRow, Scope.ADMIN, is_owned=True),
             Topic("metrics", MetricRow),
             Topic("alerts", AlertRow),
         )

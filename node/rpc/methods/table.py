@@ -28,6 +28,7 @@ from prsm.node.rpc.methods import (
     storage,
     subscriptions,
     tasks,
+    tenants,
     tokens,
     validator,
     wallet,
@@ -64,6 +65,7 @@ METHODS: Final[Mapping[str, Method]] = table(
     serving.METHODS,
     subscriptions.METHODS,
     audit.METHODS,
+    tenants.METHODS,
 )
 # OpenRPC's own spelling of a method that has ours as well.
 ALIASES: Final[Mapping[str, str]] = {"rpc.discover": "rpc_discover"}
