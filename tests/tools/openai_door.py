@@ -37,7 +37,7 @@ async def open_v1(
         folder, pages=lambda calls: openai_pages(calls, world), handlers=handlers
     ) as door:
         door.node.answers |= {
-            "model_list": Models((a_model(), msgspec.structs.replace(a_model(), stages=()))),
+            "model_list": Models(items=(a_model(), msgspec.structs.replace(a_model(), stages=()))),
             "model_get": msgspec.structs.replace(sample(ModelDetail), model=a_model()),
             "model_getPrompt": PROMPT,
             "infer_generate": a_part(is_over=False),

@@ -23,7 +23,8 @@ from prsm.node.rpc.methods.chat import ChatMessage, PromptParams, PromptText
 from prsm.node.rpc.methods.models import ModelDetail, Models, RefParams
 from prsm.node.rpc.methods.serving import ServedRows, ServeParams
 from prsm.node.rpc.methods.work import JobProofParams
-from prsm.node.rpc.spec import Caller, NoParams
+from prsm.node.rpc.pages import PageParams
+from prsm.node.rpc.spec import Caller
 from prsm.node.web.answers import answer, answer_refusal, begin_events, trace_of
 from prsm.node.web.app import Pages
 from prsm.node.web.auth import Gate
@@ -154,9 +155,14 @@ class _Api:
 
     async def models(self, visit: _Visit) -> None:
         """GET /v1/models: those that can be run."""
-        found = await self._dispatcher.call("model_list", NoParams(), visit.caller)
-        assert isinstance(found, Models)
-        data = [model_document(info) for info in found.items if info.stages]
+        data: list[Document] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            asked = PageParams(cursor=cursor)
+            found = await self._dispatcher.call("model_list", asked, visit.caller)
+            assert isinstance(found, Models)
+            data += [model_document(info) for info in found.items if info.stages]
+            cursor = found.next_cursor
         await _say(visit, {"object": "list", "data": data})
 
     async def model(self, visit: _Visit) -> None:
