@@ -42,6 +42,7 @@ from prsm.node.wallets import Payer, Wallets
 from prsm.node.web.app import Health, Pages, beside, fence, log_fault
 from prsm.node.web.dashboard import dashboard_pages
 from prsm.node.web.metrics import metrics_pages
+from prsm.node.web.openai import World, openai_pages
 from prsm.node.web.serve import Bound, Bounds, Door, serve
 from prsm.node.web.tls import AllowFrom, Tls
 from prsm.node.workshop import Opened, Start, Workshop
@@ -81,6 +82,7 @@ async def open_entrance(
             stop=stop,
         )
     )
+    clock = chain.driver.clock
     guests = _guests(opened, bound)
     books = await open_books(opened, work, guests.tokens)
     await nursery.start(books.run)
@@ -94,7 +96,13 @@ async def open_entrance(
         layers=(count_calls(measures.metrics), once.layer, *books.layers),
     )
     health = Health(start.config.node.name, VERSION, node.why_not_ready)
-    pages = beside(guests.pages, dashboard_pages, *_numbers(start.config, measures))
+    world = World(clock.wall_ms, lambda: chain.driver.ledger.height)
+    pages = beside(
+        guests.pages,
+        dashboard_pages,
+        openai_pages(dispatcher, world),
+        *_numbers(start.config, measures),
+    )
     open_door = functools.partial(
         serve,
         dispatcher,
