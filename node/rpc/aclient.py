@@ -23,7 +23,7 @@ from prsm.node.rpc.sdk import flows, names
 from prsm.node.rpc.sdk.client import KEPT_MAX, habits_of, home_of, node_of, target_of
 from prsm.node.rpc.sdk.flows import Ask, Flow, Habits, Rest, Retries
 from prsm.node.rpc.sdk.surface import AsyncSurface
-from prsm.node.rpc.target import Target
+from prsm.node.rpc.target import Credentials, Target
 from prsm.node.rpc.wire import (
     READ_BYTES,
     Answer,
@@ -32,6 +32,7 @@ from prsm.node.rpc.wire import (
     encode_call,
     encode_request,
 )
+from prsm.protocol.errors import PrsmError
 
 if TYPE_CHECKING:  # what is only named; each is loaded by the call that makes one
     from prsm.node.rpc.methods.models import ModelInfo
@@ -55,11 +56,13 @@ class AsyncClient(AsyncSurface):
         home: str | Path | None = None,
         *,
         node: str = "",
+        shown: Credentials | None = None,
         timeout_s: float | None = None,
         retries: Retries | None = None,
     ) -> None:
         self.home = home_of(home)
         self._node = node_of(node)
+        self._shown = shown
         self._habits = habits_of(timeout_s, retries)
         self._idle: list[ByteStream] = []
         self.target  # noqa: B018 - says at once if nothing runs there
@@ -71,7 +74,7 @@ class AsyncClient(AsyncSurface):
         Raises:
             RpcError: node_unreachable or home_missing.
         """
-        return target_of(self.home, self._node)
+        return target_of(self.home, self._node, self._shown)
 
     @property
     def habits(self) -> Habits:
@@ -233,6 +236,8 @@ class AsyncClient(AsyncSurface):
             raise fault_here(NodeUnreachable(f"the node hung up ({error!r})")) from error
         except ValueError as error:
             raise fault_here(stranger(target, str(error))) from error
+        except PrsmError as error:
+            raise fault_here(error) from error  # a key or certificate that cannot be read
 
     async def _exchange(self, target: Target, body: bytes) -> Answer:
         token = target.token()
@@ -243,7 +248,9 @@ class AsyncClient(AsyncSurface):
         return answer
 
     async def _send(self, target: Target, body: bytes, token: str) -> Answer:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        # The bearer as it was looked up, so that a second try can tell whether it is another.
+        bearer = {"Authorization": f"Bearer {token}"}
+        headers = bearer if token else target.proof("POST", "/rpc", body)
         request = encode_request("POST", "/rpc", target.host, body=body, headers=headers)
         stream = await self._kept() or await open_stream(target)
         keep = False

@@ -14,10 +14,11 @@ from prsm.node.home import socket_address
 from prsm.node.rpc.client import unreachable
 from prsm.node.rpc.errors import NodeUnreachable
 from prsm.node.rpc.faults import RpcError, class_for, fault_here
-from prsm.node.rpc.sdk.feed import Event, Feed
+from prsm.node.rpc.sdk.feed import PATH, Event, Feed
 from prsm.node.rpc.sdk.flows import Habits, pause_before
 from prsm.node.rpc.target import Target
 from prsm.node.rpc.wire import READ_BYTES
+from prsm.protocol.errors import PrsmError
 
 T = TypeVar("T")
 GONE: Final = (OSError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
@@ -99,10 +100,14 @@ class AsyncEvents(Generic[T]):
     async def _open(self) -> None:
         target = self._target()
         try:
+            hello = self._feed.begin(target.host, target.proof("GET", PATH, b""))
+        except PrsmError as error:
+            raise fault_here(error) from error
+        try:
             self._stream = await open_stream(target)
         except OSError as error:
             raise fault_here(unreachable(target, error)) from error
-        await self._say(self._feed.begin(target.host, target.token()))
+        await self._say(hello)
 
     async def _read(self) -> None:
         assert self._stream is not None
@@ -139,7 +144,13 @@ async def open_stream(target: Target) -> ByteStream:
             return await anyio.connect_unix(place)
     assert target.address is not None
     host, port = target.address
-    return await anyio.connect_tcp(host, port)
+    context = target.context()
+    if context is None:
+        return await anyio.connect_tcp(host, port)
+    # The node's end closes without TLS's own goodbye, as HTTP servers do.
+    return await anyio.connect_tcp(
+        host, port, ssl_context=context, tls_hostname=host, tls_standard_compatible=False
+    )
 
 
 def _silent(topic: str) -> RpcError:

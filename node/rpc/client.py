@@ -186,6 +186,9 @@ def connect(target: Target, deadline: float) -> socket.socket:
 
 def is_readable(stream: socket.socket, wait_s: float | None) -> bool:
     """Whether bytes, or an end, can be read within so many seconds; None: wait for ever."""
+    pending = getattr(stream, "pending", None)  # TLS has read further than its reader
+    if pending is not None and pending():
+        return True
     watch = select.poll()
     watch.register(stream, select.POLLIN)
     return bool(watch.poll(None if wait_s is None else wait_s * 1000))

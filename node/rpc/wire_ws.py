@@ -5,6 +5,7 @@ Source: RFC 6455. Loaded by the first subscription only: importing wsproto takes
 Knows: frames of text. Must not know: sockets, JSON-RPC.
 """
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from wsproto import ConnectionType, WSConnection
@@ -58,10 +59,10 @@ class Wire:
         self._chars = 0
         self._refused: Refused | None = None
 
-    def open(self, host: str, path: str, token: str) -> bytes:
-        """The handshake."""
-        headers = [(b"Authorization", f"Bearer {token}".encode("ascii"))] if token else []
-        return self._connection.send(Request(host=host, target=path, extra_headers=headers))
+    def open(self, host: str, path: str, headers: Mapping[str, str]) -> bytes:
+        """The handshake; the headers say who asks."""
+        extra = [(name.encode("ascii"), text.encode("ascii")) for name, text in headers.items()]
+        return self._connection.send(Request(host=host, target=path, extra_headers=extra))
 
     def send(self, text: str) -> bytes:
         """A message."""

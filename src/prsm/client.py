@@ -9,6 +9,7 @@ from prsm.node.rpc import errors_by_reason as errors
 from prsm.node.rpc.faults import RpcError
 from prsm.node.rpc.sdk.client import Client
 from prsm.node.rpc.sdk.flows import Retries
+from prsm.node.rpc.target import Credentials
 
 if TYPE_CHECKING:
     from prsm.node.rpc.aclient import AsyncClient
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient",
     "Client",
+    "Credentials",
     "Proof",
     "Retries",
     "RpcError",

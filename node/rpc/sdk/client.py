@@ -20,7 +20,7 @@ from prsm.node.rpc.faults import RpcError, fault_here
 from prsm.node.rpc.sdk import flows, names
 from prsm.node.rpc.sdk.flows import Ask, Flow, Habits, Rest, Retries
 from prsm.node.rpc.sdk.surface import Surface
-from prsm.node.rpc.target import Target, find
+from prsm.node.rpc.target import Credentials, Target, find, read_credentials
 from prsm.protocol.errors import PrsmError
 
 if TYPE_CHECKING:  # what is only named; each is loaded by the call that makes one
@@ -41,6 +41,8 @@ class Client(Surface):
     Args:
         home: the node's folder; by default `PRSM_HOME`, else `~/.prsm`.
         node: an address instead of the one its endpoint file names; by default `PRSM_NODE`.
+        shown: what to show instead of the cookie; by default `PRSM_TOKEN`, `PRSM_TOKEN_FILE`,
+            `PRSM_SIGN_KEY` and `PRSM_CA_FILE`.
         timeout_s: of each call with all its tries; by default the method's own deadline.
         retries: how often a call is tried again, of those that may succeed later.
 
@@ -53,11 +55,13 @@ class Client(Surface):
         home: str | Path | None = None,
         *,
         node: str = "",
+        shown: Credentials | None = None,
         timeout_s: float | None = None,
         retries: Retries | None = None,
     ) -> None:
         self.home = home_of(home)
         self._node = node_of(node)
+        self._shown = shown
         self._habits = habits_of(timeout_s, retries)
         self._idle: list[thin.Client] = []
         self.target  # noqa: B018 - says at once if nothing runs there
@@ -69,7 +73,7 @@ class Client(Surface):
         Raises:
             RpcError: node_unreachable or home_missing.
         """
-        return target_of(self.home, self._node)
+        return target_of(self.home, self._node, self._shown)
 
     def __enter__(self) -> Self:
         """Use the client in a `with` block, which closes it."""
@@ -283,14 +287,15 @@ def node_of(given: str) -> str:
     return given or os.environ.get("PRSM_NODE", "")
 
 
-def target_of(home: Home, node: str) -> Target:
-    """Where the node answers.
+def target_of(home: Home, node: str, shown: Credentials | None) -> Target:
+    """Where the node answers, and what it is shown.
 
     Raises:
-        RpcError: node_unreachable or home_missing.
+        RpcError: node_unreachable, home_missing, or bad_credentials.
     """
     try:
-        return find(home, node=node)
+        given = read_credentials(os.environ) if shown is None else shown
+        return find(home, node=node, shown=given)
     except PrsmError as error:
         raise fault_here(error) from error
 

@@ -12,10 +12,11 @@ from typing import Generic, Self, TypeVar
 from prsm.node.rpc import client as thin
 from prsm.node.rpc.errors import NodeUnreachable
 from prsm.node.rpc.faults import RpcError, class_for, fault_here
-from prsm.node.rpc.sdk.feed import Event, Feed
+from prsm.node.rpc.sdk.feed import PATH, Event, Feed
 from prsm.node.rpc.sdk.flows import Habits, pause_before
 from prsm.node.rpc.target import Target
 from prsm.node.rpc.wire import READ_BYTES
+from prsm.protocol.errors import PrsmError
 
 T = TypeVar("T")
 _OPEN_S = 10.0
@@ -94,10 +95,14 @@ class Events(Generic[T]):
     def _open(self) -> None:
         target = self._target()
         try:
+            hello = self._feed.begin(target.host, target.proof("GET", PATH, b""))
+        except PrsmError as error:
+            raise fault_here(error) from error
+        try:
             self._stream = thin.connect(target, time.monotonic() + _OPEN_S)
         except OSError as error:
             raise fault_here(thin.unreachable(target, error)) from error
-        self._say(self._feed.begin(target.host, target.token()))
+        self._say(hello)
 
     def _read(self, deadline: float | None) -> None:
         stream = self._stream

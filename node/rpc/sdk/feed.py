@@ -86,11 +86,11 @@ class Feed(Generic[T]):
         self.is_open = False
         self._missed = 0
 
-    def begin(self, host: str, token: str) -> bytes:
+    def begin(self, host: str, headers: Mapping[str, str]) -> bytes:
         """What a new connection sends first."""
         self._wire = Wire()
         self.is_open = False
-        return self._wire.open(host, PATH, token)
+        return self._wire.open(host, PATH, headers)
 
     def take(self) -> Event[T] | None:
         """The next row, if one is here."""

@@ -32,7 +32,7 @@ class Door:
         self.headers: dict[bytes, bytes] = {}
         self.asked: list[dict[str, object]] = []
         self.pongs = 0
-        self._hear(feed.begin("localhost", token))
+        self._hear(feed.begin("localhost", {"Authorization": f"Bearer {token}"}))
 
     def accept(self) -> None:
         self.tell(AcceptConnection())
