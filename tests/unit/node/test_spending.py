@@ -28,11 +28,12 @@ from prsm.node.spending import LimitExceeded, Spending
 from prsm.node.tenants import start_then_wait
 from prsm.node.wallet import VALID_MS
 from prsm.protocol.errors import LocalError
-from prsm.protocol.ids import Millis, address_text
+from prsm.protocol.ids import address_text
 from prsm.storage.database import Database
 from prsm.storage.errors import NotFound
 from prsm.storage.outlays import Limits, Outlays
 from prsm.storage.tenancy import open_database
+from tests.tools.clocks import SetClock
 from tests.tools.rpc_node import FakeNode, sample
 from tests.tools.work import MODEL, Cluster, corrupt, given_rows, make_cluster
 from tests.tools.work_chain import FUNDS
@@ -43,19 +44,6 @@ TO: Final = "0x" + "07" * 32
 FEE: Final = 500
 ROWS, PRICE = 12, 10
 RESERVE: Final = 3 * PRICE * ROWS  # one stage, three workers
-
-
-@dataclass
-class SetClock:
-    """Wall time a test sets; the other clock is not asked for."""
-
-    now_ms: int = 1_700_000_000_000
-
-    def monotonic_ms(self) -> Millis:
-        return Millis(self.now_ms)
-
-    def wall_ms(self) -> Millis:
-        return Millis(self.now_ms)
 
 
 @dataclass
@@ -81,7 +69,7 @@ class Shop:
         layers = (start_then_wait, self.spending.layer)
         return bind(self.node.handlers() | handlers, layers=layers)
 
-    async def call(self, name: str, params: Any, caller: Caller = LAB) -> Any:  # noqa: ANN401
+    async def call(self, name: str, params: Any, caller: Caller = LAB) -> Any:  # noqa: ANN401 - as the table says
         return await self.dispatcher.call(name, params, caller)
 
     async def spent(self) -> tuple[int, int]:

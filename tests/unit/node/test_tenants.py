@@ -26,9 +26,9 @@ from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.spec import ALL_SCOPES, Caller
 from prsm.node.tenants import QuotaPassed, StoredObject, Tenants, start_then_wait
 from prsm.protocol.errors import LocalError
-from prsm.protocol.ids import Millis
 from prsm.storage.errors import NotFound
 from prsm.storage.tenancy import Tenancy, TenantRow, open_database
+from tests.tools.clocks import SetClock
 from tests.tools.rpc_node import FakeNode, sample
 
 A: Final = Caller("token a", ALL_SCOPES, tenant="lab-a", token_id="ta")
@@ -40,17 +40,6 @@ MIB: Final = 2**20
 
 def cid(number: int) -> str:
     return "b" + "a" * 57 + "abcdefgh"[number]
-
-
-@dataclass
-class SetClock:
-    now_ms: int = 1_700_000_000_000
-
-    def monotonic_ms(self) -> Millis:
-        return Millis(self.now_ms)
-
-    def wall_ms(self) -> Millis:
-        return Millis(self.now_ms)
 
 
 @dataclass
