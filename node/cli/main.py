@@ -48,6 +48,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "dashboard": ("tokens", "dashboard", "Open the node's page in a browser."),
     "config": ("settings", "config", "Show, check and change the configuration."),
     "rpc": ("raw", "rpc", "Call any method."),
+    "mcp": ("mcp", "mcp", "This node as tools for clients of the Model Context Protocol."),
     "sandbox": ("sandbox", "sandbox", "What a worker of this machine can and cannot do."),
     "explain": ("helping", "explain", "What an error means and what to do."),
     "help": ("helping", "help_", "A topic in a page of text, offline; or a command's help."),
