@@ -31,9 +31,14 @@ _PROMPT_CHARS_MAX: Final = 1024 * 1024
 @click.option("--no-spare", is_flag=True, help="Lock no second route for a stage that is lost.")
 @click.option("--replay", type=click.Choice(["steps", "prefill"]), help="For a stage that is lost.")
 @click.option("--max-price", metavar="FTNS", help="Lock at most this much; refused above.")
+@click.option("--dry-run", is_flag=True, help="Ask workers for their prices; lock nothing.")
 @pass_session
 def generate(session: Session, /, model: str, prompt: str | None, **options: Any) -> None:  # noqa: ANN401 - click's options
     """Let MODEL go on from PROMPT (`-`: standard input); the text comes token by token."""
+    if options["dry_run"]:
+        asked = {"model": model, "rows": options["max_tokens"]}
+        session.answer(session.call("infer_quote", asked))
+        return
     params: dict[str, object] = {
         "model": model,
         "prompt": _read_prompt(prompt),

@@ -166,28 +166,32 @@ def _plain(text: str) -> str:
 
 
 def _follow(log: Path, wanted: Wanted, session: Session) -> None:
-    """Print lines as they come, through rotations, until Ctrl-C."""
+    """Print lines as they come, through rotations, until Ctrl-C or the end of --timeout."""
     sys.stdout.flush()
-    stream = log.open("r", encoding="utf-8", errors="replace") if log.exists() else None
-    if stream is not None:
-        stream.seek(0, os.SEEK_END)
-    begun, rest = time.monotonic(), ""
-    while True:
-        more = stream.read(_LINE_MAX) if stream is not None else ""
-        if more:
-            *whole, rest = (rest + more).split("\n")
-            for line in whole:
-                if _show_if(line, wanted, session) is not None:
-                    _print(line, session)
-            sys.stdout.flush()
+    begun, from_end = time.monotonic(), True
+    while not _is_over(session, begun):
+        if not log.exists():
+            pause()
             continue
-        if stream is None or _is_another(stream.fileno(), log):
-            if stream is not None:
-                stream.close()
-            stream = log.open("r", encoding="utf-8", errors="replace") if log.exists() else None
-        if session.limit_s is not None and time.monotonic() - begun > session.limit_s:
-            return
-        pause()
+        with log.open("r", encoding="utf-8", errors="replace") as stream:
+            if from_end:
+                stream.seek(0, os.SEEK_END)
+            from_end, rest = False, ""
+            while not _is_over(session, begun):
+                more = stream.read(_LINE_MAX)
+                *whole, rest = (rest + more).split("\n")
+                for line in whole:
+                    if _show_if(line, wanted, session) is not None:
+                        _print(line, session)
+                sys.stdout.flush()
+                if not more:
+                    if _is_another(stream.fileno(), log):
+                        break
+                    pause()
+
+
+def _is_over(session: Session, begun: float) -> bool:
+    return session.limit_s is not None and time.monotonic() - begun > session.limit_s
 
 
 def _is_another(descriptor: int, log: Path) -> bool:

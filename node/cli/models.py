@@ -42,6 +42,7 @@ def as_task(start: str) -> Run:
         task = follow(session, msgspec.json.decode(raw, type=dict[str, Any]), cancel=cancel)
         answer = session.call(method.name, {**given, "task": task["task_id"]})
         session.answer(answer)
+        session.note_written(answer)
         _refuse_false(msgspec.json.decode(answer, type=dict[str, Any]))
 
     return run
@@ -62,7 +63,9 @@ def asking(question: str) -> Run:
 
     def run(session: Session, method: Method, given: dict[str, object]) -> None:
         session.confirm(question.format_map(given))
-        session.answer(session.call(method.name, given))
+        raw = session.call(method.name, given)
+        session.answer(raw)
+        session.note_written(raw)
 
     return run
 

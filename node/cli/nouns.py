@@ -11,13 +11,22 @@ import msgspec
 
 from prsm.node.cli.archive import chain_export, chain_import
 from prsm.node.cli.cars import storage_cid, storage_export, storage_import
+from prsm.node.cli.costs import (
+    DRY_RUN,
+    MAX_PRICE,
+    answer_cost,
+    dry_run_option,
+    refuse_above,
+)
 from prsm.node.cli.from_spec import make_command, make_group, parse_values
 from prsm.node.cli.models import asking, make_long
 from prsm.node.cli.passwords import ask_password, given_password, password_options
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.cli.tables import dataset_build
 from prsm.node.rpc.methods.table import METHODS
-from prsm.protocol.ids import format_ftns, parse_ftns
+from prsm.node.rpc.spec import Method
+from prsm.protocol.ids import format_ftns, parse_ftns, parse_hex
+from prsm.protocol.transactions.payloads import Transfer
 
 
 @click.command("new")
@@ -56,15 +65,21 @@ def wallet_unlock(
 @click.argument("to")
 @click.argument("amount")
 @click.option("--from", "name", default="default", help="Name of the key that pays.")
+@dry_run_option
 @pass_session
-def wallet_send(session: Session, to: str, amount: str, name: str) -> None:
+def wallet_send(session: Session, /, to: str, amount: str, name: str, *, dry_run: bool) -> None:
     """Pay AMOUNT FTNS, such as 3.25, to the account TO."""
     micro = parse_ftns(amount)
+    if dry_run:
+        whom = parse_hex(to, size=32, what="account")
+        payload = Transfer(asset=0, to=whom, amount=micro, memo=b"")
+        answer_cost(session, f"pay {to}", micro, kind="Transfer", payload=payload)
+        return
     session.confirm(f"pay {format_ftns(micro)} FTNS to {to}?")
     params = {"to": to, "amount": str(micro), "name": name}
     raw = session.call("wallet_transfer", params)
     session.answer(raw)
-    session.note("follow it with: prsm chain tx TX_ID")
+    session.note_written(raw)
 
 
 @click.command("submit")
@@ -84,8 +99,21 @@ def wallet_submit(
     """
     document = _document(payload) | parse_values(values)
     session.confirm(f"sign a {kind} with the key {name!r}?")
-    session.answer(session.call("wallet_submit", {"kind": kind, "payload": document, "name": name}))
-    session.note("follow it with: prsm chain tx TX_ID")
+    raw = session.call("wallet_submit", {"kind": kind, "payload": document, "name": name})
+    session.answer(raw)
+    session.note_written(raw)
+
+
+def offer_deal(session: Session, method: Method, given: dict[str, object]) -> None:
+    """Lock a price for each round, after its sum was held against what was allowed."""
+    amount = int(str(given["price"])) * int(str(given["rounds"]))
+    refuse_above(amount, given.pop("max_price", None))
+    if given.pop("dry_run", False):
+        answer_cost(session, f"keep a file for {given['rounds']} rounds", amount)
+        return
+    asking("lock {price} micro-FTNS for each of {rounds} rounds for {holder}?")(
+        session, method, given
+    )
 
 
 def _document(payload: TextIO | None) -> dict[str, object]:
@@ -131,7 +159,8 @@ storage = make_group(
         make_long("storage_scrub", "storage_startScrub"),
         make_command(
             METHODS["storage_offerDeal"],
-            run=asking("lock {price} micro-FTNS for each of {rounds} rounds for {holder}?"),
+            run=offer_deal,
+            extra=(DRY_RUN, MAX_PRICE),
         ),
     ),
 )

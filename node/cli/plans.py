@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 import msgspec
 
+from prsm.node.cli.costs import answer_cost, dry_run_option, max_price_option, refuse_above
 from prsm.node.cli.failures import Usage
 from prsm.node.cli.from_spec import make_group
 from prsm.node.cli.session import Session, pass_session
@@ -24,8 +25,19 @@ _EXAMPLE: Final = 'budget = "100000"\n[[steps]]\nid = "read"\nkind = "embed"\nâ€
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--budget", help="Micro-FTNS for all steps; goes before the file's.")
 @click.option("--no-wait", is_flag=True, help="Answer with the plan at once.")
+@dry_run_option
+@max_price_option
 @pass_session
-def plan_run(session: Session, file: Path, budget: str | None, no_wait: bool) -> None:  # noqa: FBT001 - click's
+def plan_run(
+    session: Session,
+    /,
+    *,
+    file: Path,
+    budget: str | None,
+    no_wait: bool,
+    dry_run: bool,
+    max_price: str | None,
+) -> None:
     """Run the plan of FILE, TOML or JSON: steps that embed, search and infer.
 
     Calls job_submit. Steps that are done are kept by their CIDs; a node that is stopped or killed
@@ -34,6 +46,12 @@ def plan_run(session: Session, file: Path, budget: str | None, no_wait: bool) ->
     document = read_plan(file)
     if budget is not None:
         document["budget"] = budget
+    amount = _budget(document)
+    refuse_above(amount, max_price)
+    if dry_run:
+        steps = len(document.get("steps") or ())
+        answer_cost(session, f"run {steps} steps, within the budget", amount)
+        return
     plan = session.ask("job_submit", document)
     plan_id = str(plan["plan_id"])
     if no_wait:
@@ -46,6 +64,12 @@ def plan_run(session: Session, file: Path, budget: str | None, no_wait: bool) ->
         click.get_current_context().exit(1)
     session.answer(session.call("plan_getResult", {"plan_id": plan_id}))
     session.note(f"other steps: prsm plan result {plan_id} STEP")
+
+
+def _budget(document: dict[str, Any]) -> int:
+    """What the plan may lock, in micro-FTNS; the node says what is wrong with any other."""
+    text = str(document.get("budget", "0"))
+    return int(text) if text.isdecimal() else 0
 
 
 def read_plan(file: Path) -> dict[str, Any]:

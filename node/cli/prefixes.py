@@ -59,7 +59,7 @@ def whole_id(name: str, text: str, ask: Ask) -> str:
         raise Ambiguous(
             f"{len(found)} ids begin with {text[:40]!r}", hint=f"such as {found[0]} or {found[1]}"
         )
-    if length and len(text) >= PREFIX_MIN:
+    if length and len(text.removeprefix("0x")) >= PREFIX_MIN:
         raise NotFound(f"no {name.removesuffix('_id')} begins with {text[:40]!r}", hint="see ls")
     return text
 

@@ -17,8 +17,17 @@ from prsm.node.cli.failures import Usage
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.cli.words import Words
 from prsm.node.home import write_private
+from prsm.node.rpc.reasons import Exit
+from prsm.protocol.errors import LocalError
 
 VERIFIER: Final = "prsm.testnet.verify_receipt"
+
+
+class ProofRefused(LocalError):
+    """A receipt that does not hold; the text is what the verifier said."""
+
+    reason = "verification_failed"
+
 
 proof = Words("proof", help="Show and check receipts.")
 
@@ -61,8 +70,15 @@ def verify(session: Session, file: str, genesis: str | None, trust: str | None) 
         source = ["--genesis", str(path)]
     asked = ["--json"] if session.json else []
     command = [sys.executable, "-m", VERIFIER, *source, *asked, file]
-    done = subprocess.run(command, check=False)  # noqa: S603 - our own program, no shell
-    raise click.exceptions.Exit(done.returncode)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own program, no shell
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or [""]
+        if done.returncode == int(Exit.UNVERIFIED):
+            raise ProofRefused(said[-1][:300] or "the receipt does not hold")
+        raise Usage(said[-1][:300] or f"the verifier ended with {done.returncode}")
+    click.echo(done.stdout, nl=False)
+    if done.stderr.strip():
+        session.note(done.stderr.rstrip())
 
 
 def verdict_on(file: Path, source: list[str]) -> int:

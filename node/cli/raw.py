@@ -5,6 +5,8 @@ Knows: the method table. Must not know: any method.
 
 import difflib
 import sys
+from importlib import import_module
+from typing import Final
 
 import click
 import msgspec
@@ -12,11 +14,32 @@ import msgspec
 from prsm.node.cli.failures import Usage
 from prsm.node.cli.from_spec import parse_values, typed_values
 from prsm.node.cli.session import Session, pass_session
-from prsm.node.cli.words import Words
+from prsm.node.cli.words import Words, override
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.openrpc import document
 
-rpc = Words("rpc", help="Call any method.")
+
+class _Rpc(Words):
+    """Loads what subscribes and what reads lines only when its word is typed."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names, those of the other module too."""
+        return [*super().list_commands(ctx), *_LATE]
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Find a command here, or in the other module."""
+        if cmd_name in _LATE:
+            command: click.Command = getattr(import_module(_CONSOLE), cmd_name)
+            return command
+        return super().get_command(ctx, cmd_name)
+
+
+_CONSOLE: Final = "prsm.node.cli.console"
+_LATE: Final = ("subscribe", "console")
+
+rpc = _Rpc("rpc", help="Call any method, hear of any topic.")
 
 
 @rpc.command("call")

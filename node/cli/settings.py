@@ -4,10 +4,12 @@ Every change is read back by the loader before the file is replaced. Knows: the 
 tomlkit. Must not know: what a key does to a node.
 """
 
+import contextlib
 import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +20,17 @@ import msgspec
 from prsm.node.cli.failures import Usage
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.cli.words import Words
-from prsm.node.config import KEYS, RETIRED, Loaded, describe, load, nearest_key, read_text, validate
+from prsm.node.config import (
+    KEYS,
+    RETIRED,
+    ConfigError,
+    Loaded,
+    describe,
+    load,
+    nearest_key,
+    read_text,
+    validate,
+)
 from prsm.node.home import write_private
 from prsm.node.rpc.client import RpcError
 from prsm.protocol.errors import PrsmError
@@ -66,7 +78,7 @@ def set_config(session: Session, key: str, value: str, *, dry_run: bool) -> None
     A list is written with commas, an empty one as "".
     """
     _known(key)
-    before = _flat(_load(session))[key]
+    before = _before(session, key)
     parsed = read_text(key, value)
     _replace(session, {key: parsed}, dry_run=dry_run)
     _answer_change(session, key, before, written=not dry_run)
@@ -78,7 +90,7 @@ def set_config(session: Session, key: str, value: str, *, dry_run: bool) -> None
 def unset_config(session: Session, key: str) -> None:
     """Take KEY out of config.toml, so that its default holds again."""
     _known(key)
-    before = _flat(_load(session))[key]
+    before = _before(session, key)
     _replace(session, {key: None}, dry_run=False)
     _answer_change(session, key, before, written=True)
 
@@ -130,7 +142,7 @@ def migrate_config(session: Session, *, dry_run: bool) -> None:
             if key not in KEYS:
                 rows.append(_retire(document, section, name))
     text = tomlkit.dumps(document)
-    _check_text(session, text)
+    _check_text(text)
     kept = path.with_name("config.toml.before")
     if rows and not dry_run:
         write_private(kept, raw.encode())
@@ -159,7 +171,7 @@ def edit_config(session: Session) -> None:
     if done.returncode:
         raise Usage(f"{editor} ended with {done.returncode}", hint=f"your text is in {copy}")
     try:
-        _check_text(session, after)
+        _check_text(after)
     except PrsmError as error:
         hint = f"your text is kept in {copy}; {error.hint}"
         raise Usage(error.what, hint=hint) from error
@@ -176,6 +188,13 @@ def _load(session: Session) -> Loaded:
 def _flat(loaded: Loaded) -> dict[str, Any]:
     tables: dict[str, dict[str, object]] = msgspec.to_builtins(loaded.config)
     return {f"{name}.{key}": one for name, table in tables.items() for key, one in table.items()}
+
+
+def _before(session: Session, key: str) -> object:
+    """The value before a change; None where the file is refused, which the change may cure."""
+    with contextlib.suppress(ConfigError):
+        return _flat(_load(session))[key]
+    return None
 
 
 def _row(loaded: Loaded, key: str, value: object) -> dict[str, object]:
@@ -230,19 +249,17 @@ def _replace(session: Session, changes: Mapping[str, object], *, dry_run: bool) 
         else:
             table[name] = list(value) if isinstance(value, tuple) else value
     text = tomlkit.dumps(document)
-    _check_text(session, text)
+    _check_text(text)
     if not dry_run:
         write_private(path, text.encode())
 
 
-def _check_text(session: Session, text: str) -> None:
+def _check_text(text: str) -> None:
     """Read a text as the loader would read the file."""
-    path = session.home.config.with_name("config.toml.new")
-    write_private(path, text.encode())
-    try:
-        load(path, environ=os.environ)
-    finally:
-        path.unlink()
+    with tempfile.NamedTemporaryFile(suffix="-config.toml") as file:  # 0600: it may name secrets
+        file.write(text.encode())
+        file.flush()
+        load(Path(file.name), environ=os.environ)
 
 
 def _retire(document: Any, section: str, name: str) -> dict[str, str]:  # noqa: ANN401 - tomlkit's

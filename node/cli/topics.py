@@ -65,7 +65,6 @@ the price and locks nothing, and --max-price, above which they refuse.
     prsm run MODEL TEXT --dry-run
     prsm run MODEL TEXT --max-price 0.5
     prsm wallet balance
-    prsm wallet history
 
 Money of a development network is worth nothing anywhere else.""",
     "files": """Where everything lies

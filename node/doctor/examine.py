@@ -62,7 +62,12 @@ def mend(finding: Finding, home: Home) -> str:
 def _each(check: Check, patient: Patient) -> Iterator[Finding]:
     try:
         yield check(patient)
-    except OSError as error:
+    except (
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:  # also of another version's answer
         name = check.__name__.strip("_")
         yield Finding(
             "D-00",

@@ -1,0 +1,128 @@
+"""config get, set, unset, diff, migrate, edit: comments stay, nothing wrong is ever written."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from prsm.node.cli.main import prsm
+from prsm.node.config import load
+from tests.tools.served import Served
+
+TEXT = '# of the lab\n[log]\nlevel = "debug" # for now\n\n[net]\nmax_peers = 70\n'
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    for name in ("keys", "run"):
+        (tmp_path / name).mkdir(mode=0o700)
+    (tmp_path / "VERSION").write_text("1\n", encoding="ascii")
+    (tmp_path / "config.toml").write_text(TEXT, encoding="utf-8")
+    return tmp_path
+
+
+def run(home: Path, *words: str) -> Result:
+    return CliRunner().invoke(prsm, ["--home", str(home), "config", *words])
+
+
+def answer(home: Path, *words: str) -> Any:  # noqa: ANN401 - any JSON
+    result = run(home, *words, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_get_says_the_value_alone_or_all_about_it(home: Path) -> None:
+    assert run(home, "get", "log.level").stdout == "debug\n"
+    assert run(home, "get", "net.mdns").stdout == "false\n"
+    row = answer(home, "get", "net.max_peers")
+    assert (row["value"], row["origin"]) == (70, "file")
+    refused = run(home, "get", "net.max_pears")
+    assert (refused.exit_code, "did you mean 'net.max_peers'?" in refused.stderr) == (2, True)
+
+
+def test_set_keeps_comments_order_and_types(home: Path) -> None:
+    row = answer(home, "set", "net.max_peers", "90")
+    assert (row["value"], row["was"], row["written"]) == (90, 70, True)
+    assert (home / "config.toml").read_text() == TEXT.replace("70", "90")
+    assert (home / "config.toml").stat().st_mode & 0o777 == 0o600
+    peers = "http://127.0.0.1:1, http://127.0.0.1:2"
+    answer(home, "set", "storage.ipfs_rpc", peers)
+    assert load(home / "config.toml").config.storage.ipfs_rpc == tuple(peers.split(", "))
+    answer(home, "unset", "storage.ipfs_rpc")
+    assert load(home / "config.toml").config.storage.ipfs_rpc == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("log.level", "loud", "log.level is 'loud'"),
+        ("net.max_peers", "many", "net.max_peers is 'many'"),
+        ("net.max_peers", "3", "net.outbound is 8 and net.max_peers 3"),
+        ("log.levle", "info", "log.levle"),
+    ],
+)
+def test_set_writes_nothing_that_would_be_refused(
+    home: Path, key: str, value: str, says: str
+) -> None:
+    refused = run(home, "set", key, value)
+    assert refused.exit_code == 2
+    assert says in refused.stderr
+    assert (home / "config.toml").read_text() == TEXT
+
+
+def test_set_can_be_tried(home: Path) -> None:
+    assert answer(home, "set", "net.max_peers", "90", "--dry-run")["written"] is False
+    assert (home / "config.toml").read_text() == TEXT
+
+
+def test_set_says_that_the_environment_wins(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRSM_LOG__LEVEL", "error")
+    result = run(home, "set", "log.level", "info")
+    assert "PRSM_LOG__LEVEL" in result.stderr
+
+
+def test_diff_shows_what_is_not_default_and_what_the_node_has(served: Served) -> None:
+    home = served.home
+    (home / "config.toml").write_text("[log]\nlevel = 'debug'\n", encoding="utf-8")
+    rows = {row["key"]: row for row in answer(home, "diff")["items"]}
+    assert (rows["log.level"]["value"], rows["log.level"]["default"]) == ("debug", "info")
+    assert set(rows) == {"log.level"}
+
+
+def test_migrate_renames_retires_and_keeps_the_old_file(home: Path) -> None:
+    old = TEXT + "\n[executor]\nthreads = 2\nenabled = false\n\n[gone]\nkey = 1\n"
+    (home / "config.toml").write_text(old, encoding="utf-8")
+    refused = run(home, "validate")
+    assert "prsm config migrate" in refused.stderr
+    assert answer(home, "migrate", "--dry-run")["written"] is False
+    assert (home / "config.toml").read_text() == old
+    done = answer(home, "migrate")
+    assert {row["key"] for row in done["items"]} == {"executor.threads", "gone.key"}
+    assert (home / "config.toml.before").read_text() == old
+    config = load(home / "config.toml").config
+    assert (config.executor.enabled, config.net.max_peers) == (False, 70)
+    assert "threads = 2" in (home / "config.toml").read_text()
+    assert answer(home, "migrate")["items"] == []
+
+
+def test_edit_takes_only_what_is_accepted(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    editor = home / "editor.py"
+    editor.write_text(
+        "import sys, pathlib\np = pathlib.Path(sys.argv[2])\n"
+        "p.write_text(p.read_text().replace('70', sys.argv[1]))\n",
+        encoding="ascii",
+    )
+    monkeypatch.setenv("EDITOR", f"python3 {editor} 11")
+    assert run(home, "edit").exit_code == 2  # nobody sits there
+    assert run(home, "edit", "--yes").exit_code == 0
+    assert load(home / "config.toml").config.net.max_peers == 11
+    monkeypatch.setenv("EDITOR", f"python3 {editor} x")
+    (home / "config.toml").write_text(TEXT, encoding="utf-8")
+    refused = run(home, "edit", "--yes")
+    assert refused.exit_code == 2
+    assert "your text is kept" in refused.stderr
+    assert (home / "config.toml").read_text() == TEXT
+    assert os.path.exists(home / "config.toml.edited")  # noqa: PTH110 - one look
