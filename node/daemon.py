@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import trio
 
-from prsm.node import logs, metrics
+from prsm.node import logs, metrics, traces
 from prsm.node.chain import ChainConfig, open_chain
 from prsm.node.config.schema import Config
 from prsm.node.driver import Head
@@ -54,6 +54,19 @@ async def run_daemon(
     protect_process()
     metrics.begin(metrics.Metrics())
     start.home.check()
+    if start.config.metrics.otlp:
+        name = start.config.node.name
+        recorded = traces.open_traces(start.config.metrics.otlp, node=name, version=VERSION)
+        traces.begin(recorded)
+        try:
+            return await _run_home(start, task_status)
+        finally:
+            with trio.CancelScope(shield=True), trio.move_on_after(traces.CLOSE_MS / 1000):
+                await trio.to_thread.run_sync(recorded.close, abandon_on_cancel=True)
+    return await _run_home(start, task_status)
+
+
+async def _run_home(start: Start, task_status: trio.TaskStatus[None]) -> bool:
     with start.home.hold():
         genesis = _read_genesis(start.home)
         net = start.config.net

@@ -32,7 +32,7 @@ from prsm.node.books import open_books
 from prsm.node.config.schema import Config
 from prsm.node.events import Events
 from prsm.node.guests import Guests, open_guests
-from prsm.node.measuring import Measures, count_calls
+from prsm.node.measuring import Measures, count_calls, trace_call
 from prsm.node.once import open_once
 from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import Handler, bind
@@ -93,7 +93,7 @@ async def open_entrance(
         _handlers(opened, work, wallets, node) | books.handlers() | guests.handlers,
         fence=fence,
         on_fault=log_fault,
-        layers=(count_calls(measures.metrics), once.layer, *books.layers),
+        layers=(trace_call, count_calls(measures.metrics), once.layer, *books.layers),
     )
     health = Health(start.config.node.name, VERSION, node.why_not_ready)
     world = World(clock.wall_ms, lambda: chain.driver.ledger.height)

@@ -12,7 +12,7 @@ import trio
 from prsm.consensus.ledger.context import CaseClosed, DealChanged, Punished
 from prsm.consensus.pbft.opened import Opened as OpenedMessage
 from prsm.consensus.pbft.transitions import Phase
-from prsm.node import logs, metrics
+from prsm.node import logs, metrics, traces
 from prsm.node.alerts import Change, watch
 from prsm.node.chain import ChainParts
 from prsm.node.clock import utc_text
@@ -24,6 +24,7 @@ from prsm.node.rounds import Passed, Rounds, ViewLost
 from prsm.node.rpc.dispatch import Ask, Go, Layer
 from prsm.node.rpc.methods import subscriptions as rows
 from prsm.node.rpc.reasons import entry_for
+from prsm.node.rpc.spec import Scope
 from prsm.node.version import VERSION, commit
 from prsm.node.workshop import Opened, Workshop
 from prsm.protocol.errors import PrsmError
@@ -44,6 +45,7 @@ PHASES: Final = {
 _KIND_AT: Final = 12  # behind the array's head, the version, and a chain id of 8 bytes
 _CODE_AT: Final = 35  # behind the array's head and the transaction's id
 _UINT8: Final = 0xCC
+_TRACE: Final = re.compile(r"(?!0{32})[0-9a-f]{32}")
 _LINE: Final = frozenset(("ts", "level", "room", "event"))
 _KINDS: Final = {
     number: re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
@@ -220,6 +222,17 @@ def count_calls(numbers: Metrics) -> Layer:
         return result
 
     return layer
+
+
+async def trace_call(ask: Ask, go: Go) -> object:
+    """Begin a trace for a call that changes something; a layer around every handler."""
+    method, given = ask.method, ask.caller.trace_id
+    if method.scope is Scope.READ:
+        return await go(ask)
+    trace = bytes.fromhex(given) if _TRACE.fullmatch(given) else b""
+    words = {"rpc__system": "jsonrpc", "rpc__method": method.name, "prsm__request": given}
+    with traces.first(f"rpc {method.name}", trace, **words):
+        return await go(ask)
 
 
 def kind_of(raw: bytes) -> str:

@@ -12,6 +12,7 @@ from typing import Final
 import trio
 
 from prsm.consensus.ledger.records import Job
+from prsm.node import traces
 from prsm.node.clock import Clock
 from prsm.node.inference.capacity import Standing
 from prsm.node.inference.claims import Claim, Claims
@@ -275,7 +276,10 @@ class Executor:
                 lease.class_id = session.class_id
                 is_started = True
                 task_status.started()
-                await self._work_off(lease, session, queue)
+                above = traces.shared_id(lease.job.job, lease.unit, self._desk.chain.address)
+                with traces.span("work", parent=above, prsm__unit=lease.unit) as mark:
+                    await self._work_off(lease, session, queue)
+                    mark.set(prsm__batches=len(lease.done), prsm__compute_us=lease.compute_us)
             if lease.done:
                 await self._claim(lease)
         except PrsmError as error:
@@ -335,11 +339,7 @@ class Executor:
         self._desk.shards.note(lease.spec.model, lease.shard, rows=rows, cpu_us=ran.cpu_us)
         for chunk in chunks:
             result = Result(
-                job=lease.job.job,
-                unit=lease.unit,
-                batch=batch,
-                chunk=chunk.chunk,
-                chunks=chunk.chunks,
+                *(lease.job.job, lease.unit, batch, chunk.chunk, chunk.chunks),
                 tensors=chunk.heads,
                 input_root=done.input_root,
                 side_root=done.side_root,

@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from prsm.node import metrics
+from prsm.node import metrics, traces
 from prsm.node.clock import Clock
 from prsm.node.inference.batches import BatchPlan, check_inputs, split_rows
 from prsm.node.inference.checks import WrongResult
@@ -120,9 +120,11 @@ class JobRun:
             PrsmError: refused before the lock, or too few workers agreed after it.
         """
         job = self._job
-        job.plan = await self.dry()
+        with traces.span("plan", gen_ai__request__model=job.request.model.hex()):
+            job.plan = await self.dry()
         job.enter(JobState.LOCKING)
-        await self._lock(job.plan)
+        with traces.span("lock"):
+            await self._lock(job.plan)
         pipeline = self._pipeline(job.plan)
         job.units = pipeline.units
         job.enter(JobState.RUNNING)
@@ -276,14 +278,15 @@ class JobRun:
         began_ms = self._with.clock.monotonic_ms()
         outputs = await pipeline.wait_outputs()
         self._job.run_ms = self._with.clock.monotonic_ms() - began_ms
-        wrong = await self._review(pipeline)
+        with traces.span("verify"):
+            wrong = await self._review(pipeline)
         self._job.outputs = outputs if wrong is None else None
         self._job.enter(JobState.SETTLING)
         async with trio.open_nursery() as nursery:
             for unit in pipeline.units:
                 is_wrong = wrong is not None and wrong.unit is unit
                 batch = wrong.batch if wrong is not None and is_wrong else None
-                nursery.start_soon(self._settle, pipeline, unit, batch)
+                nursery.start_soon(self._end, pipeline, unit, batch)
         if wrong is not None:
             raise WrongResult(
                 f"batch {wrong.batch} was answered wrongly",
@@ -299,6 +302,10 @@ class JobRun:
         if wrong is None:
             review.learn(batches, pipeline.units)
         return wrong
+
+    async def _end(self, pipeline: Pipeline, unit: UnitRun, wrong: int | None) -> None:
+        with traces.span("settle", prsm__unit=unit.number):
+            await self._settle(pipeline, unit, wrong)
 
     async def _settle(self, pipeline: Pipeline, unit: UnitRun, wrong: int | None) -> None:
         """Settle one unit, or dispute its wrong batch; a failure leaves the others alone."""

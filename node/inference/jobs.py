@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from prsm.node import traces
 from prsm.node.inference.batches import restore
 from prsm.node.inference.history import (
     pack_outputs,
@@ -227,7 +228,7 @@ class Jobs:
     async def _run(self, job: Job) -> None:
         work = JobRun(job, self._requester)
         try:
-            with job.scope:
+            with job.scope, traces.span("job", prsm__job=job.id.hex()):
                 await self._save(job)  # before money can move
                 await work.run()
             if job.scope.cancelled_caught:

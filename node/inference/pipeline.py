@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from prsm.node import traces
 from prsm.node.inference.line import Line
 from prsm.node.inference.links import InputRefused, Link, Opinion, WorkerLost
 from prsm.node.inference.means import JobTooLarge, Means, NoQuorumOfResults, Patience
@@ -136,19 +137,19 @@ class Pipeline:
 
     def _link(self, unit: UnitRun, worker: bytes) -> Link:
         return Link(
-            links=self._with.links,
-            peer=unit.peers[worker],
-            job=unit.job,
-            unit=unit.index,
-            worker=worker,
-            spec=unit.spec,
-            shard=unit.shard,
+            *(self._with.links, unit.peers[worker], unit.job, unit.index, worker),
+            *(unit.spec, unit.shard),
             quote=self._with.market.quote_of(worker, unit, self._with.links.chain),
         )
 
     async def _staff(self, unit: UnitRun, worker: bytes) -> None:
         """Keep one worker of a unit busy; those behind the first wait until they are needed."""
         await unit.wait(lambda: worker in unit.ballot.wanted())
+        own = traces.shared_id(unit.job, unit.index, worker)
+        with traces.span("shard", own=own, prsm__unit=unit.number, prsm__stage=unit.stage.index):
+            await self._employ(unit, worker)
+
+    async def _employ(self, unit: UnitRun, worker: bytes) -> None:
         link, patience = self._link(unit, worker), self._with.patience
         try:
             with trio.fail_after(patience.open_s):

@@ -15,6 +15,7 @@ from typing import Final
 
 import trio
 
+from prsm.node import traces
 from prsm.node.clock import TrioClock
 from prsm.node.net.budgets import REFUSED_STRAIN_MS, Limits
 from prsm.node.net.interface import (
@@ -362,7 +363,8 @@ class Conversation:
         handler = self._handlers.calls.get(type(incoming.message))
         if handler is None:
             raise Unsupported(f"this node does not answer {type(incoming.message).__name__}")
-        return await handler(incoming)
+        with traces.arrived(incoming.trace):
+            return await handler(incoming)
 
 
 def _head(flow: Flow, message: Record, request_id: int, trace: bytes) -> Head:
@@ -371,7 +373,7 @@ def _head(flow: Flow, message: Record, request_id: int, trace: bytes) -> Head:
         flow=flow,
         kind=MESSAGES.number(type(message)),
         request_id=request_id,
-        trace=trace,
+        trace=trace or traces.carried(),
         body=encode(message),
     )
 

@@ -37,6 +37,7 @@ _BAD_TOKENS_WINDOW_S: Final = 60.0
 _BAD_TOKEN_COST_S: Final = 1.0
 _PEERCRED: Final = struct.Struct("3i")  # pid, uid, gid; unix(7)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 log: Final = logs.get("web")
 
@@ -259,9 +260,12 @@ def own_hosts(host: str, port: int, *names: str) -> frozenset[str]:
 
 
 def request_id(headers: Mapping[str, str]) -> str:
-    """The caller's X-Request-Id if it is harmless to write down, else a new one."""
+    """The caller's X-Request-Id if it is harmless to write down, its trace's id, or a new one."""
     given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    if _REQUEST_ID.fullmatch(given):
+        return given
+    trace = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+    return trace[1] if trace is not None else secrets.token_hex(8)
 
 
 def _shown(values: list[str]) -> str:

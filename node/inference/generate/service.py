@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from prsm.node import traces
 from prsm.node.inference.generate import bill
 from prsm.node.inference.generate.course import Patience
 from prsm.node.inference.generate.generation import (
@@ -162,8 +163,12 @@ class Generations:
     async def _run(self, one: Generation) -> None:
         work = GenerationRun(one, self._requester, self._speaking, self._notes, self._patience)
         try:
-            with one.scope:
+            with one.scope, traces.span("generation", prsm__generation=one.id.hex()) as mark:
                 await work.run()
+                mark.set(
+                    gen_ai__usage__input_tokens=one.prompt_tokens,
+                    gen_ai__usage__output_tokens=len(one.tokens),
+                )
         except PrsmError as error:
             one.fail(error)
         except Exception as error:  # one generation must not take the others down

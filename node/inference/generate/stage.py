@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import msgspec
 import trio
 
+from prsm.node import traces
 from prsm.node.inference.evidence import Place
 from prsm.node.inference.generate.book import BatchRoots, Book
 from prsm.node.inference.generate.tape import Tape
@@ -146,8 +147,10 @@ class RemoteStage:
             unsigned, chain_id=chain.chain_id, requester_peer=network.peer_id
         )
         opened = msgspec.structs.replace(unsigned, signature=chain.signer.sign(statement))
+        own = traces.shared_id(seat.job, seat.unit, seat.worker)
         try:
-            answer, _ = await network.call(seat.peer, opened, channel=Channel.CTL)
+            with traces.span("session", own=own, prsm__unit=seat.unit):
+                answer, _ = await network.call(seat.peer, opened, channel=Channel.CTL)
         except PrsmError as error:
             raise self._lost("did not open a session", error) from error
         if not isinstance(answer, SessionOpened) or (answer.job, answer.unit) != (

@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from prsm.consensus.ledger.records import Job
+from prsm.node import traces
 from prsm.node.inference.claims import Claim
 from prsm.node.inference.evidence import Place
 from prsm.node.inference.executor import Desk
@@ -216,7 +217,9 @@ class Sessions:
                 held.line, held.class_id = line, line.class_id
                 is_started = True
                 task_status.started()
-                await held.closing.wait()
+                above = traces.shared_id(held.job.job, held.unit, self._desk.chain.address)
+                with traces.span("work", parent=above, prsm__unit=held.unit):
+                    await held.closing.wait()
                 with trio.move_on_after(_DROP_S):
                     await line.drop(held.number)
         except PrsmError as error:
