@@ -22,8 +22,12 @@ T = TypeVar("T")
 GRACE_S: Final = 5.0  # an answer made at its method's deadline still has to travel
 _LOOK_MS: Final = 1_000  # how often somebody who watches is told
 _REST_MS: Final = 20_000  # how long a connection is held by somebody who only waits
-# Whether the call had an effect is not known: the same key finds out, another would do it twice.
-_OPEN_ENDED: Final = frozenset({"node_unreachable", "deadline_passed", "cancelled", "internal"})
+# Whether the call had an effect is not known. After a lost answer the same key finds out; after
+# the node's own word for it there is nothing more to find out.
+_LOST: Final = "node_unreachable"
+_UNKNOWN: Final = frozenset({"deadline_passed", "cancelled", "internal"})
+# Read in a loop, each piece once: a node keeps a bounded number of keys, and these would fill them.
+_UNKEYED: Final = frozenset({"infer_readTokens"})
 
 
 class Ask(NamedTuple):
@@ -84,16 +88,18 @@ def pause_before(error: RpcError, tries: int, habits: Habits) -> float | None:
 def call(method: "Method", params: Mapping[str, object], habits: Habits) -> Flow[bytes]:
     """Call a method until it answers, is refused for good, or time is up.
 
-    What writes carries an idempotency key, so that a lost answer is not a second effect. A key
-    whose call was refused for certain is not used again: the refusal would come back.
+    What writes carries an idempotency key, so that a lost answer is not a second effect: the node
+    answers the second try with what the first one came to. A refusal that may pass ends a key.
 
     Raises:
         RpcError: of the class of its reason; the last one.
     """
     limit_s = method.deadline_ms / 1000 + GRACE_S
     deadline = habits.clock() + (limit_s if habits.timeout_s is None else habits.timeout_s)
-    is_keyed = method.scope != "read" and "idempotency_key" not in params
-    sent = {**params, "idempotency_key": habits.key()} if is_keyed else dict(params)
+    sent = dict(params)
+    is_write = method.scope != "read"
+    if is_write and method.name not in _UNKEYED:
+        sent.setdefault("idempotency_key", habits.key())
     tries = 0
     while True:
         try:
@@ -103,9 +109,14 @@ def call(method: "Method", params: Mapping[str, object], habits: Habits) -> Flow
             pause_s = pause_before(error, tries, habits)
             if pause_s is None or habits.clock() + pause_s >= deadline:
                 raise
-            if is_keyed and error.reason not in _OPEN_ENDED:
-                sent["idempotency_key"] = habits.key()
+            if is_write and not _may_repeat(error, is_keyed="idempotency_key" in sent):
+                raise
         yield Rest(pause_s)
+
+
+def _may_repeat(error: RpcError, *, is_keyed: bool) -> bool:
+    """Whether a write may be sent once more without being done twice."""
+    return error.reason not in _UNKNOWN and (is_keyed or error.reason != _LOST)
 
 
 def ask(method: "Method", params: Mapping[str, object], habits: Habits) -> Flow[Any]:

@@ -85,19 +85,28 @@ def test_a_call_without_a_timeout_has_its_methods_own() -> None:
     assert world.asked[0].limit_s == SEND.deadline_ms / 1000 + flows.GRACE_S
 
 
-@pytest.mark.parametrize(
-    ("reason", "keys"),
-    [
-        ("node_unreachable", ["key-1", "key-1"]),  # it may have been done: the same key finds out
-        ("deadline_passed", ["key-1", "key-1"]),
-        ("mempool_full", ["key-1", "key-2"]),  # it was not: the refusal is not asked for again
-    ],
-)
-def test_a_write_carries_a_key_over_its_tries(reason: str, keys: list[str]) -> None:
+@pytest.mark.parametrize("reason", ["node_unreachable", "mempool_full"])
+def test_a_write_carries_one_key_over_its_tries(reason: str) -> None:
     world = World([refusal(reason), b"1"])
     world.drive(flows.call(SEND, {"to": "x"}, world.habits()))
-    assert [ask.params["idempotency_key"] for ask in world.asked] == keys
+    assert [ask.params["idempotency_key"] for ask in world.asked] == ["key-1", "key-1"]
     assert world.asked[0].params["to"] == "x"
+
+
+@pytest.mark.parametrize("reason", ["deadline_passed", "cancelled"])
+def test_a_write_whose_outcome_nobody_knows_is_not_sent_again(reason: str) -> None:
+    world = World([refusal(reason), b"1"])
+    with pytest.raises(RpcError, match=reason):
+        world.drive(flows.call(SEND, {}, world.habits()))
+    world = World([refusal(reason), b"1"])
+    assert world.drive(flows.call(PING, {}, world.habits())) == b"1"  # a read is
+
+
+def test_text_that_is_given_once_is_not_asked_for_twice() -> None:
+    world = World([refusal("busy"), refusal("node_unreachable"), b"1"])
+    with pytest.raises(RpcError, match="node_unreachable"):
+        world.drive(flows.call(METHODS["infer_readTokens"], {}, world.habits()))
+    assert [ask.params for ask in world.asked] == [{}, {}]
 
 
 def test_a_key_of_the_caller_is_kept_and_a_read_has_none() -> None:
