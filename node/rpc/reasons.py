@@ -32,20 +32,18 @@ __all__ = ["BY_NUMBER", "REGISTRY", "Entry", "Exit", "entry_for"]
 _ROWS: Final = "".join(
     part.ROWS
     for part in (
-        *(
-            calls,
-            doors,
-            guests,
-            chat,
-            command,
-            ledger,
-            work,
-            evaluations,
-            generation,
-            network,
-            storage,
-            home,
-        ),
+        calls,
+        chat,
+        command,
+        doors,
+        guests,
+        ledger,
+        work,
+        evaluations,
+        generation,
+        network,
+        storage,
+        home,
         tenancy,
     )
 )
