@@ -35,7 +35,7 @@ from prsm.node.guests import Guests, open_guests
 from prsm.node.measuring import Measures, count_calls, trace_call
 from prsm.node.once import open_once
 from prsm.node.proofs import Proofs
-from prsm.node.rpc.dispatch import Handler, bind
+from prsm.node.rpc.dispatch import Dispatcher, Handler, bind
 from prsm.node.supervise import Supervisor
 from prsm.node.version import VERSION
 from prsm.node.wallets import Payer, Wallets
@@ -82,7 +82,6 @@ async def open_entrance(
             stop=stop,
         )
     )
-    clock = chain.driver.clock
     guests = _guests(opened, bound)
     books = await open_books(opened, work, guests.tokens)
     await nursery.start(books.run)
@@ -96,13 +95,8 @@ async def open_entrance(
         layers=(trace_call, count_calls(measures.metrics), once.layer, *books.layers),
     )
     health = Health(start.config.node.name, VERSION, node.why_not_ready)
-    world = World(clock.wall_ms, lambda: chain.driver.ledger.height)
-    pages = beside(
-        guests.pages,
-        dashboard_pages,
-        openai_pages(dispatcher, world),
-        *_numbers(start.config, measures),
-    )
+    more = (dashboard_pages, _v1(dispatcher, opened), *_numbers(start.config, measures))
+    pages = beside(guests.pages, *more)
     open_door = functools.partial(
         serve,
         dispatcher,
@@ -149,6 +143,12 @@ def _numbers(config: Config, measures: Measures) -> Iterator[Pages]:
     """The page of the metrics, where it is wanted."""
     if config.metrics.prometheus:
         yield functools.partial(metrics_pages, measures.metrics)
+
+
+def _v1(dispatcher: Dispatcher, opened: Opened) -> Pages:
+    """The OpenAI API over all methods."""
+    driver = opened.chain.driver
+    return openai_pages(dispatcher, World(driver.clock.wall_ms, lambda: driver.ledger.height))
 
 
 def _handlers(

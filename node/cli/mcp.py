@@ -11,6 +11,7 @@ import click
 
 from prsm.node.cli.session import Session, pass_session
 from prsm.protocol.errors import Unsupported
+from prsm.protocol.ids import parse_ftns
 
 
 @click.command("mcp")
@@ -28,6 +29,7 @@ def mcp(session: Session, budget: str | None) -> None:
     if session.node:
         words += ["--node", session.node]
     if budget is not None:
+        parse_ftns(budget)  # refused here, in three lines
         words += ["--budget", budget]
     command = [sys.executable, "-m", "prsm.node.mcp", *words]
     os.execv(command[0], command)  # noqa: S606 - our own program, no shell

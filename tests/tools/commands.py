@@ -90,6 +90,7 @@ ELSEWHERE: dict[tuple[str, ...], list[str] | None] = {
     ("demo",): None,
     ("testnet",): None,
     ("sandbox",): None,
+    ("mcp",): None,
     ("proof", "verify"): ["FILE", "--genesis", "FILE"],
     ("chain", "export"): ["FILE", "--from", "0"],
     ("chain", "import"): ["nothing.car"],
