@@ -26,8 +26,10 @@ def mcp(session: Session, budget: str | None) -> None:
     if find_spec("mcp") is None:
         raise Unsupported("the package mcp is not installed", hint="pip install 'prsm-node[mcp]'")
     words = ["--home", str(session.home.root)]
-    if session.node:
-        words += ["--node", session.node]
+    given = click.get_current_context().find_root().params
+    for name in ("node", "token_file", "sign_key", "ca_file"):
+        if given.get(name):
+            words += ["--" + name.replace("_", "-"), str(given[name])]
     if budget is not None:
         parse_ftns(budget)  # refused here, in three lines
         words += ["--budget", budget]

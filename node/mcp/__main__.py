@@ -16,7 +16,7 @@ from prsm.node.mcp.budget import Budget
 from prsm.node.mcp.calls import Node
 from prsm.node.mcp.server import make_server
 from prsm.node.mcp.tools import Tools
-from prsm.node.rpc.client import find
+from prsm.node.rpc.target import find, read_credentials
 from prsm.protocol.errors import LocalError
 from prsm.protocol.ids import parse_ftns
 
@@ -26,18 +26,24 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="prsm mcp")
     parser.add_argument("--home", type=Path, default=None, help="the node's folder")
     parser.add_argument("--node", default="", help="another node: http://127.0.0.1:PORT")
+    for name in ("--token-file", "--sign-key", "--ca-file"):
+        parser.add_argument(name, default="", metavar="FILE", help="as of every command of prsm")
     parser.add_argument("--budget", metavar="FTNS", help="tools spend at most this much in all")
     options = parser.parse_args(arguments)
     try:
         budget = None if options.budget is None else Budget(parse_ftns(options.budget))
+        shown = read_credentials(
+            os.environ,
+            token_file=options.token_file,
+            sign_key=options.sign_key,
+            ca_file=options.ca_file,
+        )
     except LocalError as error:
         parser.error(error.what)
     home = Home(options.home) if options.home else default_home(dict(os.environ))
-    tools = Tools(
-        Node(partial(find, home, node=options.node or os.environ.get("PRSM_NODE", ""))),
-        home.genesis,
-        budget,
-    )
+    place = options.node or os.environ.get("PRSM_NODE", "")
+    node = Node(partial(find, home, node=place, shown=shown))
+    tools = Tools(node, home.genesis, budget)
     make_server(tools).run("stdio")
     return 0
 

@@ -145,8 +145,10 @@ class Tools:
     async def spending(self) -> dict[str, Any]:
         """What the tools of this server may still spend, in micro-FTNS."""
         budget = await self._open_budget()
+        if budget.limit is None:  # the token's own limit, which the node keeps
+            return await self.node.ask("spending_get")
         said = {"limit": budget.limit, "taken": budget.taken, "left": budget.left}
-        return {name: None if value is None else str(value) for name, value in said.items()}
+        return {name: str(value) for name, value in said.items()}
 
     # -- work that may cost something
 

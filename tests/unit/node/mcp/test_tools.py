@@ -20,6 +20,7 @@ from prsm.node.mcp.tools import Tools
 from prsm.node.rpc.client import find
 from prsm.node.rpc.errors import Forbidden
 from prsm.node.rpc.methods.generation import GenerationInfo
+from prsm.node.rpc.methods.tenants import SpendingInfo
 from prsm.node.rpc.methods.work import Job, JobResult, TensorText
 from tests.tools.rpc_node import sample
 from tests.tools.served import Served, serve_node
@@ -172,10 +173,25 @@ def test_generated_text_comes_with_progress(desk: Desk) -> None:
 def test_caller_without_any_limit_spends_nothing_until_a_budget_is_named(served: Served) -> None:
     served.node.calls.clear()
     served.node.answers.clear()
-    served.node.answers["infer_run"] = a_job("0")
+    served.node.answers |= {"infer_run": a_job("0"), "spending_get": limits(None)}
     desk = Desk(served)
     desk.call("run_model", model="net", texts=["a"])
     assert asked(desk, "infer_run").max_price == "0"
+
+
+def test_token_with_a_limit_is_held_to_it_by_the_node(served: Served) -> None:
+    served.node.calls.clear()
+    served.node.answers.clear()
+    served.node.answers |= {"infer_run": a_job("7"), "spending_get": limits("5000")}
+    desk = Desk(served)
+    desk.call("run_model", model="net", texts=["a"])
+    assert asked(desk, "infer_run").max_price is None
+    assert desk.call("spending")["left"] == "5000"
+
+
+def limits(left: str | None) -> SpendingInfo:
+    told: SpendingInfo = msgspec.structs.replace(sample(SpendingInfo), left=left)
+    return told
 
 
 def test_receipt_that_is_none_does_not_hold(desk: Desk, tmp_path: Path) -> None:
