@@ -3,6 +3,7 @@
 Knows: words and exit codes. Must not know: how a network is made.
 """
 
+import shutil
 import signal
 import sys
 import time
@@ -203,12 +204,13 @@ def kill(*, node: str, folder: Path, as_json: bool) -> None:
 @main.command()
 @_dir
 @_json
-def down(*, folder: Path, as_json: bool) -> None:
+@click.option("--delete", is_flag=True, help="Delete the folder too, with keys and ledgers.")
+def down(*, folder: Path, as_json: bool, delete: bool) -> None:
     """End all nodes and the proxy; their folders stay, `up` starts them again."""
-    _say(
-        {"stopped": len(launch.load(folder).nodes), "graceful": stages.down(folder)},
-        as_json=as_json,
-    )
+    count, graceful = len(launch.load(folder).nodes), stages.down(folder)
+    if delete:
+        shutil.rmtree(folder)
+    _say({"stopped": count, "graceful": graceful}, as_json=as_json)
 
 
 def _pass_on(word: str, module: str, what: str) -> None:

@@ -4,6 +4,7 @@ Knows: the error registry, click's exceptions. Must not know: which command fail
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import click
@@ -52,16 +53,26 @@ class Failure:
         return cls(error.what, entry.why, error.hint or entry.fix, entry, entry.code, data)
 
 
-def report(error: Exception, *, as_json: bool) -> Exit:
-    """Show an error on standard error, with `--json` also as the one document; its exit code."""
+def report(error: Exception, *, as_json: bool, log: Path | None = None) -> Exit:
+    """Show an error on standard error, with `--json` also as the one document; its exit code.
+
+    Args:
+        error: what went wrong.
+        as_json: it is the one document too.
+        log: of the node that was asked, if it has one here.
+    """
     failure = _failure(error)
     trace = str(failure.data.get("trace_id", ""))
     number = failure.entry.prsm_code
+    # A person who typed it wrong finds nothing in the log.
+    is_logged = log is not None and failure.entry.exit_code is not Exit.USAGE
     lines = (
         f"error: {failure.what}",
         f"why:   {failure.why}",
         f"try:   {failure.hint}",
-        f"{number}  prsm explain {number}" + (f"  trace {trace}" if trace else ""),
+        f"{number}  prsm explain {number}"
+        + (f"  trace {trace}" if trace else "")
+        + (f"  log {log}" if is_logged else ""),
     )
     click.echo("\n".join(_printable(line) for line in lines), err=True)
     if as_json:

@@ -71,7 +71,7 @@ class Wanted:
 def logs(session: Session, /, *, follow: bool, lines: int, lab: int | None, **wish: Any) -> None:  # noqa: ANN401 - click's options
     """What the node wrote; with --json one object a line.
 
-    A node in the foreground writes to its terminal; under systemd see journalctl -u prsm.
+    A node writes its log files however it was started; log.rotate and log.keep bound them.
     """
     wish["since"] = read_since(wish["since"], now=datetime.now(UTC)) if wish["since"] else ""
     wanted = Wanted(**wish)
@@ -80,7 +80,7 @@ def logs(session: Session, /, *, follow: bool, lines: int, lab: int | None, **wi
     files = log_files(home.log)
     if not files:
         raise NotFound(
-            f"no log in {home.logs}", hint="a node writes one when started by: prsm start --detach"
+            f"no log in {home.logs}", hint="a node writes one when it starts: prsm start --detach"
         )
     kept: deque[str] = deque(maxlen=lines)
     for file in files:

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
@@ -67,6 +68,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "testnet": ("handover", "testnet", "Networks on this machine."),
 }
 _FLAGS: Final = {
+    **dict.fromkeys(("--no-color",), "no_color"),
     **dict.fromkeys(("--json",), "json"),
     **dict.fromkeys(("--quiet", "-q"), "quiet"),
     **dict.fromkeys(("--yes", "-y"), "yes"),
@@ -107,8 +109,9 @@ class Root(Words):
 
     @override
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Let global options stand anywhere."""
-        return super().parse_args(ctx, hoist(args))
+        """Let global options stand anywhere; `--version` is the command."""
+        words = ["version" if word == "--version" else word for word in args[:1]] + args[1:]
+        return super().parse_args(ctx, hoist(words))
 
     @override
     def main(  # click's own signature
@@ -122,6 +125,8 @@ class Root(Words):
         """Run one command line and end the process with its exit code."""
         del standalone_mode  # errors are shown here, in one form
         words = list(sys.argv[1:] if args is None else args)
+        places: list[Path] = []  # where the log of the node is that the session is about
+        extra = {"obj": places, **extra}
         try:
             # Not standalone, click returns the code of an Exit; our commands return nothing.
             ended = super().main(words, prog_name or "prsm", complete_var, False, **extra)  # noqa: FBT003 - click's
@@ -141,7 +146,8 @@ class Root(Words):
                 traceback.print_exc()
             from prsm.node.cli.failures import report
 
-            code = report(error, as_json="--json" in words)
+            log = next((place for place in places if place.exists()), None)
+            code = report(error, as_json="--json" in words, log=log)
         sys.exit(code)
 
 
@@ -186,6 +192,7 @@ def hoist(args: Sequence[str]) -> list[str]:
     type=click.Choice(["auto", "json", "none"]),
     help="Bars on a terminal; or one JSON object a line on standard error; or nothing.",
 )
+@click.option("--no-color", is_flag=True, help="No colour in bars and top, as NO_COLOR says too.")
 @click.option("--quiet", "-q", is_flag=True, help="No notes on standard error.")
 @click.option("--yes", "-y", is_flag=True, help="Answer yes to every question.")
 @click.option("--verbose", "-v", is_flag=True, help="Show the traceback of a fault.")
@@ -195,6 +202,8 @@ def prsm(ctx: click.Context, /, **options: object) -> None:
     from prsm.node.cli.session import open_session
 
     session = open_session(options)
+    if isinstance(ctx.obj, list) and not session.node:
+        ctx.obj.append(session.home.log)
     ctx.obj = session
     ctx.call_on_close(session.close)
 

@@ -143,6 +143,8 @@ pass_session: Final = click.make_pass_decorator(Session)
 
 def open_session(options: Mapping[str, Any]) -> Session:
     """A session from parsed global options."""
+    if options.get("no_color"):
+        os.environ["NO_COLOR"] = "1"  # what rich and programs we start obey
     given = options.get("home")
     home = Home(Path(given).expanduser().absolute()) if given else default_home(dict(os.environ))
     return Session(

@@ -97,8 +97,8 @@ def run(session: Session, /, model: str, source: tuple[str, ...], **options: Any
         session.answer(raw)
         session.note(f"follow it with: prsm job show {job_id}")
         return
-    job = _wait_job(session, job, cancel=options["cancel_on_interrupt"])
-    _finish(session, job, options["proof"])
+    job = wait_job(session, job, cancel=options["cancel_on_interrupt"])
+    finish(session, job, options["proof"])
 
 
 def _submitted(session: Session, params: dict[str, object], method: str = "infer_run") -> bytes:
@@ -116,7 +116,12 @@ def _submitted(session: Session, params: dict[str, object], method: str = "infer
     return session.call(method, params)
 
 
-def _finish(session: Session, job: dict[str, Any], proof: str | None) -> None:
+def finish(session: Session, job: dict[str, Any], proof: str | None) -> None:
+    """Answer with the outputs of a job that is over.
+
+    Raises:
+        RpcError: it failed, with its own reason.
+    """
     job_id = str(job["job_id"])
     if job["state"] != "done":
         fault = job.get("error") or {}
@@ -147,7 +152,8 @@ def _check_proof(session: Session, job_id: str, file: Path) -> int | None:
     return verdict_on(file, ["--genesis", str(genesis)])
 
 
-def _wait_job(session: Session, job: dict[str, Any], *, cancel: bool) -> dict[str, Any]:
+def wait_job(session: Session, job: dict[str, Any], *, cancel: bool = False) -> dict[str, Any]:
+    """Wait until a job is over; Ctrl-C ends the waiting, with `cancel` the job as well."""
     job_id = str(job["job_id"])
     try:
         while not job["is_over"]:

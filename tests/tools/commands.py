@@ -64,6 +64,7 @@ _WRITTEN: dict[tuple[str, ...], tuple[list[str], str]] = {
     ("rpc", "call"): (["rpc_ping"], "rpc_ping"),
     ("rpc", "discover"): ([], "rpc_discover"),
     ("run",): (["m", "a text", "--no-wait"], "infer_run"),
+    ("job", "wait"): ([HASH], "job_getResult"),
 }
 ASKING = _generated() | _WRITTEN
 LOCAL: dict[tuple[str, ...], list[str]] = {

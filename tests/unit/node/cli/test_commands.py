@@ -292,3 +292,20 @@ def test_config_show_names_origins_and_validate_refuses(tmp_path: Path) -> None:
     refused = CliRunner().invoke(prsm, [*words, "validate"])
     assert refused.exit_code == 2
     assert "did you mean 'log.level'?" in refused.stderr
+
+
+def test_version_is_an_option_too(tmp_path: Path) -> None:
+    result = CliRunner().invoke(prsm, ["--version", "--json", "--home", str(tmp_path)])
+    assert json.loads(result.stdout)["node"] is None
+    assert CliRunner().invoke(prsm, ["run", "--version"]).exit_code == 2
+
+
+def test_an_error_of_the_node_names_its_log(served: Served) -> None:
+    log = served.home / "logs" / "node.log"
+    log.parent.mkdir(exist_ok=True)
+    log.touch()
+    served.node.answers["rpc_ping"] = ValueError("a fault of ours")
+    assert f"log {log}" in served.run("rpc", "call", "rpc_ping").stderr
+    assert "node.log" not in served.run("nonsense").stderr
+    log.unlink()
+    assert "node.log" not in served.run("rpc", "call", "rpc_ping").stderr
