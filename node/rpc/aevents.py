@@ -89,13 +89,15 @@ class AsyncEvents(Generic[T]):
             if self._stream is None:
                 await self._open()
             await self._read()
+            return
         except RpcError as error:
-            await self._drop()
-            self._tries += 1
-            pause_s = pause_before(error, self._tries, self._habits)
-            if pause_s is None:
-                raise
-            await anyio.sleep(pause_s)
+            lost = error
+        await self._drop()
+        self._tries += 1
+        pause_s = pause_before(lost, self._tries, self._habits)
+        if pause_s is None:
+            raise lost
+        await anyio.sleep(pause_s)
 
     async def _open(self) -> None:
         target = self._target()

@@ -5,8 +5,9 @@ Knows: what may be asked of them. Must not know: sockets.
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
+import anyio
 from typing_extensions import override
 
 from prsm.node.rpc.methods import generation, plans, work
@@ -16,6 +17,8 @@ from prsm.node.rpc.sdk.tensors import view
 
 if TYPE_CHECKING:
     from prsm.node.rpc.aclient import AsyncClient
+
+_END_S: Final = 5.0
 
 
 class AsyncJob:
@@ -199,8 +202,9 @@ class AsyncGeneration:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End it, if it is not over."""
-        await self.end()
+        """End it, if it is not over; a cancelled reader still says so."""
+        with anyio.move_on_after(_END_S, shield=True):
+            await self.end()
 
     @override
     def __repr__(self) -> str:
