@@ -89,9 +89,10 @@ class AsyncEvents(Generic[T]):
             if self._stream is None:
                 await self._open()
             await self._read()
-            return
         except RpcError as error:
             lost = error
+        else:
+            return
         await self._drop()
         self._tries += 1
         pause_s = pause_before(lost, self._tries, self._habits)
