@@ -111,14 +111,15 @@ async def open_entrance(
 def _guests(opened: Opened, bound: list[Bound]) -> Guests:
     """Who is let in beside the operator."""
     start, clock = opened.start, opened.chain.driver.clock
-    is_on = start.config.rpc.jwt
-    return open_guests(start.home, clock, lambda: _called(start, bound[0]), is_on=is_on)
+    rpc, login = start.config.rpc, start.config.login
+    base = functools.partial(_called, start, bound)
+    return open_guests(start.home, clock, base, is_on=rpc.jwt, login=login)
 
 
-def _called(start: Start, bound: Bound) -> str:
+def _called(start: Start, bound: list[Bound]) -> str:
     """How a browser finds the node."""
     names = start.config.rpc.hosts
-    return f"{bound.scheme}://{names[0]}" if names else bound.url
+    return f"{bound[0].scheme}://{names[0]}" if names else bound[0].url
 
 
 def _door(start: Start, guests: Guests, events: Events) -> Door:

@@ -6,13 +6,18 @@ Knows: the parts by their constructors. Must not know: what a token may do, HTTP
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from prsm.node import logs
 from prsm.node.api.logins import Logins
 from prsm.node.api.tokens import TokensApi
 from prsm.node.clock import Clock
+from prsm.node.config.login import LoginConfig
 from prsm.node.home import Home
 from prsm.node.rpc.dispatch import Handler
+from prsm.node.rpc.target import read_token
 from prsm.node.tokens import Tokens
 from prsm.node.web.app import Pages
+from prsm.node.web.device import DeviceLogins, device_routes
+from prsm.node.web.device_provider import HttpProvider
 from prsm.node.web.login import login_route
 
 
@@ -32,7 +37,12 @@ class Guests:
 
 
 def open_guests(
-    home: Home, clock: Clock, base_url: Callable[[], str], *, is_on: bool = True
+    home: Home,
+    clock: Clock,
+    base_url: Callable[[], str],
+    *,
+    is_on: bool = True,
+    login: LoginConfig | None = None,
 ) -> Guests:
     """Read the files of a home.
 
@@ -41,11 +51,28 @@ def open_guests(
         clock: decides what has ended.
         base_url: where a browser finds the node; asked when somebody wants to know.
         is_on: whether the door lets tokens in: `rpc.jwt`.
+        login: who may log in at a provider of identities.
 
     Raises:
         TokensDamaged: a file is there and cannot be read.
+        BadCredentials: the secret of `[login]` cannot be read.
     """
     tokens = Tokens.open(home.token_key, home.tokens, clock)
     logins = Logins(tokens, clock)
     handlers = TokensApi(tokens, logins, clock, base_url, is_on=is_on).handlers()
-    return Guests(tokens, lambda gate: [login_route(gate, logins)], handlers)
+    people = _people(home, login or LoginConfig(), tokens, clock) if is_on else None
+    return Guests(
+        tokens,
+        lambda gate: [login_route(gate, logins), *device_routes(gate, people)],
+        handlers,
+    )
+
+
+def _people(home: Home, login: LoginConfig, tokens: Tokens, clock: Clock) -> DeviceLogins | None:
+    """Logins at the provider of identities; None where there is none."""
+    if not login.issuer:
+        return None
+    named = home.root / login.client_secret_file if login.client_secret_file else None
+    secret = read_token(named) if named is not None else ""
+    logs.secrets.guard(secret.encode())
+    return DeviceLogins(HttpProvider(login, secret), tokens, clock, login)

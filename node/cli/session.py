@@ -85,6 +85,12 @@ class Session:
                     is_told = True
             pause()
 
+    def post(self, path: str, value: object) -> bytes:
+        """POST JSON to a page that asks for no token; the answer's body."""
+        if self._client is None:
+            self._client = Client(self._awaited_target(), timeout_s=self.timeout_s)
+        return self._client.post(path, value)
+
     def ask(self, method: str, params: Mapping[str, object] | None = None) -> dict[str, Any]:
         """Call a method whose result is an object."""
         return msgspec.json.decode(self.call(method, params), type=dict[str, Any])

@@ -6,6 +6,7 @@ Knows: the methods it calls. Must not know: how a token is made or checked.
 """
 
 import re
+import select
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -60,6 +61,30 @@ def token_new(session: Session, /, name: str, **options: Any) -> None:  # noqa: 
     session.note(f"use it with: prsm --token-file {out} status")
 
 
+@click.command("login")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it here, 0600.")
+@pass_session
+def token_login(session: Session, *, out: Path | None) -> None:
+    """Get a token by logging in at the provider this node trusts ([login] of its config.toml)."""
+    begun = msgspec.json.decode(session.post("/login/device", {}), type=dict[str, Any])
+    click.echo(f"open {begun['url']} and type {begun['user_code']}", err=True)
+    if begun["url_complete"]:
+        click.echo(f"or open {begun['url_complete']}", err=True)
+    while True:
+        select.select((), (), (), begun["interval_s"])
+        raw = session.post("/login/device/poll", {"id": begun["id"]})
+        found = msgspec.json.decode(raw, type=dict[str, Any])
+        if found["state"] == "done":
+            break
+        begun["interval_s"] = found["interval_s"]
+    if out is None:
+        session.answer(raw)
+        return
+    write_private(out.absolute(), str(found.pop("token")).encode() + b"\n")
+    session.answer_value({**found, "file": str(out.absolute())})
+    session.note(f"use it with: prsm --token-file {out} status")
+
+
 @click.command("rotate")
 @click.option("--grace", default="0s", metavar="TIME", help="Old tokens count for so long.")
 @pass_session
@@ -106,5 +131,7 @@ def _read_scopes(text: str) -> list[str]:
 
 
 token = make_group(
-    "token", "Who else may call this node, and what they may do.", (token_new, token_rotate)
+    "token",
+    "Who else may call this node, and what they may do.",
+    (token_new, token_login, token_rotate),
 )

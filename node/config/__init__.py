@@ -14,7 +14,6 @@ from prsm.node.config.load import (
 )
 from prsm.node.config.schema import (
     Config,
-    ConfigError,
     ConsensusConfig,
     ExecutorConfig,
     JobsConfig,
@@ -27,6 +26,7 @@ from prsm.node.config.schema import (
     WorkerConfig,
     parse_size,
 )
+from prsm.node.config.section import ConfigError
 
 __all__ = [
     "KEYS",

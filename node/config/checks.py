@@ -6,7 +6,9 @@ Knows: which keys contradict each other, and what to write instead. Must not kno
 import ipaddress
 from typing import Final
 
-from prsm.node.config.schema import Config, ConfigError, NetConfig, RpcConfig, StorageConfig
+from prsm.node.config.login import validate_login
+from prsm.node.config.schema import Config, NetConfig, RpcConfig, StorageConfig
+from prsm.node.config.section import ConfigError
 from prsm.protocol.errors import LocalError, Unsupported
 from prsm.protocol.identity import parse_listen, peer_in, public_key_of
 
@@ -20,6 +22,7 @@ def validate(config: Config) -> None:
         ConfigError: names the keys and what to change.
     """
     _validate_rpc(config.rpc)
+    validate_login(config.login)
     if config.node.profile == "light" and config.consensus.validator:
         raise ConfigError(
             "node.profile is 'light' and consensus.validator is true",

@@ -19,7 +19,8 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 import msgspec
 
 from prsm.node.config.checks import validate
-from prsm.node.config.schema import Config, ConfigError, Section
+from prsm.node.config.schema import Config
+from prsm.node.config.section import ConfigError, Section
 
 ENV_PREFIX: Final = "PRSM_"
 _CONFIG_BYTES_MAX: Final = 256 * 1024

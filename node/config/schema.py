@@ -9,7 +9,8 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from prsm.protocol.errors import LocalError
+from prsm.node.config.login import LoginConfig
+from prsm.node.config.section import ConfigError, Section, doc
 from prsm.protocol.ids import Amount
 from prsm.protocol.limits import (
     ADDRESS_TEXT_MAX,
@@ -36,31 +37,17 @@ _Size = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,12}(B|KiB|MiB|GiB|TiB)?$"
 _Micro = Annotated[str, msgspec.Meta(pattern=r"^(0|[1-9][0-9]{0,18})$")]
 
 
-class ConfigError(LocalError):
-    """A key, a value or a combination of values that no node can run with."""
-
-    reason = "config_invalid"
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One table of config.toml."""
-
-
-def _doc(text: str) -> msgspec.Meta:
-    return msgspec.Meta(description=text)
-
-
 class NodeConfig(Section, frozen=True):
     """[node]: what this node is called and what it is for."""
 
     name: Annotated[
         str,
         msgspec.Meta(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_BYTES_MAX - 1}}}$"),
-        _doc("shown to people in status and logs; peers know the peer id"),
+        doc("shown to people in status and logs; peers know the peer id"),
     ] = "node"
     profile: Annotated[
         Literal["dev", "lab", "validator", "light"],
-        _doc("a named set of defaults: validator votes, light runs no models"),
+        doc("a named set of defaults: validator votes, light runs no models"),
     ] = "lab"
 
 
@@ -69,57 +56,57 @@ class NetConfig(Section, frozen=True):
 
     listen: Annotated[
         _Addresses,
-        _doc(
+        doc(
             "where peers may dial us; port 0 takes a free one; "
             "danger: beyond loopback strangers may dial, see net.psk_file and net.trusted"
         ),
     ] = ("/ip4/127.0.0.1/tcp/4410",)
     announce: Annotated[
-        _Addresses, _doc("where we are told to be dialled, without /p2p/; net.listen if empty")
+        _Addresses, doc("where we are told to be dialled, without /p2p/; net.listen if empty")
     ] = ()
     bootstrap: Annotated[
         _Addresses,
-        _doc("peers dialled at start, with /p2p/, by /ip4, /ip6, /dns4 or /dns6; nobody if empty"),
+        doc("peers dialled at start, with /p2p/, by /ip4, /ip6, /dns4 or /dns6; nobody if empty"),
     ] = ()
     outbound: Annotated[
         int,
         msgspec.Meta(ge=0, le=32),
-        _doc("links chosen from what peers tell; 0 dials net.bootstrap only and asks nobody"),
+        doc("links chosen from what peers tell; 0 dials net.bootstrap only and asks nobody"),
     ] = 8
     max_peers: Annotated[
-        int, msgspec.Meta(ge=1, le=PEERS_MAX), _doc("links at once, both ways; more are refused")
+        int, msgspec.Meta(ge=1, le=PEERS_MAX), doc("links at once, both ways; more are refused")
     ] = PEERS_MAX
     memory: Annotated[
-        _Size, _doc("of the daemon; beyond it the peers that make it keep most are dropped")
+        _Size, doc("of the daemon; beyond it the peers that make it keep most are dropped")
     ] = "1GiB"
     mdns: Annotated[
-        bool, _doc("announce us in the local network and take hints from it; anybody there sees it")
+        bool, doc("announce us in the local network and take hints from it; anybody there sees it")
     ] = False
     dht: Annotated[
-        bool, _doc("not supported: linked peers are asked who holds a model, see docs/adr/0009")
+        bool, doc("not supported: linked peers are asked who holds a model, see docs/adr/0009")
     ] = False
     trusted: Annotated[
-        _Peers, _doc("peer ids that alone may connect and are dialled; everybody if empty")
+        _Peers, doc("peer ids that alone may connect and are dialled; everybody if empty")
     ] = ()
     psk_file: Annotated[
         str,
         msgspec.Meta(max_length=4096),
-        _doc("file (0600) with the key of a private network, all nodes the same; none if empty"),
+        doc("file (0600) with the key of a private network, all nodes the same; none if empty"),
     ] = ""
     relay: Annotated[
-        bool, _doc("carry bytes for peers nobody can dial, within fixed bounds; costs bandwidth")
+        bool, doc("carry bytes for peers nobody can dial, within fixed bounds; costs bandwidth")
     ] = False
-    via: Annotated[_Addresses, _doc("relays where this node always keeps a place, with /p2p/")] = ()
+    via: Annotated[_Addresses, doc("relays where this node always keeps a place, with /p2p/")] = ()
     region: Annotated[
         str,
         msgspec.Meta(pattern=rf"^[A-Za-z0-9._-]{{0,{NAME_BYTES_MAX}}}$"),
-        _doc("label shown to peers in the topology, such as eu-west"),
+        doc("label shown to peers in the topology, such as eu-west"),
     ] = ""
     upload: Annotated[
         _Size,
-        _doc("bytes a second sent for models and tensors; consensus is not held back; 0: any"),
+        doc("bytes a second sent for models and tensors; consensus is not held back; 0: any"),
     ] = "0"
-    download: Annotated[_Size, _doc("the same, received")] = "0"
+    download: Annotated[_Size, doc("the same, received")] = "0"
 
     @property
     def memory_bytes(self) -> int:
@@ -138,28 +125,28 @@ class RpcConfig(Section, frozen=True):
     listen: Annotated[
         str,
         msgspec.Meta(pattern=r"^[^\s/]{1,64}:[0-9]{1,5}$"),
-        _doc("host:port of JSON-RPC over HTTP; port 0 takes a free one"),
+        doc("host:port of JSON-RPC over HTTP; port 0 takes a free one"),
     ] = "127.0.0.1:8480"
-    unix: Annotated[bool, _doc("also answer on run/prsm.sock")] = True
+    unix: Annotated[bool, doc("also answer on run/prsm.sock")] = True
     max_conns: Annotated[
         int,
         msgspec.Meta(ge=8, le=65_536),
-        _doc("connections at once, WebSockets too; more get 503"),
+        doc("connections at once, WebSockets too; more get 503"),
     ] = 512
     jwt: Annotated[
-        bool, _doc("let tokens of `prsm token new` in; else the cookie of this run alone")
+        bool, doc("let tokens of `prsm token new` in; else the cookie of this run alone")
     ] = True
     tls_cert: Annotated[
-        str, msgspec.Meta(max_length=4096), _doc("PEM certificate of the HTTP side; empty: no TLS")
+        str, msgspec.Meta(max_length=4096), doc("PEM certificate of the HTTP side; empty: no TLS")
     ] = ""
     tls_key: Annotated[
-        str, msgspec.Meta(max_length=4096), _doc("its PEM key, mode 0600, without a password")
+        str, msgspec.Meta(max_length=4096), doc("its PEM key, mode 0600, without a password")
     ] = ""
     hosts: Annotated[
-        _Addresses, _doc("names others call this node by, such as node.example:8480")
+        _Addresses, doc("names others call this node by, such as node.example:8480")
     ] = ()
     allow_from: Annotated[
-        _Addresses, _doc("networks that may connect, such as 10.0.0.0/8; everybody if empty")
+        _Addresses, doc("networks that may connect, such as 10.0.0.0/8; everybody if empty")
     ] = ()
 
     @property
@@ -178,7 +165,7 @@ class ConsensusConfig(Section, frozen=True):
 
     validator: Annotated[
         bool,
-        _doc("vote with keys/consensus.key; two nodes with one such key lose its stake"),
+        doc("vote with keys/consensus.key; two nodes with one such key lose its stake"),
     ] = False
 
 
@@ -188,54 +175,54 @@ class ChainConfig(Section, frozen=True):
     snapshot_every: Annotated[
         int,
         msgspec.Meta(ge=0, le=INT_MAX),
-        _doc("heights between two snapshots of the state for peers far behind; 0 makes none"),
+        doc("heights between two snapshots of the state for peers far behind; 0 makes none"),
     ] = 1_000
     prune: Annotated[
         bool,
-        _doc("forget blocks below the oldest snapshot once unbonding_ms is over; no way back"),
+        doc("forget blocks below the oldest snapshot once unbonding_ms is over; no way back"),
     ] = False
 
 
 class StorageConfig(Section, frozen=True):
     """[storage]: how much is kept, and which IPFS daemons may be asked."""
 
-    quota: Annotated[_Size, _doc("bytes for blocks; the ledger is not counted")] = "50GiB"
+    quota: Annotated[_Size, doc("bytes for blocks; the ledger is not counted")] = "50GiB"
     ipfs_rpc: Annotated[
-        _Addresses, _doc("URLs of own IPFS daemons, such as http://127.0.0.1:5001; nobody if empty")
+        _Addresses, doc("URLs of own IPFS daemons, such as http://127.0.0.1:5001; nobody if empty")
     ] = ()
     gateways: Annotated[
-        _Addresses, _doc("URLs of trustless gateways, asked last; nobody if empty")
+        _Addresses, doc("URLs of trustless gateways, asked last; nobody if empty")
     ] = ()
     bitswap: Annotated[
-        bool, _doc("open a second port for IPFS peers: blocks only, identity and rules of its own")
+        bool, doc("open a second port for IPFS peers: blocks only, identity and rules of its own")
     ] = False
     bitswap_listen: Annotated[
         _Addresses,
-        _doc("where IPFS peers may dial us; danger: beyond loopback anybody may ask for blocks"),
+        doc("where IPFS peers may dial us; danger: beyond loopback anybody may ask for blocks"),
     ] = ("/ip4/127.0.0.1/tcp/4411",)
     ipfs_peers: Annotated[
-        _Addresses, _doc("IPFS peers dialled at start and again, with /p2p/; nobody if empty")
+        _Addresses, doc("IPFS peers dialled at start and again, with /p2p/; nobody if empty")
     ] = ()
     offline: Annotated[
-        bool, _doc("ask nobody for blocks: only what is here opens; agreement goes on")
+        bool, doc("ask nobody for blocks: only what is here opens; agreement goes on")
     ] = False
     upload: Annotated[
-        _Size, _doc("bytes a second of blocks sent to all peers together; 0: as net.upload allows")
+        _Size, doc("bytes a second of blocks sent to all peers together; 0: as net.upload allows")
     ] = "0"
-    download: Annotated[_Size, _doc("the same, received")] = "0"
-    peer_upload: Annotated[_Size, _doc("bytes a second of blocks sent to each peer; 0: any")] = "0"
-    peer_download: Annotated[_Size, _doc("the same, received")] = "0"
+    download: Annotated[_Size, doc("the same, received")] = "0"
+    peer_upload: Annotated[_Size, doc("bytes a second of blocks sent to each peer; 0: any")] = "0"
+    peer_download: Annotated[_Size, doc("the same, received")] = "0"
     copies: Annotated[
         int,
         msgspec.Meta(ge=1, le=COPIES_MAX),
-        _doc("copies there should be of each model that the ledger names; more by pin"),
+        doc("copies there should be of each model that the ledger names; more by pin"),
     ] = 3
     keep_for_others: Annotated[
-        _Size, _doc("bytes of copies kept for others within the quota; 0 keeps none")
+        _Size, doc("bytes of copies kept for others within the quota; 0 keeps none")
     ] = "10GiB"
     extra_stores: Annotated[
         _Folders,
-        _doc("blocks/ folders of other nodes or a shared disk, read-only, searched first"),
+        doc("blocks/ folders of other nodes or a shared disk, read-only, searched first"),
     ] = ()
 
     @property
@@ -258,21 +245,21 @@ class StorageConfig(Section, frozen=True):
 class ExecutorConfig(Section, frozen=True):
     """[executor]: models run for ourselves and for peers."""
 
-    enabled: Annotated[bool, _doc("run shards in child processes")] = True
-    memory: Annotated[_Size, _doc("address space of one child; more than that ends it")] = "4GiB"
+    enabled: Annotated[bool, doc("run shards in child processes")] = True
+    memory: Annotated[_Size, doc("address space of one child; more than that ends it")] = "4GiB"
     sandbox: Annotated[
         Literal["auto", "strict", "degraded"],
-        _doc(
+        doc(
             "auto: every layer the kernel has, a warning where it lacks one; strict: then no work "
             "for strangers; degraded: no warning either"
         ),
     ] = "auto"
     provider: Annotated[
         Literal["cpu", "cuda"],
-        _doc("who computes; cuda needs a runtime built for it, and leaves sessions unsealed"),
+        doc("who computes; cuda needs a runtime built for it, and leaves sessions unsealed"),
     ] = "cpu"
     join_rows: Annotated[
-        bool, _doc("rows of several requesters may run together where golden rows show no change")
+        bool, doc("rows of several requesters may run together where golden rows show no change")
     ] = False
 
     @property
@@ -289,9 +276,9 @@ class ExecutorConfig(Section, frozen=True):
 class WorkerConfig(Section, frozen=True):
     """[worker]: what peers pay."""
 
-    price: Annotated[_Micro, _doc("micro-FTNS asked for one work unit")] = "0"
+    price: Annotated[_Micro, doc("micro-FTNS asked for one work unit")] = "0"
     bond: Annotated[
-        _Micro, _doc("micro-FTNS kept pledged: paid work is given to this node alone only then")
+        _Micro, doc("micro-FTNS kept pledged: paid work is given to this node alone only then")
     ] = "0"
 
     @property
@@ -311,7 +298,7 @@ class JobsConfig(Section, frozen=True):
     check_percent: Annotated[
         int,
         msgspec.Meta(ge=0, le=100),
-        _doc("of such jobs: a batch is run again here, or one with a known answer is sent along"),
+        doc("of such jobs: a batch is run again here, or one with a known answer is sent along"),
     ] = 5
 
 
@@ -321,7 +308,7 @@ class KeysConfig(Section, frozen=True):
     password_file: Annotated[
         str,
         msgspec.Meta(max_length=4096),
-        _doc("file (0600) with the password; empty: locked until wallet_unlock"),
+        doc("file (0600) with the password; empty: locked until wallet_unlock"),
     ] = ""
 
 
@@ -331,22 +318,22 @@ class AuditConfig(Section, frozen=True):
     anchor_every_s: Annotated[
         int,
         msgspec.Meta(ge=0, le=31_536_000),
-        _doc("oldest line that is not vouched for by the ledger; 0: anchored by hand only"),
+        doc("oldest line that is not vouched for by the ledger; 0: anchored by hand only"),
     ] = 86_400
 
 
 class LogConfig(Section, frozen=True):
     """[log]: what is written, and how."""
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], _doc("least level")] = "info"
+    level: Annotated[Literal["debug", "info", "warning", "error"], doc("least level")] = "info"
     format: Annotated[
-        Literal["auto", "human", "json"], _doc("auto: human on a terminal, else JSON")
+        Literal["auto", "human", "json"], doc("auto: human on a terminal, else JSON")
     ] = "auto"
-    rotate: Annotated[_Size, _doc("bytes of one file under logs/; 0: it grows without bound")] = (
+    rotate: Annotated[_Size, doc("bytes of one file under logs/; 0: it grows without bound")] = (
         "50MiB"
     )
     keep: Annotated[
-        int, msgspec.Meta(ge=0, le=1000), _doc("files of earlier lines that are kept")
+        int, msgspec.Meta(ge=0, le=1000), doc("files of earlier lines that are kept")
     ] = 5
 
     @property
@@ -358,13 +345,11 @@ class LogConfig(Section, frozen=True):
 class MetricsConfig(Section, frozen=True):
     """[metrics]: what others may read of this node's numbers, and where its traces go."""
 
-    prometheus: Annotated[bool, _doc("answer GET /metrics; open to programs of this machine")] = (
-        True
-    )
+    prometheus: Annotated[bool, doc("answer GET /metrics; open to programs of this machine")] = True
     otlp: Annotated[
         str,
         msgspec.Meta(max_length=512),
-        _doc("URL of an OpenTelemetry collector (OTLP over HTTP) for traces of jobs; empty: none"),
+        doc("URL of an OpenTelemetry collector (OTLP over HTTP) for traces of jobs; empty: none"),
     ] = ""
 
 
@@ -384,6 +369,7 @@ class Config(Section, frozen=True):
     audit: AuditConfig = AuditConfig()
     log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()
+    login: LoginConfig = LoginConfig()
 
 
 def parse_size(text: str) -> int:

@@ -63,7 +63,7 @@ def read_credentials(
     named = token_file or ("" if environ.get("PRSM_TOKEN") else environ.get("PRSM_TOKEN_FILE", ""))
     key, ca = sign_key or environ.get("PRSM_SIGN_KEY"), ca_file or environ.get("PRSM_CA_FILE")
     return Credentials(
-        token=_read_token(Path(named).expanduser()) if named else environ.get("PRSM_TOKEN", ""),
+        token=read_token(Path(named).expanduser()) if named else environ.get("PRSM_TOKEN", ""),
         sign_key=Path(key).expanduser() if key else None,
         ca=Path(ca).expanduser() if ca else None,
     )
@@ -201,7 +201,12 @@ def _target(node: str, home: Home, shown: Credentials) -> Target:
     return Target(None, (host.strip("[]"), int(port)), cookie, is_tls=is_tls, shown=shown)
 
 
-def _read_token(path: Path) -> str:
+def read_token(path: Path) -> str:
+    """The first line of a file only its owner may read.
+
+    Raises:
+        BadCredentials: others may read it, or there is no such line.
+    """
     try:
         mode = path.stat().st_mode & 0o777
         with path.open("rb") as file:

@@ -84,6 +84,7 @@ LOCAL: dict[tuple[str, ...], list[str]] = {
 # Those that do more than ask: a folder, a program, files of their own; tested where they are.
 # With arguments for the rules that hold for all; None for one that becomes another program.
 ELSEWHERE: dict[tuple[str, ...], list[str] | None] = {
+    ("token", "login"): [],
     ("init",): ["--profile", "light", "--genesis", "FILE"],
     ("start",): ["--set", "log.levle=debug"],
     ("restart",): ["--set", "log.levle=debug"],

@@ -21,4 +21,7 @@ tls_unusable -32602 1033 usage: the certificate of the door cannot be used
 bad_credentials -32602 1034 usage: the file of a token, key or certificate cannot be used
   it is absent, of another form, or others may read it
   chmod 600 FILE
+provider_unreachable -32007 1035 failed retry: the provider of identities does not answer
+  it is away, answers in another form, or login.issuer is wrong
+  prsm config show --origin
 """

@@ -169,3 +169,25 @@ def test_dht_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match="dials whatever a stranger names") as refused:
         load(write(tmp_path, "[net]\ndht = true"))
     assert "net.dht = false" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("users = ['ada']", "login.users has 'ada'"),
+        ("users = ['ada=king']", "login.users has"),
+        ("users = ['ada=user', 'ada=admin']", "twice"),
+        ("issuer = 'http://login.example'\nclient_id = 'n'\nusers = ['a=user']", "clear text"),
+        ("issuer = 'https://login.example'\nusers = ['a=user']", "client_id"),
+        ("issuer = 'https://login.example'\nclient_id = 'n'", "is empty"),
+        ("issuer = 'https://[x'\nclient_id = 'n'\nusers = ['a=user']", "clear text"),
+        ("claim = 'E-Mail'", "login.claim"),
+    ],
+)
+def test_logins_that_would_let_the_wrong_people_in_are_refused(
+    tmp_path: Path, text: str, what: str
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f"[login]\n{text}\n")
+    with pytest.raises(ConfigError, match=what):
+        load(path)

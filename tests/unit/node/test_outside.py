@@ -10,7 +10,8 @@ import trio
 
 from prsm.node.clock import TrioClock
 from prsm.node.config.checks import validate
-from prsm.node.config.schema import Config, ConfigError, StorageConfig
+from prsm.node.config.schema import Config, StorageConfig
+from prsm.node.config.section import ConfigError
 from prsm.node.net.bitswap.door import Door, DoorRules
 from prsm.node.net.budgets import NO_LIMITS
 from prsm.node.net.lanes import Lanes

@@ -1,0 +1,264 @@
+"""Logging in without a token: a provider of identities says who it is, a list says what they may.
+
+A program asks here for a code, its person agrees at the provider's page, and the program comes
+back for a token of ours. What the provider gives never leaves this room.
+
+Invariants: at most 64 logins wait; each is asked for no oftener than the provider allows; an id
+that was answered with a token, or refused, is worth nothing afterwards.
+
+Knows: the flow (RFC 8628), the list of people. Must not know: HTTP of the provider, methods.
+"""
+
+import enum
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from prsm.node.clock import Clock, utc_text
+from prsm.node.config.login import LoginConfig, read_user
+from prsm.node.rpc.errors import BadParams, CallError, NotReady, TooMany
+from prsm.node.tokens import ROLES, Token, Tokens, TooManyTokens
+from prsm.node.web.answers import answer, answer_refusal
+from prsm.node.web.auth import Gate
+from prsm.node.web.bodies import BODY_DEADLINE_S, read_body
+from prsm.node.web.forms import refuse_form, status_of
+
+LOGINS_MAX: Final = 64
+_EXPIRES_S_MAX: Final = 1_800
+_ID_CHARS_MAX: Final = 64
+
+
+class ProviderDown(CallError):
+    """The provider does not answer, or not as its specification says."""
+
+    reason = "provider_unreachable"
+
+
+class Waiting(enum.Enum):
+    """What a provider says of a login."""
+
+    PENDING = "pending"
+    SLOWER = "slower"  # and ask five seconds later than so far
+    OVER = "over"
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A login as the provider begins it; `device_code` is between the node and it."""
+
+    device_code: str
+    user_code: str
+    url: str
+    url_complete: str
+    expires_s: int
+    interval_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """How a login is; `who` is empty unless the person agreed."""
+
+    state: Waiting
+    who: str = ""
+
+
+class Provider(Protocol):
+    """Who vouches for people."""
+
+    async def begin(self) -> Begun:
+        """Ask for a code.
+
+        Raises:
+            ProviderDown: it does not answer.
+        """
+        ...
+
+    async def poll(self, device_code: str) -> Poll:
+        """Whether the person agreed.
+
+        Raises:
+            ProviderDown: it does not answer.
+        """
+        ...
+
+
+class DeviceAnswer(msgspec.Struct, frozen=True):
+    """What a program shows its person: open `url`, type `user_code`."""
+
+    id: str
+    user_code: str
+    url: str
+    url_complete: str
+    interval_s: int
+    expires: str
+
+
+class PollAnswer(msgspec.Struct, frozen=True):
+    """`state` is pending or done; `token` with the latter. Ask again after `interval_s`."""
+
+    state: str
+    interval_s: int
+    name: str = ""
+    token: str = ""
+    expires: str | None = None
+    scopes: tuple[str, ...] = ()
+
+
+class _PollAsk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    id: str
+
+
+@dataclass(slots=True)
+class _Login:
+    begun: Begun
+    ends_ms: int
+    interval_s: int
+    next_ms: int
+    is_asking: bool = False
+
+
+class DeviceLogins:
+    """Logins that wait for their person.
+
+    Args:
+        provider: who vouches.
+        tokens: where the bought tokens live.
+        clock: tells when a login ends.
+        login: who may do what, and how long.
+    """
+
+    def __init__(
+        self, provider: Provider, tokens: Tokens, clock: Clock, login: LoginConfig
+    ) -> None:
+        self._provider = provider
+        self._tokens = tokens
+        self._clock = clock
+        self._ttl_ms = login.ttl_s * 1000
+        lines = (read_user(line) for line in login.users)
+        self._users: Mapping[str, tuple[str, str]] = {who: rest for who, *rest in lines}  # type: ignore[misc]  # pairs
+        self._logins: dict[str, _Login] = {}
+
+    async def begin(self) -> DeviceAnswer:
+        """Begin a login.
+
+        Raises:
+            TooMany: 64 wait already.
+            ProviderDown: the provider does not answer.
+        """
+        now = self._clock.wall_ms()
+        self._logins = {key: one for key, one in self._logins.items() if one.ends_ms > now}
+        if len(self._logins) >= LOGINS_MAX:
+            raise TooMany(f"{LOGINS_MAX} logins wait, at most {LOGINS_MAX}", retry_after_ms=60_000)
+        begun = await self._provider.begin()
+        ends = now + min(begun.expires_s, _EXPIRES_S_MAX) * 1000
+        key = secrets.token_urlsafe(24)
+        self._logins[key] = _Login(begun, ends, begun.interval_s, now + begun.interval_s * 1000)
+        return DeviceAnswer(
+            id=key,
+            user_code=begun.user_code,
+            url=begun.url,
+            url_complete=begun.url_complete,
+            interval_s=begun.interval_s,
+            expires=utc_text(ends),
+        )
+
+    async def poll(self, key: str) -> PollAnswer | None:
+        """How a login is; None if it is unknown, over, or its person may do nothing here.
+
+        Raises:
+            ProviderDown: the provider does not answer; the login goes on.
+            TooManyTokens: no place is left.
+        """
+        login = self._logins.get(key)
+        now = self._clock.wall_ms()
+        if login is None or login.ends_ms <= now:
+            self._logins.pop(key, None)
+            return None
+        if login.is_asking or now < login.next_ms:
+            return PollAnswer("pending", login.interval_s)
+        login.is_asking = True
+        try:
+            found = await self._provider.poll(login.begun.device_code)
+            login.interval_s += 5 if found.state is Waiting.SLOWER else 0
+        finally:
+            login.is_asking = False
+            login.next_ms = self._clock.wall_ms() + login.interval_s * 1000
+        if found.state is not Waiting.OVER:
+            return PollAnswer("pending", login.interval_s)
+        self._logins.pop(key, None)
+        return await self._grant(found.who)
+
+    async def _grant(self, who: str) -> PollAnswer | None:
+        if who not in self._users:
+            return None
+        role, tenant = self._users[who]
+        token = Token(
+            id="",
+            name=f"login {who}"[:64],
+            scopes=ROLES[role],
+            created_ms=0,
+            role=role,
+            tenant=tenant,
+            expires_ms=self._clock.wall_ms() + self._ttl_ms,
+        )
+        made, text = await self._tokens.add(token)
+        expires = None if made.expires_ms is None else utc_text(made.expires_ms)
+        return PollAnswer("done", 0, made.name, text, expires, made.scopes)
+
+
+class _Page:
+    """POST /login/device and /login/device/poll."""
+
+    def __init__(self, gate: Gate, logins: DeviceLogins | None, *, polls: bool) -> None:
+        self._gate = gate
+        self._logins = logins
+        self._polls = polls
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        try:
+            refuse_form(scope, headers)
+            body = await read_body(headers, receive, deadline_s=BODY_DEADLINE_S)
+            if self._logins is None:
+                raise NotReady("login.issuer is empty: nobody vouches for people", hint=_HOW)
+            found = await (self._poll(self._logins, body) if self._polls else self._logins.begin())
+        except CallError as fault:
+            is_ours = isinstance(fault, NotReady | ProviderDown | TooMany)
+            status = 503 if is_ours else status_of(fault)
+            await answer_refusal(scope, receive, send, fault, status=status)
+            return
+        except TooManyTokens as error:
+            full = TooMany(error.what, hint=error.hint)
+            await answer_refusal(scope, receive, send, full, status=503)
+            return
+        await answer(scope, send, msgspec.json.encode(found))
+
+    async def _poll(self, logins: DeviceLogins, body: bytes) -> PollAnswer:
+        try:
+            ask = msgspec.json.decode(body, type=_PollAsk)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise BadParams('no login: send {"id": "…"}', field="id") from error
+        found = await logins.poll(ask.id[:_ID_CHARS_MAX])
+        if found is None:
+            await self._gate.refuse(
+                "the login is over: refused, too late, or nobody this node knows",
+                hint="prsm token login",
+            )
+        return found
+
+
+_HOW: Final = "set login.issuer, login.client_id and login.users in config.toml"
+
+
+def device_routes(gate: Gate, logins: DeviceLogins | None) -> Sequence[Route]:
+    """The pages of the flow, for `prsm.node.guests`."""
+    return (
+        Route("/login/device", endpoint=_Page(gate, logins, polls=False)),
+        Route("/login/device/poll", endpoint=_Page(gate, logins, polls=True)),
+    )
