@@ -187,7 +187,7 @@ class AsyncClient(AsyncSurface):
         from prsm.node.rpc.sdk.feed import Feed, row_type  # noqa: PLC0415 - loads wsproto
 
         feed = Feed(topic, wanted=wanted, resume_from=resume_from, row=row_type(topic))
-        return AsyncEvents(feed, lambda: self.target, self._habits)
+        return AsyncEvents(feed, lambda: self.target, flows.patient(self._habits))
 
     async def drive(self, flow: Flow[T]) -> T:
         """Do what a flow asks for, until its end."""

@@ -222,7 +222,7 @@ class Client(Surface):
         from prsm.node.rpc.sdk.feed import Feed, row_type  # noqa: PLC0415 - loads wsproto
 
         feed = Feed(topic, wanted=wanted, resume_from=resume_from, row=row_type(topic))
-        return Events(feed, lambda: self.target, self._habits)
+        return Events(feed, lambda: self.target, flows.patient(self._habits))
 
     @property
     def habits(self) -> Habits:

@@ -76,6 +76,17 @@ class Habits(NamedTuple):
     key: Callable[[], str]
 
 
+def patient(habits: Habits) -> Habits:
+    """Those of somebody who waits for something anyhow: a node may be started anew meanwhile.
+
+    With the usual bounds the pauses come to half a minute; who never tries again does not here.
+    """
+    retries = habits.retries
+    if retries.tries == 1:
+        return habits
+    return habits._replace(retries=retries._replace(tries=retries.tries * 4))
+
+
 def pause_before(error: RpcError, tries: int, habits: Habits) -> float | None:
     """Seconds until another try is worth it; None if none is."""
     retries = habits.retries
@@ -191,7 +202,7 @@ def wait_over(
                 data = {"reason": "deadline_passed", "hint": look.hint, "retryable": False}
                 raise class_for("deadline_passed")(-32006, f"{what} after {timeout_s:g} s", data)
             wait_ms = min(patience_ms, left_ms)
-        told = yield from ask(look.method, {**look.params, "wait_ms": wait_ms}, habits)
+        told = yield from ask(look.method, {**look.params, "wait_ms": wait_ms}, patient(habits))
 
 
 class Page(NamedTuple):

@@ -143,6 +143,17 @@ def test_a_wait_looks_until_the_end_and_tells_each_look() -> None:
     assert [ask.params["wait_ms"] for ask in world.asked] == [1_000, 1_000]
 
 
+def test_a_wait_outlasts_a_node_that_is_started_anew() -> None:
+    gone = [refusal("node_unreachable") for _ in range(19)]
+    first = msgspec.json.decode(_job(is_over=False), type=METHODS["job_get"].result)
+    world = World([*gone, _job(is_over=True)])
+    assert world.drive(works.wait_job(world.habits(timeout_s=None), first, None, None)).is_over
+    assert 30 < sum(world.rests) < 60
+    world = World([refusal("node_unreachable"), _job(is_over=True)])
+    with pytest.raises(RpcError, match="node_unreachable"):
+        world.drive(works.wait_job(world.habits(tries=1), first, None, None))
+
+
 def test_a_wait_that_nobody_watches_holds_the_connection_longer() -> None:
     world = World([_job(is_over=True)])
     first = msgspec.json.decode(_job(is_over=False), type=METHODS["job_get"].result)
