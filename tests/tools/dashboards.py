@@ -6,12 +6,13 @@ bytes shortened. Its clock stands still at that moment, so that ages are the sam
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -61,6 +62,11 @@ class Shown:
     def token(self, *scopes: str) -> str:
         """A new token with these scopes."""
         return trio.from_thread.run(self.door.token, *scopes, trio_token=self.loop)
+
+    def revoke_all(self) -> None:
+        """Take every token back."""
+        for token in self.door.tokens.listed():
+            trio.from_thread.run(self.door.tokens.revoke, token.id, trio_token=self.loop)
 
     def code(self) -> str:
         """A one-time code, as `prsm dashboard` gets one."""
@@ -136,8 +142,18 @@ def story(blocks: tuple[BlockInfo, ...], jobs: Any) -> dict[str, list[dict[str, 
 
 
 @contextmanager
-def show(folder: Path, answers: dict[str, Any]) -> Iterator[Shown]:
-    """Serve these answers and the dashboard while the block runs."""
+def show(
+    folder: Path,
+    answers: dict[str, Any],
+    made: Mapping[str, Callable[[], object]] = MappingProxyType({}),
+) -> Iterator[Shown]:
+    """Serve these answers and the dashboard while the block runs.
+
+    Args:
+        folder: its home is made in there.
+        answers: by method, as `recorded` gives them.
+        made: methods whose answer is made anew at each call.
+    """
     ready, found = threading.Event(), list[Shown]()
     blocks = answers.pop("chain_getBlock")
     events = story(blocks, answers["job_list"]) if blocks else {}
@@ -155,7 +171,14 @@ def show(folder: Path, answers: dict[str, Any]) -> Iterator[Shown]:
         items = [one for one in found.items if f"/{params.topic or ''}" in one.topic]
         return msgspec.structs.replace(found, items=tuple(items))
 
+    def calling(make: Callable[[], object]) -> Handler:
+        async def handle(_params: Any, _caller: Caller) -> object:  # noqa: ANN401 - of any method
+            return make()
+
+        return handle
+
     handlers: dict[str, Handler] = {
+        **{name: calling(make) for name, make in made.items()},
         "chain_getBlock": get_block,
         "net_getAnnouncements": get_announcements,
     }

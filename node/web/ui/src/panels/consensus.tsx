@@ -1,7 +1,7 @@
 // PBFT as it went: lanes of height x validator, one height by time, its certificate.
-import { Age, Bar, Facts, Figure, Id, Panel, Shown, Sign, useWidth } from "../parts/bits";
+import { Age, Bar, Facts, Figure, Id, Panel, Shown, Sign, useWidth, reachable } from "../parts/bits";
 import { clock, count, share, span } from "../parts/format";
-import { block, useBlocks } from "../state/blocks";
+import { block, useBlocks, useTop } from "../state/blocks";
 import { rounds, votes } from "../state/live";
 import { useNames, type Names } from "../state/names";
 import { use } from "../state/poll";
@@ -14,9 +14,8 @@ const LANE = 26;
 
 export function Consensus() {
   const round = use("consensus_getRound", {}, { every: 2000, isKept: true });
-  const chain = use("chain_getStatus", {}, { every: 3000, isKept: true });
   const names = useNames();
-  const top = chain.data?.height ?? 0;
+  const top = useTop();
   const wanted = Number(place.value.pick);
   const height = wanted >= 1 && wanted <= top ? wanted : top;
   const state = round.data;
@@ -49,7 +48,7 @@ export function Consensus() {
       <Panel title="Validators" meta={state && `quorum ${share(state.quorum, total(state.members)).toLocaleString(undefined, { style: "percent", maximumFractionDigits: 1 })} of the stake`}>
         <Shown view={round}>
           {(now) => (
-            <div class="scroll">
+            <div class="scroll" ref={reachable}>
               <table>
                 <thead><tr><th>validator</th><th>peer</th><th>operator</th><th class="n">stake, FTNS</th><th>heard</th><th class="n">next epoch</th></tr></thead>
                 <tbody>
@@ -123,7 +122,7 @@ function Lanes({ members, top, picked, names }: { members: RoundMember[]; top: n
   const last = cursor.value === null ? top + 1 : top;
   const first = Math.max(1, last - shown + 1);
   useBlocks(first, top);
-  const to = moment.value + 60_000;
+  const to = cursor.value ?? moment.value + 60_000;
   const seen = heard(to, (votes.first ?? to) - 1);
   const height = members.length * LANE + 22;
   const columns: number[] = [];
@@ -272,7 +271,7 @@ function Certificate({ height, members, quorum, names }: { height: number; membe
             mark={share(quorum, all)}
             parts={proof.signers.map((index) => {
               const member = members.find((who) => who.index === index);
-              return { size: share(member?.stake ?? "0", all), tone: index % 2 ? "green" : "blue", name: member ? `v${index} ${names.peer(member.peer_id)}` : `v${index}` };
+              return { size: share(member?.stake ?? "0", all), tone: "green", name: member ? `v${index} ${names.peer(member.peer_id)}` : `v${index}` };
             })}
           />
           <Facts
@@ -282,7 +281,7 @@ function Certificate({ height, members, quorum, names }: { height: number; membe
               ["block", <Id of={one.hash} />],
               ["state after it", <Id of={one.state_root} />],
               ["digest signed", <Id of={proof.digest} />],
-              ["bytes", <><Id of={proof.raw} name="copy the certificate" /> <Id of={one.header} name="copy the header" /></>],
+              ["bytes", <><Id of={proof.raw} name="copy the certificate" />{" · "}<Id of={one.header} name="copy the header" /></>],
               ["committed", <Age at={one.time} />],
             ]}
           />

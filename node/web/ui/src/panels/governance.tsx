@@ -1,5 +1,5 @@
 // Decisions of the network: proposals, votes with their quorum, parameters, what must not run.
-import { Age, Bar, Do, Facts, Ftns, Id, Panel, Shown, Sign, type Tone } from "../parts/bits";
+import { Age, Bar, Do, Facts, Ftns, Id, Panel, Shown, Sign, reachable, type Tone } from "../parts/bits";
 import { ftns, share, short, span } from "../parts/format";
 import { use } from "../state/poll";
 import { moment } from "../state/tape";
@@ -18,7 +18,7 @@ export function Governance() {
       <Panel title="Proposals" width="w6" meta={list.data && `${items.filter((row) => row.status === "open").length} open`}>
         <Shown view={list} empty={(all) => all.items.length === 0 && <>Nothing was ever put to the vote. <code>prsm governance propose CATEGORY "what and why"</code> opens one, with a deposit.</>}>
           {(all) => (
-            <div class="scroll tall" tabIndex={0} role="region" aria-label="Proposals">
+            <div class="scroll tall" ref={reachable}>
               <table>
                 <thead><tr><th>what</th><th>category</th><th>state</th><th>votes</th></tr></thead>
                 <tbody>
@@ -112,7 +112,7 @@ function Parameters() {
     <Panel title="Parameters of the present" width="w6" meta={view.data && `at height ${view.data.height}`}>
       <Shown view={view} freshFor={90_000}>
         {(now) => (
-          <div class="scroll tall" tabIndex={0} role="region" aria-label="Parameters">
+          <div class="scroll tall" ref={reachable}>
             <table>
               <thead><tr><th>name</th><th class="n">value</th></tr></thead>
               <tbody>{Object.entries(now.values).map(([name, value]) => <tr><td class="mono">{name}</td><td class="n">{value}</td></tr>)}</tbody>

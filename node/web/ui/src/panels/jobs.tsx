@@ -1,6 +1,6 @@
 // Jobs of this node: where each is, what every shard and peer did, the verdict, the money, the proof.
 import { useState } from "preact/hooks";
-import { Age, Bar, Do, Facts, Ftns, Id, Panel, Shown, Sign, type Tone } from "../parts/bits";
+import { Age, Bar, Do, Facts, Ftns, Id, Panel, Shown, Sign, reachable, type Tone } from "../parts/bits";
 import { count, ftns, share, short, span } from "../parts/format";
 import { jobs as jobEvents } from "../state/live";
 import { use } from "../state/poll";
@@ -22,7 +22,7 @@ export function Jobs() {
       <Panel title="Jobs" width="w5" meta={list.data && summary(items)}>
         <Shown view={list} empty={() => items.length === 0 && <>No job was asked for{cursor.value === null ? "" : " by then"}. Ask for one: <code>prsm run MODEL "a text"</code>, or in the <a href="#/playground">playground</a>.</>}>
           {() => (
-            <div class="scroll tall" tabIndex={0} role="region" aria-label="Jobs">
+            <div class="scroll tall" ref={reachable}>
               <table>
                 <thead><tr><th>job</th><th>state</th><th class="n">rows</th><th class="n">paid, FTNS</th><th>asked</th></tr></thead>
                 <tbody>

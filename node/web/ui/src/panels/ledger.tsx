@@ -1,7 +1,7 @@
 // Blocks, a transaction, an account; who paid whom; all money counted.
-import { Age, Bar, Facts, Ftns, Id, Legend, Panel, Shown, Sign } from "../parts/bits";
+import { Age, Bar, Facts, Ftns, Id, Legend, Panel, Shown, Sign, reachable } from "../parts/bits";
 import { bytes, clock, count, ftns, share, short } from "../parts/format";
-import { block, known, useBlocks } from "../state/blocks";
+import { block, known, useBlocks, useTop } from "../state/blocks";
 import { useNames } from "../state/names";
 import { use } from "../state/poll";
 import { go, place } from "../state/view";
@@ -12,7 +12,7 @@ const SHOWN = 40;
 
 export function Ledger() {
   const chain = use("chain_getStatus", {}, { every: 3000, isKept: true });
-  const top = chain.data?.height ?? 0;
+  const top = useTop();
   const pick = place.value.pick;
   const isHeight = /^[0-9]+$/.test(pick);
   const last = isHeight ? Math.min(top, Number(pick) + 8) : top;
@@ -24,7 +24,7 @@ export function Ledger() {
       <Panel title="Blocks" width="w5" meta={top > 0 && `newest ${count(top)}`} acts={isHeight && <button type="button" onClick={() => go("ledger")}>Newest</button>}>
         <Shown view={chain} empty={(now) => now.height === 0 && "No block is committed yet; the first comes with the first transaction."}>
           {() => (
-            <div class="scroll tall" tabIndex={0} role="region" aria-label="Blocks">
+            <div class="scroll tall" ref={reachable}>
               <table>
                 <thead><tr><th>height</th><th>time</th><th>proposer</th><th class="n">tx</th><th class="n">size</th></tr></thead>
                 <tbody>
@@ -119,7 +119,7 @@ function OneBlock({ height, top }: { height: number; top: number }) {
 function Transactions({ rows }: { rows: TransactionInfo[] }) {
   const names = useNames();
   return (
-    <div class="scroll">
+    <div class="scroll" ref={reachable}>
       <table>
         <thead><tr><th>kind</th><th>from</th><th class="n">fee, FTNS</th><th>outcome</th><th>id</th></tr></thead>
         <tbody>

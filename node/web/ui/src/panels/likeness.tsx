@@ -1,5 +1,5 @@
 // Outputs of rows: where each row became a vector, how near every two are.
-import { useWidth } from "../parts/bits";
+import { useWidth, reachable } from "../parts/bits";
 import type { TensorText } from "../rpc/types";
 
 /** float32 (rows, width), little-endian, of 0x-hex. */
@@ -38,7 +38,7 @@ export function Likeness({ tensor, texts }: { tensor: TensorText; texts: string[
   return (
     <>
       <h3>How near the rows are</h3>
-      <div ref={measure} class="scroll">
+      <div ref={reachable} class="scroll"><div ref={measure}>
         <svg class="likeness" width={label + shown.length * cell + 4} height={shown.length * cell} role="img" aria-label="Cosine of every two rows">
           {shown.map((a, row) => (
             <g>
@@ -57,7 +57,7 @@ export function Likeness({ tensor, texts }: { tensor: TensorText; texts: string[
             </g>
           ))}
         </svg>
-      </div>
+      </div></div>
       <p class="quiet small">{tensor.name}: {tensor.dtype} ({tensor.shape.join(", ")}); 1 is the same direction.</p>
     </>
   );

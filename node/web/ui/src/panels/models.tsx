@@ -1,5 +1,5 @@
 // Models: what is here, how they are cut and who holds which part, how well they are served.
-import { Age, Bar, Do, Facts, Id, Panel, Shown, Sign, type Tone } from "../parts/bits";
+import { Age, Bar, Do, Facts, Id, Panel, Shown, Sign, reachable, type Tone } from "../parts/bits";
 import { bytes, count, short, span } from "../parts/format";
 import { useNames } from "../state/names";
 import { use } from "../state/poll";
@@ -20,7 +20,7 @@ export function Models() {
       <Panel title="Models" width="w7" meta={list.data && `${items.length} known`}>
         <Shown view={list} empty={(all) => all.items.length === 0 && <>No model is known here. Add one: <code>prsm model add FILE.onnx --name NAME</code>, or fetch one: <code>prsm model pull NAME</code>.</>}>
           {(all) => (
-            <div class="scroll">
+            <div class="scroll" ref={reachable}>
               <table>
                 <thead><tr><th>model</th><th>here</th><th class="n">size</th><th class="n">copies</th><th>cut into</th><th>publisher</th></tr></thead>
                 <tbody>
@@ -129,7 +129,7 @@ function Health({ model }: { model: ModelInfo }) {
     <Panel title="Replicas, as this node saw them serve">
       <Shown view={view} empty={(all) => all.items.length === 0 && "Nobody served this model to this node since it started."}>
         {(all) => (
-          <div class="scroll">
+          <div class="scroll" ref={reachable}>
             <table>
               <thead><tr><th>worker</th><th>state</th><th class="n">answered</th><th class="n">failed</th><th class="n">half within</th><th class="n">99 of 100</th><th>last fault</th></tr></thead>
               <tbody>

@@ -1,9 +1,10 @@
 // The network as its nodes tell it: who is linked to whom, how far, and which link one side denies.
 import { forceCenter, forceCollide, forceLink, forceManyBody, forceSimulation, type SimulationLinkDatum, type SimulationNodeDatum } from "d3-force";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { Age, Do, Facts, Id, Panel, Shown, Sign, useWidth } from "../parts/bits";
-import { short, span } from "../parts/format";
+import { Age, Do, Facts, Id, Panel, Shown, Sign, useWidth, reachable } from "../parts/bits";
+import { ago, short, span } from "../parts/format";
 import { use, type View } from "../state/poll";
+import { moment } from "../state/tape";
 import { go, place } from "../state/view";
 import type { Topology, TopologyLink, TopologyNode } from "../rpc/types";
 
@@ -23,7 +24,7 @@ export function Network() {
     <div class="sheet">
       <Panel title="Topology" width="w8" meta={odd}>
         <Shown view={topology} empty={(all) => all.nodes.length < 2 && <>Only this node is known. Connect to another one: <code>prsm net connect ADDRESS</code>.</>}>
-          {(all) => <Graph all={all} me={me} />}
+          {(all) => <Graph all={all} me={me} at={topology.at} />}
         </Shown>
         <Key />
       </Panel>
@@ -31,7 +32,7 @@ export function Network() {
       <Panel title="Peers of this node" width="w8" meta={peers.data && `${peers.data.items.length} linked`}>
         <Shown view={peers} empty={(all) => all.items.length === 0 && "No peer is linked. The node goes on dialling those it knows."}>
           {(all) => (
-            <div class="scroll">
+            <div class="scroll" ref={reachable}>
               <table>
                 <thead>
                   <tr><th>peer</th><th class="n">round trip</th><th>dialled by</th><th>since</th><th>address</th><th>agent</th></tr>
@@ -85,6 +86,7 @@ function Key() {
       {line("mid", "under 100 ms")}
       {line("far", "over 100 ms")}
       {line("odd", "one side denies it")}
+      {line("gone", "lost a while ago")}
       <li><Sign tone="bad">nobody hears it</Sign></li>
     </ul>
   );
@@ -96,7 +98,29 @@ function speed(link: TopologyLink): string {
   return ms < 20 ? "near" : ms < 100 ? "mid" : "far";
 }
 
-function Graph({ all, me }: { all: Topology; me: string }) {
+const LOST_KEPT_MS = 600_000;
+const lastSeen = new Map<string, { t: number; links: TopologyLink[] }>();
+
+/** The topology with those that were there a while ago and are not now, marked as lost. */
+function withLost(all: Topology, at: number): { all: Topology; lost: Map<string, number> } {
+  for (const node of all.nodes) {
+    lastSeen.set(node.peer_id, { t: at, links: all.links.filter((one) => one.one === node.peer_id || one.other === node.peer_id) });
+  }
+  const here = new Set(all.nodes.map((one) => one.peer_id));
+  const lost = new Map<string, number>();
+  const nodes = [...all.nodes];
+  const links = [...all.links];
+  for (const [id, { t, links: old }] of lastSeen) {
+    if (here.has(id) || at < t || at - t > LOST_KEPT_MS) continue;
+    lost.set(id, t);
+    nodes.push({ peer_id: id, region: "", told_by: "nobody", links: 0, age_ms: at - t, why: "lost" });
+    links.push(...old.filter((one) => here.has(one.one) || here.has(one.other)));
+  }
+  return { all: { ...all, nodes, links }, lost };
+}
+
+function Graph({ all: told, me, at: when }: { all: Topology; me: string; at: number }) {
+  const { all, lost } = withLost(told, when);
   const [measure, width] = useWidth();
   const height = width < 500 ? 300 : 420;
   const spots = useRef(new Map<string, Spot>());
@@ -140,14 +164,14 @@ function Graph({ all, me }: { all: Topology; me: string }) {
             const [x2, y2] = at(link.other);
             const isNear = !picked || picked === link.one || picked === link.other;
             return (
-              <line class={`link ${speed(link)} ${isNear ? "" : "dim"}`} x1={x1} y1={y1} x2={x2} y2={y2}>
+              <line class={`link ${lost.has(link.one) || lost.has(link.other) ? "gone" : speed(link)} ${isNear ? "" : "dim"}`} x1={x1} y1={y1} x2={x2} y2={y2}>
                 <title>{`${short(link.one)} – ${short(link.other)}: ${link.rtt_ms_one ?? "?"} / ${link.rtt_ms_other ?? "?"} ms, dialled by ${link.dialled_by}`}</title>
               </line>
             );
           })}
           {all.nodes.map((node) => {
             const [x, y] = at(node.peer_id);
-            return <Dot node={node} x={x ?? 0} y={y ?? 0} isMe={node.peer_id === me} isPicked={node.peer_id === picked} />;
+            return <Dot node={node} x={x ?? 0} y={y ?? 0} isMe={node.peer_id === me} isPicked={node.peer_id === picked} lost={lost.get(node.peer_id)} />;
           })}
         </svg>
       )}
@@ -155,10 +179,19 @@ function Graph({ all, me }: { all: Topology; me: string }) {
   );
 }
 
-function Dot({ node, x, y, isMe, isPicked }: { node: TopologyNode; x: number; y: number; isMe: boolean; isPicked: boolean }) {
+interface DotProps {
+  node: TopologyNode;
+  x: number;
+  y: number;
+  isMe: boolean;
+  isPicked: boolean;
+  lost: number | undefined;
+}
+function Dot({ node, x, y, isMe, isPicked, lost }: DotProps) {
   const isSilent = node.told_by === "nobody";
   const pick = () => go("network", isPicked ? "" : node.peer_id);
   const name = isMe ? "this node" : short(node.peer_id);
+  const gone = lost === undefined ? "" : `lost ${ago(moment.value - lost)}`;
   return (
     <g
       class={`dot ${isMe ? "me" : ""} ${isSilent ? "silent" : ""} ${isPicked ? "picked" : ""}`}
@@ -166,7 +199,7 @@ function Dot({ node, x, y, isMe, isPicked }: { node: TopologyNode; x: number; y:
       role="button"
       tabIndex={0}
       aria-pressed={isPicked}
-      aria-label={`${name}, ${node.links} links${isSilent ? ", heard by nobody" : ""}`}
+      aria-label={`${name}, ${node.links} links${gone ? `, ${gone}` : isSilent ? ", heard by nobody" : ""}`}
       onClick={pick}
       onKeyDown={(event: KeyboardEvent) => {
         if (event.key !== "Enter" && event.key !== " ") return;
@@ -178,6 +211,7 @@ function Dot({ node, x, y, isMe, isPicked }: { node: TopologyNode; x: number; y:
       <circle r={isMe ? 9 : 7} class="core" />
       {isSilent && <path d="M-3.5-3.5l7 7M3.5-3.5l-7 7" class="cross" />}
       <text y="24">{name}</text>
+      {gone && <text y="38" class="gone">{gone}</text>}
     </g>
   );
 }

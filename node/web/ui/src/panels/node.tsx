@@ -1,6 +1,6 @@
 // The node itself: identity, storage, who it asks for blocks, what it turned away, logs, settings.
 import { useState } from "preact/hooks";
-import { Age, Bar, Do, Facts, Id, Panel, Shown, Sign, type Tone } from "../parts/bits";
+import { Age, Bar, Do, Facts, Id, Panel, Shown, Sign, reachable, type Tone } from "../parts/bits";
 import { bytes, count, span } from "../parts/format";
 import { logs } from "../state/live";
 import { use } from "../state/poll";
@@ -87,7 +87,7 @@ function Sources() {
     <Panel title="Where blocks come from" width="w6">
       <Shown view={view} empty={(all) => all.items.length === 0 && (all.offline ? "This node is offline: it asks nobody." : "Nobody can be asked now.")}>
         {(all) => (
-          <div class="scroll">
+          <div class="scroll" ref={reachable}>
             <table>
               <thead><tr><th>source</th><th>kind</th><th>state</th><th class="n">rate</th><th class="n">got</th><th class="n">faults</th></tr></thead>
               <tbody>
@@ -151,19 +151,39 @@ function Doctor() {
       ) : (
         <Shown view={view} freshFor={300_000}>
           {(all) => (
-            <ul class="stack">
-              {all.items.map((one) => (
-                <li>
-                  <Sign tone={LEVELS[one.level] ?? "idle"}>{one.name}</Sign> <span class="quiet small">{one.number}</span>
-                  <p class="wrap">{one.what}</p>
-                  {one.fix && <p class="quiet wrap">{one.fix}</p>}
-                </li>
-              ))}
-            </ul>
+            <>
+              {all.items.every((one) => one.level === "ok") && <p><Sign tone="well">Nothing is wrong</Sign></p>}
+              <Findings rows={all.items.filter((one) => one.level !== "ok")} />
+              <details>
+                <summary>{all.items.filter((one) => one.level === "ok").length} checks are well</summary>
+                <Findings rows={all.items.filter((one) => one.level === "ok")} />
+              </details>
+            </>
           )}
         </Shown>
       )}
     </Panel>
+  );
+}
+
+interface Found {
+  number: string;
+  name: string;
+  level: string;
+  what: string;
+  fix: string;
+}
+function Findings({ rows }: { rows: Found[] }) {
+  return (
+    <ul class="stack">
+      {rows.map((one) => (
+        <li>
+          <Sign tone={LEVELS[one.level] ?? "idle"}>{one.name}</Sign> <span class="quiet small">{one.number}</span>
+          <p class="wrap quiet">{one.what}</p>
+          {one.fix && <p class="wrap">{one.fix}</p>}
+        </li>
+      ))}
+    </ul>
   );
 }
 
@@ -188,7 +208,7 @@ function Logs() {
       {rows.length === 0 ? (
         <p class="empty">{words || only ? "No line has that." : <>Lines come over the WebSocket to tokens with the scope admin. In a terminal: <code>prsm logs -f</code>.</>}</p>
       ) : (
-        <div class="scroll tall log" tabIndex={0} role="region" aria-label="Log lines">
+        <div class="scroll tall log" ref={reachable}>
           <table>
             <tbody>
               {rows.map(({ value }) => (

@@ -4,7 +4,7 @@ import { bytes, clock, count, ftns, span } from "../parts/format";
 import { Plot } from "../parts/plot";
 import { use } from "../state/poll";
 import { alerts, metrics } from "../state/live";
-import { block, useBlocks } from "../state/blocks";
+import { block, useBlocks, useTop } from "../state/blocks";
 import { moment } from "../state/tape";
 import type { NodeStatus } from "../rpc/types";
 import { News } from "./news";
@@ -35,7 +35,7 @@ export function Overview() {
           )}
         </Shown>
       </Panel>
-      <Pulse height={chain.data?.height ?? 0} />
+      <Pulse height={useTop()} />
       <Load />
       <Alarms />
       <Panel title="Parts of the node" width="w4">

@@ -1,6 +1,6 @@
 // The configuration the node runs with, each value with where it came from.
 import { useState } from "preact/hooks";
-import { Panel, Shown, Sign } from "../parts/bits";
+import { Panel, Shown, Sign, reachable } from "../parts/bits";
 import { use } from "../state/poll";
 
 export function Settings() {
@@ -12,14 +12,14 @@ export function Settings() {
         {(all) => {
           const rows = all.items.filter((row) => isAll || row.origin !== "default");
           return rows.length === 0 ? <p class="empty">Everything is as it is by default.</p> : (
-            <div class="scroll tall" tabIndex={0} role="region" aria-label="Settings">
+            <div class="scroll tall" ref={reachable}>
               <table>
                 <thead><tr><th>name</th><th>value</th><th>from</th></tr></thead>
                 <tbody>
                   {rows.map((row) => (
                     <tr title={row.about}>
                       <td class="mono">{row.key}</td>
-                      <td class="mono wrap">{row.value}{row.pending && <Sign tone="warn">another at the next start</Sign>}</td>
+                      <td class="mono wrap">{typeof row.value === "string" ? row.value : JSON.stringify(row.value)}{row.pending && <Sign tone="warn">another at the next start</Sign>}</td>
                       <td class="quiet">{row.origin}</td>
                     </tr>
                   ))}

@@ -1,5 +1,5 @@
 // The shard map: each cut of a model as a strip of stages, and which workers announce each stage.
-import { Panel, Sign } from "../parts/bits";
+import { Panel, Sign, reachable } from "../parts/bits";
 import { bytes } from "../parts/format";
 import { useNames } from "../state/names";
 import { use } from "../state/poll";
@@ -41,7 +41,7 @@ export function Shards({ model, holders }: { model: ModelInfo; holders: string[]
       {cuts.map((stages) => (
         <div class="cut">
           <h3>{stages === 1 ? "In one piece" : `In ${stages} stages`}</h3>
-          <div class="scroll">
+          <div class="scroll" ref={reachable}>
             <table class="shards">
               <thead>
                 <tr><th>worker</th>{Array.from({ length: stages }, (_one, stage) => <th>stage {stage + 1}</th>)}<th class="n">slots free</th></tr>

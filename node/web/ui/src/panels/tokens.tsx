@@ -1,5 +1,5 @@
 // Tokens that open this node to clients; to be seen and revoked with the scope admin.
-import { Do, Panel, Shown, Sign } from "../parts/bits";
+import { Do, Panel, Shown, Sign, reachable } from "../parts/bits";
 import { use } from "../state/poll";
 import { caller, scopes } from "../state/session";
 
@@ -13,7 +13,7 @@ export function Tokens() {
       ) : (
         <Shown view={view} freshFor={60_000} empty={(all) => all.items.length === 0 && <>None was made. <code>prsm token new NAME --role observer</code> makes one.</>}>
           {(all) => (
-            <div class="scroll">
+            <div class="scroll" ref={reachable}>
               <table>
                 <thead><tr><th>name</th><th>may</th><th>tenant</th><th>ends</th><th></th></tr></thead>
                 <tbody>

@@ -1,5 +1,5 @@
 // What each part of a job took: phases of the whole, then unit by unit, stage by stage, peer by peer.
-import { Sign, useWidth, type Tone } from "../parts/bits";
+import { Sign, useWidth, reachable, type Tone } from "../parts/bits";
 import { count, ftns, span } from "../parts/format";
 import { block, useBlocks } from "../state/blocks";
 import { jobs as jobEvents } from "../state/live";
@@ -57,10 +57,10 @@ export function Waterfall({ job }: { job: Job }) {
   return (
     <>
       <Phases job={job} />
-      <p class="quiet small">{seen ? "When each peer was seen working, from the job's events." : "Compute time of each peer, side by side; the times of day of this job are no longer on the tape."}</p>
-      <div ref={measure} class="scroll">
+      <p class="quiet small">{seen ? "Pale: when each peer was seen at it, from the job's events; solid: its compute time." : "Compute time of each peer, side by side; the times of day of this job are no longer on the tape."}</p>
+      <div ref={reachable} class="scroll"><div ref={measure}>
         {width > 0 && <Lanes lanes={lanes} start={start} end={end} width={Math.max(width, 620)} names={names} isTimed={seen !== false} />}
-      </div>
+      </div></div>
       <ul class="legend">
         {Object.values(VERDICTS).map(([tone, word, colour]) => <li><i class={colour} /><Sign tone={tone}>{word}</Sign></li>)}
       </ul>
@@ -104,7 +104,7 @@ interface LanesProps {
 }
 function Lanes({ lanes, start, end, width, names, isTimed }: LanesProps) {
   const left = 168;
-  const right = 190;
+  const right = 200;
   const scale = (width - left - right) / (end - start);
   const rows: preact.JSX.Element[] = [];
   let y = 4;
@@ -118,13 +118,15 @@ function Lanes({ lanes, start, end, width, names, isTimed }: LanesProps) {
     const [tone, word, colour] = VERDICTS[worker.verdict];
     const x = left + (from - start) * scale;
     const long = Math.max(to > from ? 2 : 0, (to - from) * scale);
+    const solid = isTimed ? Math.min(long, Math.max(long > 0 ? 2 : 0, worker.compute_ms * scale)) : long;
     rows.push(
       <g class={worker.verdict === "unused" ? "faint" : ""}>
         <text x={left - 10} y={y + 14} class="end">{names.peer(worker.peer_id)}</text>
-        <rect x={x} y={y + 4} width={long} height={ROW - 9} class={`${colour}-fill`} rx="1" />
+        {isTimed && <rect x={x} y={y + 4} width={long} height={ROW - 9} class={`${colour}-fill seen`} rx="1" />}
+        <rect x={isTimed ? x + long - solid : x} y={y + 4} width={solid} height={ROW - 9} class={`${colour}-fill`} rx="1" />
         {worker.verdict === "outvoted" && <path d={`M${x + 4} ${y + 7}l7 7M${x + 11} ${y + 7}l-7 7`} class="strike" />}
-        <text x={Math.min(x + long + 6, width - right - 4)} y={y + 14} class="quiet-text">{worker.compute_ms > 0 ? span(worker.compute_ms) : ""}</text>
-        <text x={width - right + 58} y={y + 14} class={`is-${tone}-text`}>{word}</text>
+        <text x={x + long + 6} y={y + 14} class="quiet-text">{worker.compute_ms > 0 ? span(worker.compute_ms) : ""}</text>
+        <text x={width - right + 68} y={y + 14} class={`is-${tone}-text`}>{word}</text>
         <text x={width} y={y + 14} class="end">{worker.paid === "0" ? "" : ftns(worker.paid, 4)}</text>
         <title>{`stage ${worker.stage + 1}, part ${worker.unit + 1}, ${worker.role}: ${count(worker.rows)} rows in ${worker.batches} batches, ${span(worker.compute_ms)} of compute, ${word}${worker.why ? `, ${worker.why}` : ""}, paid ${ftns(worker.paid)} FTNS`}</title>
       </g>,

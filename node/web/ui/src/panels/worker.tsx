@@ -1,7 +1,7 @@
 // This node as a worker: what it earned, pledged, offers, and which requests it keeps tabs for.
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { Bar, Facts, Figure, Ftns, Id, Panel, Shown, Sign } from "../parts/bits";
+import { Bar, Facts, Figure, Ftns, Id, Panel, Shown, Sign, reachable } from "../parts/bits";
 import { bytes, clock, count, ftns, share } from "../parts/format";
 import { Plot } from "../parts/plot";
 import { useNames } from "../state/names";
@@ -86,7 +86,7 @@ export function Worker() {
       <Panel title="Tabs: locks that stand for many small requests">
         <Shown view={serving} empty={(all) => all.items.length === 0 && <>None is open. <code>prsm serve warm MODEL</code> opens one before the first request.</>}>
           {(all) => (
-            <div class="scroll">
+            <div class="scroll" ref={reachable}>
               <table>
                 <thead><tr><th>tab</th><th>state</th><th class="n">answered</th><th>slots used</th><th class="n">locked, FTNS</th><th class="n">a row</th><th>workers</th></tr></thead>
                 <tbody>
@@ -138,7 +138,7 @@ function Others() {
     <Panel title="Workers of the network" width="w8">
       <Shown view={offers} empty={(all) => all.items.length === 0 && "No worker announces anything now."}>
         {(all) => (
-          <div class="scroll">
+          <div class="scroll" ref={reachable}>
             <table>
               <thead><tr><th>worker</th><th class="n">a row, FTNS</th><th>busy</th><th class="n">memory</th><th class="n">models</th><th>runtime</th></tr></thead>
               <tbody>

@@ -212,7 +212,8 @@ export function Do<M extends Name>({ method, params, children, main, ask, onDone
     setState("busy");
     setWhy("");
     try {
-      onDone?.(await act(method, params));
+      const result = await act(method, params); // not in the call: without onDone nothing of it is evaluated
+      onDone?.(result);
       setState("done");
       setTimeout(() => setState(""), 1500);
     } catch (error) {
@@ -261,6 +262,19 @@ export function Confirm() {
     </dialog>
   );
 }
+
+/** What scrolls can be reached by the keyboard; what does not is no stop on the way. */
+export function reachable(node: HTMLElement | null): void {
+  if (!node || watched.has(node)) return;
+  watched.add(node);
+  const look = () => {
+    if (node.scrollWidth > node.clientWidth + 1 || node.scrollHeight > node.clientHeight + 1) node.tabIndex = 0;
+    else node.removeAttribute("tabindex");
+  };
+  new ResizeObserver(look).observe(node);
+  if (node.firstElementChild) new ResizeObserver(look).observe(node.firstElementChild);
+}
+const watched = new WeakSet<HTMLElement>();
 
 /** The width of an element, for drawings that fill it. */
 export function useWidth(): [(node: HTMLElement | null) => void, number] {

@@ -59,6 +59,7 @@ export interface BannedPeer {
 
 export interface Bans {
   items: Array<Ban>;
+  next_cursor?: string | null;
 }
 
 export interface BlockInfo {
@@ -331,6 +332,7 @@ export interface JobWorker {
 
 export interface Jobs {
   items: Array<Job>;
+  next_cursor?: string | null;
 }
 
 export interface LeavingInfo {
@@ -416,6 +418,7 @@ export interface ModelInfo {
 
 export interface Models {
   items: Array<ModelInfo>;
+  next_cursor?: string | null;
 }
 
 export interface NoParams {
@@ -456,6 +459,11 @@ export interface OperatorParams {
   operator?: string | null;
 }
 
+export interface PageParams {
+  limit?: number;
+  cursor?: string;
+}
+
 export interface Parameters {
   height: number;
   values: Record<string, string>;
@@ -483,6 +491,7 @@ export interface Peer {
 export interface Peers {
   items: Array<Peer>;
   banned: Array<BannedPeer>;
+  next_cursor?: string | null;
 }
 
 export interface PinParams {
@@ -705,6 +714,7 @@ export interface ServingState {
   cache_bytes: number;
   cache_hits: number;
   cache_misses: number;
+  next_cursor?: string | null;
 }
 
 export interface SourceRow {
@@ -824,6 +834,7 @@ export interface TaskInfo {
 
 export interface TaskList {
   items: Array<TaskInfo>;
+  next_cursor?: string | null;
 }
 
 export interface TensorForm {
@@ -985,19 +996,19 @@ export interface Methods {
   job_get: { params: JobParams; result: Job };
   job_getProof: { params: JobProofParams; result: Record<string, unknown> };
   job_getResult: { params: JobIdParams; result: JobResult };
-  job_list: { params: NoParams; result: Jobs };
+  job_list: { params: PageParams; result: Jobs };
   model_get: { params: RefParams; result: ModelDetail };
   model_getHealth: { params: HealthParams; result: ModelHealth };
-  model_list: { params: NoParams; result: Models };
+  model_list: { params: PageParams; result: Models };
   model_pin: { params: PinParams; result: Pinned };
   model_startPull: { params: RefParams; result: TaskInfo };
   model_startVerify: { params: RefParams; result: TaskInfo };
   model_unpin: { params: PinParams; result: Unpinned };
   net_ban: { params: BanParams; result: Ban };
   net_getAnnouncements: { params: AnnouncementsParams; result: Announcements };
-  net_getBans: { params: NoParams; result: Bans };
+  net_getBans: { params: PageParams; result: Bans };
   net_getLoad: { params: NoParams; result: Load };
-  net_getPeers: { params: NoParams; result: Peers };
+  net_getPeers: { params: PageParams; result: Peers };
   net_getReach: { params: NoParams; result: ReachState };
   net_getTopology: { params: NoParams; result: Topology };
   net_unban: { params: UnbanParams; result: Unbanned };
@@ -1008,7 +1019,7 @@ export interface Methods {
   rpc_getInfo: { params: NoParams; result: RpcInfo };
   rpc_login: { params: LoginParams; result: LoginInfo };
   rpc_ping: { params: NoParams; result: Pong };
-  serve_list: { params: NoParams; result: ServingState };
+  serve_list: { params: PageParams; result: ServingState };
   storage_gc: { params: GcParams; result: Collected };
   storage_getCopies: { params: NoParams; result: AllCopies };
   storage_getStats: { params: NoParams; result: StorageStats };
@@ -1016,7 +1027,7 @@ export interface Methods {
   storage_startScrub: { params: ScrubParams; result: TaskInfo };
   sub_subscribe: { params: SubscribeParams; result: Subscribed };
   task_cancel: { params: TaskIdParams; result: TaskInfo };
-  task_list: { params: NoParams; result: TaskList };
+  task_list: { params: PageParams; result: TaskList };
   token_list: { params: ListTokensParams; result: TokenList };
   token_revoke: { params: TokenParams; result: Revoked };
   token_whoami: { params: NoParams; result: WhoAmI };

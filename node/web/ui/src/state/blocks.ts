@@ -3,7 +3,10 @@ import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { askAll } from "../rpc/client";
 import type { BlockInfo } from "../rpc/types";
+import { heads } from "./live";
+import { use } from "./poll";
 import { phase, readToken } from "./session";
+import { cursor } from "./tape";
 
 const blocks = new Map<number, BlockInfo>();
 const asked = new Set<number>();
@@ -14,6 +17,16 @@ const BATCH = 12;
 export function block(height: number): BlockInfo | undefined {
   version.value;
   return blocks.get(height);
+}
+
+/** Height of the newest block at the moment that is shown; 0: none. */
+export function useTop(): number {
+  const chain = use("chain_getStatus", {}, { every: 3000, isKept: true }).data;
+  const at = cursor.value;
+  const now = chain?.height ?? 0;
+  if (at === null) return now;
+  const then = heads.at(at)?.value.height ?? known(Number.MAX_SAFE_INTEGER).find((one) => Date.parse(one.time) <= at)?.height;
+  return then ?? now;
 }
 
 /** All known blocks, the newest first, not above a height. */

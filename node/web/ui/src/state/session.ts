@@ -95,9 +95,11 @@ export async function act<M extends Name>(method: M, params: Params<M>, limitMs?
   try {
     return await ask(method, params, stronger || token, limitMs);
   } catch (error) {
-    if (!(error instanceof Refusal) || error.reason !== "forbidden") throw error;
+    const scope = SCOPES[method] ?? "write";
+    const isOurs = stronger !== "" || (scopes.value?.includes(scope) ?? false);
+    if (!(error instanceof Refusal) || error.reason !== "forbidden" || isOurs) throw error;
     const given = await new Promise<string | null>((done) => {
-      wanted.value = { scope: SCOPES[method] ?? "write", method, done };
+      wanted.value = { scope, method, done };
     });
     wanted.value = null;
     if (given === null) throw error;
