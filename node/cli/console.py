@@ -168,7 +168,8 @@ def _complete_names() -> None:
         return
 
     def complete(text: str, state: int) -> str | None:
-        return next(iter(completions(readline.get_line_buffer(), text)[state : state + 1]), None)
+        found = completions(readline.get_line_buffer(), text)[state : state + 1]
+        return next((one if one.endswith("=") else f"{one} " for one in found), None)
 
     readline.set_completer_delims(" \t")
     readline.set_completer(complete)

@@ -67,6 +67,18 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "demo": ("handover", "demo", "The main job on four nodes, from nothing to a checked bill."),
     "testnet": ("handover", "testnet", "Networks on this machine."),
 }
+# How `--help` lists them; a command that stands nowhere here is listed at the end.
+_SECTIONS: Final[dict[str, tuple[str, ...]]] = {
+    "A node": ("init", "start", "stop", "restart", "status", "dashboard", "destroy"),
+    "Work": ("run", "generate", "quote", "job", "plan", "serve", "task", "proof"),
+    "Models": ("model", "dataset", "storage"),
+    "Money and agreement": ("wallet", "chain", "validator", "governance", "consensus"),
+    "Who may do what": ("token", "tenant", "audit", "net"),
+    "When something is wrong": ("doctor", "logs", "top", "explain", "debug", "bench", "where"),
+    "Keeping it": ("config", "backup", "restore", "upgrade", "version"),
+    "Networks on this machine": ("demo", "testnet"),
+    "Programs and learning": ("rpc", "mcp", "help", "completion", "man", "sandbox"),
+}
 _FLAGS: Final = {
     **dict.fromkeys(("--no-color",), "no_color"),
     **dict.fromkeys(("--json",), "json"),
@@ -102,10 +114,15 @@ class Root(Words):
 
     @override
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without loading them."""
+        """List the commands by what they are for, without loading them."""
         del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, _, summary) in COMMANDS.items()])
+        listed = {name for names in _SECTIONS.values() for name in names}
+        others = tuple(name for name in COMMANDS if name not in listed)
+        for title, names in {**_SECTIONS, "More": others}.items():
+            rows = [(name, COMMANDS[name][2]) for name in names if name in COMMANDS]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
     @override
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

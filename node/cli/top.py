@@ -14,6 +14,7 @@ from prsm.node.cli.progress import printable, span
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.errors import CallTimeout, NodeUnreachable
+from prsm.protocol.ids import format_ftns
 
 ASKED: Final = ("node_getStatus", "net_getPeers", "job_list", "task_list")
 _ROWS: Final = 12
@@ -102,7 +103,7 @@ def _drawn(seen: Mapping[str, Any]) -> Any:  # noqa: ANN401 - rich is loaded lat
                 f"{j['rows_done']}/{j['rows']}",
                 j["stages"],
                 j["run_ms"],
-                j["paid"],
+                format_ftns(int(j["paid"])),
             )
             for j in seen["jobs"]
         ],

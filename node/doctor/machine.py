@@ -24,6 +24,7 @@ from prsm.protocol.identity import parse_listen
 
 _FREE_BYTES_MIN: Final = 2 * 2**30  # as storage/diskguard: below it no shard and no work is taken
 _FREE_PERCENT_MIN: Final = 5
+_CGROUP: Final = Path("/sys/fs/cgroup")
 _LANDLOCK_CREATE: Final = 444
 _INODES_MIN: Final = 10_000
 _FILES_MIN: Final = 1_024  # peers, clients, blocks and children of one node
@@ -51,7 +52,7 @@ def _disk(patient: Patient) -> Finding:
 def _memory(patient: Patient) -> Finding:
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     table = {line.partition(":")[0]: int(line.split()[1]) * 1024 for line in lines}
-    free, config = table.get("MemAvailable", 0), patient.config or Config()
+    free, config = min(table.get("MemAvailable", 0), _left_of_group()), patient.config or Config()
     wanted = config.net.memory_bytes
     wanted += config.executor.memory_bytes if config.executor.enabled else 0
     what = (
@@ -60,6 +61,16 @@ def _memory(patient: Patient) -> Finding:
     if free < wanted and not patient.running:
         return Finding("D-09", "memory", "note", what, "prsm config set executor.memory 2GiB")
     return Finding("D-09", "memory", "ok", what)
+
+
+def _left_of_group() -> int:
+    """Bytes the control group of this process may still take (cgroup-v2.rst); without one, many."""
+    try:
+        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+        return max(0, int(limit) - used)
+    except (OSError, ValueError):  # no such file, or `max`
+        return sys.maxsize
 
 
 def _files(_patient: Patient) -> Finding:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from prsm.node.cli.birth import Birth, init_home
-from prsm.node.doctor import Finding, examine, mend
+from prsm.node.doctor import Finding, examine, machine, mend
 from prsm.node.home import Home
 from prsm.node.rpc.methods.node import NodeStatus
 from prsm.protocol.errors import LocalError
@@ -152,6 +152,19 @@ def test_few_open_files_and_a_full_disk(home: Home, monkeypatch: pytest.MonkeyPa
     found = look(home)
     assert (of(found, "D-10").level, of(found, "D-08").level) == ("fault", "warning")
     assert "ulimit -n" in of(found, "D-10").fix
+
+
+def test_the_memory_of_a_control_group_counts(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    (tmp_path / "memory.current").write_text("1000\n", encoding="ascii")
+    (tmp_path / "memory.max").write_text("max\n", encoding="ascii")
+    before = of(look(home), "D-09")
+    (tmp_path / "memory.max").write_text(f"{2**30}\n", encoding="ascii")
+    finding = of(look(home), "D-09")
+    assert (finding.level, "1.0 GiB available" in finding.what) == ("note", True)
+    assert before.what != finding.what
 
 
 def test_a_node_that_holds_the_folder_and_does_not_answer_is_a_fault(home: Home) -> None:
