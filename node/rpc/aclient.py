@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # what is only named; each is loaded by the call that makes o
     from prsm.node.rpc.spec import Method
 
 T = TypeVar("T")
+CONNECTIONS_MAX: Final = 256  # half of what a node takes from all its clients
 
 
 class AsyncClient(AsyncSurface):
@@ -65,6 +66,7 @@ class AsyncClient(AsyncSurface):
         self._shown = shown
         self._habits = habits_of(timeout_s, retries)
         self._idle: list[ByteStream] = []
+        self._places = anyio.Semaphore(CONNECTIONS_MAX)
         self.target  # noqa: B018 - says at once if nothing runs there
 
     @property
@@ -223,7 +225,8 @@ class AsyncClient(AsyncSurface):
         body = encode_call(1, step.method, step.params)
         try:
             with anyio.fail_after(step.limit_s):
-                answer = await self._exchange(target, body)
+                async with self._places:
+                    answer = await self._exchange(target, body)
             return decode_reply(answer)
         except TimeoutError as error:
             what = f"{target.text} did not answer in {step.limit_s:g} s"
