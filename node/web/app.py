@@ -110,8 +110,8 @@ def make_app(
     """
     calls = _Calls(dispatcher, gate, body_deadline_s)
     routes: list[BaseRoute] = [
+        Route("/rpc", endpoint=calls),  # first: routes are tried one after the other
         *(pages(gate) if pages is not None else ()),
-        Route("/rpc", endpoint=calls),
         Route("/", endpoint=calls),
         Route("/livez", endpoint=_Page(lambda: _alive(health))),
         Route("/readyz", endpoint=_Page(lambda: _ready(health))),
