@@ -380,9 +380,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps({name: {"value": value, "unit": unit} for name, value, unit in rows}))
         return 0
-    print(
-        f"python scripts/benchmarks/doors.py  ({platform.machine()}, {platform.python_version()})"
-    )
+    print("python scripts/benchmarks/doors.py")
     for name, value, unit in rows:
         print(f"  {name:<52} {value:>10.2f} {unit}")
     return 0

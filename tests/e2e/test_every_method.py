@@ -20,9 +20,9 @@ from tests.tools.openrpc_calls import Calls, texts_in
 from tests.tools.sockets import Socket
 
 pytestmark = [pytest.mark.long, pytest.mark.e2e]
-SHARDS = 12  # daemons one after the other, so that a part can be run alone
+SHARDS = 24  # daemons one after the other, so that a part can be run alone
 EXAMPLES = int(os.environ.get("PRSM_EXAMPLES", "300"))
-CALL_S = 2.0
+CALL_S = 0.5
 LAST = {"node_stop"}
 # A second token of its own would be needed: this one would end with it.
 NOT_OURS = {"rpc_login"}
