@@ -109,7 +109,13 @@ FREE: Final = frozenset(
         *("model_unpin", "model_remove", "model_shard", "storage_gc", "storage_scrub"),
         *("storage_startScrub", "storage_repair", "storage_setCopies", "serve_close"),
         *("chain_submitTransaction", "net_connect", "wallet_unlock", "wallet_lock"),
-        *("wallet_createKey", "wallet_sign", "wallet_verify", "wallet_changePassword"),
+        *(
+            "wallet_createKey",
+            "wallet_importKey",
+            "wallet_sign",
+            "wallet_verify",
+            "wallet_changePassword",
+        ),
         *("token_createLogin", "rpc_login", "sub_subscribe", "sub_unsubscribe"),
     )
 )

@@ -5,6 +5,7 @@ Knows: names, files, which are open and until when. Must not know: payloads.
 
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -19,7 +20,7 @@ from prsm.protocol.ed25519 import SEED_BYTES, Ed25519Signer
 from prsm.protocol.errors import LocalError
 from prsm.protocol.genesis import Genesis
 from prsm.storage.errors import Conflict, NotFound
-from prsm.storage.keystore import Cost, KeyFile, save_key
+from prsm.storage.keystore import Cost, KeyFile, load_key, save_key
 
 KEYS_MAX: Final = 64
 DEFAULT: Final = "default"
@@ -32,6 +33,12 @@ class Payer:
     genesis: Genesis
     driver: Driver
     admission: Admission
+
+
+class BadKey(LocalError):
+    """What is to be a key is none."""
+
+    reason = "bad_key"
 
 
 class Wallets:
@@ -90,14 +97,91 @@ class Wallets:
             Conflict: the name is taken.
             LocalError: too many keys.
         """
+        self._check_name(name)
+        return await self._keep(name, secrets.token_bytes(SEED_BYTES), password)
+
+    async def take(self, name: str, seed: bytes, password: str) -> Wallet:
+        """Keep a key that was made elsewhere, encrypted under a password.
+
+        Raises:
+            Conflict: the name is taken, or a key of this home has this seed.
+            LocalError: too many keys, no 32 bytes, or an empty password.
+        """
+        self._check_name(name)
+        if len(seed) != SEED_BYTES:
+            raise BadKey(f"a key has {SEED_BYTES} bytes, not {len(seed)}")
+        address = Ed25519Signer(seed).public_key
+        for other in self.names():
+            if self.get(other).address == address:
+                raise Conflict(f"the key {other!r} of this home is the same one")
+        return await self._keep(name, seed, password)
+
+    async def read(self, name: str, password: str) -> bytes:
+        """The seed of a key, for who knows its password.
+
+        Raises:
+            NotFound: no key of that name.
+            WrongPassword: wrong password, or the file was changed.
+        """
+        path, purpose = self._place(name)
+        development = self._account.genesis.development
+
+        def load() -> bytes:
+            return load_key(path, password=password, purpose=purpose, development=development)
+
+        return await trio.to_thread.run_sync(load)
+
+    async def change_password(self, name: str, password: str, new_password: str) -> None:
+        """Encrypt a key anew; atomically: the file opens with the one or the other.
+
+        Raises:
+            NotFound: no key of that name.
+            WrongPassword: the present one is another.
+            Full, StoreUnavailable: the disk refused; the old password stays.
+        """
+        seed = await self.read(name, password)
+        path, purpose = self._place(name)
+        key_file = KeyFile(purpose, Ed25519Signer(seed).public_key, self._cost)
+
+        def save() -> None:
+            save_key(path, seed, password=new_password, key_file=key_file, replace=True)
+
+        await trio.to_thread.run_sync(save)
+
+    def lock(self, name: str) -> Wallet:
+        """Forget a decrypted key now.
+
+        Raises:
+            NotFound: no key of that name.
+        """
+        wallet = self.get(name)
+        locker = self._lockers.pop(name, None)
+        if locker is not None:
+            locker.cancel()
+        wallet.lock()
+        return wallet
+
+    @property
+    def _cost(self) -> Cost:
+        return Cost.DEVELOPMENT if self._account.genesis.development else Cost.NORMAL
+
+    def _place(self, name: str) -> tuple[Path, str]:
+        """File and purpose of a key that is there."""
+        self.get(name)
+        if name == OPERATOR:
+            return self._home.operator_key, OPERATOR
+        return self._home.wallet_key(name), WALLET
+
+    def _check_name(self, name: str) -> None:
         if name == OPERATOR:
             raise Conflict("the key that owns this node's stake is called 'operator'")
+        if name in self.names():
+            raise Conflict(f"a key is called {name!r} already", hint="choose another name")
         if len(self.names()) >= KEYS_MAX:
             raise LocalError(f"{KEYS_MAX} payment keys, no more are kept in one home")
-        seed = secrets.token_bytes(SEED_BYTES)
-        development = self._account.genesis.development
-        cost = Cost.DEVELOPMENT if development else Cost.NORMAL
-        key_file = KeyFile(WALLET, Ed25519Signer(seed).public_key, cost)
+
+    async def _keep(self, name: str, seed: bytes, password: str) -> Wallet:
+        key_file = KeyFile(WALLET, Ed25519Signer(seed).public_key, self._cost)
 
         def save() -> None:
             save_key(self._home.wallet_key(name), seed, password=password, key_file=key_file)

@@ -17,6 +17,7 @@ RECEIPT_TAG: Final = b"prsm1rc"
 RECORD_TAG: Final = b"prsm1gs"  # gossip records: capacity beacons, announcements
 APPROVAL_TAG: Final = b"prsm1ap"  # consent to a branch of a hold
 POSSESSION_TAG: Final = b"prsm1pk"  # a new consensus key agrees to sign for an operator
+MESSAGE_TAG: Final = b"prsm1ms"  # a message a person signs with a payment key
 MANIFEST_TAG: Final = b"prsm1mf"
 CARD_TAG: Final = b"prsm1cd"  # what is said about a model or a dataset
 PROPOSAL_TAG: Final = b"prsm1gp"  # hashed, never signed: the id of a proposal
@@ -40,6 +41,12 @@ class Kind(IntEnum):
 def sha256(*parts: bytes) -> Digest:
     """The network's hash over the concatenation of the parts."""
     return Digest(hashlib.sha256(b"".join(parts)).digest())
+
+
+def message_statement(address: bytes, message: bytes) -> bytes:
+    """Return the 71 bytes an account signs to sign a message: never those of anything else."""
+    assert len(address) == 32
+    return MESSAGE_TAG + address + sha256(message)
 
 
 def statement(

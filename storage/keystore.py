@@ -98,6 +98,15 @@ def save_key(
         LocalError: an empty password, or no 32-byte seed.
         Full, StoreUnavailable: the disk refused.
     """
+    _write(path, seal_key(seed, password=password, key_file=key_file), replace=replace)
+
+
+def seal_key(seed: bytes, *, password: str, key_file: KeyFile) -> bytes:
+    """The bytes of a key file: what `save_key` writes, and what is handed to another home.
+
+    Raises:
+        LocalError: an empty password, or no 32-byte seed.
+    """
     if len(seed) != SEED_BYTES:
         raise LocalError(f"a seed has {SEED_BYTES} bytes, not {len(seed)}")
     if not password and key_file.cost is not Cost.DEVELOPMENT:
@@ -113,7 +122,7 @@ def save_key(
         "nonce": nonce.hex(),
         "sealed": sealed.hex(),
     }
-    _write(path, (json.dumps(document, indent=1) + "\n").encode(), replace=replace)
+    return (json.dumps(document, indent=1) + "\n").encode()
 
 
 def load_key(path: Path, *, password: str, purpose: str, development: bool = False) -> bytes:
@@ -132,21 +141,35 @@ def load_key(path: Path, *, password: str, purpose: str, development: bool = Fal
         Corrupt: no key file at all.
         LocalError: another purpose, or the cheap cost outside a development network.
     """
-    key_file, salt, nonce, sealed = _read(path)
+    raw = _read_private(path)
+    return open_key(
+        raw, password=password, purpose=purpose, development=development, where=str(path)
+    )[1]
+
+
+def open_key(
+    raw: bytes, *, password: str, purpose: str, development: bool = False, where: str = "it"
+) -> tuple[KeyFile, bytes]:
+    """What a key file says, and its seed; `where` names it in errors.
+
+    Raises:
+        WrongPassword, Corrupt, LocalError: as for `load_key`.
+    """
+    key_file, salt, nonce, sealed = _read(raw, where)
     if key_file.purpose != purpose:
-        raise LocalError(f"{path} holds a key for {key_file.purpose!r}, not for {purpose!r}")
+        raise LocalError(f"{where} holds a key for {key_file.purpose!r}, not for {purpose!r}")
     if key_file.cost is Cost.DEVELOPMENT and not development:
         raise LocalError(
-            f"{path} is protected at development cost, which real networks refuse",
+            f"{where} is protected at development cost, which real networks refuse",
             hint="make a new key: prsm wallet new",
         )
     seed = Box(password, salt, key_file.cost).open(nonce, sealed, bound=_bound(key_file, salt))
     if seed is None:
         raise WrongPassword(
-            f"{path} does not open: wrong password, or the file was changed",
+            f"{where} does not open: wrong password, or the file was changed",
             hint="type the password again, or restore the file from a backup",
         )
-    return seed
+    return key_file, seed
 
 
 def read_key_file(path: Path) -> KeyFile:
@@ -155,7 +178,7 @@ def read_key_file(path: Path) -> KeyFile:
     Raises:
         NotFound, ExposedKey, Corrupt: as for `load_key`.
     """
-    return _read(path)[0]
+    return _read(_read_private(path), str(path))[0]
 
 
 def save_seed(path: Path, seed: bytes) -> None:
@@ -200,12 +223,11 @@ def _bound(key_file: KeyFile, salt: bytes) -> bytes:
     return json.dumps(fields).encode()
 
 
-def _read(path: Path) -> tuple[KeyFile, bytes, bytes, bytes]:
-    raw = _read_private(path)
+def _read(raw: bytes, where: str) -> tuple[KeyFile, bytes, bytes, bytes]:
     try:
         return _parse(json.loads(raw))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Corrupt(f"{path} is no key file: {error}") from error
+        raise Corrupt(f"{where} is no key file: {error}") from error
 
 
 def _parse(document: dict[str, str]) -> tuple[KeyFile, bytes, bytes, bytes]:

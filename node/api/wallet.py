@@ -4,6 +4,7 @@ Knows: ledger view and wallets. Must not know: transports.
 """
 
 from prsm.consensus.ledger.reputation import audit_bps
+from prsm.node.api.keys import KeysApi
 from prsm.node.api.ledger import kind_called
 from prsm.node.api.readable import BadDocument, record_of
 from prsm.node.clock import utc_text
@@ -39,6 +40,9 @@ class WalletApi:
             "wallet_transfer": self.transfer,
             "wallet_submit": self.submit,
             "wallet_approve": self.approve,
+            **KeysApi(
+                self._wallets, development=self._driver.ledger.genesis.development
+            ).handlers(),
         }
 
     async def balance(self, params: api.AccountParams, _caller: Caller) -> api.Balance:

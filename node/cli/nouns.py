@@ -23,6 +23,7 @@ from prsm.node.cli.models import asking, make_long
 from prsm.node.cli.passwords import ask_password, given_password, password_options
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.cli.tables import dataset_build
+from prsm.node.cli.wallets import wallet_export, wallet_import, wallet_passwd, wallet_verify
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.spec import Method
 from prsm.protocol.ids import format_ftns, parse_ftns, parse_hex
@@ -140,7 +141,10 @@ def net_new_key(session: Session, file: Path) -> None:
 wallet = make_group(
     "wallet",
     "Keys, balances, payments.",
-    (wallet_new, wallet_unlock, wallet_send, wallet_submit),
+    (
+        *(wallet_new, wallet_unlock, wallet_send, wallet_submit),
+        *(wallet_import, wallet_export, wallet_passwd, wallet_verify),
+    ),
 )
 tenant = make_group("tenant", "Who shares this node, and within which limits.")
 audit = make_group("audit", "Who told this node what.")

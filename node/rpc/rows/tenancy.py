@@ -15,4 +15,7 @@ spend_limit -32014 1041 forbidden: the token may not spend so much
 quota_passed -32014 1042 forbidden: the tenant has no more room
   its quota of running work or of stored bytes is used
   prsm tenant show
+bad_key -32602 1043 usage: it is no payment key
+  a key has 32 bytes, and a key file names the public side of what it holds
+  prsm wallet export NAME FILE
 """
