@@ -1,13 +1,16 @@
-"""`python3 scripts/reference.py [--check]`: the module list of docs/ARCHITECTURE.md.
+"""`python3 scripts/reference.py [--check]`: what is written from the program itself.
 
-Written from the first sentence of each module's docstring, between two markers; the rest of the
-page is written by hand. Knows docstrings; imports nothing of prsm, so it runs before installation.
+The module list of docs/ARCHITECTURE.md, from the first sentence of each module's docstring, between
+two markers; that part imports nothing of prsm, so it runs before installation. Then, with the
+Python of `.venv`, docs/reference and the generated files of scripts/deploy (`scripts/pages.py`).
 """
 
 import ast
+import os
+import subprocess
 import sys
 from itertools import groupby
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from tidy import FLOORS, ROOT, is_module, tracked_files
@@ -38,8 +41,40 @@ def module_list() -> str:
     return "\n".join(lines).strip("\n") + "\n"
 
 
+def write_pages(*, is_check: bool) -> None:
+    """Write the pages that changed, or refuse where `is_check` and there is one."""
+    from pages import pages  # noqa: PLC0415 - it imports prsm
+
+    stale = {path: text for path, text in pages().items() if _old(path) != text}
+    if stale and is_check:
+        names = ", ".join(map(str, stale))
+        sys.exit(f"error: {names}: not current: try python3 scripts/reference.py")
+    for path, text in stale.items():
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(text)
+        print(f"{path} written")
+
+
+def _old(path: Path) -> str:
+    return (ROOT / path).read_text() if (ROOT / path).exists() else ""
+
+
 def main() -> None:
-    """Write the list, or with `--check` only say whether it is current."""
+    """Write the list and the pages, or with `--check` only say whether they are current."""
+    if "--pages" in sys.argv[1:]:
+        write_pages(is_check="--check" in sys.argv[1:])
+        return
+    write_list()
+    python = ROOT / ".venv" / "bin" / "python"
+    if python.exists():
+        command = [str(python), __file__, "--pages", *sys.argv[1:]]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        sys.exit(subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode)
+    print("docs/reference is left as it is: the program is not installed")
+
+
+def write_list() -> None:
+    """Write the module list, or with `--check` only say whether it is current."""
     text = _PAGE.read_text()
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
