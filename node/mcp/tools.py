@@ -5,7 +5,7 @@ the most it may cost from the budget first. Knows: the methods it calls. Must no
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -226,7 +226,8 @@ class Tools:
                 asked = {"job_id": job["job_id"], "wait_ms": _WAIT_MS}
                 job = await self.node.ask("job_get", asked)
         except anyio.get_cancelled_exc_class():
-            await self._let_go("job_cancel", {"job_id": job["job_id"]})
+            with anyio.move_on_after(_CLEAN_S, shield=True):
+                await self._let_go("job_cancel", {"job_id": job["job_id"]})
             raise
         return job
 
@@ -240,17 +241,15 @@ class Tools:
                 parts.append(info["text"])
                 await ctx.report_progress(info["tokens"], most, info["text"] or None)
         except anyio.get_cancelled_exc_class():
-            await self._let_go("infer_endGeneration", name)
+            with anyio.move_on_after(_CLEAN_S, shield=True):
+                await self._let_go("infer_endGeneration", name)
             raise
         return "".join(parts), info
 
     async def _let_go(self, method: str, params: Document) -> None:
         """End what a cancelled tool began."""
-        with anyio.CancelScope(shield=True), anyio.move_on_after(_CLEAN_S):
-            try:
-                await self.node.ask(method, params)
-            except ToolError:
-                return  # it ended by itself, or the node went away
+        with suppress(ToolError):  # it ended by itself, or the node went away
+            await self.node.ask(method, params)
 
     # -- money
 

@@ -16,6 +16,7 @@ from prsm.node.rpc.methods.models import ModelDetail, ModelInfo, Models
 from prsm.node.rpc.methods.serving import ServedRows
 from prsm.node.rpc.methods.work import TensorText
 from prsm.node.web.openai import World, openai_pages
+from prsm.node.web.serve import Bounds
 from tests.tools.rpc_door import OpenDoor, open_door
 from tests.tools.rpc_node import sample
 
@@ -29,12 +30,18 @@ PROMPT: Final = PromptText(sample(ModelInfo).cid, "plain", "user: Hi\nassistant:
 
 @asynccontextmanager
 async def open_v1(
-    folder: Path, handlers: Mapping[str, Handler] = MappingProxyType({})
+    folder: Path,
+    handlers: Mapping[str, Handler] = MappingProxyType({}),
+    *,
+    bounds: Bounds | None = None,
 ) -> AsyncIterator[OpenDoor]:
     """Serve the pages while the block runs; a model, a text and two vectors are there."""
     world = World(lambda: NOW_MS, lambda: HEIGHT)
     async with open_door(
-        folder, pages=lambda calls: openai_pages(calls, world), handlers=handlers
+        folder,
+        pages=lambda calls: openai_pages(calls, world),
+        handlers=handlers,
+        bounds=bounds,
     ) as door:
         door.node.answers |= {
             "model_list": Models(items=(a_model(), msgspec.structs.replace(a_model(), stages=()))),

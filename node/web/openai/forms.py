@@ -56,6 +56,7 @@ _SILENT: Final = frozenset(
 T = TypeVar("T", bound=msgspec.Struct)
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1_048_576)]
+_Row = Annotated[str, msgspec.Meta(min_length=1, max_length=65_536)]  # as serve_run takes them
 _Stop = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 _Stops = _Stop | Annotated[tuple[_Stop, ...], msgspec.Meta(max_length=_STOPS_MAX)] | None
 
@@ -144,7 +145,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     model: RefText
     input: (
-        _Text | Annotated[tuple[_Text, ...], msgspec.Meta(min_length=1, max_length=EMBED_TEXTS_MAX)]
+        _Row | Annotated[tuple[_Row, ...], msgspec.Meta(min_length=1, max_length=EMBED_TEXTS_MAX)]
     )
     encoding_format: Literal["float", "base64"] = "float"
     prsm: Options = Options()

@@ -18,7 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from prsm.node import logs
 from prsm.node.rpc.dispatch import Dispatcher
-from prsm.node.rpc.errors import BadParams, CallError, WrongHttp
+from prsm.node.rpc.errors import BadParams, CallError, Unauthorised, WrongHttp
 from prsm.node.rpc.methods.chat import ChatMessage, PromptParams, PromptText
 from prsm.node.rpc.methods.models import ModelDetail, Models, RefParams
 from prsm.node.rpc.methods.serving import ServedRows, ServeParams
@@ -44,7 +44,7 @@ from prsm.node.web.openai.forms import (
     EmbeddingRequest,
     read_request,
 )
-from prsm.node.web.openai.texts import Prompt, Telling, generate_params
+from prsm.node.web.openai.texts import END_S, Prompt, Telling, generate_params
 from prsm.protocol.errors import PrsmError
 
 _ALIVE: Final = b": at work\n\n"
@@ -75,6 +75,7 @@ class _Visit:
     send: Send
     caller: Caller
     body: bytes
+    is_live: Callable[[], bool]  # does what it came with still count?
 
 
 _Answer = Callable[[_Visit], Awaitable[None]]
@@ -128,7 +129,7 @@ class _Page:
             await send(message)
 
         try:
-            visit = _Visit(scope, watched, caller, body)
+            visit = _Visit(scope, watched, caller, body, partial(self._gate.is_live, caller))
             await _unless_gone(receive, partial(self._give, visit))
         except ClientGone:
             raise
@@ -233,21 +234,22 @@ class _Api:
                 return
             parts: list[str] = []
             while not telling.is_over:
-                parts.append(await telling.read())
+                parts.append(await _read(visit, telling))
             await _say(visit, told.whole(telling, "".join(parts), self._world.height()))
         finally:
-            await telling.end()
+            with trio.move_on_after(END_S, shield=True):
+                await telling.end()
 
     async def _stream(
         self, visit: _Visit, told: Told, telling: Telling, *, with_usage: bool
     ) -> None:
         """Server-sent events; what fails before the first text is a plain refusal."""
-        text = await telling.read()
+        text = await _read(visit, telling)
         await begin_events(visit.scope, visit.send)
         await _event(visit, told.chunk(telling, text, is_first=True))
         try:
             while not telling.is_over:
-                text = await telling.read()
+                text = await _read(visit, telling)
                 if text:
                     await _event(visit, told.chunk(telling, text))
                 elif not telling.is_over:
@@ -261,6 +263,17 @@ class _Api:
         if with_usage:
             await _event(visit, told.usage(telling, height))
         await _part(visit, _DONE, is_last=True)
+
+
+async def _read(visit: _Visit, telling: Telling) -> str:
+    """What may be told now, while the token that asked for it counts.
+
+    Raises:
+        Unauthorised: it ended or was taken back meanwhile.
+    """
+    if not visit.is_live():
+        raise Unauthorised("the token has ended, or was taken back, since the text began")
+    return await telling.read()
 
 
 async def _unless_gone(receive: Receive, work: Callable[[], Awaitable[None]]) -> None:

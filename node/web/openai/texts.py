@@ -4,10 +4,9 @@ Knows: infer_generate and its reading. Must not know: HTTP, how tokens are chose
 """
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
-
-import trio
 
 from prsm.node.rpc.dispatch import Dispatcher
 from prsm.node.rpc.methods.generation import (
@@ -23,7 +22,7 @@ from prsm.protocol.errors import PrsmError
 
 READ_MS: Final = 10_000  # then a stream says that it is alive
 TOKENS_DEFAULT: Final = 128
-_END_S: Final = 5.0
+END_S: Final = 5.0  # for what is done when a client has gone
 Finish = Literal["stop", "length"]
 
 
@@ -108,13 +107,9 @@ class Telling:
         """Let its stages stop; what was done is paid. Nothing if it is over."""
         if self.info is None or self.info.is_over:
             return
-        with trio.CancelScope(shield=True), trio.move_on_after(_END_S):
-            try:
-                self.info = await self._call(
-                    "infer_endGeneration", GenerationParams(self.info.generation_id)
-                )
-            except PrsmError:
-                return  # it ended by itself, and was forgotten
+        with suppress(PrsmError):  # it ended by itself, and was forgotten
+            params = GenerationParams(self.info.generation_id)
+            self.info = await self._call("infer_endGeneration", params)
 
     @property
     def finish(self) -> Finish:

@@ -1,6 +1,7 @@
 """The OpenAI API asked by its own client: sync, on asyncio and on trio."""
 
 import asyncio
+import json
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,8 +15,10 @@ import trio
 from prsm.node.inference.generate.generation import ReaderTooSlow
 from prsm.node.models.chatforms import NoChatForm
 from prsm.node.net.interface import Busy
+from prsm.node.web.auth import Gate
+from prsm.node.web.serve import Bounds
 from tests.tools.openai_door import HEIGHT, JOB, PEER, VECTORS, a_part, open_v1
-from tests.tools.rpc_door import OpenDoor
+from tests.tools.rpc_door import OpenDoor, auth, request
 
 # The client leaves its own generators to the garbage collector at the end of a stream.
 pytestmark = pytest.mark.filterwarnings(
@@ -33,6 +36,18 @@ def text_in_parts(door: OpenDoor) -> None:
             a_part("lo", is_over=True, finish="stop", tokens=2),
         ]
     )
+
+
+def ending(door: OpenDoor) -> trio.Event:
+    """Set once a generation is told to end."""
+    ended = trio.Event()
+
+    async def told() -> None:
+        await trio.lowlevel.checkpoint()
+        ended.set()
+
+    door.node.before["infer_endGeneration"] = told
+    return ended
 
 
 @asynccontextmanager
@@ -234,6 +249,7 @@ async def test_client_that_hangs_up_ends_the_generation(tmp_path: Path, stream: 
                     await trio.sleep_forever()
 
             door.node.before["infer_readTokens"] = stuck
+            ended = ending(door)
             async with trio.open_nursery() as nursery:
 
                 async def ask() -> None:
@@ -244,14 +260,39 @@ async def test_client_that_hangs_up_ends_the_generation(tmp_path: Path, stream: 
                 nursery.start_soon(ask)
                 await reading.wait()
                 nursery.cancel_scope.cancel()
-            ended = trio.Event()
+            await ended.wait()
 
-            async def told() -> None:
-                ended.set()
 
-            if door.node.calls[-1][0] != "infer_endGeneration":
-                door.node.before["infer_endGeneration"] = told
+async def test_client_that_does_not_read_is_cut_off_and_its_generation_ended(
+    tmp_path: Path,
+) -> None:
+    body = json.dumps({"model": "net", "messages": HI, "stream": True}).encode()
+    with trio.fail_after(30):
+        async with open_v1(tmp_path, bounds=Bounds(write_s=0.05)) as door:
+            door.node.answers["infer_readTokens"] = a_part("x" * 1_000_000, is_over=False)
+            ended = ending(door)
+            async with await door.tcp() as stream:
+                headers = auth(door)
+                asked = request(path="/v1/chat/completions", body=body, headers=headers)
+                await stream.send_all(asked)
                 await ended.wait()
+
+
+async def test_token_taken_back_ends_the_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([True, False])
+    monkeypatch.setattr(Gate, "is_live", lambda _gate, _caller: next(answers))
+    with trio.fail_after(30):
+        async with asking(tmp_path) as (door, client):
+            door.node.answers["infer_readTokens"] = a_part("a", is_over=False)
+            ended = ending(door)
+            stream = await chat(client, stream=True)
+            assert (await anext(stream)).choices[0].delta.content == "a"
+            with pytest.raises(openai.APIError) as caught:
+                await anext(stream)
+            assert caught.value.code == "unauthorised"
+            await ended.wait()
 
 
 async def test_wrong_token_and_wrong_scope(tmp_path: Path) -> None:

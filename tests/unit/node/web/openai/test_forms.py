@@ -1,8 +1,11 @@
 """Parameters of the OpenAI API are taken, change nothing, or are refused by their name."""
 
 import json
+from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from prsm.node.rpc.errors import BadParams, CallError, ParseFailed
 from prsm.node.web.openai.faults import ParameterUnsupported
@@ -107,9 +110,30 @@ def test_prompts_and_inputs_are_texts_not_tokens() -> None:
     assert texts == ("a", "b")
     with pytest.raises(ParameterUnsupported, match="dimensions"):
         read_request(b'{"model":"m","input":"a","dimensions":8}', EmbeddingRequest)
-    for given in ("[1,2]", "[]", "[[1]]", json.dumps(["a"] * 257)):
+    for rows in ("[1,2]", "[]", "[[1]]", json.dumps(["a"] * 257)):
         with pytest.raises(BadParams, match="input"):
-            read_request(b'{"model":"m","input":' + given.encode() + b"}", EmbeddingRequest)
+            read_request(b'{"model":"m","input":' + rows.encode() + b"}", EmbeddingRequest)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=9),
+    lambda more: (
+        st.lists(more, max_size=3) | st.dictionaries(st.text(max_size=9), more, max_size=3)
+    ),
+    max_leaves=8,
+)
+SHAPES = (ChatRequest, CompletionRequest, EmbeddingRequest)
+NAMES = sorted({name for shape in SHAPES for name in shape.__struct_fields__} | {"n", "user"})
+
+
+@given(st.sampled_from(SHAPES), st.dictionaries(st.sampled_from(NAMES), JSON, max_size=5))
+def test_any_json_is_taken_or_refused_by_a_typed_error(
+    shape: type[ChatRequest | CompletionRequest | EmbeddingRequest], more: dict[str, object]
+) -> None:
+    good = {"prompt": "p", "input": "i", **ASKED}
+    least = {name: good[name] for name in shape.__struct_fields__ if name in good}
+    with suppress(CallError):
+        read_request(json.dumps({**least, **more}).encode(), shape)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b'"x"', b"[" * 5000])

@@ -1,0 +1,154 @@
+"""The OpenAI API and the tools of `prsm mcp` on four real daemons: vectors, text, a receipt.
+
+The models are small ones with drawn weights: they prove the way, not knowledge.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import onnx
+import openai
+import pytest
+from mcp import Client, StdioServerParameters
+
+import prsm
+from prsm.node.home import Home
+from prsm.node.worker.recipes.decoder import Config, build_decoder, build_encoder, build_tokenizer
+from prsm.testnet import launch
+
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.long]
+SMALL = Config(layers=2, width=64, heads=2, positions=160)
+HI: Any = [{"role": "user", "content": "Hi"}]
+ENVIRON = os.environ | {"PYTHONPATH": str(Path(prsm.__file__).parents[1])}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """The first of four nodes; it knows `encoder` and `decoder`."""
+    folder = tmp_path_factory.mktemp("v1")
+    network = launch.create(folder / "net", 4)
+    tokenizer = folder / "tokenizer.json"
+    tokenizer.write_text(build_tokenizer().to_str(), encoding="utf-8")
+    for node in network.nodes[2:]:  # text is one worker's word: for pay it asks for a pledge
+        settings = node.home.config.read_text(encoding="utf-8")
+        node.home.config.write_text(settings.replace('price = "1000"', 'price = "0"'))
+    try:
+        network.start()
+        home = network.nodes[0].home
+        for name, model in (("encoder", build_encoder(SMALL)), ("decoder", build_decoder(SMALL))):
+            path = folder / f"{name}.onnx"
+            onnx.save(model, path)
+            words = (
+                "--name",
+                name,
+                "--tokenizer",
+                str(tokenizer),
+                "--stages",
+                "1",
+                "--stages",
+                "2",
+            )
+            prsm_of(home, "model", "add", str(path), *words)
+        yield home
+    finally:
+        network.stop()
+
+
+def prsm_of(home: Home, *words: str) -> None:
+    command = [sys.executable, "-m", "prsm.node.cli.main", "--home", str(home.root), *words]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=ENVIRON, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def client(home: Home) -> Iterator[openai.OpenAI]:
+    endpoint = home.endpoint.read_text(encoding="utf-8")
+    http = endpoint.partition('"http":"')[2].partition('"')[0]
+    token = home.cookie.read_text(encoding="ascii").strip()
+    with openai.OpenAI(base_url=f"http://{http}/v1", api_key=token, max_retries=0) as made:
+        yield made
+
+
+def test_models_vectors_and_text_over_the_network(
+    home: Home, client: openai.OpenAI, tmp_path: Path
+) -> None:
+    assert {model.id for model in client.models.list()} == {"encoder@1.0.0", "decoder@1.0.0"}
+    two: Any = {"prsm": {"opinions": 2}}
+    given = ["one", "another text"]
+    first = client.embeddings.create(model="encoder", input=given, extra_body=two)
+    again = client.embeddings.create(model="encoder", input=given, extra_body=two)
+    assert [row.embedding for row in first.data] == [row.embedding for row in again.data]
+    assert len(first.data[0].embedding) == SMALL.width
+    assert first.usage.prompt_tokens == len("one") + len("another text")
+    assert again.model_extra is not None
+    assert again.model_extra["prsm"]["cached"] == again.model_extra["prsm"]["batches"]
+
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model="decoder", messages=HI)
+    assert caught.value.code == "no_chat_form"
+
+    options: Any = {"prsm": {"form": "plain", "stages": 2}}
+    asked: Any = {"model": "decoder", "messages": HI, "max_tokens": 12, "temperature": 0}
+    whole = client.chat.completions.create(**asked, extra_body=options)
+    stream = client.chat.completions.create(**asked, extra_body=options, stream=True)
+    told = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+    assert told == whole.choices[0].message.content
+    assert whole.usage is not None
+    assert whole.usage.completion_tokens == 12
+    local = {"prsm": {"form": "plain", "local": True}}
+    alone = client.chat.completions.create(**asked, extra_body=local)
+    assert alone.choices[0].message.content == told
+    assert alone.model_extra is not None
+    assert alone.model_extra["prsm"]["proof"] is None
+    assert whole.model_extra is not None
+    document = receipt(client, whole.model_extra["prsm"]["proof"])
+    path = tmp_path / "receipt.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    prsm_of(home, "proof", "verify", str(path))
+
+
+def receipt(client: openai.OpenAI, path: str) -> dict[str, Any]:
+    """The receipt of an answer, once it is settled."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            found: dict[str, Any] = client.get(path.removeprefix("/v1"), cast_to=dict[str, Any])
+        except openai.APIStatusError:
+            if time.monotonic() > deadline:
+                raise
+            launch.nap()
+        else:
+            return found
+
+
+def test_tools_run_a_model_and_check_its_receipt(home: Home) -> None:
+    async def main() -> None:
+        words = ["-m", "prsm.node.cli.main", "--home", str(home.root), "mcp", "--budget", "1"]
+        server = StdioServerParameters(command=sys.executable, args=words, env=dict(ENVIRON))
+        with anyio.fail_after(150):
+            async with Client(server) as tools:
+                job = await ask(tools, "run_model", model="encoder", texts=["one", "two"])
+                assert len(job["outputs"][0]["values"]) == 2
+                checked = await ask(tools, "verify_receipt", job_id=job["job_id"])
+                assert checked["valid"], checked
+                asked = {"model": "decoder", "prompt": "Once", "max_tokens": 8}
+                told = await ask(tools, "generate_text", **asked)
+                assert told["tokens"] == 8
+                assert int((await ask(tools, "spending"))["left"]) <= 1_000_000
+
+    anyio.run(main)
+
+
+async def ask(tools: Client, name: str, **arguments: object) -> Any:  # noqa: ANN401 - any JSON
+    result = await tools.call_tool(name, arguments)
+    assert not result.is_error, result.content
+    return result.structured_content
