@@ -91,6 +91,7 @@ def start(session: Session, /, *, detach: bool, dev: bool, **given: Any) -> None
     if detach:
         _start_detached(session, launch)
     else:
+        _note_next(session, "when it is up, in another terminal", len(labs.found(home)))
         labs.start(home, DAEMON, is_ours=True)
         sys.stdout.flush()
         os.execve(launch.words[0], launch.words, launch.environ)  # noqa: S606 - our own program, no shell
@@ -251,13 +252,17 @@ def _answer_started(session: Session, pid: int, count: int) -> None:
     endpoint = msgspec.json.decode(session.home.endpoint.read_bytes(), type=Endpoint)
     answer = {"pid": pid, "http": endpoint.http, "ready": True}
     session.answer_value({**answer, "labs": count} if count else answer)
+    _note_next(session, "next", count)
+
+
+def _note_next(session: Session, when: str, count: int) -> None:
+    """Say what to type when the node is up: a first job where labs would do it."""
     words = home_words(session.home)
     if count:
-        session.note(
-            f'next: prsm run {labs.first_model()} "a sentence" --proof receipt.json{words}'
-        )
+        run = f'prsm run {labs.first_model()} "a sentence" --proof receipt.json'
+        session.note(f"{when}: {run}{words}")
     else:
-        session.note(f"next: prsm status{words}")
+        session.note(f"{when}: prsm status{words}")
 
 
 def _why_not_ready(home: Home, pid: int, *, peers: int) -> str | None:

@@ -1,4 +1,4 @@
-"""Checks D-20 to D-25: what the running node answers, and what it wrote.
+"""Checks D-20 to D-26: what the running node answers, and what it wrote.
 
 Knows: the answers of two methods. Must not know: how they were asked.
 """
@@ -6,6 +6,7 @@ Knows: the answers of two methods. Must not know: how they were asked.
 from typing import Final
 
 from prsm.node.doctor.finding import Check, Finding, Patient
+from prsm.node.home import Home
 
 _LOG_TAIL_BYTES: Final = 256 * 1024
 
@@ -77,4 +78,18 @@ def _errors(patient: Patient) -> Finding:
     return Finding("D-25", "log", "ok", f"no error in the last {len(lines)} lines")
 
 
-CHECKS: Final[tuple[Check, ...]] = (_running, _parts, _peers, _ledger, _wallet, _errors)
+def _labs(patient: Patient) -> Finding:
+    """Those that `prsm init --dev` made beside a node, and that start and end with it."""
+    all_of_them = [Home(path.parent) for path in patient.home.root.glob("labs/lab*/VERSION")]
+    running = sum(lab.holder() is not None for lab in all_of_them)
+    if not all_of_them:
+        return Finding("D-26", "labs", "ok", "no development network")
+    what = f"{running} of {len(all_of_them)} run"
+    if patient.running and running < len(all_of_them):
+        return Finding("D-26", "labs", "warning", what, "prsm restart")
+    if running and not patient.running:
+        return Finding("D-26", "labs", "warning", f"{what}, and the node does not", "prsm stop")
+    return Finding("D-26", "labs", "ok", what)
+
+
+CHECKS: Final[tuple[Check, ...]] = (_running, _parts, _peers, _ledger, _wallet, _errors, _labs)

@@ -196,6 +196,23 @@ def test_stop_ends_a_node_whose_door_is_shut(born: Path) -> None:
         assert json.loads(result.stdout) == {"stopped": True, "pid": holder.pid}
 
 
+@pytest.mark.slow
+def test_stop_ends_labs_whose_node_is_gone(born: Path) -> None:
+    """A node that was killed leaves its labs; they are ended by their locks."""
+    lab = Home(born / "labs" / "lab1")
+    lab.create()
+    script = (
+        "import sys, time; from pathlib import Path; from prsm.node.home import Home\n"
+        "with Home(Path(sys.argv[1])).hold():\n    print('held', flush=True)\n    time.sleep(60)"
+    )
+    command = [sys.executable, "-c", script, str(lab.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ()) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        result = run(born, "stop", "--json")
+        assert json.loads(result.stdout) == {"stopped": True, "pid": 0, "labs": 1}
+
+
 def test_demo_and_testnet_become_another_program(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
 

@@ -64,7 +64,7 @@ def test_a_fresh_folder_has_no_fault_and_each_number_is_used_once(home: Home) ->
     found = look(home)
     assert not [one for one in found if one.level == "fault"]
     numbers = [one.number for one in found]
-    assert len(numbers) == len(set(numbers)) == 21
+    assert len(numbers) == len(set(numbers)) == 22
 
 
 def test_no_folder_is_one_fault_beside_the_machine(tmp_path: Path) -> None:
@@ -218,3 +218,14 @@ def test_an_answer_of_another_form_is_a_warning_and_no_crash(home: Home) -> None
     with home.hold():
         found = look(home, node_getStatus={"state": "ready"})
     assert {one.level for one in found if one.number == "D-00"} == {"warning"}
+
+
+def test_labs_run_with_their_node_or_not_at_all(home: Home) -> None:
+    lab = Home(home.root / "labs" / "lab1")
+    lab.create()
+    assert of(look(home), "D-26").level == "ok"
+    with home.hold():
+        assert of(look(home), "D-26").what == "0 of 1 run"
+        assert of(look(home), "D-26").level == "warning"
+    with lab.hold():
+        assert of(look(home), "D-26").fix == "prsm stop"
