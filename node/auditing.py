@@ -87,7 +87,7 @@ class Auditing:
             result = await go(ask)
         except BaseException as error:
             # Also of a caller that hung up: what was begun has an end in the log.
-            await self._end(begun, note, {"ended": _reason(error)})
+            await self._end(begun, note, {"ended": _reason(error)})  # noqa: ASYNC102 - it shields itself
             raise
         await self._end(begun, note, {"ended": "done", **_ids(result)})
         return result

@@ -6,10 +6,17 @@ so that a new method shows nothing to tenants before somebody has thought about 
 Knows: methods, fields, kinds of things. Must not know: who owns what, how that is kept.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
+
+import msgspec
+
+from prsm.node.rpc.spec import Params
+
+_PREFIX_CHARS: Final = 18  # of a tenant, before the name of its pin
 
 
 class Kind(StrEnum):
@@ -137,3 +144,26 @@ SHARED: Final = frozenset(
     )
 )
 assert not SHARED & OWNED.keys()
+
+
+def own_pin(params: Params, tenant: str) -> tuple[Params, str]:
+    """Parameters with the pin's name as it is kept, and that name."""
+    name = _pin_prefix(tenant) + getattr(params, "name")  # noqa: B009 - of several structs
+    return msgspec.structs.replace(params, name=name), name
+
+
+def shown_pin(result: Any, pinned: str) -> object:  # noqa: ANN401 - one of several structs
+    """The result with the pin's name as its tenant knows it; "" was no pin."""
+    return msgspec.structs.replace(result, name=pinned[_PREFIX_CHARS:]) if pinned else result
+
+
+def with_own_pins(model: Any, tenant: str) -> object:  # noqa: ANN401 - a row of models
+    """A row that names the tenant's pins alone."""
+    prefix = _pin_prefix(tenant)
+    own = tuple(pin[_PREFIX_CHARS:] for pin in model.pins if pin.startswith(prefix))
+    return msgspec.structs.replace(model, pins=own)
+
+
+def _pin_prefix(tenant: str) -> str:
+    """What stands before the names of a tenant's pins: no two tenants have the same."""
+    return f"t{hashlib.sha256(tenant.encode()).hexdigest()[:16]}."

@@ -116,6 +116,7 @@ FREE: Final = frozenset(
             "wallet_verify",
             "wallet_changePassword",
         ),
+        *("token_list", "audit_list", "audit_verify", "tenant_list", "node_runDoctor"),
         *("token_createLogin", "rpc_login", "sub_subscribe", "sub_unsubscribe"),
     )
 )

@@ -7,7 +7,6 @@ Source: docs/spec/rpc.md, "Tenants".
 Knows: callers, claims, quotas. Must not know: how a job is run, how a token is made.
 """
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,18 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from prsm.node.belongings import HEARD, OWNED, SHARED, WORK, Belonging, Kind, Place
+from prsm.node.belongings import (
+    HEARD,
+    OWNED,
+    SHARED,
+    WORK,
+    Belonging,
+    Kind,
+    Place,
+    own_pin,
+    shown_pin,
+    with_own_pins,
+)
 from prsm.node.clock import Clock
 from prsm.node.rpc.dispatch import Ask, Go
 from prsm.node.rpc.errors import Forbidden, TooMany
@@ -31,7 +41,6 @@ STORAGE_BYTES_MAX: Final = 10 * 2**30
 CALLS_PER_S: Final = 50
 _SEEN_MAX: Final = 10_000  # claims kept in memory for events: of what lives
 _OPERATOR: Final = ""
-_PREFIX_CHARS: Final = 18  # of a pin's name
 
 # Is a job, plan or generation at work no more?
 IsOver = Callable[[str, bytes], bool]
@@ -131,7 +140,9 @@ class Tenants:
             found = [one for one in mine if one.startswith(given)]
             whole = given if given in mine else found[0] if len(found) == 1 else None
         else:
-            whole = given if await self._tenancy.owns(tenant, place.kind, given) else None
+            is_seen = tenant in self._seen.get((place.kind.value, given), ())
+            is_own = is_seen or await self._tenancy.owns(tenant, place.kind, given)
+            whole = given if is_own else None
         if whole is None:
             raise NotFound(f"tenant {tenant!r} has no {place.kind.value} {given[:66]!r}")
         return ask if whole == given else _with(ask, **{place.field: whole})
@@ -174,17 +185,18 @@ class Tenants:
             await self._claim(tenant, kind, found.cid, size_bytes=found.size_bytes)
         pinned = ""
         if belonging.pins:
-            ask, pinned = _own_pin(ask)
+            params, pinned = own_pin(ask.params, ask.caller.tenant)
+            ask = replace(ask, params=params)
         try:
             result = await go(ask)
         except BaseException:
             if is_new:
                 with trio.CancelScope(shield=True):  # bounded: one write to a local file
-                    await self._tenancy.release(tenant, kind, found.cid)
+                    await self._release(tenant, kind, found.cid)
             raise
         if pinned:
             await self._claim(tenant, Kind.PIN, f"{found.cid} {pinned}")
-        return await self._noted(ask, belonging, _shown_pin(result, pinned))
+        return await self._noted(ask, belonging, shown_pin(result, pinned))
 
     async def _give_up(self, ask: Ask, belonging: Belonging, go: Go) -> object:
         """End a claim; the bytes go only with the last one."""
@@ -194,12 +206,13 @@ class Tenants:
         if not await self._tenancy.owns(tenant, Kind.OBJECT, found.cid):
             raise NotFound(f"tenant {tenant!r} has no model {ref[:80]!r}")
         if belonging.pins:
-            ask, pinned = _own_pin(ask)
-            result = _shown_pin(await go(ask), pinned)
+            params, pinned = own_pin(ask.params, ask.caller.tenant)
+            ask = replace(ask, params=params)
+            result = shown_pin(await go(ask), pinned)
             await self._tenancy.release(tenant, Kind.PIN, f"{found.cid} {pinned}")
             pins = await self._tenancy.owned(tenant, Kind.PIN)
             if not any(pin.startswith(found.cid) for pin in pins):
-                await self._tenancy.release(tenant, Kind.OBJECT, found.cid)
+                await self._release(tenant, Kind.OBJECT, found.cid)
             return result
         owners = await self._tenancy.owners(Kind.OBJECT, found.cid)
         if owners == {tenant}:
@@ -209,7 +222,7 @@ class Tenants:
                 {"cid": found.cid, "files": 0, "freed_bytes": 0, "shared": len(owners) - 1},
                 ask.method.result,
             )
-        await self._tenancy.release(tenant, Kind.OBJECT, found.cid)
+        await self._release(tenant, Kind.OBJECT, found.cid)
         return result
 
     async def _noted(self, ask: Ask, belonging: Belonging, result: object) -> object:
@@ -232,7 +245,7 @@ class Tenants:
             theirs = await self._tenancy.claimed_by_anybody(place.kind)
             common = await self._tenancy.owned(_OPERATOR, place.kind)
             items = [
-                _with_own_pins(one, tenant)
+                with_own_pins(one, tenant)
                 for one in result.items
                 if (cid := getattr(one, place.field)) in mine or cid in common or cid not in theirs
             ]
@@ -254,8 +267,8 @@ class Tenants:
             return caller.tenant == _OPERATOR
         one: str = getattr(row, place.field)
         if place.kind is Kind.OBJECT:  # of nobody, or of the operator: everybody's to use
-            owners = self._seen.get((place.kind.value, one), frozenset({_OPERATOR}))
-            return _OPERATOR in owners or self.may_see(caller, place.kind, one)
+            owners = self._seen.get((place.kind.value, one), frozenset())
+            return not owners or _OPERATOR in owners or self.may_see(caller, place.kind, one)
         return self.may_see(caller, place.kind, one)
 
     def rows(self) -> list[TenantRow]:
@@ -339,6 +352,11 @@ class Tenants:
         await self._tenancy.claim(tenant, kind.value, (one,), size_bytes=size_bytes, now_ms=now_ms)
         self._remember(tenant, kind, one)
 
+    async def _release(self, tenant: str, kind: Kind, one: str) -> None:
+        await self._tenancy.release(tenant, kind, one)
+        key = (kind.value, one)
+        self._seen[key] = self._seen.get(key, frozenset()) - {tenant}
+
     def _remember(self, tenant: str, kind: Kind, one: str) -> None:
         key = (kind.value, one)
         self._seen[key] = self._seen.get(key, frozenset()) | {tenant}
@@ -371,26 +389,3 @@ def _for_tenant(ask: Ask) -> Ask:
     if ask.method.name != "serve_run":
         return ask
     return _with(ask, tenant=ask.caller.tenant[:32])
-
-
-def _own_pin(ask: Ask) -> tuple[Ask, str]:
-    """The call with the pin's name as it is kept: apart for each tenant."""
-    name = pin_prefix(ask.caller.tenant) + getattr(ask.params, "name")  # noqa: B009 - as above
-    return _with(ask, name=name), name
-
-
-def _shown_pin(result: Any, pinned: str) -> object:  # noqa: ANN401 - one of several structs
-    if not pinned:
-        return result
-    return msgspec.structs.replace(result, name=pinned[_PREFIX_CHARS:])
-
-
-def _with_own_pins(model: Any, tenant: str) -> object:  # noqa: ANN401 - a row of models
-    prefix = pin_prefix(tenant)
-    own = tuple(pin[_PREFIX_CHARS:] for pin in model.pins if pin.startswith(prefix))
-    return msgspec.structs.replace(model, pins=own)
-
-
-def pin_prefix(tenant: str) -> str:
-    """What stands before the names of a tenant's pins: no two tenants have the same."""
-    return f"t{hashlib.sha256(tenant.encode()).hexdigest()[:16]}."

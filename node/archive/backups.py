@@ -23,6 +23,7 @@ from prsm.consensus.ledger.tree import Tree
 from prsm.consensus.pbft.config import Tip
 from prsm.node.archive.chains import opened_ledger
 from prsm.node.archive.replay import Replay, bad_block, decode_certified
+from prsm.node.audit import SEGMENT_BYTES_MAX, Verdict, check_files, segments
 from prsm.node.chain import read_ledger
 from prsm.node.clock import TrioClock
 from prsm.node.config import load
@@ -35,6 +36,7 @@ from prsm.protocol.errors import PrsmError
 from prsm.protocol.genesis import Genesis, from_json
 from prsm.protocol.identity import peer_id_of
 from prsm.protocol.ids import address_text
+from prsm.protocol.signing import message_statement
 from prsm.storage.backup import BadBackup, Manifest, Part, open_backup, write_backup
 from prsm.storage.database import copy_database
 from prsm.storage.disk import PosixDisk
@@ -48,9 +50,10 @@ OPERATOR_KEY: Final = "keys/operator.key"
 _GENESIS: Final = "genesis.json"
 _CONFIG: Final = "config.toml"
 _WALLET: Final = re.compile(r"keys/wallet/[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.key")
+_AUDIT: Final = re.compile(r"data/audit(-[0-9]{12})?\.log")
 _FILES: Final = frozenset((_CONFIG, _GENESIS, NODE_KEY, OPERATOR_KEY, LEDGER))
 _NEEDED: Final = frozenset((_CONFIG, _GENESIS, NODE_KEY))
-_SMALL_BYTES_MAX: Final = 4 * 1024 * 1024  # every part but the ledger
+_SMALL_BYTES_MAX: Final = 4 * 1024 * 1024  # every part but the ledger and the audit log
 _PAGE_BYTES: Final = 4 * 1024 * 1024
 
 
@@ -87,6 +90,7 @@ async def create_backup(
             if is_whole:
                 height, head = tip or (height, head)
                 sources[LEDGER] = copy
+        sources |= await trio.to_thread.run_sync(_audit_files, home, folder)
         manifest = Manifest(
             version=1,
             schema=SCHEMA_VERSION,
@@ -168,6 +172,7 @@ async def _check(
         raise BadBackup(f"the node key has {len(seed)} bytes, it has 32")
     peer = peer_id_of(Ed25519Signer(seed).public_key)
     keys = _check_keys(staged, keys_password, development=genesis.development)
+    audit = check_files(staged.data)
     root = await _check_ledger(staged.root / LEDGER, genesis, manifest)
     return {
         "network": genesis.name,
@@ -178,8 +183,9 @@ async def _check(
         "peer_id": peer,
         "keys": keys,
         "keys_opened": keys_password is not None,
+        "audit_lines": audit.root.seq,
         "was_validator": any(v.peer_id == peer for v in genesis.validators),
-        "notes": list(_notes(staged)),
+        "notes": [*_notes(staged), *(_audit_notes(audit))],
     }
 
 
@@ -234,10 +240,16 @@ def _check_keys(staged: Home, password: str | None, *, development: bool) -> dic
         public = read_key_file(path).public
         if password is not None:
             seed = load_key(path, password=password, purpose=purpose, development=development)
-            if Ed25519Signer(seed).public_key != public:
+            if not _signs(Ed25519Signer(seed), public):
                 raise BadBackup(f"{path.name} holds another key than it says")
         found[str(path.relative_to(staged.keys))] = address_text(public)
     return found
+
+
+def _signs(signer: Ed25519Signer, public: bytes) -> bool:
+    """Does a signature it makes hold under the public key of its file?"""
+    statement = message_statement(public, b"restore --verify")
+    return Ed25519Verifier().verify(public, statement, signer.sign(statement))
 
 
 def _notes(staged: Home) -> Iterator[str]:
@@ -262,6 +274,23 @@ def _files(home: Home) -> dict[str, Path]:
     return {name: home.root / name for name in names if (home.root / name).exists()}
 
 
+def _audit_files(home: Home, folder: Path) -> dict[str, Path]:
+    """The audit log; its open segment as it is now, since a running node goes on writing it."""
+    found = {f"data/{path.name}": path for path in segments(home.data) if path.exists()}
+    for name in [name for name in found if name.endswith("/audit.log")]:
+        copy = folder / "audit.log"
+        with refused(found[name]):
+            raw = found[name].read_bytes()
+        copy.write_bytes(raw[: raw.rfind(b"\n") + 1])
+        found[name] = copy
+    return found
+
+
+def _audit_notes(audit: Verdict) -> Iterator[str]:
+    if audit.broken_at:
+        yield f"the audit log is broken at line {audit.broken_at}: {audit.why}"
+
+
 def _seal(path: Path, manifest: Manifest, sources: dict[str, Path], password: str) -> None:
     with ExitStack() as stack:
         files = []
@@ -274,14 +303,22 @@ def _seal(path: Path, manifest: Manifest, sources: dict[str, Path], password: st
 def _require_names(path: Path, manifest: Manifest) -> None:
     """Only files of a home, each once: a name never leads out of the folder."""
     names = [part.name for part in manifest.parts]
-    strange = [n for n in names if n not in _FILES and not _WALLET.fullmatch(n)]
-    large = [p.name for p in manifest.parts if p.size > _SMALL_BYTES_MAX and p.name != LEDGER]
+    strange = [
+        n for n in names if n not in _FILES and not _WALLET.fullmatch(n) and not _AUDIT.fullmatch(n)
+    ]
+    large = [p.name for p in manifest.parts if p.size > _bytes_max(p.name)]
     missing = _NEEDED - set(names)
     if strange or large or missing or len(set(names)) != len(names):
         raise BadBackup(
             f"{path} does not hold the files of a home: "
             f"{sorted({*strange, *large, *missing})[:3] or 'a name twice'}"
         )
+
+
+def _bytes_max(name: str) -> int:
+    if name == LEDGER:
+        return 2**63
+    return SEGMENT_BYTES_MAX if _AUDIT.fullmatch(name) else _SMALL_BYTES_MAX
 
 
 def _require_empty(root: Path) -> None:

@@ -13,7 +13,9 @@ from prsm.node.archive.__main__ import main
 from prsm.node.archive.backups import LEDGER, create_backup, restore_backup
 from prsm.node.archive.chains import opened_ledger
 from prsm.node.archive.replay import BadChain
+from prsm.node.audit import AuditLog, Note
 from prsm.node.chain import read_ledger
+from prsm.node.clock import TrioClock
 from prsm.node.home import Home, HomeExists, HomeVersion
 from prsm.node.keys import read_public_keys
 from prsm.node.signlog import open_signlog
@@ -240,3 +242,32 @@ async def test_pruned_ledger_stays_out_of_a_backup(home: Home, tmp_path: Path) -
     assert shown["height"] == 0
     assert not (restored.data / "ledger.db").exists()
     assert open_signlog(PosixDisk(), restored.data, ledger_height=0).observer is not None
+
+
+async def test_audit_log_goes_with_its_home(home: Home, tmp_path: Path) -> None:
+    """All segments, the open one up to its last whole line; a broken one is said, not refused."""
+    audit = await AuditLog.open(home.data, TrioClock())
+    for _ in range(3):
+        await audit.write(Note("call", "cookie"), {})
+    (home.data / "audit.log").rename(home.data / "audit-000000000001.log")
+    await audit.write(Note("call", "cookie"), {})
+    with (home.data / "audit.log").open("ab") as file:
+        file.write(b'{"seq":5')  # a node is writing it
+    made = await make_backup(home, tmp_path / "backup")
+    parts = made["parts"]
+    assert isinstance(parts, list)
+    assert parts[-2:] == ["data/audit-000000000001.log", "data/audit.log"]
+    new = Home(tmp_path / "new")
+    assert (await restore(new, tmp_path / "backup"))["audit_lines"] == 4
+    again = await AuditLog.open(new.data, TrioClock())
+    assert again.root == audit.root
+    (home.data / "audit-000000000001.log").write_bytes(b"{}\n")
+    await make_backup(home, tmp_path / "broken")
+    said = await restore(new, tmp_path / "broken", verify=True)
+    assert any("broken at line 1" in str(note) for note in notes_of(said))
+
+
+def notes_of(said: dict[str, object]) -> list[object]:
+    notes = said["notes"]
+    assert isinstance(notes, list)
+    return notes
