@@ -1,6 +1,7 @@
 """The tools asked by the package's own client, over a served fake node."""
 
 import struct
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -8,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import msgspec
 import pytest
+import trio
 from mcp import Client
 
 from prsm.node.home import Home
@@ -168,6 +171,45 @@ def test_generated_text_comes_with_progress(desk: Desk) -> None:
     assert asked(desk, "model_getPrompt").messages[0].content == "Hi"
     assert asked(desk, "infer_generate").temperature == 500
     assert desk.call("spending")["taken"] == "50"
+
+
+@pytest.mark.parametrize(
+    ("tool", "begins", "waits", "ends"),
+    [
+        ("generate_text", "infer_generate", "infer_readTokens", "infer_endGeneration"),
+        ("run_model", "infer_run", "job_get", "job_cancel"),
+    ],
+)
+def test_cancelled_tool_ends_what_it_began(
+    desk: Desk, tool: str, begins: str, waits: str, ends: str
+) -> None:
+    node, waiting, ended = desk.served.node, threading.Event(), threading.Event()
+    stopped = trio.Event()  # of the node's own loop
+    part = msgspec.structs.replace(sample(GenerationInfo), is_over=False)
+    job = msgspec.structs.replace(a_job(), is_over=False)
+    node.answers[begins] = part if begins == "infer_generate" else job
+
+    async def stuck() -> None:
+        waiting.set()
+        await stopped.wait()
+
+    async def told() -> None:
+        await trio.lowlevel.checkpoint()
+        stopped.set()
+        ended.set()
+
+    node.before = {waits: stuck, ends: told}
+    arguments = {"prompt": "Hi"} if tool == "generate_text" else {"texts": ["a"]}
+
+    async def ask(client: Client) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.call_tool, tool, {"model": "net", **arguments})
+            await anyio.to_thread.run_sync(waiting.wait, 20)
+            tasks.cancel_scope.cancel()
+        assert await anyio.to_thread.run_sync(ended.wait, 20)
+
+    desk.within(ask)
+    node.before = {}
 
 
 def test_caller_without_any_limit_spends_nothing_until_a_budget_is_named(served: Served) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import openai
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from prsm.node.inference.generate.generation import ReaderTooSlow
 from prsm.node.models.chatforms import NoChatForm
@@ -18,7 +19,7 @@ from prsm.node.net.interface import Busy
 from prsm.node.web.auth import Gate
 from prsm.node.web.serve import Bounds
 from tests.tools.openai_door import HEIGHT, JOB, PEER, VECTORS, a_part, open_v1
-from tests.tools.rpc_door import OpenDoor, auth, request
+from tests.tools.rpc_door import OpenDoor, auth, exchange, request
 
 # The client leaves its own generators to the garbage collector at the end of a stream.
 pytestmark = pytest.mark.filterwarnings(
@@ -164,7 +165,7 @@ async def test_refusal_is_the_clients_own_error_with_our_words(
     seen: type[openai.APIStatusError],
     code: str,
 ) -> None:
-    with trio.fail_after(30):
+    with trio.fail_after(30), capture_logs():
         async with asking(tmp_path) as (door, client):
             door.node.answers[method] = error
             for stream in (False, True):
@@ -178,12 +179,13 @@ async def test_refusal_is_the_clients_own_error_with_our_words(
 
 async def test_call_that_may_have_cost_something_is_not_sent_again(tmp_path: Path) -> None:
     """The client repeats 5xx by itself unless it is told not to."""
-    with trio.fail_after(30):
+    with trio.fail_after(30), capture_logs() as lines:
         async with asking(tmp_path) as (door, client):
             door.node.answers["infer_readTokens"] = RuntimeError("a fault")
             with pytest.raises(openai.InternalServerError):
                 await chat(client)
             assert [name for name, _ in door.node.calls].count("infer_generate") == 1
+            assert "request failed" in {line["event"] for line in lines}
 
 
 @pytest.mark.parametrize(
@@ -293,6 +295,49 @@ async def test_token_taken_back_ends_the_text(
                 await anext(stream)
             assert caught.value.code == "unauthorised"
             await ended.wait()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.test"}, 403),
+        ({"Origin": "http://evil.test"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": None}, 415),
+        ({"Authorization": None}, 401),
+        ({"Authorization": "Basic eDp5"}, 401),
+        ({"Content-Length": "99999999"}, 413),
+    ],
+)
+@pytest.mark.parametrize("page", ["embeddings", "completions", "chat/completions"])
+async def test_page_of_another_site_or_nobody_asks_for_nothing(
+    tmp_path: Path, page: str, headers: dict[str, str | None], status: int
+) -> None:
+    body = json.dumps({"model": "net", "messages": HI}).encode()
+    with trio.fail_after(30):
+        async with open_v1(tmp_path) as door:
+            given = {**auth(door), **headers}
+            raw = request(path=f"/v1/{page}", body=body, headers=given)
+            answered = await exchange(await door.tcp(), raw)
+            assert answered.status == status
+            assert answered.json["error"]["message"]
+            assert door.node.calls == []
+            assert "access-control-allow-origin" not in answered.headers
+
+
+async def test_wrong_verb_names_the_right_one(tmp_path: Path) -> None:
+    with trio.fail_after(30):
+        async with open_v1(tmp_path) as door:
+            for verb, path, allow in (
+                ("POST", "/v1/models", "get"),
+                ("GET", "/v1/embeddings", "post"),
+            ):
+                raw = request(verb, path, body=b"", headers=auth(door))
+                answered = await exchange(await door.tcp(), raw)
+                assert (answered.status, answered.headers["allow"]) == (405, allow)
+            raw = request("GET", "/v1/nothing", body=b"", headers=auth(door))
+            assert (await exchange(await door.tcp(), raw)).status == 404
 
 
 async def test_wrong_token_and_wrong_scope(tmp_path: Path) -> None:
