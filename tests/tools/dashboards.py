@@ -155,33 +155,9 @@ def show(
         made: methods whose answer is made anew at each call.
     """
     ready, found = threading.Event(), list[Shown]()
+    handlers = _handlers(answers, made)
     blocks = answers.pop("chain_getBlock")
     events = story(blocks, answers["job_list"]) if blocks else {}
-
-    async def get_block(params: BlockParams, _caller: Caller) -> BlockInfo:
-        if params.height is None or not 1 <= params.height <= len(blocks):
-            raise NoBlock(f"no block {params.height}, the newest is {len(blocks)}")
-        answer: BlockInfo = blocks[params.height - 1]
-        return answer
-
-    async def get_announcements(params: AnnouncementsParams, _caller: Caller) -> object:
-        found = answers["net_getAnnouncements"]
-        if isinstance(found, Exception):
-            raise found
-        items = [one for one in found.items if f"/{params.topic or ''}" in one.topic]
-        return msgspec.structs.replace(found, items=tuple(items))
-
-    def calling(make: Callable[[], object]) -> Handler:
-        async def handle(_params: Any, _caller: Caller) -> object:  # noqa: ANN401 - of any method
-            return make()
-
-        return handle
-
-    handlers: dict[str, Handler] = {
-        **{name: calling(make) for name, make in made.items()},
-        "chain_getBlock": get_block,
-        "net_getAnnouncements": get_announcements,
-    }
     pages: Pages = dashboard_pages
 
     async def main() -> None:
@@ -203,3 +179,35 @@ def show(
         with suppress(trio.RunFinishedError):
             found[0].close()
         thread.join(10)
+
+
+def _handlers(
+    answers: dict[str, Any], made: Mapping[str, Callable[[], object]]
+) -> dict[str, Handler]:
+    """Of methods whose answer depends on what is asked."""
+    blocks = answers["chain_getBlock"]
+
+    async def get_block(params: BlockParams, _caller: Caller) -> BlockInfo:
+        if params.height is None or not 1 <= params.height <= len(blocks):
+            raise NoBlock(f"no block {params.height}, the newest is {len(blocks)}")
+        answer: BlockInfo = blocks[params.height - 1]
+        return answer
+
+    async def get_announcements(params: AnnouncementsParams, _caller: Caller) -> object:
+        found = answers["net_getAnnouncements"]
+        if isinstance(found, Exception):
+            raise found
+        items = [one for one in found.items if f"/{params.topic or ''}" in one.topic]
+        return msgspec.structs.replace(found, items=tuple(items))
+
+    def calling(make: Callable[[], object]) -> Handler:
+        async def handle(_params: Any, _caller: Caller) -> object:  # noqa: ANN401 - of any method
+            return make()
+
+        return handle
+
+    return {
+        **{name: calling(make) for name, make in made.items()},
+        "chain_getBlock": get_block,
+        "net_getAnnouncements": get_announcements,
+    }
