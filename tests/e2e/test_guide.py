@@ -35,9 +35,14 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 def test_the_examples_of_a_page_work_in_its_order(shell: Shell, page: str) -> None:
     blocks = [block for block in blocks_of(GUIDE / page) if block.is_run]
     assert blocks
+    failed = []
     for block in blocks:
-        if block.kind == "sh":
-            shell.run(block.text)
+        try:
+            if block.kind == "sh":
+                shell.run(block.text)
+        except AssertionError as error:
+            failed.append(f"{block.place}: {error}")
+    assert not failed, "\n\n".join(failed)
     program = "\n\n".join(block.text for block in blocks if block.kind == "python")
     if program:
         shell.run(program, python=True)

@@ -88,6 +88,11 @@ class Client(Surface):
         """Close its connections."""
         self.close()
 
+    @override
+    def __repr__(self) -> str:
+        """Whose node it is."""
+        return f"<prsm.client.Client of {self._node or self.home.root}>"
+
     def close(self) -> None:
         """Close its connections; a later call opens another."""
         while self._idle:
