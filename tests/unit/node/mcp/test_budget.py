@@ -1,7 +1,7 @@
 """The tools of one server never spend more than their budget, whatever order calls end in."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prsm.node.mcp.budget import Budget, BudgetSpent
@@ -9,6 +9,7 @@ from prsm.node.mcp.budget import Budget, BudgetSpent
 AMOUNTS = st.integers(0, 50)
 
 
+@settings(max_examples=50)
 @given(
     AMOUNTS, st.lists(st.tuples(st.none() | AMOUNTS, st.integers(0, 60), st.booleans()), max_size=9)
 )

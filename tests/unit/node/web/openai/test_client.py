@@ -310,20 +310,20 @@ async def test_token_taken_back_ends_the_text(
         ({"Content-Length": "99999999"}, 413),
     ],
 )
-@pytest.mark.parametrize("page", ["embeddings", "completions", "chat/completions"])
 async def test_page_of_another_site_or_nobody_asks_for_nothing(
-    tmp_path: Path, page: str, headers: dict[str, str | None], status: int
+    tmp_path: Path, headers: dict[str, str | None], status: int
 ) -> None:
     body = json.dumps({"model": "net", "messages": HI}).encode()
     with trio.fail_after(30):
         async with open_v1(tmp_path) as door:
             given = {**auth(door), **headers}
-            raw = request(path=f"/v1/{page}", body=body, headers=given)
-            answered = await exchange(await door.tcp(), raw)
-            assert answered.status == status
-            assert answered.json["error"]["message"]
+            for page in ("embeddings", "completions", "chat/completions"):
+                raw = request(path=f"/v1/{page}", body=body, headers=given)
+                answered = await exchange(await door.tcp(), raw)
+                assert answered.status == status
+                assert answered.json["error"]["message"]
+                assert "access-control-allow-origin" not in answered.headers
             assert door.node.calls == []
-            assert "access-control-allow-origin" not in answered.headers
 
 
 async def test_wrong_verb_names_the_right_one(tmp_path: Path) -> None:

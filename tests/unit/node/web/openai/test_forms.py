@@ -4,7 +4,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prsm.node.rpc.errors import BadParams, CallError, ParseFailed
@@ -126,6 +126,7 @@ SHAPES = (ChatRequest, CompletionRequest, EmbeddingRequest)
 NAMES = sorted({name for shape in SHAPES for name in shape.__struct_fields__} | {"n", "user"})
 
 
+@settings(max_examples=50)
 @given(st.sampled_from(SHAPES), st.dictionaries(st.sampled_from(NAMES), JSON, max_size=5))
 def test_any_json_is_taken_or_refused_by_a_typed_error(
     shape: type[ChatRequest | CompletionRequest | EmbeddingRequest], more: dict[str, object]
