@@ -8,7 +8,7 @@ Knows: hypercorn's protocol objects. Must not know: routes, who calls.
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,14 +16,20 @@ import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.events import Data, Request, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.events import Request, StreamClosed
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import AppWrapper, ConnectionState, H11SendableEvent, LifespanState
+from hypercorn.typing import (
+    AppWrapper,
+    ASGIReceiveEvent,
+    ConnectionState,
+    H11SendableEvent,
+    LifespanState,
+)
 from typing_extensions import override
 from wsproto.events import Ping
 from wsproto.utilities import LocalProtocolError
@@ -228,6 +234,8 @@ class _WebSocket(WSStream):
         self._over = trio.Event()
         self._heard_s = trio.current_time()
         self._is_deaf = False
+        self._tell: Callable[[ASGIReceiveEvent], Awaitable[None]] | None = None
+        self._telling = trio.CancelScope()
 
     @override
     async def handle(self, event: StreamEvent) -> None:
@@ -235,15 +243,30 @@ class _WebSocket(WSStream):
         self._heard_s = trio.current_time()
         if isinstance(event, StreamClosed):
             self._over.set()
+            self._telling.cancel()
             with trio.move_on_after(_CLOSE_S) as patience:
                 await super().handle(event)
             if patience.cancelled_caught:
                 self.scope["state"]["abort"]()
+        elif isinstance(event, Data) and not self.handshake.accepted:
+            self._is_deaf = True  # frames before there is anybody to hear them
+            await self.send(StreamClosed(stream_id=self.stream_id))
         elif not self._is_deaf:
             try:
                 await super().handle(event)
             except LocalProtocolError:
                 self._is_deaf = True  # bytes behind the end
+        if self._tell is None and self.app_put is not None:
+            self._tell, self.app_put = self.app_put, self._tell_app
+
+    async def _tell_app(self, message: ASGIReceiveEvent) -> None:
+        """Hand a message over; one for an application that may be over is dropped at the end."""
+        assert self._tell is not None
+        if message["type"] != "websocket.receive":
+            await self._tell(message)
+        elif not self._over.is_set():
+            with trio.CancelScope() as self._telling:
+                await self._tell(message)
 
     @override
     async def _handle_events(self) -> None:
@@ -274,7 +297,8 @@ def _is_upgrade(request: h11.Request) -> bool:
     fields: dict[bytes, bytes] = dict(request.headers)
     tokens = fields.get(b"connection", b"").lower().split(b",")
     is_websocket = fields.get(b"upgrade", b"").strip().lower() == b"websocket"
-    return request.method == b"GET" and is_websocket and b"upgrade" in map(bytes.strip, tokens)
+    is_get = request.method == b"GET" and request.http_version == b"1.1"
+    return is_get and is_websocket and b"upgrade" in map(bytes.strip, tokens)
 
 
 def _has_body(head: h11.Response) -> bool:
