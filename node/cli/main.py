@@ -90,6 +90,7 @@ _VALUES: Final = frozenset(
     ("--home", "--node", "--timeout", "--progress", "--token-file", "--sign-key", "--ca-file")
 )
 _FAILED, _INTERRUPTED = 1, 130  # as in node/rpc/reasons, which --help does not load
+_TIMEOUT_S_MAX: Final = 31_536_000.0  # a year
 _HANDED_OVER: Final = frozenset(("demo", "testnet"))
 
 
@@ -127,6 +128,9 @@ class Root(Words):
     @override
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Let global options stand anywhere; `--version` is the command."""
+        for word in args:
+            if "\0" in word or not word.isascii():
+                _refuse_no_text(word)
         words = ["version" if word == "--version" else word for word in args[:1]] + args[1:]
         return super().parse_args(ctx, hoist(words))
 
@@ -168,6 +172,15 @@ class Root(Words):
         sys.exit(code)
 
 
+def _refuse_no_text(word: str) -> None:
+    try:
+        word.encode()
+    except UnicodeEncodeError as error:
+        raise click.UsageError(f"{ascii(word)[:60]} is no UTF-8 text") from error
+    if "\0" in word:
+        raise click.UsageError(f"{ascii(word)[:60]} holds a zero byte")
+
+
 def hoist(args: Sequence[str]) -> list[str]:
     """Move global options to the front; what follows `--`, `demo` or `testnet` stays."""
     front: list[str] = []
@@ -202,7 +215,12 @@ def hoist(args: Sequence[str]) -> list[str]:
 @click.option("--token-file", metavar="FILE", help="A token to show; else PRSM_TOKEN.")
 @click.option("--sign-key", metavar="FILE", help="Sign requests with this key, no token.")
 @click.option("--ca-file", metavar="FILE", help="Who vouches for the node's certificate.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="How long to wait for an answer.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.001, _TIMEOUT_S_MAX),
+    metavar="SECONDS",
+    help="How long to wait for an answer.",
+)
 @click.option("--json", is_flag=True, help="One JSON document on standard output, nothing else.")
 @click.option(
     "--progress",

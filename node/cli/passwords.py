@@ -36,8 +36,8 @@ def given_password(descriptor: int | None, file: str | None) -> str | None:
     if descriptor is not None:
         try:
             raw = os.read(descriptor, _BYTES_MAX)
-        except OSError as error:
-            raise click.UsageError(f"descriptor {descriptor}: {error.strerror}") from error
+        except (OSError, OverflowError) as error:
+            raise click.UsageError(f"descriptor {descriptor}: {error}") from error
         return _first_line(raw, f"descriptor {descriptor}")
     if file is None:
         return None

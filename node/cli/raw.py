@@ -36,6 +36,7 @@ class _Rpc(Words):
         return super().get_command(ctx, cmd_name)
 
 
+_PARAMS_BYTES_MAX: Final = 64 * 1024 * 1024
 _CONSOLE: Final = "prsm.node.cli.console"
 _LATE: Final = ("subscribe", "console")
 
@@ -50,7 +51,7 @@ def call(session: Session, method: str, words: tuple[str, ...]) -> None:
     """Call METHOD with parameters; `-` reads them as JSON from standard input."""
     known = METHODS.get(method)
     if words == ("-",):
-        params = msgspec.json.decode(sys.stdin.buffer.read())
+        params = _read_params()
     elif known is not None:
         params = typed_values(known, words)
     else:
@@ -58,6 +59,15 @@ def call(session: Session, method: str, words: tuple[str, ...]) -> None:
     if known is not None:
         session.timeout_s = max(session.timeout_s, known.deadline_ms / 1000)
     session.answer(session.call(method, params or None))
+
+
+def _read_params() -> dict[str, object]:
+    try:
+        return msgspec.json.decode(sys.stdin.buffer.read(_PARAMS_BYTES_MAX), type=dict[str, object])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Usage(
+            f"standard input is no JSON object: {error}", hint='such as {"height": 1}'
+        ) from error
 
 
 @rpc.command("methods")

@@ -4,6 +4,7 @@ With `--json` exactly one document goes to standard output, the RPC result verba
 else goes to standard error. Knows: streams, the client. Must not know: any method.
 """
 
+import math
 import os
 import select
 import sys
@@ -151,6 +152,8 @@ def open_session(options: Mapping[str, Any]) -> Session:
     """A session from parsed global options."""
     if options.get("no_color"):
         os.environ["NO_COLOR"] = "1"  # what rich and programs we start obey
+    if math.isnan(options.get("timeout") or 0.0):  # it passes any range
+        raise click.UsageError("--timeout is no number of seconds")
     given = options.get("home")
     home = Home(Path(given).expanduser().absolute()) if given else default_home(dict(os.environ))
     return Session(

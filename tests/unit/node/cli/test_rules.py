@@ -7,6 +7,7 @@ lines on an error, no colour on a pipe, no question where nobody can answer.
 import json
 import os
 import pty
+import random
 import select
 import subprocess
 import sys
@@ -187,6 +188,54 @@ def test_a_terminal_gets_no_colour_it_did_not_ask_for(
     os.close(main)
     assert b"node_getStatus" in seen
     assert b"\x1b" not in seen
+
+
+WORDS = (
+    *("", "x", "-", "--", "0x" + "ab" * 32, "1", "-1", "9" * 30, "../..", "/dev/null", "a=b", "{}"),
+    *(
+        "\udcff",
+        "\0",
+        "\n",
+        "m@1",
+        "bafy",
+        "1e400",
+        "nan",
+        "--json",
+        "--home",
+        "--timeout",
+        "heads",
+    ),
+    *(
+        "--yes",
+        "--password-fd",
+        "--max-price",
+        "--lines",
+        "--since",
+        "--limit",
+        "10m",
+        "=",
+        "\uff21",
+    ),
+)
+# These would start programs, or write where they are run.
+STARTING = {("start",), ("restart",), ("init",), ("model", "build"), ("mcp",)}
+
+
+def test_no_line_of_words_makes_the_client_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """500 lines drawn from a fixed seed: each ends with a code of the table, never with a fault."""
+    monkeypatch.chdir(tmp_path)
+    dice = random.Random(20261121)
+    commands = sorted(set(leaves(cli)) - PROGRAMS - STARTING)
+    for _ in range(500):
+        drawn = [dice.choice(WORDS) for _ in range(dice.randrange(4))]
+        words = [*dice.choice(commands), *drawn, "--node", "http://127.0.0.1:9"]
+        line = ["--home", str(tmp_path / "none"), "--timeout", "0.1", *words]
+        result = CliRunner().invoke(cli, line, input=dice.choice(("", "x\n", "{}")))
+        assert result.exit_code in {0, 1, 2, 3, 4, 5, 6, 130}, words
+        assert "PRSM-1000" not in result.output, (words, result.stderr)
+        assert "Traceback" not in result.output, words
 
 
 def _read_all(descriptor: int) -> bytes:
