@@ -8,7 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import trio
+
 from prsm.node.rpc.dispatch import Dispatcher
+from prsm.node.rpc.errors import TooMany
 from prsm.node.rpc.methods.generation import (
     GenerateParams,
     GenerationInfo,
@@ -93,7 +96,7 @@ class Telling:
         """
         assert self.info is not None
         params = ReadTokensParams(self.info.generation_id, READ_MS)
-        self.info = await self._call("infer_readTokens", params)
+        self.info = await self._patiently("infer_readTokens", params)
         text = self._cutter.feed(self.info.text)
         if self._cutter.is_cut:
             self.is_over = True
@@ -109,7 +112,7 @@ class Telling:
             return
         with suppress(PrsmError):  # it ended by itself, and was forgotten
             params = GenerationParams(self.info.generation_id)
-            self.info = await self._call("infer_endGeneration", params)
+            self.info = await self._patiently("infer_endGeneration", params)
 
     @property
     def finish(self) -> Finish:
@@ -127,6 +130,16 @@ class Telling:
             "completion_tokens": after,
             "total_tokens": before + after,
         }
+
+    async def _patiently(self, method: str, params: Params) -> GenerationInfo:
+        """Call when the caller may again: one text is many calls, and a quota slows it only."""
+        while True:
+            try:
+                return await self._call(method, params)
+            except TooMany as error:
+                if not error.retry_after_ms:
+                    raise
+                await trio.sleep(error.retry_after_ms / 1000)
 
     async def _call(self, method: str, params: Params) -> GenerationInfo:
         found = await self._dispatcher.call(method, params, self._caller)

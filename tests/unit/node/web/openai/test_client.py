@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from prsm.node.inference.generate.generation import ReaderTooSlow
 from prsm.node.models.chatforms import NoChatForm
 from prsm.node.net.interface import Busy
+from prsm.node.rpc.errors import TooMany
 from prsm.node.web.auth import Gate
 from prsm.node.web.serve import Bounds
 from tests.tools.openai_door import HEIGHT, JOB, PEER, VECTORS, a_part, open_v1
@@ -263,6 +264,17 @@ async def test_client_that_hangs_up_ends_the_generation(tmp_path: Path, stream: 
                 await reading.wait()
                 nursery.cancel_scope.cancel()
             await ended.wait()
+
+
+async def test_quota_of_calls_slows_a_text_and_does_not_break_it(tmp_path: Path) -> None:
+    with trio.fail_after(30):
+        async with asking(tmp_path) as (door, client):
+            text_in_parts(door)
+            door.node.answers["infer_readTokens"].insert(1, TooMany("50 a s", retry_after_ms=1))
+            assert (await chat(client)).choices[0].message.content == "Hello"
+            door.node.answers["infer_generate"] = TooMany("50 a second", retry_after_ms=1)
+            with pytest.raises(openai.RateLimitError):
+                await chat(client.with_options(max_retries=0))
 
 
 async def test_client_that_does_not_read_is_cut_off_and_its_generation_ended(
