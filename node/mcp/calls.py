@@ -6,6 +6,7 @@ Knows: the client of the node. Must not know: tools, methods.
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
+import anyio
 import anyio.to_thread
 import msgspec
 from mcp.server.mcpserver.exceptions import ToolError
@@ -16,11 +17,17 @@ from prsm.protocol.errors import PrsmError
 
 Document = dict[str, Any]  # of the node; its fields are those of the method table
 TIMEOUT_S: Final = 130.0  # above the longest deadline of a method that is called here
+_TRIES: Final = 20
+_WAIT_MS: Final = 2_000
 T = TypeVar("T")
 
 
 class Refused(ToolError):
-    """The node answered, and said no."""
+    """The node answered, and said no; `retry_after_ms`: worth asking again then, 0: it is not."""
+
+    def __init__(self, what: str, *, retry_after_ms: int = 0) -> None:
+        super().__init__(what)
+        self.retry_after_ms = retry_after_ms
 
 
 class Node:
@@ -32,9 +39,18 @@ class Node:
     async def ask(self, method: str, params: Mapping[str, object] | None = None) -> Document:
         """The result of a call, an object.
 
+        Over its quota of calls, it asks again: what is refused so was not run.
+
         Raises:
             ToolError: the node refused, or does not answer; in words for who called the tool.
         """
+        for _ in range(_TRIES):
+            try:
+                return await in_thread(lambda: self._ask(method, params or {}))
+            except Refused as error:
+                if not 0 < error.retry_after_ms <= _WAIT_MS:
+                    raise
+                await anyio.sleep(error.retry_after_ms / 1000)
         return await in_thread(lambda: self._ask(method, params or {}))
 
     def _ask(self, method: str, params: Mapping[str, object]) -> Document:
@@ -51,7 +67,9 @@ async def in_thread(work: Callable[[], T]) -> T:
     try:
         return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
     except RpcError as error:
-        raise Refused(in_words(error)) from error
+        wait_ms = error.data.get("retry_after_ms")
+        known_ms = wait_ms if isinstance(wait_ms, int) else 0
+        raise Refused(in_words(error), retry_after_ms=known_ms) from error
     except PrsmError as error:
         raise told(error) from error
 

@@ -21,8 +21,9 @@ from prsm.node.mcp.calls import Node
 from prsm.node.mcp.server import make_server
 from prsm.node.mcp.tools import Tools
 from prsm.node.rpc.client import find
-from prsm.node.rpc.errors import Forbidden
+from prsm.node.rpc.errors import Forbidden, TooMany
 from prsm.node.rpc.methods.generation import GenerationInfo
+from prsm.node.rpc.methods.node import NodeStatus
 from prsm.node.rpc.methods.tenants import SpendingInfo
 from prsm.node.rpc.methods.work import Job, JobResult, TensorText
 from tests.tools.rpc_node import sample
@@ -151,6 +152,13 @@ def test_what_the_node_refuses_costs_nothing_and_is_told_in_its_words(desk: Desk
     assert "PRSM-1006" in text
     assert desk.call("spending")["taken"] == "0"
     assert "whole micro-FTNS" in desk.refused("run_model", model="m", texts=["a"], max_price="1.5")
+
+
+def test_quota_of_calls_makes_a_tool_wait(desk: Desk) -> None:
+    over = TooMany("50 calls a second", retry_after_ms=1)
+    desk.served.node.answers["node_getStatus"] = deque([over, over, sample(NodeStatus)])
+    assert desk.call("node_status")["height"] == 0
+    assert len(desk.served.node.calls) == 3
 
 
 def test_generated_text_comes_with_progress(desk: Desk) -> None:
