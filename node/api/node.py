@@ -23,6 +23,11 @@ from prsm.node.rpc.dispatch import (
     Handler,
 )
 from prsm.node.rpc.methods import node as api
+from prsm.node.rpc.methods.subscriptions import (
+    CALLS_MAX,
+    MESSAGE_BYTES_MAX,
+    SUBSCRIPTIONS_MAX,
+)
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.openrpc import document
 from prsm.node.rpc.reasons import REGISTRY
@@ -94,6 +99,9 @@ class NodeApi:
                 batch_calls=BATCH_CALLS_MAX,
                 batch_answer_bytes=BATCH_ANSWER_BYTES_MAX,
                 connections=self._parts.config.rpc.max_conns,
+                socket_message_bytes=MESSAGE_BYTES_MAX,
+                socket_calls=CALLS_MAX,
+                socket_subscriptions=SUBSCRIPTIONS_MAX,
             ),
         )
 

@@ -32,7 +32,7 @@ from prsm.node.home import socket_address, write_private
 from prsm.node.rpc.client import Endpoint
 from prsm.node.rpc.dispatch import Dispatcher, refusal
 from prsm.node.rpc.errors import PortTaken, PublicBind, TooMany
-from prsm.node.rpc.methods.subscriptions import TOPICS
+from prsm.node.rpc.methods.subscriptions import MESSAGE_BYTES_MAX, TOPICS
 from prsm.node.rpc.ports import describe_holder
 from prsm.node.tokens import Tokens
 from prsm.node.web.aliases import alias_routes
@@ -46,7 +46,6 @@ from prsm.node.web.tls import HANDSHAKE_S, AllowFrom, Tls
 _BACKLOG: Final = 256
 _SOCKET_UMASK: Final = 0o177
 _TURN_AWAY_S: Final = 1.0
-_WEBSOCKET_MESSAGE_BYTES_MAX: Final = 1024 * 1024
 _WEBSOCKET_PING_S: Final = 20.0
 
 log: Final = logs.get("web")
@@ -276,7 +275,7 @@ def _hypercorn_config(bounds: Bounds) -> HypercornConfig:
     config.include_server_header = False
     config.accesslog = None
     config.errorlog = None  # our own wrappers log, without addresses of clients
-    config.websocket_max_message_size = _WEBSOCKET_MESSAGE_BYTES_MAX
+    config.websocket_max_message_size = MESSAGE_BYTES_MAX
     config.websocket_ping_interval = _WEBSOCKET_PING_S
     return config
 

@@ -22,14 +22,13 @@ from prsm.node import logs
 from prsm.node.events import Event, Events, Listening, Take
 from prsm.node.rpc.dispatch import Dispatcher, refusal
 from prsm.node.rpc.errors import CallError, TooMany, WrongHttp
-from prsm.node.rpc.methods.subscriptions import SUBSCRIPTIONS_MAX, LoginParams
+from prsm.node.rpc.methods.subscriptions import CALLS_MAX, SUBSCRIPTIONS_MAX, LoginParams
 from prsm.node.rpc.spec import Caller
 from prsm.node.web.answers import answer_refusal, trace_of
 from prsm.node.web.auth import Gate
 
 LOGIN_S: Final = 5.0
 QUEUE_MAX: Final = 256  # answers and rows that wait to be written
-CALLS_MAX: Final = 32  # in flight; the next frame is read when one is answered
 HELD_MAX: Final = 2_048  # rows of a replay that wait for its answer
 TEND_S: Final = 5.0  # between two looks whether tokens of listeners still hold
 _CLOSE_S: Final = 1.0

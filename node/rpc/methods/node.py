@@ -31,6 +31,9 @@ class Limits(Result, frozen=True):
     batch_calls: Count
     batch_answer_bytes: Count
     connections: Count
+    socket_message_bytes: Count = 0  # these three of one WebSocket; 0: an older node has none
+    socket_calls: Count = 0
+    socket_subscriptions: Count = 0
 
 
 class RpcInfo(Result, frozen=True):

@@ -11,7 +11,10 @@ from prsm.node.rpc.methods.tasks import TaskInfo
 from prsm.node.rpc.methods.work import Job
 from prsm.node.rpc.spec import Count, Hex32, Method, Params, Result, Scope
 
-SUBSCRIPTIONS_MAX: Final = 16  # of one connection
+# Of one WebSocket.
+SUBSCRIPTIONS_MAX: Final = 16
+CALLS_MAX: Final = 32  # in flight; the next frame is read when one is answered
+MESSAGE_BYTES_MAX: Final = 1024 * 1024
 _TEXT_MAX: Final = 256
 
 TopicName = Literal[
