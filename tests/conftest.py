@@ -3,6 +3,9 @@
 `--hypothesis-profile=explore` draws new ones, ten times as many.
 """
 
+import os
+import sys
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -11,6 +14,8 @@ import trio
 from hypothesis import settings
 
 T = TypeVar("T")
+
+_STATUS = pytest.StashKey[int]()
 
 settings.register_profile("gate", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=1000, print_blob=True)
@@ -29,3 +34,23 @@ def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         return work(*args)
 
     monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remember how it ended for `pytest_unconfigure`."""
+    session.config.stash[_STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End a failed run although threads of failed tests are left: Python would wait for ever.
+
+    A store that a test could not close, because it failed before, keeps its thread.
+    """
+    status = config.stash.get(_STATUS, 0)
+    left = [one.name for one in threading.enumerate() if one.is_alive() and not one.daemon]
+    if status and len(left) > 1:
+        print(f"threads of failed tests are left: {', '.join(left[1:6])}", file=sys.stderr)  # noqa: T201 - to the reader of the report
+        sys.stdout.flush()
+        os._exit(status)
