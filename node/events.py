@@ -102,8 +102,8 @@ class Events:
                 if listening.wanted is None or listening.wanted(row):
                     listening.take(event)
             except Exception:  # a fault of one listener must not reach who tells, nor the others
+                listening.stop()  # before the line, which may be a row of a topic it hears
                 log.exception("a listener failed", topic=topic)
-                listening.stop()
 
     def listen(
         self,

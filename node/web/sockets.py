@@ -326,8 +326,8 @@ class _Socket:
     def _cut(self) -> None:
         if self._code is None:
             self._door.events.dropped += 1
+            self.close(TOO_SLOW)  # before the line, which may be a row that it hears
             log.warning("a subscriber does not keep up", trace=self._trace, code=TOO_SLOW)
-        self.close(TOO_SLOW)
 
     async def _write(self) -> None:
         """The one task that writes."""

@@ -106,3 +106,24 @@ def test_an_unknown_topic_is_a_bug() -> None:
     with pytest.raises(KeyError):
         told(Events(["a"]), "b")
     assert Events(["a"]).seq("a") == 0
+
+
+def test_a_failing_listener_that_tells_of_it_does_not_turn_in_a_circle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The line about it is a row of a topic that it hears."""
+    events = Events(["a"])
+    told_lines: list[str] = []
+
+    def exception(line: str, **_fields: object) -> None:
+        told_lines.append(line)
+        events.publish("a", Row(2))
+
+    monkeypatch.setattr("prsm.node.events.log.exception", exception, raising=False)
+
+    def fail(_event: Event) -> None:
+        raise RuntimeError("a bug")
+
+    events.listen("a", fail)
+    events.publish("a", Row(1))
+    assert len(told_lines) == 1

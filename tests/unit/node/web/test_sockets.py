@@ -160,7 +160,7 @@ async def test_seventeenth_subscription_is_refused(tmp_path: Path) -> None:
 
 async def test_who_does_not_read_is_dropped_alone(tmp_path: Path) -> None:
     """One of three reads nothing: it is cut off and counted, the others miss no row."""
-    async with open_door(tmp_path, bounds=Bounds(write_s=0.2)) as door:
+    async with open_door(tmp_path, bounds=Bounds(write_s=30)) as door:
         sockets = [await door.socket() for _ in range(3)]
         for socket in sockets:
             await socket.call("sub_subscribe", topic="models")
@@ -188,7 +188,7 @@ async def test_who_does_not_read_is_dropped_alone(tmp_path: Path) -> None:
 
 async def test_a_stopping_node_answers_what_runs_and_says_why_it_closes(tmp_path: Path) -> None:
     release = trio.Event()
-    async with open_door(tmp_path) as door:
+    async with open_door(tmp_path, bounds=Bounds(drain_s=30)) as door:
         door.node.before["node_getStatus"] = release.wait
         socket = await door.socket()
         idle = await door.socket(token=None)
@@ -277,3 +277,27 @@ async def test_a_token_that_ended_ends_its_socket(
         await socket.send(call("rpc_ping", 9))
         assert await socket.wait_closed() == door_sockets.WHO_ARE_YOU
         assert len(door.node.calls) == 1
+
+
+async def test_a_slow_hearer_of_the_log_is_dropped_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it is dropped is a line of the log: one, and not told to it."""
+    zero = {"ts": "", "level": "warning", "room": "web"}
+    async with open_door(tmp_path, bounds=Bounds(write_s=30)) as door:
+        lines: list[str] = []
+
+        def warning(event: str, **_fields: object) -> None:
+            lines.append(event)
+            door.events.publish("logs", api.LogRow(**zero, event=event, fields={}))
+
+        monkeypatch.setattr("prsm.node.web.sockets.log.warning", warning, raising=False)
+        socket = await door.socket()
+        await socket.call("sub_subscribe", topic="logs")
+        row = api.LogRow(**zero, event="x" * 40_000, fields={})
+        with trio.fail_after(5):
+            while not door.events.dropped:
+                door.events.publish("logs", row)
+                await trio.lowlevel.checkpoint()
+        assert lines == ["a subscriber does not keep up"]
+        assert door.events.dropped == 1
