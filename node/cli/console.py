@@ -16,6 +16,7 @@ from prsm.node.cli.failures import Usage, report
 from prsm.node.cli.from_spec import parse_values, typed_values
 from prsm.node.cli.render import cell
 from prsm.node.cli.session import Session, pass_session
+from prsm.node.cli.words import completing
 from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.methods.subscriptions import TOPICS
 from prsm.node.rpc.methods.table import METHODS
@@ -29,7 +30,7 @@ _HELP = "METHOD [NAME=VALUE]…, methods [TEXT], help METHOD, exit"
 
 
 @click.command("subscribe")
-@click.argument("topic")
+@click.argument("topic", shell_complete=completing(lambda: TOPICS))
 @click.argument("wanted", nargs=-1, metavar="[FIELD=VALUE]…")
 @click.option("--resume-from", type=click.IntRange(0), help="Number of the last row seen; 0: all.")
 @click.option("--count", "-n", type=click.IntRange(1), help="End after so many rows.")

@@ -13,6 +13,8 @@ from click.shell_completion import get_completion_class
 
 from prsm.node.cli.failures import Usage
 from prsm.node.cli.session import Session, pass_session
+from prsm.node.cli.topics import TOPICS
+from prsm.node.cli.words import completing
 from prsm.node.rpc.reasons import BY_NUMBER, REGISTRY, Entry
 from prsm.node.version import VERSION
 
@@ -20,7 +22,7 @@ _VARIABLE: Final = "_PRSM_COMPLETE"  # as click derives it from the program's na
 
 
 @click.command("explain", context_settings={"ignore_unknown_options": True})  # -32602
-@click.argument("code")
+@click.argument("code", shell_complete=completing(lambda: REGISTRY))
 @pass_session
 def explain(session: Session, code: str) -> None:
     """What CODE (PRSM-1003, 1003, -32602 or a reason word) means and what to do."""
@@ -46,12 +48,12 @@ def explain(session: Session, code: str) -> None:
 
 
 @click.command("help")
-@click.argument("words", nargs=-1, metavar="[TOPIC|COMMAND]...")
+@click.argument(
+    "words", nargs=-1, metavar="[TOPIC|COMMAND]...", shell_complete=completing(lambda: TOPICS)
+)
 @pass_session
 def help_(session: Session, words: tuple[str, ...]) -> None:
     """A topic in a page of text, or the help of a command; without either the list of topics."""
-    from prsm.node.cli.topics import TOPICS
-
     if not words:
         rows = [{"topic": name, "about": text.partition("\n")[0]} for name, text in TOPICS.items()]
         session.answer_value({"items": rows})

@@ -14,7 +14,7 @@ import msgspec
 from prsm.node.cli.failures import Usage
 from prsm.node.cli.from_spec import parse_values, typed_values
 from prsm.node.cli.session import Session, pass_session
-from prsm.node.cli.words import Words, override
+from prsm.node.cli.words import Words, completing, override
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.openrpc import document
 
@@ -44,7 +44,7 @@ rpc = _Rpc("rpc", help="Call any method, hear of any topic.")
 
 
 @rpc.command("call")
-@click.argument("method")
+@click.argument("method", shell_complete=completing(lambda: METHODS))
 @click.argument("words", nargs=-1, metavar="[NAME=VALUE]…")
 @pass_session
 def call(session: Session, method: str, words: tuple[str, ...]) -> None:
@@ -71,7 +71,7 @@ def _read_params() -> dict[str, object]:
 
 
 @rpc.command("methods")
-@click.argument("name", default="")
+@click.argument("name", default="", shell_complete=completing(lambda: METHODS))
 @pass_session
 def methods(session: Session, name: str) -> None:
     """List the methods of this client, or describe the one called NAME."""

@@ -19,7 +19,7 @@ import msgspec
 
 from prsm.node.cli.failures import Usage
 from prsm.node.cli.session import Session, pass_session
-from prsm.node.cli.words import Words
+from prsm.node.cli.words import Words, completing
 from prsm.node.config import (
     KEYS,
     RETIRED,
@@ -57,7 +57,7 @@ def show_config(session: Session, *, origin: bool) -> None:
 
 
 @config.command("get")
-@click.argument("key")
+@click.argument("key", shell_complete=completing(lambda: KEYS))
 @pass_session
 def get_config(session: Session, key: str) -> None:
     """The value of KEY, such as log.level, and where it comes from."""
@@ -68,7 +68,7 @@ def get_config(session: Session, key: str) -> None:
 
 
 @config.command("set")
-@click.argument("key")
+@click.argument("key", shell_complete=completing(lambda: KEYS))
 @click.argument("value")
 @click.option("--dry-run", is_flag=True, help="Check it and write nothing.")
 @pass_session
@@ -85,7 +85,7 @@ def set_config(session: Session, key: str, value: str, *, dry_run: bool) -> None
 
 
 @config.command("unset")
-@click.argument("key")
+@click.argument("key", shell_complete=completing(lambda: KEYS))
 @pass_session
 def unset_config(session: Session, key: str) -> None:
     """Take KEY out of config.toml, so that its default holds again."""

@@ -106,6 +106,8 @@ def _submitted(session: Session, params: dict[str, object], method: str = "infer
     try:
         return session.call(method, params)
     except RpcError as error:
+        if error.reason == "too_few_peers":
+            _refuse_alone(session, error)
         name = str(params["model"])
         if error.reason != "model_not_found" or not is_recipe(name):
             raise
@@ -114,6 +116,14 @@ def _submitted(session: Session, params: dict[str, object], method: str = "infer
     session.note(f"{name} is not on this node: it is made by its recipe and added")
     build_and_add(session, name)
     return session.call(method, params)
+
+
+def _refuse_alone(session: Session, error: RpcError) -> None:
+    """Say where workers come from, to somebody whose node has nobody yet."""
+    status = session.ask("node_getStatus")
+    if status["development"] and not status["peers"]:
+        hint = "prsm --home DIR init --dev makes a node with labs that work for it"
+        raise RpcError(error.code, error.what, {**error.data, "hint": hint}) from error
 
 
 def finish(session: Session, job: dict[str, Any], proof: str | None) -> None:

@@ -1,13 +1,14 @@
-"""A group of commands that suggests the nearest word.
+"""A group of commands that suggests the nearest word; what a shell completes.
 
 Knows: click. Must not know: any command.
 """
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-__all__ = ["Words", "override"]
+__all__ = ["Words", "completing", "override"]
 T = TypeVar("T")
 if TYPE_CHECKING:
     from typing_extensions import override
@@ -16,6 +17,18 @@ else:
     def override(method: T) -> T:
         """Mark an overriding method; loading typing_extensions for it takes 8 ms."""
         return method
+
+
+Complete = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def completing(names: Callable[[], Iterable[str]]) -> Complete:
+    """What a shell may complete an argument to: those of `names` that begin as typed."""
+
+    def complete(_ctx: click.Context, _param: click.Parameter, text: str) -> list[str]:
+        return [name for name in names() if name.startswith(text)]
+
+    return complete
 
 
 class Words(click.Group):

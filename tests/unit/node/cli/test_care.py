@@ -180,6 +180,30 @@ def test_completion_is_a_script_its_shell_accepts(tmp_path: Path, shell: str) ->
         subprocess.run([program, "-n", str(tmp_path / "script")], check=True)
 
 
+@pytest.mark.parametrize(
+    ("line", "some"),
+    [
+        ("prsm conf", "config"),
+        ("prsm config get log.l", "log.level"),
+        ("prsm rpc call node_getSt", "node_getStatus"),
+        ("prsm rpc subscribe hea", "heads"),
+        ("prsm help mon", "money"),
+        ("prsm explain insufficient_f", "insufficient_funds"),
+        ("prsm chain bl", "block"),
+        ("prsm run --max-", "--max-price"),
+    ],
+)
+def test_tab_completes_commands_options_and_names(line: str, some: str) -> None:
+    words = line.split()
+    environ = {
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+        "_PRSM_COMPLETE": "bash_complete",
+    }
+    result = CliRunner().invoke(prsm, [], env=environ, prog_name="prsm")
+    assert f"plain,{some}" in result.stdout.splitlines()
+
+
 def test_the_manual_page_has_every_command_and_no_stray_request(tmp_path: Path) -> None:
     page = run(tmp_path, "man").stdout
     for name in COMMANDS:

@@ -46,6 +46,23 @@ def develop(served: Served, *, is_dev: bool) -> None:
     served.node.answers["node_getStatus"] = status
 
 
+class Alone(LocalError):
+    """Fewer workers than opinions, as the node says it."""
+
+    reason = "too_few_peers"
+
+
+@pytest.mark.parametrize(("peers", "says"), [(0, "init --dev"), (2, "connect more workers")])
+def test_a_node_that_is_alone_hears_of_labs(served: Served, peers: int, says: str) -> None:
+    served.node.answers["infer_run"] = Alone("0 workers", hint="connect more workers")
+    served.node.answers["node_getStatus"] = msgspec.structs.replace(
+        sample(NodeStatus), development=True, peers=peers
+    )
+    result = served.run("run", "m", "x")
+    assert (result.exit_code, says in result.stderr) == (1, True)
+    assert "PRSM-3" in result.stderr
+
+
 def test_a_model_that_ships_is_made_on_a_development_network(
     served: Served, made: list[str]
 ) -> None:
