@@ -88,6 +88,8 @@ async def open_books(opened: Opened, work: Workshop, tokens: Tokens) -> Books:
     generations = work.generating.generations
     costs = Costs(find_escrow, clock, work.jobs, work.plans, generations)
 
+    chain.wallet.on_sent.append(costs.note_sent)
+
     def fees(size_bytes: int) -> int:
         return fee_min(driver.ledger.parameters, size_bytes=size_bytes, operations=1)
 

@@ -1,8 +1,9 @@
-"""What a job, plan or generation came to in the end, by the ledger's escrow.
+"""What a job, plan or generation came to in the end, by the ledger's escrow, and our fees for it.
 
 Knows: who runs them here, the escrows. Must not know: tokens, calls.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -14,11 +15,13 @@ from prsm.node.inference.job import JobState
 from prsm.node.inference.jobs import Jobs
 from prsm.node.wallet import VALID_MS
 from prsm.node.workplans.plans import Plans
+from prsm.protocol.codec import Record
 from prsm.protocol.errors import LocalError, PrsmError
 
 # An escrow by its id, as the ledger has it now.
 FindEscrow = Callable[[bytes], Escrow | None]
 _OVER: Final = frozenset((JobState.DONE, JobState.FAILED))
+_FEES_MAX: Final = 10_000  # jobs whose fees are kept, of this process
 # Ends of work for which no lock was sent.
 _NEVER_SENT: Final = frozenset(
     (
@@ -55,7 +58,16 @@ class Costs:
         self, find: FindEscrow, clock: Clock, jobs: Jobs, plans: Plans, generations: Generations
     ) -> None:
         self._find, self._clock = find, clock
+        self._fees: OrderedDict[bytes, int] = OrderedDict()
         self._jobs, self._plans, self._generations = jobs, plans, generations
+
+    def note_sent(self, payload: Record, fee: int) -> None:
+        """Count the fee of a transaction of ours for the job its payload names."""
+        job = getattr(payload, "job", None)
+        if isinstance(job, bytes):
+            self._fees[job] = self._fees.get(job, 0) + fee
+            while len(self._fees) > _FEES_MAX:
+                self._fees.popitem(last=False)
 
     def is_over(self, kind: str, name: bytes) -> bool:
         """Is it at work no more? What nobody knows is not at work."""
@@ -82,17 +94,18 @@ class Costs:
         if not self.is_over(kind, name):
             return Cost(reserved, is_final=False)
         locks = self._locks(kind, name)
+        fees = sum(self._fees.get(one, 0) for one in locks.ids)
         found = [lock for one in locks.ids if (lock := self._find(one))]
         if found:
-            amount = spent_of(found)
+            amount = spent_of(found) + fees
             return Cost(amount, is_final=not any(lock.is_open for lock in found))
         if locks.never_sent:
-            return Cost(0, is_final=True)
+            return Cost(fees, is_final=True)
         # A lock that was sent may come into a block until it is too old for one.
         if self._clock.wall_ms() - made_ms <= 2 * VALID_MS:
             return Cost(reserved, is_final=False)
         # The ledger forgets what is long over: then what was reserved is what is known.
-        return Cost(reserved if locks.was_locked else 0, is_final=True)
+        return Cost(reserved if locks.was_locked else fees, is_final=True)
 
     def _locks(self, kind: str, name: bytes) -> _Locks:
         try:

@@ -16,6 +16,7 @@ from prsm.node.rpc.spec import Params
 # Micro-FTNS of a transaction's fee by its size in bytes.
 Fees = Callable[[int], int]
 _TRANSACTION_BYTES: Final = 512  # of a transfer, with room
+WORK_BYTES: Final = 4_096  # of lock and settlements of a job of a few units
 # Kinds of transactions whose whole cost is `amount` and the fee, or the fee alone.
 _AMOUNT_KINDS: Final = frozenset(("Transfer", "Hold"))
 _FEE_KINDS: Final = frozenset(("Ballot", "Delegate", "Reclaim", "RegisterModel", "SetCard"))
@@ -32,6 +33,8 @@ class Price:
         subject: field of the result that names it.
         came_to: what a call that is done came to, for what nobody settles later.
         keeps: a call that failed may have spent: what was reserved counts.
+        room_bytes: of transactions of this node that come with it; part of what is reserved, and
+            no part of a highest price that is put in.
     """
 
     asked: Callable[[Any, Fees], int | None]
@@ -39,6 +42,7 @@ class Price:
     subject: str = ""
     came_to: Callable[[Any, int], int] = lambda _result, reserved: reserved
     keeps: bool = False
+    room_bytes: int = 0
 
 
 def with_cap(params: Params, left: int) -> Params:
@@ -46,8 +50,16 @@ def with_cap(params: Params, left: int) -> Params:
     return msgspec.structs.replace(params, max_price=str(left))
 
 
-def _capped(params: Any, _fees: Fees) -> int | None:  # noqa: ANN401 - one of several structs
+def _capped(params: Any, fees: Fees) -> int | None:  # noqa: ANN401 - one of several structs
+    return None if params.max_price is None else int(params.max_price) + fees(WORK_BYTES)
+
+
+def _served(params: Any, _fees: Fees) -> int | None:  # noqa: ANN401 - as above
     return None if params.max_price is None else int(params.max_price)
+
+
+def _planned(params: Any, fees: Fees) -> int:  # noqa: ANN401 - as above
+    return int(params.budget) + fees(WORK_BYTES) if int(params.budget) else 0
 
 
 def _generation(params: Any, fees: Fees) -> int | None:  # noqa: ANN401 - as above
@@ -83,13 +95,15 @@ def _submitted_amount(result: Any, reserved: int) -> int:  # noqa: ANN401 - as a
 
 
 PRICES: Final[Mapping[str, Price]] = {
-    "infer_run": Price(_capped, kind="job", subject="job_id"),
-    "infer_generate": Price(_generation, kind="generation", subject="generation_id"),
-    "job_submit": Price(lambda p, _: int(p.budget), kind="plan", subject="plan_id"),
-    "model_evaluate": Price(_evaluation, keeps=True),
-    "model_startEvaluate": Price(_evaluation),
+    "infer_run": Price(_capped, kind="job", subject="job_id", room_bytes=WORK_BYTES),
+    "infer_generate": Price(
+        _generation, kind="generation", subject="generation_id", room_bytes=WORK_BYTES
+    ),
+    "job_submit": Price(_planned, kind="plan", subject="plan_id", room_bytes=WORK_BYTES),
+    "model_evaluate": Price(_evaluation, keeps=True, room_bytes=WORK_BYTES),
+    "model_startEvaluate": Price(_evaluation, room_bytes=WORK_BYTES),
     "serve_run": Price(
-        _capped, came_to=lambda result, reserved: reserved if result.tabs else 0, keeps=True
+        _served, came_to=lambda result, reserved: reserved if result.tabs else 0, keeps=True
     ),
     "wallet_transfer": Price(
         lambda p, fees: int(p.amount) + fees(_TRANSACTION_BYTES),

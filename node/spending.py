@@ -88,7 +88,11 @@ class Spending:
             return await go(ask)
         reserved = await self._reserve(ask, wanted, limits)
         if wanted is None and limits.is_any:
-            ask = replace(ask, params=with_cap(ask.params, reserved.amount))
+            room = self._fees(price.room_bytes) if price.room_bytes else 0
+            if reserved.amount <= room:
+                await self._outlays.drop(reserved.id)
+                raise self._no_room(ask, reserved.amount, room + 1)
+            ask = replace(ask, params=with_cap(ask.params, reserved.amount - room))
         try:
             result = await go(ask)
         except BaseException as error:
@@ -138,10 +142,13 @@ class Spending:
             found = await self._try(ask, wanted, limits)
         if isinstance(found, Reserved):
             return found
-        left = found.left(limits)
-        asked = "something" if wanted is None else f"{format_ftns(wanted)} FTNS"
-        raise LimitExceeded(
-            f"{ask.caller.name} may still spend {format_ftns(left or 0)} FTNS, "
+        raise self._no_room(ask, found.left(limits) or 0, wanted)
+
+    @staticmethod
+    def _no_room(ask: Ask, left: int, wanted: int | None) -> LimitExceeded:
+        asked = "something" if wanted is None else f"{format_ftns(wanted)} FTNS, with fees"
+        return LimitExceeded(
+            f"{ask.caller.name} may still spend {format_ftns(left)} FTNS, "
             f"{ask.method.name} asks for {asked}",
             hint="see: prsm tenant spending; give less with --max-price",
         )

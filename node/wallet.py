@@ -8,7 +8,7 @@ Invariants: nonces are given out one at a time, only to transactions the own mem
 a locked wallet signs nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -99,6 +99,7 @@ class Wallet:
         self._admission = admission
         self._pending: dict[TxId, _Pending] = {}
         self._turn = trio.Lock()
+        self.on_sent: list[Callable[[Record, int], None]] = []  # told payload and fee
         driver.on_head.append(self._hear_head)
 
     @property
@@ -171,7 +172,10 @@ class Wallet:
             raw = encode(transaction)
             self._rehearse(raw, transaction)
             self._admission.admit_own(raw)
-            return self._track(raw, transaction)
+            tx_id = self._track(raw, transaction)
+        for tell in self.on_sent:
+            tell(payload, transaction.fee)
+        return tx_id
 
     def submit_signed(self, raw: bytes) -> TxId:
         """Send a transaction somebody signed elsewhere.

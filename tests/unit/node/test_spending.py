@@ -27,6 +27,7 @@ from prsm.node.tenants import start_then_wait
 from prsm.node.wallet import VALID_MS
 from prsm.protocol.errors import LocalError
 from prsm.protocol.ids import address_text
+from prsm.protocol.transactions.payloads import Refund, Transfer
 from prsm.storage.database import Database
 from prsm.storage.errors import NotFound
 from prsm.storage.outlays import Limits, Outlays
@@ -163,14 +164,17 @@ async def test_highest_price_is_put_in(shop: Shop) -> None:
     """No max_price: what is left; one that is given stays; above what is left: refused."""
     params = GenerateParams("tiny@1.0.0", "x")
     await shop.call("infer_generate", params)
-    assert shop.node.calls[-1][1].max_price == "1000"
+    assert shop.node.calls[-1][1].max_price == str(1_000 - FEE)
     with pytest.raises(LimitExceeded):
         await shop.call("infer_generate", params)
-    shop.limits["t1"] = Limits(3_000, 1_500)
+    shop.limits["t1"] = Limits(9_000, 1_000 + 400 + FEE + 100 + FEE)
     await shop.call("infer_generate", msgspec.structs.replace(params, max_price="400"))
     assert shop.node.calls[-1][1].max_price == "400"
     with pytest.raises(LimitExceeded):
         await shop.call("infer_generate", msgspec.structs.replace(params, max_price="101"))
+    await shop.call("infer_generate", msgspec.structs.replace(params, max_price="0"))
+    with pytest.raises(LimitExceeded):  # what is left would pay its fees and nothing else
+        await shop.call("infer_generate", params)
     await shop.call("infer_generate", msgspec.structs.replace(params, local=True))
     assert shop.node.calls[-1][1].max_price is None
 
@@ -250,9 +254,10 @@ async def test_running_job_holds_its_price(shop: Shop, nursery: trio.Nursery) ->
     shop.serve_jobs()
     shop.cluster.world.block_s = 3_600  # no block, so no lock, until the test makes them
     await shop.cluster.start(nursery)
-    run = RunParams("adder", texts=("x",), max_price="700")
+    run = RunParams("adder", texts=("x",), max_price="450")
+    shop.limits["t1"] = Limits(1_300)
     first = await shop.call("infer_run", run)
-    assert await shop.spent() == (700, 700)
+    assert await shop.spent() == (950, 950)
     with pytest.raises(LimitExceeded):
         await shop.call("infer_run", run)
     nursery.start_soon(shop.make_blocks)
@@ -266,7 +271,7 @@ async def test_running_job_holds_its_price(shop: Shop, nursery: trio.Nursery) ->
 async def test_job_that_locked_nothing_gives_all_back(shop: Shop, nursery: trio.Nursery) -> None:
     """The peers ask more than is left: the job fails before a lock, and nothing is counted."""
     shop.serve_jobs()
-    shop.limits["t1"] = Limits(RESERVE // 2)
+    shop.limits["t1"] = Limits(RESERVE // 2 + FEE)
     await shop.cluster.start(nursery)
     with trio.fail_after(60):
         await shop.call("infer_run", RunParams("adder", texts=("x",), wait_ms=60_000))
@@ -274,12 +279,27 @@ async def test_job_that_locked_nothing_gives_all_back(shop: Shop, nursery: trio.
     nursery.cancel_scope.cancel()
 
 
+async def test_fees_of_a_job_count_with_it(shop: Shop, nursery: trio.Nursery) -> None:
+    """What the wallet paid to lock and settle it; fees of other jobs do not."""
+    shop.serve_jobs()
+    await shop.cluster.start(nursery)
+    with trio.fail_after(60):
+        job = await shop.call("infer_run", RunParams("adder", texts=("x",), wait_ms=60_000))
+        name = bytes.fromhex(job.job_id[2:])
+        for payload, fee in ((Refund(job=name), 30), (Refund(job=b"o" * 32), 7)):
+            shop.costs.note_sent(payload, fee)
+        shop.costs.note_sent(Transfer(asset=0, to=b"t" * 32, amount=1, memo=b""), 9)
+    cost = FUNDS - shop.cluster.world.balance(shop.cluster.requester.address)
+    assert await shop.spent() == (cost + 30, 0)
+    nursery.cancel_scope.cancel()
+
+
 async def test_unknown_job_counts_as_reserved(shop: Shop) -> None:
     """Nobody knows it, here or on the ledger: held while a lock may come, then spent."""
     await shop.call("infer_run", RunParams("adder", texts=("x",), max_price="250"))
-    assert await shop.spent() == (250, 250)
+    assert await shop.spent() == (750, 750)
     shop.clock.now_ms += 2 * VALID_MS + 1
-    assert await shop.spent() == (250, 0)
+    assert await shop.spent() == (750, 0)
 
 
 async def test_caller_that_hangs_up_while_waiting_leaves_a_settled_job(shop: Shop) -> None:
@@ -291,4 +311,4 @@ async def test_caller_that_hangs_up_while_waiting_leaves_a_settled_job(shop: Sho
         await shop.node.wait_calls(2)
         nursery.cancel_scope.cancel()
     rows = await shop.outlays.unfinished()
-    assert [(row.kind, row.amount) for row in rows] == [("job", 250)]
+    assert [(row.kind, row.amount) for row in rows] == [("job", 750)]
