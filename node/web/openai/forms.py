@@ -65,7 +65,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The field `prsm` of a request: what the OpenAI API has no words for.
 
     `max_price`: most micro-FTNS to lock; `local`: this node does it all, and nothing is locked;
-    `form`: how a conversation is written; `opinions`: workers asked for an embedding.
+    `form`: how a conversation is written; `opinions`: workers asked for an embedding; null: one
+    that has pledged for it, else two that must agree.
     """
 
     max_price: AmountText | None = None
@@ -75,7 +76,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spare: bool = True
     deadline_ms: Annotated[int, msgspec.Meta(ge=1_000, le=86_400_000)] = 600_000
     form: Literal["own", "plain"] = "own"
-    opinions: Annotated[int, msgspec.Meta(ge=1, le=3)] = 1
+    opinions: Annotated[int, msgspec.Meta(ge=1, le=3)] | None = None
     fresh: bool = False
 
 

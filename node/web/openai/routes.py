@@ -183,19 +183,28 @@ class _Api:
     async def embed(self, visit: _Visit) -> None:
         """POST /v1/embeddings."""
         wish = read_request(visit.body, EmbeddingRequest)
-        options = wish.prsm
-        params = ServeParams(
-            model=wish.model,
-            texts=wish.texts,
-            opinions=options.opinions,
-            max_price=options.max_price,
-            fresh=options.fresh,
-        )
-        served = await self._dispatcher.call("serve_run", params, visit.caller)
-        assert isinstance(served, ServedRows)
+        try:
+            served = await self._serve(visit, wish, wish.prsm.opinions or 1)
+        except PrsmError as error:
+            # Refused before anything was spent: nobody's word alone is good enough.
+            if error.reason != "no_bond" or wish.prsm.opinions is not None:
+                raise
+            served = await self._serve(visit, wish, 2)
         is_base64 = wish.encoding_format == "base64"
         height = self._world.height()
         await _say(visit, embeddings(served, wish.model, height, is_base64=is_base64))
+
+    async def _serve(self, visit: _Visit, wish: EmbeddingRequest, opinions: int) -> ServedRows:
+        params = ServeParams(
+            model=wish.model,
+            texts=wish.texts,
+            opinions=opinions,
+            max_price=wish.prsm.max_price,
+            fresh=wish.prsm.fresh,
+        )
+        served = await self._dispatcher.call("serve_run", params, visit.caller)
+        assert isinstance(served, ServedRows)
+        return served
 
     async def complete(self, visit: _Visit) -> None:
         """POST /v1/completions."""

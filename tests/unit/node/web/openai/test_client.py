@@ -14,12 +14,13 @@ import trio
 from structlog.testing import capture_logs
 
 from prsm.node.inference.generate.generation import ReaderTooSlow
+from prsm.node.inference.interface import NoBond
 from prsm.node.models.chatforms import NoChatForm
 from prsm.node.net.interface import Busy
 from prsm.node.rpc.errors import TooMany
 from prsm.node.web.auth import Gate
 from prsm.node.web.serve import Bounds
-from tests.tools.openai_door import HEIGHT, JOB, PEER, VECTORS, a_part, open_v1
+from tests.tools.openai_door import HEIGHT, JOB, PEER, VECTORS, a_part, open_v1, served
 from tests.tools.rpc_door import OpenDoor, auth, exchange, request
 
 # The client leaves its own generators to the garbage collector at the end of a stream.
@@ -264,6 +265,19 @@ async def test_client_that_hangs_up_ends_the_generation(tmp_path: Path, stream: 
                 await reading.wait()
                 nursery.cancel_scope.cancel()
             await ended.wait()
+
+
+async def test_vectors_of_two_workers_where_none_has_pledged(tmp_path: Path) -> None:
+    with trio.fail_after(30):
+        async with asking(tmp_path) as (door, client):
+            nobody = NoBond("0 workers have pledged enough")
+            door.node.answers["serve_run"] = deque([nobody, served(), nobody])
+            await client.embeddings.create(model="net", input="a")
+            assert [params.opinions for _, params in door.node.calls] == [1, 2]
+            one: Any = {"prsm": {"opinions": 1}}
+            with pytest.raises(openai.APIStatusError) as caught:
+                await client.embeddings.create(model="net", input="a", extra_body=one)
+            assert caught.value.code == "no_bond"
 
 
 async def test_quota_of_calls_slows_a_text_and_does_not_break_it(tmp_path: Path) -> None:
