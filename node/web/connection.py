@@ -7,6 +7,7 @@ HTTP/2 in clear text is not offered, and its preface is answered with 505.
 Knows: hypercorn's protocol objects. Must not know: routes, who calls.
 """
 
+import math
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, Final
 import h11
 import trio
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Data, Request, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
@@ -77,6 +78,9 @@ class Connection(TCPServer):
         super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]  # both work
         self._link = link
         self._ended = False
+        # Not idle from the first byte of a head's end to the end of its answer.
+        self._idle = trio.CancelScope()
+        self._is_idle = True
         self._secured = isinstance(stream, trio.SSLStream)
         self._plain = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
 
@@ -100,11 +104,11 @@ class Connection(TCPServer):
                     send=self.protocol_send,
                 )
                 await self.protocol.initiate()
-                await self.idle_task.restart(self._task_group, self._idle_timeout)
+                self._task_group.spawn(self._watch_idle)
                 await self._read_data()
                 # Stock, a closed connection keeps its slot until the idle timeout.
                 self._ended = True
-                await self.idle_task.stop()
+                self._idle.cancel()
         except OSError:
             return  # the client is gone
         finally:
@@ -113,24 +117,48 @@ class Connection(TCPServer):
     @override
     async def protocol_send(self, event: Event) -> None:
         """Write what the protocol wants written, each slice before its deadline."""
+        if isinstance(event, Updated):
+            self._is_idle = event.idle
+            self._idle.deadline = self._idle_deadline()
+            return
         if not isinstance(event, RawData):
             await super().protocol_send(event)
             return
-        async with self.send_lock:
-            try:
-                for start in range(0, len(event.data), _SLICE_BYTES):
-                    with trio.fail_after(self._link.write_s):
-                        await self.stream.send_all(event.data[start : start + _SLICE_BYTES])
-            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
-                await trio.aclose_forcefully(self.stream)
-            else:
-                return
+        try:
+            self.send_lock.acquire_nowait()  # `acquire` is a turn of the loop even when it is free
+        except trio.WouldBlock:
+            await self.send_lock.acquire()
+        try:
+            for start in range(0, len(event.data), _SLICE_BYTES):
+                with trio.fail_after(self._link.write_s):
+                    await self.stream.send_all(event.data[start : start + _SLICE_BYTES])
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            await trio.aclose_forcefully(self.stream)
+        else:
+            return
+        finally:
+            self.send_lock.release()
         await self.protocol.handle(Closed())
 
-    @override
-    async def _idle_timeout(self) -> None:
+    async def _watch_idle(self) -> None:
+        """Close a connection that is silent for too long, or once it is when the node stops.
+
+        The stock one starts and cancels a task for each request.
+        """
+        self._idle.deadline = self._idle_deadline()
+        with self._idle:
+            await self.context.terminated.wait()
+            self._idle.deadline = self._idle_deadline()
+            await trio.sleep_forever()
         if not self._ended:
-            await super()._idle_timeout()
+            with trio.CancelScope(shield=True):
+                await self._initiate_server_close()
+
+    def _idle_deadline(self) -> float:
+        if not self._is_idle:
+            return math.inf
+        patience_s = 0.0 if self.context.terminated.is_set() else self.config.keep_alive_timeout
+        return trio.current_time() + patience_s
 
     @override
     async def _initiate_server_close(self) -> None:
