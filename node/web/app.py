@@ -26,7 +26,7 @@ from prsm.node.rpc.errors import (
 from prsm.node.rpc.spec import Method
 from prsm.node.web.answers import answer, answer_refusal, trace_of
 from prsm.node.web.auth import Gate, Own, OwnPagesOnly, request_id
-from prsm.node.web.auth_filter import OnlyPlain
+from prsm.node.web.auth_filter import OnlyPlain, is_of_this_machine
 from prsm.node.web.auth_signed import SignedRequests
 from prsm.node.web.bodies import BODY_DEADLINE_S, ClientGone, read_body
 from prsm.node.web.forms import refuse_form, status_of
@@ -113,8 +113,8 @@ def make_app(
         Route("/rpc", endpoint=calls),  # first: routes are tried one after the other
         *(pages(gate) if pages is not None else ()),
         Route("/", endpoint=calls),
-        Route("/livez", endpoint=_Page(lambda: _alive(health))),
-        Route("/readyz", endpoint=_Page(lambda: _ready(health))),
+        Route("/livez", endpoint=_Page(lambda: _alive(health), shown="service")),
+        Route("/readyz", endpoint=_Page(lambda: _ready(health), shown="ready")),
     ]
     router = Router(routes, redirect_slashes=False, default=_no_page)
     signed = SignedRequests(router, gate=gate, body_deadline_s=body_deadline_s)
@@ -177,10 +177,11 @@ class _Calls:
 
 
 class _Page:
-    """GET of an open page: no token, nothing secret."""
+    """GET of an open page: no token, nothing secret; other machines learn that it is there."""
 
-    def __init__(self, build: Callable[[], tuple[int, dict[str, object]]]) -> None:
+    def __init__(self, build: Callable[[], tuple[int, dict[str, object]]], *, shown: str) -> None:
         self._build = build
+        self._shown = shown  # the one field for other machines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in {"GET", "HEAD"}:
@@ -188,6 +189,8 @@ class _Page:
             await answer_refusal(scope, receive, send, fault, status=405)
             return
         status, document = self._build()
+        if not is_of_this_machine(scope):
+            document = {self._shown: document[self._shown]}
         await answer(scope, send, msgspec.json.encode(document), status=status)
 
 

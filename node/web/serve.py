@@ -41,7 +41,7 @@ from prsm.node.web.auth import Gate, Own, own_hosts, read_unix_peer, write_cooki
 from prsm.node.web.bodies import BODY_DEADLINE_S
 from prsm.node.web.connection import Connection, Link
 from prsm.node.web.sockets import Sockets
-from prsm.node.web.tls import HANDSHAKE_S, AllowFrom, Tls
+from prsm.node.web.tls import HANDSHAKE_S, AllowFrom, Tls, Visitors
 
 _BACKLOG: Final = 256
 _SOCKET_UMASK: Final = 0o177
@@ -85,6 +85,7 @@ class Bounds:
 
     Attributes:
         connections: at once, over both listeners; more get 503.
+        connections_each: of one address of another machine; more are closed.
         body_s: a request's body must be complete by then.
         write_s: each 256 KiB of an answer must be taken by then.
         idle_s: a connection without a request, or in the middle of one's head, ends then.
@@ -92,6 +93,7 @@ class Bounds:
     """
 
     connections: int = 512
+    connections_each: int = 64
     body_s: float = BODY_DEADLINE_S
     write_s: float = 5.0
     idle_s: float = 5.0
@@ -174,6 +176,7 @@ class _Server:
         self._config = _hypercorn_config(bounds)
         self._context = WorkerContext(None)
         self._door = door
+        self._visitors = Visitors(bounds.connections_each)
         self._open = 0
         self._stopping = trio.Event()
         self._holding = trio.Event()
@@ -220,9 +223,12 @@ class _Server:
                 link = Link(abort=scope.cancel, write_s=self._bounds.write_s)
                 if stream.socket.family == socket.AF_UNIX:
                     link.peer = read_unix_peer(stream.socket)
-                secured = await self._secured(stream)
-                if secured is not None:
-                    await Connection(self._app, self._config, self._context, link, secured).run()
+                with self._visitors.enter(_address(stream)) as is_welcome:
+                    secured = await self._secured(stream) if is_welcome else None
+                    if secured is not None:
+                        common = self._app, self._config, self._context
+                        await Connection(*common, link, secured).run()
+                await trio.aclose_forcefully(stream)
         except* Exception as group:  # noqa: BLE001 - one connection must not end the others
             log.warning(
                 "connection failed", errors=[repr(error)[:200] for error in group.exceptions]
@@ -236,8 +242,7 @@ class _Server:
         """What to speak HTTP over; None if nobody is to be spoken to."""
         if stream.socket.family == socket.AF_UNIX:
             return stream
-        if stream.socket.getpeername()[0] not in self._door.allow:
-            await trio.aclose_forcefully(stream)
+        if _address(stream) not in self._door.allow:
             return None
         if self._door.tls is None:
             return stream
@@ -247,7 +252,6 @@ class _Server:
             with trio.fail_after(HANDSHAKE_S):
                 await secured.do_handshake()
         except (trio.BrokenResourceError, trio.TooSlowError):
-            await trio.aclose_forcefully(stream)
             return None
         return secured
 
@@ -266,6 +270,13 @@ class _Server:
                 await stream.receive_some(65536)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return
+
+
+def _address(stream: trio.SocketStream) -> str:
+    """Of the other side; empty for the unix socket."""
+    if stream.socket.family == socket.AF_UNIX:
+        return ""
+    return str(stream.socket.getpeername()[0])
 
 
 def _hypercorn_config(bounds: Bounds) -> HypercornConfig:

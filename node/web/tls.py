@@ -8,6 +8,9 @@ Knows: certificates, addresses. Must not know: requests, methods.
 
 import ipaddress
 import ssl
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -80,6 +83,39 @@ class Tls:
                 hint="give a PEM certificate and its PEM key without a password",
             ) from error
         return context
+
+
+class Visitors:
+    """How many connections each address of another machine has open.
+
+    Args:
+        each_max: at once; this machine's own programs are not counted.
+    """
+
+    def __init__(self, each_max: int) -> None:
+        self._each_max = each_max
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def enter(self, address: str) -> Iterator[bool]:
+        """Count one more while the block runs; False if it has as many as it may.
+
+        Args:
+            address: as text; empty for the unix socket.
+        """
+        if not address or ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+            yield True
+            return
+        if self._open[address] >= self._each_max:
+            yield False
+            return
+        self._open[address] += 1
+        try:
+            yield True
+        finally:
+            self._open[address] -= 1
+            if not self._open[address]:
+                del self._open[address]
 
 
 def _no_password() -> str:

@@ -50,10 +50,20 @@ class AsgiDoor:
         self.node.calls.clear()
         return found
 
+    async def page(self, path: str, address: str) -> tuple[int, dict[str, str], bytes]:
+        """GET of a page by a program at that address."""
+        return await self._asked("GET", path, [("Host", HOST)], b"", address)
+
     async def http(
         self, verb: str, path: str, headers: Iterable[Header], body: bytes
     ) -> tuple[int, dict[str, str]]:
         """Status and headers of the answer to one request."""
+        status, named, _ = await self._asked(verb, path, headers, body, "127.0.0.1")
+        return status, named
+
+    async def _asked(
+        self, verb: str, path: str, headers: Iterable[Header], body: bytes, address: str
+    ) -> tuple[int, dict[str, str], bytes]:
         plain, _, query = path.partition("?")
         sent: list[Message] = []
         reading = [{"type": "http.request", "body": body, "more_body": False}]
@@ -66,12 +76,14 @@ class AsgiDoor:
         async def send(message: Message) -> None:
             sent.append(message)
 
-        scope = _scope("http", plain, query, headers) | {"method": verb}
+        scope = _scope("http", plain, query, headers)
+        scope |= {"method": verb, "client": (address, 50_000)}
         with trio.fail_after(5):
             await self.app(scope, receive, send)
         start = next(one for one in sent if one["type"] == "http.response.start")
         named = {name.decode().lower(): value.decode() for name, value in start["headers"]}
-        return int(start["status"]), named
+        given = b"".join(one["body"] for one in sent if one["type"] == "http.response.body")
+        return int(start["status"]), named, given
 
     async def websocket(self, headers: Iterable[Header], frames: Iterable[str]) -> list[Message]:
         """What the node says on a WebSocket that sends these frames and goes."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
+from prsm.node.cli.session import Session
 from prsm.node.cli.tokens import read_ttl
 from prsm.node.rpc.methods.tokens import CreateTokenParams, Login, NewToken, RotateParams
 from tests.tools.served import Served
@@ -44,6 +45,43 @@ def test_a_token_written_into_a_file_is_not_shown(served: Served, tmp_path: Path
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     shown = served.run("token", "new", "ci", "--role", "observer")
     assert "aa.bb.cc" in shown.stdout
+
+
+def test_a_login_waits_for_its_person(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked again as the node says, until done; the code is shown, the token is not."""
+    begun = {"id": "i", "user_code": "WDJB", "url": "http://p/go", "url_complete": "http://p/go?c"}
+    answers = [
+        {**begun, "interval_s": 1, "expires": "2026-01-01"},
+        {"state": "pending", "interval_s": 0},
+        {"state": "done", "interval_s": 0, "name": "login ada", "token": "aa.bb.cc"},
+    ]
+    asked: list[tuple[str, object]] = []
+
+    def post(_session: Session, path: str, value: object) -> bytes:
+        asked.append((path, value))
+        return json.dumps(answers.pop(0)).encode()
+
+    monkeypatch.setattr(Session, "post", post)
+    monkeypatch.setattr("prsm.node.cli.tokens.select.select", lambda *_waits: None)
+    out = tmp_path / "ada.token"
+    done = served.run("token", "login", "--out", str(out), "--json")
+    assert done.exit_code == 0, done.stderr
+    assert asked == [
+        ("/login/device", {}),
+        *[("/login/device/poll", {"id": "i"})] * 2,
+    ]
+    assert "WDJB" in done.stderr
+    assert "aa.bb.cc" not in done.stdout + done.stderr
+    assert json.loads(done.stdout)["name"] == "login ada"
+    assert out.read_text() == "aa.bb.cc\n"
+
+
+def test_a_login_where_nobody_vouches_says_what_to_set(served: Served) -> None:
+    done = served.run("token", "login")
+    assert done.exit_code != 0
+    assert "no page" in done.stderr
 
 
 def test_rotation_asks_first(served: Served) -> None:

@@ -1,5 +1,6 @@
 """The form of requests: what has no honest use is refused before anything else is asked."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from prsm.node.web.auth import Gate
 from prsm.node.web.auth_filter import HEADERS_MAX, OnlyPlain, is_of_this_machine
+from tests.tools.asgi_door import open_asgi
 from tests.tools.rpc_door import PING, auth, exchange, open_door, request
 
 
@@ -47,6 +49,17 @@ async def test_a_body_with_two_lengths_runs_nothing(tmp_path: Path) -> None:
         answer = await exchange(await door.tcp(), request(body=chunked, headers=headers))
         assert answer.status == 400
         assert not door.node.calls
+
+
+async def test_other_machines_learn_of_open_pages_that_a_node_is_there(tmp_path: Path) -> None:
+    async with open_asgi(tmp_path) as door:
+        for path, here, afar in (
+            ("/livez", {"service", "version", "name", "pid"}, {"service"}),
+            ("/readyz", {"ready"}, {"ready"}),
+        ):
+            for address, fields in (("127.0.0.1", here), ("192.0.2.1", afar)):
+                _, _, body = await door.page(path, address)
+                assert set(json.loads(body)) == fields
 
 
 def scope_of(client: tuple[str, int] | None, token: str) -> Scope:

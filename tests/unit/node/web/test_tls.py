@@ -14,7 +14,7 @@ from prsm.node.rpc.errors import NodeUnreachable, PublicBind
 from prsm.node.rpc.methods.node import Pong
 from prsm.node.rpc.target import Credentials
 from prsm.node.web.serve import Door
-from prsm.node.web.tls import AllowFrom, Tls, TlsUnusable
+from prsm.node.web.tls import AllowFrom, Tls, TlsUnusable, Visitors
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.storage.keystore import save_seed
 from tests.tools.certificates import write_certificate
@@ -104,6 +104,19 @@ def test_addresses_of_a_list_and_of_this_machine_may_connect() -> None:
     ):
         assert (address in allow) == may, address
     assert "192.0.2.1" in AllowFrom(())
+
+
+def test_one_address_elsewhere_takes_some_places_and_gives_them_back() -> None:
+    visitors = Visitors(2)
+    with visitors.enter("192.0.2.1") as first, visitors.enter("192.0.2.1") as second:
+        with visitors.enter("192.0.2.1") as third, visitors.enter("192.0.2.2") as other:
+            assert (first, second, third, other) == (True, True, False, True)
+        for address in ("", "127.0.0.1", "::1"):
+            with visitors.enter(address), visitors.enter(address), visitors.enter(address) as here:
+                assert here
+    assert not visitors._open
+    with visitors.enter("fe80::1%eth0") as later:
+        assert later
 
 
 @pytest.mark.parametrize("has_tls", [True, False])
