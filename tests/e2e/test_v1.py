@@ -148,6 +148,31 @@ def test_tools_run_a_model_and_check_its_receipt(home: Home) -> None:
     anyio.run(main)
 
 
+def test_tools_with_a_token_spend_within_its_limit(home: Home, tmp_path: Path) -> None:
+    def server(limit: str) -> StdioServerParameters:
+        path = tmp_path / f"{limit}.token"
+        made = ("--role", "user", "--ttl", "1h", "--spend-limit", limit, "--out", str(path))
+        prsm_of(home, "token", "new", f"tools-{limit.replace('.', '-')}", *made)
+        words = ["--home", str(home.root), "--token-file", str(path), "mcp"]
+        command = ["-m", "prsm.node.cli.main", *words]
+        return StdioServerParameters(command=sys.executable, args=command, env=dict(ENVIRON))
+
+    async def main() -> None:
+        with anyio.fail_after(150):
+            async with Client(server("0.5")) as tools:
+                assert (await ask(tools, "spending"))["left"] == "500000"
+                job = await ask(tools, "run_model", model="encoder", texts=["one"])
+                assert int(job["locked"]) > 0
+                assert int((await ask(tools, "spending"))["left"]) < 500_000
+            async with Client(server("0.000001")) as tools:
+                arguments = {"model": "encoder", "texts": ["one"]}
+                refused = await tools.call_tool("run_model", arguments)
+                assert refused.is_error
+                assert (await ask(tools, "spending"))["left"] == "1"
+
+    anyio.run(main)
+
+
 async def ask(tools: Client, name: str, **arguments: object) -> Any:  # noqa: ANN401 - any JSON
     result = await tools.call_tool(name, arguments)
     assert not result.is_error, result.content
