@@ -15,10 +15,11 @@ import { Overview } from "./panels/overview";
 import { Playground } from "./panels/playground";
 import { Worker } from "./panels/worker";
 import { ask } from "./rpc/client";
-import { alerts, isPushed } from "./state/live";
+import { useTop } from "./state/blocks";
+import { alerts } from "./state/live";
 import { retryNow, use } from "./state/poll";
 import { isLost, lastAnswer, leave, phase, readToken } from "./state/session";
-import { cursor, exactNow, nodeNow, skew } from "./state/tape";
+import { cursor, exactNow, isPushed, nodeNow, skew } from "./state/tape";
 import { go, place, turnTheme } from "./state/view";
 
 const PANELS = [
@@ -77,6 +78,7 @@ function Inside() {
 function Head({ onMenu, isOpen, title, onHelp }: { onMenu: () => void; isOpen: boolean; title: string; onHelp: () => void }) {
   const status = use("node_getStatus", {}, { every: 3000, isKept: true }).data;
   const round = use("consensus_getRound", {}, { every: 3000, isKept: true }).data;
+  const top = useTop();
   return (
     <header class="head">
       <button type="button" class="menu" aria-expanded={isOpen} aria-controls="rail" onClick={onMenu}>{title} ▾</button>
@@ -85,7 +87,7 @@ function Head({ onMenu, isOpen, title, onHelp }: { onMenu: () => void; isOpen: b
         <b>{status?.name ?? "PRSM node"}</b>
       </div>
       <div class="vitals">
-        {status && <span>height <b>{count(status.height)}</b></span>}
+        {status && <span>height <b>{count(top || status.height)}</b></span>}
         {round && <span>view <b>{round.view}</b></span>}
         {status && <span><b>{status.peers}</b> {status.peers === 1 ? "peer" : "peers"}</span>}
         {status && <span class="chain" title={status.chain_id}>{status.network} <b class="mono">{status.chain_id.slice(0, 8)}</b></span>}
@@ -153,7 +155,7 @@ async function look(id: string): Promise<void> {
 }
 
 function Rail({ here, isOpen }: { here: string; isOpen: boolean }) {
-  const jobs = use("job_list", {}, { every: 5000, isKept: true }).data;
+  const jobs = use("job_list", { limit: 40 }, { every: 5000, isKept: true }).data;
   const running = jobs?.items.filter((job) => !job.is_over).length ?? 0;
   const firing = new Map<string, string>();
   for (const mark of alerts.between(0, exactNow())) firing.set(mark.value.name, mark.value.state);
@@ -234,7 +236,7 @@ function Help({ box }: { box: { current: HTMLDialogElement | null } }) {
       <h2 id="keys">Keys</h2>
       <dl class="facts">{rows.map(([keys, what]) => [<dt>{keys.split(/\s+/).map((one) => <><kbd>{one}</kbd> </>)}</dt>, <dd>{what}</dd>])}</dl>
       <p class="quiet small">All here comes from this node's own RPC; nothing is loaded from anywhere else and nothing is sent anywhere. <a href="/licences.txt">Licences of the code in this page</a></p>
-      <form method="dialog"><button type="submit" class="main-act">Close</button></form>
+      <form method="dialog" class="row"><button type="submit" class="main-act">Close</button><button type="button" onClick={() => leave()}>Leave this node</button></form>
     </dialog>
   );
 }

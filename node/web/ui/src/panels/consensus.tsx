@@ -26,7 +26,7 @@ export function Consensus() {
           {(now) => (
             <>
               <div class="figures">
-                <Figure value={count(now.height)} of="height" />
+                <Figure value={count(cursor.value === null ? now.height : top + 1)} of="height" />
                 <Figure value={now.view} of="view" />
                 <Figure value={`v${now.proposer}`} of={`proposes: ${names.peer(now.members.find((one) => one.index === now.proposer)?.peer_id ?? "")}`} />
                 <Figure value={now.epoch} of={`epoch, since height ${now.epoch_first}`} />

@@ -13,10 +13,12 @@ import { Waterfall } from "./waterfall";
 const STATES: Record<Job["state"], Tone> = { planned: "busy", locked: "busy", running: "busy", settling: "busy", done: "well", failed: "bad" };
 
 export function Jobs() {
-  const list = use("job_list", {}, { every: 2500, isKept: true });
+  const list = use("job_list", { limit: 40 }, { every: 2500, isKept: true });
   const picked = place.value.pick;
   const items = past(list.data?.items ?? []);
-  const one = items.find((job) => job.job_id === picked) ?? items[0];
+  const listed = items.find((job) => job.job_id === picked);
+  const older = use("job_get", { job_id: picked }, { every: 5000, isOff: !picked || listed !== undefined || items.length === 0 });
+  const one = listed ?? (picked ? older.data : undefined) ?? items[0];
   return (
     <div class="sheet">
       <Panel title="Jobs" width="w5" meta={list.data && summary(items)}>
@@ -37,6 +39,7 @@ export function Jobs() {
                   ))}
                 </tbody>
               </table>
+              {list.data?.next_cursor && <p class="quiet small">The newest 40; all: <code>prsm job ls</code></p>}
             </div>
           )}
         </Shown>

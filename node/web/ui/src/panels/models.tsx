@@ -10,7 +10,7 @@ import { Shards } from "./shards";
 const STATES: Record<ModelInfo["state"], Tone> = { held: "well", shared: "well", partial: "warn", absent: "idle", offline: "warn" };
 
 export function Models() {
-  const list = use("model_list", {}, { every: 6000, isKept: true });
+  const list = use("model_list", { limit: 200 }, { every: 6000, isKept: true });
   const copies = use("storage_getCopies", {}, { every: 12_000 });
   const picked = place.value.pick;
   const items = list.data?.items ?? [];
@@ -52,7 +52,7 @@ export function Models() {
 }
 
 function Transfers() {
-  const tasks = use("task_list", {}, { every: 1500, isKept: true });
+  const tasks = use("task_list", { limit: 20 }, { every: 1500, isKept: true });
   return (
     <Panel title="Fetching, checking, adding" width="w5">
       <Shown view={tasks} empty={(all) => all.items.length === 0 && "Nothing is under way, and nothing was since the node started."}>

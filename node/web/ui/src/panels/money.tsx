@@ -70,7 +70,7 @@ function scaleOf(flows: Flow[], height: number, gap: number): number {
 export function Money({ top }: { top: number }) {
   const [measure, width] = useWidth();
   const names = useNames();
-  const jobs = use("job_list", {}, { every: 8000, isKept: true });
+  const jobs = use("job_list", { limit: 40 }, { every: 8000, isKept: true });
   const blocks = known(top).slice(0, 200);
   const flows = gather(blocks, jobs.data?.items ?? [], names);
   const heights = blocks.map((one) => one.height);

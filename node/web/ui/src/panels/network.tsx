@@ -15,7 +15,7 @@ interface Spot extends SimulationNodeDatum {
 export function Network() {
   const topology = use("net_getTopology", {}, { every: 6000, isSlow: true, isKept: true });
   const status = use("node_getStatus", {}, { every: 3000, isKept: true });
-  const peers = use("net_getPeers", {}, { every: 4000, isKept: true });
+  const peers = use("net_getPeers", { limit: 200 }, { every: 4000, isKept: true });
   const reach = use("net_getReach", {}, { every: 15_000 });
   const me = status.data?.peer_id ?? "";
   const data = topology.data;
@@ -146,7 +146,7 @@ function Graph({ all: told, me, at: when }: { all: Topology; me: string; at: num
   }, [shape]);
   useEffect(() => {
     // Settled at once: a graph that dances tells nothing more.
-    moving.alpha(1).tick(240);
+    moving.alpha(1).tick(Math.max(40, Math.min(240, Math.round(24_000 / Math.max(1, moving.nodes().length)))));
     redraw((n) => n + 1);
   }, [moving]);
   const frame = fit([...spots.current.values()], width, height);
@@ -171,7 +171,7 @@ function Graph({ all: told, me, at: when }: { all: Topology; me: string; at: num
           })}
           {all.nodes.map((node) => {
             const [x, y] = at(node.peer_id);
-            return <Dot node={node} x={x ?? 0} y={y ?? 0} isMe={node.peer_id === me} isPicked={node.peer_id === picked} lost={lost.get(node.peer_id)} />;
+            return <Dot node={node} x={x ?? 0} y={y ?? 0} isMe={node.peer_id === me} isPicked={node.peer_id === picked} isNamed={all.nodes.length <= 60 || node.peer_id === me || node.peer_id === picked} lost={lost.get(node.peer_id)} />;
           })}
         </svg>
       )}
@@ -185,9 +185,10 @@ interface DotProps {
   y: number;
   isMe: boolean;
   isPicked: boolean;
+  isNamed: boolean;
   lost: number | undefined;
 }
-function Dot({ node, x, y, isMe, isPicked, lost }: DotProps) {
+function Dot({ node, x, y, isMe, isPicked, isNamed, lost }: DotProps) {
   const isSilent = node.told_by === "nobody";
   const pick = () => go("network", isPicked ? "" : node.peer_id);
   const name = isMe ? "this node" : short(node.peer_id);
@@ -210,7 +211,7 @@ function Dot({ node, x, y, isMe, isPicked, lost }: DotProps) {
       <circle r="17" class="hit" />
       <circle r={isMe ? 9 : 7} class="core" />
       {isSilent && <path d="M-3.5-3.5l7 7M3.5-3.5l-7 7" class="cross" />}
-      <text y="24">{name}</text>
+      {isNamed ? <text y="24">{name}</text> : <title>{name}</title>}
       {gone && <text y="38" class="gone">{gone}</text>}
     </g>
   );

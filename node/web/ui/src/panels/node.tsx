@@ -7,7 +7,7 @@ import { use } from "../state/poll";
 import { scopes } from "../state/session";
 import { moment } from "../state/tape";
 import { Settings } from "./settings";
-import { Tokens } from "./tokens";
+import { Audit, Tenants, Tokens } from "./tokens";
 
 export function Node() {
   const status = use("node_getStatus", {}, { every: 3000, isKept: true });
@@ -38,6 +38,8 @@ export function Node() {
       <Traffic />
       <Doctor />
       <Tokens />
+      <Audit />
+      <Tenants />
       <Settings />
       <Logs />
     </div>

@@ -17,6 +17,7 @@ export function Overview() {
   const chain = use("chain_getStatus", {}, { every: 3000, isKept: true });
   const balance = use("account_getBalance", {}, { every: 8000, isKept: true });
   const at = moment.value;
+  const top = useTop();
   const load = metrics.at(at)?.value;
   return (
     <div class="sheet">
@@ -24,7 +25,7 @@ export function Overview() {
         <Shown view={status}>
           {(now) => (
             <div class="figures">
-              <Figure value={count(now.height)} of="height" />
+              <Figure value={count(top || now.height)} of="height" />
               <Figure value={now.peers} of={now.peers === 1 ? "peer" : "peers"} />
               <Figure value={now.jobs_running} of="jobs running" />
               <Figure value={chain.data ? count(chain.data.mempool) : "–"} of="waiting transactions" />
@@ -35,7 +36,7 @@ export function Overview() {
           )}
         </Shown>
       </Panel>
-      <Pulse height={useTop()} />
+      <Pulse height={top} />
       <Load />
       <Alarms />
       <Panel title="Parts of the node" width="w4">

@@ -14,7 +14,7 @@ import { Waterfall } from "./waterfall";
 type Mode = "text" | "rows";
 
 export function Playground() {
-  const models = use("model_list", {}, { every: 8000 });
+  const models = use("model_list", { limit: 200 }, { every: 8000 });
   const items = models.data?.items ?? [];
   const wanted = items.find((one) => one.ref === place.value.pick || one.cid === place.value.pick);
   const [chosen, setChosen] = useState("");

@@ -29,6 +29,54 @@ export interface AnnouncementsParams {
   limit?: number;
 }
 
+export interface AuditAnchor {
+  tx_id: string;
+  seq: number;
+  hash: string;
+  height: number | null;
+  state: "differs" | "held" | "pending" | "unknown";
+  why: string;
+}
+
+export interface AuditLine {
+  seq: number;
+  ts: string;
+  event: string;
+  who: string;
+  tenant: string;
+  token_id: string;
+  subject: string;
+  trace_id: string;
+  fields: Record<string, string>;
+  prev: string;
+  hash: string;
+}
+
+export interface AuditLines {
+  items: Array<AuditLine>;
+  next_cursor: string | null;
+}
+
+export interface AuditListParams {
+  limit?: number;
+  cursor?: string;
+}
+
+export interface AuditVerdict {
+  ok: boolean;
+  first: number;
+  last: number;
+  root: string;
+  broken_at: number;
+  why: string;
+  anchored: number;
+  anchors: Array<AuditAnchor>;
+}
+
+export interface AuditVerifyParams {
+  tx_ids?: Array<string>;
+}
+
 export interface Balance {
   address: string;
   balance: string;
@@ -837,6 +885,20 @@ export interface TaskList {
   next_cursor?: string | null;
 }
 
+export interface TenantInfo {
+  name: string;
+  running_max: number;
+  running: number;
+  storage_bytes_max: number;
+  storage_bytes: number;
+  calls_per_s: number;
+  made: string;
+}
+
+export interface TenantList {
+  items: Array<TenantInfo>;
+}
+
 export interface TensorForm {
   name: string;
   dtype: string;
@@ -979,6 +1041,8 @@ export interface WhoAmI {
 export interface Methods {
   account_getBalance: { params: AccountParams; result: Balance };
   account_getStanding: { params: AccountParams; result: Standing };
+  audit_list: { params: AuditListParams; result: AuditLines };
+  audit_verify: { params: AuditVerifyParams; result: AuditVerdict };
   chain_getBlock: { params: BlockParams; result: BlockInfo };
   chain_getStatus: { params: NoParams; result: ChainStatus };
   chain_getSupply: { params: NoParams; result: Supply };
@@ -1028,6 +1092,7 @@ export interface Methods {
   sub_subscribe: { params: SubscribeParams; result: Subscribed };
   task_cancel: { params: TaskIdParams; result: TaskInfo };
   task_list: { params: PageParams; result: TaskList };
+  tenant_list: { params: NoParams; result: TenantList };
   token_list: { params: ListTokensParams; result: TokenList };
   token_revoke: { params: TokenParams; result: Revoked };
   token_whoami: { params: NoParams; result: WhoAmI };
@@ -1037,6 +1102,8 @@ export interface Methods {
 export const SCOPES: Record<string, string> = {
   account_getBalance: "read",
   account_getStanding: "read",
+  audit_list: "admin",
+  audit_verify: "admin",
   chain_getBlock: "read",
   chain_getStatus: "read",
   chain_getSupply: "read",
@@ -1086,6 +1153,7 @@ export const SCOPES: Record<string, string> = {
   sub_subscribe: "read",
   task_cancel: "write",
   task_list: "read",
+  tenant_list: "admin",
   token_list: "admin",
   token_revoke: "admin",
   token_whoami: "read",

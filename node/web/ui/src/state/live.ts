@@ -1,12 +1,13 @@
 // Events of /ws put on their tracks; where there is no such door, heads are told from polling.
 // Knows: topics. Must not know: panels.
-import { effect, signal } from "@preact/signals";
+import { batch, effect, signal } from "@preact/signals";
 import { Socket, type Notice } from "../rpc/socket";
 import type { Job, TaskInfo } from "../rpc/types";
 import { refresh } from "./poll";
 import { phase, readToken } from "./session";
 import {
   exactNow,
+  isPushed,
   Track,
   type AlertRow,
   type HeadRow,
@@ -28,7 +29,6 @@ export const alerts = new Track<AlertRow>();
 export const logs = new Track<LogRow>();
 export const models = new Track<{ name: string; cid: string; event: string }>();
 
-export const isPushed = signal(false);
 export const missed = signal(0);
 
 const TRACKS: Record<string, Track<never>> = {
@@ -54,6 +54,24 @@ function timeOf(notice: Notice, row: Record<string, unknown>): number {
   }
 }
 
+const TURN_MS = 120;
+let waiting: Notice[] = [];
+let timer = 0;
+
+/** Events come faster than a page should be drawn: they are put on their tracks in turns. */
+function hold(notice: Notice): void {
+  waiting.push(notice);
+  if (timer) return;
+  timer = window.setTimeout(() => {
+    timer = 0;
+    const all = waiting;
+    waiting = [];
+    batch(() => {
+      for (const one of all) take(one);
+    });
+  }, TURN_MS);
+}
+
 function take(notice: Notice): void {
   if (notice.missed) missed.value += notice.missed;
   const row = notice.result as Record<string, unknown> | null;
@@ -61,7 +79,7 @@ function take(notice: Notice): void {
   if (!row || !track) return;
   track.push(timeOf(notice, row), row as never);
   if (notice.topic === "heads") {
-    refresh("node_getStatus", "chain_getStatus", "consensus_getRound", "chain_getSupply", "account_getBalance");
+    refresh("node_getStatus", "chain_getStatus", "consensus_getRound");
   } else if (notice.topic === "peers") {
     refresh("net_getPeers", "net_getTopology");
   } else if (notice.topic === "jobs") {
@@ -75,7 +93,7 @@ function take(notice: Notice): void {
 
 const socket = new Socket({
   token: readToken,
-  onNotice: take,
+  onNotice: hold,
   onState: (isOpen) => {
     isPushed.value = isOpen;
   },

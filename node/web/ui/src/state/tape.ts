@@ -18,7 +18,7 @@ export class Track<T> {
     const last = this.marks[this.marks.length - 1];
     if (!last || last.t <= t) this.marks.push({ t, value });
     else this.marks.splice(this.indexAfter(t), 0, { t, value });
-    if (this.marks.length > KEPT) this.marks.splice(0, this.marks.length - KEPT);
+    if (this.marks.length > KEPT * 1.25) this.marks.splice(0, this.marks.length - KEPT);
     this.version.value = this.version.peek() + 1;
   }
 
@@ -116,6 +116,9 @@ const ticked = signal(Date.now());
 setInterval(() => {
   ticked.value = Date.now();
 }, 1000);
+
+/** Events come over the WebSocket: what they announce need not be asked for often. */
+export const isPushed = signal(false);
 
 /** null: now; else the moment all panels show, ms of the node's clock. */
 export const cursor = signal<number | null>(null);
