@@ -9,9 +9,10 @@ Knows: hypercorn's protocol objects. Must not know: routes, who calls.
 
 import math
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import h11
 import trio
@@ -20,19 +21,20 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Data, Request, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
-from hypercorn.protocol.ws_stream import WSStream
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import (
     AppWrapper,
     ASGIReceiveEvent,
+    ASGISendEvent,
     ConnectionState,
     H11SendableEvent,
     LifespanState,
 )
 from typing_extensions import override
-from wsproto.events import Ping
+from wsproto.events import Ping, TextMessage
 from wsproto.utilities import LocalProtocolError
 
 from prsm.node.rpc.dispatch import refusal
@@ -264,6 +266,7 @@ class _WebSocket(WSStream):
         self._is_deaf = False
         self._tell: Callable[[ASGIReceiveEvent], Awaitable[None]] | None = None
         self._telling = trio.CancelScope()
+        self._parts: list[bytes] = []
 
     @override
     async def handle(self, event: StreamEvent) -> None:
@@ -295,6 +298,20 @@ class _WebSocket(WSStream):
         elif not self._over.is_set():
             with trio.CancelScope() as self._telling:
                 await self._tell(message)
+
+    @override
+    async def app_send(self, message: ASGISendEvent | None) -> None:
+        """Send a message; a text with `more` leaves with the next one, in one write."""
+        is_text = message is not None and message["type"] == "websocket.send"
+        if not is_text or self.closed or self.state is not ASGIWebsocketState.CONNECTED:
+            await super().app_send(message)
+            return
+        fields = cast("Mapping[str, object]", message)
+        with suppress(LocalProtocolError):  # it is being closed
+            self._parts.append(self.connection.send(TextMessage(data=str(fields["text"]))))
+        if not fields.get("more"):
+            data, self._parts = b"".join(self._parts), []
+            await self.send(Data(stream_id=self.stream_id, data=data))
 
     @override
     async def _handle_events(self) -> None:

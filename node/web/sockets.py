@@ -29,6 +29,7 @@ from prsm.node.web.auth import Gate
 
 LOGIN_S: Final = 5.0
 QUEUE_MAX: Final = 256  # answers and rows that wait to be written
+WRITE_CHARS: Final = 65_536  # of what waits, in one write
 HELD_MAX: Final = 2_048  # rows of a replay that wait for its answer
 TEND_S: Final = 5.0  # between two looks whether tokens of listeners still hold
 _CLOSE_S: Final = 1.0
@@ -313,7 +314,7 @@ class _Socket:
 
     async def _put(self, text: str) -> None:
         """Queue an answer; waits for room, since its caller asked for it."""
-        if not self._gone.is_set() and self._code != TOO_SLOW:
+        if self._is_heard:
             await self._in.send(text)
 
     def _push(self, text: str) -> None:
@@ -330,10 +331,22 @@ class _Socket:
             log.warning("a subscriber does not keep up", trace=self._trace, code=TOO_SLOW)
 
     async def _write(self) -> None:
-        """The one task that writes."""
+        """The one task that writes; what waits leaves together."""
         async for text in self._out:
-            if self._code != TOO_SLOW and not self._gone.is_set():
+            size = 0
+            while (size := size + len(text)) < WRITE_CHARS and self._is_heard:
+                try:
+                    following = self._out.receive_nowait()
+                except (trio.WouldBlock, trio.EndOfChannel):
+                    break
+                await self._send({"type": "websocket.send", "text": text, "more": True})
+                text = following  # noqa: PLW2901 - the one in hand
+            if self._is_heard:
                 await self._send({"type": "websocket.send", "text": text})
+
+    @property
+    def _is_heard(self) -> bool:
+        return self._code != TOO_SLOW and not self._gone.is_set()
 
     # -- subscriptions
 
