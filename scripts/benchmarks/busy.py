@@ -19,12 +19,12 @@ from benchmarks.four_nodes import Payers, measure_rate, running
 
 from prsm.testnet.launch import Network
 
-RATES: Final = (200, 500)
+RATES: Final = (100, 200)
 READ_EVERY_S: Final = 0.02
 IDLE_S: Final = 4.0
 READS: Final[Sequence[tuple[str, Mapping[str, object]]]] = (
     ("node_getStatus", {}),
-    ("chain_getBlock", {}),
+    ("consensus_getState", {}),
     ("rpc_ping", {}),
 )
 BAR: Final = "bar of 50 ms"
