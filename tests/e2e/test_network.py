@@ -4,6 +4,7 @@ One network serves the whole module: four validators that are workers too. Each 
 running and in agreement.
 """
 
+import json
 import signal
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import prsm.client
 from prsm.node.rpc.client import Client, RpcError
 from prsm.node.rpc.methods.chain import TransactionInfo, TxParams
 from prsm.node.rpc.methods.gossip import Announcements, Delivery
@@ -143,6 +145,24 @@ def test_unknown_model_is_refused_by_name(world: World) -> None:
         node.call("infer_run", RunParams("nothing@1.0.0", texts=("a text",)), result=Job)
     assert refused.value.code == -32030
     assert "prsm model" in refused.value.hint
+
+
+def test_the_python_client_hears_of_its_job_and_checks_its_receipt(world: World) -> None:
+    """Rows of /ws as the job goes, outputs by name, the receipt against the genesis alone."""
+    texts = project_sentences(2)
+    home = world.network.nodes[0].home.root
+    with prsm.client.Client(home) as node, node.subscribe("jobs") as rows:
+        job = node.run(world.cid, texts).wait(SECONDS)
+        assert rows.next(SECONDS).result.job_id == job.id
+        assert len(job.outputs()["sentence_embedding"].tolist()) == len(texts)
+        proof = job.proof()
+        assert proof.verify(world.network.genesis).rows == len(texts)
+        document = json.loads(proof.document)
+        document["payments"][0]["micro_ftns"] += "0"
+        forged = prsm.client.Proof(json.dumps(document).encode())
+        with pytest.raises(prsm.client.errors.BadReceipt):
+            forged.verify(world.network.genesis)
+    in_agreement(world)
 
 
 def test_job_ends_with_the_same_bytes_when_a_worker_is_killed(world: World) -> None:
