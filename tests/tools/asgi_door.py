@@ -69,11 +69,13 @@ class AsgiDoor:
         reading = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive() -> Message:
+            await trio.lowlevel.checkpoint()
             if reading:
                 return reading.pop()
             return {"type": "http.disconnect"}
 
         async def send(message: Message) -> None:
+            await trio.lowlevel.checkpoint()
             sent.append(message)
 
         scope = _scope("http", plain, query, headers)
@@ -102,6 +104,7 @@ class AsgiDoor:
             return {"type": "websocket.disconnect", "code": 1000}
 
         async def send(message: Message) -> None:
+            await trio.lowlevel.checkpoint()
             sent.append(message)
 
         with trio.fail_after(5):

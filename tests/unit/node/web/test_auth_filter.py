@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import trio
 from starlette.types import Message, Receive, Scope, Send
 
 from prsm.node.web.auth import Gate
@@ -93,12 +94,15 @@ async def test_the_cookie_is_for_this_machine_a_token_for_all(
     seen: list[int] = []
 
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        await trio.lowlevel.checkpoint()
         seen.append(200)
 
     async def receive() -> Message:
+        await trio.lowlevel.checkpoint()
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Message) -> None:
+        await trio.lowlevel.checkpoint()
         if message["type"] == "http.response.start":
             seen.append(message["status"])
 
