@@ -330,7 +330,7 @@ class Serving:
                     took_ms=found.took_ms,
                     now_ms=self._with.clock.wall_ms(),
                 )
-            price = tab.price_per_row * tab.batch_rows[slot] * len(found.workers)
+            price = tab.price_per_row * rows * len(found.workers)
             return _Piece(found.outputs, found.workers, tab.job, price)
         assert failure is not None
         raise failure

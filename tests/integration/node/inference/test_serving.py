@@ -117,6 +117,7 @@ async def test_rows_of_a_request_take_a_slot_that_holds_them(
     inputs = (tensor("x", rows), tensor("mask", [bytes(WIDTH)] * 5))
     served = await serving.ask(ServeRequest("adder", inputs=inputs))
     assert served.outputs[0].data == due(inputs)
+    assert (served.price, served.tokens) == (5 * PRICE, 0)
     [tab] = serving.tabs.list()
     assert tab.kind.rows == 8
     serving.tabs.close(tab.job)
@@ -131,6 +132,7 @@ async def test_answer_that_was_given_is_kept(
     serving = await serve(nursery, cluster)
     first = await serving.ask(asked())
     again = await serving.ask(asked())
+    assert (first.price, again.price) == (PRICE, 0)
     assert (first.cached, again.cached, again.tabs) == (0, 1, ())
     assert first.outputs == again.outputs
     assert (await serving.ask(asked(is_fresh=True))).cached == 0
