@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import trio
 
 from prsm.node.api.care import CareApi
 from prsm.node.cli.birth import Birth, init_home
@@ -24,9 +25,11 @@ def api(tmp_path: Path) -> tuple[Home, CareApi]:
     init_home(home, Birth("node", "validator", "local", None, None, {"rpc.listen": "127.0.0.1:0"}))
 
     async def status(_params: object, _caller: Caller) -> Any:  # noqa: ANN401 - of the method
+        await trio.lowlevel.checkpoint()
         return msgspec.structs.replace(sample(NodeStatus), head_time=None)
 
     async def peers(_params: object, _caller: Caller) -> Any:  # noqa: ANN401 - of the method
+        await trio.lowlevel.checkpoint()
         return sample(Peers)
 
     config = load(home.config, environ={}).config
