@@ -87,7 +87,7 @@ async def serve_door() -> None:
     logs.configure(level="warning")
     events = Events(TOPICS)
 
-    async def ping(_params: NoParams, _caller: Caller) -> Pong:
+    async def ping(_params: NoParams, _caller: Caller) -> Pong:  # noqa: ASYNC124 - a handler
         return Pong(time="2026-01-01T00:00:00Z")
 
     handlers: dict[str, Handler] = {"rpc_ping": ping, **EventsApi(events).handlers()}

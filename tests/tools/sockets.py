@@ -2,6 +2,7 @@
 
 import json
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -160,3 +161,11 @@ class Socket:
                     await self.receive()
         except Closed as closed:
             return closed.code
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what sets no event here; the caller sets the deadline."""
+    while True:
+        if condition():
+            return
+        await trio.lowlevel.checkpoint()

@@ -30,6 +30,7 @@ from prsm.protocol.transactions.envelope import decode_transaction
 from prsm.storage.diskguard import DiskGuard
 from prsm.storage.model_store import ModelStore
 from tests.tools.labs import Cluster, make_cluster, transfer
+from tests.tools.sockets import until
 
 SECONDS = 20
 
@@ -132,8 +133,7 @@ async def test_work_and_what_moves_by_itself_is_told(
 
     task = world.work.models.tasks.start("pull", "a model", work)
     progress = world.rows["transfers"]
-    while not any(isinstance(row, TaskInfo) and row.done_bytes for row in progress):
-        await trio.lowlevel.checkpoint()
+    await until(lambda: any(isinstance(row, TaskInfo) and row.done_bytes for row in progress))
     release.set()
     await task.over.wait()
     states = [row.state for row in progress if isinstance(row, TaskInfo)]
@@ -141,8 +141,7 @@ async def test_work_and_what_moves_by_itself_is_told(
 
     world.work.jobs.submit(JobRequest(model=b"\x01\x55\x12\x20" + bytes(32)))
     jobs = world.rows["jobs"]
-    while not any(isinstance(row, Job) and row.is_over for row in jobs):
-        await trio.lowlevel.checkpoint()
+    await until(lambda: any(isinstance(row, Job) and row.is_over for row in jobs))
     assert next(row.state for row in jobs if isinstance(row, Job)) == "planned"
 
     generations = world.work.generating.generations

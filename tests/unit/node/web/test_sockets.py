@@ -1,5 +1,6 @@
 """The WebSocket door on real loopback sockets: calls, subscriptions, and how it ends."""
 
+import functools
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from prsm.node.rpc.methods import subscriptions as api
 from prsm.node.web import sockets as door_sockets
 from prsm.node.web.serve import Bounds
 from tests.tools.rpc_door import OpenDoor, auth, exchange, open_door, request
-from tests.tools.sockets import Closed, Rejected, Socket
+from tests.tools.sockets import Closed, Rejected, Socket, until
 
 
 def head(height: int) -> api.HeadRow:
@@ -176,14 +177,16 @@ async def test_who_does_not_read_is_dropped_alone(tmp_path: Path) -> None:
             nursery.start_soon(read, 1)
             for count in range(1, 1_501):
                 door.events.publish("models", row)
-                while min(seen) < count - 100:
-                    await trio.lowlevel.checkpoint()
+                await until(functools.partial(_have_seen, seen, count - 100))
         assert seen == [1_500, 1_500]
         assert door.events.dropped == 1
         with trio.fail_after(5):
-            while door.events.subscribers()["models"] > 2:
-                await trio.lowlevel.checkpoint()
+            await until(lambda: door.events.subscribers()["models"] <= 2)
         assert await sockets[2].wait_closed() in {1006, door_sockets.TOO_SLOW}
+
+
+def _have_seen(seen: list[int], seq: int) -> bool:
+    return min(seen) >= seq
 
 
 async def test_a_stopping_node_answers_what_runs_and_says_why_it_closes(tmp_path: Path) -> None:
@@ -233,8 +236,7 @@ async def test_sockets_that_went_leave_nothing(tmp_path: Path) -> None:
                 socket = await _free_slot(door)
                 await socket.call("sub_subscribe", topic="heads")
                 await socket.stream.aclose()
-                while door.events.is_heard("heads"):
-                    await trio.lowlevel.checkpoint()
+                await until(lambda: not door.events.is_heard("heads"))
 
 
 async def _free_slot(door: OpenDoor) -> Socket:
@@ -254,8 +256,7 @@ async def test_a_peer_that_answers_no_ping_is_given_up(
         with trio.move_on_after(5):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_read_for_ever, alive)
-                while door.events.is_heard("heads"):
-                    await trio.lowlevel.checkpoint()
+                await until(lambda: not door.events.is_heard("heads"))
                 nursery.cancel_scope.cancel()
         assert door.events.subscribers()["heads"] == 0
         assert alive.pings
