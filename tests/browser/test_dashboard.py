@@ -26,11 +26,11 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.mark.slow
-def test_every_panel_shows_a_real_nodes_answers(browser: Browser, tmp_path: Path) -> None:
-    """Each panel is walked once; the console stays silent and no foreign address is asked."""
+def test_panels_show_a_real_nodes_answers(browser: Browser, tmp_path: Path) -> None:
+    """The busiest panels: the console stays silent and no foreign address is asked."""
     with show(tmp_path, recorded()) as shown, visit(browser, shown) as here:
         here.enter()
-        for panel in PANELS:
+        for panel in ("overview", "consensus", "jobs", "node"):
             here.open(panel)
             assert here.page.locator("main .panel h2").count() >= 2
             assert here.page.locator("main .fault").count() == 0, panel

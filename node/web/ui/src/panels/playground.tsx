@@ -204,7 +204,7 @@ function Rows({ model }: { model: string }) {
             <Facts
               rows={[
                 ["price", <Ftns of={plan.amount} />],
-                ["layout", `${plan.mode}, ${plan.stages} ${plan.stages === 1 ? "stage" : "stages"}, ${plan.units.length} parts`],
+                ["layout", `${plan.mode}, ${plan.stages} ${plan.stages === 1 ? "stage" : "stages"}, ${plan.units.length} ${plan.units.length === 1 ? "part" : "parts"}`],
                 plan.plan_ms !== null && ["estimate", span(plan.plan_ms)],
               ]}
             />

@@ -393,6 +393,9 @@ export interface Limits {
   batch_calls: number;
   batch_answer_bytes: number;
   connections: number;
+  socket_message_bytes?: number;
+  socket_calls?: number;
+  socket_subscriptions?: number;
 }
 
 export interface ListTokensParams {
