@@ -87,6 +87,7 @@ async def open_entrance(
     await nursery.start(books.run)
     measures = Measures(opened, work, metrics.here() or metrics.Metrics())
     await nursery.start(Supervisor("measures").run, measures.run)
+    node.firing = measures.alerts.firing.values
     once = await open_once(nursery, start.home.answers, chain.driver.clock)
     dispatcher = bind(
         _handlers(opened, work, wallets, node) | books.handlers() | guests.handlers,

@@ -4,10 +4,11 @@ Knows: what the daemon tells it of its parts. Must not know: transports.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from prsm.node.alerts import Change
 from prsm.node.chain import ChainParts
 from prsm.node.clock import utc_text
 from prsm.node.config.schema import Config
@@ -66,6 +67,7 @@ class NodeApi:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._stopping = False
+        self.firing: Callable[[], Iterable[Change]] = tuple  # the node's own alerts, when they run
 
     def handlers(self) -> dict[str, Handler]:
         """Method name -> handler."""
@@ -200,6 +202,13 @@ class NodeApi:
             state=self.state(),
             height=self._parts.chain.driver.ledger.height,
             peers=len(self._parts.network.peers()),
+            alerts=tuple(
+                api.FiringAlert(
+                    *(one.rule.name, one.rule.severity, utc_text(one.since_ms)),
+                    *(one.rule.text, one.rule.runbook),
+                )
+                for one in self.firing()
+            ),
         )
 
     async def stop(self, _params: NoParams, _caller: Caller) -> api.Stopping:

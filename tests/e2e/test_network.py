@@ -20,7 +20,7 @@ from prsm.node.rpc.client import Client, RpcError
 from prsm.node.rpc.methods.chain import TransactionInfo, TxParams
 from prsm.node.rpc.methods.gossip import Announcements, Delivery
 from prsm.node.rpc.methods.models import AddParams, ModelInfo, RefParams
-from prsm.node.rpc.methods.node import NodeStatus
+from prsm.node.rpc.methods.node import Health, NodeStatus
 from prsm.node.rpc.methods.wallet import TransferParams, Transferred
 from prsm.node.rpc.methods.work import Job, JobIdParams, JobParams, JobResult, RunParams
 from prsm.node.worker.recipes.decoder import Config, write
@@ -199,16 +199,20 @@ def test_job_ends_with_the_same_bytes_when_a_worker_is_killed(world: World) -> N
 
 
 def check_metrics(world: World) -> None:
-    """What the first node counted of all this: blocks, votes, calls, a job, work for others."""
-    with client(world.network, 0) as node:
-        status, body = node.get("/metrics")
-    assert status == 200
-    seen = {
-        sample.name: sample.value
-        for family in text_string_to_metric_families(body.decode())
-        for sample in family.samples
-        if sample.value and not sample.name.endswith("_bucket")
-    }
+    """What the nodes counted of all this: blocks, votes, calls, a job, work for others."""
+    seen: set[str] = set()
+    for place in (0, 1, 2):  # who asked, and two who worked; the fourth began anew
+        with client(world.network, place) as node:
+            status, body = node.get("/metrics")
+            health = node.call("node_getHealth", result=Health)
+        assert status == 200
+        assert [alert.name for alert in health.alerts if alert.severity == "critical"] == []
+        seen |= {
+            sample.name
+            for family in text_string_to_metric_families(body.decode())
+            for sample in family.samples
+            if sample.value and not sample.name.endswith("_bucket")
+        }
     for name in (
         *("prsm_build_info", "prsm_node_up", "prsm_peers", "prsm_peer_messages_total"),
         *("prsm_peer_bytes_total", "prsm_consensus_height"),

@@ -115,14 +115,25 @@ class NodeStatus(Result, frozen=True):
     parts: tuple[Part, ...]
 
 
+class FiringAlert(Result, frozen=True):
+    """A rule of this node that calls for a person; its page says what to do."""
+
+    name: str
+    severity: Literal["info", "warning", "critical"]
+    since: str
+    text: str
+    runbook: str
+
+
 class Health(Result, frozen=True):
-    """Whether the node is ready; `why` says why it is not."""
+    """Whether the node is ready; `why` says why it is not; and what calls for a person."""
 
     ready: bool
     why: str
     state: Literal["starting", "syncing", "ready", "stopping"]
     height: Count
     peers: Count
+    alerts: tuple[FiringAlert, ...] = ()
 
 
 class Stopping(Result, frozen=True):
@@ -203,7 +214,7 @@ METHODS: Final = (
         NoParams,
         Health,
         Scope.READ,
-        "Whether the node is ready, and why not.",
+        "Whether the node is ready and why not, and its alerts that fire.",
         path="/health",
     ),
     Method("node_stop", NoParams, Stopping, Scope.ADMIN, "End the node gracefully."),
