@@ -1,5 +1,8 @@
 """Blocks from peers, as node/sync gets them: one range at a time, another peer if one has nothing.
 
+Who did not answer until the core asked again is asked last from then on: a peer that claims much
+and drips would otherwise be the first to be asked each time.
+
 Knows: who was asked for what. Must not know: how a block is judged; the core believes
 certificates only.
 """
@@ -35,6 +38,8 @@ class Sync:
     backlog: dict[int, Certified] = field(default_factory=dict)
     last: int = 0  # of the range that was asked for
     useless: set[int] = field(default_factory=set)  # peers; looked up, never iterated
+    slow: set[int] = field(default_factory=set)  # likewise
+    asked: int | None = None  # for a range; None once it answered
 
     def ask(self, fetch: Fetch) -> None:
         """Ask one of the peers an order names."""
@@ -47,6 +52,8 @@ class Sync:
             )
             return
         self.useless.clear()
+        if self.asked is not None:
+            self.slow.add(self.asked)
         self.last = fetch.last
         self._ask_range([index_of(name) for name in fetch.peers])
 
@@ -65,6 +72,8 @@ class Sync:
 
     def receive(self, sender: int, answer: GotBlocks) -> None:
         """Take a range; if it brings nothing on, ask another peer for it."""
+        if sender == self.asked:
+            self.asked = None
         for raw in answer.blocks:
             certified = decode(raw, Certified, size_max=BULK_FRAME_BYTES_MAX)
             self.backlog[certified.block.header.height] = certified
@@ -93,7 +102,10 @@ class Sync:
         others = [index for index in range(len(self.node.world.nodes)) if index != self.node.index]
         if all(index in self.useless for index in others):
             return  # the core asks again
-        peer = self._choose([index for index in named or others if index not in self.useless])
+        willing = [index for index in named or others if index not in self.useless]
+        quick = [index for index in (*willing, *others) if index not in self.slow | self.useless]
+        peer = self._choose([index for index in willing if index in quick] or quick or willing)
+        self.asked = peer
         ask = GetBlocks(first, self.last - first + 1)
         self.node.world.post(self.node.index, peer, ask)
 

@@ -53,6 +53,27 @@ def test_node_whose_snapshot_is_dropped_under_its_hands_is_led_on_by_blocks(seed
 
 
 @pytest.mark.slow
+def test_node_behind_a_peer_that_claims_much_and_drips_asks_others() -> None:
+    """The liar was asked first each time, and one block a second was not enough to go on."""
+    plan = draw(64_760)
+    assert plan.liars
+    assert {"claim", "drip"} <= set(plan.scripts), "the plan of this seed has changed"
+    outcome = run(64_760)
+    assert outcome.heal_ms is not None
+    assert not outcome.violations
+
+
+@pytest.mark.slow
+def test_a_run_with_later_sets_is_made_smaller_without_breaking_its_plan() -> None:
+    """What belongs together is left out together: a set never names a node that is gone."""
+    plan = draw(64_760)
+    assert plan.later
+    assert plan.spares
+    smaller = shrink(plan, lambda each: World(each) is not None and bool(each.liars))
+    assert (smaller.later, smaller.spares, smaller.epoch_heights) == ((), 0, 0)
+
+
+@pytest.mark.slow
 def test_control_with_half_of_the_stake_lying_breaks_agreement() -> None:
     """The checker is not blind: most runs of a broken fault bound show two blocks at a height."""
     summary = play(range(40), Wish(control=True))
