@@ -20,10 +20,12 @@ from prsm.node import logs
 from prsm.node.archive.backups import create_backup, restore_backup
 from prsm.node.archive.chains import export_chain, import_chain
 from prsm.node.archive.resume import resume_signing
+from prsm.node.audit import check_files
 from prsm.node.home import Home, HomeLocked
 from prsm.node.rpc.errors import error_data
 from prsm.node.rpc.reasons import Exit, entry_for
 from prsm.protocol.errors import LocalError, PrsmError
+from prsm.storage.errors import Corrupt
 
 _Work = Callable[[Home, argparse.Namespace], Awaitable[object]]
 
@@ -36,8 +38,9 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    if (options.height if options.work == "resume" else options.file) is None:
-        parser.error("resume takes --height, all other work takes a file")
+    needed = {"audit": options.home, "resume": options.height}.get(options.work, options.file)
+    if needed is None:
+        parser.error("resume takes --height, all other work but audit takes a file")
     try:
         answer = trio.run(functools.partial(WORKS[options.work], Home(options.home), options))
     except KeyboardInterrupt:
@@ -91,12 +94,24 @@ async def _resume(home: Home, options: argparse.Namespace) -> object:
         return await resume_signing(home, options.height)
 
 
+async def _audit(home: Home, _options: argparse.Namespace) -> object:
+    home.check()
+    verdict = await trio.to_thread.run_sync(check_files, home.data)
+    if verdict.broken_at:
+        raise Corrupt(
+            f"the audit log is broken at line {verdict.broken_at}: {verdict.why}",
+            hint="compare it with a backup, and with its anchors: prsm audit verify",
+        )
+    return {"first": verdict.first, "last": verdict.root.seq, "root": verdict.root.hash}
+
+
 WORKS: Final[dict[str, _Work]] = {
     "export": _export,
     "import": _import,
     "backup": _backup,
     "restore": _restore,
     "resume": _resume,
+    "audit": _audit,
 }
 
 

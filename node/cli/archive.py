@@ -121,6 +121,18 @@ def restore(session: Session, /, file: str, *, verify: bool, **secret: object) -
         session.note(note)
 
 
+@click.command("self")
+@pass_session
+def audit_self(session: Session) -> None:
+    """Follow the chain of this home's audit log, with the node running or stopped.
+
+    What the ledger says of it is compared by `prsm audit verify`, which asks the node.
+    """
+    if not session.home.data.is_dir():
+        raise NotFound(f"{session.home.root} is no home", hint="name it with --home DIR")
+    session.answer(run_archive(session, ["audit"]))
+
+
 def _given(secret: Mapping[str, object], name: str) -> str | None:
     fd, file = secret[f"{name}_fd"], secret[f"{name}_file"]
     return given_password(

@@ -9,7 +9,7 @@ from typing import TextIO
 import click
 import msgspec
 
-from prsm.node.cli.archive import chain_export, chain_import
+from prsm.node.cli.archive import audit_self, chain_export, chain_import
 from prsm.node.cli.cars import storage_cid, storage_export, storage_import
 from prsm.node.cli.costs import (
     DRY_RUN,
@@ -147,7 +147,7 @@ wallet = make_group(
     ),
 )
 tenant = make_group("tenant", "Who shares this node, and within which limits.")
-audit = make_group("audit", "Who told this node what.")
+audit = make_group("audit", "Who told this node what.", (audit_self,))
 
 
 @click.command("wait")

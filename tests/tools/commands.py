@@ -113,6 +113,7 @@ ELSEWHERE: dict[tuple[str, ...], list[str] | None] = {
     ("generate",): ["m", "once"],
     ("wallet", "import"): ["FILE", "--name", "old"],
     ("wallet", "export"): ["spare", "FILE"],
+    ("audit", "self"): [],
     ("wallet", "verify"): ["text", HASH, "0x00"],
     ("config", "set"): ["log.levle", "debug"],
     ("config", "unset"): ["log.levle"],

@@ -359,7 +359,7 @@ _STEPS = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(_STEPS)
 def test_no_order_of_calls_shows_anything_of_another(
     steps: list[tuple[Caller, bool, int]],

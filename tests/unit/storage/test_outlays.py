@@ -136,7 +136,7 @@ _STEPS = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(_STEPS, st.none() | st.integers(0, 200), st.none() | st.integers(0, 100))
 def test_sums_are_those_of_a_list(
     steps: list[tuple[str, int, int]], limit: int | None, cap: int | None

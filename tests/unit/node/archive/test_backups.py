@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import trio
 
 from prsm.node.archive import backups
 from prsm.node.archive.__main__ import main
@@ -271,3 +272,26 @@ def notes_of(said: dict[str, object]) -> list[object]:
     notes = said["notes"]
     assert isinstance(notes, list)
     return notes
+
+
+async def _note_three(home: Home) -> None:
+    audit = await AuditLog.open(home.data, TrioClock())
+    for _ in range(3):
+        await audit.write(Note("call", "cookie"), {})
+
+
+def test_the_program_follows_the_audit_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whole: its length and root; a line changed: an error that names it, and exit 6."""
+    home = make_home(tmp_path / "home")
+    trio.run(_note_three, home)
+    words = ["--home", str(home.root), "audit"]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["last"] == 3
+    log = home.data / "audit.log"
+    log.write_bytes(log.read_bytes().replace(b'"seq":2', b'"seq":9'))
+    assert main(words) == 6
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["data"]["reason"] == "integrity_failed"
+    assert "line 2" in error["message"]
