@@ -41,10 +41,10 @@ from prsm.node.web.app import Health, fence, log_fault
 from prsm.node.web.serve import Bounds, Door, serve
 from prsm.protocol.limits import KIB
 
-CALLS: Final = 4_000
+CALLS: Final = 1_600
 PIPELINE: Final = 32
 SUBSCRIBERS: Final = 100
-ROWS: Final = 1_024
+ROWS: Final = 512
 ROWS_A_TURN: Final = 128
 CONNECTIONS: Final = 10_000
 ACTIVE: Final = 200
@@ -354,16 +354,15 @@ async def measure_many(found: Served, count: int) -> list[Row]:
     return rows
 
 
-async def measure(connections: int = CONNECTIONS) -> list[Row]:
-    """Every measurement against one other process."""
-    rows = list(BARS)
+async def measure(connections: int, tell: Callable[[Sequence[Row]], None]) -> None:
+    """Every measurement against one other process; each part is told when it is done."""
+    tell(BARS)
     async with served(__file__) as found:
-        rows += await measure_echo(found)
-        rows += await measure_http(found)
-        rows += await measure_websocket(found)
-        rows += await measure_pushes(found)
-        rows += await measure_many(found, connections)
-    return rows
+        tell(await measure_echo(found))
+        tell(await measure_http(found))
+        tell(await measure_websocket(found))
+        tell(await measure_pushes(found))
+        tell(await measure_many(found, connections))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -376,13 +375,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.serve:
         trio.run(serve_door)
         return 0
-    rows = trio.run(measure, options.connections)
+    found: list[Row] = []
+
+    def tell(rows: Sequence[Row]) -> None:
+        found.extend(rows)
+        for name, value, unit in () if options.json else rows:
+            print(f"  {name:<52} {value:>10.2f} {unit}", flush=True)
+
+    trio.run(measure, options.connections, tell)
     if options.json:
-        print(json.dumps({name: {"value": value, "unit": unit} for name, value, unit in rows}))
-        return 0
-    print("python scripts/benchmarks/doors.py")
-    for name, value, unit in rows:
-        print(f"  {name:<52} {value:>10.2f} {unit}")
+        print(json.dumps({name: {"value": value, "unit": unit} for name, value, unit in found}))
     return 0
 
 
