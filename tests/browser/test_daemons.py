@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from prsm.node.rpc.methods.models import AddParams, ModelInfo, RefParams
 from prsm.node.rpc.methods.node import NodeStatus
+from prsm.node.rpc.methods.tokens import Login
 from prsm.node.worker.recipes.decoder import Config, write
 from prsm.testnet import launch
 from tests.tools.browsing import PANELS, browse, visit
@@ -33,10 +34,15 @@ def test_a_job_asked_for_in_the_page_is_run_checked_and_paid(tmp_path: Path) -> 
         network.start()
         _spread_model(network, tmp_path / "model")
         with browse() as browser, visit(browser, _Node(network.nodes[0])) as here:
-            here.enter()
+            here.page.goto(_login_link(network.nodes[0]))
             expect(here.page.locator(".tools")).to_contain_text("live", timeout=15_000)
             here.open("playground")
             here.page.get_by_role("button", name="Run", exact=True).click()
+            # The link's token only reads; running costs money.
+            dialog = here.page.get_by_role("dialog")
+            expect(dialog).to_contain_text("This needs the scope “write”")
+            dialog.get_by_label("Token").fill(here.shown.cookie)
+            dialog.get_by_role("button", name="Use it").click()
             expect(here.page.locator(".likeness")).to_be_visible(timeout=60_000)
             for panel in PANELS:
                 here.open(panel)
@@ -54,6 +60,12 @@ def test_a_job_asked_for_in_the_page_is_run_checked_and_paid(tmp_path: Path) -> 
             assert here.faults == []
     finally:
         network.stop()
+
+
+def _login_link(node: launch.Node) -> str:
+    """As `prsm dashboard` prints it."""
+    with node.client() as client:
+        return client.call("token_createLogin", result=Login).url
 
 
 def _spread_model(network: launch.Network, folder: Path) -> None:

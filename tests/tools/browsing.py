@@ -22,6 +22,9 @@ IN_DOCUMENTS: Final = {
     *("live-overview-wide", "live-consensus-wide", "live-jobs-wide-dark"),
     *("live-overview-narrow", "cut-overview-wide", "playground-text"),
 }
+# Root may not use the sandbox of a browser, and a container may have little shared memory.
+_ARGUMENTS: Final = ["--no-sandbox", "--disable-dev-shm-usage"]
+expect.set_options(timeout=15_000)  # a slow machine is no fault of the page
 # Kept for the documents when this names a folder: PRSM_SCREENSHOTS=docs/images pytest …
 _PICTURES: Final = os.environ.get("PRSM_SCREENSHOTS", "")
 
@@ -39,7 +42,7 @@ def browse() -> Iterator[Browser]:
     """A headless browser while the block runs."""
     path = chromium()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
         try:
             yield browser
         finally:
