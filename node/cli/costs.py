@@ -62,6 +62,6 @@ def answer_cost(
     if payload is not None:
         asked = {"kind": kind, "payload": "0x" + encode(payload).hex()}
         fee = int(session.ask("chain_estimateFee", asked)["fee"])
-    total = None if fee is None else str(amount + fee)
-    document = {"dry_run": True, "what": what, "amount": str(amount), "total": total}
+    cost = None if fee is None else str(amount + fee)
+    document = {"dry_run": True, "what": what, "amount": str(amount), "cost": cost}
     session.answer_value({**document, "fee": None if fee is None else str(fee)})

@@ -14,7 +14,7 @@ from prsm.protocol.ids import format_ftns
 
 _AMOUNTS: Final = frozenset(
     (
-        *("amount", "balance", "bonded", "fee", "locked", "paid", "refunded", "supply"),
+        *("amount", "balance", "bonded", "cost", "fee", "locked", "paid", "refunded", "supply"),
         *("stake", "stake_total", "quorum"),
     )
 )
