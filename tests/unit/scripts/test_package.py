@@ -154,6 +154,8 @@ def test_the_pod_has_no_root_and_the_probes_of_the_pages() -> None:
     pod = stateful["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"]
     (node,) = pod["containers"]
+    (first,) = pod["initContainers"]
+    assert "--password-fd 3 3< /etc/prsm-password/password" in first["args"][0]
     for one in (node, *pod["initContainers"]):
         assert one["securityContext"]["readOnlyRootFilesystem"]
         assert not one["securityContext"]["allowPrivilegeEscalation"]
