@@ -92,6 +92,10 @@ class Connection(TCPServer):
         plain = self._plain.socket
         inet = plain.family in {socket.AF_INET, socket.AF_INET6}
         try:
+            # None means unix to the middleware. Outside the group, which would hide that the
+            # client is gone before it was let in.
+            client = plain.getpeername()[:2] if inet else None
+            server = plain.getsockname()[:2] if inet else None
             async with TaskGroup() as self._task_group:
                 self.protocol = _Http1(  # type: ignore[assignment]  # the same two methods
                     self.app,
@@ -100,9 +104,8 @@ class Connection(TCPServer):
                     self._task_group,
                     ConnectionState(self.state),
                     ssl=self._secured,
-                    # None means unix to the middleware.
-                    client=plain.getpeername()[:2] if inet else None,
-                    server=plain.getsockname()[:2] if inet else None,
+                    client=client,
+                    server=server,
                     send=self.protocol_send,
                 )
                 await self.protocol.initiate()

@@ -174,15 +174,19 @@ async def test_every_abuse_ends_its_own_connection(tmp_path: Path) -> None:
 async def test_a_thousand_turns_leave_nothing(tmp_path: Path) -> None:
     async with open_door(tmp_path, bounds=Bounds(connections=64, idle_s=0.2, write_s=0.2)) as door:
         _door.append(door)
-        for abuse in ABUSES.values():
-            await suffer(door, abuse)
+        await _all(door, 1)
         gc.collect()
         before = rss_bytes()
-        for abuse in ABUSES.values():
-            for _ in range(TURNS // 20):
-                async with trio.open_nursery() as nursery:
-                    for _ in range(20):
-                        nursery.start_soon(suffer_in_turn, door, abuse)
+        await _all(door, TURNS // 20)
         await healthy(door)
         gc.collect()
         assert rss_bytes() - before <= 32 * MIB
+
+
+async def _all(door: OpenDoor, rounds: int) -> None:
+    """Every abuse by twenty clients at a time."""
+    for abuse in ABUSES.values():
+        for _ in range(rounds):
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(suffer_in_turn, door, abuse)
