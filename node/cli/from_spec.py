@@ -14,8 +14,11 @@ from msgspec import inspect
 from prsm.node.cli.session import Session
 from prsm.node.cli.words import Words, override
 from prsm.node.rpc.methods.table import METHODS
-from prsm.node.rpc.spec import Method, Scope
+from prsm.node.rpc.spec import FORMS, Method, Scope
+from prsm.protocol.errors import PrsmError
+from prsm.protocol.ids import format_ftns, parse_ftns
 
+_MICRO: Final = "micro-FTNS"  # of amounts in calls; people type FTNS
 # Files are named as the person sees them; the node, of the same machine, wants them absolute.
 _PATHS: Final = frozenset(("path", "tokenizer", "card", "out", "samples", "adapter"))
 
@@ -114,7 +117,10 @@ def _parameter(method: Method, field: msgspec.structs.FieldInfo) -> click.Parame
         return click.Option([f"{name}/--no-{name[2:]}"], default=None, help=help_text)
     if kind is click.STRING and _is_texts(field.type):
         return click.Option([name], type=kind, multiple=True, help=f"{help_text} (repeat it)")
-    shown = "" if field.required else f" [default: {_shown(field.default)}]"
+    default = field.default
+    if isinstance(kind, _Ftns) and default and isinstance(default, str):
+        default = format_ftns(int(default))
+    shown = "" if field.required else f" [default: {_shown(default)}]"
     return click.Option([name], type=kind, required=field.required, help=help_text + shown)
 
 
@@ -128,6 +134,8 @@ def _click_type(annotation: object) -> "click.ParamType[Any]":
             return click.Choice([str(value) for value in values])
         case inspect.VarTupleType(item_type=item) if isinstance(_bare(item), inspect.IntType):
             return _Numbers()
+        case inspect.StrType(pattern=str(pattern)) if FORMS.get(pattern, "").startswith(_MICRO):
+            return _Ftns()
         case _:
             return click.STRING
 
@@ -164,6 +172,22 @@ class _Numbers(click.ParamType[list[int]]):
             self.fail(f"{value!r} is no list of whole numbers such as 1,3", param, ctx)
 
 
+class _Ftns(click.ParamType[str]):
+    """An amount in FTNS, as people write it; the call takes whole micro-FTNS."""
+
+    name = "FTNS"
+
+    @override
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Read `0.25`."""
+        try:
+            return str(parse_ftns(str(value)))
+        except PrsmError as error:
+            self.fail(error.what, param, ctx)
+
+
 def _value(name: str, value: object) -> object:
     if name in _PATHS and isinstance(value, str):
         return str(Path(value).expanduser().absolute())
@@ -173,7 +197,7 @@ def _value(name: str, value: object) -> object:
 def _description(annotation: object) -> str:
     for meta in reversed(getattr(annotation, "__metadata__", ())):
         if isinstance(meta, msgspec.Meta) and meta.description:
-            return meta.description
+            return meta.description.replace(_MICRO, "FTNS")
     return ""
 
 

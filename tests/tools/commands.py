@@ -45,7 +45,7 @@ _WRITTEN: dict[tuple[str, ...], tuple[list[str], str]] = {
     ("model", "rm"): (["m", "--yes"], "model_remove"),
     ("model", "gc"): (["--yes"], "storage_gc"),
     ("storage", "offer"): (
-        ["bafy" + "a" * 55, HASH, "--price", "10", "--rounds", "3", "--yes"],
+        ["bafy" + "a" * 55, HASH, "--price", "0.00001", "--rounds", "3", "--yes"],
         "storage_offerDeal",
     ),
     ("storage", "scrub"): ([], "storage_scrub"),

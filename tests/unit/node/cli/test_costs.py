@@ -29,7 +29,7 @@ def test_a_payment_is_its_amount_and_its_fee(served: Served) -> None:
     [
         (("validator", "join", "1000"), "1000000000"),
         (("validator", "stake", "0.5"), "500000"),
-        (("storage", "offer", CID, HASH, "--price", "10", "--rounds", "3"), "30"),
+        (("storage", "offer", CID, HASH, "--price", "0.00001", "--rounds", "3"), "30"),
     ],
 )
 def test_a_dry_run_signs_nothing(served: Served, words: tuple[str, ...], amount: str) -> None:
@@ -40,7 +40,7 @@ def test_a_dry_run_signs_nothing(served: Served, words: tuple[str, ...], amount:
 
 
 def test_what_passes_the_bound_is_refused_before_it_is_sent(served: Served) -> None:
-    words = ("storage", "offer", CID, HASH, "--price", "10", "--rounds", "3", "--yes")
+    words = ("storage", "offer", CID, HASH, "--price", "0.00001", "--rounds", "3", "--yes")
     refused = served.run(*words, "--max-price", "0.000029")
     assert (refused.exit_code, "PRSM-3029" in refused.stderr) == (1, True)
     assert not served.node.calls
@@ -56,3 +56,13 @@ def test_a_plan_is_held_against_its_budget(served: Served, tmp_path: Path) -> No
     assert (shown["amount"], shown["what"]) == ("5000", "run 1 steps, within the budget")
     assert served.run("plan", "run", file, "--max-price", "0.004").exit_code == 1
     assert not served.node.calls
+
+
+def test_amounts_of_made_commands_are_typed_in_ftns_too(served: Served) -> None:
+    """One command took the price in millionths and its bound in whole ones."""
+    words = ("storage", "offer", CID, HASH, "--rounds", "3", "--dry-run")
+    told = served.run(*words, "--price", "0.25", "--json")
+    assert json.loads(told.stdout)["amount"] == "750000"
+    refused = served.run(*words, "--price", "1e3")
+    assert refused.exit_code == 2
+    assert "'1e3' is no amount of FTNS" in refused.stderr

@@ -38,7 +38,7 @@ ASKS: dict[tuple[str, ...], list[str]] = {
     ("validator", "stake"): ["1000"],
     ("validator", "leave"): [],
     ("model", "rm"): ["m"],
-    ("storage", "offer"): ["b" + "a" * 58, HASH, "--price", "10", "--rounds", "3"],
+    ("storage", "offer"): ["b" + "a" * 58, HASH, "--price", "0.00001", "--rounds", "3"],
     ("bench", "consensus"): [],
     ("bench", "infer"): ["m"],
 }
