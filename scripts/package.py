@@ -122,7 +122,7 @@ def _export(commit: str, tree: Path) -> None:
     archive = tree.with_suffix(".tar")
     _run(["git", "archive", "--format=tar", f"--output={archive}", commit], cwd=ROOT)
     with tarfile.open(archive) as opened:
-        opened.extractall(tree, filter="tar")
+        opened.extractall(tree, filter="data")
 
 
 def _run(command: list[str], *, cwd: Path, environment: dict[str, str] | None = None) -> str:

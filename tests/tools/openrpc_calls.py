@@ -52,7 +52,8 @@ class Calls:
 
     def right(self, name: str) -> st.SearchStrategy[dict[str, object]]:
         """Parameters that fit the document."""
-        needed, free = {}, {}
+        needed: dict[str, st.SearchStrategy[object]] = {}
+        free: dict[str, st.SearchStrategy[object]] = {}
         for param in self._methods[name]["params"]:
             drawn = self._named(param["name"], param["schema"])
             (needed if param["required"] else free)[param["name"]] = drawn
