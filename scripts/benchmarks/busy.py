@@ -1,101 +1,106 @@
 """Measure reads of a node that agrees on transfers meanwhile: four real daemons on loopback.
 
-Reads come every few milliseconds whatever the last one took; a latency counts from the moment the
-read was due. Run: python scripts/benchmarks/busy.py [--rates 200,500]
+Transfers come at a fixed rate over the control stream, as `prsm-testnet bench` sends them, from a
+process of its own. Reads of another process come each 20 ms whatever the last one took; a latency
+counts from the moment the read was due, so a slow node cannot slow its own clock. With `--every 0`
+the next one follows the last, as calls of a script do.
+
+Run: python scripts/benchmarks/busy.py [--rates 0,500,1000] [--seconds 8] [--every MS]
 """
 
 import argparse
+import json
+import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.four_nodes import Payers, measure_rate, running
+from prsm.node.home import Home
+from prsm.node.rpc.client import Client, find
+from prsm.protocol.errors import PrsmError
+from prsm.testnet.bench.run import Options, run_bench
 
-from prsm.testnet.launch import Network
-
-RATES: Final = (100, 200)
-READ_EVERY_S: Final = 0.02
-IDLE_S: Final = 4.0
-READS: Final[Sequence[tuple[str, Mapping[str, object]]]] = (
-    ("node_getStatus", {}),
-    ("consensus_getState", {}),
-    ("rpc_ping", {}),
-)
-BAR: Final = "bar of 50 ms"
-Row = tuple[str, float, str]
+RATES: Final = (0, 500, 1_000, 2_000)
+SECONDS: Final = 8
+EVERY_MS: Final = 20
+START_S: Final = 60.0
+LOOK_S: Final = 0.1
+NAMES: Final = ("node_getStatus", "consensus_getState", "rpc_ping")
+IDLE_RATE: Final = 1  # a second: the chain is as good as idle
+BAR: Final = "bar: p99 of 50 ms busy, 2 ms idle; p50 of 0.6 ms idle"
 
 
-class Reader:
-    """Reads one node on a kept connection, in a thread of its own."""
+def measure(rate: int, seconds: int, every_ms: int) -> tuple[list[float], dict[str, float]]:
+    """Read one node of a network that is offered so many transfers a second.
 
-    def __init__(self, network: Network) -> None:
-        self.times: list[float] = []
-        self._node = network.nodes[0]
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End."""
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        with self._node.client() as client:
-            due = time.perf_counter()
-            for number in range(10**9):
-                due += READ_EVERY_S
-                if self._stop.wait(max(0.0, due - time.perf_counter())):
-                    return
-                name, params = READS[number % len(READS)]
-                client.call_raw(name, dict(params))
-                self.times.append(time.perf_counter() - due)
+    Returns:
+        Seconds of each read of the middle of the run, sorted; what the load's side says.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["--load", str(max(rate, IDLE_RATE)), "--seconds", str(seconds), "--folder", folder]
+        load = subprocess.Popen(
+            [sys.executable, "-W", "ignore", __file__, *words], stdout=subprocess.PIPE
+        )
+        reads = _read(Home(Path(folder) / "net" / "node1"), load, every_ms / 1000)
+        assert load.stdout is not None
+        told: dict[str, float] = json.loads(load.stdout.read())
+        assert load.wait() == 0
+    # The load runs in the last seconds before the network ends.
+    end = reads[-1][0]
+    return sorted(late for at, late in reads if end - seconds < at < end - 1), told
 
 
-def rows_of(what: str, reader: Reader) -> list[Row]:
-    """Percentiles of one run."""
-    times = sorted(reader.times)
-    return [
-        (f"{what}: reads", len(times), ""),
-        (f"{what}: read p50", 1000 * times[len(times) // 2], "ms"),
-        (f"{what}: read p99", 1000 * times[len(times) * 99 // 100], "ms"),
-    ]
-
-
-def measure_all(rates: Sequence[int] = RATES) -> list[Row]:
-    """Reads of an idle node, then at each rate of transfers."""
-    sys.setswitchinterval(0.0005)
-    rows: list[Row] = [(BAR, 50.0, "ms")]
-    with running() as network:
-        with Reader(network) as reader:
-            threading.Event().wait(IDLE_S)
-        rows += rows_of("idle", reader)
-        payers = Payers(network)
-        for rate in rates:
-            with Reader(network) as reader:
-                done = measure_rate(network, payers, rate)
-            rows += rows_of(f"{rate} tx/s offered", reader)
-            rows += [row for row in done if "committed" in row[0] or "CPU of a daemon" in row[0]]
-    return rows
+def _read(home: Home, load: "subprocess.Popen[bytes]", every_s: float) -> list[tuple[float, float]]:
+    """Moments and latencies of all reads until the network ends."""
+    rest = threading.Event()
+    until = time.monotonic() + START_S
+    while not home.endpoint.exists():
+        assert load.poll() is None, "the load ended"
+        assert time.monotonic() < until, "no daemon came up"
+        rest.wait(LOOK_S)
+    reads: list[tuple[float, float]] = []
+    with Client(find(home)) as client:
+        due = time.perf_counter()
+        try:
+            while load.poll() is None:
+                due = due + every_s if every_s else time.perf_counter()
+                rest.wait(max(0.0, due - time.perf_counter()))
+                client.call_raw(NAMES[len(reads) % len(NAMES)], {})
+                reads.append((time.perf_counter(), time.perf_counter() - due))
+        except PrsmError:
+            pass  # the network has ended
+    return reads
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table."""
+    """Print a line for each rate; `--load` is the other process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rates", default=",".join(map(str, RATES)))
-    rates = [int(rate) for rate in parser.parse_args(arguments).rates.split(",")]
-    for name, value, unit in measure_all(rates):
-        print(f"  {name:<44} {value:>10.2f} {unit}")
+    parser.add_argument("--seconds", type=int, default=SECONDS)
+    parser.add_argument("--every", type=int, default=EVERY_MS, help="ms between two reads")
+    parser.add_argument("--load", type=int, help="run as the other process")
+    parser.add_argument("--folder", type=Path)
+    options = parser.parse_args(arguments)
+    if options.load is not None:
+        wanted = Options(rate=options.load, seconds=options.seconds, accounts=1_000)
+        print(json.dumps(asdict(run_bench(wanted, folder=options.folder))))
+        return 0
+    print(BAR)
+    for rate in map(int, options.rates.split(",")):
+        times, told = measure(rate, options.seconds, options.every)
+        print(
+            f"  {rate:>6} tx/s offered, {told['committed_tx_s']:>7.0f} committed, others took "
+            f"{told['others_percent']:>3.0f} %: {len(times)} reads, "
+            f"p50 {1000 * times[len(times) // 2]:>6.2f} ms, "
+            f"p99 {1000 * times[len(times) * 99 // 100]:>6.2f} ms"
+        )
     return 0
 
 
