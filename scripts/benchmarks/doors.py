@@ -26,7 +26,7 @@ import trio
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.doorside import Frames, Served, read_http, served, text_frame, timed
+from benchmarks.doorside import Frames, Served, echo, read_http, served, text_frame, timed
 
 from prsm.node import logs
 from prsm.node.api.events import EventsApi
@@ -133,12 +133,6 @@ async def obey(events: Events) -> None:
                     await trio.lowlevel.checkpoint()
             facts = {"rss": rss_bytes(), "cpu": time.process_time(), "dropped": events.dropped}
             print(json.dumps(facts), flush=True)
-
-
-async def echo(stream: trio.SocketStream) -> None:
-    """Send back what comes."""
-    while data := await stream.receive_some(65536):
-        await stream.send_all(data)
 
 
 async def measure_echo(found: Served) -> list[Row]:

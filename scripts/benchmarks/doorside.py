@@ -101,6 +101,12 @@ async def served(program: str) -> AsyncIterator[Served]:
             await process.wait()
 
 
+async def echo(stream: trio.SocketStream) -> None:
+    """Send back what comes."""
+    while data := await stream.receive_some(65536):
+        await stream.send_all(data)
+
+
 def text_frame(body: bytes) -> bytes:
     """A masked text frame whose mask changes nothing."""
     size = len(body)
