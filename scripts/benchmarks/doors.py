@@ -378,7 +378,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serve", action="store_true", help="run as the other process")
     parser.add_argument("--json", action="store_true", help="print one document")
-    parser.add_argument("--connections", type=int, default=CONNECTIONS)
+    parser.add_argument("--connections", type=int, default=CONNECTIONS)  # the active ones at least
     options = parser.parse_args(arguments)
     if options.serve:
         trio.run(serve_door)
@@ -390,7 +390,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, value, unit in () if options.json else rows:
             print(f"  {name:<52} {value:>10.2f} {unit}", flush=True)
 
-    trio.run(measure, options.connections, tell)
+    trio.run(measure, max(ACTIVE, options.connections), tell)
     if options.json:
         print(json.dumps({name: {"value": value, "unit": unit} for name, value, unit in found}))
     return 0
