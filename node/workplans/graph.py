@@ -184,7 +184,13 @@ def _check_work(step: Step) -> None:
             if not texts:
                 raise PlanFault(f"step {step.id} has no texts", step=step.id)
             _check_texts(step, texts)
-        case Search(limit=limit):
+        case Search(source=source, limit=limit):
+            if not source:
+                raise PlanFault(
+                    f"step {step.id} searches by no vectors",
+                    step=step.id,
+                    hint="set takes to a step that embeds the question",
+                )
             if not 1 <= limit <= HITS_MAX:
                 raise PlanFault(
                     f"step {step.id} wants {limit} hits, 1 to {HITS_MAX} go", step=step.id

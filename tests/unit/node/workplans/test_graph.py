@@ -54,6 +54,7 @@ def test_steps_come_behind_what_they_need() -> None:
         (tuple(embed(f"s{i}") for i in range(STEPS_MAX + 1)), TooManySteps, "17 steps"),
         ((embed(), embed()), UnknownStep, "two steps"),
         ((Step("find", Search("read")),), UnknownStep, "'read'"),
+        ((embed(), Step("find", Search(""))), PlanFault, "searches by no vectors"),
         ((embed(), Step("find", Search("read", limit=0))), PlanFault, "0 hits"),
         ((embed(), Step("find", Search("read", limit=HITS_MAX + 1))), PlanFault, "101 hits"),
         ((embed(), Step("find", Search("read"), price_cap=5)), PlanFault, "costs nothing"),
