@@ -21,6 +21,7 @@ from prsm.node import logs
 from prsm.node.audit import AuditLog, Entry, Note, Root
 from prsm.node.driver import Driver
 from prsm.node.rpc.dispatch import Ask, Go
+from prsm.node.rpc.errors import only_leaf
 from prsm.node.rpc.spec import Scope
 from prsm.node.wallet import TxResult, Wallet
 from prsm.protocol.codec import decode
@@ -247,8 +248,7 @@ def _ids(result: object) -> dict[str, str]:
 
 
 def _reason(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
+    error = only_leaf(error)
     if isinstance(error, PrsmError):
         return error.reason
     return "internal" if isinstance(error, Exception) else "cancelled"

@@ -21,8 +21,8 @@ import trio
 
 from prsm.node import logs
 from prsm.node.clock import Clock
-from prsm.node.rpc.dispatch import Ask, Go, only_leaf
-from prsm.node.rpc.errors import CallError, TooMany
+from prsm.node.rpc.dispatch import Ask, Go
+from prsm.node.rpc.errors import CallError, TooMany, only_leaf
 from prsm.node.rpc.reasons import entry_for
 from prsm.node.supervise import Supervisor
 from prsm.protocol.errors import LocalError, PrsmError

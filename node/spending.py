@@ -18,7 +18,7 @@ from prsm.node.clock import Clock
 from prsm.node.costs import Costs
 from prsm.node.prices import FREE, PRICES, Fees, Price, with_cap
 from prsm.node.rpc.dispatch import Ask, Go
-from prsm.node.rpc.errors import Forbidden
+from prsm.node.rpc.errors import Forbidden, only_leaf
 from prsm.node.rpc.spec import Scope
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.ids import format_ftns, parse_hex
@@ -169,8 +169,7 @@ class Spending:
             await self._outlays.settle(reserved.id, price.came_to(result, reserved.amount))
 
     async def _take_back(self, reserved: Reserved, price: Price, error: BaseException) -> None:
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
+        error = only_leaf(error)
         is_typed = isinstance(error, PrsmError) and error.reason not in _UNCLEAR
         is_before = isinstance(error, PrsmError) and error.reason in _BEFORE
         if is_before or (is_typed and not price.keeps):

@@ -20,8 +20,10 @@ from prsm.node.rpc.errors import (
     BadRequest,
     CallTooLarge,
     Forbidden,
+    InternalFault,
     UnknownMethod,
     error_data,
+    only_leaf,
 )
 from prsm.node.rpc.methods.table import ALIASES, METHODS
 from prsm.node.rpc.pages import PageParams, page_of
@@ -264,7 +266,7 @@ class Dispatcher:
         if isinstance(leaf, PrsmError):
             return leaf
         self._on_fault(name, caller.trace_id, error)
-        return _Internal(f"{name} failed inside the node")
+        return InternalFault(f"{name} failed inside the node")
 
     def _read(self, raw: bytes) -> _Call:
         try:
@@ -307,12 +309,6 @@ def _refuse_scope(method: Method, caller: Caller) -> None:
         raise Forbidden(f"{caller.name} may call {', '.join(caller.methods)}, not {method.name}")
 
 
-class _Internal(PrsmError):
-    """A fault of ours; the text names the method only."""
-
-    reason = "internal"
-
-
 def refusal(error: PrsmError, *, call_id: int | str | None = None, trace_id: str = "") -> bytes:
     """A JSON-RPC error document for a typed error."""
     fault = _Fault(
@@ -334,10 +330,3 @@ def _id_of(raw: bytes) -> int | str | msgspec.UnsetType | None:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return found if not isinstance(found, str) or len(found) <= _ID_CHARS_MAX else None
-
-
-def only_leaf(error: Exception) -> Exception:
-    """What a handler's nursery wrapped: the one error inside nested groups, or the group."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

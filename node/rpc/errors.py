@@ -6,6 +6,8 @@
 Knows: reasons. Must not know: transports, who raises what.
 """
 
+from typing import overload
+
 from prsm.node.rpc.reasons import entry_for
 from prsm.protocol.errors import LocalError, PrsmError
 
@@ -89,6 +91,12 @@ class WrongHttp(CallError):
     reason = "wrong_http"
 
 
+class InternalFault(CallError):
+    """A fault of ours; the text says where, and nothing of what."""
+
+    reason = "internal"
+
+
 class NodeUnreachable(LocalError):
     """Nothing answers where the node should be; raised by clients only."""
 
@@ -105,6 +113,17 @@ class PublicBind(LocalError):
     """An address others can reach; there is no TLS to protect it."""
 
     reason = "public_bind"
+
+
+@overload
+def only_leaf(error: Exception) -> Exception: ...
+@overload
+def only_leaf(error: BaseException) -> BaseException: ...
+def only_leaf(error: BaseException) -> BaseException:
+    """What a nursery wrapped: the one error inside nested groups, or the group of several."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def error_data(error: PrsmError, *, trace_id: str) -> dict[str, object]:

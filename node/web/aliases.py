@@ -21,27 +21,10 @@ from prsm.node.rpc.reasons import entry_for
 from prsm.node.rpc.spec import Method
 from prsm.node.web.answers import answer, answer_refusal, trace_of
 from prsm.node.web.auth import Gate
-from prsm.node.web.forms import status_of
+from prsm.node.web.forms import STATUS_BY_CODE, status_of
 from prsm.protocol.errors import PrsmError
 
 _FIELDS_MAX: Final = 64
-_STATUSES: Final = {
-    -32700: 400,
-    -32600: 400,
-    -32602: 400,
-    -32603: 500,
-    -32001: 401,
-    -32002: 403,
-    -32601: 404,
-    -32003: 404,
-    -32030: 404,
-    -32004: 409,
-    -32005: 429,
-    -32006: 504,
-    -32007: 503,
-    -32008: 413,
-    -32009: 501,
-}
 _STATUS_OTHER: Final = 422  # understood, and refused for what it is
 
 
@@ -91,7 +74,7 @@ class _Alias:
             body = await self._dispatcher.read(self._method.name, pairs, caller)
         except PrsmError as error:
             body = refusal(error, trace_id=trace_id)
-            status = _STATUSES.get(entry_for(error.reason).code, _STATUS_OTHER)
+            status = STATUS_BY_CODE.get(entry_for(error.reason).code, _STATUS_OTHER)
         await answer(scope, send, body, status=status)
 
 

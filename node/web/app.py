@@ -21,6 +21,7 @@ from prsm.node.rpc.dispatch import Dispatcher
 from prsm.node.rpc.errors import (
     CallError,
     CallTimeout,
+    InternalFault,
     WrongHttp,
 )
 from prsm.node.rpc.spec import Method
@@ -39,12 +40,6 @@ Pages = Callable[[Gate], Sequence[BaseRoute]]
 def beside(*makers: Pages) -> Pages:
     """Put the routes of several makers side by side; of one path the first one's counts."""
     return lambda gate: [route for make in makers for route in make(gate)]
-
-
-class InternalFault(CallError):
-    """A fault of ours; the text says nothing about it."""
-
-    reason = "internal"
 
 
 class NoPage(CallError):

@@ -3,10 +3,47 @@
 Knows: HTTP verbs, content types, typed errors. Must not know: methods, who calls.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from prsm.node.rpc.errors import CallError, CallTimeout, CallTooLarge, Unauthorised, WrongHttp
+
+# JSON-RPC code -> HTTP status, for pages whose answer is the result itself.
+STATUS_BY_CODE: Final[Mapping[int, int]] = MappingProxyType(
+    {
+        -32700: 400,
+        -32600: 400,
+        -32601: 404,
+        -32602: 400,
+        -32603: 500,
+        -32001: 401,
+        -32002: 403,
+        -32003: 404,
+        -32004: 409,
+        -32005: 429,
+        -32006: 504,
+        -32007: 503,
+        -32008: 413,
+        -32009: 501,
+        -32010: 402,
+        -32014: 402,
+        -32030: 404,
+        -32031: 502,
+        -32032: 503,
+        -32033: 502,
+        -32034: 502,
+        -32036: 503,
+        -32040: 403,
+        -32041: 403,
+        -32050: 502,
+        -32060: 503,
+        -32061: 507,
+    }
+)
 
 
 def refuse_form(scope: Scope, headers: Headers) -> None:

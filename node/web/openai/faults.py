@@ -12,33 +12,12 @@ import msgspec
 
 from prsm.node.rpc.errors import CallError, error_data
 from prsm.node.rpc.reasons import entry_for
+from prsm.node.web.forms import STATUS_BY_CODE
 from prsm.protocol.errors import PrsmError
 
-# JSON-RPC code -> status; -320xx not named here is a fault of the request (400).
-_STATUS: Final[Mapping[int, int]] = {
-    -32603: 500,
-    -32001: 401,
-    -32002: 403,
-    -32003: 404,
-    -32004: 409,
-    -32005: 429,
-    -32006: 504,
-    -32007: 503,
-    -32008: 413,
-    -32010: 402,
-    -32014: 402,
-    -32030: 404,
-    -32031: 502,
-    -32032: 503,
-    -32033: 502,
-    -32034: 502,
-    -32036: 503,
-    -32040: 403,
-    -32041: 403,
-    -32050: 502,
-    -32060: 503,
-    -32061: 507,
-}
+# -32009 here is a parameter this node does not know; all else that has no status of its own is a
+# fault of the request too.
+_STATUS: Final[Mapping[int, int]] = {**STATUS_BY_CODE, -32009: 400}
 _BY_REASON: Final[Mapping[str, int]] = {"wrong_http": 415}
 _TYPES: Final[Mapping[int, str]] = {
     401: "authentication_error",
@@ -60,12 +39,6 @@ class NoEmbedding(CallError):
     """The model's output is no vector for each text."""
 
     reason = "no_embedding"
-
-
-class InternalFault(CallError):
-    """A fault of ours; the text says nothing about it."""
-
-    reason = "internal"
 
 
 class WrongVerb(CallError):
@@ -112,10 +85,3 @@ def fault_body(error: PrsmError, *, trace_id: str) -> bytes:
             }
         }
     )
-
-
-def only_leaf(error: Exception) -> Exception:
-    """What a nursery wrapped: the one error inside nested groups."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

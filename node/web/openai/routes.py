@@ -18,7 +18,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from prsm.node import logs
 from prsm.node.rpc.dispatch import Dispatcher
-from prsm.node.rpc.errors import BadParams, CallError, Unauthorised, WrongHttp
+from prsm.node.rpc.errors import (
+    BadParams,
+    CallError,
+    InternalFault,
+    Unauthorised,
+    only_leaf,
+)
 from prsm.node.rpc.methods.chat import ChatMessage, PromptParams, PromptText
 from prsm.node.rpc.methods.models import ModelDetail, Models, RefParams
 from prsm.node.rpc.methods.serving import ServedRows, ServeParams
@@ -29,13 +35,12 @@ from prsm.node.web.answers import answer, answer_refusal, begin_events, trace_of
 from prsm.node.web.app import Pages
 from prsm.node.web.auth import Gate
 from prsm.node.web.bodies import BODY_DEADLINE_S, ClientGone, read_body
+from prsm.node.web.forms import refuse_form
 from prsm.node.web.openai.answers import Document, Told, embeddings, model_document
 from prsm.node.web.openai.faults import (
-    InternalFault,
     WrongVerb,
     fault_body,
     headers_of,
-    only_leaf,
     status_of,
 )
 from prsm.node.web.openai.forms import (
@@ -142,10 +147,8 @@ class _Page:
         if scope["method"] != self._verb:
             what = f"{scope['method']} is not accepted here, only {self._verb}"
             raise WrongVerb(what, allow=self._verb)
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if self._verb == "POST" and kind != "application/json":
-            # A page of another site can send other kinds without asking first.
-            raise WrongHttp(f"Content-Type is {kind[:80]!r}, not application/json")
+        if self._verb == "POST":
+            refuse_form(scope, headers)
 
 
 class _Api:
