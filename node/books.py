@@ -14,18 +14,18 @@ from prsm.consensus.ledger.records import Job as Escrow
 from prsm.node.api.audit import AuditApi
 from prsm.node.api.events import EventsApi
 from prsm.node.api.tenants import TenantsApi
-from prsm.node.audit import AuditLog
-from prsm.node.auditing import Anchors, Auditing
+from prsm.node.callers.audit import AuditLog
+from prsm.node.callers.auditing import Anchors, Auditing
+from prsm.node.callers.costs import Costs
+from prsm.node.callers.spending import Spending
+from prsm.node.callers.tenants import FindObject, StoredObject, Tenants, start_then_wait
+from prsm.node.callers.tokens import Tokens
 from prsm.node.clock import Clock
-from prsm.node.costs import Costs
-from prsm.node.events import Events
 from prsm.node.models import Models
 from prsm.node.rpc.dispatch import Handler, Layer
-from prsm.node.spending import Spending
 from prsm.node.supervise import Supervisor
-from prsm.node.tenants import FindObject, StoredObject, Tenants, start_then_wait
-from prsm.node.tokens import Tokens
-from prsm.node.workshop import Opened, Workshop
+from prsm.node.telemetry.events import Events
+from prsm.node.work.workshop import Opened, Workshop
 from prsm.storage.database import Database
 from prsm.storage.outlays import Limits, Outlays
 from prsm.storage.tenancy import Tenancy, open_database

@@ -11,15 +11,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import trio
 
-from prsm.node import logs, metrics, traces
-from prsm.node.chain import ChainConfig, open_chain
+from prsm.node.chain.chain import ChainConfig, open_chain
+from prsm.node.chain.driver import Head
+from prsm.node.chain.mended import Mended
+from prsm.node.chain.snapshots.keeper import SnapshotRules
 from prsm.node.config.schema import Config
-from prsm.node.driver import Head
 from prsm.node.entrance import open_entrance
 from prsm.node.hardening import protect_process
 from prsm.node.home import Home
 from prsm.node.keys import load_network_key, voting_seeds
-from prsm.node.mended import Mended
 from prsm.node.net.bans import BanFile
 from prsm.node.net.budgets import Limits, StorageLimits
 from prsm.node.net.entry import EntryRules
@@ -27,10 +27,10 @@ from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.host import Libp2pTransport
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.reach import open_reach
-from prsm.node.snapshots.keeper import SnapshotRules
 from prsm.node.supervise import Supervisor
+from prsm.node.telemetry import logs, metrics, traces
 from prsm.node.version import VERSION
-from prsm.node.workshop import Opened, Start, make_workshop, start_workshop
+from prsm.node.work.workshop import Opened, Start, make_workshop, start_workshop
 from prsm.protocol.genesis import BadGenesis, Genesis, from_json
 from prsm.protocol.ids import PeerId
 from prsm.storage.diskguard import DiskGuard

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 
 import trio
 
-from prsm.node import metrics
 from prsm.node.api.care import CareApi
 from prsm.node.api.chain import ChainApi
 from prsm.node.api.chat import ChatApi
@@ -29,23 +28,24 @@ from prsm.node.api.tasks import TasksApi
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
 from prsm.node.books import open_books
+from prsm.node.callers.once import open_once
+from prsm.node.chain.proofs import Proofs
+from prsm.node.chain.wallets import Payer, Wallets
 from prsm.node.config.schema import Config
-from prsm.node.events import Events
 from prsm.node.guests import Guests, open_guests
 from prsm.node.measuring import Measures, count_calls, trace_call
-from prsm.node.once import open_once
-from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import Dispatcher, Handler, bind
 from prsm.node.supervise import Supervisor
+from prsm.node.telemetry import metrics
+from prsm.node.telemetry.events import Events
 from prsm.node.version import VERSION
-from prsm.node.wallets import Payer, Wallets
 from prsm.node.web.app import Health, Pages, beside, fence, log_fault
 from prsm.node.web.dashboard import dashboard_pages
 from prsm.node.web.metrics import metrics_pages
 from prsm.node.web.openai import World, openai_pages
 from prsm.node.web.serve import Bound, Bounds, Door, serve
 from prsm.node.web.tls import AllowFrom, Tls
-from prsm.node.workshop import Opened, Start, Workshop
+from prsm.node.work.workshop import Opened, Start, Workshop
 
 
 async def open_entrance(

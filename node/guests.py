@@ -6,15 +6,15 @@ Knows: the parts by their constructors. Must not know: what a token may do, HTTP
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prsm.node import logs
 from prsm.node.api.logins import Logins
 from prsm.node.api.tokens import TokensApi
+from prsm.node.callers.tokens import Tokens
 from prsm.node.clock import Clock
 from prsm.node.config.login import LoginConfig
 from prsm.node.home import Home
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.target import read_token
-from prsm.node.tokens import Tokens
+from prsm.node.telemetry import logs
 from prsm.node.web.app import Pages
 from prsm.node.web.device import DeviceLogins, device_routes
 from prsm.node.web.device_provider import HttpProvider

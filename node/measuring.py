@@ -12,21 +12,21 @@ import trio
 from prsm.consensus.ledger.context import CaseClosed, DealChanged, Punished
 from prsm.consensus.pbft.opened import Opened as OpenedMessage
 from prsm.consensus.pbft.transitions import Phase
-from prsm.node import logs, metrics, traces
-from prsm.node.alerts import Change, watch
-from prsm.node.chain import ChainParts
+from prsm.node.chain.chain import ChainParts
+from prsm.node.chain.driver import Head
+from prsm.node.chain.rounds import Passed, Rounds, ViewLost
 from prsm.node.clock import utc_text
-from prsm.node.driver import Head
-from prsm.node.lag import LoopLag
-from prsm.node.metrics import Metrics
 from prsm.node.net.watch import rss_bytes
-from prsm.node.rounds import Passed, Rounds, ViewLost
 from prsm.node.rpc.dispatch import Ask, Go, Layer
 from prsm.node.rpc.methods import subscriptions as rows
 from prsm.node.rpc.reasons import entry_for
 from prsm.node.rpc.spec import Scope
+from prsm.node.telemetry import logs, metrics, traces
+from prsm.node.telemetry.alerts import Change, watch
+from prsm.node.telemetry.lag import LoopLag
+from prsm.node.telemetry.metrics import Metrics
 from prsm.node.version import VERSION, commit
-from prsm.node.workshop import Opened, Workshop
+from prsm.node.work.workshop import Opened, Workshop
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.transactions.payloads import PAYLOADS
 from prsm.protocol.transactions.results import Code

@@ -13,21 +13,21 @@ from typing import Final
 
 import trio
 
-from prsm.node import logs
 from prsm.node.clock import Clock, TrioClock
 from prsm.node.config.load import load
 from prsm.node.config.schema import LogConfig
 from prsm.node.home import Home, default_home
-from prsm.node.logfile import RotatingFile
 from prsm.node.net.interface import Network
 from prsm.node.net.thin import import_libp2p
-from prsm.node.notify import Notifier
 from prsm.node.rpc.reasons import Exit, entry_for
+from prsm.node.telemetry import logs
+from prsm.node.telemetry.logfile import RotatingFile
+from prsm.node.telemetry.notify import Notifier
 from prsm.protocol.errors import LocalError, PrsmError
 
 import_libp2p()
 from prsm.node.daemon import run_daemon  # noqa: E402 - it imports libp2p too, as it is then
-from prsm.node.workshop import Start  # noqa: E402 - the same
+from prsm.node.work.workshop import Start  # noqa: E402 - the same
 
 WORKER: Final = (sys.executable, "-m", "prsm.node.worker")
 

@@ -1,6 +1,6 @@
 """Alert rules and the Grafana board of `scripts/deploy`, written from the tables of the node.
 
-Knows: `prsm.node.metrictable`, `prsm.node.alertrules`. Must not know: how numbers come about.
+Knows: `metrictable` and `alertrules` of the node. Must not know: where numbers are made.
 Queries are checked by a parser in `tests/unit/scripts/test_observability.py`.
 """
 
@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from prsm.node.alertrules import RULES
+from prsm.node.telemetry.alertrules import RULES
 
 _HEAD: Final = (
     "# Alert rules of PRSM for Prometheus; written by scripts/reference.py from\n"
-    "# node/alertrules.py. Each has a page in docs/runbooks.\n"
+    "# node/telemetry/alertrules.py. Each has a page in docs/runbooks.\n"
 )
 _WIDTH: Final = 24  # of Grafana's grid
 

@@ -17,11 +17,11 @@ import observability
 from prsm.node.cli.main import prsm
 from prsm.node.config.load import KEYS, describe
 from prsm.node.config.schema import Config
-from prsm.node.metrictable import METRICS, PROCESS
 from prsm.node.rpc.methods.subscriptions import TOPICS
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.openrpc import document
 from prsm.node.rpc.reasons import REGISTRY
+from prsm.node.telemetry.metrictable import METRICS, PROCESS
 from prsm.node.version import VERSION
 
 _WRITTEN: Final = "<!-- written by scripts/reference.py -->\n"

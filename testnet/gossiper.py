@@ -15,12 +15,12 @@ from typing import Annotated, Final
 import msgspec
 import trio
 
-from prsm.node.announce import Announcement, Announcer, Ground
 from prsm.node.clock import TrioClock
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.host import Libp2pTransport
 from prsm.node.net.interface import PeerUnreachable
 from prsm.node.net.network import PeerNetwork
+from prsm.node.peers.announce import Announcement, Announcer, Ground
 from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.ids import PeerId

@@ -11,9 +11,9 @@ from typing import Final
 
 import trio
 
-from prsm.node.chain import read_ledger
-from prsm.node.history import epoch_header_of, stored_block
-from prsm.node.signlog import open_signlog
+from prsm.node.chain.chain import read_ledger
+from prsm.node.chain.history import epoch_header_of, stored_block
+from prsm.node.chain.signlog import open_signlog
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.genesis import Genesis, from_json
 from prsm.protocol.limits import BLOCK_TRANSACTIONS_MAX

@@ -1,11 +1,12 @@
 """What the registry holds of a name: versions, channels, yanks, cards; and how a wish is met.
 
-Reads only. Knows: records and keys of the registry beside `Model`, and SemVer's order. Must not
-know: the rules that write them (`registry`). Source: docs/spec/ledger.md, "Registry".
+Reads only, each key by itself, so that whoever has proofs of those keys resolves a name as a node
+does (`consensus/light.Proven`). Knows: records and keys of the registry beside `Model`, and
+SemVer's order. Must not know: the rules that write them (`registry`). Source: docs/spec/ledger.md,
+"Registry".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -18,10 +19,15 @@ from prsm.protocol.errors import LocalError
 from prsm.protocol.ids import Bytes32, UInt
 from prsm.protocol.messages.models import CidBytes, Name
 from prsm.protocol.semver import Reference, Version, is_version
-from prsm.protocol.transactions.registry import CHANNELS_MAX, ChannelName, Semver
+from prsm.protocol.transactions.registry import (
+    CHANNELS_MAX,
+    VERSIONS_MAX,
+    ChannelName,
+    Semver,
+)
 
 STABLE: Final = "stable"  # what a bare name means, if its owner keeps such a channel
-CHANNEL, YANKED, DATASET, CARD = (bytes([letter]) for letter in b"lysi")
+CHANNEL, YANKED, DATASET, CARD, VERSIONS = (bytes([letter]) for letter in b"lysiL")
 
 Subject = Literal["model", "dataset"]
 
@@ -36,6 +42,13 @@ class YankedRelease(LocalError):
     """A channel points to a version that was withdrawn."""
 
     reason = "yanked"
+
+
+class Versions(Record, frozen=True):
+    """All versions of a name as they were registered: who reads it has missed none."""
+
+    name: Name
+    semvers: Annotated[tuple[Semver, ...], msgspec.Meta(max_length=VERSIONS_MAX)]
 
 
 class Channels(Record, frozen=True):
@@ -101,6 +114,11 @@ class Release:
         return Version.parse(self.semver) if is_version(self.semver) else None
 
 
+def versions_key(name: str) -> bytes:
+    """Key of a `Versions`."""
+    return VERSIONS + encode(name)
+
+
 def channels_key(name: str) -> bytes:
     """Key of a `Channels`."""
     return CHANNEL + encode(name)
@@ -121,12 +139,6 @@ def card_key(manifest: bytes) -> bytes:
     return CARD + manifest
 
 
-def versions_prefix(name: str) -> bytes:
-    """How the keys of all versions of a name, and of no other, begin."""
-    whole = version_key(name, "")
-    return whole[: len(whole) - len(encode(""))]
-
-
 def is_registered(reader: Reader, manifest: bytes) -> bool:
     """Does the ledger name this manifest, as a model or as a dataset?"""
     return reader.get(model_key(manifest)) is not None or (
@@ -140,6 +152,12 @@ def owner_of(reader: Reader, name: str) -> bytes | None:
     return None if owner is None else owner.publisher
 
 
+def versions_of(reader: Reader, name: str) -> tuple[str, ...]:
+    """Texts of all versions of a name, in the order of their registration."""
+    found = read(reader, versions_key(name), Versions)
+    return () if found is None else found.semvers
+
+
 def channels_of(reader: Reader, name: str) -> dict[str, str]:
     """Versions by channel."""
     found = read(reader, channels_key(name), Channels)
@@ -147,12 +165,7 @@ def channels_of(reader: Reader, name: str) -> dict[str, str]:
 
 
 def release_of(reader: Reader, manifest: bytes) -> Release | None:
-    """The version that a manifest is, None for one that is not registered.
-
-    Args:
-        reader: a whole state, or the entries of `manifest_keys`, each proven.
-        manifest: its CID.
-    """
+    """The version that a manifest is, None for one that is not registered."""
     model = read(reader, model_key(manifest), Model)
     found = read(reader, dataset_key(manifest), Dataset) if model is None else model
     if found is None:
@@ -173,33 +186,17 @@ def release_of(reader: Reader, manifest: bytes) -> Release | None:
 
 
 def lookup(reader: Reader, name: str, semver: str) -> Release | None:
-    """The release of an exact version, None if there is none.
-
-    Two rounds of proofs suffice for a stranger: the pointer, then what `manifest_keys` names.
-    """
+    """The release of an exact version, None if there is none."""
     pointer = read(reader, version_key(name, semver), Pointer)
     return None if pointer is None else release_of(reader, pointer.manifest)
 
 
-def manifest_keys(name: str, semver: str, manifest: bytes) -> tuple[bytes, ...]:
-    """Keys that `lookup` reads once the pointer is known, and the pointer's own first."""
-    return (
-        version_key(name, semver),
-        model_key(manifest),
-        dataset_key(manifest),
-        yanked_key(name, semver),
-        card_key(manifest),
-    )
+def in_order(semvers: Iterable[str]) -> list[str]:
+    """Versions ascending by SemVer, equal ones by their text, texts that are no SemVer first."""
+    return sorted(semvers, key=_place)
 
 
-def in_order(releases: Iterable[Release]) -> list[Release]:
-    """Releases ascending by SemVer, equal ones by their text, texts that are no SemVer first."""
-    return sorted(releases, key=_place)
-
-
-def choose(
-    reference: Reference, releases: Sequence[Release], channels: Mapping[str, str]
-) -> Release:
+def resolve(reader: Reader, reference: Reference) -> Release:
     """The release that a reference means.
 
     An exact version is found although it was yanked. A channel is where its owner pointed it. A
@@ -207,87 +204,72 @@ def choose(
     there is one, else the newest release, else the newest pre-release.
 
     Args:
+        reader: a state, or proven entries of one.
         reference: what was typed.
-        releases: all of that name, in any order.
-        channels: of that name.
 
     Raises:
         UnknownRelease: nothing meets it; the text says what there is.
         YankedRelease: the channel points to a version that was withdrawn.
     """
-    if not releases:
-        raise UnknownRelease(
-            f"the ledger knows no {reference.name!r}", hint="see: prsm model search WORDS"
-        )
+    name = reference.name
     if reference.exact is not None:
-        return _exact(reference, reference.exact, releases)
-    if reference.channel is not None or (reference.range is None and STABLE in channels):
-        return _pointed(reference, reference.channel or STABLE, releases, channels)
-    return _newest(reference, releases)
+        return _exact(reader, reference, reference.exact)
+    if reference.range is None:
+        channels = channels_of(reader, name)
+        if reference.channel is not None or STABLE in channels:
+            return _pointed(reader, name, reference.channel or STABLE, channels)
+    semver = next(_candidates(reader, reference), None)
+    if semver is None:
+        raise UnknownRelease(
+            f"no version on the ledger meets {reference}", hint=_offer(reader, name)
+        )
+    return _exact(reader, reference, semver)
 
 
-def first_choices(reader: Reader, manifests: Iterable[bytes]) -> list[Release]:
-    """What each name means when it stands alone, by name; names without such a release are out.
-
-    Args:
-        reader: the whole state.
-        manifests: CIDs of all that is registered.
-    """
-    by_name: dict[str, list[Release]] = {}
-    for manifest in manifests:
-        if (release := release_of(reader, manifest)) is not None:
-            by_name.setdefault(release.name, []).append(release)
-    chosen = []
-    for name, releases in sorted(by_name.items()):
-        with suppress(UnknownRelease, YankedRelease):
-            chosen.append(choose(Reference(name), releases, channels_of(reader, name)))
-    return chosen
+def _place(semver: str) -> tuple[bool, Version, str]:
+    version = _version(semver)
+    return (version is not None, version or Version(0, 0, 0), semver)
 
 
-def _place(release: Release) -> tuple[bool, Version, str]:
-    version = release.version
-    return (version is not None, version or Version(0, 0, 0), release.semver)
+def _version(semver: str) -> Version | None:
+    return Version.parse(semver) if is_version(semver) else None
 
 
-def _exact(reference: Reference, semver: str, releases: Sequence[Release]) -> Release:
-    for release in releases:
-        if release.semver == semver:
-            return release
-    raise UnknownRelease(f"{reference} is not on the ledger", hint=_offer(releases))
+def _candidates(reader: Reader, reference: Reference) -> Iterator[str]:
+    """Versions a range or a bare name may mean, the best first."""
+    wanted = reference.range
+    placed = [(_version(each), each) for each in in_order(versions_of(reader, reference.name))]
+    found = [(version, each) for version, each in reversed(placed) if version is not None]
+    if wanted is not None:
+        found = [(version, each) for version, each in found if wanted.holds(version)]
+    else:
+        found.sort(key=lambda one: one[0].is_prerelease)
+    return (each for _, each in found if not _is_yanked(reader, reference.name, each))
 
 
-def _pointed(
-    reference: Reference, channel: str, releases: Sequence[Release], channels: Mapping[str, str]
-) -> Release:
+def _is_yanked(reader: Reader, name: str, semver: str) -> bool:
+    return reader.get(yanked_key(name, semver)) is not None
+
+
+def _exact(reader: Reader, reference: Reference, semver: str) -> Release:
+    release = lookup(reader, reference.name, semver)
+    if release is None:
+        raise UnknownRelease(f"{reference} is not on the ledger", hint=_offer(reader, reference.name))
+    return release
+
+
+def _pointed(reader: Reader, name: str, channel: str, channels: dict[str, str]) -> Release:
     semver = channels.get(channel)
     if semver is None:
         known = ", ".join(sorted(channels)) or "none"
         raise UnknownRelease(
-            f"{reference.name} has no channel {channel!r}; it has: {known}",
-            hint=_offer(releases),
+            f"{name} has no channel {channel!r}; it has: {known}", hint=_offer(reader, name)
         )
-    release = _exact(Reference(reference.name, exact=semver), semver, releases)
+    release = _exact(reader, Reference(name, exact=semver), semver)
     if release.is_yanked:
         raise YankedRelease(
-            f"channel {channel} of {reference.name} points to {semver}, which was yanked: "
+            f"channel {channel} of {name} points to {semver}, which was yanked: "
             f"{release.yanked or 'no reason given'}",
-            hint=f"name another version, or that one exactly: {reference.name}@{semver}",
+            hint=f"name another version, or that one exactly: {name}@{semver}",
         )
     return release
-
-
-def _newest(reference: Reference, releases: Sequence[Release]) -> Release:
-    wanted = reference.range
-    usable = [each for each in in_order(releases) if each.version and not each.is_yanked]
-    if wanted is not None:
-        usable = [each for each in usable if each.version and wanted.holds(each.version)]
-    whole = [each for each in usable if each.version and not each.version.is_prerelease]
-    found = (whole if wanted is None and whole else usable)[-1:]
-    if not found:
-        raise UnknownRelease(f"no version on the ledger meets {reference}", hint=_offer(releases))
-    return found[0]
-
-
-def _offer(releases: Sequence[Release]) -> str:
-    texts = [each.semver for each in in_order(releases) if not each.is_yanked][-5:]
-    return f"there are: {', '.join(texts)}" if texts else "every version of it was yanked"

@@ -5,8 +5,8 @@ Knows: the log and its anchors. Must not know: transports, what is audited.
 
 import msgspec
 
-from prsm.node.audit import AuditLog
-from prsm.node.auditing import Anchors
+from prsm.node.callers.audit import AuditLog
+from prsm.node.callers.auditing import Anchors
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.errors import BadParams
 from prsm.node.rpc.methods import audit as api

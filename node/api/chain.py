@@ -9,14 +9,14 @@ import msgspec
 
 from prsm.node.api.provable import state_key
 from prsm.node.api.readable import readable_record
+from prsm.node.chain.driver import Driver
+from prsm.node.chain.proofs import Proofs, decode_block, decode_certificate
+from prsm.node.chain.sync import Pruned, encode_certified
+from prsm.node.chain.wallet import TxResult, Wallet, decode_receipts, stored_receipts
 from prsm.node.clock import utc_text
-from prsm.node.driver import Driver
-from prsm.node.proofs import Proofs, decode_block, decode_certificate
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import chain as api
 from prsm.node.rpc.spec import Caller, NoParams
-from prsm.node.sync import Pruned, encode_certified
-from prsm.node.wallet import TxResult, Wallet, decode_receipts, stored_receipts
 from prsm.protocol import merkle
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import decode, encode

@@ -4,7 +4,7 @@ Knows: repair, names of models. Must not know: transports, who should hold what.
 """
 
 from prsm.node.models import Models
-from prsm.node.repair.driver import Copies, Repair
+from prsm.node.replication.driver import Copies, Repair
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import copies as api
 from prsm.node.rpc.spec import Caller, NoParams

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trio
 
-from prsm.node.driver import Driver
+from prsm.node.chain.driver import Driver
 from prsm.node.models import Models
 from prsm.node.models.cardtext import read_card_text
 from prsm.node.models.datasets import WantedDataset, read_layout

@@ -6,11 +6,11 @@ Knows: custody. Must not know: transports, how anything is proven.
 from typing import Final, Literal
 
 from prsm.consensus.ledger.custody_records import DealStatus
-from prsm.node.custody import Kept, Offer
+from prsm.node.replication.custody import Kept, Offer
+from prsm.node.replication.upkeep import Upkeep
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import deals as api
 from prsm.node.rpc.spec import Caller
-from prsm.node.upkeep import Upkeep
 from prsm.protocol.ids import address_text, parse_hex
 from prsm.storage.cid import decode_cid, parse_cid
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from prsm.node.clock import utc_text
-from prsm.node.events import Events, Wanted
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.errors import BadParams, CallError, Forbidden
 from prsm.node.rpc.methods import subscriptions as api
 from prsm.node.rpc.spec import Caller, Line
+from prsm.node.telemetry.events import Events, Wanted
 from prsm.storage.errors import NotFound
 
 # Does a caller see a row of a topic whose rows belong to somebody?

@@ -16,17 +16,17 @@ from prsm.consensus.pbft.state import State
 from prsm.consensus.pbft.transitions import Phase
 from prsm.node.api.tasks import task_info
 from prsm.node.api.work import job_row
+from prsm.node.chain.driver import Driver, Head
 from prsm.node.clock import utc_text
-from prsm.node.discovery import Discovery
-from prsm.node.driver import Driver, Head
-from prsm.node.events import Events
 from prsm.node.inference.generate.generation import Generation
 from prsm.node.inference.generate.service import Generations
 from prsm.node.inference.job import JobView
 from prsm.node.inference.jobs import Jobs
 from prsm.node.models import Models, Task, TaskState
 from prsm.node.net.interface import Network, PeerEvent, PeerInfo
+from prsm.node.peers.discovery import Discovery
 from prsm.node.rpc.methods import subscriptions as api
+from prsm.node.telemetry.events import Events
 from prsm.protocol.ids import PeerId, address_text
 from prsm.protocol.signing import Kind
 from prsm.storage.cid import Cid

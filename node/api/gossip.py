@@ -3,11 +3,11 @@
 Knows: the announcer. Must not know: transports.
 """
 
-from prsm.node.announce import Announcement, Announcer
 from prsm.node.api.readable import readable_record
 from prsm.node.clock import utc_text
 from prsm.node.net.delivery import Fate, Topic
 from prsm.node.net.records import Store
+from prsm.node.peers.announce import Announcement, Announcer
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import gossip as api
 from prsm.node.rpc.spec import Caller, NoParams

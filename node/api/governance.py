@@ -8,14 +8,14 @@ import secrets
 import msgspec
 
 from prsm.consensus.ledger.proposals import Proposal, ProposalStatus
+from prsm.node.chain.driver import Driver
+from prsm.node.chain.wallet import Wallet
+from prsm.node.chain.wallets import Wallets
 from prsm.node.clock import utc_text
-from prsm.node.driver import Driver
 from prsm.node.keys import OPERATOR
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import governance as api
 from prsm.node.rpc.spec import Caller, NoParams
-from prsm.node.wallet import Wallet
-from prsm.node.wallets import Wallets
 from prsm.protocol.codec import Record
 from prsm.protocol.errors import LocalError
 from prsm.protocol.governance import Category, Rules

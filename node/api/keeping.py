@@ -7,8 +7,8 @@ from prsm.node.api.copies import CopiesApi
 from prsm.node.api.deals import DealsApi
 from prsm.node.api.storage import StorageApi
 from prsm.node.models import Models
+from prsm.node.replication.upkeep import Upkeep
 from prsm.node.rpc.dispatch import Handler
-from prsm.node.upkeep import Upkeep
 from prsm.storage.diskguard import DiskGuard
 from prsm.storage.model_store import ModelStore
 

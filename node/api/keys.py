@@ -5,13 +5,13 @@ Knows: the keys of this home. Must not know: transports, transactions.
 
 import trio
 
+from prsm.node.chain.wallets import BadKey, Wallets
 from prsm.node.keys import WALLET
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.errors import BadParams
 from prsm.node.rpc.methods import keys as api
 from prsm.node.rpc.methods.wallet import KeyInfo
 from prsm.node.rpc.spec import Caller
-from prsm.node.wallets import BadKey, Wallets
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.ids import address_text, parse_hex
 from prsm.protocol.signing import message_statement, sha256

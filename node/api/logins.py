@@ -11,8 +11,8 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
+from prsm.node.callers.tokens import Token, Tokens
 from prsm.node.clock import Clock
-from prsm.node.tokens import Token, Tokens
 
 CODE_MS: Final = 60_000
 LOGIN_MS: Final = 12 * 3_600_000

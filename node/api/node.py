@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from prsm.node.alerts import Change
-from prsm.node.chain import ChainParts
+from prsm.node.chain.chain import ChainParts
 from prsm.node.clock import utc_text
 from prsm.node.config.schema import Config
 from prsm.node.home import Home
@@ -34,6 +33,7 @@ from prsm.node.rpc.openrpc import document
 from prsm.node.rpc.reasons import REGISTRY
 from prsm.node.rpc.spec import Caller, NoParams
 from prsm.node.supervise import Supervisor
+from prsm.node.telemetry.alerts import Change
 from prsm.node.version import CLIENT_MIN, VERSION
 from prsm.protocol.framing import PROTOCOL_VERSION
 from prsm.protocol.genesis import Genesis

@@ -4,8 +4,9 @@ Knows: planning and models. Must not know: transports, how a job is run.
 """
 
 from prsm.node.api.work import WorkApi, request_of
+from prsm.node.chain.driver import Driver
+from prsm.node.chain.proofs import Proofs
 from prsm.node.clock import utc_text
-from prsm.node.driver import Driver
 from prsm.node.inference.estimate import memory_needed
 from prsm.node.inference.job import JobRequest
 from prsm.node.inference.jobs import Jobs
@@ -13,7 +14,6 @@ from prsm.node.inference.planning import Planning
 from prsm.node.inference.quotes import Asked
 from prsm.node.inference.wishes import Mode, Plan, Wish
 from prsm.node.models import Models
-from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import offers as api
 from prsm.node.rpc.methods.work import RunParams

@@ -9,8 +9,8 @@ import trio
 
 from prsm.node.api.evaluations import EvaluationsApi
 from prsm.node.api.work import parse_tensor, tensor_text
+from prsm.node.chain.driver import Driver
 from prsm.node.clock import utc_text
-from prsm.node.driver import Driver
 from prsm.node.inference.evaluation.requester import Evaluations
 from prsm.node.models import Models
 from prsm.node.rpc.dispatch import Handler

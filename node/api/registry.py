@@ -6,14 +6,14 @@ Knows: the ledger's names, cards, search, wallets. Must not know: transports.
 from prsm.node.api.datasets import DatasetsApi
 from prsm.node.api.evaluations import score_infos
 from prsm.node.api.readable import readable_record
-from prsm.node.driver import Driver
+from prsm.node.chain.driver import Driver
+from prsm.node.chain.wallets import Wallets
 from prsm.node.models import Models
 from prsm.node.retrieval.catalogue import Filters
 from prsm.node.retrieval.search import CardSearch
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import registry as api
 from prsm.node.rpc.spec import Caller
-from prsm.node.wallets import Wallets
 from prsm.protocol.codec import Record
 from prsm.protocol.ids import address_text
 from prsm.protocol.transactions.payloads import SET_CHANNEL, YANK

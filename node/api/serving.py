@@ -9,8 +9,9 @@ import trio
 
 from prsm.consensus.ledger.releases import STABLE
 from prsm.node.api.work import parse_tensor, tensor_text
+from prsm.node.chain.driver import Driver
+from prsm.node.chain.wallets import Wallets
 from prsm.node.clock import utc_text
-from prsm.node.driver import Driver
 from prsm.node.inference.serving.health import Hour, Service
 from prsm.node.inference.serving.service import Served, ServeRequest, Serving
 from prsm.node.inference.serving.tab import Tab, TabState
@@ -19,7 +20,6 @@ from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.errors import CallTimeout
 from prsm.node.rpc.methods import serving as api
 from prsm.node.rpc.spec import Caller, NoParams
-from prsm.node.wallets import Wallets
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.ids import address_text, parse_hex
 from prsm.protocol.transactions.payloads import SET_CHANNEL

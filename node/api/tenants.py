@@ -3,13 +3,13 @@
 Knows: tenants, outlays. Must not know: transports, how tokens are made.
 """
 
+from prsm.node.callers.spending import Spending
+from prsm.node.callers.tenants import Tenants
 from prsm.node.clock import Clock, utc_text
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.errors import BadParams, Forbidden
 from prsm.node.rpc.methods import tenants as api
 from prsm.node.rpc.spec import Caller, NoParams
-from prsm.node.spending import Spending
-from prsm.node.tenants import Tenants
 from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.tenancy import TenantRow
 

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from prsm.node.api.logins import LOGIN_MS, Logins
+from prsm.node.callers.tokens import ROLES, Limits, Token, Tokens
 from prsm.node.clock import Clock, utc_text
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.errors import BadParams, Forbidden
 from prsm.node.rpc.methods import tokens as api
 from prsm.node.rpc.spec import ALL_SCOPES, Caller, NoParams, Scope
-from prsm.node.tokens import ROLES, Limits, Token, Tokens
 from prsm.protocol.errors import Unsupported
 
 _ORDER: Final = tuple(Scope)

@@ -6,15 +6,15 @@ Knows: ledger view, the home's keys. Must not know: when a set changes (consensu
 import secrets
 
 from prsm.consensus.ledger.records import Bond
+from prsm.node.chain.driver import Driver
+from prsm.node.chain.wallet import Wallet
+from prsm.node.chain.wallets import Wallets
 from prsm.node.clock import utc_text
-from prsm.node.driver import Driver
 from prsm.node.home import Home
 from prsm.node.keys import OPERATOR
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import validator as api
 from prsm.node.rpc.spec import Caller, NoParams
-from prsm.node.wallet import Wallet
-from prsm.node.wallets import Wallets
 from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import SEED_BYTES, Ed25519Signer
 from prsm.protocol.errors import LocalError

@@ -7,12 +7,12 @@ from prsm.consensus.ledger.reputation import audit_bps
 from prsm.node.api.keys import KeysApi
 from prsm.node.api.ledger import kind_called
 from prsm.node.api.readable import BadDocument, record_of
+from prsm.node.chain.driver import Driver
+from prsm.node.chain.wallets import Wallets
 from prsm.node.clock import utc_text
-from prsm.node.driver import Driver
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import wallet as api
 from prsm.node.rpc.spec import Caller, NoParams
-from prsm.node.wallets import Wallets
 from prsm.protocol.ids import FTNS, address_text, parse_hex
 from prsm.protocol.transactions.conditions import Hold, hold_id
 from prsm.protocol.transactions.conditions import approve as sign_approval

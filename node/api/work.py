@@ -11,12 +11,12 @@ import trio
 from prsm.consensus.ledger.records import Job as EscrowJob
 from prsm.consensus.ledger.records import Verdict
 from prsm.consensus.ledger.view import View
+from prsm.node.chain.driver import Driver
+from prsm.node.chain.proofs import Proofs
 from prsm.node.clock import utc_text
-from prsm.node.driver import Driver
 from prsm.node.inference.job import JobRequest, JobState, JobView, WorkerView
 from prsm.node.inference.jobs import Jobs
 from prsm.node.models import Models
-from prsm.node.proofs import Proofs
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import work as api
 from prsm.node.rpc.spec import Caller, NoParams

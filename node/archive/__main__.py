@@ -16,14 +16,14 @@ from typing import Final
 import msgspec
 import trio
 
-from prsm.node import logs
 from prsm.node.archive.backups import create_backup, restore_backup
 from prsm.node.archive.chains import export_chain, import_chain
 from prsm.node.archive.resume import resume_signing
-from prsm.node.audit import check_files
+from prsm.node.callers.audit import check_files
 from prsm.node.home import Home, HomeLocked
 from prsm.node.rpc.errors import error_data
 from prsm.node.rpc.reasons import Exit, entry_for
+from prsm.node.telemetry import logs
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.storage.errors import Corrupt
 

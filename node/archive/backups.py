@@ -2,8 +2,8 @@
 
 A backup carries no signing state: neither consensus log nor sign guard nor consensus key. So a
 restored home follows, and with its consensus key brought by hand it is an observer: it gets a
-guard that never opens (`node/signlog`). A backup with the guard itself would be a kit for double
-signing.
+guard that never opens (`node/chain/signlog`). A backup with the guard itself would be a kit for
+double signing.
 
 Knows: the files of a home, what proves a state. Must not know: the sealed format.
 """
@@ -23,14 +23,14 @@ from prsm.consensus.ledger.tree import Tree
 from prsm.consensus.pbft.config import Tip
 from prsm.node.archive.chains import opened_ledger
 from prsm.node.archive.replay import Replay, bad_block, decode_certified
-from prsm.node.audit import SEGMENT_BYTES_MAX, Verdict, check_files, segments
-from prsm.node.chain import read_ledger
+from prsm.node.callers.audit import SEGMENT_BYTES_MAX, Verdict, check_files, segments
+from prsm.node.chain.chain import read_ledger
+from prsm.node.chain.signlog import forbid_signing
+from prsm.node.chain.sync import encode_certified
 from prsm.node.clock import TrioClock
 from prsm.node.config import load
 from prsm.node.home import SCHEMA_VERSION, Home, HomeExists, HomeVersion, write_private
 from prsm.node.keys import OPERATOR, WALLET
-from prsm.node.signlog import forbid_signing
-from prsm.node.sync import encode_certified
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.genesis import Genesis, from_json

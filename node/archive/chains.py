@@ -12,10 +12,10 @@ from typing import Final
 import trio
 
 from prsm.node.archive.replay import Replay, bad_block, decode_certified
-from prsm.node.chain import read_ledger
-from prsm.node.history import epoch_header_of
+from prsm.node.chain.chain import read_ledger
+from prsm.node.chain.history import epoch_header_of
+from prsm.node.chain.sync import encode_certified
 from prsm.node.home import Home
-from prsm.node.sync import encode_certified
 from prsm.protocol.errors import LocalError
 from prsm.protocol.genesis import Genesis, from_json
 from prsm.protocol.headers import block_hash

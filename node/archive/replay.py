@@ -7,7 +7,7 @@ The same checks as a replica that catches up, without a network (docs/spec/stora
 from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.outcome import Outcome
 from prsm.consensus.pbft.config import Tip
-from prsm.node.history import stored_block
+from prsm.node.chain.history import stored_block
 from prsm.protocol.certificates import check_certificate
 from prsm.protocol.codec import decode
 from prsm.protocol.ed25519 import Ed25519Verifier

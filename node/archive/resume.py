@@ -13,9 +13,9 @@ from typing import Final
 import msgspec
 
 from prsm.node.archive.chains import opened_ledger
+from prsm.node.chain.signlog import Opened, open_signlog, records_from
 from prsm.node.clock import TrioClock
 from prsm.node.home import Home, write_private
-from prsm.node.signlog import Opened, open_signlog, records_from
 from prsm.protocol.errors import LocalError
 from prsm.storage.disk import PosixDisk
 from prsm.storage.errors import NotFound

@@ -27,8 +27,8 @@ from prsm.node.cli.session import Session, pass_session
 from prsm.node.cli.words import Words
 from prsm.node.config import load
 from prsm.node.home import Home
-from prsm.node.logs import SECRET_MARK, SecretFilter
 from prsm.node.rpc.client import Client, RpcError
+from prsm.node.telemetry.logs import SECRET_MARK, SecretFilter
 from prsm.node.version import VERSION
 from prsm.protocol.errors import LocalError, PrsmError
 

@@ -12,7 +12,6 @@ from typing import Final
 import trio
 
 from prsm.consensus.ledger.records import Job
-from prsm.node import traces
 from prsm.node.clock import Clock
 from prsm.node.inference.capacity import Standing
 from prsm.node.inference.claims import Claim, Claims
@@ -31,6 +30,7 @@ from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.terms import Terms, check_caller, check_terms, facts_of, find_shard
 from prsm.node.inference.transfer import cut
 from prsm.node.net.interface import Answer, Busy, Channel, Incoming, Network, PeerEvent
+from prsm.node.telemetry import traces
 from prsm.protocol.ed25519 import Verifier
 from prsm.protocol.errors import BadSignature, PrsmError
 from prsm.protocol.ids import PeerId

@@ -7,12 +7,12 @@ from typing import Final, Literal
 import trio
 
 from prsm.consensus.ledger.records import Verdict
-from prsm.node import metrics
 from prsm.node.inference.batches import Batch, BatchPlan
 from prsm.node.inference.leases import LEASES_MAX
 from prsm.node.inference.unitrun import UnitRun
 from prsm.node.inference.verify import Dispute
 from prsm.node.inference.wishes import OPINIONS, WINDOW, WINDOW_MAX, Plan
+from prsm.node.telemetry import metrics
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import WORK_STAGES_MAX

@@ -11,7 +11,6 @@ from typing import Final
 
 import trio
 
-from prsm.node import metrics, traces
 from prsm.node.clock import Clock
 from prsm.node.inference.batches import BatchPlan, check_inputs, split_rows
 from prsm.node.inference.checks import WrongResult
@@ -36,6 +35,7 @@ from prsm.node.inference.review import Reviewer, Wrong, dispute
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.unitrun import UnitRun
 from prsm.node.inference.wishes import Plan
+from prsm.node.telemetry import metrics, traces
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.errors import LocalError, PrsmError, Unsupported
 from prsm.protocol.ids import FTNS

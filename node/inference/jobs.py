@@ -12,7 +12,6 @@ from typing import Final
 
 import trio
 
-from prsm.node import traces
 from prsm.node.inference.batches import restore
 from prsm.node.inference.history import (
     pack_outputs,
@@ -33,6 +32,7 @@ from prsm.node.inference.jobrun import JobRun, Requester
 from prsm.node.inference.planning import Planning
 from prsm.node.inference.wishes import Plan
 from prsm.node.net.interface import Busy
+from prsm.node.telemetry import traces
 from prsm.protocol.errors import LocalError, PrsmError, WireError
 from prsm.protocol.tensors import Tensor
 from prsm.storage.jobs import JobStore

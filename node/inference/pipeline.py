@@ -13,7 +13,6 @@ from typing import Final
 
 import trio
 
-from prsm.node import traces
 from prsm.node.inference.line import Line
 from prsm.node.inference.links import InputRefused, Link, Opinion, WorkerLost
 from prsm.node.inference.means import JobTooLarge, Means, NoQuorumOfResults, Patience
@@ -27,6 +26,7 @@ from prsm.node.inference.unitrun import (
     pick,
 )
 from prsm.node.inference.wishes import Plan
+from prsm.node.telemetry import traces
 from prsm.protocol.errors import LocalError, PrsmError, Unsupported
 from prsm.protocol.messages.pipe import ModelRefused
 from prsm.protocol.receipts import WorkReceipt

@@ -13,13 +13,13 @@ from typing import Final
 
 import trio
 
-from prsm.node import metrics
 from prsm.node.inference.gauges import Averages
 from prsm.node.inference.interface import Models, Runner
 from prsm.node.inference.joining import Joiner, has_rows, read_golden
 from prsm.node.inference.line import Line
 from prsm.node.inference.runner import Adaptable, Session
 from prsm.node.net.interface import Busy
+from prsm.node.telemetry import metrics
 from prsm.protocol.errors import PrsmError, Unsupported, WireError
 from prsm.protocol.messages.models import Shard, rows_touch
 from prsm.protocol.messages.work import CAPACITY_CLASSES_MAX, ShardClass, StageTime

@@ -9,12 +9,12 @@ from typing import Final
 
 import trio
 
-from prsm.node import logs, metrics
 from prsm.node.models.opening import Opening
 from prsm.node.models.records import Tools
 from prsm.node.models.tasks import Task
 from prsm.node.net.blocks import PeerSource
 from prsm.node.net.interface import PeerEvent
+from prsm.node.telemetry import logs, metrics
 from prsm.protocol.errors import PrsmError, RemoteError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import LEAF_BYTES
@@ -43,9 +43,9 @@ class Fetching:
         self._opening = opening
         self.exchange = Exchange(tools.store, on_fault=self._blame)
         self.exchange.is_offline = tools.offline
-        # Peers that announced a manifest; they are asked first (node/beacons).
+        # Peers that announced a manifest; they are asked first (node/peers/beacons).
         self.holders: Callable[[bytes], Collection[PeerId]] = lambda _cid: ()
-        # Links to peers that may hold a manifest and are not linked yet (node/holders).
+        # Links to peers that may hold a manifest and are not linked yet (node/peers/holders).
         self.seek: Callable[[Cid], Awaitable[None]] = _seek_nowhere
         tools.network.on_peer(self._see_peer)
 

@@ -7,9 +7,9 @@ from typing import Final
 
 import trio
 
+from prsm.node.chain.wallet import TxResult, Wallet
 from prsm.node.inference.interface import TransactionFailed
 from prsm.node.models.records import NotCommitted
-from prsm.node.wallet import TxResult, Wallet
 from prsm.protocol.codec import Record
 from prsm.protocol.ids import TxId
 from prsm.protocol.transactions.results import Code

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from prsm.node.driver import Driver
+from prsm.node.chain.driver import Driver
+from prsm.node.chain.wallet import Wallet
 from prsm.node.inference.pool import Pool
+from prsm.node.models.outside import Outside
 from prsm.node.net.interface import Network
-from prsm.node.outside import Outside
-from prsm.node.wallet import Wallet
 from prsm.protocol.errors import LocalError
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
 from prsm.storage.cid import Cid

@@ -21,6 +21,7 @@ from prsm.node.models.finding import find
 from prsm.node.models.forms import Forms
 from prsm.node.models.keeping import Keeping
 from prsm.node.models.opening import Opening
+from prsm.node.models.outside import Outside
 from prsm.node.models.pushing import push
 from prsm.node.models.records import (
     Checked,
@@ -35,7 +36,6 @@ from prsm.node.models.records import (
 from prsm.node.models.sharing import share
 from prsm.node.models.tasks import Task, Tasks
 from prsm.node.net.blocks import BlockServer
-from prsm.node.outside import Outside
 from prsm.node.supervise import Supervisor
 from prsm.protocol.ids import TxId
 from prsm.protocol.messages.models import ModelManifest

@@ -15,10 +15,10 @@ from typing import Final
 
 import trio
 
-from prsm.node import logs
 from prsm.node.clock import Clock
 from prsm.node.models.meter import Meter
 from prsm.node.net.interface import Busy
+from prsm.node.telemetry import logs
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.storage.errors import NotFound
 

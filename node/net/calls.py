@@ -15,7 +15,6 @@ from typing import Final
 
 import trio
 
-from prsm.node import traces
 from prsm.node.clock import TrioClock
 from prsm.node.net.budgets import REFUSED_STRAIN_MS, Limits
 from prsm.node.net.interface import (
@@ -30,6 +29,7 @@ from prsm.node.net.interface import (
 )
 from prsm.node.net.lanes import TRAFFIC, Lane, Lanes
 from prsm.node.net.streams import Duplex, KeptStream
+from prsm.node.telemetry import traces
 from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.errors import PrsmError, RemoteError, Unsupported
 from prsm.protocol.framing import PROTOCOL_VERSION, Flow, Head, Refusal

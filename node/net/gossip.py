@@ -33,9 +33,9 @@ from libp2p.pubsub.validators import signature_validator
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 from typing_extensions import override
 
-from prsm.node import metrics
 from prsm.node.net.envelopes import check_envelope
 from prsm.node.net.meters import Counts
+from prsm.node.telemetry import metrics
 from prsm.protocol.errors import RemoteError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import GOSSIP_RECORD_BYTES_MAX, MIB

@@ -13,7 +13,6 @@ from typing import Final
 
 import trio
 
-from prsm.node import metrics
 from prsm.node.clock import Clock, TrioClock
 from prsm.node.net.bans import BanFile, Bans
 from prsm.node.net.budgets import NO_LIMITS, Limits
@@ -37,6 +36,7 @@ from prsm.node.net.scores import Service
 from prsm.node.net.transport import Hooks, Transport
 from prsm.node.net.watch import MEMORY_BYTES_DEFAULT, Watch
 from prsm.node.supervise import Supervisor
+from prsm.node.telemetry import metrics
 from prsm.protocol.codec import Record
 from prsm.protocol.errors import LocalError, RemoteError
 from prsm.protocol.identity import is_circuit, peer_in

@@ -1,7 +1,7 @@
 """Pull repair of gossip: whom to compare with and when, what to fetch from whom.
 
 Pure: monotonic and wall milliseconds and dice are handed in; what it returns is to be done by the
-caller (node/announce, or a simulator). Knows peers by name, slots and times. Must not know
+caller (node/peers/announce, or a simulator). Knows peers by name, slots and times. Must not know
 streams, signatures, or what a record says.
 
 How a lost record comes back: who heard something new compares with `FANOUT` peers a moment later,

@@ -16,9 +16,9 @@ from typing import Final, Protocol
 
 import trio
 
-from prsm.node import metrics
 from prsm.node.net.interface import Channel, PeerUnreachable
 from prsm.node.net.lanes import TRAFFIC, Lane
+from prsm.node.telemetry import metrics
 from prsm.protocol.errors import LocalError
 from prsm.protocol.framing import (
     PREFIX_BYTES,

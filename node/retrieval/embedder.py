@@ -18,11 +18,11 @@ from typing import Final, Protocol
 
 import trio
 
-from prsm.node import logs
 from prsm.node.inference.interface import Session
 from prsm.node.inference.pool import Pool
 from prsm.node.inference.prepared import Prepared
 from prsm.node.retrieval.errands import Errands
+from prsm.node.telemetry import logs
 from prsm.protocol.errors import LocalError, Unsupported
 from prsm.protocol.messages.pipe import WorkerFailed
 

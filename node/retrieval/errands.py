@@ -11,8 +11,8 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import trio
 
-from prsm.node import logs
 from prsm.node.net.interface import Busy
+from prsm.node.telemetry import logs
 from prsm.protocol.errors import LocalError, PrsmError
 
 log = logs.get("retrieval")

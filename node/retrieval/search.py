@@ -12,7 +12,6 @@ from typing import Final
 import trio
 
 from prsm.consensus.ledger.releases import Release
-from prsm.node import logs
 from prsm.node.retrieval.catalogue import (
     Filters,
     Listing,
@@ -23,6 +22,7 @@ from prsm.node.retrieval.catalogue import (
 )
 from prsm.node.retrieval.embedder import DIMENSION, Embedder
 from prsm.node.retrieval.vectors import VectorProcess
+from prsm.node.telemetry import logs
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.storage.vectors.interface import LIMIT_MAX, Condition, Entry, Hit, Label
 

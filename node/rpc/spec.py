@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 
-from prsm.node.events import Listening, Take
+from prsm.node.telemetry.events import Listening, Take
 
 # `$` of Python's regex would let a newline pass behind it; `(?![\s\S])` means the end both there
 # and in the ECMA dialect of JSON Schema.

@@ -16,7 +16,6 @@ from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from prsm.node import logs
 from prsm.node.rpc.dispatch import Dispatcher
 from prsm.node.rpc.errors import (
     CallError,
@@ -25,6 +24,7 @@ from prsm.node.rpc.errors import (
     WrongHttp,
 )
 from prsm.node.rpc.spec import Method
+from prsm.node.telemetry import logs
 from prsm.node.web.answers import answer, answer_refusal, trace_of
 from prsm.node.web.auth import Gate, Own, OwnPagesOnly, request_id
 from prsm.node.web.auth_filter import OnlyPlain, is_of_this_machine

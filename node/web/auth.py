@@ -23,12 +23,12 @@ import trio
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from prsm.node import logs
+from prsm.node.callers.tokens import BadToken, Token, Tokens
 from prsm.node.home import write_private
 from prsm.node.rpc.errors import Forbidden, Unauthorised
 from prsm.node.rpc.spec import ALL_SCOPES, Caller
 from prsm.node.rpc.spec import Scope as Right
-from prsm.node.tokens import BadToken, Token, Tokens
+from prsm.node.telemetry import logs
 from prsm.node.web.answers import answer_refusal
 
 _COOKIE_BYTES: Final = 32

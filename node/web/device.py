@@ -20,10 +20,10 @@ from starlette.datastructures import Headers
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from prsm.node.callers.tokens import ROLES, Token, Tokens, TooManyTokens
 from prsm.node.clock import Clock, utc_text
 from prsm.node.config.login import LoginConfig, read_user
 from prsm.node.rpc.errors import BadParams, CallError, NotReady, TooMany
-from prsm.node.tokens import ROLES, Token, Tokens, TooManyTokens
 from prsm.node.web.answers import answer, answer_refusal
 from prsm.node.web.auth import Gate
 from prsm.node.web.bodies import BODY_DEADLINE_S, read_body

@@ -14,9 +14,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from prsm.node.api.logins import Logins
+from prsm.node.callers.tokens import TooManyTokens
 from prsm.node.clock import utc_text
 from prsm.node.rpc.errors import BadParams, CallError, TooMany
-from prsm.node.tokens import TooManyTokens
 from prsm.node.web.answers import answer, answer_refusal
 from prsm.node.web.auth import Gate
 from prsm.node.web.bodies import BODY_DEADLINE_S, read_body

@@ -14,9 +14,9 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from prsm.node.config import is_loopback
-from prsm.node.metrics import CONTENT_TYPE, Metrics
 from prsm.node.rpc import spec
 from prsm.node.rpc.errors import CallError, Forbidden, WrongHttp
+from prsm.node.telemetry.metrics import CONTENT_TYPE, Metrics
 from prsm.node.web.answers import answer_refusal, trace_of
 from prsm.node.web.auth import Gate
 

@@ -25,16 +25,16 @@ from hypercorn.typing import ASGIFramework
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from prsm.node import logs
+from prsm.node.callers.tokens import Tokens
 from prsm.node.config import is_loopback
-from prsm.node.events import Events
 from prsm.node.home import socket_address, write_private
 from prsm.node.rpc.client import Endpoint
 from prsm.node.rpc.dispatch import Dispatcher, refusal
 from prsm.node.rpc.errors import PortTaken, PublicBind, TooMany
 from prsm.node.rpc.methods.subscriptions import MESSAGE_BYTES_MAX, TOPICS
 from prsm.node.rpc.ports import describe_holder
-from prsm.node.tokens import Tokens
+from prsm.node.telemetry import logs
+from prsm.node.telemetry.events import Events
 from prsm.node.web.aliases import alias_routes
 from prsm.node.web.app import Health, Pages, make_app
 from prsm.node.web.auth import Gate, Own, own_hosts, read_unix_peer, write_cookie

@@ -18,12 +18,12 @@ from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from prsm.node import logs
-from prsm.node.events import Event, Events, Listening, Take
 from prsm.node.rpc.dispatch import Dispatcher, refusal
 from prsm.node.rpc.errors import CallError, TooMany, WrongHttp
 from prsm.node.rpc.methods.subscriptions import CALLS_MAX, SUBSCRIPTIONS_MAX, LoginParams
 from prsm.node.rpc.spec import Caller
+from prsm.node.telemetry import logs
+from prsm.node.telemetry.events import Event, Events, Listening, Take
 from prsm.node.web.answers import answer_refusal, trace_of
 from prsm.node.web.auth import Gate
 

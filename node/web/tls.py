@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from prsm.node import logs
+from prsm.node.telemetry import logs
 from prsm.protocol.errors import LocalError
 
 HANDSHAKE_S: Final = 5.0

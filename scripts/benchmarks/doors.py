@@ -28,9 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.doorside import Frames, Served, echo, read_http, served, text_frame, timed
 
-from prsm.node import logs
 from prsm.node.api.events import EventsApi
-from prsm.node.events import Events
 from prsm.node.hardening import COLLECT_EVERY
 from prsm.node.home import Home
 from prsm.node.net.watch import rss_bytes
@@ -39,6 +37,8 @@ from prsm.node.rpc.methods.node import Pong
 from prsm.node.rpc.methods.subscriptions import TOPICS, HeadRow
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.spec import Caller, NoParams
+from prsm.node.telemetry import logs
+from prsm.node.telemetry.events import Events
 from prsm.node.web.app import Health, fence, log_fault
 from prsm.node.web.serve import Bounds, Door, serve
 from prsm.protocol.limits import KIB

@@ -20,7 +20,7 @@ from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.genesis import genesis_changes
 from prsm.consensus.ledger.outcome import Outcome
 from prsm.consensus.ledger.tree import Tree
-from prsm.node.admission import Seen
+from prsm.node.chain.admission import Seen
 from prsm.protocol.codec import encode
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.genesis import Genesis, Parameters

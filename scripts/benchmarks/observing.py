@@ -12,13 +12,13 @@ from collections.abc import Callable
 import trio
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from prsm.node import logs, metrics, traces
-from prsm.node.metrics import Metrics
-from prsm.node.metrictable import METRICS, Kind
 from prsm.node.rpc.dispatch import bind
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.spec import ALL_SCOPES, Caller, NoParams
-from prsm.node.traces import Traces
+from prsm.node.telemetry import logs, metrics, traces
+from prsm.node.telemetry.metrics import Metrics
+from prsm.node.telemetry.metrictable import METRICS, Kind
+from prsm.node.telemetry.traces import Traces
 
 _CALL = b'{"jsonrpc":"2.0","id":1,"method":"rpc_ping"}'
 

@@ -19,7 +19,7 @@ from benchmarks.ledger import TRANSACTION_BYTES, VERIFY, stored
 from prsm.consensus.ledger.admission import Checked
 from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.genesis import genesis_changes
-from prsm.node.admission import Seen
+from prsm.node.chain.admission import Seen
 from prsm.protocol.certificates import check_certificate
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.genesis import Genesis, Parameters

@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 from prsm.consensus.ledger.chunks import Chunk, cut, open_chunk
 from prsm.consensus.ledger.records import Balance, Nonce, account_key
 from prsm.consensus.ledger.tree import Tree
+from prsm.node.chain.snapshots.make import PAUSE_SECONDS
 from prsm.node.hardening import SWITCH_SECONDS
-from prsm.node.snapshots.make import PAUSE_SECONDS
 from prsm.protocol.codec import encode
 from prsm.protocol.proofs import bucket_index
 from prsm.storage.ledger import LedgerStore, StoredBlock

@@ -1,8 +1,8 @@
 """Pull repair between simulated nodes: drives the store and the plan of a real node.
 
-Does for each node what node/announce does for one: asks what the plan says, answers within the
-shares it grants, keeps what comes. Must not know meshes or dials. Questions and answers travel on
-kept streams; a deadline ends the wait.
+Does for each node what node/peers/announce does for one: asks what the plan says, answers within
+the shares it grants, keeps what comes. Must not know meshes or dials. Questions and answers travel
+on kept streams; a deadline ends the wait.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from prsm.testnet.netsim.scene import Node, Scene
 TOPIC: Final = MODELS
 RECORDS_MAX: Final = 4096
 RECORD_BYTES: Final = 300
-CALL_DEADLINE_MS: Final = 2_000  # node/announce
+CALL_DEADLINE_MS: Final = 2_000  # node/peers/announce
 assert RECORD_BYTES < PULLED_RECORDS_BYTES_MAX
 
 Accept = Callable[[Node, int, int], None]  # node, from whom, record

@@ -14,7 +14,7 @@ from prsm.testnet.netsim.dials import Dials
 from prsm.testnet.netsim.plan import Role
 from prsm.testnet.netsim.scene import Node, Scene
 
-ASK_AGAIN_FIRST_MS: Final = 5_000  # node/exchange: three times as long after each answer
+ASK_AGAIN_FIRST_MS: Final = 5_000  # node/peers/exchange: three times as long after each answer
 TOLD_SHARE: Final = 4  # of a large book a fourth is told, for an hour the same,
 TOLD_ALL_MAX: Final = 32  # of a small one all
 ELSEWHERE_MAX: Final = 16  # to whom there is no place for

@@ -117,7 +117,7 @@ class ListLog:
 class DiskLog:
     """storage/wal and storage/signguard, unchanged, on a disk that loses what was not synced.
 
-    Opened, compared and begun afresh as node/signlog does.
+    Opened, compared and begun afresh as node/chain/signlog does.
     """
 
     def __init__(self, seed: int) -> None:
@@ -200,7 +200,7 @@ class DiskLog:
         return self._guard is not None and self._guard.latest().position == Mark().position
 
     def forbid(self) -> str:
-        """Leave a guard that never opens, as node/signlog does."""
+        """Leave a guard that never opens, as node/chain/signlog does."""
         assert self._guard is not None
         self._guard.close()
         self._guard, self._is_observer = None, True

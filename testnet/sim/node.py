@@ -261,7 +261,7 @@ class Node:
                 raise AssertionError("records come in a step of their own")
 
     def _draft(self) -> Draft:
-        """As node/driver does: what can run at the time the block will have."""
+        """As node/chain/driver does: what can run at the time the block will have."""
         block = self.ledger.tip.block
         parent_ms = 0 if block is None else block.header.time_ms
         time_ms = max(parent_ms + 1, self.wall_ms())
@@ -288,7 +288,7 @@ class Node:
         tip = ledger.tip
         every = world.plan.checkpoint_every
         is_due = every > 0 and height % every == 0
-        if is_due and height % 2:  # as node/driver does: between Execute and Applied
+        if is_due and height % 2:  # as node/chain/driver does: between Execute and Applied
             write = partial(self.log.rotate, height, replica.surviving(self.state))
             if not self._is_written(write):
                 return

@@ -1,4 +1,4 @@
-"""Snapshots of simulated nodes: made, served and taken as node/snapshots does, in virtual time.
+"""Snapshots of simulated nodes: made, served, taken as node/chain/snapshots does, in virtual time.
 
 What is believed, and whom a node asks, is the product's own code (`choice`, `evidence`,
 `consensus/ledger/chunks`); carrying it is this module's. Knows: claims, calls, one snapshot under
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from prsm.consensus.ledger.chunks import Chunk, Pair, cut, firsts, open_chunk
 from prsm.consensus.pbft.events import Installed, Waiting
 from prsm.consensus.pbft.transitions import Phase
-from prsm.node.snapshots.choice import choose
-from prsm.node.snapshots.evidence import Sets, check_snapshot, walk
+from prsm.node.chain.snapshots.choice import choose
+from prsm.node.chain.snapshots.evidence import Sets, check_snapshot, walk
 from prsm.protocol.codec import Record
 from prsm.protocol.errors import RemoteError
 from prsm.protocol.headers import Block

@@ -1,4 +1,4 @@
-"""Blocks from peers, as node/sync gets them: one range at a time, another peer if one has nothing.
+"""Blocks from peers, as node/chain/sync gets them: one range at a time, then another peer.
 
 Who did not answer until the core asked again is asked last from then on: a peer that claims much
 and drips would otherwise be the first to be asked each time.

@@ -1,6 +1,6 @@
 """Evidence of a run: kept by who saw it, told to all, drafted into blocks, punished once.
 
-Does what node/evidence does; `Punishment` watches that it leads anywhere. Its idea of who is
+Does what node/chain/evidence does; `Punishment` watches that it leads anywhere. Its idea of who is
 guilty of what is its own. Knows: evidence. Must not know: votes.
 Source: docs/spec/ledger.md, "Evidence".
 """

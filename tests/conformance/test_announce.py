@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import pytest
 import trio
 
-from prsm.node.announce import Announcement, Announcer, Ground
 from prsm.node.clock import TrioClock
 from prsm.node.net.network import PeerNetwork
+from prsm.node.peers.announce import Announcement, Announcer, Ground
 from prsm.protocol.codec import encode
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.errors import RemoteError

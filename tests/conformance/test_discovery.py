@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from prsm.node.discovery import Aims
 from prsm.node.net.interface import PeerUnreachable
+from prsm.node.peers.discovery import Aims
 from prsm.protocol.errors import LocalError
 from tests.tools.finders import find
 from tests.tools.networks import World

@@ -11,11 +11,11 @@ from libp2p.pubsub.pb import rpc_pb2
 from prsm.consensus.ledger.chunks import cut
 from prsm.consensus.ledger.records import account_key
 from prsm.consensus.pbft.records import Entered, Left, Locked, LowMark, Voted, pack
-from prsm.node.mdns import write_text
 from prsm.node.net.bitswap import wire
 from prsm.node.net.frames import DATA, HEADER, PING, SYN, WINDOW_UPDATE
 from prsm.node.net.gossip import AUTHOR_PREFIX
 from prsm.node.net.places import place_of
+from prsm.node.peers.mdns import write_text
 from prsm.protocol import merkle
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.framing import Flow, Head, Refusal, encode_frame

@@ -20,7 +20,6 @@ from prsm.consensus.ledger.chunks import open_chunk, root_of
 from prsm.consensus.light import Trust
 from prsm.consensus.pbft.opened import is_signed, open_message
 from prsm.consensus.pbft.records import replay
-from prsm.node.mdns import read_text
 from prsm.node.net.envelopes import check_envelope
 from prsm.node.net.frames import HEADER, FrameRules
 from prsm.node.net.gossip import count, cut, malformed
@@ -28,6 +27,7 @@ from prsm.node.net.handshake import ChainIdentity, greet
 from prsm.node.net.interface import PeerUnreachable
 from prsm.node.net.places import place_of
 from prsm.node.net.streams import FrameReader, StreamLost
+from prsm.node.peers.mdns import read_text
 from prsm.protocol.certificates import check_certificate
 from prsm.protocol.codec import decode, encode
 from prsm.protocol.errors import LocalError, PrsmError, RemoteError

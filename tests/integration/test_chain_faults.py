@@ -9,11 +9,11 @@ import pytest
 import trio
 
 from prsm.consensus.pbft.opened import Opened, open_message
-from prsm.node.chain import open_chain
+from prsm.node.chain.chain import open_chain
+from prsm.node.chain.wallet import TransactionExpired, TxResult
 from prsm.node.clock import TrioClock
 from prsm.node.net.interface import Answer, Channel, Incoming
 from prsm.node.net.network import PeerNetwork
-from prsm.node.wallet import TransactionExpired, TxResult
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.ed25519 import Ed25519Signer

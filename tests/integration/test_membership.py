@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from prsm.node.chain import ChainParts
+from prsm.node.chain.chain import ChainParts
 from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.genesis import Parameters

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from prsm.consensus.pbft.state import State
-from prsm.node.chain import ChainParts
+from prsm.node.chain.chain import ChainParts
 from prsm.protocol.genesis import Parameters
 from tests.tools.labs import Cluster, make_cluster
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import trio
 
-from prsm.node.chain import ChainParts
+from prsm.node.chain.chain import ChainParts
 from prsm.node.net.interface import Channel
 from prsm.protocol.codec import Record, decode
 from prsm.protocol.headers import Block

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 import trio
 
-from prsm.node.chain import ChainParts
+from prsm.node.chain.chain import ChainParts
+from prsm.node.chain.snapshots.keeper import SnapshotRules
+from prsm.node.chain.snapshots.make import keep_latest
 from prsm.node.net.interface import Answer, CallRefused, Channel, Incoming
 from prsm.node.net.network import PeerNetwork
-from prsm.node.snapshots.keeper import SnapshotRules
-from prsm.node.snapshots.make import keep_latest
 from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
 from prsm.protocol.messages.consensus import Status

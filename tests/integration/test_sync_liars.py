@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from prsm.node.chain import ChainParts
+from prsm.node.chain.chain import ChainParts
 from prsm.node.net.interface import Answer, Channel, Incoming
 from prsm.node.net.network import PeerNetwork
 from prsm.protocol.certificates import Certificate

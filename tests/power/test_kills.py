@@ -9,7 +9,7 @@ import pytest
 
 from prsm.consensus.pbft import catchup
 from prsm.consensus.pbft.state import State
-from prsm.node.signlog import SignLog
+from prsm.node.chain.signlog import SignLog
 from prsm.protocol.codec import encode
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.messages.consensus import SignedMessage, ViewChange, sign_message

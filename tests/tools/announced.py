@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from typing_extensions import override
 
-from prsm.node.announce import Announcer, Ground
 from prsm.node.net.interface import GossipHandler, Network, PeerEvent
 from prsm.node.net.records import Item
+from prsm.node.peers.announce import Announcer, Ground
 from prsm.protocol.codec import encode
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.identity import peer_id_of

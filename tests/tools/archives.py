@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from prsm.node.archive.chains import import_chain
+from prsm.node.chain.sync import encode_certified
 from prsm.node.home import Home, write_private
 from prsm.node.keys import make_keys
-from prsm.node.sync import encode_certified
 from prsm.protocol.codec import encode
 from prsm.protocol.genesis import to_json
 from prsm.protocol.transactions.payloads import Transfer

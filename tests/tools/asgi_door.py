@@ -12,12 +12,12 @@ from starlette.types import ASGIApp, Message
 
 from prsm.node.api.events import EventsApi
 from prsm.node.api.logins import Logins
-from prsm.node.events import Events
+from prsm.node.callers.tokens import Token, Tokens
 from prsm.node.rpc.dispatch import bind
 from prsm.node.rpc.methods.subscriptions import TOPICS
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.spec import Scope
-from prsm.node.tokens import Token, Tokens
+from prsm.node.telemetry.events import Events
 from prsm.node.web.app import Health, beside, fence, log_fault, make_app
 from prsm.node.web.auth import Gate, Own, own_hosts
 from prsm.node.web.dashboard import dashboard_pages

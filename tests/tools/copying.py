@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import trio
 from typing_extensions import override
 
-from prsm.node.announce import Announcer, Ground
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.transport import Transport
-from prsm.node.repair.driver import Parts, Repair
+from prsm.node.peers.announce import Announcer, Ground
+from prsm.node.replication.driver import Parts, Repair
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.ids import Millis, PeerId
 from prsm.protocol.messages.announce import MODELS, ModelOffer
@@ -101,7 +101,7 @@ class Keeping:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     async def announce(self) -> None:
-        """Say every few seconds what is held; `node/beacons` does it in a real node."""
+        """Say every few seconds what is held; `node/peers/beacons` does it in a real node."""
         said: set[bytes] = set()
         while True:
             for manifest in sorted(self.shelf.models - said):

@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from prsm.node.callers.tokens import Token
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.errors import CallError
 from prsm.node.rpc.methods.chain import BlockInfo, BlockParams
@@ -26,7 +27,6 @@ from prsm.node.rpc.methods.node import Pong
 from prsm.node.rpc.methods.subscriptions import TOPICS
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.spec import Caller
-from prsm.node.tokens import Token
 from prsm.node.web.app import Pages
 from prsm.node.web.dashboard import dashboard_pages
 from tests.tools.rpc_door import OpenDoor, open_door

@@ -8,8 +8,8 @@ from pathlib import Path
 import trio
 
 from prsm.node.clock import TrioClock
-from prsm.node.discovery import Agreement, Aims, Discovery
 from prsm.node.net.network import PeerNetwork
+from prsm.node.peers.discovery import Agreement, Aims, Discovery
 from prsm.protocol.ids import Millis, PeerId
 from tests.tools.crowds import NOW_MS
 from tests.tools.networks import Node, World

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import trio
 
-from prsm.node.chain import ChainConfig, ChainParts, open_chain
+from prsm.node.chain.chain import ChainConfig, ChainParts, open_chain
+from prsm.node.chain.snapshots.keeper import SnapshotRules
 from prsm.node.clock import TrioClock
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.memory import MemoryHub
 from prsm.node.net.network import PeerNetwork
-from prsm.node.snapshots.keeper import SnapshotRules
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.errors import PrsmError

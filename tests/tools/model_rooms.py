@@ -11,12 +11,12 @@ import trio
 
 from prsm.consensus.ledger.records import Model
 from prsm.consensus.ledger.releases import Dataset, Release, choose
+from prsm.node.chain.driver import Driver
+from prsm.node.chain.wallet import TxResult, Wallet, WalletLocked
 from prsm.node.clock import TrioClock
-from prsm.node.driver import Driver
 from prsm.node.inference.pool import Pool
 from prsm.node.inference.prepared import Prepared, PreparedFile
 from prsm.node.models import Models, Tools, Wanted
-from prsm.node.wallet import TxResult, Wallet, WalletLocked
 from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Ed25519Signer, Signer
 from prsm.protocol.ids import TxId

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Self
 
 from prsm.consensus.ledger.chunks import Chunk, cut
-from prsm.node.snapshots.evidence import Sets
+from prsm.node.chain.snapshots.evidence import Sets
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.genesis import Genesis
 from prsm.protocol.messages.sync import GetChunk, GotChunk, Snapshot

@@ -14,11 +14,11 @@ from starlette.routing import BaseRoute
 
 from prsm.node.api.events import EventsApi
 from prsm.node.api.logins import Logins
-from prsm.node.events import Events
+from prsm.node.callers.tokens import Token, Tokens
 from prsm.node.home import Home, socket_address
 from prsm.node.rpc.dispatch import Dispatcher, Handler, bind
 from prsm.node.rpc.methods.subscriptions import TOPICS
-from prsm.node.tokens import Token, Tokens
+from prsm.node.telemetry.events import Events
 from prsm.node.web.app import Health, Pages, fence, log_fault
 from prsm.node.web.auth import Gate
 from prsm.node.web.login import login_route

@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from prsm.node.account import Account
-from prsm.node.chain import ChainParts
-from prsm.node.checking import Checking, Standing
+from prsm.node.chain.chain import ChainParts
 from prsm.node.inference.capacity import CapacityDesk
 from prsm.node.inference.claims import Claims
 from prsm.node.inference.executor import Desk, Executor
@@ -19,6 +17,8 @@ from prsm.node.inference.interface import AllowAll, MemoryReceipts
 from prsm.node.inference.links import Link, Links
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.terms import Terms
+from prsm.node.work.account import Account
+from prsm.node.work.checking import Checking, Standing
 from prsm.protocol.codec import Record
 from prsm.protocol.messages.models import Shard
 from prsm.protocol.receipts import WorkKind, WorkReceipt

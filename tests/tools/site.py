@@ -9,8 +9,6 @@ from typing import Any
 
 import trio
 
-from prsm.node.account import Account
-from prsm.node.announce import Announcer, Ground
 from prsm.node.api.chain import ChainApi
 from prsm.node.api.chat import ChatApi
 from prsm.node.api.generation import GenerationApi
@@ -29,9 +27,10 @@ from prsm.node.api.serving import ServingApi
 from prsm.node.api.tasks import TasksApi
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
-from prsm.node.chain import ChainParts
+from prsm.node.chain.chain import ChainParts
+from prsm.node.chain.proofs import Proofs
+from prsm.node.chain.wallets import Payer, Wallets
 from prsm.node.config.schema import Config
-from prsm.node.copies import CopyShelf
 from prsm.node.guests import open_guests
 from prsm.node.home import Home
 from prsm.node.inference.evaluation.requester import Evaluations
@@ -43,16 +42,17 @@ from prsm.node.inference.links import Links
 from prsm.node.models import Models, Tools
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.reach import Reach, ReachConfig
-from prsm.node.proofs import Proofs
-from prsm.node.repair.driver import Parts as CopyParts
-from prsm.node.repair.driver import Repair
+from prsm.node.peers.announce import Announcer, Ground
+from prsm.node.replication.copies import CopyShelf
+from prsm.node.replication.driver import Parts as CopyParts
+from prsm.node.replication.driver import Repair
+from prsm.node.replication.upkeep import Ground as UpkeepGround
+from prsm.node.replication.upkeep import Upkeep
 from prsm.node.rpc.dispatch import Dispatcher, Handler, bind
 from prsm.node.rpc.methods.table import METHODS
-from prsm.node.search import open_search
-from prsm.node.serving import open_serving
-from prsm.node.upkeep import Ground as UpkeepGround
-from prsm.node.upkeep import Upkeep
-from prsm.node.wallets import Payer, Wallets
+from prsm.node.work.account import Account
+from prsm.node.work.search import open_search
+from prsm.node.work.serving import open_serving
 from prsm.node.workplans.plans import open_plans
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.genesis import Parameters

@@ -8,9 +8,9 @@ import trio
 
 from prsm.consensus.pbft.effects import Fetch
 from prsm.consensus.pbft.events import Decided, Event
+from prsm.node.chain.driver import Driver
+from prsm.node.chain.sync import Sync
 from prsm.node.clock import TrioClock
-from prsm.node.driver import Driver
-from prsm.node.sync import Sync
 from prsm.protocol import merkle
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import Record, encode

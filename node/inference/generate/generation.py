@@ -11,8 +11,8 @@ from typing import Final, Literal
 
 import trio
 
-from prsm.node import metrics
 from prsm.node.inference.generate.course import Recovery, Replay
+from prsm.node.telemetry import metrics
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.generating import GREEDY, Sampling
 from prsm.protocol.receipts import WorkReceipt

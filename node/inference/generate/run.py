@@ -14,7 +14,6 @@ from typing import Final
 
 import trio
 
-from prsm.node import metrics
 from prsm.node.inference.generate import bill
 from prsm.node.inference.generate.book import batch_plan
 from prsm.node.inference.generate.course import Course, NoSubstitute, Patience, Place
@@ -26,6 +25,7 @@ from prsm.node.inference.interface import Halted, JobFacts, PolicyRefused, Recei
 from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.planner import NoCutForK
 from prsm.node.inference.runner import Stepping
+from prsm.node.telemetry import metrics
 from prsm.protocol.errors import Unsupported
 from prsm.protocol.generating import KvShape, kv_shape
 from prsm.protocol.messages.models import ModelManifest, Shard

@@ -12,7 +12,6 @@ from typing import Final
 
 import trio
 
-from prsm.node import traces
 from prsm.node.inference.generate import bill
 from prsm.node.inference.generate.course import Patience
 from prsm.node.inference.generate.generation import (
@@ -29,6 +28,7 @@ from prsm.node.inference.interface import MemoryReceipts, ReceiptStore
 from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.jobs import Internal, NotFinished
 from prsm.node.net.interface import Busy
+from prsm.node.telemetry import traces
 from prsm.protocol.errors import PrsmError
 
 RUNNING_MAX: Final = 16

@@ -13,13 +13,13 @@ from typing import Final, Protocol
 import msgspec
 import trio
 
-from prsm.node import traces
 from prsm.node.inference.evidence import Place
 from prsm.node.inference.generate.book import BatchRoots, Book
 from prsm.node.inference.generate.tape import Tape
 from prsm.node.inference.links import Links, WorkerLost
 from prsm.node.inference.runner import Stepping
 from prsm.node.net.interface import CallRefused, Channel
+from prsm.node.telemetry import traces
 from prsm.protocol.codec import decode
 from prsm.protocol.errors import PrsmError, RemoteError, WireError
 from prsm.protocol.generating import KvShape, Sampling

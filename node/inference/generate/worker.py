@@ -13,7 +13,6 @@ from typing import Final
 import trio
 
 from prsm.consensus.ledger.records import Job
-from prsm.node import traces
 from prsm.node.inference.claims import Claim
 from prsm.node.inference.evidence import Place
 from prsm.node.inference.executor import Desk
@@ -21,6 +20,7 @@ from prsm.node.inference.generate.held import Held, HeldKey
 from prsm.node.inference.interface import PolicyRefused, UnitIncomplete, UnknownJob, WorkRefused
 from prsm.node.inference.terms import Terms, check_terms, facts_of, find_shard
 from prsm.node.net.interface import Answer, Busy, Incoming
+from prsm.node.telemetry import traces
 from prsm.protocol.errors import BadSignature, PrsmError, WireError
 from prsm.protocol.generating import kv_shape
 from prsm.protocol.ids import PeerId

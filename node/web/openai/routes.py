@@ -16,7 +16,6 @@ from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
-from prsm.node import logs
 from prsm.node.rpc.dispatch import Dispatcher
 from prsm.node.rpc.errors import (
     BadParams,
@@ -31,6 +30,7 @@ from prsm.node.rpc.methods.serving import ServedRows, ServeParams
 from prsm.node.rpc.methods.work import JobProofParams
 from prsm.node.rpc.pages import PageParams
 from prsm.node.rpc.spec import Caller
+from prsm.node.telemetry import logs
 from prsm.node.web.answers import answer, answer_refusal, begin_events, trace_of
 from prsm.node.web.app import Pages
 from prsm.node.web.auth import Gate

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 import trio
 
-from prsm.node.audit import AuditLog, check_files
+from prsm.node.callers.audit import AuditLog, check_files
 from prsm.node.clock import TrioClock
 from prsm.storage.outlays import Limits, Outlays
 from prsm.storage.tenancy import open_database
@@ -20,7 +20,7 @@ ROUNDS: Final = 20
 WRITER: Final = """
 import sys, trio
 from pathlib import Path
-from prsm.node.audit import AuditLog, Note
+from prsm.node.callers.audit import AuditLog, Note
 from prsm.node.clock import TrioClock
 from prsm.storage.outlays import Limits, Outlays
 from prsm.storage.tenancy import open_database

@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from prsm.client import AsyncClient, Client, Retries
+from prsm.node.callers.once import Once
 from prsm.node.home import Home
-from prsm.node.once import Once
 from prsm.node.rpc.dispatch import bind
 from prsm.node.rpc.methods.wallet import Transferred
 from prsm.node.web.app import Health

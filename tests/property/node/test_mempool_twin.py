@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from prsm.node.mempool import Accounts, Mempool
-from prsm.node.noncequeue import MempoolLimits
+from prsm.node.chain.mempool import Accounts, Mempool
+from prsm.node.chain.noncequeue import MempoolLimits
 from prsm.protocol.codec import encode
 from prsm.protocol.errors import LocalError
 from prsm.protocol.ids import TxId

@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from prsm.node.chain import ChainConfig
+from prsm.node.chain.chain import ChainConfig
 from prsm.node.clock import TrioClock
 from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Ed25519Signer

@@ -20,10 +20,10 @@ import trio
 from typing_extensions import override
 
 from prsm.consensus.pbft.records import Voted, unpack
-from prsm.node import signlog
-from prsm.node.chain import ChainConfig, open_chain
+from prsm.node.chain import signlog
+from prsm.node.chain.chain import ChainConfig, open_chain
+from prsm.node.chain.driver import Driver, Head
 from prsm.node.clock import TrioClock
-from prsm.node.driver import Driver, Head
 from prsm.protocol.codec import Record
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.ids import PeerId

@@ -38,7 +38,7 @@ from prsm.consensus.pbft.events import (
 )
 from prsm.consensus.pbft.opened import open_message
 from prsm.consensus.pbft.transitions import Phase
-from prsm.node.mempool import Accounts, Mempool
+from prsm.node.chain.mempool import Accounts, Mempool
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.errors import PrsmError

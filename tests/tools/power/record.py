@@ -15,10 +15,10 @@ from unittest.mock import patch
 
 import trio
 
-from prsm.node import signlog
-from prsm.node.chain import ChainConfig, ChainParts, open_chain
+from prsm.node.chain import signlog
+from prsm.node.chain.chain import ChainConfig, ChainParts, open_chain
+from prsm.node.chain.driver import Head
 from prsm.node.clock import TrioClock
-from prsm.node.driver import Head
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.messages.consensus import SignedMessage, Status

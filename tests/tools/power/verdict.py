@@ -19,8 +19,8 @@ from prsm.consensus.pbft.records import Locked, Memory
 from prsm.consensus.pbft.state import State as Replica
 from prsm.consensus.pbft.transitions import Phase
 from prsm.node.archive.replay import Replay
-from prsm.node.chain import read_ledger
-from prsm.node.signlog import open_signlog
+from prsm.node.chain.chain import read_ledger
+from prsm.node.chain.signlog import open_signlog
 from prsm.protocol.codec import decode
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.errors import PrsmError

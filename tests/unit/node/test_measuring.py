@@ -7,11 +7,11 @@ import trio
 import trio.testing
 
 from prsm.node.measuring import count_calls, kind_of, result_of
-from prsm.node.metrics import Metrics
 from prsm.node.rpc.dispatch import Ask
 from prsm.node.rpc.errors import TooMany
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.spec import Caller, NoParams
+from prsm.node.telemetry.metrics import Metrics
 from prsm.protocol.codec import decode, encode
 from prsm.protocol.transactions.envelope import Transaction, decode_transaction
 from prsm.protocol.transactions.payloads import PAYLOADS

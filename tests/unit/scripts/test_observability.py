@@ -14,9 +14,9 @@ import promql_parser
 import pytest
 import yaml
 
-from prsm.node.alertrules import RULES
 from prsm.node.cli.main import prsm
-from prsm.node.metrictable import BY_NAME, METRICS, PROCESS
+from prsm.node.telemetry.alertrules import RULES
+from prsm.node.telemetry.metrictable import BY_NAME, METRICS, PROCESS
 
 ROOT = Path(__file__).resolve().parents[3]
 DEPLOY = ROOT / "scripts" / "deploy"

@@ -9,9 +9,9 @@ from types import ModuleType
 import pytest
 
 from prsm.node.config.load import KEYS
-from prsm.node.metrictable import METRICS
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.reasons import REGISTRY
+from prsm.node.telemetry.metrictable import METRICS
 
 ROOT = Path(__file__).resolve().parents[3]
 REFERENCE = ROOT / "docs" / "reference"

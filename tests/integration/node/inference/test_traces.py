@@ -6,9 +6,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanContext
 from trio.testing import MockClock
 
-from prsm.node import traces
 from prsm.node.inference.job import JobRequest, JobState
-from prsm.node.traces import Traces
+from prsm.node.telemetry import traces
+from prsm.node.telemetry.traces import Traces
 from tests.tools.work import MODEL, Cluster, given_rows, make_cluster
 
 TRACE = bytes(range(16))

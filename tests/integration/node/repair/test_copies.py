@@ -5,9 +5,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from prsm.node.repair import plan
-from prsm.node.repair.driver import UnknownCopies
-from prsm.node.repair.plan import GRACE_MS
+from prsm.node.replication import plan
+from prsm.node.replication.driver import UnknownCopies
+from prsm.node.replication.plan import GRACE_MS
 from tests.tools.copying import Keeping, Site, cid
 
 MODEL = cid(1)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from prsm.node.noncequeue import MempoolLimits
+from prsm.node.chain.noncequeue import MempoolLimits
 from prsm.protocol.ids import TxId, address_text
 from tests.tools.labs import BALANCE, FEE, STAKE, Lab, transfer
 from tests.tools.site import Site, open_site

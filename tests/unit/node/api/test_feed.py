@@ -11,9 +11,8 @@ import pytest
 import trio
 
 from prsm.node.api import feed as feeds
-from prsm.node.chain import ChainParts
+from prsm.node.chain.chain import ChainParts
 from prsm.node.config.load import load
-from prsm.node.events import Event
 from prsm.node.home import Home
 from prsm.node.inference.generate.generation import GenerateRequest, Generation
 from prsm.node.inference.job import JobRequest
@@ -25,7 +24,8 @@ from prsm.node.net.reach import open_reach
 from prsm.node.rpc.methods import subscriptions as api
 from prsm.node.rpc.methods.tasks import TaskInfo
 from prsm.node.rpc.methods.work import Job
-from prsm.node.workshop import Opened, Start, Workshop, make_workshop
+from prsm.node.telemetry.events import Event
+from prsm.node.work.workshop import Opened, Start, Workshop, make_workshop
 from prsm.protocol.transactions.envelope import decode_transaction
 from prsm.storage.diskguard import DiskGuard
 from prsm.storage.model_store import ModelStore

@@ -10,10 +10,10 @@ import pytest
 
 from prsm.node.api.logins import CODE_MS, LOGIN_MS, Logins
 from prsm.node.api.tokens import TokensApi
+from prsm.node.callers.tokens import Tokens
 from prsm.node.rpc.dispatch import Dispatcher, bind
 from prsm.node.rpc.methods.tokens import METHODS
 from prsm.node.rpc.spec import ALL_SCOPES, Caller, Scope, table
-from prsm.node.tokens import Tokens
 from tests.tools.announced import SetClock
 
 OWNER = Caller("cookie", ALL_SCOPES, "t")

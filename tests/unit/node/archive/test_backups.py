@@ -14,12 +14,12 @@ from prsm.node.archive.__main__ import main
 from prsm.node.archive.backups import LEDGER, create_backup, restore_backup
 from prsm.node.archive.chains import opened_ledger
 from prsm.node.archive.replay import BadChain
-from prsm.node.audit import AuditLog, Note
-from prsm.node.chain import read_ledger
+from prsm.node.callers.audit import AuditLog, Note
+from prsm.node.chain.chain import read_ledger
+from prsm.node.chain.signlog import open_signlog
 from prsm.node.clock import TrioClock
 from prsm.node.home import Home, HomeExists, HomeVersion
 from prsm.node.keys import read_public_keys
-from prsm.node.signlog import open_signlog
 from prsm.protocol.genesis import from_json
 from prsm.storage.backup import BadBackup, open_backup
 from prsm.storage.disk import PosixDisk

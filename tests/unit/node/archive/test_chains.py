@@ -15,9 +15,9 @@ from prsm.node.archive.chains import (
     opened_ledger,
 )
 from prsm.node.archive.replay import BadChain
-from prsm.node.chain import read_ledger
+from prsm.node.chain.chain import read_ledger
+from prsm.node.chain.sync import encode_certified
 from prsm.node.home import Home
-from prsm.node.sync import encode_certified
 from prsm.protocol.codec import encode
 from prsm.protocol.genesis import from_json
 from prsm.storage.chainfile import BadChainFile, ChainFile

@@ -7,8 +7,8 @@ import pytest
 
 from prsm.node.archive.__main__ import main
 from prsm.node.archive.resume import ResumeRefused, resume_signing
+from prsm.node.chain.signlog import forbid_signing, open_signlog
 from prsm.node.home import Home
-from prsm.node.signlog import forbid_signing, open_signlog
 from prsm.storage.disk import PosixDisk
 from prsm.storage.errors import NotFound
 from prsm.testnet.chain import Chain

@@ -8,9 +8,9 @@ import pytest
 import trio
 import trio.testing
 
+from prsm.node.chain.wallet import WalletLocked
 from prsm.node.inference.claims import Claims
 from prsm.node.inference.interface import Chain
-from prsm.node.wallet import WalletLocked
 from prsm.protocol.codec import encode
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier, Signer
 from prsm.protocol.ids import PeerId

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from prsm.node.chain.wallet import WalletLocked
 from prsm.node.models.cardtext import BadCardText, read_card_text
-from prsm.node.wallet import WalletLocked
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.storage.card import check_card, decode_card
 from prsm.storage.cid import decode_cid

@@ -7,8 +7,8 @@ from typing import cast
 import pytest
 import trio
 
+from prsm.node.models.outside import Outside
 from prsm.node.models.pushing import Taker
-from prsm.node.outside import Outside
 from prsm.protocol.errors import Unsupported
 from prsm.storage.cid import Cid
 from prsm.storage.errors import SourceDown

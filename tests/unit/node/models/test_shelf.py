@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from prsm.node.chain.wallet import WalletLocked
 from prsm.node.inference.interface import TransactionFailed
 from prsm.node.models import Models, NotCommitted, UnknownModel
-from prsm.node.wallet import WalletLocked
 from prsm.protocol.errors import Unsupported
 from prsm.protocol.messages.pipe import ModelRefused
 from prsm.protocol.transactions.payloads import REGISTER_MODEL, RegisterModel

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from prsm.node.tokens import Token
+from prsm.node.callers.tokens import Token
 from tests.tools.rpc_door import OpenDoor, exchange, open_door, request
 
 READER = Token(id="", name="dashboard", scopes=("read",), created_ms=0, is_kept=False)
@@ -60,7 +60,7 @@ async def test_other_logins_are_refused(
 async def test_a_page_that_takes_the_last_place_is_told_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prsm.node.tokens.TOKENS_MAX", 0)
+    monkeypatch.setattr("prsm.node.callers.tokens.TOKENS_MAX", 0)
     async with open_door(tmp_path) as door:
         code, _ = door.logins.offer(READER)
         answer = await exchange(await door.tcp(), ask(door, code))

@@ -9,7 +9,7 @@ from starlette.routing import Route
 from starlette.types import Message, Scope
 from typing_extensions import override
 
-from prsm.node.metrics import Metrics
+from prsm.node.telemetry.metrics import Metrics
 from prsm.node.web.auth import Gate
 from prsm.node.web.metrics import metrics_pages
 

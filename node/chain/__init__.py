@@ -1,0 +1,1 @@
+"""This node's part in agreement, and its copy of the ledger: door, pool, driver, sync, wallet."""

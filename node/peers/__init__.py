@@ -1,0 +1,1 @@
+"""Whom this node knows: finding peers, announcing itself, hearing of others."""

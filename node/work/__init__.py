@@ -1,0 +1,1 @@
+"""What this node works with, put together: models, jobs, checks, serving, search."""

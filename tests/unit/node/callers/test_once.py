@@ -1,0 +1,191 @@
+"""Calls that come again with a key: done once, told the same, also after a restart."""
+
+import functools
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from prsm.node.callers.once import KEPT_MS, Once
+from prsm.node.net.interface import Busy
+from prsm.node.rpc.dispatch import Dispatcher, bind
+from prsm.node.rpc.errors import CallTimeout
+from prsm.node.rpc.spec import Caller
+from prsm.protocol.errors import LocalError
+from prsm.storage import answers
+from prsm.storage.answers import AnswerStore
+from tests.tools.announced import SetClock
+from tests.tools.rpc_node import ANYBODY, FakeNode
+
+PAY = {"to": "0x" + "00" * 32, "amount": "5"}
+
+
+class World:
+    """A fake node behind the layer, over a folder that outlives it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.clock, self.node = folder, SetClock(), FakeNode()
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[Dispatcher]:
+        once = Once(functools.partial(AnswerStore.open, self.folder / "answers.db"), self.clock)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(once.run)
+            yield bind(self.node.handlers(), layers=[once.layer])
+            nursery.cancel_scope.cancel()
+
+    @property
+    def paid(self) -> int:
+        return len(self.node.calls)
+
+
+async def pay(
+    door: Dispatcher, key: object = "k1", caller: Caller = ANYBODY, **params: object
+) -> Any:  # noqa: ANN401 - any JSON
+    asked = {**PAY, **params} | ({} if key is None else {"idempotency_key": key})
+    call = {"jsonrpc": "2.0", "id": 1, "method": "wallet_transfer", "params": asked}
+    raw = await door.answer(json.dumps(call).encode(), caller)
+    assert raw is not None
+    document = json.loads(raw)
+    return document["result"] if "result" in document else document["error"]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+async def test_the_same_key_is_done_once_also_after_a_restart(world: World) -> None:
+    async with world.run() as door:
+        first = await pay(door)
+        assert await pay(door) == first
+        assert await pay(door, "k2") == first
+        assert world.paid == 2
+    async with world.run() as door:
+        assert await pay(door) == first
+        assert await pay(door, None) == first
+        assert world.paid == 3
+
+
+async def test_another_body_is_a_conflict(world: World) -> None:
+    async with world.run() as door:
+        await pay(door)
+        error = await pay(door, amount="6")
+        assert (error["code"], error["data"]["reason"]) == (-32004, "key_reused")
+        assert error["data"]["field"] == "idempotency_key"
+        assert world.paid == 1
+
+
+async def test_keys_are_of_a_tenant_and_a_token(world: World) -> None:
+    callers = [ANYBODY, replace(ANYBODY, tenant="a"), replace(ANYBODY, tenant="a", token_id="t")]
+    async with world.run() as door:
+        for caller in callers * 2:
+            await pay(door, caller=caller)
+        assert world.paid == 3
+
+
+async def test_a_second_one_waits_for_the_first(world: World) -> None:
+    release = trio.Event()
+    world.node.before["wallet_transfer"] = release.wait
+    told: list[Any] = []
+
+    async with world.run() as door, trio.open_nursery() as nursery:
+
+        async def one(amount: str) -> None:
+            told.append(await pay(door, amount=amount))
+
+        nursery.start_soon(one, "5")
+        await world.node.wait_calls(1)
+        nursery.start_soon(one, "5")
+        nursery.start_soon(one, "7")
+        await trio.testing.wait_all_tasks_blocked()
+        assert [error["data"]["reason"] for error in told] == ["key_reused"]
+        release.set()
+    assert world.paid == 1
+    assert told[1] == told[2]
+
+
+async def test_a_refusal_is_told_again_and_one_to_try_again_is_not_kept(world: World) -> None:
+    async with world.run() as door:
+        world.node.answers["wallet_transfer"] = LocalError("too little", hint="earn some")
+        first = await pay(door)
+        world.node.answers["wallet_transfer"] = Busy("full")
+        second = await pay(door)
+        assert (second["message"], second["data"]["hint"]) == ("too little", "earn some")
+        assert second["code"] == first["code"]
+        assert (await pay(door, "k2"))["data"]["reason"] == "busy"
+        del world.node.answers["wallet_transfer"]
+        assert "code" not in await pay(door, "k2")
+        assert world.paid == 3
+
+
+@pytest.mark.parametrize("error", [CallTimeout("late"), RuntimeError("a bug")])
+async def test_what_may_have_happened_is_never_done_again(world: World, error: Exception) -> None:
+    async with world.run() as door:
+        world.node.answers["wallet_transfer"] = error
+        await pay(door)
+    async with world.run() as door:
+        del world.node.answers["wallet_transfer"]
+        again = await pay(door)
+        assert (again["code"], again["data"]["reason"]) == (-32004, "outcome_unknown")
+        assert world.paid == 1
+
+
+async def test_a_node_killed_inside_a_call_does_not_repeat_it(world: World) -> None:
+    async with world.run() as door:
+        world.node.before["wallet_transfer"] = trio.sleep_forever
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pay, door)
+            await world.node.wait_calls(1)
+            nursery.cancel_scope.cancel()
+    async with world.run() as door:
+        assert (await pay(door))["data"]["reason"] == "outcome_unknown"
+        assert world.paid == 1
+
+
+async def test_a_day_later_the_key_is_free(world: World) -> None:
+    async with world.run() as door:
+        await pay(door)
+    world.clock.now_ms += KEPT_MS + 1
+    async with world.run() as door:
+        await pay(door, amount="6")
+        assert world.paid == 2
+
+
+async def test_bounds_of_the_store(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "CALLS_MAX", 2)
+    monkeypatch.setattr(answers, "ANSWER_BYTES_MAX", 8)
+    async with world.run() as door:
+        await pay(door)
+        again = await pay(door)
+        assert again["data"]["reason"] == "outcome_unknown"
+        assert "too large" in again["message"]
+        await pay(door, "k2")
+        assert (await pay(door, "k3"))["data"]["reason"] == "rate_limited"
+        assert world.paid == 2
+
+
+@pytest.mark.parametrize("key", ["", "x" * 65, 5, None, ["k"]])
+async def test_a_key_has_a_form(world: World, key: object) -> None:
+    async with world.run() as door:
+        asked = {**PAY, "idempotency_key": key}
+        call = {"jsonrpc": "2.0", "id": 1, "method": "wallet_transfer", "params": asked}
+        raw = await door.answer(json.dumps(call).encode(), ANYBODY)
+        assert raw is not None
+        assert json.loads(raw)["error"]["data"]["field"] == "idempotency_key"
+        assert world.paid == 0
+
+
+async def test_a_read_takes_no_key(world: World) -> None:
+    async with world.run() as door:
+        params = {"idempotency_key": "k"}
+        call = {"jsonrpc": "2.0", "id": 1, "method": "rpc_ping", "params": params}
+        raw = await door.answer(json.dumps(call).encode(), ANYBODY)
+        assert raw is not None
+        assert json.loads(raw)["error"]["code"] == -32602

@@ -1,0 +1,235 @@
+"""Chunks from several peers: liars are banned, the slow are left, good chunks are kept."""
+# ruff: noqa: ARG001 - pytest-trio takes the clock from among the arguments of a test
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from prsm.node.chain.snapshots.fetch import (
+    PATIENCE_SECONDS,
+    STALL_SECONDS,
+    STALLS_MAX,
+    ChunkFetch,
+    Order,
+)
+from prsm.node.clock import TrioClock
+from prsm.node.net.interface import Answer, Busy, CallRefused, PeerUnreachable
+from prsm.protocol.codec import Record
+from prsm.protocol.ids import PeerId
+from prsm.protocol.messages.sync import GetChunk, GotChunk, GotEpochHeaders
+from prsm.storage.snapshots import SnapshotFiles, Staging
+from tests.tools.offers import Offer, offer
+from tests.tools.wires import Wire
+
+ONE, TWO, THREE = PeerId("one"), PeerId("two"), PeerId("three")
+Lie = Callable[[GetChunk], Awaitable[Record | Answer]]
+
+
+@dataclass
+class Stage:
+    """Peers that answer as a test says, and one snapshot to fetch."""
+
+    made: Offer
+    staging: Staging
+    wire: Wire = field(default_factory=Wire)
+    asked: dict[PeerId, list[int]] = field(default_factory=dict)
+
+    def answer(self, peer: PeerId, say: Lie) -> None:
+        async def reply(message: Record) -> Record | Answer:
+            assert isinstance(message, GetChunk)
+            self.asked.setdefault(peer, []).append(message.index)
+            return await say(message)
+
+        self.wire.live.append(peer)
+        self.wire.replies[peer] = reply
+
+    async def honest(self, ask: GetChunk) -> Answer:
+        await trio.sleep(0.1)
+        return self.made.chunk(ask)
+
+    def fetch(self) -> ChunkFetch:
+        order = Order.of(self.made.found, self.made.bits, lambda: self.wire.live)
+        return ChunkFetch(self.wire, TrioClock(), self.staging, order)
+
+    async def run(self) -> ChunkFetch:
+        fetch = self.fetch()
+        assert await fetch.run()
+        assert fetch.state == self.made.state
+        return fetch
+
+    @property
+    def banned(self) -> list[PeerId]:
+        return [peer for peer, error in self.wire.penalties if error.penalty >= 100]
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(offer(), SnapshotFiles(tmp_path).staging("incoming"))
+
+
+async def test_chunks_come_from_all_peers_at_once(stage: Stage) -> None:
+    """Each peer is asked one at a time, all of them together; nothing is asked twice."""
+    running: list[PeerId] = []
+    most = 0
+
+    def counted(peer: PeerId) -> Lie:
+        async def say(ask: GetChunk) -> Answer:
+            nonlocal most
+            assert peer not in running
+            running.append(peer)
+            most = max(most, len(running))
+            answer = await stage.honest(ask)
+            running.remove(peer)
+            return answer
+
+        return say
+
+    for peer in (ONE, TWO, THREE):
+        stage.answer(peer, counted(peer))
+    fetch = await stage.run()
+    full = stage.made.full
+    assert sorted(index for asked in stage.asked.values() for index in asked) == full
+    assert most == min(3, len(full))
+    assert fetch.fetched == len(full)
+    assert stage.banned == []
+
+
+def flipped(raw: bytes) -> bytes:
+    return raw[:-1] + bytes([raw[-1] ^ 1])
+
+
+async def of_another_snapshot(stage: Stage, ask: GetChunk) -> Answer:
+    """A chunk that is right in the snapshot of another height."""
+    await trio.lowlevel.checkpoint()
+    ours = {chunk.root for chunk in stage.made.chunks}
+    other = next(chunk for chunk in offer(4).chunks if chunk.root not in ours)
+    return GotChunk(height=ask.height, index=ask.index), other.raw
+
+
+async def wrong_bit(stage: Stage, ask: GetChunk) -> Answer:
+    await trio.lowlevel.checkpoint()
+    answer, raw = stage.made.chunk(ask)
+    return answer, flipped(raw)
+
+
+async def another_chunk(stage: Stage, ask: GetChunk) -> Answer:
+    """A right chunk of this snapshot in another one's place."""
+    await trio.lowlevel.checkpoint()
+    other = next(index for index in stage.made.full if index != ask.index)
+    return GotChunk(height=ask.height, index=ask.index), stage.made.chunks[other].raw
+
+
+async def nothing(stage: Stage, ask: GetChunk) -> Answer:
+    await trio.lowlevel.checkpoint()
+    return GotChunk(height=ask.height, index=ask.index), b""
+
+
+async def another_answer(stage: Stage, ask: GetChunk) -> Answer:
+    await trio.lowlevel.checkpoint()
+    return GotEpochHeaders(epochs=()), b""
+
+
+async def another_height(stage: Stage, ask: GetChunk) -> Answer:
+    await trio.lowlevel.checkpoint()
+    return GotChunk(height=ask.height + 1, index=ask.index), stage.made.chunks[ask.index].raw
+
+
+LIES = [of_another_snapshot, wrong_bit, another_chunk, nothing, another_answer, another_height]
+
+
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
+async def test_liar_is_banned_at_its_first_chunk_and_named(
+    stage: Stage, lie: Callable[[Stage, GetChunk], Awaitable[Answer]]
+) -> None:
+    """Two liars and one honest peer: each liar is asked once, its chunk is asked of another."""
+    stage.answer(ONE, lambda ask: lie(stage, ask))
+    stage.answer(TWO, stage.honest)
+    stage.answer(THREE, lambda ask: lie(stage, ask))
+    await stage.run()
+    assert sorted(stage.banned) == [ONE, THREE]
+    assert (len(stage.asked[ONE]), len(stage.asked[THREE])) == (1, 1)
+    assert set(stage.asked[ONE]) <= set(stage.asked[TWO])
+
+
+async def test_slow_drip_holds_up_one_chunk_for_the_stall_timer(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """A peer that never finishes is left after the timer, without blame; another brings it all.
+
+    The clock jumps while threads check chunks, so how long it took says nothing here.
+    """
+
+    async def drip(_ask: GetChunk) -> Answer:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    stage.answer(ONE, drip)
+    stage.answer(TWO, stage.honest)
+    await stage.run()
+    assert sorted(stage.asked[TWO]) == stage.made.full
+    assert stage.asked[ONE][0] == stage.made.full[0]
+    assert len(stage.asked[ONE]) <= STALLS_MAX
+    assert trio.current_time() >= STALL_SECONDS
+    assert stage.wire.penalties == []
+
+
+async def test_busy_peer_is_asked_again_and_one_without_the_snapshot_is_not(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """`busy` is a pause; `not_found` is the end for this snapshot; neither is a fault."""
+
+    async def busy_once(ask: GetChunk) -> Answer:
+        if len(stage.asked[ONE]) == 1:
+            raise CallRefused(Busy.reason, "one at a time", peer=ONE)
+        return await stage.honest(ask)
+
+    async def dropped(_ask: GetChunk) -> Answer:
+        await trio.lowlevel.checkpoint()
+        raise CallRefused("not_found", "no such snapshot", peer=TWO)
+
+    async def away(_ask: GetChunk) -> Answer:
+        await trio.lowlevel.checkpoint()
+        raise PeerUnreachable("gone")
+
+    stage.answer(ONE, busy_once)
+    stage.answer(TWO, dropped)
+    stage.answer(THREE, away)
+    await stage.run()
+    assert len(stage.asked[TWO]) == 1
+    assert stage.wire.penalties == []
+
+
+async def test_nobody_to_ask_ends_it_and_a_restart_keeps_good_chunks(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """Killed after two chunks, one of them damaged on disk since: only what is missing is asked."""
+
+    async def two_only(ask: GetChunk) -> Answer:
+        if ask.index > stage.made.full[1]:
+            raise CallRefused("not_found", "no more", peer=ONE)
+        return await stage.honest(ask)
+
+    stage.answer(ONE, two_only)
+    began = trio.current_time()
+    assert not await stage.fetch().run()
+    assert trio.current_time() - began > PATIENCE_SECONDS
+    damaged = stage.staging.folder / stage.made.chunks[stage.made.full[1]].root.hex()
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    stage.wire.live.clear()
+    stage.answer(TWO, stage.honest)
+    fetch = await stage.run()
+    assert sorted(stage.asked[TWO]) == stage.made.full[1:]
+    assert fetch.fetched == len(stage.made.full) - 1
+
+
+async def test_chunk_put_by_another_program_is_checked_like_a_peers(stage: Stage) -> None:
+    """A file with a right name and checksum but wrong entries: fetched anew."""
+    first, second = stage.made.full[:2]
+    stage.staging.put(stage.made.chunks[first].root, stage.made.chunks[second].raw)
+    stage.answer(ONE, stage.honest)
+    fetch = await stage.run()
+    assert fetch.fetched == len(stage.made.full)

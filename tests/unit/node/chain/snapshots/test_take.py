@@ -1,0 +1,327 @@
+"""Which claims are followed, what is believed, when a snapshot becomes the state, and when not."""
+# ruff: noqa: ARG001 - pytest-trio takes the clock from among the arguments of a test
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar, TypeVarTuple, cast
+
+import msgspec
+import pytest
+import trio
+from trio.testing import MockClock
+
+from prsm.consensus.ledger.apply import Ledger
+from prsm.consensus.ledger.outcome import LedgerTip
+from prsm.consensus.pbft.events import Event, Installed
+from prsm.node.chain.driver import Driver
+from prsm.node.chain.snapshots.take import DISTRUST_MS, Ground, Taker
+from prsm.node.clock import TrioClock
+from prsm.node.net.interface import Answer, CallRefused
+from prsm.protocol.codec import Record, encode
+from prsm.protocol.ed25519 import Ed25519Verifier
+from prsm.protocol.ids import PeerId
+from prsm.protocol.messages.consensus import Status
+from prsm.protocol.messages.sync import (
+    EpochProof,
+    GetChunk,
+    GetEpochHeaders,
+    GetSnapshot,
+    GotEpochHeaders,
+    SnapshotMeta,
+)
+from prsm.storage.errors import Full
+from prsm.storage.ledger import EpochHeader, StoredBlock
+from prsm.storage.snapshots import SnapshotFiles
+from prsm.testnet.chain import small_genesis
+from tests.tools.offers import Offer, chain_of, offer
+from tests.tools.wires import Wire
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+ONE, TWO = PeerId("one"), PeerId("two")
+FAR = 3
+
+
+@dataclass
+class Store:
+    """Takes an installed state, or has no room for it."""
+
+    installed: list[StoredBlock] = field(default_factory=list)
+    epochs: list[EpochHeader] = field(default_factory=list)
+    is_full: bool = False
+
+    async def install(
+        self, block: StoredBlock, *, state: Mapping[bytes, bytes], epochs: Sequence[EpochHeader]
+    ) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.is_full:
+            raise Full("no room")
+        assert state
+        self.installed.append(block)
+        self.epochs.extend(epochs)
+
+
+@dataclass
+class Pool:
+    """Counts how often its transactions were held against a new state."""
+
+    rechecked: int = 0
+
+    def recheck(self) -> None:
+        self.rechecked += 1
+
+
+@dataclass
+class Standing:
+    """What a taker sees of a replica: nobody has claimed anything that is certain."""
+
+    settled: int = 0
+
+
+@dataclass
+class Replica:
+    """What a taker sees of a driver; it runs errands at once."""
+
+    network: Wire = field(default_factory=Wire)
+    clock: TrioClock = field(default_factory=TrioClock)
+    store: Store = field(default_factory=Store)
+    mempool: Pool = field(default_factory=Pool)
+    ledger: Ledger = field(
+        default_factory=lambda: Ledger(small_genesis(), {}, verifier=Ed25519Verifier(), tip=None)
+    )
+    state: Standing = field(default_factory=Standing)
+    is_halted: bool = False
+    held: tuple[int, int] = (0, 1)
+    events: list[Event] = field(default_factory=list)
+    errand: Callable[[], Awaitable[Event]] | None = None
+    heard: list[PeerId] = field(default_factory=list)
+
+    def on_status(self, peer: PeerId, status: Status) -> None:
+        assert status.height >= 0
+        self.heard.append(peer)
+
+    async def work(self) -> None:
+        while True:
+            if self.errand is not None:
+                errand, self.errand = self.errand, None
+                self.events.append(await errand())
+            await trio.sleep(0.01)
+
+
+def rebuild(state: dict[bytes, bytes], tip: LedgerTip) -> Ledger:
+    return Ledger(small_genesis(), state, verifier=Ed25519Verifier(), tip=tip)
+
+
+@dataclass
+class Stage:
+    replica: Replica
+    taker: Taker
+    files: SnapshotFiles
+    made: Offer
+    asked: list[tuple[PeerId, Record]] = field(default_factory=list)
+
+    def wants(self) -> bool:
+        return self.taker.is_wanted
+
+    def claim(self, peer: PeerId, snapshot: int, *, height: int = 0, first: int = 1) -> None:
+        if peer not in self.replica.network.live:
+            self.replica.network.live.append(peer)
+        status = Status(max(height, snapshot + 1), 0, bytes(32), 0, snapshot, first, None)
+        self.replica.on_status(peer, status)
+
+    def answer(self, peer: PeerId, say: Callable[[Record], Awaitable[Record | Answer]]) -> None:
+        async def reply(message: Record) -> Record | Answer:
+            self.asked.append((peer, message))
+            return await say(message)
+
+        self.replica.network.replies[peer] = reply
+
+    async def honest(self, ask: Record) -> Record | Answer:
+        await trio.lowlevel.checkpoint()
+        match ask:
+            case GetSnapshot() if ask.height == self.made.height:
+                return SnapshotMeta(height=ask.height), encode(self.made.found)
+            case GetSnapshot():
+                raise CallRefused("not_found", "no such snapshot", peer="")
+            case GetEpochHeaders():
+                return GotEpochHeaders(epochs=(self.proof,))
+            case GetChunk():
+                return self.made.chunk(ask)
+            case _:
+                raise AssertionError(ask)
+
+    @property
+    def proof(self) -> EpochProof:
+        """Epoch 0 by the header after the snapshot; any header of an epoch will do."""
+        members = self.made.genesis.first_validators().members
+        return EpochProof(self.made.found.header, self.made.found.certificate, members)
+
+    def count(self, peer: PeerId, cls: type[Record]) -> int:
+        return sum(who == peer and isinstance(ask, cls) for who, ask in self.asked)
+
+
+async def _inline(work: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    """A thread of no time: the jumping clock would run ahead of a real one."""
+    await trio.lowlevel.checkpoint()
+    return work(*arguments)
+
+
+@pytest.fixture
+async def stage(nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    monkeypatch.setattr(trio.to_thread, "run_sync", _inline)
+    replica = Replica()
+    files = SnapshotFiles(tmp_path / "snapshots")
+
+    async def distrust_log() -> str | None:
+        await trio.lowlevel.checkpoint()
+        return "a blank log"
+
+    ground = Ground(cast("Driver", replica), files, FAR, rebuild, distrust_log)
+    made = Stage(replica, Taker(ground), files, offer())
+    await nursery.start(made.taker.run)
+    nursery.start_soon(replica.work)
+    return made
+
+
+async def taken(stage: Stage) -> None:
+    with trio.fail_after(200):
+        while not stage.taker.taken:  # noqa: ASYNC110 - it has no event for tests
+            await trio.sleep(0.05)
+
+
+async def test_snapshot_becomes_the_state_and_is_served_from_here(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """Ledger, file, replica and STATUS move to its height; other listeners still hear."""
+    stage.answer(ONE, stage.honest)
+    stage.claim(ONE, stage.made.height)
+    assert stage.wants()
+    await taken(stage)
+    ledger, height = stage.replica.ledger, stage.made.height
+    assert (ledger.height, ledger.state_root) == (height, stage.made.found.header.state_root)
+    (event,) = stage.replica.events
+    assert isinstance(event, Installed)
+    assert (event.tip.height, event.observer) == (height, "a blank log")
+    assert event.certificate == stage.made.found.certificate
+    assert event.tip.receipts_root == stage.made.found.header.receipts_root
+    assert [block.height for block in stage.replica.store.installed] == [height]
+    assert [kept.epoch for kept in stage.replica.store.epochs] == [0]
+    assert stage.files.heights() == [height]
+    assert stage.replica.held == (height, height)
+    assert stage.replica.mempool.rechecked == 1
+    assert stage.wants() is False
+    assert stage.replica.heard == [ONE]
+
+
+async def test_blocks_are_left_to_blocks_while_they_lead_on(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """A snapshot not far ahead is taken only if nobody holds the next block."""
+    stage.answer(ONE, stage.honest)
+    stage.claim(ONE, FAR)
+    await trio.sleep(10)
+    assert stage.asked == []
+    assert not stage.wants()
+    stage.claim(ONE, FAR, first=2)
+    stage.claim(TWO, 0, height=9, first=1)
+    assert not stage.wants()
+    stage.replica.network.live.remove(TWO)
+    assert stage.wants()
+    stage.replica.ledger = chain_of(FAR).ledger
+    assert not stage.wants()
+
+
+async def test_height_nobody_has_is_asked_ever_more_rarely(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """A STATUS is believed by nobody: a refusal, then silence; the honest peer is followed."""
+    stage.answer(ONE, stage.honest)
+    stage.claim(ONE, 1_000_000)
+    await trio.sleep(1)
+    assert stage.count(ONE, GetSnapshot) == 1
+    assert not stage.wants()
+    stage.answer(TWO, stage.honest)
+    stage.claim(TWO, stage.made.height)
+    await taken(stage)
+    assert stage.replica.ledger.height == stage.made.height
+
+    async def say_nothing(_ask: Record) -> Record:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    stage.answer(ONE, say_nothing)
+    await trio.sleep(120)
+    assert stage.count(ONE, GetSnapshot) <= 5
+    assert stage.replica.network.penalties == []
+
+
+async def test_claimed_height_alone_moves_nothing(stage: Stage, autojump_clock: MockClock) -> None:
+    """A peer shows the true snapshot under a higher number: banned, and the ledger stays."""
+
+    async def renamed(ask: Record) -> Record | Answer:
+        await trio.lowlevel.checkpoint()
+        if isinstance(ask, GetSnapshot):
+            return SnapshotMeta(height=ask.height), encode(stage.made.found)
+        return await stage.honest(ask)
+
+    stage.answer(ONE, renamed)
+    stage.claim(ONE, 1_000)
+    await trio.sleep(20)
+    assert stage.replica.ledger.height == 0
+    assert [peer for peer, error in stage.replica.network.penalties] == [ONE]
+    assert stage.replica.network.penalties[0][1].penalty == 100
+    stage.claim(ONE, 1_000)
+    await trio.sleep(DISTRUST_MS / 1000 - 60)
+    assert stage.count(ONE, GetSnapshot) == 1
+
+
+async def test_walk_of_epochs_that_leads_nowhere_bans(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """No header of the known epoch, one in another's place, or one nobody signed."""
+    forged = msgspec.structs.replace(stage.made.found.header, epoch=1)
+    for proofs in (
+        (),
+        (msgspec.structs.replace(stage.proof, header=forged),),
+        (stage.proof, stage.proof),
+    ):
+        peer = PeerId(f"peer{len(stage.replica.network.penalties)}")
+
+        async def lie(ask: Record, proofs: tuple[EpochProof, ...] = proofs) -> Record | Answer:
+            await trio.lowlevel.checkpoint()
+            if isinstance(ask, GetEpochHeaders):
+                return GotEpochHeaders(epochs=proofs)
+            return await stage.honest(ask)
+
+        stage.answer(peer, lie)
+        stage.claim(peer, stage.made.height)
+        await trio.sleep(2)
+    assert len(stage.replica.network.penalties) == 3
+    assert stage.replica.ledger.height == 0
+
+
+async def test_full_disk_leaves_the_old_state_and_is_tried_again(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """No room for the switch: nothing moved, nobody is blamed; with room it is taken."""
+    stage.replica.store.is_full = True
+    stage.answer(ONE, stage.honest)
+    stage.claim(ONE, stage.made.height)
+    await trio.sleep(30)
+    assert stage.replica.ledger.height == 0
+    assert stage.count(ONE, GetSnapshot) == 1
+    assert not any(isinstance(event, Installed) for event in stage.replica.events)
+    stage.replica.store.is_full = False
+    await taken(stage)
+    assert stage.replica.network.penalties == []
+
+
+async def test_halted_node_takes_nothing(stage: Stage, autojump_clock: MockClock) -> None:
+    """Its own state or disk is in doubt: it waits for a person."""
+    stage.replica.is_halted = True
+    stage.answer(ONE, stage.honest)
+    stage.claim(ONE, stage.made.height)
+    await trio.sleep(20)
+    assert stage.asked == []

@@ -1,0 +1,212 @@
+"""The driver's turns, one by one by a clock in hand: what the replica is told, and when."""
+
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from prsm.consensus.ledger.errors import Expired, InsufficientFunds
+from prsm.consensus.pbft import replica
+from prsm.consensus.pbft.effects import Effect
+from prsm.consensus.pbft.events import Event, Heard, Tick, Waiting
+from prsm.consensus.pbft.state import State
+from prsm.node.chain.chain import ChainConfig, open_chain
+from prsm.node.chain.driver import TICK_MS_MAX, Driver
+from prsm.protocol.ids import Millis
+from prsm.protocol.messages.consensus import Status
+from prsm.protocol.transactions.envelope import decode_transaction
+from tests.tools.labs import Cluster, Lab, make_cluster, transfer
+
+START_MS = 1_000_000
+WALL_MS = 1_800_000_000_000
+
+
+class HandClock:
+    """A clock that stands until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now_ms = START_MS
+
+    def monotonic_ms(self) -> Millis:
+        return Millis(self.now_ms)
+
+    def wall_ms(self) -> Millis:
+        return Millis(WALL_MS + self.now_ms)
+
+
+class Stage:
+    """A validator of four that does not run by itself, and what its replica was told."""
+
+    def __init__(self, cluster: Cluster, driver: Driver, clock: HandClock) -> None:
+        self.cluster = cluster
+        self.driver = driver
+        self.clock = clock
+        self.told: list[tuple[int, Event]] = []
+
+    def step(self, state: State, event: Event, now_ms: int) -> list[Effect]:
+        self.told.append((now_ms, event))
+        return STOCK_STEP(state, event, now_ms)
+
+    async def turn(self, *events: Event) -> None:
+        await self.driver._turn(list(events))
+
+    def ticks(self) -> list[int]:
+        return [at for at, event in self.told if isinstance(event, Tick)]
+
+
+STOCK_STEP = replica.step
+
+
+@pytest.fixture
+async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+    cluster, clock = make_cluster(tmp_path), HandClock()
+    lab = cluster.labs[1]  # not the first proposer
+    config = ChainConfig(
+        cluster.genesis, lab.folder, lab.folder / "wallet.key", (lab.consensus_seed,)
+    )
+    async with open_chain(config, cluster.network(1), clock) as parts:
+        made = Stage(cluster, parts.driver, clock)
+        parts.driver.state.is_ready = True  # or it asks others first what it signed
+        monkeypatch.setattr(replica, "step", made.step)
+        yield made
+
+
+@pytest.fixture
+async def alone(tmp_path: Path) -> AsyncIterator[Stage]:
+    """A validator that is the whole network: what it proposes, it decides."""
+    cluster, clock = make_cluster(tmp_path, validators=1, others=1), HandClock()
+    async with open_chain(cluster.config(0), cluster.network(0), clock) as parts:
+        yield Stage(cluster, parts.driver, clock)
+
+
+async def pass_time(stage: Stage, ms: int) -> int:
+    """Turns every 50 ms; returns how many blocks came of them."""
+    before = stage.driver.ledger.height
+    for _ in range(0, ms, 50):
+        stage.clock.now_ms += 50
+        while True:
+            events = list(stage.driver._own)
+            stage.driver._own.clear()
+            stage.driver._take_waiting(events)
+            await stage.driver._turn(events)
+            if not stage.driver._own:
+                break
+    return stage.driver.ledger.height - before
+
+
+def chatter() -> Heard:
+    """What any peer may send as often as it likes: unsigned, and of no use."""
+    return Heard("stranger", Status(0, 0, bytes(32), 0, 0, 1, None))
+
+
+async def test_replica_hears_the_time_however_much_else_it_hears(stage: Stage) -> None:
+    """A status every 10 ms for two seconds: resends and view changes still get their ticks."""
+    for _ in range(200):
+        stage.clock.now_ms += 10
+        await stage.turn(chatter())
+    ticks = stage.ticks()
+    gaps = [later - earlier for earlier, later in pairwise(ticks)]
+    assert set(gaps) == {TICK_MS_MAX}
+    assert len(ticks) == 8
+
+
+async def test_timer_of_the_replica_outlives_a_tick_before_it(stage: Stage) -> None:
+    """The replica orders each time once: a driver that forgot it would be late."""
+    await stage.turn()
+    stage.driver._timer_ms = START_MS + 260
+    stage.clock.now_ms = START_MS + 250
+    await stage.turn()
+    stage.clock.now_ms = START_MS + 259
+    await stage.turn(chatter())
+    assert stage.ticks() == [START_MS, START_MS + 250]
+    stage.clock.now_ms = START_MS + 260
+    await stage.turn(chatter())
+    assert stage.ticks()[-1] == START_MS + 260
+    assert stage.driver._timer_ms == 0
+    with trio.fail_after(5):  # and the next tick is waited for, not the past
+        stage.driver.herald._tidings._due_ms = stage.clock.now_ms + 1
+        assert await stage.driver._next_events() == []
+
+
+async def test_news_of_work_that_is_done_starts_no_timer(stage: Stage) -> None:
+    """A transaction is in a block before its news is read: nothing waits, no view runs out."""
+    driver, cluster = stage.driver, stage.cluster
+    await stage.turn()
+    raw = cluster.signed(
+        cluster.labs[1],
+        transfer(cluster.labs[2], 1),
+        nonce=0,
+        valid_until_ms=stage.clock.wall_ms() + 1000,
+    )
+    driver.hear_transaction(raw, decode_transaction(raw))
+    news = await driver._next_events()
+    assert news == [Waiting(transactions=True)]
+    for identity in list(driver.mempool._by_id):
+        driver.mempool.drop(identity)
+    await stage.turn(*news)
+    assert not driver.state.waiting
+    assert driver.state.instance.deadline_ms is None
+
+
+async def test_work_is_told_once_and_its_end_too(stage: Stage) -> None:
+    driver, cluster = stage.driver, stage.cluster
+    raw = cluster.signed(
+        cluster.labs[1],
+        transfer(cluster.labs[2], 1),
+        nonce=0,
+        valid_until_ms=stage.clock.wall_ms() + 1000,
+    )
+    driver.hear_transaction(raw, decode_transaction(raw))
+    for _ in range(3):
+        await stage.turn(*await driver._next_events())
+    assert driver.state.waiting
+    assert driver.state.instance.deadline_ms is not None
+    for identity in list(driver.mempool._by_id):
+        driver.mempool.drop(identity)
+    await stage.turn()
+    await stage.turn()
+    assert [event for _, event in stage.told if isinstance(event, Waiting)] == [
+        Waiting(transactions=True),
+        Waiting(transactions=False),
+    ]
+
+
+async def test_what_no_block_can_hold_makes_no_block(alone: Stage) -> None:
+    """Behind a gap, not payable, out of time, valid for too long: an idle network stays idle."""
+    driver, cluster, clock = alone.driver, alone.cluster, alone.clock
+    rich, poor = cluster.labs[0], Lab(9, cluster.labs[0].folder)
+
+    def hear(lab: Lab, nonce: int, *, lives_ms: int = 60_000) -> None:
+        raw = cluster.signed(
+            lab, transfer(rich, 1), nonce=nonce, valid_until_ms=clock.wall_ms() + lives_ms
+        )
+        driver.hear_transaction(raw, decode_transaction(raw))
+
+    hear(rich, 0)
+    assert await pass_time(alone, 1_000) == 2  # it, and one that carries its state root
+    hear(rich, 2)
+    with pytest.raises(InsufficientFunds):
+        hear(poor, 0)
+    with pytest.raises(Expired, match="ahead"):
+        hear(rich, 1, lives_ms=10**12)
+    assert await pass_time(alone, 3_000) == 0
+    assert len(driver.mempool) == 1
+    hear(rich, 1)
+    assert await pass_time(alone, 1_000) == 2
+    assert driver.ledger.view.nonce(rich.wallet.public_key) == 3
+    hear(rich, 3, lives_ms=10)
+    assert await pass_time(alone, 1_000) == 0
+    assert len(driver.mempool) == 0
+
+
+async def test_what_the_ledger_refuses_leaves_the_pool(alone: Stage) -> None:
+    """The pool takes what no block may hold, by a rule it does not know: one empty block."""
+    driver, cluster, clock = alone.driver, alone.cluster, alone.clock
+    raw = cluster.signed(cluster.labs[0], transfer(cluster.labs[0], 1), nonce=0, valid_until_ms=1)
+    lying = msgspec.structs.replace(decode_transaction(raw), valid_until_ms=clock.wall_ms() + 9999)
+    driver.mempool.add(raw, lying, clock.wall_ms())
+    assert await pass_time(alone, 3_000) == 1
+    assert len(driver.mempool) == 0

@@ -1,0 +1,270 @@
+"""Log and guard as one: what a start finds, and when nothing may be signed."""
+
+from pathlib import Path
+
+import pytest
+
+from prsm.consensus.pbft.records import LowMark, Voted, pack, replay
+from prsm.node.chain import signlog as module
+from prsm.node.chain.signlog import Opened, open_signlog, records_from
+from prsm.protocol.signing import Kind
+from prsm.storage.errors import Conflict, Full, StoreUnavailable
+from prsm.testnet.sim.disk import FaultyDisk, PowerCut
+
+FOLDER = Path("data")
+WAL, GUARD = "data/consensus.wal", "data/signguard"
+
+
+def voted(height: int, *, mark: bytes = b"a") -> bytes:
+    return pack(Voted(Kind.PREPARE, 0, height, 0, mark * 32))
+
+
+def start(disk: FaultyDisk, *, height: int = 0) -> Opened:
+    disk.kill()
+    return open_signlog(disk, FOLDER, ledger_height=height)
+
+
+async def test_first_start_may_sign_and_the_next_one_remembers() -> None:
+    """Two votes are written; the process is killed; both are there and nothing is lost."""
+    disk = FaultyDisk(1)
+    first = start(disk)
+    assert (first.records, first.observer) == ((), None)
+    await first.signlog.append((voted(1), voted(2)))
+    again = start(disk)
+    assert (again.records, again.observer) == ((voted(1), voted(2)), None)
+    again.signlog.close()
+
+
+async def test_votes_survive_a_power_cut() -> None:
+    """What `append` returned for is there, whatever the platter did with the rest."""
+    for seed in range(20):
+        disk = FaultyDisk(seed)
+        await start(disk).signlog.append((voted(1),))
+        disk.power_cut()
+        found = start(disk)
+        assert (found.records, found.observer) == ((voted(1),), None), seed
+
+
+@pytest.mark.parametrize(
+    ("gone", "height", "why"),
+    [
+        ((WAL,), 3, "consensus log is gone while the ledger has 3 blocks"),
+        ((GUARD,), 3, "sign guard is gone"),
+        ((GUARD,), 0, "sign guard is gone"),
+        ((WAL, GUARD), 3, "consensus log is gone"),
+    ],
+)
+async def test_node_is_an_observer_when_a_file_is_gone(
+    gone: tuple[str, ...], height: int, why: str
+) -> None:
+    """A restored backup without one of the files: nothing is signed, and it says which."""
+    disk = FaultyDisk(1)
+    await start(disk).signlog.append((voted(1),))
+    for path in gone:
+        disk.remove(path)
+    found = start(disk, height=height)
+    assert why in str(found.observer)
+
+
+async def test_node_is_an_observer_when_the_guard_is_ahead_of_the_log() -> None:
+    """An older log beside the present guard: a vote was forgotten."""
+    disk = FaultyDisk(1)
+    opened = start(disk)
+    await opened.signlog.append((voted(1),))
+    disk.copy(WAL, "old")
+    await opened.signlog.append((voted(2),))
+    disk.kill()
+    disk.remove(WAL)
+    disk.rename("old", WAL)
+    assert "the guard saw a vote at (0, 2, 0, 2)" in str(start(disk).observer)
+
+
+async def test_node_is_an_observer_when_the_log_is_damaged() -> None:
+    """A bit flips in the middle of the log: the records in front of it are kept, no vote goes."""
+    disk = FaultyDisk(1)
+    opened = start(disk)
+    for height in (1, 2, 3):
+        await opened.signlog.append((voted(height),))
+    disk.flip(WAL, 8 * (len(disk.contents(WAL)) // 2))
+    assert start(disk).observer
+
+
+async def test_log_of_a_newer_version_makes_an_observer() -> None:
+    """A record this version cannot read may be a vote."""
+    disk = FaultyDisk(1)
+    opened = start(disk)
+    opened.signlog._wal.append((b"\xc1",))
+    assert "cannot read" in str(start(disk).observer)
+
+
+@pytest.mark.parametrize("error", [Full, StoreUnavailable])
+async def test_refusing_disk_is_a_typed_error(error: type[Full | StoreUnavailable]) -> None:
+    """Nothing may be signed: the caller hears why."""
+    disk = FaultyDisk(1)
+    opened = start(disk)
+    disk.fail_at = {disk.operations + 1: error}
+    with pytest.raises(error):
+        await opened.signlog.append((voted(1),))
+
+
+async def test_guard_refuses_another_vote_at_the_same_place() -> None:
+    """The last line of defence: a second hash of one height, view and kind is a conflict."""
+    opened = start(FaultyDisk(1))
+    await opened.signlog.append((voted(1),))
+    with pytest.raises(Conflict):
+        await opened.signlog.append((voted(1, mark=b"b"),))
+
+
+def test_second_process_is_refused() -> None:
+    """Two processes of one home: the guard's lock tells."""
+    disk = FaultyDisk(1)
+    start(disk)
+    with pytest.raises(Conflict):
+        open_signlog(disk, FOLDER, ledger_height=0)
+
+
+async def test_old_heights_are_forgotten_when_the_segment_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Below the bound nothing moves; above it the log starts anew with what binds on."""
+    disk = FaultyDisk(1)
+    opened = start(disk)
+    await opened.signlog.append((voted(1),))
+    await opened.signlog.forget(1, ())
+    assert voted(1) in disk.contents(WAL)
+    monkeypatch.setattr(module, "SEGMENT_BYTES", 1)
+    await opened.signlog.forget(1, (voted(2),))
+    again = start(disk, height=1)
+    assert (again.records, again.observer) == ((voted(2),), None)
+
+
+async def test_log_that_is_gone_makes_an_observer_at_every_start() -> None:
+    """The first start without the log makes an empty one; the second must not trust it.
+
+    The guard is as a power cut may leave it: it never saw a vote.
+    """
+    disk = FaultyDisk(1)
+    start(disk).signlog.close()
+    disk.remove(WAL)
+    for height in (0, 0, 3):
+        found = start(disk, height=height)
+        assert found.observer
+        found.signlog.close()
+    assert disk.exists(GUARD + ".kept-1")
+
+
+async def test_damaged_log_takes_nothing_and_stays_as_it_is() -> None:
+    """An observer goes on with the chain: neither a record nor a full segment stops it."""
+    disk = FaultyDisk(1)
+    opened = start(disk)
+    for height in (1, 2, 3):
+        await opened.signlog.append((voted(height),))
+    disk.flip(WAL, 8 * (len(disk.contents(WAL)) // 2))
+    before = disk.contents(WAL)
+    observer = start(disk, height=1).signlog
+    await observer.append((pack(LowMark(9, None)),))
+    await observer.forget(9, ())
+    assert disk.contents(WAL) == before
+
+
+async def test_observer_never_drops_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new segment would forget why it observes."""
+    monkeypatch.setattr(module, "SEGMENT_BYTES", 1)
+    disk = FaultyDisk(1)
+    await start(disk).signlog.append((voted(1),))
+    disk.remove(GUARD)
+    observer = start(disk).signlog
+    await observer.append((pack(LowMark(9, None)),))
+    await observer.forget(9, ())
+    assert start(disk, height=9).observer
+
+
+async def lost(how: str, disk: FaultyDisk) -> Opened:
+    """An observer: of a damaged log, a missing log, a missing guard or a copied guard."""
+    opened = start(disk)
+    for height in (1, 2, 3):
+        await opened.signlog.append((voted(height),))
+    match how:
+        case "damaged log":
+            disk.flip(WAL, 8 * (len(disk.contents(WAL)) // 2))
+        case "no log":
+            disk.remove(WAL)
+        case "no guard":
+            disk.remove(GUARD)
+        case _:
+            disk.copy(GUARD, "copy")
+            disk.rename("copy", GUARD)
+    disk.sync_folder(GUARD)
+    return start(disk, height=2)
+
+
+WAYS = ("damaged log", "no log", "no guard", "copied guard")
+
+
+@pytest.mark.parametrize("how", WAYS)
+async def test_renewed_log_signs_from_its_height_on(how: str) -> None:
+    """After `renew` the next start may sign, its low mark is there, the old files are kept."""
+    disk = FaultyDisk(1)
+    observer = await lost(how, disk)
+    assert observer.observer
+    kept = await observer.signlog.renew(7)
+    assert kept
+    assert all(disk.exists(path) for path in kept)
+    for records in ((), (voted(7),)):
+        await observer.signlog.append(records)
+        again = start(disk, height=2)
+        assert (again.observer, again.settled) == (None, 6)
+        assert replay(again.records, committed=2).low == 6
+        observer = again
+    with pytest.raises(Conflict):
+        await observer.signlog.append((voted(6),))
+
+
+@pytest.mark.parametrize("how", WAYS)
+async def test_power_cut_while_renewing_leaves_an_observer_or_all_of_it(how: str) -> None:
+    """Each operation of `renew` is cut, with eight platters: never a log that forgot its mark."""
+    cuts = 0
+    for operation in range(1, 40):
+        for seed in range(8):
+            disk = FaultyDisk(seed)
+            observer = await lost(how, disk)
+            disk.cut_at = disk.operations + operation
+            try:
+                await observer.signlog.renew(7)
+            except PowerCut:
+                cuts += 1
+            disk.power_cut()
+            for _ in range(2):
+                found = start(disk, height=2)
+                low = replay(found.records, committed=2).low
+                assert found.observer or low == 6, (operation, seed)
+    assert cuts > 40
+
+
+async def test_settled_is_what_an_operator_must_go_beyond() -> None:
+    """Ledger, low mark, and a guard ahead of the log; a vote in a whole log binds by itself."""
+    disk = FaultyDisk(1)
+    assert start(disk).settled == 0
+    opened = start(disk, height=5)
+    assert opened.settled == 5
+    await opened.signlog.append((voted(7),))
+    assert start(disk, height=5).settled == 5
+    disk.remove(WAL)
+    disk.sync_folder(WAL)
+    assert start(disk, height=5).settled == 5  # the guard was put aside: nothing is known
+    assert start(disk, height=5).observer
+
+
+async def test_guard_ahead_of_the_log_is_settled_and_records_above_are_kept() -> None:
+    """The log was cut to its first half: what the guard saw later is ruled out."""
+    disk = FaultyDisk(1)
+    opened = start(disk)
+    await opened.signlog.append((voted(1), voted(2)))
+    disk.copy(WAL, "old")
+    await opened.signlog.append((voted(3),))
+    disk.kill()
+    disk.rename("old", WAL)
+    found = start(disk)
+    assert found.observer
+    assert found.settled == 3
+    assert records_from((*found.records, b"\xc1", voted(9)), 2) == (voted(2),)
