@@ -47,7 +47,7 @@ def needed(project: str, locked: set[str]) -> dict[str, tuple[str, ...]]:
         project: text of pyproject.toml.
         locked: packages that may be needed.
     """
-    roots = [_name_of(one) for one in tomllib.loads(project)["project"]["dependencies"]]
+    roots = [name_of(one) for one in tomllib.loads(project)["project"]["dependencies"]]
     graph: dict[str, tuple[str, ...]] = {}
     waiting = [name for name in roots if name in locked]
     while waiting:
@@ -65,7 +65,7 @@ def bill_of_materials() -> str:
     graph = needed(project, set(locked))
     about = tomllib.loads(project)["project"]
     top = f"pkg:pypi/{about['name']}@{about['version']}"
-    roots = sorted({_name_of(one) for one in about["dependencies"]} & graph.keys())
+    roots = sorted({name_of(one) for one in about["dependencies"]} & graph.keys())
     document = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
@@ -112,7 +112,7 @@ def _component(name: str, version: str, hashes: tuple[str, ...]) -> dict[str, ob
             }
         ],
     }
-    if licence := _licence(name):
+    if licence := licence_of(name):
         component["licenses"] = [{"license": {"name": licence}}]
     return component
 
@@ -121,7 +121,8 @@ def _purl(name: str, version: str) -> str:
     return f"pkg:pypi/{name}@{version}"
 
 
-def _name_of(requirement: str) -> str:
+def name_of(requirement: str) -> str:
+    """The package a requirement asks for."""
     found = _NAMED.match(requirement)
     assert found is not None, requirement
     return canonical(found[0])
@@ -135,10 +136,11 @@ def _requires(name: str) -> Iterator[str]:
         return
     for one in wanted:
         if "extra ==" not in one.partition(";")[2]:
-            yield _name_of(one)
+            yield name_of(one)
 
 
-def _licence(name: str) -> str:
+def licence_of(name: str) -> str:
+    """A package's licence as its own metadata say it; empty where it is not installed."""
     try:
         about = importlib.metadata.metadata(name)
     except importlib.metadata.PackageNotFoundError:
