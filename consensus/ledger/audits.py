@@ -49,7 +49,7 @@ class Sampling:
         batch: drawn index in the job; None if not drawn, or if only the receipt says which.
         until_ms: block time of the end of audits and disputes.
         audited: what an auditor said.
-        has_case: does a committee sit?
+        case: on which a committee sits, or sat without deciding.
     """
 
     worker: bytes
@@ -59,7 +59,7 @@ class Sampling:
     batch: int | None
     until_ms: int
     audited: Audited | None
-    has_case: bool
+    case: Case | None
 
 
 def sampling(reader: Reader, job: Job, unit: int, parameters: Parameters) -> Sampling | None:
@@ -82,7 +82,7 @@ def sampling(reader: Reader, job: Job, unit: int, parameters: Parameters) -> Sam
         batch=spec.first + draw.number % spec.count if draw is not None and is_named else None,
         until_ms=committed.time_ms + parameters.audit_window_ms,
         audited=read(reader, audited_key(job.job, unit), Audited),
-        has_case=read(reader, case_key(job.job, unit), Case) is not None,
+        case=read(reader, case_key(job.job, unit), Case),
     )
 
 
@@ -96,7 +96,7 @@ def audit(state: State, payload: Audit, context: Context) -> Effect:
         raise Failed(Code.NOT_DRAWN)
     if found.batch is not None and payload.batch != found.batch:
         raise Failed(Code.NOT_DRAWN)
-    if found.audited is not None or found.has_case:
+    if found.audited is not None or found.case is not None:
         raise Failed(Code.ALREADY_AUDITED)
     if context.time_ms >= found.until_ms:
         raise Failed(Code.TOO_LATE)
@@ -138,9 +138,11 @@ def may_settle(found: Sampling, job: Job, *, sender: bytes, time_ms: int) -> boo
     """Is a settlement by this account in time, as far as audits go?
 
     Who has seen an audit or the end of the window need not wait. Before that, the requester may
-    accept work that was not drawn.
+    accept work that was not drawn. A committee has its time.
     """
-    if found.has_case or found.draw is None:
+    if found.case is not None:
+        return time_ms >= found.case.until_ms
+    if found.draw is None:
         return False
     if found.audited is not None or time_ms >= found.until_ms:
         return True

@@ -81,7 +81,7 @@ def waits_until(state: State, job: Job, parameters: Parameters) -> int:
         if verdict is not None:
             continue
         case = state.read(case_key(job.job, unit), Case)
-        until = max(until, 0 if case is None else case.until_ms)
+        until = max(until, 0 if case is None else case.until_ms + parameters.settle_grace_ms)
         wait = parameters.settle_grace_ms
         wait += parameters.audit_window_ms if job.is_sampled(unit) else 0
         for worker in job.units[unit].workers:

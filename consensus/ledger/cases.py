@@ -1,13 +1,15 @@
 """Cases: somebody says a bound result is wrong, a committee computes it again, one side loses.
 
 The committee is drawn by stake among the operators of the block's validators. More than two
-thirds of its weight decide; if they do not in time, nobody loses and nobody earns.
+thirds of its weight decide, and who found so is paid out of what the other side loses. If they do
+not in time, nobody loses: the worker is paid unless most of the weight that spoke is against it.
 Source: docs/spec/work.md, "Audits".
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Final
 
 import msgspec
 
@@ -38,12 +40,29 @@ from prsm.consensus.ledger.showing import Shown, read_receipt
 from prsm.consensus.ledger.state import State
 from prsm.consensus.ledger.tally import charge, flow_of, rule_on
 from prsm.protocol import merkle
+from prsm.protocol.genesis import TREASURY
 from prsm.protocol.limits import JURORS_MAX
 from prsm.protocol.receipts import BatchResult
 from prsm.protocol.signing import sha256
 from prsm.protocol.transactions.audits import Dispute, Finding, Judge, is_judged_by
 from prsm.protocol.transactions.results import Code
 from prsm.protocol.validators import ValidatorSet
+
+CHALLENGER_BPS: Final = 7_000  # of the bond a wrong result loses
+JURORS_BPS: Final = 3_000  # of the deposit, and at most of what the losing side loses
+assert CHALLENGER_BPS + JURORS_BPS <= 10_000
+_RIGHT: Final = frozenset({Finding.EQUAL, Finding.CLOSE})  # both say that the worker is right
+
+
+@dataclass(frozen=True, slots=True)
+class _Challenge:
+    """Who says that which batch of a receipt is wrong, and what it stands for."""
+
+    batch: BatchResult
+    beacon: bytes  # drawn after the receipt was bound: no side chooses the committee
+    account: bytes
+    deposit: int  # of its pledge if it is an auditor, else of its balance
+    is_auditor: bool
 
 
 def dispute(state: State, payload: Dispute, context: Context) -> Effect:
@@ -52,7 +71,7 @@ def dispute(state: State, payload: Dispute, context: Context) -> Effect:
     if context.sender != job.requester:
         raise Failed(Code.NOT_REQUESTER)
     found = sampled(state, job, payload.unit, context)
-    if found.has_case:
+    if found.case is not None:
         raise Failed(Code.CASE_OPEN)
     if found.beacon is None:
         raise Failed(Code.TOO_EARLY)
@@ -68,10 +87,9 @@ def dispute(state: State, payload: Dispute, context: Context) -> Effect:
     deposit = context.parameters.case_deposit
     debit(state, context.sender, deposit)
     add_totals(state, locked=deposit)
+    challenge = _Challenge(named, found.beacon, context.sender, deposit, is_auditor=False)
     shown = Shown(receipt, digest, found.committed.height)
-    case = new_case(job, shown, named, found.beacon, context)
-    challenged = msgspec.structs.replace(case, challenger=context.sender, deposit=deposit)
-    return _open(state, job, payload.unit, challenged)
+    return _open(state, job, shown, challenge, context)
 
 
 def contradict(state: State, job: Job, shown: Shown, found: Sampling, context: Context) -> Effect:
@@ -90,13 +108,8 @@ def contradict(state: State, job: Job, shown: Shown, found: Sampling, context: C
     assert found.beacon is not None
     named = drawn_batch(shown.receipt, found.draw)
     state.delete(audited_key(job.job, unit))
-    case = msgspec.structs.replace(
-        new_case(job, shown, named, found.beacon, context),
-        challenger=audited.auditor,
-        is_auditor=True,
-        deposit=audited.deposit,
-    )
-    return _open(state, job, unit, case)
+    challenge = _Challenge(named, found.beacon, audited.auditor, audited.deposit, is_auditor=True)
+    return _open(state, job, shown, challenge, context)
 
 
 def judge(state: State, payload: Judge, context: Context) -> Effect:
@@ -124,10 +137,9 @@ def judge(state: State, payload: Judge, context: Context) -> Effect:
     )
     case = msgspec.structs.replace(case, jurors=jurors)
     state.write(case_key(payload.job, payload.unit), case)
-    outcome = outcome_of(jurors)
-    if outcome is None and not all(one.finding for one in jurors):
+    if outcome_of(jurors) is None and not all(one.finding for one in jurors):
         return Effect()
-    return close_case(state, job, payload.unit, case, outcome, context)
+    return close_case(state, job, payload.unit, case, context)
 
 
 def outcome_of(jurors: Sequence[Juror]) -> Finding | None:
@@ -141,7 +153,7 @@ def outcome_of(jurors: Sequence[Juror]) -> Finding | None:
         if one.finding:
             weights[Finding(one.finding)] += one.weight
     total = sum(one.weight for one in jurors)
-    right = weights[Finding.EQUAL] + weights[Finding.CLOSE]
+    right = sum(weights[finding] for finding in _RIGHT)
     if 3 * right > 2 * total:
         is_equal = weights[Finding.EQUAL] > weights[Finding.CLOSE]
         return Finding.EQUAL if is_equal else Finding.CLOSE
@@ -151,24 +163,32 @@ def outcome_of(jurors: Sequence[Juror]) -> Finding | None:
     return None
 
 
-def close_case(
-    state: State, job: Job, unit: int, case: Case, outcome: Finding | None, context: Context
-) -> Effect:
-    """Give the deposit to whom it is due, slash or pay, and end the unit.
+def is_outweighed(jurors: Sequence[Juror]) -> bool:
+    """Of those who spoke, has more weight found the worker wrong than anything else?"""
+    spoke = sum(one.weight for one in jurors if one.finding)
+    against = sum(one.weight for one in jurors if one.finding == Finding.DIFFERENT)
+    return 2 * against > spoke
+
+
+def close_case(state: State, job: Job, unit: int, case: Case, context: Context) -> Effect:
+    """Slash or pay, pay the jurors who found so, and end the unit.
+
+    If the committee did not decide nobody loses, and the worker is paid unless it is outweighed.
 
     Args:
         state: written to.
         job: open.
         unit: with the case.
-        case: to be closed.
-        outcome: None if the committee did not decide: nobody loses, nobody earns.
+        case: decided, heard to the end, or over.
         context: of the closing transaction.
     """
+    outcome = outcome_of(case.jurors)
     is_wrong = outcome is Finding.DIFFERENT
-    if outcome is Finding.EQUAL or (outcome is Finding.UNSERVED and not case.is_auditor):
-        _lose_deposit(state, job, unit, case)
+    is_paid = not (is_wrong or (outcome is None and is_outweighed(case.jurors)))
+    gross = case.gross if is_paid else 0
     slashed = _slash(state, job, unit, case, context) if is_wrong else 0
-    gross = case.gross if outcome is not None and not is_wrong else 0
+    if loses := _is_challenger_wrong(case, outcome):
+        _lose_deposit(state, job, unit, case, context)
     opinion = Opinion(
         worker=case.worker,
         receipt_hash=case.receipt_hash,
@@ -188,47 +208,10 @@ def close_case(
         reward=0,
     )
     done = finish(state, job, unit, verdict, [gross])
+    if outcome is not None and not is_wrong and not loses:
+        debit(state, TREASURY, _pay_jurors(state, case, parts(job, gross)[TREASURY]))
     closed = CaseClosed(job.job, unit, slashed)
     return replace(done, events=(*done.events, closed))
-
-
-def new_case(job: Job, shown: Shown, named: BatchResult, beacon: bytes, context: Context) -> Case:
-    """A case on a batch of a receipt, without a challenger yet.
-
-    Args:
-        job: of the receipt.
-        shown: the receipt.
-        named: the batch of it.
-        beacon: drawn after it was bound: no side chooses the committee.
-        context: of the opening transaction.
-    """
-    unit = shown.receipt.unit
-    receipt, spec = shown.receipt, job.units[unit]
-    ruling = rule_on([receipt], (), spec)
-    inputs, outputs = flow_of(ruling, spec)
-    jurors = draw_jurors(
-        context.validators,
-        sha256(b"prsm1 committee", beacon, shown.digest),
-        apart={receipt.worker, job.requester},
-    )
-    return Case(
-        worker=receipt.worker,
-        receipt_hash=shown.digest,
-        committed_height=shown.committed_height,
-        class_id=receipt.class_id,
-        batch=named,
-        rows=sum(batch.rows for batch in receipt.batches),
-        gross=charge(receipt, spec, ruling.worths[0].rows),
-        decided=len(ruling.right),
-        inputs=merkle.root(inputs),
-        outputs=merkle.root(outputs),
-        challenger=receipt.worker,
-        is_auditor=False,
-        deposit=0,
-        jurors=jurors,
-        opened_height=context.height,
-        until_ms=context.time_ms + context.parameters.case_window_ms,
-    )
 
 
 def draw_jurors(validators: ValidatorSet, seed: bytes, *, apart: set[bytes]) -> tuple[Juror, ...]:
@@ -244,19 +227,53 @@ def draw_jurors(validators: ValidatorSet, seed: bytes, *, apart: set[bytes]) -> 
     return tuple(drawn)
 
 
-def _open(state: State, job: Job, unit: int, case: Case) -> Effect:
-    state.write(case_key(job.job, unit), case)
-    return Effect(events=(CaseOpened(job.job, unit),))
+def _open(state: State, job: Job, shown: Shown, challenge: _Challenge, context: Context) -> Effect:
+    """Write the case on a batch of a receipt, with its committee."""
+    receipt = shown.receipt
+    spec = job.units[receipt.unit]
+    ruling = rule_on([receipt], (), spec)
+    inputs, outputs = flow_of(ruling, spec)
+    jurors = draw_jurors(
+        context.validators,
+        sha256(b"prsm1 committee", challenge.beacon, shown.digest),
+        apart={receipt.worker, job.requester, challenge.account},
+    )
+    case = Case(
+        worker=receipt.worker,
+        receipt_hash=shown.digest,
+        committed_height=shown.committed_height,
+        class_id=receipt.class_id,
+        batch=challenge.batch,
+        rows=sum(batch.rows for batch in receipt.batches),
+        gross=charge(receipt, spec, ruling.worths[0].rows),
+        decided=len(ruling.right),
+        inputs=merkle.root(inputs),
+        outputs=merkle.root(outputs),
+        challenger=challenge.account,
+        is_auditor=challenge.is_auditor,
+        deposit=challenge.deposit,
+        jurors=jurors,
+        opened_height=context.height,
+        until_ms=context.time_ms + context.parameters.case_window_ms,
+    )
+    state.write(case_key(job.job, receipt.unit), case)
+    return Effect(events=(CaseOpened(job.job, receipt.unit),))
 
 
-def _lose_deposit(state: State, job: Job, unit: int, case: Case) -> None:
-    """The challenger was wrong: the worker gets what it stood for."""
+def _is_challenger_wrong(case: Case, outcome: Finding | None) -> bool:
+    """Was the worker right, or did the requester keep the inputs back in its own dispute?"""
+    return outcome is Finding.EQUAL or (outcome is Finding.UNSERVED and not case.is_auditor)
+
+
+def _lose_deposit(state: State, job: Job, unit: int, case: Case, context: Context) -> None:
+    """What the challenger stood for goes to the jurors and to the worker."""
     if case.is_auditor:
-        pledges.forfeit(state, case.challenger, case.deposit, to=case.worker, share_bps=10_000)
+        pledges.forfeit(state, case.challenger, case.deposit, context)
     else:
-        credit(state, case.worker, case.deposit)
         add_totals(state, locked=-case.deposit)
     state.delete(case_key(job.job, unit))
+    spent = _pay_jurors(state, case, case.deposit)
+    credit(state, case.worker, case.deposit - spent)
 
 
 def _slash(state: State, job: Job, unit: int, case: Case, context: Context) -> int:
@@ -264,9 +281,13 @@ def _slash(state: State, job: Job, unit: int, case: Case, context: Context) -> i
     key = committed_key(job.job, unit, case.worker)
     committed = state.read(key, Committed)
     assert committed is not None, "a case without its commitment"
-    share_bps = pledges.CHALLENGER_BPS
-    pledges.forfeit(state, case.worker, committed.bond, to=case.challenger, share_bps=share_bps)
+    bond = committed.bond
+    pledges.forfeit(state, case.worker, bond, context)
     state.write(key, msgspec.structs.replace(committed, bond=0))
+    prize = 0 if case.challenger == case.worker else bond * CHALLENGER_BPS // 10_000
+    spent = _pay_jurors(state, case, _jurors_part(bond))
+    credit(state, case.challenger, prize)
+    credit(state, TREASURY, bond - prize - spent)
     note_fault(state, case.worker)
     state.write(
         fault_key(case.worker, job.job, unit),
@@ -279,4 +300,23 @@ def _slash(state: State, job: Job, unit: int, case: Case, context: Context) -> i
             height=context.height,
         ),
     )
-    return committed.bond
+    return bond
+
+
+def _pay_jurors(state: State, case: Case, most: int) -> int:
+    """Pay every juror who found as the committee did; returns what all of them got.
+
+    What one of them gets hangs neither on who else spoke nor on how much a liar had at stake, as
+    long as what the other side loses suffices.
+    """
+    outcome = outcome_of(case.jurors)
+    said = _RIGHT if outcome in _RIGHT else {outcome}
+    heard = [one for one in case.jurors if one.finding in said]
+    each = min(_jurors_part(case.deposit), most) // len(case.jurors)
+    for one in heard:
+        credit(state, one.operator, each)
+    return each * len(heard)
+
+
+def _jurors_part(amount: int) -> int:
+    return amount * JURORS_BPS // 10_000

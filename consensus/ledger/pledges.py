@@ -18,12 +18,9 @@ from prsm.consensus.ledger.audit_records import (
 from prsm.consensus.ledger.context import DONE, Context, Effect
 from prsm.consensus.ledger.errors import Failed
 from prsm.consensus.ledger.state import Reader, State, read
-from prsm.protocol.genesis import TREASURY
 from prsm.protocol.limits import PLEDGERS_MAX
 from prsm.protocol.transactions.audits import Pledge, Redeem
 from prsm.protocol.transactions.results import Code, Payment
-
-CHALLENGER_BPS = 7_000  # of what a wrong result loses; the rest is the reserve's
 
 
 def pledge(state: State, payload: Pledge, context: Context) -> Effect:
@@ -31,7 +28,8 @@ def pledge(state: State, payload: Pledge, context: Context) -> Effect:
     debit(state, context.sender, payload.amount)
     add_totals(state, locked=payload.amount)
     found = pledged(state, context.sender)
-    _save(state, context, Pledged(amount=found.amount + payload.amount, held=found.held))
+    record = Pledged(amount=found.amount + payload.amount, held=found.held)
+    _save(state, context.sender, record, context)
     return DONE
 
 
@@ -42,7 +40,8 @@ def redeem(state: State, payload: Redeem, context: Context) -> Effect:
         raise Failed(Code.NO_PLEDGE)
     credit(state, context.sender, payload.amount)
     add_totals(state, locked=-payload.amount)
-    _save(state, context, Pledged(amount=found.amount - payload.amount, held=found.held))
+    record = Pledged(amount=found.amount - payload.amount, held=found.held)
+    _save(state, context.sender, record, context)
     return Effect(paid=(Payment(account=context.sender, amount=payload.amount),))
 
 
@@ -77,25 +76,17 @@ def free(state: State, account: bytes, amount: int) -> None:
     _write(state, account, msgspec.structs.replace(found, held=found.held - amount))
 
 
-def forfeit(state: State, account: bytes, amount: int, *, to: bytes, share_bps: int) -> Payment:
-    """Take a held part for good: a share to an account, the rest to the treasury.
-
-    Returns:
-        What the account got.
-    """
+def forfeit(state: State, account: bytes, amount: int, context: Context) -> None:
+    """Take a held part for good; the caller credits it to others."""
     found = pledged(state, account)
     assert amount <= found.held
-    _write(state, account, Pledged(amount=found.amount - amount, held=found.held - amount))
-    share = 0 if to == account else amount * share_bps // 10_000
-    credit(state, to, share)
-    credit(state, TREASURY, amount - share)
+    record = Pledged(amount=found.amount - amount, held=found.held - amount)
+    _save(state, account, record, context)
     add_totals(state, locked=-amount)
-    return Payment(account=to, amount=share)
 
 
-def _save(state: State, context: Context, record: Pledged) -> None:
-    """Write the sender's pledge, and whether it may be drawn."""
-    account = context.sender
+def _save(state: State, account: bytes, record: Pledged, context: Context) -> None:
+    """Write a pledge, and whether its account may be drawn."""
     _write(state, account, record)
     listed = pledgers(state)
     is_listed = any(entry.account == account for entry in listed)

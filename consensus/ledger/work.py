@@ -6,12 +6,13 @@ what a receipt must be in `showing`, who is paid what in `payout`; work nobody c
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from prsm.consensus.ledger.audit_records import Case, case_key
 from prsm.consensus.ledger.audits import drawn_batch, is_contradicted, may_settle, sampled
 from prsm.consensus.ledger.binding import bind
-from prsm.consensus.ledger.cases import close_case, contradict
-from prsm.consensus.ledger.context import Bound, Context, Effect, Event
+from prsm.consensus.ledger.cases import close_case, contradict, is_outweighed
+from prsm.consensus.ledger.context import Bound, CaseClosed, Context, Effect, Event
 from prsm.consensus.ledger.errors import Failed
 from prsm.consensus.ledger.escrow import open_job, place_of
 from prsm.consensus.ledger.payout import Reward, finish, parts
@@ -56,8 +57,9 @@ def settle(state: State, payload: Settle, context: Context) -> Effect:
     """Tally the receipts of one unit, pay who was right, note who was not, return the rest."""
     job = open_job(state, payload.job)
     spec = unsettled(job, payload.unit)
-    if (late := _undecided_case(state, job, payload.unit, context)) is not None:
-        return late
+    case = _undecided_case(state, job, payload.unit, context)
+    if case is not None and is_outweighed(case.jurors):
+        return close_case(state, job, payload.unit, case, context)
     shown = read_receipts(state, job, payload, context)
     feeds = read_feeds(job, payload, context)
     ruling = rule_on([entry.receipt for entry in shown], feeds, spec)
@@ -68,7 +70,7 @@ def settle(state: State, payload: Settle, context: Context) -> Effect:
     if not ruling.torn and not _is_chained(state, job, payload.unit, flow, feeds):
         raise Failed(Code.CHAIN_BROKEN)
     reward = None
-    if job.is_sampled(payload.unit):
+    if job.is_sampled(payload.unit) and case is None:
         found = sampled(state, job, payload.unit, context)
         if not may_settle(found, job, sender=context.sender, time_ms=context.time_ms):
             raise Failed(Code.TOO_EARLY)
@@ -86,7 +88,9 @@ def settle(state: State, payload: Settle, context: Context) -> Effect:
     if _is_read(job, payload.unit):
         state.write(flow_key(job.job, payload.unit), flow)
     verdict = _verdict(job, shown, ruling, gross, flow, context)
-    return finish(state, job, payload.unit, verdict, gross, reward)
+    done = finish(state, job, payload.unit, verdict, gross, reward)
+    closed = () if case is None else (CaseClosed(job.job, payload.unit, 0),)
+    return replace(done, events=(*done.events, *closed))
 
 
 def unsettled(job: Job, unit: int) -> Unit:
@@ -102,18 +106,16 @@ def unsettled(job: Job, unit: int) -> Unit:
     return job.units[unit]
 
 
-def _undecided_case(state: State, job: Job, unit: int, context: Context) -> Effect | None:
-    """Close a case whose committee let its time pass; None without a case.
+def _undecided_case(state: State, job: Job, unit: int, context: Context) -> Case | None:
+    """The case whose committee let its time pass; None without a case.
 
     Raises:
         Failed: CASE_OPEN, it still sits.
     """
     case = state.read(case_key(job.job, unit), Case)
-    if case is None:
-        return None
-    if context.time_ms < case.until_ms:
+    if case is not None and context.time_ms < case.until_ms:
         raise Failed(Code.CASE_OPEN)
-    return close_case(state, job, unit, case, None, context)
+    return case
 
 
 def _may_commit(state: State, row: CommitRow, spec: Unit, sender: bytes) -> bool:

@@ -163,7 +163,7 @@ class LedgerCourt:
                 found.draw is not None
                 and us in found.draw.auditors
                 and found.audited is None
-                and not found.has_case
+                and found.case is None
             ):
                 yield Duty(job, unit, found.worker, found.draw.number, found.batch)
 

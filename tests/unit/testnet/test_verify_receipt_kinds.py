@@ -63,12 +63,16 @@ def by_case(work: Work | None, said: Work | None, finding: Finding) -> Made:
     return scene.chain, scene.lock
 
 
-def undecided_case() -> Made:
+def undecided_case(*findings: Finding) -> Made:
+    """The time is over, or all have spoken, and no two thirds agree."""
     scene = Scene().begin()
     receipt = scene.bound()
     scene.dispute(receipt)
-    scene.chain.add(step_ms=300_000)
-    scene.settle(receipt)
+    for number, finding in enumerate(findings):
+        scene.judge(receipt, number, finding)
+    if len(findings) < 4:
+        scene.chain.add(step_ms=300_000)
+        scene.settle(receipt)
     return scene.chain, scene.lock
 
 
@@ -123,7 +127,14 @@ ENDINGS: list[tuple[str, Callable[[], Made], list[int], int]] = [
     ("slashed", lambda: by_case(LIE, None, Finding.DIFFERENT), [0], 1),
     ("cleared", lambda: by_case(None, LIE, Finding.EQUAL), [0], 0),
     ("close", lambda: by_case(None, LIE, Finding.CLOSE), [0], 0),
-    ("undecided case", undecided_case, [0], 0),
+    ("undecided case, paid by its receipt", undecided_case, [], 0),
+    ("undecided case, unpaid", lambda: undecided_case(Finding.DIFFERENT), [0], 0),
+    (
+        "divided committee, paid",
+        lambda: undecided_case(*[Finding.EQUAL] * 2, *[Finding.DIFFERENT] * 2),
+        [0],
+        0,
+    ),
     ("open-ended, metered, rows fewer than locked", open_ended, [], 0),
     ("three of five", evaluated, [], 1),
     ("spread, fed otherwise", spread, [], 0),

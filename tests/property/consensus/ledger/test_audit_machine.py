@@ -1,7 +1,8 @@
 """Audited work under any order of events: money is conserved, honest people lose nothing.
 
 One worker, one auditor drawn at a time, one requester; each is honest or not from the start.
-Jurors are honest. Steps come in any order and at any time, also the senseless ones.
+Jurors are honest, as many of them as speak. Steps come in any order and at any time, also the
+senseless ones.
 """
 
 from typing import Final
@@ -21,6 +22,9 @@ from prsm.testnet.jobs import REQUESTER, Work, commit_of, open_job
 from tests.tools.audited import AUDITORS, BOND, GROSS, WORKER, Scene, genesis_of
 
 DEPOSIT: Final = 1_000_000
+NET: Final = GROSS * 95 // 100
+SEAT: Final = DEPOSIT * 30 // 100 // 4
+JURORS: Final = range(32, 36)  # their operators
 LIE: Final = Work(WORKER, dict.fromkeys(range(3), "lie"))
 STEPS: Final = st.sampled_from((1, 1, 1_000, 31_000, 61_000, 310_000))
 
@@ -38,7 +42,8 @@ class AuditMachine(RuleBasedStateMachine):
         self.receipt: WorkReceipt | None = None
         self.fees = dict.fromkeys((WORKER, REQUESTER, *AUDITORS), 0)
         self.start = {number: self.wealth(number) for number in self.fees}
-        self.has_disputed = False
+        self.has_disputed = self.has_unserved = False
+        self.seats = {number: self.scene.funds(number) for number in JURORS}
         self.commit()
         self.scene.chain.add()
 
@@ -88,10 +93,11 @@ class AuditMachine(RuleBasedStateMachine):
         self.has_disputed |= result.code is Code.DONE
 
     @precondition(lambda self: bool(self.scene.chain.ledger.view.cases()))
-    @rule(jurors=st.sets(st.integers(0, 3), min_size=3), is_served=st.sampled_from((1, 1, 1, 0)))
+    @rule(jurors=st.sets(st.integers(0, 3)), is_served=st.sampled_from((1, 1, 1, 0)))
     def judge(self, jurors: set[int], is_served: int) -> None:
         assert self.receipt is not None
         right = Finding.EQUAL if self.is_honest else Finding.DIFFERENT
+        self.has_unserved |= not is_served
         for juror in sorted(jurors):
             self.scene.judge(self.receipt, juror, right if is_served else Finding.UNSERVED)
 
@@ -121,15 +127,19 @@ class AuditMachine(RuleBasedStateMachine):
             assert view.faults(signer_of(WORKER).public_key) == []
         if self.are_honest and self.is_honest:
             assert all(gained[number] >= 0 for number in AUDITORS)
+        assert all(self.scene.funds(number) >= seat for number, seat in self.seats.items())
         job = view.job(self.scene.lock.job)
         assert job is not None
+        if job.verdicts[0] is not None and self.is_honest:
+            assert gained[WORKER] >= NET, "an honest worker's unit was ended without its pay"
         if job.is_open:
             return
         assert gained[REQUESTER] >= -DEPOSIT * self.has_disputed
         assert all(self.scene.pledge(number)[1] == 0 for number in (WORKER, *AUDITORS))
         assert not {key[:1] for key in self.scene.chain.ledger._state} & {b"B", b"A", b"K", b"w"}
         if not self.is_honest:
-            assert gained[WORKER] in {0, -BOND, GROSS * 95 // 100, GROSS * 95 // 100 + DEPOSIT}
+            unserved = {NET + DEPOSIT - n * SEAT for n in (3, 4)} if self.has_unserved else set()
+            assert gained[WORKER] in {0, -BOND, NET} | unserved
 
     @invariant()
     def caught_work_is_not_paid(self) -> None:

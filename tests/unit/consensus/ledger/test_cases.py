@@ -7,16 +7,20 @@ from prsm.consensus.ledger.audit_records import Juror
 from prsm.consensus.ledger.cases import draw_jurors, outcome_of
 from prsm.consensus.ledger.context import CaseClosed, CaseOpened
 from prsm.consensus.ledger.invariants import assert_sound
-from prsm.protocol.transactions.audits import Finding
+from prsm.protocol.genesis import TREASURY
+from prsm.protocol.transactions.audits import Finding, Pledge, Redeem
 from prsm.protocol.transactions.payloads import Refund
 from prsm.protocol.transactions.results import Code
-from prsm.testnet.chain import signer_of, small_genesis
+from prsm.testnet.chain import Chain, signer_of, small_genesis
 from prsm.testnet.jobs import REQUESTER, Work
-from tests.tools.audited import BOND, GROSS, PLEDGE, WORKER, Scene
+from tests.tools.audited import AUDITORS, BOND, GROSS, PLEDGE, WORKER, Scene, genesis_of
 
 DEPOSIT = 1_000_000
 LIE = Work(WORKER, dict.fromkeys(range(3), "lie"))
 NET = GROSS * 95 // 100
+JURORS = 4
+SEATS = DEPOSIT * 30 // 100 // JURORS  # what a juror gets, where the losing side's part suffices
+BOND_SEATS = BOND * 30 // 100 // JURORS  # the bond is small here: a part of it is all there is
 
 
 @pytest.fixture
@@ -56,16 +60,16 @@ def test_lying_auditor_loses_its_deposit_to_the_worker(scene: Scene) -> None:
     before = scene.funds(WORKER)
     result = scene.verdict(receipt, *[Finding.EQUAL] * 3)
     assert result.code is Code.DONE
-    assert scene.funds(WORKER) - before == NET + DEPOSIT
+    assert scene.funds(WORKER) - before == NET + DEPOSIT - 3 * SEATS
     assert scene.pledge(auditor) == (PLEDGE - DEPOSIT, 0)
     assert scene.chain.ledger.view.faults(signer_of(WORKER).public_key) == []
 
 
 # finding -> what worker and requester gain beside what is locked, when the requester disputes
 ENDS = [
-    (Finding.EQUAL, NET + DEPOSIT, 0, 0),
+    (Finding.EQUAL, NET + DEPOSIT - 3 * SEATS, 0, 0),
     (Finding.CLOSE, NET, DEPOSIT, 0),
-    (Finding.UNSERVED, NET + DEPOSIT, 0, 0),
+    (Finding.UNSERVED, NET + DEPOSIT - 3 * SEATS, 0, 0),
     (Finding.DIFFERENT, 0, DEPOSIT + GROSS + BOND * 70 // 100, BOND),
 ]
 
@@ -98,25 +102,158 @@ def test_unserved_audit_costs_the_auditor_nothing(scene: Scene) -> None:
     assert scene.pledge(auditor) == (PLEDGE, 0)
 
 
-def test_committee_that_does_not_decide_takes_from_nobody(scene: Scene) -> None:
+def seats(scene: Scene) -> list[int]:
+    """What the operators own beside their bonds."""
+    return [scene.funds(32 + number) for number in range(JURORS)]
+
+
+# finding of three jurors -> what each of them gets when the requester disputes
+PAYS = [
+    (Finding.EQUAL, SEATS),
+    (Finding.CLOSE, GROSS * 5 // 100 // JURORS),
+    (Finding.UNSERVED, SEATS),
+    (Finding.DIFFERENT, BOND_SEATS),
+]
+
+
+@pytest.mark.parametrize(("finding", "pay"), PAYS)
+def test_jurors_are_paid_out_of_what_the_other_side_loses(
+    scene: Scene, finding: Finding, pay: int
+) -> None:
+    """Where nobody loses, out of the treasury's part of the price, and never more than that."""
     receipt = scene.bound()
     scene.dispute(receipt)
-    scene.verdict(receipt, Finding.EQUAL, Finding.DIFFERENT)
+    before = seats(scene)
+    scene.verdict(receipt, *[finding] * 3)
+    assert [now - then for now, then in zip(seats(scene), before, strict=True)] == [
+        *[pay] * 3,
+        0,  # not heard: three of four decide
+    ]
+    assert_sound(scene.chain.ledger._state)
+
+
+def test_juror_that_found_otherwise_is_not_paid(scene: Scene) -> None:
+    receipt = scene.bound()
+    scene.dispute(receipt)
+    before = seats(scene)
+    found = (Finding.DIFFERENT, Finding.EQUAL, Finding.CLOSE, Finding.EQUAL)
+    scene.verdict(receipt, *found)
+    gained = [now - then for now, then in zip(seats(scene), before, strict=True)]
+    assert gained == [0, SEATS, SEATS, SEATS], "EQUAL and CLOSE both say that the worker is right"
+
+
+def test_jurors_of_a_caught_liar_take_nothing_from_who_caught_it(scene: Scene) -> None:
+    """They share the treasury's part of the bond; the auditor has its 70 %."""
+    lied = scene.bound(LIE)
+    auditor = scene.auditor()
+    scene.audit()
+    scene.settle(lied)
+    before, treasury = scene.funds(auditor), scene.chain.ledger.view.account(TREASURY)
+    result = scene.verdict(lied, *[Finding.DIFFERENT] * 3)
+    assert scene.funds(auditor) - before == BOND * 70 // 100
+    gained = scene.chain.ledger.view.account(TREASURY) - treasury
+    fees = 3 * result.fee
+    assert gained == fees + BOND * 30 // 100 - 3 * BOND_SEATS
+
+
+# what jurors found until the time was over -> is the worker paid?
+UNDECIDED = [
+    ((), True),
+    ((Finding.EQUAL,), True),
+    ((Finding.UNSERVED, Finding.UNSERVED), True),
+    ((Finding.EQUAL, Finding.DIFFERENT), True),
+    ((Finding.DIFFERENT,), False),
+    ((Finding.DIFFERENT, Finding.DIFFERENT), False),
+]
+
+
+@pytest.mark.parametrize(("findings", "is_paid"), UNDECIDED)
+def test_undecided_case_pays_unless_most_who_spoke_are_against(
+    scene: Scene, findings: tuple[Finding, ...], is_paid: bool
+) -> None:
+    """Nobody loses a bond or a deposit, and no juror is paid: there is no verdict."""
+    receipt = scene.bound()
+    scene.dispute(receipt)
+    jurors = seats(scene)
+    for number, finding in enumerate(findings):
+        assert scene.judge(receipt, number, finding).code is Code.DONE
     assert scene.settle(receipt).code is Code.CASE_OPEN
     scene.chain.add(step_ms=300_000)
-    assert scene.judge(receipt, 2, Finding.EQUAL).code is Code.TOO_LATE
-    before = scene.funds(REQUESTER)
-    assert scene.settle(receipt, sender=70).returned == GROSS
-    assert scene.funds(REQUESTER) - before == GROSS + DEPOSIT
+    assert scene.judge(receipt, 3, Finding.DIFFERENT).code is Code.TOO_LATE
+    worker, requester = scene.funds(WORKER), scene.funds(REQUESTER)
+    result = scene.settle(receipt, sender=70)
+    assert (result.code, result.returned) == (Code.DONE, 0 if is_paid else GROSS)
+    assert scene.funds(WORKER) - worker == (NET if is_paid else 0)
+    assert scene.funds(REQUESTER) - requester == DEPOSIT + (0 if is_paid else GROSS)
+    assert seats(scene) == jurors
     assert scene.pledge(WORKER) == (PLEDGE, 0)
     assert scene.chain.ledger.view.cases() == []
+    assert scene.chain.ledger.view.faults(signer_of(WORKER).public_key) == []
+    assert scene.chain.made[-1].outcome.events[-1] == CaseClosed(scene.lock.job, 0, 0)
+    assert_sound(scene.chain.ledger._state)
 
 
-def test_divided_committee_is_over_when_all_have_spoken(scene: Scene) -> None:
+def test_undecided_case_of_an_auditor_frees_its_deposit(scene: Scene) -> None:
+    receipt = scene.bound()
+    auditor = scene.auditor()
+    scene.audit(LIE)
+    scene.settle(receipt)
+    scene.chain.add(step_ms=300_000)
+    assert scene.settle(receipt, sender=WORKER).paid, "the case is not opened again"
+    assert scene.pledge(auditor) == (PLEDGE, 0)
+
+
+def test_undecided_case_ends_by_the_receipt_it_is_about(scene: Scene) -> None:
     receipt = scene.bound()
     scene.dispute(receipt)
-    findings = (Finding.EQUAL, Finding.EQUAL, Finding.DIFFERENT, Finding.DIFFERENT)
-    assert scene.verdict(receipt, *findings).returned == GROSS
+    scene.chain.add(step_ms=300_000)
+    other = LIE.receipt(scene.chain, scene.lock)
+    assert scene.settle(other).code is Code.NOT_COMMITTED
+    view = scene.chain.ledger.view
+    now = scene.chain.ledger.tip.time_ms
+    worker = signer_of(WORKER).public_key
+    assert view.may_settle(scene.lock.job, 0, sender=worker, time_ms=now)
+    assert not view.may_settle(scene.lock.job, 0, sender=worker, time_ms=now - 300_000)
+
+
+@pytest.mark.parametrize("last", [Finding.DIFFERENT, Finding.UNSERVED, Finding.EQUAL])
+def test_divided_committee_is_over_when_all_have_spoken(scene: Scene, last: Finding) -> None:
+    receipt = scene.bound()
+    scene.dispute(receipt)
+    findings = (Finding.EQUAL, Finding.UNSERVED, Finding.DIFFERENT, last)
+    result = scene.verdict(receipt, *findings)
+    assert (result.code, result.returned) == (Code.DONE, 0)
+    assert scene.settle(receipt).code is Code.JOB_CLOSED
+
+
+def test_slashed_account_is_not_drawn_any_more(scene: Scene) -> None:
+    """One whose pledge is gone would keep a place among the auditors and could not speak."""
+    receipt = scene.bound()
+    auditor = signer_of(scene.auditor()).public_key
+    poor = scene.auditor()
+    scene.chain.send(poor, Redeem(PLEDGE - DEPOSIT))
+    scene.audit(LIE)
+    scene.settle(receipt)
+    scene.verdict(receipt, *[Finding.EQUAL] * 3)
+    assert scene.pledge(poor) == (0, 0)
+    listed = {entry.account for entry in scene.chain.ledger.view.pledgers()}
+    assert auditor not in listed
+    assert len(listed) == 4
+
+
+def test_auditor_is_no_juror_of_its_own_case() -> None:
+    """An operator may be drawn as an auditor; then it does not judge what it said itself."""
+    scene = Scene().begin()
+    for number in AUDITORS:
+        scene.chain.send(number, Redeem(PLEDGE))
+    assert scene.chain.send(32, Pledge(PLEDGE)).code is Code.DONE
+    receipt = scene.bound()
+    assert scene.audit(LIE, sender=32).code is Code.DONE
+    scene.settle(receipt)
+    case = scene.chain.ledger.view.case(scene.lock.job, 0)
+    assert case is not None
+    assert signer_of(32).public_key not in {one.operator for one in case.jurors}
+    assert len(case.jurors) == 3
 
 
 def test_refund_gives_all_back_when_a_case_was_left_alone(scene: Scene) -> None:
@@ -128,6 +265,21 @@ def test_refund_gives_all_back_when_a_case_was_left_alone(scene: Scene) -> None:
     assert scene.funds(REQUESTER) - before == GROSS + DEPOSIT
     assert scene.pledge(WORKER) == (PLEDGE, 0)
     assert_sound(scene.chain.ledger._state)
+
+
+def test_refund_waits_until_a_worker_could_settle_after_its_case() -> None:
+    """Or whoever sends the refund first would decide whether an undecided case is paid."""
+    chain = Chain(genesis_of(case_window_ms=700_000))
+    scene = Scene(chain=chain).begin()
+    receipt = scene.bound()
+    scene.dispute(receipt)
+    case = chain.ledger.view.case(scene.lock.job, 0)
+    assert case is not None
+    end = case.until_ms
+    assert end > scene.lock.deadline_ms
+    chain.add(step_ms=end - chain.ledger.tip.time_ms)
+    assert chain.send(70, Refund(scene.lock.job)).code is Code.TOO_EARLY
+    assert scene.settle(receipt, sender=WORKER).returned == 0
 
 
 def test_dispute_is_the_requesters_in_time_on_what_was_bound(scene: Scene) -> None:
