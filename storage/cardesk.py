@@ -5,13 +5,14 @@ Reading and writing run in one thread at a time and hold a few blocks; nothing i
 all of a CAR held. Source: docs/spec/storage.md, "CAR".
 
 A file of the node's own profile keeps its root. Of another one the bytes are taken and stored by
-the node's profile, under the root that gives; both roots are told.
+the node's profile, under the root that gives; both roots are told. What was taken is pinned under
+`car:ROOT` until `remove`, so a file that two CARs brought stays for the second.
 """
 
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -33,6 +34,7 @@ from prsm.storage.unixfs import UNIXFS_V1_2025, Dag, DagReader
 _T = TypeVar("_T")
 _Args = TypeVarTuple("_Args")
 _FOLDER: Final = "car"
+_PREFIX: Final = "car:"  # of the pins of what came in a CAR, before its root
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,15 @@ class Imported:
     root: Cid
     blocks: int
     files: tuple[ImportedFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A CAR that was given up: files that went, their bytes, and those something else keeps."""
+
+    files: int
+    freed_bytes: int
+    kept: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +122,7 @@ class CarDesk:
             return await self._hop(_write, root, parts, path)
 
     async def take(self, path: Path) -> Imported:
-        """Put a CAR together, then take its files into the store.
+        """Put a CAR together, then take its files into the store and pin them.
 
         Raises:
             NotFound: no such file.
@@ -125,21 +136,62 @@ class CarDesk:
         shelf = _Corner(corner)
         try:
             found = await self._hop(_assemble, path, shelf, room)
-            files = [
-                ImportedFile(
-                    one.path,
-                    one.root,
-                    (await self._store.add_file(shelf.place(one.path), move=True)).root,
-                    one.size,
-                    one.profile.name,
-                )
-                for one in found.files
-            ]
-            await self._store.blocks.put_many(found.directories)
+            name = _PREFIX + str(found.root)
+            files = await self._keep(found, shelf, name)
         finally:
             with trio.CancelScope(shield=True):
                 await self._hop(_delete, corner)  # noqa: ASYNC102 - shielded above
         return Imported(found.root, found.blocks, tuple(files))
+
+    async def remove(self, root: Cid) -> Removed:
+        """Give a CAR up that was taken; files that a model, a pin or another CAR keeps stay.
+
+        Args:
+            root: of the CAR, as `take` told it.
+
+        Raises:
+            NotFound: no CAR of that root was taken.
+        """
+        name = _PREFIX + str(root)
+        pinned = await self._pinned(name)
+        directories = await self._store.blocks.owned(name)
+        if not pinned and not directories:
+            raise NotFound(f"no CAR of {root} was imported", hint="see: prsm storage pins")
+        if directories:
+            await self._store.blocks.delete_many(directories, owner=name)
+        named = {file.root for _, found in await self._store.models() for file in found.files}
+        sizes = {one.root: one.size for one in await self._store.list()}
+        gone: list[Cid] = []
+        for file in pinned:
+            await self._store.unpin(file, name)
+            with suppress(Conflict, NotFound):  # in use, or kept under another name
+                if file.raw not in named:
+                    await self._store.remove(file)
+                    gone.append(file)
+        freed = sum(sizes.get(file, 0) for file in gone)
+        return Removed(len(gone), freed, len(pinned) - len(gone))
+
+    async def _keep(self, found: Unpacked, shelf: "_Corner", name: str) -> list[ImportedFile]:
+        """Store and pin all files, or pin none: what came first may go when room is needed."""
+        before = await self._pinned(name)
+        files: list[ImportedFile] = []
+        try:
+            for one in found.files:
+                root = (await self._store.add_file(shelf.place(one.path), move=True)).root
+                files.append(ImportedFile(one.path, one.root, root, one.size, one.profile.name))
+                await self._store.pin(root, name, "operator")
+            # Directories last: who finds their root finds all that is below it.
+            await self._store.blocks.put_many(found.directories, owner=name)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                for file in {one.root for one in files} - before:
+                    with suppress(NotFound):  # stored, and not yet pinned
+                        await self._store.unpin(file, name)  # noqa: ASYNC102 - shielded above
+            raise
+        return files
+
+    async def _pinned(self, name: str) -> set[Cid]:
+        return {pin.root for pin in await self._store.pins() if pin.name == name}
 
     async def _collect(
         self, root: Cid, parts: list[_Part], leases: AsyncExitStack, *, depth: int

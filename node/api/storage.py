@@ -77,6 +77,7 @@ class StorageApi:
             "storage_startScrub": self.start_scrub,
             "storage_export": self.export_car,
             "storage_import": self.import_car,
+            "storage_remove": self.remove_car,
         }
 
     async def export_car(self, params: api.ExportParams, _caller: Caller) -> api.ExportedCar:
@@ -93,6 +94,12 @@ class StorageApi:
             for one in taken.files
         ]
         return api.ImportedCar(str(taken.root), taken.blocks, tuple(files))
+
+    async def remove_car(self, params: api.RemoveParams, _caller: Caller) -> api.RemovedCar:
+        """Give up what a CAR brought."""
+        root = parse_cid(params.cid)
+        done = await self._models.keeping.cars.remove(root)
+        return api.RemovedCar(str(root), done.files, done.freed_bytes, done.kept)
 
     async def stats(self, _params: NoParams, _caller: Caller) -> api.StorageStats:
         """What the store holds."""

@@ -86,8 +86,9 @@ def storage_export(session: Session, what: str, file: Path, profile: str) -> Non
 def storage_import(session: Session, file: Path, target: Path | None) -> None:
     """Take a CAR into the node's store, or unpack it; each block is checked before it is used.
 
-    Files of the profiles `prsm storage cid` knows are taken, and flat directories of them. With
-    --to the file or folder appears under that new name when all of it held.
+    Files of the profiles `prsm storage cid` knows are taken, and flat directories of them; they
+    stay until `prsm storage rm` gives them up. With --to the file or folder
+    appears under that new name when all of it held.
     """
     if target is not None:
         session.answer_value(_unpack(session, file, target))

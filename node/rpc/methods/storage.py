@@ -185,6 +185,21 @@ class ImportedCar(Result, frozen=True):
     files: tuple[ImportedFile, ...]
 
 
+class RemoveParams(Params, frozen=True):
+    """Of storage_remove."""
+
+    cid: Annotated[str, msgspec.Meta(description="of the CAR, as storage_import told it")]
+
+
+class RemovedCar(Result, frozen=True):
+    """What went; `kept` files belong to a model or another CAR, are pinned or in use."""
+
+    cid: str
+    files: Count
+    freed_bytes: Count
+    kept: Count
+
+
 METHODS: Final = (
     Method(
         "storage_getStats",
@@ -256,8 +271,19 @@ METHODS: Final = (
         ImportParams,
         ImportedCar,
         Scope.ADMIN,
-        "Check a CAR and store the files in it.",
+        "Check a CAR, store the files in it, and keep them.",
         deadline_ms=CAR_MS_MAX,
         example=ImportParams("/m.car"),
+    ),
+    Method(
+        "storage_remove",
+        RemoveParams,
+        RemovedCar,
+        Scope.WRITE,
+        "Delete what a CAR brought, but for what something else keeps.",
+        words=("storage", "rm"),
+        positional=("cid",),
+        deadline_ms=60_000,
+        example=RemoveParams("bafybeidhwvalnure6oiymx5auydpueikvveez6pbowbo6sjrbhdaw3ywmi"),
     ),
 )

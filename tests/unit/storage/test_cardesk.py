@@ -148,3 +148,60 @@ async def test_remains_of_a_crash_are_deleted(desks: tuple[Desk, Desk]) -> None:
     (one.folder / "car" / "old").mkdir(parents=True)
     CarDesk(one.store, one.folder)
     assert not one.left
+
+
+async def test_what_was_taken_stays_until_it_is_given_up(
+    desks: tuple[Desk, Desk], tmp_path: Path
+) -> None:
+    """A full cache goes before it; afterwards its files and directories are gone."""
+    one, _ = desks
+    taken = await one.cars.take(make_car(tmp_path))
+    name = f"car:{taken.root}"
+    assert {pin.name for pin in await one.store.pins()} == {name}
+    (tmp_path / "cached").write_bytes(bytes(QUOTA - 4 * MIB))
+    await one.store.add_file(tmp_path / "cached")
+    (tmp_path / "more").write_bytes(bytes(QUOTA - 5 * MIB))
+    await one.store.add_file(tmp_path / "more")
+    assert all([await one.store.has(file.root) for file in taken.files])
+    done = await one.cars.remove(taken.root)
+    assert (done.files, done.freed_bytes, done.kept) == (2, len(DATA), 0)
+    assert not any([await one.store.has(file.root) for file in taken.files])
+    assert not await one.store.pins()
+    with pytest.raises(NotFound):
+        await one.store.blocks.get(taken.root.digest)
+    with pytest.raises(NotFound, match="no CAR of"):
+        await one.cars.remove(taken.root)
+
+
+async def test_file_of_two_cars_stays_for_the_second(
+    desks: tuple[Desk, Desk], tmp_path: Path
+) -> None:
+    one, _ = desks
+    folder = await one.cars.take(make_car(tmp_path))
+    with (tmp_path / "a.car").open("wb") as out:
+        pack(tmp_path / "in" / "a", out)
+    alone = await one.cars.take(tmp_path / "a.car")
+    done = await one.cars.remove(folder.root)
+    assert (done.files, done.kept) == (1, 1)  # the empty one went
+    assert (await one.store.path(alone.root)).read_bytes() == DATA
+    async with one.store.lease(alone.root, holder="test", purpose="run"):
+        assert (await one.cars.remove(alone.root)).kept == 1  # in use: from now on only cached
+    assert await one.store.has(alone.root)
+    assert not await one.store.pins()
+
+
+async def test_import_that_finds_no_room_pins_nothing(
+    desks: tuple[Desk, Desk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = desks
+    before = await one.cars.take(make_car(tmp_path))
+    await one.cars.remove(before.root)
+
+    async def refuse(*_args: object, **_words: object) -> None:
+        raise Full("no room")
+
+    monkeypatch.setattr(one.store.blocks, "put_many", refuse)
+    with pytest.raises(Full):
+        await one.cars.take(tmp_path / "in.car")
+    assert not await one.store.pins()
+    assert not one.left

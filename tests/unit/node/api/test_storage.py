@@ -1,4 +1,4 @@
-"""`storage_export` and `storage_import` of a node: what goes out as a CAR comes in again."""
+"""CARs of a node: what goes out as one comes in again, and stays until it is given up."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -39,6 +39,12 @@ async def test_folder_comes_in_and_goes_out_again(site: Site, tmp_path: Path) ->
     done = await site.ask("storage_export", cid=tree.cid, path=str(again))
     assert (done["cid"], done["blocks"]) == (tree.cid, 5)
     assert done["size_bytes"] == again.stat().st_size == (tmp_path / "in.car").stat().st_size
+    pins = (await site.ask("storage_listPins"))["items"]
+    assert [(pin["name"], pin["state"]) for pin in pins] == [(f"car:{tree.cid}", "held")] * 2
+    gone = await site.ask("storage_remove", cid=tree.cid)
+    assert gone == {"cid": tree.cid, "files": 2, "freed_bytes": len(DATA) + 1, "kept": 0}
+    assert (await site.ask("storage_getStats"))["files"] == 0
+    assert (await site.refused("storage_remove", cid=tree.cid))[1] == "not_found"
 
 
 async def test_file_of_a_foreign_profile_says_both_roots(site: Site, tmp_path: Path) -> None:
