@@ -156,6 +156,7 @@ _MEANING: Final[dict[Code, str]] = {
     Code.VERSION_YANKED: "the version was yanked; no channel may point to it",
     Code.BAD_CHANNEL: "a channel is 1 to 32 of a-z, 0-9 and -, a letter first",
     Code.TOO_MANY_CHANNELS: "a name has at most 16 channels",
+    Code.TOO_MANY_VERSIONS: "a name has at most 1,024 versions",
     Code.UNKNOWN_MANIFEST: "no model or dataset of this manifest is registered",
     Code.DEAL_EXISTS: "the sender has opened a deal of these terms and this salt already",
     Code.BAD_TERMS: "a deal has a price or a grant, and a collateral of at least ten rounds' pay",

@@ -29,6 +29,7 @@ from prsm.consensus.ledger.releases import (
     CardPointer,
     Channels,
     Dataset,
+    Versions,
     Yanked,
     card_key,
     channels_key,
@@ -37,6 +38,8 @@ from prsm.consensus.ledger.releases import (
     is_registered,
     owner_of,
     release_of,
+    versions_key,
+    versions_of,
     yanked_key,
 )
 from prsm.consensus.ledger.state import State
@@ -44,6 +47,7 @@ from prsm.protocol.semver import is_channel, is_version
 from prsm.protocol.transactions.payloads import RegisterModel
 from prsm.protocol.transactions.registry import (
     CHANNELS_MAX,
+    VERSIONS_MAX,
     RegisterDataset,
     SetCard,
     SetChannel,
@@ -158,8 +162,12 @@ def _register(state: State, entry: Model | Dataset) -> Effect:
         raise Failed(Code.NAME_TAKEN)
     if not all(is_registered(state, parent) for parent in entry.parents):
         raise Failed(Code.UNKNOWN_PARENT)
+    listed = versions_of(state, name)
+    if len(listed) >= VERSIONS_MAX:
+        raise Failed(Code.TOO_MANY_VERSIONS)
     state.write(owner_key(name), Owner(publisher=entry.publisher))
     state.write(version_key(name, semver), Pointer(manifest=manifest))
+    state.write(versions_key(name), Versions(name=name, semvers=(*listed, semver)))
     key = model_key(manifest) if isinstance(entry, Model) else dataset_key(manifest)
     state.write(key, entry)
     return Effect(events=(Registered(manifest, name, semver),))

@@ -1,9 +1,8 @@
 """What the registry holds of a name: versions, channels, yanks, cards; and how a wish is met.
 
-Reads only, each key by itself, so that whoever has proofs of those keys resolves a name as a node
-does (`consensus/light.Proven`). Knows: records and keys of the registry beside `Model`, and
-SemVer's order. Must not know: the rules that write them (`registry`). Source: docs/spec/ledger.md,
-"Registry".
+Reads only, each key by itself: a stranger who has a proof of each resolves as a node does. Knows:
+records and keys of the registry beside `Model`, and SemVer's order. Must not know: the rules that
+write them (`registry`). Source: docs/spec/ledger.md, "Registry".
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +17,7 @@ from prsm.protocol.codec import Record, encode
 from prsm.protocol.errors import LocalError
 from prsm.protocol.ids import Bytes32, UInt
 from prsm.protocol.messages.models import CidBytes, Name
-from prsm.protocol.semver import Reference, Version, is_version
+from prsm.protocol.semver import Reference, Version
 from prsm.protocol.transactions.registry import (
     CHANNELS_MAX,
     VERSIONS_MAX,
@@ -108,11 +107,6 @@ class Release:
         """Was it withdrawn?"""
         return self.yanked is not None
 
-    @property
-    def version(self) -> Version | None:
-        """Its place in the order; None for a text that is no SemVer."""
-        return Version.parse(self.semver) if is_version(self.semver) else None
-
 
 def versions_key(name: str) -> bytes:
     """Key of a `Versions`."""
@@ -192,8 +186,8 @@ def lookup(reader: Reader, name: str, semver: str) -> Release | None:
 
 
 def in_order(semvers: Iterable[str]) -> list[str]:
-    """Versions ascending by SemVer, equal ones by their text, texts that are no SemVer first."""
-    return sorted(semvers, key=_place)
+    """Versions ascending by SemVer, equal ones by their text."""
+    return sorted(semvers, key=lambda semver: (Version.parse(semver), semver))
 
 
 def resolve(reader: Reader, reference: Reference) -> Release:
@@ -220,31 +214,20 @@ def resolve(reader: Reader, reference: Reference) -> Release:
             return _pointed(reader, name, reference.channel or STABLE, channels)
     semver = next(_candidates(reader, reference), None)
     if semver is None:
-        raise UnknownRelease(
-            f"no version on the ledger meets {reference}", hint=_offer(reader, name)
-        )
+        raise _unknown(reader, name, f"no version on the ledger meets {reference}")
     return _exact(reader, reference, semver)
-
-
-def _place(semver: str) -> tuple[bool, Version, str]:
-    version = _version(semver)
-    return (version is not None, version or Version(0, 0, 0), semver)
-
-
-def _version(semver: str) -> Version | None:
-    return Version.parse(semver) if is_version(semver) else None
 
 
 def _candidates(reader: Reader, reference: Reference) -> Iterator[str]:
     """Versions a range or a bare name may mean, the best first."""
     wanted = reference.range
-    placed = [(_version(each), each) for each in in_order(versions_of(reader, reference.name))]
-    found = [(version, each) for version, each in reversed(placed) if version is not None]
-    if wanted is not None:
-        found = [(version, each) for version, each in found if wanted.holds(version)]
-    else:
+    semvers = reversed(in_order(versions_of(reader, reference.name)))
+    found = [(Version.parse(semver), semver) for semver in semvers]
+    if wanted is None:
         found.sort(key=lambda one: one[0].is_prerelease)
-    return (each for _, each in found if not _is_yanked(reader, reference.name, each))
+    else:
+        found = [one for one in found if wanted.holds(one[0])]
+    return (semver for _, semver in found if not _is_yanked(reader, reference.name, semver))
 
 
 def _is_yanked(reader: Reader, name: str, semver: str) -> bool:
@@ -254,7 +237,7 @@ def _is_yanked(reader: Reader, name: str, semver: str) -> bool:
 def _exact(reader: Reader, reference: Reference, semver: str) -> Release:
     release = lookup(reader, reference.name, semver)
     if release is None:
-        raise UnknownRelease(f"{reference} is not on the ledger", hint=_offer(reader, reference.name))
+        raise _unknown(reader, reference.name, f"{reference} is not on the ledger")
     return release
 
 
@@ -262,9 +245,7 @@ def _pointed(reader: Reader, name: str, channel: str, channels: dict[str, str]) 
     semver = channels.get(channel)
     if semver is None:
         known = ", ".join(sorted(channels)) or "none"
-        raise UnknownRelease(
-            f"{name} has no channel {channel!r}; it has: {known}", hint=_offer(reader, name)
-        )
+        raise _unknown(reader, name, f"{name} has no channel {channel!r}; it has: {known}")
     release = _exact(reader, Reference(name, exact=semver), semver)
     if release.is_yanked:
         raise YankedRelease(
@@ -273,3 +254,16 @@ def _pointed(reader: Reader, name: str, channel: str, channels: dict[str, str]) 
             hint=f"name another version, or that one exactly: {name}@{semver}",
         )
     return release
+
+
+def _unknown(reader: Reader, name: str, what: str) -> UnknownRelease:
+    semvers = in_order(versions_of(reader, name))
+    if not semvers:
+        return UnknownRelease(f"the ledger knows no {name!r}", hint="see: prsm model search WORDS")
+    offered = [each for each in reversed(semvers) if not _is_yanked(reader, name, each)][:5]
+    hint = (
+        f"there are: {', '.join(reversed(offered))}"
+        if offered
+        else "every version of it was yanked"
+    )
+    return UnknownRelease(what, hint=hint)

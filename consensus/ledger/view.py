@@ -1,6 +1,7 @@
 """Questions to a committed state; nothing here changes it."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import final
 
 from prsm.consensus.ledger.accounts import balance, next_nonce, totals
@@ -58,16 +59,19 @@ from prsm.consensus.ledger.records import (
 )
 from prsm.consensus.ledger.releases import (
     DATASET,
+    VERSIONS,
     Dataset,
     Release,
+    UnknownRelease,
+    Versions,
+    YankedRelease,
     channels_of,
-    choose,
     dataset_key,
-    first_choices,
     in_order,
     lookup,
     release_of,
-    versions_prefix,
+    resolve,
+    versions_of,
 )
 from prsm.consensus.ledger.reputation import standing
 from prsm.consensus.ledger.rounds import read_round
@@ -227,10 +231,10 @@ class View:
         return release_of(self._state, manifest)
 
     def releases(self, name: str) -> list[Release]:
-        """All versions of a name, ascending by SemVer; reads all keys of the state."""
-        pointers = self._all(versions_prefix(name), Pointer)
-        found = (release_of(self._state, pointer.manifest) for pointer in pointers)
-        return in_order(release for release in found if release is not None)
+        """All versions of a name, ascending by SemVer."""
+        semvers = in_order(versions_of(self._state, name))
+        found = (lookup(self._state, name, semver) for semver in semvers)
+        return [release for release in found if release is not None]
 
     def channels(self, name: str) -> dict[str, str]:
         """Versions by channel."""
@@ -239,23 +243,24 @@ class View:
     def resolve(self, text: str) -> Release:
         """The release that `name`, `name@1.2.0`, `name@^1` or `name@beta` means.
 
-        O(1) for an exact version; else it reads all keys of the state.
+        Reads what the name has, never the whole state.
 
         Raises:
             BadVersion: no reference.
-            UnknownRelease, YankedRelease: as `choose`.
+            UnknownRelease, YankedRelease: as `releases.resolve`.
         """
-        reference = Reference.parse(text)
-        exact = None if reference.exact is None else self.release(reference.name, reference.exact)
-        if exact is not None:
-            return exact
-        return choose(reference, self.releases(reference.name), self.channels(reference.name))
+        return resolve(self._state, Reference.parse(text))
 
     def first_choices(self) -> list[Release]:
-        """What each registered name means when it stands alone; reads the whole state."""
-        models = [model.manifest for model in self._all(MODEL, Model)]
-        datasets = [dataset.manifest for dataset in self._all(DATASET, Dataset)]
-        return first_choices(self._state, [*models, *datasets])
+        """What each registered name means when it stands alone, by name; reads all keys.
+
+        Names that mean nothing so are left out.
+        """
+        chosen = []
+        for listed in self._all(VERSIONS, Versions):
+            with suppress(UnknownRelease, YankedRelease):
+                chosen.append(resolve(self._state, Reference(listed.name)))
+        return sorted(chosen, key=lambda release: release.name)
 
     def dataset_by_cid(self, manifest: bytes) -> Dataset | None:
         """The dataset of a manifest's CID."""

@@ -30,6 +30,8 @@ def state_key(params: api.ProofParams) -> bytes:
             name, _, semver = _named(params).partition("@")
             make = records.version_key if params.kind == "version" else releases.yanked_key
             return make(name, semver)
+        case "versions":
+            return releases.versions_key(_named(params))
         case "channels":
             return releases.channels_key(_named(params))
         case _:
@@ -57,5 +59,5 @@ def _named(params: api.ProofParams) -> str:
     except ValueError as error:  # of the hex, or of the text
         raise LocalError(
             f"key of {params.kind} is no hex of UTF-8 text",
-            hint="write NAME@VERSION, or NAME for channels, as 0x and hex digits",
+            hint="write NAME@VERSION, or NAME for versions and channels, as 0x and hex digits",
         ) from error

@@ -12,6 +12,7 @@ from prsm.protocol.ids import Bytes32, UInt
 from prsm.protocol.messages.models import CidBytes, Name
 
 CHANNELS_MAX: Final = 16  # of one name; the record is read and written whole
+VERSIONS_MAX: Final = 1_024  # of one name: 33 KiB at most, proven whole; a busy name has a hundred
 ChannelName = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
 Semver = Annotated[str, msgspec.Meta(min_length=5, max_length=32)]
 

@@ -9,19 +9,19 @@ from typing import cast
 
 import trio
 
-from prsm.consensus.ledger.records import Model
-from prsm.consensus.ledger.releases import Dataset, Release, choose
+from prsm.consensus.ledger.records import Model, Pointer, model_key, version_key
+from prsm.consensus.ledger.releases import Versions, versions_key
+from prsm.consensus.ledger.view import View
 from prsm.node.chain.driver import Driver
 from prsm.node.chain.wallet import TxResult, Wallet, WalletLocked
 from prsm.node.clock import TrioClock
 from prsm.node.inference.pool import Pool
 from prsm.node.inference.prepared import Prepared, PreparedFile
 from prsm.node.models import Models, Tools, Wanted
-from prsm.protocol.codec import Record
+from prsm.protocol.codec import Record, encode
 from prsm.protocol.ed25519 import Ed25519Signer, Signer
 from prsm.protocol.ids import TxId
 from prsm.protocol.messages.pipe import ModelRefused, PreparedShard
-from prsm.protocol.semver import Reference
 from prsm.protocol.transactions.results import Code, TxReceipt
 from prsm.storage.cid import hash_block
 from prsm.storage.model_store import ModelStore
@@ -44,47 +44,6 @@ def registered(name: str, semver: str, height: int) -> Model:
     )
 
 
-def _release(model: Model) -> Release:
-    return Release(
-        name=model.name,
-        semver=model.semver,
-        manifest=model.manifest,
-        subject="model",
-        publisher=model.publisher,
-        total_bytes=model.total_bytes,
-        height=model.height,
-        yanked=None,
-        card=None,
-    )
-
-
-@dataclass
-class View:
-    """The ledger's models."""
-
-    named: list[Model] = field(default_factory=list)
-
-    def models(self) -> list[Model]:
-        return self.named
-
-    def datasets(self) -> list[Dataset]:
-        return []
-
-    def resolve(self, text: str) -> Release:
-        reference = Reference.parse(text)
-        return choose(reference, [_release(m) for m in self.named if m.name == reference.name], {})
-
-    def model(self, name: str, semver: str) -> Model | None:
-        return next((m for m in self.named if (m.name, m.semver) == (name, semver)), None)
-
-    def model_by_cid(self, cid: bytes) -> Model | None:
-        return next((m for m in self.named if m.manifest == cid), None)
-
-    def release_by_cid(self, cid: bytes) -> Release | None:
-        found = self.model_by_cid(cid)
-        return None if found is None else _release(found)
-
-
 @dataclass
 class FakeGenesis:
     chain_id: bytes = bytes(8)
@@ -92,8 +51,21 @@ class FakeGenesis:
 
 @dataclass
 class FakeLedger:
-    view: View = field(default_factory=View)
+    """Models by name, as a state that the ledger's own view reads."""
+
+    named: list[Model] = field(default_factory=list)
     genesis: FakeGenesis = field(default_factory=FakeGenesis)
+
+    @property
+    def view(self) -> View:
+        state: dict[bytes, bytes] = {}
+        for model in self.named:
+            state[model_key(model.manifest)] = encode(model)
+            state[version_key(model.name, model.semver)] = encode(Pointer(model.manifest))
+        for name in {model.name for model in self.named}:
+            semvers = tuple(model.semver for model in self.named if model.name == name)
+            state[versions_key(name)] = encode(Versions(name, semvers))
+        return View(state)
 
 
 @dataclass
@@ -185,7 +157,7 @@ class FakePool:
 class Room:
     models: Models
     tools: Tools
-    view: View
+    ledger: FakeLedger
     wallet: FakeWallet
     pool: FakePool
     wire: Wire
@@ -207,7 +179,7 @@ async def open_room(folder: Path, **changes: object) -> AsyncIterator[Room]:
     )
     tools = replace(tools, **changes)  # type: ignore[arg-type]  # fields by name
     try:
-        yield Room(Models(tools), tools, driver.ledger.view, wallet, pool, wire)
+        yield Room(Models(tools), tools, driver.ledger, wallet, pool, wire)
     finally:
         with trio.CancelScope(shield=True):
             await store.close()

@@ -231,6 +231,7 @@ ProofKind = Literal[
     "card",
     "version",
     "yank",
+    "versions",
     "channels",
     "escrow",
     "hold",
@@ -240,7 +241,8 @@ ProofKind = Literal[
 class ProofParams(Params, frozen=True):
     """What to prove: a kind of ledger record and its key.
 
-    The key of a version and of a yank is `name@version` in UTF-8, of channels the name.
+    The key of a version and of a yank is `name@version` in UTF-8, of `versions` and `channels` the
+    name.
     """
 
     kind: ProofKind

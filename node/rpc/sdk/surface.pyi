@@ -81,6 +81,7 @@ class _Chain:
             "model",
             "validator",
             "version",
+            "versions",
             "yank",
         ],
         key: str | bytes,
@@ -485,6 +486,7 @@ class _Storage:
         idempotency_key: str = "",
     ) -> _deals.Offered: ...
     def release_deal(self, deal: str | bytes, idempotency_key: str = "") -> _deals.DealSent: ...
+    def remove(self, cid: str, idempotency_key: str = "") -> _storage.RemovedCar: ...
     def repair(self, ref: str, idempotency_key: str = "") -> _copies.AllCopies: ...
     def scrub(self, task: str | None = ..., idempotency_key: str = "") -> _storage.Scrubbed: ...
     def set_copies(self, ref: str, copies: int, idempotency_key: str = "") -> _copies.AllCopies: ...
@@ -631,6 +633,7 @@ class _AsyncChain:
             "model",
             "validator",
             "version",
+            "versions",
             "yank",
         ],
         key: str | bytes,
@@ -1045,6 +1048,7 @@ class _AsyncStorage:
     async def release_deal(
         self, deal: str | bytes, idempotency_key: str = ""
     ) -> _deals.DealSent: ...
+    async def remove(self, cid: str, idempotency_key: str = "") -> _storage.RemovedCar: ...
     async def repair(self, ref: str, idempotency_key: str = "") -> _copies.AllCopies: ...
     async def scrub(
         self, task: str | None = ..., idempotency_key: str = ""

@@ -3,22 +3,21 @@
 import msgspec
 import pytest
 
+from prsm.consensus.ledger import registry
 from prsm.consensus.ledger.context import ChannelMoved, Registered, YankChanged
-from prsm.consensus.ledger.records import version_key
 from prsm.consensus.ledger.releases import (
     UnknownRelease,
     YankedRelease,
     channels_key,
     lookup,
-    manifest_keys,
-    versions_prefix,
+    resolve,
     yanked_key,
 )
 from prsm.consensus.light import Trust
 from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.proofs import ProvenState
-from prsm.protocol.semver import BadVersion
+from prsm.protocol.semver import BadVersion, Reference
 from prsm.protocol.transactions.payloads import Halt, RegisterModel
 from prsm.protocol.transactions.registry import (
     CHANNELS_MAX,
@@ -94,7 +93,6 @@ def test_versions_are_listed_by_semver_and_of_their_name_only(chain: Chain) -> N
     assert found == ["1.0.0", "1.9.0", "1.10.0", "2.0.0-rc.1"]
     assert [release.name for release in view.releases("minilm2")] == ["minilm2"]
     assert not view.releases("mini")
-    assert version_key("minilm", "1.0.0").startswith(versions_prefix("minilm"))
 
 
 @pytest.mark.parametrize(
@@ -281,23 +279,48 @@ def test_version_that_is_no_semver_is_not_registered(chain: Chain) -> None:
         assert chain.send(OWNER, model(20, semver)).code is Code.BAD_NAME
 
 
-def test_lookup_is_proven_to_a_stranger(chain: Chain) -> None:
-    """Pointer, model, yank and card, each under the certified root; absence is proven, too."""
-    done(chain, yank("1.9.0"))
-    chain.add()
-    ledger, tip = chain.ledger, chain.made[-1]
-    trust = Trust.of_genesis(chain.genesis, Ed25519Verifier())
-    proven: dict[bytes, bytes] = {}
-    for key in manifest_keys("minilm", "1.9.0", cid(3)):
-        proof = ledger.prove_certified(key)
+def test_name_has_at_most_so_many_versions(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "VERSIONS_MAX", 5)
+    done(chain, model(20, "5.0.0"))
+    assert chain.send(OWNER, model(21, "6.0.0")).code is Code.TOO_MANY_VERSIONS
+    assert chain.ledger.view.release_by_cid(cid(21)) is None
+    done(chain, model(21, "1.0.0", name="another"))
+
+
+class Stranger:
+    """Holds no state: whatever is read must come with a proof under a certified root."""
+
+    def __init__(self, chain: Chain) -> None:
+        chain.add()
+        self._chain = chain
+        self._trust = Trust.of_genesis(chain.genesis, Ed25519Verifier())
+        self.asked = 0
+
+    def get(self, key: bytes, /) -> bytes | None:
+        self.asked += 1
+        proof, tip = self._chain.ledger.prove_certified(key), self._chain.made[-1]
         assert proof is not None
-        value = trust.check_state(
+        return self._trust.check_state(
             ProvenState(proof=proof, header=tip.block.header, certificate=tip.certificate)
         )
-        if value is not None:
-            proven[key] = value
-    found = lookup(proven, "minilm", "1.9.0")
-    assert found == ledger.view.release("minilm", "1.9.0")
-    assert found is not None
-    assert found.is_yanked
-    assert lookup(proven, "minilm", "1.0.0") is None
+
+
+@pytest.mark.parametrize(
+    "reference", ["minilm", "minilm@1.9.0", "minilm@^1", "minilm@beta", "minilm@>=2.0.0-a"]
+)
+def test_every_reference_is_resolved_by_proofs_alone(chain: Chain, reference: str) -> None:
+    """Also that no newer version was left out, which the list of versions shows."""
+    done(chain, yank("1.10.0"))
+    done(chain, pointed("beta", "1.0.0"))
+    stranger = Stranger(chain)
+    found = resolve(stranger, Reference.parse(reference))
+    assert found == chain.ledger.view.resolve(reference)
+    assert stranger.asked <= 9  # of a name with four versions, one of them yanked
+
+
+def test_absence_is_proven_too(chain: Chain) -> None:
+    stranger = Stranger(chain)
+    assert lookup(stranger, "minilm", "9.9.9") is None
+    for reference in ("gpt", "minilm@^3", "minilm@nightly"):
+        with pytest.raises(UnknownRelease):
+            resolve(stranger, Reference.parse(reference))

@@ -23,6 +23,7 @@ CID = "0x" + "11" * 36
         ("card", CID, releases.card_key(b"\x11" * 36)),
         ("version", "0x" + b"m@1.0.0".hex(), records.version_key("m", "1.0.0")),
         ("yank", "0x" + b"m@1.0.0".hex(), releases.yanked_key("m", "1.0.0")),
+        ("versions", "0x" + b"m".hex(), releases.versions_key("m")),
         ("channels", "0x" + b"m".hex(), releases.channels_key("m")),
     ],
 )

@@ -37,10 +37,10 @@ async def room(tmp_path: Path) -> AsyncIterator[Room]:
 
 async def test_name_means_its_newest_version(room: Room) -> None:
     """1.10.0 is newer than 1.9.0; a version in the reference is exact."""
-    room.view.named = [registered("a", v, i) for i, v in enumerate(("1.9.0", "1.10.0", "1.2.0"))]
+    room.ledger.named = [registered("a", v, i) for i, v in enumerate(("1.9.0", "1.10.0", "1.2.0"))]
     newest, exact = room.models.resolve("a"), room.models.resolve("a@1.2.0")
-    assert newest.raw == room.view.named[1].manifest
-    assert exact.raw == room.view.named[2].manifest
+    assert newest.raw == room.ledger.named[1].manifest
+    assert exact.raw == room.ledger.named[2].manifest
     with pytest.raises(UnknownModel):
         room.models.resolve("a@3.0.0")
 
@@ -51,8 +51,8 @@ async def test_ledger_goes_before_what_only_this_node_calls_so(room: Room) -> No
     room.models._held[local] = manifest(name="a")
     assert room.models.resolve("a") == local
     assert room.models.resolve("a@1.0.0") == local
-    room.view.named = [registered("a", "1.0.0", 1)]
-    assert room.models.resolve("a").raw == room.view.named[0].manifest
+    room.ledger.named = [registered("a", "1.0.0", 1)]
+    assert room.models.resolve("a").raw == room.ledger.named[0].manifest
 
 
 @pytest.mark.parametrize("ref", ["nothing", "nothing@1.0.0", "@", "a@b@c", "bafy", "Qm"])
@@ -122,7 +122,7 @@ async def test_add_with_a_taken_name_is_refused_before_the_worker(
 ) -> None:
     """The ledger has that name and version; another version, or no registration, is fine."""
     (tmp_path / "m.onnx").write_bytes(b"x")
-    room.view.named = [registered("encoder", "1.0.0", 1)]
+    room.ledger.named = [registered("encoder", "1.0.0", 1)]
     with pytest.raises(Conflict):
         await room.models.add(wanted(tmp_path / "m.onnx"))
     assert room.pool.asked == 0
