@@ -1,8 +1,9 @@
 """`python3 scripts/reference.py [--check]`: what is written from the program itself.
 
-The module list of docs/ARCHITECTURE.md, from the first sentence of each module's docstring, between
-two markers; that part imports nothing of prsm, so it runs before installation. Then, with the
-Python of `.venv`, docs/reference and the generated files of scripts/deploy (`scripts/pages.py`).
+In docs/ARCHITECTURE.md, between markers: the picture and the table of rooms (`scripts/picture.py`),
+and the module list, from the first sentence of each module's docstring; that part imports nothing
+of prsm, so it runs before installation. Then, with the Python of `.venv`, docs/reference and the
+generated files of scripts/deploy (`scripts/pages.py`).
 """
 
 import ast
@@ -13,11 +14,10 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+import picture
 from tidy import FLOORS, ROOT, is_module, tracked_files
 
 _PAGE: Final = ROOT / "docs" / "ARCHITECTURE.md"
-_BEGIN: Final = "<!-- modules: written by scripts/reference.py -->\n"
-_END: Final = "<!-- end of modules -->\n"
 
 
 def first_sentence(path: str) -> str:
@@ -73,12 +73,33 @@ def main() -> None:
     print("docs/reference is left as it is: the program is not installed")
 
 
+def sections() -> dict[str, str]:
+    """What stands between the markers of docs/ARCHITECTURE.md, by the name they bear."""
+    modules = [path for path in tracked_files() if is_module(path)]
+    found = picture.rooms(ROOT, modules, (ROOT / "pyproject.toml").read_text())
+    return {
+        "picture": picture.picture(found),
+        "rooms": picture.table(found),
+        "modules": module_list(),
+    }
+
+
+def between(text: str, name: str) -> tuple[str, str, str]:
+    """A page cut at the markers of a section: what is before, inside, behind."""
+    begin = f"<!-- {name}: written by scripts/reference.py -->\n"
+    before, opened, rest = text.partition(begin)
+    inside, closed, after = rest.partition(f"<!-- end of {name} -->\n")
+    if not (opened and closed):
+        sys.exit(f"error: {_PAGE.name}: no markers of {name!r}")
+    return before + begin, inside, f"<!-- end of {name} -->\n{after}"
+
+
 def write_list() -> None:
-    """Write the module list, or with `--check` only say whether it is current."""
-    text = _PAGE.read_text()
-    before, _, rest = text.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    current = f"{before}{_BEGIN}\n{module_list()}\n{_END}{after}"
+    """Write the sections, or with `--check` only say whether they are current."""
+    text = current = _PAGE.read_text()
+    for name, section in sections().items():
+        before, _, after = between(current, name)
+        current = f"{before}\n{section}\n{after}"
     if current == text:
         print(f"{_PAGE.name} is current")
     elif "--check" in sys.argv[1:]:

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+SECTIONS = ("picture", "rooms", "modules")
 SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 
 
@@ -28,13 +29,15 @@ def reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Modul
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
     page = tmp_path / "PAGE.md"
-    page.write_text(f"before\n{module._BEGIN}old\n{module._END}after\n")
+    marks = "<!-- {0}: written by scripts/reference.py -->\nold\n<!-- end of {0} -->\n"
+    page.write_text(f"before\n{''.join(map(marks.format, SECTIONS))}after\n")
+    (tmp_path / "pyproject.toml").write_text((SCRIPTS.parent / "pyproject.toml").read_text())
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "_PAGE", page)
     monkeypatch.setattr(module, "tracked_files", lambda: sorted(texts))
     monkeypatch.setattr(sys, "argv", ["reference.py"])
     yield module
-    for name in ("reference", "tidy"):
+    for name in ("reference", "picture", "tidy"):
         sys.modules.pop(name, None)
 
 
@@ -54,6 +57,7 @@ def test_main_writes_between_the_markers_and_nothing_else(
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
+    assert all(f"<!-- end of {name} -->" in text for name in SECTIONS)
     reference.main()
     assert "is current" in capsys.readouterr().out
 
@@ -65,3 +69,9 @@ def test_main_with_check_refuses_an_old_page(
     with pytest.raises(SystemExit, match="is not current"):
         reference.main()
     assert "old" in reference._PAGE.read_text()
+
+
+def test_a_page_without_its_markers_is_refused(reference: ModuleType) -> None:
+    reference._PAGE.write_text("no markers")
+    with pytest.raises(SystemExit, match="no markers of 'picture'"):
+        reference.main()
