@@ -17,7 +17,7 @@ from prsm.node.inference.capacity import ask_all
 from prsm.node.inference.commits import commit
 from prsm.node.inference.evaluation.dataset import open_dataset, whole_shard
 from prsm.node.inference.evaluation.ports import EvaluationChain
-from prsm.node.inference.interface import Models, UnitIncomplete
+from prsm.node.inference.interface import Models, TransactionFailed, UnitIncomplete
 from prsm.node.inference.planner import PriceOverCap, TooFewPeers, WorkerOffer
 from prsm.node.net.interface import Busy, CallRefused, Channel, Network
 from prsm.protocol.codec import decode
@@ -307,7 +307,13 @@ class Evaluations:
     async def _record(self, round_: _Round) -> Found:
         slices = _settled_slices(round_)
         assert slices is not None, "a settled evaluation has a majority"
-        height = await commit(self._chain, RECORD_SCORE, RecordScore(round_.job, slices))
+        try:
+            height = await commit(self._chain, RECORD_SCORE, RecordScore(round_.job, slices))
+        except TransactionFailed:
+            known = self._chain.evaluation(round_.job)
+            if known is None or not known.is_recorded:
+                raise
+            height = self._chain.height()  # a worker was first
         holders = [worker for worker, answer in round_.answers.items() if answer.slices == slices]
         correct = sum(part.correct for part in slices)
         return Found(round_.job, correct, sum(round_.rows), tuple(holders), height)

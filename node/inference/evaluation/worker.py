@@ -1,7 +1,8 @@
 """Evaluations done for others: model and dataset by CID, run slice by slice, one receipt.
 
-Every worker counts the score from its own outputs and its own copy of the labels. Nothing a peer
-sends raises here beyond a typed answer. Must not know: who else was drawn, what is done with it.
+Every worker counts the score from its own outputs and its own copy of the labels, and records it
+where the requester does not. Nothing a peer sends raises here beyond a typed answer. Must not know:
+who else was drawn.
 """
 
 import logging
@@ -13,6 +14,7 @@ import trio
 from prsm.consensus.ledger.evaluations import Evaluation
 from prsm.consensus.ledger.records import Job
 from prsm.node.inference.claims import Claim
+from prsm.node.inference.commits import commit
 from prsm.node.inference.evaluation.dataset import DatasetFile, open_dataset, whole_shard
 from prsm.node.inference.evaluation.ports import EvaluationChain
 from prsm.node.inference.executor import Desk
@@ -43,11 +45,13 @@ from prsm.protocol.receipts import (
     WorkKind,
 )
 from prsm.protocol.scores import ScoreRow, count_correct, score_root
-from prsm.protocol.transactions.evaluations import SliceScore
-from prsm.protocol.transactions.payloads import Unit
+from prsm.protocol.transactions.evaluations import RecordScore, SliceScore
+from prsm.protocol.transactions.payloads import RECORD_SCORE, Unit
 
 EVALUATIONS_MAX: Final = 4  # at one time; each holds one shard and reads one file
 KEPT_MAX: Final = 64  # with those that are done and may still be asked for
+# Block time a requester has to record the score; each worker of the unit waits once more.
+RECORD_AFTER_MS: Final = 15_000
 
 log = logging.getLogger(__name__)
 
@@ -214,6 +218,33 @@ class Evaluator:
             work.error = WorkerFailed(f"{type(error).__name__} inside the node")
             outcome = "internal"
         desk.policy.after(facts, outcome)
+        if work.claim is not None:
+            await self._see_recorded(work)
+
+    async def _see_recorded(self, work: _Work) -> None:
+        """Record the score of a settled evaluation if nobody else does.
+
+        A requester that is gone, or does not like what it found, would keep it from everybody.
+        """
+        chain, job_id = self._chain, work.job.job
+        while (job := chain.job(job_id)) is not None and job.verdicts[work.unit] is None:
+            if not job.is_open:
+                return
+            await chain.wait_height(chain.height() + 1)
+        verdict = None if job is None else job.verdicts[work.unit]
+        paid = {each.worker for each in verdict.opinions if each.paid} if verdict else set()
+        if chain.address not in paid:  # outvoted, or not worth a fee
+            return
+        turn = 1 + work.spec.workers.index(chain.address)
+        due_ms = chain.block_time_ms() + turn * RECORD_AFTER_MS
+        while (known := chain.evaluation(job_id)) is not None and not known.is_recorded:
+            if chain.block_time_ms() >= due_ms:
+                try:
+                    await commit(chain, RECORD_SCORE, RecordScore(job_id, tuple(work.scores)))
+                except PrsmError as error:
+                    log.warning("score %s is not recorded: %s", job_id.hex()[:16], error.what)
+                return
+            await chain.wait_height(chain.height() + 1)
 
     async def _slice(
         self, work: _Work, index: int, data: DatasetFile, line: Line, shard: Shard

@@ -266,6 +266,32 @@ async def test_what_cannot_be_evaluated_is_refused_before_money_moves(
     assert lab.score().draws == 2
 
 
+@pytest.mark.parametrize("is_settled", [True, False])
+async def test_workers_record_what_the_requester_does_not(
+    is_settled: bool, lab: Lab, autojump_clock: MockClock
+) -> None:
+    """It ended after it had paid, or before; or it does not like what was found."""
+    ours, requester = lab.evaluations, lab.cluster.requester
+    wish = EvaluationWish(MODEL, DATASET, deadline_ms=36_000_000)
+    round_ = await ours._draw(wish, make_manifest(), ROWS)
+    await ours._lock(round_)
+    await ours._gather(round_)
+    if is_settled:
+        await ours._settle(round_)
+    requester.kill()
+    chain = lab.publisher.chain
+    while not lab.score().recorded:
+        lab.cluster.world.time_ms += 5_000
+        await chain.wait_height(chain.height() + 1)
+    score = lab.score()
+    assert (score.correct, score.total, score.recorded, score.job) == (8, 11, 1, round_.job)
+    height = chain.height()
+    lab.cluster.world.time_ms += 60_000
+    await chain.wait_height(height + 3)
+    assert lab.score() == score, "once"
+    assert (await ours._record(round_)).correct == 8, "a requester that comes back is not told off"
+
+
 async def test_three_who_differ_decide_nothing(lab: Lab, autojump_clock: MockClock) -> None:
     def differ(node: Node) -> None:
         def lie(_name: str, _run: int, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
