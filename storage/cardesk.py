@@ -27,9 +27,9 @@ from prsm.storage.cid import Cid, Codec
 from prsm.storage.dagpb import Sort, decode_directory, sort_of, version_of
 from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.model_store import ModelStore
-from prsm.storage.naming import refused
 from prsm.storage.packing import Unpacked, assemble, export_file
 from prsm.storage.unixfs import UNIXFS_V1_2025, Dag, DagReader
+from prsm.storage.wholefile import refused
 
 _T = TypeVar("_T")
 _Args = TypeVarTuple("_Args")

@@ -8,9 +8,8 @@ of a CID.
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -20,7 +19,6 @@ from prsm.protocol.limits import MIB
 from prsm.storage.assembly import DIRECTORY_DEPTH_MAX, ENTRIES_TOTAL_MAX
 from prsm.storage.cid import Cid, Codec, hash_block
 from prsm.storage.dagpb import ENTRIES_MAX, PbLink, encode_directory
-from prsm.storage.disk import disk_error
 from prsm.storage.errors import Conflict
 from prsm.storage.unixfs import (
     UNIXFS_V1_2025,
@@ -30,6 +28,7 @@ from prsm.storage.unixfs import (
     Profile,
     hash_leaf,
 )
+from prsm.storage.wholefile import refused
 
 _RUN_BYTES: Final = MIB  # a multiple of every profile's chunk; 2 MiB cost a tenth more CPU
 _HASHERS: Final = 2
@@ -222,12 +221,3 @@ def _ignore(_count: int) -> None:
 def _kind(mode: int) -> str:
     kinds = {stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a device")
-
-
-@contextmanager
-def refused(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into typed errors."""
-    try:
-        yield
-    except OSError as error:
-        raise disk_error(error, str(error.filename or path)) from error

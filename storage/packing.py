@@ -20,8 +20,9 @@ from prsm.storage.car import CarReader, CarWriter
 from prsm.storage.cid import Cid
 from prsm.storage.dagpb import decode_directory, decode_file, version_of
 from prsm.storage.errors import BadDag, Conflict, Corrupt
-from prsm.storage.naming import Named, Progress, Tree, name_path, refused
+from prsm.storage.naming import Named, Progress, Tree, name_path
 from prsm.storage.unixfs import UNIXFS_V1_2025, Dag, Profile, Shape, leaf_block
+from prsm.storage.wholefile import refused
 
 
 @dataclass(frozen=True, slots=True)

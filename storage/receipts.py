@@ -3,7 +3,6 @@
 Knows: files named by job and unit. Must not know: what a receipt says.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -11,6 +10,7 @@ from typing import Final
 import trio
 
 from prsm.storage.disk import disk_error
+from prsm.storage.wholefile import replace_file
 
 _SUFFIX: Final = ".receipt"
 _BYTES_MAX: Final = 1024 * 1024
@@ -29,7 +29,7 @@ class ReceiptFiles:
         self._folder = folder
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for left in folder.glob("*.new"):
+            for left in folder.glob(f".*{_SUFFIX}.*"):
                 left.unlink()
         except OSError as error:
             raise disk_error(error, str(folder)) from error
@@ -40,7 +40,7 @@ class ReceiptFiles:
         Raises:
             Full, StoreUnavailable: the disk refused.
         """
-        await trio.to_thread.run_sync(self._keep, self._path(job, unit), receipt)
+        await trio.to_thread.run_sync(replace_file, self._path(job, unit), receipt)
 
     async def drop(self, job: bytes, unit: int) -> None:
         """Forget a receipt, if it is here.
@@ -72,21 +72,5 @@ class ReceiptFiles:
     def _drop(path: Path) -> None:
         try:
             path.unlink(missing_ok=True)
-        except OSError as error:
-            raise disk_error(error, str(path)) from error
-
-    def _keep(self, path: Path, receipt: bytes) -> None:
-        fresh = path.with_suffix(".new")
-        try:
-            with fresh.open("wb") as file:
-                file.write(receipt)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.rename(path)
-            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
         except OSError as error:
             raise disk_error(error, str(path)) from error

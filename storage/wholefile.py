@@ -1,4 +1,4 @@
-"""New files that are there whole or not at all: written beside their name, synced, then renamed.
+"""Files that are there whole or not at all: written beside their name, synced, then renamed.
 
 Knows: modes, fsync, rename. Must not know: what is in the file. Loads no event loop, so that the
 client may use it.
@@ -28,6 +28,23 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     """
     if os.path.lexists(path):
         raise Conflict(f"{path} exists already", hint="choose another name, or remove it first")
+    with _beside(path) as file:
+        yield file
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a small file of mode 0600 in the place of an older one, durable on return.
+
+    Raises:
+        NotFound: there is no such folder.
+        Full, StoreUnavailable: the disk refused; the older one stays.
+    """
+    with _beside(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[BinaryIO]:
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     disk = PosixDisk()
     disk.remove(str(fresh))

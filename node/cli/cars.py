@@ -140,9 +140,9 @@ def told(session: Session, kind: str, path: Path, *, passes: int = 1) -> Iterato
 
 def _export_path(session: Session, path: Path, file: Path, profile: str) -> dict[str, object]:
     from prsm.storage.errors import Conflict
-    from prsm.storage.naming import refused
     from prsm.storage.packing import pack
     from prsm.storage.unixfs import profile_named
+    from prsm.storage.wholefile import refused
 
     if file.exists():
         raise Conflict(f"{file} is there", hint="name a new file")
@@ -165,8 +165,8 @@ def _export_path(session: Session, path: Path, file: Path, profile: str) -> dict
 
 
 def _unpack(session: Session, file: Path, target: Path) -> dict[str, object]:
-    from prsm.storage.naming import refused
     from prsm.storage.packing import unpack
+    from prsm.storage.wholefile import refused
 
     target = target.absolute()
     with refused(file), file.open("rb") as source, told(session, "import", file) as progress:

@@ -19,7 +19,6 @@ import trio
 from prsm.protocol.errors import LocalError, RemoteError
 from prsm.protocol.messages.models import Have
 from prsm.storage.cid import Cid
-from prsm.storage.disk import PosixDisk
 from prsm.storage.errors import NotFound, SourceDown, SourceFailed, SourceSlow, SourceUnfit
 from prsm.storage.interfaces import (
     TIER_BITSWAP,
@@ -32,7 +31,7 @@ from prsm.storage.interfaces import (
     traits_of,
 )
 from prsm.storage.sources.health import Health, SavedHealth, State
-from prsm.storage.wholefile import new_file, refused
+from prsm.storage.wholefile import refused, replace_file
 
 SILENT_MS: Final = 5_000  # a call given up after so long was the source's fault
 SOURCES_MAX: Final = 256
@@ -264,12 +263,7 @@ def save_health(path: Path, saved: Sequence[SavedHealth]) -> None:
     Raises:
         Full, StoreUnavailable: the disk refused.
     """
-    fresh = path.with_suffix(".new")
-    disk = PosixDisk()
-    disk.remove(str(fresh))
-    with new_file(fresh) as file:
-        file.write(msgspec.json.encode(list(saved)))
-    disk.rename(str(fresh), str(path))
+    replace_file(path, msgspec.json.encode(list(saved)))
 
 
 def load_health(path: Path) -> Sequence[SavedHealth]:

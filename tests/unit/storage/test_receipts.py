@@ -26,7 +26,7 @@ async def test_half_written_receipt_is_gone_after_a_start(tmp_path: Path) -> Non
     """A process died between write and rename: the old receipt stays, the fragment goes."""
     folder = tmp_path / "receipts"
     await ReceiptFiles(folder).keep(JOB, 0, b"whole")
-    (folder / f"{JOB.hex()}-0.new").write_bytes(b"ha")
+    (folder / f".{JOB.hex()}-0.receipt.4711").write_bytes(b"ha")
     files = ReceiptFiles(folder)
     assert await files.load() == [b"whole"]
     assert [path.suffix for path in folder.iterdir()] == [".receipt"]
