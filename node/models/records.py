@@ -125,3 +125,4 @@ class Tools:
     extra: Sequence[ExtraStore] = ()  # read-only, searched before the network
     seed: bytes | None = None  # of the node's key, which opens what was sealed for it
     offline: bool = False  # blocks are asked of nobody
+    tasks: Path | None = None  # where tasks are noted for the next run of the node

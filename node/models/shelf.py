@@ -63,7 +63,7 @@ class Models:
         self.forms = Forms(tools)
         self._held: dict[Cid, ModelManifest] = {}
         self.server = BlockServer(tools.network, tools.store)
-        self.tasks = Tasks(tools.driver.clock)
+        self.tasks = Tasks(tools.driver.clock, tools.tasks)
 
     async def load(self) -> None:
         """Find what the store holds; before anything else is asked."""

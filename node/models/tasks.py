@@ -4,19 +4,23 @@ Knows: kinds, states, progress of tasks. Must not know: what a task does. A job 
 that is paid for (`inference/jobs`); a task is work of this node on its own files.
 
 Invariants: one task of a kind and subject runs at a time, a second start joins it; at most
-`TASKS_MAX` run and `KEPT_MAX` that ended are remembered.
+`TASKS_MAX` run and `KEPT_MAX` that ended are remembered, also by the next run of the node. What
+runs when the node ends is not begun again by itself: the next run says that it was interrupted.
 """
 
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 import trio
 
 from prsm.node.clock import Clock
 from prsm.node.models.meter import Meter
+from prsm.node.models.taskfile import Noted, load_tasks, save_tasks
 from prsm.node.net.interface import Busy
 from prsm.node.telemetry import logs
 from prsm.protocol.errors import LocalError, PrsmError
@@ -41,6 +45,18 @@ class TaskCancelled(LocalError):
     """Somebody ended the task, or the node is stopping."""
 
     reason = "cancelled"
+
+
+class TaskInterrupted(LocalError):
+    """The node ended while the task was at work."""
+
+    reason = "interrupted"
+
+
+class ResultGone(LocalError):
+    """The task was done by an earlier run of the node; results are not kept."""
+
+    reason = "not_found"
 
 
 @dataclass(slots=True, eq=False)
@@ -100,6 +116,8 @@ class Task:
         assert self.over.is_set()
         if self.error is not None:
             raise self.error
+        if isinstance(self.result, ResultGone):
+            raise self.result
         return self.result
 
 
@@ -107,21 +125,31 @@ Work = Callable[[Task], Awaitable[object]]
 
 
 class Tasks:
-    """Runs tasks, and remembers those that ended."""
+    """Runs tasks, and remembers those that ended.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        clock: of the node.
+        path: where they are noted for the next run; None: nowhere.
+    """
+
+    def __init__(self, clock: Clock, path: Path | None = None) -> None:
         self._clock = clock
+        self._path = path
+        self._changed = trio.Event()
         self._tasks: dict[str, Task] = {}  # oldest first
         self._nursery: trio.Nursery | None = None
         self.on_change: list[Callable[[Task], None]] = []  # told when one begins and ends
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run what is started, until cancelled; then every task ends as cancelled."""
+        if self._path is not None:
+            await self._load(self._path)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
                 task_status.started()
-                await trio.sleep_forever()
+                # Nothing is noted on the way out: what runs then was interrupted, not cancelled.
+                await self._note_changes()
             finally:
                 self._nursery = None
 
@@ -215,7 +243,33 @@ class Tasks:
             task.over.set()
             self._tell(task)
 
+    async def _load(self, path: Path) -> None:
+        try:
+            noted = await trio.to_thread.run_sync(load_tasks, path)
+        except LocalError as error:  # what became of old tasks is no reason not to start
+            log.warning("tasks of the last run are not known", why=error.what)
+            return
+        token = trio.lowlevel.current_trio_token()
+        for row in noted:
+            self._tasks[row.id] = _ended(row, self._clock, token)
+        self._forget_old()
+
+    async def _note_changes(self) -> None:
+        """Write the tasks down whenever one begins or ends, those of a moment at once."""
+        while True:
+            await self._changed.wait()
+            self._changed = trio.Event()
+            if self._path is None:
+                continue
+            save = partial(save_tasks, self._path, [_noted(task) for task in self._tasks.values()])
+            try:
+                with trio.CancelScope(shield=True):  # bounded: one small write
+                    await trio.to_thread.run_sync(save)
+            except LocalError as error:  # the next run will know less
+                log.warning("tasks cannot be noted", why=error.what)
+
     def _tell(self, task: Task) -> None:
+        self._changed.set()
         for listener in self.on_change:
             listener(task)
 
@@ -223,3 +277,43 @@ class Tasks:
         over = [name for name, task in self._tasks.items() if task.state is not TaskState.RUNNING]
         for name in over[: max(0, len(over) - KEPT_MAX + 1)]:
             del self._tasks[name]
+
+
+def _noted(task: Task) -> Noted:
+    error = task.error
+    return Noted(
+        id=task.id,
+        kind=task.kind,
+        subject=task.subject,
+        state=task.state.value,
+        began_ms=task.began_ms,
+        ended_ms=task.ended_ms,
+        size=task.meter.size,
+        done=task.meter.done,
+        reason="" if error is None else error.reason,
+        what="" if error is None else error.what,
+        hint="" if error is None else error.hint,
+    )
+
+
+def _ended(row: Noted, clock: Clock, token: trio.lowlevel.TrioToken) -> Task:
+    """A task of an earlier run: how it ended, or that it was interrupted."""
+    meter = Meter(clock.monotonic_ms(), row.size, row.done)
+    task = Task(row.id, row.kind, row.subject, meter, row.began_ms, clock, token)
+    task.state, task.ended_ms = TaskState(row.state), row.ended_ms
+    if task.state is TaskState.RUNNING:
+        task.state, task.ended_ms = TaskState.FAILED, clock.wall_ms()
+        task.error = TaskInterrupted(
+            f"the node ended during {row.kind} of {row.subject}",
+            hint="start it again: what is verified stays",
+        )
+    elif task.state is TaskState.DONE:
+        task.result = ResultGone(
+            f"{row.id} was done by an earlier run of this node, and its result is not kept",
+            hint="ask for what it made: prsm model ls",
+        )
+    else:  # of whatever class it was, its reason counts
+        fault = type("FormerFault", (LocalError,), {"reason": row.reason})
+        task.error = fault(row.what, hint=row.hint)
+    task.over.set()
+    return task

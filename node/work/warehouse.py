@@ -50,5 +50,6 @@ def make_models(
             extra=[ExtraStore(Path(folder)) for folder in config.extra_stores],
             seed=seed,
             offline=config.offline,
+            tasks=home.data / "tasks.json",
         )
     )

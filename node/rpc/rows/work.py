@@ -132,7 +132,7 @@ audit_pending -32007 3041 failed retry: the unit waits for its audit
 quote_expired -32014 3040 failed retry: the quote is over
   it was valid until an earlier block time
   prsm quote MODEL
-interrupted -32007 3032 failed: the node ended while the job was at work
+interrupted -32007 3032 failed: the node ended while the job or task was at work
   what was locked and not settled comes back after the job's deadline
   run it again
 not_kept -32007 3033 failed: the answer ended with the process that had it

@@ -1,11 +1,23 @@
 """Long work that outlives its caller: joined, watched, ended, forgotten."""
 
+from pathlib import Path
+
 import pytest
 import trio
 import trio.testing
 
 from prsm.node.clock import TrioClock
-from prsm.node.models.tasks import KEPT_MAX, TASKS_MAX, Task, TaskCancelled, Tasks, TaskState
+from prsm.node.models.taskfile import load_tasks
+from prsm.node.models.tasks import (
+    KEPT_MAX,
+    TASKS_MAX,
+    ResultGone,
+    Task,
+    TaskCancelled,
+    TaskInterrupted,
+    Tasks,
+    TaskState,
+)
 from prsm.node.net.interface import Busy
 from prsm.protocol.errors import LocalError
 from prsm.storage.errors import Full, NotFound
@@ -109,3 +121,53 @@ async def test_ids_are_found_by_a_prefix_of_their_own(tasks: Tasks) -> None:
 async def test_without_its_nursery_nothing_starts() -> None:
     with pytest.raises(Busy):
         Tasks(TrioClock()).start("pull", "a", sleeps)
+
+
+async def test_what_ran_when_the_node_ended_is_told_by_the_next_run(tmp_path: Path) -> None:
+    """One task done, one failed, one at work when the process ends; a killed one writes nothing."""
+    path = tmp_path / "tasks.json"
+
+    async def succeed(task: Task) -> object:
+        task.report(9, 9)
+        return "answer"
+
+    async def fail(_task: Task) -> object:
+        raise Full("no room", hint="free some")
+
+    async with trio.open_nursery() as nursery:
+        first = Tasks(TrioClock(), path)
+        await nursery.start(first.run)
+        done = first.start("pull", "a", succeed)
+        failed = first.start("add", "b", fail)
+        broken = first.start("scrub", "all files", sleeps)
+        await failed.over.wait()
+        while {noted.state for noted in load_tasks(path)} != {"done", "failed", "running"}:
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        second = Tasks(TrioClock(), path)
+        await nursery.start(second.run)
+        states = {task.id: task.state for task in second.list()}
+        assert states == {
+            done.id: TaskState.DONE,
+            failed.id: TaskState.FAILED,
+            broken.id: TaskState.FAILED,
+        }
+        assert second.get(done.id).meter.done == 9
+        assert second.get(done.id).error is None
+        with pytest.raises(ResultGone, match="earlier run"):
+            second.get(done.id).answer()
+        with pytest.raises(LocalError, match="no room") as told:
+            second.get(failed.id).answer()
+        assert (told.value.reason, told.value.hint) == ("disk_full", "free some")
+        with pytest.raises(TaskInterrupted, match="during scrub of all files"):
+            second.get(broken.id).answer()
+        assert second.start("scrub", "all files", sleeps) is not broken
+        nursery.cancel_scope.cancel()
+
+
+async def test_damaged_notes_are_no_notes(tmp_path: Path, nursery: trio.Nursery) -> None:
+    (tmp_path / "tasks.json").write_bytes(b"[{")
+    made = Tasks(TrioClock(), tmp_path / "tasks.json")
+    await nursery.start(made.run)
+    assert made.list() == ()
