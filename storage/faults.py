@@ -65,7 +65,8 @@ def verdict(what: str, faults: Sequence[Fault]) -> PrsmError:
     """
     if not faults:
         return NotFound(
-            f"{what}: no source holds the rest", hint="connect to a node that has it: prsm peers"
+            f"{what}: no source holds the rest",
+            hint="connect to a node that has it: prsm net peers",
         )
     told = "; ".join(f"{fault.source}: {fault.error.what}" for fault in faults)
     told = told[:FAULTS_TOLD_CHARS_MAX]

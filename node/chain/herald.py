@@ -1,7 +1,7 @@
 """Tells peers where this node stands: STATUS, to whom and when it is worth it.
 
 Knows the live peers, and whom agreement reaches by votes. Must not know what a replica does with
-what it hears. When is decided in node/tidings. Source: docs/spec/pbft.md, "Messages".
+what it hears. When is decided in node/chain/tidings. Source: docs/spec/pbft.md, "Messages".
 """
 
 from collections.abc import Callable

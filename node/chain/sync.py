@@ -1,7 +1,8 @@
 """Catching up: committed blocks and missing bodies from peers, and serving them to peers.
 
 Knows: what is being asked of whom, and in which order blocks are handed to the replica. Must not
-know: what a block does. Who is asked is decided in node/chain/claims, which heights in node/ranges.
+know: what a block does. Who is asked is decided in node/chain/claims, which heights in
+node/chain/ranges.
 
 Invariants: one outstanding range per peer, never one fetch per vote; a claimed height is a hint;
 a block reaches the replica only after its certificate was found to hold, so whoever sent one that
