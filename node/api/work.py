@@ -68,6 +68,8 @@ class WorkApi:
             "job_list": self.list_jobs,
             "job_getResult": self.result,
             "job_cancel": self.cancel,
+            "job_retry": self.retry,
+            "job_getTrace": self.trace,
             "job_getProof": self.proof,
         }
 
@@ -101,6 +103,17 @@ class WorkApi:
         job_id = _job_id(params.job_id)
         self._jobs.cancel(job_id)
         return await self._answer(job_id, CANCEL_MS)
+
+    async def retry(self, params: api.RetryParams, _caller: Caller) -> api.Job:
+        """Run what a job was asked for once more; answers with the new job."""
+        price_cap = None if params.max_price is None else int(params.max_price)
+        job_id = self._jobs.retry(_job_id(params.job_id), price_cap=price_cap)
+        return await self._answer(job_id, params.wait_ms)
+
+    async def trace(self, params: api.JobIdParams, _caller: Caller) -> api.JobTrace:
+        """When each step of a job began and ended."""
+        view = self._jobs.get(_job_id(params.job_id))
+        return job_trace(view, self._driver.ledger.view)
 
     async def proof(self, params: api.JobProofParams, _caller: Caller) -> dict[str, object]:
         """The receipt document of a settled job, for anyone to check."""
@@ -142,7 +155,7 @@ def job_row(view: JobView, ledger: View) -> api.Job:
         run_ms=view.run_ms,
         settled_heights=tuple(sorted({verdict.height for verdict in verdicts})),
         workers=tuple(
-            _worker(worker, next((lock for lock in locks if lock.job == worker.job), None))
+            _worker(worker, next((lock for lock in locks if lock.job == worker.job), None), view)
             for worker in view.workers
         ),
         leases=tuple(address_text(lease) for lease in view.leases),
@@ -153,6 +166,33 @@ def job_row(view: JobView, ledger: View) -> api.Job:
             if _verdict_of(view, unit, locks) is None
         ),
         error=None if view.error is None else api.JobFault(view.error.reason, view.error.what),
+    )
+
+
+def job_trace(view: JobView, ledger: View) -> api.JobTrace:
+    """The steps of a job, each of a worker's with that worker."""
+    row = job_row(view, ledger)
+    workers = {(each.unit, each.account): each for each in row.workers}
+    return api.JobTrace(
+        job_id=row.job_id,
+        state=row.state,
+        created=row.created,
+        is_over=row.is_over,
+        steps=tuple(
+            api.JobStep(
+                step=step.name,
+                began_ms=step.began_ms,
+                ended_ms=step.ended_ms,
+                unit=step.unit,
+                stage=step.stage,
+                attempt=step.attempt,
+                worker=None
+                if step.unit is None or not step.worker
+                else workers.get((step.unit, address_text(step.worker))),
+            )
+            for step in view.steps
+        ),
+        error=row.error,
     )
 
 
@@ -200,8 +240,10 @@ def _verdict(
     return "agreed" if view.rows else "unused"
 
 
-def _worker(view: WorkerView, escrow: EscrowJob | None) -> api.JobWorker:
+def _worker(view: WorkerView, escrow: EscrowJob | None, job: JobView) -> api.JobWorker:
     verdict = None if escrow is None else escrow.verdicts[view.index]
+    own = (step for step in job.steps if (step.unit, step.worker) == (view.unit, view.worker))
+    work = next((step for step in own if step.name == "work"), None)
     opinions = verdict.opinions if verdict else ()
     return api.JobWorker(
         peer_id=view.peer,
@@ -215,6 +257,8 @@ def _worker(view: WorkerView, escrow: EscrowJob | None) -> api.JobWorker:
         verdict=_verdict(view, verdict),
         why=view.lost,
         paid=str(sum(item.paid for item in opinions if item.worker == view.worker)),
+        began_ms=None if work is None else work.began_ms,
+        ended_ms=None if work is None else work.ended_ms,
     )
 
 

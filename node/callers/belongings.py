@@ -85,6 +85,8 @@ OWNED: Final[Mapping[str, Belonging]] = {
     "infer_run": Belonging(made=Place(Kind.JOB, "job_id"), later="job_get"),
     "job_get": _THE_JOB,
     "job_getResult": _THE_JOB,
+    "job_getTrace": _THE_JOB,
+    "job_retry": Belonging(named=_THE_JOB.named, made=Place(Kind.JOB, "job_id"), later="job_get"),
     "job_getProof": _THE_JOB,
     "job_cancel": _THE_JOB,
     "job_list": Belonging(listed=Place(Kind.JOB, "job_id")),

@@ -96,6 +96,7 @@ def _submitted_amount(result: Any, reserved: int) -> int:  # noqa: ANN401 - as a
 
 PRICES: Final[Mapping[str, Price]] = {
     "infer_run": Price(_capped, kind="job", subject="job_id", room_bytes=WORK_BYTES),
+    "job_retry": Price(_capped, kind="job", subject="job_id", room_bytes=WORK_BYTES),
     "infer_generate": Price(
         _generation, kind="generation", subject="generation_id", room_bytes=WORK_BYTES
     ),

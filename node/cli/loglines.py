@@ -23,7 +23,7 @@ from prsm.node.cli.session import Session, pass_session, pause
 from prsm.node.home import Home
 from prsm.storage.errors import NotFound
 
-_LEVELS: Final = ("debug", "info", "warning", "error")
+LEVELS: Final = ("debug", "info", "warning", "error")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LINE_MAX: Final = 64 * 1024
 
@@ -37,32 +37,36 @@ class Wanted:
         level: the least.
         room: of the node; "" for all.
         text: that the line holds.
+        job: the first characters of a job's id, of lines about it; "" for all.
     """
 
     since: str = ""
     level: str = "debug"
     room: str = ""
     text: str = ""
+    job: str = ""
 
     def fits(self, line: str, fields: dict[str, Any] | None) -> bool:
         """Whether a line is shown; of a line that is no JSON only its text is known."""
         if self.text and self.text not in line:
             return False
         if fields is None:
-            return not (self.since or self.room) and self.level == "debug"
+            return not (self.since or self.room or self.job) and self.level == "debug"
         level = str(fields.get("level", "info"))
-        rank = _LEVELS.index(level) if level in _LEVELS else len(_LEVELS)
+        rank = LEVELS.index(level) if level in LEVELS else len(LEVELS)
+        about = str(fields.get("job", "")).removeprefix("0x")
         return (
-            rank >= _LEVELS.index(self.level)
+            rank >= LEVELS.index(self.level)
             and str(fields.get("ts", "")) >= self.since
             and self.room in ("", fields.get("room"))
+            and about.startswith(self.job.removeprefix("0x"))
         )
 
 
 @click.command("logs")
 @click.option("--follow", "-f", is_flag=True, help="Go on as the node writes; Ctrl-C ends it.")
 @click.option("--since", metavar="10m|TIME", help="Of the last 10m, 2h, 1d; or from this time on.")
-@click.option("--level", type=click.Choice(_LEVELS), default="debug", help="The least level.")
+@click.option("--level", type=click.Choice(LEVELS), default="debug", help="The least level.")
 @click.option("--room", default="", help="Of this part of the node, such as sync or net.")
 @click.option("--grep", "text", default="", help="Lines that hold this text.")
 @click.option("--lines", "-n", type=click.IntRange(1), default=200, show_default=True)
@@ -89,6 +93,15 @@ def logs(session: Session, /, *, follow: bool, lines: int, lab: int | None, **wi
         _print(line, session)
     if follow:
         _follow(home.log, wanted, session)
+
+
+def lines_of(home: Home, wanted: Wanted) -> Iterator[dict[str, Any]]:
+    """The fields of all lines of a home's log files that are wanted, oldest first."""
+    for file in log_files(home.log):
+        for line in _read(file):
+            fields = _fields(line)
+            if fields is not None and wanted.fits(line, fields):
+                yield fields
 
 
 def read_since(text: str, *, now: datetime) -> str:
@@ -150,6 +163,11 @@ def _print(line: str, session: Session) -> None:
         return
     fields = _fields(line)
     print(human(fields) if fields is not None else _plain(line))
+
+
+def print_fields(fields: dict[str, Any], session: Session) -> None:
+    """Print a line that was read: as JSON, or for people."""
+    print(msgspec.json.encode(fields).decode() if session.json else human(fields))
 
 
 def human(fields: dict[str, Any]) -> str:

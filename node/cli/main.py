@@ -30,7 +30,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "model": ("models", "model", "Add, fetch, check and keep models."),
     "dataset": ("nouns", "dataset", "Labelled rows that models are evaluated on."),
     "task": ("models", "task", "Long work of this node: pulls, checks."),
-    "job": ("nouns", "job", "Jobs of ours."),
+    "job": ("jobs", "job", "Jobs of ours."),
     "plan": ("plans", "plan", "Small graphs of work under one escrow."),
     "serve": ("nouns", "serve", "Small requests to warm workers, and their tabs."),
     "proof": ("proof", "proof", "Show and check receipts."),

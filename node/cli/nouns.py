@@ -150,19 +150,6 @@ tenant = make_group("tenant", "Who shares this node, and within which limits.")
 audit = make_group("audit", "Who told this node what.", (audit_self,))
 
 
-@click.command("wait")
-@click.argument("job_id")
-@click.option("--proof", metavar="FILE", help="Write the receipt document here, and check it.")
-@pass_session
-def job_wait(session: Session, job_id: str, proof: str | None) -> None:
-    """Wait until a job is over, and answer with its outputs; Ctrl-C ends the waiting alone."""
-    from prsm.node.cli.verbs import finish, wait_job
-
-    job = session.ask("job_get", {"job_id": session.whole("job_id", job_id)})
-    finish(session, wait_job(session, job), proof)
-
-
-job = make_group("job", "Jobs of ours.", (job_wait,))
 quote = make_command(METHODS["infer_quote"])
 serve = make_group("serve", "Small requests to warm workers, and their tabs.")
 dataset = make_group("dataset", "Labelled rows that models are evaluated on.", (dataset_build,))

@@ -20,6 +20,7 @@ _AMOUNTS: Final = frozenset(
 )
 _LONG: Final = 24
 _GAP: Final = 2
+_COLUMNS: Final = 80  # of a terminal that does not say
 
 
 def show(value: object) -> None:
@@ -82,9 +83,8 @@ def cell(name: str, value: object) -> str:
 def _lines(names: Sequence[str], table: Sequence[Sequence[str]]) -> Iterable[str]:
     if not sys.stdout.isatty():
         return ["\t".join(row) for row in (names, *table)]
-    columns = _columns()
     widths = _widths(names, table)
-    if sum(widths) + _GAP * len(widths) > columns:
+    if sum(widths) + _GAP * len(widths) > (columns() or _COLUMNS):
         table = [[_cut(text) for text in row] for row in table]
         widths = _widths(names, table)
     return [
@@ -93,12 +93,15 @@ def _lines(names: Sequence[str], table: Sequence[Sequence[str]]) -> Iterable[str
     ]
 
 
-def _columns() -> int:
+def columns() -> int | None:
+    """How many characters a line of the terminal has; None on a pipe."""
+    if not sys.stdout.isatty():
+        return None
     # Not shutil's: it loads bz2 and lzma for this one number.
     try:
-        return os.get_terminal_size().columns
+        return os.get_terminal_size().columns or _COLUMNS
     except OSError:
-        return 80
+        return _COLUMNS
 
 
 def _widths(names: Sequence[str], table: Sequence[Sequence[str]]) -> list[int]:

@@ -4,7 +4,6 @@ Only units whose lock names this node are done, with the locked rows, for the ac
 them. Nothing a peer sends raises here beyond a typed answer. Must not know how a shard computes.
 """
 
-import logging
 from collections import Counter
 from dataclasses import dataclass
 from typing import Final
@@ -30,7 +29,7 @@ from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.terms import Terms, check_caller, check_terms, facts_of, find_shard
 from prsm.node.inference.transfer import cut
 from prsm.node.net.interface import Answer, Busy, Channel, Incoming, Network, PeerEvent
-from prsm.node.telemetry import traces
+from prsm.node.telemetry import logs, traces
 from prsm.protocol.ed25519 import Verifier
 from prsm.protocol.errors import BadSignature, PrsmError
 from prsm.protocol.ids import PeerId
@@ -51,7 +50,7 @@ from prsm.protocol.messages.work import (
 from prsm.protocol.receipts import Feed, is_fed
 from prsm.protocol.tensors import Tensor
 
-log = logging.getLogger(__name__)
+log: Final = logs.get("executor")
 
 LEASES_KEPT_MAX: Final = 1024  # with those that only wait for their `Finish`
 
@@ -91,10 +90,8 @@ class Executor:
         """What this node offers now."""
         shards = self._desk.shards
         free = max(0, self._terms.units_max - len(self._working()))
-        return Standing(
-            *(self._terms.price_per_row, shards.runtime, free, shards.classes()),
-            *(self._terms.memory_bytes, shards.waiting_ms, shards.times()),
-        )
+        offer = self._terms.price_per_row, shards.runtime, free, shards.classes()
+        return Standing(*offer, self._terms.memory_bytes, shards.waiting_ms, shards.times())
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until cancelled."""
@@ -158,7 +155,8 @@ class Executor:
             raise Busy("the executor is not running")
         self._leases[lease.key] = lease
         # Raises here what went wrong before the shard was loaded.
-        await self._nursery.start(self._serve, lease, receive)
+        with logs.bound(job=message.job.hex(), unit=message.unit):
+            await self._nursery.start(self._serve, lease, receive)
         return lease
 
     def _accepted(self, lease: Lease, began_ms: int) -> Accepted:
@@ -286,16 +284,17 @@ class Executor:
             outcome = error.reason
             if not is_started:
                 raise
-            log.warning("unit %d ended: %s", lease.unit, error.what)
+            log.warning("unit ended badly", what=error.what)
         except Exception as error:  # a unit must not take the others down
             outcome = "internal"
             if not is_started:
                 raise WorkerFailed("the shard could not be opened") from error
-            log.exception("unit %d ended", lease.unit)
+            log.exception("unit ended badly")
         finally:
             if not is_started and self._leases.get(lease.key) is lease:
                 del self._leases[lease.key]
             lease.close()
+            log.info("unit ended", outcome=outcome, batches=len(lease.done))
             self._desk.policy.after(facts, outcome)
 
     async def _work_off(
@@ -373,7 +372,7 @@ class Executor:
         try:
             await self._desk.network.send(lease.peer, result, channel=Channel.BULK, tail=data)
         except PrsmError as error:
-            log.debug("result of batch %d was not sent: %s", result.batch, error.what)
+            log.debug("result was not sent", batch=result.batch, what=error.what)
 
     # -- receipts
 

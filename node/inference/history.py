@@ -4,14 +4,15 @@ Knows: views and rows. Must not know: where rows are. Inputs are never kept, dis
 receipts and the ledger's verdicts show who was outvoted.
 """
 
+from dataclasses import asdict
 from typing import Annotated, Final
 
 import msgspec
 
 from prsm.node.inference.batches import Batch, BatchPlan
-from prsm.node.inference.job import JobState, JobView, Role, WorkerView
+from prsm.node.inference.job import JobState, JobView, Role, Step, StepName, WorkerView
 from prsm.protocol.codec import Record, decode, encode
-from prsm.protocol.errors import LocalError, PrsmError
+from prsm.protocol.errors import LocalError, PrsmError, WireError
 from prsm.protocol.ids import U32, Bytes32, PeerId, UInt
 from prsm.protocol.messages.models import CidBytes
 from prsm.protocol.receipts import WorkReceipt
@@ -49,8 +50,20 @@ class _Worker(Record, frozen=True):
     paid: UInt | None
 
 
-class _Body(Record, frozen=True):
-    version: Annotated[int, msgspec.Meta(ge=2, le=2)]  # 1 had no leases
+class _Step(Record, frozen=True):
+    name: StepName
+    began_ms: UInt
+    ended_ms: UInt | None
+    unit: U32 | None
+    stage: U32 | None
+    worker: bytes
+    attempt: U32 | None
+
+
+class _Untimed(Record, frozen=True):
+    """As rows were before version 3."""
+
+    version: Annotated[int, msgspec.Meta(ge=2, le=3)]  # 1 had no leases
     model: CidBytes
     tenant: bytes
     rows_done: UInt
@@ -66,6 +79,10 @@ class _Body(Record, frozen=True):
     receipts: tuple[tuple[U32, tuple[WorkReceipt, ...]], ...]
     unsettled: tuple[tuple[U32, _Fault], ...]
     error: _Fault | None
+
+
+class _Body(_Untimed, frozen=True):
+    steps: tuple[_Step, ...]
 
 
 class _Tensor(Record, frozen=True):
@@ -85,7 +102,7 @@ _AT_WORK: Final = {
 def row_of(view: JobView) -> JobRow:
     """A job as it is kept."""
     body = _Body(
-        version=2,
+        version=3,
         model=view.model,
         tenant=view.tenant,
         rows_done=view.rows_done,
@@ -101,6 +118,7 @@ def row_of(view: JobView) -> JobRow:
         receipts=tuple(sorted(view.receipts.items())),
         unsettled=tuple((unit, _fault_of(e)) for unit, e in sorted(view.unsettled.items())),
         error=None if view.error is None else _fault_of(view.error),
+        steps=tuple(_Step(**asdict(step)) for step in view.steps),
     )
     is_over = view.state in {JobState.DONE, JobState.FAILED}
     return JobRow(view.id, view.made_ms, is_over, view.state.value, encode(body))
@@ -116,7 +134,7 @@ def view_of_row(row: JobRow, *, has_output: bool) -> JobView:
     Raises:
         WireError: no row of this version.
     """
-    body = decode(row.body, _Body, size_max=BODY_BYTES_MAX)
+    body = _read(row.body)
     state, error = JobState(row.state), None if body.error is None else _error_of(body.error)
     unsettled: dict[int, PrsmError] = {unit: _error_of(fault) for unit, fault in body.unsettled}
     if not row.is_over:
@@ -152,7 +170,20 @@ def view_of_row(row: JobRow, *, has_output: bool) -> JobView:
         verdicts={},
         unsettled=unsettled,
         error=error,
+        steps=_steps_of(body),
     )
+
+
+def _read(raw: bytes) -> _Untimed:
+    try:
+        return decode(raw, _Body, size_max=BODY_BYTES_MAX)
+    except WireError:
+        return decode(raw, _Untimed, size_max=BODY_BYTES_MAX)
+
+
+def _steps_of(body: _Untimed) -> tuple[Step, ...]:
+    steps = body.steps if isinstance(body, _Body) else ()
+    return tuple(Step(**msgspec.structs.asdict(step)) for step in steps)
 
 
 def pack_outputs(outputs: tuple[Batch, ...]) -> bytes | None:

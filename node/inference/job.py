@@ -1,5 +1,6 @@
 """A job of ours: what was asked, where it stands, what came out; and how others see it."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Literal
@@ -9,7 +10,7 @@ import trio
 from prsm.consensus.ledger.records import Verdict
 from prsm.node.inference.batches import Batch, BatchPlan
 from prsm.node.inference.leases import LEASES_MAX
-from prsm.node.inference.unitrun import UnitRun
+from prsm.node.inference.unitrun import Lapse, StageRun, UnitRun
 from prsm.node.inference.verify import Dispute
 from prsm.node.inference.wishes import OPINIONS, WINDOW, WINDOW_MAX, Plan
 from prsm.node.telemetry import metrics
@@ -43,6 +44,13 @@ class JobState(Enum):
 
 
 _ORDER = tuple(JobState)
+StepName = Literal["plan", "lock", "run", "home", "open", "work", "receipt", "settle"]
+_STEPS: Final[dict[JobState, StepName]] = {
+    JobState.PLANNING: "plan",
+    JobState.LOCKING: "lock",
+    JobState.RUNNING: "run",
+    JobState.SETTLING: "settle",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,7 @@ class Job:
     error: PrsmError | None = None
     batches: BatchPlan | None = None
     plan: Plan | None = None
+    stages: Mapping[int, StageRun] = field(default_factory=dict)
     units: list[UnitRun] = field(default_factory=list)  # leased ones behind those of the plan
     leases: list[bytes] = field(default_factory=list)  # ids of their locks
     outputs: tuple[Batch, ...] | None = None
@@ -109,8 +118,12 @@ class Job:
     lock_height: int = 0
     run_ms: int = 0  # from the lock to the last output
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    _since: float = field(default_factory=trio.current_time)
+    settling: dict[int, Lapse] = field(default_factory=dict)  # by unit
+    entered_s: dict[JobState, float] = field(default_factory=dict)  # on the loop's clock
     _changed: trio.Event = field(default_factory=trio.Event)
+
+    def __post_init__(self) -> None:
+        self.entered_s[self.state] = trio.current_time()
 
     @property
     def is_over(self) -> bool:
@@ -122,8 +135,9 @@ class Job:
         assert not self.is_over
         assert _ORDER.index(state) > _ORDER.index(self.state)
         now = trio.current_time()
-        metrics.observe("prsm_job_duration_seconds", now - self._since, self.state.value)
-        self.state, self._since = state, now
+        took_s = now - self.entered_s[self.state]
+        metrics.observe("prsm_job_duration_seconds", took_s, self.state.value)
+        self.state, self.entered_s[state] = state, now
         if state in (JobState.DONE, JobState.FAILED):
             metrics.inc("prsm_jobs_total", state.value)
         self._changed.set()
@@ -167,6 +181,27 @@ class WorkerView:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A part of a job, from its begin to its end in milliseconds since the job was made.
+
+    Attributes:
+        name: `plan`, `lock`, `run`, `settle` of the job; `home`: stages this node computed itself;
+            `open`, `work`, `receipt` of one worker of one unit; `settle` of a unit.
+        ended_ms: None while it lasts.
+        worker: its account; empty for what is this node's.
+        attempt: 1 for what the plan named, one more for each lease that took batches over.
+    """
+
+    name: StepName
+    began_ms: int
+    ended_ms: int | None
+    unit: int | None = None
+    stage: int | None = None
+    worker: bytes = b""
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JobView:
     """A job as others see it; a copy, so that it stays as it was."""
 
@@ -190,6 +225,7 @@ class JobView:
     verdicts: dict[int, Verdict]
     unsettled: dict[int, PrsmError]
     error: PrsmError | None
+    steps: tuple[Step, ...]  # in the order they began
 
 
 def view_of(job: Job) -> JobView:
@@ -220,7 +256,51 @@ def view_of(job: Job) -> JobView:
         verdicts=dict(job.verdicts),
         unsettled=dict(job.unsettled),
         error=job.error,
+        steps=tuple(sorted(_steps(job), key=lambda step: step.began_ms)),
     )
+
+
+def _steps(job: Job) -> Iterator[Step]:
+    zero_s = job.entered_s[JobState.PLANNING]
+
+    def told(lapse: Lapse) -> tuple[int, int | None]:
+        assert lapse.began_s is not None
+        ended_s = lapse.ended_s
+        return _ms(lapse.began_s - zero_s), None if ended_s is None else _ms(ended_s - zero_s)
+
+    entered = list(job.entered_s.items())
+    ends_s = [*(since_s for _, since_s in entered[1:]), None]
+    for (state, began_s), ended_s in zip(entered, ends_s, strict=True):
+        if state in _STEPS:
+            yield Step(_STEPS[state], *told(Lapse(began_s, ended_s)))
+    for stage in job.stages.values():
+        if stage.at_home.began_s is not None:
+            yield Step("home", *told(stage.at_home), stage=stage.index)
+    for unit in job.units:
+        for name, worker, lapse in _lapses(unit, job.settling.get(unit.number, Lapse())):
+            if lapse.began_s is not None:
+                began_ms, ended_ms = told(lapse)
+                again = _attempt(job.units, unit)
+                place = unit.number, unit.spec.stage, worker
+                yield Step(name, began_ms, ended_ms, *place, attempt=again)
+
+
+def _lapses(unit: UnitRun, settling: Lapse) -> Iterator[tuple[StepName, bytes, Lapse]]:
+    for worker, count in unit.counts.items():
+        yield "open", worker, count.opening
+        yield "work", worker, count.working
+        yield "receipt", worker, count.showing
+    yield "settle", b"", settling
+
+
+def _attempt(units: Sequence[UnitRun], unit: UnitRun) -> int:
+    """How often batches of this unit were given to somebody by then."""
+    same = (one.spec for one in units[: unit.number] if one.spec.stage == unit.spec.stage)
+    return 1 + sum(not set(spec.batches).isdisjoint(unit.spec.batches) for spec in same)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 def _workers(job: Job) -> list[WorkerView]:

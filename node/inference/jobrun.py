@@ -33,7 +33,7 @@ from prsm.node.inference.pipeline import Pipeline
 from prsm.node.inference.planning import Planning, wish_of
 from prsm.node.inference.review import Reviewer, Wrong, dispute
 from prsm.node.inference.shards import ShardCache
-from prsm.node.inference.unitrun import UnitRun
+from prsm.node.inference.unitrun import Lapse, UnitRun
 from prsm.node.inference.wishes import Plan
 from prsm.node.telemetry import metrics, traces
 from prsm.protocol.codec import Record, encode
@@ -126,7 +126,7 @@ class JobRun:
         with traces.span("lock"):
             await self._lock(job.plan)
         pipeline = self._pipeline(job.plan)
-        job.units = pipeline.units
+        job.stages, job.units = pipeline.stages, pipeline.units
         job.enter(JobState.RUNNING)
         failure: PrsmError | None = None
         try:
@@ -304,7 +304,8 @@ class JobRun:
         return wrong
 
     async def _end(self, pipeline: Pipeline, unit: UnitRun, wrong: int | None) -> None:
-        with traces.span("settle", prsm__unit=unit.number):
+        lapse = self._job.settling.setdefault(unit.number, Lapse())
+        with traces.span("settle", prsm__unit=unit.number), lapse:
             await self._settle(pipeline, unit, wrong)
 
     async def _settle(self, pipeline: Pipeline, unit: UnitRun, wrong: int | None) -> None:

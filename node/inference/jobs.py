@@ -8,6 +8,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
 from typing import Final
 
 import trio
@@ -32,8 +33,8 @@ from prsm.node.inference.jobrun import JobRun, Requester
 from prsm.node.inference.planning import Planning
 from prsm.node.inference.wishes import Plan
 from prsm.node.net.interface import Busy
-from prsm.node.telemetry import traces
-from prsm.protocol.errors import LocalError, PrsmError, WireError
+from prsm.node.telemetry import logs, traces
+from prsm.protocol.errors import LocalError, PrsmError, Unsupported, WireError
 from prsm.protocol.tensors import Tensor
 from prsm.storage.jobs import JobStore
 
@@ -41,6 +42,7 @@ JOBS_RUNNING_MAX: Final = 16
 JOBS_KEPT: Final = 64
 
 log = logging.getLogger(__name__)
+told: Final = logs.get("jobs")
 
 
 class NotFinished(LocalError):
@@ -125,6 +127,38 @@ class Jobs:
         self._nursery.start_soon(self._follow, job)
         self._tell(job)
         return job.id
+
+    def retry(self, job_id: bytes, *, price_cap: int | None = None) -> bytes:
+        """Start what a job that is over was asked for once more, as a job of its own.
+
+        Args:
+            job_id: of the first one.
+            price_cap: micro-FTNS to lock at most; None: as the first one.
+
+        Raises:
+            UnknownJobId: never submitted here, or forgotten.
+            NotFinished: it is still at work.
+            NotKept: its inputs ended with the process that had them.
+            Unsupported: it was a step of a plan, and paid by it.
+            Busy: as `submit`.
+        """
+        if job_id in self._past:
+            raise NotKept(
+                f"what job {job_id.hex()[:16]} was asked ended with the node's earlier process",
+                hint="give its rows again: prsm run MODEL …",
+            )
+        job = self._find(job_id)
+        if not job.is_over:
+            raise NotFinished(
+                f"job {job_id.hex()[:16]} is {job.state.value}",
+                hint="wait for it, or end it first: prsm job cancel",
+            )
+        if job.request.parent is not None:
+            raise Unsupported(
+                f"job {job_id.hex()[:16]} is a step of a plan", hint="submit the plan again"
+            )
+        cap = job.request.price_cap if price_cap is None else price_cap
+        return self.submit(replace(job.request, job=None, price_cap=cap))
 
     async def dry_run(self, request: JobRequest) -> tuple[Plan, tuple[int, ...]]:
         """What a job would be, and the rows of its micro-batches; nothing is locked.
@@ -228,7 +262,11 @@ class Jobs:
     async def _run(self, job: Job) -> None:
         work = JobRun(job, self._requester)
         try:
-            with job.scope, traces.span("job", prsm__job=job.id.hex()):
+            with (
+                logs.bound(job=job.id.hex()),
+                job.scope,
+                traces.span("job", prsm__job=job.id.hex()),
+            ):
                 await self._save(job)  # before money can move
                 await work.run()
             if job.scope.cancelled_caught:
@@ -248,6 +286,7 @@ class Jobs:
         while not job.is_over:
             await job.wait_other(seen)
             seen = job.state
+            told.info(f"job: {seen.value}", job=job.id.hex(), **_why(job))
             self._tell(job)
             try:
                 if not is_kept and job.outputs is not None:
@@ -309,3 +348,8 @@ class Jobs:
                 f"no job {job_id.hex()[:16]} on this node", hint="prsm job ls shows them"
             )
         return job
+
+
+def _why(job: Job) -> dict[str, str]:
+    """What ended a job that failed, as its log line has it."""
+    return {} if job.error is None else {"reason": job.error.reason, "what": job.error.what}

@@ -153,7 +153,8 @@ class Pipeline:
         link, patience = self._link(unit, worker), self._with.patience
         try:
             with trio.fail_after(patience.open_s):
-                accepted = await link.open()
+                with unit.counts[worker].opening:
+                    accepted = await link.open()
                 self._note_load(unit, worker, accepted.load_ms)
                 unit.opened(worker, accepted.class_id)
                 await unit.wait(lambda: unit.class_ruling(worker) is not None)
@@ -189,7 +190,8 @@ class Pipeline:
         opinion: Opinion | None = None
         unit.asked.add(key)
         try:
-            with trio.fail_after(answer_s), trio.CancelScope() as scope:
+            working = unit.counts[link.worker].working
+            with trio.fail_after(answer_s), trio.CancelScope() as scope, working:
                 unit.flying[key] = Flight(began, scope)
                 unit.wake()
                 opinion = await link.ask(batch, stage.batch_rows[batch], tensors)
@@ -231,11 +233,13 @@ class Pipeline:
             await stage.wait(partial(stage.has_inputs, batch))
             tensors = stage.inputs[batch]
             assert tensors is not None
-            self._decided(stage, batch, await session.run(tensors))
+            with stage.at_home:
+                outputs = await session.run(tensors)
+            self._decided(stage, batch, outputs)
 
     async def _finish(self, unit: UnitRun, worker: bytes, shown: dict[bytes, WorkReceipt]) -> None:
         try:
-            with trio.fail_after(self._with.patience.finish_s):
+            with trio.fail_after(self._with.patience.finish_s), unit.counts[worker].showing:
                 await unit.wait(lambda: all(who != worker for who, _ in unit.flying))
                 receipt = await self._link(unit, worker).finish()
         except trio.TooSlowError:
@@ -323,15 +327,8 @@ class Pipeline:
                     )
                 )
             return
-        leased = UnitRun(
-            len(self.units),
-            grant.job,
-            0,
-            grant.unit,
-            unit.stage,
-            grant.peers,
-            is_open_ended=True,
-        )
+        place = len(self.units), grant.job, 0, grant.unit, unit.stage, grant.peers
+        leased = UnitRun(*place, is_open_ended=True)
         flying = {batch for _, batch in unit.flying}
         stranded = unit.ballot.stranded()
         for batch in unit.ballot.undecided():

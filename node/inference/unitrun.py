@@ -26,12 +26,41 @@ _AGED: Final = 1 - WEIGHT
 
 
 @dataclass(slots=True)
+class Lapse:
+    """From the first beginning of something to its last end, as `with` blocks mark them.
+
+    Times are those of the loop, in seconds; `ended_s` is None before the end, and while it goes on
+    again.
+    """
+
+    began_s: float | None = None
+    ended_s: float | None = None
+    _open: int = 0
+
+    def __enter__(self) -> None:
+        """It begins, or goes on."""
+        if self.began_s is None:
+            self.began_s = trio.current_time()
+        self.ended_s = None
+        self._open += 1
+
+    def __exit__(self, *_error: object) -> None:
+        """It ends, whichever way, unless it goes on elsewhere."""
+        self._open -= 1
+        if not self._open:
+            self.ended_s = trio.current_time()
+
+
+@dataclass(slots=True)
 class WorkerCount:
-    """What one worker did for one unit."""
+    """What one worker did for one unit, and when."""
 
     batches: int = 0
     rows: int = 0
     compute_ms: int = 0
+    opening: Lapse = field(default_factory=Lapse)  # until its shard is loaded
+    working: Lapse = field(default_factory=Lapse)  # first batch asked to last answered
+    showing: Lapse = field(default_factory=Lapse)  # its receipt
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +73,7 @@ class StageRun:
     inputs: list[Batch | None] = field(init=False)
     outputs: list[Batch | None] = field(init=False)
     answer_s: float | None = None  # moving average, push to answer, of all its workers
+    at_home: Lapse = field(default_factory=Lapse)  # what of it this node computed itself
     _changed: trio.Event = field(default_factory=trio.Event)
 
     def __post_init__(self) -> None:

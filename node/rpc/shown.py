@@ -1,4 +1,4 @@
-"""Results as HTML for notebooks: a table of rows or of fields, a job's work as bars.
+"""Results as HTML for notebooks: a table of rows or of fields, a job's steps as bars.
 
 Every text is escaped and there is no script, no style sheet and no request, so that the output of
 a notebook stays harmless where it is shown. Amounts are shown in FTNS.
@@ -8,11 +8,11 @@ Knows: shapes of results. Must not know: calls.
 
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final, NamedTuple, get_args, get_type_hints
 
 import msgspec
 
-from prsm.node.rpc.methods.work import Job, JobWorker
+from prsm.node.rpc.methods.work import Job, JobStep, JobTrace, JobWorker
 from prsm.node.rpc.spec import AmountText
 from prsm.protocol.ids import format_ftns
 
@@ -33,6 +33,8 @@ def html(result: object) -> str:
     """Show any result: rows as a table, a job with its bars, fields otherwise."""
     if isinstance(result, Job):
         return f"{_fields(result, without={'workers', 'batches', 'because'})}{waterfall(result)}"
+    if isinstance(result, JobTrace):
+        return f"{_fields(result, without={'steps'})}{waterfall_of_steps(result)}"
     rows = getattr(result, "items", None)
     if isinstance(rows, tuple):
         return _rows(rows)
@@ -42,41 +44,76 @@ def html(result: object) -> str:
 
 
 def waterfall(job: Job) -> str:
-    """Who computed what for a job: a bar for each worker, as long as it computed.
+    """Who computed what for a job, and when: a bar for each worker, from first batch to last."""
+    workers = sorted(job.workers, key=lambda one: (one.unit, one.stage, one.role))
+    title = f"work on job {job.job_id[:10]}… by unit and peer, since it was made"
+    return _chart(title, [_lane_of(worker, worker.began_ms, worker.ended_ms) for worker in workers])
 
-    Bars begin at the left: the node knows how long each worker was at it, not when.
-    """
-    workers = sorted(job.workers, key=lambda one: (one.unit, one.stage, one.role))[:ROWS_MAX]
-    if not workers:
+
+def waterfall_of_steps(trace: JobTrace) -> str:
+    """When each step of a job began and ended: a bar for each."""
+    title = f"steps of job {trace.job_id[:10]}…, since it was made"
+    return _chart(title, [_lane_of_step(step) for step in trace.steps])
+
+
+class _Lane(NamedTuple):
+    """A bar: what it is called, from when to when, and what is known of it."""
+
+    label: str
+    began_ms: int | None  # None: nothing to draw
+    ended_ms: int | None
+    verdict: str
+    told: str
+
+
+def _lane_of(worker: JobWorker, began_ms: int | None, ended_ms: int | None, of: str = "") -> _Lane:
+    label = f"unit {worker.unit} stage {worker.stage} {worker.role} {worker.peer_id[-6:]} {of}"
+    why = f": {worker.why}" if worker.why else ""
+    told = f"{worker.verdict}, {worker.rows} rows, {worker.compute_ms} ms computed, paid "
+    told += f"{_ftns(worker.paid)}{why}"
+    return _Lane(label.rstrip(), began_ms, ended_ms, worker.verdict, told)
+
+
+def _lane_of_step(step: JobStep) -> _Lane:
+    if step.worker is not None:
+        return _lane_of(step.worker, step.began_ms, step.ended_ms, step.step)
+    unit = "" if step.unit is None else f"unit {step.unit} "
+    stage = "" if step.stage is None else f"stage {step.stage} "
+    return _Lane(f"{unit}{stage}{step.step}", step.began_ms, step.ended_ms, "pending", step.step)
+
+
+def _chart(title: str, lanes: Sequence[_Lane]) -> str:
+    shown = lanes[:ROWS_MAX]
+    if not shown:
         return ""
-    most_ms = max(1, *(worker.compute_ms for worker in workers))
-    height = len(workers) * (_LANE_PX + _GAP_PX) + 24
-    width = _LABEL_PX + _BAR_PX + 140
-    title = f"compute time by stage and peer of job {job.job_id[:10]}…"
-    lanes = "".join(_lane(index, worker, most_ms) for index, worker in enumerate(workers))
+    most_ms = max(1, *(max(lane.began_ms or 0, lane.ended_ms or 0) for lane in shown))
+    height = len(shown) * (_LANE_PX + _GAP_PX) + 24
+    width = _LABEL_PX + _BAR_PX + 200
+    drawn = "".join(_bar(index, lane, most_ms) for index, lane in enumerate(shown))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(title)}" '
         f'width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         'font-family="monospace" font-size="11" fill="currentColor">'
-        f'<title>{escape(title)}</title>{lanes}<text x="0" y="{height - 8}">'
-        f"bars: compute time, the longest {most_ms} ms</text></svg>"
+        f'<title>{escape(title)}</title>{drawn}<text x="0" y="{height - 8}">'
+        f"bars: from begin to end; all of it {most_ms} ms</text></svg>"
     )
 
 
-def _lane(index: int, worker: JobWorker, most_ms: int) -> str:
+def _bar(index: int, lane: _Lane, most_ms: int) -> str:
     top = index * (_LANE_PX + _GAP_PX)
-    bar = max(1, worker.compute_ms * _BAR_PX // most_ms)
-    label = f"unit {worker.unit} stage {worker.stage} {worker.role} {worker.peer_id[-6:]}"
-    told = f"{worker.verdict}, {worker.rows} rows, {worker.compute_ms} ms"
-    why = f": {worker.why}" if worker.why else ""
-    paid = f"{told}, paid {_ftns(worker.paid)}{why}"
     base = top + _LANE_PX - 5
+    label = f'<text x="0" y="{base}">{escape(lane.label)}</text>'
+    if lane.began_ms is None:
+        return f'{label}<text x="{_LABEL_PX + 6}" y="{base}">{escape(lane.verdict)}</text>'
+    ended_ms = most_ms if lane.ended_ms is None else lane.ended_ms
+    left = lane.began_ms * _BAR_PX // most_ms
+    wide = max(1, (ended_ms - lane.began_ms) * _BAR_PX // most_ms)
+    took = "goes on" if lane.ended_ms is None else f"{ended_ms - lane.began_ms} ms"
+    said = took if lane.verdict == "pending" else f"{lane.verdict} {took}"
     return (
-        f'<text x="0" y="{base}">{escape(label)}</text>'
-        f'<rect x="{_LABEL_PX}" y="{top}" width="{bar}" height="{_LANE_PX}" '
-        f'fill="{_COLOURS[worker.verdict]}"><title>{escape(paid)}</title></rect>'
-        f'<text x="{_LABEL_PX + bar + 6}" y="{base}">'
-        f"{escape(worker.verdict)} {worker.compute_ms} ms</text>"
+        f'{label}<rect x="{_LABEL_PX + left}" y="{top}" width="{wide}" height="{_LANE_PX}" '
+        f'fill="{_COLOURS[lane.verdict]}"><title>{escape(lane.told)}</title></rect>'
+        f'<text x="{_LABEL_PX + left + wide + 6}" y="{base}">{escape(said)}</text>'
     )
 
 

@@ -142,6 +142,10 @@ def get(room: str, **fields: object) -> structlog.typing.FilteringBoundLogger:
     return logger
 
 
+# Every line of a task carries these fields as long as the block runs, and of all it starts.
+bound: Final = structlog.contextvars.bound_contextvars
+
+
 class _Patient:
     """A stream whose full disk or closed pipe costs lines, never the daemon that writes them."""
 

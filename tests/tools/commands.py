@@ -119,6 +119,7 @@ ELSEWHERE: dict[tuple[str, ...], list[str] | None] = {
     ("config", "unset"): ["log.levle"],
     ("config", "edit"): [],
     ("logs",): ["--since", "yesterday"],
+    ("job", "logs"): ["0x" + "ab" * 32],
     ("doctor",): [],
     ("upgrade",): ["--check"],
     ("debug", "bundle"): ["FILE"],

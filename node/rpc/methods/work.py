@@ -96,6 +96,8 @@ class JobWorker(Result, frozen=True):
     verdict: Literal["pending", "agreed", "outvoted", "lost", "unused"]
     why: str
     paid: AmountText
+    began_ms: Count | None = None  # first batch asked for, since the job was made
+    ended_ms: Count | None = None  # last batch answered
 
 
 class JobFault(Result, frozen=True):
@@ -129,6 +131,44 @@ class Job(Result, frozen=True):
     because: tuple[str, ...]  # why the plan is as it is
     unsettled: tuple[JobFault, ...]  # units this node could not settle; a worker still may
     error: JobFault | None = None
+
+
+class JobStep(Result, frozen=True):
+    """A part of a job: of the job itself, of a unit, or of one worker of a unit.
+
+    `plan`, `lock`, `run`, `settle` without a unit are the job's, one after the other; `home` is
+    what this node computed itself; `open` (its shard is loaded), `work` (first batch asked for to
+    last answered) and `receipt` are a worker's; `settle` with a unit is that unit's.
+    """
+
+    step: Literal["plan", "lock", "run", "home", "open", "work", "receipt", "settle"]
+    began_ms: Count  # since the job was made
+    ended_ms: Count | None  # null while it lasts, and if the node ended before it did
+    unit: Count | None = None
+    stage: Count | None = None
+    attempt: Count | None = None  # 1 as planned, one more each time others took batches over
+    worker: JobWorker | None = None
+
+
+class JobTrace(Result, frozen=True):
+    """When each step of a job began and ended, in the order they began."""
+
+    job_id: JobIdText
+    state: Literal["planned", "locked", "running", "settling", "done", "failed"]
+    created: str
+    is_over: bool
+    steps: tuple[JobStep, ...]
+    error: JobFault | None = None
+
+
+class RetryParams(Params, frozen=True):
+    """Which job; what it may cost is what the first one might, if nothing else is said."""
+
+    job_id: JobIdText
+    max_price: Annotated[
+        AmountText | None, msgspec.Meta(description="most micro-FTNS to lock; refused above")
+    ] = None
+    wait_ms: WaitMs = 0
 
 
 class JobParams(Params, frozen=True):
@@ -213,6 +253,27 @@ METHODS: Final = (
         Scope.WRITE,
         "Stop a job: its workers are told, what is not settled comes back.",
         words=("job", "cancel"),
+        positional=("job_id",),
+        example=JobIdParams(_EXAMPLE_ID),
+    ),
+    Method(
+        "job_retry",
+        RetryParams,
+        Job,
+        Scope.WRITE,
+        "Run what a job that is over was asked for once more; answers with the new job.",
+        words=("job", "retry"),
+        positional=("job_id",),
+        deadline_ms=90_000,
+        example=RetryParams(_EXAMPLE_ID),
+    ),
+    Method(
+        "job_getTrace",
+        JobIdParams,
+        JobTrace,
+        Scope.READ,
+        "When each step of a job began and ended, by unit, worker and attempt.",
+        words=("job", "trace"),
         positional=("job_id",),
         example=JobIdParams(_EXAMPLE_ID),
     ),

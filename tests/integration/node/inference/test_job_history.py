@@ -17,6 +17,7 @@ from prsm.consensus.ledger.records import JobStatus
 from prsm.node.inference.history import pack_outputs, row_of, unpack_outputs, view_of_row
 from prsm.node.inference.job import JobRequest, JobState
 from prsm.node.inference.jobs import Jobs, NotKept
+from prsm.protocol.codec import decode_value, encode
 from prsm.protocol.errors import PrsmError, WireError
 from prsm.storage.errors import Full
 from prsm.storage.jobs import JobRow, JobStore, kept_jobs
@@ -67,6 +68,8 @@ async def test_finished_job_is_listed_and_answers_after_a_restart(
         assert await jobs.wait(job_id) == jobs.get(job_id)
         (answer,) = await jobs.read_result(job_id)
         assert answer.data == whole_run(ROWS)
+        with pytest.raises(NotKept, match="earlier process"):
+            jobs.retry(job_id)
         jobs.cancel(job_id)
         second = jobs.submit(ASKED)
         assert [view.id for view in jobs.list()] == [second, job_id]
@@ -177,6 +180,11 @@ async def test_row_of_another_version_is_passed_over(
     assert view_of_row(row, has_output=True) == replace(view, verdicts={}, disputes={})
     with pytest.raises(WireError):
         view_of_row(replace(row, body=row.body[:-1]), has_output=False)
+    # Version 2 had no steps: the last field but for it is the same.
+    untimed = decode_value(row.body, size_max=1 << 20)
+    assert isinstance(untimed, tuple)
+    older = replace(row, body=encode((2, *untimed[1:-1])))
+    assert view_of_row(older, has_output=True) == replace(view, verdicts={}, disputes={}, steps=())
     outputs = jobs.result_batches(view.id)
     packed = pack_outputs(outputs)
     assert packed is not None

@@ -120,6 +120,7 @@ async def test_stage_lost_in_mid_pipeline_is_leased_to_another(
     assert child is not None
     assert (child.parent, child.units[0].stage) == (job_id, stage)
     assert victim.address not in child.units[0].workers
+    assert [step.attempt for step in view.steps if step.name == "work"].count(2) == 1
     assert view.amount == 4 * PRICE * ROWS
     assert spent(cluster) <= view.amount
     redone = sum(worker.rows for worker in view.workers if worker.job == lease)

@@ -57,6 +57,35 @@ def test_lines_are_chosen_by_level_room_time_text_and_count(home: Path) -> None:
     assert events(run(home, "--json", "-n", "1")) == ["fourth"]
 
 
+def test_lines_of_a_job_are_those_of_the_node_and_its_labs_by_time(home: Path) -> None:
+    """The first characters of the id choose; the labs of a development network stand beside."""
+    job = "ab" * 32
+    lab = home / "labs" / "lab1"
+    (lab / "logs").mkdir(parents=True)
+    (lab / "VERSION").write_text("1\n", encoding="ascii")
+
+    def about(minute: int, event: str, one: str) -> str:
+        return json.dumps({**json.loads(line(minute, "info", event)), "job": one}) + "\n"
+
+    written = about(7, "job: done", job) + about(8, "job: done", "cd" * 32)
+    with (home / "logs" / "node.log").open("a", encoding="utf-8") as log:
+        log.write(written)
+    (lab / "logs" / "node.log").write_text(about(6, "unit ended", job), encoding="utf-8")
+    runner = CliRunner()
+
+    def asked(*words: str) -> Result:
+        return runner.invoke(prsm, ["--home", str(home), "job", "logs", *words])
+
+    assert events(asked("0xabab", "--json")) == ["unit ended", "job: done"]
+    assert [json.loads(one).get("lab") for one in asked(job, "--json").stdout.splitlines()] == [
+        "lab1",
+        None,
+    ]
+    assert "unit ended" in asked("abab").stdout
+    nothing = asked("0x" + "ef" * 32)
+    assert (nothing.exit_code, "prsm job trace" in nothing.stderr) == (1, True)
+
+
 def test_for_people_nothing_moves_the_cursor(home: Path) -> None:
     result = run(home)
     assert "\x1b" not in result.stdout

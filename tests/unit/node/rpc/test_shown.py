@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from prsm.node.rpc.methods.table import METHODS
-from prsm.node.rpc.methods.work import Job
+from prsm.node.rpc.methods.work import Job, JobTrace
 from prsm.node.rpc.shown import ROWS_MAX, html, waterfall
 from tests.tools.rpc_node import sample
 
@@ -22,23 +22,52 @@ def test_every_result_is_shown_as_a_whole_document(name: str) -> None:
     _parsed(html(sample(METHODS[name].result)))
 
 
+def _times(began_ms: int | None, ended_ms: int | None) -> dict[str, int | None]:
+    return {"began_ms": began_ms, "ended_ms": ended_ms}
+
+
 def _job(**changes: object) -> Job:
     plain = msgspec.to_builtins(sample(Job))
     worker = plain["workers"][0]
     workers = [
-        {**worker, "unit": 0, "compute_ms": 10, "verdict": "agreed", "peer_id": "12D3abcdef"},
-        {**worker, "unit": 1, "compute_ms": 40, "verdict": "outvoted", "why": EVIL},
+        {**worker, "unit": 0, "verdict": "agreed", "peer_id": "12D3abcdef", **_times(0, 10)},
+        {**worker, "unit": 1, "verdict": "outvoted", "why": EVIL, **_times(10, 40)},
+        {**worker, "unit": 1, "verdict": "unused", "why": "", **_times(None, None)},
     ]
     return msgspec.convert({**plain, "workers": workers, **changes}, type=Job)
 
 
-def test_a_job_has_a_bar_for_each_worker_as_long_as_it_computed() -> None:
-    drawn = _parsed(waterfall(_job()))
-    bars = list(drawn.iter("{http://www.w3.org/2000/svg}rect"))
-    assert [int(bar.attrib["width"]) for bar in bars] == [115, 460]
+def _bars(text: str) -> list[ET.Element]:
+    return list(_parsed(text).iter("{http://www.w3.org/2000/svg}rect"))
+
+
+def test_a_job_has_a_bar_for_each_worker_from_its_begin_to_its_end() -> None:
+    drawn = waterfall(_job())
+    bars = _bars(drawn)
+    assert [int(bar.attrib["x"]) - int(bars[0].attrib["x"]) for bar in bars] == [0, 115]
+    assert [int(bar.attrib["width"]) for bar in bars] == [115, 345]
     assert bars[0].attrib["fill"] != bars[1].attrib["fill"]
-    assert "outvoted 40 ms" in "".join(drawn.itertext())
+    said = "".join(_parsed(drawn).itertext())
+    assert "outvoted 30 ms" in said
+    assert "unused" in said
     assert waterfall(_job(workers=[])) == ""
+
+
+def test_a_trace_has_a_bar_for_each_step_and_what_lasts_reaches_the_end() -> None:
+    plain = msgspec.to_builtins(sample(JobTrace))
+    worker = {**plain["steps"][0]["worker"], "verdict": "lost", "why": EVIL}
+    place = {"unit": 0, "stage": 0, "attempt": 1, "worker": worker}
+    job = {"unit": None, "stage": None, "attempt": None, "worker": None}
+    steps = [
+        {"step": "plan", **job, **_times(0, 20)},
+        {"step": "work", **place, **_times(20, None)},
+        {"step": "run", **job, **_times(20, 80)},
+    ]
+    trace = msgspec.convert({**plain, "steps": steps}, type=JobTrace)
+    assert [int(bar.attrib["width"]) for bar in _bars(html(trace))] == [115, 345, 345]
+    assert "goes on" in html(trace)
+    assert "<script" not in html(trace)
+    assert trace._repr_html_() == html(trace)
 
 
 def test_nothing_of_a_peer_becomes_markup() -> None:

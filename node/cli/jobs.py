@@ -1,0 +1,136 @@
+"""`prsm job wait | trace | retry | logs`: one job, from its begin to its end.
+
+Knows: the methods of jobs, log files. Must not know: how a job is done.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import click
+import msgspec
+
+from prsm.node.cli import loglines
+from prsm.node.cli.from_spec import make_command, make_group
+from prsm.node.cli.render import columns, show_table
+from prsm.node.cli.session import Session, pass_session
+from prsm.node.rpc.methods.table import METHODS
+from prsm.node.rpc.spec import Method
+from prsm.storage.errors import NotFound
+
+_LABEL_CHARS: Final = 40
+_NUMBER_CHARS: Final = 26
+_BAR_CHARS_MIN: Final = 10
+_PEER_CHARS: Final = 6  # the end of a peer id tells peers apart, its beginning does not
+
+
+@click.command("wait")
+@click.argument("job_id")
+@click.option("--proof", metavar="FILE", help="Write the receipt document here, and check it.")
+@pass_session
+def job_wait(session: Session, job_id: str, proof: str | None) -> None:
+    """Wait until a job is over, and answer with its outputs; Ctrl-C ends the waiting alone."""
+    from prsm.node.cli.verbs import finish, wait_job
+
+    job = session.ask("job_get", {"job_id": session.whole("job_id", job_id)})
+    finish(session, wait_job(session, job), proof)
+
+
+@click.command("logs")
+@click.argument("job_id")
+@click.option("--level", type=click.Choice(loglines.LEVELS), default="debug", help="The least.")
+@pass_session
+def job_logs(session: Session, job_id: str, level: str) -> None:
+    """What was written about a job: by this node, and by the labs that `init --dev` made.
+
+    Read from the log files, so that it works when the node does not run; the first characters of
+    the id are enough. With --json one object a line.
+    """
+    from prsm.node.cli import labs
+
+    home = session.home
+    home.check()
+    wanted = loglines.Wanted(level=level, job=job_id)
+    found: list[dict[str, Any]] = []
+    for each in (home, *labs.found(home)):
+        place = {} if each is home else {"lab": each.root.name}
+        found += ({**line, **place} for line in loglines.lines_of(each, wanted))
+    if not found:
+        raise NotFound(
+            f"no line of job {job_id[:18]} in {home.logs}",
+            hint=f"its steps: prsm job trace {job_id[:18]}; all jobs: prsm job ls",
+        )
+    for line in sorted(found, key=lambda line: str(line.get("ts", ""))):
+        loglines.print_fields(line, session)
+
+
+def _trace(session: Session, method: Method, given: dict[str, object]) -> None:
+    session.answer(session.call(method.name, given), show_trace)
+
+
+def _retry(session: Session, method: Method, given: dict[str, object]) -> None:
+    raw = session.call(method.name, given)
+    session.answer(raw)
+    job = msgspec.json.decode(raw, type=dict[str, Any])
+    session.note(f"follow it with: prsm job wait {job['job_id']}")
+
+
+def show_trace(trace: Mapping[str, Any]) -> None:
+    """Print a job's steps: bars below one another on a terminal, a table on a pipe."""
+    wide = columns()
+    if wide is None:
+        show_table(list(map(_row, trace["steps"])))
+        return
+    for line in waterfall(trace, wide):
+        print(line)
+
+
+def waterfall(trace: Mapping[str, Any], wide: int) -> Iterator[str]:
+    """The steps of a job as lines of text, each with a bar from its begin to its end.
+
+    Args:
+        trace: as `job_getTrace` answers it.
+        wide: characters of a line.
+    """
+    steps = trace["steps"]
+    most_ms = max((step["ended_ms"] or step["began_ms"] for step in steps), default=0) or 1
+    room = max(_BAR_CHARS_MIN, wide - _LABEL_CHARS - _NUMBER_CHARS)
+    yield f"job {trace['job_id'][:10]}..  {trace['state']}  {trace['created']}  {most_ms} ms"
+    for step in steps:
+        row, ended_ms = _row(step), step["ended_ms"]
+        left = min(step["began_ms"] * room // most_ms, room - 1)
+        right = room if ended_ms is None else min(ended_ms * room // most_ms, room)
+        bar = " " * left + ("=" if ended_ms is not None else "-") * max(1, right - left)
+        took = "goes on" if ended_ms is None else f"{ended_ms - step['began_ms']} ms"
+        told = f"{took} from {step['began_ms']}"
+        verdict = f"  {row['verdict']}" if row["verdict"] in {"lost", "outvoted"} else ""
+        yield f"{_label(row):<{_LABEL_CHARS}}|{bar:<{room}}| {told}{verdict}".rstrip()
+        if verdict and row["why"] and step["step"] == "work":
+            yield f"{'':<{_LABEL_CHARS}}  {row['why']}"
+    if trace.get("error"):
+        yield f"{trace['error']['reason']}: {trace['error']['what']}"
+
+
+def _row(step: Mapping[str, Any]) -> dict[str, Any]:
+    worker = step.get("worker") or {}
+    named = {name: step.get(name) for name in ("step", "unit", "stage", "attempt")}
+    told = {name: worker.get(name, "") for name in ("role", "peer_id", "batches", "verdict", "why")}
+    return {**named, **told, "began_ms": step["began_ms"], "ended_ms": step["ended_ms"]}
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    if row["unit"] is None:
+        return row["step"] if row["stage"] is None else f"{row['step']} stage {row['stage']}"
+    again = f" #{row['attempt']}" if row["attempt"] != 1 else ""
+    who = f" {row['role']} {row['peer_id'][-_PEER_CHARS:]}" if row["peer_id"] else ""
+    return f"  unit {row['unit']} stage {row['stage']}{again}{who} {row['step']}"
+
+
+job = make_group(
+    "job",
+    "Jobs of ours.",
+    (
+        *(job_wait, job_logs),
+        make_command(METHODS["job_getTrace"], run=_trace),
+        make_command(METHODS["job_retry"], run=_retry, without=("wait_ms",)),
+    ),
+)
