@@ -1,288 +1,215 @@
-"""`scripts/bench.py PART|all [--json]`: figures beside their limits; PART is a key of `PARTS`.
+"""`scripts/bench.py PART|all`: the figures that were asked for, measured, kept, shown in a table.
 
-`scripts/bench.py net --daemons 32` measures the start of so many daemons instead.
+    python scripts/bench.py ledger               # one part, beside the limits of the same run
+    python scripts/bench.py ledger --record      # the same, kept and put into the table
+    python scripts/bench.py all                  # every part that takes no minutes, kept
+    python scripts/bench.py all --resume         # only those that did not run at this commit
+    python scripts/bench.py all --only net,doors --loaded
+    python scripts/bench.py all --render         # the table alone, from what is kept
+    python scripts/bench.py chaos --record --document FILE   # what its command printed before
 
 A figure alone says little on a shared machine; its ratio to a limit measured a moment before says
-more. Prints command, commit, machine, date and what others took of the processors meanwhile.
-Knows parts, tables and the machine. Must not know how a part measures: see `scripts/benchmarks`.
+more. A run beside other programs never replaces one of a free machine, unless `--loaded` says so.
+Parts and figures: `scripts/figures.toml`. Kept: `docs/figures`, shown in `docs/BENCHMARKS.md`.
+Each part of `all` is a process of its own, so that one that fails or hangs ends alone.
 """
 
 import argparse
+import compileall
 import json
 import os
-import platform
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-# As in a worker: one thread for each runtime, said before numpy is loaded.
-os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+import msgspec
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-LOADED_PERCENT: Final = 10.0  # of one core, by others: above it a run is marked
-Row = tuple[str, float, str]
+from benchmarks import asked, runs  # noqa: E402 - the path comes first
+from benchmarks.runs import Failed, Record  # noqa: E402 - as above
+
+from prsm.testnet.bench.machine import commit  # noqa: E402 - as above
+
+PAGE: Final = ROOT / "docs" / "BENCHMARKS.md"
+ALL: Final = "all"
+END_SECONDS: Final = 30.0  # for a part that was told to end to take its daemons with it
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one part measured.
-
-    Attributes:
-        rows: name, value, unit.
-        limits: name of a row -> name of the row that is its limit.
-        others_percent: of one core that other programs took during the run.
-        seconds: of the run.
-    """
-
-    rows: Sequence[Row]
-    limits: Mapping[str, str]
-    others_percent: float
-    seconds: float
-
-    @property
-    def is_loaded(self) -> bool:
-        """Did others take so much that the figures say little?"""
-        return self.others_percent > LOADED_PERCENT
-
-    def lines(self) -> list[dict[str, str | float]]:
-        """The rows as documents; `ratio` is value / limit."""
-        values = {name: value for name, value, _ in self.rows}
-        found: list[dict[str, str | float]] = []
-        for name, value, unit in self.rows:
-            line: dict[str, str | float] = {"name": name, "value": value, "unit": unit}
-            limit = self.limits.get(name)
-            if limit is not None and values.get(limit):
-                line |= {"limit": values[limit], "limit_of": limit, "ratio": value / values[limit]}
-            found.append(line)
-        return found
+def render(sheet: asked.Sheet) -> bool:
+    """Write the table and the tables of parts into the page; False if nothing changed."""
+    before = PAGE.read_text(encoding="utf-8")
+    after = rendered(before, sheet)
+    PAGE.write_text(after, encoding="utf-8")
+    return after != before
 
 
-def measure_ledger() -> tuple[list[Row], Mapping[str, str]]:
-    """The ledger in this process, then four real nodes."""
-    from benchmarks import four_nodes, ledger  # noqa: PLC0415 - each part loads its own libraries
-
-    rows = ledger.measure_all()
-    rows += four_nodes.measure_all({name: value for name, value, _ in rows})
-    return rows, {**ledger.LIMITS, **four_nodes.LIMITS}
-
-
-def measure_replica() -> tuple[list[Row], Mapping[str, str]]:
-    """One replica on all cores, fed with recorded blocks."""
-    from benchmarks import replica  # noqa: PLC0415 - as above
-
-    return replica.measure_all(), replica.LIMITS
+def rendered(page: str, sheet: asked.Sheet) -> str:
+    """The page with what the records of today give."""
+    records = {name: kept for name in sheet.parts if (kept := runs.read(runs.RECORDS, name))}
+    page = asked.placed(page, "figures", asked.table(sheet, records))
+    for name, record in records.items():
+        if f"<!-- {name} -->" in page:
+            page = asked.placed(page, name, asked.part_table(record))
+    return page
 
 
-def measure_net() -> tuple[list[Row], Mapping[str, str]]:
-    """Kept streams between two processes, then agreement beside bulk."""
-    from benchmarks import classes, net  # noqa: PLC0415 - as above
-
-    return net.measure_all() + classes.measure_all(), {**net.LIMITS, **classes.LIMITS}
-
-
-def measure_daemons(count: int) -> tuple[list[Row], Mapping[str, str]]:
-    """Many daemons started at once."""
-    from benchmarks import many  # noqa: PLC0415 - as above
-
-    return many.measure_all(count), many.LIMITS
+def keep(record: Record, *, loaded: bool) -> str:
+    """Take a run into the committed records if it says more than what is there; says which."""
+    kept = runs.read(runs.RECORDS, record.part)
+    if not loaded and not record.may_replace(kept):
+        return f"not kept, {record.others} (--loaded keeps it)"
+    runs.write(runs.RECORDS, record)
+    return "kept"
 
 
-def measure_relay() -> tuple[list[Row], Mapping[str, str]]:
-    """A circuit through a relay beside a direct connection."""
-    from benchmarks import relayed  # noqa: PLC0415 - as above
-
-    return relayed.measure_all(), relayed.LIMITS
-
-
-def measure_snapshots() -> tuple[list[Row], Mapping[str, str]]:
-    """A snapshot of 100,000 accounts, made, checked and installed."""
-    from benchmarks import snapshots  # noqa: PLC0415 - as above
-
-    return snapshots.measure_all(), snapshots.LIMITS
+def keep_failure(name: str, why: str) -> None:
+    """Note on what is kept that the latest run of the part brought nothing."""
+    kept = runs.read(runs.RECORDS, name) or runs.record_of(name, ())
+    runs.write(runs.RECORDS, msgspec.structs.replace(kept, failure=why))
 
 
-def measure_storage() -> tuple[list[Row], Mapping[str, str]]:
-    """The model store: 1 GiB added, verified, opened, and what stays when room is short."""
-    from benchmarks import fetching, storage  # noqa: PLC0415 - as above
-
-    rows = storage.measure_all() + fetching.measure_all()
-    return rows, {**storage.LIMITS, **fetching.LIMITS}
-
-
-def measure_inference() -> tuple[list[Row], Mapping[str, str]]:
-    """Sealed children and pipelines of them, jobs of daemons; then cheats, and who is caught."""
-    from benchmarks import (  # noqa: PLC0415 - as above
-        cheats,
-        copied,
-        generation,
-        inference,
-        pipeline,
-        sealing,
-    )
-
-    rows = inference.measure_all() + sealing.measure_all()
-    rows += cheats.measure_all() + copied.measure_all()
-    rows += pipeline.measure_all()
-    rows += generation.measure_all(trials=4)  # 50 by its own command: a daemon is started for each
-    limits = {**inference.LIMITS, **cheats.LIMITS, **copied.LIMITS, **pipeline.LIMITS}
-    return rows, {**limits, **generation.LIMITS}
-
-
-def measure_serving() -> tuple[list[Row], Mapping[str, str]]:
-    """Small requests to a warm worker, through two real daemons; then two hundred tenants."""
-    from benchmarks import serving  # noqa: PLC0415 - as above
-
-    return serving.measure_all(), serving.LIMITS
-
-
-PARTS: Final[Mapping[str, Callable[[], tuple[list[Row], Mapping[str, str]]]]] = {
-    "ledger": measure_ledger,
-    "replica": measure_replica,
-    "net": measure_net,
-    "relay": measure_relay,
-    "inference": measure_inference,
-    "serving": measure_serving,
-    "snapshots": measure_snapshots,
-    "storage": measure_storage,
-}
-
-
-def run(measure: Callable[[], tuple[list[Row], Mapping[str, str]]]) -> Part:
-    """Measure one part, and how much of the processors others took meanwhile."""
-    busy, own, began = _busy_seconds(), _own_seconds(), time.monotonic()
-    rows, limits = measure()
-    seconds = time.monotonic() - began
-    others = (_busy_seconds() - busy) - (_own_seconds() - own)
-    return Part(rows, limits, max(0.0, 100 * others / seconds), seconds)
-
-
-def machine() -> dict[str, str | int]:
-    """What it ran on."""
-    info = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    models = [line.partition(":")[2].strip() for line in info.splitlines() if "model name" in line]
-    return {
-        "cpu": models[0] if models else platform.machine(),
-        "cores": os.cpu_count() or 1,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
-    }
-
-
-def commit() -> str:
-    """The commit the figures are of; `+` behind it: with changes not committed."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip()
-
-    short = git("rev-parse", "--short=10", "HEAD")
-    return (short or "unknown") + ("+" if git("status", "--porcelain", "-uno") else "")
-
-
-def table(part: Part) -> str:
-    """The part as a Markdown table, aligned for people."""
-    cells = [["figure", "measured", "unit", "limit", "ratio", "the limit is"]]
-    for line in part.lines():
-        row = [str(line["name"]), _number(line["value"]), str(line["unit"])]
-        if "limit" in line:
-            row += [_number(line["limit"]), f"{float(line['ratio']):.2f}", str(line["limit_of"])]
-        cells.append(row + [""] * (6 - len(row)))
-    widths = [max(len(row[i]) for row in cells) for i in range(6)]
-    right = {1, 3, 4}
-    cells.insert(
-        1, [("-" * (w - 1) + ":") if i in right else "-" * w for i, w in enumerate(widths)]
-    )
-    return "\n".join(
-        "| "
-        + " | ".join(
-            cell.rjust(widths[i]) if i in right else cell.ljust(widths[i])
-            for i, cell in enumerate(row)
-        )
-        + " |"
-        for row in cells
-    )
-
-
-def print_part(name: str, part: Part) -> None:
-    """Head and table of one part."""
-    where = machine()
-    loaded = ", loaded: ratios only" if part.is_loaded else ""
-    print(f"### `python scripts/bench.py {' '.join([name, *sys.argv[2:]])}`\n")
-    print(
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit()}, {where['cpu']}, "
-        f"{where['cores']} cores, Python {where['python']}, {where['system']}, "
-        f"{part.seconds:.0f} s, others took {part.others_percent:.0f} % of a core{loaded}\n"
-    )
-    print(table(part), flush=True)
-
-
-def document(parts: Mapping[str, Part]) -> dict[str, object]:
-    """All parts for programs."""
-    return {
-        "command": "python scripts/bench.py " + " ".join(sys.argv[1:]),
-        "commit": commit(),
-        "machine": machine(),
-        "date": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "parts": {
-            name: {
-                "seconds": round(part.seconds, 1),
-                "others_percent": round(part.others_percent, 1),
-                "loaded": part.is_loaded,
-                "figures": part.lines(),
-            }
-            for name, part in parts.items()
-        },
-    }
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the parts asked for and print them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=[*PARTS, "all"])
-    parser.add_argument("--json", action="store_true", help="print one document")
-    parser.add_argument("--daemons", type=int, help="net: start so many daemons, nothing else")
-    options = parser.parse_args(arguments)
-    if options.daemons is not None and options.part != "net":
-        parser.error("--daemons goes with net")
-    names = list(PARTS) if options.part == "all" else [options.part]
-    done: dict[str, Part] = {}
-    for name in names:
-        part = PARTS[name]
-        done[name] = run(partial(measure_daemons, options.daemons) if options.daemons else part)
-        if not options.json:
-            print_part(name, done[name])
-            if name != names[-1]:
-                print()
+def run_one(name: str, options: argparse.Namespace, sheet: asked.Sheet) -> int:
+    """Measure one part in this process, print it, and keep it if that is wanted."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also when started in the background
+    part = sheet.parts[name]
+    try:
+        if options.document:
+            record = _of_document(name, options.document, sheet)
+        else:
+            record = runs.measure(name, part, lambda row: sheet.is_asked(name, row))
+    except Failed as failed:
+        print(f"{name}: {failed}", file=sys.stderr)
+        return 1
     if options.json:
-        print(json.dumps(document(done), indent=1))
+        print(msgspec.json.encode(record).decode())
+    else:
+        print(f"`python scripts/bench.py {name}`: {asked.part_table(record)}")
+    if options.record:
+        print(f"{name}: {keep(record, loaded=options.loaded)}", file=sys.stderr)
+        render(sheet)
     return 0
 
 
-def _busy_seconds() -> float:
-    """Seconds all processors were busy or taken away; interrupts of our own sockets left out."""
-    fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
-    user, nice, system, steal = (int(fields[i]) for i in (0, 1, 2, 7))
-    return (user + nice + system + steal) / os.sysconf("SC_CLK_TCK")
+def _of_document(name: str, path: Path, sheet: asked.Sheet) -> Record:
+    """A record of what a part's only command printed before."""
+    try:
+        (word,) = sheet.parts[name].commands
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Failed(f"not one document of one command: {error}") from None
+    rows = [row for row in runs.flattened(document, word) if sheet.is_asked(name, row.name)]
+    return runs.record_of(name, rows)
 
 
-def _own_seconds() -> float:
-    """Processor seconds of this process and of all it started and has waited for."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+def run_all(names: Sequence[str], options: argparse.Namespace, sheet: asked.Sheet) -> int:
+    """Measure parts one after the other, each in a process of its own; 1 if one failed."""
+    now, failed = commit(), list[str]()
+    for floor in filter(Path.is_dir, (ROOT / "src" / "prsm").iterdir()):
+        compileall.compile_dir(floor, quiet=2)
+    for count, name in enumerate(names, 1):
+        part = sheet.parts[name]
+        print(f"{count}/{len(names)} {name}: {part.about}", flush=True)
+        record = runs.read(runs.LATEST, name)
+        if not (options.resume and record is not None and record.commit == now):
+            try:
+                record = _alone(name, part.limit_s)
+            except Failed as error:
+                print(f"  failed: {error}", flush=True)
+                failed.append(name)
+                keep_failure(name, str(error))
+                render(sheet)
+                continue
+            runs.write(runs.LATEST, record)
+        print(f"  {_summary(record, sheet)}; {keep(record, loaded=options.loaded)}", flush=True)
+        render(sheet)
+    print(f"{len(names) - len(failed)} of {len(names)} parts measured, {PAGE.relative_to(ROOT)}")
+    if failed:
+        print(f"failed: {', '.join(failed)}; bench.py all --resume tries them again")
+    return 1 if failed else 0
 
 
-def _number(value: str | float) -> str:
-    number = float(value)
-    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.2f}"
+def _alone(name: str, limit_s: float) -> Record:
+    """Measure a part in a process of its own; what it writes to stderr is in a file."""
+    runs.LATEST.mkdir(exist_ok=True)
+    said = runs.LATEST / f"{name}.log"
+    with said.open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", __file__, name, "--json"],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            out, _ = process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"not done after {limit_s:.0f} s; see {said.relative_to(ROOT)}") from None
+        finally:
+            _end(process)
+    if process.returncode:
+        last = said.read_text(errors="replace").strip().splitlines()[-1:] or ["nothing said"]
+        raise Failed(f"exit {process.returncode}: {last[0][:200]}")
+    return msgspec.json.decode(out.splitlines()[-1], type=Record)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a part that is still there: first so that it ends its own daemons, then at once."""
+    if process.poll() is not None:
+        return
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _summary(record: Record, sheet: asked.Sheet) -> str:
+    found = [asked.judge(f, record) for f in sheet.figures if f.part == record.part]
+    short = [each.figure.what for each in found if each.verdict is not asked.Verdict.HOLDS]
+    told = f"{record.seconds:.0f} s, {len(found) - len(short)} of {len(found)} figures hold"
+    return told + "".join(f"\n  short: {what}" for what in short)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the words say."""
+    # As in a worker: one thread for each runtime, said before numpy is loaded.
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # daemons start as installed ones do
+    sheet = asked.load()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=[*sheet.parts, ALL])
+    parser.add_argument("--json", action="store_true", help="one part: print its record")
+    parser.add_argument("--record", action="store_true", help="one part: keep it, write the table")
+    parser.add_argument("--document", type=Path, help="one part: what its command printed before")
+    parser.add_argument("--only", help="all: these parts, with commas")
+    parser.add_argument("--resume", action="store_true", help="all: not what ran at this commit")
+    parser.add_argument("--render", action="store_true", help="all: run nothing, write the table")
+    parser.add_argument("--loaded", action="store_true", help="keep runs beside other programs")
+    options = parser.parse_args(arguments)
+    if options.part != ALL:
+        return run_one(options.part, options, sheet)
+    if options.render:
+        print("table written" if render(sheet) else "table as it was")
+        return 0
+    names = options.only.split(",") if options.only else _short_ones(sheet)
+    if unknown := sorted(set(names) - set(sheet.parts)):
+        parser.error(f"no part {', '.join(unknown)}; one of {', '.join(sheet.parts)}")
+    began = time.monotonic()
+    code = run_all(names, options, sheet)
+    print(f"{(time.monotonic() - began) / 60:.1f} minutes")
+    return code
+
+
+def _short_ones(sheet: asked.Sheet) -> list[str]:
+    return [name for name, part in sheet.parts.items() if not part.is_long]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -34,6 +34,9 @@ START_S: Final = 60.0
 LOOK_S: Final = 0.1
 NAMES: Final = ("node_getStatus", "consensus_getState", "rpc_ping")
 IDLE_RATE: Final = 1  # a second: the chain is as good as idle
+ONE_BY_ONE: Final = "idle, one read after the other"
+Row = tuple[str, float, str]
+LIMITS: Final[Mapping[str, str]] = {}
 BAR: Final = "bar: p99 of 50 ms busy, 2 ms idle; p50 of 0.6 ms idle"
 
 
@@ -77,6 +80,20 @@ def _read(home: Home, load: "subprocess.Popen[bytes]", every_s: float) -> list[t
         except PrsmError:
             pass  # the network has ended
     return reads
+
+
+def measure_all() -> list[Row]:
+    """Reads one after the other of an idle node, then each 20 ms beside each rate."""
+    rows: list[Row] = []
+    for rate, every_ms in ((0, 0), *((rate, EVERY_MS) for rate in RATES)):
+        name = f"{rate or IDLE_RATE} tx/s offered" if every_ms else ONE_BY_ONE
+        times, told = measure(rate, SECONDS, every_ms)
+        rows += [
+            (f"{name}: committed", told["committed_tx_s"], "tx/s"),
+            (f"{name}: read p50", 1000 * times[len(times) // 2], "ms"),
+            (f"{name}: read p99", 1000 * times[len(times) * 99 // 100], "ms"),
+        ]
+    return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

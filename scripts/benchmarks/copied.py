@@ -3,7 +3,7 @@
 A worker that computes nothing commits to the hash another one put on the ledger, and later shows
 the other's roots as its own. A chain of one process runs the real rules and real blocks.
 
-Run: python scripts/bench.py inference
+Run: python scripts/bench.py cheats
 """
 
 from collections.abc import Mapping

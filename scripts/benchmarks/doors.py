@@ -4,7 +4,7 @@ The served side is the door of a node with the methods that need no node (`rpc_p
 methods), on a core of its own where there are two. Frames are written by hand here, so that this
 side costs little.
 
-Run: python scripts/benchmarks/doors.py [--json] [--connections 10000]
+Run: python scripts/benchmarks/doors.py [--connections 10000]
 """
 
 import argparse
@@ -373,26 +373,24 @@ async def measure(connections: int, tell: Callable[[Sequence[Row]], None]) -> No
         tell(await measure_many(found, connections))
 
 
+def measure_all() -> list[Row]:
+    """Run everything, for a caller without a loop."""
+    rows: list[Row] = []
+    trio.run(measure, CONNECTIONS, rows.extend)
+    return rows
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; `--serve` is the other process."""
+    """Print the rows; `--serve` is the other process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serve", action="store_true", help="run as the other process")
-    parser.add_argument("--json", action="store_true", help="print one document")
     parser.add_argument("--connections", type=int, default=CONNECTIONS)  # the active ones at least
     options = parser.parse_args(arguments)
     if options.serve:
         trio.run(serve_door)
         return 0
-    found: list[Row] = []
 
-    def tell(rows: Sequence[Row]) -> None:
-        found.extend(rows)
-        for name, value, unit in () if options.json else rows:
-            print(f"  {name:<52} {value:>10.2f} {unit}", flush=True)
-
-    trio.run(measure, max(ACTIVE, options.connections), tell)
-    if options.json:
-        print(json.dumps({name: {"value": value, "unit": unit} for name, value, unit in found}))
+    trio.run(measure, max(ACTIVE, options.connections), print)
     return 0
 
 

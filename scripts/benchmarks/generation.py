@@ -33,6 +33,7 @@ from prsm.testnet.launch import Network, create, wait_peers
 from prsm.testnet.processes import Node
 
 CONFIG: Final = Config(layers=8, width=512, heads=8, positions=256)
+TRIALS: Final = 4  # a daemon is started for each; `--trials 50` by its own command
 PROMPT: Final = "Labs that do not fully trust one another pool machines"
 TOKENS: Final = 96
 REPEATS: Final = 3
@@ -192,7 +193,7 @@ def again(network: Network, victim: Node) -> None:
     wait_peers(network.nodes[0], NODES - 1, deadline)
 
 
-def measure_all(trials: int = 50) -> list[Row]:
+def measure_all(trials: int = TRIALS) -> list[Row]:
     """Run everything, for a caller without a folder."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -42,14 +42,25 @@ LIMITS: Final = {RATE: CHECKS, CPU: VERIFY}
 
 def measure_all() -> list[Row]:
     """Record blocks, then feed them to a fresh replica."""
-    balances = dict.fromkeys(range(FIRST_ACCOUNT, FIRST_ACCOUNT + ACCOUNTS), FUNDS)
-    genesis = small_genesis(balances=balances, parameters=Parameters())
-    made = record(genesis)
+    genesis = make_genesis()
+    made = record(genesis, BLOCKS)
     with tempfile.TemporaryDirectory(prefix="prsm-bench-") as folder:
         return trio.run(_measure, Path(folder), genesis, made)
 
 
-def record(genesis: Genesis) -> list[Made]:
+def measure_checks() -> float:
+    """Signatures a second that two threads check, which do nothing else."""
+    genesis = make_genesis()
+    return trio.run(_checks_a_second, record(genesis, 1)[0], genesis)
+
+
+def make_genesis() -> Genesis:
+    """A network whose accounts can pay."""
+    balances = dict.fromkeys(range(FIRST_ACCOUNT, FIRST_ACCOUNT + ACCOUNTS), FUNDS)
+    return small_genesis(balances=balances, parameters=Parameters())
+
+
+def record(genesis: Genesis, blocks: int) -> list[Made]:
     """Certified blocks of transfers, as four validators would have them."""
     payers = Payers(
         genesis.chain_id,
@@ -58,7 +69,7 @@ def record(genesis: Genesis) -> list[Made]:
         valid_until_ms=genesis.time_ms + 3_600_000,
     )
     chain = Chain(genesis)
-    for _ in range(BLOCKS):
+    for _ in range(blocks):
         chain.add(*payers.sign(BLOCK))
     return chain.made
 

@@ -26,7 +26,7 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """The commit of this program; `+` behind it: with changes not committed."""
+    """The commit of this program; `+` behind it: with changes of the code not committed."""
     folder = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:
@@ -40,7 +40,8 @@ def commit() -> str:
         return done.stdout.strip()
 
     short = git("rev-parse", "--short=10", "HEAD")
-    return (short or "unknown") + ("+" if git("status", "--porcelain", "-uno") else "")
+    changed = git("status", "--porcelain", "-uno", "--", ":/", ":(top,exclude)docs")
+    return (short or "unknown") + ("+" if changed else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Reading:
     @classmethod
     def of(cls, pids: tuple[int, ...]) -> "Reading":
         """Read now."""
-        return cls(_busy_seconds(), tuple(_seconds_of(pid) for pid in pids))
+        return cls(busy_seconds(), tuple(_seconds_of(pid) for pid in pids))
 
     def others_percent(self, after: "Reading", seconds: float) -> float:
         """Of one core, what neither of the processes took between two readings."""
@@ -76,7 +77,7 @@ def _seconds_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-def _busy_seconds() -> float:
+def busy_seconds() -> float:
     """Seconds all processors were busy or taken away; interrupts of our own sockets left out."""
     fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
     user, nice, system, steal = (int(fields[i]) for i in (0, 1, 2, 7))
