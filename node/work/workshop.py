@@ -166,7 +166,7 @@ def make_workshop(opened: Opened) -> Workshop:
     network.send_elsewhere(finding.discovery.elsewhere)
     search = open_search(start.home, models, driver, pool)
     plans = open_plans(start.home, opened.store, jobs=jobs, chain=account, finder=search.cards)
-    room = open_serving(requester, models, driver, pool, notes=start.home.data / "tabs")
+    room = open_serving(requester, models, driver, pool, data=start.home.data)
     desk, notes = hands.desk if hands else None, start.home.data / "generations"
     generating = Generating(requester, pool, desk, terms, notes=notes)
     rooms = Rooms(driver, network, finding.discovery, jobs, generating.generations, models)

@@ -208,7 +208,7 @@ async def _join(
     account = Account(driver, wallet, chain_id=genesis.chain_id)
     plans = open_plans(home, models._tools.store, jobs=jobs, chain=account, finder=cards)
     evaluations = Evaluations(network, account, models, Ed25519Verifier())
-    room = open_serving(jobs._requester, models, driver, None, notes=home.data / "tabs")
+    room = open_serving(jobs._requester, models, driver, None, data=home.data)
     for run in (upkeep.run, room.run, plans.run, evaluations.run):
         await nursery.start(run)
     proofs, stopped, faults = Proofs(genesis, driver), trio.Event(), list[str]()

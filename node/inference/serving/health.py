@@ -85,7 +85,7 @@ class HealthBook:
 
     def __init__(self) -> None:
         self._seen: OrderedDict[tuple[bytes, bytes], Service] = OrderedDict()
-        self._golden: OrderedDict[bytes, bytes] = OrderedDict()  # class -> root of its outputs
+        self.golden: OrderedDict[bytes, bytes] = OrderedDict()  # class -> root of its outputs
 
     def of(self, model: bytes, worker: bytes) -> Service:
         """The service of a worker for a model; a new one when there is none."""
@@ -133,10 +133,10 @@ class HealthBook:
 
     def golden_of(self, class_id: bytes, root: bytes) -> bool:
         """Are these the outputs on golden rows that the class gave before, or its first ones?"""
-        known = self._golden.setdefault(class_id, root)
-        self._golden.move_to_end(class_id)
-        if len(self._golden) > PAIRS_MAX:
-            self._golden.popitem(last=False)
+        known = self.golden.setdefault(class_id, root)
+        self.golden.move_to_end(class_id)
+        if len(self.golden) > PAIRS_MAX:
+            self.golden.popitem(last=False)
         return known == root
 
     def is_out(self, model: bytes, worker: bytes, *, now_ms: int) -> bool:
@@ -145,7 +145,7 @@ class HealthBook:
         if found is None or not found.in_row:
             return False
         pause_ms = min(PAUSE_MS_MAX, PAUSE_MS << min(20, found.in_row - 1))
-        return now_ms < found.struck_ms + pause_ms
+        return found.struck_ms <= now_ms < found.struck_ms + pause_ms  # clocks are set back, too
 
 
 PAUSE_MS: Final = 2_000

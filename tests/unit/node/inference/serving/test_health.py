@@ -51,7 +51,7 @@ def test_memory_is_bounded() -> None:
         book.of(b"m", number.to_bytes(4, "big"))
         book.golden_of(number.to_bytes(4, "big"), b"root")
     assert len(list(book.list())) == PAIRS_MAX
-    assert len(book._golden) == PAIRS_MAX
+    assert len(book.golden) == PAIRS_MAX
 
 
 def test_class_that_gives_other_bits_is_noticed() -> None:
