@@ -7,6 +7,7 @@ over all is healed and everything is judged.
 
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,10 +17,11 @@ import trio
 
 from prsm.protocol.errors import LocalError
 from prsm.testnet import checking, scene, stages
-from prsm.testnet.faults import PASSING, Kind, schedule
+from prsm.testnet.faults import PASSING, Kind, Round, schedule
 from prsm.testnet.manifest import nearest
 from prsm.testnet.outages import shape
-from prsm.testnet.perturb import Perturber, note_done
+from prsm.testnet.perturb import Perturber
+from prsm.testnet.perturbed import note_done
 from prsm.testnet.report import Screen
 from prsm.testnet.tables import BoundSpec, LinkSpec, LoadSpec, Manifest, NodeSpec
 from prsm.testnet.vitals import Probes
@@ -136,8 +138,10 @@ async def _run(options: Options, folder: Path, screen: Screen) -> dict[str, obje
             async with trio.open_nursery() as asking:
                 asking.start_soon(probes.run)
                 asking.start_soon(_report, perturber, traffic, probes, screen)
+                kinds = kinds_of(options)
+                rounds = schedule(options.seed, options.nodes, kinds=kinds, scale=options.scale)
                 try:
-                    await _disturb(options, perturber, folder)
+                    await disturb(rounds, perturber, folder, seconds=60 * options.minutes)
                 finally:
                     with trio.CancelScope(shield=True):
                         await perturber.heal()
@@ -158,11 +162,16 @@ async def _run(options: Options, folder: Path, screen: Screen) -> dict[str, obje
     }
 
 
-async def _disturb(options: Options, perturber: Perturber, folder: Path) -> None:
-    """Rounds until the time is over, each written down; the last one is played to its end."""
-    ends = trio.current_time() + 60 * options.minutes
-    kinds = kinds_of(options)
-    for each in schedule(options.seed, options.nodes, kinds=kinds, scale=options.scale):
+async def disturb(
+    rounds: Iterator[Round], perturber: Perturber, folder: Path, *, seconds: float
+) -> None:
+    """Rounds until the time is over, each written down; the last one is played to its end.
+
+    Raises:
+        PrsmError: a node ended by itself, or does not heal.
+    """
+    ends = trio.current_time() + seconds
+    for each in rounds:
         known = len(perturber.outcomes)
         await perturber.play(each)
         for number, outcome in enumerate(perturber.outcomes[known:], known + 1):
@@ -182,18 +191,25 @@ async def _report(
         )
 
 
-def _availability(probes: Probes, traffic: stages.Traffic) -> dict[str, object]:
+def writes(traffic: stages.Traffic) -> dict[str, object]:
+    """How many transfers came into a block, and how many of all so soon that one may rely on it."""
     waited = traffic.transfers.waited_ms
     sent = traffic.transfers.sent
     soon = sum(each <= 1000 * WRITE_SECONDS for each in waited)
+    return {
+        "transfers": sent,
+        "transfers_committed": len(waited),
+        "transfers_in_5_s_share": round(soon / max(1, sent), 5),
+    }
+
+
+def _availability(probes: Probes, traffic: stages.Traffic) -> dict[str, object]:
     return {
         "probes": probes.asked,
         "probes_answered": probes.answered,
         "probes_share": round(probes.answered / max(1, probes.asked), 5),
         "probe_ms": shape(probes.waited_ms) if probes.waited_ms else {},
-        "transfers": sent,
-        "transfers_committed": len(waited),
-        "transfers_in_5_s_share": round(soon / max(1, sent), 5),
+        **writes(traffic),
     }
 
 

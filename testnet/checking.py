@@ -12,12 +12,14 @@ from typing import Final
 
 import trio
 
+from prsm.protocol.transactions.results import TxReceipt
 from prsm.testnet import exports, invariants, jobload, load, vitals
+from prsm.testnet.asking import Door
 from prsm.testnet.effects import Effects, judge
 from prsm.testnet.faults import Kind
 from prsm.testnet.histories.check import check as check_serially
 from prsm.testnet.histories.record import History, Write
-from prsm.testnet.perturb import done
+from prsm.testnet.perturbed import done
 from prsm.testnet.pulse import Pulse
 from prsm.testnet.scene import Scene, opened
 
@@ -74,7 +76,11 @@ async def check_scene(scene: Scene) -> Document:
         broken.append("money appeared or vanished, or the nodes disagree on who has it")
     if _is_plain(scene, effects):
         broken += _serial(chains, writes, scene)
-    broken += await _paid_twice(scene, effects)
+    # A node that took a snapshot has no receipts below it.
+    whole = min(
+        range(len(scene.doors)), key=lambda i: chains[scene.network.nodes[i].name].count(b"")
+    )
+    broken += await _paid_twice(scene, effects, scene.doors[whole])
     broken += await _people(scene)
     broken += _minorities(scene.folder)
     figures, bounds = _bounds(scene)
@@ -88,7 +94,7 @@ async def check_scene(scene: Scene) -> Document:
         "open": effects.verdict.unknown,
         "open_in_chain": effects.verdict.unknown_in_chain,
         "jobs_locked": len(effects.jobs),
-        "units_settled": len(effects.settled),
+        "units_settled": len(effects.endings),
         "evidence": effects.evidence,
         **figures,
         "broken": broken[:SHOWN_MAX],
@@ -111,13 +117,13 @@ def _serial(chains: dict[str, list[bytes]], writes: list[Write], scene: Scene) -
     ]
 
 
-async def _paid_twice(scene: Scene, effects: Effects) -> list[str]:
+async def _paid_twice(scene: Scene, effects: Effects, door: Door) -> list[str]:
     broken = []
-    for (job, unit), tx_ids in effects.settled.items():
+    for (job, unit), tx_ids in effects.endings.items():
         if len(tx_ids) > 1:
-            paid = [await exports.had_effect(scene.doors[0], tx_id) for tx_id in tx_ids]
-            if sum(paid) > 1:
-                broken.append(f"unit {unit} of job {job.hex()[:16]} was paid {sum(paid)} times")
+            ended = sum(map(has_ended_unit, await exports.receipts(door, tx_ids)))
+            if ended > 1:
+                broken.append(f"unit {unit} of job {job.hex()[:16]} was paid {ended} times")
     if len(effects.jobs) != len(set(effects.jobs)):
         # A second lock of one id may only have paid its fee, which the ledger's own tests show.
         broken.append("two locks have one job id")
@@ -130,9 +136,19 @@ async def _paid_twice(scene: Scene, effects: Effects) -> list[str]:
         broken += [
             f"job {row.job_id[:18]}: {peer} was outvoted and did not lie" for peer in wrongly
         ]
+        if row.receipt not in {"", "verified"}:
+            broken.append(f"job {row.job_id[:18]}: paid, and its receipt {row.receipt}")
         if row.paid_liars:
             broken.append(f"job {row.job_id[:18]}: a liar was paid {row.paid_liars} micro-FTNS")
     return broken
+
+
+def has_ended_unit(receipt: TxReceipt) -> bool:
+    """Did a settlement or finding end its unit: pay for it, or return what was reserved?
+
+    A settlement that an audit contradicts has its effect, too, and only opens a case.
+    """
+    return bool(receipt.paid or receipt.returned)
 
 
 async def _people(scene: Scene) -> list[str]:

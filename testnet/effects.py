@@ -13,8 +13,9 @@ from prsm.protocol.errors import WireError
 from prsm.protocol.genesis import Genesis
 from prsm.protocol.headers import Block
 from prsm.protocol.limits import TRANSACTION_BYTES_MAX
+from prsm.protocol.transactions.audits import Judge
 from prsm.protocol.transactions.envelope import Transaction, transaction_id
-from prsm.protocol.transactions.payloads import LOCK, SETTLE, Lock, Settle
+from prsm.protocol.transactions.payloads import JUDGE, LOCK, SETTLE, Lock, Settle
 from prsm.testnet.histories.check import Fault, Place, Verdict, check_writes, one_chain
 from prsm.testnet.histories.record import Write
 
@@ -23,17 +24,18 @@ Unit = tuple[bytes, int]  # job, number of the unit
 
 @dataclass(slots=True)
 class Effects:
-    """What was judged, and what only a node can tell: which settlements had their effect.
+    """What was judged, and what only a node can tell: which transactions ended a unit.
 
     Attributes:
-        settled: ids of the settlements of each unit, in order; one of them may have paid.
+        endings: ids of the transactions that may have ended each unit, in order: settlements, and
+            findings of a committee's jurors. One of them pays, or returns what was reserved.
         jobs: ids of all jobs that were locked.
         evidence: pieces of evidence in blocks.
     """
 
     verdict: Verdict
     transactions: int = 0
-    settled: dict[Unit, list[bytes]] = field(default_factory=dict)
+    endings: dict[Unit, list[bytes]] = field(default_factory=dict)
     jobs: list[bytes] = field(default_factory=list)
     evidence: int = 0
 
@@ -97,6 +99,9 @@ def _places(blocks: Sequence[Block], effects: Effects) -> dict[bytes, list[Place
 def _note_work(found: Transaction, tx_id: bytes, effects: Effects) -> None:
     if found.kind == SETTLE:
         settle = decode(found.payload, Settle, size_max=TRANSACTION_BYTES_MAX)
-        effects.settled.setdefault((settle.job, settle.unit), []).append(tx_id)
+        effects.endings.setdefault((settle.job, settle.unit), []).append(tx_id)
+    elif found.kind == JUDGE:
+        finding = decode(found.payload, Judge, size_max=TRANSACTION_BYTES_MAX)
+        effects.endings.setdefault((finding.job, finding.unit), []).append(tx_id)
     elif found.kind == LOCK:
         effects.jobs.append(decode(found.payload, Lock, size_max=TRANSACTION_BYTES_MAX).job)

@@ -12,11 +12,14 @@ from prsm.node.rpc.methods.chain import (
     CertifiedBlocks,
     CertifiedParams,
     ChainStatus,
-    TransactionInfo,
+    TransactionReceipt,
     TxParams,
     Validators,
 )
 from prsm.node.rpc.methods.node import NodeStatus, Peers
+from prsm.protocol.codec import decode
+from prsm.protocol.limits import TRANSACTION_BYTES_MAX
+from prsm.protocol.transactions.results import TxReceipt
 from prsm.testnet.asking import Asker, Door
 from prsm.testnet.processes import NotInTime
 
@@ -121,11 +124,16 @@ async def members(door: Door) -> list[str]:
     return [item.peer_id for item in found.items]
 
 
-async def had_effect(door: Door, tx_id: bytes) -> bool:
-    """Did a committed transaction do what it says, or only pay its fee?"""
+async def receipts(door: Door, tx_ids: Sequence[bytes]) -> list[TxReceipt]:
+    """How committed transactions ended."""
     asker = Asker(door)
+    found = []
     try:
-        params = TxParams("0x" + tx_id.hex())
-        return bool((await asker.call("chain_getTransaction", params, result=TransactionInfo)).ok)
+        for tx_id in tx_ids:
+            params = TxParams("0x" + tx_id.hex())
+            row = await asker.call("chain_getReceipt", params, result=TransactionReceipt)
+            raw = bytes.fromhex(row.receipt[2:])
+            found.append(decode(raw, TxReceipt, size_max=TRANSACTION_BYTES_MAX))
     finally:
         asker.close()
+    return found

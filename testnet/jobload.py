@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Final, TypeVar
 
 import msgspec
@@ -19,18 +20,22 @@ import trio
 from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.errors import NodeUnreachable
 from prsm.node.rpc.methods.models import AddParams, ModelInfo, RefParams
-from prsm.node.rpc.methods.work import Job, JobParams, RunParams
+from prsm.node.rpc.methods.work import Job, JobIdParams, JobParams, RunParams
 from prsm.node.rpc.spec import Params
 from prsm.protocol.errors import LocalError
+from prsm.testnet import books
 from prsm.testnet.asking import Asker
 from prsm.testnet.scene import Scene
+from prsm.testnet.verify_receipt import Check, Refused, trust_genesis
 
 BOOK: Final = "jobs.jsonl"
 MODEL: Final = "model"  # folder of the model's files
 RECIPE: Final = "prsm.node.worker.recipes.decoder"
 ASK_SECONDS: Final = 100.0
 JOB_SECONDS: Final = 60.0
+RECEIPT_SECONDS: Final = 20.0
 WAIT_MS: Final = 1_000
+FORGOTTEN: Final = frozenset(("not_found", "unknown_job"))  # started anew, it remembers no job
 AGAIN_SECONDS: Final = 0.5
 T = TypeVar("T")
 DEADLINE_MS: Final = 60_000  # then the ledger returns what is left of the escrow
@@ -49,13 +54,12 @@ class JobRow(msgspec.Struct, frozen=True):
     paid_liars: int = 0
     outvoted: tuple[str, ...] = ()
     why: str = ""
+    receipt: str = ""  # of a paid job: `verified`, or why it is not; empty: its node was gone
 
 
 def rows(folder: Path) -> list[JobRow]:
     """Every job of a folder's load."""
-    path = folder / BOOK
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    return [msgspec.json.decode(line, type=JobRow) for line in lines]
+    return books.read(folder / BOOK, JobRow)
 
 
 async def build_model(folder: Path) -> Path:
@@ -121,8 +125,7 @@ class JobLoad:
                 await trio.sleep(AGAIN_SECONDS)
                 continue
             self.done.append(row)
-            with (self.scene.folder / BOOK).open("ab") as file:
-                file.write(msgspec.json.encode(row) + b"\n")
+            books.add(self.scene.folder / BOOK, row)
 
     async def _job(self, name: str) -> JobRow | None:
         """One job at a drawn node; None if nobody took it."""
@@ -145,13 +148,41 @@ class JobLoad:
                     lost = False
                 except RpcError as error:
                     lost = True
-                    if error.reason in {"not_found", "unknown_job"}:
-                        break  # started anew, it remembers no job
+                    if error.reason in FORGOTTEN:
+                        break
                     await trio.sleep(AGAIN_SECONDS)
                 except NodeUnreachable:
                     lost = True
                     await trio.sleep(AGAIN_SECONDS)
-        return self._row(job, place, time.monotonic() - began, lost=lost)
+        row = self._row(job, place, time.monotonic() - began, lost=lost)
+        if row.state == "done" and row.paid:
+            row = msgspec.structs.replace(row, receipt=await self._receipt(job.job_id, place))
+        return row
+
+    async def _receipt(self, job_id: str, place: int) -> str:
+        """What the standalone verifier says of a job's receipt document."""
+        with trio.move_on_after(RECEIPT_SECONDS):
+            while True:
+                try:
+                    document = await self._ask(
+                        place, "job_getProof", JobIdParams(job_id), msgspec.Raw
+                    )
+                except NodeUnreachable:
+                    await trio.sleep(AGAIN_SECONDS)
+                except RpcError as error:
+                    return "" if error.reason in FORGOTTEN else error.what
+                else:
+                    return await trio.to_thread.run_sync(self._verified, bytes(document))
+        return ""
+
+    def _verified(self, document: bytes) -> str:
+        with NamedTemporaryFile(suffix=".json") as file:
+            Path(file.name).write_bytes(document)
+            try:
+                Check(file.name).run(*trust_genesis(str(self.scene.network.genesis)))
+            except Refused as error:
+                return str(error)
+        return "verified"
 
     def _row(self, job: Job, place: int, seconds: float, *, lost: bool) -> JobRow:
         return JobRow(

@@ -17,6 +17,7 @@ import trio
 from prsm.protocol.genesis import Allocation, Genesis
 from prsm.protocol.ids import PublicKey
 from prsm.protocol.transactions.envelope import transaction_id
+from prsm.testnet import books
 from prsm.testnet.courier import Courier
 from prsm.testnet.histories.record import Outcome, Write
 from prsm.testnet.orders import order, signer_of, transfer
@@ -71,14 +72,9 @@ def allocations(seed: int, accounts: int) -> list[Allocation]:
 
 
 def entries(folder: Path) -> list[Entry]:
-    """Every transfer of a folder's load, in order of account and nonce; a torn line is left out."""
+    """Every transfer of a folder's load, in order of account and nonce."""
     found: dict[tuple[int, int], Entry] = {}
-    path = folder / BOOK
-    for line in path.read_bytes().splitlines() if path.exists() else ():
-        try:
-            entry = msgspec.json.decode(line, type=Entry)
-        except msgspec.DecodeError:
-            continue
+    for entry in books.read(folder / BOOK, Entry):
         found[entry.account, entry.nonce] = entry
     return [found[key] for key in sorted(found)]
 
@@ -168,5 +164,4 @@ class Load:
         self._note(entry)
 
     def _note(self, entry: Entry) -> None:
-        with (self.folder / BOOK).open("ab") as file:
-            file.write(msgspec.json.encode(entry) + b"\n")
+        books.add(self.folder / BOOK, entry)

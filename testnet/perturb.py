@@ -8,15 +8,15 @@ log, guard and ledger alike, in the product as it is. A small tmpfs needs root, 
 would spare SQLite; EFBIG in the place of ENOSPC is "full" to the product too (`storage/disk`).
 """
 
+import math
 import random
 import resource
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, assert_never
 
 import msgspec
@@ -32,13 +32,13 @@ from prsm.testnet.faults import PARTITIONS, Fault, Kind, Layer, Round, cut_off, 
 from prsm.testnet.flooding import flood
 from prsm.testnet.launch import Network
 from prsm.testnet.links import Links
+from prsm.testnet.perturbed import Outcome
 from prsm.testnet.processes import Node, NodeDied
 from prsm.testnet.proxy import Conditions, Pair
 from prsm.testnet.pulse import Pulse
 from prsm.testnet.skewed import set_skew
 from prsm.testnet.watch import Watch
 
-DONE: Final = "perturbed.jsonl"
 DOWN_SECONDS: Final = 0.5  # a killed node stays away at least so long
 SETTLE_SECONDS: Final = 0.5  # so long without a block: what was under way has arrived
 LATE_SECONDS: Final = 2.0  # what comes later than this was not under way
@@ -46,48 +46,6 @@ LOOK_SECONDS: Final = 0.1
 ASK_SECONDS: Final = 2.0
 STOP_SECONDS: Final = 15.0
 RESUME_SECONDS: Final = 20.0  # an ordinary start takes half of it on a busy machine
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """One fault as it went.
-
-    Attributes:
-        at_s: since the first one began.
-        seconds: it lasted.
-        cut_off: places that nobody could show a new block.
-        minority_commits: blocks that appeared there all the same.
-        heal_ms: until a write, handed in once it was over where it had acted, was durable there.
-        note: for a person.
-    """
-
-    kind: Kind
-    places: tuple[int, ...]
-    at_s: float
-    seconds: float
-    cut_off: tuple[int, ...] = ()
-    minority_commits: int = 0
-    heal_ms: float | None = None
-    note: str = ""
-
-
-class Done(msgspec.Struct, frozen=True):
-    """A line of `perturbed.jsonl`: a fault of the manifest that was carried out."""
-
-    number: int  # from 1, as in the file
-    outcome: Outcome
-
-
-def done(folder: Path) -> list[Done]:
-    """The faults of a network's manifest that were carried out."""
-    path = folder / DONE
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    return [msgspec.json.decode(line, type=Done) for line in lines]
-
-
-def note_done(folder: Path, number: int, outcome: Outcome) -> None:
-    """Write down that a fault of the manifest was carried out."""
-    with (folder / DONE).open("ab") as file:
-        file.write(msgspec.json.encode(Done(number, outcome)) + b"\n")
 
 
 @dataclass(slots=True)
@@ -113,6 +71,8 @@ class Perturber:
     _layers: dict[int, Layer] = field(default_factory=dict)
     _limits: dict[int, tuple[int, int]] = field(default_factory=dict)  # by pid
     _lying: set[int] = field(default_factory=set)
+    _down: Counter[str] = field(default_factory=Counter)  # by name: faults that hold it down now
+    _up_at: dict[str, float] = field(default_factory=dict)  # when the last of them ended
     _turn: trio.Lock = field(default_factory=trio.Lock)
     _began: float = field(default_factory=time.monotonic)
 
@@ -199,16 +159,33 @@ class Perturber:
             if node.pid and not node.is_running():
                 raise NodeDied(f"{node.name} ended by itself: {node.last_words()}")
 
+    def was_down(self, place: int, since: float) -> bool:
+        """Was a node's process dead or stopped by a fault at any time since then (trio's)?"""
+        name = self.network.nodes[place].name
+        return self._down[name] > 0 or self._up_at.get(name, -math.inf) >= since
+
+    @contextmanager
+    def _held_down(self, nodes: Sequence[Node]) -> Iterator[None]:
+        self._down.update(node.name for node in nodes)
+        try:
+            yield
+        finally:
+            self._down.subtract(node.name for node in nodes)
+            self._up_at.update((node.name, trio.current_time()) for node in nodes)
+
     async def _act(self, fault: Fault) -> tuple[frozenset[int], int, str]:  # noqa: C901 - dispatch
         """Carry a fault out: who was cut off, blocks that came there, a note."""
         nodes, note = [self.network.nodes[place] for place in fault.places], ""
         match fault.kind:
             case Kind.KILL:
-                await self._kill(nodes, fault.seconds)
+                with self._held_down(nodes):
+                    await self._kill(nodes, fault.seconds)
             case Kind.BLACKOUT:
-                await self._kill(nodes or self.network.nodes, DOWN_SECONDS)
+                with self._held_down(self.network.nodes):
+                    await self._kill(nodes or self.network.nodes, DOWN_SECONDS)
             case Kind.PAUSE:
-                await self._pause(nodes, fault.seconds)
+                with self._held_down(nodes):
+                    await self._pause(nodes, fault.seconds)
             case Kind.CLOCK:
                 await self._skew(nodes, fault.skew_ms, fault.seconds)
             case Kind.CUT:
@@ -359,7 +336,8 @@ class Perturber:
         finally:
             for node in nodes:
                 self._free_disk(node)
-        return ", ".join([f"{node.name} {await self._resume(node)}" for node in nodes])
+        with self._held_down(nodes):  # with room again, a node begins anew by itself
+            return ", ".join([f"{node.name} {await self._resume(node)}" for node in nodes])
 
     def _free_disk(self, node: Node) -> None:
         old = self._limits.pop(node.pid, None)

@@ -27,7 +27,8 @@ from prsm.testnet import checking, launch, links, load, scene
 from prsm.testnet.faults import PARTITIONS
 from prsm.testnet.jobload import JobLoad
 from prsm.testnet.outages import shape
-from prsm.testnet.perturb import Outcome, Perturber, done, note_done
+from prsm.testnet.perturb import Perturber
+from prsm.testnet.perturbed import Outcome, done, note_done
 from prsm.testnet.report import Screen
 from prsm.testnet.scene import Scene
 from prsm.testnet.tables import FaultSpec, Manifest

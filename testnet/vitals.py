@@ -19,6 +19,7 @@ from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.errors import NodeUnreachable
 from prsm.node.rpc.methods.chain import ChainStatus
 from prsm.node.rpc.methods.node import NodeStatus
+from prsm.testnet import books
 from prsm.testnet.asking import Asker, Door
 
 BOOK: Final = "vitals.jsonl"
@@ -74,23 +75,15 @@ class Sampler:
                     vital = Vital(
                         asked_ns, place, status.pid, status.height, status.rss_bytes, files
                     )
-                    with (self.folder / BOOK).open("ab") as file:
-                        file.write(msgspec.json.encode(vital) + b"\n")
+                    books.add(self.folder / BOOK, vital)
                 await trio.sleep(EVERY_SECONDS)
         finally:
             asker.close()
 
 
 def read(folder: Path) -> list[Vital]:
-    """Everything that was seen, in the order it was written; a torn line is left out."""
-    found = []
-    path = folder / BOOK
-    for line in path.read_bytes().splitlines() if path.exists() else ():
-        try:
-            found.append(msgspec.json.decode(line, type=Vital))
-        except msgspec.DecodeError:
-            continue
-    return found
+    """Everything that was seen, in the order it was written."""
+    return books.read(folder / BOOK, Vital)
 
 
 def backward(vitals: Iterable[Vital]) -> list[str]:

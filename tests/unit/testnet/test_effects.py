@@ -135,6 +135,6 @@ def test_settlements_of_one_unit_are_found_together() -> None:
         settle_by(chain, lock, Work(65), Work(66))
     effects = judged(chain)
     assert effects.jobs == [lock.job]
-    assert [len(found) for found in effects.settled.values()] == [2]
-    assert list(effects.settled) == [(lock.job, 0)]
+    assert [len(found) for found in effects.endings.values()] == [2]
+    assert list(effects.endings) == [(lock.job, 0)]
     assert effects.verdict.violations == []

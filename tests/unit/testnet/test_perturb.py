@@ -16,13 +16,14 @@ from trio.testing import MockClock
 
 from prsm.node.home import Home
 from prsm.node.keys import read_public_keys
-from prsm.testnet import flooding, perturb
+from prsm.testnet import flooding, perturb, perturbed
 from prsm.testnet.asking import Door
 from prsm.testnet.deceit import lie_of, set_lie
 from prsm.testnet.faults import Fault, Kind, Lie, Round
 from prsm.testnet.launch import Network, create
 from prsm.testnet.links import Report
-from prsm.testnet.perturb import Outcome, Perturber
+from prsm.testnet.perturb import Perturber
+from prsm.testnet.perturbed import Outcome
 from prsm.testnet.processes import Node, NodeDied
 from prsm.testnet.proxy import CLEAR, Conditions, Pair
 from prsm.testnet.skewed import skew_file
@@ -116,6 +117,22 @@ async def test_partition_is_imposed_for_its_time_and_taken_back(
     assert outcome.minority_commits == 0
     assert outcome.heal_ms is None, "nobody measures"
     assert perturber.outcomes == [outcome]
+
+
+async def test_node_counts_as_down_while_a_fault_holds_it_and_not_after(
+    perturber: Perturber, autojump_clock: MockClock
+) -> None:
+    """Paused from 1 s to 3 s; who asks later hears of it only if it looks back so far."""
+    began = trio.current_time()
+    await trio.sleep(1)
+    assert not perturber.was_down(1, began)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(perturber.carry_out, Fault(Kind.PAUSE, (1,), seconds=2))
+        await trio.sleep(1)
+        assert perturber.was_down(1, trio.current_time())
+        assert not perturber.was_down(2, began)
+    assert perturber.was_down(1, began + 2.5)
+    assert not perturber.was_down(1, began + 3.5)
 
 
 async def test_overlapping_faults_are_taken_back_one_by_one(
@@ -313,10 +330,10 @@ async def test_node_that_ended_by_itself_ends_the_round(
 
 def test_what_was_done_is_written_and_found(tmp_path: Path) -> None:
     """For a stage that is called again."""
-    assert perturb.done(tmp_path) == []
+    assert perturbed.done(tmp_path) == []
     outcome = Outcome(Kind.SPLIT, (), 1.0, 2.0, (0, 1), 0, 12.5, "x")
-    perturb.note_done(tmp_path, 3, outcome)
-    (line,) = perturb.done(tmp_path)
+    perturbed.note_done(tmp_path, 3, outcome)
+    (line,) = perturbed.done(tmp_path)
     assert (line.number, line.outcome) == (3, outcome)
 
 

@@ -12,7 +12,7 @@ from prsm.testnet.chaos import Options, check_options, kinds_of, manifest_of
 from prsm.testnet.deceit import lie_of
 from prsm.testnet.faults import Kind, Lie
 from prsm.testnet.manifest import parse, to_toml
-from prsm.testnet.perturb import Outcome
+from prsm.testnet.perturbed import Outcome
 from prsm.testnet.stages import failures, outcomes_of
 
 WANTED = """
