@@ -153,14 +153,17 @@ def rebuild_file(shards: ShardSet, paths: Mapping[int, Path], target: Path) -> R
     """
     used, damaged = _choose(shards, paths)
     whole = Importer(UNIXFS_V1_2025, _forget)
-    with target.open("wb") as out:
-        for raw in _read_stripes(shards, paths, used):
-            out.write(raw)
-            _add(whole, raw)
-    found = whole.finish().root
-    if found.raw != shards.root:
-        target.unlink()
-        raise FalseShards(f"the shards of {decode_cid(shards.root)} give {found}")
+    try:
+        with target.open("wb") as out:
+            for raw in _read_stripes(shards, paths, used):
+                out.write(raw)
+                _add(whole, raw)
+        found = whole.finish().root
+        if found.raw != shards.root:
+            raise FalseShards(f"the shards of {decode_cid(shards.root)} give {found}")
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
     return Rebuilt(used, damaged)
 
 
@@ -233,7 +236,7 @@ def _choose(shards: ShardSet, paths: Mapping[int, Path]) -> tuple[tuple[int, ...
         raise TooFewShards(
             f"{len(used)} good shards of {decode_cid(shards.root)}, {shards.k} are needed: "
             f"{len(missing)} missing {missing}, {len(damaged)} damaged {damaged}",
-            hint="fetch another shard: prsm storage repair",
+            hint="bring another shard of the set into the folder",
         )
     return tuple(used), tuple(damaged)
 

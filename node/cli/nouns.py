@@ -22,6 +22,7 @@ from prsm.node.cli.from_spec import make_command, make_group, parse_values
 from prsm.node.cli.models import asking, make_long
 from prsm.node.cli.passwords import ask_password, given_password, password_options
 from prsm.node.cli.session import Session, pass_session
+from prsm.node.cli.shards import storage_join, storage_split
 from prsm.node.cli.tables import dataset_build
 from prsm.node.cli.wallets import wallet_export, wallet_import, wallet_passwd, wallet_verify
 from prsm.node.rpc.methods.table import METHODS
@@ -160,7 +161,7 @@ storage = make_group(
     "storage",
     "Blocks on disk.",
     (
-        *(storage_cid, storage_export, storage_import),
+        *(storage_cid, storage_export, storage_import, storage_split, storage_join),
         make_long("storage_scrub", "storage_startScrub"),
         make_command(
             METHODS["storage_offerDeal"],

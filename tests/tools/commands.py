@@ -109,6 +109,8 @@ ELSEWHERE: dict[tuple[str, ...], list[str] | None] = {
     ("storage", "cid"): ["FILE"],
     ("storage", "export"): ["bafy", "FILE"],
     ("storage", "import"): ["FILE"],
+    ("storage", "split"): ["FILE", "nowhere/shards"],
+    ("storage", "join"): ["FILE"],
     ("dataset", "build"): ["nothing.csv"],
     ("generate",): ["m", "once"],
     ("wallet", "import"): ["FILE", "--name", "old"],
