@@ -5,11 +5,9 @@ chain of children of which one cheats, then again by a checker of its own childr
 name the stage. Honest ones differ in process, threads and in how rows are grouped. The judgement
 is the one the node makes (`prsm.node.inference.judging`).
 
-Run: python scripts/benchmarks/cheats.py [--jobs N]
+Run: python scripts/bench.py cheats
 """
 
-import argparse
-import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -17,9 +15,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-
-os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import numpy as np
 import onnx
@@ -368,17 +363,3 @@ def measure_all(jobs: int = JOBS) -> list[Row]:
     """Run everything, for a caller without a loop or a folder."""
     with tempfile.TemporaryDirectory(prefix="prsm-cheats-") as folder:
         return trio.run(measure, Path(folder), jobs)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the rows."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=JOBS, help="checked jobs of cheats")
-    options = parser.parse_args(arguments)
-    for name, value, unit in measure_all(options.jobs):
-        print(f"  {name:<52} {value:>10.2f} {unit}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

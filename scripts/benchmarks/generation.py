@@ -6,11 +6,10 @@ at home.
 Then a daemon that holds a stage is killed in the middle of an answer, again and again; each answer
 must have the tokens of the undisturbed one. Times per token are the daemon's own.
 
-Run: python scripts/benchmarks/generation.py [--trials 50] [--json]
+Run: python scripts/benchmarks/generation.py [--trials 50]
 """
 
 import argparse
-import json
 import os
 import signal
 import statistics
@@ -216,14 +215,9 @@ def measure_all(trials: int = TRIALS) -> list[Row]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one document")
     parser.add_argument("--trials", type=int, default=50, help="daemons killed")
     options = parser.parse_args(arguments)
-    rows = measure_all(options.trials)
-    if options.json:
-        print(json.dumps({name: {"value": value, "unit": unit} for name, value, unit in rows}))
-        return 0
-    for name, value, unit in rows:
+    for name, value, unit in measure_all(options.trials):
         print(f"  {name:<66} {value:>9.2f} {unit}")
     return 0
 

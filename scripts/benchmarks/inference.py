@@ -3,26 +3,18 @@
 MiniLM where its wheel is installed, else the own encoder, and the table says which. Every figure
 is the median of three; ratios are taken inside one repeat, so that a busy machine tells less.
 
-Run: python scripts/benchmarks/inference.py [--json]
+Run: python scripts/bench.py inference
 """
 
-import argparse
-import json
 import os
-import platform
 import statistics
 import struct
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
-
-# Before numpy and the runtime are imported: one thread each, as in a worker.
-os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import numpy as np
 import onnx
@@ -226,26 +218,3 @@ def measure_all() -> list[Row]:
     """Run everything, for a caller without a loop or a folder."""
     with tempfile.TemporaryDirectory() as folder:
         return trio.run(measure, Path(folder))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one document")
-    options = parser.parse_args(arguments)
-    rows = measure_all()
-    if options.json:
-        print(json.dumps({name: {"value": value, "unit": unit} for name, value, unit in rows}))
-        return 0
-    load = os.getloadavg()[0]
-    print(
-        f"python scripts/benchmarks/inference.py  ({platform.machine()}, {os.cpu_count()} cores, "
-        f"{platform.python_version()}, {local.RUNTIME}, load {load:.1f})"
-    )
-    for name, value, unit in rows:
-        print(f"  {name:<52} {value:>9.2f} {unit}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

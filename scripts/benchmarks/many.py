@@ -8,15 +8,12 @@ without workers: each node is one process.
 
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from prsm.node.rpc.methods.node import NodeStatus
 from prsm.protocol.limits import KIB

@@ -1,12 +1,11 @@
 """Measure the network between two processes on loopback, beside raw TCP in the same run.
 
-Run: python scripts/benchmarks/net.py [--json]
+Run: python scripts/bench.py net
 """
 
 import argparse
 import hashlib
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -259,17 +258,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; `--serve` is the other process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serve", action="store_true", help="run as the other process")
-    parser.add_argument("--json", action="store_true", help="print one document")
     options = parser.parse_args(arguments)
     if options.serve:
         trio.run(serve)
         return 0
-    rows = measure_all()
-    if options.json:
-        print(json.dumps({name: {"value": value, "unit": unit} for name, value, unit in rows}))
-        return 0
-    print(f"python scripts/benchmarks/net.py  ({platform.machine()}, {platform.python_version()})")
-    for name, value, unit in rows:
+    for name, value, unit in measure_all():
         print(f"  {name:<36} {value:>9.2f} {unit}")
     return 0
 

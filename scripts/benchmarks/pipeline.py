@@ -4,24 +4,17 @@ Two stages, the first on the requester itself; then whole rows spread over 1, 2 
 one process each. Units of 1 of 1 at price 0: no redundancy. MiniLM where its wheel is installed,
 else the own encoder. A figure is the median of three; each ratio is taken inside one repeat.
 
-Run: python scripts/benchmarks/pipeline.py [--json] [--only pipeline|replicas]
+Run: python scripts/bench.py pipeline
 """
 
-import argparse
 import contextlib
-import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
-
-# Before numpy and the runtime are imported: one thread each, as in a worker.
-os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import numpy as np
 
@@ -244,29 +237,3 @@ def measure_all() -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
             measure(Path(folder), rows)
     return rows
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one document")
-    parser.add_argument("--only", choices=["pipeline", "replicas"], help="one half of it")
-    options = parser.parse_args(arguments)
-    rows: list[Row] = []
-    if options.only:
-        with tempfile.TemporaryDirectory() as folder:
-            chosen = measure_pipeline if options.only == "pipeline" else measure_replicas
-            chosen(Path(folder), rows)
-    else:
-        rows = measure_all()
-    if options.json:
-        print(json.dumps({name: {"value": value, "unit": unit} for name, value, unit in rows}))
-        return 0
-    print(f"python scripts/benchmarks/pipeline.py  ({os.cpu_count()} cores, {local.RUNTIME})")
-    for name, value, unit in rows:
-        print(f"  {name:<64} {value:>9.2f} {unit}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,16 +7,12 @@ shares one core with both ends, which a real one does not: its bulk figure is a 
 """
 
 import statistics
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Final
 
 import trio
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.host import Libp2pTransport

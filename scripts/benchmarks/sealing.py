@@ -3,26 +3,19 @@
 Knows children forked here, sealed or not, and the models that ship. Ratios are taken inside one
 repeat, in turns, so that a busy machine tells less.
 
-Run: python scripts/benchmarks/sealing.py [--json]
+Run: python scripts/bench.py inference
 """
 
-import argparse
-import json
 import os
 import signal
 import statistics
 import struct
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
-
-# Before numpy and the runtime are imported: one thread each, as in a worker.
-os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import numpy as np
 import onnx
@@ -239,22 +232,3 @@ def measure_all() -> list[Row]:
     """Run everything."""
     with tempfile.TemporaryDirectory() as folder:
         return _measure(Path(folder))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one document")
-    options = parser.parse_args(arguments)
-    rows = measure_all()
-    if options.json:
-        print(json.dumps({name: {"value": value, "unit": unit} for name, value, unit in rows}))
-        return 0
-    print(f"python scripts/benchmarks/sealing.py  ({local.RUNTIME}, load {os.getloadavg()[0]:.1f})")
-    for name, value, unit in rows:
-        print(f"  {name:<52} {value:>9.4f} {unit}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
