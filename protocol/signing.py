@@ -25,7 +25,8 @@ CUSTODY_TAG: Final = b"prsm1cs"  # hashed, never signed: the samples of a round
 DEAL_TAG: Final = b"prsm1dl"  # hashed, never signed: the id of a deal
 HOLD_TAG: Final = b"prsm1hd"  # hashed, never signed: the id of a hold
 _STATEMENT: Final = struct.Struct(">5s8sBIQI32s")
-assert _STATEMENT.size == 62
+STATEMENT_BYTES: Final = 62
+assert _STATEMENT.size == STATEMENT_BYTES
 
 
 class Kind(IntEnum):

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Final, TypeVar
+from typing import Final, TypeVar, final
 
 import trio
 
@@ -21,12 +21,13 @@ from prsm.consensus.pbft.opened import Opened, open_message
 from prsm.consensus.pbft.opened import is_signed as is_vote_signed
 from prsm.node.net.interface import Busy, Incoming, Network
 from prsm.node.telemetry import logs
-from prsm.protocol.ed25519 import Verifier
+from prsm.protocol.ed25519 import Ed25519Verifier, Verifier
 from prsm.protocol.errors import BadSignature, PrsmError, RemoteError, WireError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import MIB, TRANSACTION_BYTES_MAX
 from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.messages.sync import Submit
+from prsm.protocol.signing import STATEMENT_BYTES
 from prsm.protocol.transactions.envelope import Transaction
 from prsm.protocol.validators import ValidatorSet
 
@@ -45,15 +46,52 @@ REMEMBERED_MAX: Final = 65_536
 # Decoded until they are in a block, as many as may wait: 1.2 KB each; others are decoded again.
 DECODED_MAX: Final = 6_000
 DECODED_BYTES_MAX: Final = 4 * MIB  # encoded
+STATEMENTS_MAX: Final = 512  # eight heights of 32 validators; twice as many are kept, 0.5 MB
+
+
+@final
+class Statements:
+    """libsodium's rule, asked once for each statement of a validator.
+
+    A vote comes alone, and again in the certificates that hold it: in the next block, which the
+    replica and the ledger both check. Remembered is what held, byte for byte, of statements alone:
+    nothing else that is signed is as short (protocol/signing). Threads may ask.
+
+    Args:
+        rule: libsodium's.
+    """
+
+    def __init__(self, rule: Verifier) -> None:
+        self._rule = rule
+        self._latest: set[tuple[bytes, bytes, bytes]] = set()
+        self._earlier: set[tuple[bytes, bytes, bytes]] = set()
+
+    def verify(self, public_key: bytes, message: bytes, signature: bytes) -> bool:
+        """Is this the key's signature of the message?"""
+        if len(message) != STATEMENT_BYTES:
+            return self._rule.verify(public_key, message, signature)
+        stated = (public_key, message, signature)
+        if stated in self._latest or stated in self._earlier:
+            return True
+        if not self._rule.verify(public_key, message, signature):
+            return False
+        if len(self._latest) >= STATEMENTS_MAX:
+            self._earlier, self._latest = self._latest, set()
+        self._latest.add(stated)
+        return True
 
 
 class Seen:
     """A bounded memory of what was checked; the oldest is forgotten first.
 
     Ids of many; of the latest also what the check made of them, for the judge of blocks.
+
+    Attributes:
+        verifier: remembers what validators stated.
     """
 
     def __init__(self, size: int = REMEMBERED_MAX) -> None:
+        self.verifier = Statements(Ed25519Verifier())
         self._size = size
         self._items: OrderedDict[bytes, None] = OrderedDict()
         self._decoded: OrderedDict[bytes, Checked] = OrderedDict()

@@ -30,7 +30,7 @@ from prsm.node.clock import Clock
 from prsm.node.net.interface import Network
 from prsm.node.supervise import Supervisor
 from prsm.node.telemetry import logs
-from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
+from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.errors import WireError
 from prsm.protocol.genesis import BadGenesis, Genesis
 from prsm.storage.database import quarantine
@@ -180,7 +180,7 @@ def _ledger(
     ledger = Ledger(
         genesis,
         state,
-        verifier=Ed25519Verifier(),
+        verifier=checked.verifier,
         tip=tip,
         known=checked,
         recall=checked.recall,
@@ -201,7 +201,7 @@ class _Found:
 
 
 def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) -> ChainParts:
-    verifier, genesis, ledger = Ed25519Verifier(), config.genesis, found.ledger
+    verifier, genesis, ledger = found.seen.verifier, config.genesis, found.ledger
     signers = [Ed25519Signer(seed) for seed in config.consensus_seeds]
     opened = found.opened
     machine = replica.start(

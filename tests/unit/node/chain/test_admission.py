@@ -14,7 +14,7 @@ from prsm.consensus.ledger.admission import Admission as LedgerAdmission
 from prsm.consensus.ledger.admission import Checked
 from prsm.consensus.pbft.opened import Opened
 from prsm.node.chain import admission as module
-from prsm.node.chain.admission import INLINE_MAX, Admission, Rules, Seen
+from prsm.node.chain.admission import INLINE_MAX, Admission, Rules, Seen, Statements
 from prsm.node.chain.mempool import MempoolFull
 from prsm.node.net.interface import Busy
 from prsm.protocol.codec import encode
@@ -26,7 +26,7 @@ from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import TRANSACTION_BYTES_MAX
 from prsm.protocol.messages.consensus import SignedMessage, sign_message
 from prsm.protocol.messages.sync import Submit
-from prsm.protocol.signing import Kind
+from prsm.protocol.signing import Kind, statement
 from prsm.protocol.transactions.envelope import Transaction, sign_transaction
 from prsm.protocol.transactions.payloads import TRANSFER, Transfer
 from prsm.protocol.validators import Members, Validator, ValidatorSet
@@ -314,3 +314,70 @@ async def test_transactions_beyond_the_room_are_refused_unchecked() -> None:
         assert refused == [(PEER, 2, "busy", module.RETRY_AFTER_MS)]
         assert door.taken == [transaction()]
         assert door.admission.dropped == 2
+
+
+@dataclass
+class Counting:
+    """libsodium's rule, and how often it was asked."""
+
+    asked: int = 0
+
+    def verify(self, public_key: bytes, message: bytes, signature: bytes) -> bool:
+        self.asked += 1
+        return Ed25519Verifier().verify(public_key, message, signature)
+
+
+def stated(height: int, digest: bytes = bytes(32)) -> bytes:
+    return statement(CHAIN, Kind.COMMIT, epoch=0, height=height, view=0, digest=digest)
+
+
+def test_statement_that_held_is_not_checked_again() -> None:
+    rule = Counting()
+    statements, message = Statements(rule), stated(1)
+    signature = KEY.sign(message)
+    assert all(statements.verify(KEY.public_key, message, signature) for _ in range(3))
+    assert rule.asked == 1
+
+
+def test_statement_that_differs_in_any_part_is_checked_by_itself() -> None:
+    """A remembered signature vouches for its own key, message and bytes, for nothing near them."""
+    rule = Counting()
+    statements, message = Statements(rule), stated(1)
+    signature = KEY.sign(message)
+    other = Ed25519Signer(b"o" * 32)
+    assert statements.verify(KEY.public_key, message, signature)
+    assert not statements.verify(other.public_key, message, signature)
+    assert not statements.verify(KEY.public_key, stated(2), signature)
+    assert not statements.verify(KEY.public_key, stated(1, b"d" * 32), signature)
+    assert not statements.verify(KEY.public_key, message, signature[:-1] + b"x")
+    assert not statements.verify(KEY.public_key, message, other.sign(message))
+    assert rule.asked == 6
+
+
+def test_statement_that_did_not_hold_is_checked_each_time() -> None:
+    rule = Counting()
+    statements = Statements(rule)
+    assert not any(statements.verify(KEY.public_key, stated(1), bytes(64)) for _ in range(2))
+    assert rule.asked == 2
+
+
+def test_what_is_no_statement_is_checked_each_time() -> None:
+    rule = Counting()
+    statements, message = Statements(rule), b"prsm1tx" + bytes(193)
+    signature = KEY.sign(message)
+    assert all(statements.verify(KEY.public_key, message, signature) for _ in range(2))
+    assert rule.asked == 2
+
+
+def test_statements_are_forgotten_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STATEMENTS_MAX", 2)
+    rule = Counting()
+    statements = Statements(rule)
+    signed = [(message := stated(height), KEY.sign(message)) for height in range(5)]
+    for message, signature in signed:
+        assert statements.verify(KEY.public_key, message, signature)
+    assert statements.verify(KEY.public_key, *signed[4])
+    assert statements.verify(KEY.public_key, *signed[2])
+    assert rule.asked == 5
+    assert statements.verify(KEY.public_key, *signed[0])
+    assert rule.asked == 6
