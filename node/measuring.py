@@ -256,6 +256,7 @@ def _read_node(opened: Opened, _work: Workshop, numbers: Metrics) -> None:
     numbers.put("prsm_node_syncing", int(opened.chain.sync.is_syncing))
     busy = trio.to_thread.current_default_thread_limiter().borrowed_tokens
     numbers.put("prsm_thread_pool_busy", busy)
+    numbers.put("prsm_loop_tasks", trio.lowlevel.current_statistics().tasks_living)
     numbers.put("prsm_disk_free_bytes", opened.guard.report().free_bytes)
     for name, keeper in opened.chain.keepers.items():
         numbers.put("prsm_part_restarts_total", keeper.restarts, name)

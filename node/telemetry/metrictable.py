@@ -60,6 +60,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("prsm_node_syncing", _GAUGE, "1 while blocks of others are fetched."),
     Metric("prsm_alerts_firing", _GAUGE, "The node's own alerts that fire.", ("severity",)),
     Metric("prsm_loop_lag_seconds", _HISTOGRAM, "How late a timer of the loop fires.", (), _LAG_S),
+    Metric("prsm_loop_tasks", _GAUGE, "Tasks of the loop that have not ended."),
     Metric("prsm_thread_pool_busy", _GAUGE, "Threads of the pool that work now."),
     Metric("prsm_part_restarts_total", _COUNTER, "Parts of the node that crashed.", ("part",)),
     Metric("prsm_log_lines_total", _COUNTER, "Log lines written.", ("level",)),

@@ -70,7 +70,7 @@ class _Played:
     carried: Report = field(default_factory=lambda: Report(pid=0))
 
 
-def play(options: Options, screen: Screen) -> dict[str, object]:
+def measure(options: Options, screen: Screen) -> dict[str, object]:
     """Run a network of its own and judge what its clients saw.
 
     Args:

@@ -23,7 +23,7 @@ OPERATIONS = 5_000
 def test_history_of_five_thousand_operations_is_serial() -> None:
     """Five nodes; every fault at least once; nothing lost, stale, doubled or minted; it heals."""
     options = run.Options(operations=OPERATIONS, seed=3, clients=40, scale=0.5)
-    document = run.play(options, Screen(io.StringIO()))
+    document = run.measure(options, Screen(io.StringIO()))
     assert run.failures(document) == [], document
     assert isinstance(document["operations"], int)
     assert document["operations"] >= OPERATIONS
