@@ -20,7 +20,15 @@ from prsm.protocol.identity import peer_id_of
 from prsm.protocol.ids import PeerId, PublicKey
 from prsm.protocol.validators import Validator
 from prsm.storage.errors import Conflict, ExposedKey
-from prsm.storage.keystore import Cost, KeyFile, load_seed, read_key_file, save_key, save_seed
+from prsm.storage.keystore import (
+    Cost,
+    KeyFile,
+    load_seed,
+    open_key,
+    read_key_file,
+    save_key,
+    save_seed,
+)
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +38,12 @@ DEFAULT: Final = "default"  # name of the node's own payment key
 NETWORK_KEY_BYTES: Final = 32
 _NETWORK_KEY_HEAD: Final = "/key/swarm/psk/1.0.0/\n/base16/\n"
 _NETWORK_KEY_FILE_MAX: Final = 256
+
+
+class BadKey(LocalError):
+    """What is to be a key is none."""
+
+    reason = "bad_key"
 
 
 class BadNetworkKey(LocalError):
@@ -54,29 +68,67 @@ class PublicKeys:
         )
 
 
-def make_keys(home: Home, *, password: str, development: bool) -> PublicKeys:
+def make_keys(
+    home: Home, *, password: str, development: bool, payment: bytes | None = None
+) -> PublicKeys:
     """Make all keys of a fresh home.
 
     Args:
         home: its folders exist.
         password: of operator and wallet key.
         development: whether the network is one where the cheap key cost is allowed.
+        payment: seed of a payment key that was made elsewhere; it is never kept at the cheap cost.
 
     Raises:
         Conflict: a key exists already; nothing is overwritten.
         LocalError: an empty password.
     """
-    cost = Cost.DEVELOPMENT if development else Cost.NORMAL
-    for path, purpose in (
-        (home.operator_key, OPERATOR),
-        (home.wallet_key(DEFAULT), WALLET),
+    cheap = Cost.DEVELOPMENT if development else Cost.NORMAL
+    for path, purpose, given, cost in (
+        (home.operator_key, OPERATOR, None, cheap),
+        (home.wallet_key(DEFAULT), WALLET, payment, Cost.NORMAL if payment else cheap),
     ):
-        seed = secrets.token_bytes(SEED_BYTES)
+        seed = given or secrets.token_bytes(SEED_BYTES)
         key_file = KeyFile(purpose, Ed25519Signer(seed).public_key, cost)
         save_key(path, seed, password=password, key_file=key_file)
     for path in (home.node_key, home.consensus_key):
         save_seed(path, secrets.token_bytes(SEED_BYTES))
     return read_public_keys(home)
+
+
+def read_exported(raw: bytes, *, password: str, development: bool = False) -> bytes:
+    """The seed of a payment key as `prsm wallet export` writes it.
+
+    Args:
+        raw: the key file.
+        password: of the file.
+        development: whether a file of cheap cost is taken.
+
+    Raises:
+        BadKey: it names another public key than its secret has.
+        WrongPassword, Corrupt, LocalError: as for `load_key`.
+    """
+    where = "the key file"
+    key_file, seed = open_key(
+        raw, password=password, purpose=WALLET, development=development, where=where
+    )
+    if Ed25519Signer(seed).public_key != key_file.public:
+        raise BadKey("the key file names another public key than its secret has")
+    return seed
+
+
+def parse_seed(text: str) -> bytes:
+    """The seed of a secret key in hex.
+
+    Raises:
+        BadKey: anything but 0x and 64 hex digits.
+    """
+    if re.fullmatch(r"0x[0-9a-fA-F]{64}", text) is None:
+        raise BadKey(
+            "no secret key: 0x and 64 hex digits are one",
+            hint="or give the file that prsm wallet export wrote",
+        )
+    return bytes.fromhex(text[2:])
 
 
 def read_public_keys(home: Home) -> PublicKeys:

@@ -3,10 +3,12 @@
 Knows: the keys of this home. Must not know: transports, transactions.
 """
 
+import functools
+
 import trio
 
-from prsm.node.chain.wallets import BadKey, Wallets
-from prsm.node.keys import WALLET
+from prsm.node.chain.wallets import Wallets
+from prsm.node.keys import WALLET, read_exported
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.errors import BadParams
 from prsm.node.rpc.methods import keys as api
@@ -15,7 +17,7 @@ from prsm.node.rpc.spec import Caller
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.ids import address_text, parse_hex
 from prsm.protocol.signing import message_statement, sha256
-from prsm.storage.keystore import Cost, KeyFile, open_key, seal_key
+from prsm.storage.keystore import Cost, KeyFile, seal_key
 
 
 class KeysApi:
@@ -44,20 +46,13 @@ class KeysApi:
             assert params.seed is not None
             seed = bytes.fromhex(params.seed[2:])
         else:
-            raw, password = params.key_file.encode(), params.file_password or params.password
-
-            def read() -> tuple[KeyFile, bytes]:
-                return open_key(
-                    raw,
-                    password=password,
-                    purpose=WALLET,
-                    development=self._development,
-                    where="the key file",
-                )
-
-            key_file, seed = await trio.to_thread.run_sync(read)
-            if Ed25519Signer(seed).public_key != key_file.public:
-                raise BadKey("the key file names another public key than its secret has")
+            read = functools.partial(
+                read_exported,
+                params.key_file.encode(),
+                password=params.file_password or params.password,
+                development=self._development,
+            )
+            seed = await trio.to_thread.run_sync(read)
         await self._wallets.take(params.name, seed, params.password)
         return self._info(params.name)
 

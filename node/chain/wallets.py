@@ -14,7 +14,7 @@ from prsm.node.chain.admission import Admission
 from prsm.node.chain.driver import Driver
 from prsm.node.chain.wallet import Wallet
 from prsm.node.home import Home
-from prsm.node.keys import OPERATOR, WALLET
+from prsm.node.keys import OPERATOR, WALLET, BadKey
 from prsm.node.supervise import Supervisor
 from prsm.protocol.ed25519 import SEED_BYTES, Ed25519Signer
 from prsm.protocol.errors import LocalError
@@ -33,12 +33,6 @@ class Payer:
     genesis: Genesis
     driver: Driver
     admission: Admission
-
-
-class BadKey(LocalError):
-    """What is to be a key is none."""
-
-    reason = "bad_key"
 
 
 class Wallets:

@@ -32,6 +32,7 @@ class Birth:
         genesis: file of the network to join; None makes one of this node alone.
         password: of the wallet; None lets a development network keep one in its folder.
         settings: more `section.key` values; None means unset.
+        payment: seed of a payment key that was made elsewhere; None makes one.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Birth:
     genesis: Path | None
     password: str | None
     settings: Mapping[str, object]
+    payment: bytes | None = None
 
 
 def init_home(home: Home, birth: Birth, *, others: Sequence[PublicKey] = ()) -> dict[str, object]:
@@ -77,7 +79,7 @@ def make_folder(home: Home, birth: Birth, *, development: bool) -> PublicKeys:
     if password is None:
         password = secrets.token_urlsafe(_PASSWORD_BYTES)
         write_private(home.keys / "password", password.encode() + b"\n")
-    return make_keys(home, password=password, development=development)
+    return make_keys(home, password=password, development=development, payment=birth.payment)
 
 
 def finish_home(home: Home, birth: Birth, keys: PublicKeys, genesis: Genesis) -> dict[str, object]:

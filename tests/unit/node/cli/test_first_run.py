@@ -52,11 +52,21 @@ class Alone(LocalError):
     reason = "too_few_peers"
 
 
-@pytest.mark.parametrize(("peers", "says"), [(0, "init --dev"), (2, "connect more workers")])
-def test_a_node_that_is_alone_hears_of_labs(served: Served, peers: int, says: str) -> None:
+@pytest.mark.parametrize(
+    ("is_dev", "peers", "says"),
+    [
+        (True, 0, "init --dev"),
+        (True, 0, "by three where two must agree"),
+        (False, 0, "prsm net peers"),
+        (True, 2, "connect more workers"),
+    ],
+)
+def test_a_node_that_is_alone_hears_who_does_jobs(
+    served: Served, peers: int, says: str, *, is_dev: bool
+) -> None:
     served.node.answers["infer_run"] = Alone("0 workers", hint="connect more workers")
     served.node.answers["node_getStatus"] = msgspec.structs.replace(
-        sample(NodeStatus), development=True, peers=peers
+        sample(NodeStatus), development=is_dev, peers=peers
     )
     result = served.run("run", "m", "x")
     assert (result.exit_code, says in result.stderr) == (1, True)

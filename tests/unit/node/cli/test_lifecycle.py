@@ -16,8 +16,10 @@ from prsm.node.cli import proof, running
 from prsm.node.cli.main import prsm as cli
 from prsm.node.config import load
 from prsm.node.home import Home
+from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.genesis import from_json
-from prsm.storage.keystore import load_key
+from prsm.protocol.ids import address_text
+from prsm.storage.keystore import Cost, KeyFile, load_key, read_key_file, seal_key
 
 
 def run(home: Path, *words: str) -> Result:
@@ -58,6 +60,7 @@ def test_init_makes_a_network_of_one_that_opens_unattended(tmp_path: Path) -> No
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode == (0o700 if path.is_dir() else 0o600), path
     assert "next: prsm start" in result.stderr
+    assert "alone in its network" in result.stderr
     assert password not in result.stdout + result.stderr
 
 
@@ -88,6 +91,54 @@ def test_init_joins_a_network_with_a_password_of_its_own(born: Path, tmp_path: P
     assert config.net.bootstrap == (peer,)
     assert config.keys.password_file == ""
     assert not config.consensus.validator
+
+
+def joining(born: Path, tmp_path: Path, key: str) -> tuple[Home, list[str]]:
+    """A folder to be, and the words that make it with the payment key of a file."""
+    for name, text in (("password", "correct horse\n"), ("key", key)):
+        (tmp_path / name).write_text(text, encoding="ascii")
+        (tmp_path / name).chmod(0o600)
+    words = ["--genesis", str(born / "genesis.json"), "--import-key", str(tmp_path / "key")]
+    return Home(tmp_path / "second"), [
+        "init",
+        *words,
+        "--password-file",
+        str(tmp_path / "password"),
+    ]
+
+
+def test_init_takes_an_account_along_and_never_keeps_it_cheaply(born: Path, tmp_path: Path) -> None:
+    """The network is one of development: keys that are made for it may lie under a cheap cost."""
+    seed = bytes(range(32))
+    home, words = joining(born, tmp_path, "0x" + seed.hex())
+    result = run(home.root, *words, "--json")
+    assert result.exit_code == 0, result.stderr
+    public = Ed25519Signer(seed).public_key
+    assert json.loads(result.stdout)["wallet"] == address_text(public)
+    kept = load_key(home.wallet_key("default"), password="correct horse", purpose="wallet")
+    assert kept == seed
+    assert read_key_file(home.wallet_key("default")).cost is Cost.NORMAL
+
+
+def test_init_takes_what_wallet_export_wrote_and_refuses_what_is_no_key(
+    born: Path, tmp_path: Path
+) -> None:
+    seed = bytes(range(32))
+    key_file = KeyFile("wallet", Ed25519Signer(seed).public_key, Cost.NORMAL)
+    exported = seal_key(seed, password="correct horse", key_file=key_file).decode()
+    home, words = joining(born, tmp_path, exported)
+    result = run(home.root, *words, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["wallet"] == address_text(key_file.public)
+    other = Home(tmp_path / "third")
+    for text, reason in (("0x12", "bad_key"), ("{}", "integrity_failed")):
+        _, words = joining(born, tmp_path, text)
+        refused = run(other.root, *words, "--json")
+        assert refused.exit_code != 0
+        assert json.loads(refused.stdout)["error"]["data"]["reason"] == reason
+        assert not other.root.exists()
+    alone = run(other.root, "init", "--import-key", str(tmp_path / "key"))
+    assert (alone.exit_code, "--genesis" in alone.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
