@@ -114,7 +114,9 @@ def run_all(names: Sequence[str], options: argparse.Namespace, sheet: asked.Shee
         compileall.compile_dir(floor, quiet=2)
     for count, name in enumerate(names, 1):
         part = sheet.parts[name]
-        print(f"{count}/{len(names)} {name}: {part.about}", flush=True)
+        kept = runs.read(runs.RECORDS, name)
+        about = f", {kept.seconds:.0f} s the last time" if kept is not None and kept.seconds else ""
+        print(f"{count}/{len(names)} {name}: {part.about}{about}", flush=True)
         record = runs.read(runs.LATEST, name)
         if not (options.resume and record is not None and record.commit == now):
             try:
