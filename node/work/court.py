@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import trio
 
 from prsm.consensus.ledger.audit_records import Case, Juror, Pledged
+from prsm.consensus.ledger.audits import Sampling
 from prsm.consensus.ledger.context import Bound, CaseOpened
 from prsm.node.chain.driver import Driver, Head
 from prsm.node.chain.wallet import WalletLocked
@@ -22,6 +23,7 @@ from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Signer
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.ids import Signature
+from prsm.protocol.limits import AUDITORS_MAX
 from prsm.protocol.transactions.audits import (
     Audit,
     Finding,
@@ -66,7 +68,7 @@ class LedgerCourt:
         driver.on_head.append(self._hear_head)
 
     def duties(self) -> Sequence[Duty]:
-        """Audits this node may still do."""
+        """Audits this node may do now: the first that is drawn at once, each further one later."""
         return tuple(self._duties())
 
     def trials(self) -> Sequence[Trial]:
@@ -159,12 +161,8 @@ class LedgerCourt:
             found = view.sampling(job, unit)
             if found is None or now >= found.until_ms:
                 self._bound.discard((job, unit))
-            elif (
-                found.draw is not None
-                and us in found.draw.auditors
-                and found.audited is None
-                and found.case is None
-            ):
+            elif found.audited is None and found.case is None and _is_turn(found, us, now):
+                assert found.draw is not None
                 yield Duty(job, unit, found.worker, found.draw.number, found.batch)
 
     def _seat(self, job: bytes, unit: int) -> _Seat | None:
@@ -219,6 +217,20 @@ class Bonding:
                 return
             except PrsmError as error:
                 log.warning("the bond is not as configured", amount=payload.amount, why=error.what)
+
+
+def _is_turn(found: Sampling, account: bytes, now_ms: int) -> bool:
+    """Is it this account's turn to audit?
+
+    The first to answer is heard, and the others have computed and paid a fee for nothing: so the
+    n-th of those drawn leaves the n - 1 before it a quarter of the window each.
+    """
+    auditors = () if found.draw is None else found.draw.auditors
+    if account not in auditors:
+        return False
+    window_ms = found.until_ms - found.committed.time_ms
+    waits_ms = auditors.index(account) * window_ms // (AUDITORS_MAX + 1)
+    return now_ms >= found.committed.time_ms + waits_ms
 
 
 def _trial(job: bytes, unit: int, seat: _Seat) -> Trial:
