@@ -62,7 +62,8 @@ def rendered(page: str, sheet: asked.Sheet) -> str:
 def keep(record: Record, *, loaded: bool) -> str:
     """Take a run into the committed records if it says more than what is there; says which."""
     kept = runs.read(runs.RECORDS, record.part)
-    if not loaded and not record.may_replace(kept):
+    if kept is not None and not loaded and not record.may_replace(kept):
+        runs.write(runs.RECORDS, msgspec.structs.replace(kept, failure=""))
         return f"not kept, {record.others} (--loaded keeps it)"
     runs.write(runs.RECORDS, record)
     return "kept"
@@ -110,6 +111,7 @@ def _of_document(name: str, path: Path, sheet: asked.Sheet) -> Record:
 def run_all(names: Sequence[str], options: argparse.Namespace, sheet: asked.Sheet) -> int:
     """Measure parts one after the other, each in a process of its own; 1 if one failed."""
     now, failed = commit(), list[str]()
+    runs.adopt_orphans()
     for floor in filter(Path.is_dir, (ROOT / "src" / "prsm").iterdir()):
         compileall.compile_dir(floor, quiet=2)
     for count, name in enumerate(names, 1):
@@ -153,6 +155,7 @@ def _alone(name: str, limit_s: float) -> Record:
             raise Failed(f"not done after {limit_s:.0f} s; see {said.relative_to(ROOT)}") from None
         finally:
             _end(process)
+            runs.end_orphans()
     if process.returncode:
         last = said.read_text(errors="replace").strip().splitlines()[-1:] or ["nothing said"]
         raise Failed(f"exit {process.returncode}: {last[0][:200]}")
@@ -205,7 +208,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := sorted(set(names) - set(sheet.parts)):
         parser.error(f"no part {', '.join(unknown)}; one of {', '.join(sheet.parts)}")
     began = time.monotonic()
-    code = run_all(names, options, sheet)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = run_all(names, options, sheet)
+    except KeyboardInterrupt:
+        print("stopped; bench.py all --resume goes on")
+        return 130
     print(f"{(time.monotonic() - began) / 60:.1f} minutes")
     return code
 

@@ -9,6 +9,7 @@ import ctypes
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ from prsm.testnet.bench.machine import LOADED_PERCENT, busy_seconds, commit, mac
 ROOT: Final = Path(__file__).resolve().parents[2]
 RECORDS: Final = ROOT / "docs" / "figures"  # what the table is made of, committed
 LATEST: Final = ROOT / ".bench"  # what ran last here, whoever else used the machine; not committed
+END_SECONDS: Final = 15.0  # for a command that was told to end
 ORPHANS_SECONDS: Final = 2.0  # for processes a daemon left behind to end
 PR_SET_CHILD_SUBREAPER: Final = 36  # linux/prctl.h
 PROGRAMS: Final = {"prsm-testnet": "prsm.testnet", "prsm": "prsm.node.cli.main"}
@@ -135,7 +137,7 @@ def measure(name: str, part: Part, is_asked: Callable[[str], bool]) -> Record:
     Raises:
         Failed: a command printed no document.
     """
-    _adopt_orphans()
+    adopt_orphans()
     busy, own, began = busy_seconds(), _own_seconds(), time.monotonic()
     rows = list(_of_modules(part.modules))
     for word, command in part.commands.items():
@@ -178,13 +180,16 @@ def run_command(command: str) -> tuple[object, int]:
     program, *words = shlex.split(command)
     start = [sys.executable, *(["-m", PROGRAMS[program]] if program in PROGRAMS else [program])]
     paths = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        [*start, *words], cwd=ROOT, env=paths, stdout=subprocess.PIPE, text=True, check=False
-    )
+    process = subprocess.Popen([*start, *words], cwd=ROOT, env=paths, stdout=subprocess.PIPE)
     try:
-        return json.loads(done.stdout), done.returncode
+        out, _ = process.communicate()
+    except KeyboardInterrupt:  # the command is told as well, and takes its daemons with it
+        process.wait(END_SECONDS)
+        raise
+    try:
+        return json.loads(out), process.returncode
     except ValueError:
-        raise Failed(f"exit {done.returncode} and no document: {command}") from None
+        raise Failed(f"exit {process.returncode} and no document: {command}") from None
 
 
 def flattened(document: object, path: str) -> Iterator[Row]:
@@ -217,9 +222,25 @@ def write(folder: Path, record: Record) -> None:
     fresh.rename(path)
 
 
-def _adopt_orphans() -> None:
+def adopt_orphans() -> None:
     """Become the parent of what daemons leave behind, so that its time is ours, not of others."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_orphans() -> None:
+    """End what a part that did not come to its end left behind: all are children of ours by now."""
+    rest, until = threading.Event(), time.monotonic() + END_SECONDS
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        for pid in _children():
+            os.kill(pid, how)
+        while _children() and time.monotonic() < until:
+            rest.wait(0.05)
+            _wait_orphans()
+
+
+def _children() -> list[int]:
+    found = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
+    return [int(pid) for each in found for pid in each]
 
 
 def _wait_orphans() -> None:

@@ -3,6 +3,7 @@
 import argparse
 import math
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -151,6 +152,9 @@ def test_run_beside_other_programs_never_replaces_one_of_a_free_machine() -> Non
     assert bench.keep(FREE, loaded=False) == "kept"
     assert bench.keep(LOADED, loaded=False).startswith("not kept")
     assert runs.read(runs.RECORDS, "p") == FREE
+    bench.keep_failure("p", "exit 1")
+    assert bench.keep(LOADED, loaded=False).startswith("not kept")
+    assert runs.read(runs.RECORDS, "p") == FREE  # the part can be measured again
     unknown = msgspec.structs.replace(LOADED, others_percent=None)
     assert bench.keep(unknown, loaded=False).startswith("not kept")
     assert bench.keep(LOADED, loaded=True) == "kept"
@@ -201,6 +205,26 @@ def test_command_that_prints_no_document_has_failed(tmp_path: Path) -> None:
     script.write_text("print('no')\nraise SystemExit(3)\n")
     with pytest.raises(Failed, match="exit 3 and no document"):
         runs.run_command(str(script))
+
+
+@pytest.mark.slow
+def test_what_a_part_leaves_behind_is_ended() -> None:
+    """In a process of its own, since all its children are meant."""
+    script = (
+        "import os, subprocess, sys\n"
+        "from benchmarks import runs\n"
+        "runs.adopt_orphans()\n"
+        "left = subprocess.run(['sh', '-c', 'sleep 60 >&- & echo $!'], stdout=subprocess.PIPE)\n"
+        "os.kill(int(left.stdout), 0)\n"
+        "runs.end_orphans()\n"
+        "try:\n"
+        "    os.kill(int(left.stdout), 0)\n"
+        "except ProcessLookupError:\n"
+        "    print('ended')\n"
+    )
+    paths = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'scripts'}"}
+    done = subprocess.run([sys.executable, "-c", script], env=paths, stdout=subprocess.PIPE)
+    assert done.stdout == b"ended\n"
 
 
 def test_page_without_its_markers_is_refused() -> None:
