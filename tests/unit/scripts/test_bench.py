@@ -223,7 +223,9 @@ def test_what_a_part_leaves_behind_is_ended() -> None:
         "    print('ended')\n"
     )
     paths = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'scripts'}"}
-    done = subprocess.run([sys.executable, "-c", script], env=paths, stdout=subprocess.PIPE)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=paths, stdout=subprocess.PIPE, check=True
+    )
     assert done.stdout == b"ended\n"
 
 
