@@ -10,6 +10,7 @@ in docs/adr/0004, so that writing or checking it asks no network. Knows nothing 
 import argparse
 import datetime as dt
 import importlib.metadata
+import importlib.util
 import json
 import re
 import subprocess
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from sbom import canonical, licence_of, name_of, needed, pins
+from tidy import FLOORS
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "dependencies.md"
@@ -31,12 +33,23 @@ _LOCK: Final = ROOT / "requirements.lock"
 _LOCKS: Final = (_LOCK, ROOT / "requirements-build.lock", ROOT / "requirements-model.lock")
 _OLD_DAYS: Final = 730  # without a release: worth a look at who keeps it
 _MB: Final = 1_000_000
+# Modules whose package has another name.
+_MODULES: Final = {
+    "Crypto": "pycryptodome",
+    "faiss": "faiss-cpu",
+    "google": "protobuf",
+    "jwt": "pyjwt",
+    "nacl": "pynacl",
+    "opentelemetry": "opentelemetry-sdk",
+    "sklearn": "scikit-learn",
+}
 # Where a package's metadata say nothing, or say it by halves: read in its licence file.
 _LICENCES: Final = {
     "atheris": "Apache-2.0",
     "promql-parser": "MIT",
     "zfec": "GPL-2.0-or-later OR TGPPL-1.0",
 }
+_IMPORTED: Final = re.compile(r"^ *(?:from|import) (\w+)", re.MULTILINE)
 _WHEEL: Final = re.compile(
     r"-(?:py3|py2\.py3|cp311|cp3\d+-abi3)\S*-(?:any|manylinux\S*x86_64\S*)\."
 )
@@ -197,6 +210,24 @@ def faults(project: str, text: str, known: Mapping[str, Measured], lock: str) ->
         if name not in known or known[name].version != version:
             lacking.append(f"{name} {version}: not measured, run scripts/dependencies.py --record")
     return sorted(lacking)
+
+
+def undeclared(root: Path, project: str) -> list[str]:
+    """Libraries that the package imports and pyproject.toml does not name."""
+    asked = direct(project)
+    users: dict[str, str] = {}
+    for floor in FLOORS:
+        for path in sorted((root / floor).rglob("*.py")):
+            for name in _IMPORTED.findall(path.read_text()):
+                users.setdefault(name, str(path.relative_to(root)))
+    ours = sys.stdlib_module_names | {"prsm"}
+    return [
+        f"{path}: {name}"
+        for name, path in sorted(users.items())
+        if name not in ours
+        and _MODULES.get(name, canonical(name)) not in asked
+        and importlib.util.find_spec(name)  # else a line of prose
+    ]
 
 
 def page(project: str, text: str, document: Mapping[str, Any]) -> str:

@@ -33,7 +33,7 @@ REASONS = """
 def dependencies(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     yield importlib.import_module("dependencies")
-    for name in ("dependencies", "sbom"):
+    for name in ("dependencies", "sbom", "tidy"):
         sys.modules.pop(name, None)
 
 
@@ -54,6 +54,16 @@ def test_the_readme_says_what_is_fetched(dependencies: ModuleType) -> None:
     readme = (ROOT / "README.md").read_text()
     assert f"fetches {fetched:.0f} MB" in readme
     assert f"{model.loaded / 1_000_000:.0f} MB more" in readme
+
+
+@pytest.mark.slow
+def test_what_the_package_imports_is_declared(dependencies: ModuleType, tmp_path: Path) -> None:
+    """What comes with another library may go with its next version."""
+    project = dependencies._PROJECT.read_text()
+    assert dependencies.undeclared(ROOT, project) == []
+    (tmp_path / "node").mkdir()
+    (tmp_path / "node" / "x.py").write_text("import os\nimport pytest\nfrom attrs import define\n")
+    assert dependencies.undeclared(tmp_path, project) == ["node/x.py: attrs"]
 
 
 def test_faults_name_what_has_no_reason_and_what_was_not_measured(dependencies: ModuleType) -> None:
