@@ -24,6 +24,7 @@ from prsm.node.rpc.reasons import REGISTRY
 from prsm.node.telemetry.metrictable import METRICS, PROCESS
 from prsm.node.version import VERSION
 
+_ROOT: Final = Path(__file__).resolve().parent.parent
 _WRITTEN: Final = "<!-- written by scripts/reference.py -->\n"
 _Schema = Mapping[str, Any]
 
@@ -38,6 +39,7 @@ def pages() -> dict[Path, str]:
         folder / "errors.md": errors(),
         folder / "config.md": configuration(),
         folder / "metrics.md": metrics(),
+        Path("docs/adr/README.md"): decisions(),
         Path("scripts/deploy/alerts.yaml"): observability.alerts_yaml(),
         Path("scripts/deploy/grafana.json"): observability.grafana_json(),
     }
@@ -54,6 +56,21 @@ def _index() -> str:
         "- [metrics.md](metrics.md): every metric of `/metrics`; "
         "[runbooks](../runbooks/README.md) for the alerts\n"
     )
+
+
+def decisions() -> str:
+    """Every decision by its number and title, from the first line of its page."""
+    lines = [
+        _WRITTEN + "# Decisions",
+        "",
+        "Each says what was known, what was decided, what follows",
+    ]
+    lines[-1] += " and what was rejected. A later one supersedes; none is edited but the tables of"
+    lines += ["[0004](0004-dependencies.md) and [0016](0016-written-by-hand.md).", ""]
+    for page in sorted((_ROOT / "docs" / "adr").glob("0*.md")):
+        number, _, title = page.read_text().partition("\n")[0].removeprefix("# ").partition(". ")
+        lines.append(f"- [{number}]({page.name}) {title}")
+    return "\n".join(lines) + "\n"
 
 
 # -- commands
