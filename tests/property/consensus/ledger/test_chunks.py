@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from prsm.consensus.ledger.chunks import Chunk, Pair, cut, firsts, open_chunk, root_of
 from prsm.consensus.ledger.tree import Tree
 from prsm.protocol.codec import encode
+from prsm.protocol.merkle import node_hash
 from prsm.protocol.messages.sync import ChunkHead
-from prsm.protocol.proofs import BadProof, bucket_index
+from prsm.protocol.proofs import KEY_BYTES_MAX, BadProof, bucket_hash, bucket_index
 
 STATES = st.dictionaries(st.binary(min_size=1, max_size=40), st.binary(max_size=60), max_size=60)
 BITS = st.integers(1, 9)
@@ -118,6 +119,43 @@ def test_entries_of_one_bucket_stay_together_however_many() -> None:
     assert len(full.raw) > 500
     assert len(chunks) == bits + 1
     assert root_of([chunk.head for chunk in chunks], bits=bits) == Tree(bits, state.items()).root
+
+
+def led_to(pairs: list[Pair]) -> ChunkHead:
+    """The head of a whole tree of two buckets that holds just these entries, in this order."""
+    leaves: dict[int, list[Pair]] = {0: [], 1: []}
+    for pair in pairs:
+        leaves[bucket_index(pair[0], 1)].append(pair)
+    left, right = (bucket_hash(tuple(leaves[index])) for index in (0, 1))
+    return ChunkHead(level=1, root=node_hash(left, right))
+
+
+def test_entries_in_any_other_order_are_refused_though_they_lead_to_the_root() -> None:
+    keys = [b"k%d" % n for n in range(9)]
+    low = [key for key in keys if bucket_index(key, 1) == 0][:2]
+    high = [key for key in keys if bucket_index(key, 1) == 1][:1]
+    good = [(key, b"v") for key in (*low, *high)]
+    assert open_chunk(_flat(good), led_to(good), first=0, bits=1) == good
+    twice = [good[0], (low[0], b"w"), *good[2:]]
+    falling = [good[1], good[0], good[2]]
+    later_first = [good[2], good[0], good[1]]
+    overlong = next(key for n in range(9) if bucket_index(key := b"k" * (257 + n), 1) == 0)
+    for wrong in (twice, falling, later_first, [(overlong, b"v")], [(b"", b"v")]):
+        with pytest.raises(BadProof, match="out of place"):
+            open_chunk(_flat(wrong), led_to(wrong), first=0, bits=1)
+    alone = ChunkHead(level=0, root=bucket_hash((good[2],)))
+    assert open_chunk(_flat(good[2:]), alone, first=1, bits=1) == good[2:]
+    with pytest.raises(BadProof, match="out of place"):  # of a bucket that is not in this chunk
+        open_chunk(_flat(good[2:]), alone, first=0, bits=1)
+
+
+def test_longest_key_there_can_be_is_one() -> None:
+    pairs = [(b"k" * KEY_BYTES_MAX, b"v")]
+    assert open_chunk(_flat(pairs), led_to(pairs), first=0, bits=1) == pairs
+
+
+def _flat(pairs: list[Pair]) -> bytes:
+    return encode([each for pair in pairs for each in pair])
 
 
 def test_chunk_with_keys_no_ledger_has_is_refused() -> None:

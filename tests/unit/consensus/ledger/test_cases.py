@@ -7,8 +7,9 @@ from prsm.consensus.ledger.audit_records import Juror
 from prsm.consensus.ledger.cases import draw_jurors, outcome_of
 from prsm.consensus.ledger.context import CaseClosed, CaseOpened
 from prsm.consensus.ledger.invariants import assert_sound
+from prsm.protocol.codec import encode
 from prsm.protocol.genesis import TREASURY
-from prsm.protocol.transactions.audits import Finding, Pledge, Redeem
+from prsm.protocol.transactions.audits import Dispute, Finding, Pledge, Redeem
 from prsm.protocol.transactions.payloads import Refund
 from prsm.protocol.transactions.results import Code
 from prsm.testnet.chain import Chain, signer_of, small_genesis
@@ -287,6 +288,8 @@ def test_dispute_is_the_requesters_in_time_on_what_was_bound(scene: Scene) -> No
     other = LIE.receipt(scene.chain, scene.lock)
     assert scene.dispute(other).code is Code.NOT_COMMITTED
     assert scene.dispute(receipt, batch=3).code is Code.BAD_RECEIPT
+    stranger = Dispute(scene.lock.job, 0, 0, encode(receipt))
+    assert scene.chain.send(70, stranger).code is Code.NOT_REQUESTER
     assert scene.dispute(receipt, unit=1).code is Code.UNKNOWN_UNIT
     assert scene.dispute(receipt, job=bytes(32)).code is Code.UNKNOWN_JOB
     scene.chain.add(step_ms=60_000)

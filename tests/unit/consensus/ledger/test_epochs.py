@@ -140,18 +140,18 @@ def empty_bond(stake: int, *parts: Leaving) -> Bond:
 
 
 def test_seventeenth_part_joins_its_nearest() -> None:
-    bond = empty_bond(100)
+    bond = empty_bond(200)
     for i in range(LEAVING_MAX):
-        bond = parted(bond, 1, 100 * i + (50 if i == 7 else 0))
+        bond = parted(bond, i + 1, 100 * i + (50 if i == 7 else 0))
     bond = parted(bond, 5, 1_601)
     assert len(bond.leaving) == LEAVING_MAX
-    assert bond.leaving[7] == Leaving(2, 800), "the later of both times"
-    assert sum(part.amount for part in bond.leaving) == 21
+    assert bond.leaving[7] == Leaving(8 + 9, 800), "both amounts, at the later of both times"
+    assert sum(part.amount for part in bond.leaving) == sum(range(17)) + 5
     bond, amount = matured(bond, 799)
-    assert amount == 7
+    assert amount == sum(range(8))
     assert matured(bond, 1_601) == (
-        msgspec.structs.replace(bond, stake=79, leaving=()),
-        14,
+        msgspec.structs.replace(bond, stake=200 - 136 - 5, leaving=()),
+        136 + 5 - 28,
     )
 
 

@@ -155,6 +155,17 @@ def test_a_job_that_is_not_the_whole_evaluation_by_those_drawn_is_none(
     assert chain.send(70, RecordScore(JOB, slices())).code is Code.NOT_AS_DRAWN
 
 
+def test_all_who_were_drawn_may_do_the_work(chain: Chain) -> None:
+    terms = lock(msgspec.structs.replace(unit(ask(chain)), needed=3))
+    assert chain.send(REQUESTER, terms).code is Code.DONE
+    workers = [number for number in CANDIDATES if key(number) in terms.units[0].workers]
+    receipts = [receipt_of(chain, terms, worker) for worker in workers]
+    bound = [commit_of(terms, receipt) for receipt in receipts]
+    chain.add(*(chain.order(who, what) for who, what in zip(workers, bound, strict=True)))
+    assert chain.send(REQUESTER, settle_of(terms, 0, receipts)).code is Code.DONE
+    assert chain.send(70, RecordScore(JOB, slices())).code is Code.DONE
+
+
 def ask_numbers(chain: Chain) -> set[int]:
     by_key = {key(number): number for number in CANDIDATES}
     return {by_key[Bytes32(each)] for each in drawn(chain)}

@@ -12,6 +12,7 @@ from prsm.consensus.ledger.context import (
     ProposalOpened,
 )
 from prsm.consensus.ledger.errors import FeeTooLow
+from prsm.consensus.ledger.fees import fee_min
 from prsm.consensus.ledger.proposals import Elector, Proposal, ProposalStatus, Tally
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.genesis import TREASURY
@@ -25,7 +26,7 @@ from prsm.protocol.transactions.governance import (
     proposal_id,
 )
 from prsm.protocol.transactions.membership import Leave
-from prsm.protocol.transactions.payloads import Halt, Transfer
+from prsm.protocol.transactions.payloads import Commit, CommitRow, Halt, Transfer
 from prsm.protocol.transactions.results import Code, Payment
 from prsm.testnet.chain import FTNS, Chain, small_genesis
 from tests.tools.decisions import (
@@ -100,6 +101,26 @@ def test_what_admission_remembers_pays_the_new_fee_or_is_refused(chain: Chain) -
     with pytest.raises(FeeTooLow):
         chain.ledger.admission.check(raw)
     assert chain.ledger.admission.check(rich).parameters is dear
+
+
+def test_what_admission_remembers_pays_for_its_operations_too(chain: Chain) -> None:
+    kept: dict[bytes, Checked] = {}
+    admission = chain.ledger.admission
+    admission._recall = kept.get
+    rows = tuple(CommitRow(bytes([i]) * 32, 0, bytes(32)) for i in range(5))
+    raw = chain.order(66, Commit(rows))
+    checked = admission.check(raw)
+    kept[checked.id] = checked
+    known = chain.ledger.parameters
+    for more, code in ((0, None), (1, FeeTooLow)):
+        spare = checked.transaction.fee - fee_min(known, size_bytes=len(raw), operations=5)
+        each = known.fee_per_operation + spare // 5 + more
+        admission.follow(msgspec.structs.replace(known, fee_per_operation=each))
+        if code is None:
+            assert admission.check(raw).transaction == checked.transaction
+        else:
+            with pytest.raises(code):
+                admission.check(raw)
 
 
 @pytest.mark.parametrize(

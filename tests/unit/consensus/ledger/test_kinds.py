@@ -155,6 +155,14 @@ def test_halt_needs_two_thirds_of_the_stake_and_so_does_lifting(chain: Chain) ->
     assert not view.halted(cid(1))
 
 
+def test_halt_needs_no_more_than_its_share() -> None:
+    parameters = msgspec.structs.replace(small_genesis().parameters, halt_bps=7_500)
+    chain = Chain(small_genesis(parameters=parameters))
+    for operator, is_halted in ((32, False), (33, False), (34, True)):
+        assert chain.send(operator, vote(1)).code is Code.DONE
+        assert chain.ledger.view.halted(cid(1)) is is_halted
+
+
 def test_halt_counts_stake_not_heads() -> None:
     genesis = small_genesis(stakes=(70 * FTNS, 10 * FTNS, 10 * FTNS, 10 * FTNS))
     chain = Chain(genesis)

@@ -66,6 +66,12 @@ def test_decreases_have_a_third_of_their_own() -> None:
     assert after(base_of(FOUR), *bonds) == {1: 67, 2: 100, 3: 100, 4: 133}
 
 
+def test_who_is_no_member_has_nothing_to_go_down_from() -> None:
+    """A bond that is all on its way out, of somebody who never came in."""
+    bonds = [*same(FOUR)[:3], (3, bond(3, 0, stake=100)), (4, bond(4, 0, stake=50, order=0))]
+    assert after(base_of(FOUR), *bonds) == {0: 100, 1: 100, 2: 100}
+
+
 def test_slashing_and_tombstones_have_no_limit_and_come_first() -> None:
     bonds = [
         (0, bond(0, 0, stake=100, tombstoned=True)),

@@ -78,6 +78,36 @@ def test_rows_of_a_stage_are_spread_over_units() -> None:
     assert not [key for key in chain.ledger._state if key[:33] == b"u" + lock.job]
 
 
+def test_each_range_of_a_later_stage_is_held_to_the_stage_before() -> None:
+    """Batches are counted from the beginning of the job, those of a unit from its own."""
+    ranges = [unit_of(1, stages=2, span=span) for span in ((0, 1), (1, 2))]
+    lock = lock_of("ranges", unit_of(0, stages=2, span=(0, 3)), *ranges)
+    chain = fresh(lock)
+    assert settle_by(chain, lock, Work(65), Work(66)).code is Code.DONE
+    strayed = [Work(number, flow="stray") for number in (65, 66)]
+    assert settle_by(chain, lock, *strayed, unit=2).code is Code.CHAIN_BROKEN
+    again = lock_of("again", *lock.units)
+    open_job(chain, again)
+    assert settle_by(chain, again, Work(65), Work(66)).code is Code.DONE
+    assert settle_by(chain, again, Work(65), Work(66), unit=2).code is Code.DONE
+
+
+def test_roots_of_a_unit_are_kept_only_while_a_unit_is_to_read_them() -> None:
+    """Of the next stage, over its batches, unsettled; the stage after that reads others."""
+    lock = lock_of(
+        "kept",
+        unit_of(0, stages=3, span=(0, 1)),
+        unit_of(0, stages=3, span=(1, 2)),
+        unit_of(1, stages=3, span=(1, 2)),
+        unit_of(2, stages=3, span=(0, 3)),
+    )
+    chain = fresh(lock)
+    for unit in range(4):
+        assert settle_by(chain, lock, Work(65), Work(66), unit=unit).code is Code.DONE
+        kept = {key[33:] for key in chain.ledger._state if key[:33] == b"u" + lock.job}
+        assert len(kept) == (0, 1, 2, 0)[unit]
+
+
 @pytest.mark.parametrize(
     ("works", "code", "paid"),
     [

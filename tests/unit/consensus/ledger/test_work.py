@@ -20,7 +20,7 @@ from prsm.protocol.transactions.payloads import (
     unit_batches_max,
 )
 from prsm.protocol.transactions.results import Code
-from prsm.testnet.chain import Chain, signer_of, small_genesis
+from prsm.testnet.chain import START_MS, Chain, signer_of, small_genesis
 from prsm.testnet.jobs import (
     REQUESTER,
     Work,
@@ -366,6 +366,18 @@ def test_settle_by_anyone_even_after_the_deadline_until_refunded() -> None:
         chain.send(number, commit_of(lock, receipt))
     assert chain.send(71, settle_of(lock, 0, receipts)).code is Code.DONE
     assert chain.send(REQUESTER, Refund(job=lock.job)).code is Code.JOB_CLOSED
+
+
+def test_refund_waits_for_who_was_bound_in_time_and_no_longer() -> None:
+    """Nobody audits a unit of three opinions: it waits for the grace alone."""
+    chain, lock = fresh(lock_of("soon", deadline_ms=START_MS + 2_000))
+    for number in (65, 66):  # one at the deadline, one after it
+        chain.add(chain.order(number, commit_of(lock, Work(number).receipt(chain, lock))))
+    assert chain.ledger.tip.time_ms == lock.deadline_ms + 1_000
+    end_ms = lock.deadline_ms + chain.genesis.parameters.settle_grace_ms
+    left_ms = end_ms - 1 - chain.ledger.tip.time_ms
+    assert chain.send(REQUESTER, Refund(lock.job), step_ms=left_ms).code is Code.TOO_EARLY
+    assert chain.send(REQUESTER, Refund(lock.job), step_ms=1).code is Code.DONE
 
 
 def test_largest_settlement_fits_one_transaction() -> None:
