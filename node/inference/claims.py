@@ -18,6 +18,7 @@ from prsm.consensus.ledger.audits import Sampling
 from prsm.consensus.ledger.records import Job
 from prsm.consensus.ledger.tally import is_decided, rule_on
 from prsm.node.inference.capacity import ask_all
+from prsm.node.inference.commits import commit
 from prsm.node.inference.interface import (
     Chain,
     JobClosed,
@@ -54,7 +55,6 @@ from prsm.protocol.transactions.payloads import (
 # Block time a requester has before its workers settle; half the grace in which nobody may leave
 # a bound worker out of a settlement (`settle_grace_ms`).
 SETTLE_AFTER_MS: Final = 15_000
-COMMIT_S: Final = 60.0
 ASK_S: Final = 10.0
 CLAIMS_MAX: Final = 4096
 KEPT_BYTES_MAX: Final = MIB  # a receipt of 1,024 batches and their feeds is under 300 KiB
@@ -146,13 +146,17 @@ class Claims:
     def _take_up(self, receipt: WorkReceipt, feeds: tuple[Feed, ...] = ()) -> Claim:
         claim = Claim(receipt, receipt_hash(receipt), feeds)
         self._claims[receipt.job, receipt.unit] = claim
+        self._queue(claim)
+        return claim
+
+    # -- commitments
+
+    def _queue(self, claim: Claim) -> None:
+        claim.committed, claim.error = trio.Event(), None
         try:
             self._send.send_nowait(claim)
         except trio.WouldBlock:
             self._fail(claim, TransactionFailed(f"{CLAIMS_MAX} receipts wait for their commitment"))
-        return claim
-
-    # -- commitments
 
     async def _commit_all(self) -> None:
         async for first in self._receive:
@@ -179,17 +183,11 @@ class Claims:
         )
         if not rows:
             return None
-        with trio.move_on_after(COMMIT_S):
-            try:
-                result = await self._chain.wait_committed(
-                    await self._chain.submit(COMMIT, Commit(rows))
-                )
-            except PrsmError as error:
-                return error
-            if result.ok:
-                return None
-            return TransactionFailed(f"the ledger refused a commitment: {result.code}")
-        return TransactionFailed(f"no block took a commitment within {COMMIT_S:g} s")
+        try:
+            await commit(self._chain, COMMIT, Commit(rows))
+        except PrsmError as error:
+            return error
+        return None
 
     def _is_bound(self, claim: Claim, address: bytes) -> bool:
         found = self._chain.committed(claim.receipt.job, claim.receipt.unit, address)
@@ -217,9 +215,14 @@ class Claims:
                 job = self._chain.job(key[0])
                 if job is None or not job.is_open or job.verdicts[key[1]] is not None:
                     await self._drop(key)
-                elif self._is_due(key, claim, now) and _is_in_time(job, key[1], now):
+                elif not _is_in_time(job, key[1], now):
+                    continue
+                elif self._is_due(key, claim, now):
                     self._tries[key] = now
                     nursery.start_soon(self._settle_alone, claim, job)
+                elif self._is_stuck(job, claim, now):
+                    self._tries[key] = now
+                    self._queue(claim)
             await self._chain.wait_height(self._chain.height() + 1)
 
     def _is_due(self, key: tuple[bytes, int], claim: Claim, now: int) -> bool:
@@ -227,7 +230,16 @@ class Claims:
             return False
         if not self._chain.may_settle(*key):
             return False
-        return now - self._tries.get(key, claim.committed_ms) >= self._settle_after_ms
+        since = max(self._tries.get(key, 0), claim.committed_ms)
+        return now - since >= self._settle_after_ms
+
+    def _is_stuck(self, job: Job, claim: Claim, now: int) -> bool:
+        """Did the commitment fail for a reason that may have passed: no block, no free pledge?"""
+        key = job.job, claim.receipt.unit
+        if claim.error is None or self._chain.committed(*key, self._chain.address) is not None:
+            return False
+        is_later = now - self._tries.setdefault(key, now) >= self._settle_after_ms
+        return is_later and not self._chain.missing_bond(job, key[1])
 
     async def _drop(self, key: tuple[bytes, int]) -> None:
         claim = self._claims.pop(key)
@@ -256,8 +268,7 @@ class Claims:
             return
         try:
             settle = Settle(job.job, unit, tuple(encode(receipt) for receipt in receipts), feeds)
-            with trio.move_on_after(COMMIT_S):
-                await self._chain.wait_committed(await self._chain.submit(SETTLE, settle))
+            await commit(self._chain, SETTLE, settle)
         except PrsmError as error:
             log.warning("unit %d is not settled: %s", unit, error.what)
 

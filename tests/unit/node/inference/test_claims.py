@@ -1,19 +1,25 @@
 """What a worker is owed, when its disk or its wallet fails: the node stays up."""
+# ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+import msgspec
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
+from typing_extensions import override
 
+from prsm.consensus.ledger.audit_records import Pledged, pledged_key
 from prsm.node.chain.wallet import WalletLocked
 from prsm.node.inference.claims import Claims
-from prsm.node.inference.interface import Chain
-from prsm.protocol.codec import encode
+from prsm.node.inference.interface import Chain, MemoryReceipts
+from prsm.protocol.codec import Record, encode
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier, Signer
-from prsm.protocol.ids import PeerId
+from prsm.protocol.errors import PrsmError
+from prsm.protocol.ids import FTNS, PeerId, TxId
 from prsm.protocol.receipts import (
     RECEIPT_VERSION,
     BatchResult,
@@ -22,8 +28,10 @@ from prsm.protocol.receipts import (
     WorkReceipt,
     sign_receipt,
 )
+from prsm.protocol.transactions.payloads import COMMIT, LOCK, Lock, Unit
 from prsm.storage.errors import StoreUnavailable
 from tests.tools.wires import Wire
+from tests.tools.work_chain import FUNDS, MemoryChain, World
 
 KEY = Ed25519Signer(b"w" * 32)
 
@@ -144,3 +152,78 @@ async def test_locked_wallet_does_not_end_the_room_when_a_unit_is_settled_alone(
     claims = claims_of(Files())
     signed = sign_receipt(receipt(), KEY)
     assert await claims._ask(claims._take_up(signed), b"o" * 32, PeerId("peer")) == []
+
+
+def locked(world: World) -> bytes:
+    """A job that nobody compares, done by account 1 for account 0; its id."""
+    job = b"l" * 32
+    unit = Unit(
+        kind=WorkKind.INFER,
+        model=bytes(36),
+        stages=1,
+        stage=0,
+        first=0,
+        count=1,
+        needed=1,
+        price_per_row=1_000,
+        rates=None,
+        workers=(MemoryChain(world, 1).address,),
+    )
+    deadline_ms = world.time_ms + 600_000
+    lock = Lock(job, b"", FTNS, None, (1,), (unit,), 0, (), deadline_ms, is_open_ended=False)
+    world.submit(MemoryChain(world, 0).address, LOCK, lock)
+    world.make_block()
+    return job
+
+
+class Refusing(MemoryChain):
+    """A wallet that cannot send: no validator is linked."""
+
+    refuses = True
+
+    @override
+    async def submit(self, kind: int, payload: Record) -> TxId:
+        if self.refuses:
+            await trio.lowlevel.checkpoint()
+            raise StoreUnavailable("no validator takes it now")
+        return await super().submit(kind, payload)
+
+
+@pytest.mark.parametrize("why", ["no pledge", "no validator"])
+async def test_commitment_that_failed_is_tried_again_and_paid(
+    why: str, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Its bond was held by another unit, or no block took it; and its requester is gone.
+
+    Without another try the work would be paid only if the node were started again in time.
+    """
+    world = World(bond=0 if why == "no pledge" else FUNDS)
+    chain = Refusing(world, 1)
+    chain.refuses = why == "no validator"
+    await nursery.start(world.run)
+    job = locked(world)
+    made = msgspec.structs.replace(
+        receipt(),
+        chain_id=chain.chain_id,
+        job=job,
+        worker=chain.address,
+        price_per_row=1_000,
+        started_height=world.height,
+    )
+    claims = Claims(Wire(), chain, MemoryReceipts(), Ed25519Verifier())
+    await nursery.start(claims.run)
+    claim = await claims.add(made)
+    with pytest.raises(PrsmError):
+        await claims.show(claim)
+    assert chain.committed(job, 0, chain.address) is None
+    await trio.sleep(60)
+    tries = len([kind for kind, _, _ in world.executed if kind == COMMIT])
+    assert tries == (why == "no pledge"), "a refusal costs a fee: not again before it can succeed"
+    chain.refuses = False
+    world.state[pledged_key(chain.address)] = encode(Pledged(amount=FUNDS, held=0))
+    before = world.balance(chain.address)
+    with trio.fail_after(400):
+        while (found := chain.job(job)) is None or found.is_open:
+            await chain.wait_height(chain.height() + 1)
+    assert world.balance(chain.address) - before == 950
+    assert await claims.show(claim) == encode(claim.receipt)
