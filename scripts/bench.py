@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -98,14 +99,17 @@ def run_one(name: str, options: argparse.Namespace, sheet: asked.Sheet) -> int:
 
 
 def _of_document(name: str, path: Path, sheet: asked.Sheet) -> Record:
-    """A record of what a part's only command printed before."""
+    """A record of what a part's only command printed before: of the hour the file is of."""
     try:
         (word,) = sheet.parts[name].commands
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise Failed(f"not one document of one command: {error}") from None
     rows = [row for row in runs.flattened(document, word) if sheet.is_asked(name, row.name)]
-    return runs.record_of(name, rows)
+    at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    told = document.get("commit", commit()) if isinstance(document, dict) else commit()
+    record = runs.record_of(name, rows)
+    return msgspec.structs.replace(record, date=f"{at:%Y-%m-%d %H:%M}", commit=told)
 
 
 def run_all(names: Sequence[str], options: argparse.Namespace, sheet: asked.Sheet) -> int:

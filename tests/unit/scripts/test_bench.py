@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import re
 import subprocess
 import sys
@@ -198,6 +199,21 @@ def test_numbers_of_a_document_become_rows_named_by_their_path() -> None:
     document = {"a": {"p99": 3, "why": "x"}, "holds": True, "each": [1.5, None]}
     rows = {row.name: row.value for row in runs.flattened(document, "word")}
     assert rows == {"word.a.p99": 3.0, "word.holds": 1.0, "word.each.0": 1.5}
+
+
+def test_document_of_a_run_that_is_over_keeps_its_hour_and_commit(tmp_path: Path) -> None:
+    path = tmp_path / "said.json"
+    path.write_text('{"commit": "abc", "ms": 7, "other": 8}')
+    os.utime(path, (86_400, 86_400))
+    figure = msgspec.structs.replace(ASKED, row="run.ms")
+    sheet = Sheet({"p": Part("about", commands={"run": "prsm-testnet run --json"})}, (figure,))
+    record = bench._of_document("p", path, sheet)
+    assert (record.commit, record.date) == ("abc", "1970-01-02 00:00")
+    assert record.rows == (Row("run.ms", 7.0),)
+    assert record.others_percent is None
+    path.write_text("words")
+    with pytest.raises(Failed, match="not one document"):
+        bench._of_document("p", path, sheet)
 
 
 def test_command_that_prints_no_document_has_failed(tmp_path: Path) -> None:
