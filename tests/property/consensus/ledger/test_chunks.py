@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from prsm.consensus.ledger.chunks import Chunk, Pair, cut, firsts, open_chunk, root_of
 from prsm.consensus.ledger.tree import Tree
 from prsm.protocol.codec import encode
+from prsm.protocol.limits import SNAPSHOT_CHUNKS_MAX
 from prsm.protocol.merkle import node_hash
 from prsm.protocol.messages.sync import ChunkHead
 from prsm.protocol.proofs import KEY_BYTES_MAX, BadProof, bucket_hash, bucket_index
@@ -147,6 +148,16 @@ def test_entries_in_any_other_order_are_refused_though_they_lead_to_the_root() -
     assert open_chunk(_flat(good[2:]), alone, first=1, bits=1) == good[2:]
     with pytest.raises(BadProof, match="out of place"):  # of a bucket that is not in this chunk
         open_chunk(_flat(good[2:]), alone, first=0, bits=1)
+
+
+def test_a_list_may_have_as_many_chunks_as_the_wire_carries_and_is_read_no_further() -> None:
+    bits = SNAPSHOT_CHUNKS_MAX.bit_length() - 1
+    leaf = ChunkHead(level=0, root=bucket_hash(()))
+    assert root_of([leaf] * SNAPSHOT_CHUNKS_MAX, bits=bits) == Tree(bits, []).root
+    with pytest.raises(BadProof, match="chunk of level 0 at bucket"):
+        root_of([leaf] * (SNAPSHOT_CHUNKS_MAX + 1), bits=bits)
+    with pytest.raises(BadProof, match=f"chunks of {SNAPSHOT_CHUNKS_MAX + 1} buckets"):
+        root_of([leaf] * (SNAPSHOT_CHUNKS_MAX + 9), bits=bits + 1)
 
 
 def test_longest_key_there_can_be_is_one() -> None:

@@ -171,6 +171,14 @@ def ask_numbers(chain: Chain) -> set[int]:
     return {by_key[Bytes32(each)] for each in drawn(chain)}
 
 
+def test_evaluations_are_listed_for_who_asked(chain: Chain) -> None:
+    assert chain.ledger.view.evaluations(key(REQUESTER)) == []
+    ask(chain)
+    (found,) = chain.ledger.view.evaluations(key(REQUESTER))
+    assert (found.model, found.dataset, found.requester) == (MODEL, DATASET, key(REQUESTER))
+    assert chain.ledger.view.evaluations(key(PUBLISHER)) == []
+
+
 def test_an_unsettled_evaluation_has_no_score(chain: Chain) -> None:
     terms = lock(unit(ask(chain)[:3]))
     assert chain.send(REQUESTER, terms).code is Code.DONE

@@ -132,6 +132,7 @@ def test_what_admission_remembers_pays_for_its_operations_too(chain: Chain) -> N
         ({"k32": ABSTAIN}, ProposalStatus.REJECTED),
         ({"k33": YES, "k34": NO}, ProposalStatus.ENACTED),
         ({"k34": YES, "k33": NO}, ProposalStatus.REJECTED),
+        ({"k32": YES, "k33": NO}, ProposalStatus.REJECTED),
         ({"k32": NO}, ProposalStatus.REJECTED),
         ({"k33": YES, "k34": NO, "k35": NO}, ProposalStatus.REJECTED),
     ],
