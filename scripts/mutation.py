@@ -33,7 +33,10 @@ _TESTS: Final = {
         "tests/paper",
         "scripts/mutation_seeds.py",
     ),
-    "ledger": ("tests/unit/consensus/ledger", "tests/property/consensus/ledger", "tests/paper"),
+    "ledger": (
+        *("tests/unit/consensus/ledger", "tests/property/consensus/ledger", "tests/paper"),
+        "tests/unit/testnet/test_verify_receipt.py",  # the independent reader of receipt_document
+    ),
 }
 
 

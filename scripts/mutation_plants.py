@@ -2,7 +2,8 @@
 
 Knows mutmut's operators, libcst's trees and Python's code objects; nothing of tests. Decorators are
 hidden from mutmut, which passes over whatever has one: here only the code of a function is
-exchanged, so a property is like any other function. Code outside functions is not mutated.
+exchanged, so a property is like any other function. Code outside functions is not mutated, nor are
+the words of an assertion or an error.
 """
 
 import ast
@@ -20,6 +21,7 @@ from types import CodeType
 from typing import Final, Protocol
 
 import libcst as cst
+from libcst import matchers
 from libcst.metadata import MetadataWrapper, PositionProvider
 from typing_extensions import override
 
@@ -103,10 +105,11 @@ class Source:
         wrapper = MetadataWrapper(self._module, unsafe_skip_copy=True)
         positions = wrapper.resolve(PositionProvider)
         places = dict(_named(self.path, self._module))
+        words = set(_words(self._module))
         for mutation in self._mutations:
             place = places.get(mutation.contained_by_top_level_function)
             position = positions.get(mutation.original_node)
-            if place is None or position is None:
+            if place is None or position is None or mutation.original_node in words:
                 continue
             line = position.start.line
             lines = min((span for span in spans if line in span), key=len)
@@ -183,6 +186,14 @@ def _named(path: str, module: cst.Module) -> Iterator[tuple[cst.CSTNode | None, 
                 name = outer + each.name.value
                 yield each, Place(path, name, seen[name])
                 seen[name] += 1
+
+
+def _words(module: cst.Module) -> Iterator[cst.CSTNode]:
+    """Texts a person reads after a crash or a refusal; no rule is in them."""
+    for statement in matchers.findall(module, matchers.Assert() | matchers.Raise()):
+        spoken = statement.msg if isinstance(statement, cst.Assert) else statement
+        if spoken is not None:
+            yield from matchers.findall(spoken, matchers.SimpleString())
 
 
 class _Exchange(cst.CSTTransformer):
