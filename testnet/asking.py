@@ -7,29 +7,25 @@ A call is never sent twice, and a call that is cancelled closes its connection.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import msgspec
 import trio
 
 from prsm.node.home import Home
-from prsm.node.rpc.client import Endpoint, RpcError
+from prsm.node.rpc.client import Endpoint
 from prsm.node.rpc.errors import NodeUnreachable
 from prsm.node.rpc.spec import Params
+from prsm.node.rpc.wire import (
+    READ_BYTES,
+    Answer,
+    AnswerReader,
+    decode_reply,
+    encode_call,
+    encode_request,
+)
 
-HEAD_BYTES_MAX: Final = 65_536
 T = TypeVar("T")
-
-
-class _Fault(msgspec.Struct):
-    code: int
-    message: str
-    data: dict[str, object] = {}
-
-
-class _Reply(msgspec.Struct):
-    result: msgspec.Raw = msgspec.Raw()
-    error: _Fault | None = None
 
 
 @dataclass(slots=True)
@@ -60,7 +56,6 @@ class Asker:
     def __init__(self, door: Door) -> None:
         self._door = door
         self._stream: trio.SocketStream | None = None
-        self._buffer = bytearray()
         self._last_id = 0
 
     def close(self) -> None:
@@ -77,35 +72,34 @@ class Asker:
             NodeUnreachable: nobody answers, or the connection broke in between.
         """
         self._last_id += 1
-        request: dict[str, object] = {"jsonrpc": "2.0", "id": self._last_id, "method": method}
-        if params is not None:
-            request["params"] = params
-        status, answer = await self._exchange(msgspec.json.encode(request))
-        if status == 401:  # refused before it ran: the node was started anew
+        body = encode_call(self._last_id, method, params)
+        answer = await self._exchange(body)
+        if answer.status == 401:  # refused before it ran: the node was started anew
             self._door.read()
-            status, answer = await self._exchange(msgspec.json.encode(request))
-        reply = msgspec.json.decode(answer, type=_Reply)
-        if reply.error is not None:
-            raise RpcError(reply.error.code, reply.error.message, reply.error.data)
-        return msgspec.json.decode(reply.result, type=result)
+            answer = await self._exchange(body)
+        try:
+            return msgspec.json.decode(decode_reply(answer), type=result)
+        except ValueError as error:  # msgspec's are, too
+            what = f"what answers in {self._door.home.root} is no node: {error}"
+            raise NodeUnreachable(what) from error
 
-    async def _exchange(self, body: bytes) -> tuple[int, bytes]:
-        done = False
+    async def _exchange(self, body: bytes) -> Answer:
+        keep = False
         try:
             stream = await self._connected()
-            head = (
-                f"POST /rpc HTTP/1.1\r\nHost: 127.0.0.1:{self._door.port}\r\n"
-                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-                f"Authorization: Bearer {self._door.cookie}\r\n\r\n"
-            )
-            await stream.send_all(head.encode("ascii") + body)
-            status, answer, done = await self._receive(stream)
-        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            headers = {"Authorization": f"Bearer {self._door.cookie}"}
+            host = f"127.0.0.1:{self._door.port}"
+            await stream.send_all(encode_request("POST", "/rpc", host, body=body, headers=headers))
+            reader = AnswerReader()
+            while (answer := reader.feed(await stream.receive_some(READ_BYTES))) is None:
+                pass
+            keep = answer.keep
+        except (OSError, ValueError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise NodeUnreachable(f"no node answers in {self._door.home.root}: {error}") from error
         finally:
-            if not done:
+            if not keep:
                 self._drop()
-        return status, answer
+        return answer
 
     async def _connected(self) -> trio.SocketStream:
         if self._stream is not None and self._stream.socket.is_readable():
@@ -113,7 +107,6 @@ class Asker:
         if self._stream is None:
             if not self._door.port:
                 self._door.read()
-            self._buffer.clear()
             plain = trio.socket.socket()
             try:
                 await plain.connect(("127.0.0.1", self._door.port))
@@ -122,28 +115,6 @@ class Asker:
                 raise
             self._stream = trio.SocketStream(plain)
         return self._stream
-
-    async def _receive(self, stream: trio.SocketStream) -> tuple[int, bytes, bool]:
-        """Read one answer: status, body, and whether the connection can be used again."""
-        buffer = self._buffer
-        while (end := buffer.find(b"\r\n\r\n")) < 0:
-            if len(buffer) > HEAD_BYTES_MAX:
-                raise NodeUnreachable(f"more than {HEAD_BYTES_MAX} bytes of head")
-            await self._more(stream)
-        first, *lines = buffer[:end].decode("latin-1").split("\r\n")
-        headers = dict(line.lower().split(":", 1) for line in lines)
-        size = int(headers.get("content-length", "0"))
-        while len(buffer) < end + 4 + size:
-            await self._more(stream)
-        body = bytes(buffer[end + 4 : end + 4 + size])
-        del buffer[: end + 4 + size]
-        return int(first.split(" ")[1]), body, headers.get("connection", "").strip() != "close"
-
-    async def _more(self, stream: trio.SocketStream) -> None:
-        data = await stream.receive_some(65_536)
-        if not data:
-            raise trio.BrokenResourceError("closed before an answer came")
-        self._buffer += data
 
     def _drop(self) -> None:
         if self._stream is not None:

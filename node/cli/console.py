@@ -20,9 +20,9 @@ from prsm.node.cli.words import completing
 from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.methods.subscriptions import TOPICS
 from prsm.node.rpc.methods.table import METHODS
-from prsm.node.rpc.sdk.client import habits_of
 from prsm.node.rpc.sdk.events import Events
 from prsm.node.rpc.sdk.feed import Event, Feed, row_type
+from prsm.node.rpc.sdk.reach import habits_of
 from prsm.protocol.errors import PrsmError
 
 _PROMPT = "prsm> "

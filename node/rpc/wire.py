@@ -29,15 +29,21 @@ class Answer(NamedTuple):
     keep: bool
 
 
-class _Fault(msgspec.Struct):
+class Fault(msgspec.Struct):
+    """A refusal, as JSON-RPC writes it."""
+
     code: int
     message: str
     data: dict[str, object] = {}
 
+    def as_error(self) -> RpcError:
+        """The error of the class of its reason."""
+        return fault_of(self.code, self.message, self.data)
+
 
 class _Reply(msgspec.Struct):
     result: msgspec.Raw = msgspec.Raw()
-    error: _Fault | None = None
+    error: Fault | None = None
 
 
 def encode_call(number: int, method: str, params: "Params | Mapping[str, object] | None") -> bytes:
@@ -60,7 +66,7 @@ def decode_reply(answer: Answer) -> bytes:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(f"status {answer.status} without a JSON-RPC answer") from error
     if reply.error is not None:
-        raise fault_of(reply.error.code, reply.error.message, reply.error.data)
+        raise reply.error.as_error()
     if not bytes(reply.result):
         raise ValueError(f"status {answer.status} with neither result nor error")
     return bytes(reply.result)
@@ -146,6 +152,7 @@ __all__ = [
     "READ_BYTES",
     "Answer",
     "AnswerReader",
+    "Fault",
     "RpcError",
     "decode_reply",
     "encode_call",

@@ -21,7 +21,7 @@ from prsm.node.rpc.reasons import entry_for
 from prsm.node.rpc.spec import Method
 from prsm.node.web.answers import answer, answer_refusal, trace_of
 from prsm.node.web.auth import Gate
-from prsm.node.web.forms import STATUS_BY_CODE, status_of
+from prsm.node.web.forms import STATUS_BY_CODE
 from prsm.protocol.errors import PrsmError
 
 _FIELDS_MAX: Final = 64
@@ -60,7 +60,7 @@ class _Alias:
             peer = scope["state"].get("peer")
             caller = await self._gate.admit(Headers(scope=scope), peer, trace_id=trace_id)
         except CallError as fault:
-            await answer_refusal(scope, receive, send, fault, status=status_of(fault))
+            await answer_refusal(scope, receive, send, fault)
             return
 
         async def wait_gone() -> None:

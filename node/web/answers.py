@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from prsm.node.rpc.dispatch import refusal
 from prsm.node.rpc.errors import CallError
+from prsm.node.web.forms import status_of
 
 # After a refusal the rest of the body is read and thrown away for so long: closing with unread
 # bytes resets the connection, and the client might lose the answer.
@@ -49,17 +50,18 @@ async def answer_refusal(
     send: Send,
     fault: CallError,
     *,
-    status: int,
+    status: int | None = None,
     body: bytes | None = None,
 ) -> None:
     """Send a typed error before the request's body was read, then end the connection.
 
-    `body` is for doors of another form than JSON-RPC.
+    `status` is that of its kind unless said; `body` is for doors of another form than JSON-RPC.
 
     hypercorn blocks for ever if an application finishes while a body is still queued for it, so
     the body is drained for a second; a client that goes on sending is cut off.
     """
     headers = {"connection": "close"}
+    status = status_of(fault) if status is None else status
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     if status == 405:

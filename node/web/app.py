@@ -30,7 +30,7 @@ from prsm.node.web.auth import Gate, Own, OwnPagesOnly, request_id
 from prsm.node.web.auth_filter import OnlyPlain, is_of_this_machine
 from prsm.node.web.auth_signed import SignedRequests
 from prsm.node.web.bodies import BODY_DEADLINE_S, ClientGone, read_body
-from prsm.node.web.forms import refuse_form, status_of
+from prsm.node.web.forms import refuse_form
 
 log: Final = logs.get("web")
 
@@ -140,7 +140,7 @@ class _Outermost:
             log.exception("request failed", trace=trace_of(scope))
             if scope["type"] == "http" and not started:
                 fault = InternalFault("the node failed at this request")
-                await answer_refusal(scope, receive, send, fault, status=500)
+                await answer_refusal(scope, receive, send, fault)
 
 
 class _Calls:
@@ -159,7 +159,7 @@ class _Calls:
             caller = await self._gate.admit(headers, peer, trace_id=trace_of(scope))
             body = await read_body(headers, receive, deadline_s=self._body_deadline_s)
         except CallError as fault:
-            await answer_refusal(scope, receive, send, fault, status=status_of(fault))
+            await answer_refusal(scope, receive, send, fault)
             return
 
         async def wait_gone() -> None:
@@ -180,8 +180,8 @@ class _Page:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in {"GET", "HEAD"}:
-            fault = WrongHttp(f"{scope['method']} is not accepted here, only GET")
-            await answer_refusal(scope, receive, send, fault, status=405)
+            fault = WrongHttp(f"{scope['method']} is not accepted here, only GET", field="method")
+            await answer_refusal(scope, receive, send, fault)
             return
         status, document = self._build()
         if not is_of_this_machine(scope):
@@ -204,4 +204,4 @@ async def _no_page(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.close", "code": 1008})
         return
     fault = NoPage(f"no page {scope['path'][:80]!r}", hint="calls are POST to /rpc")
-    await answer_refusal(scope, receive, send, fault, status=404)
+    await answer_refusal(scope, receive, send, fault)

@@ -233,7 +233,7 @@ class OwnPagesOnly:
             await send({"type": "websocket.close", "code": 1008})
         else:
             fault = Forbidden(why, hint="open the address the node printed at its start")
-            await answer_refusal(scope, receive, send, fault, status=403)
+            await answer_refusal(scope, receive, send, fault)
 
     def _why_not(self, headers: Headers, *, unix: bool) -> str:
         hosts = headers.getlist("host")

@@ -16,7 +16,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from prsm.node.rpc.errors import BadRequest, CallError, Forbidden, WrongHttp
 from prsm.node.web.answers import answer_refusal
 from prsm.node.web.auth import Gate
-from prsm.node.web.forms import status_of
 
 HEADERS_MAX: Final = 100
 TARGET_BYTES_MAX: Final = 4_096
@@ -49,8 +48,7 @@ class OnlyPlain:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            status = 403 if isinstance(fault, Forbidden) else status_of(fault)
-            await answer_refusal(scope, receive, send, fault, status=status)
+            await answer_refusal(scope, receive, send, fault)
 
     def _from_afar(self, scope: Scope) -> CallError | None:
         if is_of_this_machine(scope) or not self._gate.is_cookie(Headers(scope=scope)):

@@ -14,7 +14,6 @@ from prsm.node.rpc.signatures import Claim, Nonces, Request, digest_of, is_signe
 from prsm.node.web.answers import answer_refusal
 from prsm.node.web.auth import Gate, KeyPeer
 from prsm.node.web.bodies import read_body
-from prsm.node.web.forms import status_of
 from prsm.protocol.ed25519 import Ed25519Verifier
 
 
@@ -49,7 +48,7 @@ class SignedRequests:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
             else:
-                await answer_refusal(scope, receive, send, fault, status=status_of(fault))
+                await answer_refusal(scope, receive, send, fault)
             return
         await self._app(scope, _again(body, receive) if scope["type"] == "http" else receive, send)
 

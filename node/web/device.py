@@ -16,18 +16,14 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 import msgspec
-from starlette.datastructures import Headers
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from prsm.node.callers.tokens import ROLES, Token, Tokens, TooManyTokens
 from prsm.node.clock import Clock, utc_text
 from prsm.node.config.login import LoginConfig, read_user
-from prsm.node.rpc.errors import BadParams, CallError, NotReady, TooMany
-from prsm.node.web.answers import answer, answer_refusal
+from prsm.node.rpc.errors import CallError, NotReady, TooMany
 from prsm.node.web.auth import Gate
-from prsm.node.web.bodies import BODY_DEADLINE_S, read_body
-from prsm.node.web.forms import refuse_form, status_of
+from prsm.node.web.posted import PostedPage, read_posted
 
 LOGINS_MAX: Final = 64
 _EXPIRES_S_MAX: Final = 1_800
@@ -212,39 +208,35 @@ class DeviceLogins:
         return PollAnswer("done", 0, made.name, text, expires, made.scopes)
 
 
-class _Page:
+class DevicePages:
     """POST /login/device and /login/device/poll."""
 
-    def __init__(self, gate: Gate, logins: DeviceLogins | None, *, polls: bool) -> None:
+    def __init__(self, gate: Gate, logins: DeviceLogins | None) -> None:
         self._gate = gate
-        self._logins = logins
-        self._polls = polls
+        self._found = logins
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
+    async def begin(self, _body: bytes) -> DeviceAnswer:
+        """Begin a login.
+
+        Raises:
+            NotReady, TooMany, ProviderDown: no login begins here, or now.
+        """
+        return await self._logins().begin()
+
+    async def poll(self, body: bytes) -> PollAnswer:
+        """How the login that is named is.
+
+        Raises:
+            BadParams: none is named.
+            Unauthorised: it is over, without a token.
+            NotReady, TooMany, ProviderDown: as `begin`.
+        """
+        logins = self._logins()
+        ask = read_posted(body, _PollAsk, field="id")
         try:
-            refuse_form(scope, headers)
-            body = await read_body(headers, receive, deadline_s=BODY_DEADLINE_S)
-            if self._logins is None:
-                raise NotReady("login.issuer is empty: nobody vouches for people", hint=_HOW)
-            found = await (self._poll(self._logins, body) if self._polls else self._logins.begin())
-        except CallError as fault:
-            is_ours = isinstance(fault, NotReady | ProviderDown | TooMany)
-            status = 503 if is_ours else status_of(fault)
-            await answer_refusal(scope, receive, send, fault, status=status)
-            return
+            found = await logins.poll(ask.id[:_ID_CHARS_MAX])
         except TooManyTokens as error:
-            full = TooMany(error.what, hint=error.hint)
-            await answer_refusal(scope, receive, send, full, status=503)
-            return
-        await answer(scope, send, msgspec.json.encode(found))
-
-    async def _poll(self, logins: DeviceLogins, body: bytes) -> PollAnswer:
-        try:
-            ask = msgspec.json.decode(body, type=_PollAsk)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise BadParams('no login: send {"id": "…"}', field="id") from error
-        found = await logins.poll(ask.id[:_ID_CHARS_MAX])
+            raise TooMany(error.what, hint=error.hint) from error
         if found is None:
             await self._gate.refuse(
                 "the login is over: refused, too late, or nobody this node knows",
@@ -252,13 +244,19 @@ class _Page:
             )
         return found
 
-
-_HOW: Final = "set login.issuer, login.client_id and login.users in config.toml"
+    def _logins(self) -> DeviceLogins:
+        if self._found is None:
+            raise NotReady(
+                "login.issuer is empty: nobody vouches for people",
+                hint="set login.issuer, login.client_id and login.users in config.toml",
+            )
+        return self._found
 
 
 def device_routes(gate: Gate, logins: DeviceLogins | None) -> Sequence[Route]:
     """The pages of the flow, for `prsm.node.guests`."""
+    pages = DevicePages(gate, logins)
     return (
-        Route("/login/device", endpoint=_Page(gate, logins, polls=False)),
-        Route("/login/device/poll", endpoint=_Page(gate, logins, polls=True)),
+        Route("/login/device", endpoint=PostedPage(pages.begin)),
+        Route("/login/device/poll", endpoint=PostedPage(pages.poll)),
     )

@@ -10,9 +10,10 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from prsm.node.rpc.errors import CallError, CallTimeout, CallTooLarge, Unauthorised, WrongHttp
+from prsm.node.rpc.errors import CallError, CallTimeout, WrongHttp
+from prsm.node.rpc.reasons import entry_for
 
-# JSON-RPC code -> HTTP status, for pages whose answer is the result itself.
+# JSON-RPC code -> HTTP status, for refusals and for pages whose answer is the result itself.
 STATUS_BY_CODE: Final[Mapping[int, int]] = MappingProxyType(
     {
         -32700: 400,
@@ -63,15 +64,11 @@ def refuse_form(scope: Scope, headers: Headers) -> None:
 def status_of(fault: CallError) -> int:
     """The HTTP status of a refusal that came before any method ran."""
     match fault:
-        case Unauthorised():
-            return 401
-        case CallTooLarge():
-            return 413
-        case CallTimeout():
+        case CallTimeout():  # of the client, which did not send all of its request
             return 408
         case WrongHttp(field="method"):
             return 405
         case WrongHttp():
             return 415
         case _:
-            return 400
+            return STATUS_BY_CODE.get(entry_for(fault.reason).code, 400)

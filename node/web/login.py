@@ -3,24 +3,20 @@
 The code came in a URL's fragment, which no request carries; the page sends it here once. No cookie
 is set. Source: docs/spec/rpc.md, "Tokens".
 
-Knows: HTTP, codes. Must not know: what the token may do.
+Knows: codes. Must not know: HTTP, what the token may do.
 """
 
 from typing import Final
 
 import msgspec
-from starlette.datastructures import Headers
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from prsm.node.api.logins import Logins
 from prsm.node.callers.tokens import TooManyTokens
 from prsm.node.clock import utc_text
-from prsm.node.rpc.errors import BadParams, CallError, TooMany
-from prsm.node.web.answers import answer, answer_refusal
+from prsm.node.rpc.errors import TooMany
 from prsm.node.web.auth import Gate
-from prsm.node.web.bodies import BODY_DEADLINE_S, read_body
-from prsm.node.web.forms import refuse_form, status_of
+from prsm.node.web.posted import PostedPage, read_posted
 
 _CODE_CHARS_MAX: Final = 128
 
@@ -46,28 +42,19 @@ class LoginPage:
         self._gate = gate
         self._logins = logins
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        headers = Headers(scope=scope)
-        try:
-            refuse_form(scope, headers)
-            body = await read_body(headers, receive, deadline_s=BODY_DEADLINE_S)
-            granted = await self._redeem(body)
-        except CallError as fault:
-            await answer_refusal(scope, receive, send, fault, status=status_of(fault))
-            return
-        except TooManyTokens as error:
-            full = TooMany(error.what, hint=error.hint)
-            await answer_refusal(scope, receive, send, full, status=503)
-            return
-        await answer(scope, send, msgspec.json.encode(granted))
+    async def redeem(self, body: bytes) -> LoginGrant:
+        """A token for the code that was posted.
 
-    async def _redeem(self, body: bytes) -> LoginGrant:
+        Raises:
+            BadParams: no code was.
+            Unauthorised: the code is good for nothing.
+            TooMany: no more tokens are kept.
+        """
+        ask = read_posted(body, LoginAsk, field="code")
         try:
-            ask = msgspec.json.decode(body, type=LoginAsk)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise BadParams('no login: send {"code": "…"}', field="code") from error
-        found = await self._logins.redeem(ask.code[:_CODE_CHARS_MAX])
+            found = await self._logins.redeem(ask.code[:_CODE_CHARS_MAX])
+        except TooManyTokens as error:
+            raise TooMany(error.what, hint=error.hint) from error
         if found is None:
             await self._gate.refuse(
                 "the code is unknown, used or older than a minute", hint="prsm dashboard"
@@ -79,4 +66,4 @@ class LoginPage:
 
 def login_route(gate: Gate, logins: Logins) -> Route:
     """The route of the page, for `prsm.node.entrance`."""
-    return Route("/login", endpoint=LoginPage(gate, logins), methods=None)
+    return Route("/login", endpoint=PostedPage(LoginPage(gate, logins).redeem), methods=None)

@@ -54,8 +54,7 @@ class _Page:
                 raise WrongHttp(what, field="method")
             await self._admit(scope)
         except CallError as fault:
-            status = {"wrong_http": 405, "forbidden": 403}.get(fault.reason, 401)
-            await answer_refusal(scope, receive, send, fault, status=status)
+            await answer_refusal(scope, receive, send, fault)
             return
         headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
         response = Response(self._text(), media_type=CONTENT_TYPE, headers=headers)

@@ -12,7 +12,7 @@ from prsm.node.rpc.sdk.flows import Retries
 from prsm.node.rpc.target import Credentials
 
 if TYPE_CHECKING:
-    from prsm.node.rpc.aclient import AsyncClient
+    from prsm.node.rpc.sdk.aclient import AsyncClient
     from prsm.node.rpc.sdk.receipts import Proof, proof_from
     from prsm.node.rpc.sdk.tensors import raw, tensor, view
 
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _LATER = {
-    "AsyncClient": "prsm.node.rpc.aclient",
+    "AsyncClient": "prsm.node.rpc.sdk.aclient",
     "Proof": "prsm.node.rpc.sdk.receipts",
     "proof_from": "prsm.node.rpc.sdk.receipts",
     "raw": "prsm.node.rpc.sdk.tensors",

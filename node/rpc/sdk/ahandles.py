@@ -16,7 +16,7 @@ from prsm.node.rpc.sdk.receipts import Proof
 from prsm.node.rpc.sdk.tensors import view
 
 if TYPE_CHECKING:
-    from prsm.node.rpc.aclient import AsyncClient
+    from prsm.node.rpc.sdk.aclient import AsyncClient
 
 _END_S: Final = 5.0
 
@@ -74,6 +74,21 @@ class AsyncJob:
         self.info = await self._client.call("job_cancel", job_id=self.id)
         return self
 
+    async def trace(self) -> work.JobTrace:
+        """When each of its steps began and ended; a notebook shows it as bars."""
+        found: work.JobTrace = await self._client.call("job_getTrace", job_id=self.id)
+        return found
+
+    async def retry(self, *, max_price: int | None = None) -> "AsyncJob":
+        """Run the same once more, as a job of its own; this one must be over.
+
+        Args:
+            max_price: micro-FTNS to lock at most; None: as this one.
+        """
+        more = {} if max_price is None else {"max_price": max_price}
+        info = await self._client.call("job_retry", job_id=self.id, **more)
+        return AsyncJob(self._client, info)
+
     async def proof(self, *, epoch: int = 0) -> Proof:
         """Its receipt, which anybody can check offline.
 
@@ -86,13 +101,10 @@ class AsyncJob:
     @override
     def __repr__(self) -> str:
         """Id, state, how far."""
-        info = self.info
-        return f"<job {self.id[:10]}… {info.state} {info.rows_done}/{info.rows} rows>"
+        return works.said(self.info)
 
     def _repr_html_(self) -> str:
-        from prsm.node.rpc.shown import html  # noqa: PLC0415 - only in notebooks
-
-        return html(self.info)
+        return self.info._repr_html_()
 
 
 class AsyncPlan:
@@ -133,13 +145,10 @@ class AsyncPlan:
     @override
     def __repr__(self) -> str:
         """Id, state, steps done."""
-        done = sum(step.state == "done" for step in self.info.steps)
-        return f"<plan {self.id[:10]}… {self.info.state} {done}/{len(self.info.steps)} steps>"
+        return works.said(self.info)
 
     def _repr_html_(self) -> str:
-        from prsm.node.rpc.shown import html  # noqa: PLC0415 - only in notebooks
-
-        return html(self.info)
+        return self.info._repr_html_()
 
 
 class AsyncGeneration:
@@ -209,4 +218,4 @@ class AsyncGeneration:
     @override
     def __repr__(self) -> str:
         """Id, state, tokens."""
-        return f"<generation {self.id[:10]}… {self.info.state}, {self.info.tokens} tokens>"
+        return works.said(self.info)

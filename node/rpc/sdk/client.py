@@ -5,22 +5,21 @@ A connection is kept for each thread that calls at the same time, up to eight.
 Knows: how flows are driven over sockets. Must not know: any room of the daemon, trio.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from typing_extensions import override
 
-from prsm.node.home import Home, default_home
 from prsm.node.rpc import client as thin
 from prsm.node.rpc.faults import RpcError, fault_here
 from prsm.node.rpc.sdk import flows, names
 from prsm.node.rpc.sdk.flows import Ask, Flow, Habits, Rest, Retries
+from prsm.node.rpc.sdk.reach import KEPT_MAX, reach
 from prsm.node.rpc.sdk.surface import Surface
-from prsm.node.rpc.target import Credentials, Target, find, read_credentials
+from prsm.node.rpc.target import Credentials, Target
 from prsm.protocol.errors import PrsmError
 
 if TYPE_CHECKING:  # what is only named; each is loaded by the call that makes one
@@ -31,7 +30,6 @@ if TYPE_CHECKING:  # what is only named; each is loaded by the call that makes o
     from prsm.node.rpc.sdk.handles import Generation, Job, Plan
     from prsm.node.rpc.spec import Method
 
-KEPT_MAX: Final = 8
 T = TypeVar("T")
 
 
@@ -59,12 +57,9 @@ class Client(Surface):
         timeout_s: float | None = None,
         retries: Retries | None = None,
     ) -> None:
-        self.home = home_of(home)
-        self._node = node_of(node)
-        self._shown = shown
-        self._habits = habits_of(timeout_s, retries)
+        self._reach = reach(home, node=node, shown=shown, timeout_s=timeout_s, retries=retries)
+        self.home = self._reach.home
         self._idle: list[thin.Client] = []
-        self.target  # noqa: B018 - says at once if nothing runs there
 
     @property
     def target(self) -> Target:
@@ -73,7 +68,7 @@ class Client(Surface):
         Raises:
             RpcError: node_unreachable or home_missing.
         """
-        return target_of(self.home, self._node, self._shown)
+        return self._reach.target
 
     def __enter__(self) -> Self:
         """Use the client in a `with` block, which closes it."""
@@ -91,7 +86,7 @@ class Client(Surface):
     @override
     def __repr__(self) -> str:
         """Whose node it is."""
-        return f"<prsm.client.Client of {self._node or self.home.root}>"
+        return f"<prsm.client.Client of {self._reach.node or self.home.root}>"
 
     def close(self) -> None:
         """Close its connections; a later call opens another."""
@@ -114,7 +109,7 @@ class Client(Surface):
             RpcError, AttributeError: as `call`.
         """
         found = names.method_named(method)
-        return self.drive(flows.call(found, names.params_of(found, (), params), self._habits))
+        return self.drive(flows.call(found, names.params_of(found, (), params), self.habits))
 
     def iter(self, method: str, **params: object) -> Iterator[Any]:
         """All rows of a list, page by page, as they are read.
@@ -127,7 +122,7 @@ class Client(Surface):
         values = names.params_of(found, (), params)
         cursor: str | None = None
         while True:
-            page = self.drive(flows.page(found, values, cursor, self._habits))
+            page = self.drive(flows.page(found, values, cursor, self.habits))
             yield from page.items
             cursor = page.cursor
             if cursor is None:
@@ -143,7 +138,7 @@ class Client(Surface):
         """
         from prsm.node.rpc.sdk import handles, works  # noqa: PLC0415 - loads the table
 
-        info = self.drive(works.begin_job(self._habits, model, rows, options))
+        info = self.drive(works.begin_job(self.habits, model, rows, options))
         return handles.Job(self, info)
 
     def find_job(self, job_id: str) -> "Job":
@@ -190,7 +185,7 @@ class Client(Surface):
         """
         from prsm.node.rpc.sdk import works  # noqa: PLC0415 - loads the table
 
-        return self.drive(works.pull(self._habits, ref, timeout_s, on_progress))
+        return self.drive(works.pull(self.habits, ref, timeout_s, on_progress))
 
     def wait_task(
         self,
@@ -206,7 +201,7 @@ class Client(Surface):
         """
         from prsm.node.rpc.sdk import works  # noqa: PLC0415 - loads the table
 
-        return self.drive(works.wait_task(self._habits, task, timeout_s, on_progress))
+        return self.drive(works.wait_task(self.habits, task, timeout_s, on_progress))
 
     def subscribe(
         self,
@@ -227,12 +222,12 @@ class Client(Surface):
         from prsm.node.rpc.sdk.feed import Feed, row_type  # noqa: PLC0415 - loads wsproto
 
         feed = Feed(topic, wanted=wanted, resume_from=resume_from, row=row_type(topic))
-        return Events(feed, lambda: self.target, flows.patient(self._habits))
+        return Events(feed, lambda: self.target, flows.patient(self.habits))
 
     @property
     def habits(self) -> Habits:
         """What flows of this client are made with."""
-        return self._habits
+        return self._reach.habits
 
     def drive(self, flow: Flow[T]) -> T:
         """Do what a flow asks for, until its end."""
@@ -255,7 +250,7 @@ class Client(Surface):
     @override
     def _do(self, method: "Method", params: Mapping[str, object]) -> object:
         values = names.params_of(method, (), params)
-        return self.drive(flows.ask(method, values, self._habits))
+        return self.drive(flows.ask(method, values, self.habits))
 
     def _try(self, step: Ask) -> bytes | RpcError:
         try:
@@ -280,39 +275,3 @@ class Client(Surface):
             self._idle.append(line)
         else:
             line.close()
-
-
-def home_of(given: str | Path | None) -> Home:
-    """The folder that was named, else that of the environment."""
-    return default_home(dict(os.environ)) if given is None else Home(Path(given).absolute())
-
-
-def node_of(given: str) -> str:
-    """The address that was named, else that of the environment, else none."""
-    return given or os.environ.get("PRSM_NODE", "")
-
-
-def target_of(home: Home, node: str, shown: Credentials | None) -> Target:
-    """Where the node answers, and what it is shown.
-
-    Raises:
-        RpcError: node_unreachable, home_missing, or bad_credentials.
-    """
-    try:
-        given = read_credentials(os.environ) if shown is None else shown
-        return find(home, node=node, shown=given)
-    except PrsmError as error:
-        raise fault_here(error) from error
-
-
-def habits_of(timeout_s: float | None, retries: Retries | None) -> Habits:
-    """Those of a client on this machine."""
-    return Habits(retries or Retries(), timeout_s, time.monotonic, _dice, _key)
-
-
-def _dice() -> float:
-    return int.from_bytes(os.urandom(4), "big") / 2**32
-
-
-def _key() -> str:
-    return os.urandom(16).hex()

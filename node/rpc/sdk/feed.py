@@ -13,7 +13,8 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import msgspec
 
 from prsm.node.rpc.errors import NodeUnreachable
-from prsm.node.rpc.faults import RpcError, class_for, fault_here, fault_of
+from prsm.node.rpc.faults import RpcError, class_for, fault_here
+from prsm.node.rpc.wire import Fault
 from prsm.node.rpc.wire_ws import Closed, Opened, Refused, Text, Wire
 
 PATH: Final = "/ws"
@@ -42,12 +43,6 @@ class _Params(msgspec.Struct):
     missed: int = 0
 
 
-class _Fault(msgspec.Struct):
-    code: int
-    message: str
-    data: dict[str, object] = {}
-
-
 class _Subscribed(msgspec.Struct):
     seq: int
 
@@ -56,7 +51,7 @@ class _Message(msgspec.Struct):
     method: str = ""
     params: _Params | None = None
     result: _Subscribed | None = None
-    error: _Fault | None = None
+    error: Fault | None = None
 
 
 def row_type(topic: str) -> Any:  # noqa: ANN401 - a type or None
@@ -140,7 +135,7 @@ class Feed(Generic[T]):
         except msgspec.MsgspecError as error:
             raise fault_here(NodeUnreachable(f"no notification: {error}")) from error
         if message.error is not None:
-            raise fault_of(message.error.code, message.error.message, message.error.data)
+            raise message.error.as_error()
         if message.result is not None:
             self._agree(message.result.seq)
         if message.method == "prsm_subscription" and message.params is not None:
@@ -178,7 +173,7 @@ def _refusal(status: int, body: bytes) -> RpcError:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         fault = None
     if fault is not None:
-        return fault_of(fault.code, fault.message, fault.data)
+        return fault.as_error()
     if status in {401, 403}:
         return _denied(f"the node refused the connection with status {status}")
     return fault_here(NodeUnreachable(f"the node has no subscriptions here (status {status})"))

@@ -71,6 +71,21 @@ class Job:
         self.info = self._client.call("job_cancel", job_id=self.id)
         return self
 
+    def trace(self) -> work.JobTrace:
+        """When each of its steps began and ended; a notebook shows it as bars."""
+        found: work.JobTrace = self._client.call("job_getTrace", job_id=self.id)
+        return found
+
+    def retry(self, *, max_price: int | None = None) -> "Job":
+        """Run the same once more, as a job of its own; this one must be over.
+
+        Args:
+            max_price: micro-FTNS to lock at most; None: as this one.
+        """
+        more = {} if max_price is None else {"max_price": max_price}
+        info = self._client.call("job_retry", job_id=self.id, **more)
+        return Job(self._client, info)
+
     def proof(self, *, epoch: int = 0) -> Proof:
         """Its receipt, which anybody can check offline.
 
@@ -83,13 +98,10 @@ class Job:
     @override
     def __repr__(self) -> str:
         """Id, state, how far."""
-        info = self.info
-        return f"<job {self.id[:10]}… {info.state} {info.rows_done}/{info.rows} rows>"
+        return works.said(self.info)
 
     def _repr_html_(self) -> str:
-        from prsm.node.rpc.shown import html  # noqa: PLC0415 - only in notebooks
-
-        return html(self.info)
+        return self.info._repr_html_()
 
 
 class Plan:
@@ -128,13 +140,10 @@ class Plan:
     @override
     def __repr__(self) -> str:
         """Id, state, steps done."""
-        done = sum(step.state == "done" for step in self.info.steps)
-        return f"<plan {self.id[:10]}… {self.info.state} {done}/{len(self.info.steps)} steps>"
+        return works.said(self.info)
 
     def _repr_html_(self) -> str:
-        from prsm.node.rpc.shown import html  # noqa: PLC0415 - only in notebooks
-
-        return html(self.info)
+        return self.info._repr_html_()
 
 
 class Generation:
@@ -195,4 +204,4 @@ class Generation:
     @override
     def __repr__(self) -> str:
         """Id, state, tokens."""
-        return f"<generation {self.id[:10]}… {self.info.state}, {self.info.tokens} tokens>"
+        return works.said(self.info)

@@ -4,7 +4,7 @@ Knows: the methods of long work, flows. Must not know: sockets, loops.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 from prsm.node.rpc.faults import RpcError
 from prsm.node.rpc.methods.generation import GenerationInfo
@@ -17,6 +17,7 @@ from prsm.node.rpc.sdk.flows import Flow, Habits, Look
 from prsm.node.rpc.sdk.names import method_named, params_of
 
 T = TypeVar("T")
+W = TypeVar("W", Job, Plan, TaskInfo)
 Told = Callable[[T], None]
 
 
@@ -47,28 +48,20 @@ def wait_job(
     """
     hint = f"it goes on: client.job.get({job.job_id!r}), prsm job show {job.job_id}"
     look = Look(method_named("job_get"), {"job_id": job.job_id}, _is_over, hint)
-    ended = yield from flows.wait_over(
-        look, job, habits, timeout_s=timeout_s, on_progress=on_progress
-    )
-    if ended.state != "done":
-        hint = f"prsm job show {ended.job_id}"
-        raise flows.fault_of_work(ended.error, ended.job_id, ended.state, hint)
-    return ended
+    found = flows.wait_over(look, job, habits, timeout_s=timeout_s, on_progress=on_progress)
+    return _unless_failed((yield from found), job.job_id, f"prsm job show {job.job_id}")
 
 
 def wait_plan(
     habits: Habits, plan: Plan, timeout_s: float | None, on_progress: Told[Plan] | None
 ) -> Flow[Plan]:
     """Wait for a plan's end; errors as of `wait_job`."""
-    hint = f"it goes on: prsm plan show {plan.plan_id}"
-    look = Look(method_named("plan_get"), {"plan_id": plan.plan_id}, _is_over, hint)
-    ended = yield from flows.wait_over(
-        look, plan, habits, timeout_s=timeout_s, on_progress=on_progress
+    show = f"prsm plan show {plan.plan_id}"
+    look = Look(
+        method_named("plan_get"), {"plan_id": plan.plan_id}, _is_over, f"it goes on: {show}"
     )
-    if ended.state != "done":
-        hint = f"prsm plan show {ended.plan_id}"
-        raise flows.fault_of_work(ended.error, ended.plan_id, ended.state, hint)
-    return ended
+    found = flows.wait_over(look, plan, habits, timeout_s=timeout_s, on_progress=on_progress)
+    return _unless_failed((yield from found), plan.plan_id, show)
 
 
 def wait_task(
@@ -77,13 +70,8 @@ def wait_task(
     """Wait for a task's end; errors as of `wait_job`."""
     hint = f"it goes on: prsm task watch {task.task_id}"
     look = Look(method_named("task_get"), {"task_id": task.task_id}, _has_ended, hint)
-    ended = yield from flows.wait_over(
-        look, task, habits, timeout_s=timeout_s, on_progress=on_progress
-    )
-    if ended.state != "done":
-        hint = f"prsm task show {ended.task_id}"
-        raise flows.fault_of_work(ended.error, ended.task_id, ended.state, hint)
-    return ended
+    found = flows.wait_over(look, task, habits, timeout_s=timeout_s, on_progress=on_progress)
+    return _unless_failed((yield from found), task.task_id, f"prsm task show {task.task_id}")
 
 
 def pull(
@@ -127,6 +115,32 @@ def check_generation(info: GenerationInfo) -> None:
         raise flows.fault_of_work(None, info.generation_id, info.state, hint)
 
 
+def said(work: Job | Plan | GenerationInfo) -> str:
+    """Long work in one line, as its handle shows it: id, state, how far."""
+    match work:
+        case Job():
+            far = f"{work.rows_done}/{work.rows} rows"
+            return f"<job {work.job_id[:10]}… {work.state} {far}>"
+        case Plan():
+            done = sum(step.state == "done" for step in work.steps)
+            return f"<plan {work.plan_id[:10]}… {work.state} {done}/{len(work.steps)} steps>"
+        case GenerationInfo():
+            return f"<generation {work.generation_id[:10]}… {work.state}, {work.tokens} tokens>"
+        case _:
+            assert_never(work)
+
+
+def _unless_failed(work: W, name: str, show: str) -> W:
+    """Work that is over, if it is done.
+
+    Raises:
+        RpcError: of the reason it failed for.
+    """
+    if work.state != "done":
+        raise flows.fault_of_work(work.error, name, work.state, show)
+    return work
+
+
 def _is_over(work: Job | Plan) -> bool:
     return work.is_over
 
@@ -143,6 +157,7 @@ __all__ = [
     "pull",
     "read_tokens",
     "result_of",
+    "said",
     "wait_job",
     "wait_plan",
     "wait_task",

@@ -137,7 +137,7 @@ async def test_a_login_ends_and_places_are_bounded(tmp_path: Path) -> None:
     async with open_world(tmp_path) as world:
         begun = [await world.begin() for _ in range(LOGINS_MAX)]
         full = await world.post("/login/device")
-        assert (full.status, full.json["error"]["code"]) == (503, -32005)
+        assert (full.status, full.json["error"]["code"]) == (429, -32005)
         assert full.headers["retry-after"] == "60"
         world.identity.claims = {"sub": "ada"}
         assert (await world.poll(begun[0], after_s=900)).status == 401

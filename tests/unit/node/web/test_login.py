@@ -64,4 +64,4 @@ async def test_a_page_that_takes_the_last_place_is_told_so(
     async with open_door(tmp_path) as door:
         code, _ = door.logins.offer(READER)
         answer = await exchange(await door.tcp(), ask(door, code))
-        assert (answer.status, answer.json["error"]["code"]) == (503, -32005)
+        assert (answer.status, answer.json["error"]["code"]) == (429, -32005)

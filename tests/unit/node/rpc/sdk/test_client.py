@@ -129,6 +129,10 @@ def test_a_job_is_waited_for_and_read(client: Client, node: FakeNode) -> None:
     [(_, params)] = [call for call in node.calls if call[0] == "infer_run"]
     assert (params.texts, params.max_price) == (("a", "b"), "5")
     assert client.find_job(job.id).refresh().cancel().id == job.id
+    assert "<svg" in job.trace()._repr_html_()
+    assert job.retry(max_price=7).id == job.id  # the fake node's only one
+    assert msgspec.to_builtins(node.calls[-1][1])["max_price"] == "7"
+    assert repr(job) == f"<job {job.id[:10]}… done 0/0 rows>"
     with pytest.raises(TypeError, match="not both"):
         client.run("m", ["a", sample(METHODS["job_getResult"].result).outputs[0]])
 
@@ -207,6 +211,9 @@ async def a_job(client: AsyncClient, node: FakeNode) -> None:
     job = await client.run("m", ["a"])
     assert (await job.wait()).info.state == "done"
     assert (await job.result()).rows == 0
+    assert (await job.trace()).steps
+    assert (await job.retry()).id == job.id
+    assert node.calls[-1][0] == "job_retry"
 
 
 async def a_text(client: AsyncClient, node: FakeNode) -> None:

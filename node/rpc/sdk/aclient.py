@@ -15,13 +15,13 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute
 from typing_extensions import override
 
-from prsm.node.rpc.aevents import GONE, AsyncEvents, open_stream
 from prsm.node.rpc.client import is_readable, stranger, unreachable
 from prsm.node.rpc.errors import CallTimeout, NodeUnreachable
 from prsm.node.rpc.faults import RpcError, fault_here
 from prsm.node.rpc.sdk import flows, names
-from prsm.node.rpc.sdk.client import KEPT_MAX, habits_of, home_of, node_of, target_of
+from prsm.node.rpc.sdk.aevents import GONE, AsyncEvents, open_stream
 from prsm.node.rpc.sdk.flows import Ask, Flow, Habits, Rest, Retries
+from prsm.node.rpc.sdk.reach import KEPT_MAX, reach
 from prsm.node.rpc.sdk.surface import AsyncSurface
 from prsm.node.rpc.target import Credentials, Target
 from prsm.node.rpc.wire import (
@@ -61,13 +61,10 @@ class AsyncClient(AsyncSurface):
         timeout_s: float | None = None,
         retries: Retries | None = None,
     ) -> None:
-        self.home = home_of(home)
-        self._node = node_of(node)
-        self._shown = shown
-        self._habits = habits_of(timeout_s, retries)
+        self._reach = reach(home, node=node, shown=shown, timeout_s=timeout_s, retries=retries)
+        self.home = self._reach.home
         self._idle: list[ByteStream] = []
         self._places = anyio.Semaphore(CONNECTIONS_MAX)
-        self.target  # noqa: B018 - says at once if nothing runs there
 
     @property
     def target(self) -> Target:
@@ -76,12 +73,12 @@ class AsyncClient(AsyncSurface):
         Raises:
             RpcError: node_unreachable or home_missing.
         """
-        return target_of(self.home, self._node, self._shown)
+        return self._reach.target
 
     @property
     def habits(self) -> Habits:
         """What flows of this client are made with."""
-        return self._habits
+        return self._reach.habits
 
     async def __aenter__(self) -> Self:
         """Use the client in an `async with` block, which closes it."""
@@ -113,7 +110,7 @@ class AsyncClient(AsyncSurface):
     async def call_raw(self, method: str, **params: object) -> bytes:
         """Call a method; the bytes of its result, verbatim."""
         found = names.method_named(method)
-        return await self.drive(flows.call(found, names.params_of(found, (), params), self._habits))
+        return await self.drive(flows.call(found, names.params_of(found, (), params), self.habits))
 
     def iter(self, method: str, **params: object) -> "AsyncRows":
         """All rows of a list, page by page, as they are read.
@@ -130,7 +127,7 @@ class AsyncClient(AsyncSurface):
         """Run a model over rows on several peers; answers at once with the job."""
         from prsm.node.rpc.sdk import ahandles, works  # noqa: PLC0415 - loads the table
 
-        info = await self.drive(works.begin_job(self._habits, model, rows, options))
+        info = await self.drive(works.begin_job(self.habits, model, rows, options))
         return ahandles.AsyncJob(self, info)
 
     async def find_job(self, job_id: str) -> "AsyncJob":
@@ -164,7 +161,7 @@ class AsyncClient(AsyncSurface):
         """Fetch a model and wait until it is whole here; as the sync `Client.pull`."""
         from prsm.node.rpc.sdk import works  # noqa: PLC0415 - loads the table
 
-        return await self.drive(works.pull(self._habits, ref, timeout_s, on_progress))
+        return await self.drive(works.pull(self.habits, ref, timeout_s, on_progress))
 
     async def wait_task(
         self,
@@ -176,7 +173,7 @@ class AsyncClient(AsyncSurface):
         """Wait for the end of what a `start_…` call began; as the sync `Client.wait_task`."""
         from prsm.node.rpc.sdk import works  # noqa: PLC0415 - loads the table
 
-        return await self.drive(works.wait_task(self._habits, task, timeout_s, on_progress))
+        return await self.drive(works.wait_task(self.habits, task, timeout_s, on_progress))
 
     def subscribe(
         self,
@@ -189,7 +186,7 @@ class AsyncClient(AsyncSurface):
         from prsm.node.rpc.sdk.feed import Feed, row_type  # noqa: PLC0415 - loads wsproto
 
         feed = Feed(topic, wanted=wanted, resume_from=resume_from, row=row_type(topic))
-        return AsyncEvents(feed, lambda: self.target, flows.patient(self._habits))
+        return AsyncEvents(feed, lambda: self.target, flows.patient(self.habits))
 
     async def drive(self, flow: Flow[T]) -> T:
         """Do what a flow asks for, until its end."""
@@ -212,7 +209,7 @@ class AsyncClient(AsyncSurface):
     @override
     async def _do(self, method: "Method", params: Mapping[str, object]) -> object:
         values = names.params_of(method, (), params)
-        return await self.drive(flows.ask(method, values, self._habits))
+        return await self.drive(flows.ask(method, values, self.habits))
 
     async def _try(self, step: Ask) -> bytes | RpcError:
         try:
