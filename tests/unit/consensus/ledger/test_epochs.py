@@ -6,10 +6,13 @@ import pytest
 from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.bonds import matured, parted, slashed
 from prsm.consensus.ledger.context import EpochBegan, FewValidators
-from prsm.consensus.ledger.records import Bond, Leaving
+from prsm.consensus.ledger.epochs import end_block
+from prsm.consensus.ledger.records import TURNS_KEY, Bond, Leaving
+from prsm.consensus.ledger.state import State
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.genesis import BadGenesis, Parameters, check
 from prsm.protocol.limits import LEAVING_MAX
+from prsm.protocol.schedule import Turns
 from prsm.protocol.transactions.membership import Leave, Stake
 from prsm.testnet.chain import FTNS, Chain, altered, small_genesis
 from tests.tools.members import EPOCH_MS, SHORT, UNBONDING_MS, done, roll, short_chain, weights
@@ -40,6 +43,25 @@ def test_epoch_ends_ten_heights_and_its_time_after_its_first_block(chain: Chain)
         assert chain.ledger.epoch.number == 1
     chain.add(step_ms=1)
     assert chain.ledger.epoch.number == 2
+
+
+def test_turns_go_by_the_view_in_which_the_parent_was_decided(chain: Chain) -> None:
+    """Who let views pass loses its turns: docs/spec/pbft.md, "Proposer schedule"."""
+    chain.add()
+    block, epoch = chain.propose(), chain.ledger.epoch
+    certificate = block.body.prev_cert
+    assert certificate is not None
+    found = []
+    for view in (0, 2):
+        late = msgspec.structs.replace(certificate, view=view)
+        body = msgspec.structs.replace(block.body, prev_cert=late)
+        state = State(dict(chain.ledger._state))
+        changed = msgspec.structs.replace(block, body=body)
+        after, _ = end_block(state, epoch, changed, chain.ledger.parameters)
+        assert after == epoch.after(block.header.height, late)
+        assert state.read(TURNS_KEY, Turns) == after.turns
+        found.append(after.turns)
+    assert found[0] != found[1]
 
 
 def test_header_of_the_epoch_before_is_refused(chain: Chain) -> None:
