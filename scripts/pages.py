@@ -49,6 +49,7 @@ def _index() -> str:
     return _WRITTEN + (
         "# Reference\n\nWritten from the program's own tables, so it cannot say anything else than "
         "the program does.\n\n"
+        "- [modules.md](modules.md): every module in a sentence\n"
         "- [cli.md](cli.md): every command with its options\n"
         "- [rpc.md](rpc.md): every method with parameters, results and scope; every topic\n"
         "- [errors.md](errors.md): every error with what to do\n"

@@ -1,9 +1,9 @@
 """`python3 scripts/reference.py [--check]`: what is written from the program itself.
 
-In docs/ARCHITECTURE.md, between markers: the picture and the table of rooms (`scripts/picture.py`),
-and the module list, from the first sentence of each module's docstring; that part imports nothing
-of prsm, so it runs before installation. Then, with the Python of `.venv`, docs/reference and the
-generated files of scripts/deploy (`scripts/pages.py`).
+In docs/ARCHITECTURE.md, between markers: the picture and the table of rooms (`scripts/picture.py`).
+In docs/reference/modules.md: every module, by the first sentence of its docstring. That part
+imports nothing of prsm, so it runs before installation. Then, with the Python of `.venv`, the rest
+of docs/reference and the generated files of scripts/deploy (`scripts/pages.py`).
 """
 
 import ast
@@ -18,6 +18,8 @@ import picture
 from tidy import FLOORS, ROOT, is_module, tracked_files
 
 _PAGE: Final = ROOT / "docs" / "ARCHITECTURE.md"
+_MODULES: Final = ROOT / "docs" / "reference" / "modules.md"
+_HEAD: Final = "<!-- written by scripts/reference.py -->\n# Modules\n\n"
 
 
 def first_sentence(path: str) -> str:
@@ -36,7 +38,7 @@ def module_list() -> str:
     )
     lines = []
     for folder, paths in groupby(modules, lambda path: str(PurePosixPath(path).parent)):
-        lines += [f"\n### {folder}/", first_sentence(f"{folder}/__init__.py"), ""]
+        lines += [f"\n## {folder}/", first_sentence(f"{folder}/__init__.py"), ""]
         lines += [f"- `{path}`: {first_sentence(path)}" for path in paths]
     return "\n".join(lines).strip("\n") + "\n"
 
@@ -80,7 +82,6 @@ def sections() -> dict[str, str]:
     return {
         "picture": picture.picture(found),
         "rooms": picture.table(found),
-        "modules": module_list(),
     }
 
 
@@ -95,18 +96,20 @@ def between(text: str, name: str) -> tuple[str, str, str]:
 
 
 def write_list() -> None:
-    """Write the sections, or with `--check` only say whether they are current."""
-    text = current = _PAGE.read_text()
+    """Write sections and modules, or with `--check` only say whether they are current."""
+    page = _PAGE.read_text()
     for name, section in sections().items():
-        before, _, after = between(current, name)
-        current = f"{before}\n{section}\n{after}"
-    if current == text:
-        print(f"{_PAGE.name} is current")
-    elif "--check" in sys.argv[1:]:
-        sys.exit(f"error: {_PAGE.name} is not current: try python3 scripts/reference.py")
-    else:
-        _PAGE.write_text(current)
-        print(f"{_PAGE.name} written")
+        before, _, after = between(page, name)
+        page = f"{before}\n{section}\n{after}"
+    for path, text in ((_PAGE, page), (_MODULES, _HEAD + module_list())):
+        if path.exists() and path.read_text() == text:
+            print(f"{path.name} is current")
+        elif "--check" in sys.argv[1:]:
+            sys.exit(f"error: {path.name} is not current: try python3 scripts/reference.py")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            print(f"{path.name} written")
 
 
 if __name__ == "__main__":

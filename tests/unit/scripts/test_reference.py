@@ -1,4 +1,4 @@
-"""The module list of docs/ARCHITECTURE.md: sentences, order, markers."""
+"""What scripts/reference.py writes by itself: modules, their sentences and order; markers."""
 
 import importlib
 import sys
@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-SECTIONS = ("picture", "rooms", "modules")
+SECTIONS = ("picture", "rooms")
 SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 
 
@@ -34,6 +34,7 @@ def reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Modul
     (tmp_path / "pyproject.toml").write_text((SCRIPTS.parent / "pyproject.toml").read_text())
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "_PAGE", page)
+    monkeypatch.setattr(module, "_MODULES", tmp_path / "reference" / "modules.md")
     monkeypatch.setattr(module, "tracked_files", lambda: sorted(texts))
     monkeypatch.setattr(sys, "argv", ["reference.py"])
     yield module
@@ -43,9 +44,9 @@ def reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Modul
 
 def test_module_list_goes_by_floors_and_takes_first_sentences(reference: ModuleType) -> None:
     assert reference.module_list() == (
-        "### protocol/\nThe words.\n\n- `protocol/ids.py`: Nouns.\n"
-        "\n### node/\nThe rooms.\n\n- `node/zeal.py`: Last of its room: with a second line.\n"
-        "\n### node/net/\n\n\n- `node/net/host.py`: Dials.\n"
+        "## protocol/\nThe words.\n\n- `protocol/ids.py`: Nouns.\n"
+        "\n## node/\nThe rooms.\n\n- `node/zeal.py`: Last of its room: with a second line.\n"
+        "\n## node/net/\n\n\n- `node/net/host.py`: Dials.\n"
     )
 
 
@@ -57,6 +58,7 @@ def test_main_writes_between_the_markers_and_nothing_else(
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
+    assert "`node/zeal.py`" in reference._MODULES.read_text()
     assert all(f"<!-- end of {name} -->" in text for name in SECTIONS)
     reference.main()
     assert "is current" in capsys.readouterr().out

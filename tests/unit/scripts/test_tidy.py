@@ -38,7 +38,7 @@ def complaints(path: str, text: str) -> list[str]:
         ("node/x.py", '"""D."""\nx = ["python", "-m", "prsm.nothing"]\n', "2: -m prsm.nothing"),
         ("README.md", "python -m prsm.nothing\n", "1: -m prsm.nothing names nothing"),
         ("README.md", "[there](docs/nothing.md)\n", "1: link to docs/nothing.md"),
-        ("docs/adr/0.md", "\n[there](README.md#part)\n", "2: link to README.md"),
+        ("docs/adr/0.md", "\n[there](NOWHERE.md#part)\n", "2: link to NOWHERE.md"),
     ],
 )
 def test_complaints_of_sees_the_fault(path: str, text: str, found: str) -> None:
@@ -80,11 +80,11 @@ def test_check_listed_sees_a_module_without_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tidy, "ROOT", tmp_path)
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "ARCHITECTURE.md").write_text("- `node/clock.py`: the clock.\n")
+    (tmp_path / "docs" / "reference").mkdir(parents=True)
+    (tmp_path / "docs" / "reference" / "modules.md").write_text("- `node/clock.py`: the clock.\n")
     said = list(tidy.check_listed(["node/__init__.py", "node/clock.py", "node/new.py", "x.md"]))
     assert len(said) == 1
-    assert said[0].startswith("node/new.py:1: no line in docs/ARCHITECTURE.md")
+    assert said[0].startswith("node/new.py:1: no line in docs/reference/modules.md")
 
 
 def test_every_check_is_in_a_table() -> None:
