@@ -142,8 +142,9 @@ def test_entries_in_any_other_order_are_refused_though_they_lead_to_the_root() -
     later_first = [good[2], good[0], good[1]]
     overlong = next(key for n in range(9) if bucket_index(key := b"k" * (257 + n), 1) == 0)
     for wrong in (twice, falling, later_first, [(overlong, b"v")], [(b"", b"v")]):
-        with pytest.raises(BadProof, match="out of place"):
+        with pytest.raises(BadProof, match="out of place") as caught:
             open_chunk(_flat(wrong), led_to(wrong), first=0, bits=1)
+        assert caught.value.penalty == 100, "no honest peer sends that: not asked again"
     alone = ChunkHead(level=0, root=bucket_hash((good[2],)))
     assert open_chunk(_flat(good[2:]), alone, first=1, bits=1) == good[2:]
     with pytest.raises(BadProof, match="out of place"):  # of a bucket that is not in this chunk
@@ -154,10 +155,13 @@ def test_a_list_may_have_as_many_chunks_as_the_wire_carries_and_is_read_no_furth
     bits = SNAPSHOT_CHUNKS_MAX.bit_length() - 1
     leaf = ChunkHead(level=0, root=bucket_hash(()))
     assert root_of([leaf] * SNAPSHOT_CHUNKS_MAX, bits=bits) == Tree(bits, []).root
-    with pytest.raises(BadProof, match="chunk of level 0 at bucket"):
-        root_of([leaf] * (SNAPSHOT_CHUNKS_MAX + 1), bits=bits)
-    with pytest.raises(BadProof, match=f"chunks of {SNAPSHOT_CHUNKS_MAX + 1} buckets"):
-        root_of([leaf] * (SNAPSHOT_CHUNKS_MAX + 9), bits=bits + 1)
+    for more, deep, what in (
+        (1, bits, "chunk of level 0 at bucket"),
+        (9, bits + 1, f"chunks of {SNAPSHOT_CHUNKS_MAX + 1} buckets"),
+    ):
+        with pytest.raises(BadProof, match=what) as caught:
+            root_of([leaf] * (SNAPSHOT_CHUNKS_MAX + more), bits=deep)
+        assert caught.value.penalty == 100
 
 
 def test_longest_key_there_can_be_is_one() -> None:
