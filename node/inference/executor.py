@@ -26,7 +26,14 @@ from prsm.node.inference.interface import (
 from prsm.node.inference.lease import Inputs, Lease, Reserve
 from prsm.node.inference.line import Line
 from prsm.node.inference.shards import ShardCache
-from prsm.node.inference.terms import Terms, check_caller, check_terms, facts_of, find_shard
+from prsm.node.inference.terms import (
+    Terms,
+    check_caller,
+    check_terms,
+    facts_of,
+    find_shard,
+    wait_lock,
+)
 from prsm.node.inference.transfer import cut
 from prsm.node.net.interface import Answer, Busy, Channel, Incoming, Network, PeerEvent
 from prsm.node.telemetry import logs, traces
@@ -113,8 +120,8 @@ class Executor:
         assert isinstance(message, Open)
         began = self._desk.clock.monotonic_ms()
         _ = self._desk.chain.signer  # a locked wallet could sign no receipt for the work
-        job = await self._locked_job(message)
         desk, key = self._desk, (message.job, message.unit)
+        job = await wait_lock(desk.chain, message.job, within_s=self._terms.lock_wait_s)
         check_caller(message, job, incoming.peer, chain=desk.chain, verifier=desk.verifier)
         check_terms(message, job, chain=desk.chain, terms=self._terms, quote=incoming.tail)
         if key in self._opening:
@@ -162,17 +169,6 @@ class Executor:
     def _accepted(self, lease: Lease, began_ms: int) -> Accepted:
         load_ms = self._desk.clock.monotonic_ms() - began_ms
         return Accepted(lease.job.job, lease.unit, lease.credit, lease.class_id, load_ms)
-
-    async def _locked_job(self, message: Open) -> Job:
-        chain = self._desk.chain
-        with trio.move_on_after(self._terms.lock_wait_s):
-            while (job := chain.job(message.job)) is None:
-                await chain.wait_height(chain.height() + 1)
-            return job
-        raise UnknownJob(
-            f"no lock of job {message.job.hex()[:16]} within {self._terms.lock_wait_s:g} s",
-            hint="wait until the lock is committed",
-        )
 
     def _check_room(self, peer: PeerId) -> None:
         working = self._working()

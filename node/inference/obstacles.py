@@ -137,7 +137,7 @@ def against_offers(
 def is_bonded(offer: WorkerOffer, wish: Wish) -> bool:
     """Does its pledge cover a unit that nobody compares? Free work needs none."""
     dearest = offer.price_per_row * -(-wish.rows // (wish.spread or 1))
-    return offer.bonded_for is None or dearest <= offer.bonded_for
+    return offer.is_bonded(dearest)
 
 
 def against_number(offers: _Offers, opinions: int) -> list[PlanRefused]:

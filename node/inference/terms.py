@@ -1,6 +1,8 @@
-"""What this node does for others, and whether a locked job meets it. Pure checks."""
+"""What this node does for others, and whether a locked job meets it."""
 
 from dataclasses import dataclass
+
+import trio
 
 from prsm.consensus.ledger.records import Job
 from prsm.node.inference.interface import (
@@ -51,6 +53,22 @@ class Terms:
     tab_credit: int = 16
     claim_ms: int = 120_000
     lock_wait_s: float = 10.0
+
+
+async def wait_lock(chain: Chain, job_id: bytes, *, within_s: float) -> Job:
+    """Return a job once our own ledger has its lock: the requester's may be a block ahead.
+
+    Raises:
+        UnknownJob: it has none in that time.
+    """
+    with trio.move_on_after(within_s):
+        while (job := chain.job(job_id)) is None:
+            await chain.wait_height(chain.height() + 1)
+        return job
+    raise UnknownJob(
+        f"no lock of job {job_id.hex()[:16]} within {within_s:g} s",
+        hint="wait until the lock is committed",
+    )
 
 
 def check_caller(

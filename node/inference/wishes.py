@@ -71,6 +71,10 @@ class WorkerOffer:
     bonded_for: int | None = None
     refused: str = ""
 
+    def is_bonded(self, price: int) -> bool:
+        """Does its pledge cover a unit of that price that nobody compares?"""
+        return self.bonded_for is None or price <= self.bonded_for
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:

@@ -25,7 +25,7 @@ from prsm.node.inference.interface import (
     UnknownJob,
 )
 from prsm.node.inference.line import Line
-from prsm.node.inference.terms import Terms, check_caller, check_terms, facts_of
+from prsm.node.inference.terms import Terms, check_caller, check_terms, facts_of, wait_lock
 from prsm.node.inference.verify import batch_root, input_root, side_root
 from prsm.node.inference.worked import receipt_of
 from prsm.node.net.interface import Answer, Busy, Incoming
@@ -116,7 +116,7 @@ class Evaluator:
     async def _begin(self, message: OpenEvaluation, peer: PeerId) -> _Work:
         desk, key = self._desk, (message.job, message.unit)
         _ = self._chain.signer  # a locked wallet could sign no receipt for the work
-        job = await self._locked_job(message.job)
+        job = await wait_lock(self._chain, message.job, within_s=self._terms.lock_wait_s)
         opening = Open(message.job, message.unit, message.worker, message.signature)
         check_caller(opening, job, peer, chain=self._chain, verifier=desk.verifier)
         check_terms(opening, job, chain=self._chain, terms=self._terms, kind=WorkKind.EVALUATE)
@@ -159,14 +159,6 @@ class Evaluator:
         over = [key for key, work in self._works.items() if work.is_over]
         for key in over[: max(0, len(self._works) - KEPT_MAX)]:
             del self._works[key]
-
-    async def _locked_job(self, job_id: bytes) -> Job:
-        chain = self._chain
-        with trio.move_on_after(self._terms.lock_wait_s):
-            while (job := chain.job(job_id)) is None:
-                await chain.wait_height(chain.height() + 1)
-            return job
-        raise UnknownJob(f"no lock of evaluation {job_id.hex()[:16]} here")
 
     def _drawn(self, job: Job, spec: Unit) -> Evaluation:
         """What is evaluated; it must be what was asked for, by those who were drawn."""

@@ -8,7 +8,7 @@ for a block. Must not know tokens. Source: docs/spec/work.md, "Generation".
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -92,6 +92,8 @@ def lay_out(
 ) -> Route:
     """Lay stages over workers: holders of the model first, then the cheapest, then by account.
 
+    Nobody compares a stage, so who is paid for it has pledged enough.
+
     Args:
         offers: those that may be taken.
         wanted: what is needed.
@@ -103,7 +105,8 @@ def lay_out(
         TooFewPeers, RuntimeMismatch: nobody may be taken.
     """
     able = [offer for offer in offers if offer.runtime == wanted.runtime]
-    free = [offer for offer in able if offer.slots_free > 0]
+    rows = sum(wanted.rows)
+    free = [o for o in able if o.slots_free > 0 and o.is_bonded(o.price_per_row * rows)]
     if not free:
         raise _nobody(offers, able, wanted)
     best = sorted(free, key=lambda o: (wanted.model not in o.models, o.price_per_row, o.worker))
@@ -166,8 +169,7 @@ class Routes:
             TooFewPeers, RuntimeMismatch, PriceOverCap: there is no main route.
             LocalError: the ledger does not take the lock.
         """
-        links, wanted = self._links, self._wanted
-        offers = await ask_all(links.network, links.chain, links.verifier)
+        wanted, offers = self._wanted, await self._offers()
         whole = range(wanted.first, wanted.stages)
         main = lay_out(offers, wanted, shift=0, job=self._new_id(), only=whole)
         self._check_price(main)
@@ -232,8 +234,7 @@ class Routes:
         raise AssertionError("no try was the last")
 
     async def _lock_one(self, index: int) -> Route:
-        links, wanted = self._links, self._wanted
-        offers = await ask_all(links.network, links.chain, links.verifier)
+        wanted, offers = self._wanted, await self._offers()
         left = [offer for offer in offers if offer.worker not in self._avoid[index]]
         only = range(index, index + 1)
         route = lay_out(left, wanted, shift=0, job=self._new_id(), only=only)
@@ -243,6 +244,11 @@ class Routes:
         if failed:
             raise NoSubstitute(f"it was not locked anew: {failed[0].what}")
         return route
+
+    async def _offers(self) -> list[WorkerOffer]:
+        links = self._links
+        found = await ask_all(links.network, links.chain, links.verifier)
+        return [replace(each, bonded_for=links.chain.bonded_for(each.worker)) for each in found]
 
     async def _lock(self, route: Route, failed: list[PrsmError]) -> None:
         chain, wanted = self._links.chain, self._wanted
@@ -320,6 +326,16 @@ def _nobody(
             value=tuple(others),
             limit=wanted.runtime,
             hint="install the same version of PRSM on the workers",
+        )
+    if any(offer.slots_free > 0 for offer in able):
+        most = max(offer.bonded_for or 0 for offer in able)
+        price = min(offer.price_per_row for offer in able) * sum(wanted.rows)
+        return TooFewPeers(
+            f"no worker has pledged enough for a stage of {format_ftns(price)} FTNS, pledges "
+            f"cover {format_ftns(most)}",
+            value=most,
+            limit=price,
+            hint="ask for fewer tokens, or generate at home: --local",
         )
     return TooFewPeers(
         f"{len(offers)} workers answered, none is free",

@@ -17,8 +17,8 @@ from prsm.node.inference.claims import Claim
 from prsm.node.inference.evidence import Place
 from prsm.node.inference.executor import Desk
 from prsm.node.inference.generate.held import Held, HeldKey
-from prsm.node.inference.interface import PolicyRefused, UnitIncomplete, UnknownJob, WorkRefused
-from prsm.node.inference.terms import Terms, check_terms, facts_of, find_shard
+from prsm.node.inference.interface import PolicyRefused, UnitIncomplete, WorkRefused
+from prsm.node.inference.terms import Terms, check_terms, facts_of, find_shard, wait_lock
 from prsm.node.net.interface import Answer, Busy, Incoming
 from prsm.node.telemetry import traces
 from prsm.protocol.errors import BadSignature, PrsmError, WireError
@@ -118,7 +118,7 @@ class Sessions:
         assert isinstance(message, OpenSession)
         desk, began = self._desk, self._desk.clock.monotonic_ms()
         _ = desk.chain.signer  # a locked wallet could sign no receipt for the work
-        job = await self._locked_job(message)
+        job = await wait_lock(desk.chain, message.job, within_s=self._terms.lock_wait_s)
         statement = session_statement(
             message, chain_id=desk.chain.chain_id, requester_peer=incoming.peer
         )
@@ -196,17 +196,6 @@ class Sessions:
                 f"{max(0, left)} are free for this peer",
                 hint="ask for fewer tokens, or wait until other sessions end",
             )
-
-    async def _locked_job(self, message: OpenSession) -> Job:
-        chain = self._desk.chain
-        with trio.move_on_after(self._terms.lock_wait_s):
-            while (job := chain.job(message.job)) is None:
-                await chain.wait_height(chain.height() + 1)
-            return job
-        raise UnknownJob(
-            f"no lock of job {message.job.hex()[:16]} within {self._terms.lock_wait_s:g} s",
-            hint="wait until the lock is committed",
-        )
 
     async def _hold(self, held: Held, *, task_status: trio.TaskStatus[None]) -> None:
         """Keep the shard loaded while the session is open, then claim what was done."""
@@ -396,4 +385,4 @@ class Sessions:
     async def _receipt(self, held: Held) -> Claim:
         chain, held.is_claimed = self._desk.chain, True
         receipt = held.receipt(chain_id=chain.chain_id, worker=chain.address, height=chain.height())
-        return await self._desk.claims.add(receipt)
+        return await self._desk.claims.add(receipt, tuple(held.feeds.values()))

@@ -212,6 +212,11 @@ async def test_idle_session_is_forgotten_after_a_minute_and_its_work_claimed(
         await found.stage.step(6, (1,), ids(1))
     await trio.sleep(10)
     assert chain.committed(seat.job, seat.unit, seat.worker) is not None
+    # What the requester signed goes with the receipt: shown where an auditor was fed otherwise.
+    claim = found.worker.node.claims._claims[seat.job, seat.unit]
+    [batch] = claim.receipt.batches
+    said = [(feed.batch, feed.input_root, feed.side_root) for feed in claim.feeds]
+    assert said == [(batch.index, batch.input_root, batch.side_root)]
 
 
 async def test_session_opened_again_by_its_peer_goes_on(
