@@ -30,6 +30,7 @@ from prsm.protocol.ids import PublicKey
 from prsm.protocol.transactions.envelope import transaction_id
 from prsm.testnet import launch
 from prsm.testnet.asking import Asker, Door
+from prsm.testnet.bench.machine import seconds_of
 from prsm.testnet.flooders import READY, Ended, Kind, Orders
 from prsm.testnet.orders import order, signer_of, transfer
 from prsm.testnet.outages import shape
@@ -200,12 +201,7 @@ async def _measure(network: launch.Network, options: Options, screen: Screen) ->
 
 def _cpu_seconds(network: launch.Network) -> float:
     """What all daemons have used of processors so far (Linux)."""
-    ticks = 0
-    for node in network.nodes:
-        stat = Path(f"/proc/{node.pid}/stat").read_text(encoding="ascii", errors="replace")
-        user, system = stat.rpartition(")")[2].split()[11:13]
-        ticks += int(user) + int(system)
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return sum(seconds_of(node.pid) for node in network.nodes)
 
 
 async def _largest_rss(doors: Sequence[Door], seconds: float) -> list[int]:

@@ -5,7 +5,6 @@ latency counts from the moment a transaction was due: a slow node cannot slow it
 Blocks are seen by asking one node for its height every few milliseconds.
 """
 
-import os
 import socket
 import statistics
 import sys
@@ -26,9 +25,10 @@ from benchmarks.ledger import FEE, FIRST_ACCOUNT, MICRO, VERIFY, Purse, measure_
 from prsm.node.rpc.client import Client, RpcError
 from prsm.node.rpc.methods.chain import ConsensusState
 from prsm.protocol.genesis import Allocation, from_json
-from prsm.protocol.limits import MIB
 from prsm.protocol.transactions.envelope import transaction_id
 from prsm.storage.ledger import LedgerStore
+from prsm.testnet.bench.machine import rss_mib, seconds_of
+from prsm.testnet.bench.run import percentile
 from prsm.testnet.chain import signer_of
 from prsm.testnet.launch import Network, Node, create
 
@@ -207,7 +207,7 @@ def running() -> Iterator[Network]:
 
 
 def _measure(network: Network) -> list[Row]:
-    rows: list[Row] = [(RSS_START, max(rss_mib(node) for node in network.nodes), "MiB")]
+    rows: list[Row] = [(RSS_START, max(rss_mib(node.pid) for node in network.nodes), "MiB")]
     payers = Payers(network)
     began, cpu = time.perf_counter(), cpu_seconds(network)
     threading.Event().wait(2)
@@ -215,12 +215,12 @@ def _measure(network: Network) -> list[Row]:
     rows.append(("idle: CPU of a daemon", 100 * idle / NODES, "% core"))
     singles = sorted(measure_singles(network, payers))
     rows += [
-        (IDLE_P50, _percentile(singles, 50), "ms"),
-        (IDLE_P99, _percentile(singles, 99), "ms"),
+        (IDLE_P50, percentile(singles, 50), "ms"),
+        (IDLE_P99, percentile(singles, 99), "ms"),
     ]
     for rate in RATES:
         rows += measure_rate(network, payers, rate)
-    rows.append((RSS_END, max(rss_mib(node) for node in network.nodes), "MiB"))
+    rows.append((RSS_END, max(rss_mib(node.pid) for node in network.nodes), "MiB"))
     return rows
 
 
@@ -296,8 +296,8 @@ def _rate_rows(
     rows: list[Row] = [
         (_name(rate, "handed in"), len(offered.due) / seconds, "tx/s"),
         (_name(rate, "committed"), len(done) / max(over, seconds), "tx/s"),
-        (_name(rate, "p50"), _percentile(late, 50), "ms"),
-        (_name(rate, "p99"), _percentile(late, 99), "ms"),
+        (_name(rate, "p50"), percentile(late, 50), "ms"),
+        (_name(rate, "p99"), percentile(late, 99), "ms"),
         (_name(rate, "transactions a block"), len(done) / max(1, len(blocks)), ""),
         (_name(rate, "CPU a transaction and node"), cpu * 1e6 / NODES / max(1, len(done)), "us"),
         (_name(rate, "CPU of a daemon"), 100 * cpu / NODES / max(over, seconds), "% core"),
@@ -377,23 +377,4 @@ def _echo(server: socket.socket) -> None:
 
 def cpu_seconds(network: Network) -> float:
     """Processor seconds of all daemons, their workers left out."""
-    ticks = 0
-    for node in network.nodes:
-        fields = Path(f"/proc/{node.pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def rss_mib(node: Node) -> float:
-    """Resident MiB of a daemon's own process."""
-    for line in Path(f"/proc/{node.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024 / MIB
-    return 0.0
-
-
-def _percentile(ordered: Sequence[float], percent: int) -> float:
-    """By nearest rank, of ascending values; 0 of none."""
-    if not ordered:
-        return 0.0
-    return ordered[min(len(ordered) - 1, -(-len(ordered) * percent // 100) - 1)]
+    return sum(seconds_of(node.pid) for node in network.nodes)

@@ -6,7 +6,6 @@ Knows processes and their files under /proc. Must not know what the daemons do. 
 without workers: each node is one process.
 """
 
-import os
 import statistics
 import tempfile
 import time
@@ -14,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+from benchmarks.four_nodes import cpu_seconds
 
 from prsm.node.rpc.methods.node import NodeStatus
 from prsm.protocol.limits import KIB
@@ -59,7 +60,7 @@ def measure_all(count: int = COUNT) -> list[Row]:
         rows.append((ALL_CONNECTED, time.monotonic() - began, "s"))
         if missing:
             rows.append(("given up then: nodes without all peers", missing, "nodes"))
-        rows.append(("CPU of all daemons until then", _cpu_seconds(network.nodes), "s"))
+        rows.append(("CPU of all daemons until then", cpu_seconds(network), "s"))
         rows += _rested(network)
         rows += _memory(network.nodes)
     rows += [
@@ -82,11 +83,11 @@ def _wait_all(nodes: list[Node], deadline: float) -> int:
 
 def _rested(network: Network) -> list[Row]:
     """CPU and blocks of a network nobody asks anything of."""
-    cpu, height, began = _cpu_seconds(network.nodes), _height(network.nodes[0]), time.monotonic()
+    cpu, height, began = cpu_seconds(network), _height(network.nodes[0]), time.monotonic()
     while time.monotonic() < began + REST_SECONDS:
         time.sleep(0.5)  # noqa: TID251 - this process only waits
     seconds = time.monotonic() - began
-    used = _cpu_seconds(network.nodes) - cpu
+    used = cpu_seconds(network) - cpu
     return [
         ("CPU of a daemon at rest", 100 * used / seconds / len(network.nodes), "% core"),
         ("blocks at rest", (_height(network.nodes[0]) - height) / seconds, "1/s"),
@@ -96,14 +97,6 @@ def _rested(network: Network) -> list[Row]:
 def _height(node: Node) -> int:
     with node.client() as client:
         return client.call("node_getStatus", result=NodeStatus).height
-
-
-def _cpu_seconds(nodes: list[Node]) -> float:
-    ticks = 0
-    for node in nodes:
-        fields = Path(f"/proc/{node.pid}/stat").read_text(encoding="ascii").rpartition(")")[2]
-        ticks += sum(int(field) for field in fields.split()[11:13])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _memory(nodes: list[Node]) -> list[Row]:

@@ -35,6 +35,7 @@ from prsm.node.rpc.spec import NoParams
 from prsm.node.worker import text
 from prsm.node.worker.recipes import decoder, minilm
 from prsm.protocol.ids import MICRO_PER_FTNS
+from prsm.testnet.bench.machine import rss_mib
 from prsm.testnet.launch import Network, Node, Rig, create
 
 JOBS: Final = 1_000
@@ -200,7 +201,7 @@ def measure_tenants(node: Node, cid: str) -> list[Row]:
         for tenant, count in enumerate(counts)
         for place in range(count)
     ]
-    before = rss_mib(node)
+    before = rss_mib(node.pid)
     for thread in threads:
         thread.start()
     threading.Event().wait(SECONDS / 4)  # all are connected and the lines are full
@@ -214,7 +215,7 @@ def measure_tenants(node: Node, cid: str) -> list[Row]:
         times_ms = sorted(crowd.times_ms)
         refused = sum(crowd.busy.values())
     seconds = time.perf_counter() - began
-    after = rss_mib(node)
+    after = rss_mib(node.pid)
     stop.set()
     for thread in threads:
         thread.join()
@@ -248,14 +249,6 @@ def _ask(
             with crowd.lock:
                 crowd.done[tenant] += 1
                 crowd.times_ms.append(1000 * (time.perf_counter() - began))
-
-
-def rss_mib(node: Node) -> float:
-    """Resident memory of a daemon without its workers."""
-    for line in Path(f"/proc/{node.pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 def _check_near(one: bytes, other: bytes) -> None:

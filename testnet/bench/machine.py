@@ -54,7 +54,7 @@ class Reading:
     @classmethod
     def of(cls, pids: tuple[int, ...]) -> "Reading":
         """Read now."""
-        return cls(busy_seconds(), tuple(_seconds_of(pid) for pid in pids))
+        return cls(busy_seconds(), tuple(seconds_of(pid) for pid in pids))
 
     def others_percent(self, after: "Reading", seconds: float) -> float:
         """Of one core, what neither of the processes took between two readings."""
@@ -72,7 +72,8 @@ def rss_mib(pid: int) -> float:
     return found[0] * 1024 / MIB if found else 0.0
 
 
-def _seconds_of(pid: int) -> float:
+def seconds_of(pid: int) -> float:
+    """Processor seconds of a process, its children left out."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
