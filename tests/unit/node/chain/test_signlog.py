@@ -1,5 +1,8 @@
 """Log and guard as one: what a start finds, and when nothing may be signed."""
 
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -105,6 +108,52 @@ async def test_refusing_disk_is_a_typed_error(error: type[Full | StoreUnavailabl
     disk.fail_at = {disk.operations + 1: error}
     with pytest.raises(error):
         await opened.signlog.append((voted(1),))
+
+
+async def appended(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, took_s: Sequence[float]
+) -> list[bool]:
+    """Append a vote for each time that the disk takes: was it waited for on the loop?"""
+    readings: Iterator[float] = accumulate(part for took in took_s for part in (0.0, took))
+    monkeypatch.setattr(module, "perf_counter", readings.__next__)
+    on_loop: list[bool] = []
+    wal, loop = opened.signlog._wal, threading.get_ident()
+    append = wal.append
+
+    def watched(payloads: Sequence[bytes]) -> None:
+        on_loop.append(threading.get_ident() == loop)
+        append(payloads)
+
+    monkeypatch.setattr(wal, "append", watched)
+    first = len(opened.records) + 1
+    for height in range(first, first + len(took_s)):
+        await opened.signlog.append((voted(height),))
+    return on_loop
+
+
+async def test_disk_is_waited_for_on_the_loop_only_while_it_is_quick(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing is known at the start; after one slow append the next ones go through a thread."""
+    monkeypatch.setattr(module, "CAREFUL_TURNS", 3)
+    quick, slow = module.QUICK_S / 2, module.QUICK_S * 2
+    took_s = [quick, quick, quick, quick, slow, quick, quick, slow, quick, quick, quick, quick]
+    on_loop = await appended(start(FaultyDisk(1)), monkeypatch, took_s)
+    assert on_loop == [False] * 3 + [True] * 2 + [False] * 6 + [True]
+
+
+@pytest.mark.parametrize("error", [Full, StoreUnavailable])
+async def test_refusing_disk_is_a_typed_error_on_the_loop_too(
+    error: type[Full | StoreUnavailable], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CAREFUL_TURNS", 1)
+    disk = FaultyDisk(1)
+    opened = start(disk)
+    assert await appended(opened, monkeypatch, [0.0, 0.0, 0.0]) == [False, True, True]
+    disk.fail_at = {disk.operations + 1: error}
+    monkeypatch.setattr(module, "perf_counter", lambda: 0.0)
+    with pytest.raises(error):
+        await opened.signlog.append((voted(9),))
 
 
 async def test_guard_refuses_another_vote_at_the_same_place() -> None:
