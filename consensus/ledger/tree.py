@@ -37,10 +37,9 @@ class Tree:
         self._empty = empty  # by level, leaves first
         self._levels: list[dict[int, bytes]] = [{} for _ in range(bits + 1)]
         self._buckets: dict[int, _Pairs] = {}
-        self._buckets_before: dict[int, _Pairs] = {}
-        self._levels_before: list[dict[int, bytes]] | None = None  # of touched nodes
+        self._levels_before: list[dict[int, bytes]] | None  # of touched nodes
         self.update(pairs)
-        self._buckets_before = {}
+        self._buckets_before: dict[int, _Pairs] = {}
 
     @property
     def root(self) -> Digest:
