@@ -54,6 +54,8 @@ def job_logs(session: Session, job_id: str, level: str) -> None:
     for each in (home, *labs.found(home)):
         place = {} if each is home else {"lab": each.root.name}
         found += ({**line, **place} for line in loglines.lines_of(each, wanted))
+    if not session.json:
+        found = [{name: one for name, one in line.items() if name != "job"} for line in found]
     if not found:
         raise NotFound(
             f"no line of job {job_id[:18]} in {home.logs}",
@@ -113,7 +115,7 @@ def waterfall(trace: Mapping[str, Any], wide: int) -> Iterator[str]:
 def _row(step: Mapping[str, Any]) -> dict[str, Any]:
     worker = step.get("worker") or {}
     named = {name: step.get(name) for name in ("step", "unit", "stage", "attempt")}
-    told = {name: worker.get(name, "") for name in ("role", "peer_id", "batches", "verdict", "why")}
+    told = {name: worker.get(name) for name in ("role", "peer_id", "batches", "verdict", "why")}
     return {**named, **told, "began_ms": step["began_ms"], "ended_ms": step["ended_ms"]}
 
 

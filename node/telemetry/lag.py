@@ -31,11 +31,6 @@ class LoopLag:
         self.beats = 0
 
     @property
-    def latest_s(self) -> float:
-        """The last lag."""
-        return self._latest[-1] if self._latest else 0.0
-
-    @property
     def worst_s(self) -> float:
         """The worst lag of the last fifteen seconds."""
         return max(self._latest, default=0.0)

@@ -27,10 +27,6 @@ _ALWAYS: Final = {
 }
 
 
-class Aborted(Exception):
-    """The connection is closed below the running request."""
-
-
 async def answer(
     scope: Scope,
     send: Send,

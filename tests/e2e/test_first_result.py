@@ -61,7 +61,15 @@ def test_three_commands_from_nothing_to_a_verified_result(person: Person) -> Non
     assert job["job_id"] in run.stdout
     assert job["job_id"] in (person.folder / "receipt.json").read_text(encoding="utf-8")
     assert sum(worker["verdict"] == "agreed" for worker in job["workers"]) >= 2
+    trace = json.loads(person.type("job", "trace", job["job_id"], "--json").stdout)
+    assert [step["step"] for step in trace["steps"] if step["unit"] is None] == [
+        *("plan", "lock", "run", "settle")
+    ]
+    assert sum(step["step"] == "work" for step in trace["steps"]) >= 2
     stopped = person.type("stop")
+    lines = person.type("job", "logs", job["job_id"][:10]).stdout
+    assert "job: done" in lines
+    assert "lab=lab" in lines  # who worked on it wrote about it, too
     assert "labs\t3" in stopped.stdout
     assert person.type("doctor").returncode == 0
     gone = person.type("destroy", "--confirm", "node")
