@@ -1,4 +1,4 @@
-"""The virtual environment beside the sources: made once, filled from the lock files only.
+"""`python3 scripts/environment.py`: `.venv` beside the sources, filled from the lock files only.
 
 Knows: `.venv`, the lock files, pip. Uses the standard library alone, since it runs before anything
 is installed, and no newer syntax than Python 3.6 has, whose user is told what is missing. Must not
@@ -130,6 +130,13 @@ def ensure_browser() -> None:
         say("  it could not be had; tests in the browser are skipped")
 
 
+def main() -> None:
+    """Set up and say what may be typed next, for those who want neither demo nor tests."""
+    require_python()
+    ensure()
+    say(f"ready: . {VENV.name}/bin/activate, then prsm --help")
+
+
 def _fetched_mb(lock: Path) -> int:
     """How much pip fetches for a lock on Linux x86-64 with Python 3.11, to be said beforehand."""
     names = re.findall(r"^([\w.-]+)==", lock.read_text(), re.MULTILINE)
@@ -185,3 +192,7 @@ def _drop_trio_stubs() -> None:
     # mypy then knows nothing of trio.TaskStatus (docs/adr/0006). Its run-time part stays.
     for stubs in VENV.glob("lib/python3*/site-packages/trio-stubs"):
         shutil.rmtree(stubs)
+
+
+if __name__ == "__main__":
+    main()

@@ -24,7 +24,7 @@ def mcp(session: Session, budget: str | None) -> None:
     nothing, unless the token it is given has a limit of its own.
     """
     if find_spec("mcp") is None:
-        raise Unsupported("the package mcp is not installed", hint="pip install 'prsm-node[mcp]'")
+        raise Unsupported("the package mcp is not installed", hint="pip install mcp")
     words = ["--home", str(session.home.root)]
     given = click.get_current_context().find_root().params
     for name in ("node", "token_file", "sign_key", "ca_file"):

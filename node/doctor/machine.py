@@ -152,7 +152,11 @@ def _sandbox(patient: Patient) -> Finding:
         return Finding("D-14", "sandbox", "ok", "executor.enabled is false: no models run here")
     if importlib.util.find_spec("onnxruntime") is None:
         return Finding(
-            "D-14", "sandbox", "fault", "onnxruntime is not installed", "pip install prsm-node"
+            "D-14",
+            "sandbox",
+            "fault",
+            "onnxruntime is not installed",
+            "python3 scripts/environment.py",
         )
     # Asked for its version, as landlock_create_ruleset(2) says; -1 where there is none.
     has_landlock = ctypes.CDLL(None).syscall(_LANDLOCK_CREATE, None, 0, 1) > 0

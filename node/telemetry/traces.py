@@ -134,7 +134,7 @@ def open_traces(url: str, *, node: str, version: str) -> Traces:
     except ImportError as error:
         raise Unsupported(
             f"metrics.otlp is {url}, and opentelemetry is not installed",
-            hint="pip install 'prsm-node[otel]', or empty the key",
+            hint="pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http",
         ) from error
     return Traces(
         OTLPSpanExporter(endpoint=url, timeout=CLOSE_MS / 1000), node=node, version=version

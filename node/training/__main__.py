@@ -93,7 +93,7 @@ def _require(library: str) -> None:
     except ImportError as error:
         raise Unsupported(
             f"{library} is not installed, and this recipe is trained with it",
-            hint="pip install 'prsm-node[training]'",
+            hint="pip install --require-hashes --no-deps -r requirements-training.lock",
         ) from error
 
 

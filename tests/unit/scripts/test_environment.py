@@ -125,6 +125,16 @@ def test_ensure_model_says_so_and_goes_on_when_it_cannot_be_had(
     assert not (place / ".venv" / "model-stamp").exists()
 
 
+def test_main_sets_up_and_says_what_comes_next(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pip = Pip()
+    monkeypatch.setattr(subprocess, "run", pip)
+    environment.main()
+    assert (place / ".venv" / "stamp").exists()
+    assert capsys.readouterr().err.endswith("then prsm --help\n")
+
+
 def test_require_python_refuses_an_old_one_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.version_info", (3, 9, 18))
     with pytest.raises(SystemExit, match=r"Python 3\.9\.18 runs this, PRSM needs 3\.11"):

@@ -27,4 +27,4 @@ def test_program_says_which_extra_is_missing(
     assert program.main(["tiny-gpt", "--out", str(tmp_path)]) == 1
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["what"].startswith("torch is not installed")
-    assert error["hint"] == "pip install 'prsm-node[training]'"
+    assert error["hint"].endswith("-r requirements-training.lock")
