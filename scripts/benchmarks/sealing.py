@@ -12,7 +12,7 @@ import statistics
 import struct
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -38,6 +38,7 @@ from prsm.protocol.tensors import Tensor
 REPEATS: Final = 5
 RUNS: Final = 8  # of each child in a repeat
 SHAPE: Final = (8, 64)  # rows, tokens
+LIMITS: Final[Mapping[str, str]] = {}  # its rows are ratios
 COUNTS: Final = (2, 3, 6)
 THREADS: Final = (1, 2)
 Row = tuple[str, float, str]

@@ -62,7 +62,9 @@ def test_every_part_is_made_of_things_that_exist() -> None:
     for name, part in asked.load().parts.items():
         assert part.modules or part.commands, name
         for module in part.modules:
-            assert (ROOT / "scripts" / "benchmarks" / f"{module}.py").is_file(), name
+            text = (ROOT / "scripts" / "benchmarks" / f"{module}.py").read_text(encoding="utf-8")
+            assert re.search(r"^LIMITS: Final", text, flags=re.MULTILINE), module
+            assert re.search(r"^def measure_all\(.*\) -> list\[Row\]:", text, flags=re.MULTILINE)
         for command in part.commands.values():
             program = command.split()[0]
             assert program in runs.PROGRAMS or (ROOT / program).is_file(), command
