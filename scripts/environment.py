@@ -142,7 +142,7 @@ def _fetched_mb(lock: Path) -> int:
     names = re.findall(r"^([\w.-]+)==", lock.read_text(), re.MULTILINE)
     known = json.loads(_SIZES.read_text())["packages"]
     found = (known.get(re.sub(r"[-_.]+", "-", name).lower(), {"loaded": 0}) for name in names)
-    return round(sum(one["loaded"] for one in found) / 1_000_000)
+    return int(sum(one["loaded"] for one in found) / 1_000_000 + 0.5)
 
 
 def _digest(*files: Path) -> str:
