@@ -45,7 +45,7 @@ class Salted:
         """The outputs of the job's own batches."""
         return tuple(batch for index, batch in enumerate(outputs) if index != self.place)
 
-    def is_caught(self, outputs: Sequence[Batch], class_id: bytes) -> bool:
+    def is_caught(self, outputs: Sequence[Batch | None], class_id: bytes) -> bool:
         """Did a worker of the same class answer the canary otherwise than is known?"""
         if self.place is None or self.canary is None or class_id != self.canary.class_id:
             return False

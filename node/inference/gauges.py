@@ -46,18 +46,14 @@ class Gauges:
     """Measured facts of peers."""
 
     _row_ms: Averages[tuple[PeerId, ShardKey]] = field(default_factory=Averages)
-    _answer_ms: Averages[tuple[PeerId, ShardKey]] = field(default_factory=Averages)
     _bytes_per_s: Averages[PeerId] = field(default_factory=Averages)
     _load_ms: Averages[tuple[PeerId, ShardKey]] = field(default_factory=Averages)
     _refused: OrderedDict[tuple[PeerId, bytes], str] = field(default_factory=OrderedDict)
 
-    def note_answer(
-        self, peer: PeerId, key: ShardKey, *, rows: int, elapsed_ms: float, compute_ms: float
-    ) -> None:
-        """A micro-batch was answered: from its push on, and what the worker says it computed."""
+    def note_answer(self, peer: PeerId, key: ShardKey, *, rows: int, compute_ms: float) -> None:
+        """A micro-batch was answered, and took what the worker says it computed."""
         if rows > 0:
             self._row_ms.note((peer, key), compute_ms / rows)
-            self._answer_ms.note((peer, key), elapsed_ms)
         self._refused.pop((peer, key[0]), None)
 
     def note_load(self, peer: PeerId, key: ShardKey, ms: float) -> None:
@@ -86,10 +82,6 @@ class Gauges:
     def loads_of(self, peer: PeerId, model: bytes) -> dict[ShardKey, float]:
         """Times to open a shard at that peer, by shard of a model."""
         return _of(self._load_ms, peer, model)
-
-    def answer_ms(self, peer: PeerId, key: ShardKey) -> float | None:
-        """From push to answer of a micro-batch."""
-        return self._answer_ms.get((peer, key))
 
     def bytes_per_s(self, peer: PeerId) -> float | None:
         """To and from that peer."""

@@ -24,6 +24,7 @@ from prsm.protocol.errors import LocalError, PrsmError, RemoteError, WireError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import TRANSACTION_BYTES_MAX
 from prsm.protocol.messages.audit import Side
+from prsm.protocol.messages.generation import FinishSession
 from prsm.protocol.messages.models import Shard
 from prsm.protocol.messages.pipe import InputMismatch
 from prsm.protocol.messages.serving import CancelBatch
@@ -145,6 +146,40 @@ class Links:
         """Nobody waits for it any more."""
         del self._pending[key]
 
+    async def receipt(
+        self, peer: PeerId, call: Finish | FinishSession, *, worker: bytes
+    ) -> WorkReceipt:
+        """Ask for a receipt; its hash is on the ledger then. The caller sets the deadline.
+
+        Raises:
+            WorkerLost: unreachable, refused, or a receipt of something else.
+        """
+        try:
+            answer, _ = await self.network.call(peer, call, channel=Channel.CTL)
+            if not isinstance(answer, ShownReceipt):
+                raise WireError(f"{type(answer).__name__} is no receipt")
+            receipt = decode(answer.receipt, WorkReceipt, size_max=TRANSACTION_BYTES_MAX)
+        except PrsmError as error:
+            raise self.lost(peer, "showed no receipt", error) from error
+        named = (receipt.chain_id, receipt.job, receipt.unit, receipt.worker)
+        if named != (self.chain.chain_id, call.job, call.unit, worker):
+            raise self.faulty(peer, "a receipt of something else")
+        if not is_signed(receipt, self.verifier):
+            raise self.faulty(peer, "a receipt its worker did not sign")
+        return receipt
+
+    def lost(self, peer: PeerId, what: str, error: PrsmError) -> WorkerLost:
+        """What a failure of a worker's peer means for who asked."""
+        if isinstance(error, RemoteError) and error.penalty:
+            self.network.penalise(peer, error)
+        reason = getattr(error, "refusal", error.reason)
+        return WorkerLost(f"{what}: {reason}: {error.what}")
+
+    def faulty(self, peer: PeerId, what: str) -> WorkerLost:
+        """A worker said what no honest one says."""
+        self.network.penalise(peer, RemoteError(what, peer=peer, penalty=50))
+        return WorkerLost(what)
+
     def _take_result(self, incoming: Incoming) -> None:
         result = incoming.message
         assert isinstance(result, Result)
@@ -201,7 +236,8 @@ class Link:
         except PrsmError as error:
             raise self._lost("did not open the unit", error) from error
         if not isinstance(answer, Accepted) or (answer.job, answer.unit) != (self.job, self.unit):
-            raise self._faulty(f"{type(answer).__name__} does not accept the unit")
+            kind = type(answer).__name__
+            raise self.links.faulty(self.peer, f"{kind} does not accept the unit")
         return answer
 
     async def ask(self, batch: int, rows: int, tensors: tuple[Tensor, ...]) -> Opinion:
@@ -238,7 +274,8 @@ class Link:
         before, side, after = feed.input_root, feed.side_root, batch_root(pending.tensors)
         last = pending.last
         if (last.input_root, last.side_root, last.output_root) != (before, side, after):
-            raise self._faulty(f"batch {batch}: its roots are not those of its bytes")
+            what = f"batch {batch}: its roots are not those of its bytes"
+            raise self.links.faulty(self.peer, what)
         await self._keep(feed, tensors, pending.tensors)
         return Opinion(pending.tensors, before, side, after, last.compute_ms)
 
@@ -248,20 +285,7 @@ class Link:
         Raises:
             WorkerLost: unreachable, refused, or a receipt of something else.
         """
-        call = Finish(self.job, self.unit)
-        try:
-            answer, _ = await self.links.network.call(self.peer, call, channel=Channel.CTL)
-            if not isinstance(answer, ShownReceipt):
-                raise WireError(f"{type(answer).__name__} is no receipt")
-            receipt = decode(answer.receipt, WorkReceipt, size_max=TRANSACTION_BYTES_MAX)
-        except PrsmError as error:
-            raise self._lost("showed no receipt", error) from error
-        named = (receipt.chain_id, receipt.job, receipt.unit, receipt.worker)
-        if named != (self.links.chain.chain_id, self.job, self.unit, self.worker):
-            raise self._faulty("a receipt of something else")
-        if not is_signed(receipt, self.links.verifier):
-            raise self._faulty("a receipt its worker did not sign")
-        return receipt
+        return await self.links.receipt(self.peer, Finish(self.job, self.unit), worker=self.worker)
 
     def close(self) -> None:
         """Tell the worker that no more comes."""
@@ -303,14 +327,7 @@ class Link:
             await self.links.network.send(self.peer, push, channel=Channel.BULK, tail=chunk.data)
 
     def _lost(self, what: str, error: PrsmError) -> WorkerLost:
-        if isinstance(error, RemoteError) and error.penalty:
-            self.links.network.penalise(self.peer, error)
-        reason = getattr(error, "refusal", error.reason)
-        return WorkerLost(f"{what}: {reason}: {error.what}")
-
-    def _faulty(self, what: str) -> WorkerLost:
-        self.links.network.penalise(self.peer, RemoteError(what, peer=self.peer, penalty=50))
-        return WorkerLost(what)
+        return self.links.lost(self.peer, what, error)
 
 
 def _refusal(failed: WorkFailed) -> PrsmError:

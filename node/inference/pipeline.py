@@ -388,7 +388,6 @@ class Pipeline:
             link.peer,
             _key(unit),
             rows=unit.stage.batch_rows[batch],
-            elapsed_ms=seconds * 1000,
             compute_ms=compute_ms,
         )
 

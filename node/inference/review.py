@@ -13,7 +13,7 @@ from typing import Final, Self
 import trio
 
 from prsm.node.inference.batches import BatchPlan
-from prsm.node.inference.canaries import Canaries, Canary
+from prsm.node.inference.canaries import Canaries, Canary, Salted
 from prsm.node.inference.checks import Checks, Sample, WrongResult
 from prsm.node.inference.commits import commit
 from prsm.node.inference.interface import Chain
@@ -71,8 +71,7 @@ class Review:
 
     def __init__(self, own: Reviewer, model: bytes) -> None:
         self._own, self._model = own, model
-        self._place: int | None = None
-        self._canary: Canary | None = None
+        self._salted: Salted | None = None
 
     def salt(self, plan: BatchPlan) -> BatchPlan:
         """Hide a batch with a known answer among those of a job, by chance.
@@ -82,7 +81,7 @@ class Review:
         salted = self._own.canaries.salt(self._model, plan.batches)
         if salted.place is None:
             return plan
-        self._place, self._canary = salted.place, salted.canary
+        self._salted = salted
         rows = (*plan.rows[: salted.place], (), *plan.rows[salted.place :])
         return replace(plan, rows=rows, batches=salted.batches)
 
@@ -96,9 +95,9 @@ class Review:
         if not alone:
             return None
         batch = self._own.checks.draw(range(len(alone[0].stage.outputs)))
-        if self._is_betrayed(alone):
-            assert self._place is not None
-            return Wrong(self._place, await self._first_wrong(alone, self._place))
+        place = self._betrayed(alone)
+        if place is not None:
+            return Wrong(place, await self._first_wrong(alone, place))
         if batch is None:
             return None
         unit = await self._first_wrong(alone, batch)
@@ -115,17 +114,19 @@ class Review:
             inputs = plan.batches[batch]
             self._own.canaries.learn(Canary(self._model, inputs, outputs, classes.pop()))
 
-    def _is_betrayed(self, alone: Sequence[UnitRun]) -> bool:
-        canary, place = self._canary, self._place
-        last = [unit for unit in alone if unit.spec.stage == unit.spec.stages - 1]
-        if canary is None or place is None:
-            return False
-        for unit in last:
+    def _betrayed(self, alone: Sequence[UnitRun]) -> int | None:
+        """The place of the canary, where its answer is not the known one."""
+        salted = self._salted
+        if salted is None:
+            return None
+        for unit in alone:
             [worker] = unit.spec.workers
-            is_same = unit.classes.get(worker) == canary.class_id
-            if is_same and place in unit.spec.batches:
-                return unit.stage.outputs[place] != canary.outputs
-        return False
+            is_last = unit.spec.stage == unit.spec.stages - 1
+            if is_last and salted.place in unit.spec.batches:
+                class_id = unit.classes.get(worker, b"")
+                if salted.is_caught(unit.stage.outputs, class_id):
+                    return salted.place
+        return None
 
     async def _first_wrong(self, alone: Sequence[UnitRun], batch: int) -> UnitRun | None:
         if not self._own.checks.can_run:

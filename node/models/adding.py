@@ -17,15 +17,12 @@ import trio
 
 from prsm.node.inference.prepared import Prepared
 from prsm.node.models.cardtext import card_owner, make_card
-from prsm.node.models.naming import name_on_ledger
 from prsm.node.models.records import CardText, Tools, Wanted
 from prsm.node.models.tasks import Task
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.errors import LocalError, Unsupported
-from prsm.protocol.ids import TxId
 from prsm.protocol.limits import LEAF_BYTES
 from prsm.protocol.messages.models import Compute, ManifestFile, ModelManifest, Shard
-from prsm.protocol.transactions.payloads import REGISTER_MODEL, RegisterModel
 from prsm.storage.card import card_cid, encode_card, sign_card
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.envelope import RING_NAME, encode_ring, make_ring, seal_file
@@ -82,27 +79,6 @@ class Adding:
         for file in manifest.files:
             await tools.store.pin(decode_cid(file.root), ADDED, "operator")
         return cid, manifest
-
-    async def register(self, cid: Cid, manifest: ModelManifest) -> TxId:
-        """Name a stored manifest on the ledger.
-
-        Raises:
-            WalletLocked: the name needs a signature.
-            NotCommitted: no block took it in time; one still may.
-            TransactionFailed: the ledger refused it.
-        """
-        payload = RegisterModel(
-            manifest=cid.raw,
-            name=manifest.name,
-            semver=manifest.semver,
-            pinned_sha256=manifest.compute.pinned_sha256,
-            total_bytes=manifest.total_bytes,
-            parents=manifest.parents,
-        )
-        called = f"{manifest.name}@{manifest.semver}"
-        return await name_on_ledger(
-            self._tools.wallet, REGISTER_MODEL, payload, called=called, cid=cid
-        )
 
     async def _store(
         self, wanted: Wanted, prepared: Prepared, raw_root: Cid, task: Task | None

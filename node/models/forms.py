@@ -20,7 +20,7 @@ import trio
 from prsm.node.inference import compression
 from prsm.node.inference.compression import FILE, Wish
 from prsm.node.inference.pool import Pool
-from prsm.node.models.naming import name_on_ledger
+from prsm.node.models.naming import register_model
 from prsm.node.models.records import Known, OpenFile, Tools
 from prsm.protocol.errors import Unsupported
 from prsm.protocol.ids import TxId
@@ -28,8 +28,7 @@ from prsm.protocol.messages.forms import Compressed, MadeAdaptable, Samples
 from prsm.protocol.messages.models import ADAPTER_PATH, ManifestFile, ModelManifest
 from prsm.protocol.messages.pipe import InputMismatch
 from prsm.protocol.slices import MAGIC
-from prsm.protocol.transactions.payloads import REGISTER_MODEL, RegisterModel
-from prsm.storage.cid import Cid, decode_cid
+from prsm.storage.cid import decode_cid
 from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.manifest import sign_manifest
 from prsm.storage.pins import ADDED
@@ -125,7 +124,8 @@ class Forms:
         cid = await store.save_manifest(manifest)
         for one in manifest.files:
             await store.pin(decode_cid(one.root), ADDED, "operator")
-        tx_id = await self._register(cid, manifest) if wanted.register else None
+        wallet = self._tools.wallet
+        tx_id = await register_model(wallet, cid, manifest) if wanted.register else None
         known = Known(cid, manifest, is_held=True, is_registered=tx_id is not None)
         return known, tx_id, sites
 
@@ -161,20 +161,6 @@ class Forms:
             card=None,
             chain_id=self._tools.driver.ledger.genesis.chain_id,
             signature=None,
-        )
-
-    async def _register(self, cid: Cid, manifest: ModelManifest) -> TxId:
-        payload = RegisterModel(
-            manifest=cid.raw,
-            name=manifest.name,
-            semver=manifest.semver,
-            pinned_sha256=manifest.compute.pinned_sha256,
-            total_bytes=manifest.total_bytes,
-            parents=manifest.parents,
-        )
-        called = f"{manifest.name}@{manifest.semver}"
-        return await name_on_ledger(
-            self._tools.wallet, REGISTER_MODEL, payload, called=called, cid=cid
         )
 
     def _check_base(self, manifest: ModelManifest, wanted: WantedAdapted) -> None:

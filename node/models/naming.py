@@ -1,6 +1,6 @@
 """A name for a stored manifest: the one transaction that says so, and what became of it.
 
-Knows: payloads of the registry, the wallet. Must not know: what a manifest is of.
+Knows: payloads of the registry, the wallet. Must not know: how a manifest came to be.
 """
 
 from typing import Final
@@ -12,10 +12,30 @@ from prsm.node.inference.interface import TransactionFailed
 from prsm.node.models.records import NotCommitted
 from prsm.protocol.codec import Record
 from prsm.protocol.ids import TxId
+from prsm.protocol.messages.models import ModelManifest
+from prsm.protocol.transactions.payloads import REGISTER_MODEL, RegisterModel
 from prsm.protocol.transactions.results import Code
 from prsm.storage.cid import Cid
 
 COMMIT_SECONDS: Final = 60.0
+
+
+async def register_model(wallet: Wallet, cid: Cid, manifest: ModelManifest) -> TxId:
+    """Name a stored manifest of a model on the ledger.
+
+    Raises:
+        WalletLocked, NotCommitted, TransactionFailed: as `name_on_ledger`.
+    """
+    payload = RegisterModel(
+        manifest=cid.raw,
+        name=manifest.name,
+        semver=manifest.semver,
+        pinned_sha256=manifest.compute.pinned_sha256,
+        total_bytes=manifest.total_bytes,
+        parents=manifest.parents,
+    )
+    called = f"{manifest.name}@{manifest.semver}"
+    return await name_on_ledger(wallet, REGISTER_MODEL, payload, called=called, cid=cid)
 
 
 async def name_on_ledger(

@@ -20,6 +20,7 @@ from prsm.node.models.fetching import Fetching
 from prsm.node.models.finding import find
 from prsm.node.models.forms import Forms
 from prsm.node.models.keeping import Keeping
+from prsm.node.models.naming import register_model
 from prsm.node.models.opening import Opening
 from prsm.node.models.outside import Outside
 from prsm.node.models.pushing import push
@@ -174,11 +175,12 @@ class Models:
         """Prepare a model in a sandbox, store it, and name it on the ledger.
 
         Raises:
-            LocalError: as for `Adding.prepare` and `Adding.register`.
+            LocalError: as for `Adding.prepare` and `register_model`.
         """
         cid, manifest = await self._adding.prepare(wanted, task=task)
         self._held[cid] = manifest
-        tx_id = await self._adding.register(cid, manifest) if wanted.register else None
+        wallet = self._tools.wallet
+        tx_id = await register_model(wallet, cid, manifest) if wanted.register else None
         return Known(cid, manifest, is_held=True, is_registered=tx_id is not None), tx_id
 
     async def pull(self, ref: str, *, offline: bool = False, task: Task | None = None) -> Known:
@@ -213,13 +215,14 @@ class Models:
 
         Raises:
             UnknownModel, Offline: it is not here.
-            LocalError: as for `share`, and as for `Adding.register`.
+            LocalError: as for `share`, and as for `register_model`.
         """
         _, manifest = await self._manifest_of(ref, offline=True)
         cid, changed = await share(
             self._tools, self._opening, manifest, semver, add=add, remove=remove
         )
-        tx_id = await self._adding.register(cid, changed) if register else None
+        wallet = self._tools.wallet
+        tx_id = await register_model(wallet, cid, changed) if register else None
         await self.refresh()
         return self._known(cid, changed), tx_id
 

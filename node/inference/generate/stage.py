@@ -20,11 +20,9 @@ from prsm.node.inference.links import Links, WorkerLost
 from prsm.node.inference.runner import Stepping
 from prsm.node.net.interface import CallRefused, Channel
 from prsm.node.telemetry import traces
-from prsm.protocol.codec import decode
-from prsm.protocol.errors import PrsmError, RemoteError, WireError
+from prsm.protocol.errors import PrsmError
 from prsm.protocol.generating import KvShape, Sampling
 from prsm.protocol.ids import PeerId
-from prsm.protocol.limits import TRANSACTION_BYTES_MAX
 from prsm.protocol.messages.audit import Side
 from prsm.protocol.messages.generation import (
     AskStep,
@@ -37,8 +35,7 @@ from prsm.protocol.messages.generation import (
 )
 from prsm.protocol.messages.pipe import InputMismatch, WorkerFailed
 from prsm.protocol.messages.steps import PositionMismatch, Step
-from prsm.protocol.messages.work import ShownReceipt
-from prsm.protocol.receipts import Feed, WorkReceipt, is_signed, sign_feed
+from prsm.protocol.receipts import Feed, WorkReceipt, sign_feed
 from prsm.protocol.tensors import Dtype, Tensor, TensorHead
 from prsm.protocol.transactions.payloads import Unit
 
@@ -210,18 +207,7 @@ class RemoteStage:
             return None
         feeds = [] if rest is None else [self._sign(rest.index, rest.input_root, rest.side_root)]
         call = FinishSession(seat.job, seat.unit, tuple(feed.signature for feed in feeds))
-        try:
-            answer, _ = await self._links.network.call(seat.peer, call, channel=Channel.CTL)
-            if not isinstance(answer, ShownReceipt):
-                raise WireError(f"{type(answer).__name__} is no receipt")
-            receipt = decode(answer.receipt, WorkReceipt, size_max=TRANSACTION_BYTES_MAX)
-        except PrsmError as error:
-            raise self._lost("showed no receipt", error) from error
-        named = (receipt.chain_id, receipt.job, receipt.unit, receipt.worker)
-        if named != (self._links.chain.chain_id, seat.job, seat.unit, seat.worker):
-            raise self._faulty("a receipt of something else")
-        if not is_signed(receipt, self._links.verifier):
-            raise self._faulty("a receipt its worker did not sign")
+        receipt = await self._links.receipt(seat.peer, call, worker=seat.worker)
         if not self._is_ours(receipt, (*self.book.done(), *(() if rest is None else (rest,)))):
             raise self._faulty("a receipt that is not of what it answered")
         if rest is not None and not self._is_kept:
@@ -263,15 +249,10 @@ class RemoteStage:
             log.warning("batch %d is not kept for checks: %s", feed.batch, error.what)
 
     def _lost(self, what: str, error: PrsmError) -> WorkerLost:
-        if isinstance(error, RemoteError) and error.penalty:
-            self._links.network.penalise(self.seat.peer, error)
-        reason = getattr(error, "refusal", error.reason)
-        return WorkerLost(f"{what}: {reason}: {error.what}")
+        return self._links.lost(self.seat.peer, what, error)
 
     def _faulty(self, what: str) -> WorkerLost:
-        network = self._links.network
-        network.penalise(self.seat.peer, RemoteError(what, peer=self.seat.peer, penalty=50))
-        return WorkerLost(what)
+        return self._links.faulty(self.seat.peer, what)
 
 
 class HomeStage:

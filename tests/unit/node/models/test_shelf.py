@@ -11,6 +11,7 @@ import trio
 from prsm.node.chain.wallet import WalletLocked
 from prsm.node.inference.interface import TransactionFailed
 from prsm.node.models import Models, NotCommitted, UnknownModel
+from prsm.node.models.naming import register_model
 from prsm.protocol.errors import Unsupported
 from prsm.protocol.messages.pipe import ModelRefused
 from prsm.protocol.transactions.payloads import REGISTER_MODEL, RegisterModel
@@ -171,17 +172,17 @@ async def test_registration_says_how_it_ended(room: Room, monkeypatch: pytest.Mo
     """Done; refused by the ledger; in no block in time: the model is stored all the same."""
     found = manifest(name="a")
     cid = await room.tools.store.save_manifest(found)
-    assert await room.models._adding.register(cid, found) == TX
+    assert await register_model(room.models._tools.wallet, cid, found) == TX
     kind, payload = room.wallet.submitted[0]
     assert kind == REGISTER_MODEL
     assert isinstance(payload, RegisterModel)
     assert (payload.manifest, payload.name, payload.semver) == (cid.raw, "a", "1.0.0")
     room.wallet.code = next(code for code in Code if code is not Code.DONE)
     with pytest.raises(TransactionFailed, match=r"refused a@1\.0\.0"):
-        await room.models._adding.register(cid, found)
+        await register_model(room.models._tools.wallet, cid, found)
     room.wallet.code = None
     with seconds(monkeypatch, 0.01), pytest.raises(NotCommitted, match=str(cid)):
-        await room.models._adding.register(cid, found)
+        await register_model(room.models._tools.wallet, cid, found)
 
 
 async def test_full_store_is_a_typed_error(room: Room, tmp_path: Path) -> None:
