@@ -59,7 +59,9 @@ def plain(document: dict[str, object], *, as_json: bool) -> str:
             rows = [row if isinstance(row, dict) else {name: row} for row in value]
             lines += ["  ".join(f"{k}={v}" for k, v in row.items()) for row in rows]
         elif isinstance(value, dict):
-            lines += [f"{key}: {item}" for key, item in value.items()]
+            for key, item in value.items():
+                inner = {f"{key} {k}": v for k, v in item.items()} if isinstance(item, dict) else {}
+                lines += [f"{k}: {v}" for k, v in (inner or {key: item}).items()]
         else:
             lines.append(f"{name}: {value}")
     return "\n".join(lines)

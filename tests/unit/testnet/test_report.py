@@ -136,7 +136,7 @@ def test_document_is_a_line_for_each_part_or_json() -> None:
     """Lists of rows, lists of words, tables, values."""
     document: dict[str, object] = {
         "name": "x",
-        "check": {"holds": True, "height": 3},
+        "check": {"holds": True, "height": 3, "balances": {"0xaa": "1", "0xbb": "2"}},
         "nodes": [{"node": "a", "pid": 1}],
         "broken": ["fork"],
     }
@@ -144,6 +144,8 @@ def test_document_is_a_line_for_each_part_or_json() -> None:
         "name: x",
         "holds: True",
         "height: 3",
+        "balances 0xaa: 1",
+        "balances 0xbb: 2",
         "node=a  pid=1",
         "broken=fork",
     ]
