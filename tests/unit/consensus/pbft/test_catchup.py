@@ -65,7 +65,9 @@ def test_commit_certificate_inside_a_later_message_decides() -> None:
     # A second certificate of that height, for another block, means that the network broke.
     other = encode(ViewChange(bench.certificate(Kind.COMMIT, HASH, height=1), None))
     effects = bench.hear(bench.sign(Kind.VIEW_CHANGE, 1, other, view=1, height=2))
-    assert kinds(effects) == ["Observe"]
+    assert [effect.reason for effect in effects if isinstance(effect, Observe)] == [
+        "two blocks are certified at height 1"
+    ]
 
 
 def test_certificate_of_a_later_height_raises_the_low_mark_for_good() -> None:
@@ -90,6 +92,18 @@ def test_certificate_of_a_later_height_raises_the_low_mark_for_good() -> None:
         assert said(bench.votes(Kind.PREPARE, block_hash(block.header))) == []
         assert said(bench.take(Tick(), 10_000)) == []
     assert replica.checkpoint(again)[0] == records[0]
+
+
+def test_certificate_seen_before_its_height_decides_there() -> None:
+    """Nobody says it a second time: whoever forgot it would wait for a timeout."""
+    bench = Bench()
+    early = bench.certificate(Kind.COMMIT, HASH, height=2)
+    body = encode(ViewChange(early, None))
+    bench.hear(bench.sign(Kind.VIEW_CHANGE, 0, body, view=1, height=3))
+    bench.decide()
+    assert (bench.state.tip.height, bench.state.instance.height) == (1, 2)
+    assert bench.state.instance.certificate == early
+    assert bench.state.proof == early
 
 
 def test_forged_certificates_raise_nothing() -> None:

@@ -8,6 +8,7 @@ from prsm.consensus.pbft.records import LowMark, unpack
 from prsm.consensus.pbft.state import State, may_sign
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.testnet.chain import Chain, signer_of, small_genesis
+from tests.tools.members import roll, short_chain
 
 
 def tip_of(chain: Chain) -> Tip:
@@ -62,6 +63,24 @@ def test_replica_goes_on_above_the_snapshot_and_above_its_certified_header() -> 
     assert state.instance.view == 0
     assert not state.instance.voted
     assert state.observer is None
+    assert state.is_ready, "of the same epoch: the same peers were heard"
+
+
+def test_snapshot_of_a_later_epoch_waits_for_peers_of_its_set() -> None:
+    chain = short_chain()
+    roll(chain)
+    state, event = fresh(chain), installed(chain, None)
+    assert event.tip.epoch.number > state.tip.epoch.number
+    replica.step(state, event, 1_000)
+    assert not state.is_ready
+
+
+def test_status_says_where_its_snapshot_and_its_blocks_begin() -> None:
+    state = fresh(Chain(small_genesis()))
+    said = replica.status(state, "peer1", (40, 7))
+    assert (said.snapshot_height, said.first_height) == (40, 7)
+    said = replica.status(state, "peer1")
+    assert (said.snapshot_height, said.first_height) == (0, 1), "none, and all"
 
 
 def test_replica_with_a_blank_log_becomes_an_observer() -> None:

@@ -267,6 +267,8 @@ def test_end_is_called_off_when_a_vote_turns_up_before_the_log_is_fresh() -> Non
     assert not any(isinstance(effect, Broadcast) for effect in out)
     replica.step(state, Resumed(9), 0)  # said twice, it means nothing
     assert state.observer == LOST
+    assert state.probation is not None
+    assert not state.probation.is_ending, "a later epoch may end it"
 
 
 @pytest.mark.parametrize("voted", [None, 3])

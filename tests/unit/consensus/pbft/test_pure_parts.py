@@ -92,6 +92,12 @@ def test_config_refuses_what_no_replica_can_run_with() -> None:
         Config(bytes(7), Digest(HASH), 0, Parameters(), Ed25519Verifier(), ()).validate()
 
 
+def test_timeouts_may_be_as_long_as_their_cap_from_the_first() -> None:
+    parameters = Parameters(timeout_base_ms=500, timeout_cap_ms=500)
+    config = Config.of(_genesis(parameters), signers=(), verifier=Ed25519Verifier())
+    assert [timeout_ms(config.parameters, view) for view in range(3)] == [500, 500, 500]
+
+
 def test_config_takes_another_key_once() -> None:
     first, second = KeyedSigner(0, 1), KeyedSigner(0, 2)
     config = Config.of(_genesis(Parameters()), signers=(first,), verifier=Ed25519Verifier())
