@@ -35,7 +35,7 @@ from prsm.protocol.genesis import BadGenesis, Genesis, from_json
 from prsm.protocol.ids import PeerId
 from prsm.storage.diskguard import DiskGuard
 from prsm.storage.keystore import load_seed
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 
 log = logs.get("daemon")
 

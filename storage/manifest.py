@@ -16,7 +16,7 @@ from prsm.protocol.limits import MANIFEST_BYTES_MAX, MANIFEST_FILES_MAX
 from prsm.protocol.messages.models import Compute, ManifestFile, ModelManifest
 from prsm.protocol.signing import MANIFEST_TAG, sha256
 from prsm.storage.cid import Codec, decode_cid
-from prsm.storage.unixfs import UNIXFS_V1_2025, Shape
+from prsm.storage.dag.unixfs import UNIXFS_V1_2025, Shape
 
 MODEL_KIND: Final = "onnx"
 DATASET_KIND: Final = "dataset"

@@ -5,11 +5,13 @@ client may use it.
 """
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from prsm.protocol.errors import LocalError
 from prsm.storage.disk import PosixDisk, disk_error
 from prsm.storage.errors import Conflict
 
@@ -41,6 +43,20 @@ def replace_file(path: Path, content: bytes) -> None:
     """
     with _beside(path) as file:
         file.write(content)
+
+
+def regular_size(path: Path) -> int:
+    """Return the size of a regular file.
+
+    Raises:
+        NotFound: there is none.
+        LocalError: a folder, a pipe or a device.
+    """
+    with refused(path):
+        found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise LocalError(f"{path} is no regular file", hint="name one file")
+    return found.st_size
 
 
 @contextmanager

@@ -27,8 +27,8 @@ from prsm.protocol.limits import MIB
 from prsm.protocol.messages.models import Have
 from prsm.storage.cid import Cid, parse_cid
 from prsm.storage.errors import NotFound
-from prsm.storage.exchange import Exchange
-from prsm.storage.model_store import ModelStore
+from prsm.storage.fetch.exchange import Exchange
+from prsm.storage.store.model_store import ModelStore
 
 CHAIN: Final = ChainIdentity(chain=b"fetchnet", genesis=b"f" * 32, agent="prsm/testnet")
 QUOTA: Final = 64 << 30

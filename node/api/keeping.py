@@ -10,7 +10,7 @@ from prsm.node.models import Models
 from prsm.node.replication.upkeep import Upkeep
 from prsm.node.rpc.dispatch import Handler
 from prsm.storage.diskguard import DiskGuard
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 
 
 def storage_handlers(

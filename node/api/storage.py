@@ -16,10 +16,10 @@ from prsm.node.rpc.spec import Caller, NoParams
 from prsm.protocol.errors import LocalError
 from prsm.storage.cid import Cid, decode_cid, parse_cid
 from prsm.storage.diskguard import DiskGuard, DiskState
-from prsm.storage.eviction import Judged
-from prsm.storage.model_store import ModelStore
-from prsm.storage.pins import PinState
 from prsm.storage.sources.pool import Tier
+from prsm.storage.store.eviction import Judged
+from prsm.storage.store.model_store import ModelStore
+from prsm.storage.store.pins import PinState
 
 _Disk = Literal["ok", "low", "read_only"]
 _DISKS: Final[dict[DiskState, _Disk]] = {

@@ -18,7 +18,7 @@ import click
 from prsm.node.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from prsm.storage.naming import Tree
+    from prsm.storage.dag.naming import Tree
 
 PROFILES = ("unixfs-v1-2025", "legacy", "v1-256k-174", "v1-1m-174", "v1-256k-1024")
 _LOOK_S: Final = 0.25
@@ -45,8 +45,8 @@ def storage_cid(session: Session, path: Path, profile: str) -> None:
     The profile `legacy` gives what Kubo before 0.40 gives by default, `v1-256k-174` what it gives
     with --cid-version=1. Of a folder all files count, hidden ones too; modes and times do not.
     """
-    from prsm.storage.naming import name_path, name_stream
-    from prsm.storage.unixfs import profile_named
+    from prsm.storage.dag.naming import name_path, name_stream
+    from prsm.storage.dag.unixfs import profile_named
 
     chosen = profile_named(profile)
     if str(path) == "-":
@@ -139,9 +139,9 @@ def told(session: Session, kind: str, path: Path, *, passes: int = 1) -> Iterato
 
 
 def _export_path(session: Session, path: Path, file: Path, profile: str) -> dict[str, object]:
+    from prsm.storage.dag.packing import pack
+    from prsm.storage.dag.unixfs import profile_named
     from prsm.storage.errors import Conflict
-    from prsm.storage.packing import pack
-    from prsm.storage.unixfs import profile_named
     from prsm.storage.wholefile import refused
 
     if file.exists():
@@ -165,7 +165,7 @@ def _export_path(session: Session, path: Path, file: Path, profile: str) -> dict
 
 
 def _unpack(session: Session, file: Path, target: Path) -> dict[str, object]:
-    from prsm.storage.packing import unpack
+    from prsm.storage.dag.packing import unpack
     from prsm.storage.wholefile import refused
 
     target = target.absolute()

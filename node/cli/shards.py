@@ -41,7 +41,7 @@ def storage_split(session: Session, file: Path, folder: Path, code: tuple[int, i
     The file `set` in it names them: keep a copy with every shard.
     """
     from prsm.storage.cid import decode_cid, hash_block
-    from prsm.storage.erasure import Code, encode_file, encode_set
+    from prsm.storage.dag.erasure import Code, encode_file, encode_set
     from prsm.storage.errors import Conflict
     from prsm.storage.wholefile import refused
 
@@ -80,7 +80,7 @@ def storage_join(session: Session, folder: Path, file: Path | None) -> None:
     Each shard is checked by its CID first, so a damaged one is left out. Needs no node.
     """
     from prsm.storage.cid import decode_cid
-    from prsm.storage.erasure import (
+    from prsm.storage.dag.erasure import (
         decode_set,
         rebuild_file,
         rebuild_shards,

@@ -25,11 +25,11 @@ from prsm.protocol.limits import LEAF_BYTES
 from prsm.protocol.messages.models import Compute, ManifestFile, ModelManifest, Shard
 from prsm.storage.card import card_cid, encode_card, sign_card
 from prsm.storage.cid import Cid, decode_cid
+from prsm.storage.dag.unixfs import UNIXFS_V1_2025, import_chunks
 from prsm.storage.envelope import RING_NAME, encode_ring, make_ring, seal_file
 from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.manifest import MODEL_KIND, sign_manifest
-from prsm.storage.pins import ADDED
-from prsm.storage.unixfs import UNIXFS_V1_2025, import_chunks
+from prsm.storage.store.pins import ADDED
 
 
 class Adding:

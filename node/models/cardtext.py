@@ -16,7 +16,7 @@ from prsm.protocol.limits import CARD_BYTES_MAX, CARD_TEXT_MAX
 from prsm.protocol.messages.cards import METRICS_MAX, TAGS_MAX, Card, DataRef, Metric, Word
 from prsm.protocol.messages.models import ModelManifest
 from prsm.storage.manifest import DATASET_KIND
-from prsm.storage.sealed import refused
+from prsm.storage.wholefile import refused
 
 _MILLION: Final = 1_000_000
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]

@@ -22,10 +22,10 @@ from prsm.protocol.transactions.payloads import REGISTER_DATASET
 from prsm.protocol.transactions.registry import RegisterDataset
 from prsm.storage.card import card_cid, encode_card, sign_card
 from prsm.storage.cid import Cid
+from prsm.storage.dag.unixfs import UNIXFS_V1_2025
 from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.manifest import DATASET_KIND, dataset_identity, sign_manifest
-from prsm.storage.pins import ADDED
-from prsm.storage.unixfs import UNIXFS_V1_2025
+from prsm.storage.store.pins import ADDED
 
 FILE_NAME = "data.slices"  # the one file of a dataset that can be evaluated
 

@@ -21,7 +21,7 @@ from prsm.protocol.limits import LEAF_BYTES
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.errors import NotFound, Offline, SourceCorrupt
-from prsm.storage.exchange import Exchange, Fetched
+from prsm.storage.fetch.exchange import Exchange, Fetched
 from prsm.storage.interfaces import Source
 from prsm.storage.manifest import decode_manifest
 

@@ -31,7 +31,7 @@ from prsm.protocol.slices import MAGIC
 from prsm.storage.cid import decode_cid
 from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.manifest import sign_manifest
-from prsm.storage.pins import ADDED
+from prsm.storage.store.pins import ADDED
 
 
 @dataclass(frozen=True, slots=True)

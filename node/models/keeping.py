@@ -11,10 +11,10 @@ from prsm.node.models.fetching import Fetching
 from prsm.node.models.records import Checked, Gone, Standing, Tools
 from prsm.node.models.tasks import Task
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
-from prsm.storage.cardesk import CarDesk
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.errors import Conflict, Corrupt, NotFound
-from prsm.storage.pins import ADDED, REPAIR
+from prsm.storage.store.cardesk import CarDesk
+from prsm.storage.store.pins import ADDED, REPAIR
 
 _OURS: Final = frozenset((ADDED, REPAIR))  # the node's own pins: whoever removes gives them up
 

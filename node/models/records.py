@@ -16,8 +16,8 @@ from prsm.node.net.interface import Network
 from prsm.protocol.errors import LocalError
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
 from prsm.storage.cid import Cid
-from prsm.storage.extra import ExtraStore
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.extra import ExtraStore
+from prsm.storage.store.model_store import ModelStore
 
 WorkerState = tuple[Literal["starting", "running"], int, str]
 

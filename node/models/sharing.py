@@ -23,7 +23,7 @@ from prsm.storage.envelope import (
     remove_recipient,
 )
 from prsm.storage.manifest import sign_manifest
-from prsm.storage.pins import ADDED
+from prsm.storage.store.pins import ADDED
 
 
 class NotSealed(LocalError):

@@ -44,8 +44,8 @@ from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.envelope import RING_NAME
 from prsm.storage.errors import NotFound
 from prsm.storage.interfaces import Source
-from prsm.storage.scrub import Scrubbed
-from prsm.storage.space import Collected
+from prsm.storage.store.scrub import Scrubbed
+from prsm.storage.store.space import Collected
 
 REFRESH_SECONDS: Final = 30.0  # between two looks at which models are whole
 

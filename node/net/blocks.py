@@ -34,7 +34,7 @@ from prsm.storage.errors import (
     SourceSlow,
 )
 from prsm.storage.interfaces import Leaf
-from prsm.storage.leases import Leases
+from prsm.storage.store.leases import Leases
 
 RANGE_BYTES_MAX: Final = 3 * MIB  # of leaves in one answer, so that it fits a bulk frame
 RANGE_LEAVES: Final = RANGE_BYTES_MAX // LEAF_BYTES

@@ -11,7 +11,7 @@ from typing import Final
 from prsm.protocol.ids import PeerId
 from prsm.storage.cid import Cid
 from prsm.storage.errors import Conflict, NotFound
-from prsm.storage.leases import RENEW_MS, Leases
+from prsm.storage.store.leases import RENEW_MS, Leases
 
 READERS_MAX: Final = 256  # pairs of peer and file; the one that was quiet longest loses its lease
 

@@ -1,7 +1,7 @@
 """Who holds a model: hints between peers, for a root that no linked peer is known to hold.
 
 Knows the two calls, the address book and who announced what. Must not know what is fetched: a
-hint only leads to a link, and every block is hashed (`storage/exchange`). This stands in for the
+hint only leads to a link; every block is hashed (`storage/fetch/exchange`). This stands in for the
 provider records of kad-dht, which cannot be fenced (docs/adr/0009). Bounds: so many peers asked,
 so many hints of each, so many dials; a link made for this is given up after a while.
 

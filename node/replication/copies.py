@@ -15,8 +15,8 @@ from prsm.node.peers.beacons import Beacons
 from prsm.node.replication.driver import Parts, Repair
 from prsm.protocol.ids import PeerId
 from prsm.storage.cid import decode_cid
-from prsm.storage.model_store import ModelStore
-from prsm.storage.pins import REPAIR
+from prsm.storage.store.model_store import ModelStore
+from prsm.storage.store.pins import REPAIR
 
 WISH: Final = "copies="  # name of the pin, with the number behind it
 REFRESH_MS: Final = 15_000  # between two looks at pins and room; sooner after changes of our own

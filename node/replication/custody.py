@@ -37,9 +37,9 @@ from prsm.protocol.transactions.custody import (
 )
 from prsm.protocol.transactions.payloads import ACCEPT, ENTRUST, LAPSE, PROVE, RELEASE
 from prsm.storage.cid import Cid, decode_cid
+from prsm.storage.dag.pieces import PieceTree, Shown, answer, commit_file, decode_tree, encode_tree
 from prsm.storage.errors import NotFound
-from prsm.storage.model_store import ModelStore
-from prsm.storage.pieces import PieceTree, Shown, answer, commit_file, decode_tree, encode_tree
+from prsm.storage.store.model_store import ModelStore
 
 log = logs.get("custody")
 

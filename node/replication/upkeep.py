@@ -16,7 +16,7 @@ from prsm.node.replication.driver import Repair
 from prsm.node.replication.outbox import Outbox
 from prsm.node.supervise import Supervisor
 from prsm.protocol.errors import Unsupported
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 
 _Part = TypeVar("_Part", Outbox, Custody)
 

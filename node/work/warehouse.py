@@ -12,9 +12,9 @@ from prsm.node.inference.pool import Pool
 from prsm.node.models import Models, Tools
 from prsm.node.models.outside import Outside, Place
 from prsm.node.net.network import PeerNetwork
-from prsm.storage.extra import ExtraStore
 from prsm.storage.keystore import load_seed
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.extra import ExtraStore
+from prsm.storage.store.model_store import ModelStore
 
 
 def make_models(

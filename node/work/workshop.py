@@ -54,8 +54,8 @@ from prsm.protocol.genesis import Genesis
 from prsm.storage.diskguard import DiskGuard
 from prsm.storage.jobs import kept_jobs
 from prsm.storage.keystore import load_seed
-from prsm.storage.model_store import ModelStore
 from prsm.storage.receipts import ReceiptFiles
+from prsm.storage.store.model_store import ModelStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import trio
 from prsm.protocol.slices import encode_slices, read_layout
 from prsm.protocol.tensors import Tensor
 from prsm.storage.cid import Cid
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 
 OWNER: Final = "plans"
 

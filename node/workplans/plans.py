@@ -24,7 +24,7 @@ from prsm.node.workplans.steps import Bench, Finder, Steps
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.tensors import Tensor
 from prsm.storage.jobs import JobStore, kept_jobs
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 
 PLANS_RUNNING_MAX: Final = 8
 PLANS_KEPT: Final = 64

@@ -36,7 +36,7 @@ from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import LEAF_BYTES, MIB
 from prsm.protocol.messages.models import AskRange, Blocks
 from prsm.storage.cid import Cid
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 from prsm.testnet.bench.client import Client, one_by_one
 from prsm.testnet.bench.orders import Payers, funded
 from prsm.testnet.launch import Network, Rig, create

@@ -32,8 +32,8 @@ from prsm.node.net.host import libp2p_network
 from prsm.node.net.network import PeerNetwork
 from prsm.protocol.limits import MIB
 from prsm.storage.cid import Cid, parse_cid
-from prsm.storage.exchange import Exchange
-from prsm.storage.model_store import ModelStore
+from prsm.storage.fetch.exchange import Exchange
+from prsm.storage.store.model_store import ModelStore
 
 GIB: Final = 1 << 30
 CHAIN: Final = ChainIdentity(chain=b"benchnet", genesis=b"b" * 32, agent="prsm/bench")

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 from prsm.protocol.limits import KIB, MIB
 from prsm.storage.errors import NotFound
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 
 Row = tuple[str, float, str]
 SIZE: Final = 1024 * MIB

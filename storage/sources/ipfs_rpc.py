@@ -29,8 +29,9 @@ from typing_extensions import Buffer, override
 
 from prsm.protocol.limits import BLOCK_BYTES_MAX, LEAF_BYTES, MIB
 from prsm.protocol.messages.models import Have
-from prsm.storage.car import Block, CarWriter
 from prsm.storage.cid import Cid, Codec, parse_cid
+from prsm.storage.dag.car import Block, CarWriter
+from prsm.storage.dag.unixfs import UNIXFS_V1_2025, Importer
 from prsm.storage.errors import (
     BadCid,
     NotFound,
@@ -41,9 +42,8 @@ from prsm.storage.errors import (
     SourceSlow,
 )
 from prsm.storage.interfaces import TIER_DAEMON, Leaf, Traits
-from prsm.storage.sealed import regular_size
 from prsm.storage.sources.urls import checked_url
-from prsm.storage.unixfs import UNIXFS_V1_2025, Importer
+from prsm.storage.wholefile import regular_size
 
 _T = TypeVar("_T")
 SOCKET_SECONDS: Final = 5  # per read of a socket, not in total: that is the caller's deadline

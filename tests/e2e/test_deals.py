@@ -13,7 +13,7 @@ from prsm.node.rpc.methods.deals import DealInfo, DealParams, Deals, DealSent, O
 from prsm.node.rpc.methods.storage import ImportedCar, ImportParams
 from prsm.node.rpc.methods.wallet import Keys
 from prsm.protocol.genesis import Parameters
-from prsm.storage.packing import pack
+from prsm.storage.dag.packing import pack
 from prsm.testnet import launch
 
 pytestmark = [pytest.mark.long, pytest.mark.e2e]

@@ -43,15 +43,15 @@ from prsm.protocol.tensors import Dtype, TensorHead
 from prsm.protocol.transactions.payloads import Transfer
 from prsm.storage.card import encode_card
 from prsm.storage.cid import Codec, hash_block
-from prsm.storage.dagpb import (
+from prsm.storage.dag.dagpb import (
     File,
     PbLink,
     encode_directory,
     encode_file,
     encode_wrapped_leaf,
 )
+from prsm.storage.dag.unixfs import LEGACY, UNIXFS_V1_2025
 from prsm.storage.manifest import encode_manifest
-from prsm.storage.unixfs import LEGACY, UNIXFS_V1_2025
 from prsm.storage.vectors import messages as calls
 from prsm.storage.wal import Wal, _pack
 from prsm.testnet.chain import Chain, Made, signer_of

@@ -56,9 +56,9 @@ from prsm.protocol.proofs import (
 from prsm.protocol.receipts import WorkReceipt, receipt_statement, rows_root
 from prsm.protocol.signing import Kind
 from prsm.protocol.tensors import TensorHead, split_tail
-from prsm.storage.assembly import Assembly
 from prsm.storage.cid import Codec, decode_cid, hash_block, parse_cid
-from prsm.storage.dagpb import (
+from prsm.storage.dag.assembly import Assembly
+from prsm.storage.dag.dagpb import (
     decode_directory,
     decode_file,
     decode_wrapped_leaf,
@@ -66,7 +66,7 @@ from prsm.storage.dagpb import (
     encode_file,
     encode_wrapped_leaf,
 )
-from prsm.storage.packing import assemble
+from prsm.storage.dag.packing import assemble
 from prsm.storage.wal import Wal, _frame
 from prsm.testnet.chain import small_genesis
 from prsm.testnet.sim.disk import FaultyDisk

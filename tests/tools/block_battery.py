@@ -9,7 +9,7 @@ import trio
 from prsm.protocol.errors import LocalError
 from prsm.protocol.limits import BLOCK_BYTES_MAX
 from prsm.storage.errors import Full, NotFound, WrongHash
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 
 QUOTA = 100_000
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 
-from prsm.storage.car import Block, write_car
 from prsm.storage.cid import Cid, Codec, hash_block
-from prsm.storage.dagpb import File, PbLink, decode_file, encode_directory, encode_file
-from prsm.storage.unixfs import Dag, Profile, Shape, import_chunks, leaf_block
+from prsm.storage.dag.car import Block, write_car
+from prsm.storage.dag.dagpb import File, PbLink, decode_file, encode_directory, encode_file
+from prsm.storage.dag.unixfs import Dag, Profile, Shape, import_chunks, leaf_block
 
 Data = bytes | memoryview
 

@@ -9,7 +9,7 @@ import trio
 
 from prsm.protocol.errors import PrsmError
 from prsm.storage.errors import SourceCorrupt, SourceSlow
-from prsm.storage.exchange import Exchange, Fetched
+from prsm.storage.fetch.exchange import Exchange, Fetched
 from prsm.storage.interfaces import Source
 from tests.tools.landings import MemoryFiles
 from tests.tools.paced import Manner

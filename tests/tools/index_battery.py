@@ -8,7 +8,7 @@ import trio
 
 from prsm.storage.cid import Cid, hash_block
 from prsm.storage.errors import Conflict, NotFound
-from prsm.storage.index import BlockRow, Index, PinRow, RootRow, State, Use, Used
+from prsm.storage.store.index import BlockRow, Index, PinRow, RootRow, State, Use, Used
 
 # Opens an empty index, or the same one again when it is called a second time.
 MakeIndex = Callable[[], Awaitable[Index]]

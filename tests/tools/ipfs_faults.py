@@ -17,8 +17,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from typing_extensions import override
 
-from prsm.storage.car import CarReader
 from prsm.storage.cid import hash_block, parse_cid
+from prsm.storage.dag.car import CarReader
 
 Reply = tuple[int, str, bytes]  # status, content type, body
 RAW_TYPE: Final = "application/vnd.ipld.raw"

@@ -23,7 +23,7 @@ from typing import Final, Protocol
 import pytest
 import trio
 
-from prsm.storage.unixfs import LEGACY, UNIXFS_V1_2025, Profile
+from prsm.storage.dag.unixfs import LEGACY, UNIXFS_V1_2025, Profile
 from scripts.ipfs_peers import CACHE, RECIPES, missing
 
 START_SECONDS: Final = 90.0  # js-ipfs took 9 s alone, more beside others

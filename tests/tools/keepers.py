@@ -1,6 +1,6 @@
 """Holders of deals for tests of the ledger: a file in memory, its commitment, answers from it.
 
-The dumb twin of `storage/pieces`: the whole tree is built anew for every answer.
+The dumb twin of `storage/dag/pieces`: the whole tree is built anew for every answer.
 """
 
 from collections.abc import Container

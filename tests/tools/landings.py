@@ -8,9 +8,9 @@ import trio
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.messages.models import ModelManifest
 from prsm.storage.cid import Cid
+from prsm.storage.dag.unixfs import DagReader
 from prsm.storage.errors import NotFound, SourceCorrupt
 from prsm.storage.interfaces import Leaf
-from prsm.storage.unixfs import DagReader
 
 
 class MemoryLanding:

@@ -7,7 +7,7 @@ import trio
 
 from prsm.storage.cid import Cid, hash_block
 from prsm.storage.errors import Conflict, Corrupt, NotFound
-from prsm.storage.index import BlockRow, PinRow, RootRow, State, Use, Used
+from prsm.storage.store.index import BlockRow, PinRow, RootRow, State, Use, Used
 
 _NO_USE = Use()
 

@@ -24,7 +24,7 @@ from prsm.protocol.ids import TxId
 from prsm.protocol.messages.pipe import ModelRefused, PreparedShard
 from prsm.protocol.transactions.results import Code, TxReceipt
 from prsm.storage.cid import hash_block
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 from tests.tools.wires import Wire
 
 TX = TxId(b"t" * 32)

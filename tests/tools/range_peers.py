@@ -14,8 +14,8 @@ from prsm.protocol.messages.models import Have
 from prsm.storage.cid import Cid
 from prsm.storage.errors import NotFound
 from prsm.storage.interfaces import Source
-from prsm.storage.leases import Leases
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.leases import Leases
+from prsm.storage.store.model_store import ModelStore
 from tests.tools.exchange_battery import Act
 from tests.tools.paced import Manner
 from tests.tools.sources import MemorySource

@@ -57,7 +57,7 @@ from prsm.node.workplans.plans import open_plans
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.genesis import Parameters
 from prsm.protocol.ids import TxId
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 from tests.tools.labs import Cluster, make_cluster
 from tests.tools.relays import carrier_of
 from tests.tools.rpc_node import ANYBODY

@@ -12,7 +12,7 @@ import trio
 from prsm.storage.cid import hash_block
 from prsm.storage.errors import NotFound
 from prsm.storage.interfaces import Leaf, Source
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 
 MIB = 1 << 20
 DATA = Random(9).randbytes(9 * MIB + 5)

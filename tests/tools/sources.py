@@ -7,11 +7,11 @@ import trio
 
 from prsm.protocol.messages.models import Have
 from prsm.storage.cid import Cid
+from prsm.storage.dag.unixfs import UNIXFS_V1_2025, import_chunks
 from prsm.storage.errors import NotFound, SourceBroken, SourceDown
 from prsm.storage.interfaces import Leaf, Source
-from prsm.storage.model_store import ModelStore
-from prsm.storage.sealed import full_bitmap
-from prsm.storage.unixfs import UNIXFS_V1_2025, import_chunks
+from prsm.storage.store.model_store import ModelStore
+from prsm.storage.store.sealed import full_bitmap
 
 
 class StoreSource:

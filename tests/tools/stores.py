@@ -6,13 +6,13 @@ from random import Random
 
 from prsm.protocol.messages.models import Compute, ManifestFile, ModelManifest, Shard
 from prsm.storage.cid import hash_block
-from prsm.storage.eviction import Uses
-from prsm.storage.index import Index
-from prsm.storage.leases import Leases
-from prsm.storage.model_store import ModelStore, wall_ms
-from prsm.storage.recovery import recover
-from prsm.storage.sealed import Folders
-from prsm.storage.shelf import Shelf
+from prsm.storage.store.eviction import Uses
+from prsm.storage.store.index import Index
+from prsm.storage.store.leases import Leases
+from prsm.storage.store.model_store import ModelStore, wall_ms
+from prsm.storage.store.recovery import recover
+from prsm.storage.store.sealed import Folders
+from prsm.storage.store.shelf import Shelf
 
 MIB = 1 << 20
 SIZE = 3 * MIB + 17

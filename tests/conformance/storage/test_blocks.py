@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 from tests.tools.block_battery import QUOTA, check_block_store
 from tests.tools.memory_index import MemoryIndex
 from tests.tools.stores import store_over

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from prsm.storage.blockstore import BlockIndex
-from prsm.storage.index import Index
+from prsm.storage.store.blockstore import BlockIndex
+from prsm.storage.store.index import Index
 from tests.tools.index_battery import check_index
 from tests.tools.memory_index import MemoryIndex
 

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from prsm.storage.interfaces import Source
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 from tests.tools.range_peers import served_store
 from tests.tools.source_battery import check_source
 from tests.tools.sources import StoreSource

@@ -20,9 +20,9 @@ from prsm.node.net.bitswap.door import Door, DoorRules
 from prsm.node.net.bitswap.peer import Bitswap
 from prsm.protocol.ids import PeerId
 from prsm.storage.cid import Cid, Codec, hash_block, parse_cid
-from prsm.storage.dagpb import Sort, decode_file, decode_wrapped_leaf, sort_of, version_of
+from prsm.storage.dag.dagpb import Sort, decode_file, decode_wrapped_leaf, sort_of, version_of
+from prsm.storage.dag.unixfs import LEGACY, UNIXFS_V1_2025, V1_1M_174, Profile, import_chunks
 from prsm.storage.errors import NotFound, SourceSlow
-from prsm.storage.unixfs import LEGACY, UNIXFS_V1_2025, V1_1M_174, Profile, import_chunks
 from tests.tools.bitswap_peers import DictShelf, lanes
 from tests.tools.ipfs_peers import IpfsPeer, helia, js_ipfs, kubo, needs
 from tests.tools.mplex_peer import mplex_peer

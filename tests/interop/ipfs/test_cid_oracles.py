@@ -13,10 +13,17 @@ import pytest
 
 from prsm.protocol.limits import KIB, MIB
 from prsm.storage.cid import hash_block
-from prsm.storage.dagpb import DIRECTORY_BYTES_MAX, ENTRIES_MAX, PbLink, encode_directory
-from prsm.storage.naming import name_path
-from prsm.storage.packing import pack, unpack
-from prsm.storage.unixfs import LEGACY, PROFILES, UNIXFS_V1_2025, V1_1M_174, V1_256K_174, Profile
+from prsm.storage.dag.dagpb import DIRECTORY_BYTES_MAX, ENTRIES_MAX, PbLink, encode_directory
+from prsm.storage.dag.naming import name_path
+from prsm.storage.dag.packing import pack, unpack
+from prsm.storage.dag.unixfs import (
+    LEGACY,
+    PROFILES,
+    UNIXFS_V1_2025,
+    V1_1M_174,
+    V1_256K_174,
+    Profile,
+)
 from tests.tools.ipfs_peers import IpfsPeer, helia, js_ipfs, kubo, needs, oracle
 
 FILES = 50

@@ -10,11 +10,11 @@ import pytest
 import trio
 
 from prsm.storage.cid import Cid, hash_block
+from prsm.storage.dag.unixfs import UNIXFS_V1_2025, import_chunks
 from prsm.storage.errors import NotFound, SourceFailed, SourceUnfit
 from prsm.storage.interfaces import Leaf
 from prsm.storage.sources.gateway import open_gateways
 from prsm.storage.sources.ipfs_rpc import IpfsRpc
-from prsm.storage.unixfs import UNIXFS_V1_2025, import_chunks
 from tests.interop.ipfs.test_bitswap import RATE_MIN, Rate, timed
 from tests.tools.ipfs_peers import js_ipfs, needs
 

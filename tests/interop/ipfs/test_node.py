@@ -11,10 +11,10 @@ import pytest
 
 from prsm.node.net.bitswap.door import door_seed
 from prsm.node.net.guard import peer_of
-from prsm.storage.car import write_car
 from prsm.storage.cid import Cid, hash_block
+from prsm.storage.dag.car import write_car
+from prsm.storage.dag.unixfs import UNIXFS_V1_2025, import_chunks
 from prsm.storage.keystore import load_seed
-from prsm.storage.unixfs import UNIXFS_V1_2025, import_chunks
 from tests.e2e.test_cli import Shell
 from tests.tools.ipfs_peers import free_ports, kubo, needs
 

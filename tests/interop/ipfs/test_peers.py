@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from prsm.storage.unixfs import LEGACY, UNIXFS_V1_2025, import_chunks
+from prsm.storage.dag.unixfs import LEGACY, UNIXFS_V1_2025, import_chunks
 from tests.tools.ipfs_peers import IpfsPeer, PeerRefused, helia, js_ipfs, kubo, needs
 
 pytestmark = needs("kubo", "helia", "js-ipfs")

@@ -19,9 +19,9 @@ import trio
 
 from prsm.storage.cid import hash_block
 from prsm.storage.errors import SourceDown, SourceFailed
-from prsm.storage.exchange import Exchange
-from prsm.storage.model_store import ModelStore
+from prsm.storage.fetch.exchange import Exchange
 from prsm.storage.sources.ipfs_rpc import IpfsRpc
+from prsm.storage.store.model_store import ModelStore
 
 FOLDER = Path(__file__).parents[3] / ".ipfs-peers" / "js-ipfs"
 JSIPFS = FOLDER / "node_modules" / ".bin" / "jsipfs"

@@ -20,7 +20,7 @@ from prsm.storage.manifest import (
     encode_manifest,
     sign_manifest,
 )
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 from tests.tools.stores import MIB, manifest
 
 

@@ -28,7 +28,7 @@ from prsm.protocol.messages.models import ModelManifest, TensorSpec
 from prsm.protocol.tensors import Dtype, Tensor, TensorHead
 from prsm.protocol.transactions.payloads import Lock
 from prsm.storage.jobs import JobStore
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 from tests.tools.memory_jobs import MemoryJobs
 from tests.tools.work import (
     MODEL,

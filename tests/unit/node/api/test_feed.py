@@ -28,7 +28,7 @@ from prsm.node.telemetry.events import Event
 from prsm.node.work.workshop import Opened, Start, Workshop, make_workshop
 from prsm.protocol.transactions.envelope import decode_transaction
 from prsm.storage.diskguard import DiskGuard
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 from tests.tools.labs import Cluster, make_cluster, transfer
 from tests.tools.sockets import until
 

@@ -8,8 +8,8 @@ import trio
 
 from prsm.protocol.messages.models import ManifestFile
 from prsm.storage.cid import decode_cid
-from prsm.storage.model_store import ModelStore
-from prsm.storage.pins import REPAIR
+from prsm.storage.store.model_store import ModelStore
+from prsm.storage.store.pins import REPAIR
 from tests.tools.site import Site, open_site
 from tests.tools.stores import DATA, MIB, manifest
 

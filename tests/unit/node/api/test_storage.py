@@ -7,9 +7,9 @@ import pytest
 import trio
 
 from prsm.protocol.limits import MIB
-from prsm.storage.naming import name_path
-from prsm.storage.packing import pack
-from prsm.storage.unixfs import LEGACY
+from prsm.storage.dag.naming import name_path
+from prsm.storage.dag.packing import pack
+from prsm.storage.dag.unixfs import LEGACY
 from tests.tools.site import Site, open_site
 
 DATA = bytes(range(256)) * (5 * MIB // 1024)

@@ -9,9 +9,9 @@ from click.testing import CliRunner, Result
 
 from prsm.node.cli.cars import PROFILES
 from prsm.node.cli.main import prsm
-from prsm.storage import unixfs
-from prsm.storage.naming import name_path
-from prsm.storage.unixfs import LEGACY
+from prsm.storage.dag import unixfs
+from prsm.storage.dag.naming import name_path
+from prsm.storage.dag.unixfs import LEGACY
 
 DATA = Random(6).randbytes(2_000_000)
 HELLO = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"  # of b"hello world"

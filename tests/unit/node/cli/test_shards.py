@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from prsm.node.cli.main import prsm
-from prsm.storage.naming import name_path
+from prsm.storage.dag.naming import name_path
 
 pytest.importorskip("zfec")
 DATA = Random(5).randbytes(2_500_000)

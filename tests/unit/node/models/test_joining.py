@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from prsm.protocol.ids import PeerId
-from prsm.storage.exchange import Exchange
+from prsm.storage.fetch.exchange import Exchange
 from prsm.storage.interfaces import Source
 from tests.tools.model_rooms import open_room
 

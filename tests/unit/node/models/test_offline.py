@@ -12,9 +12,9 @@ import trio
 from prsm.node.models import Models
 from prsm.storage.cid import decode_cid, parse_cid
 from prsm.storage.errors import NotFound, Offline
-from prsm.storage.extra import ExtraStore
-from prsm.storage.model_store import ModelStore
-from prsm.storage.pins import ADDED
+from prsm.storage.store.extra import ExtraStore
+from prsm.storage.store.model_store import ModelStore
+from prsm.storage.store.pins import ADDED
 from tests.tools.model_rooms import Room, open_room, wanted
 from tests.tools.wires import Wire
 

@@ -19,8 +19,8 @@ from prsm.protocol.transactions.results import Code
 from prsm.storage.cid import Cid, Codec, decode_cid, hash_block
 from prsm.storage.errors import BadCid, Conflict, Full, NotFound
 from prsm.storage.manifest import encode_manifest
-from prsm.storage.model_store import ModelStore
-from prsm.storage.pins import ADDED
+from prsm.storage.store.model_store import ModelStore
+from prsm.storage.store.pins import ADDED
 from tests.tools.model_rooms import TX, Room, open_room, registered, wanted
 from tests.tools.stores import manifest
 from tests.tools.wires import Wire

@@ -17,7 +17,7 @@ from prsm.protocol.messages.models import AskHave, AskNode, AskRange, Blocks, Ha
 from prsm.storage.cid import Cid, Codec
 from prsm.storage.errors import NotFound, SourceBroken, SourceDown, SourceFailed, SourceSlow
 from prsm.storage.interfaces import Leaf
-from prsm.storage.leases import Leases
+from prsm.storage.store.leases import Leases
 
 CHAIN = ChainIdentity(chain=b"testnet1", genesis=b"g" * 32)
 LEAVES = [bytes([number]) * LEAF_BYTES for number in range(7)] + [b"end"]

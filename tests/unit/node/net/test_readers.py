@@ -3,7 +3,7 @@
 from prsm.node.net.readers import READERS_MAX, Readers
 from prsm.protocol.ids import PeerId
 from prsm.storage.cid import hash_block
-from prsm.storage.leases import LEASE_MS, RENEW_MS, Leases
+from prsm.storage.store.leases import LEASE_MS, RENEW_MS, Leases
 
 ONE, TWO = PeerId("one"), PeerId("two")
 ROOT = hash_block(b"root")

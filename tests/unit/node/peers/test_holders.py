@@ -19,7 +19,7 @@ from prsm.protocol.messages.exchange import GetHolders, GotHolders
 from prsm.protocol.messages.models import Have
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.errors import NotFound
-from prsm.storage.leases import Leases
+from prsm.storage.store.leases import Leases
 from tests.tools.finders import Finder, OneClock, find
 from tests.tools.networks import World
 

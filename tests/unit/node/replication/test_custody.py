@@ -22,7 +22,7 @@ from prsm.protocol.transactions.custody import Entrust, deal_id
 from prsm.protocol.transactions.results import Code
 from prsm.storage.cid import Cid
 from prsm.storage.errors import NotFound
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 from prsm.testnet.chain import Chain, small_genesis
 from tests.tools.keepers import CLIENT, HOLDER, key, turn
 

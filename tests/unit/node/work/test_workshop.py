@@ -16,7 +16,7 @@ from prsm.node.net.reach import open_reach
 from prsm.node.work.workshop import Opened, Start, Workshop, make_workshop
 from prsm.protocol.receipts import WorkKind
 from prsm.storage.diskguard import DiskGuard
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 from tests.tools.labs import make_cluster
 
 FACTS = JobFacts(

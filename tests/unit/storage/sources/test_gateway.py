@@ -20,10 +20,10 @@ from prsm.storage.errors import (
     SourceUnfit,
 )
 from prsm.storage.interfaces import TIER_GATEWAY, Source, traits_of
-from prsm.storage.model_store import ModelStore
 from prsm.storage.sources import gateway
 from prsm.storage.sources.gateway import Gateway, open_gateways
 from prsm.storage.sources.urls import checked_url
+from prsm.storage.store.model_store import ModelStore
 from tests.tools.ipfs_faults import FaultyDaemon, faulty_daemon
 from tests.tools.source_battery import check_source
 from tests.tools.source_faults import BLOCK, LEAVES, check_faults

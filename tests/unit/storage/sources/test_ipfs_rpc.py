@@ -11,6 +11,7 @@ import trio
 
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.storage.cid import hash_block
+from prsm.storage.dag.unixfs import UNIXFS_V1_2025, import_chunks
 from prsm.storage.errors import (
     NotFound,
     SourceBroken,
@@ -19,12 +20,11 @@ from prsm.storage.errors import (
     SourceFailed,
     SourceSlow,
 )
-from prsm.storage.exchange import Exchange
+from prsm.storage.fetch.exchange import Exchange
 from prsm.storage.interfaces import TIER_DAEMON, Leaf, Source, traits_of
-from prsm.storage.model_store import ModelStore
 from prsm.storage.sources import ipfs_rpc
 from prsm.storage.sources.ipfs_rpc import IpfsRpc
-from prsm.storage.unixfs import UNIXFS_V1_2025, import_chunks
+from prsm.storage.store.model_store import ModelStore
 from tests.tools.ipfs_faults import FaultyDaemon, faulty_daemon
 from tests.tools.source_battery import check_source
 from tests.tools.source_faults import check_faults

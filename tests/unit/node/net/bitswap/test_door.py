@@ -23,7 +23,7 @@ from prsm.protocol.ids import PeerId
 from prsm.storage.cid import hash_block
 from prsm.storage.errors import NotFound, SourceDown
 from prsm.storage.interfaces import TIER_BITSWAP, Leaf, Source, traits_of
-from prsm.storage.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore
 from tests.tools.bitswap_peers import DictShelf, lanes
 from tests.tools.source_battery import check_source
 

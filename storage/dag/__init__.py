@@ -1,0 +1,1 @@
+"""What bytes are called: CIDs of files and folders, CARs, shards, pieces."""

@@ -1,0 +1,1 @@
+"""The model store: files by CID, kept within a quota, checked, collected."""
