@@ -5,6 +5,7 @@ Knows: how a start can fail and how to say so. Must not know: rooms of the daemo
 
 import argparse
 import functools
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +63,10 @@ def main(
             notifier=Notifier.from_environ(os.environ),
         )
         while trio.run(functools.partial(run_daemon, start)):
-            pass  # its disk takes writes again: everything is read from there anew
+            # Its disk takes writes again: everything is read from there anew. What it held was
+            # frozen once it was up and lies in cycles, so no collection would ever free it.
+            gc.unfreeze()
+            gc.collect()
     except KeyboardInterrupt:  # before the daemon listens to signals
         return int(Exit.INTERRUPTED)
     except BaseException as error:  # noqa: ASYNC103 - outside trio: groups of known errors are said

@@ -1,11 +1,14 @@
 """A daemon as a process: where its password comes from, and its last words when it cannot start."""
 
+import gc
 import os
+import weakref
 from pathlib import Path
 
 import pytest
 import trio
 
+from prsm.node import process
 from prsm.node.home import Home, HomeLocked
 from prsm.node.process import main, read_password
 from prsm.node.rpc.errors import PortTaken
@@ -145,3 +148,33 @@ def test_interrupt_while_starting_is_an_exit_code(
 
     monkeypatch.setattr(trio, "run", interrupt)
     assert main(["--home", str(home.root)]) == Exit.INTERRUPTED
+
+
+class Life:
+    """What a daemon holds while it runs, in a cycle as a driver and its rooms are."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_life_before_a_mended_disk_is_given_back(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon freezes what it holds once it is up; begun anew, it held every ledger it had had."""
+    lives: list[weakref.ref[Life]] = []
+    left: list[int] = []
+
+    async def run_daemon(_start: object) -> bool:
+        left.append(sum(life() is not None for life in lives))
+        life = Life()
+        lives.append(weakref.ref(life))
+        gc.freeze()
+        await trio.lowlevel.checkpoint()
+        return len(lives) < 3
+
+    monkeypatch.setattr(process, "run_daemon", run_daemon)
+    try:
+        assert main(["--home", str(home.root)]) == Exit.DONE
+    finally:
+        gc.unfreeze()
+    assert left == [0, 0, 0]
