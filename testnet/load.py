@@ -81,7 +81,10 @@ def entries(folder: Path) -> list[Entry]:
 
 @dataclass(slots=True)
 class Load:
-    """Transfers of some accounts at a rate, until closed.
+    """Transfers among some accounts at a rate, until closed.
+
+    Nobody else is paid: each stranger would be an account more, and a ledger that grows hides
+    whether anything else does.
 
     Attributes:
         shed: how often a transfer was due and every account had one open.
@@ -98,6 +101,11 @@ class Load:
     shed: int = 0
     waited_ms: list[float] = field(default_factory=list)
     is_closed: bool = False
+    _payees: list[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        numbers = range(PULSES, PULSES + self.accounts)
+        self._payees = [signer_of(self.seed, number).public_key for number in numbers]
 
     async def run(self) -> None:
         """Pay until `close` is called, and then until every transfer's place is known.
@@ -145,7 +153,7 @@ class Load:
                 if entry.is_open:
                     await self._bring(entry, courier)
             async for _ in turns:
-                payment = transfer(dice.randbytes(32), dice.randint(1, AMOUNT_MAX))
+                payment = transfer(dice.choice(self._payees), dice.randint(1, AMOUNT_MAX))
                 raw = order(self.genesis, signer, payment, nonce=nonce)
                 entry = Entry(account, nonce, raw.hex(), time.monotonic_ns())
                 self._note(entry)
