@@ -9,6 +9,7 @@ from dataclasses import replace
 import msgspec
 
 from prsm.consensus.pbft import replica
+from prsm.consensus.pbft.config import BEHIND_GRACE_MS
 from prsm.consensus.pbft.effects import (
     Broadcast,
     Effect,
@@ -92,6 +93,22 @@ def test_certificate_of_a_later_height_raises_the_low_mark_for_good() -> None:
         assert said(bench.votes(Kind.PREPARE, block_hash(block.header))) == []
         assert said(bench.take(Tick(), 10_000)) == []
     assert replica.checkpoint(again)[0] == records[0]
+
+
+def test_peer_one_block_ahead_is_waited_for_from_when_it_first_was() -> None:
+    """A block is on its way to everybody; who was level for a minute is not behind for one."""
+    bench = Bench()
+    for _ in range(60):
+        assert not fetches(bench.take(Heard("peer0", bench.status(height=0)), 1_000))
+    assert not fetches(bench.take(Heard("peer0", bench.status(height=1))))
+    assert not fetches(bench.take(Heard("peer0", bench.status(height=1)), BEHIND_GRACE_MS - 1))
+    assert fetches(bench.take(Heard("peer0", bench.status(height=1)), 1)) == [
+        Fetch(1, 1, None, ("peer0",))
+    ]
+
+
+def fetches(effects: list[Effect]) -> list[Fetch]:
+    return [effect for effect in effects if isinstance(effect, Fetch)]
 
 
 def test_certificate_seen_before_its_height_decides_there() -> None:
@@ -316,6 +333,8 @@ def test_peer_far_ahead_is_asked_at_once_and_one_block_ahead_after_a_grace() -> 
     assert kinds(bench.take(Tick(), 2_000)) == []
     effects = bench.take(Heard("stranger", bench.status(900)))
     assert effects[0] == Fetch(1, 64, None, ("stranger",))
+    assert set(bench.state.claims) == {"peer0", "peer1"}, "a stranger's word weighs nothing"
+    assert set(bench.state.heard_at_ms) == {"peer0", "peer1"}
 
 
 def test_synced_block_is_believed_by_its_certificate_only() -> None:

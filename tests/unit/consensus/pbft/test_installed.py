@@ -7,6 +7,7 @@ from prsm.consensus.pbft.events import Installed, Tick, Waiting
 from prsm.consensus.pbft.records import LowMark, unpack
 from prsm.consensus.pbft.state import State, may_sign
 from prsm.protocol.ed25519 import Ed25519Verifier
+from prsm.protocol.messages.consensus import Status
 from prsm.testnet.chain import Chain, signer_of, small_genesis
 from tests.tools.members import roll, short_chain
 
@@ -77,8 +78,9 @@ def test_snapshot_of_a_later_epoch_waits_for_peers_of_its_set() -> None:
 
 def test_status_says_where_its_snapshot_and_its_blocks_begin() -> None:
     state = fresh(Chain(small_genesis()))
+    state.instance.view, state.low = 2, 1
     said = replica.status(state, "peer1", (40, 7))
-    assert (said.snapshot_height, said.first_height) == (40, 7)
+    assert said == Status(0, 2, state.tip.block_hash, 1, 40, 7, None)
     said = replica.status(state, "peer1")
     assert (said.snapshot_height, said.first_height) == (0, 1), "none, and all"
 

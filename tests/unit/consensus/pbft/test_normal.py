@@ -198,21 +198,24 @@ def test_opening_refuses_bodies_that_are_none_of_their_kind() -> None:
     def opened(kind: Kind, body: bytes, *, height: int = 1, view: int = 1) -> Opened:
         return open_message(SignedMessage(kind, 0, height, view, body, 0, bytes(64)))
 
-    good = encode(Proposal(block, None))
     unbound = Block(block.header, msgspec.structs.replace(block.body, transactions=()))
-    for kind, body in (
-        (Kind.PREPARE, b"short"),
-        (Kind.PROPOSE, b"\x90"),
-        (Kind.PROPOSE, encode(Proposal(unbound, None))),
-        (Kind.VIEW_CHANGE, b""),
-        (Kind.NEW_VIEW, encode(NewView((vote,)))),
-        (Kind.NEW_VIEW, encode(NewView((change, change)))),
-        (Kind.NEW_VIEW, encode(NewView((bench.change(0, 2),)))),
-    ):
+    for kind, body in ((Kind.PREPARE, b"short"), (Kind.PROPOSE, b"\x90"), (Kind.VIEW_CHANGE, b"")):
         with pytest.raises(WireError):
             opened(kind, body)
-    with pytest.raises(WireError, match="block of height 1, view 0 proposed at height 2"):
-        opened(Kind.PROPOSE, good, height=2)
+    later = bench.sign(Kind.VIEW_CHANGE, 0, change.body, view=1, height=2)
+    next_epoch = msgspec.structs.replace(change, epoch=1)
+    for kind, record, height, what in (
+        (Kind.PROPOSE, Proposal(unbound, None), 1, "does not commit to its body"),
+        (Kind.PROPOSE, Proposal(block, None), 2, "block of height 1, view 0 proposed at height 2"),
+        (Kind.NEW_VIEW, NewView((vote,)), 1, "of another kind, height or view"),
+        (Kind.NEW_VIEW, NewView((bench.change(0, 2),)), 1, "of another kind, height or view"),
+        (Kind.NEW_VIEW, NewView((later,)), 1, "of another kind, height or view"),
+        (Kind.NEW_VIEW, NewView((next_epoch,)), 1, "of another kind, height or view"),
+        (Kind.NEW_VIEW, NewView((change, change)), 1, "counts one signer twice"),
+    ):
+        with pytest.raises(WireError, match=what) as caught:
+            opened(kind, encode(record), height=height)
+        assert caught.value.penalty == 100, "no honest validator says that"
     validators, verifier = bench.state.validators, bench.config.verifier
     for message, expected in (
         (vote, True),
