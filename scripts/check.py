@@ -4,9 +4,10 @@ Runs each step, prints its seconds, stops at the first failure. Knows commands a
 rules themselves are in pyproject.toml and `scripts/tidy.py`. Uses the standard library alone and
 the tools of `.venv`, whichever Python starts it.
 
-Tests run in four processes, two at a time: whole nodes, the simulator (which coverage would slow
-five times over), unit tests, and those that coverage watches; and then, alone, what starts daemons,
-since those fill both cores.
+Two lanes, for two cores. First what starts daemons, which waits as much as it works, and beside it,
+at the lowest priority, what only reads the code. Then the other tests in four processes, two at a
+time: whole nodes, the simulator (which coverage would slow five times over), unit tests, and those
+that coverage watches.
 """
 
 import argparse
@@ -32,9 +33,12 @@ _COVERED: Final = (
 )
 # Whole nodes in one process: they cover what unit tests cover, slower.
 _JOINED: Final = ("tests/integration", "tests/power", "tests/conformance", "tests/fuzz")
-# 114 and 128 know the name of a started function, not one that hands task_status on; the 9xx family
-# (off by default, until --disable is given) wants a checkpoint in every async function.
-_ASYNC_OFF: Final = "ASYNC114,ASYNC128,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913"
+# 114 and 128 know the name of a started function, not one that hands task_status on; 100 is ruff's
+# too, 300 is asyncio's, and each costs a fifth of the time; the 9xx family (off by default, until
+# --disable is given) wants a checkpoint in every async function.
+_ASYNC_OFF: Final = (
+    "ASYNC100,ASYNC114,ASYNC128,ASYNC300,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913"
+)
 _PROCESSES: Final = ("tests/e2e", "tests/interop")
 
 
@@ -55,8 +59,8 @@ def quick_steps() -> list[Step]:
     ]
 
 
-def slow_steps(files: Sequence[str], *, changed: bool = False) -> list[list[Step]]:
-    """Async lint of these files and all types: chains that may run side by side.
+def reading_steps(files: Sequence[str], *, changed: bool = False) -> list[list[Step]]:
+    """What reads these files and all types without running them: chains for two cores.
 
     Args:
         files: of the repository.
@@ -66,11 +70,8 @@ def slow_steps(files: Sequence[str], *, changed: bool = False) -> list[list[Step
     names = [name for name in files if name.endswith(".py") and _is_async(name)]
     tests = [name for name in names if name.startswith("tests/")]
     lint = ["flake8-async", f"--disable={_ASYNC_OFF}"]
-    shipped = sorted(set(names) - set(tests))
-    # It takes one core for a minute and a half: two halves go side by side.
     async_lint = [
-        Step("async lint, half", [*lint, *shipped[::2]]),
-        Step("async lint, half", [*lint, *shipped[1::2]]),
+        Step("async lint", [*lint, *sorted(set(names) - set(tests))]),
         # A fake behind a port has nothing to await (124); a test bounds its clean-up (102).
         Step("async lint, tests", [*lint[:1], f"{lint[1]},ASYNC102,ASYNC124", *tests]),
     ]
@@ -79,19 +80,25 @@ def slow_steps(files: Sequence[str], *, changed: bool = False) -> list[list[Step
         Step("types of tests", ["mypy", "tests"]),
         Step("types of scripts", ["mypy", "scripts"]),
     ]
-    wanted = async_lint if changed else async_lint[:2]
-    return [types, *([step] for step in wanted if len(step.command) > 2)]
+    wanted = async_lint if changed else async_lint[:1]
+    return [types, [step for step in wanted if len(step.command) > 2]]
 
 
-def security_step() -> Step:
-    """Bandit over what is shipped: high severity; ruff's S rules see the rest, and take reasons."""
+def whole_steps() -> list[Step]:
+    """What looks at the tree as one: dangers, and what is written twice.
+
+    Bandit looks for what is high; ruff's S rules see the rest, and take reasons.
+    """
     folders = [name for name in (*FLOORS, "scripts") if (ROOT / name).is_dir()]
     command = ["bandit", "--quiet", "--configfile=pyproject.toml", "--severity-level=high"]
-    return Step("security", [*command, "--recursive", *folders])
+    return [
+        Step("security", [*command, "--recursive", *folders]),
+        Step("duplication", [str(PYTHON), "scripts/duplication.py"]),
+    ]
 
 
 def test_steps(marks: str) -> tuple[list[list[Step]], list[Step]]:
-    """Chains of steps that run side by side, and steps that run alone after them."""
+    """Chains of steps that run side by side, and what starts daemons."""
     pytest = [str(PYTHON), "-m", "pytest", "--quiet", "--durations=5", f"-m={marks}"]
     coverage = [str(PYTHON), "-m", "coverage", "run", *pytest[1:]]
     apart = (*_COVERED, _SIMULATION, *_JOINED, *_PROCESSES)
@@ -174,28 +181,29 @@ def report_coverage() -> bool:
     return False
 
 
+def at_rest(step: Step) -> Step:
+    """The step at the lowest priority: it takes what others leave of the processors."""
+    return Step(step.name, ["nice", "-n19", *step.command])
+
+
 def run_beside(chains: Sequence[Sequence[Step]]) -> bool:
     """Run chains of steps on two cores; a chain ends at its first failure."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         return all(list(pool.map(lambda chain: all(map(run, chain)), chains)))
 
 
-def run_tests(marks: str) -> bool:
-    """Run all tests, the coverage report behind them."""
-    beside, alone = test_steps(marks)
-    return run_beside(beside) and report_coverage() and all(map(run, alone))
-
-
 def gate(*, fast: bool, marks: str) -> bool:
     """Run the gate; True if every step passed."""
-    files = changed_files() if fast else _git("ls-files")
-    slow = slow_steps(files, changed=fast)
-    if not fast:
-        slow.append([security_step()])
-    if not (all(map(run, quick_steps())) and run_beside(slow)):
+    if not all(map(run, quick_steps())):
         return False
     if not fast:
-        return run_tests(marks)
+        reading = [step for chain in reading_steps(_git("ls-files")) for step in chain]
+        chains, daemons = test_steps(marks)
+        first = [daemons, [at_rest(step) for step in (*reading, *whole_steps())]]
+        return run_beside(first) and run_beside(chains) and report_coverage()
+    files = changed_files()
+    if not run_beside(reading_steps(files, changed=True)):
+        return False
     tests = tests_of(files)
     command = [str(PYTHON), "-m", "pytest", "--quiet", f"-m=not slow and {MARKS}", *tests]
     return not tests or run(Step("changed tests", command))

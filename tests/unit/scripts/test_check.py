@@ -71,8 +71,8 @@ def test_test_steps_leave_no_folder_out(check: ModuleType) -> None:
     assert all(Path(name).exists() for name in with_tests)
 
 
-def test_slow_steps_hand_async_files_only_to_the_async_lint(check: ModuleType) -> None:
-    chains = check.slow_steps(["protocol/codec.py", "node/net/interface.py", "README.md"])
+def test_reading_steps_hand_async_files_only_to_the_async_lint(check: ModuleType) -> None:
+    chains = check.reading_steps(["protocol/codec.py", "node/net/interface.py", "README.md"])
     words = [word for chain in chains for step in chain for word in step.command]
     assert "node/net/interface.py" in words
     assert "protocol/codec.py" not in words
