@@ -4,6 +4,8 @@ Method: a `Bench` of four cores with keyed signatures; a test forges messages wi
 the validators it plays, hands them to one core and reads what that core orders.
 """
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -15,6 +17,7 @@ from prsm.consensus.pbft.effects import (
     Effect,
     Execute,
     Fetch,
+    NeedPayload,
     Persist,
     SetTimer,
     Validate,
@@ -27,6 +30,7 @@ from prsm.consensus.pbft.events import (
     Verdict,
     Waiting,
 )
+from prsm.consensus.pbft.normal import keep_body
 from prsm.consensus.pbft.opened import Opened, is_signed, open_message
 from prsm.consensus.pbft.records import Voted, pack
 from prsm.consensus.pbft.state import load
@@ -37,6 +41,7 @@ from prsm.protocol.errors import WireError
 from prsm.protocol.headers import Block, block_hash
 from prsm.protocol.messages.consensus import (
     NewView,
+    Prepared,
     Proposal,
     SignedMessage,
 )
@@ -304,3 +309,34 @@ def test_bodies_of_a_height_are_bounded_and_the_needed_ones_stay() -> None:
         held.append(load(bench.state)["bodies"])
         assert digest in bench.state.instance.bodies
     assert max(held) == 4
+
+
+def test_block_nobody_named_gives_way_when_all_others_are_needed() -> None:
+    bench = Bench()
+    instance, block = bench.state.instance, bench.block()
+    named = [bytes([i]) * 32 for i in range(5)]
+    instance.locked, instance.demanded = (
+        Prepared(0, digest, bench.certificate(Kind.PREPARE, digest)) for digest in named[:2]
+    )
+    instance.certificate = bench.certificate(Kind.COMMIT, named[2])
+    instance.block_hash = named[3]
+    for digest in named:
+        keep_body(bench.state, digest, block)
+    assert list(instance.bodies) == named[:4]
+
+
+def test_proposer_with_work_wakes_when_the_gap_between_blocks_ends() -> None:
+    """Not sooner, and no timer is left in the past once the payload was asked for."""
+    bench = Bench(blocks=32)
+    state = bench.state
+    assert state.instance.schedule.at(0) == 3
+    parameters = msgspec.structs.replace(state.config.parameters, block_gap_min_ms=200)
+    state.config = replace(state.config, parameters=parameters)
+    state.applied_at_ms = bench.now_ms
+    end_ms = bench.now_ms + 200
+    assert bench.take(Waiting(transactions=True), 50) == [SetTimer(end_ms)]
+    assert bench.take(Tick(), 149) == []
+    asked, timer = bench.take(Tick(), 1)
+    assert asked == NeedPayload(state.instance.height, 0)
+    assert isinstance(timer, SetTimer)
+    assert timer.at_ms > bench.now_ms == end_ms
