@@ -22,7 +22,7 @@ import trio
 from prsm.node.clock import Clock
 from prsm.node.rpc.dispatch import Ask, Go
 from prsm.node.rpc.errors import CallError, TooMany, only_leaf
-from prsm.node.rpc.reasons import entry_for
+from prsm.node.rpc.reasons import UNCLEAR, entry_for
 from prsm.node.supervise import Supervisor
 from prsm.node.telemetry import logs
 from prsm.protocol.errors import LocalError, PrsmError
@@ -30,8 +30,6 @@ from prsm.storage.answers import CALLS_MAX, AnswerStore, KeptCall
 
 KEPT_MS: Final = 24 * 3600 * 1000
 _TIDY_S: Final = 600.0
-# Their effect may still come, or has come in part.
-_UNKNOWN: Final = frozenset({"deadline_passed", "cancelled", "internal"})
 
 log: Final = logs.get("once")
 
@@ -151,7 +149,7 @@ class Once:
 
 async def _note_refusal(store: AnswerStore, name: bytes, error: Exception) -> None:
     """Keep what a call was refused with; one that may be tried again is as if it never came."""
-    if not isinstance(error, PrsmError) or error.reason in _UNKNOWN:
+    if not isinstance(error, PrsmError) or error.reason in UNCLEAR:
         return
     try:
         if entry_for(error.reason).retryable:

@@ -18,6 +18,7 @@ from prsm.node.callers.prices import FREE, PRICES, Fees, Price, with_cap
 from prsm.node.clock import Clock
 from prsm.node.rpc.dispatch import Ask, Go
 from prsm.node.rpc.errors import Forbidden, only_leaf
+from prsm.node.rpc.reasons import UNCLEAR
 from prsm.node.rpc.spec import Scope
 from prsm.node.telemetry import logs
 from prsm.protocol.errors import LocalError, PrsmError
@@ -27,7 +28,6 @@ from prsm.storage.outlays import Limits, Outlays, Reserved, Sums
 # Token id -> what it may spend; None: there is no such token any more.
 LimitsOf = Callable[[str], Limits | None]
 LOOK_S: Final = 15.0
-_UNCLEAR: Final = frozenset(("deadline_passed", "cancelled"))  # it may have been done
 # Refusals that come before anything is bought, also of a call whose failures may have cost.
 _BEFORE: Final = frozenset(
     (
@@ -170,7 +170,7 @@ class Spending:
 
     async def _take_back(self, reserved: Reserved, price: Price, error: BaseException) -> None:
         error = only_leaf(error)
-        is_typed = isinstance(error, PrsmError) and error.reason not in _UNCLEAR
+        is_typed = isinstance(error, PrsmError) and error.reason not in UNCLEAR
         is_before = isinstance(error, PrsmError) and error.reason in _BEFORE
         if is_before or (is_typed and not price.keeps):
             await self._outlays.drop(reserved.id)

@@ -12,7 +12,7 @@ import msgspec
 from mcp.server.mcpserver.exceptions import ToolError
 
 from prsm.node.rpc.client import Client, RpcError, Target
-from prsm.node.rpc.reasons import entry_for
+from prsm.node.rpc.reasons import UNCLEAR, entry_for
 from prsm.protocol.errors import PrsmError
 
 Document = dict[str, Any]  # of the node; its fields are those of the method table
@@ -23,11 +23,16 @@ T = TypeVar("T")
 
 
 class Refused(ToolError):
-    """The node answered, and said no; `retry_after_ms`: worth asking again then, 0: it is not."""
+    """The node answered, and said no.
 
-    def __init__(self, what: str, *, retry_after_ms: int = 0) -> None:
+    Attributes:
+        retry_after_ms: it is worth asking again then; 0: it is not.
+        is_clear: the call had no effect; else nobody knows.
+    """
+
+    def __init__(self, what: str, *, retry_after_ms: int = 0, is_clear: bool = True) -> None:
         super().__init__(what)
-        self.retry_after_ms = retry_after_ms
+        self.retry_after_ms, self.is_clear = retry_after_ms, is_clear
 
 
 class Node:
@@ -69,7 +74,8 @@ async def in_thread(work: Callable[[], T]) -> T:
     except RpcError as error:
         wait_ms = error.data.get("retry_after_ms")
         known_ms = wait_ms if isinstance(wait_ms, int) else 0
-        raise Refused(in_words(error), retry_after_ms=known_ms) from error
+        is_clear = error.reason not in UNCLEAR
+        raise Refused(in_words(error), retry_after_ms=known_ms, is_clear=is_clear) from error
     except PrsmError as error:
         raise told(error) from error
 

@@ -171,7 +171,7 @@ class Tools:
         if redundancy is not None:
             params["redundancy"] = redundancy
         async with self._spend(max_price) as spend:
-            job = await self._run({**params, **spend.params})
+            job = await self._run({**params, **spend.params}, spend)
             spend.used = int(job["locked"])
         if job["error"] is not None:
             raise ToolError(f"the job failed: {job['error']['what']} [{job['error']['reason']}]")
@@ -214,13 +214,13 @@ class Tools:
             "seed": seed,
         }
         async with self._spend(max_price) as spend:
-            text, info = await self._generate({**params, **spend.params}, ctx, max_tokens)
+            text, info = await self._generate({**params, **spend.params}, spend, ctx, max_tokens)
             spend.used = int(info["locked"])
         return {"text": text, **{name: info[name] for name in _TOLD}}
 
-    async def _run(self, params: Document) -> Raw:
+    async def _run(self, params: Document, spend: Spend) -> Raw:
         """A job from its start to its end; cancelled, it is cancelled too."""
-        job: Raw = await self.node.ask("infer_run", params)
+        job: Raw = await self._begin("infer_run", params, spend)
         try:
             while not job["is_over"]:
                 asked = {"job_id": job["job_id"], "wait_ms": _WAIT_MS}
@@ -231,9 +231,11 @@ class Tools:
             raise
         return job
 
-    async def _generate(self, params: Document, ctx: Context, most: int) -> tuple[str, Raw]:
+    async def _generate(
+        self, params: Document, spend: Spend, ctx: Context, most: int
+    ) -> tuple[str, Raw]:
         """All of a text, told as it comes; cancelled, its stages stop."""
-        info: Raw = await self.node.ask("infer_generate", params)
+        info: Raw = await self._begin("infer_generate", params, spend)
         name, parts = {"generation_id": info["generation_id"]}, list[str]()
         try:
             while not info["is_over"]:
@@ -245,6 +247,14 @@ class Tools:
                 await self._let_go("infer_endGeneration", name)
             raise
         return "".join(parts), info
+
+    async def _begin(self, method: str, params: Document, spend: Spend) -> Raw:
+        """Start what may lock; refused clearly, it costs nothing."""
+        try:
+            return await self.node.ask(method, params)
+        except Refused as error:
+            spend.used = 0 if error.is_clear else spend.used
+            raise
 
     async def _let_go(self, method: str, params: Document) -> None:
         """End what a cancelled tool began."""
@@ -266,9 +276,6 @@ class Tools:
         spend = Spend(cap, used=cap or 0)
         try:
             yield spend
-        except Refused:
-            spend.used = 0  # before anything was locked, or what was locked comes back
-            raise
         finally:
             budget.give_back(cap, spend.used)
 

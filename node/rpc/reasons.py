@@ -27,7 +27,7 @@ from prsm.node.rpc.rows import (
     work,
 )
 
-__all__ = ["BY_NUMBER", "REGISTRY", "Entry", "Exit", "entry_for"]
+__all__ = ["BY_NUMBER", "REGISTRY", "UNCLEAR", "Entry", "Exit", "entry_for"]
 
 _ROWS: Final = "".join(
     part.ROWS
@@ -53,6 +53,9 @@ BY_NUMBER: Final[Mapping[int, Entry]] = MappingProxyType(
     {entry.number: entry for entry in REGISTRY.values()}
 )
 assert len(REGISTRY) == len(BY_NUMBER), "a PRSM number is used twice"
+
+# Refusals that leave open what the call did: its effect may still come, or has come in part.
+UNCLEAR: Final = frozenset(("deadline_passed", "cancelled", "internal"))
 
 
 def entry_for(reason: str) -> Entry:

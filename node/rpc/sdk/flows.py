@@ -13,7 +13,7 @@ import msgspec
 
 from prsm.node.rpc.errors import NodeUnreachable
 from prsm.node.rpc.faults import RpcError, class_for, fault_here, fault_of
-from prsm.node.rpc.reasons import entry_for
+from prsm.node.rpc.reasons import UNCLEAR, entry_for
 
 if TYPE_CHECKING:
     from prsm.node.rpc.spec import Method  # its module takes 3 ms, its bare name nothing
@@ -23,9 +23,8 @@ GRACE_S: Final = 5.0  # an answer made at its method's deadline still has to tra
 _LOOK_MS: Final = 1_000  # how often somebody who watches is told
 _REST_MS: Final = 20_000  # how long a connection is held by somebody who only waits
 # Whether the call had an effect is not known. After a lost answer the same key finds out; after
-# the node's own word for it there is nothing more to find out.
+# the node's own word for it (`UNCLEAR`) there is nothing more to find out.
 _LOST: Final = "node_unreachable"
-_UNKNOWN: Final = frozenset({"deadline_passed", "cancelled", "internal"})
 # Read in a loop, each piece once: a node keeps a bounded number of keys, and these would fill them.
 _UNKEYED: Final = frozenset({"infer_readTokens"})
 
@@ -127,7 +126,7 @@ def call(method: "Method", params: Mapping[str, object], habits: Habits) -> Flow
 
 def _may_repeat(error: RpcError, *, is_keyed: bool) -> bool:
     """Whether a write may be sent once more without being done twice."""
-    return error.reason not in _UNKNOWN and (is_keyed or error.reason != _LOST)
+    return error.reason not in UNCLEAR and (is_keyed or error.reason != _LOST)
 
 
 def ask(method: "Method", params: Mapping[str, object], habits: Habits) -> Flow[Any]:

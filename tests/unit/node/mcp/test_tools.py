@@ -21,7 +21,7 @@ from prsm.node.mcp.calls import Node
 from prsm.node.mcp.server import make_server
 from prsm.node.mcp.tools import Tools
 from prsm.node.rpc.client import find
-from prsm.node.rpc.errors import Forbidden, TooMany
+from prsm.node.rpc.errors import CallTimeout, Forbidden, NotReady, TooMany
 from prsm.node.rpc.methods.generation import GenerationInfo
 from prsm.node.rpc.methods.node import NodeStatus
 from prsm.node.rpc.methods.tenants import SpendingInfo
@@ -152,6 +152,24 @@ def test_what_the_node_refuses_costs_nothing_and_is_told_in_its_words(desk: Desk
     assert "PRSM-1006" in text
     assert desk.call("spending")["taken"] == "0"
     assert "whole micro-FTNS" in desk.refused("run_model", model="m", texts=["a"], max_price="1.5")
+
+
+def test_work_that_was_begun_counts_whatever_is_refused_afterwards(desk: Desk) -> None:
+    """The job goes on, locks and pays, though the node answers no question about it."""
+    running = msgspec.structs.replace(a_job(), is_over=False, state="running")
+    desk.served.node.answers |= {"infer_run": running, "job_get": NotReady("starting")}
+    desk.refused("run_model", model="net", texts=["a"], max_price="400")
+    assert desk.call("spending")["taken"] == "400"
+    begun = msgspec.structs.replace(sample(GenerationInfo), is_over=False, text="", locked="50")
+    desk.served.node.answers |= {"infer_generate": begun, "infer_readTokens": Forbidden("ended")}
+    desk.refused("generate_text", model="net", prompt="a", max_price="500")
+    assert desk.call("spending")["taken"] == "900"
+
+
+def test_a_call_whose_effect_is_unknown_counts(desk: Desk) -> None:
+    desk.served.node.answers["infer_run"] = CallTimeout("its effect may still come")
+    desk.refused("run_model", model="net", texts=["a"], max_price="400")
+    assert desk.call("spending")["taken"] == "400"
 
 
 def test_quota_of_calls_makes_a_tool_wait(desk: Desk) -> None:

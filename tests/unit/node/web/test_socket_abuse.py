@@ -121,8 +121,8 @@ async def suffer(door: OpenDoor, abuse: Abuse) -> None:
         if abuse.is_open:
             await stream.send_all(handshake())
             answer = await stream.receive_some(4096)
-            if answer.startswith(b"HTTP/1.1 503"):
-                raise NoPlace
+            if not answer or answer.startswith(b"HTTP/1.1 503"):
+                raise NoPlace  # or so long on its way that the door had given it up
             assert answer.startswith(b"HTTP/1.1 101"), answer
         await stream.send_all(abuse.says())
         if abuse.reads:

@@ -250,16 +250,19 @@ async def test_a_peer_that_answers_no_ping_is_given_up(
 ) -> None:
     monkeypatch.setattr("prsm.node.web.serve._WEBSOCKET_PING_S", 0.02)
     async with open_door(tmp_path) as door:
-        alive, dead = await door.socket(), await door.socket()
-        await dead.call("sub_subscribe", topic="heads")
-        await alive.call("sub_subscribe", topic="models")
-        with trio.move_on_after(5):
+        alive = await door.socket()
+        with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_read_for_ever, alive)
+                # On a busy machine the door may give up even those who would have answered.
+                while True:
+                    with suppress(Closed, Rejected):
+                        await (await door.socket()).call("sub_subscribe", topic="heads")
+                        break
                 await until(lambda: not door.events.is_heard("heads"))
+                await until(lambda: bool(alive.pings))
                 nursery.cancel_scope.cancel()
         assert door.events.subscribers()["heads"] == 0
-        assert alive.pings
 
 
 async def _read_for_ever(socket: Socket) -> None:
