@@ -43,12 +43,14 @@ class Evaluation(Record, frozen=True):
     model: CidBytes
     dataset: CidBytes
     asked_height: UInt
-    seed: Bytes32 | None  # None until the block after
+    # In the order of the draw, for good: who leaves later takes no score with it. None until the
+    # block after.
+    drawn: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=DRAWN_MAX)] | None
     is_recorded: bool
 
 
 class Asked(Record, frozen=True):
-    """Evaluations whose seed the next block makes."""
+    """Evaluations whose evaluators the next block draws."""
 
     jobs: Annotated[tuple[Bytes32, ...], msgspec.Meta(max_length=DRAWS_MAX)]
 
@@ -97,7 +99,7 @@ def draw(state: State, payload: Draw, context: Context) -> Effect:
             model=payload.model,
             dataset=payload.dataset,
             asked_height=context.height,
-            seed=None,
+            drawn=None,
             is_recorded=False,
         ),
     )
@@ -122,7 +124,8 @@ def make_draws(state: State, *, chain_id: bytes, parent: bytes) -> None:
         found = read_evaluation(state, job)
         assert found is not None, "a draw nobody asked for"
         seed = sha256(encode(("work.evaluation", chain_id, parent, job)))
-        state.write(evaluation_key(job), msgspec.structs.replace(found, seed=seed))
+        drawn = _drawn(state, found, seed)
+        state.write(evaluation_key(job), msgspec.structs.replace(found, drawn=drawn))
     state.delete(ASKED_KEY)
 
 
@@ -179,19 +182,16 @@ def read_score(reader: Reader, model: bytes, dataset: bytes) -> Score:
     )
 
 
-def drawn(reader: Reader, evaluation: Evaluation) -> tuple[bytes, ...]:
-    """Accounts that may work on an evaluation, in the order of the draw; none before it.
+def _drawn(reader: Reader, evaluation: Evaluation, seed: bytes) -> tuple[bytes, ...]:
+    """Accounts that may work on an evaluation, in the order of the draw.
 
     Not the requester, nor who published model or dataset. Who is pledged later is no candidate,
     so nobody makes an account for a seed it knows.
     """
-    if evaluation.seed is None:
-        return ()
     barred = {evaluation.requester}
     for manifest in (evaluation.model, evaluation.dataset):
         release = release_of(reader, manifest)
         barred |= set() if release is None else {release.publisher}
-    seed = evaluation.seed
     before = evaluation.asked_height
     able = [
         each.account
@@ -217,7 +217,7 @@ def _is_as_drawn(state: State, evaluation: Evaluation, job: Job) -> bool:
     unit = job.units[0]
     if not _is_whole(unit, evaluation, len(job.batch_rows)) or job.rows != dataset.rows:
         return False
-    return set(unit.workers) <= set(drawn(state, evaluation))
+    return set(unit.workers) <= set(evaluation.drawn or ())
 
 
 def _is_whole(unit: Unit, evaluation: Evaluation, slices: int) -> bool:

@@ -22,7 +22,6 @@ from prsm.consensus.ledger.evaluations import (
     SCORE,
     Evaluation,
     Score,
-    drawn,
     read_evaluation,
 )
 from prsm.consensus.ledger.governance import delegation_of
@@ -274,11 +273,6 @@ class View:
     def evaluation(self, job: bytes) -> Evaluation | None:
         """What evaluators were asked for under an id."""
         return read_evaluation(self._state, job)
-
-    def drawn(self, job: bytes) -> tuple[bytes, ...]:
-        """Who may work on an evaluation, in the order of the draw; none before it."""
-        found = read_evaluation(self._state, job)
-        return () if found is None else drawn(self._state, found)
 
     def evaluations(self, requester: bytes) -> list[Evaluation]:
         """What an account asked for; reads all keys of the state."""

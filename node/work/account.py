@@ -93,10 +93,6 @@ class Account:
         found = self._driver.ledger.view.evaluations(self.address)
         return tuple(each.job for each in found)
 
-    def drawn(self, job: bytes) -> tuple[bytes, ...]:
-        """Who may work on it, in the order of the draw."""
-        return self._driver.ledger.view.drawn(job)
-
     def bonded_for(self, worker: bytes) -> int:
         """The highest reserve of a sampled unit that a worker's free pledge covers."""
         ledger = self._driver.ledger

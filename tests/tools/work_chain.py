@@ -13,7 +13,6 @@ from prsm.consensus.ledger.errors import Failed
 from prsm.consensus.ledger.evaluations import (
     EVALUATION,
     Evaluation,
-    drawn,
     make_draws,
     read_evaluation,
 )
@@ -214,10 +213,6 @@ class MemoryChain:
         jobs = [key[1:] for key in sorted(self.world.state) if key[:1] == EVALUATION]
         found = [each for job in jobs if (each := self.evaluation(job)) is not None]
         return tuple(each.job for each in found if each.requester == self.address)
-
-    def drawn(self, job: bytes) -> tuple[bytes, ...]:
-        found = self.evaluation(job)
-        return () if found is None else drawn(State(self.world.state), found)
 
     def is_halted(self, cid: bytes) -> bool:
         return is_halted(State(self.world.state), cid)

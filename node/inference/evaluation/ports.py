@@ -19,7 +19,3 @@ class EvaluationChain(Chain, Protocol):
     def evaluations(self) -> tuple[bytes, ...]:
         """Ids of all this account asked for; slow, for the start of a process."""
         ...
-
-    def drawn(self, job: bytes) -> tuple[bytes, ...]:
-        """Accounts that may work on it, in the order they were drawn; none before the draw."""
-        ...

@@ -176,9 +176,9 @@ class Evaluations:
         job, chain = self._new_id(), self._chain
         asked = await commit(chain, DRAW, Draw(job, wish.model, wish.dataset))
         with trio.move_on_after(DRAW_S):
-            while (known := chain.evaluation(job)) is None or known.seed is None:
+            while (known := chain.evaluation(job)) is None or known.drawn is None:
                 await chain.wait_height(max(asked, chain.height()) + 1)
-        drawn = chain.drawn(job)
+        drawn = () if known is None else known.drawn or ()
         offers = {
             offer.worker: offer
             for offer in await ask_all(self._network, chain, self._verifier)

@@ -165,8 +165,7 @@ class Evaluator:
         evaluation = self._chain.evaluation(job.job)
         if evaluation is None or evaluation.requester != job.requester:
             raise UnknownJob("nobody was drawn for this job")
-        drawn = self._chain.drawn(job.job)
-        if spec.model != evaluation.model or not set(spec.workers) <= set(drawn):
+        if spec.model != evaluation.model or not set(spec.workers) <= set(evaluation.drawn or ()):
             raise NotNamed("the lock names another model, or workers that were not drawn")
         return evaluation
 

@@ -8,7 +8,7 @@ from prsm.protocol.ids import Bytes32
 from prsm.protocol.receipts import BatchResult, WorkKind, WorkReceipt, sign_receipt
 from prsm.protocol.scores import ScoreRow, score_root
 from prsm.protocol.signing import sha256
-from prsm.protocol.transactions.audits import Pledge
+from prsm.protocol.transactions.audits import Pledge, Redeem
 from prsm.protocol.transactions.evaluations import Draw, RecordScore, SliceScore
 from prsm.protocol.transactions.payloads import Halt, Lock, RegisterModel, Unit
 from prsm.protocol.transactions.registry import RegisterDataset
@@ -43,7 +43,8 @@ def chain() -> Chain:
 
 
 def drawn(chain: Chain, job: bytes = JOB) -> tuple[bytes, ...]:
-    return chain.ledger.view.drawn(job)
+    found = chain.ledger.view.evaluation(job)
+    return () if found is None else found.drawn or ()
 
 
 def ask(chain: Chain, job: bytes = JOB) -> tuple[int, ...]:
@@ -155,6 +156,19 @@ def test_a_job_that_is_not_the_whole_evaluation_by_those_drawn_is_none(
     assert chain.send(70, RecordScore(JOB, slices())).code is Code.NOT_AS_DRAWN
 
 
+def test_a_worker_that_leaves_cannot_take_the_score_with_it(chain: Chain) -> None:
+    """Or one who is drawn and dislikes the result would redeem its pledge, and nobody records."""
+    three = ask(chain)[:3]
+    terms = lock(unit(three))
+    settle(chain, terms)
+    before = drawn(chain)
+    least = max(1, chain.ledger.parameters.pledge_min)
+    for worker in three:
+        assert chain.send(worker, Redeem(least)).code is Code.DONE
+    assert drawn(chain) == before
+    assert chain.send(70, RecordScore(JOB, slices())).code is Code.DONE
+
+
 def test_all_who_were_drawn_may_do_the_work(chain: Chain) -> None:
     terms = lock(msgspec.structs.replace(unit(ask(chain)), needed=3))
     assert chain.send(REQUESTER, terms).code is Code.DONE
@@ -211,4 +225,4 @@ def test_a_block_makes_a_bounded_number_of_draws(chain: Chain) -> None:
     codes = [receipt.code for receipt in chain.add(*orders).receipts()]
     assert codes == [Code.DONE] * DRAWS_MAX + [Code.TOO_MANY_DRAWS]
     chain.add()
-    assert chain.ledger.view.drawn(sha256(bytes([DRAWS_MAX - 1])))
+    assert drawn(chain, sha256(bytes([DRAWS_MAX - 1])))
