@@ -50,8 +50,11 @@ def rooms(root: Path, modules: Iterable[str], project: str) -> dict[str, Room]:
     named = list(modules)
     known = {path.removesuffix(".py") for path in named}
     contracts = tomllib.loads(project)["tool"]["importlinter"]["contracts"]
-    order = list(_layers(contracts[2]["layers"]))
-    homes = sorted(contracts[5]["forbidden_modules"])
+    (layers,) = (one["layers"] for one in contracts if one.get("containers") == ["prsm.node"])
+    order = list(_layers(layers))
+    (homes,) = (
+        one["forbidden_modules"] for one in contracts if one.get("source_modules") == ["prsm"]
+    )
     found: dict[str, Room] = {}
     for path in named:
         name = _room(path.removesuffix(".py"), order)

@@ -12,10 +12,10 @@ ROOT = Path(__file__).resolve().parents[3]
 PROJECT = """
 [tool.importlinter]
 contracts = [
-  {}, {},
-  { layers = ["(cli) | (worker)", "(daemon)", "web", "(rpc)", "(clock)"] },
-  {}, {},
-  { forbidden_modules = ["click", "libp2p"] },
+  { containers = ["prsm"], layers = ["node", "protocol"] },
+  { containers = ["prsm.node"], layers = ["(cli) | (worker)", "(daemon)", "web", "(rpc)", "(clock)"] },
+  { source_modules = ["prsm.protocol"], forbidden_modules = ["trio"] },
+  { source_modules = ["prsm"], forbidden_modules = ["click", "libp2p"] },
 ]
 """
 TREE = {
