@@ -85,6 +85,7 @@ class Taker:
         self._clock = driver.clock
         self._claims: dict[PeerId, _Claim] = {}
         self._verifier = Ed25519Verifier()
+        self._claimed = trio.Event()  # a peer says it has a snapshot above our height
         self.is_taking = False
         self.taken = 0
         before = driver.on_status
@@ -104,6 +105,10 @@ class Taker:
         """Take snapshots until cancelled."""
         task_status.started()
         while True:
+            await self._claimed.wait()
+            if not self._is_claimed():  # blocks led there meanwhile
+                self._claimed = trio.Event()
+                continue
             await trio.sleep(LOOK_SECONDS)
             choice = None if self._driver.is_halted else self._choose()
             if choice is None:
@@ -120,6 +125,8 @@ class Taker:
     def _hear_status(self, peer: PeerId, status: Status) -> None:
         claim = self._claims.setdefault(peer, _Claim(status, 0))
         claim.status, claim.seen_ms = status, self._clock.monotonic_ms()
+        if status.snapshot_height > self._driver.ledger.height:
+            self._claimed.set()
         if len(self._claims) > CLAIMS_MAX:
             del self._claims[min(self._claims, key=lambda known: self._claims[known].seen_ms)]
 
@@ -132,11 +139,15 @@ class Taker:
             if peer in live and claim.distrusted_until_ms <= now
         }
 
+    def _is_claimed(self) -> bool:
+        own = self._driver.ledger.height
+        return any(claim.status.snapshot_height > own for claim in self._claims.values())
+
     def _choose(self) -> tuple[PeerId, int] | None:
         """Whom to ask for which snapshot, None while blocks lead on."""
-        own = self._driver.ledger.height
-        if all(claim.status.snapshot_height <= own for claim in self._claims.values()):
+        if not self._is_claimed():
             return None  # looked at often, and mostly so
+        own = self._driver.ledger.height
         settled = self._driver.state.settled
         return choose(own, self._trusted(), settled=settled, far=self._ground.far)
 
