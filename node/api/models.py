@@ -15,6 +15,7 @@ from prsm.node.api.work import DTYPE_NAMES
 from prsm.node.clock import utc_text
 from prsm.node.models import Known, Models, Task, Wanted
 from prsm.node.models.cardtext import read_card_text
+from prsm.node.models.keeping import Stored
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import models as api
 from prsm.node.rpc.methods.tasks import TaskInfo
@@ -69,7 +70,8 @@ class ModelsApi:
 
     async def list(self, _params: NoParams, _caller: Caller) -> api.Models:
         """Models held here or named on the ledger."""
-        return api.Models(items=tuple([await self._info(k) for k in await self._models.known()]))
+        stored = await self._models.keeping.stored()
+        return api.Models(items=tuple(self._row(k, stored) for k in await self._models.known()))
 
     async def get(self, params: api.RefParams, _caller: Caller) -> api.ModelDetail:
         """A model's manifest."""
@@ -150,7 +152,8 @@ class ModelsApi:
         known = await self._models.find(params.ref)
         cid = str(known.cid)
         await self._models.keeping.pin(known.manifest, params.name)
-        state, _ = await self._models.keeping.standing(known.manifest)
+        keeping = self._models.keeping
+        state, _ = keeping.standing(known.manifest, await keeping.stored())
         if state == "held":
             return api.Pinned(cid, params.name, "held")
         if self._models.offline:
@@ -238,8 +241,11 @@ class ModelsApi:
         return None if task_id is None else self._models.tasks.get(task_id)
 
     async def _info(self, known: Known, tx_id: bytes | None = None) -> api.ModelInfo:
-        manifest = known.manifest
-        state, held = await self._models.keeping.standing(manifest)
+        return self._row(known, await self._models.keeping.stored(), tx_id)
+
+    def _row(self, known: Known, stored: Stored, tx_id: bytes | None = None) -> api.ModelInfo:
+        manifest, keeping = known.manifest, self._models.keeping
+        state, held = keeping.standing(manifest, stored)
         return api.ModelInfo(
             ref=f"{manifest.name}@{manifest.semver}",
             cid=str(known.cid),
@@ -252,7 +258,7 @@ class ModelsApi:
             local=known.is_held,
             registered=known.is_registered,
             sealed=bool(manifest.sealing),
-            pins=await self._models.keeping.pins(manifest),
+            pins=keeping.pins(manifest, stored),
             stages=tuple(sorted({shard.stages for shard in manifest.shards})),
             publisher=address_text(manifest.publisher),
             tx_id=None if tx_id is None else address_text(tx_id),

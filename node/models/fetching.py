@@ -17,7 +17,6 @@ from prsm.node.net.interface import PeerEvent
 from prsm.node.telemetry import logs, metrics
 from prsm.protocol.errors import PrsmError, RemoteError
 from prsm.protocol.ids import PeerId
-from prsm.protocol.limits import LEAF_BYTES
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.errors import NotFound, Offline, SourceCorrupt
@@ -129,15 +128,6 @@ class Fetching:
             if not is_here and await self._opening.shared(file) is None:
                 lacking.append(file)
         return lacking
-
-    async def verified(self, file: ManifestFile) -> int:
-        """Bytes of a file that are in our store and right, those on their way included."""
-        try:
-            have = await self._tools.store.have(decode_cid(file.root))
-        except NotFound:
-            return 0
-        leaves = sum(byte.bit_count() for byte in have.bitset)
-        return file.size if leaves == have.leaves else min(file.size, leaves * LEAF_BYTES)
 
     def sources(self, cid: bytes) -> Sequence[Source]:
         """Peers that announced it, other peers, sources outside; nobody while offline."""

@@ -3,6 +3,7 @@
 Knows: manifests, files that several models share, pins. Must not know: how a file comes here.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -14,8 +15,10 @@ from prsm.protocol.messages.models import ManifestFile, ModelManifest
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.errors import Conflict, Corrupt, NotFound
 from prsm.storage.store.cardesk import CarDesk
+from prsm.storage.store.model_store import StoredFile
 from prsm.storage.store.pins import ADDED, REPAIR
 
+Stored = Mapping[Cid, StoredFile]
 _OURS: Final = frozenset((ADDED, REPAIR))  # the node's own pins: whoever removes gives them up
 
 
@@ -94,7 +97,7 @@ class Keeping:
         Raises:
             NotFound: no such pin.
         """
-        if name not in await self.pins(manifest):
+        if name not in self.pins(manifest, await self.stored()):
             raise NotFound(
                 f"{manifest.name}@{manifest.semver} is not pinned as {name!r}",
                 hint="see: prsm model show REF",
@@ -104,21 +107,26 @@ class Keeping:
                 await self._tools.store.unpin(decode_cid(file.root), name)
             except NotFound:  # another model shares the file, and gave the same name up
                 continue
-        return await self.pins(manifest)
+        return self.pins(manifest, await self.stored())
 
-    async def pins(self, manifest: ModelManifest) -> tuple[str, ...]:
+    async def stored(self) -> Stored:
+        """Every file that is here by its root: read once, for however many models are looked up."""
+        return {row.root: row for row in await self._tools.store.list()}
+
+    def pins(self, manifest: ModelManifest, stored: Stored) -> tuple[str, ...]:
         """Names under which all files of a model are kept."""
         roots = {decode_cid(file.root) for file in manifest.files}
-        named = [set(row.pins) for row in await self._tools.store.list() if row.root in roots]
+        named = [set(stored[root].pins) for root in roots if root in stored]
         if len(named) < len(roots):
             return ()
         return tuple(sorted(set.intersection(*named)))
 
-    async def standing(self, manifest: ModelManifest) -> tuple[Standing, int]:
+    def standing(self, manifest: ModelManifest, stored: Stored) -> tuple[Standing, int]:
         """Where a model is, and how many of its bytes are here, those on their way included."""
         here = shared = 0
         for file in manifest.files:
-            count = await self._fetching.verified(file)
+            row = stored.get(decode_cid(file.root))
+            count = row.verified_bytes if row is not None else 0
             here += count
             shared += 0 if count else self._shared_bytes(file)
         if here == manifest.total_bytes:

@@ -61,11 +61,12 @@ class CopyShelf:
             NotFound, SourceFailed: its manifest is not to be had.
         """
         read = await self._models.manifest(manifest)
-        for name in await self._models.keeping.pins(read):
+        keeping = self._models.keeping
+        for name in keeping.pins(read, await keeping.stored()):
             if name.startswith(WISH):
-                await self._models.keeping.unpin(read, name)
+                await keeping.unpin(read, name)
         if copies:
-            await self._models.keeping.pin(read, f"{WISH}{copies}")
+            await keeping.pin(read, f"{WISH}{copies}")
         await self._refresh()
 
     async def fetch(self, manifest: bytes) -> None:

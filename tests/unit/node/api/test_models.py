@@ -1,6 +1,6 @@
 """model_, task_ and storage_ as clients see them: states, tasks, pins, refusals."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,7 @@ import trio
 
 from prsm.protocol.messages.models import ManifestFile
 from prsm.storage.cid import decode_cid
-from prsm.storage.store.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore, StoredFile
 from prsm.storage.store.pins import REPAIR
 from tests.tools.site import Site, open_site
 from tests.tools.stores import DATA, MIB, manifest
@@ -36,6 +36,25 @@ async def held(site: Site, folder: Path, name: str = "minilm", data: bytes = DAT
     cid = await store_of(site).save_manifest(manifest(name=name, files=(file,)))
     await site.models.refresh()
     return str(cid)
+
+
+async def test_list_reads_the_store_once_however_many_models_there_are(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each row read it whole: with 60 models of an hour's soak a list took half a second."""
+    for number in range(4):
+        await held(site, tmp_path, f"model-{number}", DATA + bytes(number + 1))
+    reads = []
+    listed = ModelStore.list
+
+    async def counted(store: ModelStore) -> Sequence[StoredFile]:
+        reads.append(store)
+        return await listed(store)
+
+    monkeypatch.setattr(ModelStore, "list", counted)
+    rows = (await site.ask("model_list"))["items"]
+    assert [row["state"] for row in rows] == ["held"] * 4
+    assert len(reads) == 1
 
 
 async def test_a_held_model_is_listed_opened_checked_pinned_and_removed(

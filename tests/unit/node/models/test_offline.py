@@ -88,7 +88,8 @@ async def test_what_is_missing_is_said_with_its_size(tmp_path: Path) -> None:
             await room.models.file(parsed(cid), 0)
         with pytest.raises(Offline):
             await room.models.open(cid)
-        assert (await room.models.keeping.standing(manifest))[0] == "offline"
+        keeping = room.models.keeping
+        assert keeping.standing(manifest, await keeping.stored())[0] == "offline"
         await room.tools.store.remove_manifest(parse_cid(cid))
         with pytest.raises(Offline, match="manifest"):
             await room.models.find(cid)
@@ -126,7 +127,8 @@ async def test_an_extra_store_is_searched_before_the_network_and_not_believed(
         _, files = await room.models.open(cid)
         assert [one.path.read_bytes() for one in files] == list(FILES.values())
         assert all(one.path.is_relative_to(folder) for one in files)
-        assert await room.models.keeping.standing(manifest) == ("shared", 0)
+        keeping = room.models.keeping
+        assert keeping.standing(manifest, await keeping.stored()) == ("shared", 0)
         assert await room.tools.store.list() == []
         victim = files[0].path
         victim.chmod(0o600)

@@ -88,7 +88,7 @@ async def test_only_whole_models_are_held_after_a_start(room: Room) -> None:
     assert again.held() == ()
     (known,) = await again.known()
     assert (known.manifest.name, known.is_held, known.is_registered) == ("a", False, False)
-    assert await again.keeping.standing(known.manifest) == ("absent", 0)
+    assert again.keeping.standing(known.manifest, await again.keeping.stored()) == ("absent", 0)
 
 
 async def test_add_needs_the_executor(room: Room, tmp_path: Path) -> None:
