@@ -10,12 +10,14 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
+from itertools import chain
 from typing import Final, NamedTuple
 
 import click
 from tidy import ROOT, tracked_files
 
 GENERATED: Final = ("docs/reference/", "docs/dependencies.md")
+FOREIGN: Final = ("docs/adr/", "docs/STYLE.md")  # name what others have, or what nobody should
 HISTORY: Final = ("CHANGELOG.md",)  # says what was
 _FOLDERS: Final = "protocol|consensus|storage|node|testnet|scripts|tests|docs"
 _SPAN: Final = re.compile(r"`([^`\n]+)`")
@@ -35,6 +37,8 @@ _ANY: Final = ("--",)
 _NO_PATHS: Final = ("node/metrics.txt",)  # in the archive of `prsm debug bundle`
 _NO_METRICS: Final = ("prsm_code", "prsm_subscription")  # fields of JSON documents
 _NO_KEYS: Final = ("rpc.discover",)  # OpenRPC's name of a method
+_SNAKE: Final = re.compile(r"^[a-z][a-z0-9]*(?:_[a-z0-9]+)+$")
+_WORDS: Final = re.compile(r"\w+_\w+")
 _SCRIPT: Final = re.compile(r"(scripts/[\w/]+\.py)((?: +[^`|#\n]*)?)")
 _HANDS_ON: Final = {
     "scripts/bench.py": ("scripts/benchmarks",),
@@ -79,6 +83,7 @@ class Names(NamedTuple):
         metrics: their names.
         keys: of config.toml, such as "net.listen".
         numbers: of errors.
+        words: of all programs, scripts and configurations.
     """
 
     commands: Mapping[tuple[str, ...], frozenset[str]]
@@ -87,6 +92,7 @@ class Names(NamedTuple):
     metrics: Collection[str]
     keys: Collection[str]
     numbers: Collection[int]
+    words: Collection[str]
 
 
 def names() -> Names:
@@ -111,7 +117,14 @@ def names() -> Names:
         frozenset({row.name for row in METRICS} | set(PROCESS)),
         frozenset(KEYS),
         frozenset(entry.number for entry in REGISTRY.values()),
+        _words(),
     )
+
+
+def _words() -> frozenset[str]:
+    sources = (path for path in tracked_files() if path.endswith((".py", ".toml", ".yaml", ".tsx")))
+    texts = ((ROOT / path).read_text() for path in sources if not path.startswith("tests/unit"))
+    return frozenset(chain.from_iterable(map(_WORDS.findall, texts)))
 
 
 _Tree = tuple[dict[tuple[str, ...], frozenset[str]], set[tuple[str, ...]]]
@@ -264,6 +277,13 @@ def _source(path: str) -> str:
     return "".join(file.read_text() for each in texts for file in each)
 
 
+def unknown_words(line: str, known: Names) -> Iterator[str]:
+    """A word with underscores, such as a field or the reason of an error, that no program has."""
+    for span in _SPAN.findall(line):
+        if _SNAKE.match(span) and not span.startswith("test_") and span not in known.words:
+            yield f"{span} stands in no program"
+
+
 _Check = Callable[[str, Names], Iterator[str]]
 CHECKS: Final[tuple[_Check, ...]] = (
     unknown_paths,
@@ -274,6 +294,7 @@ CHECKS: Final[tuple[_Check, ...]] = (
     unknown_numbers,
     unknown_commands,
     unknown_scripts,
+    unknown_words,
 )
 # In Python a name may be made up of parts, or be one that a test invents.
 SOURCE_CHECKS: Final[tuple[_Check, ...]] = (unknown_paths, unknown_sections, unknown_commands)
@@ -285,6 +306,8 @@ SOURCE_CHECKS: Final[tuple[_Check, ...]] = (unknown_paths, unknown_sections, unk
 def complaints(path: str, text: str, known: Names) -> Iterator[Complaint]:
     """All that one file names and that is not there."""
     checks = SOURCE_CHECKS if path.endswith(".py") else CHECKS
+    if path.startswith(FOREIGN):
+        checks = tuple(check for check in checks if check is not unknown_words)
     for number, line in _joined(text):
         for check in checks:
             for what in check(line, known):

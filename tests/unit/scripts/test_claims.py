@@ -34,6 +34,7 @@ def found(claims: ModuleType, text: str, path: str = "docs/x.md") -> list[str]:
         metrics={"prsm_height"},
         keys={"net.listen", "rpc.bind"},
         numbers={1001},
+        words={"mempool_full", "prsm_code", "prsm_height"},
     )
     return [what for _, what in claims.complaints(path, text, known)]
 
@@ -46,8 +47,9 @@ def found(claims: ModuleType, text: str, path: str = "docs/x.md") -> list[str]:
         ("docs/adr/0004", "docs/adr/0999", "docs/adr/0999 is not there"),
         ('spec/wire.md, "Frames"', 'spec/wire.md, "Framed"', "wire.md has no section 'Framed'"),
         ("`job_getResult`", "`job_getResults`", "no method job_getResults"),
-        ("`prsm_height`", "`prsm_hight`", "no metric prsm_hight"),
+        ("`prsm_height`", "prsm_hight", "no metric prsm_hight"),
         ("`net.listen = 1`", "`net.listens`", "no key net.listens"),
+        ("`mempool_full`", "`mempool_fool`", "mempool_fool stands in no program"),
         ("PRSM-1001", "PRSM-1002", "no error PRSM-1002"),
         ("`prsm model add M`", "`prsm model ad M`", "no command prsm model ad"),
         ("try: prsm run M", "try: prsm runs M", "no command prsm runs"),
@@ -72,6 +74,7 @@ def test_prose_and_other_names_are_no_claims(claims: ModuleType) -> None:
         "installing prsm itself; `net.log`, `prsm envelope 1`, `prsm_code`, storage/*, a/storage/x"
     )
     assert found(claims, text) == []
+    assert found(claims, "`kad_dht` of another library", "docs/adr/0009.md") == []
 
 
 def test_of_programs_only_paths_sections_and_commands_are_read(claims: ModuleType) -> None:
