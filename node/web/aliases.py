@@ -15,23 +15,17 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from prsm.node.rpc.dispatch import Dispatcher, refusal
-from prsm.node.rpc.errors import BadParams, CallError, WrongHttp
+from prsm.node.rpc.errors import BadParams, CallError
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.reasons import entry_for
 from prsm.node.rpc.spec import Method
 from prsm.node.web.answers import answer, answer_refusal, trace_of
 from prsm.node.web.auth import Gate
-from prsm.node.web.forms import STATUS_BY_CODE
+from prsm.node.web.forms import STATUS_BY_CODE, refuse_verb
 from prsm.protocol.errors import PrsmError
 
 _FIELDS_MAX: Final = 64
 _STATUS_OTHER: Final = 422  # understood, and refused for what it is
-
-
-class OnlyGet(WrongHttp):
-    """This path is read."""
-
-    allow = "GET, HEAD"
 
 
 def alias_routes(dispatcher: Dispatcher, gate: Gate) -> list[BaseRoute]:
@@ -55,8 +49,7 @@ class _Alias:
         """Answer one request."""
         trace_id = trace_of(scope)
         try:
-            if scope["method"] not in {"GET", "HEAD"}:
-                raise OnlyGet(f"{scope['method']} is not accepted here, only GET", field="method")
+            refuse_verb(scope, allow="GET, HEAD")
             peer = scope["state"].get("peer")
             caller = await self._gate.admit(Headers(scope=scope), peer, trace_id=trace_id)
         except CallError as fault:

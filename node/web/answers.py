@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from prsm.node.rpc.dispatch import refusal
 from prsm.node.rpc.errors import CallError
-from prsm.node.web.forms import status_of
+from prsm.node.web.forms import WrongVerb, status_of
 
 # After a refusal the rest of the body is read and thrown away for so long: closing with unread
 # bytes resets the connection, and the client might lose the answer.
@@ -60,8 +60,8 @@ async def answer_refusal(
     status = status_of(fault) if status is None else status
     if status == 401:
         headers["www-authenticate"] = "Bearer"
-    if status == 405:
-        headers["allow"] = getattr(fault, "allow", "POST")
+    if isinstance(fault, WrongVerb):
+        headers["allow"] = fault.allow
     if fault.retry_after_ms:
         headers["retry-after"] = str(-(-fault.retry_after_ms // 1000))
     text = refusal(fault, trace_id=trace_of(scope)) if body is None else body

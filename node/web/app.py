@@ -21,7 +21,6 @@ from prsm.node.rpc.errors import (
     CallError,
     CallTimeout,
     InternalFault,
-    WrongHttp,
 )
 from prsm.node.rpc.spec import Method
 from prsm.node.telemetry import logs
@@ -30,7 +29,7 @@ from prsm.node.web.auth import Gate, Own, OwnPagesOnly, request_id
 from prsm.node.web.auth_filter import OnlyPlain, is_of_this_machine
 from prsm.node.web.auth_signed import SignedRequests
 from prsm.node.web.bodies import BODY_DEADLINE_S, ClientGone, read_body
-from prsm.node.web.forms import refuse_form
+from prsm.node.web.forms import refuse_form, refuse_verb
 
 log: Final = logs.get("web")
 
@@ -179,8 +178,9 @@ class _Page:
         self._shown = shown  # the one field for other machines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] not in {"GET", "HEAD"}:
-            fault = WrongHttp(f"{scope['method']} is not accepted here, only GET", field="method")
+        try:
+            refuse_verb(scope, allow="GET, HEAD")
+        except CallError as fault:
             await answer_refusal(scope, receive, send, fault)
             return
         status, document = self._build()

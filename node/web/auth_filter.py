@@ -13,9 +13,10 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from prsm.node.rpc.errors import BadRequest, CallError, Forbidden, WrongHttp
+from prsm.node.rpc.errors import BadRequest, CallError, Forbidden
 from prsm.node.web.answers import answer_refusal
 from prsm.node.web.auth import Gate
+from prsm.node.web.forms import WrongVerb
 
 HEADERS_MAX: Final = 100
 TARGET_BYTES_MAX: Final = 4_096
@@ -70,7 +71,7 @@ def _odd(scope: Scope) -> CallError | None:
     headers = Headers(scope=scope)
     verb = scope.get("method", "GET")
     if verb not in _VERBS:
-        return WrongHttp(f"{str(verb)[:16]} is not accepted here", field="method")
+        return WrongVerb(str(verb), allow=", ".join(sorted(_VERBS)))
     path, query = bytes(scope["raw_path"]).partition(b"?")[0], bytes(scope["query_string"])
     if len(path) + len(query) > TARGET_BYTES_MAX:
         return BadRequest(f"an address of {len(path) + len(query)} bytes, at most 4096")

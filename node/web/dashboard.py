@@ -74,7 +74,7 @@ class _File:
         headers = Headers(scope=scope)
         if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
             fault = WrongHttp("a page takes no body", field="body")
-            await answer_refusal(scope, receive, send, fault, status=400)
+            await answer_refusal(scope, receive, send, fault)
             return
         is_packed = "gzip" in headers.get("accept-encoding", "")
         tag = f'"{self.digest}{"-gz" if is_packed else ""}"'

@@ -47,14 +47,31 @@ STATUS_BY_CODE: Final[Mapping[int, int]] = MappingProxyType(
 )
 
 
+class WrongVerb(WrongHttp):
+    """Another verb than a page takes; `allow` names those it does."""
+
+    def __init__(self, verb: str, *, allow: str) -> None:
+        super().__init__(f"{verb[:16]} is not accepted here, only {allow}", field="method")
+        self.allow = allow
+
+
+def refuse_verb(scope: Scope, *, allow: str) -> None:
+    """Let the verbs of a page pass, such as `GET, HEAD`.
+
+    Raises:
+        WrongVerb: another one.
+    """
+    if scope["method"] not in allow.split(", "):
+        raise WrongVerb(scope["method"], allow=allow)
+
+
 def refuse_form(scope: Scope, headers: Headers) -> None:
     """Let POST of application/json pass, which no page of another site can send unasked.
 
     Raises:
-        WrongHttp: another verb (`field` "method") or content type.
+        WrongVerb, WrongHttp: another verb, or content type.
     """
-    if scope["method"] != "POST":
-        raise WrongHttp(f"{scope['method']} is not accepted here, only POST", field="method")
+    refuse_verb(scope, allow="POST")
     kinds = headers.getlist("content-type")
     if len(kinds) != 1 or kinds[0].partition(";")[0].strip().lower() != "application/json":
         what = repr(", ".join(kinds)[:80]) if kinds else "absent"
@@ -66,9 +83,9 @@ def status_of(fault: CallError) -> int:
     match fault:
         case CallTimeout():  # of the client, which did not send all of its request
             return 408
-        case WrongHttp(field="method"):
+        case WrongVerb():
             return 405
-        case WrongHttp():
+        case WrongHttp(field="content-type"):
             return 415
         case _:
             return STATUS_BY_CODE.get(entry_for(fault.reason).code, 400)

@@ -15,10 +15,11 @@ from starlette.types import Receive, Scope, Send
 
 from prsm.node.config import is_loopback
 from prsm.node.rpc import spec
-from prsm.node.rpc.errors import CallError, Forbidden, WrongHttp
+from prsm.node.rpc.errors import CallError, Forbidden
 from prsm.node.telemetry.metrics import CONTENT_TYPE, Metrics
 from prsm.node.web.answers import answer_refusal, trace_of
 from prsm.node.web.auth import Gate
+from prsm.node.web.forms import refuse_verb
 
 KEPT_S: Final = 1.0  # writing a hundred series holds the loop for 10 ms
 
@@ -49,9 +50,7 @@ class _Page:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            if scope["method"] not in {"GET", "HEAD"}:
-                what = f"{scope['method']} is not accepted here, only GET"
-                raise WrongHttp(what, field="method")
+            refuse_verb(scope, allow="GET, HEAD")
             await self._admit(scope)
         except CallError as fault:
             await answer_refusal(scope, receive, send, fault)

@@ -12,7 +12,7 @@ import msgspec
 
 from prsm.node.rpc.errors import CallError, error_data
 from prsm.node.rpc.reasons import entry_for
-from prsm.node.web.forms import STATUS_BY_CODE
+from prsm.node.web.forms import STATUS_BY_CODE, WrongVerb
 from prsm.protocol.errors import PrsmError
 
 # -32009 here is a parameter this node does not know; all else that has no status of its own is a
@@ -39,16 +39,6 @@ class NoEmbedding(CallError):
     """The model's output is no vector for each text."""
 
     reason = "no_embedding"
-
-
-class WrongVerb(CallError):
-    """Another verb than this page takes."""
-
-    reason = "wrong_http"
-
-    def __init__(self, what: str, *, allow: str) -> None:
-        super().__init__(what)
-        self.allow = allow
 
 
 def status_of(error: PrsmError) -> int:

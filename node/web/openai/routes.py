@@ -35,14 +35,9 @@ from prsm.node.web.answers import answer, answer_refusal, begin_events, trace_of
 from prsm.node.web.app import Pages
 from prsm.node.web.auth import Gate
 from prsm.node.web.bodies import BODY_DEADLINE_S, ClientGone, read_body
-from prsm.node.web.forms import refuse_form
+from prsm.node.web.forms import refuse_form, refuse_verb
 from prsm.node.web.openai.answers import Document, Told, embeddings, model_document
-from prsm.node.web.openai.faults import (
-    WrongVerb,
-    fault_body,
-    headers_of,
-    status_of,
-)
+from prsm.node.web.openai.faults import fault_body, headers_of, status_of
 from prsm.node.web.openai.forms import (
     ChatRequest,
     CompletionRequest,
@@ -144,9 +139,7 @@ class _Page:
             await _refuse(scope, send, only_leaf(error))
 
     def _refuse_form(self, scope: Scope, headers: Headers) -> None:
-        if scope["method"] != self._verb:
-            what = f"{scope['method']} is not accepted here, only {self._verb}"
-            raise WrongVerb(what, allow=self._verb)
+        refuse_verb(scope, allow=self._verb)
         if self._verb == "POST":
             refuse_form(scope, headers)
 
