@@ -40,7 +40,7 @@ class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         see: heading of the page that shows more, as a link has it.
         bar: in words, where the number says too little, or by hand.
         command: by hand.
-        seen: by hand: what was seen.
+        seen: by hand: what was seen; empty: nobody looked yet.
         holds: by hand.
         on: by hand: date and commit.
     """
@@ -131,7 +131,8 @@ def load(path: Path = SOURCE) -> Sheet:
 def judge(figure: Figure, record: Record | None) -> Judged:
     """Compare a figure with what its part's record says."""
     if not figure.part:
-        return Judged(figure, Verdict.HOLDS if figure.holds else Verdict.SHORT)
+        seen = Verdict.HOLDS if figure.holds else Verdict.SHORT
+        return Judged(figure, seen if figure.seen else Verdict.MISSING)
     rows = {row.name: row for row in record.rows} if record is not None else {}
     found = [row for name, row in rows.items() if fnmatchcase(name, figure.row)]
     by = rows.get(figure.of)

@@ -52,9 +52,8 @@ def test_every_figure_has_a_part_or_says_what_to_type() -> None:
             assert sum(bar is not None for bar in bars) + bool(each.bar) == 1, each.what
         else:
             assert each.command, each.what
-            assert each.seen, each.what
             assert each.bar, each.what
-            assert each.on, each.what
+            assert bool(each.seen) == bool(each.on), each.what
             assert each.holds or each.why, each.what
 
 
@@ -119,6 +118,8 @@ def test_of_several_rows_the_worst_counts() -> None:
 
 def test_nothing_is_said_to_hold_that_was_not_measured_or_whose_part_failed() -> None:
     assert asked.judge(ASKED, None).verdict is Verdict.MISSING
+    by_hand = Figure(what="w", subject="s", command="look", bar="all")
+    assert asked.judge(by_hand, None).verdict is Verdict.MISSING
     assert asked.judge(msgspec.structs.replace(ASKED, row="other"), FREE).verdict is Verdict.MISSING
     failed = msgspec.structs.replace(FREE, failure="exit 1: no disk")
     assert asked.judge(ASKED, failed).verdict is Verdict.FAILED
