@@ -17,7 +17,7 @@ from typing import Final
 
 from prsm.node.cli.birth import Birth, finish_home, init_home, make_folder
 from prsm.node.home import Holder, Home, HomeExists
-from prsm.node.rpc.ports import find_listener
+from prsm.node.listeners import find_listener
 from prsm.protocol.genesis import from_json
 
 COUNT: Final = 3  # 2 of 3 must agree when nothing else is said

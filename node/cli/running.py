@@ -22,9 +22,10 @@ from prsm.node.cli.passwords import ask_password, given_password, password_optio
 from prsm.node.cli.session import POLL_S, Session, pass_session, pause
 from prsm.node.config import Config, load
 from prsm.node.home import Holder, Home
+from prsm.node.listeners import find_listener
 from prsm.node.rpc.client import Client, Endpoint, find
 from prsm.node.rpc.errors import CallTimeout, NodeUnreachable, PortTaken
-from prsm.node.rpc.ports import ask_alive, describe_holder, find_listener
+from prsm.node.rpc.ports import ask_alive, describe_holder
 from prsm.protocol.errors import LocalError, PrsmError
 
 DAEMON: Final = "prsm.node"

@@ -17,7 +17,8 @@ from typing import Final
 
 from prsm.node.config import Config
 from prsm.node.doctor.finding import Check, Finding, Patient
-from prsm.node.rpc.ports import ask_alive, describe_holder, find_listener
+from prsm.node.listeners import find_listener
+from prsm.node.rpc.ports import ask_alive, describe_holder
 from prsm.node.version import VERSION
 from prsm.protocol.errors import LocalError
 from prsm.protocol.identity import parse_listen

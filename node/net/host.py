@@ -28,6 +28,7 @@ from libp2p.utils import encode_delim
 from multiaddr import Multiaddr
 
 from prsm.node.clock import Clock
+from prsm.node.listeners import find_listener
 from prsm.node.net.gossip import BoundedQueue, FencedPubsub, make_gossip
 from prsm.node.net.guard import (
     NEGOTIATION_DEADLINE_S,
@@ -44,7 +45,6 @@ from prsm.node.net.private import dialling
 from prsm.node.net.streams import StreamLost
 from prsm.node.net.transport import Hooks
 from prsm.node.net.tunnel import tunnel_address
-from prsm.node.rpc.ports import find_listener
 from prsm.protocol.errors import LocalError, RemoteError
 from prsm.protocol.identity import parse_address, parse_listen
 from prsm.protocol.ids import PeerId

@@ -10,11 +10,12 @@ import trio
 import trio.testing
 
 from prsm.node.home import Home, HomeMissing
+from prsm.node.listeners import find_listener
 from prsm.node.rpc.client import Client, RpcError, find
 from prsm.node.rpc.dispatch import bind
 from prsm.node.rpc.errors import CallTimeout, NodeUnreachable, PortTaken
 from prsm.node.rpc.methods.node import Pong
-from prsm.node.rpc.ports import ask_alive, describe_holder, find_listener
+from prsm.node.rpc.ports import ask_alive, describe_holder
 from prsm.node.web.app import Health
 from prsm.node.web.serve import Bounds, Door, serve
 from tests.tools.rpc_door import (
