@@ -88,7 +88,13 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
             ),
             Panel("Memory", ((_gauge("process_resident_memory_bytes"), _NODE),), unit="bytes"),
             Panel("Processor", ((_rate("process_cpu_seconds_total", "instance"), _NODE),)),
-            Panel("Threads at work", ((_gauge("prsm_thread_pool_busy"), _NODE),)),
+            Panel(
+                "Threads at work, tasks",
+                (
+                    (_gauge("prsm_thread_pool_busy"), "threads " + _NODE),
+                    (_gauge("prsm_loop_tasks"), "tasks " + _NODE),
+                ),
+            ),
             Panel(
                 "Log lines", ((_rate("prsm_log_lines_total", "level"), "{{level}}"),), unit="cps"
             ),
