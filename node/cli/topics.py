@@ -117,6 +117,8 @@ Each error has a number: prsm explain PRSM-6008""",
     prsm doctor --fix        repairs what can be repaired without a choice
     prsm logs --since 10m    what the node wrote
     prsm explain CODE        what an error means
+    prsm job trace ID        when each step of a job began and ended
+    prsm job logs ID         what was written about it, here and at labs of this machine
     prsm debug bundle FILE   all of it in one file for others, without secrets
 
 A node that answers slowly: prsm top. One that will not start: its last words are in the error and
