@@ -70,6 +70,9 @@ def test_view_change_shown_to_the_proposer_alone_is_found_in_its_new_view() -> N
     bench = Bench()
     bench.hear(bench.sign(Kind.COMMIT, 0, HASH, view=0))
     changes = [bench.change(signer, 1) for signer in (0, 1, 2)]
+    # By another than the view's proposer, or of too few: nobody has checked its parts.
+    assert accused(bench.hear(bench.new_view(1, changes, signer=2))) == []
+    assert accused(bench.hear(bench.new_view(1, changes[:2]))) == []
     found = accused(bench.hear(bench.new_view(1, changes)))
     assert found == [(Kind.COMMIT, 0, Kind.VIEW_CHANGE, 1)]
     # One that is not entered proves nothing here.

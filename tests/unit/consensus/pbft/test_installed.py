@@ -4,10 +4,11 @@ from prsm.consensus.pbft import replica
 from prsm.consensus.pbft.config import Config, Tip
 from prsm.consensus.pbft.effects import Fetch, Observe, Persist
 from prsm.consensus.pbft.events import Installed, Tick, Waiting
-from prsm.consensus.pbft.records import LowMark, unpack
+from prsm.consensus.pbft.records import LowMark, Voted, pack, unpack
 from prsm.consensus.pbft.state import State, may_sign
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.messages.consensus import Status
+from prsm.protocol.signing import Kind
 from prsm.testnet.chain import Chain, signer_of, small_genesis
 from tests.tools.members import roll, short_chain
 
@@ -26,13 +27,13 @@ def tip_of(chain: Chain) -> Tip:
     )
 
 
-def fresh(chain: Chain) -> State:
+def fresh(chain: Chain, *records: bytes) -> State:
     ledger = Chain(chain.genesis).ledger
     tip = Tip.genesis(
         chain.genesis, state_root=ledger.state_root, receipts_root=ledger.receipts_root
     )
     config = Config.of(chain.genesis, signers=[signer_of(0)], verifier=Ed25519Verifier())
-    state = replica.start(config, tip, (), None)
+    state = replica.start(config, tip, records, None)
     state.is_ready = True
     replica.step(state, Waiting(transactions=True), 0)
     return state
@@ -65,6 +66,19 @@ def test_replica_goes_on_above_the_snapshot_and_above_its_certified_header() -> 
     assert not state.instance.voted
     assert state.observer is None
     assert state.is_ready, "of the same epoch: the same peers were heard"
+
+
+def test_votes_of_the_log_above_the_snapshot_stay_and_those_below_go() -> None:
+    chain = Chain(small_genesis())
+    for _ in range(5):
+        chain.add()
+    hashes = {height: bytes([height]) * 32 for height in (4, 6, 7)}
+    log = (pack(Voted(Kind.PREPARE, 0, h, 2, digest)) for h, digest in hashes.items())
+    state = fresh(chain, *log)
+    replica.step(state, installed(chain, None), 1_000)
+    assert state.instance.height == 6
+    assert state.instance.voted == {(Kind.PREPARE, 2): hashes[6]}
+    assert list(state.memories) == [7]
 
 
 def test_snapshot_of_a_later_epoch_waits_for_peers_of_its_set() -> None:
