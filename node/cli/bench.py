@@ -13,8 +13,8 @@ import click
 
 from prsm.node.cli.session import Session, pass_session, pause
 from prsm.node.cli.words import Words
-from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.errors import CallTimeout
+from prsm.node.rpc.faults import fault_told
 from prsm.protocol.ids import parse_ftns
 
 _CHUNK: Final = os.urandom(1 << 20)
@@ -115,7 +115,7 @@ def infer(session: Session, *, model: str, rows: int, max_price: str | None, dry
         job = session.ask("job_get", {"job_id": job["job_id"], "wait_ms": 2_000})
     if job["state"] != "done":
         fault = job["error"] or {"reason": "job_failed", "what": f"it ended as {job['state']}"}
-        raise RpcError(0, str(fault["what"]), {"reason": fault["reason"]})
+        raise fault_told(str(fault["reason"]), str(fault["what"]))
     whole_s = time.monotonic() - begun
     items = [
         _row("rows, from lock to last output", 1000 * rows / max(1, int(job["run_ms"])), "1/s"),

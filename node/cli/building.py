@@ -17,7 +17,7 @@ import msgspec
 
 from prsm.node.cli.progress import follow
 from prsm.node.cli.session import Session, pass_session
-from prsm.node.rpc.client import RpcError
+from prsm.node.rpc.faults import fault_told
 
 _PROGRAM: Final = "prsm.node.training"
 # Counts of stages each shipped graph is cut into when it is added: what its size makes useful.
@@ -106,10 +106,10 @@ def run_program(session: Session, program: str, words: Sequence[str]) -> dict[st
         answer = msgspec.json.decode(done.stdout, type=dict[str, Any])
     except msgspec.DecodeError:
         what = f"{program} ended with code {done.returncode} and no answer"
-        raise RpcError(0, what, {"reason": "worker_failed", "hint": "run it again"}) from None
+        raise fault_told("worker_failed", what, hint="run it again") from None
     fault = answer.get("error")
     if fault is not None:
-        raise RpcError(0, fault["what"], {"reason": fault["reason"], "hint": fault["hint"]})
+        raise fault_told(fault["reason"], fault["what"], hint=fault["hint"])
     return answer
 
 

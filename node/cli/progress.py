@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from prsm.node.cli.session import Session
-from prsm.node.rpc.client import RpcError
+from prsm.node.rpc.faults import fault_told
 
 WAIT_MS: Final = 250  # one look at a task holds the connection so long
 
@@ -53,7 +53,7 @@ def follow(session: Session, task: dict[str, Any], *, cancel: bool = False) -> d
         fault = task.get("error") or {}
         what = str(fault.get("what") or f"{name} ended as {task['state']}")
         reason = str(fault.get("reason") or "internal")
-        raise RpcError(0, what, {"reason": reason, "hint": str(fault.get("hint") or "")})
+        raise fault_told(reason, what, hint=str(fault.get("hint") or ""))
     return task
 
 

@@ -22,6 +22,7 @@ from prsm.node.cli.session import Session, pass_session, pause
 from prsm.node.home import write_private
 from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.errors import CallTimeout, NodeUnreachable
+from prsm.node.rpc.faults import fault_told
 from prsm.protocol.ids import parse_ftns
 
 _WAIT_MS: Final = 2_000  # one look at a job holds the connection so long
@@ -141,7 +142,7 @@ def finish(session: Session, job: dict[str, Any], proof: str | None) -> None:
         fault = job.get("error") or {}
         reason = str(fault.get("reason") or "job_failed")
         what = str(fault.get("what") or f"job {job_id} ended as {job['state']}")
-        raise RpcError(0, what, {"reason": reason, "hint": f"prsm job show {job_id}"})
+        raise fault_told(reason, what, hint=f"prsm job show {job_id}")
     raw = session.call("job_getResult", {"job_id": job_id})
     verdict = _check_proof(session, job_id, Path(proof)) if proof else None
     session.answer(raw, lambda result: _show_result(job, result))

@@ -95,6 +95,13 @@ def fault_of(code: int, what: str, data: Mapping[str, object]) -> RpcError:
     return class_for(str(data.get("reason", "internal")))(code, what, data)
 
 
+def fault_told(reason: str, what: str, *, hint: str = "") -> RpcError:
+    """The error of work that failed after its call was answered, as a later answer told it."""
+    entry = entry_for(reason)
+    data = {"reason": reason, "hint": hint or entry.fix, "retryable": False}
+    return fault_of(entry.code, what, {**data, "prsm_code": entry.prsm_code})
+
+
 def fault_here(error: PrsmError) -> RpcError:
     """The error of this side, of the class of its reason."""
     return class_for(error.reason).of(error)

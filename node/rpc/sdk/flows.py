@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from prsm.node.rpc.errors import NodeUnreachable
-from prsm.node.rpc.faults import RpcError, class_for, fault_here, fault_of
-from prsm.node.rpc.reasons import UNCLEAR, entry_for
+from prsm.node.rpc.faults import RpcError, class_for, fault_here, fault_told
+from prsm.node.rpc.reasons import UNCLEAR
 
 if TYPE_CHECKING:
     from prsm.node.rpc.spec import Method  # its module takes 3 ms, its bare name nothing
@@ -241,6 +241,4 @@ def fault_of_work(fault: object, name: str, state: str, hint: str) -> RpcError:
     """
     reason = str(getattr(fault, "reason", "") or "job_failed")
     what = str(getattr(fault, "what", "") or f"{name} ended as {state}")
-    told = str(getattr(fault, "hint", "") or hint)
-    data = {"reason": reason, "hint": told, "retryable": False}
-    return fault_of(entry_for(reason).code, what, data)
+    return fault_told(reason, what, hint=str(getattr(fault, "hint", "") or hint))

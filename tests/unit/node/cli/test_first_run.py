@@ -10,7 +10,8 @@ import pytest
 from prsm.node.cli import proof, verbs
 from prsm.node.cli.session import Session
 from prsm.node.rpc.methods.node import NodeStatus
-from prsm.node.rpc.methods.work import Job
+from prsm.node.rpc.methods.work import Job, JobFault
+from prsm.node.rpc.reasons import entry_for
 from prsm.protocol.errors import LocalError
 from tests.tools.rpc_node import sample
 from tests.tools.served import Served
@@ -129,6 +130,18 @@ def test_ctrl_c_ends_the_waiting_and_only_on_request_the_job(
     assert result.exit_code == 130
     assert ("job_cancel" in asked) is ended
     assert ("prsm job show" in result.stderr) is not ended
+
+
+def test_a_job_that_failed_has_the_code_of_its_reason(served: Served) -> None:
+    """As if the call had been refused with it: programs look at `code` and `data.reason`."""
+    fault = JobFault("no_quorum_of_results", "too few agree")
+    served.node.answers["infer_run"] = done(state="failed", error=fault)
+    result = served.run("run", "m", "x", "--json")
+    error = json.loads(result.stdout)["error"]
+    entry = entry_for("no_quorum_of_results")
+    assert (error["code"], error["message"]) == (entry.code, "too few agree")
+    assert (error["data"]["reason"], error["data"]["prsm_code"]) == ("no_quorum_of_results", entry.prsm_code)
+    assert result.exit_code == entry.exit_code
 
 
 def test_job_wait_takes_the_first_characters_of_an_id(served: Served) -> None:
