@@ -310,15 +310,27 @@ def default_home(environ: dict[str, str]) -> Home:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file only its owner may read, whole or not at all (temporary file, then rename)."""
+    """Write a file only its owner may read, whole or not at all, durable on return.
+
+    The name too: a revoked token must not be back after a power cut.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, _FILE_MODE)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(fd)
-    temporary.rename(path)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(fd)
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 @contextmanager

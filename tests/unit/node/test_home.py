@@ -1,5 +1,6 @@
 """The data folder: modes, versions, the lock that names its holder."""
 
+import errno
 import os
 import socket
 import stat
@@ -98,6 +99,39 @@ def test_write_private_replaces_whole_files(tmp_path: Path) -> None:
     assert path.read_bytes() == b"two"
     assert mode(path) == 0o600
     assert [entry.name for entry in tmp_path.iterdir()] == ["secret"]
+
+
+def test_write_private_is_durable_when_it_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name too: after a power cut a token that was revoked must not be back."""
+    synced: list[tuple[bool, bool]] = []  # is it the folder, and is the new file under its name
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        synced.append((is_folder, (tmp_path / "tokens").read_bytes() == b"two"))
+        real(descriptor)
+
+    write_private(tmp_path / "tokens", b"one")
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_private(tmp_path / "tokens", b"two")
+    assert synced == [(False, False), (True, True)]
+
+
+def test_write_private_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_private(tmp_path / "tokens", b"one")
+
+    def refuse(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="No space"):
+        write_private(tmp_path / "tokens", b"two")
+    assert [path.name for path in tmp_path.iterdir()] == ["tokens"]
+    assert (tmp_path / "tokens").read_bytes() == b"one"
 
 
 def test_socket_address_reaches_a_path_longer_than_sun_path(tmp_path: Path) -> None:
