@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar, runtime_checkable
 
-from prsm.protocol.messages.models import Have, ModelManifest
+from prsm.protocol.messages.models import Have
 from prsm.storage.cid import Cid
 
 
@@ -153,12 +153,4 @@ class FileStore(Protocol[_L]):
 
     async def end_fetch(self, partial: _L) -> None:
         """Close a fetch: a whole file is there from now on, else it can go on later."""
-        ...
-
-    async def load_manifest(self, cid: Cid) -> ModelManifest:
-        """A manifest; NotFound if it is not here."""
-        ...
-
-    async def save_manifest(self, manifest: ModelManifest) -> Cid:
-        """Keep a manifest."""
         ...

@@ -20,7 +20,7 @@ from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.errors import NotFound, Offline, SourceCorrupt
-from prsm.storage.fetch.exchange import Exchange, Fetched
+from prsm.storage.fetch.exchange import Exchange, Fetched, Urgency
 from prsm.storage.interfaces import Source
 from prsm.storage.manifest import decode_manifest
 
@@ -84,7 +84,13 @@ class Fetching:
         return raw
 
     async def pull(
-        self, cid: Cid, manifest: ModelManifest, *, offline: bool, task: Task | None
+        self,
+        cid: Cid,
+        manifest: ModelManifest,
+        *,
+        offline: bool,
+        task: Task | None,
+        urgency: Urgency = Urgency.FOREGROUND,
     ) -> None:
         """Bring a model's files here, those in an extra store left where they are.
 
@@ -103,7 +109,8 @@ class Fetching:
             )
         done = manifest.total_bytes - missing
         for file in lacking:
-            await self._fetch(cid.raw, file, task=task, place=(done, manifest.total_bytes))
+            place = (done, manifest.total_bytes)
+            await self._fetch(cid.raw, file, task=task, place=place, urgency=urgency)
             done += file.size
         if task is not None:
             task.report(done, manifest.total_bytes)
@@ -140,7 +147,13 @@ class Fetching:
         return peers if outside is None else outside.sources(peers)
 
     async def _fetch(
-        self, cid: bytes, file: ManifestFile, *, task: Task | None, place: tuple[int, int]
+        self,
+        cid: bytes,
+        file: ManifestFile,
+        *,
+        task: Task | None,
+        place: tuple[int, int],
+        urgency: Urgency = Urgency.FOREGROUND,
     ) -> None:
         fault: PrsmError | None = None
         root = decode_cid(file.root)
@@ -150,7 +163,9 @@ class Fetching:
                 nursery.start_soon(self._watch, task, root, place, sources)
             began = trio.current_time()
             try:
-                fetched = await self.exchange.fetch(root, file.size, self.sources(cid))
+                fetched = await self.exchange.fetch(
+                    root, file.size, self.sources(cid), urgency=urgency
+                )
                 took_s = trio.current_time() - began
                 metrics.observe("prsm_storage_fetch_duration_seconds", took_s, _most(fetched))
             except PrsmError as error:  # raised below: as itself, not in a group

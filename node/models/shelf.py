@@ -20,6 +20,7 @@ from prsm.node.models.fetching import Fetching
 from prsm.node.models.finding import find
 from prsm.node.models.forms import Forms
 from prsm.node.models.keeping import Keeping
+from prsm.node.models.mending import Mending
 from prsm.node.models.naming import register_model
 from prsm.node.models.opening import Opening
 from prsm.node.models.outside import Outside
@@ -43,6 +44,7 @@ from prsm.protocol.messages.models import ModelManifest
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.envelope import RING_NAME
 from prsm.storage.errors import NotFound
+from prsm.storage.fetch.exchange import Urgency
 from prsm.storage.interfaces import Source
 from prsm.storage.store.scrub import Scrubbed
 from prsm.storage.store.space import Collected
@@ -65,6 +67,7 @@ class Models:
         self._held: dict[Cid, ModelManifest] = {}
         self.server = BlockServer(tools.network, tools.store)
         self.tasks = Tasks(tools.driver.clock, tools.tasks)
+        self._mending = Mending(tools, self.fetching, self.tasks)
 
     async def load(self) -> None:
         """Find what the store holds; before anything else is asked."""
@@ -87,6 +90,7 @@ class Models:
                 while True:
                     await trio.sleep(REFRESH_SECONDS)
                     await self.refresh()
+                    await self._mending.look()
         finally:
             with trio.CancelScope(shield=True):
                 await self._opening.clear()
@@ -183,13 +187,21 @@ class Models:
         tx_id = await register_model(wallet, cid, manifest) if wanted.register else None
         return Known(cid, manifest, is_held=True, is_registered=tx_id is not None), tx_id
 
-    async def pull(self, ref: str, *, offline: bool = False, task: Task | None = None) -> Known:
+    async def pull(
+        self,
+        ref: str,
+        *,
+        offline: bool = False,
+        task: Task | None = None,
+        urgency: Urgency = Urgency.FOREGROUND,
+    ) -> Known:
         """Bring a model here from peers, every block verified.
 
         Args:
             ref: which.
             offline: ask nobody.
             task: told how far it is.
+            urgency: who waits for it.
 
         Raises:
             UnknownModel: the ledger does not know the name.
@@ -197,7 +209,7 @@ class Models:
             Offline: it is not here whole, and nobody may be asked.
         """
         cid, manifest = await self._manifest_of(ref, offline=offline, is_sought=True)
-        await self.fetching.pull(cid, manifest, offline=offline, task=task)
+        await self.fetching.pull(cid, manifest, offline=offline, task=task, urgency=urgency)
         if await self._tools.store.has_model(manifest):
             self._held[cid] = manifest
         return self._known(cid, manifest)

@@ -15,6 +15,7 @@ from prsm.node.peers.beacons import Beacons
 from prsm.node.replication.driver import Parts, Repair
 from prsm.protocol.ids import PeerId
 from prsm.storage.cid import decode_cid
+from prsm.storage.fetch.exchange import Urgency
 from prsm.storage.store.model_store import ModelStore
 from prsm.storage.store.pins import REPAIR
 
@@ -75,7 +76,7 @@ class CopyShelf:
         Raises:
             NotFound, SourceFailed, Full, Offline: it is not to be had.
         """
-        known = await self._models.pull(str(decode_cid(manifest)))
+        known = await self._models.pull(str(decode_cid(manifest)), urgency=Urgency.REPAIR)
         await self._models.keeping.pin(known.manifest, REPAIR)
         await self._refresh()
 

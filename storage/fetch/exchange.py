@@ -14,15 +14,13 @@ from typing import TypeVar
 import trio
 
 from prsm.protocol.errors import PrsmError
-from prsm.protocol.messages.models import ModelManifest
-from prsm.storage.cid import Cid, decode_cid
-from prsm.storage.errors import FetchCancelled, NotFound, Offline
+from prsm.storage.cid import Cid
+from prsm.storage.errors import FetchCancelled, Offline
 from prsm.storage.fetch.asking import block_of
 from prsm.storage.fetch.faults import Fault, FaultHandler, Faults, verdict
 from prsm.storage.fetch.fetching import Around, Fetch
 from prsm.storage.fetch.transfers import Meter, State, Transfers
 from prsm.storage.interfaces import FileStore, Landing, Source
-from prsm.storage.manifest import decode_manifest
 
 _L = TypeVar("_L", bound=Landing)
 
@@ -75,33 +73,9 @@ class Exchange:
         self.transfers = transfers or Transfers()
         self.is_offline = False  # nobody is asked; what is not here whole is `Offline`
         self._has = store.has
-        self._load_manifest, self._save_manifest = store.load_manifest, store.save_manifest
         self._landing = _landings(store)
         self._on_fault = on_fault
         self._flights: dict[Cid, _Flight] = {}
-
-    async def fetch_model(
-        self,
-        cid: Cid,
-        sources: Sequence[Source],
-        *,
-        urgency: Urgency = Urgency.FOREGROUND,
-    ) -> ModelManifest:
-        """Bring a manifest and all its files here; what is here already is not asked for.
-
-        Raises:
-            NotFound, SourceSlow, SourceCorrupt, SourceFailed, Offline: as for `fetch`.
-            WireError: the block of that CID is no manifest this node accepts.
-            Full, StoreUnavailable: our disk.
-        """
-        try:
-            manifest = await self._load_manifest(cid)
-        except NotFound:
-            manifest = decode_manifest(await self.fetch_block(cid.digest, sources))
-            await self._save_manifest(manifest)
-        for file in manifest.files:
-            await self.fetch(decode_cid(file.root), file.size, sources, urgency=urgency)
-        return manifest
 
     async def fetch_block(self, digest: bytes, sources: Sequence[Source]) -> bytes:
         """Return one block, asked of one source after the other and checked; it is not stored.

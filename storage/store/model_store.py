@@ -271,10 +271,6 @@ class ModelStore:
         """
         return await self._scrub.run(budget_bytes, on_progress)
 
-    async def damaged(self) -> Sequence[StoredFile]:
-        """Return the files to fetch again."""
-        return [file for file in await self.list() if file.state is State.BAD]
-
     async def remove(self, root: Cid) -> None:
         """Delete a file; who has it open keeps it until closed.
 

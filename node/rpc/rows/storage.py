@@ -32,7 +32,7 @@ bad_erasure_code -32602 5070 usage: no such code
   4 of 6 outlives the loss of any two holders
 too_few_shards -32003 5071 failed: too few good shards
   fewer are here, or right, than the code needs
-  prsm storage repair
+  bring another shard of the set into the folder
 false_shards -32050 5072 failed: shards of another file
   they have their hashes and give another file: whoever made them is at fault
   ask the publisher

@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 from typing_extensions import override
 
-from prsm.protocol.errors import PrsmError, WireError
+from prsm.protocol.errors import PrsmError
 from prsm.storage.cid import Cid, hash_block
 from prsm.storage.errors import (
     BadDag,
@@ -24,8 +24,7 @@ from prsm.storage.fetch.exchange import Exchange
 from prsm.storage.interfaces import Leaf
 from prsm.storage.store.model_store import ModelStore
 from prsm.storage.store.resume import Partial
-from tests.tools.sources import MemorySource, StoreSource, Trouble, TroubledSource
-from tests.tools.stores import manifest
+from tests.tools.sources import MemorySource, Trouble, TroubledSource
 
 MIB = 1 << 20
 SIZE = 20 * MIB + 3
@@ -200,28 +199,6 @@ async def test_our_own_disk_ends_the_fetch_and_blames_nobody(
     assert told == []
     monkeypatch.undo()
     await exchange.fetch(ROOT, SIZE, sources(Trouble.NONE))
-
-
-async def test_model_comes_with_all_its_files(
-    here: ModelStore, there: ModelStore, tmp_path: Path
-) -> None:
-    peer = StoreSource(there)
-    (tmp_path / "x").write_bytes(b"x")
-    await there.add_file(tmp_path / "x")
-    cid = await there.save_manifest(manifest())
-    assert await Exchange(here).fetch_model(cid, [peer]) == manifest()
-    assert await here.has_model(manifest())
-    assert [c for c, _ in await here.models()] == [cid]
-    await Exchange(here).fetch_model(cid, [])
-    with pytest.raises(NotFound):
-        await Exchange(here).fetch_model(hash_block(b"?"), [peer])
-
-
-async def test_block_that_is_no_manifest_is_refused(here: ModelStore) -> None:
-    cid = hash_block(await MEMORY.node(ROOT.digest))
-    with pytest.raises(WireError):
-        await Exchange(here).fetch_model(cid, sources(Trouble.NONE))
-    assert not await here.models()
 
 
 async def test_block_comes_from_the_first_honest_source(here: ModelStore) -> None:

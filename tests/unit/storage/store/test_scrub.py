@@ -71,7 +71,7 @@ async def test_flipped_bit_is_found_and_only_its_leaf_is_fetched_again(
     found = await store.scrub()
     assert found.damaged == [Damage(root, (offset // MIB,))]
     assert not await store.has(root)
-    (file,) = await store.damaged()
+    (file,) = await store.list()
     lost = min(MIB, SIZE - offset // MIB * MIB)
     assert (file.state, file.verified_bytes) == (State.BAD, SIZE - lost)
     assert await store.used_bytes() > SIZE  # its room is still taken
