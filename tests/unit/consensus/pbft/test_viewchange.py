@@ -28,10 +28,12 @@ from prsm.consensus.pbft.events import (
 )
 from prsm.consensus.pbft.opened import open_message
 from prsm.consensus.pbft.transitions import Phase
+from prsm.protocol.codec import encode
 from prsm.protocol.headers import block_hash
 from prsm.protocol.messages.consensus import (
     Prepared,
     SignedMessage,
+    ViewChange,
 )
 from prsm.protocol.signing import Kind
 from prsm.testnet.sim.stage import Bench
@@ -63,11 +65,22 @@ def test_forged_view_changes_move_nobody() -> None:
             assert bench.hear(bench.change(signer, 1, prepared)) == []
     stale = bench.certificate(Kind.COMMIT, HASH, height=1)
     assert bench.hear(bench.change(0, 1, tip_cert=stale)) == []
+    nothing = encode(ViewChange(None, None))
+    assert bench.hear(bench.sign(Kind.VIEW_CHANGE, 0, nothing, view=1)) == []
     assert bench.hear(bench.change(0, 0)) == []
     assert bench.state.instance.view_changes == {}
     # Two honest ones are more than a third: the replica joins.
     bench.hear(bench.change(0, 1))
     assert said(bench.hear(bench.change(1, 1))) == [Kind.VIEW_CHANGE]
+
+
+def test_first_height_has_no_parent_to_show() -> None:
+    bench = Bench()
+    ghost = bench.certificate(Kind.COMMIT, HASH, height=1)
+    assert bench.hear(bench.change(0, 1, tip_cert=ghost)) == []
+    assert bench.state.instance.view_changes == {}
+    bench.hear(bench.change(0, 1))
+    assert list(bench.state.instance.view_changes) == [0]
 
 
 def test_join_goes_to_the_highest_view_more_than_a_third_has_reached() -> None:
