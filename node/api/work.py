@@ -14,7 +14,7 @@ from prsm.consensus.ledger.view import View
 from prsm.node.chain.driver import Driver
 from prsm.node.chain.proofs import Proofs
 from prsm.node.clock import utc_text
-from prsm.node.inference.job import JobRequest, JobState, JobView, WorkerView
+from prsm.node.inference.job import JobRequest, JobState, JobView, Step, WorkerView
 from prsm.node.inference.jobs import Jobs
 from prsm.node.models import Models
 from prsm.node.rpc.dispatch import Handler
@@ -137,6 +137,7 @@ def job_row(view: JobView, ledger: View) -> api.Job:
     locks = [*((escrow,) if escrow else ()), *leases]
     verdicts = [verdict for lock in locks for verdict in lock.verdicts if verdict]
     ended = view.state in {JobState.DONE, JobState.FAILED}
+    worked = {(step.unit, step.worker): step for step in view.steps if step.name == "work"}
     return api.Job(
         job_id=address_text(view.id),
         model=str(decode_cid(view.model)),
@@ -155,7 +156,11 @@ def job_row(view: JobView, ledger: View) -> api.Job:
         run_ms=view.run_ms,
         settled_heights=tuple(sorted({verdict.height for verdict in verdicts})),
         workers=tuple(
-            _worker(worker, next((lock for lock in locks if lock.job == worker.job), None), view)
+            _worker(
+                worker,
+                next((lock for lock in locks if lock.job == worker.job), None),
+                worked.get((worker.unit, worker.worker)),
+            )
             for worker in view.workers
         ),
         leases=tuple(address_text(lease) for lease in view.leases),
@@ -240,10 +245,8 @@ def _verdict(
     return "agreed" if view.rows else "unused"
 
 
-def _worker(view: WorkerView, escrow: EscrowJob | None, job: JobView) -> api.JobWorker:
+def _worker(view: WorkerView, escrow: EscrowJob | None, work: Step | None) -> api.JobWorker:
     verdict = None if escrow is None else escrow.verdicts[view.index]
-    own = (step for step in job.steps if (step.unit, step.worker) == (view.unit, view.worker))
-    work = next((step for step in own if step.name == "work"), None)
     opinions = verdict.opinions if verdict else ()
     return api.JobWorker(
         peer_id=view.peer,

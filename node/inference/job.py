@@ -1,6 +1,6 @@
 """A job of ours: what was asked, where it stands, what came out; and how others see it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Literal
@@ -277,12 +277,12 @@ def _steps(job: Job) -> Iterator[Step]:
         if stage.at_home.began_s is not None:
             yield Step("home", *told(stage.at_home), stage=stage.index)
     for unit in job.units:
+        attempt = _attempt(job, unit)
         for name, worker, lapse in _lapses(unit, job.settling.get(unit.number, Lapse())):
             if lapse.began_s is not None:
                 began_ms, ended_ms = told(lapse)
-                again = _attempt(job.units, unit)
-                place = unit.number, unit.spec.stage, worker
-                yield Step(name, began_ms, ended_ms, *place, attempt=again)
+                place = unit.number, unit.spec.stage, worker, attempt
+                yield Step(name, began_ms, ended_ms, *place)
 
 
 def _lapses(unit: UnitRun, settling: Lapse) -> Iterator[tuple[StepName, bytes, Lapse]]:
@@ -293,10 +293,15 @@ def _lapses(unit: UnitRun, settling: Lapse) -> Iterator[tuple[StepName, bytes, L
     yield "settle", b"", settling
 
 
-def _attempt(units: Sequence[UnitRun], unit: UnitRun) -> int:
+def _attempt(job: Job, unit: UnitRun) -> int:
     """How often batches of this unit were given to somebody by then."""
-    same = (one.spec for one in units[: unit.number] if one.spec.stage == unit.spec.stage)
-    return 1 + sum(not set(spec.batches).isdisjoint(unit.spec.batches) for spec in same)
+    if job.plan is not None and unit.number < len(job.plan.units):
+        return 1
+    own = unit.spec.batches
+    before = (one.spec for one in job.units[: unit.number] if one.spec.stage == unit.spec.stage)
+    return 1 + sum(
+        spec.batches.start < own.stop and own.start < spec.batches.stop for spec in before
+    )
 
 
 def _ms(seconds: float) -> int:
