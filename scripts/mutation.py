@@ -2,7 +2,8 @@
 
 Plants what mutmut's operators make of each function (mutation_plants.py), runs the tests that
 execute the statement (mutation_hunt.py), and prints the score: the share of mutants some test
-fails for. With `--sample N` it takes N of them by chance and adds the 95 % interval of the score.
+fails for. With `--sample N` it takes N of them by chance and adds the 95 % interval of the score;
+with `--again FILE` only the survivors an earlier document lists, once tests were written.
 Survivors that no test can find are explained, by class, in mutation.toml; any other is printed, and
 the exit code is 1 if the score is under 85 %.
 """
@@ -22,7 +23,7 @@ from typing import Final
 
 import pytest
 from mutation_hunt import CPU_SECONDS, NO_END, Hunt, Outcome
-from mutation_plants import MUTMUT, ROOT, Source
+from mutation_plants import MUTMUT, ROOT, Mutant, Place, Source
 
 SCORE_MIN: Final = 0.85
 _CONSENSUS: Final = ROOT / "consensus"
@@ -49,6 +50,9 @@ def main() -> int:
     chosen = mutants
     if options.sample and options.sample < len(mutants):
         chosen = random.Random(options.seed).sample(mutants, options.sample)  # noqa: S311 - which are tried
+    if options.again:
+        known = set(json.loads(options.again.read_text())["survivors"])
+        chosen = mutants = [mutant for mutant in chosen if _is_among(mutant, known)]
     report = Report(len(chosen), os.dup(2))
     hunt = Hunt(package, sources, chosen, report.note, options.jobs)
     begin = time.monotonic()
@@ -62,7 +66,7 @@ def main() -> int:
     summary |= report.summary(len(mutants), explained(options.part))
     summary |= {"cpu_seconds_each": CPU_SECONDS, "seconds": round(time.monotonic() - begin)}
     print(json.dumps(summary, indent=1) if options.json else _text(summary))
-    return 0 if report.score >= SCORE_MIN else 1
+    return 0 if report.score >= SCORE_MIN or options.again else 1
 
 
 @contextlib.contextmanager
@@ -92,7 +96,8 @@ class Report:
         """Take one in."""
         self.outcomes.append(outcome)
         if outcome.by is None:
-            self._show(f"survived {outcome.place.path}:{outcome.line} {_name(outcome)}\n")
+            title = _title(outcome.place, outcome.change)
+            self._show(f"survived {outcome.place.path}:{outcome.line} {title}\n")
         if len(self.outcomes) % 200 == 0:
             killed = sum(each.by is not None for each in self.outcomes)
             self._show(f"{len(self.outcomes)} of {self._wanted}: {killed} found\n")
@@ -106,14 +111,16 @@ class Report:
         """The figures, and the survivors nobody has explained."""
         tried = len(self.outcomes)
         survivors = [each for each in self.outcomes if each.by is None]
-        open_ones = [each for each in survivors if _name(each) not in known]
+        open_ones = [each for each in survivors if _title(each.place, each.change) not in known]
         killed = tried - len(survivors)
         found: dict[str, object] = {"mutants": all_of_them, "tried": tried, "killed": killed}
         found["without_end"] = sum(each.by == NO_END for each in self.outcomes)
         found |= {"score": round(self.score, 4), "explained": len(survivors) - len(open_ones)}
         if tried < all_of_them * 9 // 10:
             found["interval_95"] = [round(each, 4) for each in _interval(killed, tried)]
-        found["survivors"] = [f"{each.place.path}:{each.line} {_name(each)}" for each in open_ones]
+        found["survivors"] = [
+            f"{each.place.path}:{each.line} {_title(each.place, each.change)}" for each in open_ones
+        ]
         return found
 
     def _show(self, line: str) -> None:
@@ -130,9 +137,18 @@ def _interval(killed: int, tried: int) -> tuple[float, float]:
     return (middle - half) / scale, (middle + half) / scale
 
 
-def _name(outcome: Outcome) -> str:
+def _title(place: Place, change: str) -> str:
     """How mutation.toml calls it: no line number, so that it stays true when others move."""
-    return f"{Path(outcome.place.path).name} {outcome.place.function}: {outcome.change}"
+    return f"{Path(place.path).name} {place.function}: {change}"
+
+
+def _is_among(mutant: Mutant, survivors: set[str]) -> bool:
+    """Is it one of a report's survivors? Only those of its line are compiled to see."""
+    where = f"{mutant.place.path}:{mutant.lines.start} "
+    if not any(each.startswith(where) for each in survivors):
+        return False
+    planted = mutant.plant()
+    return planted is not None and where + _title(mutant.place, planted.change) in survivors
 
 
 def explained(part: str) -> dict[str, str]:
@@ -154,6 +170,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("part", choices=sorted(_TESTS))
     parser.add_argument("--sample", type=int, default=0, help="so many, by chance; 0 is all")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
+    parser.add_argument("--again", type=Path, help="only the survivors this document lists")
     parser.add_argument("--only", default="", help="files whose name has this in it")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     parser.add_argument("--json", action="store_true", help="one JSON document")
