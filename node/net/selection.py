@@ -106,6 +106,8 @@ class Selection:
             # Whether it was tried a moment before the restart does not matter: once, now.
             if entry is not None and view.may_link(entry):
                 return _dial(entry, Slot.ANCHOR)
+        if not any(map(view.is_ready, self._book)):  # hundreds of draws would find nobody
+            return None
         for slot in (Slot.SENIOR, Slot.NEAR):
             wanted = SENIOR_SLOTS if slot is Slot.SENIOR else NEAR_SLOTS
             if sum(link.slot is slot for link in links) < min(wanted, self.quota // 4):

@@ -165,6 +165,16 @@ def test_barred_peers_are_not_dialled() -> None:
     assert selection.next_dial((_link(place(2)),), barred=barred, now_ms=LATER) is None
 
 
+def test_nothing_is_drawn_while_nobody_can_be_dialled() -> None:
+    """Of a network where everybody is linked a node would draw hundreds of times in vain."""
+    places = [place(i) for i in range(8)]
+    dice = random.Random(1)
+    before = dice.getstate()
+    barred = frozenset(one.peer for one in places)
+    assert Selection(known(places), dice).next_dial([], barred=barred, now_ms=NOW_MS) is None
+    assert dice.getstate() == before
+
+
 def test_feelers_come_every_two_minutes_and_test_told_addresses() -> None:
     book = known([place(1)])
     book.learn(place(2), source="s", kind=Kind.EXCHANGE, now_ms=NOW_MS)
