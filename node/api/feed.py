@@ -189,7 +189,7 @@ class Feed:
         self.events.publish("jobs", job_row(view, self._rooms.driver.ledger.view))
 
     def _look_jobs(self) -> None:
-        for view in self._rooms.jobs.list():
+        for view in self._rooms.jobs.at_work():
             if self._rows.get(view.id, view.rows_done) != view.rows_done:
                 self._hear_job(view)
 
@@ -229,7 +229,7 @@ class Feed:
             self.events.publish("models", api.ModelRow(before[cid], str(cid), "gone"))
         for cid in self._held.keys() - before.keys():
             self.events.publish("models", api.ModelRow(self._held[cid], str(cid), "held"))
-        _keep(self._rows, (view.id for view in self._rooms.jobs.list()))
+        _keep(self._rows, self._rooms.jobs.ids())
 
 
 def _keep(table: dict[_Name, int], names: Iterable[_Name]) -> None:

@@ -6,7 +6,7 @@ a restart too if there is a store. Must not know RPC, nor how a worker computes.
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import Final
@@ -194,6 +194,14 @@ class Jobs:
         """All jobs that are kept, newest first."""
         present = (view_of(job) for job in reversed(self._jobs.values()))
         return (*present, *reversed(self._past.values()))
+
+    def ids(self) -> Set[bytes]:
+        """Of all jobs that are kept."""
+        return self._past.keys() | self._jobs.keys()
+
+    def at_work(self) -> Iterator[JobView]:
+        """Jobs that are not over; those of earlier processes all are."""
+        return (view_of(job) for job in self._jobs.values() if not job.is_over)
 
     async def read_result(self, job_id: bytes) -> tuple[Tensor, ...]:
         """As `result`, also of a job of an earlier process.
