@@ -52,7 +52,7 @@ class JobRow:
 
     id: bytes  # 32 bytes
     made_ms: int
-    is_over: bool
+    is_over: bool  # nothing more happens to it, and the ledger holds no money of it
     state: str
     body: bytes  # canonical record of whoever runs jobs, at most 1 MiB
 

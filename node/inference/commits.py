@@ -1,4 +1,4 @@
-"""One transaction of ours: submitted, waited for, and its refusal raised.
+"""One transaction of ours: submitted, waited for, and its refusal raised; and waits in block time.
 
 Knows: the chain's port. Must not know: what a transaction is for.
 """
@@ -11,6 +11,8 @@ from prsm.node.inference.interface import Chain, TransactionFailed
 from prsm.protocol.codec import Record
 
 COMMIT_S: Final = 60.0
+# Block time in which a lock that was on its way when its node ended is in a block, or lost.
+LOCKED_WITHIN_MS: Final = 60_000
 
 
 async def commit(chain: Chain, kind: int, payload: Record) -> int:
@@ -27,3 +29,10 @@ async def commit(chain: Chain, kind: int, payload: Record) -> int:
             raise TransactionFailed(f"the ledger refused the {name}: {result.code}")
         return result.height
     raise TransactionFailed(f"no block took the transaction within {COMMIT_S:g} s")
+
+
+async def wait_time(chain: Chain, time_ms: int) -> None:
+    """Return once the last block is of that time or later."""
+    await trio.lowlevel.checkpoint()
+    while chain.block_time_ms() < time_ms:
+        await chain.wait_height(chain.height() + 1)

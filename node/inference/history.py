@@ -137,7 +137,7 @@ def view_of_row(row: JobRow, *, has_output: bool) -> JobView:
     body = _read(row.body)
     state, error = JobState(row.state), None if body.error is None else _error_of(body.error)
     unsettled: dict[int, PrsmError] = {unit: _error_of(fault) for unit, fault in body.unsettled}
-    if not row.is_over:
+    if row.state in _AT_WORK:
         stopped = JobInterrupted(
             f"the node ended while this job was {row.state}; {_AT_WORK[row.state]}",
             hint="see what the ledger has: prsm job show",

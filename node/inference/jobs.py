@@ -14,6 +14,7 @@ from typing import Final
 import trio
 
 from prsm.node.inference.batches import restore
+from prsm.node.inference.commits import LOCKED_WITHIN_MS, wait_time
 from prsm.node.inference.history import (
     pack_outputs,
     plan_of,
@@ -36,7 +37,7 @@ from prsm.node.net.interface import Busy
 from prsm.node.telemetry import logs, traces
 from prsm.protocol.errors import LocalError, PrsmError, Unsupported, WireError
 from prsm.protocol.tensors import Tensor
-from prsm.storage.jobs import JobStore
+from prsm.storage.jobs import JobRow, JobStore
 
 JOBS_RUNNING_MAX: Final = 16
 JOBS_KEPT: Final = 64
@@ -86,6 +87,7 @@ class Jobs:
         self._store: JobStore | None = None
         self._jobs: dict[bytes, Job] = {}
         self._past: dict[bytes, JobView] = {}  # of earlier processes, the oldest first
+        self._owing: set[bytes] = set()  # whose escrow may still be open: their rows stay
         self._nursery: trio.Nursery | None = None
         self.on_change: list[Callable[[JobView], None]] = []  # told of each state of a job
 
@@ -105,7 +107,9 @@ class Jobs:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 for view in self._past.values():
-                    nursery.start_soon(self._reclaim, view)
+                    escrow = self._requester.chain.job(view.id)
+                    if view.id in self._owing or (escrow is not None and escrow.is_open):
+                        nursery.start_soon(self._reclaim, view)
                 try:
                     task_status.started()
                     await trio.sleep_forever()
@@ -123,6 +127,7 @@ class Jobs:
         job_id = request.job or self._new_id()
         job = Job(job_id, request, made_ms=self._requester.clock.wall_ms())
         self._jobs[job.id] = job
+        self._owing.add(job.id)
         self._nursery.start_soon(self._run, job)
         self._nursery.start_soon(self._follow, job)
         self._tell(job)
@@ -287,6 +292,7 @@ class Jobs:
         self._requester.policy.after(work.facts(), job.error.reason if job.error else "done")
         self._forget_old()
         await work.reclaim()
+        await self._owe_nothing(view_of(job))
 
     async def _follow(self, job: Job) -> None:
         """Keep each state of a job, and its answer once there is one."""
@@ -303,8 +309,17 @@ class Jobs:
                 await self._save(job)
             except PrsmError as error:  # the job goes on; its history has a gap
                 log.warning("job %s is not kept: %s", job.id.hex()[:16], error.what)
-        if self._store is not None:
+
+    async def _owe_nothing(self, view: JobView) -> None:
+        """Its escrow is closed, or there was none: its row may go when it is old."""
+        self._owing.discard(view.id)
+        if self._store is None:
+            return
+        try:
+            await self._store.put(row_of(view))
             await self._store.prune(self._kept)
+        except PrsmError as error:
+            log.warning("job %s is looked at again later: %s", view.id.hex()[:16], error.what)
 
     def _tell(self, job: Job) -> None:
         for listener in self.on_change:
@@ -312,7 +327,12 @@ class Jobs:
 
     async def _save(self, job: Job) -> None:
         if self._store is not None:
-            await self._store.put(row_of(view_of(job)))
+            await self._store.put(self._row(view_of(job)))
+
+    def _row(self, view: JobView) -> JobRow:
+        """A job as it is kept: not over while the ledger may hold money of it."""
+        row = row_of(view)
+        return replace(row, is_over=row.is_over and view.id not in self._owing)
 
     async def _save_outputs(self, job: Job) -> None:
         raw = None if job.outputs is None else pack_outputs(job.outputs)
@@ -334,15 +354,22 @@ class Jobs:
                 continue
             self._past[row.id] = view
             if not row.is_over:
-                await self._store.put(row_of(view))
+                self._owing.add(row.id)
+                await self._store.put(self._row(view))
 
     async def _reclaim(self, view: JobView) -> None:
-        """Fetch back what an earlier process locked, where the ledger still has it open."""
+        """Fetch back what an earlier process locked, where the ledger still has it open.
+
+        A lock may have been on its way, or stand in a block that this node has not caught up with.
+        """
         chain = self._requester.chain
-        if chain.job(view.id) is not None:
-            request = JobRequest(view.model)
-            locked = Job(view.id, request, view.made_ms, lock_height=max(view.lock_height, 1))
-            await JobRun(locked, self._requester).reclaim()
+        if chain.job(view.id) is None:
+            since_ms = max(chain.block_time_ms(), view.made_ms)
+            await wait_time(chain, since_ms + LOCKED_WITHIN_MS)
+        request = JobRequest(view.model)
+        locked = Job(view.id, request, view.made_ms, lock_height=max(view.lock_height, 1))
+        await JobRun(locked, self._requester).reclaim()
+        await self._owe_nothing(view)
 
     def _forget_old(self) -> None:
         over = [job_id for job_id, job in self._jobs.items() if job.is_over]

@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from prsm.node.inference.commits import COMMIT_S, commit
+from prsm.node.inference.commits import COMMIT_S, LOCKED_WITHIN_MS, commit, wait_time
 from prsm.node.inference.generate.course import Patience
 from prsm.node.inference.generate.stage import RemoteStage
 from prsm.node.inference.interface import Chain, ReceiptStore
@@ -23,7 +23,6 @@ from prsm.protocol.transactions.payloads import REFUND, SETTLE, Refund, Settle
 
 # Block time between two tries; a paid unit waits for its draw, and if drawn for its audit.
 AGAIN_MS: Final = 5_000
-LOCKED_WITHIN_MS: Final = 60_000
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +83,3 @@ async def reclaim(chain: Chain, job: bytes, notes: ReceiptStore) -> None:
         await notes.drop(job, 0)
     except PrsmError as error:  # looked at again after the next start
         log.warning("the note of a route stays: %s", error.what)
-
-
-async def wait_time(chain: Chain, time_ms: int) -> None:
-    """Return once the last block is of that time or later."""
-    await trio.lowlevel.checkpoint()
-    while chain.block_time_ms() < time_ms:
-        await chain.wait_height(chain.height() + 1)

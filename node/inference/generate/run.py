@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from prsm.node.inference.commits import wait_time
 from prsm.node.inference.generate import bill
 from prsm.node.inference.generate.book import batch_plan
 from prsm.node.inference.generate.course import Course, NoSubstitute, Patience, Place
@@ -99,7 +100,7 @@ class GenerationRun:
             }
             left = [receipt for receipt in left if receipt.job in open_jobs]
             if left:
-                await bill.wait_time(chain, tried_ms + bill.AGAIN_MS)
+                await wait_time(chain, tried_ms + bill.AGAIN_MS)
         self._it.enter(GenerationState.DONE)
         async with trio.open_nursery() as nursery:
             for route in self.routes.locked if self.routes else ():

@@ -16,7 +16,7 @@ from typing_extensions import override
 from prsm.consensus.ledger.records import JobStatus
 from prsm.node.inference.history import pack_outputs, row_of, unpack_outputs, view_of_row
 from prsm.node.inference.job import JobRequest, JobState
-from prsm.node.inference.jobs import Jobs, NotKept
+from prsm.node.inference.jobs import JOBS_KEPT, Jobs, NotKept
 from prsm.protocol.codec import decode_value, encode
 from prsm.protocol.errors import PrsmError, WireError
 from prsm.storage.errors import Full
@@ -26,6 +26,7 @@ from tests.tools.work import MODEL, Cluster, given_rows, make_cluster, whole_run
 from tests.tools.work_chain import FUNDS
 
 ROWS = 12
+PAID = 2 * 2 * ROWS * 10  # two stages, two opinions, 10 micro-FTNS a row
 ASKED = JobRequest(MODEL, inputs=given_rows(ROWS), stages=2, deadline_ms=90_000)
 
 
@@ -36,18 +37,29 @@ async def opened(store: JobStore) -> AsyncIterator[JobStore]:
 
 
 @asynccontextmanager
-async def process(cluster: Cluster, store: JobStore, first: int = 1) -> AsyncIterator[Jobs]:
+async def process(
+    cluster: Cluster, store: JobStore, first: int = 1, *, kept: int = JOBS_KEPT
+) -> AsyncIterator[Jobs]:
     """Jobs of the requester's node as one process has them; leaving is kill -9."""
     ids = iter(range(first, 1000))
     jobs = Jobs(
         cluster.requester.jobs._requester,
         keep=lambda: opened(store),
+        kept=kept,
         new_id=lambda: next(ids).to_bytes(32, "big"),
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(jobs.run)
         yield jobs
         nursery.cancel_scope.cancel()
+
+
+async def closed(cluster: Cluster, job_id: bytes) -> None:
+    """Return once the escrow of a job is closed."""
+    chain = cluster.requester.chain
+    with trio.fail_after(4000):
+        while (found := chain.job(job_id)) is None or found.is_open:
+            await chain.wait_height(chain.height() + 1)
 
 
 async def test_finished_job_is_listed_and_answers_after_a_restart(
@@ -106,6 +118,59 @@ async def test_job_cut_short_says_so_and_its_escrow_comes_back(
                     await chain.wait_height(chain.height() + 1)
             assert found.status is JobStatus.REFUNDED
     assert cluster.world.balance(cluster.requester.address) == FUNDS
+
+
+async def test_escrow_of_a_job_that_many_others_followed_comes_back(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Its row was pruned when 64 newer jobs were kept, and nobody fetched its money back."""
+    cluster, store = make_cluster(), MemoryJobs()
+    await cluster.start(nursery)
+    chain = cluster.requester.chain
+    async with process(cluster, store, kept=1) as jobs:
+        lost = jobs.submit(ASKED)
+        await jobs.wait(lost, until=JobState.RUNNING)
+        jobs.cancel(lost)
+        assert (await jobs.wait(lost)).state is JobState.FAILED
+        done = lost
+        for _ in range(3):
+            done = jobs.submit(ASKED)
+            assert (await jobs.wait(done)).state is JobState.DONE
+            await trio.testing.wait_all_tasks_blocked()
+        assert list(store.rows) == [lost, done], "those that owe nothing go"
+    locked = chain.job(lost)
+    assert locked is not None
+    assert locked.is_open
+    async with process(cluster, store, first=9, kept=1) as jobs:
+        assert (await jobs.wait(lost)).state is JobState.FAILED
+        await closed(cluster, lost)
+        await chain.wait_height(chain.height() + 1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert list(store.rows) == [done], "now it owes nothing, too"
+    assert FUNDS - cluster.world.balance(cluster.requester.address) == 3 * PAID
+
+
+async def test_lock_that_lands_after_the_restart_comes_back(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """The process ended while its lock was on its way: at the next start nothing is locked yet."""
+    cluster, store = make_cluster(), MemoryJobs()
+    await cluster.start(nursery)
+    chain, world = cluster.requester.chain, cluster.world
+    made = world.make_block
+    world.time_ms = cluster.requester.jobs._requester.clock.wall_ms()
+    async with process(cluster, store) as jobs:
+        job_id = jobs.submit(ASKED)
+        world.make_block = lambda: None  # type: ignore[method-assign]  # the network stands still
+        await jobs.wait(job_id, until=JobState.LOCKING)
+        await trio.sleep(5)
+    async with process(cluster, store, first=9) as jobs:
+        assert chain.job(job_id) is None
+        assert jobs.get(job_id).state is JobState.FAILED
+        await trio.sleep(5)
+        world.make_block = made  # type: ignore[method-assign]
+        await closed(cluster, job_id)
+    assert world.balance(cluster.requester.address) == FUNDS
 
 
 async def test_job_cut_short_while_settling_keeps_its_answer(
