@@ -19,6 +19,7 @@ import msgspec
 from prsm.node.cli.failures import report
 from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.reasons import Exit
+from prsm.node.telemetry import logs
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.genesis import from_json
 from prsm.testnet import checking, demo_big, invariants, launch, stages
@@ -221,4 +222,5 @@ def run(arguments: list[str]) -> int:
 
 def entry() -> None:
     """The script `prsm-testnet`."""
+    logs.configure(level="warning")  # to stderr: standard output has the document alone
     sys.exit(run(sys.argv[1:]))
