@@ -6,7 +6,7 @@ a restart too if there is a store. Must not know RPC, nor how a worker computes.
 
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import Final
@@ -200,7 +200,7 @@ class Jobs:
         present = (view_of(job) for job in reversed(self._jobs.values()))
         return (*present, *reversed(self._past.values()))
 
-    def ids(self) -> Set[bytes]:
+    def ids(self) -> set[bytes]:
         """Of all jobs that are kept."""
         return self._past.keys() | self._jobs.keys()
 
