@@ -1,6 +1,7 @@
 """The script `prsm-testnet`: what is a document, and what is not."""
 
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -29,7 +30,7 @@ def test_log_lines_of_nodes_in_this_process_are_no_part_of_the_document(
 
     def fake_run(_arguments: list[str]) -> int:
         logs.get("signlog").error("observer")
-        print('{"seconds": 1}')
+        sys.stdout.write('{"seconds": 1}\n')
         return 0
 
     monkeypatch.setattr(cli, "run", fake_run)
