@@ -227,4 +227,5 @@ def change_of(before: str, after: str) -> str:
     lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), n=0))[3:]
     new = [line[1:].strip() for line in lines if line.startswith("+")]
     gone = [line[1:].strip() for line in lines if line.startswith("-")]
-    return " ".join(new) if new else "without: " + " ".join(gone)
+    text = " ".join(new)  # a bracket alone says nothing
+    return text if any(map(str.isalnum, text)) else "without: " + " ".join(gone)

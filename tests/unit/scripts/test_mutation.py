@@ -61,6 +61,7 @@ def test_statement_is_found_by_any_of_its_lines_and_a_body_is_not_its_head() -> 
 def test_change_is_told_by_the_new_line_or_the_one_that_is_gone() -> None:
     assert plants.change_of("a\nb < c\n", "a\nb <= c\n") == "b <= c"
     assert plants.change_of("a\nb\n", "a\n") == "without: b"
+    assert plants.change_of("a(\nb,\nc,\n)\n", "a(\nb,\n )\n") == "without: c, )"
 
 
 def test_tests_of_a_statement_are_the_quickest_that_the_time_allows() -> None:
