@@ -168,7 +168,7 @@ async def test_lock_that_lands_after_the_restart_comes_back(
         assert chain.job(job_id) is None
         assert jobs.get(job_id).state is JobState.FAILED
         await trio.sleep(5)
-        world.make_block = made  # type: ignore[method-assign]
+        world.make_block = made  # type: ignore[method-assign]  # it goes on
         await closed(cluster, job_id)
     assert world.balance(cluster.requester.address) == FUNDS
 
