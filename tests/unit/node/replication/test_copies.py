@@ -33,4 +33,4 @@ async def test_copy_for_others_yields_to_who_waits_and_is_kept(
         await shelf.fetch(known.cid.raw)
         assert urgencies == [Urgency.REPAIR]
         assert shelf.kept() == {known.cid.raw}
-        assert REPAIR in await room.models.keeping.pins(known.manifest)
+        assert REPAIR in {pin.name for pin in await room.tools.store.pins()}
