@@ -329,3 +329,26 @@ def test_absence_is_proven_too(chain: Chain) -> None:
     for reference in ("gpt", "minilm@^3", "minilm@nightly"):
         with pytest.raises(UnknownRelease):
             resolve(stranger, Reference.parse(reference))
+
+
+def test_lists_are_in_the_order_of_registration_then_of_names(chain: Chain) -> None:
+    view = chain.ledger.view
+    done(chain, dataset(91, name="zebra"))
+    orders = [chain.order(OWNER, dataset(92, name="yak"))]
+    orders.append(
+        chain.order(
+            OWNER, dataset(93, name="ant"), nonce=view.nonce(signer_of(OWNER).public_key) + 1
+        )
+    )
+    chain.add(*orders)
+    assert [each.name for each in view.datasets()][-3:] == ["zebra", "ant", "yak"]
+
+
+def test_release_of_an_exact_version_or_none(chain: Chain) -> None:
+    view = chain.ledger.view
+    found = view.release("minilm", "1.9.0")
+    assert found is not None
+    assert (found.name, found.semver) == ("minilm", "1.9.0")
+    assert view.release_by_cid(found.manifest) == found
+    assert view.release("minilm", "7.0.0") is None
+    assert view.release("gpt", "1.9.0") is None
