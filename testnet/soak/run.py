@@ -33,8 +33,9 @@ SOAK_PULSE: Final = 3  # account of this stage
 REPORT_SECONDS: Final = 60.0
 WARM_SHARE: Final = 6  # a slope leaves out ten minutes of a process, or this part of a short run
 RSS_MIB_PER_H_MAX: Final = 16.0
-FDS_PER_H_MAX: Final = 8.0
-TASKS_PER_H_MAX: Final = 8.0
+# One a minute. What is at work at a look differs by fifty, so slopes of an hour differ by thirty.
+FDS_PER_H_MAX: Final = 60.0
+TASKS_PER_H_MAX: Final = 60.0
 READS_SHARE_MIN: Final = 0.999
 Document = dict[str, object]
 
