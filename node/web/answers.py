@@ -60,6 +60,8 @@ async def answer_refusal(
     status = status_of(fault) if status is None else status
     if status == 401:
         headers["www-authenticate"] = "Bearer"
+    if status == 426:  # which other protocol: RFC 9110, section 15.5.22
+        headers |= {"connection": "upgrade, close", "upgrade": "websocket"}
     if isinstance(fault, WrongVerb):
         headers["allow"] = fault.allow
     if fault.retry_after_ms:

@@ -93,6 +93,9 @@ async def test_a_bad_token_or_a_foreign_page_gets_no_socket(tmp_path: Path) -> N
         plain: dict[str, str | None] = {**upgrade, "Upgrade": None, "Origin": None}
         answer = await exchange(await door.tcp(), request("GET", "/ws", headers=plain, body=b""))
         assert (answer.status, answer.json["error"]["data"]["reason"]) == (426, "wrong_http")
+        assert (answer.headers["upgrade"], answer.headers["connection"]) == (
+            *("websocket", "upgrade, close"),
+        )
 
 
 async def test_rows_are_told_with_their_numbers_after_the_answer(tmp_path: Path) -> None:
