@@ -1,5 +1,6 @@
 """The models of this node: prepared, stored, named on the ledger, fetched from peers."""
 
+from prsm.node.models.models import Models
 from prsm.node.models.records import (
     Checked,
     Gone,
@@ -12,7 +13,6 @@ from prsm.node.models.records import (
     Wanted,
     WorkerState,
 )
-from prsm.node.models.shelf import Models
 from prsm.node.models.tasks import Task, Tasks, TaskState
 
 __all__ = [

@@ -123,15 +123,6 @@ class Partial:
         place = self._places.get(digest)
         return None if place is None or not self._has(place) else self._reader.leaves()[place]
 
-    async def write_leaf(self, leaf: Leaf, data: bytes) -> None:
-        """Hash one leaf and write it.
-
-        Raises:
-            SourceCorrupt: other bytes than the leaf's; nothing was written.
-            Full, StoreUnavailable: the disk refused.
-        """
-        await self.write_run((leaf,), (data,))
-
     async def write_run(self, leaves: Sequence[Leaf], blocks: Sequence[bytes]) -> None:
         """Hash and write leaves in one thread hop, up to the first that does not match.
 

@@ -104,7 +104,7 @@ class Shelf:
         """Count a read of some leaves: all within a minute are one use."""
         self.uses.touch(root, self.now_ms(), apart_ms=_SAME_USE_MS)
 
-    async def remove(self, root: Cid, *, even_pinned: bool = False) -> None:
+    async def remove(self, root: Cid) -> None:
         """Forget a file and delete its bytes; who has it open keeps it until closed.
 
         Raises:
@@ -114,7 +114,7 @@ class Shelf:
         if root in self.partials:
             raise Conflict(f"{root} is being fetched")
         with self.leases.claim(root), trio.CancelScope(shield=True):
-            await self.index.remove_root(root, even_pinned=even_pinned)
+            await self.index.remove_root(root)
             self.forget(root)
             await self.hop(self.folders.remove, root)
 

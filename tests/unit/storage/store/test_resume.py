@@ -68,8 +68,8 @@ async def test_fetched_file_is_sealed(
     with pytest.raises(NotFound):
         await store.read_leaves(partial.root, 3, 2)
     assert [leaf.index for leaf in partial.missing()] == [0, 1]
-    await partial.write_leaf(leaves[0], CHUNKS[0])
-    await partial.write_leaf(leaves[1], CHUNKS[1])
+    await partial.write_run((leaves[0],), (CHUNKS[0],))
+    await partial.write_run((leaves[1],), (CHUNKS[1],))
     await store.end_fetch(partial)
     assert (await store.path(partial.root)).read_bytes() == DATA
     with pytest.raises(Conflict, match="here already"):
@@ -132,8 +132,8 @@ async def test_killed_fetch_forgets_only_what_was_not_synced(
     store = await ModelStore.open(tmp_path / "store", quota=100 * MIB)
     partial = await started(store, elsewhere, source)
     leaves = partial.missing()
-    await partial.write_leaf(leaves[0], CHUNKS[0])
-    await partial.write_leaf(leaves[3], CHUNKS[3])
+    await partial.write_run((leaves[0],), (CHUNKS[0],))
+    await partial.write_run((leaves[3],), (CHUNKS[3],))
     await store._index.close()  # the process ends here
     store = await ModelStore.open(tmp_path / "store", quota=100 * MIB)
     partial = await store.begin_fetch(partial.root, SIZE)
@@ -201,7 +201,7 @@ async def test_added_while_it_is_fetched_ends_whole(
     store: ModelStore, elsewhere: ModelStore, source: Path, tmp_path: Path
 ) -> None:
     partial = await started(store, elsewhere, source)
-    await partial.write_leaf(partial.missing()[0], CHUNKS[0])
+    await partial.write_run((partial.missing()[0],), (CHUNKS[0],))
     await store.add_file(source)
     await partial.flush()
     await partial.write_run(partial.missing(), CHUNKS[1:])
@@ -221,8 +221,8 @@ async def test_leaf_written_twice_is_harmless(
 ) -> None:
     partial = await started(store, elsewhere, source)
     leaf: Leaf = partial.missing()[0]
-    await partial.write_leaf(leaf, CHUNKS[0])
-    await partial.write_leaf(leaf, CHUNKS[0])
+    await partial.write_run((leaf,), (CHUNKS[0],))
+    await partial.write_run((leaf,), (CHUNKS[0],))
     assert partial.verified_bytes == MIB
     await store.end_fetch(partial)
 
