@@ -51,6 +51,16 @@ def test_who_joins_weighs_in_the_epoch_after_next_and_not_before(chain: Chain) -
     roll(chain)  # its blocks carry certificates of five
 
 
+def test_wish_said_again_waits_behind_those_that_were_said_before(chain: Chain) -> None:
+    """What may move in an epoch goes by the order of wishes: docs/spec/ledger.md."""
+    for operator, target in ((32, 110), (33, 110), (32, 120)):
+        done(chain.send(operator, Stake(target * FTNS), step_ms=1).code)
+    first, second = (chain.ledger.view.membership(key(operator)) for operator in (33, 32))
+    assert first is not None
+    assert second is not None
+    assert first.order < second.order
+
+
 def test_what_must_wait_stays_bonded_until_it_weighs(chain: Chain) -> None:
     """400 weigh, so 133 a time may come."""
     done(chain.send(64, join_of(chain, 64, 8, 200 * FTNS), step_ms=1).code)
