@@ -212,7 +212,7 @@ class Announcer:
         item = Item.of(record, raw, key=announced.key, ttl_ms=rules.ttl_ms)
         self.delivery[topic].published += 1
         if self.store.offer(item, now_ms=made_ms) is Verdict.ADDED:
-            self._repairs.hear_news()
+            self._repairs.hear_news(topic)
             self._tell(_announcement(item, announced.key, content))
         await self._network.publish(topic, raw)
 
@@ -368,7 +368,7 @@ class Announcer:
             arrived_ms=now_ms,
             repaired=repaired,
         )
-        self._repairs.hear_news()
+        self._repairs.hear_news(item.topic)
         self._tell(_announcement(item, read.announced.key, content))
         return True
 

@@ -17,7 +17,7 @@ from prsm.node.telemetry import logs
 from prsm.protocol.errors import PrsmError, RemoteError, WireError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import GOSSIP_RECORD_BYTES_MAX, PULLED_RECORDS_BYTES_MAX
-from prsm.protocol.messages.announce import Compare, GetRecords, Listing
+from prsm.protocol.messages.announce import BLOCKS, Compare, GetRecords, Listing
 
 log = logs.get("repairs")
 
@@ -25,6 +25,8 @@ log = logs.get("repairs")
 COMPARE_SECONDS: Final = 5.0
 FETCH_SECONDS: Final = 2.0
 BUSY_MS: Final = 500
+# Said anew in 5 s while there are blocks: a lost one is made good with whatever is compared next.
+FLEETING: Final = frozenset({BLOCKS.name})
 
 # Peer, records, slots that were asked for. Raises RemoteError for what no honest peer sends.
 Take = Callable[[PeerId, Sequence[bytes], frozenset[bytes]], Awaitable[None]]
@@ -65,8 +67,10 @@ class Repairs:
                 with trio.move_on_after(max(0, wait_ms) / 1000):
                     await self._wake.wait()
 
-    def hear_news(self) -> None:
+    def hear_news(self, topic: str) -> None:
         """A record was added: others may have missed it."""
+        if topic in FLEETING:
+            return
         now_ms = self._clock.monotonic_ms()
         due_ms = self.plan.due_ms(now_ms=now_ms)
         self.plan.hear_news(now_ms=now_ms)

@@ -14,7 +14,15 @@ from prsm.node.net.records import Item
 from prsm.node.peers.announce import Announcer
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.limits import LISTED_MAX
-from prsm.protocol.messages.announce import BLOCKS, Compare, GetRecords, Listing
+from prsm.protocol.messages.announce import (
+    BLOCKS,
+    STATUS,
+    Compare,
+    GetRecords,
+    Listing,
+    NewBlock,
+    PeerStatus,
+)
 from prsm.protocol.messages.models import Have
 from prsm.protocol.messages.net import GossipRecord
 from tests.tools.announced import GossipWire, SetClock, announcer, peer, signed, signer
@@ -198,3 +206,25 @@ async def test_peer_that_answers_nothing_for_long_is_banned(autojump_clock: obje
         await trio.sleep(60)
         nursery.cancel_scope.cancel()
     assert [error.penalty for _, error in wire.penalties] == [repair.SILENT_PENALTY]
+
+
+async def test_news_is_compared_soon_unless_it_is_said_anew_by_itself() -> None:
+    """A status that was missed counts for minutes; the next block's hint comes in seconds."""
+    mine = announcer(GossipWire(), clock=SetClock(NOW))
+    plan = mine._repairs.plan
+    assert plan.plan(now_ms=NOW, wall_ms=NOW) == []
+    at_rest_ms = plan.due_ms(now_ms=NOW)
+    assert at_rest_ms >= NOW + repair.IDLE_MS
+    await mine.publish(BLOCKS.name, NewBlock(height=3, block_hash=b"h" * 32))
+    assert plan.due_ms(now_ms=NOW) == at_rest_ms
+    status = PeerStatus(
+        height=3,
+        head=b"h" * 32,
+        protocol=1,
+        schema=1,
+        agent="a",
+        region="",
+        addresses=(),
+    )
+    await mine.publish(STATUS.name, status)
+    assert plan.due_ms(now_ms=NOW) == NOW + repair.ROUND_MS
