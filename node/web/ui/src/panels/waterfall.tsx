@@ -2,7 +2,6 @@
 import { Sign, useWidth, reachable, type Tone } from "../parts/bits";
 import { count, ftns, span } from "../parts/format";
 import { block, useBlocks } from "../state/blocks";
-import { jobs as jobEvents } from "../state/live";
 import { useNames, type Names } from "../state/names";
 import type { Job, JobWorker } from "../rpc/types";
 
@@ -21,45 +20,26 @@ interface Lane {
   to: number;
 }
 
-/** When each worker was seen at it, from the job's own events; false where there were too few. */
-function watched(job: Job): Map<string, [number, number]> | false {
-  const marks = jobEvents.between(0, Number.MAX_SAFE_INTEGER).filter((mark) => mark.value.job_id === job.job_id);
-  if (marks.length < 4) return false;
-  const found = new Map<string, [number, number]>();
-  const done = new Map<string, number>();
-  let before = marks[0]?.t ?? 0;
-  for (const mark of marks) {
-    for (const one of mark.value.workers) {
-      const key = `${one.unit} ${one.peer_id}`;
-      if (one.batches > (done.get(key) ?? 0)) {
-        done.set(key, one.batches);
-        found.set(key, [found.get(key)?.[0] ?? before, mark.t]);
-      }
-    }
-    before = mark.t;
-  }
-  return found.size > 0 ? found : false;
-}
-
 export function Waterfall({ job }: { job: Job }) {
   const [measure, width] = useWidth();
   const names = useNames();
   const heights = [job.lock_height, ...job.settled_heights].filter((height) => height > 0);
   useBlocks(Math.min(...heights, Infinity) === Infinity ? 0 : Math.min(...heights), Math.max(0, ...heights));
-  const seen = watched(job);
+  const isTimed = job.workers.some((worker) => typeof worker.began_ms === "number");
+  const last = Math.max(0, ...job.workers.map((worker) => worker.ended_ms ?? worker.began_ms ?? 0));
   const lanes: Lane[] = job.workers.map((worker) => {
-    const times = seen && seen.get(`${worker.unit} ${worker.peer_id}`);
-    return times ? { worker, from: times[0], to: times[1] } : { worker, from: 0, to: worker.compute_ms };
+    if (!isTimed) return { worker, from: 0, to: worker.compute_ms };
+    return { worker, from: worker.began_ms ?? 0, to: typeof worker.began_ms === "number" ? (worker.ended_ms ?? last) : 0 };
   });
   const drawn = lanes.filter((lane) => lane.to > lane.from);
-  const start = seen ? Math.min(...drawn.map((lane) => lane.from)) : 0;
+  const start = drawn.length > 0 ? Math.min(...drawn.map((lane) => lane.from)) : 0;
   const end = Math.max(start + 1, ...drawn.map((lane) => lane.to));
   return (
     <>
       <Phases job={job} />
-      <p class="quiet small">{seen ? "Pale: when each peer was seen at it, from the job's events; solid: its compute time." : "Compute time of each peer, side by side; the times of day of this job are no longer on the tape."}</p>
+      <p class="quiet small">{isTimed ? "Pale: from the first batch each peer was asked for to the last it answered; solid: its compute time." : "Compute time of each peer, side by side; an earlier version kept no times of this job."}</p>
       <div ref={reachable} class="scroll"><div ref={measure}>
-        {width > 0 && <Lanes lanes={lanes} start={start} end={end} width={Math.max(width, 620)} names={names} isTimed={seen !== false} />}
+        {width > 0 && <Lanes lanes={lanes} start={start} end={end} width={Math.max(width, 620)} names={names} isTimed={isTimed} />}
       </div></div>
       <ul class="legend">
         {Object.values(VERDICTS).map(([tone, word, colour]) => <li><i class={colour} /><Sign tone={tone}>{word}</Sign></li>)}

@@ -376,6 +376,8 @@ export interface JobWorker {
   verdict: "agreed" | "lost" | "outvoted" | "pending" | "unused";
   why: string;
   paid: string;
+  began_ms?: number | null;
+  ended_ms?: number | null;
 }
 
 export interface Jobs {
