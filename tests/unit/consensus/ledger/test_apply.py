@@ -279,6 +279,14 @@ def test_apply_stops_at_a_certified_block_that_contradicts_the_state(chain: Chai
         chain.ledger.apply(block)
 
 
+def test_outcome_names_its_transactions_in_their_order(chain: Chain) -> None:
+    orders = [chain.order(sender, pay()) for sender in (65, 64)]
+    outcome = chain.add(*orders).outcome
+    assert list(outcome.tx_ids) == [transaction_id(raw) for raw in orders]
+    assert len(outcome.receipts) == 2
+    assert outcome.senders == {key(64), key(65)}
+
+
 def test_apply_never_takes_the_outcome_of_another_block(chain: Chain) -> None:
     """What was judged last is kept; a block that contradicts the state must not get that."""
     good, bad = chain.propose(), altered(chain.propose(), state_root=bytes(32))

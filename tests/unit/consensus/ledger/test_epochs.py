@@ -45,6 +45,22 @@ def test_epoch_ends_ten_heights_and_its_time_after_its_first_block(chain: Chain)
     assert chain.ledger.epoch.number == 2
 
 
+def test_sets_say_from_which_height_they_sign_and_until_when(chain: Chain) -> None:
+    """Evidence of a height is judged by the set that signed there."""
+    view = chain.ledger.view
+    first, second = view.epoch_set(0), view.epoch_set(1)
+    assert first is not None
+    assert second is not None
+    assert (first.first_height, first.ended_ms) == (1, None)
+    assert (second.first_height, second.ended_ms) == (None, None)
+    roll(chain)
+    ended, begun = view.epoch_set(0), view.epoch_set(1)
+    assert ended is not None
+    assert begun is not None
+    assert (ended.first_height, ended.ended_ms) == (1, chain.ledger.tip.time_ms)
+    assert (begun.first_height, begun.ended_ms) == (chain.ledger.height + 1, None)
+
+
 def test_turns_go_by_the_view_in_which_the_parent_was_decided(chain: Chain) -> None:
     """Who let views pass loses its turns: docs/spec/pbft.md, "Proposer schedule"."""
     chain.add()

@@ -58,6 +58,19 @@ def test_lock_refuses_more_batches_than_a_settlement_can_show() -> None:
             assert chain.send(REQUESTER, lock_of("many", unit, rows=rows)).code is code
 
 
+@pytest.mark.parametrize(
+    ("workers", "price", "is_sampled"),
+    [((65,), 1, True), ((65,), 0, False), (SIX[:3], 1, False)],
+)
+def test_paid_work_of_one_is_audited_by_chance_and_no_other(
+    workers: tuple[int, ...], price: int, is_sampled: bool
+) -> None:
+    lock = lock_of("paid", unit_of(workers=workers, price=price), budget=1)
+    job = fresh(lock).ledger.view.job(lock.job)
+    assert job is not None
+    assert job.is_sampled(0) is is_sampled
+
+
 def test_rows_of_a_stage_are_spread_over_units() -> None:
     """Each unit locks and pays its own range, and the chain holds batch by batch."""
     first, second = unit_of(0, stages=2, span=(0, 1)), unit_of(0, stages=2, span=(1, 2))
