@@ -51,7 +51,7 @@ _R = TypeVar("_R", bound=Record)
 
 
 class BlockShelf(Protocol):
-    """What the server needs of a store; `storage.model_store.ModelStore` has it."""
+    """What the server needs of a store; `storage.store.model_store.ModelStore` has it."""
 
     leases: Leases
 

@@ -55,7 +55,7 @@ OpenLine = Callable[[PeerId], Awaitable[Line]]  # raises PeerUnreachable
 
 
 class Shelf(Protocol):
-    """What the server needs of a store; `storage.blocks.Blocks` has it."""
+    """What the server needs of a store; `storage.store.blocks.Blocks` has it."""
 
     async def held(self, digests: Sequence[bytes]) -> Mapping[bytes, int]:
         """Digest and size of those that are here, leaves and nodes alike."""
