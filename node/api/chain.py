@@ -10,9 +10,10 @@ import msgspec
 from prsm.node.api.provable import state_key
 from prsm.node.api.readable import readable_record
 from prsm.node.chain.driver import Driver
-from prsm.node.chain.proofs import Proofs, decode_block, decode_certificate
+from prsm.node.chain.history import block_of, certificate_of, receipts_of
+from prsm.node.chain.proofs import Proofs
 from prsm.node.chain.sync import Pruned, encode_certified
-from prsm.node.chain.wallet import TxResult, Wallet, decode_receipts, stored_receipts
+from prsm.node.chain.wallet import TxResult, Wallet
 from prsm.node.clock import utc_text
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import chain as api
@@ -180,7 +181,7 @@ class ChainApi:
         raw = self._wallet.pending(tx_id)
         found = await self._wallet.find(tx_id)
         if found is not None:
-            block = decode_block(await self._stored(found.height))
+            block = block_of(await self._stored(found.height))
             return _transaction_info(block.body.transactions[found.index], found)
         if raw is None:
             raise _no_transaction(params.tx_id)
@@ -193,7 +194,7 @@ class ChainApi:
         if found is None:
             raise _no_transaction(params.tx_id)
         stored = await self._stored(found.height)
-        items = stored_receipts(stored.receipts)
+        items = receipts_of(stored)
         place = InclusionProof(
             index=found.index, count=len(items), path=merkle.proof(items, found.index)
         )
@@ -291,9 +292,9 @@ def _unhex(text: str, shape: type[R]) -> R:
 
 
 def _block_info(stored: StoredBlock, validators: ValidatorSet) -> api.BlockInfo:
-    block, certificate = decode_block(stored), decode_certificate(stored)
+    block, certificate = block_of(stored), certificate_of(stored)
     header = block.header
-    receipts = decode_receipts(stored.receipts)
+    receipts = [decode(raw, TxReceipt, size_max=len(raw)) for raw in receipts_of(stored)]
     signers = certificate.signer_indexes()
     return api.BlockInfo(
         height=header.height,

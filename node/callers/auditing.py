@@ -19,6 +19,7 @@ import trio
 
 from prsm.node.callers.audit import AuditLog, Entry, Note, Root
 from prsm.node.chain.driver import Driver
+from prsm.node.chain.history import block_of
 from prsm.node.chain.wallet import TxResult, Wallet
 from prsm.node.rpc.dispatch import Ask, Go
 from prsm.node.rpc.errors import only_leaf
@@ -26,9 +27,8 @@ from prsm.node.rpc.spec import Scope
 from prsm.node.telemetry import logs
 from prsm.protocol.codec import decode
 from prsm.protocol.errors import LocalError, PrsmError, WireError
-from prsm.protocol.headers import Block
 from prsm.protocol.ids import FTNS, TxId, address_text, parse_hex
-from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, TRANSACTION_BYTES_MAX
+from prsm.protocol.limits import TRANSACTION_BYTES_MAX
 from prsm.protocol.transactions.envelope import decode_transaction
 from prsm.protocol.transactions.payloads import TRANSFER, Transfer
 from prsm.protocol.transactions.results import Code
@@ -210,8 +210,7 @@ class Anchors:
         stored = await self._driver.store.block(found.height)
         if stored is None or found.receipt.code is not Code.DONE:
             return None
-        block = decode(stored.block, Block, size_max=BULK_FRAME_BYTES_MAX)
-        sent = decode_transaction(block.body.transactions[found.index])
+        sent = decode_transaction(block_of(stored).body.transactions[found.index])
         if sent.kind != TRANSFER or sent.sender != self._wallet.address:
             return None
         try:

@@ -1,4 +1,4 @@
-"""From stored blocks to tips, and what is kept of a chain for ever: a header of each epoch.
+"""Stored blocks, read and written, and what is kept of a chain for ever: a header of each epoch.
 
 Blocks may be pruned, these may not: whoever trusts an early epoch walks along them to the
 present one. Knows: headers and sets. Must not know: who asks.
@@ -59,15 +59,28 @@ def stored_block(block: Block, certificate: Certificate, receipts: Sequence[byte
     )
 
 
+def block_of(stored: StoredBlock) -> Block:
+    """The block of a stored row."""
+    return decode(stored.block, Block, size_max=BULK_FRAME_BYTES_MAX)
+
+
+def certificate_of(stored: StoredBlock) -> Certificate:
+    """The certificate of a stored row."""
+    return decode(stored.certificate, Certificate, size_max=BULK_FRAME_BYTES_MAX)
+
+
+def receipts_of(stored: StoredBlock) -> tuple[bytes, ...]:
+    """The canonical `TxReceipt`s of a stored row, in the order of its transactions."""
+    return decode(stored.receipts, tuple[bytes, ...], size_max=BULK_FRAME_BYTES_MAX)
+
+
 def ledger_tip_of(last: StoredBlock) -> LedgerTip:
     """The tip of a state after a stored block."""
-    header = decode(last.block, Block, size_max=BULK_FRAME_BYTES_MAX).header
-    receipts = decode(last.receipts, tuple[bytes, ...], size_max=BULK_FRAME_BYTES_MAX)
     return LedgerTip(
         Height(last.height),
         Digest(last.block_hash),
-        Millis(header.time_ms),
-        merkle.root(receipts),
+        Millis(block_of(last).header.time_ms),
+        merkle.root(receipts_of(last)),
     )
 
 
@@ -80,8 +93,8 @@ def tip_of(ledger: Ledger, last: StoredBlock | None) -> Tip:
     return Tip(
         height=last.height,
         block_hash=last.block_hash,
-        block=decode(last.block, Block, size_max=BULK_FRAME_BYTES_MAX),
-        certificate=decode(last.certificate, Certificate, size_max=BULK_FRAME_BYTES_MAX),
+        block=block_of(last),
+        certificate=certificate_of(last),
         state_root=ledger.state_root,
         receipts_root=ledger.receipts_root,
         epoch=ledger.epoch,
@@ -97,8 +110,7 @@ async def note_first_epoch(store: LedgerStore, genesis: Genesis) -> None:
     """
     if await store.epoch_header(0) is not None or (first := await store.block(1)) is None:
         return
-    block = decode(first.block, Block, size_max=BULK_FRAME_BYTES_MAX)
-    certificate = decode(first.certificate, Certificate, size_max=BULK_FRAME_BYTES_MAX)
-    kept = epoch_header_of(EpochState.genesis(genesis), block.header, certificate)
+    header, certificate = block_of(first).header, certificate_of(first)
+    kept = epoch_header_of(EpochState.genesis(genesis), header, certificate)
     assert kept is not None
     await store.put_epoch_headers((kept,))

@@ -148,5 +148,5 @@ class Notices:
 
 
 def _is_done(receipt: bytes) -> bool:
-    # A canonical `TxReceipt`: one byte of array, 34 of the id, then the code, which is below 128.
+    # A canonical `TxReceipt`: one byte of array, 34 of the id, then its code: 0 if done.
     return receipt[35] == Code.DONE

@@ -17,16 +17,12 @@ from prsm.consensus.ledger.receipt_document import (
 from prsm.consensus.ledger.records import Job
 from prsm.consensus.light import Trust
 from prsm.node.chain.driver import Driver
+from prsm.node.chain.history import block_of, certificate_of, receipts_of
 from prsm.node.chain.snapshots.serve import proof_of
-from prsm.node.chain.wallet import stored_receipts
-from prsm.protocol.certificates import Certificate
-from prsm.protocol.codec import decode
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.errors import Unsupported
 from prsm.protocol.genesis import Genesis
-from prsm.protocol.headers import Block
 from prsm.protocol.ids import address_text
-from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
 from prsm.protocol.messages.sync import Certified, EpochProof
 from prsm.protocol.proofs import ProvenState, StateProof
 from prsm.protocol.validators import ValidatorSet
@@ -123,12 +119,12 @@ class Proofs:
             NotFound: no such height here.
         """
         stored = await self._stored(height)
-        return Certified(block=decode_block(stored), certificate=decode_certificate(stored))
+        return Certified(block=block_of(stored), certificate=certificate_of(stored))
 
     async def _settlement(self, height: int) -> Settlement:
         return Settlement(
             block=await self.certified(height),
-            receipts=stored_receipts((await self._stored(height)).receipts),
+            receipts=receipts_of(await self._stored(height)),
             following=await self.certified(height + 1),
         )
 
@@ -152,13 +148,3 @@ class Proofs:
                 hint="ask again after the next block; see: prsm chain status",
             )
         return proof
-
-
-def decode_block(stored: StoredBlock) -> Block:
-    """The block of a stored row."""
-    return decode(stored.block, Block, size_max=BULK_FRAME_BYTES_MAX)
-
-
-def decode_certificate(stored: StoredBlock) -> Certificate:
-    """The certificate of a stored row."""
-    return decode(stored.certificate, Certificate, size_max=BULK_FRAME_BYTES_MAX)

@@ -19,6 +19,7 @@ from prsm.consensus.pbft.effects import Fetch
 from prsm.consensus.pbft.events import Decided, Fetched
 from prsm.node.chain.claims import Claims, Contradiction, Standing
 from prsm.node.chain.driver import Driver
+from prsm.node.chain.history import block_of
 from prsm.node.chain.ranges import Ranges, Segment
 from prsm.node.net.interface import (
     Answer,
@@ -320,7 +321,7 @@ class Sync:
         if block is None:
             stored = await self._store.block(ask.height)
             if stored is not None:
-                committed = decode(stored.block, Block, size_max=BULK_FRAME_BYTES_MAX)
+                committed = block_of(stored)
                 if block_hash(committed.header) == ask.block_hash:
                     block = committed
         return GotBlock(block=block), b""

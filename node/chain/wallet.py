@@ -19,6 +19,7 @@ import trio
 from prsm.consensus.ledger.fees import fee_to_offer
 from prsm.node.chain.admission import Admission
 from prsm.node.chain.driver import Driver, Head
+from prsm.node.chain.history import receipts_of
 from prsm.node.chain.mempool import MempoolFull
 from prsm.node.keys import WALLET
 from prsm.node.net.interface import Channel
@@ -227,7 +228,7 @@ class Wallet:
             return None
         stored = await self._driver.store.block(place[0])
         assert stored is not None, "an indexed transaction has its block"
-        raw = stored_receipts(stored.receipts)[place[1]]
+        raw = receipts_of(stored)[place[1]]
         receipt = decode(raw, TxReceipt, size_max=BULK_FRAME_BYTES_MAX)
         return TxResult(tx_id, place[0], place[1], receipt)
 
@@ -318,15 +319,3 @@ def frames_of(raws: Iterable[bytes]) -> list[tuple[bytes, ...]]:
         groups[-1].append(raw)
         room -= len(raw)
     return [tuple(group) for group in groups]
-
-
-def stored_receipts(raw: bytes) -> tuple[bytes, ...]:
-    """The canonical receipts of a block, from the array the ledger store keeps."""
-    return decode(raw, tuple[bytes, ...], size_max=BULK_FRAME_BYTES_MAX)
-
-
-def decode_receipts(raw: bytes) -> tuple[TxReceipt, ...]:
-    """The same, decoded."""
-    return tuple(
-        decode(item, TxReceipt, size_max=BULK_FRAME_BYTES_MAX) for item in stored_receipts(raw)
-    )

@@ -12,13 +12,11 @@ import trio
 from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.outcome import LedgerTip
 from prsm.node.chain.driver import Driver
+from prsm.node.chain.history import block_of
 from prsm.node.chain.snapshots.make import Maker, keep_latest
 from prsm.node.chain.snapshots.serve import Server
 from prsm.node.chain.snapshots.take import Ground, Taker
 from prsm.node.telemetry import logs
-from prsm.protocol.codec import decode
-from prsm.protocol.headers import Block
-from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
 from prsm.storage.errors import Corrupt, Full, StoreUnavailable
 from prsm.storage.snapshots import SnapshotFiles
 
@@ -110,7 +108,7 @@ class Snapshots:
         below = min(heights[0], first + PRUNE_BLOCKS)
         newest = await store.block(below - 1)
         assert newest is not None, "a hole in the ledger"
-        time_ms = decode(newest.block, Block, size_max=BULK_FRAME_BYTES_MAX).header.time_ms
+        time_ms = block_of(newest).header.time_ms
         if time_ms > driver.ledger.tip.time_ms - self._horizon_ms:
             return 0  # still evidence
         pruned = await store.prune(below, count_max=PRUNE_BLOCKS)

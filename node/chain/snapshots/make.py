@@ -14,11 +14,10 @@ import trio
 
 from prsm.consensus.ledger.chunks import Chunk, cut, root_of
 from prsm.node.chain.driver import Driver
+from prsm.node.chain.history import block_of, certificate_of, receipts_of
 from prsm.node.telemetry import logs
-from prsm.protocol.certificates import Certificate
-from prsm.protocol.codec import decode, encode
-from prsm.protocol.headers import Block
-from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, SNAPSHOT_CHUNKS_MAX, SYNC_BYTES_MAX
+from prsm.protocol.codec import encode
+from prsm.protocol.limits import SNAPSHOT_CHUNKS_MAX, SYNC_BYTES_MAX
 from prsm.protocol.messages.sync import Snapshot
 from prsm.protocol.proofs import bucket_index
 from prsm.storage.errors import Corrupt, Full, StoreUnavailable
@@ -132,13 +131,12 @@ async def keep_latest(driver: Driver, files: SnapshotFiles) -> None:
 
 def snapshot_of(last: StoredBlock, after: StoredBlock, chunks: list[Chunk]) -> Snapshot:
     """What proves the state after `last`: mostly the header of the block after it."""
-    block = decode(last.block, Block, size_max=BULK_FRAME_BYTES_MAX)
     return Snapshot(
-        header=decode(after.block, Block, size_max=BULK_FRAME_BYTES_MAX).header,
-        certificate=decode(after.certificate, Certificate, size_max=BULK_FRAME_BYTES_MAX),
-        block=block,
-        block_certificate=decode(last.certificate, Certificate, size_max=BULK_FRAME_BYTES_MAX),
-        receipts=decode(last.receipts, tuple[bytes, ...], size_max=BULK_FRAME_BYTES_MAX),
+        header=block_of(after).header,
+        certificate=certificate_of(after),
+        block=block_of(last),
+        block_certificate=certificate_of(last),
+        receipts=receipts_of(last),
         chunks=tuple(chunk.head for chunk in chunks),
     )
 
