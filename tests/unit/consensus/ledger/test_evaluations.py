@@ -4,6 +4,8 @@ import msgspec
 import pytest
 
 from prsm.consensus.ledger.evaluations import DRAWN_MAX, DRAWS_MAX
+from prsm.protocol.codec import encode
+from prsm.protocol.headers import block_hash
 from prsm.protocol.ids import Bytes32
 from prsm.protocol.receipts import BatchResult, WorkKind, WorkReceipt, sign_receipt
 from prsm.protocol.scores import ScoreRow, score_root
@@ -183,6 +185,15 @@ def test_all_who_were_drawn_may_do_the_work(chain: Chain) -> None:
 def ask_numbers(chain: Chain) -> set[int]:
     by_key = {key(number): number for number in CANDIDATES}
     return {by_key[Bytes32(each)] for each in drawn(chain)}
+
+
+def test_draw_is_made_by_the_seed_of_the_specification(chain: Chain) -> None:
+    """docs/spec/ledger.md, "Draw": of the network, the block that asked, and the job."""
+    ask(chain)
+    parent = block_hash(chain.made[-2].block.header)
+    seed = sha256(encode(("work.evaluation", chain.genesis.chain_id, parent, JOB)))
+    order = sorted((key(number) for number in CANDIDATES), key=lambda each: sha256(seed, each))
+    assert drawn(chain) == tuple(order[:DRAWN_MAX])
 
 
 def test_evaluations_are_listed_for_who_asked(chain: Chain) -> None:

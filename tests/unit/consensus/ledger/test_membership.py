@@ -51,6 +51,13 @@ def test_who_joins_weighs_in_the_epoch_after_next_and_not_before(chain: Chain) -
     roll(chain)  # its blocks carry certificates of five
 
 
+def test_least_stake_is_enough_to_join(chain: Chain) -> None:
+    least = chain.ledger.parameters.stake_min
+    below = chain.send(64, join_of(chain, 64, 8, least - 1), step_ms=1)
+    assert below.code is Code.STAKE_TOO_SMALL
+    done(chain.send(64, join_of(chain, 64, 8, least), step_ms=1).code)
+
+
 def test_wish_said_again_waits_behind_those_that_were_said_before(chain: Chain) -> None:
     """What may move in an epoch goes by the order of wishes: docs/spec/ledger.md."""
     for operator, target in ((32, 110), (33, 110), (32, 120)):
