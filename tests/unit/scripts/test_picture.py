@@ -13,7 +13,9 @@ PROJECT = """
 [tool.importlinter]
 contracts = [
   { containers = ["prsm"], layers = ["node", "protocol"] },
-  { containers = ["prsm.node"], layers = ["(cli) | (worker)", "(daemon)", "web", "(rpc)", "(clock)"] },
+  { containers = ["prsm.node"], layers = [
+    "(cli) | (worker)", "(daemon)", "web", "(rpc)", "(clock)"
+  ] },
   { source_modules = ["prsm.protocol"], forbidden_modules = ["trio"] },
   { source_modules = ["prsm"], forbidden_modules = ["click", "libp2p"] },
 ]

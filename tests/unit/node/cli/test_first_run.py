@@ -140,7 +140,10 @@ def test_a_job_that_failed_has_the_code_of_its_reason(served: Served) -> None:
     error = json.loads(result.stdout)["error"]
     entry = entry_for("no_quorum_of_results")
     assert (error["code"], error["message"]) == (entry.code, "too few agree")
-    assert (error["data"]["reason"], error["data"]["prsm_code"]) == ("no_quorum_of_results", entry.prsm_code)
+    assert (error["data"]["reason"], error["data"]["prsm_code"]) == (
+        "no_quorum_of_results",
+        entry.prsm_code,
+    )
     assert result.exit_code == entry.exit_code
 
 

@@ -54,7 +54,9 @@ def test_sound_document_has_no_failures() -> None:
 
 def test_each_thing_that_should_have_held_is_named() -> None:
     """Growth, silence, trouble of the run, what the judge found, no figures at all."""
-    grown = {"node2": {"spared": True, "rss_mib_per_h": 17.5, "fds_per_h": 61.0, "tasks_per_h": 60.0}}
+    grown = {
+        "node2": {"spared": True, "rss_mib_per_h": 17.5, "fds_per_h": 61.0, "tasks_per_h": 60.0}
+    }
     assert failures(document(nodes_seen=grown)) == [
         "node2: rss_mib_per_h 17.5, at most 16.0",
         "node2: fds_per_h 61.0, at most 60.0",
