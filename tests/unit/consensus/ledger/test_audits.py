@@ -87,6 +87,16 @@ def test_drawn_work_is_paid_after_the_window_if_nobody_audits(scene: Scene) -> N
     assert scene.settle(receipt, sender=70).code is Code.DONE
 
 
+@pytest.mark.parametrize(("sooner_ms", "code"), [(1, Code.TOO_EARLY), (0, Code.DONE)])
+def test_window_of_an_audit_ends_at_its_millisecond(
+    scene: Scene, sooner_ms: int, code: Code
+) -> None:
+    receipt = scene.bound()
+    now_ms, until_ms = scene.chain.ledger.tip.time_ms, scene.sampling().until_ms
+    scene.chain.add(step_ms=until_ms - now_ms - 1_000 - sooner_ms)  # the settlement's own second
+    assert scene.settle(receipt, sender=70).code is code
+
+
 def test_undrawn_work_is_accepted_by_its_requester_at_once() -> None:
     scene = Scene(chain=Chain(genesis_of(audit_bps=0))).begin()
     receipt = scene.bound()

@@ -3,7 +3,8 @@
 import pytest
 
 from prsm.consensus.ledger.audit_records import Standing
-from prsm.consensus.ledger.reputation import audit_bps
+from prsm.consensus.ledger.reputation import audit_bps, note_fault, note_settled, standing
+from prsm.consensus.ledger.state import State
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,13 @@ def test_new_and_faulty_workers_are_audited_more(
 
 def test_base_above_the_rate_of_newcomers_stays() -> None:
     assert audit_bps(Standing(0, 0, 0), 9_000) == 9_000
+
+
+def test_standing_begins_with_nothing_and_a_fault_ends_a_clean_row() -> None:
+    state, worker = State({}), bytes(32)
+    assert standing(state, worker) == Standing(settled=0, faults=0, clean=0)
+    for _ in range(3):
+        note_settled(state, worker)
+    assert standing(state, worker) == Standing(settled=3, faults=0, clean=3)
+    note_fault(state, worker)
+    assert standing(state, worker) == Standing(settled=3, faults=1, clean=0)
