@@ -135,11 +135,11 @@ def functions(path: str, text: str) -> Iterator[tuple[Place, CodeType]]:
 
 def _operators() -> _Operators:
     """Mutmut's, fetched once."""
-    if not _FOLDER.exists():
+    if not (_FOLDER / f"{MUTMUT.replace('==', '-')}.dist-info").exists():
         with tempfile.TemporaryDirectory() as folder:
             wanted = Path(folder) / "requirements.txt"
             wanted.write_text(f"{MUTMUT} --hash=sha256:{_SHA256}\n")
-            command = ["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+            command = ["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]
             target = ["--target", str(_FOLDER), "--requirement", str(wanted)]
             subprocess.run([sys.executable, *command, *target], check=True)
     if str(_FOLDER) not in sys.path:
