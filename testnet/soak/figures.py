@@ -96,6 +96,7 @@ def node_row(lines: Sequence[Line], *, warm_s: float) -> dict[str, object]:
     return {
         "processes": len(lines),
         "longest_s": round(longest.seconds),
+        "slope_s": round(max(0.0, longest.seconds - warm_s)),
         "rss_mib": [round(s.rss_bytes / MIB, 1) for s in _ends(longest.samples)],
         "rss_mib_max": round(max(s.rss_bytes for s in seen) / MIB, 1),
         "rss_mib_per_h": _hourly([[(s.at_s, s.rss_bytes / MIB) for s in rows] for rows in warm]),

@@ -32,6 +32,7 @@ from prsm.testnet.soak.visitors import Visitors
 SOAK_PULSE: Final = 3  # account of this stage
 REPORT_SECONDS: Final = 60.0
 WARM_SHARE: Final = 6  # a slope leaves out ten minutes of a process, or this part of a short run
+SLOPE_SECONDS_MIN: Final = 600
 RSS_MIB_PER_H_MAX: Final = 16.0
 # One a minute. What is at work at a look differs by fifty, so slopes of an hour differ by thirty.
 FDS_PER_H_MAX: Final = 60.0
@@ -231,9 +232,9 @@ def failures(document: Document) -> list[str]:
 
 
 def _grown(name: str, row: object) -> list[str]:
-    """What grows in a node that was never killed."""
+    """What grows in a node that was never killed; a short line says nothing of an hour."""
     match row:
-        case {"spared": True, **figure}:
+        case {"spared": True, "slope_s": int(seconds), **figure} if seconds >= SLOPE_SECONDS_MIN:
             bounds = {
                 "rss_mib_per_h": RSS_MIB_PER_H_MAX,
                 "children_mib_per_h": RSS_MIB_PER_H_MAX,

@@ -47,6 +47,7 @@ def test_node_that_was_started_anew_is_two_lines() -> None:
     assert [line.seconds for line in lines_of(rows)] == [1200, 4200]
     found = nodes_of(rows, warm_s=600)[0]
     assert found["processes"] == 2
+    assert (found["longest_s"], found["slope_s"]) == (4200, 3600)
     assert found["rss_mib_per_h"] == pytest.approx(10, abs=0.5)
     assert found["rss_mib"] == [5, 60]
     assert found["rss_mib_max"] == 100

@@ -37,7 +37,13 @@ def test_options_no_network_can_be_made_of_are_refused() -> None:
 
 
 def document(**changes: object) -> dict[str, object]:
-    row = {"spared": True, "rss_mib_per_h": 1.0, "children_mib_per_h": None, "fds_per_h": 0.0}
+    row = {
+        "spared": True,
+        "slope_s": 3000,
+        "rss_mib_per_h": 1.0,
+        "children_mib_per_h": None,
+        "fds_per_h": 0.0,
+    }
     found: dict[str, object] = {
         "troubles": [],
         "availability": {"reads_share": 1.0},
@@ -55,12 +61,20 @@ def test_sound_document_has_no_failures() -> None:
 def test_each_thing_that_should_have_held_is_named() -> None:
     """Growth, silence, trouble of the run, what the judge found, no figures at all."""
     grown = {
-        "node2": {"spared": True, "rss_mib_per_h": 17.5, "fds_per_h": 61.0, "tasks_per_h": 60.0}
+        "node2": {
+            "spared": True,
+            "slope_s": 700,
+            "rss_mib_per_h": 17.5,
+            "fds_per_h": 61.0,
+            "tasks_per_h": 60.0,
+        }
     }
     assert failures(document(nodes_seen=grown)) == [
         "node2: rss_mib_per_h 17.5, at most 16.0",
         "node2: fds_per_h 61.0, at most 60.0",
     ]
+    short = {name: {**row, "slope_s": 500} for name, row in grown.items()}
+    assert failures(document(nodes_seen=short)) == []
     silent = failures(document(availability={"reads_share": 0.99}))
     assert silent == ["0.99000 of the reads answered, at least 0.999"]
     assert failures(document(troubles=["after 3 s: x"])) == ["after 3 s: x"]
