@@ -268,8 +268,9 @@ def test_end_is_called_off_when_a_vote_turns_up_before_the_log_is_fresh() -> Non
     for height in (9, 12):  # said twice, or of a height that was not ordered, it means nothing
         replica.step(state, Resumed(height), 0)
         assert state.observer == LOST
-    assert state.probation is not None
-    assert not state.probation.is_ending, "a later epoch may end it"
+    probation = state.probation
+    assert probation is not None
+    assert not probation.is_ending, "a later epoch may end it"
     halt(state, "another block is certified")  # a reason that does not end
     replica.step(state, Resumed(12), 0)
     assert (state.observer, state.probation) == (LOST, None)
