@@ -5,9 +5,9 @@ rules themselves are in pyproject.toml and `scripts/tidy.py`. Uses the standard 
 the tools of `.venv`, whichever Python starts it.
 
 Two lanes, for two cores. First what starts daemons, which waits as much as it works, and beside it,
-at the lowest priority, what only reads the code. Then the other tests in four processes, two at a
-time: whole nodes, the simulator (which coverage would slow five times over), unit tests, and those
-that coverage watches.
+at the lowest priority, what only reads the code. Then the other tests in five processes, two at a
+time and the longest first: whole nodes, the simulator (which coverage would slow five times over),
+unit tests of the node and of the rest, and those that coverage watches.
 """
 
 import argparse
@@ -39,6 +39,7 @@ _JOINED: Final = ("tests/integration", "tests/power", "tests/conformance", "test
 _ASYNC_OFF: Final = (
     "ASYNC100,ASYNC114,ASYNC128,ASYNC300,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913"
 )
+_ROOMS: Final = "tests/unit/node"
 _PROCESSES: Final = ("tests/e2e", "tests/interop")
 
 
@@ -101,11 +102,12 @@ def test_steps(marks: str) -> tuple[list[list[Step]], list[Step]]:
     """Chains of steps that run side by side, and what starts daemons."""
     pytest = [str(PYTHON), "-m", "pytest", "--quiet", "--durations=5", f"-m={marks}"]
     coverage = [str(PYTHON), "-m", "coverage", "run", *pytest[1:]]
-    apart = (*_COVERED, _SIMULATION, *_JOINED, *_PROCESSES)
+    apart = (*_COVERED, _SIMULATION, _ROOMS, *_JOINED, *_PROCESSES)
     wanted = (
         Step("whole nodes", [*pytest, *filter(_has_tests, _JOINED)]),
         Step("simulator", [*pytest, _SIMULATION]),
-        Step("tests", [*pytest, *(f"--ignore={name}" for name in apart)]),
+        Step("rooms of the node", [*pytest, _ROOMS]),
+        Step("other tests", [*pytest, *(f"--ignore={name}" for name in apart)]),
         Step("ledger, agreement", [*coverage, *_COVERED]),
     )
     beside = [[step] for step in wanted]
