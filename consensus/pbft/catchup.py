@@ -1,4 +1,4 @@
-"""Blocks that others have and this replica lacks: the low mark, certificates seen, STATUS.
+"""Blocks that others have and this replica lacks: certificates seen, the low mark, fetching.
 
 The low mark is the rule that no height at or below it is ever proposed, prepared or committed
 again here; such blocks are fetched. It stands alone wherever the tip can be lower: a ledger
@@ -6,10 +6,7 @@ behind the log, an installed snapshot, a certificate seen before its block.
 Source: docs/spec/pbft.md, "Low mark".
 """
 
-from typing import Final
-
-from msgspec import structs
-
+from prsm.consensus.pbft.certificates import is_certified, peers_of
 from prsm.consensus.pbft.config import (
     BEHIND_GRACE_MS,
     FETCH_BLOCKS_MAX,
@@ -17,63 +14,13 @@ from prsm.consensus.pbft.config import (
     RESEND_MS,
 )
 from prsm.consensus.pbft.effects import Fetch
-from prsm.consensus.pbft.normal import keep_body
-from prsm.consensus.pbft.opened import Opened
-from prsm.consensus.pbft.probation import Probation
+from prsm.consensus.pbft.observer import halt
 from prsm.consensus.pbft.records import LowMark
-from prsm.consensus.pbft.state import (
-    State,
-    emit,
-    halt,
-    is_certified,
-    observe,
-    peers_of,
-    persist,
-    weigh_claims,
-)
-from prsm.consensus.pbft.transitions import Phase
+from prsm.consensus.pbft.state import State, emit, keep_body, persist
+from prsm.consensus.pbft.transitions import AT_REST, Phase
 from prsm.protocol.certificates import Certificate
-from prsm.protocol.errors import WireError
 from prsm.protocol.headers import Block, block_hash, is_bound
-from prsm.protocol.messages.consensus import SignedMessage, Status, message_digest
-from prsm.protocol.signing import Kind, sha256, statement
-
-# Votes of one view in the order an honest validator says them.
-_ORDER: Final = {
-    Kind.VIEW_CHANGE: 0,
-    Kind.NEW_VIEW: 1,
-    Kind.PROPOSE: 2,
-    Kind.PREPARE: 3,
-    Kind.COMMIT: 4,
-}
-_LARGE: Final = (Kind.PROPOSE, Kind.NEW_VIEW)
-
-
-def rank(opened: Opened) -> tuple[int, int, int]:
-    """Which of a validator's votes is the later one: a log that holds it holds those before it."""
-    message = opened.message
-    return message.height, message.view, _ORDER[message.kind]
-
-
-def echo_of(opened: Opened) -> Opened:
-    """What is shown of a vote in a STATUS: of a large one the digest stands for the body."""
-    if opened.message.kind not in _LARGE:
-        return opened
-    message = structs.replace(opened.message, body=bytes(opened.digest))
-    return Opened(message, opened.digest)
-
-
-def on_status(state: State, peer: str, status: Status) -> None:
-    """A peer stands somewhere: it may be ahead, and it may remember a vote of mine."""
-    if status.your_highest is not None:
-        _check_own_vote(state, status.your_highest)
-    if any(peer == member.peer_id for known in state.tip.sets for member in known.validators):
-        state.heard_at_ms[peer] = state.now_ms
-        state.claims[peer] = max(status.height, state.claims.get(peer, 0))
-        if state.probation is not None:
-            state.probation.claims.setdefault(peer, status.height)
-        weigh_claims(state)
-    _follow(state, peer, status.height)
+from prsm.protocol.signing import Kind
 
 
 def on_certificate(state: State, certificate: Certificate) -> None:
@@ -100,7 +47,7 @@ def on_certificate(state: State, certificate: Certificate) -> None:
 def on_decided(state: State, block: Block, certificate: Certificate) -> None:
     """A peer showed the next block: believed by its certificate only."""
     instance = state.instance
-    if instance.phase in (Phase.EXECUTING, Phase.HALTED):
+    if instance.phase in AT_REST:
         return
     digest = block_hash(block.header)
     if block.header.height != instance.height or not is_bound(block):
@@ -160,7 +107,7 @@ def raise_low(state: State, certificate: Certificate) -> None:
         persist(state, LowMark(certificate.height, certificate))
 
 
-def _follow(state: State, peer: str, height: int) -> None:
+def follow(state: State, peer: str, height: int) -> None:
     """Fetch from a peer that stays ahead: one block is ordinary, and heights are only hints."""
     lag = height - state.tip.height
     if lag <= 0:
@@ -178,57 +125,3 @@ def _follow(state: State, peer: str, height: int) -> None:
         else:
             want(state, height, (peer,))
             state.fetch_to = proven
-
-
-def _check_own_vote(state: State, message: SignedMessage) -> None:
-    """Observe if a peer holds a vote of mine that my log does not: then the log lost it."""
-    if message.height <= state.low or _is_remembered(state, message):
-        return
-    try:
-        # As `echo_of` made it; PREPARE and COMMIT have their digest as body anyway.
-        kind = Kind.PREPARE if message.kind in _LARGE else message.kind
-        digest = message_digest(kind, message.body)
-    except WireError:
-        return
-    signed = statement(
-        state.config.chain_id,
-        message.kind,
-        epoch=message.epoch,
-        height=message.height,
-        view=message.view,
-        digest=digest,
-    )
-    # By key, not by place in a set: the vote may be of an epoch that is not known here yet.
-    verify = state.config.verifier.verify
-    keys = [signer.public_key for signer in state.config.signers]
-    if not any(verify(key, signed, message.signature) for key in keys):
-        return
-    if state.observer is None:
-        observe(
-            state,
-            f"a peer holds my {message.kind.name} of height {message.height}, view "
-            f"{message.view}, and my log does not",
-            Probation(max(state.low, message.height, *state.memories)),
-        )
-    elif state.probation is not None:
-        state.probation.voted = max(state.probation.voted, message.height)
-
-
-def _is_remembered(state: State, message: SignedMessage) -> bool:
-    instance = state.instance
-    if message.height == instance.height:
-        voted, view = instance.voted, instance.view
-        entered = None if instance.new_view is None else instance.new_view.digest
-    else:
-        memory = state.memories.get(message.height)
-        if memory is None:
-            return False
-        voted, view = memory.voted, memory.view
-        entered = None if memory.new_view is None else sha256(memory.new_view.body)
-    match message.kind:
-        case Kind.VIEW_CHANGE:
-            return message.view <= view
-        case Kind.NEW_VIEW:
-            return message.view < view or (message.view == view and message.body == entered)
-        case _:
-            return voted.get((message.kind, message.view)) == message.body

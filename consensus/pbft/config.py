@@ -1,18 +1,15 @@
-"""What a replica is told once, and where the chain stands when it starts.
+"""What a replica is told once, and the bounds that it holds itself to.
 
-Times are milliseconds. Knows: names, bounds. Must not know: files, keys at rest.
+Times are milliseconds. Knows: names, bounds. Must not know: files, keys at rest, the chain.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
-from prsm.protocol.certificates import Certificate
 from prsm.protocol.ed25519 import Signer, Verifier
-from prsm.protocol.epochs import EpochState
 from prsm.protocol.errors import LocalError
 from prsm.protocol.genesis import Genesis, Parameters
-from prsm.protocol.headers import Block
 from prsm.protocol.ids import Digest
 from prsm.protocol.validators import ValidatorSet
 
@@ -31,6 +28,8 @@ FETCH_BLOCKS_MAX: Final = 64
 
 HEIGHTS_AHEAD_MAX: Final = 4  # beyond it a replica fetches blocks instead of votes
 VIEWS_AHEAD_MAX: Final = 4  # of votes and proposals; VIEW_CHANGEs are bounded by signer instead
+VIEWS_BEHIND_MAX: Final = 4  # votes of older views of a height are dropped
+HEIGHTS_PAST_MAX: Final = 2  # decided heights whose votes are kept: those that come late tell
 BODIES_AHEAD_MAX: Final = 2  # proposals kept before their time
 BODIES_MAX: Final = 4  # blocks held by hash at one height
 CERTIFICATES_CHECKED_MAX: Final = 256  # memory of certificates already checked
@@ -97,80 +96,3 @@ class Config:
                 f"timeout_cap_ms {self.parameters.timeout_cap_ms} is below "
                 f"timeout_base_ms {self.parameters.timeout_base_ms}"
             )
-
-
-@dataclass(frozen=True, slots=True)
-class Tip:
-    """The last executed block and the state after it, all durable; height 0 is the genesis."""
-
-    height: int
-    block_hash: bytes  # genesis digest at height 0
-    block: Block | None
-    certificate: Certificate | None
-    state_root: bytes  # after `height`
-    receipts_root: bytes  # of `height`
-    epoch: EpochState  # of height + 1
-    certifiers: ValidatorSet  # of `height`: who signed `certificate`
-
-    @property
-    def validators(self) -> ValidatorSet:
-        """The set of height + 1."""
-        return self.epoch.validators
-
-    @property
-    def sets(self) -> tuple[ValidatorSet, ...]:
-        """Every set that is known here: of `height`, of height + 1, of the epoch after that."""
-        following = self.epoch.following
-        if self.certifiers.epoch == self.validators.epoch:
-            return self.validators, following
-        return self.certifiers, self.validators, following
-
-    def set_of(self, height: int, epoch: int) -> ValidatorSet | None:
-        """The set that signs a height in an epoch, None if no height like that is known.
-
-        A height above the next one may lie in its epoch or in the one after: what was signed
-        there says which. Nothing above is ever checked with today's set for want of another.
-        """
-        if height <= self.height:
-            found = self.certifiers
-        else:
-            found = self.epoch.validators
-            if height > self.height + 1 and found.epoch != epoch:
-                found = self.epoch.following
-        return found if found.epoch == epoch else None
-
-    @classmethod
-    def genesis(cls, genesis: Genesis, *, state_root: bytes, receipts_root: bytes) -> Self:
-        """The tip before the first block."""
-        epoch = EpochState.genesis(genesis)
-        return cls(
-            height=0,
-            block_hash=genesis.digest,
-            block=None,
-            certificate=None,
-            state_root=state_root,
-            receipts_root=receipts_root,
-            epoch=epoch,
-            certifiers=epoch.validators,
-        )
-
-    def after(
-        self,
-        block: Block,
-        certificate: Certificate,
-        *,
-        state_root: bytes,
-        receipts_root: bytes,
-        epoch: EpochState,
-    ) -> Self:
-        """The tip once `block`, which `certificate` names, is executed; `epoch` is then."""
-        return type(self)(
-            height=block.header.height,
-            block_hash=certificate.block_hash,
-            block=block,
-            certificate=certificate,
-            state_root=state_root,
-            receipts_root=receipts_root,
-            epoch=epoch,
-            certifiers=self.validators,
-        )

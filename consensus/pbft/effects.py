@@ -101,7 +101,7 @@ class Observe:
 class Resume:
     """Begin log and guard afresh: nothing was or will be signed below this height any more.
 
-    Kept in the fresh log is what `replica.surviving` says then; answered by `Resumed`.
+    Kept in the fresh log is what `heights.surviving` says then; answered by `Resumed`.
     """
 
     height: int
@@ -123,15 +123,15 @@ Effect = (
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Batch:
     """Make all records durable by one write and one fdatasync, then do the effects in order."""
 
     records: tuple[bytes, ...]
     effects: tuple[Effect, ...]
 
 
-def order(effects: Iterable[Effect]) -> list[Step]:
-    """Split effects into at most two steps: what need not wait for the disk, and the rest.
+def order(effects: Iterable[Effect]) -> list[Batch]:
+    """Split effects into at most two batches: what need not wait for the disk, and the rest.
 
     All records of a list share one fdatasync: writing one earlier than its place is always safe.
     """
@@ -145,7 +145,7 @@ def order(effects: Iterable[Effect]) -> list[Step]:
             waiting.append(effect)
         else:
             free.append(effect)
-    steps = [Step((), tuple(free))] if free else []
+    batches = [Batch((), tuple(free))] if free else []
     if records:
-        steps.append(Step(tuple(records), tuple(waiting)))
-    return steps
+        batches.append(Batch(tuple(records), tuple(waiting)))
+    return batches

@@ -5,8 +5,8 @@ Knows: names and fields. Must not know: what the replica makes of them.
 
 from dataclasses import dataclass
 
-from prsm.consensus.pbft.config import Tip
 from prsm.consensus.pbft.opened import Opened
+from prsm.consensus.pbft.tip import Tip
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.epochs import EpochState
 from prsm.protocol.headers import Block

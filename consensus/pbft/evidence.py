@@ -8,14 +8,12 @@ punishment. Source: docs/spec/pbft.md, "Evidence".
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from prsm.consensus.pbft.effects import Accuse
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.votes import Tally
 from prsm.protocol.signing import Kind
 
-HEIGHTS_PAST_MAX: Final = 2  # decided heights whose votes are kept: those that come late tell
 Tallies = Mapping[tuple[Kind, int], Tally]
 
 

@@ -1,21 +1,28 @@
 """Messages of validators sorted by height and view: too late, now, or kept for their time.
 
-Kept ahead: heights h + 1 .. h + 4 and views up to mine + 4, one of each kind per signer, height
-and view, at most two proposals; the rest is dropped, sending again brings it back.
+Kept ahead: heights h + 1 .. h + 4 and views up to 4, one of each kind per signer, height and
+view, two PROPOSEs and two NEW_VIEWs of h + 1, two PROPOSEs of later views of h; of VIEW_CHANGEs the
+highest of a signer. The rest is dropped: it is sent again.
 Source: docs/spec/pbft.md, "Messages".
 """
 
 from operator import itemgetter
 
-from prsm.consensus.pbft.catchup import echo_of, on_certificate, rank
-from prsm.consensus.pbft.config import BODIES_AHEAD_MAX, HEIGHTS_AHEAD_MAX, VIEWS_AHEAD_MAX
+from prsm.consensus.pbft.catchup import on_certificate
+from prsm.consensus.pbft.config import (
+    BODIES_AHEAD_MAX,
+    HEIGHTS_AHEAD_MAX,
+    VIEWS_AHEAD_MAX,
+    VIEWS_BEHIND_MAX,
+)
 from prsm.consensus.pbft.effects import Accuse, Send
 from prsm.consensus.pbft.evidence import accusation, find, late
 from prsm.consensus.pbft.normal import count
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State, emit
-from prsm.consensus.pbft.transitions import Phase
-from prsm.consensus.pbft.viewchange import VIEWS_KEPT, on_new_view, on_view_change
+from prsm.consensus.pbft.statuses import note_highest
+from prsm.consensus.pbft.transitions import AT_REST
+from prsm.consensus.pbft.viewchange import on_new_view, on_view_change
 from prsm.protocol.signing import Kind
 
 
@@ -30,7 +37,7 @@ def receive(state: State, opened: Opened) -> None:
         if member.consensus == signer.public_key:
             return
     state.heard_at_ms[member.peer_id] = state.now_ms
-    _note_highest(state, member.consensus, opened)
+    note_highest(state, member.consensus, opened)
     if message.height > state.instance.height:
         _early(state, opened)
     elif message.height == state.instance.height:
@@ -47,12 +54,6 @@ def take_ahead(state: State) -> None:
         opened = state.ahead.pop(key)
         if key[0] == height:
             _current(state, opened)
-
-
-def _note_highest(state: State, key: bytes, opened: Opened) -> None:
-    known = state.highest.get(key)
-    if known is None or rank(known) < rank(opened):
-        state.highest[key] = echo_of(opened)
 
 
 def _early(state: State, opened: Opened) -> None:
@@ -91,7 +92,7 @@ def _has_room(state: State, opened: Opened) -> bool:
 def _current(state: State, opened: Opened) -> None:
     message = opened.message
     instance = state.instance
-    if instance.phase in (Phase.EXECUTING, Phase.HALTED):
+    if instance.phase in AT_REST:
         _accuse(state, accusation(opened, instance.tallies, instance.view_changes))
         return
     if message.epoch != state.validators.epoch:  # kept ahead, for an epoch that has not come yet
@@ -100,7 +101,7 @@ def _current(state: State, opened: Opened) -> None:
         case Kind.PROPOSE:
             _on_proposal(state, opened)
         case Kind.PREPARE | Kind.COMMIT:
-            if instance.view - VIEWS_KEPT <= message.view <= instance.view + VIEWS_AHEAD_MAX:
+            if instance.view - VIEWS_BEHIND_MAX <= message.view <= instance.view + VIEWS_AHEAD_MAX:
                 _accuse(state, accusation(opened, instance.tallies, instance.view_changes))
                 count(state, opened)
         case Kind.VIEW_CHANGE:

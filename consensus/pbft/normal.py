@@ -4,28 +4,21 @@ Rules look at the state alone, so it does not matter in which order messages cam
 they came before a restart. Source: Castro and Liskov 1999, section 4.2; docs/spec/pbft.md.
 """
 
-from prsm.consensus.pbft.config import BODIES_MAX, RESEND_FIRST_MS
+from prsm.consensus.pbft.certificates import note_checked, proves_parent
 from prsm.consensus.pbft.effects import Broadcast, Execute, Validate
 from prsm.consensus.pbft.evidence import second_vote
-from prsm.consensus.pbft.opened import Opened, sign
+from prsm.consensus.pbft.observer import halt
+from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.records import Locked, Voted
-from prsm.consensus.pbft.state import (
-    State,
-    emit,
-    halt,
-    is_certified,
-    may_sign,
-    move,
-    note_checked,
-    persist,
-)
+from prsm.consensus.pbft.sending import blank, sign_own
+from prsm.consensus.pbft.state import State, emit, keep_body, may_sign, move, persist
 from prsm.consensus.pbft.transitions import Fact, Phase
 from prsm.protocol.certificates import certificate_hash, certify
 from prsm.protocol.codec import encode
-from prsm.protocol.headers import Block, Header
+from prsm.protocol.headers import Header
 from prsm.protocol.ids import Digest
 from prsm.protocol.limits import BLOCK_BODY_BYTES_MAX
-from prsm.protocol.messages.consensus import Prepared, SignedMessage
+from prsm.protocol.messages.consensus import Prepared
 from prsm.protocol.signing import Kind
 
 _PROPOSED = (Phase.JUDGING, Phase.PREPARING)
@@ -42,7 +35,7 @@ def accept(state: State) -> bool:
     assert opened.proposal is not None
     block = opened.proposal.block
     keep_body(state, opened.digest, block)
-    if not _is_acceptable(state, opened):
+    if not proves_parent(state, block.body.prev_cert) or not _is_acceptable(state, opened):
         instance.refused_view = instance.view
         return False
     instance.block, instance.block_hash = block, opened.digest
@@ -116,8 +109,12 @@ def count(state: State, opened: Opened) -> None:
     tally = instance.tally(message.kind, message.view)
     stake = state.validators.validators[message.signer].stake
     tally.add(opened, stake)
-    reached = tally.weight(opened.digest) >= state.validators.quorum
-    if message.kind is Kind.COMMIT and reached and instance.certificate is None:
+    if message.kind is not Kind.COMMIT or tally.weight(opened.digest) < state.validators.quorum:
+        return
+    known = instance.certificate
+    if known is not None and known.block_hash != opened.digest:
+        halt(state, f"two blocks are certified at height {instance.height}")
+    elif known is None:
         instance.certificate = certify(
             Kind.COMMIT,
             epoch=state.validators.epoch,
@@ -159,46 +156,6 @@ def vote(state: State, kind: Kind, digest: bytes) -> None:
     emit(state, Broadcast(opened.message))
 
 
-def blank(state: State, kind: Kind, body: bytes) -> SignedMessage:
-    """A message of mine for the current height and view, not signed yet."""
-    instance = state.instance
-    assert instance.own is not None
-    return SignedMessage(
-        kind=kind,
-        epoch=state.validators.epoch,
-        height=instance.height,
-        view=instance.view,
-        body=body,
-        signer=instance.own,
-        signature=b"",
-    )
-
-
-def sign_own(state: State, unsigned: Opened) -> Opened:
-    """Sign a message of mine and keep it for sending again; the caller emits it."""
-    assert may_sign(state)
-    assert state.instance.signer is not None
-    opened = sign(unsigned, state.instance.signer, state.config.chain_id)
-    state.instance.sent[opened.message.kind, opened.message.view] = opened
-    state.instance.resend_span_ms = RESEND_FIRST_MS
-    state.instance.resend_at_ms = state.now_ms + RESEND_FIRST_MS
-    return opened
-
-
-def keep_body(state: State, digest: bytes, block: Block) -> None:
-    """Hold a block of this height by its hash, dropping the oldest that nothing refers to."""
-    instance = state.instance
-    if digest in instance.bodies:
-        return
-    instance.bodies[digest] = block
-    if len(instance.bodies) > BODIES_MAX:
-        held = (instance.locked, instance.demanded, instance.certificate)
-        needed = {named.block_hash for named in held if named is not None}
-        needed |= {digest, instance.block_hash}
-        free = next((known for known in instance.bodies if known not in needed), None)
-        del instance.bodies[digest if free is None else free]
-
-
 def contradiction(state: State, header: Header) -> str:
     """Name what the header says of the chain so far that differs here, or nothing."""
     tip = state.tip
@@ -225,9 +182,8 @@ def _is_acceptable(state: State, opened: Opened) -> bool:
         and header.epoch == state.validators.epoch
         and proposal.new_view == (instance.new_view.digest if instance.new_view else None)
         and _is_demanded(state, opened, header)
-        and header.time_ms > parent_time_ms(state)
+        and header.time_ms > state.parent_time_ms
         and not contradiction(state, header)
-        and _has_parent_certificate(state, proposal.block)
         and len(encode(proposal.block.body)) <= BLOCK_BODY_BYTES_MAX
     )
 
@@ -238,19 +194,3 @@ def _is_demanded(state: State, opened: Opened, header: Header) -> bool:
     if instance.demanded is not None:
         return opened.digest == instance.demanded.block_hash
     return header.view == instance.view and header.proposer == opened.message.signer
-
-
-def _has_parent_certificate(state: State, block: Block) -> bool:
-    certificate = block.body.prev_cert
-    if state.tip.height == 0 or certificate is None:
-        return state.tip.height == 0 and certificate is None
-    tip = state.tip
-    return is_certified(
-        state, certificate, Kind.COMMIT, height=tip.height, block_hash=tip.block_hash
-    )
-
-
-def parent_time_ms(state: State) -> int:
-    """Block time that a new block must lie behind."""
-    block = state.tip.block
-    return state.config.genesis_time_ms if block is None else block.header.time_ms

@@ -4,7 +4,9 @@ Knows: what the body of each kind is, and which digest its signature covers. Mus
 state of a replica. What `open_message` returns is well-formed, not yet believed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from msgspec import structs
 
 from prsm.protocol.codec import decode
 from prsm.protocol.ed25519 import Signer, Verifier
@@ -18,8 +20,9 @@ from prsm.protocol.messages.consensus import (
     SignedMessage,
     ViewChange,
     message_digest,
+    statement_of,
 )
-from prsm.protocol.signing import Kind, sha256, statement
+from prsm.protocol.signing import Kind, sha256
 from prsm.protocol.validators import ValidatorSet
 
 
@@ -68,44 +71,15 @@ def is_signed(
     message = opened.message
     if message.epoch != validators.epoch or message.signer >= len(validators):
         return False
-    signed = statement(
-        chain_id,
-        message.kind,
-        epoch=message.epoch,
-        height=message.height,
-        view=message.view,
-        digest=opened.digest,
-    )
+    signed = statement_of(message, opened.digest, chain_id)
     key = validators.validators[message.signer].consensus
     return verifier.verify(key, signed, message.signature)
 
 
 def sign(unsigned: Opened, signer: Signer, chain_id: bytes) -> Opened:
     """Return the message with the signer's signature."""
-    message, digest = unsigned.message, unsigned.digest
-    signed = statement(
-        chain_id,
-        message.kind,
-        epoch=message.epoch,
-        height=message.height,
-        view=message.view,
-        digest=digest,
-    )
-    return Opened(
-        SignedMessage(
-            kind=message.kind,
-            epoch=message.epoch,
-            height=message.height,
-            view=message.view,
-            body=message.body,
-            signer=message.signer,
-            signature=signer.sign(signed),
-        ),
-        digest,
-        unsigned.proposal,
-        unsigned.view_change,
-        unsigned.view_changes,
-    )
+    signature = signer.sign(statement_of(unsigned.message, unsigned.digest, chain_id))
+    return replace(unsigned, message=structs.replace(unsigned.message, signature=signature))
 
 
 def _open_proposal(message: SignedMessage) -> Opened:

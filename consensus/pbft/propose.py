@@ -3,13 +3,14 @@
 Source: docs/spec/pbft.md, "Proposing".
 """
 
+from prsm.consensus.pbft.certificates import peers_of
 from prsm.consensus.pbft.config import RESEND_MS
 from prsm.consensus.pbft.effects import Broadcast, Fetch, NeedPayload
 from prsm.consensus.pbft.events import Draft
-from prsm.consensus.pbft.normal import blank, parent_time_ms, sign_own
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.records import Voted
-from prsm.consensus.pbft.state import State, emit, may_sign, peers_of, persist
+from prsm.consensus.pbft.sending import blank, sign_own
+from prsm.consensus.pbft.state import State, emit, may_sign, persist
 from prsm.consensus.pbft.timeouts import has_work
 from prsm.consensus.pbft.transitions import Phase
 from prsm.protocol import merkle
@@ -95,7 +96,7 @@ def _assemble(state: State, draft: Draft) -> Block:
         validators_hash=tip.validators.digest,
         next_validators_hash=tip.epoch.following_hash,
         evidence_root=merkle.root(draft.evidence),
-        time_ms=max(draft.time_ms, parent_time_ms(state) + 1),
+        time_ms=max(draft.time_ms, state.parent_time_ms + 1),
         proposer=instance.own,
     )
     return Block(header, Body(tip.certificate, draft.evidence, draft.transactions))

@@ -72,7 +72,11 @@ class Entered(Record, frozen=True):
 
 LogRecord = LowMark | Voted | Locked | Left | Entered
 _TYPES: Final[tuple[type[LogRecord], ...]] = (LowMark, Voted, Locked, Left, Entered)
+# Of one view, as an honest validator says them.
+ORDER: Final = (Kind.VIEW_CHANGE, Kind.NEW_VIEW, Kind.PROPOSE, Kind.PREPARE, Kind.COMMIT)
+# As the guard's file has them: NEW_VIEW is no vote.
 _STEPS: Final = {Kind.VIEW_CHANGE: 0, Kind.PROPOSE: 1, Kind.PREPARE: 2, Kind.COMMIT: 3}
+assert [kind for kind in ORDER if kind in _STEPS] == sorted(_STEPS, key=lambda kind: _STEPS[kind])
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,17 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from prsm.consensus.pbft.config import CERTIFICATES_CHECKED_MAX, Config, Tip
-from prsm.consensus.pbft.effects import Effect, Observe, Persist
-from prsm.consensus.pbft.evidence import HEIGHTS_PAST_MAX, Past
+from prsm.consensus.pbft.config import BODIES_MAX, HEIGHTS_PAST_MAX, Config
+from prsm.consensus.pbft.effects import Effect, Persist
+from prsm.consensus.pbft.evidence import Past
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.probation import Probation
 from prsm.consensus.pbft.records import LogRecord, Memory, pack
+from prsm.consensus.pbft.tip import Tip
 from prsm.consensus.pbft.transitions import Fact, Phase, after
 from prsm.consensus.pbft.votes import Tally
-from prsm.protocol.certificates import Certificate, certificate_hash, check_certificate
+from prsm.protocol.certificates import Certificate
 from prsm.protocol.ed25519 import Signer
-from prsm.protocol.errors import RemoteError
 from prsm.protocol.headers import Block
 from prsm.protocol.messages.consensus import Prepared
 from prsm.protocol.schedule import Schedule
@@ -109,12 +109,11 @@ class State:
         """The set of the current height."""
         return self.tip.validators
 
-
-def peers_of(state: State, certificate: Certificate) -> tuple[str, ...]:
-    """Peer ids of those who signed a certificate that holds."""
-    validators = state.tip.set_of(certificate.height, certificate.epoch)
-    assert validators is not None
-    return tuple(validators.validators[i].peer_id for i in certificate.signer_indexes())
+    @property
+    def parent_time_ms(self) -> int:
+        """Block time that a new block must lie behind."""
+        block = self.tip.block
+        return self.config.genesis_time_ms if block is None else block.header.time_ms
 
 
 def seated(state: State, peers: Iterable[str]) -> list[int]:
@@ -189,52 +188,18 @@ def may_sign(state: State) -> bool:
     )
 
 
-def halt(state: State, reason: str) -> None:
-    """Stop for good: what this replica holds contradicts a certificate."""
-    observe(state, reason, None)
-    move(state, Fact.FAILED)
-
-
-def observe(state: State, reason: str, probation: Probation | None) -> None:
-    """Sign nothing from here on, for good or until a probation ends."""
-    state.probation = probation
-    if state.observer is None:
-        state.observer = reason
-        emit(state, Observe(reason))
-
-
-def is_certified(
-    state: State, certificate: Certificate, kind: Kind, *, height: int, block_hash: bytes
-) -> bool:
-    """Does a certificate hold: of this kind, for this block, by the set of this height?"""
-    named = (certificate.kind, certificate.height, certificate.block_hash)
-    if named != (kind, height, block_hash):
-        return False
-    validators = state.tip.set_of(height, certificate.epoch)
-    if validators is None:
-        return False
-    digest = certificate_hash(certificate)
-    if digest in state.checked:
-        return True
-    try:
-        check_certificate(
-            certificate,
-            validators,
-            chain_id=state.config.chain_id,
-            verifier=state.config.verifier,
-            kind=kind,
-        )
-    except RemoteError:
-        return False
-    note_checked(state, digest)
-    return True
-
-
-def note_checked(state: State, digest: bytes) -> None:
-    """Remember a certificate that holds, dropping the oldest beyond the bound."""
-    state.checked[digest] = None
-    if len(state.checked) > CERTIFICATES_CHECKED_MAX:
-        del state.checked[next(iter(state.checked))]
+def keep_body(state: State, digest: bytes, block: Block) -> None:
+    """Hold a block of this height by its hash, dropping the oldest that nothing refers to."""
+    instance = state.instance
+    if digest in instance.bodies:
+        return
+    instance.bodies[digest] = block
+    if len(instance.bodies) > BODIES_MAX:
+        held = (instance.locked, instance.demanded, instance.certificate)
+        needed = {named.block_hash for named in held if named is not None}
+        needed |= {digest, instance.block_hash}
+        free = next((known for known in instance.bodies if known not in needed), None)
+        del instance.bodies[digest if free is None else free]
 
 
 def load(state: State) -> dict[str, int]:
@@ -249,8 +214,8 @@ def load(state: State) -> dict[str, int]:
         "view_changes": len(instance.view_changes),
         "checked": len(state.checked),
         "memories": len(state.memories),
-        "said": len(state.claims),
-        "claims": 0 if state.probation is None else len(state.probation.claims),
+        "claims": len(state.claims),
+        "probation": 0 if state.probation is None else len(state.probation.claims),
         "heard": len(state.heard_at_ms),
         "highest": len(state.highest),
     }

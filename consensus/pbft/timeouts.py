@@ -1,4 +1,4 @@
-"""When a replica gives up on a view, and when it says again what it said.
+"""When a replica gives up on a view, and when it must be looked at next.
 
 The timer runs only while there is work. After a VIEW_CHANGE it runs only once signers of a
 quorum want that view or a later one: replicas then stay within a view of each other, however
@@ -8,15 +8,12 @@ docs/spec/pbft.md, "Timeouts".
 
 from typing import Final
 
-from prsm.consensus.pbft.config import RESEND_FIRST_MS, RESEND_MS, RESEND_SOON_BYTES_MAX
-from prsm.consensus.pbft.effects import Broadcast, Send, SetTimer
+from prsm.consensus.pbft.effects import SetTimer
 from prsm.consensus.pbft.state import Instance, State, emit, may_sign
-from prsm.consensus.pbft.transitions import Phase
+from prsm.consensus.pbft.transitions import AT_REST, Phase
 from prsm.protocol.genesis import Parameters
-from prsm.protocol.signing import Kind
 
 _GROWING_VIEWS: Final = 64  # (3/2)^64 is beyond any cap; larger powers only cost time
-_AT_REST: Final = (Phase.EXECUTING, Phase.HALTED)
 
 
 def timeout_ms(parameters: Parameters, view: int) -> int:
@@ -57,44 +54,11 @@ def is_expired(state: State) -> bool:
 def arm(state: State) -> None:
     """Start or stop the view's timer as the state now demands, and order the next tick."""
     instance = state.instance
-    if instance.phase in _AT_REST or not may_sign(state) or not _may_run(state):
+    if instance.phase in AT_REST or not may_sign(state) or not _may_run(state):
         instance.deadline_ms = None
     elif instance.deadline_ms is None:
         restart_timer(state)
     _order_tick(state)
-
-
-def resend(state: State) -> None:
-    """Say again what is still of use in the current view: after 50 ms, then ever more rarely."""
-    instance = state.instance
-    due = instance.resend_at_ms
-    if due is None or state.now_ms < due or not may_sign(state) or instance.phase in _AT_REST:
-        return
-    instance.resend_span_ms = min(RESEND_MS, 2 * instance.resend_span_ms)
-    instance.resend_at_ms = state.now_ms + instance.resend_span_ms
-    kinds = (Kind.PREPARE, Kind.COMMIT)
-    for kind in (Kind.VIEW_CHANGE,) if instance.phase is Phase.CHANGING else kinds:
-        opened = instance.sent.get((kind, instance.view))
-        if opened is not None:
-            emit(state, Broadcast(opened.message))
-    _resend_proposal(state)
-
-
-def _resend_proposal(state: State) -> None:
-    """To those whose COMMIT is missing: a PREPARE alone does not say that they kept the block."""
-    instance = state.instance
-    kinds = (Kind.NEW_VIEW, Kind.PROPOSE)
-    messages = [instance.sent.get((kind, instance.view)) for kind in kinds]
-    tally = instance.tallies.get((Kind.COMMIT, instance.view))
-    for opened in messages:
-        if opened is None:
-            continue
-        is_first = instance.resend_span_ms <= 2 * RESEND_FIRST_MS
-        if is_first and len(opened.message.body) > RESEND_SOON_BYTES_MAX:
-            continue
-        for signer, member in enumerate(state.validators.validators):
-            if signer != instance.own and (tally is None or signer not in tally.votes):
-                emit(state, Send(member.peer_id, opened.message))
 
 
 def _may_run(state: State) -> bool:
@@ -115,7 +79,7 @@ def _order_tick(state: State) -> None:
     if earliest is None or (at is not None and at < earliest):
         earliest = at
     again = instance.resend_at_ms
-    if again is not None and state.now_ms < again and instance.phase not in _AT_REST:
+    if again is not None and state.now_ms < again and instance.phase not in AT_REST:
         earliest = again if earliest is None else min(earliest, again)
     if earliest is not None and earliest != state.timer_ms:
         emit(state, SetTimer(earliest))

@@ -32,6 +32,7 @@ class Fact(Enum):
     FAILED = "failed"
 
 
+AT_REST: Final = (Phase.EXECUTING, Phase.HALTED)  # no rule acts, no timer runs
 _ANYWHERE: Final = {
     Fact.LEFT: Phase.CHANGING,
     Fact.ENTERED: Phase.WAITING,

@@ -5,30 +5,21 @@ the block of the highest prepared view; otherwise it is free. Everybody recomput
 Source: Castro and Liskov 1999, section 4.4; docs/spec/pbft.md, "View change".
 """
 
-from collections.abc import Iterable
-from typing import Final
+from operator import attrgetter
 
+from prsm.consensus.pbft.certificates import is_certified, proves_parent
+from prsm.consensus.pbft.config import VIEWS_BEHIND_MAX
 from prsm.consensus.pbft.effects import Broadcast, Send
-from prsm.consensus.pbft.normal import blank, sign_own, vote
+from prsm.consensus.pbft.observer import halt
 from prsm.consensus.pbft.opened import Opened, is_signed
 from prsm.consensus.pbft.records import Entered, Left
-from prsm.consensus.pbft.state import (
-    State,
-    emit,
-    halt,
-    is_certified,
-    may_sign,
-    move,
-    persist,
-)
+from prsm.consensus.pbft.sending import blank, sign_own
+from prsm.consensus.pbft.state import State, emit, may_sign, move, persist
 from prsm.consensus.pbft.timeouts import restart_timer
 from prsm.consensus.pbft.transitions import Fact, Phase
-from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import encode
 from prsm.protocol.messages.consensus import NewView, Prepared, ViewChange
 from prsm.protocol.signing import Kind, sha256
-
-VIEWS_KEPT: Final = 4  # votes of older views of a height are dropped
 
 
 def leave(state: State, view: int) -> None:
@@ -53,28 +44,6 @@ def say_view_change(state: State) -> None:
     emit(state, Broadcast(opened.message))
 
 
-def resume(state: State) -> bool:
-    """After a restart, once signing is allowed: say again what the log holds of this view."""
-    instance = state.instance
-    if instance.restated or not may_sign(state):
-        return False
-    instance.restated = True
-    if instance.phase is Phase.CHANGING:
-        say_view_change(state)
-        return True
-    for kind in (Kind.PREPARE, Kind.COMMIT):
-        digest = instance.voted.get((kind, instance.view))
-        if digest is not None:
-            vote(state, kind, digest)
-    locked = instance.locked
-    if locked is not None and locked.view == instance.view:
-        instance.block, instance.block_hash = instance.bodies[locked.block_hash], locked.block_hash
-        if instance.phase is Phase.WAITING:
-            move(state, Fact.ACCEPTED)
-        move(state, Fact.PREPARED)
-    return True
-
-
 def on_view_change(state: State, opened: Opened) -> bool:
     """Keep the highest VIEW_CHANGE of a signer; answer a late one with the NEW_VIEW.
 
@@ -90,7 +59,7 @@ def on_view_change(state: State, opened: Opened) -> bool:
     if message.view > instance.view:
         instance.is_pressed = True
     elif instance.new_view is not None and (earlier or message.view < instance.view):
-        # A first one for this view only crossed the NEW_VIEW; a repeated one never got it.
+        # The first one of a signer only crossed the NEW_VIEW; a later one means it never came.
         peer = state.validators.validators[message.signer].peer_id
         emit(state, Send(peer, instance.new_view.message))
     return True
@@ -162,28 +131,26 @@ def on_new_view(state: State, opened: Opened) -> bool:
     return True
 
 
-def highest_prepared(parts: Iterable[Opened]) -> Prepared | None:
-    """The prepared block of the highest view among VIEW_CHANGEs: what must be proposed."""
-    found: Prepared | None = None
-    for part in parts:
-        assert part.view_change is not None
-        prepared = part.view_change.prepared
-        if prepared is not None and (found is None or prepared.view > found.view):
-            found = prepared
-    return found
+def demanded_by(new_view: Opened) -> Prepared | None:
+    """The prepared block of the highest view that a NEW_VIEW shows: what must be proposed."""
+    return max(_prepared_in(new_view), key=attrgetter("view"), default=None)
+
+
+def _prepared_in(new_view: Opened) -> list[Prepared]:
+    changes = [part.view_change for part in new_view.view_changes]
+    return [found for change in changes if change and (found := change.prepared) is not None]
 
 
 def _enter(state: State, opened: Opened) -> None:
     instance = state.instance
-    prepared = [part.view_change.prepared for part in opened.view_changes if part.view_change]
-    hashes = {(found.view, found.block_hash) for found in prepared if found is not None}
+    hashes = {(found.view, found.block_hash) for found in _prepared_in(opened)}
     if len({view for view, _ in hashes}) != len(hashes):
         halt(state, f"two blocks are prepared in one view of height {instance.height}")
         return
     persist(state, Entered(opened.message))
     _reset(state, opened.message.view)
     instance.new_view = opened
-    instance.demanded = highest_prepared(opened.view_changes)
+    instance.demanded = demanded_by(opened)
     move(state, Fact.ENTERED)
     restart_timer(state)
 
@@ -196,7 +163,7 @@ def _reset(state: State, view: int) -> None:
     instance.new_view, instance.demanded = None, None
     instance.is_pressed = True
     instance.deadline_ms, instance.payload_at_ms, instance.body_at_ms = None, 0, 0
-    oldest = view - VIEWS_KEPT
+    oldest = view - VIEWS_BEHIND_MAX
     for key in [key for key in instance.tallies if key[1] < oldest]:
         del instance.tallies[key]
     for key in [key for key in instance.sent if key[1] < view]:
@@ -219,7 +186,7 @@ def _is_valid(state: State, opened: Opened) -> bool:
     """Does a VIEW_CHANGE of this height prove what it claims?"""
     change = opened.view_change
     assert change is not None
-    if opened.message.view == 0 or not _shows_parent(state, change.tip_cert):
+    if opened.message.view == 0 or not proves_parent(state, change.tip_cert):
         return False
     prepared = change.prepared
     if prepared is None:
@@ -235,16 +202,3 @@ def _is_valid(state: State, opened: Opened) -> bool:
             block_hash=prepared.block_hash,
         )
     )
-
-
-def _shows_parent(state: State, certificate: Certificate | None) -> bool:
-    tip = state.tip
-    if tip.height == 0 or certificate is None:
-        return tip.height == 0 and certificate is None
-    block_hash = certificate.block_hash
-    if not is_certified(state, certificate, Kind.COMMIT, height=tip.height, block_hash=block_hash):
-        return False
-    if block_hash != tip.block_hash:
-        halt(state, f"another block than mine is certified at height {tip.height}")
-        return False
-    return True

@@ -31,7 +31,7 @@ class SignedMessage(Record, frozen=True):
 
 
 class Proposal(Record, frozen=True):
-    """Body of PROPOSE: the block, and the NEWVIEW that allows it in a later view."""
+    """Body of PROPOSE: the block, and the NEW_VIEW that allows it in a later view."""
 
     block: Block
     new_view: Bytes32 | None  # sha256 of the NEW_VIEW body; None in view 0
@@ -61,7 +61,7 @@ class NewView(Record, frozen=True):
 
 
 class Status(Record, frozen=True):
-    """Where a peer stands; every 500 ms. Heights are hints until a certificate shows them."""
+    """Where a peer stands, said now and then. Heights are hints until a certificate shows them."""
 
     height: UInt  # committed
     view: U32
@@ -69,7 +69,8 @@ class Status(Record, frozen=True):
     low_mark: UInt
     snapshot_height: UInt  # the latest one it serves; 0 for none
     first_height: UInt  # of the blocks it holds; what is below was pruned
-    your_highest: SignedMessage | None  # the highest vote I hold of the receiver
+    # The latest vote held of the receiver; of PROPOSE and NEW_VIEW the digest stands for the body.
+    your_highest: SignedMessage | None
 
 
 class Accusation(Record, frozen=True):
@@ -96,11 +97,13 @@ def message_digest(kind: Kind, body: bytes) -> Digest:
             return sha256(body)
 
 
-def message_statement(message: SignedMessage, chain_id: bytes) -> bytes:
+def statement_of(message: SignedMessage, digest: bytes, chain_id: bytes) -> bytes:
     """The 62 bytes behind a message's signature.
 
-    Raises:
-        WireError: a body that is none of its kind.
+    Args:
+        message: what is signed, or was.
+        digest: `message_digest` of it, which whoever opened the message has already.
+        chain_id: 8 bytes naming the network.
     """
     return statement(
         chain_id,
@@ -108,13 +111,18 @@ def message_statement(message: SignedMessage, chain_id: bytes) -> bytes:
         epoch=message.epoch,
         height=message.height,
         view=message.view,
-        digest=message_digest(message.kind, message.body),
+        digest=digest,
     )
 
 
 def sign_message(message: SignedMessage, signer: Signer, chain_id: bytes) -> SignedMessage:
-    """Return the message with the signer's signature in place of whatever stood there."""
-    signature = signer.sign(message_statement(message, chain_id))
+    """Return the message with the signer's signature in place of whatever stood there.
+
+    Raises:
+        WireError: a body that is none of its kind.
+    """
+    digest = message_digest(message.kind, message.body)
+    signature = signer.sign(statement_of(message, digest, chain_id))
     return msgspec.structs.replace(message, signature=signature)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from prsm.consensus.pbft import replica
+from prsm.consensus.pbft import replica, statuses
 from prsm.consensus.pbft.config import Config
 from prsm.consensus.pbft.effects import (
     Accuse,
@@ -122,7 +122,7 @@ class Copies:
         for index, each in enumerate(made.copies):
             for key in range(len(signers)):
                 if key != each.key:
-                    status = replica.status(made.copies[key].state, NOBODY)
+                    status = statuses.status_for(made.copies[key].state, NOBODY)
                     made._take(index, Heard(peer_of(key), status))
             made._take(index, Waiting(transactions=True))
         made._queue.clear()  # height 1 is proposed again in the first burst
@@ -281,7 +281,7 @@ class Copies:
         )
         if height > self.copies[index].ledger.tip.height:
             ahead = self.copies[-other]
-            self._take(index, Heard(peer_of(ahead.key), replica.status(ahead.state, NOBODY)))
+            self._take(index, Heard(peer_of(ahead.key), statuses.status_for(ahead.state, NOBODY)))
 
     def _report(self, invariant: Invariant, what: str) -> None:
         self.violations.append(violation(invariant, what))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from prsm.consensus.pbft.config import Tip
+from prsm.consensus.pbft.tip import Tip
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.genesis import Genesis
 from prsm.protocol.headers import Block

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from prsm.consensus.pbft import replica
+from prsm.consensus.pbft import heights, replica, statuses
 from prsm.consensus.pbft.config import Config
 from prsm.consensus.pbft.effects import (
     Accuse,
@@ -254,7 +254,7 @@ class Node:
                 world.checker.observed(self.index, reason)
             case Resume(height):
                 assert self.state is not None
-                renew = partial(self.log.renew, height - 1, replica.surviving(self.state))
+                renew = partial(self.log.renew, height - 1, heights.surviving(self.state))
                 if self._is_written(renew):
                     self._soon(0, Resumed(height))
             case Persist():
@@ -289,7 +289,7 @@ class Node:
         every = world.plan.checkpoint_every
         is_due = every > 0 and height % every == 0
         if is_due and height % 2:  # as node/chain/driver does: between Execute and Applied
-            write = partial(self.log.rotate, height, replica.surviving(self.state))
+            write = partial(self.log.rotate, height, heights.surviving(self.state))
             if not self._is_written(write):
                 return
         self.take(Waiting(bool(self.pool or self.witness.waiting)))
@@ -303,7 +303,7 @@ class Node:
             )
         )
         if is_due and height % 2 == 0 and self.state is not None:
-            self._is_written(partial(self.log.rotate, height, replica.checkpoint(self.state)))
+            self._is_written(partial(self.log.rotate, height, heights.checkpoint(self.state)))
         self.sync.feed()
 
     def _set_timer(self, at_ms: int) -> None:
@@ -323,7 +323,7 @@ class Node:
         held = (0 if self.shelf is None else self.shelf.latest, self.ledger.first)
         for peer in range(len(self.world.nodes)):
             if peer != self.index:
-                self.world.post(self.index, peer, replica.status(state, peer_of(peer), held))
+                self.world.post(self.index, peer, statuses.status_for(state, peer_of(peer), held))
 
     def wall_ms(self) -> int:
         """What its clock shows."""

@@ -7,7 +7,7 @@ Must not know: messages, why a set is as it is.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from prsm.consensus.pbft.config import Tip
+from prsm.consensus.pbft.tip import Tip
 from prsm.protocol.ed25519 import Signer
 from prsm.protocol.genesis import Allocation, Genesis
 from prsm.protocol.validators import Validator, ValidatorSet

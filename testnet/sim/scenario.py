@@ -31,7 +31,7 @@ from typing import Final
 
 import msgspec
 
-from prsm.consensus.pbft import replica
+from prsm.consensus.pbft import heights, replica, statuses
 from prsm.consensus.pbft.effects import (
     Fetch,
 )
@@ -91,7 +91,7 @@ def _greet(stage: Stage, arguments: list[str]) -> None:
     for actor in _chosen(stage, arguments):
         for other in stage.actors:
             if other is not actor and other.state is not None:
-                status = replica.status(other.state, peer_of(actor.index))
+                status = statuses.status_for(other.state, peer_of(actor.index))
                 stage.take(actor, Heard(peer_of(other.index), status))
 
 
@@ -166,7 +166,7 @@ def _forget(stage: Stage, arguments: list[str]) -> None:
 def _segment(stage: Stage, arguments: list[str]) -> None:
     for actor in _chosen(stage, arguments):
         assert actor.state is not None
-        actor.log = list(replica.checkpoint(actor.state))
+        actor.log = list(heights.checkpoint(actor.state))
 
 
 def _vote(stage: Stage, arguments: list[str]) -> None:

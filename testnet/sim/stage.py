@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, final
 
-from prsm.consensus.pbft import replica
+from prsm.consensus.pbft import heights, replica
 from prsm.consensus.pbft.config import Config
 from prsm.consensus.pbft.effects import (
     Accuse,
@@ -163,7 +163,7 @@ class Stage:
                 self.say(actor, f"observe: {reason}")
             case Resume(height):
                 assert actor.state is not None
-                actor.log = list(replica.surviving(actor.state))
+                actor.log = list(heights.surviving(actor.state))
                 self.say(actor, f"resume at {height}")
                 self.take(actor, Resumed(height))
             case SetTimer() | Persist():

@@ -12,8 +12,8 @@ from random import Random
 from typing import Final
 
 from prsm.consensus.ledger.apply import Ledger
-from prsm.consensus.pbft import replica
-from prsm.consensus.pbft.config import Config, Tip
+from prsm.consensus.pbft import replica, statuses
+from prsm.consensus.pbft.config import Config
 from prsm.consensus.pbft.effects import (
     Broadcast,
     Effect,
@@ -37,6 +37,7 @@ from prsm.consensus.pbft.events import (
     Waiting,
 )
 from prsm.consensus.pbft.opened import open_message
+from prsm.consensus.pbft.tip import Tip
 from prsm.consensus.pbft.transitions import Phase
 from prsm.node.chain.mempool import Accounts, Mempool
 from prsm.protocol.codec import Record, encode
@@ -227,14 +228,14 @@ class Peers:
 
     def status(self, index: int) -> Status:
         """What a peer says of itself and of the fourth's votes."""
-        return replica.status(self.all[index - 1].state, self.ids[VICTIM])
+        return statuses.status_for(self.all[index - 1].state, self.ids[VICTIM])
 
     def greet(self) -> None:
         """All of them tell one another and the fourth where they stand."""
         for peer in self.all:
             for other in self.all:
                 if peer is not other:
-                    status = replica.status(peer.state, self.ids[other.index])
+                    status = statuses.status_for(peer.state, self.ids[other.index])
                     other.take(Heard(self.ids[peer.index], status))
             self.tell(peer.index, self.status(peer.index))
 

@@ -12,11 +12,12 @@ from typing import Final
 
 from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.pbft import replica
-from prsm.consensus.pbft.config import Config, Tip
+from prsm.consensus.pbft.config import Config
 from prsm.consensus.pbft.events import Heard
 from prsm.consensus.pbft.opened import Opened, open_message
 from prsm.consensus.pbft.records import Locked, Memory
 from prsm.consensus.pbft.state import State as Replica
+from prsm.consensus.pbft.tip import Tip
 from prsm.consensus.pbft.transitions import Phase
 from prsm.node.archive.replay import Replay
 from prsm.node.chain.chain import read_ledger

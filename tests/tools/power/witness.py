@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from prsm.consensus.pbft.opened import open_message
 from prsm.protocol.ed25519 import Ed25519Verifier
-from prsm.protocol.messages.consensus import SignedMessage, message_statement
+from prsm.protocol.messages.consensus import SignedMessage, message_digest, statement_of
 from prsm.protocol.signing import Kind
 
 
@@ -33,7 +33,7 @@ class Witness:
         An observer may say again what it said before: the NEW_VIEW of a view answers a late
         VIEW_CHANGE. A fault is a proof against it.
         """
-        signed = message_statement(message, self.chain_id)
+        signed = statement_of(message, message_digest(message.kind, message.body), self.chain_id)
         if not Ed25519Verifier().verify(self.key, signed, message.signature):
             return False
         opened = open_message(message)

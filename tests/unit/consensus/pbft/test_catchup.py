@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import msgspec
 
-from prsm.consensus.pbft import replica
+from prsm.consensus.pbft import heights, replica, statuses
 from prsm.consensus.pbft.config import BEHIND_GRACE_MS
 from prsm.consensus.pbft.effects import (
     Broadcast,
@@ -92,7 +92,7 @@ def test_certificate_of_a_later_height_raises_the_low_mark_for_good() -> None:
         assert said(bench.take(Verdict(block_hash(block.header), ok=True))) == []
         assert said(bench.votes(Kind.PREPARE, block_hash(block.header))) == []
         assert said(bench.take(Tick(), 10_000)) == []
-    assert replica.checkpoint(again)[0] == records[0]
+    assert heights.checkpoint(again)[0] == records[0]
 
 
 def test_peer_one_block_ahead_is_waited_for_from_when_it_first_was() -> None:
@@ -264,7 +264,7 @@ def test_vote_shows_before_the_view_change_it_followed() -> None:
     bench.hear(bench.sign(Kind.PREPARE, 0, HASH, view=1))
     change = encode(ViewChange(None, None))
     bench.hear(bench.sign(Kind.VIEW_CHANGE, 0, change, view=1))
-    shown = replica.status(bench.state, "peer0").your_highest
+    shown = statuses.status_for(bench.state, "peer0").your_highest
     assert shown is not None
     assert (shown.kind, shown.view) == (Kind.PREPARE, 1)
 
@@ -273,7 +273,7 @@ def test_large_vote_is_shown_by_its_digest() -> None:
     bench = Bench()
     block = bench.block()
     bench.propose(block)
-    shown = replica.status(bench.state, "peer0").your_highest
+    shown = statuses.status_for(bench.state, "peer0").your_highest
     assert shown is not None
     assert (shown.kind, shown.body) == (Kind.PROPOSE, block_hash(block.header))
 
@@ -314,11 +314,11 @@ def test_status_shows_the_highest_vote_of_its_receiver() -> None:
     bench = Bench()
     bench.votes(Kind.COMMIT, HASH, signers=(0,))
     bench.votes(Kind.PREPARE, HASH, signers=(0,))
-    shown = replica.status(bench.state, "peer0").your_highest
+    shown = statuses.status_for(bench.state, "peer0").your_highest
     assert shown is not None
     assert shown.kind is Kind.COMMIT
-    assert replica.status(bench.state, "peer1").your_highest is None
-    assert replica.status(bench.state, "stranger").your_highest is None
+    assert statuses.status_for(bench.state, "peer1").your_highest is None
+    assert statuses.status_for(bench.state, "stranger").your_highest is None
 
 
 def test_peer_far_ahead_is_asked_at_once_and_one_block_ahead_after_a_grace() -> None:
@@ -355,14 +355,6 @@ def test_synced_block_is_believed_by_its_certificate_only() -> None:
     assert bench.take(Decided(block, good)) == []
 
 
-def test_two_certified_blocks_at_a_height_halt() -> None:
-    bench = Bench()
-    bench.votes(Kind.COMMIT, HASH)
-    block = bench.block()
-    certificate = bench.certificate(Kind.COMMIT, block_hash(block.header), view=1)
-    assert kinds(bench.take(Decided(block, certificate))) == ["Observe"]
-
-
 def test_node_without_a_key_follows_and_serves() -> None:
     bench = Bench()
     config = replace(bench.config, signers=())
@@ -393,7 +385,7 @@ def test_segment_begun_while_the_ledger_catches_up_keeps_votes_of_later_heights(
     digest = block_hash(block.header)
     (effect,) = bench.take(Decided(block, bench.certificate(Kind.COMMIT, digest)))
     assert isinstance(effect, Execute)
-    for kept in (replica.surviving(bench.state), replica.checkpoint(bench.state)):
+    for kept in (heights.surviving(bench.state), heights.checkpoint(bench.state)):
         again = replica.start(bench.config, bench.ledger.tip, kept, None)
         assert again.low == 2
         assert sorted(again.memories) == [2, 3]

@@ -9,12 +9,14 @@ from dataclasses import replace
 
 import msgspec
 
-from prsm.consensus.pbft import replica
+from prsm.consensus.pbft import replica, statuses
+from prsm.consensus.pbft.certificates import is_certified
 from prsm.consensus.pbft.effects import Broadcast, Effect, Execute, Observe, Persist
 from prsm.consensus.pbft.events import Decided, Heard, Received, Tick, Waiting
+from prsm.consensus.pbft.heights import checkpoint
 from prsm.consensus.pbft.opened import Opened, open_message
 from prsm.consensus.pbft.records import LowMark, unpack
-from prsm.consensus.pbft.state import is_certified, load
+from prsm.consensus.pbft.state import load
 from prsm.protocol.certificates import Certificate, certify
 from prsm.protocol.codec import encode
 from prsm.protocol.headers import block_hash
@@ -214,7 +216,7 @@ def test_what_was_heard_is_kept_by_peer_and_key_and_forgotten_with_the_member() 
     assert set(state.heard_at_ms) == {"peer0", "peer1", "peer2", "peer4"}
     assert set(state.claims) == {"peer0", "peer1", "peer2", "peer4"}
     assert KeyedSigner(0, 0).public_key in state.highest
-    shown = replica.status(state, "peer1").your_highest
+    shown = statuses.status_for(state, "peer1").your_highest
     assert shown is not None
     assert (shown.epoch, shown.signer) == (1, 1)
     catch_up(stage, 4)
@@ -225,9 +227,9 @@ def test_what_was_heard_is_kept_by_peer_and_key_and_forgotten_with_the_member() 
     assert set(state.heard_at_ms) == {"peer1", "peer2", "peer4"}
     assert "peer0" not in state.claims
     assert KeyedSigner(0, 0).public_key not in state.highest
-    assert replica.status(state, "peer0").your_highest is None
+    assert statuses.status_for(state, "peer0").your_highest is None
     sizes = load(state)
-    assert (sizes["said"], sizes["heard"]) == (3, 3)
+    assert (sizes["claims"], sizes["heard"]) == (3, 3)
 
 
 def test_nobody_signs_in_a_new_set_before_a_quorum_of_it_was_heard() -> None:
@@ -286,9 +288,7 @@ def test_restart_replays_a_log_that_spans_an_epoch() -> None:
     assert again.instance.voted == proposer.state.instance.voted
     assert again.instance.own == 0
     # A new segment keeps what binds.
-    short = replica.start(
-        proposer.config, proposer.ledger.tip, replica.checkpoint(proposer.state), None
-    )
+    short = replica.start(proposer.config, proposer.ledger.tip, checkpoint(proposer.state), None)
     assert short.instance.voted == again.instance.voted
     # The ledger lost a block: the same votes then stand above the tip, and none is said twice.
     shorter = stage.actors[1].ledger

@@ -4,8 +4,8 @@ Method: a `Bench` of four cores with keyed signatures; a test signs for validato
 hands messages to core 3 and reads whom it accuses.
 """
 
+from prsm.consensus.pbft.config import HEIGHTS_PAST_MAX
 from prsm.consensus.pbft.effects import Accuse, Effect
-from prsm.consensus.pbft.evidence import HEIGHTS_PAST_MAX
 from prsm.protocol.codec import encode
 from prsm.protocol.headers import block_hash
 from prsm.protocol.messages.consensus import NewView, Prepared, ViewChange

@@ -3,7 +3,7 @@
 Source: docs/spec/pbft.md, "Messages". Method: a `Bench` of four cores; the test signs for 0, 1, 2.
 """
 
-from prsm.consensus.pbft import replica
+from prsm.consensus.pbft import statuses
 from prsm.consensus.pbft.state import load
 from prsm.protocol.codec import encode
 from prsm.protocol.messages.consensus import ViewChange
@@ -38,7 +38,7 @@ def test_first_of_two_that_contradict_each_other_is_kept() -> None:
     first, second = (bench.sign(Kind.PREPARE, 0, digest) for digest in (HASH, OTHER))
     bench.hear(first)
     bench.hear(second)
-    assert replica.status(bench.state, "peer0").your_highest == first
+    assert statuses.status_for(bench.state, "peer0").your_highest == first
     certificate = bench.certificate(Kind.COMMIT, HASH)
     bodies = [encode(ViewChange(known, None)) for known in (None, certificate)]
     first, second = (bench.sign(Kind.VIEW_CHANGE, 1, body, view=1, height=2) for body in bodies)
@@ -53,5 +53,5 @@ def test_tables_that_peers_can_fill_are_named_for_who_bounds_them() -> None:
     assert set(sizes.values()) == {0}
     assert list(sizes) == [
         *("ahead", "bodies_ahead", "bodies", "tallies", "proposals", "view_changes"),
-        *("checked", "memories", "said", "claims", "heard", "highest"),
+        *("checked", "memories", "claims", "probation", "heard", "highest"),
     ]

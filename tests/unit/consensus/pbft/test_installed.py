@@ -1,11 +1,12 @@
 """A snapshot takes the ledger's place under a replica: where it goes on, what it never signs."""
 
-from prsm.consensus.pbft import replica
-from prsm.consensus.pbft.config import Config, Tip
+from prsm.consensus.pbft import replica, statuses
+from prsm.consensus.pbft.config import Config
 from prsm.consensus.pbft.effects import Fetch, Observe, Persist
 from prsm.consensus.pbft.events import Installed, Tick, Waiting
 from prsm.consensus.pbft.records import LowMark, Voted, pack, unpack
 from prsm.consensus.pbft.state import State, may_sign
+from prsm.consensus.pbft.tip import Tip
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.messages.consensus import Status
 from prsm.protocol.signing import Kind
@@ -93,9 +94,9 @@ def test_snapshot_of_a_later_epoch_waits_for_peers_of_its_set() -> None:
 def test_status_says_where_its_snapshot_and_its_blocks_begin() -> None:
     state = fresh(Chain(small_genesis()))
     state.instance.view, state.low = 2, 1
-    said = replica.status(state, "peer1", (40, 7))
+    said = statuses.status_for(state, "peer1", (40, 7))
     assert said == Status(0, 2, state.tip.block_hash, 1, 40, 7, None)
-    said = replica.status(state, "peer1")
+    said = statuses.status_for(state, "peer1")
     assert (said.snapshot_height, said.first_height) == (0, 1), "none, and all"
 
 

@@ -4,9 +4,9 @@ Method: a `Bench` of four cores; the test signs for validators 0, 1 and 2 and re
 sends. The whole exchange is in tests/scenarios/lost_commits.txt.
 """
 
+from prsm.consensus.pbft.config import HEIGHTS_PAST_MAX
 from prsm.consensus.pbft.effects import Effect, Send
 from prsm.consensus.pbft.events import Event, Received, Tick
-from prsm.consensus.pbft.evidence import HEIGHTS_PAST_MAX
 from prsm.consensus.pbft.opened import open_message
 from prsm.protocol.codec import encode
 from prsm.protocol.headers import block_hash

@@ -30,10 +30,9 @@ from prsm.consensus.pbft.events import (
     Verdict,
     Waiting,
 )
-from prsm.consensus.pbft.normal import keep_body
 from prsm.consensus.pbft.opened import Opened, is_signed, open_message
 from prsm.consensus.pbft.records import Voted, pack
-from prsm.consensus.pbft.state import load
+from prsm.consensus.pbft.state import keep_body, load
 from prsm.consensus.pbft.transitions import Phase
 from prsm.protocol.certificates import certificate_hash
 from prsm.protocol.codec import encode
@@ -125,13 +124,39 @@ def test_proposal_needs_the_certificate_of_its_parent() -> None:
         None,
         bench.certificate(Kind.COMMIT, bench.state.tip.block_hash, height=2, signers=(0, 1)),
         bench.certificate(Kind.PREPARE, bench.state.tip.block_hash, height=2),
-        bench.certificate(Kind.COMMIT, HASH, height=2),
     ):
         fresh = Bench(blocks=2)
         body = msgspec.structs.replace(block.body, prev_cert=wrong)
         header = msgspec.structs.replace(block.header, prev_cert_hash=certificate_hash(wrong))
         assert kinds(fresh.propose(Block(header, body))) == []
     assert kinds(bench.propose(block)) == ["Validate"]
+
+
+def test_proposal_on_another_certified_parent_halts() -> None:
+    """Two certificates at one height, of which one came with the next block: no fork is followed.
+
+    Whatever else the header says: on a real fork its parent differs too.
+    """
+    for parent in (HASH, None):
+        bench = Bench(blocks=2)
+        block = bench.block()
+        other = bench.certificate(Kind.COMMIT, HASH, height=2)
+        body = msgspec.structs.replace(block.body, prev_cert=other)
+        header = msgspec.structs.replace(
+            block.header,
+            prev_cert_hash=certificate_hash(other),
+            prev_hash=parent or block.header.prev_hash,
+        )
+        weak = bench.certificate(Kind.COMMIT, HASH, height=2, signers=(0, 1))
+        lie = Block(
+            msgspec.structs.replace(header, prev_cert_hash=certificate_hash(weak)),
+            msgspec.structs.replace(body, prev_cert=weak),
+        )
+        assert kinds(Bench(blocks=2).propose(lie)) == []
+        effects = bench.propose(Block(header, body))
+        assert kinds(effects) == ["Observe"]
+        assert "another block than mine" in str(effects[0])
+        assert bench.state.instance.phase is Phase.HALTED
 
 
 def test_proposal_beyond_the_size_of_a_body_is_refused() -> None:

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from prsm.consensus.pbft import replica
+from prsm.consensus.pbft import replica, statuses
 from prsm.consensus.pbft.effects import Broadcast, Effect, Observe, Resume
 from prsm.consensus.pbft.events import Applied, Decided, Heard, Received, Resumed, Tick, Waiting
+from prsm.consensus.pbft.observer import halt, silence
 from prsm.consensus.pbft.probation import ABOVE_CLAIMS, ABOVE_VOTES, Probation
-from prsm.consensus.pbft.state import State, halt, load
+from prsm.consensus.pbft.state import State, load
 from prsm.protocol.messages.consensus import SignedMessage, sign_message
 from prsm.protocol.signing import Kind
 from prsm.protocol.validators import Members, Validator, ValidatorSet
@@ -74,7 +75,7 @@ class Life:
         for peer in peers:
             other = self.stage.actors[peer]
             if peer != index and other.state is not None:
-                status = replica.status(other.state, peer_of(index))
+                status = statuses.status_for(other.state, peer_of(index))
                 self.stage.take(self.stage.actors[index], Heard(peer_of(peer), status))
 
     def grow(self, *, alone: bool, lost: int = 0) -> None:
@@ -130,16 +131,16 @@ def test_observer_signs_again_from_an_epoch_on_that_is_far_enough() -> None:
         life.grow(alone=False)
     assert life.state.tip.height == 6
     life.lose(ledger=2)
-    assert "ends after validators of a quorum" in replica.silence(life.state)
+    assert "ends after validators of a quorum" in silence(life.state)
     before = len(life.votes)
     life.greet(3)  # peers stand at 6, so it may have voted at 8
-    assert "height 9 or above" in replica.silence(life.state)
-    assert load(life.state)["claims"] == 3
+    assert "height 9 or above" in silence(life.state)
+    assert load(life.state)["probation"] == 3
     life.repair()
     life.grow(alone=False)  # to 8, the end of the second epoch
     assert life.state.tip.height == 8
     assert life.state.observer is None
-    assert replica.silence(life.state) == ""
+    assert silence(life.state) == ""
     assert len(life.votes) == before
     life.grow(alone=False)
     assert max(height for _, _, height, _ in life.votes) == 10
@@ -164,7 +165,7 @@ def test_observer_that_is_not_far_enough_waits_for_another_epoch() -> None:
     life.grow(alone=False)
     life.repair()
     assert life.state.tip.height == 12
-    assert replica.silence(life.state) == ""
+    assert silence(life.state) == ""
 
 
 @pytest.mark.slow
@@ -228,7 +229,7 @@ def test_vote_that_a_peer_shows_later_puts_the_end_off() -> None:
     life.greet(3)
     shown = Bench.status(2, _vote_of_3(life.stage, 7))
     life.stage.take(life.stage.actors[3], Heard("peer0", shown))
-    assert "height 9 or above" in replica.silence(life.state)
+    assert "height 9 or above" in silence(life.state)
     assert life.state.observer == LOST
 
 
@@ -282,5 +283,5 @@ def test_reason_that_may_not_end_does_not(voted: int | None) -> None:
     actor = stage.actors[3]
     state = replica.start(actor.config, actor.ledger.tip, (), LOST, voted=voted)
     assert (state.probation is None) is (voted is None)
-    assert replica.silence(state).startswith(LOST)
-    assert ("ends" in replica.silence(state)) is (voted is not None)
+    assert silence(state).startswith(LOST)
+    assert ("ends" in silence(state)) is (voted is not None)

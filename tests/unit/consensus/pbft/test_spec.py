@@ -5,7 +5,6 @@ from pathlib import Path
 
 from prsm.consensus.pbft import config
 from prsm.consensus.pbft.transitions import TRANSITIONS, Fact, Phase
-from prsm.consensus.pbft.viewchange import VIEWS_KEPT
 from prsm.protocol.schedule import SEQUENCE_MAX, STICKY_HEIGHTS
 
 SPEC = (Path(__file__).resolve().parents[4] / "docs" / "spec" / "pbft.md").read_text()
@@ -34,6 +33,6 @@ def test_specification_names_the_limits_of_the_code() -> None:
     assert (
         f"heights h + 1 … h + {config.HEIGHTS_AHEAD_MAX}, views ≤ {config.VIEWS_AHEAD_MAX}" in SPEC
     )
-    assert f"v - {VIEWS_KEPT} … v + {config.VIEWS_AHEAD_MAX}" in SPEC
+    assert f"v - {config.VIEWS_BEHIND_MAX} … v + {config.VIEWS_AHEAD_MAX}" in SPEC
     assert f"(h - h0)//{STICKY_HEIGHTS}" in SPEC
     assert f"cut at {SEQUENCE_MAX:,} entries" in SPEC

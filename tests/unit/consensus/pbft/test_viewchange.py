@@ -6,7 +6,7 @@ the validators it plays, hands them to one core and reads what that core orders.
 
 import msgspec
 
-from prsm.consensus.pbft import replica
+from prsm.consensus.pbft import heights, replica
 from prsm.consensus.pbft.effects import (
     Broadcast,
     Effect,
@@ -27,6 +27,7 @@ from prsm.consensus.pbft.events import (
     Waiting,
 )
 from prsm.consensus.pbft.opened import open_message
+from prsm.consensus.pbft.records import highest_mark
 from prsm.consensus.pbft.transitions import Phase
 from prsm.protocol.codec import encode
 from prsm.protocol.headers import block_hash
@@ -274,10 +275,10 @@ def test_checkpoint_keeps_what_the_present_height_and_later_ones_need() -> None:
     bench.take(Verdict(digest, ok=True))
     bench.votes(Kind.PREPARE, digest, view=3)
     assert bench.state.instance.phase is Phase.COMMITTING
-    again = replica.start(bench.config, bench.ledger.tip, replica.checkpoint(bench.state), None)
+    again = replica.start(bench.config, bench.ledger.tip, heights.checkpoint(bench.state), None)
     for field in ("height", "view", "voted", "locked", "new_view", "demanded"):
         assert getattr(again.instance, field) == getattr(bench.state.instance, field)
-    leaving = replica.checkpoint(bench.state)
+    leaving = heights.checkpoint(bench.state)
     bench.state = replica.start(bench.config, bench.ledger.tip, leaving, None)
     bench.take(Heard("peer0", bench.status()))
     assert said(bench.take(Heard("peer1", bench.status()))) == [Kind.PREPARE, Kind.COMMIT]
@@ -292,10 +293,27 @@ def test_same_events_give_the_same_effects() -> None:
     assert play() == play()
 
 
+def test_segment_begun_in_a_view_that_was_left_for_is_not_behind_the_guard() -> None:
+    """The guard's last word is the VIEW_CHANGE; a log that held the NEW_VIEW alone had lost it."""
+    bench = Bench()
+    bench.take(Waiting(transactions=True))
+    effects = bench.take(Tick(), 400)
+    written = [effect.record for effect in effects if isinstance(effect, Persist)]
+    changes = [bench.change(signer, 1) for signer in (0, 1, 2)]
+    effects = bench.hear(bench.new_view(1, changes))
+    written += [effect.record for effect in effects if isinstance(effect, Persist)]
+    assert bench.state.instance.phase is Phase.WAITING
+    begun = heights.checkpoint(bench.state)
+    assert highest_mark(begun) == highest_mark(written)
+    again = replica.start(bench.config, bench.ledger.tip, begun, None)
+    assert (again.instance.view, again.instance.phase) == (1, Phase.WAITING)
+    assert again.instance.new_view == bench.state.instance.new_view
+
+
 def test_segment_begun_between_two_views_keeps_what_was_left() -> None:
     bench = Bench()
     bench.take(Waiting(transactions=True))
     bench.take(Tick(), 400)
     assert (bench.state.instance.view, bench.state.instance.phase) == (1, Phase.CHANGING)
-    again = replica.start(bench.config, bench.ledger.tip, replica.checkpoint(bench.state), None)
+    again = replica.start(bench.config, bench.ledger.tip, heights.checkpoint(bench.state), None)
     assert (again.instance.view, again.instance.phase) == (1, Phase.CHANGING)
