@@ -23,6 +23,11 @@ from prsm.protocol.validators import STAKE_TOTAL_MAX, Members, Validator, Valida
 # No key has this address: its 32 bytes are a hash. Only the ledger's rules move its balance.
 TREASURY: Final = PublicKey(sha256(b"prsm1 treasury"))
 
+# Rises whenever the rules of the ledger give an old chain another state: a program that has other
+# rules would diverge from its own past, so it refuses the network instead. Version 2: versions of
+# a name stand in the state, and jurors seal what they find.
+GENESIS_VERSION: Final = 2
+
 # A bond must outlive the two epochs a member's weight is fixed for. Every set of the window
 # stays in the state: 16,384 epochs of a minute are 11 days.
 UNBONDING_EPOCHS_MIN: Final = 2
@@ -88,7 +93,7 @@ class Allocation(Record, frozen=True):
 class Genesis(Record, frozen=True, gc=True, dict=True):
     """The first document of a network; `dict` is where its digest is kept once computed."""
 
-    version: Annotated[int, msgspec.Meta(ge=1, le=1)]
+    version: Annotated[int, msgspec.Meta(ge=GENESIS_VERSION, le=GENESIS_VERSION)]
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     development: bool  # cheap keys allowed; never for money
     time_ms: UInt
@@ -179,10 +184,12 @@ def from_json(raw: bytes) -> Genesis:
     """Read the document and check that a network can start from it.
 
     Raises:
-        BadGenesis: no such JSON, an unknown or missing key, or values no network can have.
+        BadGenesis: no such JSON, an unknown or missing key, values no network can have, or
+            a network of other rules.
     """
     try:
         text = msgspec.json.decode(raw, type=_GenesisText)
+        _check_version(text.version)
         genesis = Genesis(
             version=text.version,
             name=text.name,
@@ -231,6 +238,15 @@ def _check_names(values: Mapping[str, object], shape: type[Record], prefix: str)
     wrong = sorted(prefix + name for name in set(values) ^ set(shape.__struct_fields__))
     if wrong:
         raise BadGenesis(f"genesis parameters unknown or missing: {', '.join(wrong)}")
+
+
+def _check_version(version: int) -> None:
+    if version != GENESIS_VERSION:
+        raise BadGenesis(
+            f"a network of version {version}, and this program has the rules of {GENESIS_VERSION}",
+            hint="run the program that began it; a development network of one's own begins anew: "
+            "prsm destroy, then prsm init --dev",
+        )
 
 
 def check(genesis: Genesis) -> None:

@@ -5,7 +5,7 @@ made durable by the driver, and only then `commit` makes it the state. One task 
 Source: docs/spec/ledger.md, "Blocks".
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from typing import final
 
@@ -144,8 +144,13 @@ class Ledger:
             )
         return self._judged[1]
 
-    def commit(self, outcome: Outcome) -> None:
-        """Make an outcome the state, after it is durable."""
+    def commit(self, outcome: Outcome) -> Iterator[int]:
+        """Make an outcome the state, after it is durable.
+
+        Returns:
+            The work left on the state's tree, in parts, each told by its cost in nodes. Whoever
+            reads a root or a proof before does the rest of it.
+        """
         assert outcome.parent == self.tip.block_hash, "an outcome of another state"
         for key, value in outcome.changes:
             if value is None:
@@ -163,6 +168,7 @@ class Ledger:
             self._ground, validators=self.epoch.validators, parameters=self.parameters
         )
         self._judged = None
+        return self._tree.settling()
 
     def adopt(self, other: "Ledger") -> None:
         """Become another ledger of this network, of a higher height, after it is durable.

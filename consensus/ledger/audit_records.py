@@ -71,6 +71,7 @@ class Juror(Record, frozen=True):
     consensus: Bytes32  # key of the time the case was opened
     weight: UInt
     finding: U32  # 0: none yet, else a `Finding`
+    seal: Bytes32 | None  # hash of its finding, before it is shown
 
 
 class Case(Record, frozen=True):
@@ -91,6 +92,7 @@ class Case(Record, frozen=True):
     deposit: UInt
     jurors: Annotated[tuple[Juror, ...], msgspec.Meta(max_length=JURORS_MAX)]
     opened_height: UInt
+    opens_ms: UInt  # block time from which nothing is sealed any more, and findings are shown
     until_ms: UInt
 
 

@@ -1,8 +1,9 @@
 """Cases: somebody says a bound result is wrong, a committee computes it again, one side loses.
 
-The committee is drawn by stake among the operators of the block's validators. More than two
-thirds of its weight decide, and who found so is paid out of what the other side loses. If they do
-not in time, nobody loses: the worker is paid unless most of the weight that spoke is against it.
+The committee is drawn by stake among the operators of the block's validators; its findings are
+sealed before any is shown (`seals`). More than two thirds of its weight decide, and who found so
+is paid out of what the other side loses. If they do not in time, nobody loses: the worker is paid
+unless most of the weight that spoke is against it.
 Source: docs/spec/work.md, "Audits".
 """
 
@@ -36,6 +37,7 @@ from prsm.consensus.ledger.records import (
     fault_key,
 )
 from prsm.consensus.ledger.reputation import note_fault
+from prsm.consensus.ledger.seals import has_all_spoken, opened, seals_until
 from prsm.consensus.ledger.showing import Shown, read_receipt
 from prsm.consensus.ledger.state import State
 from prsm.consensus.ledger.tally import charge, flow_of, rule_on
@@ -113,7 +115,7 @@ def contradict(state: State, job: Job, shown: Shown, found: Sampling, context: C
 
 
 def judge(state: State, payload: Judge, context: Context) -> Effect:
-    """Take one juror's finding; the one that makes it more than two thirds closes the case."""
+    """Take what a juror sealed; the finding that makes it more than two thirds closes the case."""
     job = open_job(state, payload.job)
     case = state.read(case_key(payload.job, payload.unit), Case)
     if case is None:
@@ -129,15 +131,9 @@ def judge(state: State, payload: Judge, context: Context) -> Effect:
         verifier=context.verifier,
     ):
         raise Failed(Code.NOT_JUROR)
-    if juror.finding:
-        raise Failed(Code.ALREADY_VOTED)
-    jurors = tuple(
-        msgspec.structs.replace(one, finding=int(payload.finding)) if one is juror else one
-        for one in case.jurors
-    )
-    case = msgspec.structs.replace(case, jurors=jurors)
+    case = opened(case, juror, payload, time_ms=context.time_ms)
     state.write(case_key(payload.job, payload.unit), case)
-    if outcome_of(jurors) is None and not all(one.finding for one in jurors):
+    if outcome_of(case.jurors) is None and not has_all_spoken(case):
         return Effect()
     return close_case(state, job, payload.unit, case, context)
 
@@ -223,7 +219,7 @@ def draw_jurors(validators: ValidatorSet, seed: bytes, *, apart: set[bytes]) -> 
         ticket %= sum(one.stake for one in left)
         ends = accumulate(one.stake for one in left)
         one = left.pop(next(index for index, end in enumerate(ends) if ticket < end))
-        drawn.append(Juror(one.operator, one.consensus, one.stake, 0))
+        drawn.append(Juror(one.operator, one.consensus, one.stake, 0, None))
     return tuple(drawn)
 
 
@@ -254,6 +250,7 @@ def _open(state: State, job: Job, shown: Shown, challenge: _Challenge, context: 
         deposit=challenge.deposit,
         jurors=jurors,
         opened_height=context.height,
+        opens_ms=seals_until(context),
         until_ms=context.time_ms + context.parameters.case_window_ms,
     )
     state.write(case_key(job.job, receipt.unit), case)

@@ -112,6 +112,7 @@ _MEANING: Final[dict[Code, str]] = {
     Code.CASE_OPEN: "a committee has not decided on the unit yet",
     Code.UNKNOWN_CASE: "no case is open on that unit",
     Code.NOT_JUROR: "the operator is not of the case's committee, or did not sign this",
+    Code.NOT_SEALED: "the juror sealed another finding, or none",
     Code.BAD_FEED: "a feed of another unit, or one its requester did not sign",
     Code.TOO_EARLY: "its time has not come",
     Code.CHILD_OPEN: "a child job is still open",

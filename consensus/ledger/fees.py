@@ -11,7 +11,7 @@ import msgspec
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.genesis import Parameters
 from prsm.protocol.ids import Amount
-from prsm.protocol.transactions.audits import Dispute, Judge
+from prsm.protocol.transactions.audits import Dispute, Judge, Seal
 from prsm.protocol.transactions.conditions import Claim, Hold, steps_of
 from prsm.protocol.transactions.custody import Prove
 from prsm.protocol.transactions.envelope import Transaction
@@ -38,7 +38,7 @@ def operations_of(payload: Record) -> int:  # noqa: PLR0911 - dispatch
             return len(payload.rows)
         case Settle():
             return len(payload.receipts) + len(payload.feeds)
-        case Evidence() | Join() | Rotate() | Dispute() | Judge():
+        case Evidence() | Join() | Rotate() | Dispute() | Judge() | Seal():
             return 2
         case Hold():
             return sum(steps_of(branch.condition) for branch in payload.branches)

@@ -22,6 +22,7 @@ from prsm.consensus.ledger.registry import (
     set_channel,
     yank,
 )
+from prsm.consensus.ledger.seals import seal
 from prsm.consensus.ledger.slashing import punish
 from prsm.consensus.ledger.state import State
 from prsm.consensus.ledger.work import commit, settle
@@ -62,6 +63,7 @@ RULES: Final[dict[int, Rule]] = dict(
         _rule(audits.Audit, audit),
         _rule(audits.Dispute, dispute),
         _rule(audits.Judge, judge),
+        _rule(audits.Seal, seal),
         _rule(payloads.Evidence, punish),
         _rule(payloads.Halt, halt),
         _rule(conditions.Hold, hold),

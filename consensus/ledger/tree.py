@@ -1,15 +1,16 @@
 """The bucketed Merkle tree over the whole state; only touched paths are computed again.
 
 Invariants: `_buckets` holds exactly the state's pairs; a node without an entry in `_levels` is
-the root of empty buckets. The tree before the last update stays readable, since the header of
+the root of empty buckets; nobody sees an update half done, since what is read is computed first.
+The tree before the last update stays readable, since the header of
 the tip commits to the state *before* its own block: old buckets are kept, and the nodes over them
 are computed when such a proof is wanted, not with each block.
 Source: docs/spec/ledger.md, "Proofs".
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from typing import final
+from typing import Final, final
 
 from prsm.consensus.ledger.state import Change
 from prsm.protocol.codec import encode
@@ -22,6 +23,8 @@ _Pairs = tuple[tuple[bytes, bytes], ...]
 # As in `merkle`, written out: a block computes ten thousand of them.
 _LEAF = b"\x00"
 _NODE = b"\x01"
+_PART: Final = 128  # buckets: about a millisecond
+_BUCKET: Final = 8  # nodes that cost what a bucket does
 
 
 @final
@@ -38,16 +41,35 @@ class Tree:
         self._levels: list[dict[int, bytes]] = [{} for _ in range(bits + 1)]
         self._buckets: dict[int, _Pairs] = {}
         self._levels_before: list[dict[int, bytes]] | None  # of touched nodes
+        self._rest: Iterator[int] = iter(())  # what is left of the last update
         self.update(pairs)
+        self._settle()
         self._buckets_before: dict[int, _Pairs] = {}
 
     @property
     def root(self) -> Digest:
         """Root over all buckets."""
+        self._settle()
         return Digest(self._node(self._bits, 0))
 
     def update(self, changes: Iterable[Change]) -> None:
-        """Write changes and compute the touched paths again."""
+        """Write changes; the touched paths are computed by `settling`, or when they are read."""
+        self._settle()
+        self._rest = self._updating(changes)
+
+    def settling(self) -> Iterator[int]:
+        """Compute what is left of the last update in parts, each told by its cost in nodes.
+
+        A block of 500 transfers takes ten milliseconds, in which a loop could do nothing else.
+        Whoever reads between two parts computes the rest.
+        """
+        yield from self._rest
+
+    def _settle(self) -> None:
+        for _ in self._rest:
+            pass
+
+    def _updating(self, changes: Iterable[Change]) -> Iterator[int]:
         bits, written = self._bits, dict[int, dict[bytes, bytes | None]]()
         for key, value in changes:
             index = bucket_index(key, bits)
@@ -56,17 +78,21 @@ class Tree:
             else:
                 written[index] = {key: value}
         buckets, leaves = self._buckets, self._levels[0]
+        yield 2 * len(written)  # a key is hashed and sorted in
         self._levels_before = None
         self._buckets_before = {index: buckets.get(index, ()) for index in written}
-        for index, values in written.items():
+        for count, (index, values) in enumerate(written.items(), 1):
             kept = [pair for pair in buckets.get(index, ()) if pair[0] not in values]
             kept += [(key, value) for key, value in values.items() if value is not None]
             pairs = buckets[index] = tuple(sorted(kept)) if len(kept) > 1 else tuple(kept)
             leaves[index] = sha256(_LEAF + encode(pairs)).digest()
-        touched: Iterable[int] = written
+            if not count % _PART:
+                yield _PART * _BUCKET
+        touched = set(written)
         for level in range(1, bits + 1):
             touched = {index >> 1 for index in touched}
             self._combine(level, touched)
+            yield len(touched)
 
     def _combine(self, level: int, touched: Iterable[int]) -> None:
         """Compute nodes of a level from those below: 14 of them for each account of a block."""
@@ -79,12 +105,14 @@ class Tree:
 
     def prove(self, key: bytes) -> StateProof:
         """Proof of a key's value, or of its absence, under `root`."""
+        self._settle()
         index = bucket_index(key, self._bits)
         path = tuple(self._node(level, (index >> level) ^ 1) for level in range(self._bits))
         return StateProof(key=key, bucket=self._buckets.get(index, ()), path=path)
 
     def prove_before(self, key: bytes) -> StateProof:
         """The same under the root before the last update."""
+        self._settle()
         index = bucket_index(key, self._bits)
         pairs = self._buckets_before.get(index)
         before = self._before()

@@ -1,8 +1,9 @@
 """Payloads of audits: a worker's pledge, an auditor's opinion, a dispute, a juror's finding.
 
 One of one is not compared with another's result: it is drawn for an audit by a later block, and
-who says its result is wrong makes a case, decided by a committee of validators' operators.
-Amounts are micro-FTNS. The rules are `consensus/ledger/{pledges,audits,cases}`.
+who says its result is wrong makes a case, decided by a committee of validators' operators. What a
+juror found is sealed by its hash before anybody shows a finding, so that none repeats another's.
+Amounts are micro-FTNS. The rules are `consensus/ledger/{pledges,audits,cases,seals}`.
 Source: docs/spec/work.md, "Audits".
 """
 
@@ -13,8 +14,8 @@ import msgspec
 
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.ed25519 import Signer, Verifier
-from prsm.protocol.ids import U32, Bytes32, Signature
-from prsm.protocol.signing import RECORD_TAG
+from prsm.protocol.ids import U32, Bytes32, Digest, Signature
+from prsm.protocol.signing import RECORD_TAG, sha256
 
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
@@ -61,13 +62,52 @@ class Finding(IntEnum):
 
 
 class Judge(Record, frozen=True):
-    """One juror's finding on a case; anybody may send it, `signature` is the juror's."""
+    """One juror's finding on a case, as it was sealed; anybody may send it."""
 
     job: Bytes32
     unit: U32
     operator: Bytes32
     finding: Finding
     signature: Signature  # by its consensus key of the time the case was opened
+
+
+class Seal(Record, frozen=True):
+    """The hash of a juror's finding, before anybody may show one; anybody may send it."""
+
+    job: Bytes32
+    unit: U32
+    operator: Bytes32
+    digest: Bytes32  # `sealed` of its Judge
+    signature: Signature  # by its consensus key of the time the case was opened
+
+
+def sealed(judge: Judge) -> Digest:
+    """The hash under which a signed finding is sealed.
+
+    Its signature is the salt: whoever has not the juror's key cannot try the four findings. All of
+    the record is hashed, so that a seal opens as one finding only.
+    """
+    return sha256(b"prsm1 seal", encode(judge))
+
+
+def sign_seal(seal: Seal, signer: Signer, *, chain_id: bytes, receipt_hash: bytes) -> Seal:
+    """Return the seal with the juror's signature in place of whatever stood there."""
+    statement = seal_statement(seal, chain_id=chain_id, receipt_hash=receipt_hash)
+    return msgspec.structs.replace(seal, signature=signer.sign(statement))
+
+
+def seal_statement(seal: Seal, *, chain_id: bytes, receipt_hash: bytes) -> bytes:
+    """Bytes a juror signs: bound to the network and to the receipt the case is about."""
+    fields = msgspec.structs.astuple(seal)[:-1]
+    return RECORD_TAG + encode(("work.seal", chain_id, receipt_hash, *fields))
+
+
+def is_sealed_by(
+    seal: Seal, key: bytes, *, chain_id: bytes, receipt_hash: bytes, verifier: Verifier
+) -> bool:
+    """Did this consensus key sign this seal?"""
+    statement = seal_statement(seal, chain_id=chain_id, receipt_hash=receipt_hash)
+    return verifier.verify(key, statement, seal.signature)
 
 
 def judge_statement(judge: Judge, *, chain_id: bytes, receipt_hash: bytes) -> bytes:

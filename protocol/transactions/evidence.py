@@ -14,8 +14,8 @@ from prsm.protocol.codec import decode
 from prsm.protocol.ed25519 import Verifier
 from prsm.protocol.errors import WireError
 from prsm.protocol.limits import TRANSACTION_BYTES_MAX
-from prsm.protocol.messages.consensus import SignedMessage, ViewChange, message_digest
-from prsm.protocol.signing import Kind, sha256, statement
+from prsm.protocol.messages.consensus import SignedMessage, ViewChange, message_digest, statement_of
+from prsm.protocol.signing import Kind, sha256
 from prsm.protocol.transactions.payloads import Evidence
 from prsm.protocol.validators import ValidatorSet
 
@@ -109,12 +109,5 @@ def _hidden(first: SignedMessage, second: SignedMessage) -> Offence | None:
 
 def _is_signed(message: SignedMessage, key: bytes, verifier: Verifier, chain: bytes) -> bool:
     is_whole = message.kind is Kind.VIEW_CHANGE
-    signed = statement(
-        chain,
-        message.kind,
-        epoch=message.epoch,
-        height=message.height,
-        view=message.view,
-        digest=sha256(message.body) if is_whole else message.body,
-    )
-    return verifier.verify(key, signed, message.signature)
+    digest = sha256(message.body) if is_whole else message.body
+    return verifier.verify(key, statement_of(message, digest, chain), message.signature)

@@ -22,7 +22,7 @@ from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.messages.models import CidBytes, Name
 from prsm.protocol.receipts import Feed, WorkKind
 from prsm.protocol.registry import Registry
-from prsm.protocol.transactions.audits import Audit, Dispute, Judge, Pledge, Redeem
+from prsm.protocol.transactions.audits import Audit, Dispute, Judge, Pledge, Redeem, Seal
 from prsm.protocol.transactions.conditions import Claim, Hold, Reclaim
 from prsm.protocol.transactions.custody import Accept, Entrust, Lapse, Prove, Release
 from prsm.protocol.transactions.evaluations import Draw, RecordScore
@@ -212,6 +212,7 @@ REDEEM: Final = 41
 AUDIT: Final = 42
 DISPUTE: Final = 43
 JUDGE: Final = 44
+SEAL: Final = 45
 
 PAYLOADS: Final[Registry[Record]] = Registry("transaction kind")
 for _number, _cls in (
@@ -251,5 +252,6 @@ for _number, _cls in (
     (AUDIT, Audit),
     (DISPUTE, Dispute),
     (JUDGE, Judge),
+    (SEAL, Seal),
 ):
     PAYLOADS.add(_number, _cls)

@@ -55,6 +55,7 @@ class Code(IntEnum):
     CASE_OPEN = 144
     UNKNOWN_CASE = 145
     NOT_JUROR = 146
+    NOT_SEALED = 147
     TOO_EARLY = 50
     CHILD_OPEN = 51
     BAD_EVIDENCE = 60

@@ -92,7 +92,7 @@ class AsgiDoor:
         sent: list[Message] = []
         coming: list[Message] = [
             {"type": "websocket.connect"},
-            *({"type": "websocket.receive", "text": one} for one in frames),
+            *({"type": "websocket.receive", "texts": [one]} for one in frames),
         ]
 
         async def receive() -> Message:

@@ -15,7 +15,10 @@ from prsm.protocol.transactions.audits import (
     Finding,
     Judge,
     Pledge,
+    Seal,
+    sealed,
     sign_judge,
+    sign_seal,
 )
 from prsm.protocol.transactions.payloads import Lock
 from prsm.protocol.transactions.results import Code, TxReceipt
@@ -89,19 +92,50 @@ class Scene:
         payload = Dispute(self.lock.job, 0, batch, encode(receipt))
         return self.chain.send(REQUESTER, msgspec.structs.replace(payload, **changes))
 
-    def judge(self, receipt: WorkReceipt, number: int, finding: Finding) -> TxReceipt:
-        """A finding of validator `number`, sent by anybody."""
+    def found(self, receipt: WorkReceipt, number: int, finding: Finding) -> Judge:
+        """A finding of validator `number`, signed."""
         unsigned = Judge(self.lock.job, 0, signer_of(32 + number).public_key, finding, bytes(64))
-        signed = sign_judge(
+        return sign_judge(
             unsigned,
             signer_of(number),
             chain_id=self.chain.genesis.chain_id,
             receipt_hash=receipt_hash(receipt),
         )
+
+    def seal(
+        self, receipt: WorkReceipt, number: int, finding: Finding, *, by: int | None = None
+    ) -> TxReceipt:
+        """Seal a finding of validator `number`, sent by anybody."""
+        digest = sealed(self.found(receipt, number, finding))
+        unsigned = Seal(self.lock.job, 0, signer_of(32 + number).public_key, digest, bytes(64))
+        signed = sign_seal(
+            unsigned,
+            signer_of(number if by is None else by),
+            chain_id=self.chain.genesis.chain_id,
+            receipt_hash=receipt_hash(receipt),
+        )
         return self.chain.send(70, signed)
 
+    def judge(self, receipt: WorkReceipt, number: int, finding: Finding) -> TxReceipt:
+        """Show a finding of validator `number`, sent by anybody."""
+        return self.chain.send(70, self.found(receipt, number, finding))
+
+    def end_sealing(self) -> None:
+        """Let the time pass in which findings are sealed."""
+        case = self.chain.ledger.view.case(self.lock.job, 0)
+        assert case is not None
+        self.chain.add(step_ms=max(1, case.opens_ms - self.chain.ledger.tip.time_ms))
+
+    def sealed(self, receipt: WorkReceipt, *findings: Finding) -> None:
+        """Seal findings of the validators in their order, until they may be shown."""
+        results = [self.seal(receipt, n, finding) for n, finding in enumerate(findings)]
+        assert all(result.code is Code.DONE for result in results)
+        if len(findings) < len(self.chain.genesis.validators):
+            self.end_sealing()
+
     def verdict(self, receipt: WorkReceipt, *findings: Finding) -> TxReceipt:
-        """Findings of the validators in their order; what the last did."""
+        """Seal and show findings of the validators in their order; what the last did."""
+        self.sealed(receipt, *findings)
         results = [self.judge(receipt, n, finding) for n, finding in enumerate(findings)]
         assert all(result.code is Code.DONE for result in results)
         return results[-1]

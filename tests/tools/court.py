@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from prsm.node.inference.court import Duty, Trial
+from prsm.node.inference.court import Duty, Opening, Trial
 from prsm.node.inference.divergence import Boundary
 from prsm.node.inference.verify import batch_root, input_root, side_root
 from prsm.protocol.ed25519 import Signer
@@ -28,6 +28,8 @@ class FakeCourt:
     open_trials: list[Trial] = field(default_factory=list)
     audits: list[tuple[int, Boundary]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    sealed: list[Opening] = field(default_factory=list)
+    opened: list[Opening] = field(default_factory=list)
     heard: trio.Event = field(default_factory=trio.Event)
 
     def duties(self) -> Sequence[Duty]:
@@ -35,6 +37,9 @@ class FakeCourt:
 
     def trials(self) -> Sequence[Trial]:
         return tuple(self.open_trials)
+
+    def openings(self) -> Sequence[Opening]:
+        return tuple(self.sealed)
 
     def may_see(self, asker: bytes, job: bytes, unit: int, worker: bytes) -> bool:
         assert (job, unit >= 0, len(worker)) == (JOB, True, 32)
@@ -55,6 +60,12 @@ class FakeCourt:
         await trio.lowlevel.checkpoint()
         self.open_trials.remove(trial)
         self.findings.append(finding)
+        self.heard.set()
+
+    async def open(self, opening: Opening) -> None:
+        await trio.lowlevel.checkpoint()
+        self.sealed.remove(opening)
+        self.opened.append(opening)
         self.heard.set()
 
 

@@ -22,10 +22,10 @@ async def check_index(make: MakeIndex) -> None:
         make: opens an index that keeps what it held over `close`.
     """
     index = await make()
-    assert await index.used() == Used(0, 0, 0, 0)
+    assert await index.used() == Used(0, 0, 0, 0, 0)
     for check in (_files, _nodes, _leaves, _pins, _strays, _manifests):
         await check(index)
-        assert await index.used() == Used(0, 0, 0, 0), check.__name__
+        assert await index.used() == Used(0, 0, 0, 0, 0), check.__name__
     await _stays(index, make)
 
 
@@ -36,7 +36,7 @@ async def _files(index: Index) -> None:
     await index.put_root(RootRow(TWO, 20, State.SEALED, stamp="s"))
     assert await index.get_root(ONE) == row
     assert [found.root for found in await index.roots()] == [ONE, TWO]
-    assert await index.used() == Used(20, 10, 0, 0)
+    assert await index.used() == Used(20, 10, 0, 0, 2)
     await index.note_progress(ONE, b"\x01", 8)
     await index.note_progress(TWO, b"\x01", 8)  # is whole: nothing happens
     await index.note_scrub(TWO, 3, 9)
@@ -47,10 +47,10 @@ async def _files(index: Index) -> None:
     await index.put_root(RootRow(TWO, 20, State.BAD, bitmap=b"\x02", use=Use(9, 9)))
     found = await index.get_root(TWO)
     assert found == RootRow(TWO, 20, State.BAD, "", b"\x02", Use(2.5, 11), 3, 9)
-    assert await index.used() == Used(0, 10, 20, 0)
+    assert await index.used() == Used(0, 10, 20, 0, 2)
     await index.put_root(RootRow(TWO, 20, State.BAD))  # nothing of it is left on disk
     await index.put_root(RootRow(ONE, 10, State.SEALING))
-    assert await index.used() == Used(10, 0, 0, 0)
+    assert await index.used() == Used(10, 0, 0, 0, 2)
     for root in (ONE, TWO):
         await index.remove_root(root)
     with pytest.raises(NotFound):
@@ -95,11 +95,13 @@ async def _pins(index: Index) -> None:
     for pin in (pins[1], pins[0], pins[1]):
         await index.pin(pin)
     assert list(await index.pins()) == pins
+    assert (await index.pinned_bytes(), await index.bytes_of({ONE, TWO})) == (1, 1)
     with pytest.raises(Conflict, match="pinned as a, b"):
         await index.remove_root(ONE)
     await index.pin(PinRow(ONE, "a", "you", "nobody has it"))
     assert (await index.pins())[0] == PinRow(ONE, "a", "you", "nobody has it")
     await index.remove_root(ONE, even_pinned=True)
+    assert (await index.pinned_bytes(), await index.bytes_of({ONE, TWO})) == (0, 0)
     await index.unpin(ONE, "a")
     await index.unpin(ONE, "b")
     with pytest.raises(NotFound):

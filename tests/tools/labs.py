@@ -16,7 +16,7 @@ from prsm.node.net.network import PeerNetwork
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.errors import PrsmError
-from prsm.protocol.genesis import Allocation, Genesis, Parameters
+from prsm.protocol.genesis import GENESIS_VERSION, Allocation, Genesis, Parameters
 from prsm.protocol.identity import peer_id_of
 from prsm.protocol.ids import PeerId
 from prsm.protocol.transactions.envelope import Transaction, sign_transaction
@@ -167,7 +167,7 @@ def make_cluster(
     for lab in labs:
         lab.write_keys()
     genesis = Genesis(
-        version=1,
+        version=GENESIS_VERSION,
         name="test",
         development=True,
         time_ms=1_700_000_000_000,

@@ -20,6 +20,7 @@ class MemoryLanding:
         self.root = root
         self.size = size
         self.written: dict[int, bytes] = {}
+        self.wrong: list[bytes] = []  # what was handed in and had another hash
         self.refuses: PrsmError | None = None
         self._reader = DagReader(root, size)
 
@@ -48,6 +49,7 @@ class MemoryLanding:
             raise SourceCorrupt("surplus blocks", penalty=100)
         for leaf, block in zip(leaves, blocks, strict=False):
             if sha256(block).digest() != leaf.digest:
+                self.wrong.append(block)
                 raise SourceCorrupt(f"leaf {leaf.index}", penalty=100)
             self.written[leaf.index] = block
 

@@ -1,6 +1,6 @@
 """An `Index` in memory: the dumb twin of the one in SQLite."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import trio
@@ -17,7 +17,7 @@ class MemoryIndex:
     """Dictionaries; every call is a checkpoint, as those of the real one are."""
 
     rows: dict[Cid, RootRow] = field(default_factory=dict)
-    bytes_of: dict[bytes, bytes] = field(default_factory=dict)
+    raw_of: dict[bytes, bytes] = field(default_factory=dict)
     owners: dict[bytes, set[bytes]] = field(default_factory=dict)
     block_uses: dict[bytes, Use] = field(default_factory=dict)
     listed: dict[Cid, Sequence[bytes]] = field(default_factory=dict)
@@ -41,8 +41,17 @@ class MemoryIndex:
             )
 
         files = total(State.SEALED, State.SEALING)
-        blocks = sum(map(len, self.bytes_of.values()))
-        return Used(files, total(State.PARTIAL), total(State.BAD), blocks)
+        blocks = sum(map(len, self.raw_of.values()))
+        return Used(files, total(State.PARTIAL), total(State.BAD), blocks, len(self.rows))
+
+    async def pinned_bytes(self) -> int:
+        await trio.lowlevel.checkpoint()
+        names = {pin.root for pin in await self.pins()}
+        return sum(row.size for row in self.rows.values() if row.root in names)
+
+    async def bytes_of(self, roots: Collection[Cid]) -> int:
+        await trio.lowlevel.checkpoint()
+        return sum(row.size for root, row in self.rows.items() if root in roots)
 
     async def get_root(self, root: Cid) -> RootRow | None:
         await trio.lowlevel.checkpoint()
@@ -118,16 +127,16 @@ class MemoryIndex:
 
     async def get_block(self, digest: bytes) -> bytes:
         await trio.lowlevel.checkpoint()
-        if digest not in self.bytes_of:
+        if digest not in self.raw_of:
             raise NotFound(f"no block {digest.hex()[:16]} in this store")
-        raw = self.bytes_of[digest]
+        raw = self.raw_of[digest]
         if hash_block(raw).digest != digest:
             raise Corrupt(f"block {digest.hex()[:16]} has changed")
         return raw
 
     async def held_blocks(self, digests: Sequence[bytes]) -> Mapping[bytes, int]:
         await trio.lowlevel.checkpoint()
-        return {key: len(self.bytes_of[key]) for key in digests if key in self.bytes_of}
+        return {key: len(self.raw_of[key]) for key in digests if key in self.raw_of}
 
     async def drop_blocks(self, owner: bytes, digests: Sequence[bytes]) -> int:
         await trio.lowlevel.checkpoint()
@@ -136,7 +145,7 @@ class MemoryIndex:
     async def owned_blocks(self, owner: bytes) -> Sequence[BlockRow]:
         await trio.lowlevel.checkpoint()
         return [
-            BlockRow(key, len(self.bytes_of[key]), self.block_uses.get(key, Use()))
+            BlockRow(key, len(self.raw_of[key]), self.block_uses.get(key, Use()))
             for key, who in sorted(self.owners.items())
             if owner in who
         ]
@@ -176,7 +185,7 @@ class MemoryIndex:
     def _own(self, owner: bytes, blocks: Sequence[bytes]) -> None:
         for raw in blocks:
             digest = hash_block(raw).digest
-            self.bytes_of[digest] = raw
+            self.raw_of[digest] = raw
             self.owners.setdefault(digest, set()).add(owner)
 
     def _disown(self, owner: bytes, digests: Sequence[bytes]) -> int:
@@ -186,6 +195,6 @@ class MemoryIndex:
                 count += 1
                 self.owners[digest].remove(owner)
                 if not self.owners[digest]:
-                    del self.owners[digest], self.bytes_of[digest]
+                    del self.owners[digest], self.raw_of[digest]
                     self.block_uses.pop(digest, None)
         return count

@@ -201,10 +201,13 @@ class MemoryChain:
         view, now = View(self.world.state), self.world.time_ms
         return view.may_settle(job, unit, sender=self.address, time_ms=now)
 
-    def missing_bond(self, job: Job, unit: int) -> int:
-        pledge = View(self.world.state).pledge(self.address)
+    def bond_of(self, job: Job, unit: int) -> int:
         due = self.world.genesis.parameters.audit_bond_multiple * job.reserve(unit)
-        return max(0, due - pledge.amount + pledge.held) if job.is_sampled(unit) else 0
+        return due if job.is_sampled(unit) else 0
+
+    def free_pledge(self) -> int:
+        pledge = View(self.world.state).pledge(self.address)
+        return pledge.amount - pledge.held
 
     def evaluation(self, job: bytes) -> Evaluation | None:
         return read_evaluation(State(self.world.state), job)

@@ -1,7 +1,8 @@
 """Audited work under any order of events: money is conserved, honest people lose nothing.
 
 One worker, one auditor drawn at a time, one requester; each is honest or not from the start.
-Jurors are honest, as many of them as speak. Steps come in any order and at any time, also the
+Jurors are honest, as many of them as speak, but one of them may seal nothing and show what others
+showed. Steps come in any order and at any time, also the
 senseless ones.
 """
 
@@ -43,6 +44,7 @@ class AuditMachine(RuleBasedStateMachine):
         self.fees = dict.fromkeys((WORKER, REQUESTER, *AUDITORS), 0)
         self.start = {number: self.wealth(number) for number in self.fees}
         self.has_disputed = self.has_unserved = False
+        self.sealed: dict[int, Finding] = {}
         self.seats = {number: self.scene.funds(number) for number in JURORS}
         self.commit()
         self.scene.chain.add()
@@ -94,12 +96,29 @@ class AuditMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: bool(self.scene.chain.ledger.view.cases()))
     @rule(jurors=st.sets(st.integers(0, 3)), is_served=st.sampled_from((1, 1, 1, 0)))
-    def judge(self, jurors: set[int], is_served: int) -> None:
+    def seal(self, jurors: set[int], is_served: int) -> None:
+        """Each seals once: what it seals later is refused."""
         assert self.receipt is not None
         right = Finding.EQUAL if self.is_honest else Finding.DIFFERENT
-        self.has_unserved |= not is_served
+        finding = right if is_served else Finding.UNSERVED
         for juror in sorted(jurors):
-            self.scene.judge(self.receipt, juror, right if is_served else Finding.UNSERVED)
+            if self.scene.seal(self.receipt, juror, finding).code is Code.DONE:
+                self.has_unserved |= not is_served
+                self.sealed[juror] = finding
+
+    @precondition(lambda self: bool(self.scene.chain.ledger.view.cases()))
+    @rule(jurors=st.sets(st.integers(0, 3)), ends_sealing=st.booleans(), lazy=st.integers(0, 3))
+    def show(self, jurors: set[int], ends_sealing: bool, lazy: int) -> None:
+        """What was sealed counts; what a juror that sealed nothing repeats does not."""
+        assert self.receipt is not None
+        if ends_sealing:
+            self.scene.end_sealing()
+        for juror in sorted(jurors):
+            if juror in self.sealed:
+                self.scene.judge(self.receipt, juror, self.sealed[juror])
+        for finding in Finding if lazy not in self.sealed else ():
+            assert self.scene.judge(self.receipt, lazy, finding).code is not Code.DONE
+            assert self.scene.funds(32 + lazy) == self.seats[32 + lazy]
 
     @precondition(lambda self: not self.scene.chain.ledger.view.cases())
     @rule(amount=st.sampled_from((1, BOND, 4 * DEPOSIT)), number=st.sampled_from((WORKER, 66)))

@@ -273,6 +273,16 @@ def test_apply_changes_nothing_until_committed(chain: Chain) -> None:
         chain.ledger.commit(outcome)
 
 
+def test_the_tree_of_a_commit_may_be_computed_in_parts(chain: Chain) -> None:
+    """Or not at all, until somebody reads: the root is the same."""
+    outcome = chain.ledger.apply(chain.propose(chain.order(64, pay())))
+    before = chain.ledger.state_root
+    rest = chain.ledger.commit(outcome)
+    assert sum(rest) > 1
+    assert chain.ledger.state_root not in {before, bytes(32)}
+    chain.propose()  # its header carries the root before
+
+
 def test_apply_stops_at_a_certified_block_that_contradicts_the_state(chain: Chain) -> None:
     block = altered(chain.propose(), state_root=bytes(32))
     with pytest.raises(Diverged, match="state root"):

@@ -149,8 +149,9 @@ def test_jurors_of_a_caught_liar_take_nothing_from_who_caught_it(scene: Scene) -
     auditor = scene.auditor()
     scene.audit()
     scene.settle(lied)
+    scene.sealed(lied, *[Finding.DIFFERENT] * 3)
     before, treasury = scene.funds(auditor), scene.chain.ledger.view.account(TREASURY)
-    result = scene.verdict(lied, *[Finding.DIFFERENT] * 3)
+    result = [scene.judge(lied, number, Finding.DIFFERENT) for number in range(3)][-1]
     assert scene.funds(auditor) - before == BOND * 70 // 100
     gained = scene.chain.ledger.view.account(TREASURY) - treasury
     fees = 3 * result.fee
@@ -176,6 +177,7 @@ def test_undecided_case_pays_unless_most_who_spoke_are_against(
     receipt = scene.bound()
     scene.dispute(receipt)
     jurors = seats(scene)
+    scene.sealed(receipt, *findings, *[Finding.DIFFERENT] * (4 - len(findings)))
     for number, finding in enumerate(findings):
         assert scene.judge(receipt, number, finding).code is Code.DONE
     assert scene.settle(receipt).code is Code.CASE_OPEN
@@ -300,16 +302,16 @@ def test_judge_is_a_jurors_once(scene: Scene) -> None:
     receipt = scene.bound()
     assert scene.judge(receipt, 0, Finding.EQUAL).code is Code.UNKNOWN_CASE
     scene.dispute(receipt)
+    scene.sealed(receipt, Finding.EQUAL)
     other = LIE.receipt(scene.chain, scene.lock)
     assert scene.judge(other, 0, Finding.EQUAL).code is Code.NOT_JUROR, "signed of another"
     assert scene.judge(receipt, 4, Finding.EQUAL).code is Code.NOT_JUROR
-    assert scene.judge(receipt, 0, Finding.EQUAL).code is Code.DONE
-    assert scene.judge(receipt, 0, Finding.DIFFERENT).code is Code.ALREADY_VOTED
+    assert scene.settle(receipt).code is Code.CASE_OPEN
 
 
 def test_outcome_needs_more_than_two_thirds_of_the_weight() -> None:
     def jurors(*found: tuple[int, int]) -> list[Juror]:
-        return [Juror(bytes(32), bytes(32), weight, finding) for weight, finding in found]
+        return [Juror(bytes(32), bytes(32), weight, finding, None) for weight, finding in found]
 
     equal, close, different, unserved = (int(one) for one in Finding)
     assert outcome_of(jurors((2, equal), (1, 0))) is None

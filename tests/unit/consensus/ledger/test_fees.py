@@ -14,7 +14,15 @@ from prsm.protocol.genesis import Parameters
 from prsm.protocol.governance import Category
 from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.signing import Kind
-from prsm.protocol.transactions.audits import Audit, Dispute, Finding, Judge, Pledge, Redeem
+from prsm.protocol.transactions.audits import (
+    Audit,
+    Dispute,
+    Finding,
+    Judge,
+    Pledge,
+    Redeem,
+    Seal,
+)
 from prsm.protocol.transactions.conditions import (
     After,
     Approval,
@@ -102,6 +110,7 @@ COUNTED: Final[list[tuple[Record, int]]] = [
     (Audit(B32, 0, 0, B32, B32, B32), 1),
     (Dispute(B32, 0, 0, b""), 2),
     (Judge(B32, 0, B32, Finding.EQUAL, bytes(64)), 2),
+    (Seal(B32, 0, B32, B32, bytes(64)), 2),
     (RecordScore(B32, (SliceScore(B32, 1),)), 1),
     (Draw(B32, MODEL, MODEL), 1),
 ]

@@ -1,5 +1,7 @@
 """The bucketed tree against a dumb twin that hashes everything, and its proofs."""
 
+import itertools
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -99,6 +101,27 @@ def test_absence_is_of_the_keys_own_bucket(proven: tuple[StateProof, Digest]) ->
         if bucket_index(bytes([i]), 2) == bucket_index(b"\x05", 2)
     )
     assert proven_value(msgspec.structs.replace(proof, key=beside), root) is None
+
+
+@pytest.mark.parametrize("parts", [0, 1, 3, 100])
+def test_an_update_half_done_is_seen_by_nobody(parts: int) -> None:
+    """Whoever reads between two parts reads the whole, and the rest has nothing left to do."""
+    first = {index.to_bytes(2, "big"): b"old" for index in range(600)}
+    changes = [(name, b"new") for name in first]
+    tree, whole = Tree(8, first.items()), Tree(8, changes)
+    before, name = tree.root, bytes(2)
+    tree.update(changes)
+    rest = tree.settling()
+    done = sum(1 for _ in itertools.islice(rest, parts))
+    assert done == parts or done > 8  # each level is a part, and some of the buckets
+    proof = tree.prove_before(name)
+    assert proven_value(proof, before) == b"old"
+    assert not list(rest)
+    assert tree.root == whole.root
+    assert proven_value(tree.prove(name), tree.root) == b"new"
+    tree.update([(name, None)])
+    tree.update([(name, b"new")])
+    assert tree.root == whole.root
 
 
 def test_only_touched_paths_are_computed() -> None:
