@@ -80,6 +80,8 @@ class Compute(Record, frozen=True):
 
 ROWS_TOUCHING: Final = "rows=touching"  # words of `Compute.options`
 CLASSES_APART: Final = "classes=apart"
+TEMPLATE_PATH: Final = "chat_template.jinja"  # of the program that writes conversations
+TOKENIZER_CONFIG_PATH: Final = "tokenizer_config.json"  # it may hold that program
 ADAPTER_PATH: Final = "adapter.safetensors"  # of the file that makes a manifest an adapted model
 
 
@@ -129,8 +131,11 @@ class ModelManifest(Record, frozen=True):
     @property
     def adapter(self) -> int | None:
         """Index into `files` of the adapter every shard runs with, if the model is adapted."""
-        places = (i for i, file in enumerate(self.files) if file.path == ADAPTER_PATH)
-        return next(places, None)
+        return self.place(ADAPTER_PATH)
+
+    def place(self, path: str) -> int | None:
+        """Index into `files` of the one with that path, if there is one."""
+        return next((i for i, file in enumerate(self.files) if file.path == path), None)
 
 
 class AskHave(Record, frozen=True):

@@ -24,7 +24,7 @@ from prsm.protocol.limits import (
     TEXT_BYTES_MAX,
     WORK_STAGES_MAX,
 )
-from prsm.protocol.messages import forms, steps
+from prsm.protocol.messages import chats, forms, steps
 from prsm.protocol.messages.models import TensorSpec
 from prsm.protocol.registry import Registry
 from prsm.protocol.tensors import TensorHead
@@ -144,6 +144,7 @@ class Role(IntEnum):
     TEXT = 3  # tokenises
     SPEECH = 4  # tokenises a prompt, then turns tokens into text as they come
     COMPRESS = 5  # makes weights smaller and measures it; writes as PREPARE does
+    TEMPLATE = 6  # writes a conversation by a model's own program
 
 
 class Ready(Record, frozen=True):
@@ -353,6 +354,7 @@ KINDS: Final[dict[int, type[Record]]] = {
     132: Tokenised,
     133: AskSideFiles,
     134: SideFiles,
+    **chats.KINDS,  # 135, 136
 }
 # The pipe's own table: a child never decodes a record of the network.
 PIPE: Final[Registry[Record]] = Registry("pipe message")
