@@ -107,7 +107,6 @@ class LedgerStore:
         *,
         changes: Sequence[tuple[bytes, bytes | None]],
         tx_ids: Sequence[bytes],
-        notes: Sequence[tuple[str, bytes]] = (),
         epoch: EpochHeader | None = None,
     ) -> None:
         """Make a block, its transactions and its state changes durable, all or nothing.
@@ -116,7 +115,6 @@ class LedgerStore:
             block: its height is the tip's plus one; the first one may have any height.
             changes: state keys in any order; None removes a key.
             tx_ids: the block's transactions in order.
-            notes: names and values of `get_meta` that change with this block.
             epoch: what is kept of the epoch this block begins; None within an epoch.
 
         Raises:
@@ -133,7 +131,6 @@ class LedgerStore:
             rows = [(tx, block.height, position) for position, tx in enumerate(tx_ids)]
             connection.executemany("INSERT INTO tx VALUES(?,?,?)", rows)
             _apply(connection, changes)
-            connection.executemany("INSERT OR REPLACE INTO meta VALUES(?,?)", notes)
             if epoch is not None:
                 _put_epoch(connection, epoch)
             height, count = self._counted

@@ -26,9 +26,11 @@ from prsm.protocol.errors import PrsmError
 from prsm.protocol.limits import MIB
 from prsm.protocol.messages.models import Have
 from prsm.storage.cid import Cid, parse_cid
-from prsm.storage.errors import NotFound
+from prsm.storage.errors import NotFound, SourceCorrupt
 from prsm.storage.fetch.exchange import Exchange
+from prsm.storage.interfaces import Leaf
 from prsm.storage.store.model_store import ModelStore
+from prsm.storage.store.resume import Partial
 
 CHAIN: Final = ChainIdentity(chain=b"fetchnet", genesis=b"f" * 32, agent="prsm/testnet")
 QUOTA: Final = 64 << 30
@@ -44,6 +46,7 @@ class Act(Enum):
     CORRUPT = "corrupt"
     STALLED = "stalled"
     LYING = "lying"  # about having
+    STRANGER = "stranger"  # corrupt from its first leaf on
 
 
 class Counter:
@@ -81,13 +84,62 @@ class Counter:
                     await trio.sleep_forever()
                 case Act.LYING:
                     raise NotFound(f"leaf {first} of {root} is not here")
-                case Act.CORRUPT:
+                case Act.CORRUPT | Act.STRANGER:
                     self.bad += len(leaves)
                     leaves = [bytes(len(leaf)) for leaf in leaves]
                 case Act.HONEST:
                     pass
         self.sent += sum(map(len, leaves))
         return leaves
+
+
+class Watched:
+    """A file on its way that counts the wrong blocks which are brought to it.
+
+    Args:
+        partial: the file.
+    """
+
+    def __init__(self, partial: Partial) -> None:
+        self.partial = partial
+        self.root = partial.root
+        self.size = partial.size
+        self.wanted_nodes = partial.wanted_nodes
+        self.put_node = partial.put_node
+        self.missing = partial.missing
+        self.holds = partial.holds
+        self.wrong = 0
+
+    @property
+    def verified_bytes(self) -> int:
+        """As the file says."""
+        return self.partial.verified_bytes
+
+    async def write_run(self, leaves: Sequence[Leaf], blocks: Sequence[bytes]) -> None:
+        """As the file does."""
+        try:
+            await self.partial.write_run(leaves, blocks)
+        except SourceCorrupt:
+            self.wrong += 1
+            raise
+
+
+class Door:
+    """The way of fetched files into a store, which counts wrong blocks."""
+
+    def __init__(self, store: ModelStore) -> None:
+        self.has = store.has
+        self.wrong = 0
+        self._store = store
+
+    async def begin_fetch(self, root: Cid, size: int) -> Watched:
+        """As the store does."""
+        return Watched(await self._store.begin_fetch(root, size))
+
+    async def end_fetch(self, partial: Watched) -> None:
+        """As the store does."""
+        self.wrong += partial.wrong
+        await self._store.end_fetch(partial.partial)
 
 
 class BlockPeer:
@@ -100,7 +152,8 @@ class BlockPeer:
         self._store = store
         self._network = network
         self._shelf = shelf
-        self._exchange = Exchange(store)
+        self._door = Door(store)
+        self._exchange = Exchange(self._door)
 
     async def obey(self, order: Sequence[str]) -> Answer:
         """Carry an order out."""
@@ -146,6 +199,7 @@ class BlockPeer:
             "seconds": seconds,
             "bytes": sum(fetched.bytes_by_source.values()),
             "wasted": fetched.wasted_bytes,
+            "wrong": self._door.wrong,
             "blamed": {fault.source: fault.error.what for fault in fetched.faults},
         }
 

@@ -15,7 +15,7 @@ import trio
 
 from prsm.protocol.errors import PrsmError
 from prsm.storage.cid import Cid
-from prsm.storage.errors import FetchCancelled, Offline
+from prsm.storage.errors import FetchCancelled, Offline, SourceCorrupt
 from prsm.storage.fetch.asking import block_of
 from prsm.storage.fetch.faults import Fault, FaultHandler, Faults, verdict
 from prsm.storage.fetch.fetching import Around, Fetch
@@ -76,6 +76,7 @@ class Exchange:
         self._landing = _landings(store)
         self._on_fault = on_fault
         self._flights: dict[Cid, _Flight] = {}
+        self._turns: dict[str, trio.Lock] = {}  # by source, while anything is fetched
 
     async def fetch_block(self, digest: bytes, sources: Sequence[Source]) -> bytes:
         """Return one block, asked of one source after the other and checked; it is not stored.
@@ -88,7 +89,7 @@ class Exchange:
         what = f"block {digest.hex()[:16]}"
         if self.is_offline:
             raise Offline(f"{what} is not here, and this node asks nobody")
-        faults = Faults(self._on_fault)
+        faults = Faults(self._tell_fault)
         raw = await block_of(sources, digest, faults)
         if raw is None:
             raise verdict(what, faults.told)
@@ -168,11 +169,8 @@ class Exchange:
     ) -> Fetched:
         names = [source.name for source in sources]
         assert len(set(names)) == len(names), "two sources of one name"
-        faults = Faults(self._on_fault)
-        flight = _Flight(
-            Fetch(root, size, faults, Around(self.transfers, lambda: self._is_yielding(flight))),
-            urgency,
-        )
+        around = Around(self.transfers, lambda: self._is_yielding(flight), self._turn_of)
+        flight = _Flight(Fetch(root, size, Faults(self._tell_fault), around), urgency)
         self._flights[root] = flight
         try:
             for source in sources:
@@ -186,6 +184,8 @@ class Exchange:
             raise
         finally:
             del self._flights[root]
+            if not self._flights:
+                self._turns.clear()
             flight.done.set()
         if isinstance(flight.outcome, PrsmError):
             raise flight.outcome
@@ -212,6 +212,17 @@ class Exchange:
                 self.transfers.end(meter)
         faults = fetch.faults.told
         return Fetched(fetch.root, size, meter.bytes_by_source, faults, meter.wasted_bytes)
+
+    def _tell_fault(self, name: str, error: PrsmError) -> None:
+        """Report a dropped source, once; who sent wrong bytes is dropped by every fetch."""
+        if self._on_fault is not None:
+            self._on_fault(name, error)
+        if isinstance(error, SourceCorrupt):
+            for flight in self._flights.values():
+                flight.fetch.expel(name, error)
+
+    def _turn_of(self, name: str) -> trio.Lock:
+        return self._turns.setdefault(name, trio.Lock())
 
     def _is_yielding(self, flight: _Flight) -> bool:
         if flight.urgency is Urgency.FOREGROUND:

@@ -43,6 +43,11 @@ class Faults:
         if self.handler is not None:
             self.handler(source, error)
 
+    def share(self, source: str, error: PrsmError) -> None:
+        """It failed in another fetch, which was told of."""
+        if not self.has(source):
+            self.told.append(Fault(source, error))
+
     def has(self, source: str) -> bool:
         """Whether it failed already."""
         return any(fault.source == source for fault in self.told)

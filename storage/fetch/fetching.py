@@ -1,7 +1,8 @@
 """One fetch of one file: does what `wants` decides, hashes, only then writes.
 
 Knows sources, deadlines, the file on its way. Must not know transports, or who waits for the file.
-Bytes that do not match are never written (`Landing`); who sent them is dropped and reported.
+Bytes that do not match are never written (`Landing`); who sent them is dropped and reported, and
+what it had under way is not looked at: blocks of one source are checked one after the other.
 Source: docs/spec/storage.md, "Exchange".
 
 All tasks of a fetch live in one nursery and change the session between two awaits only.
@@ -44,10 +45,12 @@ class Around:
     Attributes:
         transfers: told of progress.
         is_yielding: whether something more urgent is under way: one ask at a time then.
+        turn_of: what whoever checks blocks of a source of that name holds, whatever the file.
     """
 
     transfers: Transfers
     is_yielding: Callable[[], bool]
+    turn_of: Callable[[str], trio.Lock]
 
 
 class Fetch:
@@ -86,6 +89,15 @@ class Fetch:
             self._sources[name] = source
             self._late.append(source)
             self._bell.set()
+
+    def expel(self, name: str, error: SourceCorrupt) -> None:
+        """A source sent wrong bytes of another file: what it owes here is asked of others."""
+        if name not in self._sources or self.faults.has(name):
+            return
+        self.faults.share(name, error)
+        if self._session is not None:
+            self._session.drop_source(name, now_ms=_now_ms())
+        self._bell.set()
 
     async def run(self, partial: Landing, meter: Meter) -> None:
         """Bring all of it here.
@@ -184,10 +196,10 @@ class Fetch:
         except PrsmError as caught:
             error = caught
         self._untold -= 1
-        if error is None:
+        if error is None and not self.faults.has(source.name):
             traits = traits_of(source)
             self._session.add_source(source.name, bitset, now_ms=_now_ms(), traits=traits)
-        elif not isinstance(error, NotFound):
+        elif error is not None and not isinstance(error, NotFound):
             self.faults.note(source.name, error)
         self._bell.set()
 
@@ -239,20 +251,28 @@ class Fetch:
             Full, StoreUnavailable: our own disk.
         """
         assert self._session is not None
+        meter = self._meter
+        assert meter is not None
+        meter.wasted_bytes += sum(map(len, blocks))
         wrong: PrsmError | None = None
-        try:
-            # A write that began is finished, whoever stops waiting: it takes no longer than that.
-            with trio.CancelScope(shield=True):
-                await partial.write_run(owed, blocks)
-        except (SourceCorrupt, Full, StoreUnavailable) as error:
-            wrong = error
+        # A write that began is finished, whoever stops waiting: it takes no longer than that, and
+        # than those of its source before it.
+        with trio.CancelScope(shield=True):
+            async with self._around.turn_of(ask.source):
+                if self.faults.is_final(ask.source):
+                    return  # it sent wrong bytes meanwhile
+                try:
+                    await partial.write_run(owed, blocks)
+                except SourceCorrupt as error:
+                    wrong = error
+                    self.faults.note(ask.source, error)
+                except (Full, StoreUnavailable) as error:
+                    wrong = error
         now_ms = _now_ms()
         came = [leaf for leaf in owed[: len(blocks)] if partial.holds(leaf)]
         fresh = sum(leaf.size for leaf in came if leaf.index not in self._came)
         self._came.update(leaf.index for leaf in came)
-        meter = self._meter
-        assert meter is not None
-        meter.wasted_bytes += sum(map(len, blocks)) - fresh
+        meter.wasted_bytes -= fresh
         if fresh:
             meter.add(ask.source, fresh, now_ms=now_ms)
         self._session.arrived(ask.number, came, now_ms=now_ms)

@@ -13,6 +13,7 @@ from prsm.storage.interfaces import Traits
 
 RUN_LEAVES: Final = 8  # 8 MiB: one thread hop hashes and writes what came of it
 RUNS_OPEN_MAX: Final = 4
+PROOF_LEAVES: Final = 1  # open with a source that has sent nothing right yet
 TRIAL_LEAVES: Final = 4  # open with a source nobody has measured yet
 LEAVES_OPEN_MIN: Final = 2  # one comes while the next is asked for, however slow it is
 STRIKES_MAX: Final = 3  # a source that stalls is tried again so often, then dropped
@@ -35,6 +36,7 @@ class Provider:
         joined: place in the order in which sources came.
         open_asks: ids, the oldest first.
         open_leaves: of all of them together.
+        is_proven: it has sent a right leaf.
         heard_ms: when it last answered, or was asked while it owed nothing.
         paused_ms: not asked before.
         strikes: stalls since it last sent something.
@@ -48,6 +50,7 @@ class Provider:
     joined: int
     open_asks: list[int] = field(default_factory=list)
     open_leaves: int = 0
+    is_proven: bool = False
     heard_ms: int = 0
     paused_ms: int = 0
     strikes: int = 0
@@ -89,8 +92,8 @@ class Provider:
     def window(self) -> int:
         """Leaves that may be open with it: what it sends in a second, at most four runs."""
         most = self.traits.run_leaves * min(RUNS_OPEN_MAX, self.traits.asks_max)
-        if self.strikes:
-            return 1
+        if self.strikes or not self.is_proven:
+            return PROOF_LEAVES
         if not self.rate.bytes_per_s:
             return min(TRIAL_LEAVES, most)
         return max(LEAVES_OPEN_MIN, min(most, self.rate.bytes_per_s // LEAF_BYTES))

@@ -142,7 +142,9 @@ class Session:
         ask = self._book.open.get(number)
         if ask is not None:
             ask.came += len(leaves)
-            self._thank(self.providers[ask.source], size, now_ms=now_ms)
+            provider = self.providers[ask.source]
+            provider.is_proven |= bool(leaves)
+            self._thank(provider, size, now_ms=now_ms)
         for leaf in leaves:
             if leaf.index in self._book.waiting:
                 self._unwait(leaf.index)

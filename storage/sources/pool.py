@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 from prsm.protocol.errors import LocalError, RemoteError
+from prsm.protocol.jsontext import UNREADABLE
 from prsm.protocol.messages.models import Have
 from prsm.storage.cid import Cid
 from prsm.storage.errors import NotFound, SourceDown, SourceFailed, SourceSlow, SourceUnfit
@@ -278,5 +279,5 @@ def load_health(path: Path) -> Sequence[SavedHealth]:
         raw = file.read(FILE_BYTES_MAX)
     try:
         return msgspec.json.decode(raw, type=list[SavedHealth])[:SOURCES_MAX]
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return ()

@@ -6,7 +6,7 @@ few beside the files (51 KB for each GiB; docs/adr/0012-leases-heat-and-rows.md)
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -65,13 +65,30 @@ class BlockIndex:
 
         def run(db: sqlite3.Connection) -> Used:
             kinds = dict.fromkeys(("sealed", "sealing", "partial", "bad"), 0)
-            kinds |= db.execute(
-                """SELECT state, sum(CASE WHEN state='bad' AND bitmap=x'' THEN 0 ELSE size END)
-                   FROM root GROUP BY state"""
-            ).fetchall()
+            count = 0
+            query = """SELECT state, count(*),
+                       sum(CASE WHEN state='bad' AND bitmap=x'' THEN 0 ELSE size END)
+                       FROM root GROUP BY state"""
+            for state, files, size in db.execute(query):
+                kinds[state] = size
+                count += files
             blocks = db.execute("SELECT coalesce(sum(size), 0) FROM block").fetchone()[0]
             files = kinds["sealed"] + kinds["sealing"]
-            return Used(files, kinds["partial"], kinds["bad"], int(blocks))
+            return Used(files, kinds["partial"], kinds["bad"], int(blocks), count)
+
+        return await self._database.read(run)
+
+    async def pinned_bytes(self) -> int:
+        """Return what files that have a name take."""
+        query = "SELECT coalesce(sum(size), 0) FROM root WHERE cid IN (SELECT root FROM pin)"
+        return await self._database.read(lambda db: int(db.execute(query).fetchone()[0]))
+
+    async def bytes_of(self, roots: Collection[Cid]) -> int:
+        """Return what those of these files that are known take."""
+        query = "SELECT coalesce(sum(size), 0) FROM root WHERE cid=?"
+
+        def run(db: sqlite3.Connection) -> int:
+            return sum(int(db.execute(query, (root.raw,)).fetchone()[0]) for root in roots)
 
         return await self._database.read(run)
 

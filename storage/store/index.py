@@ -8,7 +8,7 @@ Every call is one transaction: whole or absent, also when its caller is cancelle
 by callers: a row is written only after the data it speaks of is synced.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -85,12 +85,17 @@ class BlockRow:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """Bytes by kind; a file on its way and a bad one count whole, since their room is taken."""
+    """Bytes by kind; a file on its way and a bad one count whole, since their room is taken.
+
+    Attributes:
+        count: files of every state, as a number.
+    """
 
     files: int
     partial: int
     bad: int
     blocks: int
+    count: int
 
     @property
     def total(self) -> int:
@@ -111,6 +116,14 @@ class Index(Protocol):
 
     async def used(self) -> Used:
         """Return what files and blocks take."""
+        ...
+
+    async def pinned_bytes(self) -> int:
+        """Return what files that have a name take, whatever their state."""
+        ...
+
+    async def bytes_of(self, roots: Collection[Cid]) -> int:
+        """Return what those of these files that are known take, whatever their state."""
         ...
 
     async def get_root(self, root: Cid) -> RootRow | None:

@@ -149,15 +149,13 @@ class Space:
     async def report(self) -> SpaceReport:
         """Say where the bytes are."""
         index = self._shelf.index
-        pinned = {pin.root for pin in await index.pins()}
         leased = {lease.root for lease in self._shelf.leases.granted()}
-        rows = await index.roots()
         return SpaceReport(
             self.quota,
             await index.used(),
             self.reserved_bytes,
-            sum(row.size for row in rows if row.root in pinned),
-            sum(row.size for row in rows if row.root in leased),
+            await index.pinned_bytes(),
+            await index.bytes_of(leased),
         )
 
     async def _used(self) -> int:

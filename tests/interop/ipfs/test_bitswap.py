@@ -208,8 +208,8 @@ async def test_files_go_both_ways_with_js_ipfs(mark: str, tmp_path: Path) -> Non
 @JS_IPFS
 @pytest.mark.long
 @pytest.mark.xfail(
-    reason="7 to 10 MB/s served and 11 to 14 fetched: libp2p's own mplex, which stands in for the "
-    "door, takes 17 to 23 CPU-s for each GiB",
+    reason="7 to 10 MB/s served and 11 to 14 fetched; libp2p's own mplex, which stands in for the "
+    "door, takes 8 to 10 CPU-s to read a GiB and 12 to 24 to write one",
     strict=False,
 )
 async def test_files_go_both_ways_with_js_ipfs_at_the_rate_asked(mark: str, tmp_path: Path) -> None:

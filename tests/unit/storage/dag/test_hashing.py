@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -64,6 +65,38 @@ async def test_file_system_that_refuses_at_the_first_write_gets_it_through_the_c
     data = Random(1).randbytes(5 * MIB + 1)
     assert (await copied(tmp_path, data, len(data)))[1] == data
     assert refused == [0]
+
+
+async def test_two_writes_may_be_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both were begun past the cache; whoever comes second finds that switched off already."""
+    monkeypatch.setattr(hashing, "_DIRECT_BYTES_MIN", 0)
+    real, switch = os.pwrite, hashing._Writer._set_direct
+    both, is_off = threading.Barrier(2), threading.Event()
+    refused: list[int] = []
+
+    def set_direct(writer: hashing._Writer, flag: int) -> bool:
+        is_direct = switch(writer, flag)
+        if not flag:
+            writer._is_direct = is_direct
+            is_off.set()
+        return is_direct
+
+    def pwrite(descriptor: int, data: memoryview, offset: int) -> int:
+        if len(refused) < 2:
+            refused.append(offset)
+            both.wait(60)
+            if offset:
+                assert is_off.wait(60)
+            raise OSError(22, "Invalid argument")
+        return real(descriptor, data, offset)
+
+    monkeypatch.setattr(hashing._Writer, "_set_direct", set_direct)
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    data = Random(2).randbytes(MIB) * 17
+    assert (await copied(tmp_path, data, len(data)))[1] == data
+    assert sorted(refused) == [0, 8 * MIB]
 
 
 async def test_disk_that_refuses_a_write_is_an_error(

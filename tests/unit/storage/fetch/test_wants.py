@@ -19,8 +19,16 @@ def leaves(*indexes: int) -> list[Leaf]:
 def session_of(count: int, *names: str) -> Session:
     session = Session(leaves(*range(count)), now_ms=0)
     for name in names:
-        session.add_source(name, None, now_ms=0)
+        add_proven(session, name)
     return session
+
+
+def add_proven(
+    session: Session, name: str, bitset: bytes | None = None, traits: Traits | None = None
+) -> None:
+    """A source that has sent a right leaf before."""
+    session.add_source(name, bitset, now_ms=0, traits=traits)
+    session.providers[name].is_proven = True
 
 
 def asks(actions: Sequence[Action]) -> list[tuple[str, list[int]]]:
@@ -50,6 +58,18 @@ def warm_up(session: Session, name: str, *, leaves_a_second: int, now_ms: int = 
     return now_ms
 
 
+def test_source_owes_one_leaf_until_a_right_one_came() -> None:
+    session = Session(leaves(*range(100)), now_ms=0)
+    for name in ("a", "b"):
+        session.add_source(name, None, now_ms=0)
+    first, second = all_asks(plan(session, 0))
+    assert asks([first, second]) == [("a", [0]), ("b", [1])]
+    session.arrived(second.number, (), now_ms=5)  # nothing of it was right
+    assert plan(session, 5) == []
+    bring(session, first, 6)
+    assert asks(plan(session, 6)) == [("a", [2, 3]), ("a", [4, 5])]
+
+
 def test_unknown_sources_get_small_runs_in_turn() -> None:
     session = session_of(100, "a", "b")
     assert asks(plan(session, 0)) == [("a", [0, 1]), ("b", [2, 3]), ("a", [4, 5]), ("b", [6, 7])]
@@ -76,7 +96,7 @@ def test_source_may_want_few_and_long_runs() -> None:
 
 def test_plan_asks_only_for_what_a_source_holds() -> None:
     session = Session(leaves(0, 1, 2, 5, 6, 9), now_ms=0)
-    session.add_source("some", b"\x66\x00", now_ms=0)  # 1, 2, 5, 6
+    add_proven(session, "some", b"\x66\x00")  # 1, 2, 5, 6
     first = plan(session, 0)
     assert asks(first) == [("some", [1, 2]), ("some", [5, 6])]
     for ask in all_asks(first):
@@ -177,7 +197,7 @@ def test_late_run_is_doubled_while_others_wait_for_somebody_else() -> None:
 
 def test_doubled_leaf_waits_for_nobody_when_one_of_the_two_fails() -> None:
     session = session_of(100, "b")
-    session.add_source("a", b"\x03", now_ms=0)
+    add_proven(session, "a", b"\x03")
     (first, _) = all_asks(plan(session, 0))
     (hedge,) = all_asks(plan(session, HEDGE_MS_MIN))
     assert hedge.leaves == first.leaves
@@ -202,7 +222,7 @@ def test_run_that_has_begun_to_come_is_not_taken_over() -> None:
 
 def test_waste_budget_bounds_what_is_doubled() -> None:
     session = session_of(100, "a")
-    session.add_source("b", None, now_ms=0, traits=Traits(asks_max=1))
+    add_proven(session, "b", traits=Traits(asks_max=1))
     now_ms = 0
     plan(session, 0)
     for _ in range(200):

@@ -179,7 +179,10 @@ async def test_restart_does_not_begin_with_the_dead_one(tmp_path: Path) -> None:
     assert [each.name for each in again.choose()][:1] == ["b alive"]
 
 
-@pytest.mark.parametrize("raw", [b"", b"junk", b'[{"name": 5}]', b"{}"])
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"junk", b'[{"name": 5}]', b"{}", b'[{"name": "\xff"}]', b'[{"x": ' + b"[" * 100_000],
+)
 def test_damaged_file_is_no_knowledge(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "sources.json").write_bytes(raw)
     assert list(load_health(tmp_path / "sources.json")) == []
