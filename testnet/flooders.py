@@ -48,6 +48,7 @@ class Orders(msgspec.Struct, frozen=True):
     peers: int
     times: int
     seed: int
+    kinds: tuple[Kind, ...] = tuple(Kind)  # one after the other goes to a peer
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -123,7 +124,7 @@ _FLOODS: Final = {
 
 async def flood(orders: Orders, place: int) -> None:
     """Flood one victim in one way, under one identity after the other, until cancelled."""
-    kind = tuple(Kind)[place % len(Kind)]
+    kind = orders.kinds[place % len(orders.kinds)]
     victim = place % len(orders.victims)
     peer, port = orders.victims[victim]
     chain = ChainIdentity(orders.chain, orders.genesis, agent="flood")

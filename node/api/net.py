@@ -6,9 +6,9 @@ Knows: the network port's bans. Must not know: transports.
 import trio
 
 from prsm.node.clock import utc_text
+from prsm.node.memory import rss_bytes
 from prsm.node.net.interface import BanInfo
 from prsm.node.net.network import PeerNetwork
-from prsm.node.net.watch import rss_bytes
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import net as api
 from prsm.node.rpc.spec import Caller, NoParams

@@ -22,6 +22,7 @@ from prsm.node.net.interface import BanInfo, PeerUnreachable
 from prsm.node.net.scores import BAN_LONGEST_MS, PEERS_REMEMBERED_MAX, Scores
 from prsm.protocol.errors import LocalError, RemoteError
 from prsm.protocol.ids import PeerId
+from prsm.protocol.jsontext import UNREADABLE
 from prsm.protocol.limits import INT_MAX
 
 BANS_SAVED_MAX: Final = 1024
@@ -91,7 +92,7 @@ def decode_bans(raw: bytes) -> tuple[BanRow, ...]:
         raise BansUnreadable(f"{len(raw)} bytes of bans, at most {BANS_FILE_BYTES_MAX}")
     try:
         document = msgspec.json.decode(raw, type=_Document)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BansUnreadable(f"the bans are damaged: {str(error)[:100]}") from error
     if document.version != VERSION:
         raise BansUnreadable(f"bans of version {document.version}, this node reads {VERSION}")

@@ -12,6 +12,7 @@ from prsm.protocol.errors import WireError
 
 # An honest peer names at most 5,000 ids in an IHAVE (gossipsub's own bound).
 ENTRIES_MAX: Final = 8_192
+ENTRY_BYTES_MIN: Final = 2  # a key and a length
 _VARINT_BYTES_MAX: Final = 10
 _LENGTH_DELIMITED: Final = 2
 _FIXED: Final = {1: 8, 5: 4}  # wire type -> bytes
@@ -25,9 +26,13 @@ _ENVELOPE: Final = {1: _LEAF, 2: _LEAF, 3: _CONTROL}  # subscriptions, publish, 
 def check_envelope(raw: bytes) -> None:
     """Refuse an envelope of more entries than any honest peer sends, at all depths together.
 
+    One too short for so many is not looked at: what becomes of it is bounded by its size.
+
     Raises:
-        WireError: too many entries, or no protobuf.
+        WireError: too many entries; or no protobuf, of one that is looked at.
     """
+    if len(raw) <= ENTRIES_MAX * ENTRY_BYTES_MIN:
+        return
     _count(raw, 0, len(raw), _ENVELOPE, 0)
 
 

@@ -28,11 +28,14 @@ FRAME_BODY_MAX: Final = 256 * KIB  # a first window; others send 64 KiB at most
 FRAMES_PER_S: Final = 200
 FRAMES_BURST: Final = 1_000
 OPENS_PER_S: Final = 10
-OPENS_BURST: Final = 64
+# A node opens four on a connection; each costs its victim 0.3 ms.
+OPENS_BURST: Final = 32
 # Helia opens a stream for each message: a block each, and a wantlist each.
 FOREIGN_TIMES: Final = 10
-# What one side has closed stays until the other does; 16 are open at most.
-STREAMS_KEPT_MAX: Final = 64
+FOREIGN_OPENS_BURST: Final = 640
+# What one side has closed stays until the other does; 16 are open at most, of other programs 48.
+STREAMS_KEPT_MAX: Final = 32
+FOREIGN_STREAMS_KEPT_MAX: Final = 64
 CREDITS_PER_S: Final = 200
 CREDITS_BURST: Final = 1_000
 BYTES_PER_CREDIT: Final = 16  # stock peers tell of each read, and read a length byte by byte
@@ -60,9 +63,9 @@ class FrameRules:
         self._frames = TokenBucket(
             rate_per_s=times * FRAMES_PER_S, burst=times * FRAMES_BURST, now_ms=now_ms
         )
-        self._opens = TokenBucket(
-            rate_per_s=times * OPENS_PER_S, burst=times * OPENS_BURST, now_ms=now_ms
-        )
+        opens_burst = FOREIGN_OPENS_BURST if is_foreign else OPENS_BURST
+        self._opens = TokenBucket(rate_per_s=times * OPENS_PER_S, burst=opens_burst, now_ms=now_ms)
+        self._streams_max = FOREIGN_STREAMS_KEPT_MAX if is_foreign else STREAMS_KEPT_MAX
         self._credits = TokenBucket(rate_per_s=CREDITS_PER_S, burst=CREDITS_BURST, now_ms=now_ms)
         self._paid = 0
 
@@ -86,8 +89,8 @@ class FrameRules:
         if flags & SYN and kind in (DATA, WINDOW_UPDATE):
             if stream_id == 0 or stream_id % 2 != self._parity:
                 raise FrameFault(f"a stream opened under the number {stream_id}, which is ours")
-            if streams >= STREAMS_KEPT_MAX:
-                raise FrameFault(f"{streams} streams left half-open, at most {STREAMS_KEPT_MAX}")
+            if streams >= self._streams_max:
+                raise FrameFault(f"{streams} streams left half-open, at most {self._streams_max}")
             if not self._opens.take(now_ms=now_ms):
                 raise FrameFault(f"streams opened faster than {OPENS_PER_S} a second")
 

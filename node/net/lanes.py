@@ -24,8 +24,9 @@ from prsm.protocol.ids import PeerId
 LOWER_EVERY: Final = 8  # so that a download goes on beside tensors that never end
 # A limit is kept over a tenth of a second; with less held, a slice would wait for its own size.
 BURST_SHARE: Final = 10
-# Encrypted in a hundredth of a millisecond: waiting would cost more than it saves. A decode step is
-# that small, and so is a call through a relay, which would wait at each of four hops.
+# Encrypted in a hundredth of a millisecond: waiting, also for a turn that nobody else wants, would
+# cost more than it saves. A decode step is that small, and so is a call through a relay, which
+# would wait at each of four hops.
 PROMPT_BYTES_MAX: Final = 16 * 1024  # encrypted in 30 us; the state of a token fits
 
 TRAFFIC: Final = {
@@ -88,7 +89,12 @@ class Turns:
         self._limit = Bucket(rate, now_ms=0) if limit_bytes_per_s else None
 
     async def wait(self, traffic: Traffic, size: int) -> None:
-        """Wait for the turn of a slice; the next one's comes one turn of the loop later."""
+        """Wait for the turn of a slice; the next one's comes one turn of the loop later.
+
+        A small one takes no turn where nobody waits for his, and is then no checkpoint.
+        """
+        if size <= PROMPT_BYTES_MAX and not self._busy and self._limit is None:
+            return
         parked = self._busy
         if parked:
             await self._park(traffic)

@@ -16,8 +16,8 @@ from libp2p.stream_muxer.yamux.yamux import Yamux
 from typing_extensions import override
 
 from prsm.node.net.frames import FrameFault, FrameRules
+from prsm.node.net.gate import Gate, GatedSession
 from prsm.node.net.gossip import RESET_DEADLINE_S, Blame
-from prsm.node.net.lean import Gate, Session
 from prsm.protocol.errors import RemoteError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import MIB
@@ -42,6 +42,15 @@ class FencedYamux(Yamux):
         """Whether nothing is asked of this foreign program now: its windows do not grow."""
         return self.is_foreign and not self.admits(PeerId(self.peer_id.to_base58()))
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What its streams have and nobody has read yet."""
+        return sum(map(len, self.stream_buffers.values()))
+
+    @property
+    def _stranger_bytes_max(self) -> int:
+        return FOREIGN_BYTES_MAX if self.is_foreign else STRANGER_BYTES_MAX
+
     @override
     async def start(self) -> None:
         """Serve the connection until it ends; nothing of it ends the network."""
@@ -60,10 +69,9 @@ class FencedYamux(Yamux):
         rules = FrameRules(
             peer_dialled=not self.is_initiator, now_ms=now_ms, is_foreign=self.is_foreign
         )
-        most = FOREIGN_BYTES_MAX if self.is_foreign else STRANGER_BYTES_MAX
-        gate = Gate(self, self.secured_conn, rules, waiting_bytes_max=most)
+        gate = Gate(self, self.secured_conn, rules, waiting_bytes_max=self._stranger_bytes_max)
         self.gate = gate
-        self.secured_conn = Session(gate, self._blame)  # type: ignore[assignment]  # stands in
+        self.secured_conn = GatedSession(gate, self._blame)  # type: ignore[assignment]  # stands in
         await super().handle_incoming()
 
     def _blame(self, error: RemoteError) -> None:
@@ -85,12 +93,11 @@ class FencedYamux(Yamux):
 
     @override
     async def _read_data_body(self, length: int) -> bytes:
-        waiting = sum(map(len, self.stream_buffers.values()))
+        waiting_bytes = self.waiting_bytes + length
         is_known = self.admits(PeerId(self.peer_id.to_base58()))
-        stranger_max = FOREIGN_BYTES_MAX if self.is_foreign else STRANGER_BYTES_MAX
-        most = MUXED_BYTES_MAX if is_known else stranger_max
-        if waiting + length > most:
-            self._blame(FrameFault(f"{waiting + length} bytes sent that nobody asked for"))
+        most = MUXED_BYTES_MAX if is_known else self._stranger_bytes_max
+        if waiting_bytes > most:
+            self._blame(FrameFault(f"{waiting_bytes} bytes sent that nobody asked for"))
             # The one error after which the caller closes the connection.
             raise trio.TooSlowError
         assert self.gate is not None
@@ -114,6 +121,10 @@ class FencedConn(SwarmConn):
     @override
     async def _handle_muxed_stream(self, muxed_stream: IMuxedStream) -> None:
         try:
+            if getattr(muxed_stream, "reset_received", False) or self.event_closed.is_set():
+                # Over before anybody has looked at it: nothing is chosen, nobody is told.
+                await muxed_stream.reset()
+                return
             await super()._handle_muxed_stream(muxed_stream)
         except Exception as error:  # noqa: BLE001 - one peer's stream
             log.debug("a stream of %s broke: %r", self.muxed_conn.peer_id, error)

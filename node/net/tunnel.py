@@ -1,6 +1,6 @@
 """A circuit as a libp2p connection: Noise and Yamux from end to end over a byte stream.
 
-libp2p, and the fast path of `lean`, want a socket below them. A pair of connected local sockets
+libp2p, and the fast path of `gate`, want a socket below them. A pair of connected local sockets
 stands in: one end is given to libp2p, what comes out of the other goes through the circuit. So
 everything above (fences, identity, kept streams, gossip) is the same as on a wire, the relay sees
 only cipher text, and the kernel's buffer is the only further one.

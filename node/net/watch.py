@@ -6,13 +6,12 @@ for, is dropped, not banned: a slow link looks the same.
 """
 
 import logging
-import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Final
 
 import trio
 
+from prsm.node.memory import rss_bytes
 from prsm.node.net.interface import PeerUnreachable
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.ids import PeerId
@@ -46,12 +45,6 @@ def choose(rss_bytes: int, limit_bytes: int, held: Mapping[PeerId, int]) -> tupl
         chosen.append(peer)
         excess -= held[peer]
     return tuple(chosen)
-
-
-def rss_bytes() -> int:
-    """Resident memory of this process (Linux); its children are not in it."""
-    fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class Watch:

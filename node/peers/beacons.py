@@ -107,7 +107,7 @@ class Labour:
     """
 
     standing: Callable[[], Standing]
-    slots: int
+    slots: Callable[[], int]
     memory_bytes: int
 
 
@@ -224,7 +224,7 @@ class Beacons:
         unsigned = CapacityBeacon(
             worker=views.payer.address,
             price_per_row=now.price_per_row,
-            slots=labour.slots,
+            slots=labour.slots(),
             slots_free=now.slots_free,
             waiting_ms=now.waiting_ms,
             memory_bytes=labour.memory_bytes,

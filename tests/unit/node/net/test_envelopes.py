@@ -57,7 +57,15 @@ def test_fields_of_one_entry_are_counted_too(numbers: tuple[int, ...]) -> None:
         check_envelope(wrapped(b"\x0a\x00" * (ENTRIES_MAX + 1 - len(numbers)), *numbers))
 
 
+def test_shortest_envelope_of_too_many_entries_is_looked_at() -> None:
+    check_envelope(b"\x0a\x00" * ENTRIES_MAX)
+    with pytest.raises(WireError, match="entries"):
+        check_envelope(b"\x0a\x00" * ENTRIES_MAX + b"\x0a\x00")
+
+
 @pytest.mark.parametrize("raw", [b"\xff" * 11, b"\x0a", b"\x0a\x05a", b"\x0b", b"\x09abc", b"\x08"])
 def test_what_is_no_protobuf_is_refused(raw: bytes) -> None:
+    """Of an envelope that could hold too many entries; a shorter one is the decoder's to refuse."""
+    check_envelope(raw)
     with pytest.raises(WireError):
-        check_envelope(raw)
+        check_envelope(envelope(0).SerializeToString() + raw)

@@ -8,6 +8,8 @@ from prsm.node.net.frames import (
     BYTES_PER_CREDIT,
     CREDITS_BURST,
     DATA,
+    FOREIGN_OPENS_BURST,
+    FOREIGN_STREAMS_KEPT_MAX,
     FRAME_BODY_MAX,
     FRAMES_BURST,
     FRAMES_PER_S,
@@ -81,6 +83,21 @@ def test_half_closed_streams_are_bounded(rules: FrameRules) -> None:
     rules.check(frame(DATA, SYN), streams=STREAMS_KEPT_MAX - 1, now_ms=0)
     with pytest.raises(FrameFault, match="half-open"):
         rules.check(frame(DATA, SYN), streams=STREAMS_KEPT_MAX, now_ms=0)
+
+
+def test_other_programs_may_open_and_leave_more_streams() -> None:
+    """Helia opens a stream for each message; the nodes of a network open four in all."""
+    foreign = FrameRules(peer_dialled=True, now_ms=0, is_foreign=True)
+    for number in range(FOREIGN_OPENS_BURST):
+        kept = min(number, FOREIGN_STREAMS_KEPT_MAX - 1)
+        foreign.check(frame(DATA, SYN, 2 * number + 1), streams=kept, now_ms=0)
+    with pytest.raises(FrameFault, match="half-open"):
+        foreign.check(frame(DATA, SYN), streams=FOREIGN_STREAMS_KEPT_MAX, now_ms=0)
+    ours = FrameRules(peer_dialled=True, now_ms=0)
+    for number in range(OPENS_BURST):
+        ours.check(frame(DATA, SYN, 2 * number + 1), streams=0, now_ms=0)
+    with pytest.raises(FrameFault, match="streams opened"):
+        ours.check(frame(DATA, SYN), streams=0, now_ms=0)
 
 
 def test_streams_at_ten_times_the_rate_are_noticed_within_a_second(rules: FrameRules) -> None:

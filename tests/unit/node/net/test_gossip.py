@@ -188,6 +188,22 @@ async def test_gossip_of_a_peer_that_has_not_shaken_hands_is_ignored(host: Basic
     assert to.seen == []
 
 
+def test_subscriptions_that_change_nothing_start_nothing(host: BasicHost) -> None:
+    """Each change starts three tasks in stock code: a flood of them is the last word, if news."""
+    pubsub = Listening(host).pubsub
+
+    def news(*words: tuple[str, bool]) -> list[bool]:
+        told = [rpc_pb2.RPC.SubOpts(subscribe=word, topicid=topic) for topic, word in words]
+        return [each.subscribe for each in pubsub._news(STRANGER, told)]
+
+    assert news(("a", True), ("b", True)) == [True]
+    assert news(*[("a", False), ("a", True)] * 20) == [True]
+    assert news(*[("a", True), ("a", False)] * 20) == []
+    pubsub.peer_topics["a"] = {STRANGER}
+    assert news(*[("a", False), ("a", True)] * 20) == []
+    assert news(("a", True), ("a", False)) == [False]
+
+
 def test_control_of_a_peer_is_cut_to_our_topics() -> None:
     """No invented topics, no id twice, no peers to dial, no back-off for ever."""
     control = rpc_pb2.ControlMessage(

@@ -39,7 +39,7 @@ from libp2p.stream_muxer.yamux.yamux import Yamux, YamuxStream
 from libp2p.utils.varint import encode_uvarint, read_varint_prefixed_bytes
 from typing_extensions import override
 
-from prsm.node.net import gossip, guard, lean, muxed
+from prsm.node.net import gossip, guard, muxed, windows
 from prsm.protocol.errors import RemoteError, Unsupported
 from prsm.protocol.ids import PeerId
 
@@ -313,7 +313,7 @@ class Sender:
 def test_streams_of_both_sides_are_thrifty(host: BasicHost) -> None:
     """Both places that make a stream look the class up by this name (see the table above)."""
     assert host.get_id().to_base58() == OTHER
-    assert vars(yamux)["YamuxStream"] is lean.ThriftyStream
+    assert vars(yamux)["YamuxStream"] is windows.WindowedStream
 
 
 def test_connections_are_made_of_the_fenced_muxer(host: BasicHost) -> None:
@@ -330,8 +330,8 @@ async def test_small_reads_tell_the_sender_once_in_sixteen_kib(host: BasicHost) 
         assert sender.send(200) == 200
         assert len(await sender.stream.read()) == 200
     assert sender.wire.updates == 1
-    assert sender.stream.owed == 20_000 - -(-lean.CREDIT_BYTES_MIN // 200) * 200
-    assert sender.wire.credit >= yamux.DEFAULT_WINDOW_SIZE - lean.CREDIT_BYTES_MIN
+    assert sender.stream.owed == 20_000 - -(-windows.CREDIT_BYTES_MIN // 200) * 200
+    assert sender.wire.credit >= yamux.DEFAULT_WINDOW_SIZE - windows.CREDIT_BYTES_MIN
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 400 * 1024)), max_size=40))
@@ -353,7 +353,7 @@ def test_sender_can_go_on_whenever_the_reader_has_read_all(
             waiting = len(sender.wire.stream_buffers[1])
             kept = sender.wire.credit + waiting + sender.stream.owed
             assert kept >= yamux.DEFAULT_WINDOW_SIZE
-            owed_max = sender.stream.target_recv_window // lean.CREDIT_SHARE
+            owed_max = sender.stream.target_recv_window // windows.CREDIT_SHARE
             assert sender.stream.owed < owed_max
             if not waiting:
                 lowest = yamux.DEFAULT_WINDOW_SIZE - owed_max

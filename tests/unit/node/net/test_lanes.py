@@ -71,6 +71,25 @@ async def test_one_slice_passes_in_each_turn_of_the_loop() -> None:
     assert text.count("s") == 50
 
 
+async def test_small_slices_take_no_turn_where_nobody_waits() -> None:
+    """Nobody else runs between them; behind a large one they stand in line like any other."""
+    turns, order = unlimited(), list[str]()
+
+    async def write(size: int, name: str) -> None:
+        await turns.wait(Traffic.INFERENCE, size)
+        order.append(name)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.lowlevel.checkpoint)
+        for _ in range(3):
+            await write(PROMPT_BYTES_MAX, "small")
+        order.append("others")
+        nursery.start_soon(write, SLICE, "large")
+        await trio.lowlevel.checkpoint()
+        nursery.start_soon(write, 1, "behind")
+    assert order == [*["small"] * 3, "others", "large", "behind"]
+
+
 async def test_inference_goes_before_storage() -> None:
     turns, order = unlimited(), list[Traffic]()
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from prsm.node.memory import rss_bytes
 from prsm.node.net.handshake import greet
 from prsm.node.net.interface import Channel
 from prsm.node.net.memory import MemoryHub
@@ -19,7 +20,6 @@ from prsm.node.net.watch import (
     REMIND_S,
     Watch,
     choose,
-    rss_bytes,
 )
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.ids import PeerId

@@ -83,7 +83,7 @@ class Scene:
             driver=cast("Driver", driver),
             payer=self.payer,
             shelf=self.shelf,
-            labour=Labour(lambda: self.standing, slots=64, memory_bytes=2**32),
+            labour=Labour(lambda: self.standing, slots=lambda: 64, memory_bytes=2**32),
             agent="prsm/test",
             region="eu",
             dice=lambda n: n // 2,

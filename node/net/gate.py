@@ -1,4 +1,4 @@
-"""The way of a byte through libp2p 0.8.1, without what each frame costs there.
+"""The way of a frame through libp2p 0.8.1, without what each one costs there.
 
 Stock code reads two lengths and two bodies of each frame by four system calls, takes five locks,
 formats a dozen log lines nobody reads, and sends each Noise packet by itself: half of the CPU of a
@@ -21,27 +21,21 @@ import trio
 from libp2p.io.exceptions import ConnectionClosedError, IncompleteReadError
 from libp2p.security.noise.io import MAX_PLAINTEXT_LENGTH, NoiseTransportReadWriter
 from libp2p.security.secure_session import SecureSession
-from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.stream_muxer.yamux.yamux import (
     TYPE_DATA,
     TYPE_WINDOW_UPDATE,
     YamuxStream,
 )
-from typing_extensions import override
 
 from prsm.node.net.frames import HEADER, FrameFault, FrameRules
 from prsm.node.net.private import PrivateConnection
+from prsm.node.net.windows import WindowedStream
 from prsm.protocol.errors import RemoteError
 
 HEADER_BYTES: Final = HEADER.size
 READ_BYTES: Final = 256 * 1024
 BODY_SECONDS: Final = 30.0  # between a header and the last byte of its body
-DATA_BYTES_MAX: Final = MAX_PLAINTEXT_LENGTH - HEADER_BYTES  # a frame is one Noise packet
-CREDIT_SHARE: Final = 16  # of the window that may be owed
-CREDIT_SECONDS: Final = 5.0
-CREDIT_LOOK_SECONDS: Final = 0.1
 UNSENT_BYTES_MAX: Final = 128 * 1024  # in the kernel, not on its way yet
-CREDIT_BYTES_MIN: Final = 16 * 1024  # read but not yet told; far below the first window of 256 KiB
 TCP_NOTSENT_LOWAT: Final = 25  # of Linux; the socket module has no name for it
 _LENGTH_BYTES: Final = 2  # before each Noise packet
 
@@ -52,6 +46,10 @@ class Muxed(Protocol):
     streams: dict[int, YamuxStream]
     stream_buffers: dict[int, bytearray]
     stream_events: dict[int, trio.Event]
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What its streams have and nobody has read yet."""
 
 
 class Gate:
@@ -158,12 +156,12 @@ class Gate:
             if kind == TYPE_WINDOW_UPDATE:
                 self._rules.credit(now_ms=_now_ms())
                 stream.send_window += length
-                if isinstance(stream, ThriftyStream) and stream.credit is not None:
+                if isinstance(stream, WindowedStream) and stream.credit is not None:
                     stream.credit.set()
                 start += HEADER_BYTES
                 continue
             buffer = muxed.stream_buffers.get(stream_id)
-            if buffer is None or length > self.waiting_bytes_max - self._waiting_bytes():
+            if buffer is None or length > self.waiting_bytes_max - self._muxed.waiting_bytes:
                 missing = 0
                 break
             end = start + HEADER_BYTES + length
@@ -183,10 +181,7 @@ class Gate:
     @property
     def held_bytes(self) -> int:
         """What this connection makes us keep: read and not asked for, or not whole yet."""
-        return len(self._wire) + len(self._plain) + self._waiting_bytes()
-
-    def _waiting_bytes(self) -> int:
-        return sum(map(len, self._muxed.stream_buffers.values()))
+        return len(self._wire) + len(self._plain) + self._muxed.waiting_bytes
 
     def _cut(self, count: int) -> bytes:
         taken = bytes(self._plain[:count])
@@ -233,11 +228,7 @@ class Gate:
             del wire[:start]
 
 
-def _now_ms() -> int:
-    return int(trio.current_time() * 1000)
-
-
-class Session:
+class GatedSession:
     """What stock Yamux holds for its connection: reads go through the gate, the rest is stock."""
 
     def __init__(self, gate: Gate, on_fault: Callable[[RemoteError], None]) -> None:
@@ -265,81 +256,5 @@ class Session:
         return getattr(self._gate.session, name)
 
 
-class ThriftyStream(YamuxStream):
-    """A stream that tells the sender what was read once a sixteenth of its window is owed.
-
-    Stock code answers every read with an encrypted window update of its own: a fifth of the CPU of
-    a busy node. It keeps one sum: the sender's window, what is in flight, what waits here and
-    what is owed make up a window or more. Whoever has read all owes less than a sixteenth, so a
-    sender always has the rest. Waiting for half a window instead, bulk falls to an eighth: stock
-    code then takes the pause for a slow link, and never grows the window.
-    """
-
-    owed = 0  # bytes read since the sender was last told
-    credit: trio.Event | None = None  # of who waits for it
-
-    @override
-    async def write(self, data: bytes) -> None:
-        """Write all bytes, each frame as one packet; credit is waited for, not looked for."""
-        rest = memoryview(data)
-        while rest:
-            if self.send_closed or self.closed:
-                await super().write(bytes(rest))  # which says why not
-                return
-            if self.send_window <= 0:
-                await self._wait_credit()
-                continue
-            part = rest[: min(self.send_window, DATA_BYTES_MAX)]
-            rest = rest[len(part) :]
-            self.send_window -= len(part)
-            header = HEADER.pack(0, TYPE_DATA, 0, self.stream_id, len(part))
-            await self.conn._write_frame(b"".join((header, part)))  # noqa: SLF001 - its own
-
-    async def _wait_credit(self) -> None:
-        # Stock code looks a hundred times a second: a pause of 10 ms after each window.
-        with trio.move_on_after(CREDIT_SECONDS) as scope:
-            while self.send_window <= 0 and not (self.send_closed or self.closed):
-                event = self.credit = trio.Event()
-                # Credit in a frame with flags goes the stock way, which tells nobody.
-                with trio.move_on_after(CREDIT_LOOK_SECONDS):
-                    await event.wait()
-        if scope.cancelled_caught:
-            raise MuxedStreamError(f"no credit for {CREDIT_SECONDS:g} s")
-
-    @override
-    async def read(self, n: int | None = -1) -> bytes:
-        """Wait for the next bytes, at most n; the end and its reasons are stock code's to tell."""
-        conn = self.conn
-        while n is not None and n > 0 and not (self.recv_closed or self.closed):
-            buffer = conn.stream_buffers.get(self.stream_id)
-            event = conn.stream_events.get(self.stream_id)
-            if buffer is None or event is None or conn.event_shutting_down.is_set():
-                break
-            if buffer:
-                if len(buffer) <= n:
-                    data = bytes(buffer)
-                    buffer.clear()
-                else:
-                    with memoryview(buffer) as view:
-                        data = bytes(view[:n])
-                    del buffer[:n]
-                await self._auto_tune_and_send_window_update(bytes_read=len(data))
-                return data
-            await event.wait()
-            if self.stream_id in conn.stream_events:
-                conn.stream_events[self.stream_id] = trio.Event()
-        return await super().read(n)
-
-    @override
-    def _apply_autotune_epoch(self, buffered: int) -> int:
-        # What nobody asked for may come, but no faster: sixteen windows of 1 MiB are memory.
-        if getattr(self.conn, "is_quiet", False):
-            return 0
-        return super()._apply_autotune_epoch(buffered)
-
-    @override
-    async def _auto_tune_and_send_window_update(self, *, bytes_read: int = 0) -> None:
-        self.owed += bytes_read
-        if self.owed >= max(CREDIT_BYTES_MIN, self.target_recv_window // CREDIT_SHARE):
-            told, self.owed = self.owed, 0
-            await super()._auto_tune_and_send_window_update(bytes_read=told)
+def _now_ms() -> int:
+    return int(trio.current_time() * 1000)

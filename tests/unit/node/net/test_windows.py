@@ -11,7 +11,7 @@ from libp2p.stream_muxer.exceptions import MuxedStreamError
 from libp2p.stream_muxer.yamux import yamux
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from prsm.node.net import guard, lean
+from prsm.node.net import gate, guard, windows
 from prsm.node.net.frames import HEADER
 from prsm.node.net.host import Libp2pTransport
 from prsm.node.net.muxed import socket_of
@@ -28,10 +28,10 @@ class Wire:
         self.frames.append(frame)
 
 
-def made() -> tuple[lean.ThriftyStream, Wire]:
+def made() -> tuple[windows.WindowedStream, Wire]:
     wire = Wire()
     stream = vars(yamux)["YamuxStream"](1, wire, is_initiator=True)
-    assert isinstance(stream, lean.ThriftyStream)
+    assert isinstance(stream, windows.WindowedStream)
     return stream, wire
 
 
@@ -47,8 +47,8 @@ def test_windows_grow_to_a_mebibyte_at_most() -> None:
 async def test_frames_fill_one_packet_each() -> None:
     guard.apply()
     stream, wire = made()
-    await stream.write(b"x" * (2 * lean.DATA_BYTES_MAX + 5))
-    assert sizes(wire) == [lean.DATA_BYTES_MAX, lean.DATA_BYTES_MAX, 5]
+    await stream.write(b"x" * (2 * windows.DATA_BYTES_MAX + 5))
+    assert sizes(wire) == [windows.DATA_BYTES_MAX, windows.DATA_BYTES_MAX, 5]
     assert max(map(len, wire.frames)) == MAX_PLAINTEXT_LENGTH
 
 
@@ -69,7 +69,7 @@ async def test_writer_goes_on_in_the_moment_credit_comes(autojump_clock: MockClo
         assert trio.current_time() == began
         stream.send_window += 5  # in a frame with flags: stock code tells nobody
     assert sizes(wire) == [10, 15, 5]
-    assert trio.current_time() - began <= lean.CREDIT_LOOK_SECONDS
+    assert trio.current_time() - began <= windows.CREDIT_LOOK_SECONDS
 
 
 async def test_writer_without_credit_gives_up_after_five_seconds(
@@ -81,7 +81,7 @@ async def test_writer_without_credit_gives_up_after_five_seconds(
     began = trio.current_time()
     with pytest.raises(MuxedStreamError, match="no credit"):
         await stream.write(b"x")
-    assert trio.current_time() - began == lean.CREDIT_SECONDS
+    assert trio.current_time() - began == windows.CREDIT_SECONDS
 
 
 @pytest.mark.slow
@@ -91,5 +91,5 @@ async def test_kernel_holds_at_most_128_kib_unsent(nursery: trio.Nursery) -> Non
         transport = cast("Libp2pTransport", node.network._transport)
         [connection] = transport._connections
         socket = socket_of(connection).socket
-        assert socket.getsockopt(IPPROTO_TCP, lean.TCP_NOTSENT_LOWAT) == lean.UNSENT_BYTES_MAX
+        assert socket.getsockopt(IPPROTO_TCP, gate.TCP_NOTSENT_LOWAT) == gate.UNSENT_BYTES_MAX
     nursery.cancel_scope.cancel()
