@@ -20,6 +20,7 @@ from prsm.node.entrance import open_entrance
 from prsm.node.hardening import protect_process
 from prsm.node.home import Home
 from prsm.node.keys import load_network_key, voting_seeds
+from prsm.node.memory import keep_compact, keep_giving_back
 from prsm.node.net.bans import BanFile
 from prsm.node.net.budgets import Limits, StorageLimits
 from prsm.node.net.entry import EntryRules
@@ -52,6 +53,7 @@ async def run_daemon(
         LocalError: a missing or locked home, wrong keys, a taken port: before anything runs.
     """
     protect_process()
+    keep_compact()
     metrics.begin(metrics.Metrics())
     start.home.check()
     if start.config.metrics.otlp:
@@ -145,6 +147,7 @@ async def _run(opened: Opened, task_status: trio.TaskStatus[None]) -> bool:
         roof.start_soon(disk.run)
         gc.collect()
         gc.freeze()  # what is here now stays: no collection walks over it again
+        roof.start_soon(keep_giving_back)
         task_status.started()
         ledger = chain.driver.ledger
         log.info("node is up", height=ledger.height)

@@ -16,15 +16,17 @@ from prsm.node.chain.chain import ChainParts
 from prsm.node.chain.driver import Head
 from prsm.node.chain.rounds import Passed, Rounds, ViewLost
 from prsm.node.clock import utc_text
-from prsm.node.net.watch import rss_bytes
+from prsm.node.memory import rss_bytes
 from prsm.node.rpc.dispatch import Ask, Go, Layer
 from prsm.node.rpc.methods import subscriptions as rows
 from prsm.node.rpc.reasons import entry_for
 from prsm.node.rpc.spec import Scope
+from prsm.node.supervise import Supervisor
 from prsm.node.telemetry import logs, metrics, traces
 from prsm.node.telemetry.alerts import Change, watch
 from prsm.node.telemetry.lag import LoopLag
 from prsm.node.telemetry.metrics import Metrics
+from prsm.node.telemetry.pager import Pager
 from prsm.node.version import VERSION, commit
 from prsm.node.work.workshop import Opened, Workshop
 from prsm.protocol.errors import PrsmError
@@ -81,6 +83,8 @@ class Measures:
         self.rounds.on_phase.append(self._see_phase)
         self.rounds.on_view_lost.append(self._see_lost)
         self._events, self._clock = work.feed.events, driver.clock
+        config = opened.start.config
+        self._pager = Pager(config.alerts.notify, config.alerts.least, node=config.node.name)
         self.alerts = watch(
             numbers,
             worst_lag_s=lambda: self.lag.worst_s,
@@ -95,6 +99,7 @@ class Measures:
         async with trio.open_nursery() as nursery:
             await nursery.start(self.lag.run)
             await nursery.start(self.alerts.run)
+            await nursery.start(Supervisor("pager").run, self._pager.run)
             nursery.start_soon(self._look_at_store)
             nursery.start_soon(self._tell_numbers)
             with logs.listening(self._hear_line):
@@ -148,6 +153,7 @@ class Measures:
                 text=rule.text,
             ),
         )
+        self._pager.tell(change)
 
     def _hear_line(self, line: logs.Event) -> None:
         """A line of the log, from any thread and any task: the loop tells it when it is back."""

@@ -49,10 +49,10 @@ def main(
         around: what stands between agreement and the network of a home's node; nothing.
     """
     parser = argparse.ArgumentParser(prog="python -m prsm.node", description=__doc__)
-    parser.add_argument("--home", type=Path, help="data folder; default PRSM_HOME or ~/.prsm")
+    parser.add_argument("--home", type=Path, help="data folder; else PRSM_HOME, or where one lies")
     parser.add_argument("--password-fd", type=int, help="read the wallet's password from here")
     options = parser.parse_args(arguments)
-    home = Home(options.home.absolute()) if options.home else default_home(dict(os.environ))
+    home = Home(options.home.absolute()) if options.home else default_home(os.environ)
     try:
         home.check()
         config = load(home.config, environ=os.environ).config

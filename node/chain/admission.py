@@ -84,7 +84,7 @@ class Statements:
 class Seen:
     """A bounded memory of what was checked; the oldest is forgotten first.
 
-    Ids of many; of the latest also what the check made of them, for the judge of blocks.
+    Ids of many; of those in no block yet also what the check made of them, for the judge of blocks.
 
     Attributes:
         verifier: remembers what validators stated.
@@ -125,6 +125,13 @@ class Seen:
             while len(self._decoded) > DECODED_MAX or self._decoded_bytes > DECODED_BYTES_MAX:
                 _, oldest = self._decoded.popitem(last=False)
                 self._decoded_bytes -= len(oldest.raw)
+
+    def settle(self, identities: Iterable[bytes]) -> None:
+        """These are in a durable block, where no judge asks for them again; their ids stay."""
+        with self._lock:
+            for identity in identities:
+                if (checked := self._decoded.pop(identity, None)) is not None:
+                    self._decoded_bytes -= len(checked.raw)
 
     def recall(self, identity: bytes) -> Checked | None:
         """What the check returned for a transaction; threads may ask."""

@@ -15,7 +15,8 @@ from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.genesis import genesis_changes
 from prsm.consensus.ledger.outcome import LedgerTip
 from prsm.consensus.pbft import replica
-from prsm.consensus.pbft.config import Config, Tip
+from prsm.consensus.pbft.config import Config
+from prsm.consensus.pbft.tip import Tip
 from prsm.node.chain.admission import Admission, Rules, Seen
 from prsm.node.chain.driver import Driver, Hands
 from prsm.node.chain.history import ledger_tip_of, note_first_epoch, tip_of
@@ -221,6 +222,7 @@ def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) ->
         on_transaction=driver.hear_transaction,
         known=found.seen,
     )
+    driver.on_head.append(lambda head: found.seen.settle(head.outcome.tx_ids))
     notices = Notices(network, driver.on_head)
     admission.on_taken, admission.on_refused = notices.taken, notices.refused
     # At twice what can be agreed on, checking what is refused later would take half of the time.

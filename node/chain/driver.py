@@ -19,7 +19,7 @@ import trio
 from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.errors import Diverged
 from prsm.consensus.ledger.outcome import Outcome
-from prsm.consensus.pbft import replica
+from prsm.consensus.pbft import heights, replica
 from prsm.consensus.pbft.effects import (
     Accuse,
     Broadcast,
@@ -46,6 +46,7 @@ from prsm.consensus.pbft.events import (
     Verdict,
     Waiting,
 )
+from prsm.consensus.pbft.observer import silence
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State
 from prsm.node.chain.drafts import INLINE_MAX, Drafts
@@ -55,6 +56,7 @@ from prsm.node.chain.history import epoch_header_of, stored_block
 from prsm.node.chain.mempool import Mempool
 from prsm.node.chain.pace import Pace
 from prsm.node.chain.signlog import SignLog
+from prsm.node.chain.turns import in_turns
 from prsm.node.clock import Clock
 from prsm.node.net.interface import Channel, Incoming, Network
 from prsm.node.telemetry import logs, metrics
@@ -118,8 +120,7 @@ class Driver:
         self._signlog = hands.signlog
         self._in, self._out = trio.open_memory_channel[Event](EVENTS_WAITING_MAX)
         self._own: deque[Event] = deque()
-        self._timer_ms = 0  # what the replica ordered, 0 for nothing
-        self._tick_ms = 0
+        self._timer_ms = self._tick_ms = 0  # the first: what the replica ordered, 0 for nothing
         self.herald = Herald(hands.network, lambda: self.deliver(Waiting(transactions=True)))
         self._logged_blocks = 0  # committed since the last checkpoint
         self._head_changed = trio.Event()
@@ -147,7 +148,7 @@ class Driver:
     @property
     def stopped(self) -> str:
         """Why this node votes no more, and until when; empty if it may vote."""
-        return self._failed or replica.silence(self.state)
+        return self._failed or silence(self.state)
 
     @property
     def can_vote(self) -> bool:
@@ -270,6 +271,9 @@ class Driver:
             for listener in self.on_step:
                 listener(self.state, now)
         await self._carry_out(effects)
+        if self._signlog is not None and self._signlog.is_long:
+            # A height may take thousands of views while a network is down; its log has an end.
+            await self._signlog.forget(self.state.tip.height, heights.checkpoint(self.state))
         has_block = any(isinstance(event, Applied) for event in events)
         self.herald.tell(self.state, self.held, now_ms=now, has_block=has_block)
         if self.errand is not None and not self._own:
@@ -330,7 +334,7 @@ class Driver:
 
     async def _renew(self, height: int) -> Resumed:
         assert self._signlog is not None
-        kept = await self._signlog.renew(height, replica.surviving(self.state))
+        kept = await self._signlog.renew(height, heights.surviving(self.state))
         log.warning("observer no more: log and guard begin afresh", height=height, kept=kept)
         return Resumed(height)
 
@@ -361,11 +365,11 @@ class Driver:
                 epoch=epoch_header_of(self.ledger.epoch, block.header, decided.certificate),
             )
             self._logged_blocks += 1
-            self.ledger.commit(outcome)
+            await in_turns(self.ledger.commit(outcome))
             if self.on_durable is not None:
                 await self.on_durable(block.header.height)
             if self._signlog is not None:
-                await self._signlog.forget(block.header.height, replica.surviving(self.state))
+                await self._signlog.forget(block.header.height, heights.surviving(self.state))
         self._after(Head(block, decided.certificate, outcome))
         return Applied(
             height=block.header.height,

@@ -6,7 +6,7 @@ what it hears. When is decided in node/chain/tidings. Source: docs/spec/pbft.md,
 
 from collections.abc import Callable
 
-from prsm.consensus.pbft import replica
+from prsm.consensus.pbft import statuses
 from prsm.consensus.pbft.state import State
 from prsm.node.chain.tidings import Tidings
 from prsm.node.net.interface import Channel, Network, PeerEvent
@@ -51,7 +51,7 @@ class Herald:
             others = {member.peer_id for member in tip.validators.validators}.union(told)
             told += [peer for peer in live if peer not in others]
         for peer in told:
-            status = replica.status(state, peer, held)
+            status = statuses.status_for(state, peer, held)
             self._network.send_nowait(peer, status, channel=Channel.CTL)
 
     def _hear_peer(self, event: PeerEvent) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.outcome import LedgerTip
-from prsm.consensus.pbft.config import Tip
+from prsm.consensus.pbft.tip import Tip
 from prsm.protocol import merkle
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import decode, encode

@@ -91,6 +91,7 @@ class SignLog:
         self._guard = guard
         self._is_observer = observer is not None
         self._careful = CAREFUL_TURNS  # nothing is known of the disk yet
+        self._begun_bytes = 0  # of the present segment, when it was begun here
 
     async def append(self, records: tuple[bytes, ...]) -> None:
         """Make records durable by one write and one fdatasync, then move the guard.
@@ -109,6 +110,11 @@ class SignLog:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._append(records)
 
+    @property
+    def is_long(self) -> bool:
+        """Whether a new segment is worth it; what the last one began with does not count."""
+        return self._wal.size > SEGMENT_BYTES + self._begun_bytes and not self._is_observer
+
     async def forget(self, height: int, keep: Sequence[bytes]) -> None:
         """Drop the records of heights that are in the ledger, once they fill a segment.
 
@@ -116,9 +122,9 @@ class SignLog:
 
         Args:
             height: of the ledger; records of it and below are dropped.
-            keep: records that still bind: a low mark above the ledger.
+            keep: records that still bind: a low mark above the ledger, the height at work.
         """
-        if self._wal.size > SEGMENT_BYTES and not self._is_observer:
+        if self.is_long:
             await trio.to_thread.run_sync(self._rotate, height, keep)
 
     async def renew(self, height: int, keep: Sequence[bytes] = ()) -> tuple[str, ...]:
@@ -176,6 +182,7 @@ class SignLog:
 
     def _rotate(self, height: int, keep: Sequence[bytes]) -> None:
         self._wal.rotate(height, keep)
+        self._begun_bytes = self._wal.size
         if self._guard is not None:
             self._guard.sync()
 

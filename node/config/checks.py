@@ -40,6 +40,11 @@ def validate(config: Config) -> None:
                 f"storage.extra_stores has {folder!r}, which is no absolute path",
                 hint='write it as "/srv/prsm/blocks"',
             )
+    if config.alerts.notify and not config.alerts.notify[0].startswith("/"):
+        raise ConfigError(
+            f"alerts.notify begins with {config.alerts.notify[0]!r}, which is no absolute path",
+            hint="prsm config set alerts.notify /usr/local/bin/page,--urgent; no shell is started",
+        )
     _check_limits(config.net, config.storage)
     _validate_net(config.net)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from prsm.node.config.alerts import AlertsConfig
 from prsm.node.config.login import LoginConfig
 from prsm.node.config.section import ConfigError, Section, doc
 from prsm.protocol.ids import Amount
@@ -369,6 +370,7 @@ class Config(Section, frozen=True):
     audit: AuditConfig = AuditConfig()
     log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()
+    alerts: AlertsConfig = AlertsConfig()
     login: LoginConfig = LoginConfig()
 
 

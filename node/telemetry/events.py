@@ -30,15 +30,20 @@ class Event:
 
     Attributes:
         seq: its number in its topic, from 1 at each start of the node.
-        row: what happened; None in a note of `missed`.
-        text: the row as JSON.
+        kind: of the row; None in a note of `missed`.
+        text: the row as JSON; only this is kept, for a job's objects are several times as large.
         missed: set in a note at the front of a replay: so many rows are no longer kept.
     """
 
     seq: int
-    row: msgspec.Struct | None
+    kind: type[msgspec.Struct] | None
     text: str
     missed: int = 0
+
+    @property
+    def row(self) -> msgspec.Struct | None:
+        """What happened, read anew; None in a note of `missed`."""
+        return None if self.kind is None else msgspec.json.decode(self.text, type=self.kind)
 
 
 Take = Callable[[Event], None]  # must not wait
@@ -92,7 +97,7 @@ class Events:
         """Tell a row to all who listen now, and keep it; of the event loop's thread alone."""
         place = self._topics[topic]
         place.seq += 1
-        event = Event(place.seq, row, self._encoder.encode(row).decode())
+        event = Event(place.seq, type(row), self._encoder.encode(row).decode())
         place.kept.append(event)
         place.size += len(event.text)
         while len(place.kept) > self._kept or place.size > KEPT_BYTES:
@@ -152,6 +157,10 @@ def _replay(place: _Topic, listening: Listening, last: int) -> None:
     if oldest > last + 1:
         listening.take(Event(oldest - 1, None, "null", missed=oldest - 1 - last))
     for event in tuple(place.kept):
-        assert event.row is not None
-        if event.seq > last and (listening.wanted is None or listening.wanted(event.row)):
+        if event.seq > last and (listening.wanted is None or _is_wanted(event, listening.wanted)):
             listening.take(event)
+
+
+def _is_wanted(event: Event, wanted: Wanted) -> bool:
+    row = event.row
+    return row is not None and wanted(row)

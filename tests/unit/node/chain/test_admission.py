@@ -275,6 +275,18 @@ def test_what_was_decoded_is_kept_in_bounds(monkeypatch: pytest.MonkeyPatch) -> 
     assert seen._decoded_bytes == sum(len(item.raw) for item in seen._decoded.values())
 
 
+def test_what_is_in_a_block_is_no_longer_held_decoded() -> None:
+    check = LedgerAdmission(CHAIN, Parameters(), Ed25519Verifier()).check
+    items = [check(transaction(nonce)) for nonce in range(3)]
+    seen = Seen()
+    for item in items:
+        seen.keep(item)
+    seen.settle([items[0].id, b"never seen".ljust(32), items[2].id])
+    assert [seen.recall(item.id) for item in items] == [None, items[1], None]
+    assert all(item.id in seen for item in items)
+    assert seen._decoded_bytes == len(items[1].raw)
+
+
 async def test_own_transaction_hears_the_refusal() -> None:
     """RPC gets a typed error, and a good one is remembered as checked."""
     async with open_door() as door:

@@ -11,12 +11,17 @@ import trio
 from prsm.consensus.ledger.errors import Expired, InsufficientFunds
 from prsm.consensus.pbft import replica
 from prsm.consensus.pbft.effects import Effect
-from prsm.consensus.pbft.events import Event, Heard, Tick, Waiting
+from prsm.consensus.pbft.events import Event, Heard, Received, Tick, Waiting
+from prsm.consensus.pbft.opened import open_message
 from prsm.consensus.pbft.state import State
+from prsm.node.chain import signlog
 from prsm.node.chain.chain import ChainConfig, open_chain
 from prsm.node.chain.driver import TICK_MS_MAX, Driver
+from prsm.protocol.codec import encode
+from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.ids import Millis
-from prsm.protocol.messages.consensus import Status
+from prsm.protocol.messages.consensus import SignedMessage, Status, ViewChange, sign_message
+from prsm.protocol.signing import Kind
 from prsm.protocol.transactions.envelope import decode_transaction
 from tests.tools.labs import Cluster, Lab, make_cluster, transfer
 
@@ -129,6 +134,36 @@ async def test_timer_of_the_replica_outlives_a_tick_before_it(stage: Stage) -> N
     with trio.fail_after(5):  # and the next tick is waited for, not the past
         stage.driver.herald._tidings._due_ms = stage.clock.now_ms + 1
         assert await stage.driver._next_events() == []
+
+
+async def test_log_of_a_height_that_does_not_end_stays_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hundred views without a block, then a restart: a short log, and it may sign."""
+    monkeypatch.setattr(signlog, "SEGMENT_BYTES", 2_000)
+    cluster, clock = make_cluster(tmp_path), HandClock()
+    lab, peers = cluster.labs[0], cluster.labs[1:3]
+    config = ChainConfig(
+        cluster.genesis, lab.folder, lab.folder / "wallet.key", (lab.consensus_seed,)
+    )
+    async with open_chain(config, cluster.network(0), clock) as parts:
+        driver = parts.driver
+        driver.state.is_ready = True
+        members = driver.state.validators
+        body = encode(ViewChange(None, None))
+        for view in range(1, 201):
+            for signer in [Ed25519Signer(peer.consensus_seed) for peer in peers]:
+                index = members.index_of(signer.public_key)
+                assert index is not None
+                said = SignedMessage(Kind.VIEW_CHANGE, 0, 1, view, body, index, b"")
+                message = sign_message(said, signer, cluster.genesis.chain_id)
+                await driver._turn([Received(open_message(message))])
+        assert driver.state.instance.view == 200
+        assert driver._signlog is not None
+        assert driver._signlog._wal.size < 4_000
+    async with open_chain(config, cluster.network(0), clock) as parts:
+        assert parts.driver.state.observer is None
+        assert parts.driver.state.instance.view == 200
 
 
 async def test_news_of_work_that_is_done_starts_no_timer(stage: Stage) -> None:
