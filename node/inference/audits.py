@@ -1,8 +1,9 @@
 """The checks this node was drawn for: as an auditor of unshown work, as a member of a committee.
 
-Looks at the ledger after each block, does what it finds there, two checks at a time, and sends what
-it found. Must not know how a check is done. A check that fails for a reason of ours is tried again
-after the next block; work nobody serves is judged so only when the time for judging runs out.
+Looks at the ledger after each block, does what it finds there, two checks at a time, sends what
+it found; a finding goes out sealed, and is shown once nobody can seal any more. Must not know how
+a check is done. A check that fails for a reason of ours is tried again after the next block; work
+nobody serves is judged so only when the time for sealing runs out.
 Source: docs/spec/work.md, "Audits".
 """
 
@@ -11,7 +12,7 @@ from typing import Final
 
 import trio
 
-from prsm.node.inference.court import Court, Duty, Trial
+from prsm.node.inference.court import Court, Duty, Opening, Trial
 from prsm.node.inference.evidence import Place
 from prsm.node.inference.inquiry import Unserved
 from prsm.node.inference.interface import Chain
@@ -23,12 +24,13 @@ from prsm.protocol.transactions.audits import Finding
 
 CHECKS_MAX: Final = 2  # at one time; each may load a shard
 TRIES_MAX: Final = 8  # of one check that fails here
-# Before the end of a trial a member says that nobody serves; a transaction takes a block or two.
+# So long before the end of sealing a member says that nobody serves: a transaction takes blocks.
 UNSERVED_BEFORE_MS: Final = 10_000
 
 log = logging.getLogger(__name__)
 
 _Check = Duty | Trial
+_Due = _Check | Opening
 
 
 class Auditor:
@@ -36,8 +38,8 @@ class Auditor:
 
     def __init__(self, chain: Chain, court: Court, recheck: Recheck) -> None:
         self._chain, self._court, self._recheck = chain, court, recheck
-        self._tries: dict[_Check, int] = {}
-        self._busy: set[_Check] = set()
+        self._tries: dict[_Due, int] = {}
+        self._busy: set[_Due] = set()
         self._room = trio.Semaphore(CHECKS_MAX)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -45,7 +47,8 @@ class Auditor:
         async with trio.open_nursery() as nursery:
             task_status.started()
             while True:
-                due: list[_Check] = [*self._court.duties(), *self._court.trials()]
+                court = self._court
+                due: list[_Due] = [*court.duties(), *court.trials(), *court.openings()]
                 self._tries = {check: n for check, n in self._tries.items() if check in due}
                 for check in due:
                     if check not in self._busy and self._tries.get(check, 0) < TRIES_MAX:
@@ -53,8 +56,11 @@ class Auditor:
                         nursery.start_soon(self._do, check)
                 await self._chain.wait_height(self._chain.height() + 1)
 
-    async def _do(self, check: _Check) -> None:
+    async def _do(self, check: _Due) -> None:
         try:
+            if isinstance(check, Opening):
+                await self._court.open(check)
+                return
             async with self._room:
                 if isinstance(check, Duty):
                     await self._audit(check)

@@ -8,6 +8,7 @@ import array
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import trio
 
@@ -22,8 +23,12 @@ from prsm.protocol.framing import (
     encode_frame,
     parse_lengths,
 )
-from prsm.protocol.limits import FRAME_HEAD_BYTES_MAX
+from prsm.protocol.limits import FRAME_HEAD_BYTES_MAX, KIB
 from prsm.protocol.messages.pipe import PIPE
+
+# A step of a generation, its answer and their heads are a few KiB: one call of the system each.
+# In two, the other end wakes for the first part and sleeps again before the second.
+_AT_ONCE_BYTES: Final = 16 * KIB
 
 
 class ChannelClosed(Exception):
@@ -45,7 +50,9 @@ class Channel:
 
     def __init__(self, end: socket.socket, *, frame_bytes_max: int) -> None:
         end.setblocking(False)  # noqa: FBT003 - the socket's own signature
+        self._end = end
         self._socket = trio.socket.from_stdlib_socket(end)
+        self._ahead = bytearray()  # read behind the frame that was asked for
         self._frame_bytes_max = frame_bytes_max
 
     async def send(
@@ -59,19 +66,23 @@ class Channel:
     ) -> None:
         """Send a frame; cancelled half-way, the channel is useless afterwards.
 
+        No checkpoint where the system has room, which is nearly always.
+
         Raises:
             ChannelClosed: nobody reads.
         """
         kind = PIPE.number(type(body))
         head = Head(PROTOCOL_VERSION, flow, kind, request_id, b"", encode(body))
-        first = memoryview(encode_frame(head, sum(len(part) for part in tail)))
+        size = sum(len(part) for part in tail)
+        first = encode_frame(head, size)
+        if len(first) + size <= _AT_ONCE_BYTES:
+            first, tail = b"".join((first, *tail)), ()
         try:
             if fds:
                 rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
                 first = first[await self._socket.sendmsg([first], rights) :]
-            for part in (first, *(memoryview(part) for part in tail)):
-                while part:
-                    part = part[await self._socket.send(part) :]  # noqa: PLW2901 - what is left
+            for part in (first, *tail):
+                await self._send_all(memoryview(part))
         except OSError as error:
             raise ChannelClosed from error
 
@@ -97,12 +108,28 @@ class Channel:
         """Close this end."""
         self._socket.close()
 
+    async def _send_all(self, rest: memoryview) -> None:
+        while rest:
+            try:
+                sent = self._end.send(rest)
+            except BlockingIOError:
+                sent = await self._socket.send(rest)
+            rest = rest[sent:]
+
     async def _exactly(self, size: int) -> memoryview:
-        view = memoryview(bytearray(size))
-        got = 0
+        view, ahead = memoryview(bytearray(size)), self._ahead
+        got = min(size, len(ahead))
+        view[:got] = ahead[:got]
+        del ahead[:got]
         while got < size:
             try:
-                count = await self._socket.recv_into(view[got:])
+                if size - got >= _AT_ONCE_BYTES:
+                    count = await self._socket.recv_into(view[got:])
+                else:
+                    data = await self._socket.recv(_AT_ONCE_BYTES)
+                    count = min(size - got, len(data))
+                    view[got : got + count] = data[:count]
+                    ahead += data[count:]
             except OSError as error:
                 raise ChannelClosed from error
             if count == 0:

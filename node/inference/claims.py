@@ -7,7 +7,7 @@ settles itself: nobody's consent is needed. Must not know tensors. Source: docs/
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,6 +19,7 @@ from prsm.consensus.ledger.records import Job
 from prsm.consensus.ledger.tally import is_decided, rule_on
 from prsm.node.inference.capacity import ask_all
 from prsm.node.inference.commits import commit
+from prsm.node.inference.engagements import Engagements
 from prsm.node.inference.interface import (
     Chain,
     JobClosed,
@@ -62,6 +63,10 @@ KEPT_BYTES_MAX: Final = MIB  # a receipt of 1,024 batches and their feeds is und
 log = logging.getLogger(__name__)
 
 
+# Told of a receipt of ours and its escrow (None: the ledger has forgotten it) once all is over.
+OnOver = Callable[[WorkReceipt, Job | None], Awaitable[None]]
+
+
 @dataclass(slots=True, eq=False)
 class Claim:
     """A receipt of ours on its way to be paid."""
@@ -90,12 +95,20 @@ class Claims:
         verifier: Verifier,
         *,
         settle_after_ms: int = SETTLE_AFTER_MS,
+        on_over: OnOver | None = None,
     ) -> None:
+        """Nothing runs yet; `on_over` is told of each unit that is settled or closed.
+
+        Whoever takes on units adds them to `engagements`: their bonds are those of our claims.
+        """
         self._network, self._chain, self._store, self._verifier = network, chain, store, verifier
         self._settle_after_ms = settle_after_ms
         self._claims: dict[tuple[bytes, int], Claim] = {}
         self._tries: dict[tuple[bytes, int], int] = {}  # block time of the last attempt to settle
         self._adding = trio.Lock()
+        self.engagements = Engagements(chain)
+        self.engagements.add(lambda: self._claims)
+        self._on_over = on_over
         self._send, self._receive = trio.open_memory_channel[Claim](CLAIMS_MAX)
         network.on_call(AskReceipt, self._answer)
 
@@ -111,6 +124,11 @@ class Claims:
             nursery.start_soon(self._commit_all)
             nursery.start_soon(self._watch, nursery)
             task_status.started()
+
+    @property
+    def unpaid(self) -> tuple[WorkReceipt, ...]:
+        """Receipts of units that are not settled yet."""
+        return tuple(claim.receipt for claim in self._claims.values())
 
     async def add(self, receipt: WorkReceipt, feeds: Sequence[Feed] = ()) -> Claim:
         """Sign a receipt, keep it and queue its commitment.
@@ -214,7 +232,7 @@ class Claims:
             for key, claim in list(self._claims.items()):
                 job = self._chain.job(key[0])
                 if job is None or not job.is_open or job.verdicts[key[1]] is not None:
-                    await self._drop(key)
+                    await self._drop(key, job)
                 elif not _is_in_time(job, key[1], now):
                     continue
                 elif self._is_due(key, claim, now):
@@ -239,11 +257,13 @@ class Claims:
         if claim.error is None or self._chain.committed(*key, self._chain.address) is not None:
             return False
         is_later = now - self._tries.setdefault(key, now) >= self._settle_after_ms
-        return is_later and not self._chain.missing_bond(job, key[1])
+        return is_later and self._chain.bond_of(job, key[1]) <= self._chain.free_pledge()
 
-    async def _drop(self, key: tuple[bytes, int]) -> None:
+    async def _drop(self, key: tuple[bytes, int], job: Job | None) -> None:
         claim = self._claims.pop(key)
         self._tries.pop(key, None)
+        if self._on_over is not None:  # before its file goes: a crash between tells it twice
+            await self._on_over(claim.receipt, job)
         if not claim.committed.is_set():
             self._fail(claim, JobClosed("the unit was settled without this receipt"))
         try:

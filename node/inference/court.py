@@ -46,7 +46,7 @@ class Trial:
         class_id: determinism class the receipt names.
         receipt_hash: of the receipt.
         juror: operator in whose name we judge.
-        until_ms: block time until which findings count.
+        until_ms: block time until which findings are sealed.
     """
 
     job: bytes
@@ -60,6 +60,23 @@ class Trial:
     until_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Show what we sealed: nobody can seal any more.
+
+    Attributes:
+        job: of the unit.
+        unit: its index.
+        juror: operator in whose name we sealed.
+        seal: hash of what we found.
+    """
+
+    job: bytes
+    unit: int
+    juror: bytes
+    seal: bytes
+
+
 class Court(Protocol):
     """Draws and cases as this node's ledger has them."""
 
@@ -69,6 +86,10 @@ class Court(Protocol):
 
     def trials(self) -> Sequence[Trial]:
         """Cases this node has not judged yet, and may."""
+        ...
+
+    def openings(self) -> Sequence[Opening]:
+        """Findings of this node that are sealed, and may be shown now."""
         ...
 
     def may_see(self, asker: bytes, job: bytes, unit: int, worker: bytes) -> bool:
@@ -92,7 +113,15 @@ class Court(Protocol):
         ...
 
     async def judge(self, trial: Trial, finding: Finding) -> None:
-        """Send what we found.
+        """Seal what we found.
+
+        Raises:
+            LocalError: as `audit`.
+        """
+        ...
+
+    async def open(self, opening: Opening) -> None:
+        """Show what we sealed.
 
         Raises:
             LocalError: as `audit`.

@@ -86,6 +86,7 @@ class Executor:
         self._opening: set[tuple[bytes, int]] = set()
         self._nursery: trio.Nursery | None = None
         self.dropped: Counter[str] = Counter()  # chunks that belonged to nothing, by why
+        desk.claims.engagements.add(self._engaged)
         desk.network.on_call(Open, self._open)
         desk.network.on_call(Finish, self._finish)
         desk.network.on_message(Push, self._push)
@@ -93,10 +94,15 @@ class Executor:
         desk.network.on_message(CancelBatch, self._cancel)
         desk.network.on_peer(self._peer_event)
 
+    @property
+    def at_work(self) -> int:
+        """Units worked on now."""
+        return len(self._working())
+
     def standing(self) -> Standing:
         """What this node offers now."""
         shards = self._desk.shards
-        free = max(0, self._terms.units_max - len(self._working()))
+        free = max(0, self._terms.units_max - self.at_work)
         offer = self._terms.price_per_row, shards.runtime, free, shards.classes()
         return Standing(*offer, self._terms.memory_bytes, shards.waiting_ms, shards.times())
 
@@ -132,6 +138,7 @@ class Executor:
         if known is not None and not known.is_closed:
             known.close()  # the same account from another peer: it moved
         self._check_room(incoming.peer)
+        desk.claims.engagements.check(job, message.unit)
         self._opening.add(key)
         try:
             lease = await self._begin(message, job, incoming.peer)
@@ -181,6 +188,11 @@ class Executor:
         for old in finished[: max(0, len(self._leases) + 1 - LEASES_KEPT_MAX)]:
             del self._leases[old]
 
+    def _engaged(self) -> set[tuple[bytes, int]]:
+        """Units that are open, or of which something is done."""
+        leases = self._leases.items()
+        return self._opening | {key for key, one in leases if one.done or not one.is_closed}
+
     def _working(self) -> list[Lease]:
         return [lease for lease in self._leases.values() if not lease.is_closed]
 
@@ -209,13 +221,8 @@ class Executor:
         return Reserve(self._terms.bytes_max - taken, self._terms.bytes_per_peer_max - of_peer)
 
     def _answer_failure(self, lease: Lease, batch: int, error: PrsmError) -> None:
-        failed = WorkFailed(
-            job=lease.job.job,
-            unit=lease.unit,
-            batch=batch,
-            reason=error.reason[:64],
-            what=error.what[: TEXT_BYTES_MAX - 1],
-        )
+        what = error.what[: TEXT_BYTES_MAX - 1]
+        failed = WorkFailed(lease.job.job, lease.unit, batch, error.reason[:64], what)
         self._desk.network.send_nowait(lease.peer, failed, channel=Channel.BULK)
 
     def _close_work(self, incoming: Incoming) -> None:
@@ -233,10 +240,8 @@ class Executor:
             lease.cancel(message.batch)
 
     def _peer_event(self, event: PeerEvent) -> None:
-        if event.up:
-            return
         for lease in self._working():
-            if lease.peer == event.peer:
+            if lease.peer == event.peer and not event.up:
                 lease.close()
 
     def _expire(self) -> None:

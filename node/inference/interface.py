@@ -164,8 +164,12 @@ class Chain(Protocol):
         """Would the ledger take our settlement now, as far as audits and cases go?"""
         ...
 
-    def missing_bond(self, job: Job, unit: int) -> int:
-        """Micro-FTNS by which our free pledge is below the bond of a unit; 0 if it suffices."""
+    def bond_of(self, job: Job, unit: int) -> int:
+        """Micro-FTNS of our pledge a commitment to a unit holds; 0 if it is compared, or free."""
+        ...
+
+    def free_pledge(self) -> int:
+        """Micro-FTNS of our pledge that nothing holds."""
         ...
 
     def bonded_for(self, worker: bytes) -> int:

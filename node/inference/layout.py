@@ -3,6 +3,7 @@
 Pure. Source: docs/spec/work.md, "Planning" (who works on which unit).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +18,9 @@ from prsm.protocol.messages.models import Shard
 from prsm.protocol.transactions.payloads import Unit
 
 LATENCY_BATCHES: Final = 1  # so few are a question of latency: the shortest path, not even load
+
+
+Place = tuple[Shard, int, int]  # a stage, its first micro-batch, and how many
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +69,15 @@ def lay_out(
 
     The best workers are taken, no more than there are units or opinions: those that hold the
     model first, then the cheapest, then the quickest, then by account. The largest unit goes
-    first, to those who have least to do; so with equal workers the load is even.
+    first, to those who have least to do; so with equal workers the load is even. Of units that
+    nobody compares nobody gets more than its pledge covers, while another's covers it.
     """
     paid = tuple(shards[wish.home_stages :])
     ranges = split_batches(len(wish.batch_rows), spread)
     chosen = rank(wish, able, clockwork, paid[0])[: max(opinions, len(paid) * len(ranges))]
     places = [(shard, first, count) for shard in paid for first, count in ranges]
     named = _route(wish, paid, chosen, clockwork) if _is_single(wish, opinions, ranges) else None
-    if named is None:
+    if named is None or uncovered(named, places, wish):
         named = _share_out(wish, places, chosen, clockwork, opinions)
     units = tuple(
         Unit(
@@ -155,17 +160,18 @@ def _route(
 
 def _share_out(
     wish: Wish,
-    places: Sequence[tuple[Shard, int, int]],
+    places: Sequence[Place],
     chosen: Sequence[WorkerOffer],
     clockwork: Clockwork,
     opinions: int,
 ) -> list[list[WorkerOffer]]:
     """Workers of every unit: the longest unit first, to those who have least to do."""
     load = {offer.worker: 0.0 for offer in chosen}
+    owed = dict.fromkeys(load, 0)  # micro-FTNS of units that nobody compares
     spare = dict.fromkeys(load, 0)  # how often somebody only stands by
     found: dict[int, list[WorkerOffer]] = {}
 
-    def work(offer: WorkerOffer, place: tuple[Shard, int, int]) -> float:
+    def work(offer: WorkerOffer, place: Place) -> float:
         shard, first, count = place
         rows = sum(wish.batch_rows[first : first + count])
         row_ms = clockwork.row_ms(offer, shard)
@@ -175,14 +181,38 @@ def _share_out(
     for index in order:
         place = places[index]
         ahead = {o.worker: load[o.worker] + work(o, place) for o in chosen}
-        least = sorted(chosen, key=lambda o: (ahead[o.worker], spare[o.worker]))
+        due = {o.worker: owed[o.worker] + _alone(o, place, wish, opinions) for o in chosen}
+        least = sorted(
+            chosen,
+            key=lambda o: (not o.is_bonded(due[o.worker]), ahead[o.worker], spare[o.worker]),
+        )
         named = one_class(least, (wish.model, place[0].stages, place[0].index), opinions)
         for offer in named[: needed_of(opinions)]:
             load[offer.worker] = ahead[offer.worker]
+            owed[offer.worker] = due[offer.worker]
         for offer in named[needed_of(opinions) :]:
             spare[offer.worker] += 1
         found[index] = named
     return [found[index] for index in range(len(places))]
+
+
+def uncovered(
+    named: Sequence[Sequence[WorkerOffer]], places: Sequence[Place], wish: Wish
+) -> WorkerOffer | None:
+    """Somebody who would have to pledge more for what it does alone; None where nobody."""
+    owed: Counter[bytes] = Counter()
+    for workers, place in zip(named, places, strict=True):
+        for offer in workers:
+            owed[offer.worker] += _alone(offer, place, wish, len(workers))
+            if not offer.is_bonded(owed[offer.worker]):
+                return offer
+    return None
+
+
+def _alone(offer: WorkerOffer, place: Place, wish: Wish, opinions: int) -> int:
+    """Micro-FTNS of a unit that this worker would do alone; 0 where others compare."""
+    _, first, count = place
+    return offer.price_per_row * sum(wish.batch_rows[first : first + count]) * (opinions == 1)
 
 
 def one_class(offers: Sequence[WorkerOffer], key: ShardKey, opinions: int) -> list[WorkerOffer]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from prsm.node.inference.estimate import memory_needed, row_bytes
-from prsm.node.inference.layout import Layout
+from prsm.node.inference.layout import Layout, reserve_of
 from prsm.node.inference.refusals import (
     BatchNotJoinable,
     ClassMissing,
@@ -120,7 +120,7 @@ def against_offers(
             lambda had: _no_session_room(large, had, wish),
         ),
     ]
-    left = list(offers)
+    left = [offer for offer in offers if offer.runtime]  # empty while its child is away
     for keep, refuse in steps:
         kept = [offer for offer in left if keep(offer)]
         if len(kept) < opinions <= len(left):
@@ -218,6 +218,24 @@ def _no_session_room(shard: Shard, fitting: _Offers, wish: Wish) -> SessionQuota
         limit=room,
         hint="ask for fewer tokens, or for more stages",
     )
+
+
+def too_little_pledged(layout: Layout, wish: Wish) -> PlanRefused | None:
+    """Would somebody have to pledge more for all it does alone in a layout?"""
+    owed: Counter[bytes] = Counter()
+    for unit in layout.units:
+        if unit.needed == 1:
+            owed[unit.workers[0]] += reserve_of(unit, wish.batch_rows)
+    for offer in layout.offers:
+        if not offer.is_bonded(due := owed[offer.worker]):
+            return TooFewPeers(
+                f"a worker would do units of {format_ftns(due)} FTNS alone, its pledge covers "
+                f"{format_ftns(offer.bonded_for or 0)}",
+                value=offer.bonded_for or 0,
+                limit=due,
+                hint="connect more workers, or ask for 2 of 3, which needs no pledge",
+            )
+    return None
 
 
 def _no_bond(willing: _Offers, wish: Wish) -> TooFewPeers:

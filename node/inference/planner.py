@@ -17,6 +17,7 @@ from prsm.node.inference.obstacles import (
     against_wish,
     is_bonded,
     too_dear,
+    too_little_pledged,
 )
 from prsm.node.inference.refusals import (
     ClassMissing,
@@ -114,7 +115,7 @@ def plan(manifest: ModelManifest, offers: Sequence[WorkerOffer], wish: Wish) -> 
         ]
     good = []
     for layout in found:
-        against_it = too_dear(layout, wish)
+        against_it = too_dear(layout, wish) or too_little_pledged(layout, wish)
         if against_it is None:
             good.append(layout)
         else:

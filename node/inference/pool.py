@@ -177,7 +177,7 @@ class Pool:
         """
         paths = [source] if tokenizer is None else [source, tokenizer]
         wish = preparing.Wish(source, out_dir, stages, tokenizer, sides)
-        with _opened(paths) as fds, _deadline(self.bounds.prepare_seconds, "preparing the model"):
+        with opened(paths) as fds, _deadline(self.bounds.prepare_seconds, "preparing the model"):
             return await preparing.prepare(self, wish, fds)
 
     @asynccontextmanager
@@ -228,7 +228,7 @@ class Pool:
     @asynccontextmanager
     async def reader(self, tokenizer: Path) -> AsyncIterator[Child]:
         """A child that tokenises for the time of the block."""
-        with _opened([tokenizer]) as fds:
+        with opened([tokenizer]) as fds:
             spawn = self.spawn(Role.TEXT, 16 * os.fstat(fds[0]).st_size)
             async with self.child(spawn, fds) as child:
                 yield child
@@ -321,7 +321,12 @@ class Pool:
 
 
 @contextmanager
-def _opened(paths: Sequence[Path]) -> Iterator[list[int]]:
+def opened(paths: Sequence[Path]) -> Iterator[list[int]]:
+    """Open files a child reads, for the time of the block.
+
+    Raises:
+        ModelRefused: one cannot be read.
+    """
     fds: list[int] = []
     try:
         try:

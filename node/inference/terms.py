@@ -10,7 +10,6 @@ from prsm.node.inference.interface import (
     Halted,
     JobClosed,
     JobFacts,
-    NoBond,
     NotNamed,
     PriceTooLow,
     UnknownJob,
@@ -26,9 +25,11 @@ from prsm.protocol.receipts import WorkKind
 from prsm.protocol.transactions.payloads import Unit
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Terms:
     """What this node does for others, and how much at one time.
+
+    One object of a node, read at each opening; `WorkOffer` alone changes price and units at once.
 
     Attributes:
         price_per_row: micro-FTNS asked for a row of one stage.
@@ -129,8 +130,6 @@ def check_terms(
                 f"{spec.price_per_row} micro-FTNS a row, this node asks {terms.price_per_row}",
                 hint="ask for a quote: prsm quote MODEL",
             )
-    if missing := chain.missing_bond(job, message.unit):
-        raise NoBond(f"{missing} micro-FTNS more must be pledged to do this unit alone")
     if spec.kind != kind:
         raise Unsupported(
             f"this asks for work of kind {kind.name.lower()}, the unit is of kind "

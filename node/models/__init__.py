@@ -13,7 +13,8 @@ from prsm.node.models.records import (
     Wanted,
     WorkerState,
 )
-from prsm.node.models.tasks import Task, Tasks, TaskState
+from prsm.node.models.taskfile import TaskState
+from prsm.node.models.tasks import Task, Tasks
 
 __all__ = [
     "Checked",

@@ -19,6 +19,7 @@ from prsm.node.inference.prepared import Prepared
 from prsm.node.models.cardtext import card_owner, make_card
 from prsm.node.models.records import CardText, Tools, Wanted
 from prsm.node.models.tasks import Task
+from prsm.node.models.templates import check_templates, with_templates
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.errors import LocalError, Unsupported
 from prsm.protocol.limits import LEAF_BYTES
@@ -48,7 +49,8 @@ class Adding:
             NotFound: no such file, or the node may not read it.
             Conflict: the ledger has another model of that name and version.
             WalletLocked: the name needs a signature.
-            ModelRefused, NoCut: the model may not run, or has no such cut.
+            ModelRefused, NoCut: the model may not run, or has no such cut; its template fails.
+            InputMismatch: files of templates of other names.
         """
         tools = self._tools
         if tools.pool is None:
@@ -58,9 +60,10 @@ class Adding:
             )
         self._check_name(wanted)
         self._check_readers(wanted)
-        for path in (wanted.path, wanted.tokenizer):
+        for path in (wanted.path, wanted.tokenizer, *wanted.templates):
             if path is not None:
                 _check_file(path)
+        await check_templates(tools.pool, wanted.templates, now_ms=tools.driver.clock.wall_ms())
         # Only reads, so a stop of the node need not wait for it.
         raw_root = await trio.to_thread.run_sync(_root_of, wanted.path, abandon_on_cancel=True)
         with self._scratch() as folder:
@@ -71,6 +74,7 @@ class Adding:
                 tokenizer=wanted.tokenizer,
                 sides=wanted.sides,
             )
+            prepared = await trio.to_thread.run_sync(with_templates, prepared, wanted.templates)
             if task is not None:
                 task.report(0, sum(file.size for file in prepared.files))
             manifest = await self._store(wanted, prepared, raw_root, task)

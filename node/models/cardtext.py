@@ -12,6 +12,7 @@ import msgspec
 
 from prsm.node.models.records import CardText
 from prsm.protocol.errors import LocalError
+from prsm.protocol.jsontext import UNREADABLE
 from prsm.protocol.limits import CARD_BYTES_MAX, CARD_TEXT_MAX
 from prsm.protocol.messages.cards import METRICS_MAX, TAGS_MAX, Card, DataRef, Metric, Word
 from prsm.protocol.messages.models import ModelManifest
@@ -54,7 +55,7 @@ def read_card_text(path: Path) -> CardText:
         raise BadCardText(f"{path} is larger than {CARD_BYTES_MAX} bytes, no card is")
     try:
         found = msgspec.json.decode(raw, type=_File)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadCardText(
             f"{path} is no card: {error}",
             hint='write {"summary": "…", "task": "sentence-similarity", "tags": ["english"]}',

@@ -1,7 +1,8 @@
 """Messages of a conversation as one prompt, in the form a model was trained on.
 
-The form is recognised by the special tokens of the model's own tokenizer; a model whose tokenizer
-has none of them gets no conversation unless the caller asks for the plain form. A message that
+A model with a template of its own is written by that, elsewhere (`templates`). For the others the
+form is recognised by the special tokens of the model's own tokenizer; a model whose tokenizer has
+none of them gets no conversation unless the caller asks for the plain form. A message that
 holds a special token is refused: it would end its turn and speak for somebody else.
 
 Knows: forms and their tokens. Must not know: where a tokenizer is, who asks.
@@ -15,6 +16,7 @@ from typing import Final, Literal
 import msgspec
 
 from prsm.protocol.errors import LocalError
+from prsm.protocol.jsontext import UNREADABLE
 from prsm.protocol.messages.pipe import InputMismatch, ModelRefused
 
 Role = Literal["system", "user", "assistant"]
@@ -24,6 +26,12 @@ class NoChatForm(LocalError):
     """The tokenizer of the model has no tokens of a conversation."""
 
     reason = "no_chat_form"
+
+
+class ToolsUnsupported(LocalError):
+    """The model has no way of calling tools that is known here."""
+
+    reason = "tools_unsupported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,7 @@ class ChatForm:
     begins: str = ""
 
 
+TEMPLATE: Final = "template"  # the name of what a model's own template writes
 PLAIN: Final = ChatForm(
     "plain", frozenset(), "{role}: {content}\n", "assistant:", ("\nuser:", "\nsystem:")
 )
@@ -83,6 +92,9 @@ FORMS: Final = (
 )
 
 
+_DEPTH_MAX: Final = 64  # of JSON in a tool; schemas in use have ten
+
+
 class _Added(msgspec.Struct):
     content: str
     special: bool = False
@@ -100,9 +112,37 @@ def special_tokens(raw: bytes) -> frozenset[str]:
     """
     try:
         found = msgspec.json.decode(raw, type=_Tokenizer)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ModelRefused(f"the tokenizer does not load: {str(error)[:200]}") from error
     return frozenset(one.content for one in found.added_tokens if one.special and one.content)
+
+
+def check_texts(talk: object, special: Collection[str]) -> None:
+    """Look through every text of a conversation that a template will write.
+
+    Args:
+        talk: messages and tools, nested as JSON is.
+        special: tokens none of them may hold, names of fields included.
+
+    Raises:
+        InputMismatch: one holds a special token, or lies too deep.
+    """
+    left: list[tuple[object, int]] = [(talk, 0)]
+    while left:
+        value, depth = left.pop()
+        if depth > _DEPTH_MAX:
+            raise InputMismatch(f"a tool or a call nested deeper than {_DEPTH_MAX}")
+        if isinstance(value, str):
+            held = next((one for one in special if one in value), None)
+            if held is not None:
+                raise InputMismatch(
+                    f"a message or tool holds {held!r}, which would end its turn",
+                    hint="leave it out; the node writes the turns itself",
+                )
+        elif isinstance(value, dict):
+            left += [(one, depth + 1) for pair in value.items() for one in pair]
+        elif isinstance(value, list):
+            left += [(one, depth + 1) for one in value]
 
 
 def form_of(special: Collection[str]) -> ChatForm | None:

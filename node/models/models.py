@@ -37,6 +37,7 @@ from prsm.node.models.records import (
 )
 from prsm.node.models.sharing import share
 from prsm.node.models.tasks import Task, Tasks
+from prsm.node.models.templates import Templates
 from prsm.node.net.blocks import BlockServer
 from prsm.node.supervise import Supervisor
 from prsm.protocol.ids import TxId
@@ -64,10 +65,11 @@ class Models:
         self.cards = Cards(tools, self.fetching)
         self.datasets = Datasets(tools)
         self.forms = Forms(tools)
+        self.templates = Templates(tools, self.using)
         self._held: dict[Cid, ModelManifest] = {}
         self.server = BlockServer(tools.network, tools.store)
         self.tasks = Tasks(tools.driver.clock, tools.tasks)
-        self._mending = Mending(tools, self.fetching, self.tasks)
+        self._mending = Mending(tools, self.fetching, self.tasks, self.resolve)
 
     async def load(self) -> None:
         """Find what the store holds; before anything else is asked."""

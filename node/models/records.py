@@ -61,6 +61,7 @@ class Wanted:
     register: bool
     card: CardText | None = None
     encrypt_to: tuple[bytes, ...] = ()  # Ed25519 keys that may read it, beside this node's
+    templates: tuple[Path, ...] = ()  # chat_template.jinja, tokenizer_config.json
     sides: tuple[str, ...] = ()  # patterns of other names beside it that its weights may lie in
 
 

@@ -4,14 +4,27 @@ Knows: one small file. Must not know: what a task does, or when one changes (`ta
 """
 
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
+from prsm.protocol.jsontext import UNREADABLE
 from prsm.storage.wholefile import refused, replace_file
 
 FILE_BYTES_MAX: Final = 1 << 20
+# Bytes and milliseconds; a larger one could be read, and not be written again.
+Figure = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class TaskState(Enum):
+    """Where a task is."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class Noted(msgspec.Struct, frozen=True):
@@ -20,11 +33,11 @@ class Noted(msgspec.Struct, frozen=True):
     id: str
     kind: str
     subject: str
-    state: str
-    began_ms: int
-    ended_ms: int | None
-    size: int
-    done: int
+    state: TaskState
+    began_ms: Figure
+    ended_ms: Figure | None
+    size: Figure
+    done: Figure
     reason: str
     what: str
     hint: str
@@ -42,7 +55,7 @@ def load_tasks(path: Path) -> Sequence[Noted]:
         raw = file.read(FILE_BYTES_MAX)
     try:
         return msgspec.json.decode(raw, type=list[Noted])
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return ()
 
 

@@ -5,13 +5,12 @@ that is paid for (`inference/jobs`); a task is work of this node on its own file
 
 Invariants: one task of a kind and subject runs at a time, a second start joins it; at most
 `TASKS_MAX` run and `KEPT_MAX` that ended are remembered, also by the next run of the node. What
-runs when the node ends is not begun again by itself: the next run says that it was interrupted.
+runs when the node ends is told by the next run as interrupted; `mending` goes on with fetches.
 """
 
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -20,7 +19,7 @@ import trio
 
 from prsm.node.clock import Clock
 from prsm.node.models.meter import Meter
-from prsm.node.models.taskfile import Noted, load_tasks, save_tasks
+from prsm.node.models.taskfile import Noted, TaskState, load_tasks, save_tasks
 from prsm.node.net.interface import Busy
 from prsm.node.telemetry import logs
 from prsm.protocol.errors import LocalError, PrsmError
@@ -30,15 +29,6 @@ log = logs.get("tasks")
 
 TASKS_MAX: Final = 32
 KEPT_MAX: Final = 64
-
-
-class TaskState(Enum):
-    """Where a task is."""
-
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
 
 
 class TaskCancelled(LocalError):
@@ -285,7 +275,7 @@ def _noted(task: Task) -> Noted:
         id=task.id,
         kind=task.kind,
         subject=task.subject,
-        state=task.state.value,
+        state=task.state,
         began_ms=task.began_ms,
         ended_ms=task.ended_ms,
         size=task.meter.size,
@@ -300,7 +290,7 @@ def _ended(row: Noted, clock: Clock, token: trio.lowlevel.TrioToken) -> Task:
     """A task of an earlier run: how it ended, or that it was interrupted."""
     meter = Meter(clock.monotonic_ms(), row.size, row.done)
     task = Task(row.id, row.kind, row.subject, meter, row.began_ms, clock, token)
-    task.state, task.ended_ms = TaskState(row.state), row.ended_ms
+    task.state, task.ended_ms = row.state, row.ended_ms
     if task.state is TaskState.RUNNING:
         task.state, task.ended_ms = TaskState.FAILED, clock.wall_ms()
         task.error = TaskInterrupted(

@@ -76,13 +76,15 @@ class Account:
         view = self._driver.ledger.view
         return view.may_settle(job, unit, sender=self.address, time_ms=now)
 
-    def missing_bond(self, job: Job, unit: int) -> int:
-        """Micro-FTNS by which our free pledge is below the bond of a unit."""
-        ledger = self._driver.ledger
-        due = ledger.parameters.audit_bond_multiple * job.reserve(unit)
-        pledge = ledger.view.pledge(self.address)
-        free = pledge.amount - pledge.held
-        return max(0, due - free) if job.is_sampled(unit) else 0
+    def bond_of(self, job: Job, unit: int) -> int:
+        """Micro-FTNS of our pledge a commitment to a unit holds."""
+        due = self._driver.ledger.parameters.audit_bond_multiple * job.reserve(unit)
+        return due if job.is_sampled(unit) else 0
+
+    def free_pledge(self) -> int:
+        """Micro-FTNS of our pledge that nothing holds."""
+        pledge = self._driver.ledger.view.pledge(self.address)
+        return pledge.amount - pledge.held
 
     def evaluation(self, job: bytes) -> Evaluation | None:
         """What evaluators were asked for under this id."""

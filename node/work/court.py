@@ -1,5 +1,7 @@
 """Draws and cases of the ledger as this node's checks see them, and its own pledge.
 
+A finding goes to the ledger sealed, and is shown once nobody can seal any more.
+
 Joins the port `Court` of node/inference to driver, wallet and consensus keys. Follows the events
 of blocks, so that no state is scanned but at the start and after a snapshot. Must not know how a
 check is done.
@@ -13,9 +15,10 @@ import trio
 from prsm.consensus.ledger.audit_records import Case, Juror, Pledged
 from prsm.consensus.ledger.audits import Sampling
 from prsm.consensus.ledger.context import Bound, CaseOpened
+from prsm.consensus.ledger.seals import may_open
 from prsm.node.chain.driver import Driver, Head
 from prsm.node.chain.wallet import WalletLocked
-from prsm.node.inference.court import Duty, Trial
+from prsm.node.inference.court import Duty, Opening, Trial
 from prsm.node.inference.divergence import Boundary
 from prsm.node.inference.interface import Chain, TransactionFailed
 from prsm.node.telemetry import logs
@@ -30,9 +33,12 @@ from prsm.protocol.transactions.audits import (
     Judge,
     Pledge,
     Redeem,
+    Seal,
+    sealed,
     sign_judge,
+    sign_seal,
 )
-from prsm.protocol.transactions.payloads import AUDIT, JUDGE, PLEDGE, REDEEM
+from prsm.protocol.transactions.payloads import AUDIT, JUDGE, PLEDGE, REDEEM, SEAL
 
 COMMIT_S = 60.0
 
@@ -72,13 +78,22 @@ class LedgerCourt:
         return tuple(self._duties())
 
     def trials(self) -> Sequence[Trial]:
-        """Cases in which an operator of this node has not spoken."""
-        found = []
-        for job, unit in sorted(self._contested):
-            seat = self._seat(job, unit)
-            if seat is not None:
-                found.append(_trial(job, unit, seat))
-        return tuple(found)
+        """Cases in which an operator of this node has not sealed a finding, and may."""
+        now = self._chain.block_time_ms()
+        return tuple(
+            _trial(job, unit, seat)
+            for job, unit, seat in self._seats()
+            if seat.juror.seal is None and now < seat.case.opens_ms
+        )
+
+    def openings(self) -> Sequence[Opening]:
+        """What operators of this node sealed, and may show now."""
+        now = self._chain.block_time_ms()
+        return tuple(
+            Opening(job, unit, seat.juror.operator, seat.juror.seal)
+            for job, unit, seat in self._seats()
+            if seat.juror.seal is not None and may_open(seat.case, time_ms=now)
+        )
 
     def may_see(self, asker: bytes, job: bytes, unit: int, worker: bytes) -> bool:
         """Was this key drawn, as an auditor's account or a juror's consensus key?"""
@@ -99,10 +114,7 @@ class LedgerCourt:
         """
         if isinstance(check, Duty):
             return self._chain.signer
-        seat = self._seat(check.job, check.unit)
-        if seat is None:
-            raise TransactionFailed("the case is closed, or we have spoken")
-        return self._keys[seat.juror.consensus]
+        return self._keys[self._our_seat(check.job, check.unit).juror.consensus]
 
     async def audit(self, duty: Duty, batch: int, found: Boundary) -> None:
         """Send what we computed of a batch.
@@ -123,19 +135,37 @@ class LedgerCourt:
         )
 
     async def judge(self, trial: Trial, finding: Finding) -> None:
-        """Send what we found, in the name of the operator that was drawn.
+        """Seal what we found, in the name of the operator that was drawn.
 
         Raises:
             LocalError: as `audit`.
         """
-        unsigned = Judge(trial.job, trial.unit, trial.juror, finding, Signature(bytes(64)))
-        signed = sign_judge(
-            unsigned,
+        seat = self._our_seat(trial.job, trial.unit)
+        digest = sealed(self._signed(trial.job, trial.unit, seat, finding))
+        signed = sign_seal(
+            Seal(trial.job, trial.unit, trial.juror, digest, Signature(bytes(64))),
             self.signer(trial),
             chain_id=self._chain.chain_id,
             receipt_hash=trial.receipt_hash,
         )
-        await self._commit(JUDGE, signed)
+        await self._commit(SEAL, signed)
+
+    async def open(self, opening: Opening) -> None:
+        """Show what we sealed.
+
+        Signatures of one key over one statement are equal, so the seal itself says which of the
+        findings it is: nothing is kept, and a node that started again can open.
+
+        Raises:
+            LocalError: as `audit`.
+        """
+        seat = self._our_seat(opening.job, opening.unit)
+        for finding in Finding:
+            signed = self._signed(opening.job, opening.unit, seat, finding)
+            if sealed(signed) == opening.seal:
+                await self._commit(JUDGE, signed)
+                return
+        raise TransactionFailed("what stands sealed in our name is no finding of our key")
 
     def _look_around(self) -> None:
         """Read what events told before we heard them: at the start, and after a snapshot."""
@@ -164,6 +194,27 @@ class LedgerCourt:
             elif found.audited is None and found.case is None and _is_turn(found, us, now):
                 assert found.draw is not None
                 yield Duty(job, unit, found.worker, found.draw.number, found.batch)
+
+    def _seats(self) -> Iterator[tuple[bytes, int, _Seat]]:
+        for job, unit in sorted(self._contested):
+            seat = self._seat(job, unit)
+            if seat is not None:
+                yield job, unit, seat
+
+    def _our_seat(self, job: bytes, unit: int) -> _Seat:
+        seat = self._seat(job, unit)
+        if seat is None:
+            raise TransactionFailed("the case is closed, or we have spoken")
+        return seat
+
+    def _signed(self, job: bytes, unit: int, seat: _Seat, finding: Finding) -> Judge:
+        unsigned = Judge(job, unit, seat.juror.operator, finding, Signature(bytes(64)))
+        return sign_judge(
+            unsigned,
+            self._keys[seat.juror.consensus],
+            chain_id=self._chain.chain_id,
+            receipt_hash=seat.case.receipt_hash,
+        )
 
     def _seat(self, job: bytes, unit: int) -> _Seat | None:
         case = self._driver.ledger.view.case(job, unit)
@@ -245,5 +296,5 @@ def _trial(job: bytes, unit: int, seat: _Seat) -> Trial:
         class_id=case.class_id,
         receipt_hash=case.receipt_hash,
         juror=seat.juror.operator,
-        until_ms=case.until_ms,
+        until_ms=case.opens_ms,
     )

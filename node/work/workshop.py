@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 
 import trio
 
+from prsm.consensus.ledger.records import Job
 from prsm.node.api.feed import Feed, Rooms
 from prsm.node.chain.chain import ChainParts
 from prsm.node.clock import Clock, TrioClock
 from prsm.node.config.schema import Config
 from prsm.node.home import Home
 from prsm.node.inference.claims import Claims
+from prsm.node.inference.earned import Earnings, ended_of
 from prsm.node.inference.evaluation.room import EvaluationRoom, open_evaluation
 from prsm.node.inference.executor import Desk, Executor
 from prsm.node.inference.generate.room import Generating
@@ -31,6 +33,7 @@ from prsm.node.inference.roomy import RoomyDisk
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.strict import policy_for
 from prsm.node.inference.terms import Terms
+from prsm.node.inference.workoffer import WorkOffer
 from prsm.node.models import Models
 from prsm.node.net.interface import Network
 from prsm.node.net.network import PeerNetwork
@@ -51,6 +54,7 @@ from prsm.node.work.warehouse import make_models
 from prsm.node.workplans.plans import Plans, open_plans
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.genesis import Genesis
+from prsm.protocol.receipts import WorkReceipt
 from prsm.storage.diskguard import DiskGuard
 from prsm.storage.jobs import kept_jobs
 from prsm.storage.keystore import load_seed
@@ -105,6 +109,7 @@ class Hands:
     shards: ShardCache
     executor: Executor
     labour: Labour
+    offer: WorkOffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,7 @@ class Workshop:
     models: Models
     hands: Hands | None
     claims: Claims
+    earnings: Earnings
     links: Links
     jobs: Jobs
     beacons: Beacons
@@ -137,7 +143,7 @@ def make_workshop(opened: Opened) -> Workshop:
     models = make_models(start.home, config.storage, opened.store, opened.chain, network, pool)
     account = Account(driver, wallet, chain_id=opened.genesis.chain_id)
     verifier, policy = Ed25519Verifier(), AllowAll()
-    claims = Claims(network, account, ReceiptFiles(start.home.data / "receipts"), verifier)
+    claims, earnings = _make_claims(start.home, network, account)
     terms = Terms(config.worker.price_microftns, config.executor.memory_bytes)
     checking = open_checking(start.home, config, driver, account)
     hands = None
@@ -175,6 +181,7 @@ def make_workshop(opened: Opened) -> Workshop:
         models=models,
         hands=hands,
         claims=claims,
+        earnings=earnings,
         links=links,
         jobs=jobs,
         beacons=beacons,
@@ -210,15 +217,41 @@ def _make_hands(opened: Opened, pool: Pool, tools: _Tools) -> Hands:
         provider=config.executor.provider,
     )
     rules = RoomyDisk(policy_for(config.executor, pool), lambda: opened.guard.is_low)
+    offer = WorkOffer(
+        *(terms, rules, opened.start.home.data / "worker.json"),
+        hindrances=(
+            lambda: "" if pool.runtime else "the worker program is not running",
+            lambda: "the payment key is locked" if opened.chain.wallet.is_locked else "",
+            lambda: "the disk of this machine is nearly full" if opened.guard.is_low else "",
+        ),
+    )
     desk = Desk(
-        *(network, account, models, shards, tools.claims, rules, Ed25519Verifier(), clock),
+        *(network, account, models, shards, tools.claims, offer, Ed25519Verifier(), clock),
         evidence=tools.checking.work_with(models, shards),
     )
     executor = Executor(desk, terms)
-    standing = rules.offered(executor.standing)
+    standing = offer.offered(rules.offered(executor.standing))
     offer_work(network, account, models, standing, clock)
-    labour = Labour(standing, terms.units_max, pool.limits.memory_bytes_max)
-    return Hands(desk, shards, executor, labour)
+    labour = Labour(standing, lambda: terms.units_max, pool.limits.memory_bytes_max)
+    return Hands(desk, shards, executor, labour, offer)
+
+
+def _make_claims(home: Home, network: PeerNetwork, account: Account) -> tuple[Claims, Earnings]:
+    """What this node is owed, and the account of what it was paid."""
+    earnings = Earnings(home.data / "earnings.db")
+    claims = Claims(
+        *(network, account, ReceiptFiles(home.data / "receipts"), Ed25519Verifier()),
+        on_over=functools.partial(_note, earnings, account),
+    )
+    return claims, earnings
+
+
+async def _note(
+    earnings: Earnings, account: Account, receipt: WorkReceipt, job: Job | None
+) -> None:
+    """Note what a unit of ours came to."""
+    height, time_ms = account.height(), account.block_time_ms()
+    await earnings.note(ended_of(receipt, job, height=height, time_ms=time_ms))
 
 
 async def start_workshop(work: Workshop, nursery: trio.Nursery) -> None:
@@ -231,6 +264,7 @@ async def start_workshop(work: Workshop, nursery: trio.Nursery) -> None:
         await nursery.start(Supervisor("sources").run, work.models.outside.run)
     for name, part in (("models", work.models.run), ("search", work.search.run)):
         await nursery.start(Supervisor(name).run, part)
+    await nursery.start(work.earnings.run)
     await nursery.start(Supervisor("claims").run, work.claims.run)
     await nursery.start(work.checking.run)
     if work.hands is not None:

@@ -31,6 +31,7 @@ from prsm.node.worker import (
     session,
     shrinking,
     speech,
+    template,
     text,
     tolerance,
 )
@@ -91,7 +92,9 @@ class Program:
     provider: Provider = CPU
 
 
-def run_child(spawn: Spawn, fds: Sequence[int], parent: int, program: Program) -> None:
+def run_child(  # noqa: C901 - a dispatch by role
+    spawn: Spawn, fds: Sequence[int], parent: int, program: Program
+) -> None:
     """Seal this process and answer its pipe until the other end closes.
 
     Args:
@@ -128,6 +131,8 @@ def run_child(spawn: Spawn, fds: Sequence[int], parent: int, program: Program) -
                 _answer(pipe, work)
             case Role.TEXT:
                 _Texts(pipe, fds[1]).serve()
+            case Role.TEMPLATE:
+                _answer(pipe, partial(template.answer, pipe, fds[1:]))
             case Role.SPEECH:
                 speech.serve(pipe, read_all(fds[1], size_max=text.TOKENIZER_BYTES_MAX))
     except PipeClosed:

@@ -23,7 +23,7 @@ from prsm.protocol.framing import (
     encode_frame,
     parse_lengths,
 )
-from prsm.protocol.limits import FRAME_HEAD_BYTES_MAX, TENSOR_BYTES_MAX
+from prsm.protocol.limits import FRAME_HEAD_BYTES_MAX, KIB, TENSOR_BYTES_MAX
 from prsm.protocol.messages.pipe import (
     FILE_PART_BYTES_MAX,
     PIPE,
@@ -37,6 +37,7 @@ from prsm.protocol.tensors import Dtype, TensorHead
 
 Array = npt.NDArray[Any]
 _WRITE_BUFFERS_MAX: Final = 64  # below IOV_MAX everywhere
+_AHEAD_BYTES: Final = 16 * KIB  # a step of a generation, in one call of the system
 
 NUMPY: Final[dict[Dtype, np.dtype[Any]]] = {
     Dtype.F32: np.dtype("<f4"),
@@ -69,6 +70,7 @@ class Pipe:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._ahead = bytearray()  # read behind the frame that was asked for
 
     def read(self) -> Frame:
         """Wait for the next frame.
@@ -112,10 +114,19 @@ class Pipe:
             view = memoryview(bytearray(size))
         except MemoryError as error:
             raise OutOfMemory(f"no room for a frame of {size} bytes") from error
-        got = 0
+        ahead = self._ahead
+        got = min(size, len(ahead))
+        view[:got] = ahead[:got]
+        del ahead[:got]
         while got < size:
             try:
-                count = os.readv(self._fd, [view[got:]])
+                if size - got >= _AHEAD_BYTES:
+                    count = os.readv(self._fd, [view[got:]])
+                else:
+                    data = os.read(self._fd, _AHEAD_BYTES)
+                    count = min(size - got, len(data))
+                    view[got : got + count] = data[:count]
+                    ahead += data[count:]
             except ConnectionResetError as error:
                 raise PipeClosed from error
             if count == 0:

@@ -144,7 +144,7 @@ class Preparation:
         )
 
     def _pin(self, raw: bytes, folder: Path, sides: dict[str, memoryview]) -> _Pinned:
-        model = scan(raw, self._policy, sides)
+        model = scan(raw, self._policy, sides, is_raw=True)
         if sum(map(beside.size_of, model.graph.initializer)) > self._inside_bytes_max:
             del model
             pinned, here = pin_apart(raw, folder, sides)

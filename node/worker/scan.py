@@ -82,13 +82,17 @@ class _Counts:
     tensors: int = 0
 
 
-def scan(raw: bytes, policy: Policy, beside: Beside = _NOTHING) -> onnx.ModelProto:
+def scan(
+    raw: bytes, policy: Policy, beside: Beside = _NOTHING, *, is_raw: bool = False
+) -> onnx.ModelProto:
     """Parse and judge a model.
 
     Args:
         raw: the model file.
         policy: of this machine.
         beside: the files that weights of the main graph may lie in, by the name it gives them.
+        is_raw: not pinned yet: outputs may leave dtype and rank to the pin, whose graph has what
+            the runtime works out.
 
     Raises:
         ModelRefused: what was found, where, and the limit.
@@ -104,7 +108,7 @@ def scan(raw: bytes, policy: Policy, beside: Beside = _NOTHING) -> onnx.ModelPro
         raise ModelRefused("the model carries training graphs; export it for inference")
     _opset(model)
     _graph(model.graph, policy, _Counts(), depth=0, beside=beside)
-    _io(model.graph)
+    _io(model.graph, is_raw=is_raw)
     return model
 
 
@@ -224,7 +228,7 @@ def _value(value: onnx.ValueInfoProto) -> None:
     _dims((d.dim_value for d in shape.dim), f"value {value.name[:80]!r}")
 
 
-def _io(graph: onnx.GraphProto) -> None:
+def _io(graph: onnx.GraphProto, *, is_raw: bool) -> None:
     """Judge the graph's own inputs and outputs: they become a wire contract."""
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
@@ -237,12 +241,13 @@ def _io(graph: onnx.GraphProto) -> None:
         if any(not 1 <= len(name.encode()) <= _NAME_CHARS_MAX for name in names):
             raise ModelRefused(f"the names of {what} have 1 to {_NAME_CHARS_MAX} bytes")
         for value in values:
-            _io_type(value)
+            _io_type(value, is_open=is_raw and what == "outputs")
 
 
-def _io_type(value: onnx.ValueInfoProto) -> None:
+def _io_type(value: onnx.ValueInfoProto, *, is_open: bool) -> None:
+    has_rank = value.type.tensor_type.HasField("shape")
+    if not is_open and not has_rank:
+        raise ModelRefused(f"{value.name!r} does not declare its rank, and it cannot be worked out")
     dtype = value.type.tensor_type.elem_type
-    if dtype not in set(Dtype):
+    if dtype not in set(Dtype) and not (is_open and not dtype):
         raise ModelRefused(f"{value.name!r} has element type {dtype}; no boundary carries that")
-    if not value.type.tensor_type.HasField("shape"):
-        raise ModelRefused(f"{value.name!r} does not declare its rank")

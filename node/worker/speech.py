@@ -18,7 +18,12 @@ from prsm.protocol.messages.pipe import InputMismatch, WorkerFailed
 from prsm.protocol.messages.steps import Said, Say, Spell, Spelt
 
 # What exporters call the token that ends an answer.
-_ENDS: Final = ("<|end|>", "<|endoftext|>", "<|im_end|>", "<eos>", "</s>", "[EOS]", "<|eot_id|>")
+_ENDS: Final = (
+    *("<|end|>", "<|endoftext|>", "<|im_end|>", "<eos>", "</s>", "[EOS]", "<|eot_id|>"),
+    *("<|eom_id|>", "<|end_of_text|>", "<end_of_turn>", "<|end_of_turn|>", "<|return|>"),
+    *("<|endofturn|>", "<|END_OF_TURN_TOKEN|>", "<\uff5cend\u2581of\u2581sentence\uff5c>"),
+)
+assert len(_ENDS) <= 16, "as many as `Spelt` carries"
 _BROKEN: Final = "\N{REPLACEMENT CHARACTER}"
 
 

@@ -144,7 +144,9 @@ async def test_node_far_behind_with_its_log_takes_a_snapshot_and_votes_again(
         async with AsyncExitStack() as stack:
             nodes = [await stack.enter_async_context(cluster.node(i)) for i in range(3)]
             async with cluster.node(3) as fourth:
-                await pay(nodes[0], cluster.labs[3], times=2)
+                own = fourth.driver.validators.validators[3].consensus
+                while own not in nodes[0].driver.state.highest:  # its log must hold a vote
+                    await pay(nodes[0], cluster.labs[3])
                 await fourth.driver.wait_height(nodes[0].driver.ledger.height)
             behind = nodes[0].driver.ledger.height
             await pay(nodes[0], cluster.labs[1], times=3 * EVERY)
@@ -153,7 +155,6 @@ async def test_node_far_behind_with_its_log_takes_a_snapshot_and_votes_again(
                 await fourth.driver.wait_height(nodes[0].driver.ledger.height)
                 await until(lambda: fourth.snapshots.taker.taken > behind)
                 assert not fourth.driver.stopped
-                own = fourth.driver.validators.validators[3].consensus
                 await pay(nodes[0], cluster.labs[1], times=3)
                 await until(
                     lambda: (

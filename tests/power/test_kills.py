@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prsm.consensus.pbft import catchup
+from prsm.consensus.pbft import statuses
 from prsm.consensus.pbft.state import State
 from prsm.node.chain.signlog import SignLog
 from prsm.protocol.codec import encode
@@ -113,8 +113,8 @@ def test_rolled_back_validator_that_hears_nobody_signs_twice(
     def only_ready(state: State) -> None:
         state.is_ready = True
 
-    monkeypatch.setattr(catchup, "_check_own_vote", lambda _state, _message: None)
-    monkeypatch.setattr(catchup, "weigh_claims", only_ready)
+    monkeypatch.setattr(statuses, "_check_own_vote", lambda _state, _message: None)
+    monkeypatch.setattr(statuses, "weigh_claims", only_ready)
     universe = Universe(2, tmp_path)
     for _ in range(8):
         universe.kill("Locked", "synced")

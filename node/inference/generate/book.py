@@ -5,6 +5,7 @@ same roots. The first batch is the prompt, each later one so many single steps. 
 two batches. Source: docs/spec/work.md, "Generation".
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -65,6 +66,7 @@ class Book:
         for rows in batch_rows:
             self._bounds.append(self._bounds[-1] + rows)
         self._steps: list[_Step] = []
+        self._known: dict[int, BatchRoots] = {}  # complete ones never change
         self.first = 0
         self.position = 0
 
@@ -92,12 +94,12 @@ class Book:
         Raises:
             WireError: a step spans two batches, or they go beyond the last.
         """
-        twin = self._with(sizes, leaves(carried), [()] * len(sizes))
-        return tuple(
-            (index, *self._in_roots(twin, index))
-            for index in self._complete(twin[-1].start + twin[-1].size)
-            if self._bounds[index + 1] > self.position
-        )
+        end = self._end_of(sizes)
+        due = [i for i in self._complete(end) if self._bounds[i + 1] > self.position]
+        if not due:  # nearly every token: nothing is hashed before it goes on its way
+            return ()
+        twin = [*self._steps, *self._made_of(sizes, leaves(carried), [()] * len(sizes))]
+        return tuple((index, *self._in_roots(twin, index)) for index in due)
 
     def add(self, sizes: Sequence[int], carried: Tensor, made: Tensor, *, is_last: bool) -> None:
         """Note steps that were done.
@@ -108,14 +110,15 @@ class Book:
             made: the cut tensor (1, positions, ...), or of the last stage tokens (steps,).
             is_last: of the last stage?
         """
+        end = self._end_of(sizes)
         out = leaves(made, is_flat=is_last)
         parts: list[tuple[Digest, ...]] = []
         for size in sizes:
             count = 1 if is_last else size
             parts.append(tuple(out[:count]))
             out = out[count:]
-        self._steps = self._with(sizes, leaves(carried), parts)
-        self.position += sum(sizes)
+        self._steps += self._made_of(sizes, leaves(carried), parts)
+        self.position = end
 
     def done(self) -> tuple[BatchRoots, ...]:
         """The complete batches."""
@@ -128,34 +131,37 @@ class Book:
             return None
         return self._roots(index)
 
-    def _with(
+    def _end_of(self, sizes: Sequence[int]) -> int:
+        """Position after steps of these sizes."""
+        start = self.position
+        for size in sizes:
+            index = self._batch_of(start)
+            if index is None or start + size > self._bounds[index + 1]:
+                raise WireError(f"a step of {size} at position {start} spans batches of the job")
+            start += size
+        return start
+
+    def _made_of(
         self,
         sizes: Sequence[int],
         inputs: Sequence[Digest],
         outputs: Sequence[tuple[Digest, ...]],
     ) -> list[_Step]:
-        steps, start, offset = list(self._steps), self.position, 0
+        steps, start, offset = list[_Step](), self.position, 0
         for size, out in zip(sizes, outputs, strict=True):
-            index = self._batch_of(start)
-            if index is None or start + size > self._bounds[index + 1]:
-                raise WireError(f"a step of {size} at position {start} spans batches of the job")
             steps.append(_Step(start, size, tuple(inputs[offset : offset + size]), out))
             start, offset = start + size, offset + size
         return steps
 
     def _batch_of(self, position: int) -> int | None:
         """The batch that the next step at a position belongs to."""
-        for index in range(len(self._bounds) - 1):
-            if position < self._bounds[index + 1]:
-                return index
-        return None
+        index = bisect_right(self._bounds, position) - 1
+        return index if index < len(self._bounds) - 1 else None
 
-    def _complete(self, position: int) -> list[int]:
-        return [
-            index
-            for index in range(len(self._bounds) - 1)
-            if self.first <= self._bounds[index] and self._bounds[index + 1] <= position
-        ]
+    def _complete(self, position: int) -> range:
+        """Batches that are all noted once a position is reached."""
+        end = bisect_right(self._bounds, position) - 1
+        return range(bisect_left(self._bounds, self.first), end)
 
     def _in_roots(self, steps: Sequence[_Step], index: int) -> tuple[Digest, Digest]:
         first, end = self._bounds[index], self._bounds[index + 1]
@@ -166,11 +172,16 @@ class Book:
         return merkle.root_of_leaves(inputs), side
 
     def _roots(self, index: int) -> BatchRoots:
+        if index in self._known:
+            return self._known[index]
         first, end = self._bounds[index], self._bounds[index + 1]
         before, side = self._in_roots(self._steps, index)
         own = [step for step in self._steps if first <= step.start < end]
         after = merkle.root_of_leaves([leaf for step in own for leaf in step.outputs])
-        return BatchRoots(index, sum(step.size for step in own), before, side, after)
+        roots = BatchRoots(index, sum(step.size for step in own), before, side, after)
+        if end <= self.position:
+            self._known[index] = roots
+        return roots
 
 
 def leaves(tensor: Tensor, *, is_flat: bool = False) -> list[Digest]:

@@ -19,6 +19,7 @@ import trio
 from prsm.node.clock import Clock
 from prsm.node.inference.generate.stage import Stage
 from prsm.node.inference.links import WorkerLost
+from prsm.node.inference.unitrun import Lapse
 from prsm.protocol.errors import LocalError
 from prsm.protocol.generating import STEPS_MAX, KvShape
 from prsm.protocol.tensors import ITEM_BYTES, Dtype, Tensor, TensorHead
@@ -83,6 +84,21 @@ class Substitutes(Protocol):
 
 
 @dataclass(slots=True, eq=False)
+class Sitting:
+    """One stage at one worker, or at home: when it was made ready, and when it was asked.
+
+    Attributes:
+        why: it was lost; empty while it is not.
+    """
+
+    stage: int
+    name: str
+    opening: Lapse = field(default_factory=Lapse)
+    work: Lapse = field(default_factory=Lapse)
+    why: str = ""
+
+
+@dataclass(slots=True, eq=False)
 class Place:
     """One stage of a course: who does it now, and what it was given."""
 
@@ -90,14 +106,10 @@ class Place:
     shape: KvShape
     stage: Stage
     sizes: list[int] = field(default_factory=list)  # of all steps so far
+    position: int = 0  # positions given so far
     given: bytearray = field(default_factory=bytearray)  # all positions, one after the other
     losses: int = 0
     class_id: bytes = b""
-
-    @property
-    def position(self) -> int:
-        """Positions given so far."""
-        return sum(self.sizes)
 
     @property
     def row_bytes(self) -> int:
@@ -131,6 +143,8 @@ class Course:
         self._substitutes, self._clock = substitutes, clock
         self._replay, self._patience = replay, patience or Patience()
         self.recoveries: list[Recovery] = []
+        self.sittings: list[Sitting] = []  # in the order they were opened
+        self._sitting: dict[int, Sitting] = {}  # the one of each stage now
         self.names = [place.stage.name for place in places]  # who does each stage now
         self.pieces = min(place.shape.positions_per_step for place in places)
         self._position = 0
@@ -186,20 +200,21 @@ class Course:
 
     async def _open(self, place: Place) -> None:
         try:
-            await self._opened(place.stage)
+            await self._opened(place)
         except WorkerLost as error:
             await self._replace(place, error)
         place.class_id = place.stage.class_id
 
     async def _through(self, place: Place, size: int, carried: Tensor) -> Tensor:
         try:
-            made = await self._asked(place.stage, place.position, (size,), carried)
+            made = await self._asked(place, place.position, (size,), carried)
         except WorkerLost as error:
             began = self._clock.monotonic_ms()
             made = await self._recovered(place, size, carried, error)
             spent = self._clock.monotonic_ms() - began
             self.recoveries[-1] = replace(self.recoveries[-1], lost_ms=spent)
         place.sizes.append(size)
+        place.position += size
         place.given += carried.data
         return made
 
@@ -209,7 +224,7 @@ class Course:
         while True:
             await self._replace(place, error)
             try:
-                return await self._asked(place.stage, place.position, (size,), carried)
+                return await self._asked(place, place.position, (size,), carried)
             except WorkerLost as again:
                 error = again
 
@@ -217,6 +232,7 @@ class Course:
         """Put another stage in place, with the history in its cache."""
         while True:
             place.losses += 1
+            self._sitting[place.index].why = error.what
             if place.losses > LOSSES_MAX:
                 raise NoSubstitute(f"stage {place.index} was lost {place.losses} times") from error
             log.warning("stage %d is lost at %s: %s", place.index, place.stage.name, error.what)
@@ -225,7 +241,7 @@ class Course:
             place.stage = await self._substitutes.next(place.index, lost, error.what)
             try:
                 began = self._clock.monotonic_ms()
-                await self._opened(place.stage)
+                await self._opened(place)
                 self._check_class(place)
                 loaded = self._clock.monotonic_ms()
                 await self._tell(place)
@@ -260,9 +276,7 @@ class Course:
         for sizes in self._messages(place):
             end = start + sum(sizes)
             is_history = self._replay is Replay.PREFILL
-            await self._asked(
-                place.stage, start, sizes, place.tensor(start, end), is_history=is_history
-            )
+            await self._asked(place, start, sizes, place.tensor(start, end), is_history=is_history)
             start = end
 
     def _messages(self, place: Place) -> Iterator[tuple[int, ...]]:
@@ -280,21 +294,24 @@ class Course:
         if message:
             yield tuple(message)
 
-    async def _opened(self, stage: Stage) -> None:
-        with trio.move_on_after(self._patience.open_s):
-            await stage.open()
+    async def _opened(self, place: Place) -> None:
+        sitting = self._sitting[place.index] = Sitting(place.index, place.stage.name)
+        self.sittings.append(sitting)
+        with sitting.opening, trio.move_on_after(self._patience.open_s):
+            await place.stage.open()
             return
         raise WorkerLost(f"not open after {self._patience.open_s:g} s")
 
     async def _asked(
         self,
-        stage: Stage,
+        place: Place,
         start: int,
         sizes: Sequence[int],
         carried: Tensor,
         *,
         is_history: bool = False,
     ) -> Tensor:
-        with trio.move_on_after(self._patience.step_s):
-            return await stage.step(start, sizes, carried, is_history=is_history)
+        work = self._sitting[place.index].work
+        with work, trio.move_on_after(self._patience.step_s):
+            return await place.stage.step(start, sizes, carried, is_history=is_history)
         raise WorkerLost(f"no answer within {self._patience.step_s:g} s")

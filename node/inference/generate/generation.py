@@ -4,14 +4,15 @@ What waits is bounded: a reader that stays behind stops the generation, it does 
 Owned by its task, read by anybody. Must not know stages or money.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Literal
 
 import trio
 
-from prsm.node.inference.generate.course import Recovery, Replay
+from prsm.node.inference.generate.course import Recovery, Replay, Sitting
+from prsm.node.inference.unitrun import Lapse
 from prsm.node.telemetry import metrics
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.generating import GREEDY, Sampling
@@ -19,6 +20,7 @@ from prsm.protocol.receipts import WorkReceipt
 
 TOKENS_WAITING_MAX: Final = 64  # that nobody has read; a second of a quick model
 Finish = Literal["stop", "length", "context"]
+StepName = Literal["plan", "lock", "run", "receipt", "settle"]
 
 
 class UnknownGeneration(LocalError):
@@ -109,6 +111,9 @@ class Generation:
     stages: list[str] = field(default_factory=list)  # who does each now
     recoveries: list[Recovery] = field(default_factory=list)
     receipts: tuple[WorkReceipt, ...] = ()
+    made_s: float = 0.0  # on the clock of the loop, of which lapses are
+    lapses: dict[StepName, Lapse] = field(default_factory=dict)
+    sittings: Sequence[Sitting] = ()
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     read_ms: int = 0  # of the last reading
     readers: int = 0
@@ -121,6 +126,10 @@ class Generation:
     def is_over(self) -> bool:
         """Is the text complete, or will it never be?"""
         return self.finish is not None or self.state is GenerationState.FAILED
+
+    def lapse(self, name: StepName) -> Lapse:
+        """When a part of it lasts, to be marked by a `with` block."""
+        return self.lapses.setdefault(name, Lapse())
 
     def enter(self, state: GenerationState) -> None:
         """Go on to the next state."""

@@ -8,7 +8,7 @@ for a block. Must not know tokens. Source: docs/spec/work.md, "Generation".
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import trio
@@ -16,120 +16,23 @@ import trio
 from prsm.node.inference.capacity import ask_all
 from prsm.node.inference.commits import commit
 from prsm.node.inference.generate.course import NoSubstitute
+from prsm.node.inference.generate.route import Route, Wanted, lay_out
 from prsm.node.inference.generate.stage import RemoteStage, Seat, Stage
 from prsm.node.inference.interface import ReceiptStore
 from prsm.node.inference.links import Links
-from prsm.node.inference.planner import (
-    PriceOverCap,
-    RuntimeMismatch,
-    TooFewPeers,
-    WorkerOffer,
-)
+from prsm.node.inference.market import Market
+from prsm.node.inference.refusals import ClassMissing, PlanRefused, PriceOverCap
+from prsm.node.inference.wishes import WorkerOffer
 from prsm.protocol.errors import LocalError, PrsmError
-from prsm.protocol.generating import KvShape, Sampling
-from prsm.protocol.ids import FTNS, PeerId, format_ftns
-from prsm.protocol.receipts import WorkKind
-from prsm.protocol.transactions.payloads import LOCK, Lock, Unit
+from prsm.protocol.ids import FTNS, format_ftns
+from prsm.protocol.receipts import WorkReceipt
+from prsm.protocol.transactions.payloads import LOCK, Lock
 
 # A worker that was restarted is back within seconds; a reader waits that long.
 ANOTHER_TRIES: Final = 5
 ANOTHER_WAIT_S: Final = 2.0
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a generation needs of workers.
-
-    Attributes:
-        model: CID of the manifest.
-        runtime: of the model; workers of another compute other bits.
-        stages: of the whole model.
-        first: the first stage that is not done at home.
-        rows: of each batch: the prompt, then single steps.
-        shapes: of the stages, all of them.
-        sampling: how the last stage chooses.
-        price_cap: micro-FTNS that all locks together may hold, None for no bound.
-        deadline_ms: block time from the lock on.
-        tenant: for whom.
-    """
-
-    model: bytes
-    runtime: str
-    stages: int
-    first: int
-    rows: tuple[int, ...]
-    shapes: tuple[KvShape, ...]
-    sampling: Sampling
-    price_cap: int | None
-    deadline_ms: int
-    tenant: bytes
-
-    @property
-    def positions(self) -> int:
-        """Of the whole generation."""
-        return sum(self.rows)
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A locked job: unit i is stage `first + i`."""
-
-    job: bytes
-    units: tuple[Unit, ...]
-    peers: dict[bytes, PeerId]
-    rows: tuple[int, ...]
-
-    @property
-    def amount(self) -> int:
-        """Micro-FTNS the escrow holds."""
-        return sum(unit.price_per_row for unit in self.units) * sum(self.rows)
-
-
-def lay_out(
-    offers: Sequence[WorkerOffer], wanted: Wanted, *, shift: int, job: bytes, only: range
-) -> Route:
-    """Lay stages over workers: holders of the model first, then the cheapest, then by account.
-
-    Nobody compares a stage, so who is paid for it has pledged enough.
-
-    Args:
-        offers: those that may be taken.
-        wanted: what is needed.
-        shift: 0 for the main route; another number gives every stage another worker.
-        job: id of the job.
-        only: the stages that need somebody.
-
-    Raises:
-        TooFewPeers, RuntimeMismatch: nobody may be taken.
-    """
-    able = [offer for offer in offers if offer.runtime == wanted.runtime]
-    rows = sum(wanted.rows)
-    free = [o for o in able if o.slots_free > 0 and o.is_bonded(o.price_per_row * rows)]
-    if not free:
-        raise _nobody(offers, able, wanted)
-    best = sorted(free, key=lambda o: (wanted.model not in o.models, o.price_per_row, o.worker))
-    units = []
-    peers = {}
-    for stage in only:
-        offer = best[(stage - wanted.first + shift) % len(best)]
-        peers[offer.worker] = offer.peer
-        units.append(
-            Unit(
-                kind=WorkKind.GENERATE,
-                model=wanted.model,
-                stages=wanted.stages,
-                stage=stage,
-                first=0,
-                count=len(wanted.rows),
-                needed=1,
-                price_per_row=offer.price_per_row,
-                rates=None,
-                workers=(offer.worker,),
-            )
-        )
-    return Route(job, tuple(units), peers, wanted.rows)
 
 
 class Routes:
@@ -139,6 +42,7 @@ class Routes:
         links: conversations of this node as a requester.
         wanted: what is needed.
         notes: where ids of jobs survive this process until nothing is locked in them.
+        market: what this node knows of workers; who fails here is left out of its next plans.
         new_id: makes 32-byte job ids; random outside tests.
     """
 
@@ -147,11 +51,12 @@ class Routes:
         links: Links,
         wanted: Wanted,
         notes: ReceiptStore,
+        market: Market,
         *,
         new_id: Callable[[], bytes] = lambda: secrets.token_bytes(32),
     ) -> None:
         self._links, self._wanted, self._notes = links, wanted, notes
-        self._new_id = new_id
+        self._market, self._new_id = market, new_id
         self.locked: list[Route] = []
         self.used: list[RemoteStage] = []  # every stage that was ever asked
         self._avoid: dict[int, set[bytes]] = {}  # stage -> workers that lost it
@@ -166,21 +71,22 @@ class Routes:
         """Ask who is there, and lock the main route and, where somebody else can do it, a spare.
 
         Raises:
-            TooFewPeers, RuntimeMismatch, PriceOverCap: there is no main route.
+            TooFewPeers, RuntimeMismatch, DoesNotFit, SessionQuota, PriceOverCap: there is no main
+                route.
             LocalError: the ledger does not take the lock.
         """
         wanted, offers = self._wanted, await self._offers()
         whole = range(wanted.first, wanted.stages)
-        main = lay_out(offers, wanted, shift=0, job=self._new_id(), only=whole)
+        main = self._laid(offers, whole)
         self._check_price(main)
         routes = [main]
-        others = len({offer.worker for offer in offers})
-        if has_spare and others > 1:
-            shift = min(len(whole), others - 1)
-            spare = lay_out(offers, wanted, shift=shift, job=self._new_id(), only=whole)
-            cap = wanted.price_cap
-            if cap is None or main.amount + spare.amount <= cap:
+        if has_spare:
+            try:
+                spare = self._laid(offers, whole, beside=main)
+                self._check_price(spare, beside=main)
                 routes.append(spare)
+            except PlanRefused as refused:
+                log.info("no spare route: %s", refused.what)
         failed: list[PrsmError] = []
         async with trio.open_nursery() as nursery:
             for route in routes:
@@ -200,12 +106,34 @@ class Routes:
         if self._may_try_again(index, lost, why):
             self._again.add((index, worker))
             return self._at_seat(lost.seat, index)
+        if ClassMissing.reason not in why:  # it computes otherwise, not worse
+            self._market.bans.strike(lost.seat.peer, self._market.now_ms())
         self._avoid.setdefault(index, set()).add(worker)
         for route in self.locked:
             seat = self._seat(route, index)
             if seat is not None and seat.worker not in self._avoid[index]:
                 return self._at_seat(seat, index)
         return self._at(await self._lock_another(index, why), index)
+
+    def thank(self, receipts: Sequence[WorkReceipt]) -> None:
+        """Whoever showed a receipt did well by its last step: it is no longer left out."""
+        shown = {receipt.worker for receipt in receipts}
+        for stage in self.used:
+            if stage.seat.worker in shown and stage.is_well:
+                self._market.bans.clear(stage.seat.peer)
+
+    def _laid(
+        self, offers: Sequence[WorkerOffer], only: range, *, beside: Route | None = None
+    ) -> Route:
+        market, now_ms = self._market, self._market.now_ms()
+        failed = {offer.peer for offer in offers if market.bans.is_out(offer.peer, now_ms)}
+        return lay_out(
+            *(offers, self._wanted),
+            job=self._new_id(),
+            only=only,
+            beside=beside,
+            failed=failed,
+        )
 
     def _may_try_again(self, index: int, lost: RemoteStage, why: str) -> bool:
         """Is the worker there and only its session gone? Its shard is loaded, its lock stands."""
@@ -234,10 +162,9 @@ class Routes:
         raise AssertionError("no try was the last")
 
     async def _lock_one(self, index: int) -> Route:
-        wanted, offers = self._wanted, await self._offers()
+        offers = await self._offers()
         left = [offer for offer in offers if offer.worker not in self._avoid[index]]
-        only = range(index, index + 1)
-        route = lay_out(left, wanted, shift=0, job=self._new_id(), only=only)
+        route = self._laid(left, range(index, index + 1))
         self._check_price(route)
         failed: list[PrsmError] = []
         await self._lock(route, failed)
@@ -273,8 +200,9 @@ class Routes:
             return
         self.locked.append(route)
 
-    def _check_price(self, route: Route) -> None:
+    def _check_price(self, route: Route, *, beside: Route | None = None) -> None:
         cap, total = self._wanted.price_cap, self.amount + route.amount
+        total += 0 if beside is None else beside.amount
         if cap is not None and total > cap:
             raise PriceOverCap(
                 f"the escrow would be {format_ftns(total)} FTNS, at most {format_ftns(cap)} "
@@ -314,32 +242,3 @@ class Routes:
         )
         self.used.append(stage)
         return stage
-
-
-def _nobody(
-    offers: Sequence[WorkerOffer], able: Sequence[WorkerOffer], wanted: Wanted
-) -> LocalError:
-    others = sorted({offer.runtime for offer in offers} - {wanted.runtime})
-    if offers and not able:
-        return RuntimeMismatch(
-            f"no worker runs {wanted.runtime}; others run {', '.join(others)}",
-            value=tuple(others),
-            limit=wanted.runtime,
-            hint="install the same version of PRSM on the workers",
-        )
-    if any(offer.slots_free > 0 for offer in able):
-        most = max(offer.bonded_for or 0 for offer in able)
-        price = min(offer.price_per_row for offer in able) * sum(wanted.rows)
-        return TooFewPeers(
-            f"no worker has pledged enough for a stage of {format_ftns(price)} FTNS, pledges "
-            f"cover {format_ftns(most)}",
-            value=most,
-            limit=price,
-            hint="ask for fewer tokens, or generate at home: --local",
-        )
-    return TooFewPeers(
-        f"{len(offers)} workers answered, none is free",
-        value=0,
-        limit=1,
-        hint="connect workers, wait until they are free, or generate at home: --local",
-    )

@@ -15,11 +15,13 @@ from typing import Final
 import trio
 
 from prsm.node.inference.commits import wait_time
+from prsm.node.inference.estimate import memory_needed
 from prsm.node.inference.generate import bill
 from prsm.node.inference.generate.book import batch_plan
 from prsm.node.inference.generate.course import Course, NoSubstitute, Patience, Place
 from prsm.node.inference.generate.generation import Finish, Generation, GenerationState
-from prsm.node.inference.generate.routes import Routes, Wanted
+from prsm.node.inference.generate.route import Wanted
+from prsm.node.inference.generate.routes import Routes
 from prsm.node.inference.generate.speech import Speaking, Speech
 from prsm.node.inference.generate.stage import HomeStage, Stage
 from prsm.node.inference.interface import Halted, JobFacts, PolicyRefused, ReceiptStore
@@ -68,7 +70,8 @@ class GenerationRun:
         Raises:
             PrsmError: refused before the lock, or a stage was lost for good after it.
         """
-        model = await self._prepare()
+        with self._it.lapse("plan"):
+            model = await self._prepare()
         if self._speaking is None or model.manifest.tokenizer is None:
             raise Unsupported(
                 f"model {model.manifest.name} has no tokenizer, or this node runs none",
@@ -80,14 +83,25 @@ class GenerationRun:
             self._check_prompt(prompt)
             async with self._course(model, len(prompt)) as course:
                 self._it.recoveries, self._it.stages = course.recoveries, course.names
-                await self._generate(course, speech, prompt)
+                with self._it.lapse("run"):
+                    await self._generate(course, speech, prompt)
                 self._it.enter(GenerationState.SETTLING)
-                await self._collect()
+                with self._it.lapse("receipt"):
+                    await self._collect()
 
     async def settle(self) -> None:
         """Settle what was shown, as blocks go on, and fetch back the rest after the deadline."""
         chain = self._with.chain
-        left = list(self._it.receipts)
+        if self._it.receipts:
+            with self._it.lapse("settle"):
+                await self._settle_all()
+        self._it.enter(GenerationState.DONE)
+        async with trio.open_nursery() as nursery:
+            for route in self.routes.locked if self.routes else ():
+                nursery.start_soon(bill.reclaim, chain, route.job, self._notes)
+
+    async def _settle_all(self) -> None:
+        chain, left = self._with.chain, list(self._it.receipts)
         while left:
             tried_ms = chain.block_time_ms()
             left = [receipt for receipt in left if not await bill.settle(chain, receipt)]
@@ -101,10 +115,6 @@ class GenerationRun:
             left = [receipt for receipt in left if receipt.job in open_jobs]
             if left:
                 await wait_time(chain, tried_ms + bill.AGAIN_MS)
-        self._it.enter(GenerationState.DONE)
-        async with trio.open_nursery() as nursery:
-            for route in self.routes.locked if self.routes else ():
-                nursery.start_soon(bill.reclaim, chain, route.job, self._notes)
 
     # -- before money moves
 
@@ -165,13 +175,15 @@ class GenerationRun:
                 first=request.home,
                 rows=rows,
                 shapes=model.shapes,
+                rooms=tuple(memory_needed(shard) for shard in model.shards),
                 sampling=request.sampling,
                 price_cap=request.price_cap,
                 deadline_ms=request.deadline_ms,
                 tenant=request.tenant,
             )
-            self.routes = Routes(self._with.links, wanted, self._notes)
-            await self.routes.lock(has_spare=request.has_spare)
+            self.routes = Routes(self._with.links, wanted, self._notes, self._with.market)
+            with self._it.lapse("lock"):
+                await self.routes.lock(has_spare=request.has_spare)
         async with AsyncExitStack() as stack:
             places = [
                 Place(index, shape, await self._stage(model, index, sum(rows), stack))
@@ -184,6 +196,7 @@ class GenerationRun:
                 replay=request.replay,
                 patience=self._patience,
             )
+            self._it.sittings = course.sittings
             try:
                 await course.open()
                 yield course
@@ -286,6 +299,7 @@ class GenerationRun:
         if self.routes is not None:
             receipts = await bill.collect(self.routes.used, self._patience)
             self._it.receipts = tuple(receipts)
+            self.routes.thank(receipts)
 
 
 class _Relief:

@@ -105,7 +105,7 @@ class Generations:
             raise Busy(f"{self.running} generations run, at most {RUNNING_MAX}", retry_after_ms=500)
         clock = self._requester.clock
         one = Generation(self._new_id(), request, made_ms=clock.wall_ms())
-        one.read_ms = clock.monotonic_ms()
+        one.read_ms, one.made_s = clock.monotonic_ms(), trio.current_time()
         one.tell = partial(self._tell, one)
         self._forget_old()
         self._known[one.id] = one

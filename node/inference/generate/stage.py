@@ -120,6 +120,7 @@ class RemoteStage:
         self.book = Book(seat.rows[first : first + seat.spec.count], self._sampling)
         self._tape = Tape(self._sampling)
         self._is_kept = False  # the last batch, if it is short
+        self.is_well = False  # did it answer the last step as it should?
         self.class_id = b""
         self.load_ms = 0
         self.compute_us = 0
@@ -163,6 +164,7 @@ class RemoteStage:
         self, start: int, sizes: Sequence[int], carried: Tensor, *, is_history: bool = False
     ) -> Tensor:
         """As `Stage.step`."""
+        self.is_well = False
         due = () if is_history else self.book.fed(sizes, carried)
         feeds = [self._sign(*roots) for roots in due]
         ask = AskStep(
@@ -190,6 +192,7 @@ class RemoteStage:
         made = Tensor(answer.tensor, tail)
         if not fits(made, self._shape, sizes):
             raise self._faulty(f"{answer.tensor.name} {list(answer.tensor.shape)} is not due")
+        self.is_well = True
         if is_history:
             self.book.skip(self.book.position + sum(sizes))
         else:

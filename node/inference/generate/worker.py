@@ -84,6 +84,7 @@ class Sessions:
         self._opening: set[HeldKey] = set()
         self._numbers = 0
         self._nursery: trio.Nursery | None = None
+        desk.claims.engagements.add(self._engaged)
         desk.network.on_call(OpenSession, self._open)
         desk.network.on_call(AskStep, self._step)
         desk.network.on_call(FinishSession, self._finish)
@@ -93,6 +94,10 @@ class Sessions:
     def count(self) -> int:
         """Sessions that are open now."""
         return len(self._held)
+
+    def _engaged(self) -> set[tuple[bytes, int]]:
+        """Units that are open, or ended and not claimed yet."""
+        return {key[1:] for key in (*self._opening, *self._held, *self._ended)}
 
     @property
     def bytes_held(self) -> int:
@@ -133,6 +138,7 @@ class Sessions:
         if held is None:
             if key in self._opening:
                 raise Busy("this session is being opened")
+            desk.claims.engagements.check(job, message.unit)
             self._opening.add(key)
             try:
                 held = await self._begin(message, job, incoming.peer)

@@ -17,7 +17,7 @@ from prsm.node.inference.serving.health import (
     Service,
 )
 from prsm.protocol.codec import Record, decode, encode
-from prsm.protocol.ids import UInt
+from prsm.protocol.errors import WireError
 from prsm.protocol.limits import MIB
 
 VERSION: Final = 1
@@ -28,10 +28,12 @@ HEALTH_BYTES_MAX: Final = 4 * MIB  # 512 pairs of all that are 3 MiB
 WHAT_MAX: Final = 400  # characters of an error's sentence that are kept
 
 _FIGURES: Final = 4  # of an hour
+# Counts and times; a larger one could be read, and after one more not be written again.
+_Figure = Annotated[int, msgspec.Meta(ge=0, le=2**60)]
 
 
 class _Fault(Record, frozen=True):
-    at_ms: UInt
+    at_ms: _Figure
     reason: str
     what: str
 
@@ -39,17 +41,17 @@ class _Fault(Record, frozen=True):
 class _Service(Record, frozen=True):
     model: bytes
     worker: bytes
-    done: UInt
-    failed: UInt
-    rows: UInt
-    probes_done: UInt
-    probes_failed: UInt
-    probed_ms: UInt
-    in_row: UInt
-    struck_ms: UInt
+    done: _Figure
+    failed: _Figure
+    rows: _Figure
+    probes_done: _Figure
+    probes_failed: _Figure
+    probed_ms: _Figure
+    in_row: _Figure
+    struck_ms: _Figure
     errors: Annotated[tuple[_Fault, ...], msgspec.Meta(max_length=ERRORS_MAX)]
-    hours: Annotated[tuple[UInt, ...], msgspec.Meta(max_length=_FIGURES * HOURS_KEPT)]
-    times_us: Annotated[tuple[UInt, ...], msgspec.Meta(max_length=TIMES_KEPT)]
+    hours: Annotated[tuple[_Figure, ...], msgspec.Meta(max_length=_FIGURES * HOURS_KEPT)]
+    times_us: Annotated[tuple[_Figure, ...], msgspec.Meta(max_length=TIMES_KEPT)]
 
 
 class _Book(Record, frozen=True):
@@ -71,6 +73,10 @@ def restore(book: HealthBook, raw: bytes) -> None:
         WireError: bytes that `to_bytes` did not write; the book is as it was.
     """
     read = decode(raw, _Book, size_max=HEALTH_BYTES_MAX)
+    if len({(row.model, row.worker) for row in read.services}) != len(read.services):
+        raise WireError("a worker is there twice for one model")
+    if odd := [len(row.hours) for row in read.services if len(row.hours) % _FIGURES]:
+        raise WireError(f"{odd[0]} figures of hours, {_FIGURES} are an hour")
     for row in read.services:
         _fill(book.of(row.model, row.worker), row)
     book.golden.update(read.golden)

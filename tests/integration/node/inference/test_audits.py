@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from prsm.node.inference.audits import Auditor
-from prsm.node.inference.court import Duty, Trial
+from prsm.node.inference.court import Duty, Opening, Trial
 from prsm.node.inference.divergence import Boundary
 from prsm.node.inference.evidence import Evidence, Place
 from prsm.node.inference.inquiry import Inquiry, Witness
@@ -216,6 +216,16 @@ async def test_a_committee_member_judges(
     scene.court.open_trials.append(scene.trial(boundary(feed, answered), class_id))
     await scene.heard()
     assert scene.court.findings == [finding]
+
+
+async def test_what_was_sealed_is_shown_without_another_look(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    """Nobody need serve the inputs any more: what was found stands sealed on the ledger."""
+    opening = Opening(JOB, 0, b"o" * 32, b"s" * 32)
+    scene.court.sealed.append(opening)
+    await scene.heard()
+    assert (scene.court.opened, scene.court.findings) == ([opening], [])
 
 
 async def test_another_class_of_an_integer_model_is_not_judged(

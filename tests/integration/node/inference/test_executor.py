@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from prsm.consensus.ledger.audit_records import Pledged, pledged_key
 from prsm.node.inference.feeds import NO_FEED
 from prsm.node.inference.terms import Terms
 from prsm.node.inference.transfer import cut
@@ -274,6 +275,18 @@ async def test_opening_needs_lock_name_signature_and_time(
     assert await refusal(probe.opening(index=2)) == "bad_signature"
     probe.cluster.world.time_ms += 100_000
     assert await refusal(probe.opening()) == "job_closed"
+
+
+async def test_unit_alone_needs_a_pledge(probe: Probe, autojump_clock: MockClock) -> None:
+    worker, bond = probe.worker, 20 * PRICE * sum(ROWS)
+    key, state = pledged_key(worker.address), probe.cluster.world.state
+    await probe.lock(needed=1, workers=(worker.address,))
+    state[key] = encode(Pledged(amount=bond - 1, held=0))
+    with pytest.raises(CallRefused, match="1 micro-FTNS more"):
+        await probe.open()
+    state[key] = encode(Pledged(amount=bond, held=0))
+    await probe.open()
+    assert worker.executor._engaged() == {(JOB, 0)}
 
 
 async def test_halted_model_is_refused(probe: Probe, autojump_clock: MockClock) -> None:

@@ -8,13 +8,16 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from prsm.node.api.generation import GenerationApi
 from prsm.node.inference.generate.course import Replay
 from prsm.node.inference.generate.generation import GenerateRequest, Generation, ReaderTooSlow
 from prsm.node.inference.generate.service import Generations
 from prsm.node.inference.generate.worker import Room
 from prsm.node.inference.interface import MemoryReceipts
 from prsm.node.inference.jobs import NotFinished
+from prsm.node.rpc.methods.generation import GenerationParams
 from prsm.protocol.generating import Sampling
+from prsm.protocol.ids import address_text
 from tests.tools.generating import (
     CONTEXT,
     Maker,
@@ -26,6 +29,7 @@ from tests.tools.generating import (
     text_of,
     tokens_of,
 )
+from tests.tools.rpc_node import ANYBODY
 from tests.tools.work import MODEL
 
 PROMPT = "Once upon a time"
@@ -121,6 +125,26 @@ async def test_stage_that_dies_is_taken_over_with_the_same_tokens(
     assert "unreachable" in recovery.why
     await settled(one)
     assert len(one.receipts) == 2
+    await told_by_its_trace(makers.makers[0], one)
+
+
+async def told_by_its_trace(maker: Maker, one: Generation) -> None:
+    """Three workers were asked, one was lost and its successor began after it."""
+    api = GenerationApi(None, maker.generations)  # type: ignore[arg-type]  # no model is looked up
+    trace = await api.trace(GenerationParams(address_text(one.id)), ANYBODY)
+    [recovery] = one.recoveries
+    whole = {step.step: step for step in trace.steps if step.stage is None}
+    assert whole.keys() == {"plan", "lock", "run", "receipt", "settle"}
+    assert all(step.ended_ms is not None for step in trace.steps)
+    asked = [step for step in trace.steps if step.step == "work"]
+    assert len(asked) == len([step for step in trace.steps if step.step == "open"]) == 3
+    [lost] = [step for step in asked if step.why]
+    [taken] = [step for step in asked if step.peer == recovery.taken_by]
+    assert (lost.stage, lost.peer, taken.stage) == (recovery.stage, recovery.lost, recovery.stage)
+    assert lost.ended_ms is not None
+    assert lost.began_ms < lost.ended_ms <= taken.began_ms
+    began = [step.began_ms for step in trace.steps]
+    assert began == sorted(began)
 
 
 @pytest.mark.long
@@ -260,6 +284,25 @@ async def test_full_quota_of_all_workers_is_told_before_anything_is_computed(
     error = await refusal_of(makers.makers[0], wish())
     assert "quota_full" in error.what
     assert sum(maker.runner.steps for maker in makers.makers) == 0
+
+
+async def test_a_worker_that_had_no_room_is_not_named_again(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """The first in the order of all refuses each session; it loses the first text, not the next."""
+    makers = make_makers(5)
+    await makers.start(nursery)
+    full = makers.workers[0]
+    full.sessions._room = Room(bytes_max=0)
+    asker = makers.makers[0]
+    text, first = await asker.generate(wish())
+    assert text == TEXT
+    [recovery] = first.recoveries
+    assert "quota_full" in recovery.why
+    assert recovery.lost == str(full.node.network.peer_id)
+    text, second = await asker.generate(wish())
+    assert (text, second.recoveries) == (TEXT, [])
+    assert full is not worker_of(makers, second, 0)
 
 
 async def test_workers_are_paid_for_the_positions_they_did_and_the_rest_returns(

@@ -9,12 +9,15 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from prsm.node.inference.estimate import memory_needed
 from prsm.node.inference.generate.book import batch_plan
-from prsm.node.inference.generate.routes import Routes, Wanted
+from prsm.node.inference.generate.route import Wanted
+from prsm.node.inference.generate.routes import Routes
 from prsm.node.inference.generate.stage import RemoteStage
 from prsm.node.inference.generate.worker import Room
 from prsm.node.inference.interface import MemoryReceipts
 from prsm.node.inference.links import WorkerLost
+from prsm.node.inference.market import Market
 from prsm.node.net.interface import CallRefused, Channel
 from prsm.protocol.codec import Record
 from prsm.protocol.generating import GREEDY, kv_shape
@@ -97,12 +100,13 @@ async def desk(
         first=0,
         rows=batch_plan(len(PROMPT), tokens),
         shapes=(kv_shape(shard.inputs, shard.outputs),),
+        rooms=(memory_needed(shard),),
         sampling=GREEDY,
         price_cap=None,
         deadline_ms=600_000,
         tenant=b"",
     )
-    routes = Routes(makers.makers[0].node.links, wanted, MemoryReceipts())
+    routes = Routes(makers.makers[0].node.links, wanted, MemoryReceipts(), Market())
     await routes.lock(has_spare=False)
     return Desk(makers, routes, routes.stage(0))
 

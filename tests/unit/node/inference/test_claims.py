@@ -13,8 +13,10 @@ from trio.testing import MockClock
 from typing_extensions import override
 
 from prsm.consensus.ledger.audit_records import Pledged, pledged_key
+from prsm.consensus.ledger.records import Job
 from prsm.node.chain.wallet import WalletLocked
 from prsm.node.inference.claims import Claims
+from prsm.node.inference.earned import ended_of
 from prsm.node.inference.interface import Chain, MemoryReceipts
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier, Signer
@@ -29,6 +31,7 @@ from prsm.protocol.receipts import (
     sign_receipt,
 )
 from prsm.protocol.transactions.payloads import COMMIT, LOCK, Lock, Unit
+from prsm.storage.earnings import Ended
 from prsm.storage.errors import StoreUnavailable
 from tests.tools.wires import Wire
 from tests.tools.work_chain import FUNDS, MemoryChain, World
@@ -210,9 +213,16 @@ async def test_commitment_that_failed_is_tried_again_and_paid(
         price_per_row=1_000,
         started_height=world.height,
     )
-    claims = Claims(Wire(), chain, MemoryReceipts(), Ed25519Verifier())
+    ends: list[Ended] = []
+
+    async def note(ours: WorkReceipt, found: Job | None) -> None:
+        await trio.lowlevel.checkpoint()
+        ends.append(ended_of(ours, found, height=0, time_ms=0))
+
+    claims = Claims(Wire(), chain, MemoryReceipts(), Ed25519Verifier(), on_over=note)
     await nursery.start(claims.run)
     claim = await claims.add(made)
+    assert [one.unit for one in claims.unpaid] == [0]
     with pytest.raises(PrsmError):
         await claims.show(claim)
     assert chain.committed(job, 0, chain.address) is None
@@ -227,3 +237,6 @@ async def test_commitment_that_failed_is_tried_again_and_paid(
             await chain.wait_height(chain.height() + 1)
     assert world.balance(chain.address) - before == 950
     assert await claims.show(claim) == encode(claim.receipt)
+    await trio.testing.wait_all_tasks_blocked()
+    assert [(one.paid, one.wrong, one.is_counted) for one in ends] == [(950, 0, True)]
+    assert claims.unpaid == ()

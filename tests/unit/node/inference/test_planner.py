@@ -1,5 +1,6 @@
 """Plans: even load, and every reason against one with its value and limit."""
 
+from collections import Counter
 from dataclasses import replace
 
 import msgspec
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prsm.node.inference.layout import reserve_of
 from prsm.node.inference.planner import opinions_for, plan
 from prsm.node.inference.refusals import (
     BatchNotJoinable,
@@ -104,6 +106,8 @@ def with_facts(**facts: object) -> list[WorkerOffer]:
         (offers(2), {}, TooFewPeers, 2, 3),
         ([offer(1), offer(2), offer(3, free=0)], {}, TooFewPeers, 2, 3),
         ([offer(1), offer(2), offer(3, runtime="x")], {}, RuntimeMismatch, ("x",), RUNTIME),
+        # Its worker process is away: that is no other version, and no slot of it is free.
+        ([offer(1), offer(2), offer(3, free=0, runtime="")], {}, TooFewPeers, 2, 3),
         (offers(3), {"price_cap": 449}, PriceOverCap, 450, 449),
         (offers(3), {"time_left_ms": 9_999}, DeadlineImpossible, 9_999, 10_000),
         (
@@ -328,3 +332,36 @@ def test_only_named_accounts_work() -> None:
     wanted = (bytes([2]) * 32,)
     found = planned(plan(MANIFEST, offers(3), wish(stages=1, redundancy=1, only=wanted)))
     assert found.units[0].workers == wanted
+
+
+@given(
+    st.lists(st.integers(0, 300), min_size=1, max_size=4),
+    st.integers(1, 3),
+    st.integers(1, 3),
+)
+def test_nobody_is_named_for_more_than_its_pledge_covers(
+    pledges: list[int], stages: int, spread: int
+) -> None:
+    """Of units done alone: it would refuse the one too many, after the lock was paid for."""
+    able = [replace(offer(n + 1), bonded_for=covers) for n, covers in enumerate(pledges)]
+    rows = (4,) * 12
+    found = plan(MANIFEST, able, wish(batch_rows=rows, stages=stages, spread=spread, redundancy=1))
+    if isinstance(found, Refused):
+        assert {reason.reason for reason in found.reasons} == {"too_few_peers"}
+        return
+    owed: Counter[bytes] = Counter()
+    for unit in found.units:
+        owed[unit.workers[0]] += reserve_of(unit, rows)
+    for one in able:
+        assert owed[one.worker] <= (one.bonded_for or 0)
+
+
+def test_a_pledge_short_of_two_stages_lets_another_do_one() -> None:
+    """One micro-batch goes the shortest way, unless that asks too much of one pledge."""
+    quick, slow = (
+        replace(offer(n), bonded_for=5 * 4, rtt_ms=rtt) for n, rtt in ((1, 1.0), (2, 9.0))
+    )
+    found = planned(plan(MANIFEST, [quick, slow], wish(batch_rows=(4,), stages=2, redundancy=1)))
+    assert sorted(unit.workers[0] for unit in found.units) == [quick.worker, slow.worker]
+    [reason] = refused(plan(MANIFEST, [quick], wish(batch_rows=(4,), stages=2, redundancy=1)))
+    assert (reason.reason, reason.value, reason.limit) == ("too_few_peers", 20, 40)

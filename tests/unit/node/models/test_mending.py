@@ -1,4 +1,4 @@
-"""A pinned file that broke on disk is fetched again by itself, only what is damaged of it."""
+"""What broke on disk or was cut short is fetched by itself, only what lacks of it."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -8,14 +8,16 @@ from random import Random
 import pytest
 import trio
 
-from prsm.node.models.mending import PAUSE_MS, Mending
-from prsm.node.models.tasks import TaskState
+from prsm.node.models.mending import ASKS_NOBODY, PAUSE_MS, Mending
+from prsm.node.models.meter import Meter
+from prsm.node.models.taskfile import TaskState
+from prsm.node.models.tasks import Task, TaskInterrupted
 from prsm.protocol.limits import LEAF_BYTES
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.errors import Corrupt
 from prsm.storage.store.pins import ADDED
 from tests.tools.model_rooms import Room, open_room, wanted
-from tests.tools.paced import PacedSource
+from tests.tools.paced import Manner, PacedSource
 from tests.tools.sources import MemorySource
 
 DATA = Random(3).randbytes(3 * LEAF_BYTES)
@@ -71,7 +73,7 @@ async def broken(
         clock = HandClock()
         monkeypatch.setattr(room.tools.driver, "clock", clock)
         await nursery.start(room.models.tasks.run)
-        mending = Mending(room.tools, room.models.fetching, room.models.tasks)
+        mending = Mending(room.tools, room.models.fetching, room.models.tasks, room.models.resolve)
         yield Broken(room, root, clock, mending)
 
 
@@ -111,3 +113,58 @@ async def test_what_nobody_keeps_is_left(broken: Broken, monkeypatch: pytest.Mon
     await broken.room.tools.store.unpin(broken.root, ADDED)
     assert await broken.look() == []
     assert source.asked == []
+
+
+def was_at_work(broken: Broken, kind: str, ref: str) -> Task:
+    """A task that the last run of the node was at when it ended."""
+    clock = broken.room.tools.driver.clock
+    token = trio.lowlevel.current_trio_token()
+    task = Task(f"{kind}-1", kind, ref, Meter(0), 1, clock, token)
+    task.state, task.error = TaskState.FAILED, TaskInterrupted("the node ended")
+    task.over.set()
+    broken.room.models.tasks._tasks[task.id] = task
+    return task
+
+
+@pytest.mark.parametrize("kind", ["pull", "repair"])
+async def test_fetch_that_was_cut_short_goes_on(
+    broken: Broken, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has it at first, and it has no pin; then it is whole, and nothing more is done."""
+    await broken.room.tools.store.unpin(broken.root, ADDED)
+    (cid,) = [cid for cid, _ in await broken.room.tools.store.models()]
+    was_at_work(broken, kind, str(cid))
+    assert await broken.look() == [TaskState.FAILED] * 2
+    assert await broken.look() == [TaskState.FAILED] * 2
+    source = lend(broken, monkeypatch)
+    broken.clock.now_ms += PAUSE_MS
+    assert (await broken.look())[-1] is TaskState.DONE
+    assert source.asked == [1]
+    broken.clock.now_ms += 10 * PAUSE_MS
+    assert len(await broken.look()) == 3
+
+
+async def test_fetch_that_somebody_ends_does_not_go_on_again(
+    broken: Broken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await broken.room.tools.store.unpin(broken.root, ADDED)
+    (cid,) = [cid for cid, _ in await broken.room.tools.store.models()]
+    was_at_work(broken, "pull", str(cid))
+    deaf = PacedSource(MemorySource(DATA), "deaf", manner=Manner.DEAF)
+    monkeypatch.setattr(broken.room.models.fetching, "sources", lambda _cid: [deaf])
+    await broken.mending.look()
+    task = broken.room.models.tasks.cancel("repair-")
+    await task.over.wait()
+    assert task.state is TaskState.CANCELLED
+    broken.clock.now_ms += PAUSE_MS
+    assert len(await broken.look()) == 2
+
+
+@pytest.mark.parametrize(("kind", "mark"), [("verify", ""), ("pull", ASKS_NOBODY)])
+async def test_other_work_that_was_cut_short_is_only_told(
+    broken: Broken, kind: str, mark: str
+) -> None:
+    await broken.room.tools.store.unpin(broken.root, ADDED)
+    (cid,) = [cid for cid, _ in await broken.room.tools.store.models()]
+    was_at_work(broken, kind, f"{cid}{mark}")
+    assert await broken.look() == [TaskState.FAILED]

@@ -1,13 +1,15 @@
 """Long work that outlives its caller: joined, watched, ended, forgotten."""
 
 from pathlib import Path
+from typing import Final
 
+import msgspec
 import pytest
 import trio
 import trio.testing
 
 from prsm.node.clock import TrioClock
-from prsm.node.models.taskfile import load_tasks
+from prsm.node.models.taskfile import Noted, TaskState, load_tasks
 from prsm.node.models.tasks import (
     KEPT_MAX,
     TASKS_MAX,
@@ -16,7 +18,6 @@ from prsm.node.models.tasks import (
     TaskCancelled,
     TaskInterrupted,
     Tasks,
-    TaskState,
 )
 from prsm.node.net.interface import Busy
 from prsm.protocol.errors import LocalError
@@ -141,7 +142,11 @@ async def test_what_ran_when_the_node_ended_is_told_by_the_next_run(tmp_path: Pa
         failed = first.start("add", "b", fail)
         broken = first.start("scrub", "all files", sleeps)
         await failed.over.wait()
-        while {noted.state for noted in load_tasks(path)} != {"done", "failed", "running"}:
+        while {noted.state for noted in load_tasks(path)} != {
+            TaskState.DONE,
+            TaskState.FAILED,
+            TaskState.RUNNING,
+        }:
             await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
     async with trio.open_nursery() as nursery:
@@ -166,8 +171,26 @@ async def test_what_ran_when_the_node_ended_is_told_by_the_next_run(tmp_path: Pa
         nursery.cancel_scope.cancel()
 
 
-async def test_damaged_notes_are_no_notes(tmp_path: Path, nursery: trio.Nursery) -> None:
-    (tmp_path / "tasks.json").write_bytes(b"[{")
+WHOLE: Final = Noted("add-1", "add", "a", TaskState.FAILED, 1, 2, 3, 4, "disk_full", "no", "")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[{",
+        b'["\xff"]',
+        msgspec.json.encode([WHOLE]).replace(b'"failed"', b'"paused"'),
+        msgspec.json.encode([WHOLE]).replace(b'"add"', b'"\xff"'),
+        msgspec.json.encode([WHOLE]).replace(b'"done":4', b'"done":-4'),
+        msgspec.json.encode([WHOLE]).replace(b'"size":3', b'"size":%d' % 2**70),
+        b'[{"other":' + b"[" * 100_000,
+    ],
+    ids=["torn", "no text", "state", "name", "below 0", "huge", "deep"],
+)
+async def test_damaged_notes_are_no_notes(
+    raw: bytes, tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    (tmp_path / "tasks.json").write_bytes(raw)
     made = Tasks(TrioClock(), tmp_path / "tasks.json")
     await nursery.start(made.run)
     assert made.list() == ()

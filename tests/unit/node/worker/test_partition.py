@@ -64,6 +64,48 @@ def test_split_equals_whole_for_every_count_that_exists(make: Make, tmp_path: Pa
             assert values[name].tobytes() == array.tobytes(), (count, name)
 
 
+@pytest.mark.parametrize("what", ["rank", "type"])
+@pytest.mark.parametrize("make", _MAKES)
+def test_outputs_without_a_declared_rank_or_type_get_theirs_by_the_pin(
+    what: str, make: Make, tmp_path: Path
+) -> None:
+    """Exporters leave them out; the io table is that of the graph that declares all."""
+    whole, _ = _prepare(make, tmp_path, [2])
+
+    def bare() -> onnx.ModelProto:
+        model = make()
+        for value in model.graph.output:
+            if what == "rank":
+                value.type.tensor_type.ClearField("shape")
+            else:
+                value.ClearField("type")
+        return model
+
+    found, _ = _prepare(bare, tmp_path, [2])
+
+    def table(model: PreparedModel) -> list[list[tuple[str, int, int]]]:
+        return [[(o.name, o.dtype, len(o.shape)) for o in shard.outputs] for shard in model.shards]
+
+    assert table(found) == table(whole)
+
+
+def test_a_rank_that_nobody_can_work_out_is_refused(tmp_path: Path) -> None:
+    """What is reshaped to a shape that comes with the rows may have any number of axes."""
+    helper = onnx.helper
+    graph = helper.make_graph(
+        [helper.make_node("Reshape", ["x", "shape"], ["y"])],
+        "free",
+        [
+            helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", 4]),
+            helper.make_tensor_value_info("shape", onnx.TensorProto.INT64, ["axes"]),
+        ],
+        [onnx.ValueInfoProto(name="y")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(ModelRefused, match="'y' does not declare its rank"):
+        _prepare(lambda: model, tmp_path, [])
+
+
 @pytest.mark.parametrize("make", _MAKES)
 def test_pin_gives_the_same_bytes_twice(make: Make, tmp_path: Path) -> None:
     raw = make().SerializeToString()

@@ -39,9 +39,12 @@ def test_token_outside_the_vocabulary_is_refused(token: int) -> None:
         Speaker(RAW).say([token], is_last=False)
 
 
-def test_tokens_that_end_an_answer_are_found() -> None:
+@pytest.mark.parametrize(
+    "name", ["<|end|>", "<end_of_turn>", "<\uff5cend\u2581of\u2581sentence\uff5c>"]
+)
+def test_tokens_that_end_an_answer_are_found(name: str) -> None:
     tokenizer = build_tokenizer()
-    tokenizer.add_special_tokens(["<|end|>"])
+    tokenizer.add_special_tokens([name])
     speaker = Speaker(tokenizer.to_str().encode())
     assert speaker.ends == (257,)
     assert speaker.say([64, 257], is_last=True) == "a"

@@ -1,5 +1,6 @@
 """What is remembered of workers, written and read again; nothing of it is believed blindly."""
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from prsm.node.inference.serving.health import (
     HealthBook,
 )
 from prsm.node.inference.serving.healthfile import HEALTH_BYTES_MAX, restore, to_bytes
+from prsm.protocol.codec import encode
 from prsm.protocol.errors import WireError
 
 STEPS = st.lists(
@@ -95,3 +97,25 @@ def test_other_bytes_are_refused(change: bytes) -> None:
     with pytest.raises(WireError):
         restore(book, raw[:-1])
     assert to_bytes(book) == to_bytes(HealthBook())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(11, (1, 2, 3)), (11, (1, 2, 3, 4, 5)), (12, (2**64 - 1,)), (2, 2**64 - 1), (7, 2**62)],
+    ids=["hour of three", "hour of five", "time", "count", "moment"],
+)
+def test_damaged_figures_are_refused_whole(field: int, value: object) -> None:
+    """Such bytes are canonical; a book that took them could not be written again."""
+    version, services, golden = msgspec.msgpack.decode(to_bytes(lived([("a", 0, 1), ("a", 1, 5)])))
+    services[1][field] = value
+    book = HealthBook()
+    with pytest.raises(WireError):
+        restore(book, encode((version, services, golden)))
+    assert to_bytes(book) == to_bytes(HealthBook())
+
+
+def test_pair_that_is_there_twice_is_refused() -> None:
+    """Two rows would be added up into one service."""
+    version, services, golden = msgspec.msgpack.decode(to_bytes(lived([("a", 1, 5)])))
+    with pytest.raises(WireError, match="twice"):
+        read(encode((version, services * 2, golden)))
