@@ -5,9 +5,10 @@ Every refusal keeps a JSON-RPC body; an exception becomes -32603 with a trace id
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Final
 
 import msgspec
@@ -15,6 +16,7 @@ import trio
 from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from typing_extensions import override
 
 from prsm.node.rpc.dispatch import Dispatcher
 from prsm.node.rpc.errors import (
@@ -62,20 +64,37 @@ class Health:
     why_not_ready: Callable[[], str]
 
 
-@contextmanager
-def fence(method: Method) -> Iterator[None]:
+class fence(AbstractContextManager[None]):  # noqa: N801 - called as a function
     """Give a handler its method's deadline; for `prsm.node.rpc.dispatch.bind`.
 
     Raises:
         CallTimeout: the handler took longer.
     """
-    try:
-        with trio.fail_after(method.deadline_ms / 1000):
-            yield
-    except trio.TooSlowError as error:
-        raise CallTimeout(
-            f"{method.name} took longer than {method.deadline_ms} ms; its effect may still come"
-        ) from error
+
+    __slots__ = ("_method", "_scope")  # not a generator: each call passes here
+
+    def __init__(self, method: Method) -> None:
+        self._method = method
+
+    @override
+    def __enter__(self) -> None:
+        deadline = trio.current_time() + self._method.deadline_ms / 1000
+        self._scope = trio.CancelScope(deadline=deadline)
+        self._scope.__enter__()
+
+    @override
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        is_quiet = self._scope.__exit__(kind, error, trace)
+        if self._scope.cancelled_caught or isinstance(error, trio.TooSlowError):
+            name, deadline_ms = self._method.name, self._method.deadline_ms
+            what = f"{name} took longer than {deadline_ms} ms; its effect may still come"
+            raise CallTimeout(what) from error
+        return is_quiet
 
 
 def log_fault(method: str, trace_id: str, error: Exception) -> None:

@@ -9,41 +9,35 @@ Knows: hypercorn's protocol objects. Must not know: routes, who calls.
 
 import math
 import socket
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final
 
 import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.events import Data, Request, StreamClosed
-from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Request
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
-from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
-from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import (
     AppWrapper,
-    ASGIReceiveEvent,
-    ASGISendEvent,
     ConnectionState,
     H11SendableEvent,
     LifespanState,
 )
 from typing_extensions import override
-from wsproto.events import Ping, TextMessage
-from wsproto.utilities import LocalProtocolError
 
 from prsm.node.rpc.dispatch import refusal
 from prsm.node.rpc.errors import BadRequest
+from prsm.node.web.apptasks import AppTasks
 from prsm.node.web.auth import UnixPeer
+from prsm.node.web.websocket import WebSocket
 
 _SLICE_BYTES: Final = 256 * 1024
+_READ_BYTES: Final = 64 * 1024
 _CLOSE_S: Final = 1.0
-_PINGS_LOST_MAX: Final = 2.5  # spans without a word, then the other side is gone
 
 
 @dataclass(slots=True)
@@ -96,7 +90,7 @@ class Connection(TCPServer):
             # client is gone before it was let in.
             client = plain.getpeername()[:2] if inet else None
             server = plain.getsockname()[:2] if inet else None
-            async with TaskGroup() as self._task_group:
+            async with AppTasks() as self._task_group:
                 self.protocol = _Http1(  # type: ignore[assignment]  # the same two methods
                     self.app,
                     self.config,
@@ -134,15 +128,35 @@ class Connection(TCPServer):
         except trio.WouldBlock:
             await self.send_lock.acquire()
         try:
-            for start in range(0, len(event.data), _SLICE_BYTES):
-                with trio.fail_after(self._link.write_s):
-                    await self.stream.send_all(event.data[start : start + _SLICE_BYTES])
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
-            await trio.aclose_forcefully(self.stream)
-        else:
-            return
+            is_taken = await self._write(event.data)
         finally:
             self.send_lock.release()
+        if not is_taken:
+            await trio.aclose_forcefully(self.stream)
+            await self.protocol.handle(Closed())
+
+    async def _write(self, data: bytes) -> bool:
+        """Write in slices, each before its deadline; False for a client that is gone or deaf."""
+        try:
+            for start in range(0, len(data), _SLICE_BYTES):
+                with trio.move_on_after(self._link.write_s) as patience:
+                    await self.stream.send_all(data[start : start + _SLICE_BYTES])
+                if patience.cancelled_caught:
+                    return False
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return False
+        return True
+
+    @override
+    async def _read_data(self) -> None:
+        # The stock one gives each read a deadline, of which there is none.
+        data: bytes | bytearray = b"not yet the end"
+        while data:
+            try:
+                data = await self.stream.receive_some(_READ_BYTES)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                break
+            await self.protocol.handle(RawData(bytes(data)))
         await self.protocol.handle(Closed())
 
     async def _watch_idle(self) -> None:
@@ -190,7 +204,7 @@ class _Http1(H11Protocol):
         except _Http2:
             await self._send_error_response(505)
             await self.send(Closed())
-        if isinstance(self.stream, WSStream) and self.stream.closed:
+        if isinstance(self.stream, WebSocket) and self.stream.closed:
             # Refused handshake: the stock one leaves the connection open without a deadline.
             await self.send(Closed())
 
@@ -201,7 +215,7 @@ class _Http1(H11Protocol):
             await super()._create_stream(request)
             return
         assert isinstance(self.connection, h11.Connection)
-        self.stream = _WebSocket(
+        self.stream = WebSocket(
             *(self.app, self.config, self.context, self.task_group, self.ssl),
             *(self.client, self.server, self.stream_send, STREAM_ID),
         )
@@ -252,93 +266,6 @@ class _Http1(H11Protocol):
         head = h11.Response(status_code=status_code, headers=headers)
         for part in (head, h11.Data(data=body), h11.EndOfMessage()):
             await self._send_h11_event(part)
-
-
-class _WebSocket(WSStream):
-    """hypercorn's WebSocket, which ends when its connection does and holds nothing unbounded.
-
-    The stock one sleeps up to a ping's span after the end, keeps a peer that is gone until TCP
-    says so, goes on collecting a message that it has refused, and waits for ever to tell an
-    application of the end whose queue is full.
-    """
-
-    def __init__(self, *parts: Any) -> None:  # noqa: ANN401 - as the stock one, nine of them
-        super().__init__(*parts)
-        self._over = trio.Event()
-        self._heard_s = trio.current_time()
-        self._is_deaf = False
-        self._tell: Callable[[ASGIReceiveEvent], Awaitable[None]] | None = None
-        self._telling = trio.CancelScope()
-        self._parts: list[bytes] = []
-
-    @override
-    async def handle(self, event: StreamEvent) -> None:
-        """Take a part of the stream, or its end."""
-        self._heard_s = trio.current_time()
-        if isinstance(event, StreamClosed):
-            self._over.set()
-            self._telling.cancel()
-            with trio.move_on_after(_CLOSE_S) as patience:
-                await super().handle(event)
-            if patience.cancelled_caught:
-                self.scope["state"]["abort"]()
-        elif isinstance(event, Data) and not self.handshake.accepted:
-            self._is_deaf = True  # frames before there is anybody to hear them
-            await self.send(StreamClosed(stream_id=self.stream_id))
-        elif not self._is_deaf:
-            try:
-                await super().handle(event)
-            except LocalProtocolError:
-                self._is_deaf = True  # bytes behind the end
-        if self._tell is None and self.app_put is not None:
-            self._tell, self.app_put = self.app_put, self._tell_app
-
-    async def _tell_app(self, message: ASGIReceiveEvent) -> None:
-        """Hand a message over; one for an application that may be over is dropped at the end."""
-        assert self._tell is not None
-        if message["type"] != "websocket.receive":
-            await self._tell(message)
-        elif not self._over.is_set():
-            with trio.CancelScope() as self._telling:
-                await self._tell(message)
-
-    @override
-    async def app_send(self, message: ASGISendEvent | None) -> None:
-        """Send a message; a text with `more` leaves with the next one, in one write."""
-        is_text = message is not None and message["type"] == "websocket.send"
-        if not is_text or self.closed or self.state is not ASGIWebsocketState.CONNECTED:
-            await super().app_send(message)
-            return
-        fields = cast("Mapping[str, object]", message)
-        with suppress(LocalProtocolError):  # it is being closed
-            self._parts.append(self.connection.send(TextMessage(data=str(fields["text"]))))
-        if not fields.get("more"):
-            data, self._parts = b"".join(self._parts), []
-            await self.send(Data(stream_id=self.stream_id, data=data))
-
-    @override
-    async def _handle_events(self) -> None:
-        await super()._handle_events()
-        if self.buffer.length > self.buffer.max_length:  # it was told so, with 1009
-            self._is_deaf = True
-            self.buffer.clear()
-            self.task_group.spawn(self._close_soon)
-
-    async def _close_soon(self) -> None:
-        with trio.move_on_after(_CLOSE_S):
-            await self._over.wait()
-        await self.send(StreamClosed(stream_id=self.stream_id))
-
-    @override
-    async def _send_pings(self) -> None:
-        span = self.config.websocket_ping_interval or 0.0
-        while not self.closed:
-            with trio.move_on_after(span):
-                await self._over.wait()
-            if trio.current_time() - self._heard_s > _PINGS_LOST_MAX * span:
-                await self.send(StreamClosed(stream_id=self.stream_id))
-            elif not self._over.is_set():
-                await self._send_wsproto_event(Ping())
 
 
 def _is_upgrade(request: h11.Request) -> bool:

@@ -19,6 +19,7 @@ import trio
 
 from prsm.node.config.login import LoginConfig, is_safe_url
 from prsm.node.web.device import Begun, Poll, ProviderDown, Waiting
+from prsm.protocol.jsontext import UNREADABLE
 
 _TIMEOUT_S: Final = 10.0
 _ANSWER_BYTES_MAX: Final = 256 * 1024
@@ -169,5 +170,5 @@ def _ask(verb: str, url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
 def _read(raw: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(raw, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ProviderDown(f"the provider's answer has another form: {error}") from error

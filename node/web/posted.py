@@ -14,6 +14,7 @@ from prsm.node.rpc.errors import BadParams, CallError
 from prsm.node.web.answers import answer, answer_refusal
 from prsm.node.web.bodies import BODY_DEADLINE_S, read_body
 from prsm.node.web.forms import refuse_form
+from prsm.protocol.jsontext import UNREADABLE
 
 T = TypeVar("T")
 
@@ -45,5 +46,5 @@ def read_posted(body: bytes, form: type[T], *, field: str) -> T:
     """
     try:
         return msgspec.json.decode(body, type=form)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadParams(f'no login: send {{"{field}": "…"}}', field=field) from error

@@ -223,8 +223,11 @@ class _Server:
                 link = Link(abort=scope.cancel, write_s=self._bounds.write_s)
                 if stream.socket.family == socket.AF_UNIX:
                     link.peer = read_unix_peer(stream.socket)
-                with self._visitors.enter(_address(stream)) as is_welcome:
-                    secured = await self._secured(stream) if is_welcome else None
+                address = _address(stream)
+                if address is None:
+                    return
+                with self._visitors.enter(address) as is_welcome:
+                    secured = await self._secured(stream, address) if is_welcome else None
                     if secured is not None:
                         common = self._app, self._config, self._context
                         await Connection(*common, link, secured).run()
@@ -237,12 +240,12 @@ class _Server:
             self._open -= 1
 
     async def _secured(
-        self, stream: trio.SocketStream
+        self, stream: trio.SocketStream, address: str
     ) -> trio.SocketStream | trio.SSLStream[trio.SocketStream] | None:
         """What to speak HTTP over; None if nobody is to be spoken to."""
         if stream.socket.family == socket.AF_UNIX:
             return stream
-        if _address(stream) not in self._door.allow:
+        if address not in self._door.allow:
             return None
         if self._door.tls is None:
             return stream
@@ -272,11 +275,14 @@ class _Server:
                 return
 
 
-def _address(stream: trio.SocketStream) -> str:
-    """Of the other side; empty for the unix socket."""
+def _address(stream: trio.SocketStream) -> str | None:
+    """Of the other side; empty for the unix socket, None where it is gone already."""
     if stream.socket.family == socket.AF_UNIX:
         return ""
-    return str(stream.socket.getpeername()[0])
+    try:
+        return str(stream.socket.getpeername()[0])
+    except OSError:  # it was reset while it waited to be accepted
+        return None
 
 
 def _hypercorn_config(bounds: Bounds) -> HypercornConfig:

@@ -26,6 +26,7 @@ from prsm.node.telemetry import logs
 from prsm.node.telemetry.events import Event, Events, Listening, Take
 from prsm.node.web.answers import answer_refusal, trace_of
 from prsm.node.web.auth import Gate
+from prsm.protocol.jsontext import UNREADABLE
 
 LOGIN_S: Final = 5.0
 QUEUE_MAX: Final = 256  # answers and rows that wait to be written
@@ -175,6 +176,7 @@ class _Socket:
         self._scope, self._receive, self._send = scope, receive, send
         self._trace = trace_of(scope)
         self._frames = 0
+        self._unread: deque[str | None] = deque()  # frames that came together
         self._caller: Caller | None = None
         self._code: int | None = None  # why this side closes
         self._gone = trio.Event()  # nobody reads any more
@@ -245,19 +247,24 @@ class _Socket:
             raw = await self._frame()
             if raw is None:
                 return
-            await self._slots.acquire()
+            try:
+                self._slots.acquire_nowait()  # `acquire` is a turn of the loop even with room
+            except trio.WouldBlock:
+                await self._slots.acquire()
             nursery.start_soon(self._serve, raw)
 
     async def _frame(self) -> bytes | None:
-        message = await self._receive()
-        if message["type"] != "websocket.receive":
-            self._gone.set()
-            return None
-        text = message.get("text")
+        if not self._unread:
+            message = await self._receive()
+            if message["type"] != "websocket.receive":
+                self._gone.set()
+                return None
+            self._unread.extend(message["texts"])
+        text = self._unread.popleft()
         if text is None:
             self.close(NO_TEXT)
             return None
-        return str(text).encode()
+        return text.encode()
 
     async def _read_login(self) -> None:
         raw: bytes | None = None
@@ -272,7 +279,7 @@ class _Socket:
         """Take the token of a `rpc_login`; a bad one changes nothing."""
         try:
             login = _LOGINS.decode(raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             caller = self._caller  # the dispatcher says what is wrong
             return None if caller is None else await self._door.dispatcher.answer(raw, caller)
         try:

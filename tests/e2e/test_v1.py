@@ -25,6 +25,10 @@ from prsm.testnet import launch
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.long]
 SMALL = Config(layers=2, width=64, heads=2, positions=160)
+TEMPLATE = """{% for one in tools or [] %}<tool_call>{"name": "{{ one.function.name }}"}{% endfor %}
+{%- for one in messages %}{{ one.role }}: {{ one.content }}
+{% endfor %}assistant:"""
+TOOLS: Any = [{"type": "function", "function": {"name": "add", "parameters": {}}}]
 HI: Any = [{"role": "user", "content": "Hi"}]
 ENVIRON = os.environ | {"PYTHONPATH": str(Path(prsm.__file__).parents[1])}
 
@@ -36,6 +40,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     network = launch.create(folder / "net", 4)
     tokenizer = folder / "tokenizer.json"
     tokenizer.write_text(build_tokenizer().to_str(), encoding="utf-8")
+    template = folder / "chat_template.jinja"
+    template.write_text(TEMPLATE, encoding="utf-8")
     for node in network.nodes[2:]:  # text is one worker's word: for pay it asks for a pledge
         settings = node.home.config.read_text(encoding="utf-8")
         node.home.config.write_text(settings.replace('price = "1000"', 'price = "0"'))
@@ -55,7 +61,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
                 "--stages",
                 "2",
             )
-            prsm_of(home, "model", "add", str(path), *words)
+            more = ("--chat-template", str(template)) if name == "decoder" else ()
+            prsm_of(home, "model", "add", str(path), *words, *more)
         yield home
     finally:
         network.stop()
@@ -93,7 +100,7 @@ def test_models_vectors_and_text_over_the_network(
     assert again.model_extra["prsm"]["cached"] == again.model_extra["prsm"]["batches"]
 
     with pytest.raises(openai.BadRequestError) as caught:
-        client.chat.completions.create(model="decoder", messages=HI)
+        client.chat.completions.create(model="encoder", messages=HI)
     assert caught.value.code == "no_chat_form"
 
     options: Any = {"prsm": {"form": "plain", "stages": 2}}
@@ -104,6 +111,11 @@ def test_models_vectors_and_text_over_the_network(
     assert told == whole.choices[0].message.content
     assert whole.usage is not None
     assert whole.usage.completion_tokens == 12
+    own: Any = {"prsm": {"local": True}}
+    both = client.chat.completions.create(**{**asked, "n": 2}, tools=TOOLS, extra_body=own)
+    assert both.model_extra is not None
+    assert both.model_extra["prsm"]["form"] == "template"
+    assert [one.index for one in both.choices] == [0, 1]
     local = {"prsm": {"form": "plain", "local": True}}
     alone = client.chat.completions.create(**asked, extra_body=local)
     assert alone.choices[0].message.content == told

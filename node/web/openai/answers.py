@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from prsm.node.rpc.methods.generation import GenerateParams
+from prsm.node.rpc.methods.generation import GenerationInfo
 from prsm.node.rpc.methods.models import ModelInfo
 from prsm.node.rpc.methods.serving import ServedRows
 from prsm.node.rpc.methods.work import TensorText
 from prsm.node.version import VERSION
 from prsm.node.web.openai.faults import NoEmbedding
-from prsm.node.web.openai.texts import Prompt, Telling
+from prsm.node.web.openai.texts import Telling
 
 Document = dict[str, object]
 Kind = Literal["chat", "text"]
@@ -24,31 +24,35 @@ Kind = Literal["chat", "text"]
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the parts of one answer have in common."""
+    """What the answers to one request have in common, and the answers.
+
+    Attributes:
+        kind: chat or plain text.
+        model: as it was asked for.
+        created_s: wall time of the request.
+        tellings: the answers, by their index.
+    """
 
     kind: Kind
     model: str
     created_s: int
-    prompt: Prompt
-    params: GenerateParams
+    tellings: Sequence[Telling]
 
-    def whole(self, telling: Telling, text: str, height: int) -> Document:
-        """The answer in one document."""
-        choice: Document = {"index": 0, "logprobs": None, "finish_reason": telling.finish}
-        if self.kind == "chat":
-            choice["message"] = {"role": "assistant", "content": text, "refusal": None}
-        else:
-            choice["text"] = text
+    def whole(self, texts: Sequence[str], height: int) -> Document:
+        """All answers in one document."""
         return {
-            **self._head(telling, is_chunk=False),
-            "choices": [choice],
-            "usage": telling.usage,
-            "prsm": self._prsm(telling, height),
+            **self._head(is_chunk=False),
+            "choices": [
+                self._choice(telling, text)
+                for telling, text in zip(self.tellings, texts, strict=True)
+            ],
+            "usage": self._usage(),
+            "prsm": self._prsm(height),
         }
 
     def chunk(self, telling: Telling, text: str | None, *, is_first: bool = False) -> Document:
-        """A part of the answer; None: no text, the last of them, which says why it ends."""
-        choice: Document = {"index": 0, "logprobs": None, "finish_reason": None}
+        """A part of an answer; None: no text, the last of them, which says why it ends."""
+        choice: Document = {"index": telling.index, "logprobs": None, "finish_reason": None}
         if text is None:
             choice["finish_reason"] = telling.finish
         if self.kind == "chat":
@@ -56,43 +60,106 @@ class Told:
             choice["delta"] = {"role": "assistant", **delta} if is_first else delta
         else:
             choice["text"] = text or ""
-        return {**self._head(telling, is_chunk=True), "choices": [choice]}
+        return {**self._head(is_chunk=True), "choices": [choice]}
+
+    def calls(self, telling: Telling, first: int) -> Document:
+        """A part of an answer: its calls of tools from the one numbered `first` on."""
+        told = [{"index": place, **call} for place, call in enumerate(_calls(telling))]
+        choice: Document = {"index": telling.index, "logprobs": None, "finish_reason": None}
+        choice["delta"] = {"tool_calls": told[first:]}
+        return {**self._head(is_chunk=True), "choices": [choice]}
 
     def last(self, telling: Telling, height: int) -> Document:
-        """The part that says why it ends, with the field `prsm`."""
-        return {**self.chunk(telling, None), "prsm": self._prsm(telling, height)}
+        """The part that says why the last answer ends, with the field `prsm`."""
+        return {**self.chunk(telling, None), "prsm": self._prsm(height)}
 
-    def usage(self, telling: Telling, height: int) -> Document:
+    def usage(self, height: int) -> Document:
         """The part with the usage alone."""
         return {
-            **self._head(telling, is_chunk=True),
+            **self._head(is_chunk=True),
             "choices": [],
-            "usage": telling.usage,
-            "prsm": self._prsm(telling, height),
+            "usage": self._usage(),
+            "prsm": self._prsm(height),
         }
 
-    def _head(self, telling: Telling, *, is_chunk: bool) -> Document:
-        assert telling.info is not None
+    def _choice(self, telling: Telling, text: str) -> Document:
+        choice: Document = {
+            "index": telling.index,
+            "logprobs": None,
+            "finish_reason": telling.finish,
+        }
+        if self.kind == "chat":
+            message: Document = {"role": "assistant", "content": text, "refusal": None}
+            if telling.calls:
+                message |= {"content": text if text.strip() else None}
+                message |= {"tool_calls": _calls(telling)}
+            choice["message"] = message
+        else:
+            choice["text"] = text
+        return choice
+
+    def _head(self, *, is_chunk: bool) -> Document:
         name = "chat.completion" if self.kind == "chat" else "text_completion"
         prefix = "chatcmpl-" if self.kind == "chat" else "cmpl-"
         return {
-            "id": prefix + telling.info.generation_id[2:],
+            "id": prefix + _info(self.tellings[0]).generation_id[2:],
             "object": f"{name}.chunk" if is_chunk and self.kind == "chat" else name,
             "created": self.created_s,
             "model": self.model,
             "system_fingerprint": f"prsm-{VERSION}",
         }
 
-    def _prsm(self, telling: Telling, height: int) -> Document:
-        info = telling.info
-        assert info is not None
+    def _usage(self) -> Document:
+        """Tokens of the prompts, each counted once, and of all answers."""
+        # By the object: the same text given twice is two prompts, and `n` answers share one.
+        prompts = {id(telling.prompt): _info(telling).prompt_tokens for telling in self.tellings}
+        before = sum(prompts.values())
+        after = sum(_info(telling).tokens for telling in self.tellings)
         return {
-            **_bill(info.jobs, info.locked, info.stages, height),
-            "generation_id": info.generation_id,
-            "seed": self.params.seed,
-            "form": self.prompt.form,
-            "first_token_ms": info.first_token_ms,
+            "prompt_tokens": before,
+            "completion_tokens": after,
+            "total_tokens": before + after,
         }
+
+    def _prsm(self, height: int) -> Document:
+        infos = [_info(telling) for telling in self.tellings]
+        jobs = [job for info in infos for job in info.jobs]
+        peers = list(dict.fromkeys(peer for info in infos for peer in info.stages))
+        price = str(sum(int(info.locked) for info in infos))
+        return {
+            **_bill(jobs, price, peers, height),
+            **_course(self.tellings[0]),
+            "form": self.tellings[0].prompt.form,
+            "choices": [_course(telling) for telling in self.tellings],
+        }
+
+
+def _course(telling: Telling) -> Document:
+    """How one answer came about."""
+    info = _info(telling)
+    return {
+        "generation_id": info.generation_id,
+        "seed": telling.params.seed,
+        "first_token_ms": info.first_token_ms,
+    }
+
+
+def _calls(telling: Telling) -> list[Document]:
+    """Calls of tools, with ids that name the generation."""
+    prefix = _info(telling).generation_id[2:26]
+    return [
+        {
+            "id": f"call_{prefix}_{place}",
+            "type": "function",
+            "function": {"name": call.name, "arguments": call.arguments},
+        }
+        for place, call in enumerate(telling.calls)
+    ]
+
+
+def _info(telling: Telling) -> GenerationInfo:
+    assert telling.info is not None
+    return telling.info
 
 
 def embeddings(served: ServedRows, model: str, height: int, *, is_base64: bool) -> Document:

@@ -12,11 +12,15 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 
 from prsm.node.rpc.errors import BadParams, ParseFailed
+from prsm.node.rpc.methods.chat import CALLS_MAX, TOOLS_MAX, ToolName
 from prsm.node.rpc.spec import AmountText, RefText
 from prsm.node.web.openai.faults import ParameterUnsupported
+from prsm.protocol.jsontext import UNREADABLE
 from prsm.protocol.limits import WORK_STAGES_MAX
 
 EMBED_TEXTS_MAX: Final = 256  # as serve_run takes rows
+CHOICES_MAX: Final = 8  # answers to one request: half of the generations a node runs at a time
+SEED_MAX: Final = 2**53  # as infer_generate takes it
 _STOPS_MAX: Final = 4
 
 # Name -> values that ask for what is done anyway; null always does.
@@ -32,9 +36,7 @@ _NEUTRAL: Final[Mapping[str, tuple[object, ...]]] = {
     "logit_bias": ({},),
     "tools": ([],),
     "functions": ([],),
-    "tool_choice": ("none", "auto"),
     "function_call": ("none", "auto"),
-    "parallel_tool_calls": (True, False),
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
@@ -50,9 +52,9 @@ _NEUTRAL: Final[Mapping[str, tuple[object, ...]]] = {
 _NOTES: Final = frozenset(
     ("user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention")
 )
-_SILENT: Final = frozenset(
-    ("refusal", "annotations", "audio", "function_call", "tool_calls", "name")
-)
+_SILENT: Final = frozenset(("refusal", "annotations", "audio", "function_call", "name"))
+# Names that are read, but not whatever they say.
+_ONLY: Final[Mapping[str, tuple[object, ...]]] = {"tool_choice": ("none", "auto")}
 T = TypeVar("T", bound=msgspec.Struct)
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1_048_576)]
@@ -92,7 +94,8 @@ class _Generate(msgspec.Struct, frozen=True, kw_only=True):
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] = 1.0
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     top_k: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 0
-    seed: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=0, le=SEED_MAX)] | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=CHOICES_MAX)] = 1
     stop: _Stops = None
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
@@ -107,26 +110,13 @@ class _Generate(msgspec.Struct, frozen=True, kw_only=True):
 class CompletionRequest(_Generate, frozen=True, kw_only=True):
     """POST /v1/completions."""
 
-    prompt: _Text | Annotated[tuple[_Text, ...], msgspec.Meta(min_length=1, max_length=1)]
+    prompt: _Text | Annotated[tuple[_Text, ...], msgspec.Meta(min_length=1, max_length=CHOICES_MAX)]
+    echo: bool = False
 
     @property
-    def text(self) -> str:
-        """The one prompt."""
-        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
-
-
-class Message(msgspec.Struct, frozen=True):
-    """One turn; its content is joined to one text."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | tuple["_Part", ...]
-
-    @property
-    def text(self) -> str:
-        """All of its text."""
-        if isinstance(self.content, str):
-            return self.content
-        return "".join(part.text for part in self.content)
+    def texts(self) -> tuple[str, ...]:
+        """The prompts."""
+        return (self.prompt,) if isinstance(self.prompt, str) else self.prompt
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,11 +124,74 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: str
 
 
+class CalledFunction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an earlier answer asked for; `arguments` is the text of a JSON object."""
+
+    name: ToolName
+    arguments: Annotated[str, msgspec.Meta(max_length=1_048_576)]
+
+
+class Called(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One call of an earlier answer."""
+
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    function: CalledFunction
+    type: Literal["function"] = "function"
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One turn; its content is joined to one text."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | tuple[_Part, ...] | None = None
+    tool_calls: Annotated[tuple[Called, ...], msgspec.Meta(max_length=CALLS_MAX)] = ()
+    tool_call_id: Annotated[str, msgspec.Meta(max_length=64)] = ""
+
+    def __post_init__(self) -> None:
+        """Check what one field allows of another.
+
+        Raises:
+            ValueError: a turn without content, or with calls that are not its own.
+        """
+        if self.content is None and not self.tool_calls:
+            raise ValueError("Object missing required field `content`")
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError(f"a message of role {self.role} calls no tools")
+        if (self.role == "tool") != bool(self.tool_call_id):
+            raise ValueError("`tool_call_id` belongs to a message of role tool")
+
+    @property
+    def text(self) -> str:
+        """All of its text."""
+        if self.content is None or isinstance(self.content, str):
+            return self.content or ""
+        return "".join(part.text for part in self.content)
+
+
+class Function(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A function the model may ask for."""
+
+    name: ToolName
+    description: Annotated[str, msgspec.Meta(max_length=65_536)] | None = None
+    parameters: dict[str, object] | None = None
+    strict: bool | None = None
+
+
+class FunctionTool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One of the tools of a request."""
+
+    type: Literal["function"]
+    function: Function
+
+
 class ChatRequest(_Generate, frozen=True, kw_only=True):
     """POST /v1/chat/completions."""
 
     messages: Annotated[tuple[Message, ...], msgspec.Meta(min_length=1, max_length=1024)]
     max_completion_tokens: Annotated[int, msgspec.Meta(ge=1, le=65_536)] | None = None
+    tools: Annotated[tuple[FunctionTool, ...], msgspec.Meta(max_length=TOOLS_MAX)] = ()
+    tool_choice: Literal["none", "auto"] = "auto"
+    parallel_tool_calls: bool = True
 
 
 class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,7 +220,7 @@ def read_request(body: bytes, shape: type[T]) -> T:
     """
     try:
         given = msgspec.json.decode(body, type=dict[str, object])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ParseFailed(f"no JSON object: {str(error)[:120]}") from error
     known = shape.__struct_fields__
     taken = {
@@ -185,11 +238,11 @@ def read_request(body: bytes, shape: type[T]) -> T:
 
 def _is_taken(name: str, value: object, known: tuple[str, ...]) -> bool:
     """Is it read here? False: it changes nothing."""
-    if name in known:
+    if name in known and value in _ONLY.get(name, (value,)):
         return True
     if name in _NOTES or value in _NEUTRAL.get(name, ()):
         return False
-    if name in _NEUTRAL:
+    if name in _NEUTRAL or name in known:
         raise ParameterUnsupported(f"{name} is not supported", field=name)
     near = difflib.get_close_matches(name[:80], known, n=1)
     raise BadParams(
@@ -203,9 +256,15 @@ def _plain_messages(value: object) -> object:
     """Messages without the empty fields that clients send back with an earlier answer."""
     if not isinstance(value, list):
         return value
-    for place, message in enumerate(value):
-        for name, held in message.items() if isinstance(message, dict) else ():
-            if name not in {"role", "content"} and not (name in _SILENT and not held):
-                field = f"messages[{place}].{name}"[:80]
-                raise ParameterUnsupported(f"{field} is not supported", field=field)
-    return value
+    return [
+        _plain_message(place, message) if isinstance(message, dict) else message
+        for place, message in enumerate(value)
+    ]
+
+
+def _plain_message(place: int, message: Mapping[str, object]) -> Mapping[str, object]:
+    for name, held in message.items():
+        if name not in Message.__struct_fields__ and not (name in _SILENT and not held):
+            field = f"messages[{place}].{name}"[:80]
+            raise ParameterUnsupported(f"{field} is not supported", field=field)
+    return {name: held for name, held in message.items() if held is not None or name == "content"}

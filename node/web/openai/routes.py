@@ -21,10 +21,9 @@ from prsm.node.rpc.errors import (
     BadParams,
     CallError,
     InternalFault,
-    Unauthorised,
     only_leaf,
 )
-from prsm.node.rpc.methods.chat import ChatMessage, PromptParams, PromptText
+from prsm.node.rpc.methods.chat import PromptParams, PromptText
 from prsm.node.rpc.methods.models import ModelDetail, Models, RefParams
 from prsm.node.rpc.methods.serving import ServedRows, ServeParams
 from prsm.node.rpc.methods.work import JobProofParams
@@ -36,15 +35,18 @@ from prsm.node.web.app import Pages
 from prsm.node.web.auth import Gate
 from prsm.node.web.bodies import BODY_DEADLINE_S, ClientGone, read_body
 from prsm.node.web.forms import refuse_form, refuse_verb
-from prsm.node.web.openai.answers import Document, Told, embeddings, model_document
+from prsm.node.web.openai.answers import Document, Kind, Told, embeddings, model_document
+from prsm.node.web.openai.choices import started, tell
 from prsm.node.web.openai.faults import fault_body, headers_of, status_of
 from prsm.node.web.openai.forms import (
+    CHOICES_MAX,
     ChatRequest,
     CompletionRequest,
     EmbeddingRequest,
     read_request,
 )
-from prsm.node.web.openai.texts import END_S, Prompt, Telling, generate_params
+from prsm.node.web.openai.texts import Prompt, Telling, generate_params
+from prsm.node.web.openai.tools import messages_of, tools_of
 from prsm.protocol.errors import PrsmError
 
 _ALIVE: Final = b": at work\n\n"
@@ -205,80 +207,121 @@ class _Api:
     async def complete(self, visit: _Visit) -> None:
         """POST /v1/completions."""
         wish = read_request(visit.body, CompletionRequest)
-        prompt = Prompt(wish.model, wish.text, wish.stops)
-        params = generate_params(wish, prompt, wish.max_tokens)
-        told = Told("text", wish.model, self._world.now_ms() // 1000, prompt, params)
-        await self._tell(visit, wish, told)
+        prompts = [
+            Prompt(wish.model, text, wish.stops, lead=text if wish.echo else "")
+            for text in wish.texts
+        ]
+        await self._tell(visit, wish, "text", prompts)
 
     async def chat(self, visit: _Visit) -> None:
         """POST /v1/chat/completions: the messages as the prompt the model was trained on."""
         wish = read_request(visit.body, ChatRequest)
-        asked = PromptParams(
-            model=wish.model,
-            messages=tuple(
-                ChatMessage("system" if one.role == "developer" else one.role, one.text)
-                for one in wish.messages
-            ),
-            form=wish.prsm.form,
-        )
+        tools = tools_of(wish)
+        asked = PromptParams(wish.model, messages_of(wish), wish.prsm.form, tools)
         found = await self._dispatcher.call("model_getPrompt", asked, visit.caller)
         assert isinstance(found, PromptText)
         # By its CID from here on: a name may mean another version meanwhile.
-        prompt = Prompt(found.model, found.prompt, (*wish.stops, *found.stops), found.form)
-        params = generate_params(wish, prompt, wish.max_completion_tokens or wish.max_tokens)
-        told = Told("chat", wish.model, self._world.now_ms() // 1000, prompt, params)
-        await self._tell(visit, wish, told)
+        stops = (*wish.stops, *found.stops)
+        has_tools = bool(tools and found.calls)
+        prompt = Prompt(found.model, found.prompt, stops, found.form, has_tools=has_tools)
+        tokens_max = wish.max_completion_tokens or wish.max_tokens
+        wish = msgspec.structs.replace(wish, max_tokens=tokens_max)
+        await self._tell(visit, wish, "chat", [prompt])
 
-    async def _tell(self, visit: _Visit, wish: CompletionRequest | ChatRequest, told: Told) -> None:
-        telling = Telling(self._dispatcher, visit.caller, told.prompt.stops)
-        try:
-            await telling.start(told.params)
-            if wish.stream:
-                with_usage = wish.stream_options.include_usage
-                await self._stream(visit, told, telling, with_usage=with_usage)
-                return
-            parts: list[str] = []
-            while not telling.is_over:
-                parts.append(await _read(visit, telling))
-            await _say(visit, told.whole(telling, "".join(parts), self._world.height()))
-        finally:
-            with trio.move_on_after(END_S, shield=True):
-                await telling.end()
-
-    async def _stream(
-        self, visit: _Visit, told: Told, telling: Telling, *, with_usage: bool
+    async def _tell(
+        self,
+        visit: _Visit,
+        wish: CompletionRequest | ChatRequest,
+        kind: Kind,
+        prompts: Sequence[Prompt],
     ) -> None:
-        """Server-sent events; what fails before the first text is a plain refusal."""
-        text = await _read(visit, telling)
-        await begin_events(visit.scope, visit.send)
-        await _event(visit, told.chunk(telling, text, is_first=True))
+        tellings = self._tellings(visit, wish, prompts)
+        told = Told(kind, wish.model, self._world.now_ms() // 1000, tellings)
+        async with started(tellings):
+            if wish.stream:
+                stream = _Stream(visit, told, self._world.height)
+                await stream.run(with_usage=wish.stream_options.include_usage)
+                return
+            parts: list[list[str]] = [[] for _ in tellings]
+
+            async def keep(telling: Telling, text: str) -> None:
+                parts[telling.index].append(text)
+                await trio.lowlevel.checkpoint()
+
+            await tell(tellings, visit.is_live, keep)
+            texts = ["".join(part) for part in parts]
+            await _say(visit, told.whole(texts, self._world.height()))
+
+    def _tellings(
+        self, visit: _Visit, wish: CompletionRequest | ChatRequest, prompts: Sequence[Prompt]
+    ) -> list[Telling]:
+        """An answer for each prompt, or `n`.
+
+        Raises:
+            BadParams: more than one request may ask for.
+        """
+        count = wish.n * len(prompts)
+        if count > CHOICES_MAX:
+            raise BadParams(
+                f"{count} answers ({len(prompts)} prompts, n = {wish.n}), at most {CHOICES_MAX}",
+                field="n",
+            )
+        asked = [
+            (prompt, params)
+            for prompt in prompts
+            for params in generate_params(wish, prompt, wish.max_tokens, shares=count)
+        ]
+        return [
+            Telling(self._dispatcher, visit.caller, prompt, params, index=index)
+            for index, (prompt, params) in enumerate(asked)
+        ]
+
+
+class _Stream:
+    """Answers as server-sent events; what fails before the first text is a plain refusal."""
+
+    def __init__(self, visit: _Visit, told: Told, height: Callable[[], int]) -> None:
+        self._visit, self._told, self._height = visit, told, height
+        self._begun: set[int] = set()  # indices of answers that have a part
+        self._left = len(told.tellings)  # answers whose end is not told
+        self._calls = [0] * self._left  # calls of tools that are told, by answer
+
+    async def run(self, *, with_usage: bool) -> None:
+        """Tell all answers, part by part."""
+        visit, told = self._visit, self._told
         try:
-            while not telling.is_over:
-                text = await _read(visit, telling)
-                if text:
-                    await _event(visit, told.chunk(telling, text))
-                elif not telling.is_over:
-                    await _part(visit, _ALIVE)
+            await tell(told.tellings, visit.is_live, self._say)
         except PrsmError as error:
+            if not self._begun:
+                raise
             body = fault_body(error, trace_id=trace_of(visit.scope))
             await _part(visit, b"data: " + body + b"\n\n", is_last=True)
             return
-        height = self._world.height()
-        await _event(visit, told.last(telling, height))
         if with_usage:
-            await _event(visit, told.usage(telling, height))
+            await _event(visit, told.usage(self._height()))
         await _part(visit, _DONE, is_last=True)
 
-
-async def _read(visit: _Visit, telling: Telling) -> str:
-    """What may be told now, while the token that asked for it counts.
-
-    Raises:
-        Unauthorised: it ended or was taken back meanwhile.
-    """
-    if not visit.is_live():
-        raise Unauthorised("the token has ended, or was taken back, since the text began")
-    return await telling.read()
+    async def _say(self, telling: Telling, text: str) -> None:
+        visit, told = self._visit, self._told
+        is_first = telling.index not in self._begun
+        if not self._begun:
+            await begin_events(visit.scope, visit.send)
+        self._begun.add(telling.index)
+        if text or is_first:
+            await _event(visit, told.chunk(telling, text, is_first=is_first))
+        elif not telling.is_over:
+            await _part(visit, _ALIVE)
+        told_calls = self._calls[telling.index]
+        if len(telling.calls) > told_calls:
+            self._calls[telling.index] = len(telling.calls)
+            await _event(visit, told.calls(telling, told_calls))
+        if not telling.is_over:
+            return
+        self._left -= 1
+        if self._left:
+            await _event(visit, told.chunk(telling, None))
+        else:
+            await _event(visit, told.last(telling, self._height()))
 
 
 async def _unless_gone(receive: Receive, work: Callable[[], Awaitable[None]]) -> None:

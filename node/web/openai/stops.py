@@ -27,7 +27,7 @@ class Cutter:
         if found:
             self.is_cut, self._kept = True, ""
             return whole[: min(found)[1]]
-        held = max((_overlap(whole, stop) for stop in self._stops), default=0)
+        held = max((overlap(whole, stop) for stop in self._stops), default=0)
         self._kept = whole[len(whole) - held :]
         return whole[: len(whole) - held]
 
@@ -37,7 +37,7 @@ class Cutter:
         return kept
 
 
-def _overlap(text: str, stop: str) -> int:
+def overlap(text: str, stop: str) -> int:
     """Characters at the end of a text that begin a stop word."""
     longest = min(len(text), len(stop) - 1)
     return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

@@ -4,6 +4,7 @@ Knows: infer_generate and its reading. Must not know: HTTP, how tokens are chose
 """
 
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -19,14 +20,14 @@ from prsm.node.rpc.methods.generation import (
     ReadTokensParams,
 )
 from prsm.node.rpc.spec import Caller, Params
-from prsm.node.web.openai.forms import ChatRequest, CompletionRequest
+from prsm.node.web.openai.calls import Call, CallReader
+from prsm.node.web.openai.forms import SEED_MAX, ChatRequest, CompletionRequest
 from prsm.node.web.openai.stops import Cutter
 from prsm.protocol.errors import PrsmError
 
 READ_MS: Final = 10_000  # then a stream says that it is alive
 TOKENS_DEFAULT: Final = 128
-END_S: Final = 5.0  # for what is done when a client has gone
-Finish = Literal["stop", "length"]
+Finish = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +39,52 @@ class Prompt:
         text: the prompt.
         stops: texts that end the answer.
         form: how a conversation was written; empty for a plain completion.
+        lead: told before the answer.
+        has_tools: may the answer call tools?
     """
 
     model: str
     text: str
     stops: tuple[str, ...]
     form: str = ""
+    lead: str = ""
+    has_tools: bool = False
 
 
 def generate_params(
-    wish: CompletionRequest | ChatRequest, prompt: Prompt, tokens_max: int | None
-) -> GenerateParams:
-    """The node's own words for a wish; without a seed, one that the answer tells."""
+    wish: CompletionRequest | ChatRequest, prompt: Prompt, tokens_max: int | None, *, shares: int
+) -> tuple[GenerateParams, ...]:
+    """The node's own words for a wish, of each of the `n` answers to a prompt.
+
+    Without a seed, one that the answer tells; later answers have the numbers after it. What may be
+    locked is parted evenly.
+
+    Args:
+        wish: the request.
+        prompt: one of its prompts.
+        tokens_max: of each answer; None: `TOKENS_DEFAULT`.
+        shares: answers to all prompts, which share the price.
+    """
     options = wish.prsm
-    return GenerateParams(
-        model=prompt.model,
-        prompt=prompt.text,
-        max_tokens=tokens_max or TOKENS_DEFAULT,
-        temperature=round(wish.temperature * 1000),
-        top_k=wish.top_k,
-        top_p=max(1, round(wish.top_p * 1000)),
-        seed=secrets.randbits(32) if wish.seed is None else wish.seed,
-        stages=options.stages,
-        home=options.home,
-        local=options.local,
-        spare=options.spare,
-        max_price=options.max_price,
-        deadline_ms=options.deadline_ms,
+    seed = secrets.randbelow(2**32) if wish.seed is None else wish.seed
+    cap = None if options.max_price is None else str(int(options.max_price) // shares)
+    return tuple(
+        GenerateParams(
+            model=prompt.model,
+            prompt=prompt.text,
+            max_tokens=tokens_max or TOKENS_DEFAULT,
+            temperature=round(wish.temperature * 1000),
+            top_k=wish.top_k,
+            top_p=max(1, round(wish.top_p * 1000)),
+            seed=(seed + place) % (SEED_MAX + 1),
+            stages=options.stages,
+            home=options.home,
+            local=options.local,
+            spare=options.spare,
+            max_price=cap,
+            deadline_ms=options.deadline_ms,
+        )
+        for place in range(wish.n)
     )
 
 
@@ -72,21 +92,37 @@ class Telling:
     """One generation while its text is told.
 
     Invariants: nothing is told after the end; whoever leaves early calls `end`.
+
+    Attributes:
+        index: of the answer among those to the request.
+        info: as last heard; None before `start`.
+        is_over: nothing more is told.
+        calls: of tools, as far as they are told.
     """
 
-    def __init__(self, dispatcher: Dispatcher, caller: Caller, stops: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        caller: Caller,
+        prompt: Prompt,
+        params: GenerateParams,
+        *,
+        index: int = 0,
+    ) -> None:
         self._dispatcher, self._caller = dispatcher, caller
-        self._cutter = Cutter(stops)
+        self._cutter, self._lead = Cutter(prompt.stops), prompt.lead
+        self._reader = CallReader() if prompt.has_tools else None
+        self.prompt, self.params, self.index = prompt, params, index
         self.info: GenerationInfo | None = None
         self.is_over = False
 
-    async def start(self, params: GenerateParams) -> None:
+    async def start(self) -> None:
         """Begin.
 
         Raises:
             PrsmError: it is refused.
         """
-        self.info = await self._call("infer_generate", params)
+        self.info = await self._call("infer_generate", self.params)
 
     async def read(self) -> str:
         """What may be told now; empty after a while without news, or at the end.
@@ -104,7 +140,10 @@ class Telling:
         elif self.info.is_over:
             self.is_over = True
             text += self._cutter.end()
-        return text
+        if self._reader is not None:
+            text = self._reader.feed(text) + (self._reader.end() if self.is_over else "")
+        lead, self._lead = self._lead, ""
+        return lead + text
 
     async def end(self) -> None:
         """Let its stages stop; what was done is paid. Nothing if it is over."""
@@ -115,21 +154,17 @@ class Telling:
             self.info = await self._patiently("infer_endGeneration", params)
 
     @property
+    def calls(self) -> Sequence[Call]:
+        """Calls of tools so far, in their order."""
+        return () if self._reader is None else self._reader.calls
+
+    @property
     def finish(self) -> Finish:
         """Why the text ended."""
         assert self.info is not None
-        return "stop" if self._cutter.is_cut or self.info.finish == "stop" else "length"
-
-    @property
-    def usage(self) -> dict[str, int]:
-        """Tokens of prompt and answer."""
-        assert self.info is not None
-        before, after = self.info.prompt_tokens, self.info.tokens
-        return {
-            "prompt_tokens": before,
-            "completion_tokens": after,
-            "total_tokens": before + after,
-        }
+        if not self._cutter.is_cut and self.info.finish != "stop":
+            return "length"
+        return "tool_calls" if self.calls else "stop"
 
     async def _patiently(self, method: str, params: Params) -> GenerationInfo:
         """Call when the caller may again: one text is many calls, and a quota slows it only."""

@@ -2,13 +2,16 @@
 
 import json
 import os
+import socket
 import stat
+import struct
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 from hypercorn.events import Event, RawData
+from structlog.testing import capture_logs
 
 from prsm.node.rpc.dispatch import BODY_BYTES_MAX, bind
 from prsm.node.rpc.errors import PublicBind
@@ -43,6 +46,20 @@ JUNK = [
     b"POST /%ff%00 HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
 ]
+
+
+async def test_who_is_gone_before_it_is_accepted_leaves_no_line(tmp_path: Path) -> None:
+    """A reset while it waits in the backlog: nobody to serve, and nothing to warn of."""
+    async with open_door(tmp_path) as door:
+        with capture_logs() as lines:
+            for _ in range(3):
+                plain = socket.create_connection((door.bound.host, door.bound.port))
+                plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                plain.close()
+            await trio.testing.wait_all_tasks_blocked()
+            answer = await exchange(await door.tcp(), request(headers=auth(door)))
+        assert answer.status == 200
+        assert lines == []
 
 
 async def test_files_are_private_and_go_with_the_door(tmp_path: Path) -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from wsproto.events import BytesMessage, TextMessage
+from hypercorn.events import Event, RawData
+from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
+from wsproto.events import Event as WebSocketEvent
 
 from prsm.node.rpc.methods import subscriptions as api
 from prsm.node.web import sockets as door_sockets
+from prsm.node.web.connection import Connection
 from prsm.node.web.serve import Bounds
 from tests.tools.rpc_door import OpenDoor, auth, exchange, open_door, request
 from tests.tools.sockets import Closed, Rejected, Socket, until
@@ -220,6 +223,61 @@ async def test_bytes_are_no_calls(tmp_path: Path) -> None:
         socket = await door.socket()
         await socket.send_raw(socket.wire.send(BytesMessage(data=b"{}")))
         assert await socket.wait_closed() == door_sockets.NO_TEXT
+
+
+async def test_calls_that_came_together_leave_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each by itself, a call took a turn of the loop and a write: more than the call."""
+    writes: list[bytes] = []
+    stock = Connection.protocol_send
+
+    async def note(connection: Connection, event: Event) -> None:
+        if isinstance(event, RawData):
+            writes.append(event.data)
+        await stock(connection, event)
+
+    monkeypatch.setattr(Connection, "protocol_send", note)
+    async with open_door(tmp_path) as door:
+        socket = await door.socket()
+        writes.clear()
+        frames = [TextMessage(data=json.dumps(call("rpc_ping", number))) for number in range(20)]
+        await socket.send_raw(b"".join(map(socket.wire.send, frames)))
+        with trio.fail_after(5):
+            answers = [await socket.receive() for _ in frames]
+    assert sorted(one["id"] for one in answers) == list(range(20))
+    assert len(writes) == 1
+
+
+async def test_of_pings_that_came_together_the_last_is_answered(tmp_path: Path) -> None:
+    """Each answer was a write: a thousand pings in 131 kB cost a fifth of a second of the loop."""
+    async with open_door(tmp_path) as door:
+        socket = await door.socket()
+        pings = [socket.wire.send(Ping(payload=str(number).encode())) for number in range(400)]
+        await socket.send_raw(b"".join(pings))
+        pongs: list[Pong] = []
+        with trio.fail_after(5):
+            while not pongs or pongs[-1].payload != b"399":
+                socket.wire.receive_data(await socket.stream.receive_some())
+                pongs += [event for event in socket.wire.events() if isinstance(event, Pong)]
+    assert len(pongs) < 40
+
+
+@pytest.mark.parametrize(
+    ("last", "code"), [(CloseConnection(code=1000), 1000), (BytesMessage(data=b"{}"), 1003)]
+)
+async def test_what_came_before_the_end_is_heard(
+    tmp_path: Path, last: WebSocketEvent, code: int
+) -> None:
+    """In one read: more calls than are handed over at once, then the end."""
+    silent = {"jsonrpc": "2.0", "method": "rpc_ping"}
+    async with open_door(tmp_path) as door:
+        socket = await door.socket()
+        frames = [TextMessage(data=json.dumps(silent))] * 100
+        await socket.send_raw(b"".join(map(socket.wire.send, [*frames, last])))
+        assert await socket.wait_closed() == code
+        with trio.fail_after(5):
+            await until(lambda: len(door.node.calls) == 100)
 
 
 async def test_a_message_too_large_ends_its_connection_alone(tmp_path: Path) -> None:

@@ -193,9 +193,14 @@ async def test_call_that_may_have_cost_something_is_not_sent_again(tmp_path: Pat
 @pytest.mark.parametrize(
     ("ask", "seen", "param"),
     [
-        (lambda c: chat(c, n=2), openai.BadRequestError, "n"),
+        (lambda c: chat(c, n=9), openai.BadRequestError, "n"),
+        (
+            lambda c: c.completions.create(model="net", prompt=["a"] * 3, n=3),
+            *(openai.BadRequestError, "n"),
+        ),
         (lambda c: chat(c, logprobs=True), openai.BadRequestError, "logprobs"),
-        (lambda c: chat(c, tools=[{"type": "function"}]), openai.BadRequestError, "tools"),
+        (lambda c: chat(c, tools=[{"type": "custom"}]), openai.BadRequestError, "tools[0].type"),
+        (lambda c: chat(c, tool_choice="required"), openai.BadRequestError, "tool_choice"),
         (lambda c: chat(c, extra_body={"temprature": 1}), openai.BadRequestError, "temprature"),
     ],
 )

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prsm.node.rpc.errors import BadParams, CallError, ParseFailed
+from prsm.node.rpc.methods.chat import ChatMessage, Tool, ToolCall
 from prsm.node.web.openai.faults import ParameterUnsupported
 from prsm.node.web.openai.forms import (
     ChatRequest,
@@ -15,7 +16,13 @@ from prsm.node.web.openai.forms import (
     EmbeddingRequest,
     read_request,
 )
+from prsm.node.web.openai.tools import messages_of, tools_of
 
+TOOL = {
+    "type": "function",
+    "function": {"name": "add", "description": "adds", "parameters": {"type": "object"}},
+}
+CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
 ASKED = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
 
@@ -26,11 +33,10 @@ def read(**more: object) -> ChatRequest:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("n", 2),
         ("logprobs", True),
         ("top_logprobs", 3),
-        ("tools", [{"type": "function", "function": {"name": "f"}}]),
         ("tool_choice", {"type": "function"}),
+        ("tool_choice", "required"),
         ("presence_penalty", 0.5),
         ("frequency_penalty", -1),
         ("logit_bias", {"1": 2}),
@@ -47,7 +53,7 @@ def test_what_would_change_the_answer_is_refused_by_name(name: str, value: objec
 
 
 def test_what_is_done_anyway_is_taken() -> None:
-    neutral = {"n": 1, "tools": [], "tool_choice": "none", "presence_penalty": 0, "user": "u-1"}
+    neutral = {"n": 1, "tools": [], "tool_choice": "auto", "presence_penalty": 0, "user": "u-1"}
     asked = read(**neutral, logprobs=False, stop=None, response_format={"type": "text"})
     assert asked == read()
     assert (asked.temperature, asked.max_tokens, asked.stops) == (1.0, None, ())
@@ -64,9 +70,17 @@ def test_what_is_done_anyway_is_taken() -> None:
         ({"stop": ["a"] * 5}, "stop"),
         ({"stop": ""}, "stop"),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"n": 0}, "n"),
+        ({"n": 9}, "n"),
         ({"messages": []}, "messages"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0]"),
+        ({"messages": [{"role": "function", "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "user"}]}, "messages[0]"),
+        ({"messages": [{"role": "assistant", "content": None}]}, "messages[0]"),
+        ({"messages": [{"role": "user", "content": "x", "tool_call_id": "1"}]}, "messages[0]"),
+        ({"messages": [{"role": "user", "content": "x", "tool_calls": [CALL]}]}, "messages[0]"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
+        ({"tools": [TOOL] * 65}, "tools"),
         ({"prsm": {"price": "1"}}, "prsm"),
         ({"prsm": {"max_price": "1.5"}}, "prsm.max_price"),
         ({"stream_options": {"x": 1}}, "stream_options"),
@@ -92,18 +106,44 @@ def test_content_in_parts_is_one_text_and_other_kinds_are_refused() -> None:
         read(messages=[{"role": "user", "content": image}])
 
 
-def test_earlier_answer_sent_back_as_it_came_is_taken_but_not_its_tool_calls() -> None:
+def test_earlier_answer_sent_back_as_it_came_is_taken() -> None:
     empty = {"refusal": None, "annotations": None, "audio": None, "tool_calls": None}
     back = {"role": "assistant", "content": "a", "function_call": None, **empty}
     assert read(messages=[back]).messages[0].text == "a"
-    with pytest.raises(ParameterUnsupported, match=r"messages\[0\].tool_calls"):
-        read(messages=[{**back, "tool_calls": [{"id": "1"}]}])
+    with pytest.raises(ParameterUnsupported, match=r"messages\[0\].audio"):
+        read(messages=[{**back, "audio": {"id": "1"}}])
+    calls = read(messages=[{**back, "content": None, "tool_calls": [CALL]}])
+    [turn] = messages_of(calls)
+    assert (turn.content, turn.tool_calls) == ("", (ToolCall("c1", "add", {"a": 1}),))
+    gave = {"role": "tool", "tool_call_id": "c1", "content": "3"}
+    assert messages_of(read(messages=[gave])) == (ChatMessage("tool", "3", (), "c1"),)
+
+
+@pytest.mark.parametrize("arguments", ["{", "[]", "1", "[" * 5000, '"\\ud800"'])
+def test_arguments_of_an_earlier_call_that_are_no_object_are_refused(arguments: str) -> None:
+    call = {**CALL, "function": {"name": "add", "arguments": arguments}}
+    with pytest.raises(BadParams) as caught:
+        messages_of(read(messages=[{"role": "assistant", "tool_calls": [call]}]))
+    assert caught.value.field == "messages[0].tool_calls"
+
+
+def test_tools_are_shown_unless_none_may_be_called() -> None:
+    assert tools_of(read(tools=[TOOL])) == (Tool("add", "adds", {"type": "object"}),)
+    assert tools_of(read(tools=[TOOL], tool_choice="none", parallel_tool_calls=False)) == ()
+    strict = {"type": "function", "function": {"name": "add", "strict": True}}
+    for more, field in (
+        ({"tools": [TOOL], "parallel_tool_calls": False}, "parallel_tool_calls"),
+        ({"tools": [TOOL, strict]}, "tools[1].function.strict"),
+    ):
+        with pytest.raises(ParameterUnsupported) as caught:
+            tools_of(read(**more))
+        assert caught.value.field == field
 
 
 def test_prompts_and_inputs_are_texts_not_tokens() -> None:
-    one = read_request(b'{"model":"m","prompt":["a"],"best_of":1}', CompletionRequest)
-    assert one.text == "a"
-    for prompt in ("[1,2]", '["a","b"]', "[]", '""'):
+    asked = read_request(b'{"model":"m","prompt":["a","b"],"best_of":1}', CompletionRequest)
+    assert asked.texts == ("a", "b")
+    for prompt in ("[1,2]", json.dumps(["a"] * 9), "[]", '""', '[""]'):
         with pytest.raises(BadParams, match="prompt"):
             read_request(b'{"model":"m","prompt":' + prompt.encode() + b"}", CompletionRequest)
     texts = read_request(b'{"model":"m","input":["a","b"]}', EmbeddingRequest).texts
