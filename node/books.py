@@ -17,6 +17,7 @@ from prsm.node.api.tenants import TenantsApi
 from prsm.node.callers.audit import AuditLog
 from prsm.node.callers.auditing import Anchors, Auditing
 from prsm.node.callers.costs import Costs
+from prsm.node.callers.refusals import Refusals
 from prsm.node.callers.spending import Spending
 from prsm.node.callers.tenants import FindObject, StoredObject, Tenants, start_then_wait
 from prsm.node.callers.tokens import Tokens
@@ -37,6 +38,7 @@ class Books:
 
     audit: AuditLog
     anchors: Anchors
+    refusals: Refusals
     tenants: Tenants
     spending: Spending
     clock: Clock
@@ -62,6 +64,7 @@ class Books:
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(Supervisor("audit").run, self.anchors.run)
+                await nursery.start(Supervisor("refusals").run, self.refusals.run)
                 await nursery.start(Supervisor("spending").run, self.spending.run)
                 task_status.started()
         finally:
@@ -98,7 +101,8 @@ async def open_books(opened: Opened, work: Workshop, tokens: Tokens) -> Books:
     )
     await tenants.load()
     spending = Spending(Outlays(database), limits_of(tokens), costs, clock, fees)
-    return Books(audit, anchors, tenants, spending, clock, database, work.feed.events)
+    refusals = Refusals(audit, clock)
+    return Books(audit, anchors, refusals, tenants, spending, clock, database, work.feed.events)
 
 
 def limits_of(tokens: Tokens) -> Callable[[str], Limits | None]:

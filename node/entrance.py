@@ -27,6 +27,7 @@ from prsm.node.api.serving import ServingApi
 from prsm.node.api.tasks import TasksApi
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
+from prsm.node.api.worker import Bench, WorkerApi
 from prsm.node.books import open_books
 from prsm.node.callers.once import open_once
 from prsm.node.chain.proofs import Proofs
@@ -94,6 +95,7 @@ async def open_entrance(
         fence=fence,
         on_fault=log_fault,
         layers=(trace_call, count_calls(measures.metrics), once.layer, *books.layers),
+        on_refused=books.refusals.note,
     )
     health = Health(start.config.node.name, VERSION, node.why_not_ready)
     more = (dashboard_pages, _v1(dispatcher, opened), *_numbers(start.config, measures))
@@ -183,4 +185,13 @@ def _handlers(
         **work_handlers(work.models, work.jobs, chain.driver, proofs),
         **step_handlers(work.models, work.plans, work.evaluation.ours, chain.driver),
         **ServingApi(work.room.serving, work.models, chain.driver, wallets).handlers(),
+        **_worker(opened, work).handlers(),
     }
+
+
+def _worker(opened: Opened, work: Workshop) -> WorkerApi:
+    """The operator's side of work for others."""
+    hands, clock = work.hands, opened.chain.driver.clock
+    sessions = work.generating.sessions
+    bench = Bench(hands.offer, hands.executor, sessions) if hands is not None else None
+    return WorkerApi(bench, work.claims, work.earnings, opened.start.config.worker, clock)

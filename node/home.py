@@ -12,7 +12,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 # sun_path holds 108 bytes with its closing zero (unix(7)).
 _SOCKET_PATH_MAX: Final = 107
+SYSTEM_HOME: Final = Path("/var/lib/prsm")  # StateDirectory of scripts/deploy/prsm.service
 
 
 class HomeMissing(LocalError):
@@ -303,10 +304,38 @@ class Home:
         )
 
 
-def default_home(environ: dict[str, str]) -> Home:
-    """The folder of `PRSM_HOME`, else `~/.prsm`."""
-    text = environ.get("PRSM_HOME")
-    return Home((Path(text) if text else Path.home() / ".prsm").expanduser().absolute())
+def default_home(environ: Mapping[str, str]) -> Home:
+    """The folder that is meant where nobody names one; `find_home` says by which rule."""
+    return find_home(environ)[0]
+
+
+def find_home(environ: Mapping[str, str], *, system: Path = SYSTEM_HOME) -> tuple[Home, str]:
+    """The folder that is meant where nobody names one, and what decided.
+
+    `PRSM_HOME`; else the first of these that holds a node: `~/.prsm`, `prsm` in the data folder of
+    the XDG base directories, the system's; else where a new one is made: in `XDG_DATA_HOME` if
+    that is set, as the specification says an absolute path, or `~/.prsm`.
+
+    Args:
+        environ: of the process.
+        system: where a node of the whole machine lies.
+    """
+    if named := environ.get("PRSM_HOME"):
+        return Home(Path(named).expanduser().absolute()), "PRSM_HOME"
+    usual, data = Path.home() / ".prsm", environ.get("XDG_DATA_HOME", "")
+    is_set = Path(data).is_absolute()
+    xdg = (Path(data) if is_set else Path.home() / ".local" / "share") / "prsm"
+    for root, rule in (
+        (usual, "a node in ~/.prsm"),
+        (xdg, "a node in XDG_DATA_HOME" if is_set else "a node in ~/.local/share"),
+        (system, f"a node of the system in {system}"),
+    ):
+        # Not `Path.exists`: a folder of another user is no error here, and not meant.
+        if os.path.exists(root / "VERSION"):  # noqa: PTH110 - as above
+            return Home(root.absolute()), rule
+    if is_set:
+        return Home(xdg), "XDG_DATA_HOME"
+    return Home(usual.absolute()), "the default"
 
 
 def write_private(path: Path, content: bytes) -> None:

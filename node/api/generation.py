@@ -3,9 +3,12 @@
 Knows: models and generations. Must not know: transports, how tokens are chosen.
 """
 
-from prsm.node.inference.generate.course import Replay
-from prsm.node.inference.generate.generation import GenerateRequest
+from typing import Literal
+
+from prsm.node.inference.generate.course import Replay, Sitting
+from prsm.node.inference.generate.generation import GenerateRequest, Generation, StepName
 from prsm.node.inference.generate.service import Generations
+from prsm.node.inference.unitrun import Lapse
 from prsm.node.models import Models
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import generation as api
@@ -13,6 +16,8 @@ from prsm.node.rpc.spec import Caller
 from prsm.protocol.generating import Sampling
 from prsm.protocol.ids import address_text, parse_hex
 from prsm.protocol.messages.pipe import InputMismatch
+
+_StepName = StepName | Literal["open", "work"]
 
 
 class GenerationApi:
@@ -27,6 +32,7 @@ class GenerationApi:
         return {
             "infer_generate": self.generate,
             "infer_readTokens": self.read,
+            "infer_getTrace": self.trace,
             "infer_endGeneration": self.end,
         }
 
@@ -60,6 +66,26 @@ class GenerationApi:
         name = _id(params.generation_id)
         part = await self._generations.read(name, wait_ms=params.wait_ms)
         return self._info(name, part.text)
+
+    async def trace(self, params: api.GenerationParams, _caller: Caller) -> api.GenerationTrace:
+        """When each step of a generation began and ended."""
+        one = self._generations.get(_id(params.generation_id))
+        steps = [
+            *(_step(one, name, lapse) for name, lapse in one.lapses.items()),
+            *(_step(one, "open", sat.opening, sat) for sat in one.sittings),
+            *(
+                _step(one, "work", sat.work, sat)
+                for sat in one.sittings
+                if sat.work.began_s is not None
+            ),
+        ]
+        return api.GenerationTrace(
+            generation_id=address_text(one.id),
+            state=one.state.value,
+            is_over=one.is_over,
+            jobs=tuple(address_text(job) for job in one.jobs),
+            steps=tuple(sorted(steps, key=lambda step: step.began_ms)),
+        )
 
     async def end(self, params: api.GenerationParams, _caller: Caller) -> api.GenerationInfo:
         """End a generation."""
@@ -97,6 +123,21 @@ class GenerationApi:
                 for each in one.recoveries
             ),
         )
+
+
+def _step(
+    one: Generation, name: _StepName, lapse: Lapse, sat: Sitting | None = None
+) -> api.GenerationStep:
+    assert lapse.began_s is not None, "a lapse is noted as it begins"
+    ended_s = lapse.ended_s
+    return api.GenerationStep(
+        step=name,
+        began_ms=round((lapse.began_s - one.made_s) * 1000),
+        ended_ms=None if ended_s is None else round((ended_s - one.made_s) * 1000),
+        stage=None if sat is None else sat.stage,
+        peer="" if sat is None else sat.name,
+        why="" if sat is None else sat.why,
+    )
 
 
 def _id(text: str) -> bytes:

@@ -16,6 +16,7 @@ from prsm.node.clock import utc_text
 from prsm.node.models import Known, Models, Task, Wanted
 from prsm.node.models.cardtext import read_card_text
 from prsm.node.models.keeping import Stored
+from prsm.node.models.mending import ASKS_NOBODY
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import models as api
 from prsm.node.rpc.methods.tasks import TaskInfo
@@ -184,6 +185,7 @@ class ModelsApi:
             licence=params.licence,
             register=params.register,
             card=card,
+            templates=tuple(map(Path, params.chat_template)),
             encrypt_to=tuple(_reader(text) for text in params.encrypt_to),
             sides=params.weights,
         )
@@ -200,7 +202,8 @@ class ModelsApi:
         async def work(task: Task) -> object:
             return await self._info(await self._models.pull(ref, offline=offline, task=task))
 
-        return self._models.tasks.start("pull", ref if not offline else f"{ref} (offline)", work)
+        subject = f"{ref}{ASKS_NOBODY}" if offline else ref
+        return self._models.tasks.start("pull", subject, work)
 
     def _push(self, ref: str) -> Task:
         self._models.resolve(ref)

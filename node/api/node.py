@@ -13,9 +13,9 @@ from prsm.node.clock import utc_text
 from prsm.node.config.schema import Config
 from prsm.node.home import Home
 from prsm.node.inference.jobs import Jobs
+from prsm.node.memory import rss_bytes
 from prsm.node.models import Models
 from prsm.node.net.network import PeerNetwork
-from prsm.node.net.watch import rss_bytes
 from prsm.node.rpc.dispatch import (
     BATCH_ANSWER_BYTES_MAX,
     BATCH_CALLS_MAX,

@@ -107,7 +107,7 @@ class StorageApi:
         return api.StorageStats(
             used_bytes=space.used_bytes,
             quota_bytes=space.quota_bytes,
-            files=len(await self._store.list()),
+            files=space.used.count,
             files_bytes=space.used.files,
             partial_bytes=space.used.partial,
             damaged_bytes=space.used.bad,

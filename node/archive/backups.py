@@ -20,7 +20,8 @@ import trio
 
 from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.tree import Tree
-from prsm.consensus.pbft.config import Tip
+from prsm.consensus.pbft.tip import Tip
+from prsm.node.archive.books import DATABASES, PLAIN, book_files, book_notes
 from prsm.node.archive.chains import opened_ledger
 from prsm.node.archive.replay import Replay, bad_block, decode_certified
 from prsm.node.callers.audit import SEGMENT_BYTES_MAX, Verdict, check_files, segments
@@ -51,9 +52,9 @@ _GENESIS: Final = "genesis.json"
 _CONFIG: Final = "config.toml"
 _WALLET: Final = re.compile(r"keys/wallet/[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.key")
 _AUDIT: Final = re.compile(r"data/audit(-[0-9]{12})?\.log")
-_FILES: Final = frozenset((_CONFIG, _GENESIS, NODE_KEY, OPERATOR_KEY, LEDGER))
+_FILES: Final = frozenset((_CONFIG, _GENESIS, NODE_KEY, OPERATOR_KEY, LEDGER)) | PLAIN | DATABASES
 _NEEDED: Final = frozenset((_CONFIG, _GENESIS, NODE_KEY))
-_SMALL_BYTES_MAX: Final = 4 * 1024 * 1024  # every part but the ledger and the audit log
+_SMALL_BYTES_MAX: Final = 4 * 1024 * 1024  # every part but databases and the audit log
 _PAGE_BYTES: Final = 4 * 1024 * 1024
 
 
@@ -90,6 +91,7 @@ async def create_backup(
             if is_whole:
                 height, head = tip or (height, head)
                 sources[LEDGER] = copy
+        sources |= await book_files(home, folder, is_running=is_running)
         sources |= await trio.to_thread.run_sync(_audit_files, home, folder)
         manifest = Manifest(
             version=1,
@@ -173,6 +175,7 @@ async def _check(
     peer = peer_id_of(Ed25519Signer(seed).public_key)
     keys = _check_keys(staged, keys_password, development=genesis.development)
     audit = check_files(staged.data)
+    books = await book_notes(staged, made_ms=manifest.made_ms, clock=TrioClock())
     root = await _check_ledger(staged.root / LEDGER, genesis, manifest)
     return {
         "network": genesis.name,
@@ -185,7 +188,7 @@ async def _check(
         "keys_opened": keys_password is not None,
         "audit_lines": audit.root.seq,
         "was_validator": any(v.peer_id == peer for v in genesis.validators),
-        "notes": [*_notes(staged), *(_audit_notes(audit))],
+        "notes": [*_notes(staged), *_audit_notes(audit), *books],
     }
 
 
@@ -316,7 +319,7 @@ def _require_names(path: Path, manifest: Manifest) -> None:
 
 
 def _bytes_max(name: str) -> int:
-    if name == LEDGER:
+    if name == LEDGER or name in DATABASES:
         return 2**63
     return SEGMENT_BYTES_MAX if _AUDIT.fullmatch(name) else _SMALL_BYTES_MAX
 
@@ -356,7 +359,7 @@ def _scratch(parent: Path | None) -> tempfile.TemporaryDirectory[str]:
 
 
 def _write(path: Path, chunks: Iterator[bytes]) -> None:
-    if path.name != "ledger.db":
+    if path.suffix != ".db":
         write_private(path, b"".join(chunks))
         return
     with refused(path), path.open("xb") as file:

@@ -6,7 +6,7 @@ The same checks as a replica that catches up, without a network (docs/spec/stora
 
 from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.outcome import Outcome
-from prsm.consensus.pbft.config import Tip
+from prsm.consensus.pbft.tip import Tip
 from prsm.node.chain.history import stored_block
 from prsm.protocol.certificates import check_certificate
 from prsm.protocol.codec import decode

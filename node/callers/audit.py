@@ -24,6 +24,7 @@ import trio
 
 from prsm.node.clock import Clock, utc_text
 from prsm.node.telemetry import logs
+from prsm.protocol.jsontext import UNREADABLE
 from prsm.storage.disk import PosixDisk, disk_error
 from prsm.storage.errors import Corrupt
 
@@ -306,7 +307,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 def _decode(line: bytes, path: Path) -> Entry:
     try:
         return msgspec.json.decode(line, type=Entry)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Corrupt(f"{path.name} has a line that is none: {str(error)[:120]}") from error
 
 

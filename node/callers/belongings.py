@@ -95,6 +95,7 @@ OWNED: Final[Mapping[str, Belonging]] = {
     "plan_cancel": _THE_PLAN,
     "plan_getResult": Belonging(named=Place(Kind.PLAN, "plan_id")),
     "plan_list": Belonging(listed=Place(Kind.PLAN, "plan_id")),
+    "infer_getTrace": _THE_TEXT,
     "infer_generate": Belonging(made=Place(Kind.GENERATION, "generation_id")),
     "infer_readTokens": _THE_TEXT,
     "infer_endGeneration": _THE_TEXT,

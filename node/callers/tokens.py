@@ -34,6 +34,7 @@ from prsm.node.callers.tokenkeys import (
 from prsm.node.clock import Clock
 from prsm.node.home import write_private
 from prsm.protocol.errors import LocalError
+from prsm.protocol.jsontext import UNREADABLE
 
 TOKENS_MAX: Final = 1_000
 TOKEN_CHARS_MAX: Final = 4_096
@@ -142,7 +143,7 @@ class Tokens:
             key = new_key()
             write_keys(key_path, {key.id: key})
             tokens._keys = {key.id: key}
-        tokens._tokens = {token.id: token for token in _read_tokens(path)}
+        tokens._tokens = {token.id: token for token in read_tokens(path)}
         return tokens
 
     def now_ms(self) -> int:
@@ -379,12 +380,17 @@ def _encode(token: Token, key: Key) -> str:
     return jwt.encode(claims, key.secret, algorithm="HS256", headers={"kid": key.id})
 
 
-def _read_tokens(path: Path) -> tuple[Token, ...]:
+def read_tokens(path: Path) -> tuple[Token, ...]:
+    """All records of a file; none if it is absent.
+
+    Raises:
+        TokensDamaged: it cannot be read.
+    """
     try:
         file = msgspec.json.decode(path.read_bytes(), type=_File)
     except FileNotFoundError:
         return ()
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise TokensDamaged(f"{path} cannot be read: {error}", hint=mend(path)) from error
     if file.version != 1:
         raise TokensDamaged(f"{path} has version {file.version}, not 1", hint=mend(path))

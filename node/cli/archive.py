@@ -82,7 +82,7 @@ def chain_import(session: Session, file: str) -> None:
 @password_options
 @pass_session
 def backup(session: Session, file: str, password_fd: int | None, password_file: str | None) -> None:
-    """Seal this node's ledger, configuration and keys into FILE, running or stopped.
+    """Seal ledger, configuration, keys and books of this node into FILE, running or stopped.
 
     The password is the backup's own. Consensus key, log and guard stay behind: a restored node
     signs nothing.

@@ -13,7 +13,15 @@ from typing import Final
 from prsm.node.config import load, to_toml
 from prsm.node.home import Home, HomeExists, write_private
 from prsm.node.keys import PublicKeys, make_keys
-from prsm.protocol.genesis import Allocation, BadGenesis, Genesis, Parameters, from_json, to_json
+from prsm.protocol.genesis import (
+    GENESIS_VERSION,
+    Allocation,
+    BadGenesis,
+    Genesis,
+    Parameters,
+    from_json,
+    to_json,
+)
 from prsm.protocol.ids import MICRO_PER_FTNS, PublicKey, address_text
 
 STAKE: Final = 1_000 * MICRO_PER_FTNS
@@ -114,7 +122,7 @@ def _flags(home: Home, birth: Birth) -> dict[str, object]:
 def _new_network(name: str, keys: PublicKeys, others: Sequence[PublicKey]) -> Genesis:
     """A development network whose only validator is this node; it and `others` own its money."""
     return Genesis(
-        version=1,
+        version=GENESIS_VERSION,
         name=name,
         development=True,
         time_ms=time.time_ns() // 1_000_000,

@@ -18,6 +18,7 @@ import msgspec
 from prsm.node.cli.progress import follow
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.rpc.faults import fault_told
+from prsm.protocol.jsontext import UNREADABLE
 
 _PROGRAM: Final = "prsm.node.training"
 # Counts of stages each shipped graph is cut into when it is added: what its size makes useful.
@@ -104,7 +105,7 @@ def run_program(session: Session, program: str, words: Sequence[str]) -> dict[st
     )
     try:
         answer = msgspec.json.decode(done.stdout, type=dict[str, Any])
-    except msgspec.DecodeError:
+    except UNREADABLE:
         what = f"{program} ended with code {done.returncode} and no answer"
         raise fault_told("worker_failed", what, hint="run it again") from None
     fault = answer.get("error")

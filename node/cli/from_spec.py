@@ -17,10 +17,13 @@ from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.spec import FORMS, Method, Scope
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.ids import format_ftns, parse_ftns
+from prsm.protocol.jsontext import UNREADABLE
 
 _MICRO: Final = "micro-FTNS"  # of amounts in calls; people type FTNS
 # Files are named as the person sees them; the node, of the same machine, wants them absolute.
-_PATHS: Final = frozenset(("path", "tokenizer", "card", "out", "samples", "adapter"))
+_PATHS: Final = frozenset(
+    ("path", "tokenizer", "chat_template", "card", "out", "samples", "adapter")
+)
 
 
 def make_group(noun: str, summary: str, extra: Sequence[click.Command] = ()) -> click.Group:
@@ -91,7 +94,7 @@ def parse_values(words: Sequence[str]) -> dict[str, object]:
             raise click.UsageError(f"{word[:60]!r} is no name=value")
         try:
             values[name] = msgspec.json.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             values[name] = text
     return values
 
@@ -191,6 +194,8 @@ class _Ftns(click.ParamType[str]):
 def _value(name: str, value: object) -> object:
     if name in _PATHS and isinstance(value, str):
         return str(Path(value).expanduser().absolute())
+    if name in _PATHS and isinstance(value, list | tuple):
+        return [_value(name, one) for one in value]
     return value
 
 

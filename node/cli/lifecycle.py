@@ -16,7 +16,7 @@ from prsm.node.cli.failures import Usage
 from prsm.node.cli.passwords import ask_password, given_password, password_options
 from prsm.node.cli.running import home_words
 from prsm.node.cli.session import Session, pass_session
-from prsm.node.home import Home, HomeLocked
+from prsm.node.home import Home, HomeLocked, find_home
 from prsm.node.rpc.client import RpcError
 from prsm.node.version import VERSION
 from prsm.protocol.errors import PrsmError
@@ -109,9 +109,7 @@ def where(session: Session) -> None:
 
 
 def _named_by(session: Session) -> str:
-    if session.is_home_given:
-        return "--home"
-    return "PRSM_HOME" if os.environ.get("PRSM_HOME") else "the default"
+    return "--home" if session.is_home_given else find_home(os.environ)[1]
 
 
 @click.command("version")

@@ -21,6 +21,7 @@ import msgspec
 from prsm.node.cli.failures import Usage
 from prsm.node.cli.session import Session, pass_session, pause
 from prsm.node.home import Home
+from prsm.protocol.jsontext import UNREADABLE
 from prsm.storage.errors import NotFound
 
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -146,7 +147,7 @@ def _fields(line: str) -> dict[str, Any] | None:
         return None
     try:
         return msgspec.json.decode(line, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
 
 

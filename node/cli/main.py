@@ -32,6 +32,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "task": ("models", "task", "Long work of this node: pulls, checks."),
     "job": ("jobs", "job", "Jobs of ours."),
     "plan": ("plans", "plan", "Small graphs of work under one escrow."),
+    "worker": ("nouns", "worker", "What this node does for others, and what it is paid."),
     "serve": ("nouns", "serve", "Small requests to warm workers, and their tabs."),
     "proof": ("proof", "proof", "Show and check receipts."),
     "wallet": ("nouns", "wallet", "Keys, balances, payments."),
@@ -70,7 +71,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
 # How `--help` lists them; a command that stands nowhere here is listed at the end.
 _SECTIONS: Final[dict[str, tuple[str, ...]]] = {
     "A node": ("init", "start", "stop", "restart", "status", "dashboard", "destroy"),
-    "Work": ("run", "generate", "quote", "job", "plan", "serve", "task", "proof"),
+    "Work": ("run", "generate", "quote", "job", "plan", "serve", "worker", "task", "proof"),
     "Models": ("model", "dataset", "storage"),
     "Money and agreement": ("wallet", "chain", "validator", "governance", "consensus"),
     "Who may do what": ("token", "tenant", "audit", "net"),
@@ -208,7 +209,7 @@ def hoist(args: Sequence[str]) -> list[str]:
     help="PRSM: store, run and share AI models on many machines, with checked results.",
     epilog="Global options may stand before or after the command.",
 )
-@click.option("--home", metavar="DIR", help="The node's folder; else PRSM_HOME, else ~/.prsm.")
+@click.option("--home", metavar="DIR", help="The node's folder; else as `prsm help files` says.")
 @click.option(
     "--node", metavar="URL", help="Another node: http://127.0.0.1:PORT, https://HOST or unix:PATH."
 )

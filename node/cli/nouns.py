@@ -28,6 +28,7 @@ from prsm.node.cli.wallets import wallet_export, wallet_import, wallet_passwd, w
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.spec import Method
 from prsm.protocol.ids import format_ftns, parse_ftns, parse_hex
+from prsm.protocol.jsontext import UNREADABLE
 from prsm.protocol.transactions.payloads import Transfer
 
 
@@ -123,7 +124,7 @@ def _document(payload: TextIO | None) -> dict[str, object]:
         return {}
     try:
         return msgspec.json.decode(payload.read(), type=dict[str, object])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise click.UsageError(f"--payload is no JSON object: {error}") from error
 
 
@@ -147,6 +148,7 @@ wallet = make_group(
         *(wallet_import, wallet_export, wallet_passwd, wallet_verify),
     ),
 )
+worker = make_group("worker", "What this node does for others, and what it is paid.")
 tenant = make_group("tenant", "Who shares this node, and within which limits.")
 audit = make_group("audit", "Who told this node what.", (audit_self,))
 

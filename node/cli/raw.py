@@ -17,6 +17,7 @@ from prsm.node.cli.session import Session, pass_session
 from prsm.node.cli.words import Words, completing, override
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.openrpc import document
+from prsm.protocol.jsontext import UNREADABLE
 
 
 class _Rpc(Words):
@@ -64,7 +65,7 @@ def call(session: Session, method: str, words: tuple[str, ...]) -> None:
 def _read_params() -> dict[str, object]:
     try:
         return msgspec.json.decode(sys.stdin.buffer.read(_PARAMS_BYTES_MAX), type=dict[str, object])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Usage(
             f"standard input is no JSON object: {error}", hint='such as {"height": 1}'
         ) from error

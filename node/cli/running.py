@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
@@ -21,7 +20,7 @@ from prsm.node.cli.failures import Usage
 from prsm.node.cli.passwords import ask_password, given_password, password_options
 from prsm.node.cli.session import POLL_S, Session, pass_session, pause
 from prsm.node.config import Config, load
-from prsm.node.home import Holder, Home
+from prsm.node.home import Holder, Home, default_home
 from prsm.node.listeners import find_listener
 from prsm.node.rpc.client import Client, Endpoint, find
 from prsm.node.rpc.errors import CallTimeout, NodeUnreachable, PortTaken
@@ -304,6 +303,4 @@ def _setting(word: str) -> tuple[str, str]:
 
 def home_words(home: Home) -> str:
     """What a person adds to a command so that it means this folder."""
-    named = os.environ.get("PRSM_HOME")
-    default = Path(named).expanduser() if named else Path.home() / ".prsm"
-    return "" if home.root == default else f" --home {home.root}"
+    return "" if home == default_home(os.environ) else f" --home {home.root}"

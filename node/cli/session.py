@@ -155,7 +155,7 @@ def open_session(options: Mapping[str, Any]) -> Session:
     if math.isnan(options.get("timeout") or 0.0):  # it passes any range
         raise click.UsageError("--timeout is no number of seconds")
     given = options.get("home")
-    home = Home(Path(given).expanduser().absolute()) if given else default_home(dict(os.environ))
+    home = Home(Path(given).expanduser().absolute()) if given else default_home(os.environ)
     return Session(
         home=home,
         node=options.get("node") or "",

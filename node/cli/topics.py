@@ -72,7 +72,11 @@ Money of a development network is worth nothing anywhere else.""",
 
     prsm where
 
-One folder holds a node: --home DIR, else PRSM_HOME, else ~/.prsm. It is 0700, its files 0600.
+One folder holds a node. It is 0700, its files 0600. Which one is meant, in this order:
+
+    --home DIR, PRSM_HOME
+    what holds a node: ~/.prsm, XDG_DATA_HOME/prsm (or ~/.local/share/prsm), /var/lib/prsm
+    a new one: XDG_DATA_HOME/prsm if that is set, else ~/.prsm
 
     config.toml     what is set               keys/     secrets; back these up
     genesis.json    the network it belongs to data/     ledger, jobs, logs of what was signed
@@ -80,7 +84,7 @@ One folder holds a node: --home DIR, else PRSM_HOME, else ~/.prsm. It is 0700, i
     run/            lock, cookie, socket      logs/     of a detached node
     labs/           labs of init --dev
 
-A node under systemd has the same folder at /var/lib/prsm, named by --home in its unit.""",
+A node under systemd has the same folder at /var/lib/prsm, where root's prsm finds it.""",
     "config": """The configuration
 
     prsm config show --origin        every key, its value, and where that comes from

@@ -1,8 +1,9 @@
-"""Checks D-01 to D-07 and D-15: the folder, its keys, its configuration.
+"""Checks D-01 to D-07, D-15 and D-16: the folder, its keys, its configuration.
 
 Knows: paths, modes. Must not know: the machine, a running node.
 """
 
+import os
 import stat
 import tomllib
 from collections.abc import Iterator
@@ -151,6 +152,18 @@ def _unknown_toml(patient: Patient) -> Finding:
     return Finding("D-15", "config file", "ok", "it is TOML")
 
 
+def _pager(patient: Patient) -> Finding:
+    """Who is called by alerts can be started."""
+    argv, name = patient.config.alerts.notify if patient.config else (), "alerts"
+    fix = "prsm config set alerts.notify /usr/local/bin/page"
+    if not argv:
+        return Finding("D-16", name, "note", "alerts.notify is empty: nobody is called", fix)
+    if not os.access(argv[0], os.X_OK) or Path(argv[0]).is_dir():
+        what = f"alerts.notify names {argv[0]}, which cannot be started"
+        return Finding("D-16", name, "warning", what, fix)
+    return Finding("D-16", name, "ok", f"{argv[0]} is called")
+
+
 CHECKS: Final[tuple[Check, ...]] = (
     _folder,
     _modes,
@@ -160,4 +173,5 @@ CHECKS: Final[tuple[Check, ...]] = (
     _genesis,
     _leftovers,
     _unknown_toml,
+    _pager,
 )

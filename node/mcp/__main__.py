@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     except LocalError as error:
         parser.error(error.what)
-    home = Home(options.home) if options.home else default_home(dict(os.environ))
+    home = Home(options.home) if options.home else default_home(os.environ)
     place = options.node or os.environ.get("PRSM_NODE", "")
     node = Node(partial(find, home, node=place, shown=shown))
     tools = Tools(node, home.genesis, budget)

@@ -31,6 +31,7 @@ from prsm.node.rpc.reading import JSON_ERRORS, ParamsReader, parse_failed
 from prsm.node.rpc.reasons import entry_for
 from prsm.node.rpc.spec import Caller, Method, Params
 from prsm.protocol.errors import PrsmError
+from prsm.protocol.jsontext import UNREADABLE
 
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024
 BATCH_CALLS_MAX: Final = 100
@@ -40,6 +41,7 @@ _ID_CHARS_MAX: Final = 256
 Handler = Callable[[Any, Caller], Awaitable[Any]]
 Fence = Callable[[Method], AbstractContextManager[object]]
 OnFault = Callable[[str, str, Exception], None]
+OnRefused = Callable[[Method, Caller], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ def bind(
     fence: Fence | None = None,
     on_fault: OnFault | None = None,
     layers: Sequence[Layer] = (),
+    on_refused: OnRefused = lambda _method, _caller: None,
 ) -> "Dispatcher":
     """Join the method table with its handlers, or refuse to start.
 
@@ -102,6 +105,7 @@ def bind(
         fence: context around each handler that turns its deadline into `CallTimeout`.
         on_fault: told (method, trace id, exception) of every untyped exception.
         layers: what each admitted call passes, the first one outermost; the fence is inside them.
+        on_refused: told of each call whose caller may not make it, before it is answered.
 
     Raises:
         Incomplete: a method without a handler, or a handler without a method.
@@ -112,6 +116,7 @@ def bind(
         raise Incomplete(f"methods without handler: {missing}; handlers without method: {surplus}")
     dispatcher = Dispatcher(handlers, methods=methods, fence=fence, on_fault=on_fault)
     dispatcher.wrap(layers)
+    dispatcher.on_refused = on_refused
     return dispatcher
 
 
@@ -120,6 +125,7 @@ class Dispatcher:
 
     Attributes:
         in_flight: handlers at work now.
+        on_refused: told of each call whose caller may not make it.
     """
 
     def __init__(
@@ -138,6 +144,7 @@ class Dispatcher:
         self._batches = msgspec.json.Decoder(list[msgspec.Raw])
         self._reader = ParamsReader(methods)
         self.in_flight = 0
+        self.on_refused: OnRefused = lambda _method, _caller: None
         self._go: Go = self._handle
 
     def wrap(self, layers: Sequence[Layer]) -> None:
@@ -162,7 +169,7 @@ class Dispatcher:
         """
         method = self._methods[name]
         assert isinstance(params, method.params), name
-        _refuse_scope(method, caller)
+        self._admit(method, caller)
         return await self._go(Ask(method, params, caller))
 
     async def read(self, name: str, pairs: Mapping[str, str], caller: Caller) -> bytes:
@@ -177,7 +184,7 @@ class Dispatcher:
             PrsmError: why not; a fault of the node is one of reason `internal`.
         """
         method = self._methods[name]
-        _refuse_scope(method, caller)
+        self._admit(method, caller)
         params = self._reader.convert(method, pairs)
         try:
             return msgspec.json.encode(await self._go(Ask(method, params, caller)))
@@ -185,6 +192,13 @@ class Dispatcher:
             raise
         except Exception as error:  # as in `_answer_one`
             raise self._typed(name, caller, error) from error
+
+    def _admit(self, method: Method, caller: Caller) -> None:
+        try:
+            _refuse_scope(method, caller)
+        except Forbidden:
+            self.on_refused(method, caller)
+            raise
 
     async def _handle(self, ask: Ask) -> object:
         self.in_flight += 1
@@ -290,7 +304,7 @@ class Dispatcher:
                 f"no method {name[:80]!r}",
                 hint=f"did you mean {near[0]!r}?" if near else "prsm rpc methods",
             )
-        _refuse_scope(method, caller)
+        self._admit(method, caller)
         params, key = self._reader.read(method, bytes(call.params))
         return await self._go(Ask(method, params, caller, key))
 
@@ -327,6 +341,6 @@ def _id_of(raw: bytes) -> int | str | msgspec.UnsetType | None:
     """The id of a call that could not be read otherwise; None if there is no usable one."""
     try:
         found = msgspec.json.decode(raw, type=_OnlyId).id
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
     return found if not isinstance(found, str) or len(found) <= _ID_CHARS_MAX else None

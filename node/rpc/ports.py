@@ -14,6 +14,7 @@ import msgspec
 from prsm.node.listeners import command_of, find_listener
 from prsm.node.rpc.client import Client, Target
 from prsm.protocol.errors import PrsmError
+from prsm.protocol.jsontext import UNREADABLE
 
 _ASK_TIMEOUT_S: Final = 1.0
 
@@ -44,6 +45,6 @@ def ask_alive(host: str, port: int) -> Alive | None:
         with Client(Target(None, (host, port), None), timeout_s=_ASK_TIMEOUT_S) as client:
             status, body = client.get("/livez")
         alive = msgspec.json.decode(body, type=Alive)
-    except (PrsmError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (PrsmError, *UNREADABLE):
         return None
     return alive if status == 200 and alive.service == "prsm" else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from prsm.node.rpc.faults import RpcError, fault_of
+from prsm.protocol.jsontext import UNREADABLE
 
 if TYPE_CHECKING:
     from prsm.node.rpc.spec import Params  # a client that sends plain objects needs no table
@@ -63,7 +64,7 @@ def decode_reply(answer: Answer) -> bytes:
     """
     try:
         reply = msgspec.json.decode(answer.body, type=_Reply)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"status {answer.status} without a JSON-RPC answer") from error
     if reply.error is not None:
         raise reply.error.as_error()

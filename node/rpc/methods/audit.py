@@ -17,7 +17,10 @@ class AuditListParams(Params, frozen=True):
 
 
 class AuditLine(Result, frozen=True):
-    """A line: `call` before it is done, `end` after it (`fields.of` is the number of the call)."""
+    """A line: `call` before it is done, `end` after it (`fields.of` is the number of the call).
+
+    `refused`: somebody without the scope asked, `fields.times` times since the last such line.
+    """
 
     seq: Count
     ts: str

@@ -7,13 +7,36 @@ import msgspec
 from prsm.node.rpc.spec import CidText, Method, Params, RefText, Result, Scope
 
 MESSAGES_MAX: Final = 1024
+TOOLS_MAX: Final = 64
+CALLS_MAX: Final = 64
+
+ToolName = Annotated[str, msgspec.Meta(pattern=r"\A[a-zA-Z0-9_-]{1,64}\Z")]
+_CallId = Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class ToolCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A call of a tool, as an earlier answer made it."""
+
+    id: _CallId
+    name: ToolName
+    arguments: dict[str, object]
+
+
+class Tool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A function the model may ask for; `parameters` is a JSON schema."""
+
+    name: ToolName
+    description: Annotated[str, msgspec.Meta(max_length=65_536)] = ""
+    parameters: dict[str, object] = {}
 
 
 class ChatMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One turn of a conversation."""
+    """One turn of a conversation; that of role `tool` is what the call `tool_call_id` gave."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: Annotated[str, msgspec.Meta(max_length=1_048_576)]
+    tool_calls: Annotated[tuple[ToolCall, ...], msgspec.Meta(max_length=CALLS_MAX)] = ()
+    tool_call_id: _CallId = ""
 
 
 class PromptParams(Params, frozen=True):
@@ -25,17 +48,25 @@ class PromptParams(Params, frozen=True):
     ]
     form: Annotated[
         Literal["own", "plain"],
-        msgspec.Meta(description="own: by the special tokens of the model's tokenizer"),
+        msgspec.Meta(
+            description="own: by the model's template, else by its tokenizer's special tokens"
+        ),
     ] = "own"
+    tools: Annotated[tuple[Tool, ...], msgspec.Meta(max_length=TOOLS_MAX)] = ()
 
 
 class PromptText(Result, frozen=True):
-    """A prompt for infer_generate; an answer ends before any of `stops`."""
+    """A prompt for infer_generate; an answer ends before any of `stops`.
+
+    `calls` says how an answer calls tools: `hermes`, a JSON object of `name` and `arguments`
+    between `<tool_call>` and `</tool_call>`; empty where the model knows no way.
+    """
 
     model: CidText
-    form: str  # chatml, llama3, phi3, plain
+    form: str  # template, chatml, llama3, phi3, plain
     prompt: str
     stops: tuple[str, ...]
+    calls: Literal["", "hermes"] = ""
 
 
 METHODS: Final = (

@@ -88,6 +88,32 @@ class GenerationInfo(Result, frozen=True):
     recoveries: tuple[RecoveryInfo, ...]
 
 
+class GenerationStep(Result, frozen=True):
+    """A part of a generation: of the whole, or of one stage at one worker.
+
+    `plan`, `lock`, `run`, `receipt`, `settle` are the generation's; `open` (its shard is loaded)
+    and `work` (first step asked for to last answered) are those of `stage` at `peer`, one pair for
+    each that was asked; `why` it was lost, where it was.
+    """
+
+    step: Literal["plan", "lock", "open", "work", "run", "receipt", "settle"]
+    began_ms: Count  # since it was asked for
+    ended_ms: Count | None  # null while it lasts
+    stage: Count | None = None
+    peer: str = ""  # a peer id, or home
+    why: str = ""
+
+
+class GenerationTrace(Result, frozen=True):
+    """When each step of a generation began and ended, in the order they began."""
+
+    generation_id: Hex32
+    state: Literal["opening", "running", "settling", "done", "failed"]
+    is_over: bool
+    jobs: tuple[Hex32, ...]
+    steps: tuple[GenerationStep, ...]
+
+
 class ReadTokensParams(Params, frozen=True):
     """Which generation; the answer comes when there is text, when it ends, or then."""
 
@@ -119,6 +145,14 @@ METHODS: Final = (
         "Text since the last reading; a generation nobody reads for 30 s is ended.",
         deadline_ms=70_000,
         example=ReadTokensParams(_EXAMPLE),
+    ),
+    Method(
+        "infer_getTrace",
+        GenerationParams,
+        GenerationTrace,
+        Scope.READ,
+        "When each step of a generation began and ended, by stage and worker.",
+        example=GenerationParams(_EXAMPLE),
     ),
     Method(
         "infer_endGeneration",

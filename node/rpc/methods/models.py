@@ -54,6 +54,10 @@ class AddParams(Params, frozen=True):
     tokenizer: Annotated[
         PathText | None, msgspec.Meta(description="tokenizer.json, if it reads text")
     ] = None
+    chat_template: Annotated[
+        tuple[PathText, ...],
+        msgspec.Meta(max_length=2, description="chat_template.jinja, tokenizer_config.json"),
+    ] = ()
     weights: Annotated[
         tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=255)], ...],
         msgspec.Meta(

@@ -34,6 +34,7 @@ from prsm.node.rpc.methods import (
     validator,
     wallet,
     work,
+    worker,
 )
 from prsm.node.rpc.spec import Method, table
 
@@ -60,6 +61,7 @@ METHODS: Final[Mapping[str, Method]] = table(
     copies.METHODS,
     deals.METHODS,
     work.METHODS,
+    worker.METHODS,
     generation.METHODS,
     chat.METHODS,
     plans.METHODS,

@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # what is only named; each is loaded by the call that makes o
     from prsm.node.rpc.spec import Method
 
 T = TypeVar("T")
+_LAST_WORDS_S: Final = 5.0
 CONNECTIONS_MAX: Final = 256  # half of what a node takes from all its clients
 
 
@@ -79,6 +80,10 @@ class AsyncClient(AsyncSurface):
     def habits(self) -> Habits:
         """What flows of this client are made with."""
         return self._reach.habits
+
+    def last_words(self) -> anyio.CancelScope:
+        """A block whose calls still go out, for a while, where their caller was cancelled."""
+        return anyio.move_on_after(_LAST_WORDS_S, shield=True)  # noqa: ASYNC122 - entered at once
 
     async def __aenter__(self) -> Self:
         """Use the client in an `async with` block, which closes it."""

@@ -1,13 +1,12 @@
 """Handles to long work, for the client of an event loop: a job, a plan, a generation.
 
-Knows: what may be asked of them. Must not know: sockets.
+Knows: what may be asked of them. Must not know: sockets, loops.
 """
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
-import anyio
 from typing_extensions import override
 
 from prsm.node.rpc.methods import generation, plans, work
@@ -17,8 +16,6 @@ from prsm.node.rpc.sdk.tensors import view
 
 if TYPE_CHECKING:
     from prsm.node.rpc.sdk.aclient import AsyncClient
-
-_END_S: Final = 5.0
 
 
 class AsyncJob:
@@ -67,7 +64,8 @@ class AsyncJob:
         Raises:
             ValueError: a dtype without a view; `result` has its bytes.
         """
-        return {one.name: view(one) for one in (await self.result()).outputs}
+        result = await self.result()
+        return {one.name: view(one) for one in result.outputs}
 
     async def cancel(self) -> Self:
         """Stop it; what is not settled comes back."""
@@ -166,7 +164,7 @@ class AsyncGeneration:
         return self.info.generation_id
 
     def __aiter__(self) -> Self:
-        """Pieces of text as they come."""
+        """Pieces of text as they come; who stopped reading goes on where it was."""
         return self
 
     async def __anext__(self) -> str:
@@ -211,8 +209,12 @@ class AsyncGeneration:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """End it, if it is not over."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
         """End it, if it is not over; a cancelled reader still says so."""
-        with anyio.move_on_after(_END_S, shield=True):
+        with self._client.last_words():
             await self.end()
 
     @override

@@ -7,6 +7,7 @@ Knows: how flows are driven over sockets. Must not know: any room of the daemon,
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -37,7 +38,7 @@ class Client(Surface):
     """A node, as `client.job.list()`, `client.run(...)`, `client.subscribe("heads")`.
 
     Args:
-        home: the node's folder; by default `PRSM_HOME`, else `~/.prsm`.
+        home: the node's folder; by default the one `prsm where` shows.
         node: an address instead of the one its endpoint file names; by default `PRSM_NODE`.
         shown: what to show instead of the cookie; by default `PRSM_TOKEN`, `PRSM_TOKEN_FILE`,
             `PRSM_SIGN_KEY` and `PRSM_CA_FILE`.
@@ -228,6 +229,10 @@ class Client(Surface):
     def habits(self) -> Habits:
         """What flows of this client are made with."""
         return self._reach.habits
+
+    def last_words(self) -> AbstractContextManager[None]:
+        """A block whose calls go out in any case: nothing cancels who waits."""
+        return nullcontext()
 
     def drive(self, flow: Flow[T]) -> T:
         """Do what a flow asks for, until its end."""

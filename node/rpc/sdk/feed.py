@@ -16,6 +16,7 @@ from prsm.node.rpc.errors import NodeUnreachable
 from prsm.node.rpc.faults import RpcError, class_for, fault_here
 from prsm.node.rpc.wire import Fault
 from prsm.node.rpc.wire_ws import Closed, Opened, Refused, Text, Wire
+from prsm.protocol.jsontext import UNREADABLE
 
 PATH: Final = "/ws"
 _DENIED: Final = 4401
@@ -170,7 +171,7 @@ class Feed(Generic[T]):
 def _refusal(status: int, body: bytes) -> RpcError:
     try:
         fault = msgspec.json.decode(body, type=_Message).error
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         fault = None
     if fault is not None:
         return fault.as_error()

@@ -1,9 +1,11 @@
 """Handles to long work, for the client that waits: a job, a plan, a generation.
 
-Knows: what may be asked of them. Must not know: sockets.
+Knows: what may be asked of them. Must not know: sockets, loops.
 """
 
-from collections.abc import Callable, Iterator
+# Written by scripts/unasync.py from ahandles.py.
+
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -64,7 +66,8 @@ class Job:
         Raises:
             ValueError: a dtype without a view; `result` has its bytes.
         """
-        return {one.name: view(one) for one in self.result().outputs}
+        result = self.result()
+        return {one.name: view(one) for one in result.outputs}
 
     def cancel(self) -> Self:
         """Stop it; what is not settled comes back."""
@@ -153,27 +156,35 @@ class Generation:
         self._client = client
         self.info = info
         self.text = info.text
+        self._is_begun = False
 
     @property
     def id(self) -> str:
         """Its name on this node."""
         return self.info.generation_id
 
-    def __iter__(self) -> Iterator[str]:
-        """Pieces of text as they come.
+    def __iter__(self) -> Self:
+        """Pieces of text as they come; who stopped reading goes on where it was."""
+        return self
+
+    def __next__(self) -> str:
+        """The next piece.
 
         Raises:
             RpcError: it failed, or nobody read it for too long.
         """
-        if self.info.text:
-            yield self.info.text
+        if not self._is_begun:
+            self._is_begun = True
+            if self.info.text:
+                return self.info.text
         while not self.info.is_over:
             flow = works.read_tokens(self._client.habits, self.info)
             self.info = self._client.drive(flow)
             self.text += self.info.text
             if self.info.text:
-                yield self.info.text
+                return self.info.text
         works.check_generation(self.info)
+        raise StopIteration
 
     def read(self) -> str:
         """All of the text, once it is over."""
@@ -199,7 +210,12 @@ class Generation:
         trace: TracebackType | None,
     ) -> None:
         """End it, if it is not over."""
-        self.end()
+        self.close()
+
+    def close(self) -> None:
+        """End it, if it is not over; a cancelled reader still says so."""
+        with self._client.last_words():
+            self.end()
 
     @override
     def __repr__(self) -> str:

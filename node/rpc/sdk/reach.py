@@ -59,7 +59,7 @@ def reach(
     Raises:
         RpcError: node_unreachable or home_missing, if no node runs there.
     """
-    folder = default_home(dict(os.environ)) if home is None else Home(Path(home).absolute())
+    folder = default_home(os.environ) if home is None else Home(Path(home).absolute())
     address = node or os.environ.get("PRSM_NODE", "")
     found = Reach(folder, address, shown, habits_of(timeout_s, retries))
     found.target  # noqa: B018 - says at once if nothing runs there

@@ -34,6 +34,7 @@ from prsm.node.rpc.methods import tokens as _tokens
 from prsm.node.rpc.methods import validator as _validator
 from prsm.node.rpc.methods import wallet as _wallet
 from prsm.node.rpc.methods import work as _work
+from prsm.node.rpc.methods import worker as _worker
 from prsm.node.rpc.spec import Method
 
 class _Account:
@@ -183,6 +184,7 @@ class _Infer:
         deadline_ms: int = ...,
         idempotency_key: str = "",
     ) -> _generation.GenerationInfo: ...
+    def get_trace(self, generation_id: str | bytes) -> _generation.GenerationTrace: ...
     def plan(
         self,
         model: str,
@@ -267,6 +269,7 @@ class _Model:
         semver: str = ...,
         stages: Sequence[int] = ...,
         tokenizer: str | None = ...,
+        chat_template: Sequence[str] = ...,
         weights: Sequence[str] = ...,
         licence: str = ...,
         register: bool = ...,
@@ -292,6 +295,7 @@ class _Model:
         model: str,
         messages: Sequence[_chat.ChatMessage | Mapping[str, object]],
         form: Literal["own", "plain"] = ...,
+        tools: Sequence[_chat.Tool | Mapping[str, object]] = ...,
     ) -> _chat.PromptText: ...
     def list(self, limit: int = ..., cursor: str = ...) -> _models.Models: ...
     def list_scores(self, ref: str) -> _evaluations.Scores: ...
@@ -371,6 +375,7 @@ class _Model:
         semver: str = ...,
         stages: Sequence[int] = ...,
         tokenizer: str | None = ...,
+        chat_template: Sequence[str] = ...,
         weights: Sequence[str] = ...,
         licence: str = ...,
         register: bool = ...,
@@ -596,6 +601,21 @@ class _Wallet:
         self, message: str, address: str | bytes, signature: str | bytes, hex: bool = ...
     ) -> _keys.VerifiedMessage: ...
 
+class _Worker:
+    def get_earnings(
+        self, days: int | None = ..., limit: int = ..., cursor: str = ...
+    ) -> _worker.WorkerEarnings: ...
+    def get_offer(self) -> _worker.WorkOfferInfo: ...
+    def pause(self, idempotency_key: str = "") -> _worker.WorkOfferInfo: ...
+    def resume(self, idempotency_key: str = "") -> _worker.WorkOfferInfo: ...
+    def set_offer(
+        self,
+        price: str | int | None = ...,
+        units_max: int | None = ...,
+        as_configured: bool = ...,
+        idempotency_key: str = "",
+    ) -> _worker.WorkOfferInfo: ...
+
 class _AsyncAccount:
     async def get_balance(
         self, address: str | bytes | None = ..., min_height: int = ...
@@ -743,6 +763,7 @@ class _AsyncInfer:
         deadline_ms: int = ...,
         idempotency_key: str = "",
     ) -> _generation.GenerationInfo: ...
+    async def get_trace(self, generation_id: str | bytes) -> _generation.GenerationTrace: ...
     async def plan(
         self,
         model: str,
@@ -827,6 +848,7 @@ class _AsyncModel:
         semver: str = ...,
         stages: Sequence[int] = ...,
         tokenizer: str | None = ...,
+        chat_template: Sequence[str] = ...,
         weights: Sequence[str] = ...,
         licence: str = ...,
         register: bool = ...,
@@ -852,6 +874,7 @@ class _AsyncModel:
         model: str,
         messages: Sequence[_chat.ChatMessage | Mapping[str, object]],
         form: Literal["own", "plain"] = ...,
+        tools: Sequence[_chat.Tool | Mapping[str, object]] = ...,
     ) -> _chat.PromptText: ...
     async def list(self, limit: int = ..., cursor: str = ...) -> _models.Models: ...
     async def list_scores(self, ref: str) -> _evaluations.Scores: ...
@@ -933,6 +956,7 @@ class _AsyncModel:
         semver: str = ...,
         stages: Sequence[int] = ...,
         tokenizer: str | None = ...,
+        chat_template: Sequence[str] = ...,
         weights: Sequence[str] = ...,
         licence: str = ...,
         register: bool = ...,
@@ -1176,6 +1200,21 @@ class _AsyncWallet:
         self, message: str, address: str | bytes, signature: str | bytes, hex: bool = ...
     ) -> _keys.VerifiedMessage: ...
 
+class _AsyncWorker:
+    async def get_earnings(
+        self, days: int | None = ..., limit: int = ..., cursor: str = ...
+    ) -> _worker.WorkerEarnings: ...
+    async def get_offer(self) -> _worker.WorkOfferInfo: ...
+    async def pause(self, idempotency_key: str = "") -> _worker.WorkOfferInfo: ...
+    async def resume(self, idempotency_key: str = "") -> _worker.WorkOfferInfo: ...
+    async def set_offer(
+        self,
+        price: str | int | None = ...,
+        units_max: int | None = ...,
+        as_configured: bool = ...,
+        idempotency_key: str = "",
+    ) -> _worker.WorkOfferInfo: ...
+
 class Surface:
     def _do(self, method: Method, params: Mapping[str, object]) -> object: ...
     @property
@@ -1220,6 +1259,8 @@ class Surface:
     def validator(self) -> _Validator: ...
     @property
     def wallet(self) -> _Wallet: ...
+    @property
+    def worker(self) -> _Worker: ...
 
 class AsyncSurface:
     def _do(self, method: Method, params: Mapping[str, object]) -> Coroutine[Any, Any, object]: ...
@@ -1265,3 +1306,5 @@ class AsyncSurface:
     def validator(self) -> _AsyncValidator: ...
     @property
     def wallet(self) -> _AsyncWallet: ...
+    @property
+    def worker(self) -> _AsyncWorker: ...

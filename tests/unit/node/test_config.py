@@ -70,6 +70,8 @@ def test_load_gives_defaults_when_there_is_no_file(tmp_path: Path) -> None:
             "and tokens",
             "jwt",
         ),
+        ("[alerts]\nnotify = ['page']", "no absolute path", "/usr/local/bin/page"),
+        ("[alerts]\nleast = 'most'", "alerts.least is 'most'", "severity"),
         ("[rpc]\ntls_cert = 'c'", "is empty", "both"),
         (
             "[rpc]\nlisten = '0.0.0.0:1'\ntls_cert = 'c'\ntls_key = 'k'",

@@ -19,6 +19,7 @@ from prsm.node.home import (
     HomeUnsafe,
     HomeVersion,
     default_home,
+    find_home,
     socket_address,
     write_private,
 )
@@ -149,9 +150,47 @@ def test_socket_address_reaches_a_path_longer_than_sun_path(tmp_path: Path) -> N
         assert address == "/short/x.sock"
 
 
-def test_default_home_reads_prsm_home(tmp_path: Path) -> None:
-    assert default_home({"PRSM_HOME": str(tmp_path)}).root == tmp_path
-    assert default_home({}).root == Path.home() / ".prsm"
+def test_home_that_is_meant_goes_by_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable, then nodes that are there in their order, then where a new one is made."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    usual, data, system = tmp_path / ".prsm", tmp_path / "data", tmp_path / "system"
+    xdg, local = {"XDG_DATA_HOME": str(data)}, tmp_path / ".local/share/prsm"
+
+    def meant(environ: dict[str, str]) -> tuple[Path, str]:
+        home, rule = find_home(environ, system=system)
+        return home.root, rule
+
+    assert meant({}) == meant({"XDG_DATA_HOME": "relative"}) == (usual, "the default")
+    assert meant(xdg) == (data / "prsm", "XDG_DATA_HOME")
+    Home(system).create()
+    assert meant({}) == (system, f"a node of the system in {system}")
+    Home(data / "prsm").create()
+    assert meant(xdg) == (data / "prsm", "a node in XDG_DATA_HOME")
+    assert meant({})[0] == system
+    Home(local).create()
+    assert meant({}) == (local, "a node in ~/.local/share")
+    Home(usual).create()
+    assert meant({}) == meant(xdg) == (usual, "a node in ~/.prsm")
+    assert meant({"PRSM_HOME": str(data), **xdg}) == (data, "PRSM_HOME")
+    assert default_home({"PRSM_HOME": str(data)}).root == data
+
+
+def test_folder_of_another_user_is_not_meant_and_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an unprivileged user sees a system node: its folder may not be entered."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    real = os.stat
+
+    def closed(path: object, *args: object, **named: object) -> os.stat_result:
+        if "closed" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **named)  # type: ignore[arg-type]  # as it was called
+
+    monkeypatch.setattr(os, "stat", closed)
+    assert find_home({}, system=tmp_path / "closed")[0].root == tmp_path / ".prsm"
 
 
 def test_where_lists_absolute_places(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from prsm.node.archive.backups import LEDGER, create_backup, restore_backup
 from prsm.node.archive.chains import opened_ledger
 from prsm.node.archive.replay import BadChain
 from prsm.node.callers.audit import AuditLog, Note
+from prsm.node.callers.tokens import Token, Tokens
 from prsm.node.chain.chain import read_ledger
 from prsm.node.chain.signlog import open_signlog
 from prsm.node.clock import TrioClock
@@ -23,9 +24,11 @@ from prsm.node.keys import read_public_keys
 from prsm.protocol.genesis import from_json
 from prsm.storage.backup import BadBackup, open_backup
 from prsm.storage.disk import PosixDisk
+from prsm.storage.earnings import EarningsFile, Ended
 from prsm.storage.errors import Conflict, WrongPassword
 from prsm.storage.keystore import Cost, load_seed
 from prsm.storage.signguard import SignGuard
+from prsm.storage.tenancy import Tenancy, TenantRow, open_database
 from prsm.testnet.chain import Chain
 from tests.tools.archives import PASSWORD, fill, make_chain, make_home
 
@@ -266,6 +269,63 @@ async def test_audit_log_goes_with_its_home(home: Home, tmp_path: Path) -> None:
     await make_backup(home, tmp_path / "broken")
     said = await restore(new, tmp_path / "broken", verify=True)
     assert any("broken at line 1" in str(note) for note in notes_of(said))
+
+
+async def keep_books(home: Home) -> Tokens:
+    """A token with a secret, one of a public key, one of it taken back; a tenant; a unit's pay."""
+    tokens = Tokens.open(home.keys / "rpc.jwt", home.data / "tokens.json", TrioClock())
+    for name, public_key in (("ci", ""), ("lab", "0x" + "ab" * 32), ("gone", "0x" + "cd" * 32)):
+        made, _ = await tokens.add(
+            Token(id="", name=name, scopes=("read",), created_ms=0, public_key=public_key)
+        )
+        if name == "gone":
+            await tokens.revoke(made.id)
+    database = await open_database(home.data / "tenancy.db")
+    await Tenancy(database).put_tenant(TenantRow("physics", 3, 2, 1, made_ms=5))
+    await database.close()
+    earned = await EarningsFile.open(home.data / "earnings.db")
+    await earned.put(Ended(bytes(32), 0, bytes(36), b"", "infer", 1, 9, 9, 0, True, 4, 5))
+    await earned.close()
+    return tokens
+
+
+async def test_books_go_with_their_home_and_nothing_that_lets_anybody_in(
+    home: Home, tmp_path: Path
+) -> None:
+    """The signing key stays behind: a secret is worth nothing in the restored home."""
+    tokens = await keep_books(home)
+    key = (home.keys / "rpc.jwt").read_bytes().split()[1]
+    made = await make_backup(home, tmp_path / "backup")
+    parts = made["parts"]
+    assert isinstance(parts, list)
+    assert parts[-3:] == ["data/tokens.json", "data/earnings.db", "data/tenancy.db"]
+    new = Home(tmp_path / "new")
+    said = await restore(new, tmp_path / "backup")
+    told = " ".join(map(str, notes_of(said)))
+    assert "1 tokens with a secret have ended" in told
+    assert "1 tokens of public keys may call again, as of 20" in told
+    for path in new.root.rglob("*"):
+        assert path.is_dir() or key not in path.read_bytes()
+    again = Tokens.open(new.keys / "rpc.jwt", new.data / "tokens.json", TrioClock())
+    states = {one.name: again.why_dead(one) for one in again.listed()}
+    assert states == {"ci": "rotated", "lab": "", "gone": "revoked"}
+    assert again.of_key("0x" + "ab" * 32) == tokens.of_key("0x" + "ab" * 32)
+    database = await open_database(new.data / "tenancy.db")
+    assert [row.name for row in await Tenancy(database).tenants()] == ["physics"]
+    await database.close()
+    earned = await EarningsFile.open(new.data / "earnings.db")
+    assert (await earned.sums()).paid == 9
+    await earned.close()
+
+
+async def test_books_that_cannot_be_read_are_left_out_and_said(home: Home, tmp_path: Path) -> None:
+    """Ledger and keys come back all the same, and the restored node starts."""
+    (home.data / "tokens.json").write_bytes(b'{"tokens": [')
+    await make_backup(home, tmp_path / "backup")
+    new = Home(tmp_path / "new")
+    said = await restore(new, tmp_path / "backup")
+    assert any("tokens.json is left out" in str(note) for note in notes_of(said))
+    assert not (new.data / "tokens.json").exists()
 
 
 def notes_of(said: dict[str, object]) -> list[object]:

@@ -167,9 +167,11 @@ def test_writes_ask_only_at_a_terminal_and_carry_exact_amounts(served: Served) -
 
 def test_parameters_reach_the_node_typed(served: Served) -> None:
     words = ["model", "add", "m.onnx", "--name", "m", "--stages", "1,3", "--no-register"]
+    words += ["--chat-template", "t.jinja", "--chat-template", "/a/c.json"]
     assert served.run(*words).exit_code == 0
     params = served.node.calls[-1][1]
     assert params.path == str(Path.cwd() / "m.onnx")
+    assert params.chat_template == (str(Path.cwd() / "t.jinja"), "/a/c.json")
     assert (params.stages, params.register, params.semver) == ((1, 3), False, "1.0.0")
     assert served.run("chain", "block").exit_code == 0
     assert served.node.calls[-1][1].height is None

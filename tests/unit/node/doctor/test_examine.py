@@ -64,7 +64,7 @@ def test_a_fresh_folder_has_no_fault_and_each_number_is_used_once(home: Home) ->
     found = look(home)
     assert not [one for one in found if one.level == "fault"]
     numbers = [one.number for one in found]
-    assert len(numbers) == len(set(numbers)) == 22
+    assert len(numbers) == len(set(numbers)) == 23
 
 
 def test_no_folder_is_one_fault_beside_the_machine(tmp_path: Path) -> None:
@@ -229,3 +229,12 @@ def test_labs_run_with_their_node_or_not_at_all(home: Home) -> None:
         assert of(look(home), "D-26").level == "warning"
     with lab.hold():
         assert of(look(home), "D-26").fix == "prsm stop"
+
+
+@pytest.mark.parametrize(
+    ("program", "level"), [("/bin/sh", "ok"), ("/bin/nobody-has-this", "warning"), ("/", "warning")]
+)
+def test_program_of_the_alerts_can_be_started(home: Home, program: str, level: str) -> None:
+    home.config.write_text(f'[alerts]\nnotify = ["{program}"]\n')
+    found = {one.number: one for one in look(home)}["D-16"]
+    assert found.level == level

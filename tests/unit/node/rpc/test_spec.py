@@ -17,7 +17,7 @@ def test_names_follow_the_convention_and_commands_are_unique() -> None:
         assert name == method.name
         assert re.fullmatch(
             r"(rpc|node|net|consensus|chain|account|wallet|model|job|infer|storage|task|validator|governance"
-            r"|dataset|plan|serve|token|audit|tenant|spending|sub)"
+            r"|dataset|plan|serve|worker|token|audit|tenant|spending|sub)"
             r"_[a-z][A-Za-z]+",
             name,
         )

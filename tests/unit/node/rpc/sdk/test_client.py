@@ -171,6 +171,19 @@ def test_text_comes_as_it_is_made(client: Client, node: FakeNode) -> None:
     assert node.calls[-1][0] == "infer_endGeneration"
 
 
+def test_who_stopped_reading_goes_on_where_it_was(client: Client, node: FakeNode) -> None:
+    """No piece twice: a second loop over the text is not a new reading of it."""
+    node.answers["infer_generate"] = changed(GenerationInfo, text="Once ", is_over=False)
+    node.answers["infer_readTokens"] = changed(GenerationInfo, text="upon", is_over=True)
+    generation = client.generate("m", "x")
+    for piece in generation:
+        assert piece == "Once "
+        break
+    assert list(generation) == ["upon"]
+    assert list(generation) == []
+    assert generation.text == "Once upon"
+
+
 def test_a_node_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(errors.HomeMissing):
         Client(tmp_path / "none")
@@ -225,7 +238,10 @@ async def a_text(client: AsyncClient, node: FakeNode) -> None:
         changed(GenerationInfo, text="upon", is_over=True),
     )
     generation = await client.generate("m", "x")
-    assert [piece async for piece in generation] == ["Once ", "upon"]
+    async for piece in generation:
+        assert piece == "Once "
+        break
+    assert [piece async for piece in generation] == ["upon"]
     node.answers["infer_generate"] = changed(GenerationInfo, text="Once", is_over=True)
     assert await (await client.generate("m", "x")).read() == "Once"
 
