@@ -17,7 +17,7 @@ from prsm.protocol import merkle
 from prsm.protocol.certificates import Certificate, certificate_hash, certify
 from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
-from prsm.protocol.genesis import Allocation, Genesis, Parameters
+from prsm.protocol.genesis import GENESIS_VERSION, Allocation, Genesis, Parameters
 from prsm.protocol.headers import Block, Body, Header, block_hash
 from prsm.protocol.limits import TRANSACTION_BYTES_MAX
 from prsm.protocol.signing import Kind, sha256, statement
@@ -52,7 +52,7 @@ def small_genesis(
     funded = (*range(32, 36), *range(64, 72))
     given = dict.fromkeys(funded, 1_000 * FTNS) if balances is None else balances
     return Genesis(
-        version=1,
+        version=GENESIS_VERSION,
         name="test",
         development=True,
         time_ms=START_MS,

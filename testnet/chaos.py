@@ -6,7 +6,6 @@ over all is healed and everything is judged.
 """
 
 import random
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -107,23 +106,10 @@ def run(options: Options, folder: Path, screen: Screen) -> dict[str, object]:
         PrsmError: a node ended by itself, or a stage could not be done.
     """
     check_options(options)
-    wanted = manifest_of(options)
-    began = time.monotonic()
-    screen.step(f"up: {options.nodes} nodes, the last one lies")
-    try:
-        stages.up(folder, wanted)
-        document = stages.run_trio(partial(_run, options, folder, screen))
-    finally:
-        if (folder / "network.json").exists():
-            screen.step("down")
-            stages.down(folder)
-    return {
-        "minutes": options.minutes,
-        "seed": options.seed,
-        "nodes": options.nodes,
-        **document,
-        "seconds": round(time.monotonic() - began, 1),
-    }
+    judged = stages.through(
+        manifest_of(options), folder, screen, partial(_run, options, folder, screen)
+    )
+    return {"minutes": options.minutes, "seed": options.seed, "nodes": options.nodes, **judged}
 
 
 async def _run(options: Options, folder: Path, screen: Screen) -> dict[str, object]:

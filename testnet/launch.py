@@ -18,7 +18,7 @@ from prsm.node.home import Home, write_private
 from prsm.node.keys import make_keys
 from prsm.node.rpc.methods.node import NodeStatus
 from prsm.protocol.errors import LocalError
-from prsm.protocol.genesis import Allocation, Genesis, Parameters, to_json
+from prsm.protocol.genesis import GENESIS_VERSION, Allocation, Genesis, Parameters, to_json
 from prsm.protocol.ids import MICRO_PER_FTNS
 from prsm.testnet.processes import HONEST, STOP_SECONDS, Node, NodeDied, NotInTime, nap, pause
 
@@ -224,7 +224,7 @@ def build(
         node.home.create()
         keys.append(make_keys(node.home, password=PASSWORD, development=True))
     genesis = Genesis(
-        version=1,
+        version=GENESIS_VERSION,
         name="local",
         development=True,
         time_ms=time.time_ns() // 1_000_000,

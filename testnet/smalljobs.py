@@ -14,11 +14,21 @@ from typing import Final
 
 import msgspec
 
+from prsm.consensus.ledger.audit_records import Case
 from prsm.consensus.ledger.records import Job
 from prsm.consensus.ledger.tally import is_decided
 from prsm.protocol.codec import Record
 from prsm.protocol.receipts import WorkReceipt, receipt_hash, sign_receipt
-from prsm.protocol.transactions.audits import Audit, Finding, Judge, Pledge, sign_judge
+from prsm.protocol.transactions.audits import (
+    Audit,
+    Finding,
+    Judge,
+    Pledge,
+    Seal,
+    sealed,
+    sign_judge,
+    sign_seal,
+)
 from prsm.protocol.transactions.payloads import Commit, CommitRow, Lock, Refund
 from prsm.protocol.transactions.results import Code, TxReceipt
 from prsm.testnet.chain import FTNS, Chain, signer_of, small_genesis
@@ -304,7 +314,7 @@ class Market:
         self._block(step_ms=step_ms)
 
     def _judge(self, tasks: Sequence[_Task], count: Count) -> None:
-        """Four honest jurors compute the batch of each open case again."""
+        """Four honest jurors compute the batch of each open case again, seal and show it."""
         view = self.chain.ledger.view
         for task in tasks:
             case = view.case(task.lock.job, 0)
@@ -319,18 +329,28 @@ class Market:
                 count.caught += 1
                 count.slashed += bound.bond
                 self.report.honest_slashed += not task.lies
-            for number in range(4):
-                judge = Judge(
-                    task.lock.job, 0, signer_of(32 + number).public_key, finding, bytes(64)
-                )
-                signed = sign_judge(
-                    judge,
+            found = [self._found(task, case, number, finding) for number in range(4)]
+            for number, judge in enumerate(found):
+                seal = Seal(task.lock.job, 0, judge.operator, sealed(judge), bytes(64))
+                signed = sign_seal(
+                    seal,
                     signer_of(number),
                     chain_id=self.chain.genesis.chain_id,
                     receipt_hash=case.receipt_hash,
                 )
                 self._send(task.requester, signed)
+            for judge in found:
+                self._send(task.requester, judge)
         self._block()
+
+    def _found(self, task: _Task, case: Case, number: int, finding: Finding) -> Judge:
+        operator = signer_of(32 + number).public_key
+        return sign_judge(
+            Judge(task.lock.job, 0, operator, finding, bytes(64)),
+            signer_of(number),
+            chain_id=self.chain.genesis.chain_id,
+            receipt_hash=case.receipt_hash,
+        )
 
     # -- what came of it
 

@@ -263,16 +263,37 @@ def run(wanted: Manifest, folder: Path, screen: Screen) -> Document:
     Raises:
         PrsmError: a stage could not be done; nodes and proxy are ended all the same.
     """
+    judged = through(wanted, folder, screen, partial(_run, folder, screen))
+    return {"name": wanted.name, **judged}
+
+
+def through(
+    wanted: Manifest, folder: Path, screen: Screen, stage: Callable[[], Awaitable[Document]]
+) -> Document:
+    """Up, one stage on a loop of its own, down: what every whole run is made of.
+
+    Args:
+        wanted: the network.
+        folder: where it lives.
+        screen: told what begins.
+        stage: what is done with it.
+
+    Returns:
+        The document of the stage, with the seconds that all of it took.
+
+    Raises:
+        PrsmError: a stage could not be done; nodes and proxy are ended all the same.
+    """
     began = time.monotonic()
-    screen.step(f"up: {len(wanted.nodes)} nodes")
+    screen.step(f"up: {wanted.name}, {len(wanted.nodes)} nodes")
     try:
         up(folder, wanted)
-        document = run_trio(partial(_run, folder, screen))
+        document = run_trio(stage)
     finally:
         if (folder / "network.json").exists():
             screen.step("down")
             down(folder)
-    return {"name": wanted.name, **document, "seconds": round(time.monotonic() - began, 1)}
+    return {**document, "seconds": round(time.monotonic() - began, 1)}
 
 
 async def _run(folder: Path, screen: Screen) -> Document:

@@ -91,12 +91,8 @@ def _one(options: Options, links: tuple[LinkSpec, ...], screen: Screen) -> Docum
         load=LoadSpec(jobs=1, rows=options.rows),
     )
     with stages.place(None) as folder:
-        screen.step(f"{wanted.name}: {len(NODES)} nodes")
-        try:
-            stages.up(folder, wanted)
-            return stages.run_trio(partial(_timed, folder, options, screen))
-        finally:
-            stages.down(folder)
+        timed = partial(_timed, folder, options, screen)
+        return stages.through(wanted, folder, screen, timed)
 
 
 async def _timed(folder: Path, options: Options, screen: Screen) -> Document:

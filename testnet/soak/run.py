@@ -7,13 +7,13 @@ becomes a line of the document: an hour is not thrown away at its end.
 """
 
 import random
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import trio
 
 from prsm.protocol.errors import PrsmError
@@ -82,22 +82,13 @@ def run(options: Options, folder: Path, screen: Screen) -> Document:
         PrsmError: it could not be made, or not be judged.
     """
     chaos.check_options(options.chaos)
-    began = time.monotonic()
-    screen.step(f"up: {options.nodes} nodes, the last one lies")
-    try:
-        stages.up(folder, chaos.manifest_of(options.chaos))
-        document = stages.run_trio(partial(_run, options, folder, screen))
-    finally:
-        if (folder / "network.json").exists():
-            screen.step("down")
-            stages.down(folder)
-    return {
-        "minutes": options.minutes,
-        "nodes": options.nodes,
-        "seed": options.seed,
-        **document,
-        "seconds": round(time.monotonic() - began, 1),
-    }
+    judged = stages.through(
+        msgspec.structs.replace(chaos.manifest_of(options.chaos), name="soak"),
+        folder,
+        screen,
+        partial(_run, options, folder, screen),
+    )
+    return {"minutes": options.minutes, "nodes": options.nodes, "seed": options.seed, **judged}
 
 
 async def _run(options: Options, folder: Path, screen: Screen) -> Document:

@@ -20,6 +20,7 @@ def test_settlement_that_opens_a_case_is_no_payment() -> None:
     opened = scene.settle(lied)
     assert opened.code is Code.DONE
     refused = scene.settle(lied)
+    scene.sealed(lied, *[Finding.DIFFERENT] * 3)
     first, second, last = (scene.judge(lied, n, Finding.DIFFERENT) for n in range(3))
     blocks = [encode(Certified(made.block, made.certificate)) for made in scene.chain.made]
     effects = judge({"one": blocks}, [], scene.chain.genesis)

@@ -20,7 +20,8 @@ from prsm.protocol.messages.consensus import (
     Proposal,
     SignedMessage,
     Status,
-    message_statement,
+    message_digest,
+    statement_of,
 )
 from prsm.protocol.signing import Kind, sha256
 from prsm.testnet.chain import Chain, small_genesis
@@ -93,7 +94,7 @@ def status() -> Status:
 def is_signed(message: Record, home: Home) -> bool:
     assert isinstance(message, SignedMessage)
     genesis: Genesis = from_json(home.genesis.read_bytes())
-    said = message_statement(message, genesis.chain_id)
+    said = statement_of(message, message_digest(message.kind, message.body), genesis.chain_id)
     key = read_public_keys(home).consensus
     return Ed25519Verifier().verify(key, said, message.signature)
 

@@ -68,9 +68,10 @@ def undecided_case(*findings: Finding) -> Made:
     scene = Scene().begin()
     receipt = scene.bound()
     scene.dispute(receipt)
+    scene.sealed(receipt, *findings)
     for number, finding in enumerate(findings):
         scene.judge(receipt, number, finding)
-    if len(findings) < 4:
+    if scene.chain.ledger.view.cases():
         scene.chain.add(step_ms=300_000)
         scene.settle(receipt)
     return scene.chain, scene.lock
