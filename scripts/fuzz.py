@@ -1,23 +1,26 @@
 """Long fuzzing of every decoder on the wire, by libFuzzer with coverage of Python (atheris).
 
 The targets are those of the gate (tests/fuzz/targets.py). A run goes in turns, each a process of
-its own; what was done is added up in `.fuzz/totals.json`, so it can be ended at any time and taken
-up again. An input that made a target fail is kept in `.fuzz/failed/NAME/`.
+its own at the lowest priority; what was done is added up in `.fuzz/totals.json`, so it can be ended
+at any time and taken up again: the target that needs the least time to have enough comes first. An
+input that made a target fail is kept in `.fuzz/failed/NAME/`.
 
     python scripts/fuzz.py --target gossip --runs 10000000   # until that many in all
-    python scripts/fuzz.py --runs 10000000                   # every target, in turns
+    python scripts/fuzz.py --runs 10000000 --minutes 60      # every target; no turn ends later
     python scripts/fuzz.py --memory                          # peak memory by size of the input
     python scripts/fuzz.py --report [--json]
 """
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -25,6 +28,8 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDER: Final = ROOT / ".fuzz"
 TURN_SECONDS: Final = 120
+TURN_SECONDS_MIN: Final = 20  # starting takes some of it
+NICE: Final = 19
 INPUT_BYTES_MIN: Final = 256  # twice the longest seed else: time goes into shapes, not lengths
 INPUT_BYTES_MAX: Final = 5_120  # longer ones are bombs, and measured by --memory
 INPUT_SECONDS_MAX: Final = 5
@@ -47,6 +52,7 @@ def main() -> int:
     parser.add_argument("--target", choices=NAMES, action="append", help="by default all")
     parser.add_argument("--runs", type=int, default=0, help="executions of each target in all")
     parser.add_argument("--turn", type=int, default=TURN_SECONDS, help="seconds of a turn")
+    parser.add_argument("--minutes", type=float, default=inf, help="of all turns; else no end")
     parser.add_argument("--memory", action="store_true", help="measure peak memory")
     parser.add_argument("--report", action="store_true", help="print what was done so far")
     parser.add_argument("--json", action="store_true")
@@ -59,23 +65,24 @@ def main() -> int:
     if options.memory:
         measure(names)
     elif not options.report:
-        run(names, runs=options.runs, turn_seconds=options.turn)
+        os.nice(NICE)
+        run(names, runs=options.runs, turn_seconds=options.turn, seconds=60 * options.minutes)
     return report(names, as_json=options.json)
 
 
-def run(names: Sequence[str], *, runs: int, turn_seconds: int) -> None:
-    """Give each target a turn, the one with the fewest executions first, until all have enough.
+def run(names: Sequence[str], *, runs: int, turn_seconds: int, seconds: float = inf) -> None:
+    """Give targets turns, one target after the other, until all have enough or the time is over.
 
     A target that failed gets no further turn: it would fail again.
     """
     left = list(names)
-    while left:
-        totals = load()
-        name = min(left, key=lambda name: totals[name]["executions"])
-        if totals[name]["executions"] >= runs:
-            return
+    until = time.monotonic() + seconds
+    while (name := nearest(load(), left, runs=runs)) is not None:
         began = time.monotonic()
-        executions, failed = turn(name, turn_seconds)
+        length = int(min(turn_seconds, until - began))
+        if length < min(turn_seconds, TURN_SECONDS_MIN):
+            return
+        executions, failed = turn(name, length)
         totals = load()
         totals[name]["executions"] += executions
         totals[name]["seconds"] += time.monotonic() - began
@@ -87,6 +94,23 @@ def run(names: Sequence[str], *, runs: int, turn_seconds: int) -> None:
             left.remove(name)
         elif not executions:
             raise SystemExit(f"{name} did not run")
+
+
+def nearest(totals: Totals, names: Sequence[str], *, runs: int) -> str | None:
+    """The target that has enough soonest, at the pace it has had; one that never ran comes first.
+
+    Args:
+        totals: what was done so far.
+        names: of those to choose from.
+        runs: how many executions are enough.
+    """
+
+    def seconds_left(name: str) -> float:
+        row = totals[name]
+        return (runs - row["executions"]) * row["seconds"] / max(1.0, row["executions"])
+
+    wanting = [name for name in names if totals[name]["executions"] < runs]
+    return min(wanting, key=seconds_left, default=None)
 
 
 def turn(name: str, seconds: int) -> tuple[int, bool]:

@@ -31,7 +31,7 @@ from benchmarks.doorside import Frames, Served, echo, read_http, served, text_fr
 from prsm.node.api.events import EventsApi
 from prsm.node.hardening import COLLECT_EVERY
 from prsm.node.home import Home
-from prsm.node.net.watch import rss_bytes
+from prsm.node.memory import rss_bytes
 from prsm.node.rpc.dispatch import Handler, bind
 from prsm.node.rpc.methods.node import Pong
 from prsm.node.rpc.methods.subscriptions import TOPICS, HeadRow

@@ -159,8 +159,8 @@ def measure_blocks(genesis: Genesis, blocks: Sequence[Sequence[bytes]]) -> tuple
         block = chain.propose(*raws)
         outcome, judged = _judge(ledger, block)
         spent.judge.append(judged)
-        spent.commit.append(_cpu_us(partial(ledger.commit, outcome)))
-        spent.tree.append(_cpu_us(partial(shadow.update, outcome.changes)))
+        spent.commit.append(_cpu_us(partial(_commit, ledger, outcome)))
+        spent.tree.append(_cpu_us(partial(_update, shadow, outcome)))
         assert shadow.root == ledger.state_root
         chain.made.append(Made(block, chain.certify(block.header), outcome))
     assert all(len(made.outcome.tx_ids) == BLOCK for made in chain.made)
@@ -169,6 +169,17 @@ def measure_blocks(genesis: Genesis, blocks: Sequence[Sequence[bytes]]) -> tuple
 
 def _verify_all(verifier: Ed25519Verifier, items: Sequence[Transaction]) -> None:
     assert all(is_signed(item, verifier) for item in items)
+
+
+def _commit(ledger: Ledger, outcome: Outcome) -> None:
+    for _ in ledger.commit(outcome):
+        pass
+
+
+def _update(tree: Tree, outcome: Outcome) -> None:
+    tree.update(outcome.changes)
+    for _ in tree.settling():
+        pass
 
 
 def _check_all(ledger: Ledger, seen: Seen, raws: Sequence[bytes]) -> None:
