@@ -49,6 +49,52 @@ def test_run_beside_ends_a_chain_at_its_first_failure(check: ModuleType, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c", "d", "f"]
 
 
+REPORT = "print({lines!r}); raise SystemExit({code})"
+
+
+def failing(check: ModuleType, *files: str, code: int = 1) -> object:
+    """A step that reports as pytest does."""
+    lines = "\n".join(f"FAILED {name}::test_it - assert 1 == 2" for name in files)
+    program = REPORT.format(lines=lines, code=code)
+    return check.Step("tests", [sys.executable, "-c", program, "pytest"])
+
+
+def test_few_files_that_failed_are_handed_over(check: ModuleType) -> None:
+    again: list[str] = []
+    assert check.run_beside([[failing(check, "tests/a.py", "tests/a.py")]], again)
+    assert check.run(failing(check, "tests/b.py"), again)
+    assert again == ["tests/a.py", "tests/b.py"]
+    assert not check.run(failing(check, "tests/c.py"), again)
+
+
+@pytest.mark.parametrize(
+    ("files", "code"),
+    [((), 1), (("tests/a.py",), 2), (("tests/a.py", "tests/b.py", "tests/c.py"), 1)],
+)
+def test_no_second_try(check: ModuleType, files: tuple[str, ...], code: int) -> None:
+    """What names no file, was interrupted, failed widely; without a list, anything."""
+    assert not check.run(failing(check, *files, code=code), [])
+    assert not check.run(failing(check, "tests/a.py"))
+
+
+def test_a_step_that_runs_no_tests_has_no_second_try(check: ModuleType) -> None:
+    step = check.Step(
+        "lint", [sys.executable, "-c", REPORT.format(lines="FAILED tests/a.py", code=1)]
+    )
+    assert not check.run(step, [])
+
+
+@pytest.mark.parametrize(("works", "said"), [(True, "RACE: "), (False, "FAILED (exit 1)")])
+def test_run_alone_decides(
+    check: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], works: bool, said: str
+) -> None:
+    path = tmp_path / "test_again.py"
+    path.write_text(f"def test_it():\n    assert {works}\n")
+    assert check.run_alone([str(path)], "not long") is works
+    assert said in capsys.readouterr().out
+    assert check.run_alone([], "not long")
+
+
 def test_tests_of_finds_the_unit_test_of_a_module(check: ModuleType) -> None:
     changed = ["protocol/codec.py", "tests/property/test_codec.py", "README.md", "node/nothing.py"]
     assert check.tests_of(changed) == [
