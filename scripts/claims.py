@@ -167,8 +167,11 @@ def unknown_paths(line: str, _names: Names) -> Iterator[str]:
 
 @cache
 def _exists(path: str) -> bool:
-    """Also a module without its ending, one with a name of it behind, a decision by its number."""
-    if any((ROOT / one).exists() for one in (path, f"{path}.py")):
+    """Also a module without its ending, one with a name of it behind, a decision by its number.
+
+    What npm installs may not be there yet.
+    """
+    if path.endswith("/node_modules") or any((ROOT / one).exists() for one in (path, f"{path}.py")):
         return True
     if path.startswith("docs/adr/"):
         return any(ROOT.glob(f"{path}-*.md"))
