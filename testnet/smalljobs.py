@@ -26,8 +26,7 @@ from prsm.protocol.transactions.audits import (
     Pledge,
     Seal,
     sealed,
-    sign_judge,
-    sign_seal,
+    sign_as_juror,
 )
 from prsm.protocol.transactions.payloads import Commit, CommitRow, Lock, Refund
 from prsm.protocol.transactions.results import Code, TxReceipt
@@ -332,7 +331,7 @@ class Market:
             found = [self._found(task, case, number, finding) for number in range(4)]
             for number, judge in enumerate(found):
                 seal = Seal(task.lock.job, 0, judge.operator, sealed(judge), bytes(64))
-                signed = sign_seal(
+                signed = sign_as_juror(
                     seal,
                     signer_of(number),
                     chain_id=self.chain.genesis.chain_id,
@@ -345,7 +344,7 @@ class Market:
 
     def _found(self, task: _Task, case: Case, number: int, finding: Finding) -> Judge:
         operator = signer_of(32 + number).public_key
-        return sign_judge(
+        return sign_as_juror(
             Judge(task.lock.job, 0, operator, finding, bytes(64)),
             signer_of(number),
             chain_id=self.chain.genesis.chain_id,

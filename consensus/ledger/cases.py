@@ -37,7 +37,7 @@ from prsm.consensus.ledger.records import (
     fault_key,
 )
 from prsm.consensus.ledger.reputation import note_fault
-from prsm.consensus.ledger.seals import has_all_spoken, opened, seals_until
+from prsm.consensus.ledger.seals import case_of, has_all_spoken, juror_of, opened, seals_until
 from prsm.consensus.ledger.showing import Shown, read_receipt
 from prsm.consensus.ledger.state import State
 from prsm.consensus.ledger.tally import charge, flow_of, rule_on
@@ -46,7 +46,7 @@ from prsm.protocol.genesis import TREASURY
 from prsm.protocol.limits import JURORS_MAX
 from prsm.protocol.receipts import BatchResult
 from prsm.protocol.signing import sha256
-from prsm.protocol.transactions.audits import Dispute, Finding, Judge, is_judged_by
+from prsm.protocol.transactions.audits import Dispute, Finding, Judge
 from prsm.protocol.transactions.results import Code
 from prsm.protocol.validators import ValidatorSet
 
@@ -117,21 +117,10 @@ def contradict(state: State, job: Job, shown: Shown, found: Sampling, context: C
 def judge(state: State, payload: Judge, context: Context) -> Effect:
     """Take what a juror sealed; the finding that makes it more than two thirds closes the case."""
     job = open_job(state, payload.job)
-    case = state.read(case_key(payload.job, payload.unit), Case)
-    if case is None:
-        raise Failed(Code.UNKNOWN_CASE)
+    case = case_of(state, payload)
     if context.time_ms >= case.until_ms:
         raise Failed(Code.TOO_LATE)
-    juror = next((one for one in case.jurors if one.operator == payload.operator), None)
-    if juror is None or not is_judged_by(
-        payload,
-        juror.consensus,
-        chain_id=context.chain_id,
-        receipt_hash=case.receipt_hash,
-        verifier=context.verifier,
-    ):
-        raise Failed(Code.NOT_JUROR)
-    case = opened(case, juror, payload, time_ms=context.time_ms)
+    case = opened(case, juror_of(case, payload, context), payload, time_ms=context.time_ms)
     state.write(case_key(payload.job, payload.unit), case)
     if outcome_of(case.jurors) is None and not has_all_spoken(case):
         return Effect()

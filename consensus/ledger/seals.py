@@ -14,7 +14,7 @@ from prsm.consensus.ledger.context import DONE, Context, Effect
 from prsm.consensus.ledger.errors import Failed
 from prsm.consensus.ledger.escrow import open_job
 from prsm.consensus.ledger.state import State
-from prsm.protocol.transactions.audits import Judge, Seal, is_sealed_by, sealed
+from prsm.protocol.transactions.audits import Judge, Seal, is_signed_by_juror, sealed
 from prsm.protocol.transactions.results import Code
 
 # Computing takes most of a case's window; to show what was sealed takes a block or two.
@@ -24,26 +24,45 @@ SEALING_QUARTERS: Final = 3
 def seal(state: State, payload: Seal, context: Context) -> Effect:
     """Bind a juror of a case to a finding nobody sees yet, once."""
     open_job(state, payload.job)
-    key = case_key(payload.job, payload.unit)
-    case = state.read(key, Case)
-    if case is None:
-        raise Failed(Code.UNKNOWN_CASE)
+    case = case_of(state, payload)
     if context.time_ms >= case.opens_ms:
         raise Failed(Code.TOO_LATE)
-    juror = next((one for one in case.jurors if one.operator == payload.operator), None)
-    if juror is None or not is_sealed_by(
-        payload,
+    juror = juror_of(case, payload, context)
+    if juror.seal is not None:
+        raise Failed(Code.ALREADY_VOTED)
+    bound = msgspec.structs.replace(juror, seal=payload.digest)
+    state.write(case_key(payload.job, payload.unit), _with(case, juror, bound))
+    return DONE
+
+
+def case_of(state: State, paper: Seal | Judge) -> Case:
+    """The case a juror's paper is about.
+
+    Raises:
+        Failed: UNKNOWN_CASE.
+    """
+    case = state.read(case_key(paper.job, paper.unit), Case)
+    if case is None:
+        raise Failed(Code.UNKNOWN_CASE)
+    return case
+
+
+def juror_of(case: Case, paper: Seal | Judge, context: Context) -> Juror:
+    """The juror who signed a paper of this case.
+
+    Raises:
+        Failed: NOT_JUROR, whoever it names sits not on the case or did not sign it.
+    """
+    juror = next((one for one in case.jurors if one.operator == paper.operator), None)
+    if juror is None or not is_signed_by_juror(
+        paper,
         juror.consensus,
         chain_id=context.chain_id,
         receipt_hash=case.receipt_hash,
         verifier=context.verifier,
     ):
         raise Failed(Code.NOT_JUROR)
-    if juror.seal is not None:
-        raise Failed(Code.ALREADY_VOTED)
-    bound = msgspec.structs.replace(juror, seal=payload.digest)
-    state.write(key, _with(case, juror, bound))
-    return DONE
+    return juror
 
 
 def opened(case: Case, juror: Juror, judge: Judge, *, time_ms: int) -> Case:

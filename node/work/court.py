@@ -35,8 +35,7 @@ from prsm.protocol.transactions.audits import (
     Redeem,
     Seal,
     sealed,
-    sign_judge,
-    sign_seal,
+    sign_as_juror,
 )
 from prsm.protocol.transactions.payloads import AUDIT, JUDGE, PLEDGE, REDEEM, SEAL
 
@@ -142,7 +141,7 @@ class LedgerCourt:
         """
         seat = self._our_seat(trial.job, trial.unit)
         digest = sealed(self._signed(trial.job, trial.unit, seat, finding))
-        signed = sign_seal(
+        signed = sign_as_juror(
             Seal(trial.job, trial.unit, trial.juror, digest, Signature(bytes(64))),
             self.signer(trial),
             chain_id=self._chain.chain_id,
@@ -209,7 +208,7 @@ class LedgerCourt:
 
     def _signed(self, job: bytes, unit: int, seat: _Seat, finding: Finding) -> Judge:
         unsigned = Judge(job, unit, seat.juror.operator, finding, Signature(bytes(64)))
-        return sign_judge(
+        return sign_as_juror(
             unsigned,
             self._keys[seat.juror.consensus],
             chain_id=self._chain.chain_id,

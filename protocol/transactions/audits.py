@@ -8,7 +8,7 @@ Source: docs/spec/work.md, "Audits".
 """
 
 from enum import IntEnum
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -81,6 +81,9 @@ class Seal(Record, frozen=True):
     signature: Signature  # by its consensus key of the time the case was opened
 
 
+Paper = TypeVar("Paper", Seal, Judge)
+
+
 def sealed(judge: Judge) -> Digest:
     """The hash under which a signed finding is sealed.
 
@@ -90,41 +93,22 @@ def sealed(judge: Judge) -> Digest:
     return sha256(b"prsm1 seal", encode(judge))
 
 
-def sign_seal(seal: Seal, signer: Signer, *, chain_id: bytes, receipt_hash: bytes) -> Seal:
-    """Return the seal with the juror's signature in place of whatever stood there."""
-    statement = seal_statement(seal, chain_id=chain_id, receipt_hash=receipt_hash)
-    return msgspec.structs.replace(seal, signature=signer.sign(statement))
-
-
-def seal_statement(seal: Seal, *, chain_id: bytes, receipt_hash: bytes) -> bytes:
+def juror_statement(paper: Seal | Judge, *, chain_id: bytes, receipt_hash: bytes) -> bytes:
     """Bytes a juror signs: bound to the network and to the receipt the case is about."""
-    fields = msgspec.structs.astuple(seal)[:-1]
-    return RECORD_TAG + encode(("work.seal", chain_id, receipt_hash, *fields))
+    label = "work.seal" if isinstance(paper, Seal) else "work.judge"
+    fields = msgspec.structs.astuple(paper)[:-1]
+    return RECORD_TAG + encode((label, chain_id, receipt_hash, *fields))
 
 
-def is_sealed_by(
-    seal: Seal, key: bytes, *, chain_id: bytes, receipt_hash: bytes, verifier: Verifier
+def sign_as_juror(paper: Paper, signer: Signer, *, chain_id: bytes, receipt_hash: bytes) -> Paper:
+    """Return it with the juror's signature in place of whatever stood there."""
+    statement = juror_statement(paper, chain_id=chain_id, receipt_hash=receipt_hash)
+    return msgspec.structs.replace(paper, signature=signer.sign(statement))
+
+
+def is_signed_by_juror(
+    paper: Seal | Judge, key: bytes, *, chain_id: bytes, receipt_hash: bytes, verifier: Verifier
 ) -> bool:
-    """Did this consensus key sign this seal?"""
-    statement = seal_statement(seal, chain_id=chain_id, receipt_hash=receipt_hash)
-    return verifier.verify(key, statement, seal.signature)
-
-
-def judge_statement(judge: Judge, *, chain_id: bytes, receipt_hash: bytes) -> bytes:
-    """Bytes a juror signs: bound to the network and to the receipt the case is about."""
-    fields = msgspec.structs.astuple(judge)[:-1]
-    return RECORD_TAG + encode(("work.judge", chain_id, receipt_hash, *fields))
-
-
-def sign_judge(judge: Judge, signer: Signer, *, chain_id: bytes, receipt_hash: bytes) -> Judge:
-    """Return the finding with the juror's signature in place of whatever stood there."""
-    statement = judge_statement(judge, chain_id=chain_id, receipt_hash=receipt_hash)
-    return msgspec.structs.replace(judge, signature=signer.sign(statement))
-
-
-def is_judged_by(
-    judge: Judge, key: bytes, *, chain_id: bytes, receipt_hash: bytes, verifier: Verifier
-) -> bool:
-    """Did this consensus key sign this finding?"""
-    statement = judge_statement(judge, chain_id=chain_id, receipt_hash=receipt_hash)
-    return verifier.verify(key, statement, judge.signature)
+    """Did this consensus key sign this seal, or this finding?"""
+    statement = juror_statement(paper, chain_id=chain_id, receipt_hash=receipt_hash)
+    return verifier.verify(key, statement, paper.signature)

@@ -17,8 +17,7 @@ from prsm.protocol.transactions.audits import (
     Pledge,
     Seal,
     sealed,
-    sign_judge,
-    sign_seal,
+    sign_as_juror,
 )
 from prsm.protocol.transactions.payloads import Lock
 from prsm.protocol.transactions.results import Code, TxReceipt
@@ -95,7 +94,7 @@ class Scene:
     def found(self, receipt: WorkReceipt, number: int, finding: Finding) -> Judge:
         """A finding of validator `number`, signed."""
         unsigned = Judge(self.lock.job, 0, signer_of(32 + number).public_key, finding, bytes(64))
-        return sign_judge(
+        return sign_as_juror(
             unsigned,
             signer_of(number),
             chain_id=self.chain.genesis.chain_id,
@@ -108,7 +107,7 @@ class Scene:
         """Seal a finding of validator `number`, sent by anybody."""
         digest = sealed(self.found(receipt, number, finding))
         unsigned = Seal(self.lock.job, 0, signer_of(32 + number).public_key, digest, bytes(64))
-        signed = sign_seal(
+        signed = sign_as_juror(
             unsigned,
             signer_of(number if by is None else by),
             chain_id=self.chain.genesis.chain_id,
