@@ -21,10 +21,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from generated import ROOT, keep
 from sbom import canonical, licence_of, name_of, needed, pins
 from tidy import FLOORS
 
-ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "dependencies.md"
 RECORD: Final = ROOT / "scripts" / "dependencies.json"
 REASONS: Final = ROOT / "docs" / "adr" / "0004-dependencies.md"
@@ -328,13 +328,8 @@ def main() -> None:
     if lacking := faults(project, text, _known(document), _LOCK.read_text()):
         sys.exit("error: " + "\n".join(lacking))
     current = page(project, text, document)
-    if PAGE.exists() and PAGE.read_text() == current:
-        print(f"{PAGE.name} is current")
-    elif arguments.check:
-        sys.exit(f"error: {PAGE.name} is not current: try .venv/bin/python scripts/dependencies.py")
-    else:
-        PAGE.write_text(current)
-        print(f"{PAGE.name} written")
+    command = ".venv/bin/python scripts/dependencies.py"
+    keep(PAGE, current, command=command, only_check=arguments.check)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 import picture
+from generated import keep
 from tidy import FLOORS, ROOT, is_module, tracked_files
 
 _PAGE: Final = ROOT / "docs" / "ARCHITECTURE.md"
@@ -97,19 +98,13 @@ def between(text: str, name: str) -> tuple[str, str, str]:
 
 def write_list() -> None:
     """Write sections and modules, or with `--check` only say whether they are current."""
+    command = "python3 scripts/reference.py"
     page = _PAGE.read_text()
     for name, section in sections().items():
         before, _, after = between(page, name)
         page = f"{before}\n{section}\n{after}"
     for path, text in ((_PAGE, page), (_MODULES, _HEAD + module_list())):
-        if path.exists() and path.read_text() == text:
-            print(f"{path.name} is current")
-        elif "--check" in sys.argv[1:]:
-            sys.exit(f"error: {path.name} is not current: try python3 scripts/reference.py")
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-            print(f"{path.name} written")
+        keep(path, text, command=command, only_check="--check" in sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -4,20 +4,18 @@ Writes node/rpc/sdk/surface.pyi, so that `client.job.list()` has its type in edi
 and costs nothing at run time. Run by the interpreter of `.venv`.
 """
 
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final
 
+from generated import ROOT, formatted, keep
 from msgspec import inspect
 
-ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from prsm.node.rpc.methods.table import METHODS  # noqa: E402 - the path comes first
-from prsm.node.rpc.sdk.names import spoken  # noqa: E402 - the path comes first
-from prsm.node.rpc.spec import FORMS, Method, Scope  # noqa: E402 - the path comes first
+from prsm.node.rpc.methods.table import METHODS
+from prsm.node.rpc.sdk.names import spoken
+from prsm.node.rpc.spec import FORMS, Method, Scope
 
 FILE: Final = ROOT / "node" / "rpc" / "sdk" / "surface.pyi"
 _HEAD: Final = """# Written by scripts/stubs.py from the table of methods.
@@ -130,22 +128,13 @@ def _surface(names: list[str], *, is_async: bool) -> Iterator[str]:
 
 def written() -> str:
     """The stub as it should be, formatted."""
-    ruff = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(FILE), "-"]
-    text = Stub(METHODS).text()
-    done = subprocess.run(ruff, input=text, capture_output=True, text=True, check=True, cwd=ROOT)
-    return done.stdout
+    return formatted(FILE, Stub(METHODS).text())
 
 
 def main() -> None:
     """Write it, or with `--check` only say whether it is current."""
-    text = written()
-    if FILE.exists() and FILE.read_text() == text:
-        print(f"{FILE.name} is current")
-    elif "--check" in sys.argv[1:]:
-        sys.exit(f"error: {FILE.name} is not current: try .venv/bin/python scripts/stubs.py")
-    else:
-        FILE.write_text(text)
-        print(f"{FILE.name} written")
+    command = ".venv/bin/python scripts/stubs.py"
+    keep(FILE, written(), command=command, only_check="--check" in sys.argv[1:])
 
 
 if __name__ == "__main__":

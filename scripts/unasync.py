@@ -6,12 +6,11 @@ the interpreter of `.venv`. Source: httpcore's scripts/unasync.py.
 """
 
 import re
-import subprocess
 import sys
-from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).resolve().parent.parent
+from generated import ROOT, formatted, keep
+
 SOURCE: Final = ROOT / "node" / "rpc" / "sdk" / "ahandles.py"
 FILE: Final = SOURCE.with_name("handles.py")
 _WORDS: Final = (
@@ -44,22 +43,13 @@ def waiting(text: str) -> str:
 
 def written() -> str:
     """The file as it should be, formatted."""
-    ruff = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(FILE), "-"]
-    text = waiting(SOURCE.read_text())
-    done = subprocess.run(ruff, input=text, capture_output=True, text=True, check=True, cwd=ROOT)
-    return done.stdout
+    return formatted(FILE, waiting(SOURCE.read_text()))
 
 
 def main() -> None:
     """Write it, or with `--check` only say whether it is current."""
-    text = written()
-    if FILE.exists() and FILE.read_text() == text:
-        print(f"{FILE.name} is current")
-    elif "--check" in sys.argv[1:]:
-        sys.exit(f"error: {FILE.name} is not current: try .venv/bin/python scripts/unasync.py")
-    else:
-        FILE.write_text(text)
-        print(f"{FILE.name} written")
+    command = ".venv/bin/python scripts/unasync.py"
+    keep(FILE, written(), command=command, only_check="--check" in sys.argv[1:])
 
 
 if __name__ == "__main__":
