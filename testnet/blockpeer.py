@@ -17,6 +17,9 @@ from typing import Final
 
 import trio
 
+from prsm.node.clock import TrioClock
+from prsm.node.config.schema import StorageConfig
+from prsm.node.models.outside import Outside, Place
 from prsm.node.net.blocks import BlockServer, PeerSource
 from prsm.node.net.budgets import Limits, StorageLimits
 from prsm.node.net.handshake import ChainIdentity
@@ -28,13 +31,14 @@ from prsm.protocol.messages.models import Have
 from prsm.storage.cid import Cid, parse_cid
 from prsm.storage.errors import NotFound, SourceCorrupt
 from prsm.storage.fetch.exchange import Exchange
-from prsm.storage.interfaces import Leaf
+from prsm.storage.interfaces import Leaf, Source
 from prsm.storage.store.model_store import ModelStore
 from prsm.storage.store.resume import Partial
 
 CHAIN: Final = ChainIdentity(chain=b"fetchnet", genesis=b"f" * 32, agent="prsm/testnet")
 QUOTA: Final = 64 << 30
 ORDERS_OPEN_MAX: Final = 16
+IPFS: Final = "bitswap:"  # so begin the names of such sources
 
 Answer = dict[str, object]
 
@@ -143,17 +147,31 @@ class Door:
 
 
 class BlockPeer:
-    """One process: what it holds, whom it knows."""
+    """One process: what it holds, whom it knows.
+
+    Args:
+        folder: for what is put.
+        store: what it holds.
+        network: whom it knows.
+        shelf: what it serves.
+        outside: the IPFS peers it knows, if any.
+    """
 
     def __init__(
-        self, folder: Path, store: ModelStore, network: PeerNetwork, shelf: Counter
+        self,
+        folder: Path,
+        store: ModelStore,
+        network: PeerNetwork,
+        shelf: Counter,
+        outside: Outside | None,
     ) -> None:
         self._folder = folder
         self._store = store
         self._network = network
         self._shelf = shelf
+        self._outside = outside
         self._door = Door(store)
-        self._exchange = Exchange(self._door)
+        self._exchange = Exchange(self._door, on_fault=None if outside is None else outside.blame)
 
     async def obey(self, order: Sequence[str]) -> Answer:
         """Carry an order out."""
@@ -163,7 +181,9 @@ class BlockPeer:
             case ["put", seed, size]:
                 return await self._put(int(seed), int(size))
             case ["get", root, size]:
-                return await self._get(parse_cid(root), int(size))
+                return await self._get(parse_cid(root), int(size), self._sources())
+            case ["get-ipfs", root, size]:
+                return await self._get(parse_cid(root), int(size), self._ipfs_sources())
             case ["remove", root]:
                 await self._store.remove(parse_cid(root))
                 return {}
@@ -188,8 +208,15 @@ class BlockPeer:
             path.unlink()
         return {"root": str(added.root), "sha256": added.sha256.hex()}
 
-    async def _get(self, root: Cid, size: int) -> Answer:
-        sources = [PeerSource(self._network, info.peer) for info in self._network.peers()]
+    def _sources(self) -> Sequence[Source]:
+        """Everybody, as a node asks them."""
+        peers = [PeerSource(self._network, info.peer) for info in self._network.peers()]
+        return peers if self._outside is None else self._outside.sources(peers)
+
+    def _ipfs_sources(self) -> Sequence[Source]:
+        return [source for source in self._sources() if source.name.startswith(IPFS)]
+
+    async def _get(self, root: Cid, size: int, sources: Sequence[Source]) -> Answer:
         began = trio.current_time()
         fetched = await self._exchange.fetch(root, size, sources)
         seconds = trio.current_time() - began
@@ -198,6 +225,7 @@ class BlockPeer:
             "sha256": await trio.to_thread.run_sync(_sha256, path),
             "seconds": seconds,
             "bytes": sum(fetched.bytes_by_source.values()),
+            "ipfs": sum(n for who, n in fetched.bytes_by_source.items() if who.startswith(IPFS)),
             "wasted": fetched.wasted_bytes,
             "wrong": self._door.wrong,
             "blamed": {fault.source: fault.error.what for fault in fetched.faults},
@@ -219,9 +247,12 @@ async def serve(options: argparse.Namespace) -> None:
     network = PeerNetwork(transport, CHAIN, limits=limits)
     shelf = Counter(store, Act(options.act), options.good)
     BlockServer(network, shelf)
-    peer = BlockPeer(options.folder, store, network, shelf)
+    outside = _outside(options, store, network)
+    peer = BlockPeer(options.folder, store, network, shelf, outside)
     async with trio.open_nursery() as nursery:
         await nursery.start(network.run)
+        if outside is not None:
+            await nursery.start(outside.run)
         if options.progress:
             nursery.start_soon(peer.watch)
         say({"address": network.addresses[0]})
@@ -233,6 +264,18 @@ async def serve(options: argparse.Namespace) -> None:
                 for line in lines:
                     nursery.start_soon(_answer, peer, json.loads(line), room)
         nursery.cancel_scope.cancel()
+
+
+def _outside(
+    options: argparse.Namespace, store: ModelStore, network: PeerNetwork
+) -> Outside | None:
+    """The IPFS peer this node knows, if it was given one: it is dialled, nobody dials us."""
+    if not options.ipfs:
+        return None
+    seed = bytes([options.number]) * 32
+    place = Place(seed, network.lanes, TrioClock(), options.folder / "sources.json")
+    config = StorageConfig(bitswap=True, bitswap_listen=(), ipfs_peers=(options.ipfs,))
+    return Outside(config, store.blocks, place)
 
 
 async def _answer(peer: BlockPeer, order: Sequence[str], room: trio.CapacityLimiter) -> None:
@@ -266,6 +309,7 @@ def main() -> int:
     parser.add_argument("--good", type=int, default=0, help="leaves before the act")
     parser.add_argument("--upload", type=int, default=0, help="bytes a second")
     parser.add_argument("--progress", action="store_true")
+    parser.add_argument("--ipfs", default="", help="address of an IPFS peer, with /p2p/")
     trio.run(serve, parser.parse_args())
     return 0
 

@@ -2,37 +2,30 @@
 
 Run: python -m prsm.testnet.fetches cuts|faults|churn
 
-Knows processes and their orders (`blockpeer`). Must not know how a fetch works; it is judged by the
-bytes on disk, by what the serving peers counted, and by the clock.
+Knows processes and their orders (`blockpeer`); the last is in `churn`. Must not know how a fetch
+works; it is judged by the bytes on disk, by what the serving peers counted, and by the clock.
 """
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Final
 
 import trio
 
-from prsm.protocol.limits import KIB, MIB
+from prsm.protocol.limits import MIB
 from prsm.testnet.blockpeer import Act
-from prsm.testnet.fetchpeers import Answer, Peer, peers_of
-from prsm.testnet.processes import NodeDied, NotInTime
+from prsm.testnet.churn import Plan, churn
+from prsm.testnet.fetchpeers import Answer, Peer, number_of, peers_of
+from prsm.testnet.processes import NodeDied
 
 AGAIN_BYTES_MAX: Final = 64 * MIB  # fetched a second time after a kill
 SLOWER_MAX: Final = 2.0
-SUCCESS_MIN: Final = 0.999
-
-
-def _number(answer: Answer, key: str) -> float:
-    value = answer[key]
-    assert isinstance(value, int | float), answer
-    return value
 
 
 # -- a node killed again and again
@@ -71,7 +64,7 @@ async def cuts(folder: Path, *, size: int, kills: int) -> Answer:
 
 
 async def _sent(peers: Sequence[Peer]) -> int:
-    return sum([int(_number(await peer.ask("counts"), "sent")) for peer in peers])
+    return sum([int(number_of(await peer.ask("counts"), "sent")) for peer in peers])
 
 
 async def _ignore_death(peer: Peer, word: str, *words: object) -> None:
@@ -94,7 +87,7 @@ async def faults(folder: Path, *, size: int, upload: int) -> Answer:
     honest_s = 0.0
     for act in Act:
         row = await _one_fault(folder / act.value, act, size=size, upload=upload)
-        seconds = _number(row, "seconds")
+        seconds = number_of(row, "seconds")
         honest_s = honest_s or seconds
         row["times_honest"] = round(seconds / honest_s, 2)
         is_soon = seconds <= SLOWER_MAX * honest_s
@@ -120,130 +113,13 @@ async def _one_fault(folder: Path, act: Act, *, size: int, upload: int) -> Answe
         counts = [await peer.ask("counts") for peer in peers]
     blamed = got.get("blamed")
     return {
-        "seconds": round(_number(got, "seconds"), 2),
+        "seconds": round(number_of(got, "seconds"), 2),
         "is_equal": got["sha256"] == put["sha256"],
         "bad_blocks_sent": counts[0]["bad"],
         "bad_blocks_taken": got["wrong"],
-        "sent_more_percent": round(100 * (sum(_number(c, "sent") for c in counts) / size - 1), 2),
-        "wasted_percent": round(100 * _number(got, "wasted") / size, 2),
+        "sent_more_percent": round(100 * (sum(number_of(c, "sent") for c in counts) / size - 1), 2),
+        "wasted_percent": round(100 * number_of(got, "wasted") / size, 2),
         "blamed": len(blamed) if isinstance(blamed, dict) else 0,
-    }
-
-
-# -- nodes that die while files are put and got
-
-
-@dataclass
-class Load:
-    """Puts and gets over five nodes, of which one dies every while."""
-
-    peers: Sequence[Peer]
-    dice: Random
-    operations: int
-    until_s: float
-    files: list[tuple[str, str, int]] = field(default_factory=list)  # root, sha256, size
-    done: int = 0
-    failed: list[str] = field(default_factory=list)
-    retried: int = 0
-    kills: int = 0
-
-    async def worker(self) -> None:
-        """Do operations until enough are begun."""
-        while self.done < self.operations and trio.current_time() < self.until_s:
-            self.done += 1
-            is_put = len(self.files) < 5 or self.dice.random() < 0.3
-            try:
-                await (self._put() if is_put else self._get())
-            except NotInTime as error:
-                self.failed.append(error.what)
-
-    async def _put(self) -> None:
-        """Put a file at one node, and have two others hold it too."""
-        seed, size = self.dice.getrandbits(40), self.dice.choice((4, 64, 256, 1500)) * KIB
-        home = self.dice.choice(self.peers)
-        put = await self._try(lambda: self._ask_live("put", seed, size, first=home))
-        root, sha256 = str(put["root"]), str(put["sha256"])
-        for _ in range(2):
-            await self._try(lambda: self._ask_live("get", root, size))
-        self.files.append((root, sha256, size))
-        if len(self.files) > 200:
-            self.files.pop(0)
-
-    async def _get(self) -> None:
-        """Get a file at any node and compare its hash."""
-        root, sha256, size = self.dice.choice(self.files)
-        got = await self._try(lambda: self._ask_live("get", root, size))
-        if got["sha256"] != sha256:
-            raise NotInTime(f"{root}: other bytes")
-
-    async def _ask_live(self, word: str, *words: object, first: Peer | None = None) -> Answer:
-        live = [peer for peer in self.peers if peer.is_up and peer.address]
-        peer = first if first in live else self.dice.choice(live)
-        assert peer is not None
-        return await peer.ask(word, *words)
-
-    async def _try(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Ask until it is done, at another node each time, four times in all."""
-        last = ""
-        for attempt in range(4):
-            self.retried += attempt > 0
-            try:
-                with trio.fail_after(30):
-                    answer = await call()
-            except (NodeDied, trio.TooSlowError) as error:
-                last = str(error)
-                continue
-            if answer["ok"]:
-                return answer
-            last = str(answer["what"])
-            await trio.sleep(0.2 * (attempt + 1))
-        raise NotInTime(last)
-
-    async def killer(self, nursery: trio.Nursery, every_s: float) -> None:
-        """Kill a node, start it again, connect it; and so on."""
-        while True:
-            await trio.sleep(every_s)
-            victim = self.dice.choice(self.peers)
-            await victim.kill()
-            self.kills += 1
-            await trio.sleep(2)
-            await victim.start(nursery)
-            await _mesh(victim, self.peers)
-
-
-async def _mesh(one: Peer, others: Sequence[Peer]) -> None:
-    for other in others:
-        if other is not one and other.is_up and other.address:
-            await _ignore_death(one, "connect", other.address)
-
-
-async def churn(
-    folder: Path, *, operations: int, seed: int, every_s: float, seconds: float
-) -> Answer:
-    """Puts and gets at five nodes, one of which is killed every `every_s` seconds."""
-    peers = [Peer(folder / str(n), n) for n in range(1, 6)]
-    async with peers_of(peers) as nursery:
-        for number, peer in enumerate(peers):
-            await _mesh(peer, peers[:number])
-        began = trio.current_time()
-        load = Load(peers, Random(seed), operations, began + seconds)
-        async with trio.open_nursery() as work:
-            work.start_soon(load.killer, nursery, every_s)
-            async with trio.open_nursery() as workers:
-                for _ in range(8):
-                    workers.start_soon(load.worker)
-            work.cancel_scope.cancel()
-        took_s = trio.current_time() - began
-    share = 1 - len(load.failed) / load.done
-    return {
-        "operations": load.done,
-        "failed": len(load.failed),
-        "why": load.failed[:5],
-        "retried": load.retried,
-        "kills": load.kills,
-        "seconds": round(took_s, 1),
-        "success_percent": round(100 * share, 3),
-        "holds": share >= SUCCESS_MIN,
     }
 
 
@@ -262,7 +138,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     churning.add_argument("--seed", type=int, default=1)
     churning.add_argument("--every", type=float, default=30.0, help="seconds between two kills")
     churning.add_argument("--seconds", type=float, default=3600.0, help="at most")
+    churning.add_argument(
+        "--ipfs",
+        nargs="+",
+        default=(),
+        metavar="WORD",
+        help="an IPFS daemon beside them, killed as often: how it is started, without its "
+        "repository and port",
+    )
     options = parser.parse_args(arguments)
+    if options.word == "churn" and options.ipfs and shutil.which(options.ipfs[0]) is None:
+        parser.error(f"{options.ipfs[0]} cannot be run; python scripts/ipfs_peers.py brings Kubo")
     with tempfile.TemporaryDirectory(prefix="prsm-fetches-") as name:
         folder = Path(name)
         match options.word:
@@ -271,16 +157,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "faults":
                 told = trio.run(partial(faults, folder, size=options.size, upload=options.upload))
             case _:
-                told = trio.run(
-                    partial(
-                        churn,
-                        folder,
-                        operations=options.operations,
-                        seed=options.seed,
-                        every_s=options.every,
-                        seconds=options.seconds,
-                    )
+                plan = Plan(
+                    options.operations, options.seed, options.every, options.seconds, options.ipfs
                 )
+                told = trio.run(churn, folder, plan)
     sys.stdout.write(json.dumps(told, indent=1) + "\n")
     return 0 if told["holds"] else 1
 

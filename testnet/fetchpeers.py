@@ -21,6 +21,13 @@ START_SECONDS: Final = 60.0
 Answer = dict[str, object]
 
 
+def number_of(answer: Answer, key: str) -> float:
+    """A number out of an answer."""
+    value = answer[key]
+    assert isinstance(value, int | float), answer
+    return value
+
+
 class Peer:
     """One process: started, told, killed."""
 
