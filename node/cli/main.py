@@ -23,7 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "start": ("running", "start", "Run the node."),
     "stop": ("running", "stop", "End the node gracefully."),
     "restart": ("running", "restart", "End the node and start it again."),
-    "status": ("verbs", "status", "How the node is."),
+    "status": ("condition", "status", "How the node is."),
     "run": ("verbs", "run", "Run a model over rows of text or tensors."),
     "quote": ("nouns", "quote", "Prices workers bind themselves to."),
     "generate": ("generate", "generate", "Let a model go on from a prompt, token by token."),

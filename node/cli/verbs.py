@@ -1,4 +1,4 @@
-"""The everyday verbs: `status` and `run`.
+"""The everyday verb: `run`.
 
 Ctrl-C in `run` ends the waiting, not the job; the command says how to go on.
 
@@ -7,7 +7,6 @@ Knows: the methods it calls. Must not know: how they are answered.
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,45 +17,15 @@ from prsm.node.cli.building import build_and_add, is_recipe
 from prsm.node.cli.failures import Usage
 from prsm.node.cli.proof import verdict_on
 from prsm.node.cli.render import show, show_fields, show_table
-from prsm.node.cli.session import Session, pass_session, pause
+from prsm.node.cli.session import Session, pass_session
 from prsm.node.home import write_private
 from prsm.node.rpc.client import RpcError
-from prsm.node.rpc.errors import CallTimeout, NodeUnreachable
 from prsm.node.rpc.faults import fault_told
 from prsm.protocol.ids import parse_ftns
 
 _WAIT_MS: Final = 2_000  # one look at a job holds the connection so long
 _PASSED_ON: Final = ("replicas", "stages", "spread", "stages_here", "redundancy", "spares")
 _INPUT_BYTES_MAX: Final = 4 * 1024 * 1024
-
-
-@click.command("status")
-@click.option("--wait", type=click.Choice(["live", "ready"]), help="Wait until the node is.")
-@pass_session
-def status(session: Session, wait: str | None) -> None:
-    """How the node is: version, network, height, peers, wallet."""
-    deadline = time.monotonic() + session.timeout_s
-    while (raw := _look(session, wait, deadline)) is None:
-        session.close()
-        pause()
-    session.answer(raw, _show_status)
-
-
-def _look(session: Session, wait: str | None, deadline: float) -> bytes | None:
-    """The status if it is what was waited for; None if it is worth another look."""
-    over = time.monotonic() > deadline
-    try:
-        raw = session.call("node_getStatus")
-    except NodeUnreachable:
-        if wait is None or over:
-            raise
-        return None
-    state = msgspec.json.decode(raw, type=dict[str, Any]).get("state")
-    if wait != "ready" or state == "ready":
-        return raw
-    if over:
-        raise CallTimeout(f"the node is {state}, not ready, after {session.timeout_s:g} s")
-    return None
 
 
 @click.command("run")
@@ -225,17 +194,6 @@ def _tensors(path: Path) -> object:
             f"{path} is no JSON: {error}", hint="prsm model show REF lists inputs"
         ) from error
     return document["inputs"] if isinstance(document, dict) and "inputs" in document else document
-
-
-def _show_status(document: dict[str, Any]) -> None:
-    parts = document.pop("parts", [])
-    if document.get("development"):
-        print("development network: keys are cheap to break, money is worth nothing")
-    show_fields(document)
-    broken = [part for part in parts if part.get("state") != "running"]
-    if broken:
-        print("\nparts not running")
-        show_table(broken)
 
 
 def _show_plan(document: dict[str, Any]) -> None:

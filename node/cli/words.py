@@ -4,20 +4,12 @@ Knows: click. Must not know: any command.
 """
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from prsm.node.rpc.mark import override
+
 __all__ = ["Words", "completing", "override"]
-T = TypeVar("T")
-if TYPE_CHECKING:
-    from typing_extensions import override
-else:
-
-    def override(method: T) -> T:
-        """Mark an overriding method; loading typing_extensions for it takes 8 ms."""
-        return method
-
 
 Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 

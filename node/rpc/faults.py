@@ -9,8 +9,7 @@ Knows: the registry. Must not know: how a call travels.
 from collections.abc import Mapping
 from typing import Final, Self
 
-from typing_extensions import override
-
+from prsm.node.rpc.mark import override
 from prsm.node.rpc.reasons import REGISTRY, Exit, entry_for
 from prsm.protocol.errors import PrsmError
 

@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
 import msgspec
 
-from prsm.node.telemetry.events import Listening, Take
+if TYPE_CHECKING:  # a client that reads the table loads no logs
+    from prsm.node.telemetry.events import Listening, Take
 
 # `$` of Python's regex would let a newline pass behind it; `(?![\s\S])` means the end both there
 # and in the ECMA dialect of JSON Schema.
@@ -88,7 +89,7 @@ class NoParams(Params, frozen=True):
 class Line(Protocol):
     """A connection that is told things without asking: what the sub_ methods need of a caller."""
 
-    def add(self, begin: Callable[[Take], Listening]) -> tuple[str, Listening]:
+    def add(self, begin: "Callable[[Take], Listening]") -> "tuple[str, Listening]":
         """Begin a subscription; its name, and what was begun. It is told after its answer.
 
         Raises:

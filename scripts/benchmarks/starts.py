@@ -35,10 +35,14 @@ Row = tuple[str, float, str]
 BARE: Final = "python -c pass"
 CLICK: Final = "import click"
 MSGSPEC: Final = "import msgspec"
+FIRST_CALL: Final = "import sys; from prsm.client import Client; Client(sys.argv[1]).rpc.ping()"
 LIMITS: Final[Mapping[str, str]] = {
     "prsm --help": CLICK,
     "prsm status": CLICK,
     "import prsm.client": MSGSPEC,
+    "from prsm.client import Client": MSGSPEC,
+    "from prsm.client import AsyncClient": MSGSPEC,
+    "its first call": MSGSPEC,
     "whole check of a receipt": BARE,
 }
 
@@ -76,6 +80,9 @@ def measure_starts(home: str, check: list[str]) -> dict[str, float]:
         "prsm --help": [*prsm, "--help"],
         "prsm status": [*prsm, "status"],
         "import prsm.client": ["-c", "import prsm.client"],
+        "from prsm.client import Client": ["-c", "from prsm.client import Client"],
+        "from prsm.client import AsyncClient": ["-c", "from prsm.client import AsyncClient"],
+        "its first call": ["-c", FIRST_CALL, home],
         "whole check of a receipt": ["-I", *check],
     }
     least = dict.fromkeys(commands, float("inf"))

@@ -1,49 +1,33 @@
 """The client of a node for asyncio and trio alike, by anyio; it drives the flows of the sync one.
 
-Calls of one client may overlap; each takes a connection of its own while it lasts, eight are kept.
+Importing it loads no loop: anyio, sockets and structs come with the first client that is made.
 
-Knows: how flows are driven over anyio's streams. Must not know: any room of the daemon.
+Knows: what may be asked of a node. Must not know: how a call travels (`adriver`), any room of the
+daemon.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import anyio
-from anyio.abc import ByteStream, SocketAttribute
-from typing_extensions import override
-
-from prsm.node.rpc.client import is_readable, stranger, unreachable
-from prsm.node.rpc.errors import CallTimeout, NodeUnreachable
-from prsm.node.rpc.faults import RpcError, fault_here
-from prsm.node.rpc.sdk import flows, names
-from prsm.node.rpc.sdk.aevents import GONE, AsyncEvents, open_stream
-from prsm.node.rpc.sdk.flows import Ask, Flow, Habits, Rest, Retries
-from prsm.node.rpc.sdk.reach import KEPT_MAX, reach
+from prsm.node.rpc.mark import override
 from prsm.node.rpc.sdk.surface import AsyncSurface
-from prsm.node.rpc.target import Credentials, Target
-from prsm.node.rpc.wire import (
-    READ_BYTES,
-    Answer,
-    AnswerReader,
-    decode_reply,
-    encode_call,
-    encode_request,
-)
-from prsm.protocol.errors import PrsmError
 
 if TYPE_CHECKING:  # what is only named; each is loaded by the call that makes one
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
     from prsm.node.rpc.methods.models import ModelInfo
     from prsm.node.rpc.methods.tasks import TaskInfo
     from prsm.node.rpc.methods.work import TensorText
+    from prsm.node.rpc.sdk.adriver import AsyncRows
+    from prsm.node.rpc.sdk.aevents import AsyncEvents
     from prsm.node.rpc.sdk.ahandles import AsyncGeneration, AsyncJob, AsyncPlan
+    from prsm.node.rpc.sdk.flows import Flow, Habits, Retries
     from prsm.node.rpc.spec import Method
+    from prsm.node.rpc.target import Credentials, Target
 
 T = TypeVar("T")
-_LAST_WORDS_S: Final = 5.0
-CONNECTIONS_MAX: Final = 256  # half of what a node takes from all its clients
 
 
 class AsyncClient(AsyncSurface):
@@ -55,35 +39,37 @@ class AsyncClient(AsyncSurface):
 
     def __init__(
         self,
-        home: str | Path | None = None,
+        home: "str | Path | None" = None,
         *,
         node: str = "",
-        shown: Credentials | None = None,
+        shown: "Credentials | None" = None,
         timeout_s: float | None = None,
-        retries: Retries | None = None,
+        retries: "Retries | None" = None,
     ) -> None:
-        self._reach = reach(home, node=node, shown=shown, timeout_s=timeout_s, retries=retries)
-        self.home = self._reach.home
-        self._idle: list[ByteStream] = []
-        self._places = anyio.Semaphore(CONNECTIONS_MAX)
+        from prsm.node.rpc.sdk.adriver import AsyncDriver  # noqa: PLC0415 - loads anyio
+        from prsm.node.rpc.sdk.reach import reach  # noqa: PLC0415 - loads structs
+
+        found = reach(home, node=node, shown=shown, timeout_s=timeout_s, retries=retries)
+        self.home = found.home
+        self._driver = AsyncDriver(found)
 
     @property
-    def target(self) -> Target:
+    def target(self) -> "Target":
         """Where the node answers now.
 
         Raises:
             RpcError: node_unreachable or home_missing.
         """
-        return self._reach.target
+        return self._driver.reach.target
 
     @property
-    def habits(self) -> Habits:
+    def habits(self) -> "Habits":
         """What flows of this client are made with."""
-        return self._reach.habits
+        return self._driver.reach.habits
 
-    def last_words(self) -> anyio.CancelScope:
+    def last_words(self) -> "AbstractContextManager[object]":
         """A block whose calls still go out, for a while, where their caller was cancelled."""
-        return anyio.move_on_after(_LAST_WORDS_S, shield=True)  # noqa: ASYNC122 - entered at once
+        return self._driver.last_words()
 
     async def __aenter__(self) -> Self:
         """Use the client in an `async with` block, which closes it."""
@@ -100,8 +86,7 @@ class AsyncClient(AsyncSurface):
 
     async def aclose(self) -> None:
         """Close its connections; a later call opens another."""
-        while self._idle:
-            await anyio.aclose_forcefully(self._idle.pop())
+        await self._driver.aclose()
 
     async def call(self, method: str, **params: object) -> Any:  # noqa: ANN401 - of that method
         """Call a method by the name of the table; its typed result.
@@ -110,12 +95,11 @@ class AsyncClient(AsyncSurface):
             RpcError: of the class of its reason.
             AttributeError: no such method.
         """
-        return await self._do(names.method_named(method), params)
+        return await self._driver.call(method, params)
 
     async def call_raw(self, method: str, **params: object) -> bytes:
         """Call a method; the bytes of its result, verbatim."""
-        found = names.method_named(method)
-        return await self.drive(flows.call(found, names.params_of(found, (), params), self.habits))
+        return await self._driver.call_raw(method, params)
 
     def iter(self, method: str, **params: object) -> "AsyncRows":
         """All rows of a list, page by page, as they are read.
@@ -123,8 +107,7 @@ class AsyncClient(AsyncSurface):
         Raises:
             AttributeError: no such method.
         """
-        found = names.method_named(method)
-        return AsyncRows(self, found, names.params_of(found, (), params))
+        return self._driver.rows(method, params)
 
     async def run(
         self, model: str, rows: "Sequence[str | TensorText]", **options: object
@@ -188,131 +171,17 @@ class AsyncClient(AsyncSurface):
         resume_from: int | None = None,
     ) -> "AsyncEvents[Any]":
         """Hear of a topic: `async with client.subscribe("heads") as heads: async for …`."""
-        from prsm.node.rpc.sdk.feed import Feed, row_type  # noqa: PLC0415 - loads wsproto
+        from prsm.node.rpc.sdk.aevents import AsyncEvents  # noqa: PLC0415 - loads wsproto
+        from prsm.node.rpc.sdk.feed import Feed, row_type  # noqa: PLC0415 - as above
+        from prsm.node.rpc.sdk.flows import patient  # noqa: PLC0415 - as above
 
         feed = Feed(topic, wanted=wanted, resume_from=resume_from, row=row_type(topic))
-        return AsyncEvents(feed, lambda: self.target, flows.patient(self.habits))
+        return AsyncEvents(feed, lambda: self.target, patient(self.habits))
 
-    async def drive(self, flow: Flow[T]) -> T:
+    async def drive(self, flow: "Flow[T]") -> T:
         """Do what a flow asks for, until its end."""
-        try:
-            step = next(flow)
-            while True:
-                if isinstance(step, Rest):
-                    await anyio.sleep(step.seconds)
-                    step = flow.send(b"")
-                    continue
-                answer = await self._try(step)
-                step = flow.throw(answer) if isinstance(answer, RpcError) else flow.send(answer)
-        except StopIteration as done:
-            value: T = done.value
-            return value
-        except RpcError as error:
-            # Where it was thrown is the client's own business; its reader wants the call.
-            raise error.with_traceback(None) from error.__cause__
+        return await self._driver.drive(flow)
 
     @override
     async def _do(self, method: "Method", params: Mapping[str, object]) -> object:
-        values = names.params_of(method, (), params)
-        return await self.drive(flows.ask(method, values, self.habits))
-
-    async def _try(self, step: Ask) -> bytes | RpcError:
-        try:
-            return await self._ask(step)
-        except RpcError as error:
-            return error
-
-    async def _ask(self, step: Ask) -> bytes:
-        target = self.target
-        body = encode_call(1, step.method, step.params)
-        try:
-            with anyio.fail_after(step.limit_s):
-                async with self._places:
-                    answer = await self._exchange(target, body)
-            return decode_reply(answer)
-        except TimeoutError as error:
-            what = f"{target.text} did not answer in {step.limit_s:g} s"
-            raise fault_here(CallTimeout(what, hint="give it more with timeout_s")) from error
-        except OSError as error:
-            await self.aclose()  # a node that began anew closed them all
-            raise fault_here(unreachable(target, error)) from error
-        except GONE as error:
-            await self.aclose()
-            raise fault_here(NodeUnreachable(f"the node hung up ({error!r})")) from error
-        except ValueError as error:
-            raise fault_here(stranger(target, str(error))) from error
-        except PrsmError as error:
-            raise fault_here(error) from error  # a key or certificate that cannot be read
-
-    async def _exchange(self, target: Target, body: bytes) -> Answer:
-        token = target.token()
-        answer = await self._send(target, body, token)
-        if answer.status == 401 and target.token() != token:
-            # Refused before it ran: the node was restarted and wrote another cookie.
-            answer = await self._send(target, body, target.token())
-        return answer
-
-    async def _send(self, target: Target, body: bytes, token: str) -> Answer:
-        # The bearer as it was looked up, so that a second try can tell whether it is another.
-        bearer = {"Authorization": f"Bearer {token}"}
-        headers = bearer if token else target.proof("POST", "/rpc", body)
-        request = encode_request("POST", "/rpc", target.host, body=body, headers=headers)
-        stream = await self._kept() or await open_stream(target)
-        keep = False
-        try:
-            await stream.send(request)
-            reader = AnswerReader()
-            while (answer := reader.feed(await stream.receive(READ_BYTES))) is None:
-                pass
-            keep = answer.keep and len(self._idle) < KEPT_MAX
-        finally:
-            if keep:
-                self._idle.append(stream)
-            else:
-                await anyio.aclose_forcefully(stream)
-        return answer
-
-    async def _kept(self) -> ByteStream | None:
-        """A kept connection the node has not closed meanwhile."""
-        while self._idle:
-            stream = self._idle.pop()
-            plain = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 - anyio's, not Django's
-            if not is_readable(plain, 0):
-                return stream
-            await anyio.aclose_forcefully(stream)
-        return None
-
-
-class AsyncRows:
-    """Rows of a list; the next page is asked for when the last row of one is read.
-
-    No generator: trio warns of one that is left before its end.
-    """
-
-    def __init__(self, client: AsyncClient, method: "Method", params: Mapping[str, object]) -> None:
-        self._client = client
-        self._method = method
-        self._params = params
-        self._rows: deque[Any] = deque()
-        self._cursor: str | None = None
-        self._is_last = False
-
-    def __aiter__(self) -> Self:
-        """Go on from where it is."""
-        return self
-
-    async def __anext__(self) -> Any:  # noqa: ANN401 - a row of that method
-        """The next row.
-
-        Raises:
-            RpcError: the node refused.
-            TypeError: the method answers no list.
-        """
-        while not self._rows and not self._is_last:
-            flow = flows.page(self._method, self._params, self._cursor, self._client.habits)
-            page = await self._client.drive(flow)
-            self._rows.extend(page.items)
-            self._cursor, self._is_last = page.cursor, page.cursor is None
-        if not self._rows:
-            raise StopAsyncIteration
-        return self._rows.popleft()
+        return await self._driver.ask(method, params)

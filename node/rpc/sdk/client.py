@@ -1,35 +1,31 @@
 """The client of a node for programs and notebooks; plain sockets, so it works inside a loop too.
 
-A connection is kept for each thread that calls at the same time, up to eight.
+Importing it loads neither sockets nor structs: they come with the first client that is made, the
+table of methods with its first call.
 
-Knows: how flows are driven over sockets. Must not know: any room of the daemon, trio.
+Knows: what may be asked of a node. Must not know: how a call travels (`driver`), any room of the
+daemon, trio.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from typing_extensions import override
-
-from prsm.node.rpc import client as thin
-from prsm.node.rpc.faults import RpcError, fault_here
-from prsm.node.rpc.sdk import flows, names
-from prsm.node.rpc.sdk.flows import Ask, Flow, Habits, Rest, Retries
-from prsm.node.rpc.sdk.reach import KEPT_MAX, reach
+from prsm.node.rpc.mark import override
 from prsm.node.rpc.sdk.surface import Surface
-from prsm.node.rpc.target import Credentials, Target
-from prsm.protocol.errors import PrsmError
 
 if TYPE_CHECKING:  # what is only named; each is loaded by the call that makes one
+    from pathlib import Path
+
     from prsm.node.rpc.methods.models import ModelInfo
     from prsm.node.rpc.methods.tasks import TaskInfo
     from prsm.node.rpc.methods.work import TensorText
     from prsm.node.rpc.sdk.events import Events
+    from prsm.node.rpc.sdk.flows import Flow, Habits, Retries
     from prsm.node.rpc.sdk.handles import Generation, Job, Plan
     from prsm.node.rpc.spec import Method
+    from prsm.node.rpc.target import Credentials, Target
 
 T = TypeVar("T")
 
@@ -51,25 +47,28 @@ class Client(Surface):
 
     def __init__(
         self,
-        home: str | Path | None = None,
+        home: "str | Path | None" = None,
         *,
         node: str = "",
-        shown: Credentials | None = None,
+        shown: "Credentials | None" = None,
         timeout_s: float | None = None,
-        retries: Retries | None = None,
+        retries: "Retries | None" = None,
     ) -> None:
-        self._reach = reach(home, node=node, shown=shown, timeout_s=timeout_s, retries=retries)
-        self.home = self._reach.home
-        self._idle: list[thin.Client] = []
+        from prsm.node.rpc.sdk.driver import Driver  # noqa: PLC0415 - loads sockets and structs
+        from prsm.node.rpc.sdk.reach import reach  # noqa: PLC0415 - as above
+
+        found = reach(home, node=node, shown=shown, timeout_s=timeout_s, retries=retries)
+        self.home = found.home
+        self._driver = Driver(found)
 
     @property
-    def target(self) -> Target:
+    def target(self) -> "Target":
         """Where the node answers now.
 
         Raises:
             RpcError: node_unreachable or home_missing.
         """
-        return self._reach.target
+        return self._driver.reach.target
 
     def __enter__(self) -> Self:
         """Use the client in a `with` block, which closes it."""
@@ -87,12 +86,11 @@ class Client(Surface):
     @override
     def __repr__(self) -> str:
         """Whose node it is."""
-        return f"<prsm.client.Client of {self._reach.node or self.home.root}>"
+        return f"<prsm.client.Client of {self._driver.reach.node or self.home.root}>"
 
     def close(self) -> None:
         """Close its connections; a later call opens another."""
-        while self._idle:
-            self._idle.pop().close()
+        self._driver.close()
 
     def call(self, method: str, **params: object) -> Any:  # noqa: ANN401 - of that method
         """Call a method by the name of the table; its typed result.
@@ -101,7 +99,7 @@ class Client(Surface):
             RpcError: of the class of its reason.
             AttributeError: no such method.
         """
-        return self._do(names.method_named(method), params)
+        return self._driver.call(method, params)
 
     def call_raw(self, method: str, **params: object) -> bytes:
         """Call a method; the bytes of its result, verbatim.
@@ -109,8 +107,7 @@ class Client(Surface):
         Raises:
             RpcError, AttributeError: as `call`.
         """
-        found = names.method_named(method)
-        return self.drive(flows.call(found, names.params_of(found, (), params), self.habits))
+        return self._driver.call_raw(method, params)
 
     def iter(self, method: str, **params: object) -> Iterator[Any]:
         """All rows of a list, page by page, as they are read.
@@ -119,15 +116,7 @@ class Client(Surface):
             RpcError: as `call`.
             TypeError: the method answers no list.
         """
-        found = names.method_named(method)
-        values = names.params_of(found, (), params)
-        cursor: str | None = None
-        while True:
-            page = self.drive(flows.page(found, values, cursor, self.habits))
-            yield from page.items
-            cursor = page.cursor
-            if cursor is None:
-                return
+        return self._driver.rows(method, params)
 
     def run(self, model: str, rows: "Sequence[str | TensorText]", **options: object) -> "Job":
         """Run a model over rows on several peers; answers at once with the job.
@@ -221,62 +210,24 @@ class Client(Surface):
         """
         from prsm.node.rpc.sdk.events import Events  # noqa: PLC0415 - loads wsproto
         from prsm.node.rpc.sdk.feed import Feed, row_type  # noqa: PLC0415 - loads wsproto
+        from prsm.node.rpc.sdk.flows import patient  # noqa: PLC0415 - as above
 
         feed = Feed(topic, wanted=wanted, resume_from=resume_from, row=row_type(topic))
-        return Events(feed, lambda: self.target, flows.patient(self.habits))
+        return Events(feed, lambda: self.target, patient(self.habits))
 
     @property
-    def habits(self) -> Habits:
+    def habits(self) -> "Habits":
         """What flows of this client are made with."""
-        return self._reach.habits
+        return self._driver.reach.habits
 
     def last_words(self) -> AbstractContextManager[None]:
         """A block whose calls go out in any case: nothing cancels who waits."""
         return nullcontext()
 
-    def drive(self, flow: Flow[T]) -> T:
+    def drive(self, flow: "Flow[T]") -> T:
         """Do what a flow asks for, until its end."""
-        try:
-            step = next(flow)
-            while True:
-                if isinstance(step, Rest):
-                    time.sleep(step.seconds)  # noqa: TID251 - its caller's thread, no loop of ours
-                    step = flow.send(b"")
-                    continue
-                answer = self._try(step)
-                step = flow.throw(answer) if isinstance(answer, RpcError) else flow.send(answer)
-        except StopIteration as done:
-            value: T = done.value
-            return value
-        except RpcError as error:
-            # Where it was thrown is the client's own business; its reader wants the call.
-            raise error.with_traceback(None) from error.__cause__
+        return self._driver.drive(flow)
 
     @override
     def _do(self, method: "Method", params: Mapping[str, object]) -> object:
-        values = names.params_of(method, (), params)
-        return self.drive(flows.ask(method, values, self.habits))
-
-    def _try(self, step: Ask) -> bytes | RpcError:
-        try:
-            line = self._idle.pop() if self._idle else thin.Client(self.target)
-        except RpcError as error:
-            return error
-        try:
-            return line.call_raw(step.method, step.params, timeout_s=step.limit_s)
-        except RpcError as error:
-            return error
-        except PrsmError as error:
-            self.close()  # a node that began anew closed them all
-            return fault_here(error)
-        except BaseException:  # Ctrl-C in the middle of an answer: the rest of it is nobody's
-            line.close()
-            raise
-        finally:
-            self._keep(line)
-
-    def _keep(self, line: thin.Client) -> None:
-        if line.is_open and len(self._idle) < KEPT_MAX:
-            self._idle.append(line)
-        else:
-            line.close()
+        return self._driver.ask(method, params)
