@@ -33,8 +33,8 @@ from prsm.node.net.windows import WindowedStream
 from prsm.protocol.errors import RemoteError
 
 HEADER_BYTES: Final = HEADER.size
-# What a read sets aside: blocks above 128 KiB are mapped anew each time (`node/memory`), which costs
-# ten times as much as reading a frame of 300 B does. Only what fills the small one gets the large.
+# What a read sets aside: blocks above 128 KiB are mapped anew each time (`node/memory`), at ten
+# times the cost of reading a frame of 300 B. Only what fills the small one gets the large.
 READ_BYTES: Final = 64 * 1024
 READ_BYTES_MAX: Final = 256 * 1024
 BODY_SECONDS: Final = 30.0  # between a header and the last byte of its body
