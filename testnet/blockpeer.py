@@ -25,7 +25,8 @@ from prsm.node.net.budgets import Limits, StorageLimits
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.host import Libp2pTransport
 from prsm.node.net.network import PeerNetwork
-from prsm.protocol.errors import PrsmError
+from prsm.protocol.errors import PrsmError, RemoteError
+from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import MIB
 from prsm.protocol.messages.models import Have
 from prsm.storage.cid import Cid, parse_cid
@@ -95,6 +96,27 @@ class Counter:
                     pass
         self.sent += sum(map(len, leaves))
         return leaves
+
+
+class Heard:
+    """A peer as a source, which counts the wrong blocks that come from it whole: zeros.
+
+    Args:
+        source: the peer.
+    """
+
+    def __init__(self, source: PeerSource) -> None:
+        self.name = source.name
+        self.have = source.have
+        self.node = source.node
+        self.wrong = 0
+        self._source = source
+
+    async def fetch(self, root: Cid, wanted: Sequence[Leaf]) -> Sequence[bytes]:
+        """As the peer does."""
+        blocks = await self._source.fetch(root, wanted)
+        self.wrong += sum(not any(block) for block in blocks)
+        return blocks
 
 
 class Watched:
@@ -171,7 +193,8 @@ class BlockPeer:
         self._shelf = shelf
         self._outside = outside
         self._door = Door(store)
-        self._exchange = Exchange(self._door, on_fault=None if outside is None else outside.blame)
+        self._exchange = Exchange(self._door, on_fault=self._blame)
+        self._heard: list[Heard] = []
 
     async def obey(self, order: Sequence[str]) -> Answer:
         """Carry an order out."""
@@ -210,8 +233,16 @@ class BlockPeer:
 
     def _sources(self) -> Sequence[Source]:
         """Everybody, as a node asks them."""
-        peers = [PeerSource(self._network, info.peer) for info in self._network.peers()]
+        peers = [Heard(PeerSource(self._network, info.peer)) for info in self._network.peers()]
+        self._heard = peers
         return peers if self._outside is None else self._outside.sources(peers)
+
+    def _blame(self, name: str, error: PrsmError) -> None:
+        """As a node does: who sent wrong bytes is banned, and its connections are closed."""
+        if self._outside is not None:
+            self._outside.blame(name, error)
+        if isinstance(error, RemoteError) and not name.startswith(IPFS):
+            self._network.penalise(PeerId(name), error)
 
     def _ipfs_sources(self) -> Sequence[Source]:
         return [source for source in self._sources() if source.name.startswith(IPFS)]
@@ -228,6 +259,7 @@ class BlockPeer:
             "ipfs": sum(n for who, n in fetched.bytes_by_source.items() if who.startswith(IPFS)),
             "wasted": fetched.wasted_bytes,
             "wrong": self._door.wrong,
+            "came_wrong": sum(source.wrong for source in self._heard),
             "blamed": {fault.source: fault.error.what for fault in fetched.faults},
         }
 

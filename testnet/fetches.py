@@ -80,8 +80,9 @@ async def _ignore_death(peer: Peer, word: str, *words: object) -> None:
 async def faults(folder: Path, *, size: int, upload: int) -> Answer:
     """Three peers, each limited to `upload` bytes a second; then one of them is faulty.
 
-    Of wrong blocks two figures are told: what the peer had under way when it was cut off, and what
-    the fetching node took of it to be checked, of which one may be wrong.
+    Of wrong blocks three figures are told: what the peer had begun to answer when it was cut off,
+    what of it came whole, and what the fetching node took of it to be checked. One of them may
+    be wrong.
     """
     rows: dict[str, Answer] = {}
     honest_s = 0.0
@@ -116,6 +117,7 @@ async def _one_fault(folder: Path, act: Act, *, size: int, upload: int) -> Answe
         "seconds": round(number_of(got, "seconds"), 2),
         "is_equal": got["sha256"] == put["sha256"],
         "bad_blocks_sent": counts[0]["bad"],
+        "bad_blocks_came": got["came_wrong"],
         "bad_blocks_taken": got["wrong"],
         "sent_more_percent": round(100 * (sum(number_of(c, "sent") for c in counts) / size - 1), 2),
         "wasted_percent": round(100 * number_of(got, "wasted") / size, 2),
