@@ -46,6 +46,8 @@ Row = tuple[str, float, str]
 
 ROUND_TRIP: Final = "TCP on loopback: round trip of 200 B, p50"
 FLOOR: Final = "one durable row and one round trip"
+SETTLING_S: Final = 30  # until what a start leaves to do is done: links, books, freed pages
+RESTING_S: Final = 30  # processor time comes in hundredths of a second
 IDLE_P50: Final = "idle, one transfer: submit to committed, p50"
 IDLE_P99: Final = "idle, one transfer: submit to committed, p99"
 RSS_BAR: Final = "bar of 130 MiB"
@@ -209,8 +211,9 @@ def running() -> Iterator[Network]:
 def _measure(network: Network) -> list[Row]:
     rows: list[Row] = [(RSS_START, max(rss_mib(node.pid) for node in network.nodes), "MiB")]
     payers = Payers(network)
+    threading.Event().wait(SETTLING_S)
     began, cpu = time.perf_counter(), cpu_seconds(network)
-    threading.Event().wait(2)
+    threading.Event().wait(RESTING_S)
     idle = (cpu_seconds(network) - cpu) / (time.perf_counter() - began)
     rows.append(("idle: CPU of a daemon", 100 * idle / NODES, "% core"))
     singles = sorted(measure_singles(network, payers))
