@@ -54,6 +54,20 @@ class RelayLied(RemoteError):
 class Line(Duplex, Protocol):
     """A byte stream that can be ended."""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        ...
+
+    @property
+    def unread_bytes(self) -> int:
+        """Sent, and not told to be read by the neighbour; 0 when it has ended."""
+        ...
+
+    async def wait_moved(self) -> None:
+        """Wait until something was sent, or read there, or it has ended."""
+        ...
+
     async def close(self, why: str) -> None:
         """End it; never raises."""
         ...

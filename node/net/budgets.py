@@ -330,5 +330,9 @@ class Accounts:
         for peer, (account, _) in self._live.items():
             account.become(self._standing(peer), now_ms=now_ms)
 
+    def is_validator(self, peer: PeerId) -> bool:
+        """Whether it is of the present set."""
+        return peer in self._validators
+
     def _standing(self, peer: PeerId) -> Standing:
         return Standing.VALIDATOR if peer in self._validators else Standing.OTHER

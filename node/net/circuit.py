@@ -60,6 +60,17 @@ class Hop:
         """Whether it has ended."""
         return self.over.is_set()
 
+    @property
+    def unread_bytes(self) -> int:
+        """Sent, and not told to be read by the neighbour; he tells in `CREDIT_BYTES_MIN`."""
+        return 0 if self.is_over else CIRCUIT_WINDOW_BYTES - self._room
+
+    async def wait_moved(self) -> None:
+        """Wait until something was sent, or read there, or it has ended."""
+        await trio.lowlevel.checkpoint()
+        if not self.is_over:
+            await self._changed.park()
+
     async def read_some(self, bytes_max: int) -> bytes:
         """Wait for the next bytes, at most that many; empty when it has ended.
 
@@ -94,6 +105,7 @@ class Hop:
             piece = bytes(view[: min(self._room, CIRCUIT_PIECE_BYTES_MAX)])
             view = view[len(piece) :]
             self._room -= len(piece)
+            self._changed.unpark_all()
             await self._say(CircuitData(circuit=self.number), piece)
 
     async def close(self, why: str) -> None:

@@ -146,6 +146,7 @@ class MemoryConnection:
     address: str
     outbound: bool
     wire: _Wire
+    way: None = None
 
     async def stream(self, channel: Channel) -> _PipeEnd:
         """Both sides hold each stream from the beginning."""

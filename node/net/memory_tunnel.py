@@ -16,6 +16,7 @@ import trio
 from prsm.node.net.behind import Line
 from prsm.node.net.interface import Channel, PeerUnreachable
 from prsm.node.net.streams import StreamLost
+from prsm.node.net.ways import CircuitWay
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import CIRCUIT_PIECE_BYTES_MAX
 
@@ -49,6 +50,7 @@ class MemoryTunnel:
         self.peer = peer
         self.address = address
         self.outbound = outbound
+        self.way = CircuitWay(line)
         self._line = line
         self._lock = trio.Lock()
         self._parts = {

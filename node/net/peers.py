@@ -30,6 +30,7 @@ from prsm.node.net.interface import Channel, PeerEvent, PeerHandler, PeerInfo, P
 from prsm.node.net.keepers import Keepers
 from prsm.node.net.lanes import Lanes
 from prsm.node.net.streams import Duplex, StreamLost
+from prsm.node.net.ways import Way, open_yielding
 from prsm.protocol.errors import PrsmError, RemoteError
 from prsm.protocol.identity import is_circuit
 from prsm.protocol.ids import PeerId
@@ -61,6 +62,11 @@ class Connection(Protocol):
     @property
     def outbound(self) -> bool:
         """Whether we dialled."""
+        ...
+
+    @property
+    def way(self) -> Way | None:
+        """What lies below and queues more than a kernel does; None over a wire."""
         ...
 
     async def stream(self, channel: Channel) -> Duplex:
@@ -317,7 +323,7 @@ class Peers:
         peer = link.connection.peer
         why = "the network stops"
         try:
-            await link.conversation.run(ctl, link.connection.stream)
+            await link.conversation.run(ctl, self._opener(link.connection))
         except RemoteError as error:
             why = error.what
             error.peer = peer
@@ -326,6 +332,13 @@ class Peers:
             why = error.what
         finally:
             self._unregister(link, why)
+
+    def _opener(self, connection: Connection) -> Callable[[Channel], Awaitable[Duplex]]:
+        """How to open its further streams; where votes share a circuit with them, they yield."""
+        if connection.way is None:
+            return connection.stream
+        is_validator = partial(self._lanes.accounts.is_validator, connection.peer)
+        return partial(open_yielding, connection.stream, connection.way, is_validator)
 
     def _register(self, link: Link) -> None:
         peer = link.connection.peer

@@ -8,7 +8,10 @@ only cipher text, and the kernel's buffer is the only further one.
 Knows libp2p's way of upgrading a raw connection. Must not know relays.
 """
 
+from array import array
 from contextlib import suppress
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from typing import Final, Protocol
 
 import trio
@@ -25,6 +28,7 @@ from prsm.node.net.interface import PeerUnreachable
 from prsm.node.net.peers import Connection
 from prsm.node.net.private import protect
 from prsm.node.net.streams import StreamLost
+from prsm.node.net.ways import CircuitWay
 from prsm.protocol.identity import circuit_address
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import CIRCUIT_PIECE_BYTES_MAX
@@ -49,11 +53,21 @@ class Incarnation(Protocol):
 
 
 class TunnelStream(TrioTCPStream):
-    """The near end of the pair; it knows the address people see."""
+    """The near end of the pair; it knows the address people see, and what lies below."""
 
-    def __init__(self, stream: trio.SocketStream, address: str) -> None:
+    def __init__(self, stream: trio.SocketStream, line: Line, address: str) -> None:
         super().__init__(stream)
         self.address = address
+        self.way = CircuitWay(line, above=self._unsent_bytes)
+
+    def _unsent_bytes(self) -> int:
+        """What the pair holds on its way out, with what the kernel needs for it (Linux)."""
+        count = array("i", [0])
+        try:
+            ioctl(self.stream.socket.fileno(), TIOCOUTQ, count)
+        except (OSError, ValueError):
+            return 0  # closed
+        return count[0]
 
 
 class Tunnels:
@@ -131,25 +145,22 @@ async def upgrade_in(transport: Incarnation, line: Line, relay: str) -> PeerId:
     return proved
 
 
-def tunnel_address(connection: SwarmConn, peer: PeerId) -> str | None:
-    """The address of a connection that runs over a line; None for one over a wire."""
+def tunnel_of(connection: SwarmConn, peer: PeerId) -> tuple[str, CircuitWay] | None:
+    """Address and way of a connection that runs over a line; None for one over a wire."""
     muxed = connection.muxed_conn
     assert isinstance(muxed, Yamux)
     noise = muxed.secured_conn.conn  # type: ignore[attr-defined]  # of SecureSession
     stream = noise.read_writer.read_write_closer.stream
     if not isinstance(stream, TunnelStream):
         return None
-    return (
-        stream.address
-        if "/p2p-circuit" in stream.address
-        else circuit_address(stream.address, peer)
-    )
+    is_whole = "/p2p-circuit" in stream.address
+    return stream.address if is_whole else circuit_address(stream.address, peer), stream.way
 
 
 def _open(nursery: trio.Nursery, line: Line, address: str) -> TunnelStream:
     near, far = trio.socket.socketpair()
     nursery.start_soon(_pump, line, trio.SocketStream(far))
-    return TunnelStream(trio.SocketStream(near), address)
+    return TunnelStream(trio.SocketStream(near), line, address)
 
 
 def _close(stream: TunnelStream) -> None:

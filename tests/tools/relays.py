@@ -103,6 +103,7 @@ class RelayedWorld(World):
     relay: Node
     parts: dict[int, Reachable]
     psk: bytes | None = None
+    rules = RelayRules(bytes_per_s=64 * MIB)
 
     @override
     def transport(self, number: int) -> Transport:
@@ -116,7 +117,7 @@ class RelayedWorld(World):
         transport = self.transport(number)
         network = PeerNetwork(transport, chain)
         if number == RELAY:
-            self.parts = {RELAY: join(network, transport, rules=RelayRules(bytes_per_s=64 * MIB))}
+            self.parts = {RELAY: join(network, transport, rules=self.rules)}
             return network
         parts = self.parts[number] = join(network, transport, via=[self.relay.address])
         return cast("PeerNetwork", Hidden(network, self.relay.peer, parts.behind))
