@@ -101,6 +101,7 @@ def _show_bill(session: Session, info: dict[str, Any]) -> None:
             f"stage {each_lost['stage']} was lost and taken over: {each_lost['positions']} "
             f"positions replayed in {each_lost['replay_ms']} ms"
         )
+    session.note(f"its steps: prsm generation trace {info['generation_id']}")
 
 
 def _read_prompt(given: str | None) -> str:

@@ -4,23 +4,19 @@ Knows: the methods of jobs, log files. Must not know: how a job is done.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 import click
 import msgspec
 
 from prsm.node.cli import loglines
+from prsm.node.cli.bars import PEER_CHARS, Bar, lines_of
 from prsm.node.cli.from_spec import make_command, make_group
-from prsm.node.cli.render import columns, show_table
+from prsm.node.cli.render import cell, columns, show_table
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.spec import Method
 from prsm.storage.errors import NotFound
-
-_LABEL_CHARS: Final = 40
-_NUMBER_CHARS: Final = 26
-_BAR_CHARS_MIN: Final = 10
-_PEER_CHARS: Final = 6  # the end of a peer id tells peers apart, its beginning does not
 
 
 @click.command("wait")
@@ -93,23 +89,17 @@ def waterfall(trace: Mapping[str, Any], wide: int) -> Iterator[str]:
         trace: as `job_getTrace` answers it.
         wide: characters of a line.
     """
-    steps = trace["steps"]
-    most_ms = max((step["ended_ms"] or step["began_ms"] for step in steps), default=0) or 1
-    room = max(_BAR_CHARS_MIN, wide - _LABEL_CHARS - _NUMBER_CHARS)
-    yield f"job {trace['job_id'][:10]}..  {trace['state']}  {trace['created']}  {most_ms} ms"
-    for step in steps:
-        row, ended_ms = _row(step), step["ended_ms"]
-        left = min(step["began_ms"] * room // most_ms, room - 1)
-        right = room if ended_ms is None else min(ended_ms * room // most_ms, room)
-        bar = " " * left + ("=" if ended_ms is not None else "-") * max(1, right - left)
-        took = "goes on" if ended_ms is None else f"{ended_ms - step['began_ms']} ms"
-        told = f"{took} from {step['began_ms']}"
-        verdict = f"  {row['verdict']}" if row["verdict"] in {"lost", "outvoted"} else ""
-        yield f"{_label(row):<{_LABEL_CHARS}}|{bar:<{room}}| {told}{verdict}".rstrip()
-        if verdict and row["why"] and step["step"] == "work":
-            yield f"{'':<{_LABEL_CHARS}}  {row['why']}"
+    head = f"job {trace['job_id'][:10]}..  {trace['state']}  {trace['created']}"
+    yield from lines_of(head, list(map(_bar, trace["steps"])), wide)
     if trace.get("error"):
-        yield f"{trace['error']['reason']}: {trace['error']['what']}"
+        yield cell("error", f"{trace['error']['reason']}: {trace['error']['what']}")
+
+
+def _bar(step: Mapping[str, Any]) -> Bar:
+    row = _row(step)
+    verdict = row["verdict"] if row["verdict"] in {"lost", "outvoted"} else ""
+    why = row["why"] if verdict and step["step"] == "work" else ""
+    return Bar(_label(row), step["began_ms"], step["ended_ms"], verdict, why or "")
 
 
 def _row(step: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +113,7 @@ def _label(row: Mapping[str, Any]) -> str:
     if row["unit"] is None:
         return row["step"] if row["stage"] is None else f"{row['step']} stage {row['stage']}"
     again = f" #{row['attempt']}" if row["attempt"] != 1 else ""
-    who = f" {row['role']} {row['peer_id'][-_PEER_CHARS:]}" if row["peer_id"] else ""
+    who = f" {row['role']} {row['peer_id'][-PEER_CHARS:]}" if row["peer_id"] else ""
     return f"  unit {row['unit']} stage {row['stage']}{again}{who} {row['step']}"
 
 

@@ -40,7 +40,7 @@ _KINDS: Final = ("keys", "data", "blocks", "models", "jobs", "logs", "backups", 
 @click.option("--rpc", metavar="HOST:PORT", help="Where clients ask; port 0 takes a free one.")
 @click.option(
     "--import-key",
-    type=click.File("rb"),
+    type=click.File("rb", lazy=True),  # else a refused line of words leaves it open
     help="The payment key of this file, as wallet import takes it; - for standard input.",
 )
 @click.option("--file-password-fd", type=int, metavar="N", help="Of the key file, if another.")

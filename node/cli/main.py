@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "run": ("verbs", "run", "Run a model over rows of text or tensors."),
     "quote": ("nouns", "quote", "Prices workers bind themselves to."),
     "generate": ("generate", "generate", "Let a model go on from a prompt, token by token."),
+    "generation": ("generations", "generation", "Texts under way: their steps, their end."),
     "model": ("models", "model", "Add, fetch, check and keep models."),
     "dataset": ("nouns", "dataset", "Labelled rows that models are evaluated on."),
     "task": ("models", "task", "Long work of this node: pulls, checks."),
@@ -71,7 +72,18 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
 # How `--help` lists them; a command that stands nowhere here is listed at the end.
 _SECTIONS: Final[dict[str, tuple[str, ...]]] = {
     "A node": ("init", "start", "stop", "restart", "status", "dashboard", "destroy"),
-    "Work": ("run", "generate", "quote", "job", "plan", "serve", "worker", "task", "proof"),
+    "Work": (
+        "run",
+        "generate",
+        "generation",
+        "quote",
+        "job",
+        "plan",
+        "serve",
+        "worker",
+        "task",
+        "proof",
+    ),
     "Models": ("model", "dataset", "storage"),
     "Money and agreement": ("wallet", "chain", "validator", "governance", "consensus"),
     "Who may do what": ("token", "tenant", "audit", "net"),

@@ -88,7 +88,9 @@ def wallet_send(session: Session, /, to: str, amount: str, name: str, *, dry_run
 @click.command("submit")
 @click.argument("kind")
 @click.argument("values", nargs=-1, metavar="[FIELD=VALUE]...")
-@click.option("--payload", type=click.File(), help="JSON document of the payload; - for stdin.")
+@click.option(
+    "--payload", type=click.File(lazy=True), help="JSON document of the payload; - for stdin."
+)
 @click.option("--from", "name", default="default", help="Name of the key that signs.")
 @pass_session
 def wallet_submit(

@@ -35,7 +35,7 @@ class _Exported(msgspec.Struct):
 
 
 @click.command("import")
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=click.File("rb", lazy=True))
 @click.option("--name", required=True, help="What it is called here.")
 @click.option("--file-password-fd", type=int, metavar="N", help="Of the key file, if another.")
 @click.option("--file-password-file", metavar="FILE", help="The same, from a file (mode 0600).")

@@ -152,6 +152,8 @@ METHODS: Final = (
         GenerationTrace,
         Scope.READ,
         "When each step of a generation began and ended, by stage and worker.",
+        words=("generation", "trace"),
+        positional=("generation_id",),
         example=GenerationParams(_EXAMPLE),
     ),
     Method(
@@ -160,6 +162,8 @@ METHODS: Final = (
         GenerationInfo,
         Scope.WRITE,
         "End a generation; its stages stop at once.",
+        words=("generation", "end"),
+        positional=("generation_id",),
         example=GenerationParams(_EXAMPLE),
     ),
 )
