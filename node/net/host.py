@@ -44,7 +44,7 @@ from prsm.node.net.network import PeerNetwork
 from prsm.node.net.private import dialling
 from prsm.node.net.streams import StreamLost
 from prsm.node.net.transport import Hooks
-from prsm.node.net.tunnel import tunnel_of
+from prsm.node.net.tunnel import below
 from prsm.protocol.errors import LocalError, RemoteError
 from prsm.protocol.identity import parse_address, parse_listen
 from prsm.protocol.ids import PeerId
@@ -110,7 +110,7 @@ class Libp2pConnection:
         self.outbound = connection.direction is not Direction.INBOUND
         ip, port = remote_of(connection)
         wire = f"/{'ip6' if ':' in ip else 'ip4'}/{ip}/tcp/{port}/p2p/{self.peer}"
-        self.address, self.way = tunnel_of(connection, self.peer) or (wire, None)
+        self.address, self.way = below(connection, self.peer, wire)
 
     async def stream(self, channel: Channel) -> NetDuplex:
         """Open the kept stream of a channel, or wait until the dialler has.

@@ -145,14 +145,14 @@ async def upgrade_in(transport: Incarnation, line: Line, relay: str) -> PeerId:
     return proved
 
 
-def tunnel_of(connection: SwarmConn, peer: PeerId) -> tuple[str, CircuitWay] | None:
-    """Address and way of a connection that runs over a line; None for one over a wire."""
+def below(connection: SwarmConn, peer: PeerId, wire: str) -> tuple[str, CircuitWay | None]:
+    """Address and way of a connection: of its line, or `wire` and None."""
     muxed = connection.muxed_conn
     assert isinstance(muxed, Yamux)
     noise = muxed.secured_conn.conn  # type: ignore[attr-defined]  # of SecureSession
     stream = noise.read_writer.read_write_closer.stream
     if not isinstance(stream, TunnelStream):
-        return None
+        return wire, None
     is_whole = "/p2p-circuit" in stream.address
     return stream.address if is_whole else circuit_address(stream.address, peer), stream.way
 
