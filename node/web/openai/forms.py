@@ -48,6 +48,16 @@ _NEUTRAL: Final[Mapping[str, tuple[object, ...]]] = {
     "store": (False,),
     "dimensions": (),
 }
+# What to do instead, of what people ask for most.
+_DRAWN: Final = (
+    "a token is drawn by temperature, top_k, top_p and seed alone, so that it can be checked"
+)
+_UNTOLD: Final = "workers answer tokens, not how likely each was"
+_INSTEAD: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("presence_penalty", "frequency_penalty", "logit_bias"), _DRAWN),
+    **dict.fromkeys(("logprobs", "top_logprobs"), _UNTOLD),
+    "response_format": "nothing holds a model to a form: ask for it in the messages, or give tools",
+}
 # Names of the caller's own users and notes: they change no answer.
 _NOTES: Final = frozenset(
     ("user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention")
@@ -240,16 +250,22 @@ def _is_taken(name: str, value: object, known: tuple[str, ...]) -> bool:
     """Is it read here? False: it changes nothing."""
     if name in known and value in _ONLY.get(name, (value,)):
         return True
-    if name in _NOTES or value in _NEUTRAL.get(name, ()):
+    if name in _NOTES or _is_neutral(value, _NEUTRAL.get(name, ())):
         return False
     if name in _NEUTRAL or name in known:
-        raise ParameterUnsupported(f"{name} is not supported", field=name)
+        what = f"{name} is not supported"
+        raise ParameterUnsupported(what, hint=_INSTEAD.get(name, ""), field=name)
     near = difflib.get_close_matches(name[:80], known, n=1)
     raise BadParams(
         f"no parameter {name[:80]!r}",
         hint=f"did you mean {near[0]!r}?" if near else f"it takes: {', '.join(known)}",
         field=name[:80],
     )
+
+
+def _is_neutral(value: object, ones: tuple[object, ...]) -> bool:
+    # To Python 0 is False, but `logprobs: 0` of a completion asks for those of what was chosen.
+    return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in ones)
 
 
 def _plain_messages(value: object) -> object:

@@ -199,6 +199,17 @@ async def test_call_that_may_have_cost_something_is_not_sent_again(tmp_path: Pat
             *(openai.BadRequestError, "n"),
         ),
         (lambda c: chat(c, logprobs=True), openai.BadRequestError, "logprobs"),
+        (lambda c: chat(c, top_logprobs=2), openai.BadRequestError, "top_logprobs"),
+        (
+            lambda c: c.completions.create(model="net", prompt="a", logprobs=0),
+            *(openai.BadRequestError, "logprobs"),
+        ),
+        (lambda c: chat(c, presence_penalty=0.5), openai.BadRequestError, "presence_penalty"),
+        (lambda c: chat(c, frequency_penalty=-2), openai.BadRequestError, "frequency_penalty"),
+        (
+            lambda c: chat(c, response_format={"type": "json_object"}),
+            *(openai.BadRequestError, "response_format"),
+        ),
         (lambda c: chat(c, tools=[{"type": "custom"}]), openai.BadRequestError, "tools[0].type"),
         (lambda c: chat(c, tool_choice="required"), openai.BadRequestError, "tool_choice"),
         (lambda c: chat(c, extra_body={"temprature": 1}), openai.BadRequestError, "temprature"),

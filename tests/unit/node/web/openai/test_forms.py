@@ -52,8 +52,17 @@ def test_what_would_change_the_answer_is_refused_by_name(name: str, value: objec
     assert caught.value.field == name
 
 
+@pytest.mark.parametrize("value", [0, 1, 5, True])
+def test_logprobs_of_a_completion_are_never_left_out_in_silence(value: object) -> None:
+    """0 asks for those of the chosen tokens alone; to Python it is False, which asks for none."""
+    asked = {"model": "m", "prompt": "Hi", "logprobs": value}
+    with pytest.raises(ParameterUnsupported, match="logprobs is not supported") as caught:
+        read_request(json.dumps(asked).encode(), CompletionRequest)
+    assert (caught.value.field, "how likely" in caught.value.hint) == ("logprobs", True)
+
+
 def test_what_is_done_anyway_is_taken() -> None:
-    neutral = {"n": 1, "tools": [], "tool_choice": "auto", "presence_penalty": 0, "user": "u-1"}
+    neutral = {"n": 1, "tools": [], "tool_choice": "auto", "presence_penalty": 0.0, "user": "u-1"}
     asked = read(**neutral, logprobs=False, stop=None, response_format={"type": "text"})
     assert asked == read()
     assert (asked.temperature, asked.max_tokens, asked.stops) == (1.0, None, ())
