@@ -1,9 +1,9 @@
 """Canonical, bounded msgpack: one value has one byte string, and hostile bytes cost little.
 
-A wire record is a frozen `Record` (a msgspec array). Bytes are unpacked by msgpack under
-bounds, packed again and compared (so non-minimal integers, duplicate keys and other spellings
-are refused), and only then shaped into the record by msgspec, which checks every type and
-bound of its annotations. Two independent packers must agree on each byte.
+A wire record is a frozen `Record` (a msgspec array). Bytes are unpacked by msgpack under bounds,
+shaped into the record by msgspec, which checks every type and bound of its annotations, and packed
+again by msgspec and compared, so that non-minimal integers and other spellings are refused. Two
+independent libraries must agree on each byte.
 
 Maps, floats, extension types and NaN do not exist on the wire.
 """
@@ -46,8 +46,8 @@ def decode(raw: bytes | memoryview, shape: type[_T], *, size_max: int) -> _T:
     Raises:
         WireError: too long, not canonical, too many or too deep arrays, or not of that shape.
     """
-    record = shape_value(decode_value(raw, size_max=size_max), shape)
-    # A field with a default may be left out by a sender: the same record, other bytes.
+    record = shape_value(_unpacked(raw, size_max=size_max), shape)
+    # Also a field with a default that a sender left out: the same record, other bytes.
     if encode(record) != raw:
         raise WireError(f"not canonical: another spelling of {getattr(shape, '__name__', 'it')}")
     return record
@@ -59,6 +59,14 @@ def decode_value(raw: bytes | memoryview, *, size_max: int) -> object:
     Raises:
         WireError: too long, not canonical, a float, or too many or too deep arrays.
     """
+    value = _unpacked(raw, size_max=size_max)
+    if encode(value) != raw:
+        raise WireError("not canonical msgpack: the same value has a shorter spelling")
+    return value
+
+
+def _unpacked(raw: bytes | memoryview, *, size_max: int) -> object:
+    """The value that bounded bytes spell, canonical or not."""
     if len(raw) > size_max:
         raise WireError(f"{len(raw)} bytes, at most {size_max}", penalty=50)
     arrays = 0
@@ -86,13 +94,10 @@ def decode_value(raw: bytes | memoryview, *, size_max: int) -> object:
             max_str_len=size_max,
             max_bin_len=size_max,
         )
-        again = msgpack.packb(value)
     except _MSGPACK_ERRORS as error:
         raise WireError(
             f"not canonical msgpack: {str(error)[:120] or type(error).__name__}"
         ) from error
-    if again != raw:
-        raise WireError("not canonical msgpack: the same value has a shorter spelling")
     if type(value) is float:
         raise WireError("not canonical msgpack: a float")
     if arrays >= NESTING_MAX:  # fewer cannot be nested deeper
