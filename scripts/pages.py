@@ -219,7 +219,10 @@ def errors() -> str:
 def configuration() -> str:
     """Every key by section, with its default."""
     lines = [_WRITTEN + "# Configuration", "", "Order: flag, then `PRSM_SECTION__KEY`, then"]
-    lines[-1] += " `config.toml`, then profile, then default; `prsm config show --origin`."
+    lines[-1] += (
+        " `config.toml`, then `/etc/prsm/config.toml` (or the file that `PRSM_SYSTEM_CONFIG` names;"
+        " empty: none), then profile, then default; `prsm config show --origin`."
+    )
     defaults = Config()
     for section, keys in groupby(KEYS, lambda key: key.partition(".")[0]):
         about = (type(getattr(defaults, section)).__doc__ or "").split("\n")[0]

@@ -70,7 +70,8 @@ class Node:
         self.pid = os.posix_spawn(
             program[0],
             [*program, "--home", str(self.home.root)],
-            {**os.environ, **path, "OMP_NUM_THREADS": "1"},
+            # Not what this machine's own nodes are told by /etc/prsm.
+            {**os.environ, **path, "PRSM_SYSTEM_CONFIG": "", "OMP_NUM_THREADS": "1"},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, str(self.home.log), append, 0o600),

@@ -105,7 +105,14 @@ def _refuse_together(options: dict[str, Any]) -> None:
 def where(session: Session) -> None:
     """Where everything of this node lies, and what named the folder."""
     places = {name: str(path) for name, path in session.home.where()}
-    session.answer_value({**places, "lock": str(session.home.lock), "named_by": _named_by(session)})
+    told = {"lock": str(session.home.lock), "system_config": _system_config()}
+    session.answer_value({**places, **told, "named_by": _named_by(session)})
+
+
+def _system_config() -> str | None:
+    from prsm.node.config.system import NAMED_BY, SYSTEM_FILE
+
+    return os.environ.get(NAMED_BY, str(SYSTEM_FILE)) or None
 
 
 def _named_by(session: Session) -> str:

@@ -52,7 +52,7 @@ def show_config(session: Session, *, origin: bool) -> None:
     if session.json and not origin:
         session.answer_value(msgspec.to_builtins(loaded.config))
         return
-    rows = [_row(loaded, key, value) for key, value in values.items()]
+    rows = [_row(session, loaded, key, value) for key, value in values.items()]
     session.answer_value({"items": rows} if origin else values)
 
 
@@ -63,7 +63,7 @@ def get_config(session: Session, key: str) -> None:
     """The value of KEY, such as log.level, and where it comes from."""
     loaded = _load(session)
     _known(key)
-    row = _row(loaded, key, _flat(loaded)[key])
+    row = _row(session, loaded, key, _flat(loaded)[key])
     session.answer_value(row, lambda document: print(_as_text(document["value"])))
 
 
@@ -88,7 +88,7 @@ def set_config(session: Session, key: str, value: str, *, dry_run: bool) -> None
 @click.argument("key", shell_complete=completing(lambda: KEYS))
 @pass_session
 def unset_config(session: Session, key: str) -> None:
-    """Take KEY out of config.toml, so that its default holds again."""
+    """Take KEY out of config.toml: that of the machine holds again, else the default."""
     _known(key)
     before = _before(session, key)
     _replace(session, {key: None}, dry_run=False)
@@ -98,11 +98,12 @@ def unset_config(session: Session, key: str) -> None:
 @config.command("validate")
 @pass_session
 def validate_config(session: Session) -> None:
-    """Check config.toml and the environment; says what is wrong and what to write."""
+    """Check config.toml, that of the machine and the environment; says what is wrong."""
     loaded = _load(session)
     validate(loaded.config)
     count = sum(one != "default" for one in loaded.origin.values())
-    session.answer_value({"valid": True, "file": str(session.home.config), "set": count})
+    files = {"file": str(session.home.config), "system": loaded.system and str(loaded.system)}
+    session.answer_value({"valid": True, **files, "set": count})
 
 
 @config.command("diff")
@@ -197,8 +198,20 @@ def _before(session: Session, key: str) -> object:
     return None
 
 
-def _row(loaded: Loaded, key: str, value: object) -> dict[str, object]:
-    return {"key": key, "value": value, "origin": loaded.origin[key], "about": describe(key)}
+def _row(session: Session, loaded: Loaded, key: str, value: object) -> dict[str, object]:
+    origin = loaded.origin[key]
+    names = {
+        "env": _variable(key),
+        "file": str(session.home.config),
+        "system": str(loaded.system),
+        "profile": loaded.config.node.profile,
+    }
+    told = {"key": key, "value": value, "origin": origin, "named": names.get(origin, "")}
+    return {**told, "about": describe(key)}
+
+
+def _variable(key: str) -> str:
+    return f"PRSM_{key.upper().replace('.', '__', 1)}"
 
 
 def _known(key: str) -> None:
@@ -299,6 +312,6 @@ def _answer_change(session: Session, key: str, before: object, *, written: bool)
     row = {"key": key, "value": now, "was": before, "origin": origin}
     session.answer_value({**row, "file": str(session.home.config), "written": written})
     if written and origin in {"env", "flag"}:
-        session.note(f"the environment says otherwise: PRSM_{key.upper().replace('.', '__', 1)}")
+        session.note(f"the environment says otherwise: {_variable(key)}")
     if written and session.home.holder() is not None:
         session.note("the running node takes it with: prsm restart")

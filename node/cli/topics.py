@@ -92,9 +92,11 @@ A node under systemd has the same folder at /var/lib/prsm, where root's prsm fin
     prsm config diff                 what is not the default, or not what the node runs with
     prsm config migrate              a file of an earlier version
 
-Order: --set of start, then PRSM_SECTION__KEY in the environment, then config.toml, then the
-profile, then the default. An unknown key is refused with the nearest name. A running node reads
-it again at its next start: prsm restart.""",
+Order: --set of start, then PRSM_SECTION__KEY in the environment, then config.toml, then that of
+the machine, then the profile, then the default. An unknown key is refused with the nearest name.
+A running node reads it again at its next start: prsm restart.
+
+The machine's is /etc/prsm/config.toml, or what PRSM_SYSTEM_CONFIG names; empty, there is none.""",
     "json": """Programs that use prsm
 
 Every command takes --json: one JSON document on standard output, the answer of the node as it is,

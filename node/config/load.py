@@ -1,4 +1,6 @@
-"""Reading the configuration: flag > `PRSM_SECTION__KEY` > config.toml > profile > default.
+"""Reading the configuration: flag > `PRSM_SECTION__KEY` > file > system > profile > default.
+
+`file` is the config.toml of the node's folder, `system` that of the machine.
 
 Unknown keys and wrong types are refused with the nearest name, never ignored; `Loaded.origin`
 says where each value came from. What peers must agree on is not here but in the genesis.
@@ -14,13 +16,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
 
 from prsm.node.config.checks import validate
 from prsm.node.config.schema import Config
 from prsm.node.config.section import ConfigError, Section
+from prsm.node.config.system import WITHOUT, system_file
 
 ENV_PREFIX: Final = "PRSM_"
 _CONFIG_BYTES_MAX: Final = 256 * 1024
@@ -37,15 +40,28 @@ PROFILES: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
 # Keys of earlier versions: what each is called now; "" where it is gone.
 RETIRED: Final[Mapping[str, str]] = MappingProxyType({"executor.threads": ""})
 
-Origin = Literal["flag", "env", "file", "profile", "default"]
+Origin = Literal["flag", "env", "file", "system", "profile", "default"]
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A valid configuration and the origin of each `section.key`."""
+    """A valid configuration and the origin of each `section.key`.
+
+    Attributes:
+        system: the file of the machine, if there is one.
+    """
 
     config: Config
     origin: Mapping[str, Origin]
+    system: Path | None = None
+
+
+class _Layer(NamedTuple):
+    """Values of one origin, and what a person is told it is."""
+
+    origin: Origin
+    whence: str
+    values: Mapping[str, object]
 
 
 def load(
@@ -58,32 +74,36 @@ def load(
 
     Args:
         path: config.toml; None or an absent file means defaults.
-        environ: variables `PRSM_SECTION__KEY`; others are left alone.
+        environ: variables `PRSM_SECTION__KEY`, and `PRSM_SYSTEM_CONFIG`, which names another file
+            of the machine than /etc/prsm/config.toml, or none; others are left alone. None: there
+            is neither.
         flags: `section.key` -> value, from the command line.
 
     Raises:
         ConfigError: unreadable file, unknown key, wrong type, out of bounds, bad combination.
     """
-    layers: list[tuple[Origin, dict[str, object]]] = [
-        ("file", dict(_flatten(_read_toml(path))) if path is not None else {}),
-        ("env", _read_environ(environ or {})),
-        ("flag", dict(flags or {})),
+    system = None if environ is None else system_file(environ)
+    layers = [
+        _of_machine(system),
+        _Layer("file", "in config.toml", {} if path is None else _flat_toml(path, "config.toml")),
+        _Layer("env", "from the environment", _read_environ(environ or {})),
+        _Layer("flag", "from the command line", dict(flags or {})),
     ]
-    for origin, layer in layers:
-        for key in layer:
-            _refuse_unknown(key, origin)
+    for layer in layers:
+        for key in layer.values:
+            _refuse_unknown(key, layer)
     profile = "lab"
-    for _, layer in layers:
-        profile = str(layer.get("node.profile", profile))
+    for layer in layers:
+        profile = str(layer.values.get("node.profile", profile))
     merged: dict[str, object] = {}
     origins: dict[str, Origin] = dict.fromkeys(KEYS, "default")
-    for origin, layer in [("profile", dict(PROFILES.get(profile, {}))), *layers]:
-        for key, value in layer.items():
-            merged[key] = _convert(key, value, origin)
-            origins[key] = origin
+    for layer in [_Layer("profile", "from the profile", PROFILES.get(profile, {})), *layers]:
+        for key, value in layer.values.items():
+            merged[key] = _convert(key, value, layer)
+            origins[key] = layer.origin
     config = msgspec.convert(_nest(merged), Config)
     validate(config)
-    return Loaded(config, MappingProxyType(origins))
+    return Loaded(config, MappingProxyType(origins), system)
 
 
 def to_toml(config: Config, *, only: Mapping[str, object] | None = None) -> str:
@@ -111,7 +131,7 @@ def read_text(key: str, text: str) -> object:
     Raises:
         ConfigError: of another type or out of bounds.
     """
-    return _convert(key, text, "flag")
+    return _convert(key, text, _Layer("flag", "from the command line", {}))
 
 
 def nearest_key(key: str) -> str:
@@ -135,6 +155,21 @@ KEYS: Final[dict[str, Any]] = {
 }
 
 
+def _of_machine(path: Path | None) -> _Layer:
+    if path is None:
+        return _Layer("system", "", {})
+    try:
+        return _Layer("system", f"in {path}", _flat_toml(path, str(path)))
+    except ConfigError as error:
+        raise ConfigError(
+            error.what, hint="; ".join(filter(None, (error.hint, WITHOUT)))
+        ) from error
+
+
+def _flat_toml(path: Path, name: str) -> dict[str, object]:
+    return dict(_flatten(_read_toml(path), name))
+
+
 def _read_toml(path: Path) -> dict[str, object]:
     try:
         with path.open("rb") as file:
@@ -153,17 +188,17 @@ def _read_toml(path: Path) -> dict[str, object]:
         ) from error
 
 
-def _flatten(document: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+def _flatten(document: Mapping[str, object], name: str) -> Iterator[tuple[str, object]]:
     for section, content in document.items():
         if not isinstance(content, dict):
             raise ConfigError(
-                f"config.toml has {section!r} outside a section",
-                hint=f"put it under one of {', '.join(f'[{name}]' for name in _SECTIONS)}",
+                f"{name} has {section!r} outside a section",
+                hint=f"put it under one of {', '.join(f'[{one}]' for one in _SECTIONS)}",
             )
         for key, value in content.items():
             yield f"{section}.{key}", value
         if not content:
-            _refuse_section(section)
+            _refuse_section(section, name)
 
 
 def _read_environ(environ: Mapping[str, str]) -> dict[str, object]:
@@ -175,45 +210,39 @@ def _read_environ(environ: Mapping[str, str]) -> dict[str, object]:
     return found
 
 
-def _refuse_section(section: str) -> None:
+def _refuse_section(section: str, name: str) -> None:
     if section not in _SECTIONS:
         near = difflib.get_close_matches(section, _SECTIONS, n=1)
         raise ConfigError(
-            f"config.toml has the unknown section [{section[:40]}]",
+            f"{name} has the unknown section [{section[:40]}]",
             hint=f"did you mean [{near[0]}]?" if near else f"sections: {', '.join(_SECTIONS)}",
         )
 
 
-def _refuse_unknown(key: str, origin: Origin) -> None:
+def _refuse_unknown(key: str, layer: _Layer) -> None:
     if key in KEYS:
         return
     section = key.partition(".")[0]
     if key in RETIRED:
         now = RETIRED[key]
-        raise ConfigError(
-            f"{key!r} is a key of an earlier version ({_WHENCE[origin]})",
-            hint="prsm config migrate" + (f" calls it {now!r}" if now else " leaves it out"),
-        )
+        if layer.origin == "file":
+            hint = "prsm config migrate" + (f" calls it {now!r}" if now else " leaves it out")
+        else:
+            hint = f"it is called {now!r}" if now else "leave it out"
+        raise ConfigError(f"{key!r} is a key of an earlier version ({layer.whence})", hint=hint)
     near = nearest_key(key)
     known = [name for name in KEYS if name.startswith(f"{section}.")]
     raise ConfigError(
-        f"unknown key {key[:80]!r} ({_WHENCE[origin]})",
+        f"unknown key {key[:80]!r} ({layer.whence})",
         hint=f"did you mean {near!r}?" if near else f"keys: {', '.join(known or _SECTIONS)}",
     )
 
 
 _AMOUNTS: Final = frozenset(("worker.price", "worker.bond"))
-_WHENCE: Final[dict[str, str]] = {
-    "file": "in config.toml",
-    "env": "from the environment",
-    "flag": "from the command line",
-    "profile": "from the profile",
-    "default": "default",
-}
 
 
-def _convert(key: str, value: object, origin: Origin) -> object:
-    if isinstance(value, str) and origin in {"env", "flag"}:
+def _convert(key: str, value: object, layer: _Layer) -> object:
+    if isinstance(value, str) and layer.origin in {"env", "flag"}:
         value = _from_text(value, KEYS[key])
     if isinstance(value, int) and not isinstance(value, bool) and key in _AMOUNTS:
         value = str(value)  # an amount without quotes means the same
@@ -221,7 +250,7 @@ def _convert(key: str, value: object, origin: Origin) -> object:
         return msgspec.convert(value, KEYS[key], strict=True)
     except msgspec.ValidationError as error:
         raise ConfigError(
-            f"{key} is {value!r:.80} ({_WHENCE[origin]}): {error}",
+            f"{key} is {value!r:.80} ({layer.whence}): {error}",
             hint=f"{key}: {describe(key)}",
         ) from error
 

@@ -12,7 +12,7 @@ class ConfigRow(Result, frozen=True):
 
     key: str
     value: ConfigValue
-    origin: Literal["flag", "env", "file", "profile", "default"]
+    origin: Literal["flag", "env", "file", "system", "profile", "default"]
     about: str
     pending: ConfigValue | None  # what the next start would take, where that differs
 

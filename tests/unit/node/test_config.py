@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from prsm.node.config import Config, ConfigError, RpcConfig, load, parse_size, to_toml
+from prsm.node.config import Config, ConfigError, RpcConfig, load, parse_size, system, to_toml
 from prsm.protocol.errors import Unsupported
 from prsm.protocol.identity import peer_id_of
 
@@ -37,6 +37,76 @@ def test_load_prefers_flag_to_environment_to_file_to_profile(tmp_path: Path) -> 
         loaded.origin[key]
         for key in ("node.name", "log.level", "net.listen", "consensus.validator", "rpc.listen")
     ] == ["flag", "env", "file", "profile", "default"]
+
+
+def of_machine(folder: Path, text: str) -> dict[str, str]:
+    """An environment that names a file of the machine."""
+    path = folder / "system.toml"
+    path.write_text(text, encoding="utf-8")
+    return {"PRSM_SYSTEM_CONFIG": str(path)}
+
+
+def test_file_of_the_machine_stands_between_the_nodes_own_and_the_profile(tmp_path: Path) -> None:
+    path = write(tmp_path, '[log]\nlevel = "error"\n')
+    environ = of_machine(
+        tmp_path,
+        '[node]\nprofile = "light"\nname = "lab"\n[log]\nlevel = "debug"\nkeep = 9\n'
+        "[executor]\nenabled = true\n",
+    )
+    loaded = load(path, environ={**environ, "PRSM_NODE__NAME": "mine"})
+    assert (loaded.config.node.profile, loaded.config.node.name) == ("light", "mine")
+    assert (loaded.config.log.level, loaded.config.log.keep) == ("error", 9)
+    assert loaded.config.executor.enabled  # the profile would not
+    keys = ("node.name", "log.level", "log.keep", "executor.enabled", "rpc.listen")
+    assert [loaded.origin[key] for key in keys] == ["env", "file", "system", "system", "default"]
+    assert str(loaded.system) == environ["PRSM_SYSTEM_CONFIG"]
+
+
+def test_machine_without_a_file_and_an_empty_variable_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody names one, /etc is looked at; here a folder of the test in its place."""
+    monkeypatch.setattr(system, "SYSTEM_FILE", tmp_path / "etc" / "config.toml")
+    assert load(None, environ={}).system is None
+    (tmp_path / "etc").mkdir()
+    write(tmp_path / "etc", "[log]\nkeep = 9\n")
+    assert load(None, environ={}).origin["log.keep"] == "system"
+    for environ in ({"PRSM_SYSTEM_CONFIG": ""}, None):
+        loaded = load(None, environ=environ)
+        assert (loaded.system, loaded.origin["log.keep"]) == (None, "default")
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "hint"),
+    [
+        ("[log", "system.toml is no TOML: ", "PRSM_SYSTEM_CONFIG="),
+        ("level = 1", "system.toml has 'level' outside a section", "PRSM_SYSTEM_CONFIG="),
+        ("[lgo]", "system.toml has the unknown section [lgo]", "did you mean [log]?"),
+        ('[log]\nlevl = "debug"', "'log.levl' (in {})", "did you mean 'log.level'?"),
+        ('[log]\nlevel = "loud"', "log.level is 'loud' (in {})", "log.level: "),
+        ("[executor]\nthreads = 2", "earlier version (in {})", "leave it out"),
+    ],
+)
+def test_file_of_the_machine_that_is_wrong_is_named(
+    tmp_path: Path, text: str, what: str, hint: str
+) -> None:
+    environ = of_machine(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load(None, environ=environ)
+    assert what.format(environ["PRSM_SYSTEM_CONFIG"]) in caught.value.what
+    assert hint in caught.value.hint
+    assert "\n" not in caught.value.what
+
+
+def test_file_of_the_machine_that_cannot_be_read_is_no_absent_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="which PRSM_SYSTEM_CONFIG names, is not there"):
+        load(None, environ={"PRSM_SYSTEM_CONFIG": str(tmp_path / "none.toml")})
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory") as caught:
+        load(None, environ={"PRSM_SYSTEM_CONFIG": str(tmp_path)})
+    assert "PRSM_SYSTEM_CONFIG=" in caught.value.hint
+    beneath = write(tmp_path, "") / "config.toml"  # as of a folder that others may not look into
+    with pytest.raises(ConfigError, match="cannot be read: Not a directory"):
+        load(None, environ={"PRSM_SYSTEM_CONFIG": str(beneath)})
 
 
 def test_load_gives_defaults_when_there_is_no_file(tmp_path: Path) -> None:

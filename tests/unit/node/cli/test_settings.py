@@ -43,6 +43,31 @@ def test_get_says_the_value_alone_or_all_about_it(home: Path) -> None:
     assert (refused.exit_code, "did you mean 'net.max_peers'?" in refused.stderr) == (2, True)
 
 
+def test_origin_names_the_file_the_variable_or_the_profile(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = home / "machine.toml"
+    machine.write_text('[log]\nkeep = 9\nlevel = "error"\n[node]\nprofile = "light"\n')
+    monkeypatch.setenv("PRSM_SYSTEM_CONFIG", str(machine))
+    monkeypatch.setenv("PRSM_NODE__NAME", "mine")
+    rows = {row["key"]: row for row in answer(home, "show", "--origin")["items"]}
+    told = {key: (row["origin"], row["named"]) for key, row in rows.items()}
+    assert told["log.keep"] == ("system", str(machine))
+    assert told["log.level"] == ("file", str(home / "config.toml"))
+    assert told["node.name"] == ("env", "PRSM_NODE__NAME")
+    assert told["executor.enabled"] == ("profile", "light")
+    assert told["net.mdns"] == ("default", "")
+    assert str(machine) in run(home, "show", "--origin").stdout
+    assert answer(home, "validate")["system"] == str(machine)
+    assert answer(home, "set", "log.keep", "8")["was"] == 9
+    assert answer(home, "unset", "log.keep")["value"] == 9
+    machine.write_text("[log]\nkeeps = 9\n")
+    refused = run(home, "show")
+    assert refused.exit_code == 2
+    assert f"unknown key 'log.keeps' (in {machine})" in refused.stderr
+    assert run(home.parent, "show").stderr.splitlines()[0] == refused.stderr.splitlines()[0]
+
+
 def test_set_keeps_comments_order_and_types(home: Path) -> None:
     row = answer(home, "set", "net.max_peers", "90")
     assert (row["value"], row["was"], row["written"]) == (90, 70, True)

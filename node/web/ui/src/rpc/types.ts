@@ -182,7 +182,7 @@ export interface Collected {
 export interface ConfigRow {
   key: string;
   value: string | number | boolean | Array<string>;
-  origin: "default" | "env" | "file" | "flag" | "profile";
+  origin: "default" | "env" | "file" | "flag" | "profile" | "system";
   about: string;
   pending: string | number | boolean | Array<string> | null;
 }
