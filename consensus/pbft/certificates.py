@@ -47,6 +47,8 @@ def proves_parent(state: State, certificate: Certificate | None) -> bool:
     tip = state.tip
     if tip.height == 0 or certificate is None:
         return tip.height == 0 and certificate is None
+    if certificate == tip.certificate:
+        return True
     block_hash = certificate.block_hash
     if not is_certified(state, certificate, Kind.COMMIT, height=tip.height, block_hash=block_hash):
         return False

@@ -6,53 +6,48 @@ Source: etcd-raft's Ready rule; docs/spec/pbft.md, "Persist before send".
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.headers import Block
 from prsm.protocol.messages.consensus import SignedMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Persist:
+class Persist(Struct, frozen=True):
     """Append a record to the consensus log and make it durable."""
 
     record: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Broadcast:
+class Broadcast(Struct, frozen=True):
     """Send to every other member of the message's epoch."""
 
     message: SignedMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True):
     """Send to one validator."""
 
     peer: str  # its peer id
     message: SignedMessage
 
 
-@dataclass(frozen=True, slots=True)
-class NeedPayload:
+class NeedPayload(Struct, frozen=True):
     """Draft a block; answered by `Payload`."""
 
     height: int
     view: int
 
 
-@dataclass(frozen=True, slots=True)
-class Validate:
+class Validate(Struct, frozen=True):
     """Would the ledger execute this block, and is its time in the window? See `Verdict`."""
 
     block: Block
     block_hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Execute:
+class Execute(Struct, frozen=True):
     """Execute a decided block; answered by `Applied` once all of it is durable together."""
 
     block: Block
@@ -60,8 +55,7 @@ class Execute:
     certificate: Certificate
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(Struct, frozen=True):
     """Get blocks from peers.
 
     With `block_hash`: one block that is proposed but not committed (`Fetched`). Without: the
@@ -75,30 +69,26 @@ class Fetch:
     peers: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Accuse:
+class Accuse(Struct, frozen=True):
     """Two messages that no honest validator signs both."""
 
     first: SignedMessage
     second: SignedMessage
 
 
-@dataclass(frozen=True, slots=True)
-class SetTimer:
+class SetTimer(Struct, frozen=True):
     """Send `Tick` at this monotonic time; replaces the timer set before."""
 
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Observe:
+class Observe(Struct, frozen=True):
     """From now on this node signs nothing; the reason is for people."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(Struct, frozen=True):
     """Begin log and guard afresh: nothing was or will be signed below this height any more.
 
     Kept in the fresh log is what `heights.surviving` says then; answered by `Resumed`.
@@ -122,8 +112,7 @@ Effect = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """Make all records durable by one write and one fdatasync, then do the effects in order."""
 
     records: tuple[bytes, ...]

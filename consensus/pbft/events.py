@@ -3,7 +3,7 @@
 Knows: names and fields. Must not know: what the replica makes of them.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.tip import Tip
@@ -13,35 +13,30 @@ from prsm.protocol.headers import Block
 from prsm.protocol.messages.consensus import Status
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     """A validator's message: decoded, bounded, its own signature already checked."""
 
     message: Opened
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(Struct, frozen=True):
     """A peer said where it stands; its id is authentic, what it says is a hint."""
 
     peer: str
     status: Status
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """A timer set by `SetTimer` is due, or 250 ms have passed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """The mempool has, or no longer has, transactions or evidence for a block."""
 
     transactions: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """What a proposer puts into a block; at most the limits of a body, `time_ms` by wall clock."""
 
     transactions: tuple[bytes, ...]
@@ -49,8 +44,7 @@ class Draft:
     time_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(Struct, frozen=True):
     """Answer to `NeedPayload`; None when nothing can be proposed now (asked again later)."""
 
     height: int
@@ -58,16 +52,14 @@ class Payload:
     draft: Draft | None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """Answer to `Validate`: would the ledger execute this block?"""
 
     block_hash: bytes
     ok: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(Struct, frozen=True):
     """Answer to `Execute`: block, certificate, state and roots are durable together."""
 
     height: int
@@ -77,23 +69,20 @@ class Applied:
     epoch: EpochState  # of height + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Struct, frozen=True):
     """Answer to `Fetch` of heights: the next committed block, as a peer showed it."""
 
     block: Block
     certificate: Certificate
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Struct, frozen=True):
     """Answer to `Fetch` of a hash: a block that is proposed, not committed."""
 
     block: Block
 
 
-@dataclass(frozen=True, slots=True)
-class Installed:
+class Installed(Struct, frozen=True):
     """The ledger was replaced, durably, by a proven state after a higher height.
 
     Never said between `Execute` and `Applied`.
@@ -104,8 +93,7 @@ class Installed:
     observer: str | None  # why nothing may be signed from here on, if the log knows no past
 
 
-@dataclass(frozen=True, slots=True)
-class Resumed:
+class Resumed(Struct, frozen=True):
     """Answer to `Resume`: the log of votes is a fresh one."""
 
     height: int

@@ -8,6 +8,7 @@ punishment. Source: docs/spec/pbft.md, "Evidence".
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from prsm.consensus.pbft.effects import Accuse
 from prsm.consensus.pbft.opened import Opened
@@ -15,6 +16,8 @@ from prsm.consensus.pbft.votes import Tally
 from prsm.protocol.signing import Kind
 
 Tallies = Mapping[tuple[Kind, int], Tally]
+VOTES: Final = (Kind.PREPARE, Kind.COMMIT)
+_COMMIT: Final = Kind.COMMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ def hidden_commit(tallies: Tallies, change: Opened) -> Opened | None:
     prepared = change.view_change.prepared
     shown = -1 if prepared is None else prepared.view
     for kind, view in sorted(tallies):
-        if kind is Kind.COMMIT and shown < view < change.message.view:
+        if kind is _COMMIT and shown < view < change.message.view:
             commit = tallies[kind, view].votes.get(change.message.signer)
             if commit is not None:
                 return commit
@@ -50,7 +53,7 @@ def hidden_commit(tallies: Tallies, change: Opened) -> Opened | None:
 def hiding_change(changes: Mapping[int, Opened], commit: Opened) -> Opened | None:
     """The signer's VIEW_CHANGE that hides a COMMIT which came after it."""
     change = changes.get(commit.message.signer)
-    if change is None or commit.message.kind is not Kind.COMMIT:
+    if change is None or commit.message.kind is not _COMMIT:
         return None
     only = Tally()
     only.add(commit, 0)
@@ -61,8 +64,10 @@ def hiding_change(changes: Mapping[int, Opened], commit: Opened) -> Opened | Non
 def accusation(opened: Opened, tallies: Tallies, changes: Mapping[int, Opened]) -> Accuse | None:
     """What a message proves against its signer, beside what is kept of its height."""
     other: Opened | None = None
-    if opened.message.kind in (Kind.PREPARE, Kind.COMMIT):
-        other = second_vote(tallies, opened) or hiding_change(changes, opened)
+    if opened.message.kind in VOTES:
+        other = second_vote(tallies, opened)
+        if other is None and changes:
+            other = hiding_change(changes, opened)
     elif opened.message.kind is Kind.VIEW_CHANGE:
         other = hidden_commit(tallies, opened)
     return None if other is None else Accuse(other.message, opened.message)

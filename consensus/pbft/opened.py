@@ -4,9 +4,7 @@ Knows: what the body of each kind is, and which digest its signature covers. Mus
 state of a replica. What `open_message` returns is well-formed, not yet believed.
 """
 
-from dataclasses import dataclass, replace
-
-from msgspec import structs
+from msgspec import Struct, structs
 
 from prsm.protocol.codec import decode
 from prsm.protocol.ed25519 import Signer, Verifier
@@ -26,8 +24,7 @@ from prsm.protocol.signing import Kind, sha256
 from prsm.protocol.validators import ValidatorSet
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """A message, the digest inside its signed statement, and its decoded body."""
 
     message: SignedMessage
@@ -79,7 +76,8 @@ def is_signed(
 def sign(unsigned: Opened, signer: Signer, chain_id: bytes) -> Opened:
     """Return the message with the signer's signature."""
     signature = signer.sign(statement_of(unsigned.message, unsigned.digest, chain_id))
-    return replace(unsigned, message=structs.replace(unsigned.message, signature=signature))
+    message = structs.replace(unsigned.message, signature=signature)
+    return structs.replace(unsigned, message=message)
 
 
 def _open_proposal(message: SignedMessage) -> Opened:

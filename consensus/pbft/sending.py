@@ -4,13 +4,19 @@ Knows: its key, the messages of its view. Must not know: why they are said.
 Source: docs/spec/pbft.md, "Timeouts".
 """
 
+from typing import Final
+
 from prsm.consensus.pbft.config import RESEND_FIRST_MS, RESEND_MS, RESEND_SOON_BYTES_MAX
 from prsm.consensus.pbft.effects import Broadcast, Send
+from prsm.consensus.pbft.evidence import VOTES
 from prsm.consensus.pbft.opened import Opened, sign
 from prsm.consensus.pbft.state import State, emit, may_sign
-from prsm.consensus.pbft.transitions import AT_REST, Phase
+from prsm.consensus.pbft.transitions import AT_REST, CHANGING
 from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.signing import Kind
+
+_CHANGE: Final = (Kind.VIEW_CHANGE,)
+_PROPOSALS: Final = (Kind.NEW_VIEW, Kind.PROPOSE)
 
 
 def blank(state: State, kind: Kind, body: bytes) -> SignedMessage:
@@ -47,8 +53,7 @@ def resend(state: State) -> None:
         return
     instance.resend_span_ms = min(RESEND_MS, 2 * instance.resend_span_ms)
     instance.resend_at_ms = state.now_ms + instance.resend_span_ms
-    kinds = (Kind.PREPARE, Kind.COMMIT)
-    for kind in (Kind.VIEW_CHANGE,) if instance.phase is Phase.CHANGING else kinds:
+    for kind in _CHANGE if instance.phase is CHANGING else VOTES:
         opened = instance.sent.get((kind, instance.view))
         if opened is not None:
             emit(state, Broadcast(opened.message))
@@ -58,8 +63,9 @@ def resend(state: State) -> None:
 def _resend_proposal(state: State) -> None:
     """To those whose COMMIT is missing: a PREPARE alone does not say that they kept the block."""
     instance = state.instance
-    kinds = (Kind.NEW_VIEW, Kind.PROPOSE)
-    messages = [instance.sent.get((kind, instance.view)) for kind in kinds]
+    messages = [instance.sent.get((kind, instance.view)) for kind in _PROPOSALS]
+    if messages == [None, None]:
+        return
     tally = instance.tallies.get((Kind.COMMIT, instance.view))
     for opened in messages:
         if opened is None:

@@ -18,6 +18,18 @@ class Phase(Enum):
     EXECUTING = "executing"  # decided; the ledger has the block
     HALTED = "halted"  # own state is proved wrong, or the network broke its fault bound
 
+    # Members are single objects; Enum's own, in Python, hashes the name with each look-up.
+    __hash__ = object.__hash__
+
+
+# For what runs with each message: in Python 3.11 to read a member off its class takes 200 ns, ten
+# times as long as a name of a module.
+WAITING: Final = Phase.WAITING
+JUDGING: Final = Phase.JUDGING
+CHANGING: Final = Phase.CHANGING
+EXECUTING: Final = Phase.EXECUTING
+HALTED: Final = Phase.HALTED
+
 
 class Fact(Enum):
     """What moves a replica from phase to phase."""

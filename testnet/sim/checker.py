@@ -31,10 +31,16 @@ from prsm.testnet.sim.plan import Plan
 from prsm.testnet.sim.roster import Roster
 
 _VOTES: Final = (Kind.PROPOSE, Kind.PREPARE, Kind.COMMIT)
+_COMMIT: Final = Kind.COMMIT
+_VIEW_CHANGE: Final = Kind.VIEW_CHANGE
+NAMES: Final = {kind: kind.name for kind in Kind}
 _HIDDEN: Final = ((Kind.COMMIT, Kind.VIEW_CHANGE), (Kind.VIEW_CHANGE, Kind.COMMIT))
 # Derived from the limits of docs/spec/pbft.md, not from the code's constants.
 FETCH_AGAIN_MS: Final = 1_000
 BOUNDS: Final = {"bodies": 4, "bodies_ahead": 2, "checked": 256, "tallies": 18, "proposals": 3}
+_BODIES, _PROPOSALS = BOUNDS["bodies"], BOUNDS["proposals"]
+_TALLIES, _CHECKED = BOUNDS["tallies"], BOUNDS["checked"]
+Demand = tuple[frozenset[int], tuple[int, bytes]]  # signers, highest prepared view and its block
 
 
 @dataclass(slots=True)
@@ -58,6 +64,7 @@ class Checker:
     # said before counts against the faulty third. Looked up, never iterated.
     wiped: set[int] = field(default_factory=set)
     records: dict[bytes, LogRecord] = field(default_factory=dict)  # unpacked once
+    demands: dict[bytes, Demand] = field(default_factory=dict)  # of bodies of NEW_VIEW, read once
 
     def is_honest(self, node: int) -> bool:
         """Is the node none of the plan's liars?"""
@@ -75,7 +82,7 @@ class Checker:
             found = self.records[record] = unpack(record)
         match found:
             case Voted() as voted:
-                entries.add((voted.kind.name, voted.height, voted.view, voted.block_hash))
+                entries.add((NAMES[voted.kind], voted.height, voted.view, voted.block_hash))
             case Locked() as locked:
                 digest = block_hash(locked.block.header)
                 entries.add(("COMMIT", locked.height, locked.view, digest))
@@ -90,8 +97,10 @@ class Checker:
 
     def _note_demand(self, node: int, message: SignedMessage) -> None:
         """Work out again which block a NEW_VIEW demands."""
-        new_view = decode(message.body, NewView, size_max=CTL_FRAME_BYTES_MAX)
-        signers = {part.signer for part in new_view.view_changes}
+        found = self.demands.get(message.body)
+        if found is None:
+            found = self.demands[message.body] = _demand_of(message.body)
+        signers, (view, demanded) = found
         members = self.roster.sets[message.epoch]
         weight = sum(members.validators[each].stake for each in signers if each < len(members))
         total = members.total
@@ -101,13 +110,8 @@ class Checker:
                 Invariant.CERTIFICATES,
                 f"node {node} entered view {place} by weight {weight} of {total}",
             )
-        best = (-1, b"")
-        for part in new_view.view_changes:
-            change = decode(part.body, ViewChange, size_max=CTL_FRAME_BYTES_MAX)
-            if change.prepared is not None:
-                best = max(best, (change.prepared.view, change.prepared.block_hash))
-        if best[0] >= 0:
-            self.demanded[node, message.height, message.view] = best[1]
+        if view >= 0:
+            self.demanded[node, message.height, message.view] = demanded
 
     def sent(self, node: int, opened: Opened) -> None:
         """An honest node let a message of its own leave."""
@@ -121,7 +125,7 @@ class Checker:
             )
         digest = opened.digest if kind in _VOTES else b""
         durable = self.durable.setdefault(node, set())
-        if (kind.name, height, view, digest) not in durable:
+        if (NAMES[kind], height, view, digest) not in durable:
             self.report(
                 Invariant.DURABILITY,
                 f"node {node} sent {kind.name} {height}/{view} before its record was durable",
@@ -133,7 +137,7 @@ class Checker:
             )
         if kind in _VOTES:
             self._check_vote(node, opened)
-        elif kind is Kind.VIEW_CHANGE:
+        elif kind is _VIEW_CHANGE:
             self._check_view_change(node, opened)
 
     def _check_vote(self, node: int, opened: Opened) -> None:
@@ -155,7 +159,7 @@ class Checker:
                 Invariant.HONEST_KEYS,
                 f"honest node {node} voted in view {height}/{view} it had left",
             )
-        if kind is Kind.COMMIT:
+        if kind is _COMMIT:
             self.locked[node, height] = max(view, self.locked.get((node, height), -1))
 
     def _check_view_change(self, node: int, opened: Opened) -> None:
@@ -227,11 +231,11 @@ class Checker:
         # sum of them is as large as the smallest bound that may be broken.
         if (
             len(state.ahead) <= 2
-            and len(instance.bodies) <= BOUNDS["bodies"]
-            and len(instance.proposals) <= BOUNDS["proposals"]
-            and len(instance.tallies) <= BOUNDS["tallies"]
+            and len(instance.bodies) <= _BODIES
+            and len(instance.proposals) <= _PROPOSALS
+            and len(instance.tallies) <= _TALLIES
             and len(instance.view_changes) <= signers
-            and len(state.checked) <= BOUNDS["checked"]
+            and len(state.checked) <= _CHECKED
         ):
             return
         sizes = load(state)
@@ -276,6 +280,16 @@ class Checker:
                 Invariant.CERTIFICATES,
                 f"node {node} decided {certificate.height} by weight {weight} of {total}",
             )
+
+
+def _demand_of(body: bytes) -> Demand:
+    new_view = decode(body, NewView, size_max=CTL_FRAME_BYTES_MAX)
+    best = (-1, b"")
+    for part in new_view.view_changes:
+        change = decode(part.body, ViewChange, size_max=CTL_FRAME_BYTES_MAX)
+        if change.prepared is not None:
+            best = max(best, (change.prepared.view, change.prepared.block_hash))
+    return frozenset(part.signer for part in new_view.view_changes), best
 
 
 def _place(message: SignedMessage) -> tuple[int, Kind, int, int]:

@@ -25,6 +25,17 @@ class Timeline:
         self._asked += 1
         heappush(self._heap, (self.now_ms + delay_ms, self._asked, action))
 
+    def play(self, until_ms: int, ends: list[str]) -> None:
+        """Do all that is due before `until_ms`, or until something is in `ends`."""
+        heap = self._heap
+        while not ends:
+            if not heap or heap[0][0] >= until_ms:
+                self.now_ms = until_ms
+                return
+            self.now_ms, _, action = heappop(heap)
+            self.events += 1
+            action()
+
     def step(self, until_ms: int) -> bool:
         """Do the next thing that is due before `until_ms`; False if there is none."""
         heap = self._heap

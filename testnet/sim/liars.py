@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from prsm.consensus.pbft.evidence import VOTES
 from prsm.consensus.pbft.opened import Opened
 from prsm.protocol import merkle
 from prsm.protocol.codec import Record, decode, encode
@@ -44,6 +45,7 @@ class Liars:
     chain_id: bytes
     group: frozenset[int]  # who is told the second story
     voted: set[tuple[int, Kind, int, int, bytes, int]] = field(default_factory=set)
+    made: dict[tuple[int, Kind, int, int, int, bytes], Opened | None] = field(default_factory=dict)
     memory: list[Opened] = field(default_factory=list)
     first_prepared: dict[tuple[int, int], Prepared | None] = field(default_factory=dict)
 
@@ -180,12 +182,17 @@ class Liars:
             place = node.world.roster.place_of(message.epoch, liar)
             if place is None:
                 continue
-            for kind in (Kind.PREPARE, Kind.COMMIT):
+            for kind in VOTES:
                 said = (liar, kind, message.height, message.view, digest)
                 told = [i for i in receivers if (*said, i) not in self.voted]
+                if not told:
+                    continue
                 self.voted.update((*said, i) for i in told)
-                vote = msgspec.structs.replace(message, kind=kind, body=digest, signer=place[0])
-                self._send(speaker, self._sign(speaker, vote), told)
+                name = (liar, kind, message.epoch, message.height, message.view, digest)
+                if name not in self.made:  # the same vote goes to one replica after the other
+                    vote = msgspec.structs.replace(message, kind=kind, body=digest, signer=place[0])
+                    self.made[name] = node.world.network.admit(self._sign(speaker, vote))
+                self._carry(speaker, self.made[name], told)
 
     def _replay(self, node: "Node", opened: Opened) -> None:
         if len(self.memory) < MEMORY_MAX:
@@ -199,11 +206,12 @@ class Liars:
     def _sign(self, node: "Node", message: SignedMessage) -> SignedMessage:
         return sign_message(message, node.signer_in(message.epoch), self.chain_id)
 
+    def _send(self, node: "Node", message: SignedMessage, receivers: list[int]) -> None:
+        self._carry(node, node.world.network.admit(message), receivers)
+
     @staticmethod
-    def _send(node: "Node", message: SignedMessage, receivers: list[int]) -> None:
-        opened = node.world.network.admit(message)
+    def _carry(node: "Node", opened: Opened | None, receivers: list[int]) -> None:
         if opened is None:
             return
-        for receiver in receivers:
-            if receiver != node.index:
-                node.world.network.send(node.index, receiver, opened)
+        told = [receiver for receiver in receivers if receiver != node.index]
+        node.world.network.spread(node.index, told, opened)

@@ -5,6 +5,7 @@ Knows: how the driver uses a ledger. Must not know: what a transaction does.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.outcome import LedgerTip
@@ -17,7 +18,7 @@ from prsm.protocol.headers import Block
 from prsm.protocol.ids import Digest, Height, Millis
 from prsm.protocol.limits import BLOCK_BODY_BYTES_MAX
 from prsm.protocol.messages.sync import EpochProof, Snapshot
-from prsm.protocol.transactions.envelope import decode_transaction
+from prsm.protocol.transactions.envelope import Transaction, decode_transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +133,12 @@ class MoneyLedger:
 
     def is_open(self, transaction: bytes) -> bool:
         """Has its sender not used the nonce yet?"""
-        content = decode_transaction(transaction)
+        content = _content(transaction)
         return content.nonce >= self.ledger.view.nonce(content.sender)
 
     def choose(self, pool: Iterable[bytes], *, time_ms: int, count: int) -> tuple[bytes, ...]:
         """Take what may stand in the next block, of each sender in the order of nonces."""
-        ordered = sorted(pool, key=lambda raw: decode_transaction(raw).nonce)
+        ordered = sorted(pool, key=lambda raw: _content(raw).nonce)
         return self.ledger.select(
             ordered, time_ms=time_ms, bytes_max=BLOCK_BODY_BYTES_MAX // 2, count_max=count
         )
@@ -147,3 +148,9 @@ class MoneyLedger:
     ) -> tuple[bytes, ...]:
         """Take the evidence that convicts somebody who is not punished for it."""
         return self.ledger.select_evidence(candidates, time_ms=time_ms, proposer=proposer)
+
+
+@lru_cache(maxsize=1_024)
+def _content(transaction: bytes) -> Transaction:
+    """What the mempools of all nodes ask of the same bytes after each block."""
+    return decode_transaction(transaction)

@@ -1,11 +1,11 @@
 """Links between nodes: delay, loss, duplicates, reordering, partitions. Bytes in, objects out.
 
-Every message is encoded by its sender; equal bytes are decoded and checked once in a run, since
-records are immutable. Knows: plans, bytes. Must not know: what a message means.
+Every message goes through the codec; equal ones are encoded, decoded and checked once in a run,
+since records are immutable. Knows: plans, bytes. Must not know: what a message means.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from random import Random
 from typing import Final, final
@@ -40,7 +40,7 @@ class Network:
         self._timeline = timeline
         self._deliver = deliver
         self._black: dict[tuple[Kind, int, int, int], bool] = {}
-        self._decoded: dict[bytes, Opened | None] = {}
+        self._decoded: dict[SignedMessage, Opened | None] = {}
         count = len(plan.stakes) + plan.spares
         self._slow = {
             (a, b)
@@ -54,13 +54,13 @@ class Network:
 
     def admit(self, message: SignedMessage) -> Opened | None:
         """Send a message through the codec; None if a receiver would refuse it."""
-        raw = encode(message)
-        if raw in self._decoded:
-            return self._decoded[raw]
+        if message in self._decoded:  # equal records have equal bytes
+            return self._decoded[message]
         assert self.roster is not None
         assert self.verifier is not None
         opened: Opened | None = None
         with contextlib.suppress(RemoteError):
+            raw = encode(message)
             opened = open_message(decode(raw, SignedMessage, size_max=BULK_FRAME_BYTES_MAX))
         members = self.roster.sets.get(message.epoch)
         if opened is not None and (
@@ -68,35 +68,41 @@ class Network:
             or not is_signed(opened, members, chain_id=self.chain_id, verifier=self.verifier)
         ):
             opened = None
-        self._decoded[raw] = opened
+        self._decoded[message] = opened
         return opened
 
     def send(self, sender: int, receiver: int, what: Opened | Record) -> None:
         """Carry something to a node, or lose it on the way."""
-        plan, roll = self.plan, self._dice.random
-        low, high = plan.delay_ms
-        if not self.is_faulty:
-            span = min(high, low + HEALED_JITTER_MS) - low + 1
-            self._later(sender, receiver, what, low + int(roll() * span))
-            return
-        if (sender, receiver) in self.cut:
-            return
-        if isinstance(what, Opened) and (
-            (plan.storm and what.message.kind in _STORM)
-            or (plan.blackout and self._is_black(receiver, what))
-        ):
-            return
-        fate = roll() * 1000
-        if fate < plan.loss:
-            return
-        if (sender, receiver) in self._slow:
-            low, high = low * 10, high * 10
-        span = high - low + 1
-        self._later(sender, receiver, what, low + int(roll() * span))
-        if fate > 1000 - plan.duplicate:
-            self._later(sender, receiver, what, low + int(roll() * span))
-        if plan.late and roll() * 1000 < plan.late:
-            self._later(sender, receiver, what, high + int(roll() * LATE_MS))
+        self.spread(sender, (receiver,), what)
+
+    def spread(self, sender: int, receivers: Iterable[int], what: Opened | Record) -> None:
+        """Carry something to some nodes, or lose it on the way to each of them."""
+        plan, roll, after = self.plan, self._dice.random, self._timeline.after
+        deliver, is_faulty = self._deliver, self.is_faulty
+        opened = what if isinstance(what, Opened) else None
+        is_stormy = opened is not None and plan.storm and opened.message.kind in _STORM
+        for receiver in receivers:
+            low, high = plan.delay_ms
+            arrive = partial(deliver, sender, receiver, what)
+            if not is_faulty:
+                span = min(high, low + HEALED_JITTER_MS) - low + 1
+                after(low + int(roll() * span), arrive)
+                continue
+            if self.cut and (sender, receiver) in self.cut:
+                continue
+            if is_stormy or (opened and plan.blackout and self._is_black(receiver, opened)):
+                continue
+            fate = roll() * 1000
+            if fate < plan.loss:
+                continue
+            if self._slow and (sender, receiver) in self._slow:
+                low, high = low * 10, high * 10
+            span = high - low + 1
+            after(low + int(roll() * span), arrive)
+            if fate > 1000 - plan.duplicate:
+                after(low + int(roll() * span), arrive)
+            if plan.late and roll() * 1000 < plan.late:
+                after(high + int(roll() * LATE_MS), arrive)
 
     def _is_black(self, receiver: int, opened: Opened) -> bool:
         """Is this kind of message of this view kept from this receiver, however often it is sent?
@@ -110,6 +116,3 @@ class Network:
         if found is None:
             found = self._black[key] = self._dice.random() * 1000 < self.plan.blackout
         return found
-
-    def _later(self, sender: int, receiver: int, what: Opened | Record, delay_ms: int) -> None:
-        self._timeline.after(delay_ms, partial(self._deliver, sender, receiver, what))

@@ -33,13 +33,11 @@ from prsm.consensus.pbft.events import (
     Fetched,
     Heard,
     Payload,
-    Received,
     Resumed,
     Tick,
     Verdict,
     Waiting,
 )
-from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State
 from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Signer
@@ -140,15 +138,16 @@ class Node:
 
     def take(self, event: Event) -> None:
         """Let the core take one event, then do what it orders."""
-        world = self.world
-        if self.state is None:
+        world, state = self.world, self.state
+        if state is None:
             return
         now_ms = world.timeline.now_ms
         if now_ms < self.paused_until_ms:
             self._soon(self.paused_until_ms - now_ms, event)
             return
-        world.trace(self.index, event)
-        effects = replica.step(self.state, event, now_ms)
+        if world.is_traced:
+            world.trace(self.index, event)
+        effects = replica.step(state, event, now_ms)
         if effects:
             self._perform(effects)
         if self.state is not None:
@@ -161,13 +160,11 @@ class Node:
         self.pool[transaction] = None
         self.take(Waiting(transactions=True))
 
-    def receive(self, sender: int, what: Opened | Record) -> None:
-        """Something arrived from another node."""
+    def receive(self, sender: int, what: Record) -> None:
+        """Something arrived from another node that is no message of a validator."""
         if self.state is None:
             return
         match what:
-            case Opened():
-                self.take(Received(what))
             case Status():
                 self.take(Heard(peer_of(sender), what))
                 if self.snapshots is not None:
@@ -230,6 +227,8 @@ class Node:
         match effect:
             case Broadcast(message):
                 world.speak(self, message, None)
+            case SetTimer(at_ms):
+                self._set_timer(at_ms)
             case Send(peer, message):
                 world.speak(self, message, index_of(peer))
             case NeedPayload(height, view):
@@ -248,8 +247,6 @@ class Node:
             case Accuse():
                 world.checker.accused(self.index, effect)
                 self.witness.accuse(effect)
-            case SetTimer(at_ms):
-                self._set_timer(at_ms)
             case Observe(reason):
                 world.checker.observed(self.index, reason)
             case Resume(height):

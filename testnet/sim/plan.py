@@ -5,6 +5,7 @@ Swarm testing: each fault is absent in part of the runs, so that none hides anot
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from random import Random
 from types import MappingProxyType
 from typing import Final
@@ -370,6 +371,7 @@ def peer_of(index: int) -> str:
     return f"peer{index}"
 
 
+@lru_cache(maxsize=64)  # asked several times for each message
 def index_of(peer: str) -> int:
     """The node of a run with this peer id."""
     return int(peer.removeprefix("peer"))

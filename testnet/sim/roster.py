@@ -23,6 +23,9 @@ class Roster:
     sets: dict[int, ValidatorSet] = field(default_factory=dict)  # by epoch
     epochs: dict[int, int] = field(default_factory=dict)  # height -> epoch
     _signers: dict[bytes, Signer] = field(default_factory=dict)
+    # A set never changes, and places are asked for with each message.
+    _nodes: dict[int, tuple[int, ...]] = field(default_factory=dict)  # by epoch, then place
+    _places: dict[int, dict[int, tuple[int, Signer]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for epoch in (0, 1):
@@ -42,20 +45,27 @@ class Roster:
 
     def node_of(self, epoch: int, signer: int) -> int | None:
         """The node at a place of a set."""
-        known = self.sets.get(epoch)
-        if known is None or signer >= len(known):
-            return None
-        return index_of(known.validators[signer].peer_id)
+        nodes = self._nodes.get(epoch)
+        if nodes is None:
+            known = self.sets.get(epoch)
+            if known is None:
+                return None
+            nodes = tuple(index_of(member.peer_id) for member in known.validators)
+            self._nodes[epoch] = nodes
+        return nodes[signer] if signer < len(nodes) else None
 
     def place_of(self, epoch: int, node: int) -> tuple[int, Signer] | None:
         """A node's place in a set and the key that signs there."""
-        known = self.sets.get(epoch)
-        if known is None:
-            return None
-        for signer, member in enumerate(known.validators):
-            if index_of(member.peer_id) == node:
-                return signer, self._signers[member.consensus]
-        return None
+        places = self._places.get(epoch)
+        if places is None:
+            known = self.sets.get(epoch)
+            if known is None:
+                return None
+            places = self._places[epoch] = {
+                index_of(member.peer_id): (signer, self._signers[member.consensus])
+                for signer, member in enumerate(known.validators)
+            }
+        return places.get(node)
 
 
 def genesis_of(

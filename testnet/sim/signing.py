@@ -15,12 +15,7 @@ class KeyedSigner:
 
     def __init__(self, seed: int, index: int) -> None:
         self.secret = hashlib.blake2b(b"secret %d %d" % (seed, index), digest_size=64).digest()
-        self._public = PublicKey(hashlib.sha256(self.secret).digest())
-
-    @property
-    def public_key(self) -> PublicKey:
-        """The key others check with."""
-        return self._public
+        self.public_key = PublicKey(hashlib.sha256(self.secret).digest())
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte signature of a message."""

@@ -7,6 +7,7 @@ honest one, the run is a violation.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from prsm.consensus.ledger.chunks import Chunk, Pair, cut, firsts, open_chunk
@@ -75,7 +76,7 @@ class Shelf:
 
     every: int
     offers: dict[int, Offer] = field(default_factory=dict)
-    _made: tuple[Block, list[Chunk]] | None = None
+    _made: tuple[Block, tuple[Chunk, ...]] | None = None
 
     @property
     def latest(self) -> int:
@@ -113,8 +114,7 @@ class Shelf:
                 del self.offers[old]
         self._made = None
         if self.every and height % self.every == 0:
-            made = cut(_pairs(ledger.state), bits=TREE_BITS, size_max=CHUNK_BYTES)
-            self._made = block, sorted(made, key=lambda chunk: chunk.first)
+            self._made = block, _chunks_of(tuple(_pairs(ledger.state)))
 
 
 @dataclass(slots=True)
@@ -337,4 +337,16 @@ class Snapshots:
 
 def _pairs(state: dict[bytes, bytes]) -> list[Pair]:
     """All of a state in the order of its tree."""
-    return sorted(state.items(), key=lambda pair: (bucket_index(pair[0], TREE_BITS), pair[0]))
+    return sorted(state.items(), key=lambda pair: (_bucket_of(pair[0]), pair[0]))
+
+
+@lru_cache(maxsize=4_096)
+def _bucket_of(key: bytes) -> int:
+    return bucket_index(key, TREE_BITS)
+
+
+@lru_cache(maxsize=8)
+def _chunks_of(pairs: tuple[Pair, ...]) -> tuple[Chunk, ...]:
+    """A state in chunks; the nodes of a run cut the same one within moments of each other."""
+    made = cut(pairs, bits=TREE_BITS, size_max=CHUNK_BYTES)
+    return tuple(sorted(made, key=lambda chunk: chunk.first))

@@ -120,7 +120,7 @@ class World:
         self.outstanding: dict[bytes, int] = {}  # when each was submitted
         self.latencies_ms: list[int] = []  # from then to the first ledger that has it
         self.lines: list[str] = []
-        self._traced = traced
+        self.is_traced = traced
         self._submitted = 0
         self._has_grown = False  # since it was looked at last
         borders = {
@@ -151,8 +151,7 @@ class World:
         self._client()
         self._operate()
         violations = self.checker.violations
-        while not violations and self.timeline.step(self.plan.faults_ms):
-            pass
+        self.timeline.play(self.plan.faults_ms, violations)
         healed_at = self._heal()
         heal_ms: int | None = None
         goal = self._highest() + HEALED_BLOCKS
@@ -189,8 +188,7 @@ class World:
             return
         if self.roster.node_of(message.epoch, message.signer) == node.index:
             self.checker.sent(node.index, opened)
-        for receiver in receivers:
-            self.network.send(node.index, receiver, opened)
+        self.network.spread(node.index, receivers, opened)
 
     def post(self, sender: int, receiver: int, record: Record) -> None:
         """A node sends a status, a call or an answer."""
@@ -245,22 +243,24 @@ class World:
         self._look_at_sets(node, ledger)
 
     def trace(self, node: int, event: Event) -> None:
-        """Note what a core is about to take."""
-        if self._traced:
-            text = type(event).__name__
-            if isinstance(event, Received):
-                message = event.message.message
-                text = f"{message.kind.name} {message.height}/{message.view} of {message.signer}"
-                text += f" {event.message.digest.hex()[:8]}"
-            self.lines.append(f"{self.timeline.now_ms} {node} {text}")
+        """Note what a core is about to take, in a run that is traced."""
+        text = type(event).__name__
+        if isinstance(event, Received):
+            message = event.message.message
+            text = f"{message.kind.name} {message.height}/{message.view} of {message.signer}"
+            text += f" {event.message.digest.hex()[:8]}"
+        self.lines.append(f"{self.timeline.now_ms} {node} {text}")
 
     def _deliver(self, sender: int, receiver: int, what: Opened | Record) -> None:
         node = self.nodes[receiver]
         if node.state is None:
             return
-        if receiver in self.plan.liars and isinstance(what, Opened):
+        if not isinstance(what, Opened):
+            node.receive(sender, what)
+            return
+        if receiver in self.plan.liars:
             self.liars.overhear(node, what)
-        node.receive(sender, what)
+        node.take(Received(what))
 
     def _wake(self, node: Node) -> None:
         if node.state is None:
