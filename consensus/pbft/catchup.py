@@ -87,9 +87,14 @@ def miss(state: State) -> bool:
 
 
 def want(state: State, last: int, peers: tuple[str, ...]) -> None:
-    """Fetch committed blocks up to `last`: one range in flight, asked again when it stalls."""
+    """Fetch committed blocks up to `last` from these peers, unless it goes further already."""
     if last > state.fetch_to:
         state.fetch_to, state.fetch_peers = last, peers
+    ask(state)
+
+
+def ask(state: State) -> None:
+    """Fetch what is wanted: one range in flight, asked for again when it stalls."""
     if state.now_ms < state.fetch_at_ms or state.instance.phase is Phase.EXECUTING:
         return
     if state.fetch_to <= state.tip.height:
@@ -121,7 +126,7 @@ def follow(state: State, peer: str, height: int) -> None:
         # does it displace one that a certificate proves.
         proven = state.fetch_to
         if proven > state.tip.height:
-            want(state, proven, state.fetch_peers)
+            ask(state)
         else:
             want(state, height, (peer,))
             state.fetch_to = proven

@@ -10,7 +10,6 @@ from typing import Final, Self
 from prsm.protocol.ed25519 import Signer, Verifier
 from prsm.protocol.errors import LocalError
 from prsm.protocol.genesis import Genesis, Parameters
-from prsm.protocol.ids import Digest
 from prsm.protocol.validators import ValidatorSet
 
 # Below the smallest timeout worth having, above the round trip of a slow link. Without sending
@@ -46,7 +45,6 @@ class Config:
     """Which network, which key, which times."""
 
     chain_id: bytes  # 8 bytes
-    genesis_digest: Digest
     genesis_time_ms: int
     parameters: Parameters
     verifier: Verifier
@@ -57,10 +55,8 @@ class Config:
     @classmethod
     def of(cls, genesis: Genesis, *, signers: Iterable[Signer], verifier: Verifier) -> Self:
         """The configuration of a replica of this network."""
-        digest = genesis.digest
         config = cls(
             chain_id=genesis.chain_id,
-            genesis_digest=digest,
             genesis_time_ms=genesis.time_ms,
             parameters=genesis.parameters,
             verifier=verifier,

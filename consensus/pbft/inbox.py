@@ -6,8 +6,6 @@ highest of a signer. The rest is dropped: it is sent again.
 Source: docs/spec/pbft.md, "Messages".
 """
 
-from operator import itemgetter
-
 from prsm.consensus.pbft.catchup import on_certificate
 from prsm.consensus.pbft.config import (
     BODIES_AHEAD_MAX,
@@ -155,13 +153,13 @@ def _answer(state: State, opened: Opened, peer: str) -> None:
         return
     left = kept.view_changes.get(own)
     first = 0 if left is None else left.message.view
-    said = [
-        (view, tally.votes[own].message)
+    said = {
+        view: tally.votes[own].message
         for (kind, view), tally in kept.tallies.items()
         if kind is Kind.COMMIT and view >= first and own in tally.votes
-    ]
+    }
     if said:
-        emit(state, Send(peer, max(said, key=itemgetter(0))[1]))
+        emit(state, Send(peer, said[max(said)]))
 
 
 def _accuse(state: State, found: Accuse | None) -> None:

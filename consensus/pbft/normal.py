@@ -27,8 +27,7 @@ _PROPOSED = (Phase.JUDGING, Phase.PREPARING)
 def accept(state: State) -> bool:
     """Take the proposal of the current view if it meets every rule; judge a fresh one."""
     instance = state.instance
-    if instance.phase is not Phase.WAITING:
-        return False
+    assert instance.phase is Phase.WAITING
     opened = instance.proposals.get(instance.view)
     if opened is None or instance.refused_view == instance.view:
         return False
@@ -58,7 +57,8 @@ def on_verdict(state: State, block_hash: bytes, *, ok: bool) -> None:
 def prepare(state: State) -> bool:
     """Send PREPARE for a block that was judged good, once in a view."""
     instance = state.instance
-    if instance.phase is not Phase.JUDGING or not instance.verdict or not may_sign(state):
+    assert instance.phase is Phase.JUDGING
+    if not instance.verdict or not may_sign(state):
         return False
     key = (Kind.PREPARE, instance.view)
     said = instance.voted.get(key)
@@ -77,7 +77,8 @@ def prepare(state: State) -> bool:
 def commit(state: State) -> bool:
     """Send COMMIT for a block that a quorum prepared, its certificate and body durable first."""
     instance = state.instance
-    if instance.phase not in _PROPOSED or (Kind.COMMIT, instance.view) in instance.voted:
+    assert instance.phase in _PROPOSED
+    if (Kind.COMMIT, instance.view) in instance.voted:
         return False
     tally = instance.tallies.get((Kind.PREPARE, instance.view))
     digest = instance.block_hash

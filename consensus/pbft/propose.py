@@ -24,7 +24,8 @@ from prsm.protocol.signing import Kind
 def propose(state: State) -> bool:
     """As proposer of this view, propose what is demanded, or ask for a payload when it is time."""
     instance = state.instance
-    if instance.phase is not Phase.WAITING or instance.own != instance.schedule.at(instance.view):
+    assert instance.phase is Phase.WAITING
+    if instance.own != instance.schedule.at(instance.view):
         return False
     if (Kind.PROPOSE, instance.view) in instance.voted or not may_sign(state):
         return False
@@ -55,9 +56,8 @@ def _is_time(state: State) -> bool:
         return False
     if instance.view > 0:
         return True
-    since = state.applied_at_ms or 0
     gap_ms = state.config.parameters.block_gap_min_ms
-    is_gap_over = state.tip.height == 0 or state.now_ms >= since + gap_ms
+    is_gap_over = state.tip.height == 0 or state.now_ms >= state.rests_since_ms + gap_ms
     return is_gap_over and has_work(state)
 
 
@@ -104,7 +104,7 @@ def _assemble(state: State, draft: Draft) -> Block:
 
 def _send_proposal(state: State, block: Block) -> None:
     instance = state.instance
-    assert instance.height > state.low
+    assert may_sign(state)
     digest = block_hash(block.header)
     new_view = instance.new_view.digest if instance.new_view else None
     proposal = Proposal(block, new_view)

@@ -67,13 +67,12 @@ def start(
         found = replay(records, committed=tip.height)
     except RemoteError as error:
         observer = observer or f"consensus log cannot be read: {error.what}"
-    instance = heights.begin(config, tip, found.heights.pop(tip.height + 1, None), found.proof)
     probation = None
     if observer is not None and voted is not None:
-        probation = Probation(max(voted, found.low, instance.height - 1, *found.heights))
+        probation = Probation(max(voted, found.low, *found.heights))
+    instance = heights.begin(config, tip, found.heights.pop(tip.height + 1, None), found.proof)
     state = State(config, tip, found.low, instance, observer, found.heights, probation, found.proof)
-    if found.low > tip.height:
-        state.fetch_to = found.low
+    state.fetch_to = found.low
     weigh_claims(state)
     return state
 
@@ -164,4 +163,4 @@ def _on_tick(state: State) -> None:
     if timeouts.is_expired(state) and may_sign(state):
         viewchange.leave(state, state.instance.view + 1)
     sending.resend(state)
-    catchup.want(state, state.fetch_to, state.fetch_peers)
+    catchup.ask(state)

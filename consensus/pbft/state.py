@@ -110,6 +110,12 @@ class State:
         return self.tip.validators
 
     @property
+    def rests_since_ms(self) -> int:
+        """Monotonic time at which the last block was executed here, or the first step taken."""
+        assert self.applied_at_ms is not None, "no step was taken yet"
+        return self.applied_at_ms
+
+    @property
     def parent_time_ms(self) -> int:
         """Block time that a new block must lie behind."""
         block = self.tip.block

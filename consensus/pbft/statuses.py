@@ -100,7 +100,8 @@ def _check_own_vote(state: State, message: SignedMessage) -> None:
             state,
             f"a peer holds my {message.kind.name} of height {message.height}, view "
             f"{message.view}, and my log does not",
-            Probation(max(state.low, message.height, *state.memories)),
+            # Above the low mark, so no height that the log speaks of lies above it.
+            Probation(message.height),
         )
     elif state.probation is not None:
         state.probation.voted = max(state.probation.voted, message.height)

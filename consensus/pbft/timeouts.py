@@ -34,8 +34,7 @@ def is_block_due(state: State) -> bool:
     block = state.tip.block
     if block is not None and block.body.transactions:
         return True
-    since = state.applied_at_ms
-    return since is not None and state.now_ms >= since + state.config.parameters.heartbeat_block_ms
+    return state.now_ms >= state.rests_since_ms + state.config.parameters.heartbeat_block_ms
 
 
 def restart_timer(state: State) -> None:
@@ -90,7 +89,7 @@ def _propose_at(state: State, instance: Instance) -> int | None:
     """When the gap between blocks ends, if a payload waits for that."""
     if instance.phase is not Phase.WAITING or instance.own != instance.schedule.at(instance.view):
         return None
-    if state.applied_at_ms is None or not has_work(state):
+    if not has_work(state):
         return None
-    at = state.applied_at_ms + state.config.parameters.block_gap_min_ms
+    at = state.rests_since_ms + state.config.parameters.block_gap_min_ms
     return at if at > state.now_ms else None

@@ -95,9 +95,8 @@ def join(state: State) -> bool:
 def lead(state: State) -> bool:
     """As proposer of the view that is wanted: show a quorum of VIEW_CHANGEs."""
     instance = state.instance
-    if instance.phase is not Phase.CHANGING or not may_sign(state):
-        return False
-    if instance.schedule.at(instance.view) != instance.own:
+    assert instance.phase is Phase.CHANGING
+    if not may_sign(state) or instance.schedule.at(instance.view) != instance.own:
         return False
     parts = tuple(
         opened

@@ -167,6 +167,7 @@ def test_messages_of_strangers_other_epochs_and_my_own_are_ignored() -> None:
     bench = Bench()
     vote = bench.sign(Kind.PREPARE, 0, HASH)
     for wrong in (
+        msgspec.structs.replace(vote, signer=4),  # there are 0 to 3
         msgspec.structs.replace(vote, signer=9),
         msgspec.structs.replace(vote, signer=3),
         msgspec.structs.replace(vote, epoch=5),
@@ -308,6 +309,7 @@ def test_log_that_cannot_be_read_starts_an_observer() -> None:
     state = replica.start(bench.config, bench.ledger.tip, [b"\xee"], None)
     assert state.observer is not None
     assert "cannot be read" in state.observer
+    assert state.low == bench.ledger.tip.height
 
 
 def test_status_shows_the_highest_vote_of_its_receiver() -> None:

@@ -3,7 +3,11 @@
 Source: docs/spec/pbft.md, "Messages". Method: a `Bench` of four cores; the test signs for 0, 1, 2.
 """
 
+import pytest
+
 from prsm.consensus.pbft import statuses
+from prsm.consensus.pbft.config import HEIGHTS_AHEAD_MAX, VIEWS_AHEAD_MAX, VIEWS_BEHIND_MAX
+from prsm.consensus.pbft.events import Heard
 from prsm.consensus.pbft.state import load
 from prsm.protocol.codec import encode
 from prsm.protocol.messages.consensus import ViewChange
@@ -17,6 +21,8 @@ def test_member_that_says_anything_was_heard_now() -> None:
     bench = Bench()
     bench.hear(bench.sign(Kind.PREPARE, 2, HASH))
     assert bench.state.heard_at_ms["peer2"] == bench.now_ms
+    bench.take(Heard("peer1", bench.status()), 77)
+    assert bench.state.heard_at_ms["peer1"] == bench.now_ms
 
 
 def test_message_of_a_later_height_waits_for_that_and_for_no_other() -> None:
@@ -30,6 +36,38 @@ def test_message_of_a_later_height_waits_for_that_and_for_no_other() -> None:
     assert not bench.state.ahead
     tally = bench.state.instance.tallies[Kind.PREPARE, 0]
     assert tally.votes[1].message == early
+
+
+@pytest.mark.parametrize("kind", [Kind.PREPARE, Kind.COMMIT])
+def test_votes_are_kept_to_four_heights_ahead_and_to_view_four(kind: Kind) -> None:
+    bench = Bench()
+    for height in (1 + HEIGHTS_AHEAD_MAX, 2 + HEIGHTS_AHEAD_MAX):
+        for view in (VIEWS_AHEAD_MAX, VIEWS_AHEAD_MAX + 1):
+            bench.hear(bench.sign(kind, 0, HASH, height=height, view=view))
+    assert list(bench.state.ahead) == [(1 + HEIGHTS_AHEAD_MAX, 0, kind, VIEWS_AHEAD_MAX, 0)]
+
+
+@pytest.mark.parametrize("kind", [Kind.PREPARE, Kind.COMMIT])
+def test_votes_of_the_height_count_four_views_behind_and_ahead(kind: Kind) -> None:
+    bench = Bench()
+    view = bench.state.instance.view = 9
+    for said in range(view + 9):
+        bench.hear(bench.sign(kind, 0, HASH, view=said))
+    counted = range(view - VIEWS_BEHIND_MAX, view + VIEWS_AHEAD_MAX + 1)
+    assert sorted(bench.state.instance.tallies) == [(kind, each) for each in counted]
+
+
+def test_proposal_of_the_present_view_always_has_room_and_takes_none() -> None:
+    """Two of later views are kept beside it, whichever came first; the last one is of view 4."""
+    assert [Bench().state.instance.schedule.at(view) for view in range(6)] == [0, 1, 2, 3, 0, 1]
+    for order in ((0, 1, 4), (1, 4, 0), (5, 4, 0, 2, 1)):
+        bench = Bench()
+        for view in order:
+            proposer = bench.state.instance.schedule.at(view)
+            block = bench.block(view=view, proposer=proposer)
+            bench.propose(block, view=view, signer=proposer)
+        kept = [view for view in order if view <= VIEWS_AHEAD_MAX][:3]
+        assert list(bench.state.instance.proposals) == kept
 
 
 def test_first_of_two_that_contradict_each_other_is_kept() -> None:

@@ -4,6 +4,7 @@ from prsm.consensus.pbft import replica, statuses
 from prsm.consensus.pbft.config import Config
 from prsm.consensus.pbft.effects import Fetch, Observe, Persist
 from prsm.consensus.pbft.events import Installed, Tick, Waiting
+from prsm.consensus.pbft.probation import Probation
 from prsm.consensus.pbft.records import LowMark, Voted, pack, unpack
 from prsm.consensus.pbft.state import State, may_sign
 from prsm.consensus.pbft.tip import Tip
@@ -73,7 +74,7 @@ def test_votes_of_the_log_above_the_snapshot_stay_and_those_below_go() -> None:
     chain = Chain(small_genesis())
     for _ in range(5):
         chain.add()
-    hashes = {height: bytes([height]) * 32 for height in (4, 6, 7)}
+    hashes = {height: bytes([height]) * 32 for height in (4, 5, 6, 7)}
     log = (pack(Voted(Kind.PREPARE, 0, h, 2, digest)) for h, digest in hashes.items())
     state = fresh(chain, *log)
     replica.step(state, installed(chain, None), 1_000)
@@ -105,9 +106,12 @@ def test_replica_with_a_blank_log_becomes_an_observer() -> None:
     chain = Chain(small_genesis())
     chain.add()
     state = fresh(chain)
-    effects = replica.step(state, installed(chain, "no votes known"), 5)
+    event = installed(chain, "no votes known")
+    effects = replica.step(state, event, 5)
     assert [e.reason for e in effects if isinstance(e, Observe)] == ["no votes known"]
     assert state.observer == "no votes known"
+    # Not for good: the certified height is the highest its key may have voted at.
+    assert state.probation == Probation(event.certificate.height)
 
 
 def test_low_mark_of_before_stays_when_it_is_higher() -> None:

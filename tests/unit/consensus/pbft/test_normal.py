@@ -38,6 +38,7 @@ from prsm.protocol.certificates import certificate_hash
 from prsm.protocol.codec import encode
 from prsm.protocol.errors import WireError
 from prsm.protocol.headers import Block, block_hash
+from prsm.protocol.limits import BLOCK_BODY_BYTES_MAX
 from prsm.protocol.messages.consensus import (
     NewView,
     Prepared,
@@ -109,6 +110,15 @@ def test_proposal_that_breaks_a_rule_is_not_judged(fields: dict[str, object]) ->
     assert bench.state.instance.phase is Phase.WAITING
 
 
+@pytest.mark.parametrize(("later_ms", "ordered"), [(0, []), (1, ["Validate"])])
+def test_block_is_later_than_its_parent(later_ms: int, ordered: list[str]) -> None:
+    bench = Bench(blocks=2)
+    parent = bench.state.tip.block
+    assert parent is not None
+    block = _with(bench.block(), time_ms=parent.header.time_ms + later_ms)
+    assert kinds(bench.propose(block)) == ordered
+
+
 def test_proposal_by_another_than_the_proposer_is_ignored() -> None:
     bench = Bench()
     assert bench.propose(bench.block(proposer=1), signer=1) == []
@@ -161,8 +171,12 @@ def test_proposal_on_another_certified_parent_halts() -> None:
 
 def test_proposal_beyond_the_size_of_a_body_is_refused() -> None:
     bench = Bench()
-    big = bench.block(transactions=tuple(bytes(60_000) for _ in range(9)))
-    assert kinds(bench.propose(big)) == []
+    filled = (bytes(60_000),) * (BLOCK_BODY_BYTES_MAX // 60_000)
+    rest = BLOCK_BODY_BYTES_MAX - len(encode(bench.block(transactions=(*filled, bytes(999))).body))
+    for size, ordered in ((999 + rest + 1, []), (999 + rest, ["Validate"])):
+        block = bench.block(transactions=(*filled, bytes(size)))
+        assert (len(encode(block.body)) > BLOCK_BODY_BYTES_MAX) is not bool(ordered)
+        assert kinds(Bench().propose(block)) == ordered
 
 
 def test_certified_block_on_another_state_halts() -> None:
@@ -250,6 +264,7 @@ def test_opening_refuses_bodies_that_are_none_of_their_kind() -> None:
     for message, expected in (
         (vote, True),
         (msgspec.structs.replace(vote, epoch=1), False),
+        (msgspec.structs.replace(vote, signer=4), False),
         (msgspec.structs.replace(vote, signer=7), False),
         (msgspec.structs.replace(vote, view=2), False),
     ):

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from prsm.consensus.pbft import replica, statuses
 from prsm.consensus.pbft.effects import Broadcast, Effect, Observe, Resume
 from prsm.consensus.pbft.events import Applied, Decided, Heard, Received, Resumed, Tick, Waiting
-from prsm.consensus.pbft.observer import halt, silence
+from prsm.consensus.pbft.observer import end_probation, halt, silence
 from prsm.consensus.pbft.probation import ABOVE_CLAIMS, ABOVE_VOTES, Probation
+from prsm.consensus.pbft.records import LogRecord, LowMark, Voted, pack
 from prsm.consensus.pbft.state import State, load
 from prsm.protocol.messages.consensus import SignedMessage, sign_message
 from prsm.protocol.signing import Kind
@@ -277,11 +278,44 @@ def test_end_is_called_off_when_a_vote_turns_up_before_the_log_is_fresh() -> Non
     assert (state.observer, state.probation) == (LOST, None)
 
 
+def test_own_word_is_no_part_of_the_quorum_that_ends_it() -> None:
+    """Whoever restores its own old claim would trust the very memory that it lost."""
+    bench = Bench(blocks=4)
+    state = bench.state
+    state.observer = LOST
+    state.probation = Probation(0, {"peer0": 0, "peer1": 0, "peer3": 0})
+    end_probation(state)
+    assert not state.probation.is_ending
+    assert "after validators of a quorum said" in silence(state)
+    state.probation.claims["peer2"] = 0
+    assert f"height {ABOVE_CLAIMS} or above" in silence(state)
+    end_probation(state)
+    assert state.probation.is_ending
+
+
+@pytest.mark.parametrize(
+    ("voted", "record", "height"),
+    [
+        (7, LowMark(5, None), 7),
+        (0, LowMark(5, None), 5),
+        (0, Voted(Kind.PREPARE, 0, 6, 0, HASH), 6),
+        (0, Voted(Kind.PREPARE, 0, 1, 0, HASH), 1),
+    ],
+)
+def test_probation_ends_above_all_that_the_log_speaks_of(
+    voted: int, record: LogRecord, height: int
+) -> None:
+    """Also of the height it starts at, whoever reckoned what was voted."""
+    bench = Bench()
+    state = replica.start(bench.config, bench.ledger.tip, [pack(record)], LOST, voted=voted)
+    assert state.probation == Probation(height)
+
+
 @pytest.mark.parametrize("voted", [None, 3])
 def test_reason_that_may_not_end_does_not(voted: int | None) -> None:
     stage = Stage((1,) * 4)
     actor = stage.actors[3]
     state = replica.start(actor.config, actor.ledger.tip, (), LOST, voted=voted)
-    assert (state.probation is None) is (voted is None)
+    assert state.probation == (None if voted is None else Probation(voted))
     assert silence(state).startswith(LOST)
     assert ("ends" in silence(state)) is (voted is not None)

@@ -23,11 +23,14 @@ from prsm.protocol.certificates import Certificate
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.errors import WireError
 from prsm.protocol.genesis import Genesis, Parameters
+from prsm.protocol.headers import block_hash
 from prsm.protocol.ids import Digest
+from prsm.protocol.limits import CTL_FRAME_BYTES_MAX
 from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.signing import Kind
 from prsm.protocol.validators import Validator
 from prsm.testnet.sim.signing import KeyedSigner
+from prsm.testnet.sim.stage import Bench
 
 HASH = bytes([7]) * 32
 
@@ -79,6 +82,9 @@ def test_timeouts_grow_by_half_and_stop_at_the_cap() -> None:
     assert [timeout_ms(parameters, v) for v in range(6)] == [400, 600, 900, 1350, 2000, 2000]
     assert timeout_ms(parameters, 2**31) == 2_000
     assert all(isinstance(timeout_ms(parameters, v), int) for v in range(70))
+    endless = Parameters(timeout_base_ms=400, timeout_cap_ms=2**62)
+    assert timeout_ms(endless, 64) == 400 * 3**64 // 2**64
+    assert timeout_ms(endless, 65) == 2**62
 
 
 def test_config_refuses_what_no_replica_can_run_with() -> None:
@@ -89,7 +95,7 @@ def test_config_refuses_what_no_replica_can_run_with() -> None:
             verifier=Ed25519Verifier(),
         )
     with pytest.raises(BadConfig, match="7 bytes, it has 8"):
-        Config(bytes(7), Digest(HASH), 0, Parameters(), Ed25519Verifier(), ()).validate()
+        Config(bytes(7), 0, Parameters(), Ed25519Verifier(), ()).validate()
 
 
 def test_timeouts_may_be_as_long_as_their_cap_from_the_first() -> None:
@@ -132,6 +138,35 @@ def test_records_that_nobody_wrote_are_refused(raw: bytes) -> None:
         records.unpack(raw)
 
 
+@pytest.mark.parametrize(("raw", "what"), [(b"", "empty"), (b"\x05\x90", "05"), (b"\xff", "ff")])
+def test_record_of_a_type_nobody_has_is_named(raw: bytes, what: str) -> None:
+    with pytest.raises(WireError, match=f"^log record of unknown type {what}$"):
+        records.unpack(raw)
+
+
+def test_record_beyond_its_size_is_refused_before_it_is_read() -> None:
+    most = 2 * CTL_FRAME_BYTES_MAX
+    with pytest.raises(WireError, match=f"^{most + 1} bytes, at most {most}$"):
+        records.unpack(bytes(1 + most + 1))
+
+
+def test_every_vote_has_its_mark_and_nothing_else_has() -> None:
+    bench = Bench()
+    block = bench.block()
+    digest = block_hash(block.header)
+    certificate = bench.certificate(Kind.PREPARE, digest, view=4)
+    said: dict[records.LogRecord, records.Mark | None] = {
+        records.Voted(Kind.PROPOSE, 2, 10, 4, HASH): records.Mark(2, 10, 4, 1, HASH),
+        records.Voted(Kind.PREPARE, 2, 10, 4, HASH): records.Mark(2, 10, 4, 2, HASH),
+        records.Locked(2, 10, 4, certificate, block): records.Mark(2, 10, 4, 3, digest),
+        records.Left(2, 10, 5): records.Mark(2, 10, 5, 0, bytes(32)),
+        records.Entered(_message(Kind.NEW_VIEW)): None,
+        records.LowMark(9, None): None,
+    }
+    for record, mark in said.items():
+        assert records.mark_of(records.pack(record)) == mark
+
+
 def test_marks_follow_one_another_as_votes_do() -> None:
     """A VIEW_CHANGE opens its view, so it stands before the votes of that view."""
     said: list[records.LogRecord] = [
@@ -164,6 +199,8 @@ def test_replay_takes_a_vote_as_proof_that_its_parent_was_committed() -> None:
     assert len(memory.raws) == 3
     late = records.replay(raws, committed=20)
     assert (late.low, late.proof, late.heights) == (20, None, {})
+    level = records.replay(raws, committed=10)
+    assert (level.low, level.heights) == (10, {})
     voted = records.replay([records.pack(records.Voted(Kind.PREPARE, 0, 8, 0, HASH))], committed=3)
     assert (voted.low, voted.proof) == (7, None)
 
@@ -176,8 +213,9 @@ def test_replay_keeps_the_highest_view_whatever_the_order() -> None:
     ]
     memory = records.replay(raws, committed=0).heights[1]
     assert (memory.view, memory.active, memory.new_view) == (3, False, None)
-    memory = records.replay(raws[:2], committed=0).heights[1]
-    assert (memory.view, memory.active) == (2, True)
+    for both in (raws[:2], raws[1::-1]):
+        memory = records.replay(both, committed=0).heights[1]
+        assert (memory.view, memory.active) == (2, True)
 
 
 def test_phases_refuse_what_the_table_does_not_list() -> None:

@@ -7,6 +7,7 @@ the validators it plays, hands them to one core and reads what that core orders.
 import msgspec
 
 from prsm.consensus.pbft import heights, replica
+from prsm.consensus.pbft.config import RESEND_MS
 from prsm.consensus.pbft.effects import (
     Broadcast,
     Effect,
@@ -206,13 +207,32 @@ def test_payload_is_used_once_and_asked_again_when_there_is_none() -> None:
     bench = _proposer()
     assert bench.take(Payload(1, 2, Draft((), (), 1))) == []
     assert bench.take(Payload(1, 3, None)) == []
-    assert NeedPayload(1, 3) not in bench.take(Tick(), 200)
-    assert NeedPayload(1, 3) in bench.take(Tick(), 100)
+    assert NeedPayload(1, 3) not in bench.take(Tick(), RESEND_MS - 1)
+    assert NeedPayload(1, 3) in bench.take(Tick(), 1)
     effects = bench.take(Payload(1, 3, Draft((b"t1",), (), 77)))
     assert kinds(effects) == ["Persist", "Broadcast", "Validate"]
     (validate,) = [effect for effect in effects if isinstance(effect, Validate)]
     assert (validate.block.header.view, validate.block.header.proposer) == (3, 3)
     assert bench.take(Payload(1, 3, Draft((b"t2",), (), 78))) == []
+
+
+def test_payload_is_of_no_use_to_who_may_not_sign_or_does_not_propose() -> None:
+    """It was asked for before a weak quorum said that the height is decided."""
+    for settled, ordered in ((1, []), (0, ["Persist", "Broadcast", "Validate"])):
+        bench = _proposer()
+        bench.state.settled = settled
+        assert kinds(bench.take(Payload(1, 3, Draft((), (), 77)))) == ordered
+    bench = Bench()
+    assert kinds(bench.take(Payload(1, 0, Draft((), (), 77)))) == []
+
+
+def test_first_view_after_a_change_asks_for_a_payload_though_there_is_no_work() -> None:
+    """Somebody wanted a block; the next timeout would come before the heartbeat."""
+    bench = Bench(blocks=20)
+    assert bench.state.instance.schedule.at(1) == 3
+    out = [effect for signer in (0, 1, 2) for effect in bench.hear(bench.change(signer, 1))]
+    assert bench.state.instance.view == 1
+    assert NeedPayload(21, 1) in out
 
 
 def test_proposal_and_new_view_are_sent_again_to_those_without_a_commit() -> None:

@@ -1,0 +1,107 @@
+"""From one height to the next, and from a log to its height: what is taken along, what is not.
+
+Source: docs/spec/pbft.md, "Start" and "Persist before send". Method: a `Bench` of four cores.
+"""
+
+import pytest
+
+from prsm.consensus.pbft import heights, replica
+from prsm.consensus.pbft.effects import Effect, SetTimer
+from prsm.consensus.pbft.events import Decided, Heard, Verdict
+from prsm.consensus.pbft.opened import open_message
+from prsm.consensus.pbft.records import Entered, Left, LogRecord, LowMark, Voted, pack
+from prsm.consensus.pbft.timeouts import timeout_ms
+from prsm.consensus.pbft.transitions import Phase
+from prsm.protocol.codec import encode
+from prsm.protocol.headers import block_hash
+from prsm.protocol.messages.consensus import Prepared, ViewChange
+from prsm.protocol.schedule import STICKY_HEIGHTS
+from prsm.protocol.signing import Kind
+from prsm.testnet.sim.stage import Bench
+
+HASH = bytes([9]) * 32
+
+
+def restarted(bench: Bench, *records: LogRecord) -> list[Effect]:
+    """Start the core with a log; what it does once a quorum was heard."""
+    raws = [pack(record) for record in records]
+    bench.state = replica.start(bench.config, bench.ledger.tip, raws, None)
+    out = bench.take(Heard("peer0", bench.status()))
+    return out + bench.take(Heard("peer1", bench.status()))
+
+
+def test_proposer_changes_with_the_height_that_the_schedule_says() -> None:
+    bench = Bench()
+    for height in range(1, STICKY_HEIGHTS + 1):
+        assert (bench.state.instance.height, bench.state.instance.schedule.at(0)) == (height, 0)
+        bench.decide()
+    assert bench.state.instance.schedule.at(0) == 1
+
+
+def test_time_of_the_last_block_is_that_of_its_execution() -> None:
+    """From it the gap to the next one and the heartbeat are counted, also in the same step."""
+    bench = Bench()
+    bench.now_ms += 5_000
+    bench.decide()
+    assert bench.state.applied_at_ms == bench.now_ms
+
+
+def test_proof_of_the_low_mark_goes_with_the_block_it_proves() -> None:
+    bench, other = Bench(), Bench()
+    for _ in range(2):
+        other.decide()
+    blocks = other.ledger.blocks
+    body = encode(ViewChange(blocks[1][1], None))
+    bench.hear(bench.sign(Kind.VIEW_CHANGE, 0, body, view=1, height=3))
+    actor = bench.stage.actors[3]
+    actor.state = bench.state
+    for block, certificate in blocks:
+        assert heights.surviving(bench.state) == (pack(LowMark(2, blocks[1][1])),)
+        bench.stage.take(actor, Decided(block, certificate))
+    assert bench.state.tip.height == 2
+    assert heights.checkpoint(bench.state) == (pack(LowMark(2, None)),)
+
+
+@pytest.mark.parametrize("view", [0, 1, 2])
+def test_restarted_replica_gives_a_later_view_its_time_and_the_first_none(view: int) -> None:
+    """Somebody wanted a block there; in view 0 it takes a proposal or work to run the timer."""
+    bench = Bench()
+    voted = Voted(Kind.PREPARE, 0, 1, view, HASH)
+    changes = [bench.change(signer, view) for signer in (0, 1, 2)]
+    entered = [Entered(bench.new_view(view, changes))] if view else []
+    timers = [each for each in restarted(bench, *entered, voted) if isinstance(each, SetTimer)]
+    assert timers[-1].at_ms <= bench.now_ms + 50, "its PREPARE is said again"
+    instance = bench.state.instance
+    span_ms = timeout_ms(bench.config.parameters, view)
+    assert (instance.view, instance.phase) == (view, Phase.WAITING)
+    assert instance.deadline_ms == (bench.now_ms + span_ms if view else None)
+
+
+def test_restarted_replica_goes_on_with_the_block_it_prepared_and_no_other() -> None:
+    bench = Bench()
+    block, other = bench.block(), bench.block(transactions=(b"other",))
+    digest = block_hash(block.header)
+    for proposed, phase in ((block, Phase.PREPARING), (other, Phase.JUDGING)):
+        restarted(bench, Voted(Kind.PREPARE, 0, 1, 0, digest))
+        bench.propose(proposed)
+        bench.take(Verdict(block_hash(proposed.header), ok=True))
+        assert bench.state.instance.phase is phase
+
+
+def test_restarted_replica_takes_no_other_block_than_its_new_view_demands() -> None:
+    """The log holds the NEW_VIEW; without its demand a second block could be prepared."""
+    bench = Bench()
+    block = bench.block()
+    digest = block_hash(block.header)
+    shown = Prepared(0, digest, bench.certificate(Kind.PREPARE, digest))
+    changes = [bench.change(0, 1, shown), bench.change(1, 1), bench.change(2, 1)]
+    message = bench.new_view(1, changes)
+    named = open_message(message).digest
+    for proposed, phase in (
+        (bench.block(view=1, proposer=1), Phase.WAITING),
+        (block, Phase.PREPARING),
+    ):
+        restarted(bench, Left(0, 1, 1), Entered(message))
+        assert bench.state.instance.demanded == shown
+        bench.propose(proposed, view=1, new_view=named, signer=1)
+        assert bench.state.instance.phase is phase

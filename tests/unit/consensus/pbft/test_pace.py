@@ -1,0 +1,58 @@
+"""When a proposer asks for a payload: the gap between blocks, work, and who else could be waiting.
+
+Source: docs/spec/pbft.md, "Proposing". Method: core 0 of a `Bench`, which proposes the first ones.
+"""
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from prsm.consensus.pbft import replica
+from prsm.consensus.pbft.effects import NeedPayload, SetTimer
+from prsm.consensus.pbft.events import Heard, Tick, Waiting
+from prsm.consensus.pbft.state import State
+from prsm.testnet.sim.plan import peer_of
+from prsm.testnet.sim.stage import START_MS, Bench
+
+GAP_MS = 200
+
+
+def proposer(blocks: int) -> State:
+    """Core 0 after some blocks, with a gap between them; nobody waits for a transaction."""
+    bench = Bench(blocks=blocks)
+    actor = bench.stage.actors[0]
+    changes = {"block_gap_min_ms": GAP_MS}
+    parameters = msgspec.structs.replace(actor.config.parameters, **changes)
+    config = replace(actor.config, parameters=parameters)
+    state = replica.start(config, actor.ledger.tip, (), None)
+    for peer in (1, 2):
+        status = Bench.status(height=state.tip.height)
+        assert replica.step(state, Heard(peer_of(peer), status), START_MS) == []
+    return state
+
+
+@pytest.mark.parametrize(("blocks", "is_asked"), [(0, True), (2, False)])
+def test_first_block_of_a_chain_waits_for_no_gap(blocks: int, is_asked: bool) -> None:
+    state = proposer(blocks)
+    out = replica.step(state, Waiting(transactions=True), START_MS + GAP_MS - 1)
+    asked = NeedPayload(blocks + 1, 0)
+    assert (asked in out) is is_asked
+    assert asked in replica.step(state, Tick(), START_MS + GAP_MS) or is_asked
+
+
+def test_heartbeat_is_due_at_its_millisecond() -> None:
+    bench = Bench()
+    assert bench.take(Tick()) == []
+    due_ms = bench.state.rests_since_ms + bench.config.parameters.heartbeat_block_ms
+    left_ms = due_ms - bench.now_ms
+    assert bench.take(Tick(), left_ms - 1) == []
+    assert bench.take(Tick(), 1) == [SetTimer(due_ms + bench.config.parameters.timeout_base_ms)]
+
+
+def test_who_may_not_sign_waits_for_no_end_of_a_view() -> None:
+    """It would leave none."""
+    bench = Bench()
+    bench.state.observer = "its log is lost"
+    assert bench.take(Waiting(transactions=True)) == []
+    assert bench.state.instance.deadline_ms is None
