@@ -116,9 +116,8 @@ def _write_sets(
     oldest = ended.oldest
     for _ in range(PRUNED_MAX):
         ended_ms = _kept(state, oldest).ended_ms
-        # The last one stays in any case: its members certify the tip.
-        if oldest >= ended.number or ended_ms is None:
-            break
+        assert ended_ms is not None, f"epoch {oldest} has not ended"
+        # The one that ends now stays in any case: its members certify the tip.
         if ended_ms + parameters.unbonding_ms >= time_ms:
             break
         state.delete(epoch_set_key(oldest))

@@ -46,14 +46,14 @@ def join(state: State, payload: Join, context: Context) -> Effect:
         raise Failed(Code.STAKE_TOO_SMALL)
     _take_key(state, payload, context)
     _bond_more(state, operator, payload.stake)
-    before = Bond(0, 0, payload.consensus, payload.peer_id, 0, (), tombstoned=False)
-    bond = msgspec.structs.replace(
-        earlier or before,
-        stake=(earlier or before).stake + payload.stake,
+    bond = Bond(
+        stake=payload.stake + (0 if earlier is None else earlier.stake),
         target=payload.stake,
         consensus=payload.consensus,
         peer_id=payload.peer_id,
         order=next_order(state),
+        leaving=() if earlier is None else earlier.leaving,
+        tombstoned=False,
     )
     save_bond(state, operator, bond)
     entered = tuple(sorted((*roster.operators, operator)))

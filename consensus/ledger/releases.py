@@ -207,7 +207,7 @@ def resolve(reader: Reader, reference: Reference) -> Release:
     """
     name = reference.name
     if reference.exact is not None:
-        return _exact(reader, reference, reference.exact)
+        return _exact(reader, name, reference.exact)
     if reference.range is None:
         channels = channels_of(reader, name)
         if reference.channel is not None or STABLE in channels:
@@ -215,7 +215,7 @@ def resolve(reader: Reader, reference: Reference) -> Release:
     semver = next(_candidates(reader, reference), None)
     if semver is None:
         raise _unknown(reader, name, f"no version on the ledger meets {reference}")
-    return _exact(reader, reference, semver)
+    return _exact(reader, name, semver)
 
 
 def _candidates(reader: Reader, reference: Reference) -> Iterator[str]:
@@ -234,10 +234,10 @@ def _is_yanked(reader: Reader, name: str, semver: str) -> bool:
     return reader.get(yanked_key(name, semver)) is not None
 
 
-def _exact(reader: Reader, reference: Reference, semver: str) -> Release:
-    release = lookup(reader, reference.name, semver)
+def _exact(reader: Reader, name: str, semver: str) -> Release:
+    release = lookup(reader, name, semver)
     if release is None:
-        raise _unknown(reader, reference.name, f"{reference} is not on the ledger")
+        raise _unknown(reader, name, f"{name}@{semver} is not on the ledger")
     return release
 
 
@@ -246,7 +246,7 @@ def _pointed(reader: Reader, name: str, channel: str, channels: dict[str, str]) 
     if semver is None:
         known = ", ".join(sorted(channels)) or "none"
         raise _unknown(reader, name, f"{name} has no channel {channel!r}; it has: {known}")
-    release = _exact(reader, Reference(name, exact=semver), semver)
+    release = _exact(reader, name, semver)
     if release.is_yanked:
         raise YankedRelease(
             f"channel {channel} of {name} points to {semver}, which was yanked: "

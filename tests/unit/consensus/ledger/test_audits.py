@@ -105,6 +105,19 @@ def test_undrawn_work_is_accepted_by_its_requester_at_once() -> None:
     assert scene.settle(receipt).code is Code.DONE
 
 
+def test_nobody_audits_work_that_was_not_drawn() -> None:
+    """The deposit stays free: such a word would pay nobody."""
+    scene = Scene(chain=Chain(genesis_of(audit_bps=0))).begin()
+    scene.bound()
+    draw = scene.sampling().draw
+    assert draw is not None
+    assert not draw.is_drawn
+    word = Audit(scene.lock.job, 0, 0, bytes(32), bytes(32), bytes(32))
+    for number in AUDITORS:
+        assert scene.chain.send(number, word).code is Code.NOT_DRAWN
+        assert scene.pledge(number) == (PLEDGE, 0)
+
+
 def test_auditor_is_paid_out_of_the_treasurys_part(scene: Scene) -> None:
     receipt = scene.bound()
     auditor = scene.auditor()

@@ -105,6 +105,16 @@ def test_each_range_of_a_later_stage_is_held_to_the_stage_before() -> None:
     assert settle_by(chain, again, Work(65), Work(66), unit=2).code is Code.DONE
 
 
+def test_stages_of_other_units_in_between_do_not_hide_the_stage_before() -> None:
+    """The third of three stages: the first unit of the job is none that it reads."""
+    lock = lock_of("three", *(unit_of(stage, stages=3) for stage in range(3)))
+    chain = fresh(lock)
+    for unit in (0, 1):
+        assert settle_by(chain, lock, Work(65), Work(66), unit=unit).code is Code.DONE
+    strayed = [Work(number, flow="stray") for number in (65, 66)]
+    assert settle_by(chain, lock, *strayed, unit=2).code is Code.CHAIN_BROKEN
+
+
 def test_roots_of_a_unit_are_kept_only_while_a_unit_is_to_read_them() -> None:
     """Of the next stage, over its batches, unsettled; the stage after that reads others."""
     lock = lock_of(
