@@ -5,12 +5,15 @@ Knows: models and tasks of this node. Must not know: transports, how any of it i
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
+import msgspec
 import trio
 
 from prsm.node.api.evaluations import score_infos
 from prsm.node.api.forms import FormsApi
 from prsm.node.api.tasks import result_of, task_info
+from prsm.node.api.typed import typed
 from prsm.node.api.work import DTYPE_NAMES
 from prsm.node.clock import utc_text
 from prsm.node.models import Known, Models, Task, Wanted
@@ -25,6 +28,8 @@ from prsm.protocol.identity import public_key_of
 from prsm.protocol.ids import address_text, parse_hex
 from prsm.protocol.messages.models import TensorSpec
 from prsm.storage.cid import decode_cid
+
+_METHODS: Final = {method.name: method for method in api.METHODS}
 
 
 class ModelsApi:
@@ -194,7 +199,8 @@ class ModelsApi:
             known, tx_id = await self._models.add(wanted, task=task)
             return await self._info(known, tx_id)
 
-        return self._models.tasks.start("add", f"{params.name}@{params.semver}", work)
+        again = typed(_METHODS["model_add"], msgspec.structs.replace(params, task=None))
+        return self._models.tasks.start("add", f"{params.name}@{params.semver}", work, again=again)
 
     def _pull(self, ref: str, *, offline: bool = False) -> Task:
         self._models.resolve(ref)  # what nobody knows is refused before a task is made
@@ -203,7 +209,8 @@ class ModelsApi:
             return await self._info(await self._models.pull(ref, offline=offline, task=task))
 
         subject = f"{ref}{ASKS_NOBODY}" if offline else ref
-        return self._models.tasks.start("pull", subject, work)
+        again = typed(_METHODS["model_pull"], api.LongParams(ref, offline=offline))
+        return self._models.tasks.start("pull", subject, work, again=again)
 
     def _push(self, ref: str) -> Task:
         self._models.resolve(ref)
@@ -215,7 +222,7 @@ class ModelsApi:
             )
             return api.Pushed(str(cid), all(row.ok for row in rows), rows)
 
-        return self._models.tasks.start("push", ref, work)
+        return self._models.tasks.start("push", ref, work, again=f"prsm model push {ref}")
 
     def _verify(self, ref: str) -> Task:
         self._models.resolve(ref)
@@ -238,7 +245,7 @@ class ModelsApi:
                 ),
             )
 
-        return self._models.tasks.start("verify", ref, work)
+        return self._models.tasks.start("verify", ref, work, again=f"prsm model verify {ref}")
 
     def _task(self, task_id: str | None) -> Task | None:
         return None if task_id is None else self._models.tasks.get(task_id)

@@ -3,9 +3,12 @@
 Knows: models, the store behind them, the disk. Must not know: transports.
 """
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
+
+import trio
 
 from prsm.node.api.tasks import result_of, task_info
 from prsm.node.models import Models, Task
@@ -20,6 +23,7 @@ from prsm.storage.sources.pool import Tier
 from prsm.storage.store.eviction import Judged
 from prsm.storage.store.model_store import ModelStore
 from prsm.storage.store.pins import PinState
+from prsm.storage.wholefile import regular_size
 
 _Disk = Literal["ok", "low", "read_only"]
 _DISKS: Final[dict[DiskState, _Disk]] = {
@@ -87,13 +91,21 @@ class StorageApi:
         return api.ExportedCar(str(done.root), params.path, done.size, done.blocks)
 
     async def import_car(self, params: api.ImportParams, _caller: Caller) -> api.ImportedCar:
-        """Store the files of a CAR when all of it held."""
-        taken = await self._models.keeping.cars.take(_absolute(params.path))
-        files = [
-            api.ImportedFile(one.path, str(one.cid), str(one.root), one.size, one.profile)
-            for one in taken.files
-        ]
-        return api.ImportedCar(str(taken.root), taken.blocks, tuple(files))
+        """Store the files of a CAR when all of it held; it goes on when its caller goes away."""
+        path = _absolute(params.path)
+
+        async def work(task: Task) -> object:
+            told = task.counting(0, await trio.to_thread.run_sync(regular_size, path))
+            taken = await self._models.keeping.cars.take(path, on_progress=told)
+            files = [
+                api.ImportedFile(one.path, str(one.cid), str(one.root), one.size, one.profile)
+                for one in taken.files
+            ]
+            return api.ImportedCar(str(taken.root), taken.blocks, tuple(files))
+
+        again = shlex.join(("prsm", "storage", "import", params.path))
+        task = self._models.tasks.start("import", params.path, work, again=again)
+        return await result_of(task, api.ImportedCar)
 
     async def remove_car(self, params: api.RemoveParams, _caller: Caller) -> api.RemovedCar:
         """Give up what a CAR brought."""
@@ -202,7 +214,7 @@ class StorageApi:
                 ),
             )
 
-        return self._models.tasks.start("scrub", "all files", work)
+        return self._models.tasks.start("scrub", "all files", work, again="prsm storage scrub")
 
     def _disk(self) -> api.Disk | None:
         if self._guard is None:

@@ -7,10 +7,7 @@ store's).
 import functools
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import msgspec
 import trio
@@ -31,18 +28,22 @@ from prsm.storage.envelope import RING_NAME, encode_ring, make_ring, seal_file
 from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.manifest import MODEL_KIND, sign_manifest
 from prsm.storage.store.pins import ADDED
+from prsm.storage.store.staging import Stage, Staging
 
 
 class Adding:
     """Makes models of files."""
 
     def __init__(self, tools: Tools) -> None:
+        self.staging = Staging(tools.store, tools.scratch)
         self._tools = tools
 
     async def prepare(
         self, wanted: Wanted, *, task: Task | None = None
     ) -> tuple[Cid, ModelManifest]:
-        """Prepare a model in a sandbox and store it; a task is told of the bytes stored.
+        """Prepare a model in a sandbox and store it, as a whole or not at all.
+
+        A task is told of the bytes stored.
 
         Raises:
             Unsupported: the executor of this node is off.
@@ -66,10 +67,10 @@ class Adding:
         await check_templates(tools.pool, wanted.templates, now_ms=tools.driver.clock.wall_ms())
         # Only reads, so a stop of the node need not wait for it.
         raw_root = await trio.to_thread.run_sync(_root_of, wanted.path, abandon_on_cancel=True)
-        with self._scratch() as folder:
+        async with self.staging.begin() as stage:
             prepared = await tools.pool.prepare(
                 wanted.path,
-                out_dir=folder,
+                out_dir=stage.folder,
                 stages=wanted.stages,
                 tokenizer=wanted.tokenizer,
                 sides=wanted.sides,
@@ -77,19 +78,25 @@ class Adding:
             prepared = await trio.to_thread.run_sync(with_templates, prepared, wanted.templates)
             if task is not None:
                 task.report(0, sum(file.size for file in prepared.files))
-            manifest = await self._store(wanted, prepared, raw_root, task)
-        cid = await tools.store.save_manifest(manifest)
-        # What was added here may be nowhere else yet: it is no cache entry that may go.
-        for file in manifest.files:
-            await tools.store.pin(decode_cid(file.root), ADDED, "operator")
+            files, key_ids = await self._store_files(wanted, prepared, stage, task)
+            manifest = self._manifest(wanted, prepared, raw_root, files, key_ids)
+            manifest = await self._signed(manifest, wanted, stage)
+            cid = await stage.save_manifest(manifest)
+            # What was added here may be nowhere else yet: it is no cache entry that may go.
+            for file in manifest.files:
+                await stage.pin(decode_cid(file.root), ADDED, "operator")
         return cid, manifest
 
-    async def _store(
-        self, wanted: Wanted, prepared: Prepared, raw_root: Cid, task: Task | None
+    def _manifest(
+        self,
+        wanted: Wanted,
+        prepared: Prepared,
+        raw_root: Cid,
+        files: tuple[ManifestFile, ...],
+        key_ids: tuple[bytes, ...],
     ) -> ModelManifest:
-        files, key_ids = await self._store_files(wanted, prepared, task)
         tokenizer = prepared.tokenizer
-        manifest = ModelManifest(
+        return ModelManifest(
             version=3,
             name=wanted.name,
             semver=wanted.semver,
@@ -126,18 +133,20 @@ class Adding:
             chain_id=self._tools.driver.ledger.genesis.chain_id,
             signature=None,
         )
-        # A locked wallet makes a draft: it has a CID and no name.
+
+    async def _signed(self, manifest: ModelManifest, wanted: Wanted, stage: Stage) -> ModelManifest:
+        """Sign it, with its card; a locked wallet makes a draft, which has a CID and no name."""
         wallet = self._tools.wallet
         if wanted.card is not None:
-            manifest = await self._with_card(manifest, wanted.card)
+            manifest = await self._with_card(manifest, wanted.card, stage)
         return manifest if wallet.is_locked else sign_manifest(manifest, wallet.signer)
 
     async def _store_files(
-        self, wanted: Wanted, prepared: Prepared, task: Task | None
+        self, wanted: Wanted, prepared: Prepared, stage: Stage, task: Task | None
     ) -> tuple[tuple[ManifestFile, ...], tuple[bytes, ...]]:
         """Store what was prepared, sealed if readers were named; files and the readers' key ids."""
         if not wanted.encrypt_to:
-            return await self._take(prepared, task), ()
+            return await self._take(prepared, stage, task), ()
         assert self._tools.seed is not None, "checked before the work"
         own = Ed25519Signer(self._tools.seed).public_key
         ring, key = make_ring([*wanted.encrypt_to, own])
@@ -146,32 +155,35 @@ class Adding:
         for file in prepared.files:
             sealed = folder / f"{file.path}.sealed"
             await trio.to_thread.run_sync(_seal, folder / file.path, sealed, file.sha256, key)
-            added = await self._tools.store.add_file(sealed)
+            added = await stage.add_file(sealed)
             await trio.to_thread.run_sync(sealed.unlink)
             files.append(ManifestFile(file.path, added.root.raw, added.size, added.sha256))
         (folder / RING_NAME).write_bytes(encode_ring(ring))
-        added = await self._tools.store.add_file(folder / RING_NAME)
+        added = await stage.add_file(folder / RING_NAME)
         files.append(ManifestFile(RING_NAME, added.root.raw, added.size, added.sha256))
         return tuple(files), ring.key_ids
 
-    async def _take(self, prepared: Prepared, task: Task | None) -> tuple[ManifestFile, ...]:
+    async def _take(
+        self, prepared: Prepared, stage: Stage, task: Task | None
+    ) -> tuple[ManifestFile, ...]:
         files, done = [], 0
         whole = sum(file.size for file in prepared.files)
         for file in prepared.files:
             told = None if task is None else task.counting(done, whole)
-            added = await self._tools.store.add_file(prepared.out_dir / file.path, on_progress=told)
+            added = await stage.add_file(prepared.out_dir / file.path, on_progress=told)
             if added.sha256 != file.sha256:
                 raise _changed(file.path)
             files.append(ManifestFile(file.path, added.root.raw, added.size, added.sha256))
             done += file.size
         return tuple(files)
 
-    async def _with_card(self, manifest: ModelManifest, text: CardText) -> ModelManifest:
+    async def _with_card(
+        self, manifest: ModelManifest, text: CardText, stage: Stage
+    ) -> ModelManifest:
         """Store the card, and name it in the manifest before that is signed."""
         card = sign_card(make_card(text, manifest), self._tools.wallet.signer)
         cid = card_cid(card)
-        blocks = self._tools.store.blocks
-        await blocks.put(cid.digest, encode_card(card), owner=card_owner(manifest))
+        await stage.put_blocks((encode_card(card),), card_owner(manifest))
         return msgspec.structs.replace(manifest, card=cid.raw)
 
     def _check_readers(self, wanted: Wanted) -> None:
@@ -192,11 +204,6 @@ class Adding:
                 f"{wanted.name}@{wanted.semver} is on the ledger already",
                 hint="choose another name, or another version with --semver",
             )
-
-    @contextmanager
-    def _scratch(self) -> Iterator[Path]:
-        with TemporaryDirectory(dir=self._tools.scratch) as folder:
-            yield Path(folder)
 
 
 def _check_file(path: Path) -> None:

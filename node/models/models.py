@@ -72,8 +72,9 @@ class Models:
         self._mending = Mending(tools, self.fetching, self.tasks, self.resolve)
 
     async def load(self) -> None:
-        """Find what the store holds; before anything else is asked."""
+        """Find what the store holds, without what was cut short; before anything else is asked."""
         await self._opening.clear()
+        await self._adding.staging.collect()
         await self.refresh()
 
     async def refresh(self) -> None:

@@ -41,6 +41,7 @@ class Noted(msgspec.Struct, frozen=True):
     reason: str
     what: str
     hint: str
+    again: str = ""  # nodes before it was noted did not write it
 
 
 def load_tasks(path: Path) -> Sequence[Noted]:

@@ -55,12 +55,13 @@ class Task:
 
     Attributes:
         id: for people: `pull-1f0c2a9b`.
-        kind: `pull`, `add`, `verify`, `scrub`, `repair`.
+        kind: `pull`, `add`, `import`, `verify`, `scrub`, `repair`.
         subject: what it works on, for people.
         meter: bytes.
         began_ms: wall clock.
         clock: of the node.
         token: of the event loop.
+        again: what a person types to have it done again; empty: nobody typed it.
         sources: bytes by who sent them.
         result: what it answers once it is done.
         error: why it failed.
@@ -73,6 +74,7 @@ class Task:
     began_ms: int
     clock: Clock
     token: trio.lowlevel.TrioToken
+    again: str = ""
     state: TaskState = TaskState.RUNNING
     ended_ms: int | None = None
     sources: dict[str, int] = field(default_factory=dict)
@@ -90,6 +92,11 @@ class Task:
     def counting(self, before: int, size: int) -> Callable[[int], None]:
         """What a worker thread tells bytes of a part, after `before` bytes of the others."""
         return lambda count: self.token.run_sync_soon(self.report, before + count, size)
+
+    @property
+    def hint(self) -> str:
+        """What to do once it was cut short."""
+        return f"type it again: {self.again}" if self.again else "start it again"
 
     def stalled_ms(self) -> int:
         """How long nothing has moved; 0 below ten seconds and once it is over."""
@@ -143,8 +150,14 @@ class Tasks:
             finally:
                 self._nursery = None
 
-    def start(self, kind: str, subject: str, work: Work) -> Task:
+    def start(self, kind: str, subject: str, work: Work, *, again: str = "") -> Task:
         """Start a task, or join the one that does the same already.
+
+        Args:
+            kind: `Task.kind`.
+            subject: `Task.subject`.
+            work: what it does.
+            again: what a person types to have it done again.
 
         Raises:
             Busy: too many run, or the node is stopping.
@@ -165,6 +178,7 @@ class Tasks:
             began_ms=self._clock.wall_ms(),
             clock=self._clock,
             token=trio.lowlevel.current_trio_token(),
+            again=again,
         )
         self._forget_old()
         self._tasks[task.id] = task
@@ -172,14 +186,14 @@ class Tasks:
         self._tell(task)
         return task
 
-    async def do(self, kind: str, subject: str, work: Work) -> object:
+    async def do(self, kind: str, subject: str, work: Work, *, again: str = "") -> object:
         """Start or join a task and wait for its result; the task outlives its caller.
 
         Raises:
             Busy: as `start`.
             PrsmError: why the task failed.
         """
-        task = self.start(kind, subject, work)
+        task = self.start(kind, subject, work, again=again)
         await task.over.wait()
         return task.answer()
 
@@ -227,7 +241,7 @@ class Tasks:
                 task.state = TaskState.CANCELLED
                 task.error = TaskCancelled(
                     f"{task.kind} of {task.subject} was ended after {task.meter.done} bytes",
-                    hint="start it again: what is verified stays",
+                    hint=task.hint,
                 )
             task.ended_ms = self._clock.wall_ms()
             task.over.set()
@@ -283,19 +297,19 @@ def _noted(task: Task) -> Noted:
         reason="" if error is None else error.reason,
         what="" if error is None else error.what,
         hint="" if error is None else error.hint,
+        again=task.again,
     )
 
 
 def _ended(row: Noted, clock: Clock, token: trio.lowlevel.TrioToken) -> Task:
     """A task of an earlier run: how it ended, or that it was interrupted."""
     meter = Meter(clock.monotonic_ms(), row.size, row.done)
-    task = Task(row.id, row.kind, row.subject, meter, row.began_ms, clock, token)
+    task = Task(row.id, row.kind, row.subject, meter, row.began_ms, clock, token, row.again)
     task.state, task.ended_ms = row.state, row.ended_ms
     if task.state is TaskState.RUNNING:
         task.state, task.ended_ms = TaskState.FAILED, clock.wall_ms()
         task.error = TaskInterrupted(
-            f"the node ended during {row.kind} of {row.subject}",
-            hint="start it again: what is verified stays",
+            f"the node ended during {row.kind} of {row.subject}", hint=task.hint
         )
     elif task.state is TaskState.DONE:
         task.result = ResultGone(

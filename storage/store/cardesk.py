@@ -10,7 +10,6 @@ the node's profile, under the root that gives; both roots are told. What was tak
 """
 
 import secrets
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -28,12 +27,13 @@ from prsm.storage.dag.dagpb import Sort, decode_directory, sort_of, version_of
 from prsm.storage.dag.packing import Unpacked, assemble, export_file
 from prsm.storage.dag.unixfs import UNIXFS_V1_2025, Dag, DagReader
 from prsm.storage.errors import Conflict, NotFound
+from prsm.storage.store.intake import Progress
 from prsm.storage.store.model_store import ModelStore
+from prsm.storage.store.staging import Stage, Staging
 from prsm.storage.wholefile import refused
 
 _T = TypeVar("_T")
 _Args = TypeVarTuple("_Args")
-_FOLDER: Final = "car"
 _PREFIX: Final = "car:"  # of the pins of what came in a CAR, before its root
 
 
@@ -90,16 +90,15 @@ class CarDesk:
     """Writes and takes CARs for one store."""
 
     def __init__(self, store: ModelStore, scratch: Path) -> None:
-        """Stand beside a store; what a crash left in its corner of `scratch` is deleted.
+        """Stand beside a store.
 
         Args:
             store: the model store.
-            scratch: a folder on the store's own file system.
+            scratch: a folder on the store's own file system; `Staging` takes back what a crash cut.
         """
         self._store = store
-        self._folder = scratch / _FOLDER
+        self._staging = Staging(store, scratch)
         self._limiter = trio.CapacityLimiter(1)
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     async def export(self, root: Cid, path: Path) -> Exported:
         """Write a file, or a directory whose files are all here, as a CAR.
@@ -121,8 +120,12 @@ class CarDesk:
             await self._collect(root, parts, leases, depth=0)
             return await self._hop(_write, root, parts, path)
 
-    async def take(self, path: Path) -> Imported:
-        """Put a CAR together, then take its files into the store and pin them.
+    async def take(self, path: Path, *, on_progress: Progress | None = None) -> Imported:
+        """Put a CAR together, then take its files into the store and pin them, all or none.
+
+        Args:
+            path: of the CAR.
+            on_progress: called in a worker thread with the bytes of files put together so far.
 
         Raises:
             NotFound: no such file.
@@ -132,15 +135,10 @@ class CarDesk:
         """
         space = await self._store.space()
         room = max(0, space.quota_bytes - space.pinned_bytes - space.reserved_bytes)
-        corner = self._folder / secrets.token_hex(8)
-        shelf = _Corner(corner)
-        try:
+        async with self._staging.begin() as stage:
+            shelf = _Corner(stage.folder, on_progress)
             found = await self._hop(_assemble, path, shelf, room)
-            name = _PREFIX + str(found.root)
-            files = await self._keep(found, shelf, name)
-        finally:
-            with trio.CancelScope(shield=True):
-                await self._hop(_delete, corner)  # noqa: ASYNC102 - shielded above
+            files = await self._keep(found, shelf, stage)
         return Imported(found.root, found.blocks, tuple(files))
 
     async def remove(self, root: Cid) -> Removed:
@@ -171,23 +169,15 @@ class CarDesk:
         freed = sum(sizes.get(file, 0) for file in gone)
         return Removed(len(gone), freed, len(pinned) - len(gone))
 
-    async def _keep(self, found: Unpacked, shelf: "_Corner", name: str) -> list[ImportedFile]:
-        """Store and pin all files, or pin none: what came first may go when room is needed."""
-        before = await self._pinned(name)
+    async def _keep(self, found: Unpacked, shelf: "_Corner", stage: Stage) -> list[ImportedFile]:
+        name = _PREFIX + str(found.root)
         files: list[ImportedFile] = []
-        try:
-            for one in found.files:
-                root = (await self._store.add_file(shelf.place(one.path), move=True)).root
-                files.append(ImportedFile(one.path, one.root, root, one.size, one.profile.name))
-                await self._store.pin(root, name, "operator")
-            # Directories last: who finds their root finds all that is below it.
-            await self._store.blocks.put_many(found.directories, owner=name)
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                for file in {one.root for one in files} - before:
-                    with suppress(NotFound):  # stored, and not yet pinned
-                        await self._store.unpin(file, name)  # noqa: ASYNC102 - shielded above
-            raise
+        for one in found.files:
+            root = (await stage.add_file(shelf.place(one.path), move=True)).root
+            files.append(ImportedFile(one.path, one.root, root, one.size, one.profile.name))
+            await stage.pin(root, name, "operator")
+        # Directories last: who finds their root finds all that is below it.
+        await stage.put_blocks(found.directories, name)
         return files
 
     async def _pinned(self, name: str) -> set[Cid]:
@@ -227,8 +217,10 @@ class CarDesk:
 class _Corner:
     """Files of a CAR by number: names of strangers make no paths here."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, told: Progress | None) -> None:
         self._folder = folder
+        self._told = told
+        self._bytes = 0
         self._numbers: dict[str, int] = {}
 
     def place(self, path: str) -> Path:
@@ -237,10 +229,8 @@ class _Corner:
 
     def make_file(self, path: str, size: int) -> None:
         self._numbers[path] = len(self._numbers)
-        with refused(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with self.place(path).open("xb") as file:
-                file.truncate(size)
+        with refused(self._folder), self.place(path).open("xb") as file:
+            file.truncate(size)
 
     def make_folder(self, path: str) -> None:
         """Nothing: only its files are wanted."""
@@ -249,15 +239,14 @@ class _Corner:
         with refused(self._folder), self.place(path).open("r+b", buffering=0) as file:
             file.seek(offset)
             file.write(data)
+        self._bytes += len(data)
+        if self._told is not None:
+            self._told(self._bytes)
 
     def read(self, path: str, offset: int, size: int) -> bytes:
         with refused(self._folder), self.place(path).open("rb") as file:
             file.seek(offset)
             return file.read(size)
-
-
-def _delete(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _assemble(path: Path, shelf: _Corner, room: int) -> Unpacked:

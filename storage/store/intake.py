@@ -6,7 +6,7 @@ Order, always: data synced -> index row -> name -> folder synced -> `sealed`. A 
 is put right at the next start (`recovery`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from prsm.storage.store.space import Reservation, Space
 from prsm.storage.wholefile import regular_size
 
 Progress = Callable[[int], None]
+OnRoot = Callable[[Cid], Awaitable[None]]
 
 
 class Intake:
@@ -35,7 +36,9 @@ class Intake:
         self._space = space
         self._sealing = trio.Lock()
 
-    async def add_file(self, path: Path, *, move: bool, progress: Progress | None) -> AddedFile:
+    async def add_file(
+        self, path: Path, *, move: bool, progress: Progress | None, on_root: OnRoot | None
+    ) -> AddedFile:
         """Take a file in; see `ModelStore.add_file`."""
         shelf = self._shelf
         size = await shelf.hop(regular_size, path)
@@ -48,6 +51,8 @@ class Intake:
             row = RootRow(root, fresh.added.size, State.SEALING, FROM_FRESH, use=shelf.use(root))
             with trio.CancelScope(shield=True):
                 try:
+                    if on_root is not None:
+                        await on_root(root)
                     await self._seal(row, fresh.path, (fresh.nodes, fresh.leaves), reservation)
                     if move:
                         await self._leave(path, root)

@@ -25,7 +25,7 @@ from prsm.storage.store import sealed
 from prsm.storage.store.blocks import Blocks
 from prsm.storage.store.eviction import Uses
 from prsm.storage.store.index import Index, State
-from prsm.storage.store.intake import Intake, Progress
+from prsm.storage.store.intake import Intake, OnRoot, Progress
 from prsm.storage.store.leases import Leases
 from prsm.storage.store.pins import Pin, Pins, PinState
 from prsm.storage.store.recovery import open_index, recover
@@ -136,7 +136,12 @@ class ModelStore:
                 await self._index.close()  # noqa: ASYNC102 - shielded above
 
     async def add_file(
-        self, path: Path, *, move: bool = False, on_progress: Progress | None = None
+        self,
+        path: Path,
+        *,
+        move: bool = False,
+        on_progress: Progress | None = None,
+        on_root: OnRoot | None = None,
     ) -> AddedFile:
         """Copy a file in (a reflink where the file system can), hashing as it streams.
 
@@ -147,13 +152,14 @@ class ModelStore:
             move: take the file itself; its name is gone when it is sealed. On another file
                 system than the store's it is copied first.
             on_progress: called with the bytes so far, in a worker thread.
+            on_root: awaited when the root is known, before the store has it.
 
         Raises:
             NotFound: no such file.
             LocalError: no regular file.
             Full: the quota or the disk has no room, with the figures.
         """
-        return await self._intake.add_file(path, move=move, progress=on_progress)
+        return await self._intake.add_file(path, move=move, progress=on_progress, on_root=on_root)
 
     async def has(self, root: Cid) -> bool:
         """Say whether a file is here, whole."""

@@ -34,6 +34,9 @@ async def test_folder_comes_in_and_goes_out_again(site: Site, tmp_path: Path) ->
         ("b", 1),
     ]
     assert all(one["cid"] == one["root"] for one in taken["files"])
+    (task,) = (await site.ask("task_list"))["items"]
+    assert (task["kind"], task["subject"]) == ("import", str(tmp_path / "in.car"))
+    assert (task["state"], task["done_bytes"]) == ("done", len(DATA) + 1)
     assert (await site.ask("storage_getStats"))["files"] == 2
     again = tmp_path / "again.car"
     done = await site.ask("storage_export", cid=tree.cid, path=str(again))

@@ -1,5 +1,6 @@
 """The models of a node: names to CIDs, what is refused before the work, fetching and serving."""
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,8 +20,10 @@ from prsm.protocol.transactions.results import Code
 from prsm.storage.cid import Cid, Codec, decode_cid, hash_block
 from prsm.storage.errors import BadCid, Conflict, Full, NotFound
 from prsm.storage.manifest import encode_manifest
+from prsm.storage.store.intake import OnRoot, Progress
 from prsm.storage.store.model_store import ModelStore
 from prsm.storage.store.pins import ADDED
+from prsm.storage.store.sealed import AddedFile
 from tests.tools.model_rooms import TX, Room, open_room, registered, wanted
 from tests.tools.stores import manifest
 from tests.tools.wires import Wire
@@ -147,6 +150,37 @@ async def test_add_with_a_locked_wallet_is_refused_before_the_worker(
     assert room.pool.asked == 0
     with pytest.raises(ModelRefused):
         await room.models.add(wanted(tmp_path / "m.onnx", register=False))
+
+
+async def test_a_model_that_a_kill_cut_is_gone_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folders as a kill leaves them when one of two files is stored; then it is added again."""
+    files = {"model.onnx": b"shard" * 999, "other.onnx": b"golden" * 999}
+    (tmp_path / "m.onnx").write_bytes(b"graph")
+    (tmp_path / "run").mkdir()
+    async with open_room(tmp_path / "run") as room:
+        room.pool.files = files
+        add_file = room.tools.store.add_file
+
+        async def copy_at_the_second(
+            path: Path, *, on_progress: Progress | None, on_root: OnRoot, move: bool
+        ) -> AddedFile:
+            if path.name == "other.onnx":
+                shutil.copytree(tmp_path / "run", tmp_path / "cut")
+            return await add_file(path, move=move, on_progress=on_progress, on_root=on_root)
+
+        monkeypatch.setattr(room.tools.store, "add_file", copy_at_the_second)
+        await room.models.add(wanted(tmp_path / "m.onnx", register=False))
+        assert len(await room.tools.store.list()) == 2
+    async with open_room(tmp_path / "cut") as room:
+        assert len(await room.tools.store.list()) == 1
+        await room.models.load()
+        assert not await room.tools.store.list()
+        assert not list((tmp_path / "cut" / "scratch").iterdir())
+        room.pool.files = files
+        known, _ = await room.models.add(wanted(tmp_path / "m.onnx", register=False))
+        assert known.is_held
 
 
 async def test_refused_model_leaves_nothing_behind(room: Room, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ async def test_what_ran_when_the_node_ended_is_told_by_the_next_run(tmp_path: Pa
         await nursery.start(first.run)
         done = first.start("pull", "a", succeed)
         failed = first.start("add", "b", fail)
-        broken = first.start("scrub", "all files", sleeps)
+        broken = first.start("scrub", "all files", sleeps, again="prsm storage scrub")
         await failed.over.wait()
         while {noted.state for noted in load_tasks(path)} != {
             TaskState.DONE,
@@ -165,13 +165,27 @@ async def test_what_ran_when_the_node_ended_is_told_by_the_next_run(tmp_path: Pa
         with pytest.raises(LocalError, match="no room") as told:
             second.get(failed.id).answer()
         assert (told.value.reason, told.value.hint) == ("disk_full", "free some")
-        with pytest.raises(TaskInterrupted, match="during scrub of all files"):
+        with pytest.raises(TaskInterrupted, match="during scrub of all files") as cut:
             second.get(broken.id).answer()
+        assert cut.value.hint == "type it again: prsm storage scrub"
         assert second.start("scrub", "all files", sleeps) is not broken
         nursery.cancel_scope.cancel()
 
 
 WHOLE: Final = Noted("add-1", "add", "a", TaskState.FAILED, 1, 2, 3, 4, "disk_full", "no", "")
+
+
+async def test_notes_of_an_older_program_are_read(tmp_path: Path, nursery: trio.Nursery) -> None:
+    """They do not say what to type."""
+    raw = (
+        msgspec.json.encode([WHOLE]).replace(b',"again":""', b"").replace(b'"failed"', b'"running"')
+    )
+    (tmp_path / "tasks.json").write_bytes(raw)
+    made = Tasks(TrioClock(), tmp_path / "tasks.json")
+    await nursery.start(made.run)
+    with pytest.raises(TaskInterrupted) as cut:
+        made.get("add-1").answer()
+    assert cut.value.hint == "start it again"
 
 
 @pytest.mark.parametrize(
