@@ -17,11 +17,21 @@ from prsm.node.inference.market import Market
 from prsm.node.inference.planner import plan
 from prsm.node.inference.probing import probe_peers
 from prsm.node.inference.quotes import Asked, ask_quotes
+from prsm.node.inference.refusals import (
+    ClassMissing,
+    DoesNotFit,
+    PriceOverCap,
+    RuntimeMismatch,
+    TooFewPeers,
+)
 from prsm.node.inference.wishes import Plan, Refused, ShardKey, Wish, WorkerOffer
 from prsm.protocol.messages.models import ModelManifest
 from prsm.protocol.messages.quotes import Quote
 
 ROUNDS_MAX: Final = 3  # a quote above the capacity's price changes the plan, which asks others
+
+# What more workers could change; a model that is not cut so, or an operator, they do not.
+SCARCE: Final = (TooFewPeers, DoesNotFit, ClassMissing, RuntimeMismatch, PriceOverCap)
 
 log = logging.getLogger(__name__)
 
@@ -74,14 +84,13 @@ class Planning:
             PlanRefused: the first reason against it; the log has the others.
         """
         wish = replace(wish, sizes=_named_sizes(manifest, wish))
-        offers = await self.offers(wish.model)
-        if wish.stages != 1:
-            links = self._links
-            await probe_peers(
-                links.network, self._clock, self.market.gauges, [o.peer for o in offers]
-            )
-            offers = tuple(self._measured(offer, wish.model) for offer in offers)
+        offers = await self._probed(wish)
         found = plan(manifest, offers, wish)
+        for _ in range(ROUNDS_MAX):
+            if not isinstance(found, Refused) or not await self._recruited(found, manifest, wish):
+                break
+            offers = await self._probed(wish)
+            found = plan(manifest, offers, wish)
         for _ in range(ROUNDS_MAX):
             if isinstance(found, Refused):
                 break
@@ -110,6 +119,20 @@ class Planning:
         for quote in kept:
             self.market.quotes.keep(quote)
         return kept
+
+    async def _probed(self, wish: Wish) -> tuple[WorkerOffer, ...]:
+        offers = await self.offers(wish.model)
+        if wish.stages == 1:
+            return offers
+        network = self._links.network
+        await probe_peers(network, self._clock, self.market.gauges, [o.peer for o in offers])
+        return tuple(self._measured(offer, wish.model) for offer in offers)
+
+    async def _recruited(self, found: Refused, manifest: ModelManifest, wish: Wish) -> bool:
+        """Whether workers that were only heard of are linked now, where more could help."""
+        if not isinstance(found.reasons[0], SCARCE):
+            return False
+        return await self.market.recruit(wish.model, manifest.compute.runtime, wish.only)
 
     async def _quoted(
         self, found: Plan, offers: tuple[WorkerOffer, ...], wish: Wish

@@ -4,6 +4,7 @@ Knows: what each of these parts is made of, from the configuration and the chain
 how they work. Multicast DNS is loaded only where it is switched on.
 """
 
+import functools
 from collections.abc import Callable, Collection
 from pathlib import Path
 from random import SystemRandom
@@ -16,11 +17,14 @@ from prsm.node.net.addresses import Kind
 from prsm.node.net.blocks import BlockShelf
 from prsm.node.net.interface import Network
 from prsm.node.net.places import Place
+from prsm.node.peers.announce import Announcer
 from prsm.node.peers.discovery import Agreement, Aims, Discovery
 from prsm.node.peers.holders import Holders
+from prsm.node.peers.recruits import Recruits
 from prsm.node.supervise import Supervisor
 from prsm.protocol.genesis import Genesis
 from prsm.protocol.ids import PeerId
+from prsm.protocol.messages.announce import CAPACITY
 
 
 class Finding:
@@ -67,6 +71,15 @@ class Finding:
         """
         network, clock = self._network, self._driver.clock
         self.holders = Holders(network, shelf, self.discovery, announced, clock=clock)
+
+    def recruits(self, announcer: Announcer) -> Recruits:
+        """Who is dialled for work when the workers that are linked are too few; after `serve`.
+
+        Args:
+            announcer: what it heard.
+        """
+        heard = functools.partial(announcer.current, CAPACITY.name)
+        return Recruits(self._network, self.discovery, self.holders, heard)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look for peers until cancelled; the network must run."""

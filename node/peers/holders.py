@@ -93,7 +93,23 @@ class Holders:
             return
         known = [self._discovery.book.of_peer(peer) for peer in sorted(announced)]
         hints = [entries[0].place for entries in known if entries]
-        await self._link(hints or await self._ask(root))
+        await self.link(hints or await self._ask(root), seconds=KEPT_SECONDS)
+
+    async def link(self, hints: Sequence[Place], *, seconds: float) -> int:
+        """Link for a while to the first few that are not linked yet; how many there are now."""
+        linked = {info.peer for info in self._network.peers()} | {self._network.peer_id}
+        chosen = [hint for hint in hints if hint.peer not in linked][:DIALS_MAX]
+        reached: set[PeerId] = set()
+        async with trio.open_nursery() as nursery:
+            for place in chosen:
+                if self._discovery.is_trusted(place.peer):
+                    nursery.start_soon(self._dial, place, reached)
+        for place in chosen:
+            if place.peer in reached:
+                self._links[place.peer] = trio.current_time() + seconds
+        while len(self._links) > LINKS_MAX:
+            await self._give_up(next(iter(self._links)))
+        return len(reached)
 
     # -- asking
 
@@ -124,20 +140,14 @@ class Holders:
         places = [place for text in texts if (place := _place(text))]
         return [place for place in places if may_tell(place.scope, listener)]
 
-    async def _link(self, hints: Sequence[Place]) -> None:
-        linked = {info.peer for info in self._network.peers()} | {self._network.peer_id}
-        for place in [hint for hint in hints if hint.peer not in linked][:DIALS_MAX]:
-            if not self._discovery.is_trusted(place.peer):
-                continue
-            try:
-                await self._network.connect(place.text)
-            except (LocalError, RemoteError) as error:
-                log.debug("a hint led nowhere", address=place.text, why=error.what)
-                await self._network.disconnect(place.peer)
-                continue
-            self._links[place.peer] = trio.current_time() + KEPT_SECONDS
-            if len(self._links) > LINKS_MAX:
-                await self._give_up(next(iter(self._links)))
+    async def _dial(self, place: Place, reached: set[PeerId]) -> None:
+        try:
+            await self._network.connect(place.text)
+        except (LocalError, RemoteError) as error:
+            log.debug("a hint led nowhere", address=place.text, why=error.what)
+            await self._network.disconnect(place.peer)
+        else:
+            reached.add(place.peer)
 
     async def _give_up(self, peer: PeerId) -> None:
         del self._links[peer]

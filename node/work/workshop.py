@@ -146,9 +146,8 @@ def make_workshop(opened: Opened) -> Workshop:
     claims, earnings = _make_claims(start.home, network, account)
     terms = Terms(config.worker.price_microftns, config.executor.memory_bytes)
     checking = open_checking(start.home, config, driver, account)
-    hands = None
-    if pool is not None:
-        hands = _make_hands(opened, pool, _Tools(account, models, claims, terms, checking))
+    tools = _Tools(account, models, claims, terms, checking)
+    hands = _make_hands(opened, pool, tools) if pool is not None else None
     links = Links(network, account, verifier, evidence=checking.evidence)
     shards = hands.shards if hands else None
     requester = Requester(
@@ -168,6 +167,7 @@ def make_workshop(opened: Opened) -> Workshop:
     finding = Finding(network, config.net, driver, opened.genesis, start.home.addresses)
     finding.serve(opened.store, beacons.holders)
     models.fetching.seek = finding.holders.seek
+    requester.market.recruit = finding.recruits(beacons.announcer).seek
     finding.discovery.more_addresses = opened.reach.addresses
     network.send_elsewhere(finding.discovery.elsewhere)
     search = open_search(start.home, models, driver, pool)

@@ -154,6 +154,6 @@ async def test_hints_cost_a_bounded_number_of_dials(
     one.node.network.connect = connect  # type: ignore[method-assign]  # notes it
     peers = [world.transport(number) for number in range(30, 30 + HOLDERS_TOLD_MAX)]
     places = [place_of(f"/ip4/127.0.0.1/tcp/9/p2p/{peer.peer_id}") for peer in peers]
-    await seeker._link([place_of(one.node.address), *places])
+    await seeker.link([place_of(one.node.address), *places], seconds=1)
     assert len(dialled) == 4
     assert one.node.address not in dialled
