@@ -51,7 +51,8 @@ def main() -> int:
     if options.sample and options.sample < len(mutants):
         chosen = random.Random(options.seed).sample(mutants, options.sample)  # noqa: S311 - which are tried
     if options.again:
-        known = set(json.loads(options.again.read_text())["survivors"])
+        survivors = json.loads(options.again.read_text())["survivors"]
+        known = {each.partition(" ")[2] for each in survivors}  # lines move with the tests' mending
         chosen = mutants = [mutant for mutant in chosen if _is_among(mutant, known)]
     report = Report(len(chosen), os.dup(2))
     hunt = Hunt(package, sources, chosen, report.note, options.jobs)
@@ -142,13 +143,13 @@ def _title(place: Place, change: str) -> str:
     return f"{Path(place.path).name} {place.function}: {change}"
 
 
-def _is_among(mutant: Mutant, survivors: set[str]) -> bool:
-    """Is it one of a report's survivors? Only those of its line are compiled to see."""
-    where = f"{mutant.place.path}:{mutant.lines.start} "
-    if not any(each.startswith(where) for each in survivors):
+def _is_among(mutant: Mutant, titles: set[str]) -> bool:
+    """Is it one of these? Only those of its function are compiled to see."""
+    where = _title(mutant.place, "")
+    if not any(each.startswith(where) for each in titles):
         return False
     planted = mutant.plant()
-    return planted is not None and where + _title(mutant.place, planted.change) in survivors
+    return planted is not None and _title(mutant.place, planted.change) in titles
 
 
 def explained(part: str) -> dict[str, str]:

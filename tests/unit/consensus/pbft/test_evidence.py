@@ -4,6 +4,8 @@ Method: a `Bench` of four cores with keyed signatures; a test signs for validato
 hands messages to core 3 and reads whom it accuses.
 """
 
+import msgspec
+
 from prsm.consensus.pbft.config import HEIGHTS_PAST_MAX
 from prsm.consensus.pbft.effects import Accuse, Effect
 from prsm.protocol.codec import encode
@@ -73,6 +75,8 @@ def test_view_change_shown_to_the_proposer_alone_is_found_in_its_new_view() -> N
     # By another than the view's proposer, or of too few: nobody has checked its parts.
     assert accused(bench.hear(bench.new_view(1, changes, signer=2))) == []
     assert accused(bench.hear(bench.new_view(1, changes[:2]))) == []
+    forged = msgspec.structs.replace(changes[0], signature=bytes(64))
+    assert accused(bench.hear(bench.new_view(1, [forged, *changes[1:]]))) == []
     found = accused(bench.hear(bench.new_view(1, changes)))
     assert found == [(Kind.COMMIT, 0, Kind.VIEW_CHANGE, 1)]
     # One that is not entered proves nothing here.

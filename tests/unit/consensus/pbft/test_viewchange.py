@@ -7,7 +7,7 @@ the validators it plays, hands them to one core and reads what that core orders.
 import msgspec
 
 from prsm.consensus.pbft import heights, replica
-from prsm.consensus.pbft.config import RESEND_MS
+from prsm.consensus.pbft.config import RESEND_MS, VIEWS_BEHIND_MAX
 from prsm.consensus.pbft.effects import (
     Broadcast,
     Effect,
@@ -91,9 +91,12 @@ def test_join_goes_to_the_highest_view_more_than_a_third_has_reached() -> None:
     effects = bench.hear(bench.change(1, 4))
     assert said(effects) == [Kind.VIEW_CHANGE]
     assert bench.state.instance.view == 4
-    # A signer's earlier VIEW_CHANGE does not take the later one back.
-    bench.hear(bench.change(0, 2))
-    assert bench.state.instance.view_changes[0].message.view == 9
+    # A signer's earlier VIEW_CHANGE does not take the later one back, nor another of its view.
+    digest = block_hash(bench.block().header)
+    shown = Prepared(0, digest, bench.certificate(Kind.PREPARE, digest))
+    for second in (bench.change(0, 2), bench.change(0, 9, shown)):
+        bench.hear(second)
+        assert bench.state.instance.view_changes[0].message == bench.change(0, 9)
 
 
 def test_another_certified_parent_than_mine_halts() -> None:
@@ -132,6 +135,40 @@ def test_new_view_refused() -> None:
         assert bench.hear(bench.new_view(1, parts)) == []
     assert bench.hear(bench.new_view(1, changes, signer=2)) == []
     assert bench.state.instance.view == 0
+
+
+def test_part_of_a_new_view_is_believed_for_itself_and_not_for_its_signer() -> None:
+    """What the signer said here before vouches for those very bytes only."""
+    bench = Bench()
+    changes = _changes(bench, 1)
+    bench.hear(changes[0])
+    digest = block_hash(bench.block().header)
+    shown = Prepared(0, digest, bench.certificate(Kind.PREPARE, digest))
+    forged = msgspec.structs.replace(bench.change(0, 1, shown), signature=bytes(64))
+    assert bench.hear(bench.new_view(1, [forged, *changes[1:]])) == []
+    assert bench.state.instance.view == 0
+    bench.hear(bench.new_view(1, changes))
+    assert bench.state.instance.view == 1
+
+
+def test_proposal_that_overtakes_its_new_view_is_judged_with_it() -> None:
+    bench = Bench()
+    message = bench.new_view(1, _changes(bench, 1))
+    digest = open_message(message).digest
+    fresh = bench.block(view=1, proposer=1)
+    assert kinds(bench.propose(fresh, view=1, new_view=digest, signer=1)) == []
+    assert kinds(bench.hear(message)) == ["Persist", "Validate"]
+
+
+def test_votes_are_kept_four_views_back_and_proposals_none() -> None:
+    bench = Bench()
+    bench.propose(bench.block())
+    bench.votes(Kind.PREPARE, HASH, view=1, signers=(0,))
+    for view, tallies in ((1 + VIEWS_BEHIND_MAX, [(Kind.PREPARE, 1)]), (2 + VIEWS_BEHIND_MAX, [])):
+        bench.hear(bench.new_view(view, _changes(bench, view)))
+        assert bench.state.instance.view == view
+        assert list(bench.state.instance.tallies) == tallies
+        assert bench.state.instance.proposals == {}
 
 
 def test_new_view_demands_the_highest_prepared_block() -> None:
