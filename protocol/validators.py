@@ -5,7 +5,7 @@ quorum is f+ = T//3 + 1: it holds an honest signer. Weight is summed over distin
 Source: docs/spec/pbft.md, "Quorums".
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Annotated, Final, final
 
@@ -79,6 +79,14 @@ class ValidatorSet:
     def digest(self) -> Digest:
         """`validators_hash` of headers."""
         return sha256(encode(self.members))
+
+    @cached_property
+    def keys_of(self) -> Mapping[str, tuple[bytes, ...]]:
+        """Consensus keys by peer id, in the order of the set."""
+        found: dict[str, tuple[bytes, ...]] = {}
+        for member in self.validators:
+            found[member.peer_id] = (*found.get(member.peer_id, ()), member.consensus)
+        return found
 
     def index_of(self, consensus_key: bytes) -> SignerIndex | None:
         """Signer index of a consensus key, None for a stranger."""

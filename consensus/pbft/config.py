@@ -4,7 +4,7 @@ Times are milliseconds. Knows: names, bounds. Must not know: files, keys at rest
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 from prsm.protocol.ed25519 import Signer, Verifier
@@ -51,6 +51,10 @@ class Config:
     # One for each key of this node: a rotated key signs until its epoch ends, the new one after
     # it. None at all: follows, executes and serves, never votes.
     signers: tuple[Signer, ...]
+    keys: frozenset[bytes] = field(init=False)  # theirs; looked up, never iterated
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keys", frozenset(each.public_key for each in self.signers))
 
     @classmethod
     def of(cls, genesis: Genesis, *, signers: Iterable[Signer], verifier: Verifier) -> Self:

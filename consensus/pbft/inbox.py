@@ -14,7 +14,7 @@ from prsm.consensus.pbft.config import (
     VIEWS_BEHIND_MAX,
 )
 from prsm.consensus.pbft.effects import Accuse, Send
-from prsm.consensus.pbft.evidence import accusation, find, late
+from prsm.consensus.pbft.evidence import VOTES, accusation, find, late
 from prsm.consensus.pbft.normal import count
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State, emit
@@ -28,18 +28,18 @@ def receive(state: State, opened: Opened) -> None:
     """Take a message of another validator."""
     message = opened.message
     validators = state.tip.set_of(message.height, message.epoch)
-    if validators is None or message.signer >= len(validators):
+    if validators is None or message.signer >= len(validators.validators):
         return
     member = validators.validators[message.signer]
-    for signer in state.config.signers:  # runs for each message
-        if member.consensus == signer.public_key:
-            return
+    if member.consensus in state.config.keys:
+        return
     state.heard_at_ms[member.peer_id] = state.now_ms
     note_highest(state, member.consensus, opened)
-    if message.height > state.instance.height:
-        _early(state, opened)
-    elif message.height == state.instance.height:
+    height = state.instance.height
+    if message.height == height:
         _current(state, opened)
+    elif message.height > height:
+        _early(state, opened)
     else:
         _accuse(state, late(state.past, opened))
         _answer(state, opened, member.peer_id)
@@ -95,20 +95,21 @@ def _current(state: State, opened: Opened) -> None:
         return
     if message.epoch != state.validators.epoch:  # kept ahead, for an epoch that has not come yet
         return
-    match message.kind:
-        case Kind.PROPOSE:
-            _on_proposal(state, opened)
-        case Kind.PREPARE | Kind.COMMIT:
-            if instance.view - VIEWS_BEHIND_MAX <= message.view <= instance.view + VIEWS_AHEAD_MAX:
-                _accuse(state, accusation(opened, instance.tallies, instance.view_changes))
-                count(state, opened)
-        case Kind.VIEW_CHANGE:
-            if on_view_change(state, opened):
-                _accuse(state, accusation(opened, instance.tallies, instance.view_changes))
-        case Kind.NEW_VIEW:
-            # A liar may have shown its VIEW_CHANGE to the proposer alone.
-            for part in opened.view_changes if on_new_view(state, opened) else ():
-                _accuse(state, accusation(part, instance.tallies, instance.view_changes))
+    kind = message.kind
+    if kind in VOTES:
+        if -VIEWS_BEHIND_MAX <= message.view - instance.view <= VIEWS_AHEAD_MAX:
+            _accuse(state, accusation(opened, instance.tallies, instance.view_changes))
+            count(state, opened)
+    elif kind is Kind.PROPOSE:
+        _on_proposal(state, opened)
+    elif kind is Kind.VIEW_CHANGE:
+        if on_view_change(state, opened):
+            _accuse(state, accusation(opened, instance.tallies, instance.view_changes))
+    else:
+        assert kind is Kind.NEW_VIEW
+        # A liar may have shown its VIEW_CHANGE to the proposer alone.
+        for part in opened.view_changes if on_new_view(state, opened) else ():
+            _accuse(state, accusation(part, instance.tallies, instance.view_changes))
 
 
 def _on_proposal(state: State, opened: Opened) -> None:

@@ -4,6 +4,8 @@ Rules look at the state alone, so it does not matter in which order messages cam
 they came before a restart. Source: Castro and Liskov 1999, section 4.2; docs/spec/pbft.md.
 """
 
+from typing import Final
+
 from prsm.consensus.pbft.certificates import note_checked, proves_parent
 from prsm.consensus.pbft.effects import Broadcast, Execute, Validate
 from prsm.consensus.pbft.evidence import second_vote
@@ -12,7 +14,7 @@ from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.records import Locked, Voted
 from prsm.consensus.pbft.sending import blank, sign_own
 from prsm.consensus.pbft.state import State, emit, keep_body, may_sign, move, persist
-from prsm.consensus.pbft.transitions import Fact, Phase
+from prsm.consensus.pbft.transitions import JUDGING, WAITING, Fact, Phase
 from prsm.protocol.certificates import certificate_hash, certify
 from prsm.protocol.codec import encode
 from prsm.protocol.headers import Header
@@ -21,13 +23,15 @@ from prsm.protocol.limits import BLOCK_BODY_BYTES_MAX
 from prsm.protocol.messages.consensus import Prepared
 from prsm.protocol.signing import Kind
 
-_PROPOSED = (Phase.JUDGING, Phase.PREPARING)
+_PROPOSED: Final = (Phase.JUDGING, Phase.PREPARING)
+_PREPARE: Final = Kind.PREPARE
+_COMMIT: Final = Kind.COMMIT
 
 
 def accept(state: State) -> bool:
     """Take the proposal of the current view if it meets every rule; judge a fresh one."""
     instance = state.instance
-    assert instance.phase is Phase.WAITING
+    assert instance.phase is WAITING
     opened = instance.proposals.get(instance.view)
     if opened is None or instance.refused_view == instance.view:
         return False
@@ -50,17 +54,17 @@ def accept(state: State) -> bool:
 def on_verdict(state: State, block_hash: bytes, *, ok: bool) -> None:
     """The ledger judged a block; of use only while it is the one proposed."""
     instance = state.instance
-    if instance.phase is Phase.JUDGING and instance.block_hash == block_hash:
+    if instance.phase is JUDGING and instance.block_hash == block_hash:
         instance.verdict = ok
 
 
 def prepare(state: State) -> bool:
     """Send PREPARE for a block that was judged good, once in a view."""
     instance = state.instance
-    assert instance.phase is Phase.JUDGING
+    assert instance.phase is JUDGING
     if not instance.verdict or not may_sign(state):
         return False
-    key = (Kind.PREPARE, instance.view)
+    key = (_PREPARE, instance.view)
     said = instance.voted.get(key)
     if said is None:
         epoch = state.validators.epoch
@@ -78,9 +82,9 @@ def commit(state: State) -> bool:
     """Send COMMIT for a block that a quorum prepared, its certificate and body durable first."""
     instance = state.instance
     assert instance.phase in _PROPOSED
-    if (Kind.COMMIT, instance.view) in instance.voted:
+    if (_COMMIT, instance.view) in instance.voted:
         return False
-    tally = instance.tallies.get((Kind.PREPARE, instance.view))
+    tally = instance.tallies.get((_PREPARE, instance.view))
     digest = instance.block_hash
     if tally is None or tally.weight(digest) < state.validators.quorum or not may_sign(state):
         return False
@@ -110,7 +114,7 @@ def count(state: State, opened: Opened) -> None:
     tally = instance.tally(message.kind, message.view)
     stake = state.validators.validators[message.signer].stake
     tally.add(opened, stake)
-    if message.kind is not Kind.COMMIT or tally.weight(opened.digest) < state.validators.quorum:
+    if message.kind is not _COMMIT or tally.weight(opened.digest) < state.validators.quorum:
         return
     known = instance.certificate
     if known is not None and known.block_hash != opened.digest:

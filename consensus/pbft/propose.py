@@ -3,6 +3,8 @@
 Source: docs/spec/pbft.md, "Proposing".
 """
 
+from typing import Final
+
 from prsm.consensus.pbft.certificates import peers_of
 from prsm.consensus.pbft.config import RESEND_MS
 from prsm.consensus.pbft.effects import Broadcast, Fetch, NeedPayload
@@ -12,7 +14,7 @@ from prsm.consensus.pbft.records import Voted
 from prsm.consensus.pbft.sending import blank, sign_own
 from prsm.consensus.pbft.state import State, emit, may_sign, persist
 from prsm.consensus.pbft.timeouts import has_work
-from prsm.consensus.pbft.transitions import Phase
+from prsm.consensus.pbft.transitions import WAITING
 from prsm.protocol import merkle
 from prsm.protocol.certificates import certificate_hash
 from prsm.protocol.codec import encode
@@ -20,14 +22,16 @@ from prsm.protocol.headers import Block, Body, Header, block_hash
 from prsm.protocol.messages.consensus import Proposal
 from prsm.protocol.signing import Kind
 
+_PROPOSE: Final = Kind.PROPOSE
+
 
 def propose(state: State) -> bool:
     """As proposer of this view, propose what is demanded, or ask for a payload when it is time."""
     instance = state.instance
-    assert instance.phase is Phase.WAITING
+    assert instance.phase is WAITING
     if instance.own != instance.schedule.at(instance.view):
         return False
-    if (Kind.PROPOSE, instance.view) in instance.voted or not may_sign(state):
+    if (_PROPOSE, instance.view) in instance.voted or not may_sign(state):
         return False
     if instance.demanded is not None:
         return _propose_again(state)
@@ -42,10 +46,10 @@ def on_payload(state: State, height: int, view: int, draft: Draft | None) -> Non
     instance = state.instance
     if (instance.height, instance.view) != (height, view) or draft is None:
         return
-    is_open = instance.phase is Phase.WAITING and instance.demanded is None
+    is_open = instance.phase is WAITING and instance.demanded is None
     if not is_open or instance.own != instance.schedule.at(view) or not may_sign(state):
         return
-    if (Kind.PROPOSE, view) not in instance.voted:
+    if (_PROPOSE, view) not in instance.voted:
         _send_proposal(state, _assemble(state, draft))
 
 

@@ -39,7 +39,7 @@ from prsm.consensus.pbft.probation import Probation
 from prsm.consensus.pbft.records import Replayed, replay
 from prsm.consensus.pbft.state import State, may_sign, weigh_claims
 from prsm.consensus.pbft.tip import Tip
-from prsm.consensus.pbft.transitions import AT_REST, Phase
+from prsm.consensus.pbft.transitions import AT_REST, HALTED, Phase
 from prsm.protocol.errors import RemoteError
 from prsm.protocol.headers import Block
 
@@ -88,11 +88,12 @@ def step(state: State, event: Event, now_ms: int) -> list[Effect]:
     state.out = out
     if state.applied_at_ms is None:
         state.applied_at_ms = now_ms
-    if _is_halted(state):
+    phase = state.instance.phase
+    if phase is HALTED:
         return out
     _dispatch(state, event)
     _advance(state)
-    if _is_halted(state):
+    if state.instance.phase is HALTED:
         # What was said before the contradiction was found must not leave.
         return [effect for effect in out if isinstance(effect, Observe | Accuse)]
     timeouts.arm(state)
@@ -102,10 +103,6 @@ def step(state: State, event: Event, now_ms: int) -> list[Effect]:
 def body(state: State, height: int, digest: bytes) -> Block | None:
     """A proposed block of the current height, for a peer that must propose it again."""
     return state.instance.bodies.get(digest) if height == state.instance.height else None
-
-
-def _is_halted(state: State) -> bool:
-    return state.instance.phase is Phase.HALTED
 
 
 def _dispatch(state: State, event: Event) -> None:  # noqa: C901 - dispatch
@@ -137,15 +134,17 @@ def _dispatch(state: State, event: Event) -> None:  # noqa: C901 - dispatch
 
 
 _Rules = tuple[Callable[[State], bool], ...]
-_ALWAYS: Final[_Rules] = (normal.decide, catchup.miss, heights.restate, viewchange.join)
 # In each phase the rules that can act there, in their order: they are tried after every event.
 _RULES: Final[dict[Phase, _Rules]] = {
-    Phase.WAITING: (*_ALWAYS, propose.propose, normal.accept),
-    Phase.JUDGING: (*_ALWAYS, normal.prepare, normal.commit),
-    Phase.PREPARING: (*_ALWAYS, normal.commit),
-    Phase.COMMITTING: _ALWAYS,
-    Phase.CHANGING: (*_ALWAYS, viewchange.lead),
+    Phase.WAITING: (propose.propose, normal.accept),
+    Phase.JUDGING: (normal.prepare, normal.commit),
+    Phase.PREPARING: (normal.commit,),
+    Phase.COMMITTING: (),
+    Phase.CHANGING: (viewchange.lead,),
 }
+# Before them, in every phase: what these wait for is seldom there.
+_SELDOM: Final[_Rules] = (normal.decide, catchup.miss, heights.restate, viewchange.join)
+_ALL: Final = {phase: (*_SELDOM, *rules) for phase, rules in _RULES.items()}
 
 
 def _advance(state: State) -> None:
@@ -153,7 +152,9 @@ def _advance(state: State) -> None:
     acted = True
     while acted and (phase := state.instance.phase) not in AT_REST:
         acted = False
-        for rule in _RULES[phase]:
+        instance = state.instance
+        is_stirred = instance.certificate or instance.view_changes or not instance.restated
+        for rule in (_ALL if is_stirred else _RULES)[phase]:
             if rule(state):
                 acted = True
                 break

@@ -107,7 +107,7 @@ class State:
     @property
     def validators(self) -> ValidatorSet:
         """The set of the current height."""
-        return self.tip.validators
+        return self.tip.epoch.validators
 
     @property
     def rests_since_ms(self) -> int:
@@ -186,11 +186,13 @@ def may_sign(state: State) -> bool:
     below the low mark. Nor where more than a third say that it is decided: a log that lost a vote
     of it would sign another one, and nobody needs either.
     """
+    instance = state.instance
     return (
         state.is_ready
         and state.observer is None
-        and state.instance.own is not None
-        and state.instance.height > max(state.low, state.settled)
+        and instance.own is not None
+        and instance.height > state.low
+        and instance.height > state.settled
     )
 
 

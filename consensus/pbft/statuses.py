@@ -30,8 +30,7 @@ def status_for(state: State, receiver: str, held: tuple[int, int] = (0, 1)) -> S
         receiver: peer id.
         held: heights of the latest snapshot this node serves (0: none) and of its first block.
     """
-    members = (member for known in state.tip.sets for member in known.validators)
-    keys = {member.consensus: None for member in members if member.peer_id == receiver}
+    keys = {key: None for known in state.tip.sets for key in known.keys_of.get(receiver, ())}
     votes = [state.highest[key] for key in keys if key in state.highest]
     vote = max(votes, key=_rank, default=None)
     return Status(
@@ -49,19 +48,21 @@ def on_status(state: State, peer: str, status: Status) -> None:
     """A peer stands somewhere: it may be ahead, and it may remember a vote of mine."""
     if status.your_highest is not None:
         _check_own_vote(state, status.your_highest)
-    if any(peer == member.peer_id for known in state.tip.sets for member in known.validators):
+    if any(peer in known.keys_of for known in state.tip.sets):
         state.heard_at_ms[peer] = state.now_ms
-        state.claims[peer] = max(status.height, state.claims.get(peer, 0))
+        claimed = state.claims.get(peer, -1)
+        state.claims[peer] = max(status.height, claimed)
         if state.probation is not None:
             state.probation.claims.setdefault(peer, status.height)
-        weigh_claims(state)
+        if status.height > claimed or not state.is_ready:
+            weigh_claims(state)
     follow(state, peer, status.height)
 
 
 def note_highest(state: State, key: bytes, opened: Opened) -> None:
     """Remember the latest vote of a consensus key, as its owner will be shown it."""
     known = state.highest.get(key)
-    if known is None or _rank(known) < _rank(opened):
+    if known is None or _is_later(opened.message, known.message):
         state.highest[key] = _echo_of(opened)
 
 
@@ -69,6 +70,15 @@ def _rank(opened: Opened) -> tuple[int, int, int]:
     """Which of a validator's votes is the later one: a log that holds it holds those before it."""
     message = opened.message
     return message.height, message.view, ORDER.index(message.kind)
+
+
+def _is_later(message: SignedMessage, known: SignedMessage) -> bool:
+    """Compare ranks; heights nearly always tell."""
+    if message.height != known.height:
+        return message.height > known.height
+    if message.view != known.view:
+        return message.view > known.view
+    return ORDER.index(message.kind) > ORDER.index(known.kind)
 
 
 def _echo_of(opened: Opened) -> Opened:

@@ -10,7 +10,7 @@ from typing import Final
 
 from prsm.consensus.pbft.effects import SetTimer
 from prsm.consensus.pbft.state import Instance, State, emit, may_sign
-from prsm.consensus.pbft.transitions import AT_REST, Phase
+from prsm.consensus.pbft.transitions import AT_REST, CHANGING, WAITING
 from prsm.protocol.genesis import Parameters
 
 _GROWING_VIEWS: Final = 64  # (3/2)^64 is beyond any cap; larger powers only cost time
@@ -53,28 +53,34 @@ def is_expired(state: State) -> bool:
 def arm(state: State) -> None:
     """Start or stop the view's timer as the state now demands, and order the next tick."""
     instance = state.instance
-    if instance.phase in AT_REST or not may_sign(state) or not _may_run(state):
+    work = has_work(state)
+    if instance.phase in AT_REST or not may_sign(state) or not _may_run(state, work=work):
         instance.deadline_ms = None
     elif instance.deadline_ms is None:
         restart_timer(state)
-    _order_tick(state)
+    _order_tick(state, work=work)
 
 
-def _may_run(state: State) -> bool:
+def _may_run(state: State, *, work: bool) -> bool:
     instance = state.instance
-    if instance.phase is not Phase.CHANGING:
-        return has_work(state)
-    reached = state.validators.weight(
-        signer
-        for signer, opened in instance.view_changes.items()
-        if opened.message.view >= instance.view
+    if instance.phase is not CHANGING:
+        return work
+    validators, current = state.validators, instance.view
+    reached = validators.weight(
+        [
+            signer
+            for signer, opened in instance.view_changes.items()
+            if opened.message.view >= current
+        ]
     )
-    return reached >= state.validators.quorum
+    return reached >= validators.quorum
 
 
-def _order_tick(state: State) -> None:
+def _order_tick(state: State, *, work: bool) -> None:
     instance = state.instance
-    earliest, at = instance.deadline_ms, _propose_at(state, instance)
+    earliest, at = instance.deadline_ms, None
+    if work and instance.phase is WAITING:
+        at = _propose_at(state, instance)
     if earliest is None or (at is not None and at < earliest):
         earliest = at
     again = instance.resend_at_ms
@@ -87,9 +93,7 @@ def _order_tick(state: State) -> None:
 
 def _propose_at(state: State, instance: Instance) -> int | None:
     """When the gap between blocks ends, if a payload waits for that."""
-    if instance.phase is not Phase.WAITING or instance.own != instance.schedule.at(instance.view):
-        return None
-    if not has_work(state):
+    if instance.own != instance.schedule.at(instance.view):
         return None
     at = state.rests_since_ms + state.config.parameters.block_gap_min_ms
     return at if at > state.now_ms else None

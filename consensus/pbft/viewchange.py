@@ -16,7 +16,7 @@ from prsm.consensus.pbft.records import Entered, Left
 from prsm.consensus.pbft.sending import blank, sign_own
 from prsm.consensus.pbft.state import State, emit, may_sign, move, persist
 from prsm.consensus.pbft.timeouts import restart_timer
-from prsm.consensus.pbft.transitions import Fact, Phase
+from prsm.consensus.pbft.transitions import CHANGING, Fact
 from prsm.protocol.codec import encode
 from prsm.protocol.messages.consensus import NewView, Prepared, ViewChange
 from prsm.protocol.signing import Kind, sha256
@@ -74,17 +74,16 @@ def join(state: State) -> bool:
     instance = state.instance
     if not instance.view_changes:
         return False
-    reached = sorted(
-        (
-            (-opened.message.view, state.validators.validators[signer].stake)
-            for signer, opened in instance.view_changes.items()
-            if opened.message.view > instance.view
-        ),
-    )
+    current = instance.view
+    reached = [
+        (-opened.message.view, state.validators.validators[signer].stake)
+        for signer, opened in instance.view_changes.items()
+        if opened.message.view > current
+    ]
     if not reached or not may_sign(state):
         return False
     weight = 0
-    for view, stake in reached:
+    for view, stake in sorted(reached):
         weight += stake
         if weight >= state.validators.weak_quorum:
             leave(state, -view)
@@ -95,7 +94,7 @@ def join(state: State) -> bool:
 def lead(state: State) -> bool:
     """As proposer of the view that is wanted: show a quorum of VIEW_CHANGEs."""
     instance = state.instance
-    assert instance.phase is Phase.CHANGING
+    assert instance.phase is CHANGING
     if not may_sign(state) or instance.schedule.at(instance.view) != instance.own:
         return False
     parts = tuple(
@@ -118,7 +117,7 @@ def on_new_view(state: State, opened: Opened) -> bool:
     instance = state.instance
     message = opened.message
     is_later = message.view > instance.view
-    if not is_later and (message.view < instance.view or instance.phase is not Phase.CHANGING):
+    if not is_later and (message.view < instance.view or instance.phase is not CHANGING):
         return False
     if message.signer != instance.schedule.at(message.view):
         return False
