@@ -25,6 +25,8 @@ import pytest
 from mutation_hunt import CPU_SECONDS, NO_END, Hunt, Outcome
 from mutation_plants import MUTMUT, ROOT, Mutant, Place, Source
 
+from prsm.testnet.bench.machine import commit
+
 SCORE_MIN: Final = 0.85
 _CONSENSUS: Final = ROOT / "consensus"
 _TESTS: Final = {
@@ -56,7 +58,7 @@ def main() -> int:
         chosen = mutants = [mutant for mutant in chosen if _is_among(mutant, known)]
     report = Report(len(chosen), os.dup(2))
     hunt = Hunt(package, sources, chosen, report.note, options.jobs)
-    begin = time.monotonic()
+    begin, tree = time.monotonic(), commit()
     arguments = ["-q", "-m", "not long", "-p", "no:cacheprovider", *_TESTS[options.part]]
     with _silence():
         status = pytest.main(arguments, plugins=[hunt])
@@ -64,7 +66,7 @@ def main() -> int:
         print(f"the unchanged code fails: {hunt.survey.failed or status}", file=sys.stderr)
         return 2
     summary: dict[str, object] = {"package": f"consensus/{options.part}", "operators": MUTMUT}
-    summary |= report.summary(len(mutants), explained(options.part))
+    summary |= {"commit": tree} | report.summary(len(mutants), explained(options.part))
     summary |= {"cpu_seconds_each": CPU_SECONDS, "seconds": round(time.monotonic() - begin)}
     print(json.dumps(summary, indent=1) if options.json else _text(summary))
     return 0 if report.score >= SCORE_MIN or options.again else 1
