@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from prsm.node.net.scores import TokenBucket
+from prsm.node.net.suspects import Suspects
 
 # A handshake takes 20 ms of which 7 are CPU of ours: 32 at once are more than a second brings.
 HANDSHAKES_MAX: Final = 32
@@ -36,17 +37,21 @@ class Visit:
 
     address: str  # empty when no cap applies to it
     network: str
-    since_ms: int
+    since_ms: int  # when its handshake began
     is_settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What to do with a socket: `visit` if it is let in, `evicted` to be closed for it."""
+    """What to do with a socket: `visit` if it is let in, `evicted` to be closed for it.
+
+    With `wait_ms` its handshake may `begin` only then.
+    """
 
     visit: Visit | None
     evicted: Visit | None = None
     why: str = ""
+    wait_ms: int = 0
 
 
 def place_of(ip: str) -> tuple[str, str]:
@@ -68,10 +73,15 @@ class Arrivals:
 
     Args:
         now_ms: monotonic.
+
+    Attributes:
+        refused: sockets that were not let in, by reason.
+        suspects: where banned peers came from.
     """
 
     def __init__(self, *, now_ms: int) -> None:
-        self.refused: Counter[str] = Counter()  # by reason
+        self.suspects = Suspects()
+        self.refused: Counter[str] = Counter()
         self._all = TokenBucket(rate_per_s=ARRIVALS_PER_S, burst=ARRIVALS_BURST, now_ms=now_ms)
         self._rates: dict[str, TokenBucket] = {}
         self._visits: set[Visit] = set()
@@ -96,24 +106,35 @@ class Arrivals:
             now_ms: monotonic.
         """
         address, network = place_of(ip)
-        why = self._why_not(address, network, now_ms)
-        evicted = None
-        if not why and len(self._shaking) >= HANDSHAKES_MAX:
-            oldest = next(iter(self._shaking))
-            if now_ms - oldest.since_ms < PATIENCE_MS:
-                why = "handshakes"
-            else:
-                self.leave(oldest)
-                self.refused["evicted"] += 1
-                evicted = oldest
+        why, wait_ms = self._has_no_room(address, network), 0
+        if not why:
+            found = self.suspects.wait_ms(ip, now_ms=now_ms)
+            wait_ms, why = found or 0, "suspects" if found is None else ""
+        why = why or self._is_too_soon(address, now_ms)
         if why:
             self.refused[why] += 1
             return Entry(None, why=why)
         visit = Visit(address, network, now_ms)
-        self._visits.add(visit)
+        entry = Entry(visit, wait_ms=wait_ms) if wait_ms else self.begin(visit, now_ms=now_ms)
+        if entry.visit is not None:
+            self._visits.add(visit)
+            for place in filter(None, (address, network)):
+                self._held[place] += 1
+        return entry
+
+    def begin(self, visit: Visit, *, now_ms: int) -> Entry:
+        """Judge whether a visit's handshake may begin now; of one that had to wait, again."""
+        evicted = None
+        if len(self._shaking) >= HANDSHAKES_MAX:
+            oldest = next(iter(self._shaking))
+            if now_ms - oldest.since_ms < PATIENCE_MS:
+                self.refused["handshakes"] += 1
+                return Entry(None, why="handshakes")
+            self.leave(oldest)
+            self.refused["evicted"] += 1
+            evicted = oldest
+        visit.since_ms = now_ms
         self._shaking[visit] = None
-        for place in filter(None, (address, network)):
-            self._held[place] += 1
         return Entry(visit, evicted)
 
     def settle(self, visit: Visit) -> None:
@@ -132,13 +153,14 @@ class Arrivals:
             if not self._held[place]:
                 del self._held[place]
 
-    def _why_not(self, address: str, network: str, now_ms: int) -> str:
+    def _has_no_room(self, address: str, network: str) -> str:
         if len(self._visits) >= SOCKETS_MAX:
             return "sockets"
         if address and self._held[address] >= PER_ADDRESS_MAX:
             return "address"
-        if address and self._held[network] >= PER_NETWORK_MAX:
-            return "network"
+        return "network" if address and self._held[network] >= PER_NETWORK_MAX else ""
+
+    def _is_too_soon(self, address: str, now_ms: int) -> str:
         if address and not self._rate(address, now_ms).take(now_ms=now_ms):
             return "address_rate"
         return "" if self._all.take(now_ms=now_ms) else "rate"

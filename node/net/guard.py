@@ -43,6 +43,7 @@ from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
 from libp2p.peer.peerstore import PeerStore
@@ -169,8 +170,12 @@ class FencedUpgrader(TransportUpgrader):
         is_known_key = self.is_foreign or peer.to_bytes().startswith(AUTHOR_PREFIX)
         if not is_known_key or self.is_banned(PeerId(peer.to_base58())):
             await secure.close()
-            raise SecurityUpgradeFailure("a peer that is not let in")
+            raise NotLetIn("a peer that is banned, or hides its key")
         return secure
+
+
+class NotLetIn(SecurityUpgradeFailure):
+    """Who is there is known, and not wanted."""
 
 
 class FencedSwarm(Swarm):
@@ -196,29 +201,47 @@ class FencedSwarm(Swarm):
     ) -> None:
         connection = RawConnection(read_write_closer, False)  # noqa: FBT003 - libp2p's signature
         remote = read_write_closer.get_remote_address()
-        entry = self.arrivals.enter(
-            remote[0] if remote else "", now_ms=int(trio.current_time() * 1000)
-        )
-        if entry.evicted is not None:
-            self._scopes.pop(entry.evicted).cancel()
+        ip = remote[0] if remote else ""
+        entry = self.arrivals.enter(ip, now_ms=_now_ms())
+        visit = entry.visit
         try:
+            if visit is not None and entry.wait_ms:
+                await trio.sleep(entry.wait_ms / 1000)
+                entry = self.arrivals.begin(visit, now_ms=_now_ms())
+            if entry.evicted is not None:
+                self._scopes.pop(entry.evicted).cancel()
             if entry.visit is None:
                 log.debug("an inbound connection is refused: %s", entry.why)
                 return
-            with trio.CancelScope() as scope:
-                self._scopes[entry.visit] = scope
-                muxed = await self.upgrade_inbound_raw_conn(connection, maddr)
-                self.arrivals.settle(entry.visit)
-                # Stock code waits for the end of the whole swarm here.
-                await muxed.event_closed.wait()  # type: ignore[attr-defined]  # of Yamux
+            await self._serve_visit(entry.visit, ip, connection, maddr)
         except Exception as error:  # noqa: BLE001 - one peer's handshake, already cleaned up
             log.debug("inbound connection failed: %s", error)
         finally:
-            if entry.visit is not None:
-                self._scopes.pop(entry.visit, None)
-                self.arrivals.leave(entry.visit)
+            if visit is not None:
+                self._scopes.pop(visit, None)
+                self.arrivals.leave(visit)
             with trio.move_on_after(RESET_DEADLINE_S, shield=True):
                 await read_write_closer.close()
+
+    async def _serve_visit(
+        self, visit: Visit, ip: str, connection: RawConnection, maddr: Multiaddr
+    ) -> None:
+        """Shake hands and wait for the end; note where banned peers came from."""
+        suspects = self.arrivals.suspects
+        with trio.CancelScope() as scope:
+            self._scopes[visit] = scope
+            try:
+                muxed = await self.upgrade_inbound_raw_conn(connection, maddr)
+            except SwarmException as error:
+                if isinstance(error.__cause__, NotLetIn):
+                    suspects.offend(ip, now_ms=_now_ms())
+                raise
+            self.arrivals.settle(visit)
+            # Stock code waits for the end of the whole swarm here.
+            await muxed.event_closed.wait()  # type: ignore[attr-defined]  # of Yamux
+            assert isinstance(self.upgrader, FencedUpgrader)
+            if self.upgrader.is_banned(PeerId(muxed.peer_id.to_base58())):
+                suspects.offend(ip, now_ms=_now_ms())
 
     @override
     async def add_conn(self, muxed_conn: IMuxedConn, direction: str = "unknown") -> SwarmConn:
@@ -251,6 +274,10 @@ def fence_streams(
             blame(peer, RemoteError(f"a stream failed ({kind})", peer=peer, penalty=25))
 
     host.get_network().set_stream_handler(handle)
+
+
+def _now_ms() -> int:
+    return int(trio.current_time() * 1000)
 
 
 class TooManyStreams(Exception):

@@ -17,6 +17,7 @@ from prsm.node.net.arrivals import (
     Visit,
     place_of,
 )
+from prsm.node.net.suspects import GAP_MS, OFFENCES_FORGIVEN, WAIT_MS_MAX
 
 LOOP = "127.0.0.1"
 
@@ -123,3 +124,50 @@ def test_bounds_hold_in_any_order_and_nothing_stays(seed: int) -> None:
         arrivals.leave(visit)
     assert arrivals.open == arrivals.shaking == 0
     assert not arrivals._held
+
+
+def slow(arrivals: Arrivals) -> list[Visit]:
+    """A place whose newcomers take turns, and those of them that wait for theirs."""
+    for _ in range(OFFENCES_FORGIVEN + 1):
+        arrivals.suspects.offend(LOOP, now_ms=0)
+    waiting = []
+    while (entry := arrivals.enter(LOOP, now_ms=0)).visit is not None:
+        if entry.wait_ms:
+            waiting.append(entry.visit)
+    assert entry.why == "suspects"
+    return waiting
+
+
+def test_who_waits_holds_a_socket_and_no_handshake() -> None:
+    arrivals = Arrivals(now_ms=0)
+    waiting = slow(arrivals)
+    assert len(waiting) == WAIT_MS_MAX // GAP_MS
+    assert (arrivals.open, arrivals.shaking) == (len(waiting) + 1, 1)
+    assert arrivals.begin(waiting[0], now_ms=GAP_MS).visit is waiting[0]
+    assert arrivals.shaking == 2
+    for visit in waiting:
+        arrivals.leave(visit)
+    assert (arrivals.open, arrivals.shaking) == (1, 1)
+    assert arrivals.enter("8.8.4.4", now_ms=0).wait_ms == 0
+
+
+def test_patience_with_who_waited_begins_with_his_handshake() -> None:
+    arrivals = Arrivals(now_ms=0)
+    waited = slow(arrivals)[-1]
+    arrivals.leave(next(iter(arrivals._shaking)))
+    assert arrivals.begin(waited, now_ms=WAIT_MS_MAX).visit is waited
+    for number in range(HANDSHAKES_MAX - 1):
+        assert arrivals.enter(f"10.0.0.{number}", now_ms=WAIT_MS_MAX).visit is not None
+    late_ms = WAIT_MS_MAX + PATIENCE_MS
+    assert arrivals.enter("10.9.9.9", now_ms=late_ms - 1).why == "handshakes"
+    assert arrivals.enter("10.9.9.9", now_ms=late_ms).evicted is waited
+
+
+def test_who_finds_no_handshake_free_after_his_wait_is_refused() -> None:
+    arrivals = Arrivals(now_ms=0)
+    waited = slow(arrivals)[0]
+    arrivals.leave(next(iter(arrivals._shaking)))
+    for number in range(HANDSHAKES_MAX):
+        assert arrivals.enter(f"10.0.0.{number}", now_ms=GAP_MS).visit is not None
+    assert arrivals.begin(waited, now_ms=GAP_MS).why == "handshakes"
+    assert arrivals.refused["handshakes"] == 1
