@@ -3,12 +3,16 @@
 Only units that are not compared (one of one) are kept: they are checked by sampling. The requester
 keeps what it fed and got, the worker what it was fed and answered, so that neither can withhold it
 to the other's harm. Must not know who may ask. Source: docs/spec/work.md, "Audits".
+
+Invariants: batches handed over are written in their order; none is waited for by who gave it, and
+all of a unit by who binds itself to its receipt.
 """
 
 import logging
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
@@ -23,6 +27,10 @@ from prsm.protocol.messages.audit import InputChunk, Side
 from prsm.protocol.receipts import Feed
 from prsm.protocol.tensors import Tensor, TensorHead
 from prsm.protocol.transactions.payloads import Unit
+
+# A batch of a generation has at most 256 KiB on each side; a node that is so far behind waits.
+BEHIND_MAX: Final = 64
+_LAST_S: Final = 1.0  # what is handed over is still written when the node stops
 
 log = logging.getLogger(__name__)
 
@@ -81,15 +89,36 @@ class _Head(Record, frozen=True):
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A batch that one worker does alone: of which unit, and what is kept of it."""
+
+    place: Place
+    sides: tuple[Sequence[Tensor], Sequence[Tensor]]
+    feed: Feed
+
+    @property
+    def unit(self) -> tuple[bytes, int]:
+        return (self.place.job, self.place.unit)
+
+
 class Evidence:
     """Tensors of checked units, until the ledger has settled them."""
 
     def __init__(self, pieces: Pieces, chain: Chain) -> None:
         self._pieces, self._chain = pieces, chain
+        self._behind: deque[_Batch] = deque()  # the first is being written
+        self._is_writing = False
+        self._changed = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Drop what nobody can ask for any more, after each block."""
-        task_status.started()
+        """Write what was handed over; drop what nobody can ask for any more, after each block."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write_behind)
+            task_status.started()
+            await self._drop_old()
+
+    async def _drop_old(self) -> None:
         while True:
             for job, unit in self._pieces.units():
                 if self._is_over(job, unit):
@@ -128,14 +157,36 @@ class Evidence:
         Raises:
             LocalError: no room, or the disk refused.
         """
+        if spec.needed == 1:
+            await self._keep_batch(_Batch(place, sides, feed))
+
+    async def hand_over(
+        self, place: Place, spec: Unit, sides: tuple[Sequence[Tensor], Sequence[Tensor]], feed: Feed
+    ) -> None:
+        """As `keep_batch`, but nobody waits for the disk; what it refuses is logged.
+
+        No checkpoint while the disk keeps up. `wait_kept` before anybody binds himself to it.
+        """
         if spec.needed > 1:
             return
-        out = replace(place, side=Side.OUT)
-        pieces = (*_pieces(place, sides[0], feed.signature), *_pieces(out, sides[1], NO_FEED))
-        await self._pieces.keep_all(place.job, place.unit, pieces)
+        batch = _Batch(place, sides, feed)
+        while self._is_writing and len(self._behind) >= BEHIND_MAX:
+            await self._changed.wait()
+        if not self._is_writing:
+            await self._write(batch)
+            return
+        self._behind.append(batch)
+        self._wake()
 
-    def batches(self, job: bytes, unit: int, worker: bytes) -> tuple[int, ...]:
+    async def wait_kept(self, job: bytes, unit: int) -> None:
+        """Return once all that was handed over of a unit is written."""
+        await trio.lowlevel.checkpoint()
+        while any(batch.unit == (job, unit) for batch in self._behind):
+            await self._changed.wait()
+
+    async def batches(self, job: bytes, unit: int, worker: bytes) -> tuple[int, ...]:
         """Batches of a unit that the worker answered, ascending; as far as is kept here."""
+        await self.wait_kept(job, unit)
         found = []
         for name in self._pieces.names(job, unit):
             piece = decode(name, _Name, size_max=len(name))
@@ -145,6 +196,7 @@ class Evidence:
 
     async def chunk(self, place: Place, chunk: int) -> tuple[InputChunk, bytes] | None:
         """One chunk as it is answered; None where nothing is kept."""
+        await self.wait_kept(place.job, place.unit)
         raw = await self._pieces.read(place.job, place.unit, _name(place, "head"))
         if raw is None:
             return None
@@ -161,6 +213,44 @@ class Evidence:
         first = chunk == 0
         heads, feed = (head.tensors, head.feed) if first else ((), NO_FEED)
         return InputChunk(chunk, chunks, heads, feed), data
+
+    async def _write_behind(self) -> None:
+        self._is_writing = True
+        try:
+            while True:
+                while not self._behind:
+                    await self._changed.wait()
+                await self._write_first()
+        finally:
+            self._is_writing = False
+            try:
+                with trio.move_on_after(_LAST_S, shield=True):
+                    while self._behind:
+                        await self._write_first()
+            finally:
+                self._behind.clear()
+                self._wake()
+
+    async def _write_first(self) -> None:
+        await self._write(self._behind[0])  # until it is written, it is waited for
+        self._behind.popleft()
+        self._wake()
+
+    async def _write(self, batch: _Batch) -> None:
+        try:
+            await self._keep_batch(batch)
+        except PrsmError as error:
+            log.warning("batch %d is not kept for checks: %s", batch.feed.batch, error.what)
+
+    async def _keep_batch(self, batch: _Batch) -> None:
+        place, (inputs, outputs) = batch.place, batch.sides
+        out = replace(place, side=Side.OUT)
+        pieces = (*_pieces(place, inputs, batch.feed.signature), *_pieces(out, outputs, NO_FEED))
+        await self._pieces.keep_all(place.job, place.unit, pieces)
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
 
     def _is_over(self, job_id: bytes, unit: int) -> bool:
         job = self._chain.job(job_id)

@@ -89,7 +89,7 @@ class Witness:
             ask_batches_statement(ask, chain_id=self._chain.chain_id, asker_peer=incoming.peer),
             peer=incoming.peer,
         )
-        found = self._evidence.batches(ask.job, ask.unit, ask.worker)
+        found = await self._evidence.batches(ask.job, ask.unit, ask.worker)
         if not found:
             raise UnknownJob("nothing of that unit is kept here")
         return BatchList(found), b""

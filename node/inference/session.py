@@ -122,7 +122,11 @@ class Session:
             QuotaFull: the cache would pass its quota.
             InputMismatch, OutOfMemory, DeadlinePassed, WorkerFailed: as `run`.
         """
-        async with self._lock:
+        try:
+            self._lock.acquire_nowait()  # the other way costs a turn of the loop
+        except trio.WouldBlock:
+            await self._lock.acquire()
+        try:
             await self._renew()
             assert self._child is not None
             with self._deadline(self._pool.bounds.run_seconds, "the steps"):
@@ -135,6 +139,8 @@ class Session:
             except WireError as error:
                 self._child.is_usable = False
                 raise WorkerFailed(f"the worker answered no tensor: {error}") from error
+        finally:
+            self._lock.release()
 
     async def drop(self, number: int) -> None:
         """Forget a generating session; nothing happens if its child died."""

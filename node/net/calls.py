@@ -27,7 +27,7 @@ from prsm.node.net.interface import (
     MessageHandler,
     PeerUnreachable,
 )
-from prsm.node.net.lanes import TRAFFIC, Lane, Lanes
+from prsm.node.net.lanes import TRAFFIC, Lane, Lanes, Slot
 from prsm.node.net.streams import Duplex, KeptStream
 from prsm.node.telemetry import traces
 from prsm.protocol.codec import Record, decode, encode
@@ -170,6 +170,7 @@ class Conversation:
         """
         head = _head(Flow.ONE_WAY, message, 0, trace)
         self._refuse_newer(head.kind, message)
+        await trio.lowlevel.checkpoint()
         await self._streams[channel].put(head, tail)
 
     async def call(
@@ -182,7 +183,7 @@ class Conversation:
             CallRefused: answered with a typed refusal, or the peer is too old for this record.
         """
         self._refuse_newer(MESSAGES.number(type(message)), message)
-        async with self._room[channel]:
+        async with Slot(self._room[channel]):
             return await self._ask(message, channel, tail, trace)
 
     def _refuse_newer(self, kind: int, message: Record) -> None:
@@ -342,7 +343,7 @@ class Conversation:
         stream = self._streams[channel]
         try:
             try:
-                async with self._served[channel]:
+                async with Slot(self._served[channel]):
                     message, tail = await self._answer(incoming)
                     await stream.put(_head(Flow.REPLY, message, head.request_id, head.trace), tail)
             except PeerUnreachable as error:

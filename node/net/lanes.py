@@ -69,6 +69,22 @@ class Line(Generic[_T]):
         return self._waiting[chosen].popleft()
 
 
+class Slot:
+    """A place of a semaphore for the time of a block; a free one costs no turn of the loop."""
+
+    def __init__(self, semaphore: trio.Semaphore) -> None:
+        self._semaphore = semaphore
+
+    async def __aenter__(self) -> None:
+        try:
+            self._semaphore.acquire_nowait()
+        except trio.WouldBlock:
+            await self._semaphore.acquire()
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._semaphore.release()
+
+
 class Turns:
     """Lets one slice pass in each turn of the loop.
 

@@ -239,13 +239,15 @@ class KeptStream:
         return self._outbox.put_nowait(self._encode(head, tail), tail)
 
     async def put(self, head: Head, tail: bytes = b"") -> None:
-        """Queue a frame, waiting for room.
+        """Queue a frame, waiting for room; no checkpoint where there is some.
 
         Raises:
             LocalError: a frame over the cap of this stream.
             StreamLost: the stream went away meanwhile.
         """
-        await self._outbox.put(self._encode(head, tail), tail)
+        raw = self._encode(head, tail)
+        if not self._outbox.put_nowait(raw, tail):
+            await self._outbox.put(raw, tail)
 
     async def run(self, duplex: Duplex, on_frame: FrameHandler, lane: Lane) -> None:
         """Write what is queued and hand out what arrives until something breaks.

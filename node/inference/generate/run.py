@@ -290,6 +290,8 @@ class GenerationRun:
     async def _speak(self, speech: Speech, receive: trio.MemoryReceiveChannel[int]) -> None:
         async with receive:
             async for token in receive:
+                # The token goes to the first stage before it becomes text: that one is waited for.
+                await trio.lowlevel.checkpoint()
                 await self._it.put(await speech.say((token,)), 1)
         rest = await speech.say((), is_last=True)
         if rest:

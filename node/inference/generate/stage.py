@@ -5,7 +5,6 @@ worker does wrong ends as `WorkerLost`; a value the model refuses is nobody's fa
 `InputMismatch`. Must not know the other stages.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -38,8 +37,6 @@ from prsm.protocol.messages.steps import PositionMismatch, Step
 from prsm.protocol.receipts import Feed, WorkReceipt, sign_feed
 from prsm.protocol.tensors import Dtype, Tensor, TensorHead
 from prsm.protocol.transactions.payloads import Unit
-
-log = logging.getLogger(__name__)
 
 _VALUES: Final = "input_mismatch"  # the refusal that no other worker would take back
 
@@ -246,10 +243,7 @@ class RemoteStage:
         if evidence is None:
             return
         place = Place(seat.job, seat.unit, feed.batch, Side.IN, seat.worker)
-        try:
-            await evidence.keep_batch(place, seat.spec, (taped.inputs, taped.outputs), feed)
-        except PrsmError as error:
-            log.warning("batch %d is not kept for checks: %s", feed.batch, error.what)
+        await evidence.hand_over(place, seat.spec, (taped.inputs, taped.outputs), feed)
 
     def _lost(self, what: str, error: PrsmError) -> WorkerLost:
         return self._links.lost(self.seat.peer, what, error)

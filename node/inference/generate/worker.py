@@ -317,11 +317,8 @@ class Sessions:
             return
         us = self._desk.chain.address
         place = Place(held.job.job, held.unit, feed.batch, Side.IN, us)
-        try:
-            sides = (taped.inputs, taped.outputs)
-            await self._desk.evidence.keep_batch(place, held.spec, sides, feed)
-        except PrsmError as error:
-            log.warning("batch %d is not kept for checks: %s", feed.batch, error.what)
+        sides = (taped.inputs, taped.outputs)
+        await self._desk.evidence.hand_over(place, held.spec, sides, feed)
 
     # -- ending
 
@@ -390,5 +387,7 @@ class Sessions:
 
     async def _receipt(self, held: Held) -> Claim:
         chain, held.is_claimed = self._desk.chain, True
+        if self._desk.evidence is not None:
+            await self._desk.evidence.wait_kept(held.job.job, held.unit)
         receipt = held.receipt(chain_id=chain.chain_id, worker=chain.address, height=chain.height())
         return await self._desk.claims.add(receipt, tuple(held.feeds.values()))
