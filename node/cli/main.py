@@ -25,6 +25,11 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "restart": ("running", "restart", "End the node and start it again."),
     "status": ("condition", "status", "How the node is."),
     "run": ("verbs", "run", "Run a model over rows of text or tensors."),
+    "ask": (
+        "asking",
+        "ask",
+        "What in texts of yours is nearest to a question; let a model answer.",
+    ),
     "quote": ("nouns", "quote", "Prices workers bind themselves to."),
     "generate": ("generate", "generate", "Let a model go on from a prompt, token by token."),
     "generation": ("generations", "generation", "Texts under way: their steps, their end."),

@@ -25,7 +25,7 @@ from prsm.protocol.ids import parse_ftns
 
 _WAIT_MS: Final = 2_000  # one look at a job holds the connection so long
 _PASSED_ON: Final = ("replicas", "stages", "spread", "stages_here", "redundancy", "spares")
-_INPUT_BYTES_MAX: Final = 4 * 1024 * 1024
+INPUT_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
 @click.command("run")
@@ -58,9 +58,9 @@ def run(session: Session, /, model: str, source: tuple[str, ...], **options: Any
         params["deadline_ms"] = int(options["deadline"] * 1000)
     session.timeout_s = max(session.timeout_s, 90.0)
     if options["dry_run"]:
-        session.answer(_submitted(session, params, "infer_plan"), _show_plan)
+        session.answer(submitted(session, params, "infer_plan"), _show_plan)
         return
-    raw = _submitted(session, params)
+    raw = submitted(session, params)
     job = msgspec.json.decode(raw, type=dict[str, Any])
     job_id = str(job["job_id"])
     if options["no_wait"]:
@@ -71,7 +71,7 @@ def run(session: Session, /, model: str, source: tuple[str, ...], **options: Any
     finish(session, job, options["proof"])
 
 
-def _submitted(session: Session, params: dict[str, object], method: str = "infer_run") -> bytes:
+def submitted(session: Session, params: dict[str, object], method: str = "infer_run") -> bytes:
     """Ask for the job; a model that ships by recipe and is not there is made first."""
     try:
         return session.call(method, params)
@@ -107,11 +107,7 @@ def finish(session: Session, job: dict[str, Any], proof: str | None) -> None:
         RpcError: it failed, with its own reason.
     """
     job_id = str(job["job_id"])
-    if job["state"] != "done":
-        fault = job.get("error") or {}
-        reason = str(fault.get("reason") or "job_failed")
-        what = str(fault.get("what") or f"job {job_id} ended as {job['state']}")
-        raise fault_told(reason, what, hint=f"prsm job show {job_id}")
+    require_done(job)
     raw = session.call("job_getResult", {"job_id": job_id})
     verdict = _check_proof(session, job_id, Path(proof)) if proof else None
     session.answer(raw, lambda result: _show_result(job, result))
@@ -123,6 +119,19 @@ def finish(session: Session, job: dict[str, Any], proof: str | None) -> None:
         click.get_current_context().exit(verdict)
     else:
         session.note(f"its receipt: prsm proof show {job_id[:10]} --output receipt.json")
+
+
+def require_done(job: dict[str, Any]) -> None:
+    """Refuse to go on with a job that is over and not done.
+
+    Raises:
+        RpcError: with its own reason.
+    """
+    if job["state"] != "done":
+        fault, job_id = job.get("error") or {}, str(job["job_id"])
+        reason = str(fault.get("reason") or "job_failed")
+        what = str(fault.get("what") or f"job {job_id} ended as {job['state']}")
+        raise fault_told(reason, what, hint=f"prsm job show {job_id}")
 
 
 def _check_proof(session: Session, job_id: str, file: Path) -> int | None:
@@ -160,7 +169,7 @@ def wait_job(session: Session, job: dict[str, Any], *, cancel: bool = False) -> 
 def _read_rows(source: tuple[str, ...]) -> dict[str, object]:
     """Texts or tensors of the arguments; an argument that names no file is a text itself."""
     if source == ("-",) or (not source and not sys.stdin.isatty()):
-        return {"texts": _lines(sys.stdin.read(_INPUT_BYTES_MAX + 1), "standard input")}
+        return {"texts": lines_of(sys.stdin.read(INPUT_BYTES_MAX + 1), "standard input")}
     if not source:
         raise Usage("nothing to run the model on", hint='prsm run MODEL "a sentence"')
     texts: list[str] = []
@@ -173,13 +182,18 @@ def _read_rows(source: tuple[str, ...]) -> dict[str, object]:
                 raise Usage(f"{word} holds tensors; nothing else can stand beside it")
             return {"inputs": _tensors(path)}
         else:
-            texts += _lines(path.read_text(encoding="utf-8", errors="replace"), word)
+            texts += lines_of(path.read_text(encoding="utf-8", errors="replace"), word)
     return {"texts": texts}
 
 
-def _lines(text: str, where: str) -> list[str]:
-    if len(text) > _INPUT_BYTES_MAX:
-        raise Usage(f"{where} is larger than {_INPUT_BYTES_MAX} bytes", hint="run it in parts")
+def lines_of(text: str, where: str) -> list[str]:
+    """Lines that hold something.
+
+    Raises:
+        Usage: too many bytes, or no text.
+    """
+    if len(text) > INPUT_BYTES_MAX:
+        raise Usage(f"{where} is larger than {INPUT_BYTES_MAX} bytes", hint="run it in parts")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise Usage(f"{where} holds no text", hint="write one text a line")

@@ -24,7 +24,7 @@ from prsm.node.worker.recipes.decoder import Config, build_decoder, build_encode
 from prsm.testnet import launch
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.long]
-SMALL = Config(layers=2, width=64, heads=2, positions=160)
+SMALL = Config(layers=2, width=64, heads=2, positions=1024)
 TEMPLATE = """{% for one in tools or [] %}<tool_call>{"name": "{{ one.function.name }}"}{% endfor %}
 {%- for one in messages %}{{ one.role }}: {{ one.content }}
 {% endfor %}assistant:"""
@@ -68,12 +68,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         network.stop()
 
 
-def prsm_of(home: Home, *words: str) -> None:
+def prsm_of(home: Home, *words: str) -> str:
     command = [sys.executable, "-m", "prsm.node.cli.main", "--home", str(home.root), *words]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=ENVIRON, timeout=120
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture
@@ -126,6 +127,22 @@ def test_models_vectors_and_text_over_the_network(
     path = tmp_path / "receipt.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     prsm_of(home, "proof", "verify", str(path))
+
+
+def test_a_question_is_read_by_workers_and_answered_from_what_was_found(
+    home: Home, tmp_path: Path
+) -> None:
+    notes, receipt_file = tmp_path / "notes.txt", tmp_path / "reading.json"
+    notes.write_text("The freezer alarms at minus 70.\n\nOrder primers.\n", encoding="utf-8")
+    words = ("ask", "How cold?", str(notes), "--reader", "encoder", "--budget", "5")
+    more = ("--model", "decoder", "--max-tokens", "8", "--count", "1", "--json")
+    told = json.loads(prsm_of(home, *words, *more))
+    [passage] = told["passages"]
+    assert passage["place"] in {f"{notes}:1", f"{notes}:3"}
+    assert told["error"] is None
+    assert told["answer"] is not None
+    prsm_of(home, "proof", "show", told["job_id"], "--output", str(receipt_file))
+    prsm_of(home, "proof", "verify", str(receipt_file))
 
 
 def receipt(client: openai.OpenAI, path: str) -> dict[str, Any]:

@@ -113,6 +113,7 @@ ELSEWHERE: dict[tuple[str, ...], list[str] | None] = {
     ("storage", "join"): ["FILE"],
     ("dataset", "build"): ["nothing.csv"],
     ("generate",): ["m", "once"],
+    ("ask",): ["what reads digits?"],
     ("wallet", "import"): ["FILE", "--name", "old"],
     ("wallet", "export"): ["spare", "FILE"],
     ("audit", "self"): [],

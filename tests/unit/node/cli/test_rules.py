@@ -43,7 +43,14 @@ ASKS: dict[tuple[str, ...], list[str]] = {
     ("bench", "infer"): ["m"],
 }
 # Commands whose price others decide take a bound; those with a typed amount say what it costs.
-PRICED = {("run",), ("generate",), ("plan", "run"), ("bench", "infer"), ("storage", "offer")}
+PRICED = {
+    ("run",),
+    ("ask",),
+    ("generate",),
+    ("plan", "run"),
+    ("bench", "infer"),
+    ("storage", "offer"),
+}
 SPENDING = PRICED | {("wallet", "send"), ("validator", "join"), ("validator", "stake")}
 
 
