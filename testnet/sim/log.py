@@ -3,8 +3,9 @@
 Knows: what was synced, what a crash leaves. Must not know: what a record says.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Final, Protocol, final
 
@@ -56,6 +57,10 @@ class Log(Protocol):
         """Drop everything but these."""
         ...
 
+    def rotate_cut(self, low: int, records: tuple[bytes, ...]) -> None:
+        """Begin to, and be cut off; `crash` follows."""
+        ...
+
     def renew(self, low: int, records: tuple[bytes, ...]) -> None:
         """Begin afresh: an observer signs again above `low`."""
         ...
@@ -100,6 +105,11 @@ class ListLog:
         """Drop everything but these, whose first says `low`."""
         assert low >= 0
         self._records = list(records)
+
+    def rotate_cut(self, low: int, records: tuple[bytes, ...]) -> None:
+        """Have one segment or the other."""
+        if self._dice.random() < 0.5:
+            self.rotate(low, records)
 
     def renew(self, low: int, records: tuple[bytes, ...]) -> None:
         """Drop everything but these."""
@@ -170,9 +180,16 @@ class DiskLog:
 
     def append_cut(self, records: tuple[bytes, ...]) -> None:
         """Lose power in one of the next operations of the disk."""
-        self._disk.cut_at = self._disk.operations + self._dice.randint(1, 3)
+        self._cut(partial(self.append, records), 3)
+
+    def rotate_cut(self, low: int, records: tuple[bytes, ...]) -> None:
+        """Lose power in one of the next operations of the disk."""
+        self._cut(partial(self.rotate, low, records), 6)
+
+    def _cut(self, write: Callable[[], None], operations: int) -> None:
+        self._disk.cut_at = self._disk.operations + self._dice.randint(1, operations)
         try:
-            self.append(records)
+            write()
         except (PowerCut, Full, StoreUnavailable):
             return
         self._disk.cut_at = None

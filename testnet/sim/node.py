@@ -84,6 +84,7 @@ class Node:
     witness: Witness = field(init=False)
     timer_ms: int | None = None
     orders_left: int | None = None  # carried out before the crash that is coming
+    written: int = 0  # records, into the present segment of the log
     paused_until_ms: int = 0
 
     def __post_init__(self) -> None:
@@ -98,7 +99,7 @@ class Node:
         """Start from what is durable."""
         world = self.world
         self.life += 1
-        self.orders_left, self.timer_ms = None, None
+        self.orders_left, self.timer_ms, self.written = None, None, 0
         self._begin()
         try:
             found = self.log.open(self.ledger.tip.height)
@@ -150,6 +151,8 @@ class Node:
         effects = replica.step(state, event, now_ms)
         if effects:
             self._perform(effects)
+            if 0 < world.plan.turn_records <= self.written:
+                self._begin_segment()
         if self.state is not None:
             world.checker.bounded(self.index, self.state)
 
@@ -190,10 +193,11 @@ class Node:
     def _perform(self, effects: list[Effect]) -> None:
         for group in order(effects):
             if group.records:
-                if self._dies(group.records):
+                if self._dies(partial(self.log.append_cut, group.records)):
                     return
                 if not self._is_written(partial(self.log.append, group.records)):
                     return
+                self.written += len(group.records)
                 for record in group.records:
                     self.world.checker.synced(self.index, record)
             for effect in group.effects:
@@ -210,15 +214,24 @@ class Node:
             return False
         return True
 
-    def _dies(self, records: tuple[bytes, ...] = ()) -> bool:
-        """Is this where the coming crash comes? Then records are cut inside their write."""
+    def _begin_segment(self) -> None:
+        """Begin one between two steps, as node/chain/driver does once the present one is long."""
+        if self.state is None:
+            return
+        self.written = 0
+        low, keep = self.state.tip.height, heights.checkpoint(self.state)
+        if not self._dies(partial(self.log.rotate_cut, low, keep)):
+            self._is_written(partial(self.log.rotate, low, keep))
+
+    def _dies(self, cut: Callable[[], None] | None = None) -> bool:
+        """Is this where the coming crash comes? Then a write is cut off in the middle."""
         if self.orders_left is None:
             return False
         self.orders_left -= 1
         if self.orders_left >= 0:
             return False
-        if records:
-            self.log.append_cut(records)
+        if cut is not None:
+            cut()
         self.world.die(self)
         return True
 

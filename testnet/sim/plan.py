@@ -29,6 +29,7 @@ SETS_LATER: Final = 12
 LIES: Final = 0.25  # of the harmed disks
 OPERATED: Final = 0.12  # of the small runs with money
 SNAPSHOTS: Final = 0.4  # of the runs with money
+TURNS: Final = 0.3
 OPERATED_MAX: Final = 5  # nodes: such a run has many blocks
 SCRIPTS: Final = (
     "silent",
@@ -106,6 +107,7 @@ class Plan:
     has_operators: bool  # who join, leave, rotate and change stakes by transactions
     snapshot_every: int = 0  # heights between snapshots of the product's ledger, 0: none
     jumps: int = 0  # of the wrong clocks, each
+    turn_records: int = 0  # written between log segments begun in mid-height, 0: never
 
 
 # What a plan says where a fault is left out, by the name a command gives it.
@@ -128,7 +130,7 @@ FAULTS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
         "snapshots": {"snapshot_every": 0},
         "epochs": {"spares": 0, "epoch_heights": 0, "later": (), "has_operators": False},
         "ed25519": {"is_ed25519": False},
-        "segments": {"checkpoint_every": 0},
+        "segments": {"checkpoint_every": 0, "turn_records": 0},
     }
 )
 
@@ -141,7 +143,7 @@ def draw(seed: int, wish: Wish | None = None) -> Plan:
         wish: what else is asked for.
     """
     wish = wish or Wish()
-    plan = _with_drip(_with_snapshots(_vary(_draw(seed, wish), wish)))
+    plan = _with_turns(_with_drip(_with_snapshots(_vary(_draw(seed, wish), wish))))
     if wish.faults is None:
         return plan
     for name, nothing in FAULTS.items():
@@ -271,6 +273,12 @@ def _with_drip(plan: Plan) -> Plan:
         plan = replace(plan, scripts=(*plan.scripts, DRIP))
     jumps = dice.randint(1, 3) if plan.skewed and dice.random() < 0.6 else 0
     return replace(plan, jumps=jumps)
+
+
+def _with_turns(plan: Plan) -> Plan:
+    """Draw whether logs turn to a new segment in mid-height, at whatever record comes."""
+    dice = Random(f"{plan.seed} turns")
+    return replace(plan, turn_records=dice.randint(1, 6)) if dice.random() < TURNS else plan
 
 
 def faulty_of(plan: Plan) -> frozenset[int]:

@@ -134,3 +134,18 @@ def test_observers_of_runs_sign_again_at_an_epoch(monkeypatch: pytest.MonkeyPatc
 def _has_short_epochs(plan: Plan) -> bool:
     is_found = plan.damage in ("guard", "backup") and plan.damaged is not None
     return is_found and 0 < plan.epoch_heights < 3
+
+
+def test_segment_that_power_cuts_off_leaves_the_old_one_or_the_new_one() -> None:
+    """A vote of the height at work stands in both; only what the ledger has may be gone."""
+    seen = set()
+    for seed in range(40):
+        log = _log(seed)
+        log.open(4)
+        log.rotate_cut(3, (_vote(4),))
+        log.crash()
+        found = log.open(4)
+        assert found.observer is None, seed
+        assert _vote(4) in found.records, seed
+        seen.add(len(found.records))
+    assert seen == {1, 4}

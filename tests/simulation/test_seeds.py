@@ -8,10 +8,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from prsm.consensus.pbft import heights
+from prsm.consensus.pbft.state import State
 from prsm.testnet.sim.__main__ import main
 from prsm.testnet.sim.batch import Summary, play
 from prsm.testnet.sim.plan import Wish, draw, faulty_of
@@ -172,6 +175,25 @@ def test_later_sets_leave_less_than_a_third_to_the_faulty() -> None:
             total = sum(seat.stake for seat in seats)
             assert 3 * sum(seat.stake for seat in seats if seat.node in faulty) < total
             assert len(seats) >= 4
+
+
+def test_logs_turn_to_a_new_segment_in_mid_height(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With votes of the height at work to carry over, and with crashes in the turn itself."""
+    carried: list[int] = []
+    begin = heights.checkpoint
+
+    def checkpoint(state: State) -> tuple[bytes, ...]:
+        carried.append(len(state.instance.voted))
+        return begin(state)
+
+    monkeypatch.setattr(heights, "checkpoint", checkpoint)
+    plans = [plan for plan in map(draw, range(60)) if plan.turn_records and plan.crashes][:4]
+    for plan in plans:
+        outcome = World(replace(plan, turn_records=1)).play()
+        assert outcome.heal_ms is not None
+        assert not outcome.violations
+    assert len(carried) > 100
+    assert sum(1 for votes in carried if votes) > 50
 
 
 def test_progress_names_the_pieces_that_are_missing() -> None:
