@@ -10,7 +10,6 @@ from typing import Final
 from prsm.node.inference.estimate import memory_needed, row_bytes
 from prsm.node.inference.layout import Layout, reserve_of
 from prsm.node.inference.refusals import (
-    BatchNotJoinable,
     ClassMissing,
     DeadlineImpossible,
     DoesNotFit,
@@ -20,7 +19,6 @@ from prsm.node.inference.refusals import (
     PlanRefused,
     PriceOverCap,
     RuntimeMismatch,
-    SessionQuota,
     TooFewPeers,
     TooManyBatches,
 )
@@ -34,7 +32,6 @@ from prsm.protocol.transactions.payloads import UNITS_MAX, unit_batches_max
 # for a view change.
 SETTLE_MS: Final = 10_000
 _Offers = Sequence[WorkerOffer]
-ROWS_TOUCH: Final = "rows=touching"  # of `Compute.options`, where a row changes its neighbours
 
 
 def against_wish(manifest: ModelManifest, wish: Wish, opinions: int) -> list[PlanRefused]:
@@ -51,15 +48,6 @@ def against_wish(manifest: ModelManifest, wish: Wish, opinions: int) -> list[Pla
                 value=len(wish.batch_rows),
                 limit=batches_max,
                 hint="put more rows into a micro-batch, or send several jobs",
-            )
-        )
-    if wish.is_joined and ROWS_TOUCH in manifest.compute.options:
-        reasons.append(
-            BatchNotJoinable(
-                f"rows of {manifest.name} change one another's result: 1 requester a micro-batch",
-                value="joined",
-                limit=1,
-                hint="ask without joining, or take a model that is not quantised dynamically",
             )
         )
     needed = SETTLE_MS + wish.estimate_ms
@@ -114,10 +102,6 @@ def against_offers(
         (
             lambda o: not o.memory_bytes or room <= o.memory_bytes,
             lambda had: _too_large(large, had, opinions),
-        ),
-        (
-            lambda o: _has_session_room(o, large, wish),
-            lambda had: _no_session_room(large, had, wish),
         ),
     ]
     left = [offer for offer in offers if offer.runtime]  # empty while its child is away
@@ -201,22 +185,6 @@ def _too_large(shard: Shard, willing: _Offers, opinions: int) -> DoesNotFit:
         value=needed,
         limit=tuple(rooms[:opinions]),
         hint="ask for more stages, or raise executor.memory on the workers",
-    )
-
-
-def _has_session_room(offer: WorkerOffer, shard: Shard, wish: Wish) -> bool:
-    if not wish.session_bytes or not offer.memory_bytes:
-        return True
-    return memory_needed(shard) + wish.session_bytes <= offer.memory_bytes
-
-
-def _no_session_room(shard: Shard, fitting: _Offers, wish: Wish) -> SessionQuota:
-    room = max(o.memory_bytes for o in fitting) - memory_needed(shard)
-    return SessionQuota(
-        f"the session cache takes {wish.session_bytes} bytes, beside the shard there are {room}",
-        value=wish.session_bytes,
-        limit=room,
-        hint="ask for fewer tokens, or for more stages",
     )
 
 

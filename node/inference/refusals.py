@@ -61,12 +61,6 @@ class SessionQuota(PlanRefused):
     reason = "session_quota"
 
 
-class BatchNotJoinable(PlanRefused):
-    """Rows of this model touch one another, so another batch would be another result."""
-
-    reason = "batch_not_joinable"
-
-
 class OpRefused(PlanRefused):
     """Every worker refused the model itself: an operator its gate does not let pass."""
 

@@ -94,8 +94,6 @@ class Wish:
         time_left_ms: until the deadline, in block time.
         estimate_ms: how long the rows took on earlier jobs, 0 when unknown.
         sizes: of the free axes, as the tokens of a padded row.
-        session_bytes: of session cache each stage must hold, 0 for none.
-        is_joined: rows of several requesters share a micro-batch.
         window: micro-batches in flight at each worker.
         kind: of the work.
         only: accounts that may work; empty for all.
@@ -112,8 +110,6 @@ class Wish:
     time_left_ms: int = 3_600_000
     estimate_ms: int = 0
     sizes: Mapping[str, int] = field(default_factory=dict)
-    session_bytes: int = 0
-    is_joined: bool = False
     window: int = WINDOW
     kind: WorkKind = WorkKind.INFER
     only: tuple[bytes, ...] = ()

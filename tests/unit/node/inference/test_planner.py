@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from prsm.node.inference.layout import reserve_of
 from prsm.node.inference.planner import opinions_for, plan
 from prsm.node.inference.refusals import (
-    BatchNotJoinable,
     ClassMissing,
     DeadlineImpossible,
     DoesNotFit,
@@ -21,7 +20,6 @@ from prsm.node.inference.refusals import (
     PlanRefused,
     PriceOverCap,
     RuntimeMismatch,
-    SessionQuota,
     TooFewPeers,
     TooManyBatches,
 )
@@ -132,13 +130,6 @@ def with_facts(**facts: object) -> list[WorkerOffer]:
             (MIB, MIB, MIB),
         ),
         (
-            with_facts(memory_bytes=65 * MIB),
-            {"session_bytes": 2 * MIB},
-            SessionQuota,
-            2 * MIB,
-            MIB - 3,
-        ),
-        (
             with_facts(refused="model_refused: operator Loop"),
             {},
             OpRefused,
@@ -193,14 +184,6 @@ def test_workers_of_as_many_classes_cannot_agree() -> None:
     assert planned(plan(MANIFEST, alone, wish(stages=1, redundancy=1))).units
     # One that proved nothing yet may still be of the class of another.
     assert planned(plan(MANIFEST, [*alone[:2], offer(3)], wish(stages=1))).units
-
-
-def test_rows_that_touch_are_not_joined() -> None:
-    compute = msgspec.structs.replace(MANIFEST.compute, options="cpu rows=touching")
-    manifest = msgspec.structs.replace(MANIFEST, compute=compute)
-    [reason] = refused(plan(manifest, offers(3), wish(is_joined=True)))
-    assert type(reason) is BatchNotJoinable
-    assert planned(plan(manifest, offers(3), wish())).units
 
 
 @pytest.mark.parametrize(
