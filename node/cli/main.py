@@ -28,7 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "ask": (
         "asking",
         "ask",
-        "What in texts of yours is nearest to a question; let a model answer.",
+        "What in texts of yours is nearest to a question.",
     ),
     "quote": ("nouns", "quote", "Prices workers bind themselves to."),
     "generate": ("generate", "generate", "Let a model go on from a prompt, token by token."),
@@ -79,6 +79,7 @@ _SECTIONS: Final[dict[str, tuple[str, ...]]] = {
     "A node": ("init", "start", "stop", "restart", "status", "dashboard", "destroy"),
     "Work": (
         "run",
+        "ask",
         "generate",
         "generation",
         "quote",
