@@ -86,6 +86,31 @@ def test_bound_unit_is_the_ledgers_and_a_closed_one_nobodys() -> None:
     worker.engagements.check(worker.job(later.job), 0)
 
 
+@pytest.mark.parametrize("stage", ["open", "bound", "drawn and audited"])
+def test_pledge_is_free_once_a_unit_lapsed_though_its_requester_is_gone(stage: str) -> None:
+    """Nothing but the deadline ends it, and anybody may say so: here the worker."""
+    worker = Worker(1)
+    scene = worker.scene
+    lost, address = scene.lock, signer_of(WORKER).public_key
+    worker.taken.add((lost.job, 0))
+    if stage != "open":
+        scene.bound()
+    if stage == "drawn and audited":
+        assert scene.audit().code is Code.DONE
+    waiting = worker.lock("waiting")
+    with pytest.raises(NoBond):
+        worker.engagements.check(waiting, 0)
+    scene.chain.add(step_ms=601_000)
+    new = lock_of("new", ALONE, deadline_ms=scene.chain.ledger.tip.time_ms + 600_000)
+    open_job(scene.chain, new)
+    with pytest.raises(NoBond):
+        worker.engagements.check(worker.job(new.job), 0)  # it may still be bound and paid
+    assert scene.chain.send(WORKER, Refund(lost.job)).code is Code.DONE
+    assert worker.chain.free_pledge() == BOND
+    assert worker.chain.committed(lost.job, 0, address) is None
+    worker.engagements.check(worker.job(new.job), 0)
+
+
 @pytest.mark.parametrize("unit", [unit_of(workers=(65, 66, 67)), unit_of(workers=(65,), price=0)])
 def test_compared_and_free_work_needs_no_pledge(unit: object) -> None:
     worker = Worker(0)
