@@ -1,6 +1,6 @@
-"""What a peer shows of this core's own votes, held against the log of a height still to come.
+"""What a peer shows of this core's own NEW_VIEW, held against the log, of any height.
 
-Source: docs/spec/pbft.md, "Start". Of the present height: test_catchup. Method: a `Bench`.
+Source: docs/spec/pbft.md, "Start". Other votes: test_catchup. Method: a `Bench`.
 """
 
 import msgspec
@@ -46,3 +46,12 @@ def test_new_view_of_a_later_height_is_known_by_the_log(
     assert observed(bench.take(Heard("peer0", bench.status(highest=shown)))) is is_lost
     expected = Probation(HEIGHT, {"peer0": 0}) if is_lost else None
     assert bench.state.probation == expected
+
+
+def test_new_view_that_was_entered_is_known() -> None:
+    bench = Bench()
+    for signer in (0, 1, 2):
+        bench.hear(bench.change(signer, 3))
+    said = bench.state.instance.sent[Kind.NEW_VIEW, 3].message
+    shown = msgspec.structs.replace(said, body=sha256(said.body))
+    assert not observed(bench.take(Heard("peer0", bench.status(highest=shown))))

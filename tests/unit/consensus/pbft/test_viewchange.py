@@ -4,6 +4,8 @@ Method: a `Bench` of four cores with keyed signatures; a test forges messages wi
 the validators it plays, hands them to one core and reads what that core orders.
 """
 
+from dataclasses import replace
+
 import msgspec
 
 from prsm.consensus.pbft import heights, replica
@@ -263,9 +265,11 @@ def test_payload_is_of_no_use_to_who_may_not_sign_or_does_not_propose() -> None:
     assert kinds(bench.take(Payload(1, 0, Draft((), (), 77)))) == []
 
 
-def test_first_view_after_a_change_asks_for_a_payload_though_there_is_no_work() -> None:
-    """Somebody wanted a block; the next timeout would come before the heartbeat."""
+def test_first_view_after_a_change_asks_for_a_payload_whatever_the_gap() -> None:
+    """Somebody wanted a block and has waited for long."""
     bench = Bench(blocks=20)
+    parameters = msgspec.structs.replace(bench.config.parameters, block_gap_min_ms=60_000)
+    bench.state.config = replace(bench.config, parameters=parameters)
     assert bench.state.instance.schedule.at(1) == 3
     out = [effect for signer in (0, 1, 2) for effect in bench.hear(bench.change(signer, 1))]
     assert bench.state.instance.view == 1
