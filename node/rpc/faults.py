@@ -52,6 +52,11 @@ class RpcError(Exception):
         return cls(entry.code, error.what, data)
 
     @override
+    def __reduce__(self) -> tuple[object, ...]:
+        """How it is made anew in another process, such as that of a pool's caller."""
+        return fault_of, (self.code, self.what, self.data)
+
+    @override
     def __str__(self) -> str:
         """What, why and what to type, as the command line shows it."""
         return f"{self.what}\nwhy: {self.why}\ntry: {self.hint}\n{self.prsm_code}"

@@ -1,5 +1,6 @@
 """The client against a served fake node, from plain code, from asyncio and from trio."""
 
+import pickle  # noqa: TID251 - as below
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ import trio
 import prsm
 from prsm.client import AsyncClient, Client, Retries, RpcError, errors
 from prsm.node.rpc.errors import NotReady, TooMany
+from prsm.node.rpc.faults import fault_of
 from prsm.node.rpc.methods.generation import GenerationInfo
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.methods.tasks import TaskInfo
@@ -91,6 +93,14 @@ def test_a_refusal_is_of_the_class_of_its_reason(client: Client) -> None:
         client.call("rpc_ping", nonsense=1)
     assert isinstance(caught.value, RpcError)
     assert "nonsense" in caught.value.what
+
+
+def test_a_refusal_is_the_same_in_the_process_of_a_pools_caller() -> None:
+    """An error that cannot be copied breaks the pool whose worker raised it."""
+    told = fault_of(-32003, "no such job", {"reason": "unknown_job", "hint": "prsm job ls"})
+    twin = pickle.loads(pickle.dumps(told))
+    assert type(twin) is type(told) is errors.UnknownJob
+    assert (twin.what, twin.hint, twin.code) == (told.what, told.hint, told.code)
 
 
 def test_what_may_succeed_later_is_tried_again(client: Client, node: FakeNode) -> None:
