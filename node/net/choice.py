@@ -5,15 +5,20 @@ Knows multistream-select as libp2p 0.8.1 speaks it
 multistream, waits for the other side to name it too, and only then says which protocol it wants: a
 way there and back more for the encryption, for the muxer, and for each stream. With one protocol to
 choose from both lines leave together; what the other side says to them is read as stock code does.
+Before the encryption not even that is waited for: its first message leaves with the lines, and the
+answer to these is checked when the answer to it is read.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
+import trio
 from libp2p.abc import IMultiselectCommunicator
 from libp2p.custom_types import TProtocol
 from libp2p.io.exceptions import IOException
-from libp2p.protocol_muxer.exceptions import MultiselectCommunicatorError
+from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.protocol_muxer.exceptions import MultiselectClientError, MultiselectCommunicatorError
+from libp2p.protocol_muxer.multiselect import MULTISELECT_PROTOCOL_ID
 from libp2p.protocol_muxer.multiselect_client import (
     DEFAULT_NEGOTIATE_TIMEOUT,
     MultiselectClient,
@@ -48,6 +53,51 @@ class _Together(IMultiselectCommunicator):
     @override
     async def read(self) -> str:
         return await self._stock.read()
+
+
+class OpeningClient(MultiselectClient):
+    """A dialler's side whose only choice leaves with the first words of what is chosen."""
+
+    @override
+    async def select_one_of(
+        self,
+        protocols: Sequence[TProtocol],
+        communicator: IMultiselectCommunicator,
+        negotiate_timeout: int = DEFAULT_NEGOTIATE_TIMEOUT,
+    ) -> TProtocol:
+        """Name the protocol; says and hears nothing yet."""
+        [protocol] = protocols
+        assert isinstance(communicator, MultiselectCommunicator)
+        raw = communicator.read_writer
+        assert isinstance(raw, RawConnection)
+        _Opening(raw, communicator, protocol)
+        await trio.lowlevel.checkpoint()
+        return protocol
+
+
+class _Opening:
+    """Stands before a connection until its first write and its first read."""
+
+    def __init__(
+        self, raw: RawConnection, communicator: MultiselectCommunicator, protocol: TProtocol
+    ) -> None:
+        self._raw, self._communicator, self._protocol = raw, communicator, protocol
+        vars(raw).update(write=self._write, read=self._read)
+
+    async def _write(self, data: bytes) -> None:
+        del vars(self._raw)["write"]
+        lines = MULTISELECT_PROTOCOL_ID, self._protocol
+        await self._raw.write(b"".join(encode_delim(line.encode()) for line in lines) + data)
+
+    async def _read(self, n: int | None = None) -> bytes:
+        del vars(self._raw)["read"]
+        try:
+            heard = [await self._communicator.read() for _ in range(LINES)]
+        except MultiselectCommunicatorError as error:
+            raise MultiselectClientError("no answer to what was chosen") from error
+        if heard != [MULTISELECT_PROTOCOL_ID, self._protocol]:
+            raise MultiselectClientError(f"{self._protocol} is not supported: {heard[-1][:64]!r}")
+        return await self._raw.read(n)
 
 
 class PromptClient(MultiselectClient):

@@ -58,7 +58,7 @@ from multiaddr import Multiaddr
 from typing_extensions import override
 
 from prsm.node.net.arrivals import Arrivals, Visit
-from prsm.node.net.choice import PromptClient
+from prsm.node.net.choice import OpeningClient, PromptClient
 from prsm.node.net.gossip import (
     AUTHOR_PREFIX,
     GOSSIP_QUEUE_MAX,
@@ -315,8 +315,8 @@ def make_host(
         secure_transports_by_protocol={NOISE_PROTOCOL_ID: noise},
         muxer_transports_by_protocol={TProtocol(YAMUX_PROTOCOL_ID): FencedYamux},
     )
-    for selects in (upgrader.security_multistream, upgrader.muxer_multistream):
-        selects._selector.multiselect_client = PromptClient()  # noqa: SLF001 - no public knob
+    upgrader.security_multistream._selector.multiselect_client = OpeningClient()  # noqa: SLF001 - no public knob
+    upgrader.muxer_multistream._selector.multiselect_client = PromptClient()  # noqa: SLF001 - same
     swarm = FencedSwarm(
         peer_id,
         peerstore,

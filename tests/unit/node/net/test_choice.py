@@ -7,6 +7,7 @@ import trio
 import trio.testing
 from libp2p.custom_types import TProtocol
 from libp2p.io.abc import ReadWriteCloser
+from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.protocol_muxer.exceptions import MultiselectClientError
 from libp2p.protocol_muxer.multiselect import Multiselect
 from libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
@@ -14,7 +15,7 @@ from libp2p.utils import encode_delim
 from typing_extensions import override
 
 from prsm.node.net import guard
-from prsm.node.net.choice import PromptClient
+from prsm.node.net.choice import OpeningClient, PromptClient
 from prsm.protocol.errors import RemoteError
 from prsm.protocol.ids import PeerId
 
@@ -143,9 +144,57 @@ def test_host_chooses_promptly_everywhere() -> None:
 
     host = guard.make_host(bytes(range(32)), nobody)
     upgrader = vars(host.get_network())["upgrader"]
-    for client in (
-        host.multiselect_client,
-        upgrader.security_multistream.multiselect_client,
-        upgrader.muxer_multistream.multiselect_client,
-    ):
+    assert isinstance(upgrader.security_multistream.multiselect_client, OpeningClient)
+    for client in (host.multiselect_client, upgrader.muxer_multistream.multiselect_client):
         assert isinstance(client, PromptClient)
+
+
+async def opened(ours: Wire) -> RawConnection:
+    """A connection on which the only protocol was chosen."""
+    raw = RawConnection(ours, True)
+    assert await OpeningClient().select_one_of((ONE,), MultiselectCommunicator(raw)) == ONE
+    return raw
+
+
+async def test_choice_leaves_with_the_first_words_and_is_checked_before_the_first_answer() -> None:
+    ours, theirs = pair()
+    raw = await opened(ours)
+    assert ours.written == []
+    await raw.write(b"first")
+    await raw.write(b"second")
+    assert ours.written == [line(STREAM_LINE) + line(ONE) + b"first", b"second"]
+    assert await theirs.read(99) == b"".join(ours.written)
+    await theirs.write(line(STREAM_LINE) + line(ONE) + b"answer")
+    assert await raw.read(3) == b"ans"
+    assert await raw.read(9) == b"wer"
+    assert not {"read", "write"} & vars(raw).keys(), "nothing of it is left"
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (line(STREAM_LINE) + line("na"), "not supported"),
+        (line(STREAM_LINE) + line(TWO), "not supported"),
+        (line(ONE) * 2, "not supported"),
+        (b"junk", "no answer"),
+        (b"", "no answer"),
+    ],
+)
+async def test_other_answer_to_the_opening_is_an_error(said: bytes, why: str) -> None:
+    ours, theirs = pair()
+    raw = await opened(ours)
+    await raw.write(b"first")
+    if said:
+        await theirs.write(said)
+    await theirs.stream.send_stream.aclose()
+    with pytest.raises(MultiselectClientError, match=why):
+        await raw.read(1)
+
+
+async def test_stock_side_takes_the_first_words_after_the_choice() -> None:
+    ours, theirs = pair()
+    raw = await opened(ours)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answered_by, theirs, ONE)
+        await raw.write(b"first")
+    assert await theirs.read(99) == b"first"
