@@ -120,6 +120,7 @@ def measure_ways(asker: Asker, rows: list[Row]) -> str:
     ways: dict[str, tuple[int, int]] = {LOCAL: (1, 1), TWO: (2, 0), HOME: (2, 1)}
     each: dict[str, list[float]] = {name: [] for name in ways}
     first: dict[str, list[float]] = {name: [] for name in ways}
+    opened: dict[str, list[float]] = {name: [] for name in ways}
     texts: set[str] = set()
     for stages, home in ways.values():
         asker.say(stages=stages, home=home)  # loads what is not loaded
@@ -129,6 +130,7 @@ def measure_ways(asker: Asker, rows: list[Row]) -> str:
             texts.add(text)
             each[name].append(each_token_ms(info))
             first[name].append(float(info.first_token_ms))
+            opened[name].append(float(info.opened_ms))
     rows += [(name, statistics.median(each[name]), "ms") for name in ways]
     for name, told in ((LOCAL, FIRST_LOCAL), (TWO, FIRST_TWO), (HOME, FIRST_HOME)):
         rows.append((told, statistics.median(first[name]), "ms"))
@@ -137,6 +139,9 @@ def measure_ways(asker: Asker, rows: list[Row]) -> str:
         rows.append((f"{name}: above home (bar 2)", statistics.median(above), "ms"))
         above = [there - here for there, here in zip(first[name], first[LOCAL], strict=True)]
         rows.append((f"{name}: first token above home (bar 20)", statistics.median(above), "ms"))
+    for name, times in opened.items():
+        way = name.removesuffix(", each token")
+        rows.append((f"{way}, request to open sessions", statistics.median(times), "ms"))
     rows.append(("different texts of all ways (bar 1)", float(len(texts)), ""))
     return texts.pop()
 
