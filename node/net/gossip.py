@@ -54,6 +54,7 @@ SEQUENCE_BYTES: Final = 8
 AUTHOR_PREFIX: Final = bytes.fromhex("002408011220")
 AUTHOR_BYTES: Final = len(AUTHOR_PREFIX) + 32
 RESET_DEADLINE_S: Final = 2.0
+AFTER_LINK_S: Final = 0.03  # a link takes 10 ms, of which this stream, opened at once, was one
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +162,13 @@ class FencedPubsub(Pubsub):
             await self._judge(msg_forwarder, peer, msg)
         except Exception as error:  # noqa: BLE001 - one peer's message
             self._junk(peer, error)
+
+    @override
+    async def _handle_new_peer_with_retry(self, peer_id: ID, timeout: float | None = None) -> None:
+        """Open our stream to a peer a little later: the hellos of a new link come first."""
+        await trio.sleep(AFTER_LINK_S)
+        if self._peer_is_connected(peer_id):
+            await super()._handle_new_peer_with_retry(peer_id, timeout)
 
     @override
     async def stream_handler(self, stream: INetStream) -> None:

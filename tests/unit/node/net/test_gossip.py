@@ -1,4 +1,5 @@
 """Fenced gossip: what reaches stock code of an envelope, who is blamed, what is bounded."""
+# ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
 import threading
 
@@ -322,3 +323,22 @@ def test_gossip_starts_no_thread(host: BasicHost) -> None:
     pubsub, _ = gossip.make_gossip(host, ["a"])
     assert isinstance(pubsub.seen_messages, gossip.Seen)
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_stream_of_ours_comes_after_the_hellos_and_only_to_who_is_still_there(
+    is_there: bool, host: BasicHost, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    pubsub, _ = gossip.make_gossip(host, ["a"])
+    opened: list[float] = []
+
+    async def note(_self: Pubsub, peer: ID, longest_s: float | None) -> None:
+        await trio.lowlevel.checkpoint()
+        assert (peer, longest_s) == (STRANGER, None)
+        opened.append(trio.current_time())
+
+    monkeypatch.setattr(Pubsub, "_handle_new_peer_with_retry", note)
+    monkeypatch.setattr(Pubsub, "_peer_is_connected", lambda _self, _peer: is_there)
+    began = trio.current_time()
+    await pubsub._handle_new_peer_with_retry(STRANGER)
+    assert [round(at - began, 3) for at in opened] == [gossip.AFTER_LINK_S] * is_there

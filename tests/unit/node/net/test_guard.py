@@ -104,6 +104,7 @@ def host() -> BasicHost:
         (Swarm.notify_disconnected, ["self.auto_connector.record_disconnect(peer_id)"]),
         (Pubsub.__init__, ["set_stream_handler(protocol, self.stream_handler)"]),
         (Pubsub._handle_new_peer, ["queue = RpcQueue()"]),
+        (Pubsub.handle_peer_queue, ["run_task(self._handle_new_peer_with_retry, peer_id)"]),
         (Pubsub.__init__, ["self.seen_messages = LastSeenCache(seen_ttl, sweep_interval)"]),
         (Pubsub._mark_msg_seen, ["self.seen_messages.add(msg_id)"]),
         (Pubsub._is_msg_seen, ["self.seen_messages.has(msg_id)"]),
