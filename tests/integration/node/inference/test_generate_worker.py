@@ -2,14 +2,18 @@
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
+from typing_extensions import override
 
 from prsm.node.inference.estimate import memory_needed
+from prsm.node.inference.evidence import Evidence
 from prsm.node.inference.generate.book import batch_plan
 from prsm.node.inference.generate.route import Wanted
 from prsm.node.inference.generate.routes import Routes
@@ -28,8 +32,9 @@ from prsm.protocol.messages.generation import (
     StepDone,
     session_statement,
 )
-from prsm.protocol.receipts import Feed, sign_feed
+from prsm.protocol.receipts import Feed, WorkReceipt, sign_feed
 from prsm.protocol.tensors import Dtype, Tensor, TensorHead
+from prsm.storage.evidence import EvidenceFiles
 from tests.tools.generating import (
     POSITION_BYTES,
     Maker,
@@ -38,7 +43,7 @@ from tests.tools.generating import (
     make_makers,
     tokens_of,
 )
-from tests.tools.work import MODEL, RUNTIME
+from tests.tools.work import MODEL, RUNTIME, Node
 
 PROMPT = "abcd"
 TOKENS = 40
@@ -87,10 +92,28 @@ class Desk:
         return caught.value
 
 
+class StuckFiles(EvidenceFiles):
+    """What checks need, on a disk that writes nothing before it may."""
+
+    def __init__(self, folder: Path, may_write: trio.Event) -> None:
+        super().__init__(folder)
+        self._may_write = may_write
+
+    @override
+    async def keep_all(self, job: bytes, unit: int, pieces: Sequence[tuple[bytes, bytes]]) -> None:
+        await self._may_write.wait()
+        await super().keep_all(job, unit, pieces)
+
+
 async def desk(
-    nursery: trio.Nursery, *, room: Room | None = None, price: int = 0, tokens: int = TOKENS
+    nursery: trio.Nursery,
+    *,
+    room: Room | None = None,
+    price: int = 0,
+    tokens: int = TOKENS,
+    keep: Callable[[Node], Evidence] | None = None,
 ) -> Desk:
-    makers = make_makers(3, room=room, price_per_row=price)
+    makers = make_makers(3, room=room, price_per_row=price, keep=keep)
     await makers.start(nursery)
     [shard] = [shard for shard in generating_manifest().shards if shard.stages == 1]
     wanted = Wanted(
@@ -174,6 +197,39 @@ async def test_worker_risks_less_than_one_batch(
         await found.raw(found.ask(4 + place, ids(1)), ids(1).data)
     error = await found.refused(found.ask(19, ids(1)), ids(1))
     assert "0 feeds with these steps, 1 are due" in error.what
+
+
+async def test_answer_does_not_wait_for_the_disk_but_the_receipt_does(
+    nursery: trio.Nursery, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    may_write, disks = trio.Event(), list[StuckFiles]()
+
+    def keep(node: Node) -> Evidence:
+        disks.append(StuckFiles(tmp_path / str(node.index), may_write))
+        evidence = Evidence(disks[-1], node.chain)
+        nursery.start_soon(evidence.run)
+        return evidence
+
+    found = await desk(nursery, price=10, keep=keep)
+    await found.stage.open()
+    await found.stage.step(0, (4,), ids(*PROMPT.encode()))
+    await found.stage.step(4, (1,), ids(1))
+    shown: list[WorkReceipt | None] = []
+
+    async def finish() -> None:
+        shown.append(await found.stage.finish())
+
+    nursery.start_soon(finish)
+    await trio.sleep(5)
+    chain, seat = found.makers.makers[0].node.chain, found.stage.seat
+    assert shown == []
+    assert chain.committed(seat.job, seat.unit, seat.worker) is None
+    may_write.set()
+    await trio.sleep(5)
+    [receipt] = shown
+    assert receipt is not None
+    kept = [len(disk.names(seat.job, seat.unit)) for disk in disks]
+    assert sorted(kept) == [0, 4 * len(receipt.batches), 4 * len(receipt.batches)]
 
 
 async def test_nobody_else_reaches_a_session(
