@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-
-from scripts.generated import formatted, keep
+from generated import formatted, keep
 
 COMMAND = "python make.py"
 
