@@ -52,6 +52,7 @@ class Counts:
 
     done: int = 0
     retried: int = 0
+    put_again: int = 0  # files put at another node, since the first was down before it had copies
     kills: int = 0
     ipfs_kills: int = 0
     ipfs_took: int = 0  # files
@@ -101,13 +102,23 @@ class Load:
         home = self.dice.choice(homes)
         put = await self._try(lambda: self._ask_live("put", seed, size, first=[home]))
         file = str(put["root"]), str(put["sha256"]), size
-        if is_shared and await self._took(file, seed):
-            await self._get_of_daemon(file, home)
-        for _ in range(2):
-            await self._checked(file, lambda: self._ask_live("get", file[0], size))
+        is_taken = is_shared and await self._took(file, seed)
+        try:
+            if is_taken:
+                await self._get_of_daemon(file, home)
+            await self._copied(file)
+        except NotInTime:  # who alone had it is down, and who put it has it still
+            self.counts.put_again += 1
+            away = [peer for peer in self.peers if peer is not home]
+            await self._try(lambda: self._ask_live("put", seed, size, first=away))
+            await self._copied(file)
         self.files.append(file)
         if len(self.files) > FILES_MAX:
             self.files.pop(0)
+
+    async def _copied(self, file: tuple[str, str, int]) -> None:
+        for _ in range(2):
+            await self._checked(file, lambda: self._ask_live("get", file[0], file[2]))
 
     async def _took(self, file: tuple[str, str, int], number: int) -> bool:
         """Have the daemon take a file from the nodes it is connected to; it may be down."""
@@ -251,6 +262,7 @@ def _told(load: Load, took_s: float) -> Answer:
         "failed": len(counts.failed),
         "why": counts.failed[:5],
         "retried": counts.retried,
+        "put_again": counts.put_again,
         "kills": counts.kills,
         "seconds": round(took_s, 1),
         "success_percent": round(100 * share, 3),
