@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from prsm.node.cli.birth import Birth, finish_home, init_home, make_folder
 from prsm.node.home import Holder, Home, HomeExists
@@ -45,8 +45,10 @@ def init_dev(
         name: of the validator, for people.
         settings: more `section.key` values of it; None means unset.
     """
-    given = {key: value for key, value in (settings or {}).items() if value is not None}
-    given.setdefault("net.listen", (f"/ip4/127.0.0.1/tcp/{_free_port()}",))
+    given: dict[str, Any] = {
+        key: value for key, value in (settings or {}).items() if value is not None
+    }
+    given["net.listen"] = _dialled(given.get("net.listen"))
     if find_listener(8480) is not None:
         given.setdefault("rpc.listen", "127.0.0.1:0")
     if home.version.exists():
@@ -63,10 +65,9 @@ def init_dev(
     keys = {lab: make_folder(lab, one, development=True) for lab, one in births.items()}
     wallets = [one.wallet for one in keys.values()]
     born = init_home(home, Birth(name, "validator", "local", None, None, given), others=wallets)
-    listen = given["net.listen"]
-    assert isinstance(listen, tuple)
+    [listen] = given["net.listen"]
     genesis = from_json(home.genesis.read_bytes())
-    linked = {**ground, "net.bootstrap": (f"{listen[0]}/p2p/{born['peer_id']}",)}
+    linked = {**ground, "net.bootstrap": (f"{listen}/p2p/{born['peer_id']}",)}
     for lab, one in births.items():
         finish_home(lab, replace(one, settings=linked), keys[lab], genesis)
     return {**born, "labs": count}
@@ -115,6 +116,12 @@ def first_model() -> str:
 
 def _folder(home: Home) -> Path:
     return home.root / "labs"
+
+
+def _dialled(listen: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Where labs dial the node: its port is known before it starts, also where any would do."""
+    address = listen[0] if listen else "/ip4/127.0.0.1/tcp/0"
+    return (f"{address[:-1]}{_free_port()}" if address.endswith("/tcp/0") else address,)
 
 
 def _free_port() -> int:

@@ -144,9 +144,7 @@ def _unknown_toml(patient: Patient) -> Finding:
     try:
         tomllib.loads(patient.home.config.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return Finding(
-            "D-15", "config file", "note", "no config.toml: all is default", "prsm config show"
-        )
+        return Finding("D-15", "config file", "note", "no config.toml in it", "prsm config show")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         return Finding("D-15", "config file", "fault", str(error)[:200], "prsm config edit")
     return Finding("D-15", "config file", "ok", "it is TOML")

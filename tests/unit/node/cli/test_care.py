@@ -151,6 +151,16 @@ def test_a_development_network_has_labs_with_money_and_an_address(tmp_path: Path
     assert (both.exit_code, (tmp_path / "x").exists()) == (2, False)
 
 
+def test_labs_are_told_the_port_where_any_would_do(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    result = run(home.root, "init", "--dev", "--labs", "1", "--listen", "/ip4/127.0.0.1/tcp/0")
+    assert result.exit_code == 0, result.stderr
+    [listen] = load(home.config).config.net.listen
+    [bootstrap] = load(labs.found(home)[0].config).config.net.bootstrap
+    assert not listen.endswith("/tcp/0")
+    assert bootstrap.startswith(f"{listen}/p2p/")
+
+
 def test_top_without_a_terminal_is_one_look(served: Served) -> None:
     document = json.loads(served.run("top", "--json").stdout)
     assert set(document) >= {"status", "peers", "jobs", "tasks"}
