@@ -5,9 +5,9 @@ rules themselves are in pyproject.toml and `scripts/tidy.py`. Uses the standard 
 the tools of `.venv`, whichever Python starts it.
 
 Two lanes, for two cores. First what starts daemons, which waits as much as it works, and beside it,
-at the lowest priority, what only reads the code. Then the other tests in five processes, two at a
-time and the longest first: whole nodes, the simulator (which coverage would slow five times over),
-unit tests of the node and of the rest, and those that coverage watches.
+at the lowest priority, what only reads the code. Whichever lane is free goes on with the other
+tests in five processes, the longest first: whole nodes, the simulator (which coverage would slow
+five times over), unit tests of the node and of the rest, and those that coverage watches.
 
 A test file that failed beside all this runs once more at the end, alone: on two busy cores a
 deadline of real time may pass for no fault of the code. If it passes, so does the gate, whose last
@@ -237,9 +237,9 @@ def gate(*, fast: bool, marks: str) -> bool:
     if not fast:
         reading = [step for chain in reading_steps(_git("ls-files")) for step in chain]
         chains, daemons = test_steps(marks)
-        first = [daemons, [at_rest(step) for step in (*reading, *whole_steps())]]
+        quiet = [at_rest(step) for step in (*reading, *whole_steps())]
         again: list[str] = []
-        passed = run_beside(first, again) and run_beside(chains, again) and report_coverage()
+        passed = run_beside([daemons, quiet, *chains], again) and report_coverage()
         return passed and run_alone(again, marks)
     files = changed_files()
     if not run_beside(reading_steps(files, changed=True)):
