@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 import onnxruntime
 
-from prsm.node.rpc.client import RpcError
+from prsm.node.rpc.client import Client, RpcError
 from prsm.node.rpc.methods.models import AddParams, ModelInfo, RefParams
 from prsm.node.rpc.methods.serving import (
     ServedRows,
@@ -45,6 +45,7 @@ GREEDY: Final = 20  # of them, each with so many requests at a time:
 GREED: Final = 6
 SECONDS: Final = 20.0
 SETTLE_SECONDS: Final = 20.0  # a tab that is drawn for an audit takes a minute: it is told apart
+PLEDGE_SECONDS: Final = 20.0
 BOND: Final = 1_000 * MICRO_PER_FTNS
 Row = tuple[str, float, str]
 
@@ -125,7 +126,7 @@ def measure_jobs(node: Node, local: Local, cid: str) -> list[Row]:
     alone: list[float] = []
     served: list[float] = []
     with node.client(timeout_s=120) as client:
-        client.call("serve_warm", WarmParams(cid), result=object)
+        warm(client, cid)
         began = time.perf_counter()
         for number in range(-WARM_UP, JOBS):
             if number == 0:
@@ -155,6 +156,20 @@ def measure_jobs(node: Node, local: Local, cid: str) -> list[Row]:
         ("jobs under locks drawn for an audit, settled later", JOBS + WARM_UP - settled, "jobs"),
         ("jobs under one lock, mean", (JOBS + WARM_UP) / max(1, _tabs(node)), "jobs"),
     ]
+
+
+def warm(client: Client, cid: str) -> None:
+    """Open a tab, as soon as what the worker pledges at its start is on the ledger."""
+    deadline = time.monotonic() + PLEDGE_SECONDS
+    while True:
+        try:
+            client.call("serve_warm", WarmParams(cid), result=object)
+        except RpcError as error:
+            if error.data.get("reason") != "no_bond" or time.monotonic() > deadline:
+                raise
+            threading.Event().wait(0.2)
+        else:
+            return
 
 
 def settle(node: Node) -> tuple[int, float]:
