@@ -159,11 +159,13 @@ def measure_jobs(node: Node, local: Local, cid: str) -> list[Row]:
 
 
 def warm(client: Client, cid: str) -> None:
-    """Open a tab, as soon as what the worker pledges at its start is on the ledger."""
+    """Have one answer, as soon as what the worker pledges at its start is on the ledger."""
     deadline = time.monotonic() + PLEDGE_SECONDS
+    params = ServeParams(cid, texts=(sentence(-WARM_UP - 1),))
     while True:
         try:
             client.call("serve_warm", WarmParams(cid), result=object)
+            client.call("serve_run", params, result=ServedRows)
         except RpcError as error:
             if error.data.get("reason") != "no_bond" or time.monotonic() > deadline:
                 raise
