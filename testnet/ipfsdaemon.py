@@ -4,18 +4,16 @@ Knows a command line, a repository, and the lines of JSON such a program speaks
 (`tests/interop/ipfs/kubo`). Must not know what it is taken for.
 """
 
-import json
 import os
-import signal
 import socket
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Final
 
 import trio
 
+from prsm.testnet.linechild import LineChild
 from prsm.testnet.processes import NodeDied, NotInTime
 
 START_SECONDS: Final = 90.0
@@ -39,9 +37,7 @@ class IpfsDaemon:
         self._port = _free_port()
         self._ids = count(1)
         self._answers: dict[int, dict[str, object]] = {}
-        self._changed = trio.Event()
-        self._sending = trio.Lock()
-        self._process: trio.Process | None = None
+        self._child = LineChild("the IPFS daemon", self._hear)
 
     async def start(self, nursery: trio.Nursery) -> None:
         """Start it, and wait until it says who it is.
@@ -55,18 +51,16 @@ class IpfsDaemon:
         # A repository without bootstrap peers is all it may read.
         environment = {"HOME": str(self._folder), "PATH": os.environ["PATH"]}
         with (self._folder / "log").open("ab") as log:
-            process = await trio.lowlevel.open_process(
+            await self._child.start(
+                nursery,
                 [*self._program, str(self._folder / "repo"), str(self._port)],
                 cwd=self._folder,
                 env=environment | {"IPFS_PATH": str(self._folder / "repo")},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
+                log=log,
             )
-        self._process = process
-        nursery.start_soon(self._listen, process)
         with trio.move_on_after(START_SECONDS):
-            said = await self._answer(0, process)
+            await self._child.until(lambda: 0 in self._answers or not self._child.is_up)
+            said = self._answer(0)
             assert isinstance(said, dict), said
             self.address = str(said["addresses"][0])
             self.is_up = True
@@ -91,47 +85,26 @@ class IpfsDaemon:
     async def kill(self) -> None:
         """SIGKILL, by its pid."""
         self.is_up = False
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            await self._process.wait()
-            self._changed.set()
+        await self._child.kill()
 
     async def _ask(self, command: str, fields: dict[str, object]) -> object:
-        process = self._process
-        if process is None or process.stdin is None or not self.is_up:
+        if not self.is_up:
             raise NodeDied("the IPFS daemon is down")
         number = next(self._ids)
-        line = json.dumps({"id": number, "command": command} | fields) + "\n"
-        try:
-            async with self._sending:
-                await process.stdin.send_all(line.encode())
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise NodeDied("the IPFS daemon died") from error
-        return await self._answer(number, process)
+        order = {"id": number, "command": command} | fields
+        await self._child.tell(order, lambda: number in self._answers)
+        return self._answer(number)
 
-    async def _answer(self, number: int, process: trio.Process) -> object:
-        await self._until(lambda: number in self._answers or process.returncode is not None)
-        said = self._answers.pop(number, {"error": f"it ended with {process.returncode}"})
+    def _answer(self, number: int) -> object:
+        said = self._answers.pop(number, {"error": "it ended at once"})
         if "error" in said:
             raise NodeDied(f"the IPFS daemon: {said['error']}")
         return said["answer"]
 
-    async def _until(self, is_so: Callable[[], bool]) -> None:
-        while not is_so():
-            self._changed = changed = trio.Event() if self._changed.is_set() else self._changed
-            await changed.wait()
-
-    async def _listen(self, process: trio.Process) -> None:
-        assert process.stdout is not None
-        buffer = b""
-        async for data in process.stdout:
-            *lines, buffer = (buffer + data).split(b"\n")
-            for line in lines:
-                said = json.loads(line)
-                self._answers[said["id"]] = said
-            self._changed.set()
-        await process.wait()
-        self._changed.set()
+    def _hear(self, said: dict[str, object]) -> None:
+        number = said["id"]
+        assert isinstance(number, int), said
+        self._answers[number] = said
 
 
 def _free_port() -> int:
