@@ -3,10 +3,10 @@
 Knows: lines of text. Must not know: what the steps are of.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from prsm.node.cli.render import cell
+from prsm.node.cli.render import cell, columns, show_table
 
 PEER_CHARS: Final = 6  # the end of a peer id tells peers apart, its beginning does not
 _LABEL_CHARS: Final = 40
@@ -27,6 +27,16 @@ class Bar(NamedTuple):
     ended_ms: int | None
     verdict: str = ""
     why: str = ""
+
+
+def show_steps(rows: Sequence[Mapping[str, object]], drawn: Callable[[int], Iterable[str]]) -> None:
+    """Print steps: drawn for so many characters of a terminal, a table on a pipe."""
+    wide = columns()
+    if wide is None:
+        show_table(list(rows))
+        return
+    for line in drawn(wide):
+        print(line)
 
 
 def lines_of(head: str, bars: Sequence[Bar], wide: int) -> Iterator[str]:

@@ -4,11 +4,11 @@ Knows: the methods of generations. Must not know: how tokens are made.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from prsm.node.cli.bars import PEER_CHARS, Bar, lines_of
+from prsm.node.cli.bars import PEER_CHARS, Bar, lines_of, show_steps
 from prsm.node.cli.from_spec import make_command, make_group
-from prsm.node.cli.render import columns, show_table
 from prsm.node.cli.session import Session
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.spec import Method
@@ -22,12 +22,7 @@ def _trace(session: Session, method: Method, given: dict[str, object]) -> None:
 
 def show_trace(trace: Mapping[str, Any]) -> None:
     """Print a generation's steps: bars below one another on a terminal, a table on a pipe."""
-    wide = columns()
-    if wide is None:
-        show_table(list(trace["steps"]))
-        return
-    for line in waterfall(trace, wide):
-        print(line)
+    show_steps(trace["steps"], partial(waterfall, trace))
 
 
 def waterfall(trace: Mapping[str, Any], wide: int) -> Iterator[str]:

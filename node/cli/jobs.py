@@ -4,15 +4,16 @@ Knows: the methods of jobs, log files. Must not know: how a job is done.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import click
 import msgspec
 
 from prsm.node.cli import loglines
-from prsm.node.cli.bars import PEER_CHARS, Bar, lines_of
+from prsm.node.cli.bars import PEER_CHARS, Bar, lines_of, show_steps
 from prsm.node.cli.from_spec import make_command, make_group
-from prsm.node.cli.render import cell, columns, show_table
+from prsm.node.cli.render import cell
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.spec import Method
@@ -74,12 +75,7 @@ def _retry(session: Session, method: Method, given: dict[str, object]) -> None:
 
 def show_trace(trace: Mapping[str, Any]) -> None:
     """Print a job's steps: bars below one another on a terminal, a table on a pipe."""
-    wide = columns()
-    if wide is None:
-        show_table(list(map(_row, trace["steps"])))
-        return
-    for line in waterfall(trace, wide):
-        print(line)
+    show_steps(list(map(_row, trace["steps"])), partial(waterfall, trace))
 
 
 def waterfall(trace: Mapping[str, Any], wide: int) -> Iterator[str]:
