@@ -6,7 +6,7 @@ stopping closes the door first, then work, then agreement, then the network.
 
 import gc
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import trio
@@ -19,6 +19,7 @@ from prsm.node.config.schema import Config
 from prsm.node.entrance import open_entrance
 from prsm.node.hardening import protect_process
 from prsm.node.home import Home
+from prsm.node.inference.drain import DRAIN_MORE_S, Drain
 from prsm.node.keys import load_network_key, voting_seeds
 from prsm.node.memory import keep_compact, keep_giving_back
 from prsm.node.net.bans import BanFile
@@ -126,12 +127,17 @@ def _read_genesis(home: Home) -> Genesis:
 
 async def _run(opened: Opened, task_status: trio.TaskStatus[None]) -> bool:
     """Start from the ground up, stop from the roof down; is it to be run again?"""
-    stop = trio.Event()
+    stop, at_once = trio.Event(), trio.Event()
     work, start, chain = make_workshop(opened), opened.start, opened.chain
     async with AsyncExitStack() as floors:
         # The last one entered is cancelled first.
         ground = await floors.enter_async_context(_floor())
-        await ground.start(_wait_signal, stop)
+
+        def end() -> None:
+            """Stop; the second time without waiting for what is held for others."""
+            (at_once if stop.is_set() else stop).set()
+
+        await ground.start(_wait_signal, end)
         _trust_validators(opened)
         await work.models.load()
         await ground.start(opened.network.run)
@@ -142,7 +148,7 @@ async def _run(opened: Opened, task_status: trio.TaskStatus[None]) -> bool:
         labour = await floors.enter_async_context(_floor())
         await start_workshop(work, labour)
         roof = await floors.enter_async_context(_floor())
-        await open_entrance(opened, work, roof, stop.set)
+        await open_entrance(opened, work, roof, end)
         disk = Mended(chain.driver, start.home.data, stop)
         roof.start_soon(disk.run)
         gc.collect()
@@ -156,7 +162,23 @@ async def _run(opened: Opened, task_status: trio.TaskStatus[None]) -> bool:
         await stop.wait()
         start.notifier.tell("STOPPING=1")
         log.info("stopping")
+        if work.hands is not None:
+            await _drained(work.hands.drain, start.config.worker.drain_s, at_once)
     return disk.is_mended
+
+
+async def _drained(drain: Drain, grace_s: float, at_once: trio.Event) -> None:
+    """Finish what is held for others while everything runs, for so long, or until told again."""
+
+    async def until(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
+        await wait()
+        scope.cancel()
+
+    drain.begin(grace_s)
+    with trio.move_on_after(grace_s + DRAIN_MORE_S):
+        async with trio.open_nursery() as waiting:
+            for wait in (drain.wait_over, at_once.wait):
+                waiting.start_soon(until, wait, waiting.cancel_scope)
 
 
 @asynccontextmanager
@@ -181,9 +203,9 @@ def _trust_validators(opened: Opened) -> None:
     tell()
 
 
-async def _wait_signal(stop: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
+async def _wait_signal(end: Callable[[], None], *, task_status: trio.TaskStatus[None]) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         task_status.started()
-        async for _ in signals:
-            stop.set()
-            return
+        for _ in range(2):  # a third one has the system's meaning: no process outlives it
+            await anext(signals)
+            end()

@@ -81,6 +81,7 @@ async def open_entrance(
             started_ms=chain.driver.clock.wall_ms(),
             rpc=lambda: bound[0].http if bound else "",
             stop=stop,
+            holding=lambda: work.hands.drain.told() if work.hands is not None else "",
         )
     )
     guests = _guests(opened, bound)
@@ -97,14 +98,13 @@ async def open_entrance(
         layers=(trace_call, count_calls(measures.metrics), once.layer, *books.layers),
         on_refused=books.refusals.note,
     )
-    health = Health(start.config.node.name, VERSION, node.why_not_ready)
     more = (dashboard_pages, _v1(dispatcher, opened), *_numbers(start.config, measures))
     pages = beside(guests.pages, *more)
     open_door = functools.partial(
         serve,
         dispatcher,
         door=_door(start, guests, work.feed.events),
-        health=health,
+        health=Health(start.config.node.name, VERSION, node.why_not_ready),
         bounds=Bounds(connections=start.config.rpc.max_conns),
         pages=pages,
     )
@@ -193,5 +193,7 @@ def _worker(opened: Opened, work: Workshop) -> WorkerApi:
     """The operator's side of work for others."""
     hands, clock = work.hands, opened.chain.driver.clock
     sessions = work.generating.sessions
-    bench = Bench(hands.offer, hands.executor, sessions) if hands is not None else None
+    bench = None
+    if hands is not None:
+        bench = Bench(hands.offer, hands.executor, sessions, hands.drain)
     return WorkerApi(bench, work.claims, work.earnings, opened.start.config.worker, clock)

@@ -59,6 +59,7 @@ class Parts:
     started_ms: int  # wall clock
     rpc: Callable[[], str]  # address of the HTTP side
     stop: Callable[[], None]
+    holding: Callable[[], str] = str  # what is still done for others by a node that drains
 
 
 class NodeApi:
@@ -254,8 +255,13 @@ class NodeApi:
             _kept("admission", chain.keepers),
             _kept("sync", chain.keepers),
             _kept("wallet", chain.keepers, "locked" if chain.wallet.is_locked else ""),
-            api.Part("worker", *self._parts.models.worker_state()),
+            _working(self._parts),
         )
+
+
+def _working(parts: Parts) -> api.Part:
+    state, restarts, why = parts.models.worker_state()
+    return api.Part("worker", state, restarts, parts.holding() or why)
 
 
 def _kept(name: str, keepers: Mapping[str, Supervisor], why: str = "") -> api.Part:

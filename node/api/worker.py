@@ -11,6 +11,7 @@ import msgspec
 from prsm.node.clock import Clock, utc_text
 from prsm.node.config.schema import WorkerConfig
 from prsm.node.inference.claims import Claims
+from prsm.node.inference.drain import Drain
 from prsm.node.inference.earned import Earnings
 from prsm.node.inference.executor import Executor
 from prsm.node.inference.generate.worker import Sessions
@@ -35,6 +36,7 @@ class Bench:
     offer: WorkOffer
     executor: Executor
     sessions: Sessions | None
+    drain: Drain
 
 
 class WorkerApi:
@@ -65,6 +67,7 @@ class WorkerApi:
             "worker_getOffer": self.offer,
             "worker_setOffer": self.set_offer,
             "worker_pause": self.pause,
+            "worker_drain": self.drain,
             "worker_resume": self.resume,
             "worker_getEarnings": self.earned,
         }
@@ -93,9 +96,17 @@ class WorkerApi:
         await offer.change(lambda said: msgspec.structs.replace(said, paused=True))
         return self._shown()
 
+    async def drain(self, params: api.DrainParams, _caller: Caller) -> api.WorkOfferInfo:
+        """Nothing new, and an end of what is held."""
+        grace_s = self._config.drain_s if params.grace_s is None else params.grace_s
+        self._opened().drain.begin(grace_s)
+        return self._shown()
+
     async def resume(self, _params: NoParams, _caller: Caller) -> api.WorkOfferInfo:
         """Work again."""
-        offer = self._opened().offer
+        bench = self._opened()
+        offer = bench.offer
+        bench.drain.resume()
         await offer.change(lambda said: msgspec.structs.replace(said, paused=False))
         return self._shown()
 
@@ -138,6 +149,8 @@ class WorkerApi:
             units_max_configured=0,
             at_work=0,
             sessions=0,
+            held=0,
+            left_ms=0,
             waiting_ms=0,
             memory_bytes=0,
             bond=self._config.bond,
@@ -150,21 +163,29 @@ class WorkerApi:
 def _with_bench(info: api.WorkOfferInfo, bench: Bench) -> api.WorkOfferInfo:
     """The same with what the worker says of itself."""
     offer, standing = bench.offer, bench.executor.standing()
-    why = offer.hindrance()
-    state: Literal["open", "held", "paused"] = "held" if why else "open"
     return msgspec.structs.replace(
         info,
-        state="paused" if offer.said.paused else state,
-        why=why,
+        state=_state(bench),
+        why=offer.hindrance(),
         price=str(offer.terms.price_per_row),
         price_configured=str(offer.configured.price_per_row),
         units_max=offer.terms.units_max,
         units_max_configured=offer.configured.units_max,
         at_work=bench.executor.at_work,
         sessions=0 if bench.sessions is None else bench.sessions.count,
+        held=bench.drain.held,
+        left_ms=bench.drain.left_ms,
         waiting_ms=standing.waiting_ms,
         memory_bytes=standing.memory_bytes,
     )
+
+
+def _state(bench: Bench) -> Literal["open", "held", "paused", "draining", "drained"]:
+    if bench.drain.is_on:
+        return "drained" if bench.drain.is_over else "draining"
+    if bench.offer.said.paused:
+        return "paused"
+    return "held" if bench.offer.hindrance() else "open"
 
 
 def _unit(ended: Ended) -> api.EarnedUnit:

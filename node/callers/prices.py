@@ -132,7 +132,7 @@ FREE: Final = frozenset(
             "wallet_changePassword",
         ),
         *("token_list", "audit_list", "audit_verify", "tenant_list", "node_runDoctor"),
-        *("worker_setOffer", "worker_pause", "worker_resume"),
+        *("worker_setOffer", "worker_pause", "worker_drain", "worker_resume"),
         *("token_createLogin", "rpc_login", "sub_subscribe", "sub_unsubscribe"),
     )
 )

@@ -281,6 +281,14 @@ class WorkerConfig(Section, frozen=True):
     bond: Annotated[
         _Micro, doc("micro-FTNS kept pledged: paid work is given to this node alone only then")
     ] = "0"
+    drain_s: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=3600),
+        doc(
+            "a node that stops finishes what it holds for others for so long; a service manager "
+            "must wait longer"
+        ),
+    ] = 10
 
     @property
     def price_microftns(self) -> Amount:

@@ -130,6 +130,11 @@ class Claims:
         """Receipts of units that are not settled yet."""
         return tuple(claim.receipt for claim in self._claims.values())
 
+    @property
+    def unbound(self) -> int:
+        """Receipts that no block and no refusal has answered yet."""
+        return sum(not claim.committed.is_set() for claim in self._claims.values())
+
     async def add(self, receipt: WorkReceipt, feeds: Sequence[Feed] = ()) -> Claim:
         """Sign a receipt, keep it and queue its commitment.
 

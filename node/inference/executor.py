@@ -5,27 +5,18 @@ them. Nothing a peer sends raises here beyond a typed answer. Must not know how 
 """
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Final
 
 import trio
 
 from prsm.consensus.ledger.records import Job
-from prsm.node.clock import Clock
 from prsm.node.inference.capacity import Standing
-from prsm.node.inference.claims import Claim, Claims
-from prsm.node.inference.evidence import Evidence, Place
-from prsm.node.inference.interface import (
-    Chain,
-    Models,
-    Policy,
-    PolicyRefused,
-    UnitIncomplete,
-    UnknownJob,
-)
+from prsm.node.inference.claims import Claim
+from prsm.node.inference.desk import Desk
+from prsm.node.inference.evidence import Place
+from prsm.node.inference.interface import PolicyRefused, UnitIncomplete, UnknownJob
 from prsm.node.inference.lease import Inputs, Lease, Reserve
 from prsm.node.inference.line import Line
-from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.terms import (
     Terms,
     check_caller,
@@ -35,9 +26,8 @@ from prsm.node.inference.terms import (
     wait_lock,
 )
 from prsm.node.inference.transfer import cut
-from prsm.node.net.interface import Answer, Busy, Channel, Incoming, Network, PeerEvent
+from prsm.node.net.interface import Answer, Busy, Channel, Incoming, PeerEvent
 from prsm.node.telemetry import logs, traces
-from prsm.protocol.ed25519 import Verifier
 from prsm.protocol.errors import BadSignature, PrsmError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import TEXT_BYTES_MAX
@@ -62,21 +52,6 @@ log: Final = logs.get("executor")
 LEASES_KEPT_MAX: Final = 1024  # with those that only wait for their `Finish`
 
 
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What the executor works with."""
-
-    network: Network
-    chain: Chain
-    models: Models
-    shards: ShardCache
-    claims: Claims
-    policy: Policy
-    verifier: Verifier
-    clock: Clock
-    evidence: Evidence | None = None  # None: work that nobody compares leaves no trace
-
-
 class Executor:
     """Works on units of peers' jobs."""
 
@@ -87,6 +62,7 @@ class Executor:
         self._nursery: trio.Nursery | None = None
         self.dropped: Counter[str] = Counter()  # chunks that belonged to nothing, by why
         desk.claims.engagements.add(self._engaged)
+        desk.hold(self)
         desk.network.on_call(Open, self._open)
         desk.network.on_call(Finish, self._finish)
         desk.network.on_message(Push, self._push)
@@ -99,10 +75,19 @@ class Executor:
         """Units worked on now."""
         return len(self._working())
 
+    def held(self) -> list[PeerId]:
+        """Whose units are open here, or done and not claimed yet: one entry for each."""
+        return [lease.peer for lease in self._leases.values() if lease.is_held]
+
+    def end(self) -> None:
+        """Close all units; what is done of them is claimed."""
+        for lease in self._working():
+            lease.close()
+
     def standing(self) -> Standing:
         """What this node offers now."""
         shards = self._desk.shards
-        free = max(0, self._terms.units_max - self.at_work)
+        free = 0 if self._desk.is_draining else max(0, self._terms.units_max - self.at_work)
         offer = self._terms.price_per_row, shards.runtime, free, shards.classes()
         return Standing(*offer, self._terms.memory_bytes, shards.waiting_ms, shards.times())
 
@@ -138,7 +123,7 @@ class Executor:
         if known is not None and not known.is_closed:
             known.close()  # the same account from another peer: it moved
         self._check_room(incoming.peer)
-        desk.claims.engagements.check(job, message.unit)
+        desk.take_on(job, message.unit)
         self._opening.add(key)
         try:
             lease = await self._begin(message, job, incoming.peer)
@@ -295,6 +280,7 @@ class Executor:
             if not is_started and self._leases.get(lease.key) is lease:
                 del self._leases[lease.key]
             lease.close()
+            lease.is_held = False
             log.info("unit ended", outcome=outcome, batches=len(lease.done))
             self._desk.policy.after(facts, outcome)
 

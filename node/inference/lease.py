@@ -53,6 +53,7 @@ class Lease:
     bytes_in: int = 0
     bytes_out: int = 0
     is_closed: bool = False
+    is_held: bool = True  # until what was done is claimed
     rows: dict[int, int] = field(default_factory=dict)  # of the batches that came
     words: dict[int, Signature] = field(default_factory=dict)  # of the feeds of these batches
     feeds: dict[int, Feed] = field(default_factory=dict)  # the requester's, of what was done

@@ -18,9 +18,11 @@ from prsm.node.clock import Clock, TrioClock
 from prsm.node.config.schema import Config
 from prsm.node.home import Home
 from prsm.node.inference.claims import Claims
+from prsm.node.inference.desk import Desk
+from prsm.node.inference.drain import DRAINING, Drain
 from prsm.node.inference.earned import Earnings, ended_of
 from prsm.node.inference.evaluation.room import EvaluationRoom, open_evaluation
-from prsm.node.inference.executor import Desk, Executor
+from prsm.node.inference.executor import Executor
 from prsm.node.inference.generate.room import Generating
 from prsm.node.inference.interface import AllowAll, NoRunner
 from prsm.node.inference.jobrun import Requester
@@ -110,6 +112,7 @@ class Hands:
     executor: Executor
     labour: Labour
     offer: WorkOffer
+    drain: Drain
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +220,11 @@ def _make_hands(opened: Opened, pool: Pool, tools: _Tools) -> Hands:
         provider=config.executor.provider,
     )
     rules = RoomyDisk(policy_for(config.executor, pool), lambda: opened.guard.is_low)
+    drain = Drain(network, lambda: tools.claims.unbound)
     offer = WorkOffer(
         *(terms, rules, opened.start.home.data / "worker.json"),
         hindrances=(
+            lambda: DRAINING if drain.is_on else "",
             lambda: "" if pool.runtime else "the worker program is not running",
             lambda: "the payment key is locked" if opened.chain.wallet.is_locked else "",
             lambda: "the disk of this machine is nearly full" if opened.guard.is_low else "",
@@ -228,12 +233,13 @@ def _make_hands(opened: Opened, pool: Pool, tools: _Tools) -> Hands:
     desk = Desk(
         *(network, account, models, shards, tools.claims, offer, Ed25519Verifier(), clock),
         evidence=tools.checking.work_with(models, shards),
+        drain=drain,
     )
     executor = Executor(desk, terms)
     standing = offer.offered(rules.offered(executor.standing))
     offer_work(network, account, models, standing, clock)
     labour = Labour(standing, lambda: terms.units_max, pool.limits.memory_bytes_max)
-    return Hands(desk, shards, executor, labour, offer)
+    return Hands(desk, shards, executor, labour, offer, drain)
 
 
 def _make_claims(home: Home, network: PeerNetwork, account: Account) -> tuple[Claims, Earnings]:
@@ -269,6 +275,7 @@ async def start_workshop(work: Workshop, nursery: trio.Nursery) -> None:
     await nursery.start(work.checking.run)
     if work.hands is not None:
         await nursery.start(work.hands.executor.run)
+        await nursery.start(work.hands.drain.run)
     await nursery.start(work.generating.run)
     await nursery.start(work.jobs.run)
     await nursery.start(work.plans.run)

@@ -16,13 +16,14 @@ import trio
 
 from prsm.node.clock import TrioClock
 from prsm.node.inference.commits import commit
+from prsm.node.inference.desk import Desk
 from prsm.node.inference.evidence import Evidence
-from prsm.node.inference.executor import Desk
 from prsm.node.inference.generate.course import Patience
 from prsm.node.inference.generate.generation import GenerateRequest, Generation, GenerationState
+from prsm.node.inference.generate.held import Room
 from prsm.node.inference.generate.service import Generations
 from prsm.node.inference.generate.speech import Speech
-from prsm.node.inference.generate.worker import Room, Sessions
+from prsm.node.inference.generate.worker import Sessions
 from prsm.node.inference.interface import AllowAll
 from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.runner import Batches, Limits, Session
@@ -328,6 +329,7 @@ def make_makers(
             *(node.network, node.chain, models, node.shards, node.claims),
             *(AllowAll(), VERIFIER, clock),
             evidence=node.links.evidence,
+            drain=node.drain,
         )
         sessions = Sessions(desk, Terms(price_per_row=price_per_row), room)
         requester = Requester(node.links, node.chain, models, runner, AllowAll(), clock)

@@ -12,7 +12,8 @@ import trio
 from prsm.node.chain.chain import ChainParts
 from prsm.node.inference.capacity import CapacityDesk
 from prsm.node.inference.claims import Claims
-from prsm.node.inference.executor import Desk, Executor
+from prsm.node.inference.desk import Desk
+from prsm.node.inference.executor import Executor
 from prsm.node.inference.interface import AllowAll, MemoryReceipts
 from prsm.node.inference.links import Link, Links
 from prsm.node.inference.shards import ShardCache

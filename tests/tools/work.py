@@ -7,6 +7,7 @@ Shards add numbers to bytes, so every split of six steps has the same answer as 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,9 @@ import trio
 from prsm.node.clock import TrioClock
 from prsm.node.inference.capacity import CapacityDesk
 from prsm.node.inference.claims import Claims
-from prsm.node.inference.executor import Desk, Executor
+from prsm.node.inference.desk import Desk
+from prsm.node.inference.drain import Drain
+from prsm.node.inference.executor import Executor
 from prsm.node.inference.interface import AllowAll, MemoryReceipts, Models, Runner, Session
 from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.jobs import Jobs
@@ -266,6 +269,7 @@ class Node:
     executor: Executor
     jobs: Jobs
     links: Links
+    drain: Drain
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     @property
@@ -280,6 +284,7 @@ class Node:
                 await nursery.start(self.shards.run)
                 await nursery.start(self.claims.run)
                 await nursery.start(self.executor.run)
+                await nursery.start(self.drain.run)
                 await nursery.start(self.jobs.run)
                 task_status.started()
 
@@ -342,7 +347,10 @@ def make_cluster(
         chosen: Runner = runner(index) if runner else adder
         shards = ShardCache(chosen, held)
         claims = Claims(network, chain, MemoryReceipts(), VERIFIER, settle_after_ms=settle_after_ms)
-        desk = Desk(network, chain, held, shards, claims, AllowAll(), VERIFIER, clock)
+        drain = Drain(network, partial(getattr, claims, "unbound"))
+        desk = Desk(
+            *(network, chain, held, shards, claims, AllowAll(), VERIFIER, clock), drain=drain
+        )
         executor = Executor(desk, Terms(price_per_row=price_per_row))
         links = Links(network, chain, VERIFIER)
         CapacityDesk(network, chain, held, standing=executor.standing)
@@ -354,5 +362,6 @@ def make_cluster(
             reviewer=reviewer(shards) if reviewer else None,
         )
         jobs = Jobs(requester, new_id=_counted_ids())
-        nodes.append(Node(index, network, chain, adder, shards, claims, executor, jobs, links))
+        parts = network, chain, adder, shards, claims, executor, jobs, links, drain
+        nodes.append(Node(index, *parts))
     return Cluster(hub, world, nodes)

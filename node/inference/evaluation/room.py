@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import trio
 
+from prsm.node.inference.desk import Desk
 from prsm.node.inference.evaluation.ports import EvaluationChain
 from prsm.node.inference.evaluation.requester import Evaluations
 from prsm.node.inference.evaluation.worker import Evaluator
-from prsm.node.inference.executor import Desk
 from prsm.node.inference.interface import Models
 from prsm.node.inference.links import Links
 from prsm.node.inference.terms import Terms

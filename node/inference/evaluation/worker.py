@@ -15,9 +15,9 @@ from prsm.consensus.ledger.evaluations import Evaluation
 from prsm.consensus.ledger.records import Job
 from prsm.node.inference.claims import Claim
 from prsm.node.inference.commits import commit
+from prsm.node.inference.desk import Desk
 from prsm.node.inference.evaluation.dataset import DatasetFile, open_dataset, whole_shard
 from prsm.node.inference.evaluation.ports import EvaluationChain
-from prsm.node.inference.executor import Desk
 from prsm.node.inference.interface import (
     NotNamed,
     PolicyRefused,
@@ -94,8 +94,16 @@ class Evaluator:
         self._desk, self._chain, self._terms = desk, chain, terms
         self._works: dict[tuple[bytes, int], _Work] = {}  # the oldest first
         self._nursery: trio.Nursery | None = None
+        desk.hold(self)
         desk.network.on_call(OpenEvaluation, self._open)
         desk.network.on_call(AskEvaluated, self._answer)
+
+    def held(self) -> list[PeerId]:
+        """Whose evaluations are at work."""
+        return [work.peer for work in self._works.values() if not work.is_over]
+
+    def end(self) -> None:
+        """A part of an evaluation is worth nothing: what is not done is dropped with the node."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Evaluate until cancelled."""
@@ -125,6 +133,7 @@ class Evaluator:
         if known is not None and known.error is None:
             known.peer = peer  # the same account from another peer: it moved
             return known
+        desk.take_on(job, message.unit)
         if self._nursery is None or self._running >= EVALUATIONS_MAX:
             raise Busy(f"{self._running} evaluations run, at most {EVALUATIONS_MAX}")
         if why := desk.policy.before(facts_of(job, job.units[message.unit])):

@@ -1,9 +1,10 @@
-"""One generating session at a worker: whose it is, where it stands, what it cost.
+"""Generating sessions at a worker: how many; of each whose it is, where it stands, what it cost.
 
 State only; no tasks, no network. The cache itself is in the child.
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import trio
 
@@ -16,7 +17,7 @@ from prsm.node.net.interface import Busy
 from prsm.protocol.errors import WireError
 from prsm.protocol.generating import KvShape, Sampling, row_bytes
 from prsm.protocol.ids import PeerId
-from prsm.protocol.limits import TENSOR_CHUNK_BYTES_MAX
+from prsm.protocol.limits import MIB, TENSOR_CHUNK_BYTES_MAX
 from prsm.protocol.messages.generation import AskStep
 from prsm.protocol.messages.models import Shard
 from prsm.protocol.messages.pipe import InputMismatch
@@ -25,7 +26,27 @@ from prsm.protocol.receipts import BatchResult, Feed, WorkReceipt
 from prsm.protocol.tensors import ITEM_BYTES, Tensor
 from prsm.protocol.transactions.payloads import Unit
 
+IDLE_MS: Final = 60_000
 HeldKey = tuple[PeerId, bytes, int]  # never the session alone: peer, job, unit
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much of this node sessions may take.
+
+    Attributes:
+        sessions_max: at one time.
+        per_peer_max: of one requester.
+        bytes_max: caches of all; a token of 8 layers x 512 takes 32 KiB.
+        bytes_per_peer_max: of one requester.
+        idle_ms: a session without a step for so long is forgotten.
+    """
+
+    sessions_max: int = 64
+    per_peer_max: int = 16
+    bytes_max: int = 512 * MIB
+    bytes_per_peer_max: int = 256 * MIB
+    idle_ms: int = IDLE_MS
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +73,7 @@ class Held:
     bytes_out: int = 0
     is_running: bool = False
     is_claimed: bool = False
+    is_bound: bool = False  # its receipt is kept and on its way to the ledger
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)  # of the steps that run
     closing: trio.Event = field(default_factory=trio.Event)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import trio
 
-from prsm.node.inference.executor import Desk
+from prsm.node.inference.desk import Desk
 from prsm.node.inference.generate.service import Generations
 from prsm.node.inference.generate.speech import speaking
 from prsm.node.inference.generate.worker import Sessions

@@ -7,16 +7,15 @@ Source: docs/spec/work.md, "Generation".
 """
 
 import logging
-from dataclasses import dataclass
 from typing import Final
 
 import trio
 
 from prsm.consensus.ledger.records import Job
 from prsm.node.inference.claims import Claim
+from prsm.node.inference.desk import Desk
 from prsm.node.inference.evidence import Place
-from prsm.node.inference.executor import Desk
-from prsm.node.inference.generate.held import Held, HeldKey
+from prsm.node.inference.generate.held import Held, HeldKey, Room
 from prsm.node.inference.interface import PolicyRefused, UnitIncomplete, WorkRefused
 from prsm.node.inference.terms import Terms, check_terms, facts_of, find_shard, wait_lock
 from prsm.node.net.interface import Answer, Busy, Incoming
@@ -24,7 +23,6 @@ from prsm.node.telemetry import traces
 from prsm.protocol.errors import BadSignature, PrsmError, WireError
 from prsm.protocol.generating import kv_shape
 from prsm.protocol.ids import PeerId
-from prsm.protocol.limits import MIB
 from prsm.protocol.messages.audit import Side
 from prsm.protocol.messages.generation import (
     AskStep,
@@ -41,7 +39,6 @@ from prsm.protocol.messages.work import Open, ShownReceipt
 from prsm.protocol.receipts import Feed, WorkKind, is_fed
 from prsm.protocol.tensors import Tensor
 
-IDLE_MS: Final = 60_000
 SWEEP_S: Final = 1.0
 ENDED_MAX: Final = 256  # whose receipt may still be asked for
 _DROP_S: Final = 5.0
@@ -55,25 +52,6 @@ class UnknownSession(WorkRefused):
     reason = "unknown_session"
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """How much of this node sessions may take.
-
-    Attributes:
-        sessions_max: at one time.
-        per_peer_max: of one requester.
-        bytes_max: caches of all; a token of 8 layers x 512 takes 32 KiB.
-        bytes_per_peer_max: of one requester.
-        idle_ms: a session without a step for so long is forgotten.
-    """
-
-    sessions_max: int = 64
-    per_peer_max: int = 16
-    bytes_max: int = 512 * MIB
-    bytes_per_peer_max: int = 256 * MIB
-    idle_ms: int = IDLE_MS
-
-
 class Sessions:
     """Works on generating units of peers' jobs."""
 
@@ -85,6 +63,7 @@ class Sessions:
         self._numbers = 0
         self._nursery: trio.Nursery | None = None
         desk.claims.engagements.add(self._engaged)
+        desk.hold(self)
         desk.network.on_call(OpenSession, self._open)
         desk.network.on_call(AskStep, self._step)
         desk.network.on_call(FinishSession, self._finish)
@@ -98,6 +77,18 @@ class Sessions:
     def _engaged(self) -> set[tuple[bytes, int]]:
         """Units that are open, or ended and not claimed yet."""
         return {key[1:] for key in (*self._opening, *self._held, *self._ended)}
+
+    def held(self) -> list[PeerId]:
+        """Whose sessions are open here, or ended and not claimed yet: one entry for each."""
+        ended = [held for held in self._ended.values() if not held.is_bound]
+        return [held.peer for held in (*self._held.values(), *ended)]
+
+    def end(self) -> None:
+        """Close all sessions, and claim what was done in them."""
+        for held in self._held.values():
+            held.close()
+        for held in self._ended.values():
+            self._claim_soon(held)
 
     @property
     def bytes_held(self) -> int:
@@ -138,7 +129,7 @@ class Sessions:
         if held is None:
             if key in self._opening:
                 raise Busy("this session is being opened")
-            desk.claims.engagements.check(job, message.unit)
+            desk.take_on(job, message.unit)
             self._opening.add(key)
             try:
                 held = await self._begin(message, job, incoming.peer)
@@ -349,14 +340,17 @@ class Sessions:
         for key, held in list(self._ended.items()):
             if now - held.last_ms >= self._room.idle_ms:
                 del self._ended[key]
-                if not held.is_claimed and self._nursery is not None:
-                    self._nursery.start_soon(self._claim, held)
+                self._claim_soon(held)
 
     def _keep_ended(self, held: Held) -> None:
         """Its receipt may be asked for; a worker is bound once, so not before it must be."""
         for old in list(self._ended)[: max(0, len(self._ended) + 1 - ENDED_MAX)]:
             del self._ended[old]
         self._ended[held.key] = held
+
+    def _claim_soon(self, held: Held) -> None:
+        if not held.is_claimed and self._nursery is not None:
+            self._nursery.start_soon(self._claim, held)
 
     async def _claim(self, held: Held) -> None:
         """Commit what was done and fed, though nobody asked."""
@@ -390,4 +384,6 @@ class Sessions:
         if self._desk.evidence is not None:
             await self._desk.evidence.wait_kept(held.job.job, held.unit)
         receipt = held.receipt(chain_id=chain.chain_id, worker=chain.address, height=chain.height())
-        return await self._desk.claims.add(receipt, tuple(held.feeds.values()))
+        claim = await self._desk.claims.add(receipt, tuple(held.feeds.values()))
+        held.is_bound = True
+        return claim

@@ -20,7 +20,7 @@ from prsm.node.rpc.spec import (
 class WorkOfferInfo(Result, frozen=True):
     """What peers are offered now; `why` says what keeps new work away."""
 
-    state: Literal["open", "held", "paused", "off"]
+    state: Literal["open", "held", "paused", "draining", "drained", "off"]
     why: str
     price: AmountText  # micro-FTNS for a row of one stage
     price_configured: AmountText
@@ -28,6 +28,8 @@ class WorkOfferInfo(Result, frozen=True):
     units_max_configured: Count
     at_work: Count
     sessions: Count  # generations that are open
+    held: Count  # units of others that are not over: open, or not claimed yet
+    left_ms: Count  # of a drain, until what is held is closed
     waiting_ms: Count  # work that waits for its turn
     memory_bytes: Count  # a child may take at most
     bond: AmountText  # micro-FTNS this node keeps pledged, as configured
@@ -48,6 +50,15 @@ class SetOfferParams(Params, frozen=True):
     as_configured: Annotated[
         bool, msgspec.Meta(description="first forget what was set so; config.toml holds again")
     ] = False
+
+
+class DrainParams(Params, frozen=True):
+    """Until the next start, or `worker_resume`; asked again it can only end sooner."""
+
+    grace_s: Annotated[
+        Annotated[int, msgspec.Meta(ge=0, le=86_400)] | None,
+        msgspec.Meta(description="what is held may take so long; else worker.drain_s"),
+    ] = None
 
 
 class EarningsParams(Params, frozen=True):
@@ -125,11 +136,20 @@ METHODS: Final = (
         words=("worker", "pause"),
     ),
     Method(
+        "worker_drain",
+        DrainParams,
+        WorkOfferInfo,
+        Scope.ADMIN,
+        "Take no new work of others, tell who has some here, and close what is left after a while.",
+        words=("worker", "drain"),
+        example=DrainParams(grace_s=60),
+    ),
+    Method(
         "worker_resume",
         NoParams,
         WorkOfferInfo,
         Scope.ADMIN,
-        "Take work of others again.",
+        "Take work of others again, after a pause or a drain.",
         words=("worker", "resume"),
     ),
     Method(

@@ -45,6 +45,9 @@ job_failed -32033 3011 failed retry: the job failed
 bad_proof -32034 3012 unverified: the proof does not hold
   a hash, signature or quorum in it is wrong
   prsm proof verify FILE
+draining -32005 3073 failed retry: the node takes no new work
+  it is about to end, or its operator looks after it
+  prsm worker offer
 work_refused -32033 3013 failed: a peer refuses this work
   its answer says why
   prsm net peers

@@ -11,8 +11,8 @@ from trio.testing import MockClock
 from prsm.node.api.generation import GenerationApi
 from prsm.node.inference.generate.course import Replay
 from prsm.node.inference.generate.generation import GenerateRequest, Generation, ReaderTooSlow
+from prsm.node.inference.generate.held import Room
 from prsm.node.inference.generate.service import Generations
-from prsm.node.inference.generate.worker import Room
 from prsm.node.inference.interface import MemoryReceipts
 from prsm.node.inference.jobs import NotFinished
 from prsm.node.rpc.methods.generation import GenerationParams

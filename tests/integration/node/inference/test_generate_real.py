@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from prsm.node.clock import TrioClock
-from prsm.node.inference.executor import Desk
+from prsm.node.inference.desk import Desk
 from prsm.node.inference.generate.course import Replay
 from prsm.node.inference.generate.generation import GenerateRequest, Generation
 from prsm.node.inference.generate.service import Generations

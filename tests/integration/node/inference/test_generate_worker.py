@@ -15,10 +15,10 @@ from typing_extensions import override
 from prsm.node.inference.estimate import memory_needed
 from prsm.node.inference.evidence import Evidence
 from prsm.node.inference.generate.book import batch_plan
+from prsm.node.inference.generate.held import Room
 from prsm.node.inference.generate.route import Wanted
 from prsm.node.inference.generate.routes import Routes
 from prsm.node.inference.generate.stage import RemoteStage
-from prsm.node.inference.generate.worker import Room
 from prsm.node.inference.interface import MemoryReceipts
 from prsm.node.inference.links import WorkerLost
 from prsm.node.inference.market import Market

@@ -10,17 +10,19 @@ import trio
 from prsm.node.api.worker import Bench, WorkerApi
 from prsm.node.config.schema import WorkerConfig
 from prsm.node.inference.capacity import Standing
+from prsm.node.inference.drain import Drain
 from prsm.node.inference.earned import Earnings
 from prsm.node.inference.interface import AllowAll
 from prsm.node.inference.terms import Terms
 from prsm.node.inference.workoffer import WorkOffer
 from prsm.node.rpc.errors import BadParams
-from prsm.node.rpc.methods.worker import EarningsParams, SetOfferParams
+from prsm.node.rpc.methods.worker import DrainParams, EarningsParams, SetOfferParams
 from prsm.node.rpc.spec import Caller, NoParams, Scope
 from prsm.protocol.errors import Unsupported
 from prsm.storage.cid import decode_cid
 from prsm.storage.earnings import Ended
 from tests.tools.clocks import SetClock
+from tests.tools.wires import Wire
 
 CALLER = Caller("test", frozenset(Scope))
 NONE = NoParams()
@@ -35,7 +37,8 @@ class Rooms:
         terms = Terms(price_per_row=7, units_max=2)
         self.offer = WorkOffer(terms, AllowAll(), folder / "worker.json")
         executor = SimpleNamespace(at_work=1, standing=lambda: Standing(7, "rt", 1, (), 5, 30))
-        bench = Bench(self.offer, cast("Any", executor), None)
+        self.drain = Drain(Wire(), lambda: 0)
+        bench = Bench(self.offer, cast("Any", executor), None, self.drain)
         receipt = SimpleNamespace(price_per_row=7, measured=SimpleNamespace(rows=4))
         self.earnings = Earnings(folder / "earnings.db")
         self.api = WorkerApi(
@@ -82,6 +85,16 @@ async def test_pause_resume_and_another_price_answer_with_what_holds(tmp_path: P
     assert (back.price, back.units_max) == ("7", 2)
 
 
+async def test_drain_is_shown_with_its_end_and_ends_with_a_resume(tmp_path: Path) -> None:
+    api = Rooms(tmp_path).api
+    info = await api.drain(DrainParams(), CALLER)
+    assert info.state == "draining"
+    assert 9_000 < info.left_ms <= 10_000
+    assert (await api.drain(DrainParams(grace_s=2), CALLER)).left_ms <= 2_000
+    resumed = await api.resume(NONE, CALLER)
+    assert (resumed.state, resumed.held, resumed.left_ms) == ("open", 0, 0)
+
+
 async def test_node_without_a_worker_says_so_and_refuses_to_change(tmp_path: Path) -> None:
     api = Rooms(tmp_path, is_off=True).api
     info = await api.offer(NONE, CALLER)
@@ -89,6 +102,8 @@ async def test_node_without_a_worker_says_so_and_refuses_to_change(tmp_path: Pat
     for call in (api.pause, api.resume):
         with pytest.raises(Unsupported):
             await call(NONE, CALLER)
+    with pytest.raises(Unsupported):
+        await api.drain(DrainParams(), CALLER)
     with pytest.raises(Unsupported):
         await api.set_offer(SetOfferParams(price="1"), CALLER)
 

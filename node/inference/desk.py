@@ -1,0 +1,53 @@
+"""What everybody works with who does work for others: one object of a node.
+
+Knows the parts by their ports. Must not know what is done with them.
+"""
+
+from dataclasses import dataclass
+
+from prsm.consensus.ledger.records import Job
+from prsm.node.clock import Clock
+from prsm.node.inference.claims import Claims
+from prsm.node.inference.drain import Drain, Holder
+from prsm.node.inference.evidence import Evidence
+from prsm.node.inference.interface import Chain, Models, Policy
+from prsm.node.inference.shards import ShardCache
+from prsm.node.net.interface import Network
+from prsm.protocol.ed25519 import Verifier
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What work for others is done with."""
+
+    network: Network
+    chain: Chain
+    models: Models
+    shards: ShardCache
+    claims: Claims
+    policy: Policy
+    verifier: Verifier
+    clock: Clock
+    evidence: Evidence | None = None  # None: work that nobody compares leaves no trace
+    drain: Drain | None = None  # None: this node ends without a word
+
+    @property
+    def is_draining(self) -> bool:
+        """Is nothing new taken?"""
+        return self.drain is not None and self.drain.is_on
+
+    def hold(self, holder: Holder) -> None:
+        """Have what somebody holds finished before the node ends."""
+        if self.drain is not None:
+            self.drain.add(holder)
+
+    def take_on(self, job: Job, unit: int) -> None:
+        """May another unit be taken on now?
+
+        Raises:
+            DrainingNow: this node takes nothing new.
+            NoBond: our pledge does not cover it beside what was taken on before.
+        """
+        if self.drain is not None:
+            self.drain.check()
+        self.claims.engagements.check(job, unit)
