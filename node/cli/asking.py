@@ -18,7 +18,8 @@ import msgspec
 
 from prsm.node.cli.costs import OverCap
 from prsm.node.cli.generate import printable
-from prsm.node.cli.render import cell, show, show_fields, show_table
+from prsm.node.cli.readable import cell
+from prsm.node.cli.render import show, show_fields, show_table
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.cli.verbs import INPUT_BYTES_MAX, lines_of, require_done, submitted, wait_job
 from prsm.node.rpc.client import RpcError

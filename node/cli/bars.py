@@ -6,7 +6,8 @@ Knows: lines of text. Must not know: what the steps are of.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from prsm.node.cli.render import cell, columns, show_table
+from prsm.node.cli.readable import cell
+from prsm.node.cli.render import columns, show_table
 
 PEER_CHARS: Final = 6  # the end of a peer id tells peers apart, its beginning does not
 _LABEL_CHARS: Final = 40

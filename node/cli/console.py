@@ -14,7 +14,7 @@ import msgspec
 
 from prsm.node.cli.failures import Usage, report
 from prsm.node.cli.from_spec import parse_values, typed_values
-from prsm.node.cli.render import cell
+from prsm.node.cli.readable import cell
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.cli.words import completing
 from prsm.node.rpc.client import RpcError

@@ -13,7 +13,7 @@ import msgspec
 from prsm.node.cli import loglines
 from prsm.node.cli.bars import PEER_CHARS, Bar, lines_of, show_steps
 from prsm.node.cli.from_spec import make_command, make_group
-from prsm.node.cli.render import cell
+from prsm.node.cli.readable import cell
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.spec import Method

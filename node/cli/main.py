@@ -100,6 +100,7 @@ _SECTIONS: Final[dict[str, tuple[str, ...]]] = {
 }
 _FLAGS: Final = {
     **dict.fromkeys(("--no-color",), "no_color"),
+    **dict.fromkeys(("--wide",), "wide"),
     **dict.fromkeys(("--json",), "json"),
     **dict.fromkeys(("--quiet", "-q"), "quiet"),
     **dict.fromkeys(("--yes", "-y"), "yes"),
@@ -246,6 +247,7 @@ def hoist(args: Sequence[str]) -> list[str]:
     type=click.Choice(["auto", "json", "none"]),
     help="Bars on a terminal; or one JSON object a line on standard error; or nothing.",
 )
+@click.option("--wide", is_flag=True, help="Tables with all columns, however wide.")
 @click.option("--no-color", is_flag=True, help="No colour in bars and top, as NO_COLOR says too.")
 @click.option("--quiet", "-q", is_flag=True, help="No notes on standard error.")
 @click.option("--yes", "-y", is_flag=True, help="Answer yes to every question.")

@@ -14,6 +14,7 @@ from typing import Any, Final
 import click
 import msgspec
 
+from prsm.node.cli.readable import coarse
 from prsm.node.cli.session import Session
 from prsm.node.rpc.faults import fault_told
 
@@ -121,19 +122,7 @@ def words_of(task: Mapping[str, Any]) -> str:
         return "waiting"
     left = task["eta_ms"]
     words = f"{rate / 2**20:.1f} MiB/s"
-    return words if left is None else f"{words}, {span(int(left))} left"
-
-
-def span(ms: int) -> str:
-    """A time as people say it: `8 s`, `3 min 20 s`, `2 h 5 min`."""
-    seconds = -(-ms // 1000)
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes, seconds = divmod(seconds, 60)
-    if minutes < 60:
-        return f"{minutes} min {seconds} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"
+    return words if left is None else f"{words}, {coarse(-(-int(left) // 1000))} left"
 
 
 def printable(text: str) -> str:

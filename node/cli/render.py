@@ -1,26 +1,25 @@
-"""Answers for people: aligned on a terminal, tab-separated on a pipe; never colour, never JSON.
+"""Answers for people: to be read on a terminal, exact and tab-separated on a pipe.
 
-Text of peers may hold control characters, which are shown escaped. Amounts are shown in FTNS.
+On a terminal a table shows the columns that say something and fit, the first ones first, and names
+the others; `--wide` shows all. Never colour, never JSON.
 
-Knows: shapes of JSON values, names of amount fields. Must not know: methods.
+Knows: shapes of JSON values, the terminal. Must not know: methods; what a field is called.
 """
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from prsm.protocol.ids import format_ftns
+from prsm.node.cli.readable import cell, now, titles, words
 
-_AMOUNTS: Final = frozenset(
-    (
-        *("amount", "balance", "bonded", "cost", "fee", "locked", "paid", "refunded", "supply"),
-        *("stake", "stake_total", "quorum"),
-    )
-)
 _LONG: Final = 24
-_GAP: Final = 2
+_PREFIX: Final = 14
+_GAP: Final = "  "
 _COLUMNS: Final = 80  # of a terminal that does not say
+_COLUMNS_MIN: Final = 2  # of a table, however narrow the terminal
+_WIDE: Final = "PRSM_WIDE"  # set by --wide, as NO_COLOR is by --no-color
+_NOTHING: Final = frozenset(("", "-"))
 
 
 def show(value: object) -> None:
@@ -28,7 +27,8 @@ def show(value: object) -> None:
     if isinstance(value, Mapping):
         items = value.get("items")
         if isinstance(items, list) and len(value) <= _LONG and (not items or _is_table(items)):
-            show_fields({name: one for name, one in value.items() if name != "items"})
+            beside = {k: v for k, v in value.items() if k != "items" and v not in (None, [])}
+            show_fields(beside)
             show_table(items)
             return
         show_fields(value)
@@ -46,51 +46,35 @@ def show(value: object) -> None:
 def show_fields(fields: Mapping[str, object]) -> None:
     """Print `name  value` lines, leaving out what is a table of its own."""
     plain = {name: one for name, one in fields.items() if not _is_table(one)}
-    width = max((len(name) for name in plain), default=0)
-    for name, one in plain.items():
-        text = cell(name, one)
-        print(f"{name:<{width}}  {text}" if sys.stdout.isatty() else f"{name}\t{text}")
+    if not sys.stdout.isatty():
+        for name, one in plain.items():
+            print(f"{name}\t{cell(name, one)}")
+        return
+    heads = titles(plain)
+    width = max(map(len, heads), default=0)
+    told = now()
+    for name, short in zip(plain, heads, strict=True):
+        head, one = f"{short:<{width}}", plain[name]
+        # Ids, addresses and sentences: each on a line of its own.
+        parts = one if isinstance(one, list) and one and isinstance(one[0], str) else [one]
+        for part in parts:
+            print(f"{head}{_GAP}{words(name, part, now=told)}")
+            head = " " * width
 
 
 def show_table(rows: object) -> None:
-    """Print a list of objects, one a line, with a heading; long ids are cut on narrow terminals."""
+    """Print a list of objects, one a line, with a heading."""
     if not isinstance(rows, list) or not rows:
         if sys.stdout.isatty():
             print("(none)")
         return
     names = [name for name in rows[0] if not _is_table(rows[0][name])]
-    table = [[cell(name, row.get(name)) for name in names] for row in rows]
-    for line in _lines(names, table):
-        print(line)
-
-
-def cell(name: str, value: object) -> str:
-    """One value as one line of printable text."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if name in _AMOUNTS and isinstance(value, str) and value.isdecimal():
-        return f"{format_ftns(int(value))} FTNS"
-    if isinstance(value, Mapping):
-        return " ".join(f"{key}={cell(str(key), one)}" for key, one in value.items()) or "-"
-    if isinstance(value, list):
-        return ",".join(cell(name, one) for one in value) or "-"
-    text = str(value)
-    return text if text.isprintable() else ascii(text)[1:-1]
-
-
-def _lines(names: Sequence[str], table: Sequence[Sequence[str]]) -> Iterable[str]:
     if not sys.stdout.isatty():
-        return ["\t".join(row) for row in (names, *table)]
-    widths = _widths(names, table)
-    if sum(widths) + _GAP * len(widths) > (columns() or _COLUMNS):
-        table = [[_cut(text) for text in row] for row in table]
-        widths = _widths(names, table)
-    return [
-        (" " * _GAP).join(text.ljust(width) for text, width in zip(row, widths, strict=True))
-        for row in (names, *table)
-    ]
+        for row in (names, *([cell(name, row.get(name)) for name in names] for row in rows)):
+            print("\t".join(row))
+        return
+    for line in _drawn(names, rows):
+        print(line)
 
 
 def columns() -> int | None:
@@ -104,12 +88,53 @@ def columns() -> int | None:
         return _COLUMNS
 
 
-def _widths(names: Sequence[str], table: Sequence[Sequence[str]]) -> list[int]:
-    return [max(len(row[i]) for row in (names, *table)) for i in range(len(names))]
+def show_wide() -> None:
+    """Tables of this process show all columns, whatever the terminal's width."""
+    os.environ[_WIDE] = "1"
+
+
+def _drawn(names: Sequence[str], rows: Sequence[Mapping[str, object]]) -> Iterator[str]:
+    told, is_wide = now(), bool(os.environ.get(_WIDE))
+    table = [
+        [head, *(words(name, row.get(name), now=told, whole=False) for row in rows)]
+        for name, head in zip(names, titles(names), strict=True)
+    ]
+    if is_wide:
+        yield from _lines(table)
+        return
+    table = [column for column in table if not _NOTHING.issuperset(column[1:])] or table[:1]
+    room = columns() or _COLUMNS
+    if _width(table) > room:
+        table = [[column[0], *map(_cut, column[1:])] for column in table]
+    fitting = len(table)
+    while fitting > _COLUMNS_MIN and _width(table[:fitting]) > room:
+        fitting -= 1
+    yield from _lines(table[:fitting])
+    if fitting < len(table):
+        yield f"(not shown: {', '.join(column[0] for column in table[fitting:])}; see --wide)"
+
+
+def _lines(table: Sequence[Sequence[str]]) -> Iterable[str]:
+    padded = [_padded(column) for column in table]
+    return (_GAP.join(row).rstrip() for row in zip(*padded, strict=True))
+
+
+def _padded(column: Sequence[str]) -> list[str]:
+    width = max(map(len, column))
+    if all(text.isdecimal() or text in _NOTHING for text in column[1:]):
+        return [text.rjust(width) for text in column]
+    return [text.ljust(width) for text in column]
+
+
+def _width(table: Sequence[Sequence[str]]) -> int:
+    return sum(max(map(len, column)) for column in table) + len(_GAP) * (len(table) - 1)
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LONG else f"{text[:10]}..{text[-6:]}"
+    if len(text) <= _LONG:
+        return text
+    # What begins a hash may be typed for it; peers and CIDs all begin alike.
+    return text[:_PREFIX] if text.startswith("0x") else f"{text[:10]}..{text[-6:]}"
 
 
 def _is_table(value: object) -> bool:

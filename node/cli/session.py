@@ -17,7 +17,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from prsm.node.cli.render import show
+from prsm.node.cli.render import show, show_wide
 from prsm.node.home import Home, default_home
 from prsm.node.rpc.client import Client, Target, find
 from prsm.node.rpc.errors import CallTimeout, NodeUnreachable
@@ -152,6 +152,8 @@ def open_session(options: Mapping[str, Any]) -> Session:
     """A session from parsed global options."""
     if options.get("no_color"):
         os.environ["NO_COLOR"] = "1"  # what rich and programs we start obey
+    if options.get("wide"):
+        show_wide()
     if math.isnan(options.get("timeout") or 0.0):  # it passes any range
         raise click.UsageError("--timeout is no number of seconds")
     given = options.get("home")

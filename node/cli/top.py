@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import click
 
-from prsm.node.cli.progress import printable, span
+from prsm.node.cli.progress import printable
+from prsm.node.cli.readable import coarse
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.errors import CallTimeout, NodeUnreachable
@@ -65,7 +66,10 @@ def _lines(seen: Mapping[str, Any]) -> list[tuple[str, str]]:
     status = seen["status"]
     jobs = (status["jobs_running"], seen["jobs_done"], seen["jobs_failed"])
     return [
-        ("node", f"{status['name']}  {status['state']}  up {span(int(status['uptime_ms']))}"),
+        (
+            "node",
+            f"{status['name']}  {status['state']}  up {coarse(int(status['uptime_ms']) // 1_000)}",
+        ),
         ("network", f"{status['network']}{' (development)' if status['development'] else ''}"),
         ("height", f"{status['height']}  {status['head_time'] or ''}"),
         ("peers", str(status["peers"])),
