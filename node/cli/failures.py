@@ -61,6 +61,9 @@ def report(error: Exception, *, as_json: bool, log: Path | None = None) -> Exit:
         as_json: it is the one document too.
         log: of the node that was asked, if it has one here.
     """
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and not as_json:
+        click.echo(error.format_message(), err=True)  # whoever types a noun alone asks what it can
+        return Exit.USAGE
     failure = _failure(error)
     trace = str(failure.data.get("trace_id", ""))
     number = failure.entry.prsm_code
@@ -90,6 +93,8 @@ def _failure(error: Exception) -> Failure:
         ctx = error.ctx if isinstance(error, click.UsageError) else None
         path = ctx.command_path if ctx is not None else "prsm"
         what = error.format_message().rstrip(".") or "the command line is not complete"
+        if isinstance(error, click.exceptions.NoArgsIsHelpError) or what == "Missing command":
+            what = f"{path} needs a command"
         return Failure.of_client(Usage(what, hint=f"{path} --help"))
     text = f"the client failed: {type(error).__name__}: {str(error)[:200]}"
     return Failure.of_client(

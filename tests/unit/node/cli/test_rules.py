@@ -110,6 +110,21 @@ def test_without_a_node_there_is_one_document_and_three_lines(
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize(
+    "group", sorted({leaf[:at] for leaf in leaves(cli) for at in range(len(leaf))}), ids=" ".join
+)
+def test_a_group_alone_shows_what_it_can(group: tuple[str, ...]) -> None:
+    """Whoever types a noun gets its help to read, and a program one error."""
+    alone = CliRunner().invoke(cli, [*group])
+    assert alone.exit_code == 2
+    assert not alone.stdout
+    assert alone.stderr == CliRunner().invoke(cli, [*group, "--help"]).stdout
+    as_json = CliRunner().invoke(cli, [*group, "--json"])
+    judge(as_json, as_json=True)
+    name = " ".join(("prsm", *group))
+    assert json.loads(as_json.stdout)["error"]["message"] == f"{name} needs a command"
+
+
 @pytest.mark.parametrize("command", sorted(ASKING), ids=" ".join)
 def test_with_a_wrong_token_each_is_forbidden_and_says_so(
     served: Served, tmp_path: Path, command: tuple[str, ...]
