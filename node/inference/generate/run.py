@@ -139,7 +139,11 @@ class GenerationRun:
         names = [(a.made.name, b.carried.name) for a, b in pairwise(shapes)]
         is_chain = shapes[0].is_first and shapes[-1].is_last and all(a == b for a, b in names)
         if not is_chain or not any(shape.cache for shape in shapes):
-            raise Unsupported(f"the stages of {manifest.name} are no chain from tokens to logits")
+            raise Unsupported(
+                f"the stages of {manifest.name} are no chain from tokens to logits",
+                hint="a model that generates has a cache, as that of `prsm model build tiny-gpt`; "
+                "`prsm run` computes other models",
+            )
         facts = JobFacts(
             job=self._it.id,
             tenant=request.tenant,
