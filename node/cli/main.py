@@ -226,8 +226,8 @@ def hoist(args: Sequence[str]) -> list[str]:
     cls=Root,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="PRSM: store, run and share AI models on many machines, with checked results.",
-    epilog="Global options may stand before or after the command. New here? prsm demo shows it all; "
-    "prsm init --dev begins a node; prsm help start goes on.",
+    epilog="Global options may stand before or after the command. New here? prsm demo shows it "
+    "all; prsm init --dev begins a node; prsm help start goes on.",
 )
 @click.option("--home", metavar="DIR", help="The node's folder; else as `prsm help files` says.")
 @click.option(
