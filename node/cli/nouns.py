@@ -73,8 +73,8 @@ def wallet_unlock(
 def wallet_send(session: Session, /, to: str, amount: str, name: str, *, dry_run: bool) -> None:
     """Pay AMOUNT FTNS, such as 3.25, to the account TO."""
     micro = parse_ftns(amount)
+    whom = parse_hex(to, size=32, what="account")  # before anything is asked
     if dry_run:
-        whom = parse_hex(to, size=32, what="account")
         payload = Transfer(asset=0, to=whom, amount=micro, memo=b"")
         answer_cost(session, f"pay {to}", micro, kind="Transfer", payload=payload)
         return
