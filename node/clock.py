@@ -4,6 +4,7 @@ Knows: trio's clock and the wall clock. Must not know: who asks, or why. Deadlin
 caller (`trio.fail_after`); the simulator has its own clock of virtual milliseconds.
 """
 
+import functools
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -44,4 +45,10 @@ class TrioClock:
 def utc_text(wall_ms: int) -> str:
     """Write a wall time as RFC 3339 in UTC with milliseconds, the form of JSON-RPC and logs."""
     seconds, millis = divmod(wall_ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"
+    return f"{_second_text(seconds)}.{millis:03d}Z"
+
+
+@functools.lru_cache(maxsize=64)
+def _second_text(seconds: int) -> str:
+    """Kept: a status names the same three moments again and again, at 5 us each."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"

@@ -25,6 +25,7 @@ _ALWAYS: Final = {
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
 }
+_ALWAYS_RAW: Final = "".join(f"{name}: {value}\r\n" for name, value in _ALWAYS.items()).encode()
 
 
 async def answer(
@@ -75,6 +76,26 @@ async def answer_refusal(
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+def plain_head(*, size: int | None, trace_id: str, traceparent: str, date: bytes) -> bytes:
+    """The head of an answer of status 200, or of 204 where there is no size, as it leaves.
+
+    The same bytes as `answer` makes through the machine; `traceparent` is already checked.
+    """
+    status = b"HTTP/1.1 204 \r\n" if size is None else b"HTTP/1.1 200 \r\n"
+    lines = f"x-request-id: {trace_id}\r\n"
+    if size is not None:
+        lines += f"content-type: application/json\r\ncontent-length: {size}\r\n"
+    if traceparent:
+        lines += f"traceparent: {traceparent}\r\n"
+    return b"".join((status, _ALWAYS_RAW, lines.encode("ascii"), b"date: ", date, b"\r\n\r\n"))
+
+
+def traceparent_of(headers: Headers) -> str:
+    """The caller's place in a trace, if it has the one form; else empty."""
+    given = headers.get("traceparent", "")
+    return given if _TRACEPARENT.fullmatch(given) else ""
+
+
 def trace_of(scope: Scope) -> str:
     """The id of this request, put into its scope when it came in."""
     return str(scope["state"].get("trace_id", ""))
@@ -99,8 +120,8 @@ async def _start(
 def _raw(scope: Scope, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     """Headers of every answer, and these."""
     fields = {**_ALWAYS, "x-request-id": trace_of(scope), **headers}
-    traceparent = Headers(scope=scope).get("traceparent", "")
-    if _TRACEPARENT.fullmatch(traceparent):
+    traceparent = traceparent_of(Headers(scope=scope))
+    if traceparent:
         fields["traceparent"] = traceparent
     return [(name.encode("ascii"), value.encode("latin-1")) for name, value in fields.items()]
 

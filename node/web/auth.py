@@ -7,6 +7,7 @@ cookies of 127.0.0.1 go to every port. Source: docs/spec/rpc.md, "Doors".
 Knows: headers, scopes, the cookie file, tokens. Must not know: methods, hypercorn.
 """
 
+import functools
 import hmac
 import os
 import re
@@ -14,7 +15,7 @@ import secrets
 import socket
 import struct
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
@@ -38,6 +39,7 @@ _BAD_TOKEN_COST_S: Final = 1.0
 _PEERCRED: Final = struct.Struct("3i")  # pid, uid, gid; unix(7)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_OF_UNIX: Final = ALL_SCOPES - {Right.SIGN}
 
 log: Final = logs.get("web")
 
@@ -108,16 +110,46 @@ class Gate:
             Unauthorised: no token and no unix peer of our user, or a token that is not ours.
         """
         token = _bearer(headers)
+        known = self.recognise(token, peer, trace_id=trace_id)
+        if known is not None:
+            return known
         if token is not None:
-            return await self._admit_bytes(token, trace_id)
+            await self._refuse_bytes(token)
         if isinstance(peer, KeyPeer):
             return await self._admit_key(peer.public_key, trace_id)
-        if peer is not None and peer.uid == self._uid:
-            return Caller("unix", ALL_SCOPES - {Right.SIGN}, trace_id)
         raise Unauthorised(
             "no token in the Authorization header",
             hint="send `Authorization: Bearer` with a token, or the content of run/.cookie",
         )
+
+    def recognise(
+        self,
+        token: bytes | None,
+        peer: Peer | None,
+        *,
+        trace_id: str,
+        wait_gone: Callable[[], Awaitable[None]] | None = None,
+    ) -> Caller | None:
+        """Say who calls where that is plain; None: nobody is let in yet, and `admit` says why.
+
+        Args:
+            token: as the Authorization header has it; None without one.
+            peer: the process behind a unix socket, of which only our user's counts.
+            trace_id: of the request.
+            wait_gone: returns once the caller hung up.
+        """
+        if token is None:
+            is_own = isinstance(peer, UnixPeer) and peer.uid == self._uid
+            return Caller("unix", _OF_UNIX, trace_id, wait_gone) if is_own else None
+        if hmac.compare_digest(token, self._cookie):
+            return Caller("cookie", ALL_SCOPES, trace_id, wait_gone)
+        if self._tokens is None or token.count(b".") != 2:
+            return None
+        try:
+            found = self._tokens.verify(token.decode("ascii", "replace"))
+        except BadToken:
+            return None
+        return _caller(f"token {found.name}", found, trace_id, wait_gone)
 
     async def admit_token(self, token: str, *, trace_id: str) -> Caller:
         """Say who holds a token that came by another way than a header; costs as `admit`.
@@ -125,7 +157,9 @@ class Gate:
         Raises:
             Unauthorised: a token that is not ours, has ended or was taken back.
         """
-        return await self._admit_bytes(token.encode("utf-8", "replace"), trace_id)
+        raw = token.encode("utf-8", "replace")
+        known = self.recognise(raw, None, trace_id=trace_id)
+        return known if known is not None else await self._refuse_bytes(raw)
 
     async def refuse(self, what: str, *, hint: str = "") -> NoReturn:
         """Count a bad proof of who calls, and make it cost.
@@ -144,7 +178,11 @@ class Gate:
 
     def is_cookie(self, headers: Headers) -> bool:
         """Whether a request carries the cookie of this run."""
-        return hmac.compare_digest(_bearer(headers) or b"", self._cookie)
+        return self.is_cookie_text(_bearer(headers))
+
+    def is_cookie_text(self, token: bytes | None) -> bool:
+        """Whether what a request shows is the cookie of this run."""
+        return hmac.compare_digest(token or b"", self._cookie)
 
     def knows_key(self, public_key: str) -> bool:
         """Whether requests signed with that key, `0x…`, have any rights now."""
@@ -165,16 +203,13 @@ class Gate:
         token = self._tokens.find(caller.token_id) if self._tokens is not None else None
         return token.expires_ms if token is not None else None
 
-    async def _admit_bytes(self, token: bytes, trace_id: str) -> Caller:
-        if hmac.compare_digest(token, self._cookie):
-            return Caller("cookie", ALL_SCOPES, trace_id)
-        if self._tokens is None or token.count(b".") != 2:
-            await self.refuse("the token is not the one of this run of the node")
-        try:
-            found = self._tokens.verify(token.decode("ascii", "replace"))
-        except BadToken as error:
-            await self.refuse(error.what, hint=error.hint)
-        return _caller(f"token {found.name}", found, trace_id)
+    async def _refuse_bytes(self, token: bytes) -> NoReturn:
+        if self._tokens is not None and token.count(b".") == 2:
+            try:
+                self._tokens.verify(token.decode("ascii", "replace"))
+            except BadToken as error:
+                await self.refuse(error.what, hint=error.hint)
+        await self.refuse("the token is not the one of this run of the node")
 
     async def _admit_key(self, public_key: str, trace_id: str) -> Caller:
         if self._tokens is None:
@@ -186,16 +221,27 @@ class Gate:
         return _caller(f"key {found.name}", found, trace_id)
 
 
-def _caller(name: str, token: Token, trace_id: str) -> Caller:
+def _caller(
+    name: str,
+    token: Token,
+    trace_id: str,
+    wait_gone: Callable[[], Awaitable[None]] | None = None,
+) -> Caller:
     return Caller(
         name,
-        frozenset(map(Right, token.scopes)),
+        _rights(token.scopes),
         trace_id,
+        wait_gone,
         tenant=token.tenant,
         methods=token.methods,
         token_id=token.id,
         expires_ms=token.expires_ms,
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _rights(scopes: tuple[str, ...]) -> frozenset[Right]:
+    return frozenset(map(Right, scopes))
 
 
 def _bearer(headers: Headers) -> bytes | None:
@@ -215,18 +261,36 @@ class Own:
     hosts: frozenset[str]
     scheme: str = "http"
 
+    def why_foreign(self, headers: Headers, *, unix: bool) -> str:
+        """Empty for a request that Host and Origin say is meant for this node, else why not."""
+        hosts = headers.getlist("host")
+        origins = headers.getlist("origin")
+        if not unix and (len(hosts) != 1 or hosts[0].lower() not in self.hosts):
+            return f"Host is {_shown(hosts)}, which is not this node"
+        if unix and origins:
+            return "a page cannot call the unix socket"
+        if origins and (len(origins) > 1 or not self._is_origin(origins[0].lower())):
+            return f"Origin is {_shown(origins)}, which is not this node"
+        site = headers.get("sec-fetch-site", "none")
+        if site not in {"none", "same-origin"}:
+            return f"Sec-Fetch-Site is {site[:40]!r}"
+        return ""
+
+    def _is_origin(self, origin: str) -> bool:
+        scheme, _, host = origin.partition("://")
+        return scheme == self.scheme and host in self.hosts
+
 
 class OwnPagesOnly:
     """ASGI middleware for `http` and `websocket`: Host must be ours, Origin absent or ours."""
 
     def __init__(self, app: ASGIApp, *, own: Own) -> None:
         self._app = app
-        self._hosts = own.hosts
-        self._origins = frozenset(f"{own.scheme}://{host}" for host in own.hosts)
+        self._own = own
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it with 403 and a JSON-RPC body."""
-        why = self._why_not(Headers(scope=scope), unix=scope.get("client") is None)
+        why = self._own.why_foreign(Headers(scope=scope), unix=scope.get("client") is None)
         if not why:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -234,20 +298,6 @@ class OwnPagesOnly:
         else:
             fault = Forbidden(why, hint="open the address the node printed at its start")
             await answer_refusal(scope, receive, send, fault)
-
-    def _why_not(self, headers: Headers, *, unix: bool) -> str:
-        hosts = headers.getlist("host")
-        origins = headers.getlist("origin")
-        if not unix and (len(hosts) != 1 or hosts[0].lower() not in self._hosts):
-            return f"Host is {_shown(hosts)}, which is not this node"
-        if unix and origins:
-            return "a page cannot call the unix socket"
-        if len(origins) > 1 or (origins and origins[0].lower() not in self._origins):
-            return f"Origin is {_shown(origins)}, which is not this node"
-        site = headers.get("sec-fetch-site", "none")
-        if site not in {"none", "same-origin"}:
-            return f"Sec-Fetch-Site is {site[:40]!r}"
-        return ""
 
 
 def own_hosts(host: str, port: int, *names: str) -> frozenset[str]:
@@ -261,11 +311,21 @@ def own_hosts(host: str, port: int, *names: str) -> frozenset[str]:
 
 def request_id(headers: Mapping[str, str]) -> str:
     """The caller's X-Request-Id if it is harmless to write down, its trace's id, or a new one."""
+    return given_id(headers) or fresh_id()
+
+
+def given_id(headers: Mapping[str, str]) -> str:
+    """The id that a request came with; empty if it has none that may be written down."""
     given = headers.get("x-request-id", "")
     if _REQUEST_ID.fullmatch(given):
         return given
     trace = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
-    return trace[1] if trace is not None else secrets.token_hex(8)
+    return trace[1] if trace is not None else ""
+
+
+def fresh_id() -> str:
+    """An id for a request that came without one, in 16 digits."""
+    return os.urandom(8).hex()
 
 
 def _shown(values: list[str]) -> str:

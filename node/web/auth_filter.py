@@ -43,7 +43,7 @@ class OnlyPlain:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it with a JSON-RPC body."""
-        fault = _odd(scope) or self._from_afar(scope)
+        fault = odd(scope) or self._from_afar(scope)
         if fault is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -59,7 +59,11 @@ class OnlyPlain:
 
 def is_of_this_machine(scope: Scope) -> bool:
     """Whether a request came over the unix socket or from a loopback address."""
-    client = scope.get("client")
+    return is_local(scope.get("client"))
+
+
+def is_local(client: tuple[str, int] | None) -> bool:
+    """Whether an address is of this machine; None: over the unix socket."""
     if client is None:
         return True
     host = ipaddress.ip_address(str(client[0]).partition("%")[0])
@@ -67,7 +71,8 @@ def is_of_this_machine(scope: Scope) -> bool:
     return (mapped or host).is_loopback
 
 
-def _odd(scope: Scope) -> CallError | None:
+def odd(scope: Scope) -> CallError | None:
+    """Why a request of this form is refused, if it is; by its address and headers alone."""
     headers = Headers(scope=scope)
     verb = scope.get("method", "GET")
     if verb not in _VERBS:

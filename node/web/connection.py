@@ -2,12 +2,14 @@
 
 hypercorn 0.18 shields its writes from cancellation and waits for ever on a client that does not
 read; here each slice has a deadline, and then the connection is closed hard. An upgrade to
-HTTP/2 in clear text is not offered, and its preface is answered with 505.
+HTTP/2 in clear text is not offered, and its preface is answered with 505. A plain call never
+reaches that machine: it is answered in the task that read it.
 
 Knows: hypercorn's protocol objects. Must not know: routes, who calls.
 """
 
 import math
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +35,9 @@ from prsm.node.rpc.dispatch import refusal
 from prsm.node.rpc.errors import BadRequest
 from prsm.node.web.apptasks import AppTasks
 from prsm.node.web.auth import UnixPeer
+from prsm.node.web.auth_filter import is_local
+from prsm.node.web.quick import QuickCalls, Side, Taken
+from prsm.node.web.waiting import until_it_waits
 from prsm.node.web.websocket import WebSocket
 
 _SLICE_BYTES: Final = 256 * 1024
@@ -47,11 +52,13 @@ class Link:
     Attributes:
         abort: end the connection now.
         write_s: each slice of an answer must be taken by then.
+        quick: answers plain calls; None: all of them go through the machine.
         peer: the process behind a unix socket.
     """
 
     abort: Callable[[], None]
     write_s: float
+    quick: QuickCalls | None = None
     peer: UnixPeer | None = None
 
 
@@ -77,8 +84,11 @@ class Connection(TCPServer):
         # Not idle from the first byte of a head's end to the end of its answer.
         self._idle = trio.CancelScope()
         self._is_idle = True
+        self._idle_since = trio.current_time()
         self._secured = isinstance(stream, trio.SSLStream)
         self._plain = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+        self._owes_turn = False
+        self._side: Side | None = None
 
     @override
     async def run(self) -> None:
@@ -90,6 +100,7 @@ class Connection(TCPServer):
             # client is gone before it was let in.
             client = plain.getpeername()[:2] if inet else None
             server = plain.getsockname()[:2] if inet else None
+            self._side = Side(client, is_local=is_local(client), peer=self._link.peer)
             async with AppTasks() as self._task_group:
                 self.protocol = _Http1(  # type: ignore[assignment]  # the same two methods
                     self.app,
@@ -105,9 +116,6 @@ class Connection(TCPServer):
                 await self.protocol.initiate()
                 self._task_group.spawn(self._watch_idle)
                 await self._read_data()
-                # Stock, a closed connection keeps its slot until the idle timeout.
-                self._ended = True
-                self._idle.cancel()
         except OSError:
             return  # the client is gone
         finally:
@@ -117,8 +125,7 @@ class Connection(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         """Write what the protocol wants written, each slice before its deadline."""
         if isinstance(event, Updated):
-            self._is_idle = event.idle
-            self._idle.deadline = self._idle_deadline()
+            self._set_idle(is_idle=event.idle)
             return
         if not isinstance(event, RawData):
             await super().protocol_send(event)
@@ -138,46 +145,138 @@ class Connection(TCPServer):
     async def _write(self, data: bytes) -> bool:
         """Write in slices, each before its deadline; False for a client that is gone or deaf."""
         try:
-            for start in range(0, len(data), _SLICE_BYTES):
+            start = self._write_now(data)
+            while start < len(data):
+                end = start + _SLICE_BYTES
                 with trio.move_on_after(self._link.write_s) as patience:
-                    await self.stream.send_all(data[start : start + _SLICE_BYTES])
+                    await self.stream.send_all(data[start:end])
                 if patience.cancelled_caught:
                     return False
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+                start = end
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             return False
         return True
 
+    def _write_now(self, data: bytes) -> int:
+        """How much the system took at once, without a turn of the loop.
+
+        Only what answers something that was read may do so: a connection that is told things
+        without asking takes a turn for each, or it could keep the loop to itself.
+        """
+        if self._secured or self._owes_turn:
+            return 0
+        self._owes_turn = True
+        try:
+            return os.write(self._plain.socket.fileno(), data[:_SLICE_BYTES])
+        except BlockingIOError:
+            return 0
+
     @override
-    async def _read_data(self) -> None:
+    async def _read_data(self, held: Taken | None = None) -> None:
+        """Read to the end, or until a call that waits has given the reading to another task.
+
+        Args:
+            held: the call that waits; what is read meanwhile comes after it.
+        """
         # The stock one gives each read a deadline, of which there is none.
-        data: bytes | bytearray = b"not yet the end"
+        data = b"not yet the end"
         while data:
             try:
-                data = await self.stream.receive_some(_READ_BYTES)
+                data = await self._receive()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 break
-            await self.protocol.handle(RawData(bytes(data)))
+            if held is not None:
+                if not data:
+                    held.gone.set()
+                await held.over.wait()
+                held = None
+            self._owes_turn = False
+            taken = self._take(data)
+            if taken is None:
+                await self.protocol.handle(RawData(data))
+            elif not await self._answer(taken):
+                return
         await self.protocol.handle(Closed())
+        # Stock, a closed connection keeps its slot until the idle timeout.
+        self._ended = True
+        self._idle.cancel()
+
+    async def _receive(self) -> bytes:
+        if self._secured:
+            return bytes(await self.stream.receive_some(_READ_BYTES))
+        plain = self._plain.socket
+        while True:
+            if plain.fileno() < 0:
+                raise trio.ClosedResourceError
+            # Waited for first: trying would fail nearly each time.
+            await trio.lowlevel.wait_readable(plain)
+            try:
+                return os.read(plain.fileno(), _READ_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError from error
+
+    def _take(self, data: bytes) -> Taken | None:
+        """Whether what was read is a plain call, and nothing else is under way."""
+        quick, side = self._link.quick, self._side
+        if quick is None or side is None or self.context.terminated.is_set():
+            return None
+        protocol = self.protocol
+        assert isinstance(protocol, _Http1)
+        return quick.take(data, side) if protocol.is_fresh else None
+
+    async def _answer(self, taken: Taken) -> bool:
+        """Answer a call where it was read; False once another task reads on."""
+        is_alone = True
+
+        def hand_over() -> None:
+            nonlocal is_alone
+            is_alone = False
+            self._set_idle(is_idle=False)
+            self._task_group.spawn(self._read_data, taken)
+
+        await until_it_waits(self._answer_now(taken), hand_over)
+        if is_alone:
+            self._idle_since = trio.current_time()
+            return True
+        self._set_idle(is_idle=True)
+        if self.context.terminated.is_set():
+            await self.protocol_send(Closed())
+        taken.over.set()
+        return False
+
+    async def _answer_now(self, taken: Taken) -> None:
+        assert self._link.quick is not None
+        await self.protocol_send(RawData(await self._link.quick.answer(taken)))
 
     async def _watch_idle(self) -> None:
         """Close a connection that is silent for too long, or once it is when the node stops.
 
-        The stock one starts and cancels a task for each request.
+        The stock one starts and cancels a task for each request. The deadline of most requests is
+        looked at when an earlier one has passed.
         """
-        self._idle.deadline = self._idle_deadline()
-        with self._idle:
-            await self.context.terminated.wait()
-            self._idle.deadline = self._idle_deadline()
-            await trio.sleep_forever()
+        while not self._ended:
+            with trio.CancelScope(deadline=self._idle_deadline()) as self._idle:
+                await self.context.terminated.wait()
+                self._idle.deadline = self._idle_deadline()
+                await trio.sleep_forever()
+            if self._idle_deadline() <= trio.current_time():
+                break
         if not self._ended:
             with trio.CancelScope(shield=True):
                 await self._initiate_server_close()
 
+    def _set_idle(self, *, is_idle: bool) -> None:
+        self._is_idle, self._idle_since = is_idle, trio.current_time()
+        self._idle.deadline = self._idle_deadline()
+
     def _idle_deadline(self) -> float:
         if not self._is_idle:
             return math.inf
-        patience_s = 0.0 if self.context.terminated.is_set() else self.config.keep_alive_timeout
-        return trio.current_time() + patience_s
+        if self.context.terminated.is_set():
+            return -math.inf
+        return self._idle_since + self.config.keep_alive_timeout
 
     @override
     async def _initiate_server_close(self) -> None:
@@ -195,6 +294,14 @@ class _Http1(H11Protocol):
     """
 
     _head = b""
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing of a request was read, and none is under way."""
+        machine = self.connection
+        if self.stream is not None or machine.their_state is not h11.IDLE:
+            return False
+        return machine.our_state is h11.IDLE and not machine.trailing_data[0]
 
     @override
     async def handle(self, event: Event) -> None:

@@ -40,6 +40,7 @@ from prsm.node.web.app import Health, Pages, make_app
 from prsm.node.web.auth import Gate, Own, own_hosts, read_unix_peer, write_cookie
 from prsm.node.web.bodies import BODY_DEADLINE_S
 from prsm.node.web.connection import Connection, Link
+from prsm.node.web.quick import QuickCalls
 from prsm.node.web.sockets import Sockets
 from prsm.node.web.tls import HANDSHAKE_S, AllowFrom, Tls, Visitors
 
@@ -147,17 +148,19 @@ async def serve(
             others = pages(gate) if pages is not None else ()
             return [*sockets.routes(), *others, *alias_routes(dispatcher, gate)]
 
+        own = Own(own_hosts(bound.host, bound.port, *door.names), bound.scheme)
         app = make_app(
             dispatcher,
             gate=gate,
             health=health,
-            own=Own(own_hosts(bound.host, bound.port, *door.names), bound.scheme),
+            own=own,
             body_deadline_s=limits.body_s,
             pages=all_pages,
         )
         log.info("listening", http=bound.http, unix=str(bound.socket_path or ""))
         task_status.started(bound)  # the backlog accepts from here on
-        await _Server(app, limits, door, sockets).run(listeners)
+        quick = QuickCalls(dispatcher, gate, own)
+        await _Server(app, limits, door, _Ways(sockets, quick)).run(listeners)
     finally:
         for listener in listeners:
             listener.socket.close()
@@ -166,11 +169,19 @@ async def serve(
                 path.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """What answers beside the application."""
+
+    sockets: Sockets
+    quick: QuickCalls
+
+
 class _Server:
     """The accept loop and the count of its connections."""
 
-    def __init__(self, app: ASGIApp, bounds: Bounds, door: Door, sockets: Sockets) -> None:
-        self._sockets = sockets
+    def __init__(self, app: ASGIApp, bounds: Bounds, door: Door, ways: _Ways) -> None:
+        self._sockets, self._quick = ways.sockets, ways.quick
         self._app = ASGIWrapper(cast("ASGIFramework", app))  # two spellings of one interface
         self._bounds = bounds
         self._config = _hypercorn_config(bounds)
@@ -220,7 +231,7 @@ class _Server:
         self._open += 1
         try:
             with trio.CancelScope() as scope:
-                link = Link(abort=scope.cancel, write_s=self._bounds.write_s)
+                link = Link(scope.cancel, self._bounds.write_s, self._quick)
                 if stream.socket.family == socket.AF_UNIX:
                     link.peer = read_unix_peer(stream.socket)
                 address = _address(stream)
