@@ -31,8 +31,8 @@ class Driver:
 
     def close(self) -> None:
         """Close its connections; a later call opens another."""
-        while self._idle:
-            self._idle.pop().close()
+        while (line := self._kept()) is not None:
+            line.close()
 
     def ask(self, method: "Method", params: Mapping[str, object]) -> Any:  # noqa: ANN401 - of that method
         """Call a method; its typed result.
@@ -98,7 +98,7 @@ class Driver:
 
     def _try(self, step: Ask) -> bytes | RpcError:
         try:
-            line = self._idle.pop() if self._idle else thin.Client(self.reach.target)
+            line = self._kept() or thin.Client(self.reach.target)
         except RpcError as error:
             return error
         try:
@@ -113,6 +113,12 @@ class Driver:
             raise
         finally:
             self._keep(line)
+
+    def _kept(self) -> thin.Client | None:
+        try:  # a look before it would be too early: other threads take them too
+            return self._idle.pop()
+        except IndexError:
+            return None
 
     def _keep(self, line: thin.Client) -> None:
         if line.is_open and len(self._idle) < KEPT_MAX:

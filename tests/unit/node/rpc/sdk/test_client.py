@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -122,6 +122,22 @@ def test_several_threads_share_a_client(client: Client, node: FakeNode) -> None:
     for thread in threads:
         thread.join(10)
     assert (len(found), len(node.calls)) == (8, 8)
+
+
+class Raced(list[Any]):
+    """Connections of which another thread takes the last one between a look and its use."""
+
+    def __len__(self) -> int:
+        return super().__len__() or 1
+
+
+def test_a_connection_that_another_thread_took_is_made_anew(client: Client, node: FakeNode) -> None:
+    driver = cast("Any", client)._driver  # noqa: SLF001 - a race cannot be made from outside
+    driver._idle = Raced()  # noqa: SLF001 - as above
+    assert client.rpc.ping().time
+    driver._idle = Raced()  # noqa: SLF001 - as above
+    client.close()
+    assert len(node.calls) == 1
 
 
 def test_a_job_is_waited_for_and_read(client: Client, node: FakeNode) -> None:
