@@ -13,6 +13,7 @@ import anyio.lowlevel
 import msgspec
 import pytest
 import trio
+from typing_extensions import override
 
 import prsm
 from prsm.client import AsyncClient, Client, Retries, RpcError, errors
@@ -127,15 +128,15 @@ def test_several_threads_share_a_client(client: Client, node: FakeNode) -> None:
 class Raced(list[Any]):
     """Connections of which another thread takes the last one between a look and its use."""
 
+    @override
     def __len__(self) -> int:
         return super().__len__() or 1
 
 
 def test_a_connection_that_another_thread_took_is_made_anew(client: Client, node: FakeNode) -> None:
-    driver = cast("Any", client)._driver  # noqa: SLF001 - a race cannot be made from outside
-    driver._idle = Raced()  # noqa: SLF001 - as above
+    driver = cast("Any", client)._driver
+    driver._idle = Raced()
     assert client.rpc.ping().time
-    driver._idle = Raced()  # noqa: SLF001 - as above
     client.close()
     assert len(node.calls) == 1
 
