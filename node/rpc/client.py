@@ -36,6 +36,8 @@ __all__ = ["Client", "Endpoint", "RpcError", "Target", "find"]
 
 T = TypeVar("T")
 
+_FIRST_BYTES = 64 * 1024  # most answers; room for large ones is mapped anew for each read
+
 
 class Client:
     """One kept connection to one node; not for several threads at once."""
@@ -44,6 +46,7 @@ class Client:
         self.target = target
         self._timeout_s = timeout_s
         self._socket: socket.socket | None = None
+        self._token = ""  # as it was when this connection was opened
         self._next_id = 0
 
     def __enter__(self) -> Self:
@@ -102,11 +105,11 @@ class Client:
         self._next_id += 1
         body = encode_call(self._next_id, method, params)
         limit_s = self._timeout_s if timeout_s is None else timeout_s
-        token = self.target.token()
-        answer = self._exchange("POST", "/rpc", body, (token, limit_s))
-        if answer.status == 401 and self.target.token() != token:
+        answer = self._exchange("POST", "/rpc", body, limit_s)
+        if answer.status == 401 and self.target.token() != self._token:
             # Refused before it ran: the node was restarted and wrote another cookie.
-            answer = self._exchange("POST", "/rpc", body, (self.target.token(), limit_s))
+            self.close()
+            answer = self._exchange("POST", "/rpc", body, limit_s)
         try:
             return decode_reply(answer)
         except ValueError as error:
@@ -121,7 +124,7 @@ class Client:
         Raises:
             NodeUnreachable, CallTimeout: as `call`.
         """
-        answer = self._exchange("GET", path, b"", ("", self._timeout_s))
+        answer = self._exchange("GET", path, b"", self._timeout_s)
         return answer.status, answer.body
 
     def post(self, path: str, value: object) -> bytes:
@@ -131,7 +134,7 @@ class Client:
             RpcError, NodeUnreachable, CallTimeout: as `call`.
         """
         body = msgspec.json.encode(value)
-        answer = self._exchange("POST", path, body, ("", self._timeout_s))
+        answer = self._exchange("POST", path, body, self._timeout_s)
         if answer.status == 200:
             return answer.body
         try:
@@ -140,17 +143,22 @@ class Client:
             raise stranger(self.target, str(error)) from error
         raise stranger(self.target, f"status {answer.status} without an error")
 
-    def _exchange(self, verb: str, path: str, body: bytes, how: tuple[str, float]) -> Answer:
-        token, limit_s = how
+    def _exchange(self, verb: str, path: str, body: bytes, limit_s: float) -> Answer:
+        """Send a request and read its answer; who asks is said at /rpc alone."""
         deadline = time.monotonic() + limit_s
-        # The bearer as it was looked up, so that a second try can tell whether it is another.
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        if path == "/rpc" and not token:
-            headers = self.target.proof(verb, path, body)
-        request = encode_request(verb, path, self.target.host, body=body, headers=headers)
         keep = False
         try:
             stream = self._connected(deadline)
+            headers: dict[str, str] = {}
+            if path == "/rpc":
+                # The bearer as it was looked up, so that a second try can tell whether it is
+                # another.
+                headers = (
+                    {"Authorization": f"Bearer {self._token}"}
+                    if self._token
+                    else self.target.proof(verb, path, body)
+                )
+            request = encode_request(verb, path, self.target.host, body=body, headers=headers)
             _send(stream, request, deadline)
             answer = _receive(stream, deadline)
             keep = answer.keep
@@ -172,6 +180,8 @@ class Client:
         if self._socket is not None and is_readable(self._socket, 0):
             self.close()  # bytes or an end nobody asked for: the node closed an idle connection
         if self._socket is None:
+            # A node that was restarted has another cookie, and a new connection.
+            self._token = self.target.token()
             self._socket = connect(self.target, deadline)
         return self._socket
 
@@ -267,8 +277,10 @@ def _send(stream: socket.socket, data: bytes, deadline: float) -> None:
 
 def _receive(stream: socket.socket, deadline: float) -> Answer:
     reader = AnswerReader()
+    size = _FIRST_BYTES
     while True:
         stream.settimeout(_left(deadline))
-        answer = reader.feed(stream.recv(READ_BYTES))
+        answer = reader.feed(stream.recv(size))
         if answer is not None:
             return answer
+        size = READ_BYTES

@@ -66,6 +66,27 @@ async def test_the_client_survives_a_connection_the_node_closed(tmp_path: Path) 
         assert len(door.node.calls) == 2
 
 
+async def test_the_cookie_is_read_once_a_connection(tmp_path: Path) -> None:
+    """Not for each call; a node that was restarted has a new connection, and another cookie."""
+    async with open_door(tmp_path) as door:
+        good = door.cookie
+
+        def talk() -> None:
+            with Client(find(door.home, node=door.bound.http)) as client:
+                client.call_raw("rpc_ping")
+                door.home.cookie.write_text("0" * 64, encoding="ascii")
+                client.call_raw("rpc_ping")
+                client.close()
+                with pytest.raises(RpcError) as caught:
+                    client.call_raw("rpc_ping")
+                assert caught.value.exit_code == 4
+                door.home.cookie.write_text(good, encoding="ascii")
+                client.call_raw("rpc_ping")
+
+        await trio.to_thread.run_sync(talk)
+        assert len(door.node.calls) == 3
+
+
 @pytest.mark.slow
 async def test_a_taken_port_names_its_holder(tmp_path: Path) -> None:
     """First a node of ours, then any program of this user."""
