@@ -31,7 +31,6 @@ from prsm.node.api.worker import Bench, WorkerApi
 from prsm.node.books import open_books
 from prsm.node.callers.once import open_once
 from prsm.node.chain.proofs import Proofs
-from prsm.node.chain.wallets import Payer, Wallets
 from prsm.node.config.schema import Config
 from prsm.node.guests import Guests, open_guests
 from prsm.node.measuring import Measures, count_calls, trace_call
@@ -66,9 +65,7 @@ async def open_entrance(
     """
     start, chain = opened.start, opened.chain
     bound: list[Bound] = []
-    payer = Payer(opened.genesis, chain.driver, chain.admission)
-    wallets = Wallets(start.home, payer, chain.wallet)
-    await nursery.start(wallets.run)
+    await nursery.start(work.wallets.run)
     node = NodeApi(
         Parts(
             home=start.home,
@@ -92,7 +89,7 @@ async def open_entrance(
     node.firing = measures.alerts.firing.values
     once = await open_once(nursery, start.home.answers, chain.driver.clock)
     dispatcher = bind(
-        _handlers(opened, work, wallets, node) | books.handlers() | guests.handlers,
+        _handlers(opened, work, node) | books.handlers() | guests.handlers,
         fence=fence,
         on_fault=log_fault,
         layers=(trace_call, count_calls(measures.metrics), once.layer, *books.layers),
@@ -155,11 +152,9 @@ def _v1(dispatcher: Dispatcher, opened: Opened) -> Pages:
     return openai_pages(dispatcher, World(driver.clock.wall_ms, lambda: driver.ledger.height))
 
 
-def _handlers(
-    opened: Opened, work: Workshop, wallets: Wallets, node: NodeApi
-) -> dict[str, Handler]:
+def _handlers(opened: Opened, work: Workshop, node: NodeApi) -> dict[str, Handler]:
     """Method name -> handler, of all rooms."""
-    chain, start = opened.chain, opened.start
+    chain, start, wallets = opened.chain, opened.start, work.wallets
     proofs = Proofs(opened.genesis, chain.driver)
     return {
         **node.handlers(),
@@ -173,7 +168,7 @@ def _handlers(
         **GovernanceApi(wallets, chain.driver).handlers(),
         **ValidatorApi(start.home, wallets, chain.driver).handlers(),
         **ModelsApi(work.models, is_stale=node.is_stale).handlers(),
-        **RegistryApi(work.models, chain.driver, wallets, work.search.cards).handlers(),
+        **RegistryApi(work.models, chain.driver, work.upkeep.outbox, work.search.cards).handlers(),
         **TasksApi(work.models.tasks).handlers(),
         **storage_handlers(
             *(work.models, opened.store, work.upkeep),

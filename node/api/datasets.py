@@ -7,6 +7,7 @@ from pathlib import Path
 
 import trio
 
+from prsm.node.api.intents import tx_text
 from prsm.node.chain.driver import Driver
 from prsm.node.models import Models
 from prsm.node.models.cardtext import read_card_text
@@ -42,7 +43,7 @@ class DatasetsApi:
             price=int(params.price),
             card=card,
         )
-        known, tx_id = await self._models.datasets.add(wanted)
+        known, sent = await self._models.datasets.add(wanted)
         await self._models.refresh()
         layout = await trio.to_thread.run_sync(read_layout, wanted.path)
         manifest = known.manifest
@@ -55,7 +56,8 @@ class DatasetsApi:
             registered=known.is_registered,
             local=True,
             publisher=address_text(manifest.publisher),
-            tx_id=None if tx_id is None else address_text(tx_id),
+            tx_id=tx_text(sent),
+            queued="" if sent is None else sent.queued,
         )
 
     async def list(self, _params: NoParams, _caller: Caller) -> api.DatasetList:

@@ -6,6 +6,8 @@ Knows: custody. Must not know: transports, how anything is proven.
 from typing import Final, Literal
 
 from prsm.consensus.ledger.custody_records import DealStatus
+from prsm.node.api.intents import tx_text
+from prsm.node.chain.outbox import Sent
 from prsm.node.replication.custody import Kept, Offer
 from prsm.node.replication.upkeep import Upkeep
 from prsm.node.rpc.dispatch import Handler
@@ -61,12 +63,16 @@ class DealsApi:
     async def accept(self, params: api.DealParams, _caller: Caller) -> api.DealSent:
         """Take an offer."""
         deal = parse_hex(params.deal, size=32, what="deal")
-        return api.DealSent(address_text(await self._upkeep.custody.accept(deal)))
+        return _sent(await self._upkeep.custody.accept(deal))
 
     async def release(self, params: api.DealParams, _caller: Caller) -> api.DealSent:
         """Settle a deal, or withdraw an offer."""
         deal = parse_hex(params.deal, size=32, what="deal")
-        return api.DealSent(address_text(await self._upkeep.custody.release(deal)))
+        return _sent(await self._upkeep.custody.release(deal))
+
+
+def _sent(sent: Sent) -> api.DealSent:
+    return api.DealSent(tx_text(sent), sent.queued)
 
 
 def _info(kept: Kept) -> api.DealInfo:

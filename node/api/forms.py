@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
+from prsm.node.chain.outbox import Sent
 from prsm.node.inference.compression import Wish
 from prsm.node.models import Known, Models
 from prsm.node.models.forms import WantedAdapted
@@ -20,7 +21,7 @@ from prsm.storage.errors import NotFound
 
 _FORMS: Final = {"int8": Form.INT8, "w8": Form.W8, "w4": Form.W4, "fp16": Form.FP16}
 _MILLION: Final = 1_000_000
-Describe = Callable[[Known, bytes | None], Awaitable[ModelInfo]]
+Describe = Callable[[Known, Sent | None], Awaitable[ModelInfo]]
 
 
 class FormsApi:
@@ -74,9 +75,9 @@ class FormsApi:
             licence=params.licence,
             register=params.register,
         )
-        known, tx_id, sites = await self._models.forms.adapt(base, files, wanted)
+        known, sent, sites = await self._models.forms.adapt(base, files, wanted)
         await self._models.refresh()
-        return api.AdaptedModel(await self._describe(known, tx_id), sites)
+        return api.AdaptedModel(await self._describe(known, sent), sites)
 
     async def _source(self, params: api.QuantiseParams) -> tuple[Path, Path | None]:
         """The graph and its tokenizer: files as named, or those of a model that is known here."""

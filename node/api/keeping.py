@@ -1,10 +1,11 @@
-"""All handlers of storage_, joined: the disk, copies among nodes, deals.
+"""All handlers of storage_, joined: the disk, copies among nodes, deals, the outbox.
 
 Knows: which of them there are. Must not know: what they answer.
 """
 
 from prsm.node.api.copies import CopiesApi
 from prsm.node.api.deals import DealsApi
+from prsm.node.api.intents import IntentsApi
 from prsm.node.api.storage import StorageApi
 from prsm.node.models import Models
 from prsm.node.replication.upkeep import Upkeep
@@ -23,7 +24,13 @@ def storage_handlers(
 ) -> dict[str, Handler]:
     """Method name -> handler."""
     return {
-        **StorageApi(models, store, guard=guard, extra=extra).handlers(),
+        **StorageApi(
+            *(models, store),
+            guard=guard,
+            extra=extra,
+            waiting=lambda: len(upkeep.outbox.intents()),
+        ).handlers(),
         **CopiesApi(models, upkeep.repair).handlers(),
         **DealsApi(upkeep).handlers(),
+        **IntentsApi(upkeep.outbox).handlers(),
     }

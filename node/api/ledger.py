@@ -36,6 +36,11 @@ def kind_called(name: str) -> tuple[int, type[Record]]:
     return found
 
 
+def kind_name(number: int) -> str:
+    """Name of a transaction kind."""
+    return next(name for name, (found, _) in _KINDS.items() if found == number)
+
+
 class LedgerApi:
     """Answers from the committed state alone."""
 

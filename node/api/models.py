@@ -12,9 +12,11 @@ import trio
 
 from prsm.node.api.evaluations import score_infos
 from prsm.node.api.forms import FormsApi
+from prsm.node.api.intents import tx_text
 from prsm.node.api.tasks import result_of, task_info
 from prsm.node.api.typed import typed
 from prsm.node.api.work import DTYPE_NAMES
+from prsm.node.chain.outbox import Sent
 from prsm.node.clock import utc_text
 from prsm.node.models import Known, Models, Task, Wanted
 from prsm.node.models.cardtext import read_card_text
@@ -126,14 +128,14 @@ class ModelsApi:
 
     async def share(self, params: api.ShareParams, _caller: Caller) -> api.ModelInfo:
         """Publish a sealed model for other readers."""
-        known, tx_id = await self._models.share(
+        known, sent = await self._models.share(
             params.ref,
             params.semver,
             add=[_reader(text) for text in params.add],
             remove=[_reader(text) for text in params.remove],
             register=params.register,
         )
-        return await self._info(known, tx_id)
+        return await self._info(known, sent)
 
     async def push(self, params: api.LongParams, _caller: Caller) -> api.Pushed:
         """Hand a model to IPFS daemons."""
@@ -196,8 +198,8 @@ class ModelsApi:
         )
 
         async def work(task: Task) -> object:
-            known, tx_id = await self._models.add(wanted, task=task)
-            return await self._info(known, tx_id)
+            known, sent = await self._models.add(wanted, task=task)
+            return await self._info(known, sent)
 
         again = typed(_METHODS["model_add"], msgspec.structs.replace(params, task=None))
         return self._models.tasks.start("add", f"{params.name}@{params.semver}", work, again=again)
@@ -250,10 +252,10 @@ class ModelsApi:
     def _task(self, task_id: str | None) -> Task | None:
         return None if task_id is None else self._models.tasks.get(task_id)
 
-    async def _info(self, known: Known, tx_id: bytes | None = None) -> api.ModelInfo:
-        return self._row(known, await self._models.keeping.stored(), tx_id)
+    async def _info(self, known: Known, sent: Sent | None = None) -> api.ModelInfo:
+        return self._row(known, await self._models.keeping.stored(), sent)
 
-    def _row(self, known: Known, stored: Stored, tx_id: bytes | None = None) -> api.ModelInfo:
+    def _row(self, known: Known, stored: Stored, sent: Sent | None = None) -> api.ModelInfo:
         manifest, keeping = known.manifest, self._models.keeping
         state, held = keeping.standing(manifest, stored)
         return api.ModelInfo(
@@ -271,7 +273,8 @@ class ModelsApi:
             pins=keeping.pins(manifest, stored),
             stages=tuple(sorted({shard.stages for shard in manifest.shards})),
             publisher=address_text(manifest.publisher),
-            tx_id=None if tx_id is None else address_text(tx_id),
+            tx_id=tx_text(sent),
+            queued="" if sent is None else sent.queued,
             created=utc_text(manifest.created_ms),
         )
 

@@ -5,16 +5,17 @@ Knows: the ledger's names, cards, search, wallets. Must not know: transports.
 
 from prsm.node.api.datasets import DatasetsApi
 from prsm.node.api.evaluations import score_infos
+from prsm.node.api.intents import tx_text
 from prsm.node.api.readable import readable_record
 from prsm.node.chain.driver import Driver
-from prsm.node.chain.wallets import Wallets
+from prsm.node.chain.outbox import Outbox
 from prsm.node.models import Models
+from prsm.node.models.naming import subject_of
 from prsm.node.retrieval.catalogue import Filters
 from prsm.node.retrieval.search import CardSearch
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import registry as api
 from prsm.node.rpc.spec import Caller
-from prsm.protocol.codec import Record
 from prsm.protocol.ids import address_text
 from prsm.protocol.transactions.payloads import SET_CHANNEL, YANK
 from prsm.protocol.transactions.registry import SetChannel, Yank
@@ -28,16 +29,14 @@ class RegistryApi:
     Args:
         models: of this node.
         driver: of the ledger.
-        wallets: that sign for names of ours.
+        outbox: for what is said of names of ours.
         search: over cards.
     """
 
-    def __init__(
-        self, models: Models, driver: Driver, wallets: Wallets, search: CardSearch
-    ) -> None:
+    def __init__(self, models: Models, driver: Driver, outbox: Outbox, search: CardSearch) -> None:
         self._models = models
         self._driver = driver
-        self._wallets = wallets
+        self._outbox = outbox
         self._search = search
 
     def handlers(self) -> dict[str, Handler]:
@@ -120,12 +119,17 @@ class RegistryApi:
     async def yank(self, params: api.YankParams, _caller: Caller) -> api.Sent:
         """Withdraw a version of ours."""
         payload = Yank(params.name, params.semver, params.lift, params.why)
-        return await self._send(params.key, YANK, payload)
+        called = f"yank:{params.name}@{params.semver}"
+        return await self._send(called, YANK, payload, params.key)
 
     async def channel(self, params: api.ChannelParams, _caller: Caller) -> api.Sent:
         """Point a channel of ours."""
         payload = SetChannel(params.name, params.channel, params.semver)
-        return await self._send(params.key, SET_CHANNEL, payload)
+        called = f"channel:{params.name}:{params.channel}"
+        return await self._send(called, SET_CHANNEL, payload, params.key)
 
-    async def _send(self, key: str, kind: int, payload: Record) -> api.Sent:
-        return api.Sent(tx_id=address_text(await self._wallets.get(key).submit(kind, payload)))
+    async def _send(self, called: str, kind: int, payload: Yank | SetChannel, key: str) -> api.Sent:
+        sent = await self._outbox.place(
+            *(called, kind, payload), subject=subject_of(payload.name), signer=key
+        )
+        return api.Sent(tx_text(sent), sent.queued)

@@ -4,7 +4,7 @@ Knows: models, the store behind them, the disk. Must not know: transports.
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Literal
 
@@ -55,6 +55,7 @@ class StorageApi:
         store: behind them.
         guard: of the disk; None: it is not watched.
         extra: folders of the extra stores.
+        waiting: how much waits in the outbox.
     """
 
     def __init__(
@@ -64,11 +65,13 @@ class StorageApi:
         *,
         guard: DiskGuard | None = None,
         extra: tuple[str, ...] = (),
+        waiting: Callable[[], int] = lambda: 0,
     ) -> None:
         self._models = models
         self._store = store
         self._guard = guard
         self._extra = extra
+        self._waiting = waiting
 
     def handlers(self) -> dict[str, Handler]:
         """Method name -> handler."""
@@ -132,6 +135,7 @@ class StorageApi:
             extra_stores=self._extra,
             sources=tuple(source.name for source in self._models.sources_for(b"")),
             disk=self._disk(),
+            outbox=self._waiting(),
         )
 
     async def sources(self, _params: NoParams, _caller: Caller) -> api.Sources:

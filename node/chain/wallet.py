@@ -8,8 +8,9 @@ Invariants: nonces are given out one at a time, only to transactions the own mem
 a locked wallet signs nothing.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,7 @@ from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, CTL_FRAME_BYTES_MAX
 from prsm.protocol.messages.sync import Submit
 from prsm.protocol.transactions.envelope import (
     Transaction,
+    decode_transaction,
     sign_transaction,
     transaction_id,
 )
@@ -68,6 +70,14 @@ class TxResult:
     height: int
     index: int
     receipt: TxReceipt
+
+
+class Fate(Enum):
+    """What may become of a transaction that no block here holds."""
+
+    OPEN = "a block may hold it yet"
+    VOID = "no block will, and none does"
+    UNSEEN = "no block will, and one that this node has not may"
 
 
 @dataclass(slots=True)
@@ -159,8 +169,20 @@ class Wallet:
                     self._remember(raw)
                 turn += 1
 
-    async def submit(self, kind: int, payload: Record) -> TxId:
+    async def submit(
+        self,
+        kind: int,
+        payload: Record,
+        *,
+        keep: Callable[[bytes, int], Awaitable[None]] | None = None,
+    ) -> TxId:
         """Sign a payload with the next nonce and send it to the validators.
+
+        Args:
+            kind: of transaction.
+            payload: of that kind.
+            keep: told the signed bytes and the ledger's height before anybody else has them;
+                what it raises ends it.
 
         Raises:
             WalletLocked: nobody unlocked the key.
@@ -169,9 +191,12 @@ class Wallet:
         signer = self.signer
         self._check_room()
         async with self._turn:
+            height = self._driver.ledger.height
             transaction = self._make(kind, payload, signer)
             raw = encode(transaction)
             self._rehearse(raw, transaction)
+            if keep is not None:
+                await keep(raw, height)
             self._admission.admit_own(raw)
             tx_id = self._track(raw, transaction)
         for tell in self.on_sent:
@@ -220,6 +245,43 @@ class Wallet:
         """The canonical bytes of a transaction on its way from this node."""
         found = self._pending.get(tx_id)
         return None if found is None else found.raw
+
+    def rehearse(self, kind: int, payload: Record) -> None:
+        """Raise what `submit` would refuse now; nothing is sent.
+
+        Raises:
+            WalletLocked: nobody unlocked the key.
+            LocalError: the ledger's refusal.
+        """
+        transaction = self._make(kind, payload, self.signer)
+        self._rehearse(encode(transaction), transaction)
+
+    async def fate(self, raw: bytes, *, since: int) -> TxResult | Fate:
+        """What became of a transaction of ours, or still may.
+
+        Args:
+            raw: as it was signed.
+            since: the ledger's height then.
+        """
+        transaction, ledger = decode_transaction(raw), self._driver.ledger
+        # Asked first: the block that ended it, if there is one, is durable then, and found below.
+        is_open = (
+            transaction.nonce >= ledger.view.nonce(transaction.sender)
+            and transaction.valid_until_ms >= ledger.tip.time_ms
+        )
+        found = await self.find(transaction_id(raw))
+        if found is not None:
+            return found
+        first = await self._driver.store.first_height()
+        if is_open:
+            return Fate.OPEN
+        return Fate.VOID if first is not None and first <= since + 1 else Fate.UNSEEN
+
+    def forget(self, tx_id: TxId) -> None:
+        """Send a transaction no more; whoever has it may still put it into a block."""
+        pending = self._pending.pop(tx_id, None)
+        if pending is not None:
+            pending.done.set()
 
     async def find(self, tx_id: TxId) -> TxResult | None:
         """Look a transaction up in the ledger."""

@@ -54,6 +54,9 @@ class Wallets:
         """Keep the other keys' transactions moving until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            for name, wallet in self._open.items():
+                if name != DEFAULT:  # asked for before this ran
+                    nursery.start_soon(Supervisor(f"wallet {name}").run, wallet.run)
             task_status.started()
             await trio.sleep_forever()
 

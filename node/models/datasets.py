@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 import trio
 
+from prsm.node.chain.outbox import Sent
 from prsm.node.models.cardtext import card_owner, make_card
 from prsm.node.models.naming import name_on_ledger
 from prsm.node.models.records import CardText, Known, Tools
-from prsm.protocol.ids import TxId
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
 from prsm.protocol.slices import PREFIX_BYTES, BadSlices, Layout, check_dataset, head_bytes
 from prsm.protocol.slices import read_layout as parse_layout
@@ -49,7 +49,7 @@ class Datasets:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
 
-    async def add(self, wanted: WantedDataset) -> tuple[Known, TxId | None]:
+    async def add(self, wanted: WantedDataset) -> tuple[Known, Sent | None]:
         """Check, store and name a dataset.
 
         Raises:
@@ -58,7 +58,7 @@ class Datasets:
             Conflict: the ledger has another thing of that name and version.
             WalletLocked: the name, or the card, needs a signature.
             Full: no room.
-            NotCommitted, TransactionFailed: as `name_on_ledger`.
+            TransactionFailed: as `name_on_ledger`.
         """
         wallet, store = self._tools.wallet, self._tools.store
         if wanted.register or wanted.card is not None:
@@ -77,8 +77,9 @@ class Datasets:
             manifest = sign_manifest(manifest, wallet.signer)
         cid = await store.save_manifest(manifest)
         await store.pin(added.root, ADDED, "operator")
-        tx_id = await self._register(wanted, cid, manifest, layout) if wanted.register else None
-        return Known(cid, manifest, is_held=True, is_registered=tx_id is not None), tx_id
+        sent = await self._register(wanted, cid, manifest, layout) if wanted.register else None
+        is_registered = sent is not None and sent.result is not None
+        return Known(cid, manifest, is_held=True, is_registered=is_registered), sent
 
     def _manifest(self, wanted: WantedDataset, file: ManifestFile) -> ModelManifest:
         driver = self._tools.driver
@@ -104,7 +105,7 @@ class Datasets:
 
     async def _register(
         self, wanted: WantedDataset, cid: Cid, manifest: ModelManifest, layout: Layout
-    ) -> TxId:
+    ) -> Sent:
         payload = RegisterDataset(
             manifest=cid.raw,
             name=manifest.name,
@@ -115,9 +116,8 @@ class Datasets:
             price=wanted.price,
             parents=manifest.parents,
         )
-        called = f"{manifest.name}@{manifest.semver}"
         return await name_on_ledger(
-            self._tools.wallet, REGISTER_DATASET, payload, called=called, cid=cid
+            self._tools.outbox, REGISTER_DATASET, payload, manifest=manifest
         )
 
     async def _with_card(self, manifest: ModelManifest, text: CardText) -> ModelManifest:

@@ -17,13 +17,13 @@ from typing import Final
 import msgspec
 import trio
 
+from prsm.node.chain.outbox import Sent
 from prsm.node.inference import compression
 from prsm.node.inference.compression import FILE, Wish
 from prsm.node.inference.pool import Pool
 from prsm.node.models.naming import register_model
 from prsm.node.models.records import Known, OpenFile, Tools
 from prsm.protocol.errors import Unsupported
-from prsm.protocol.ids import TxId
 from prsm.protocol.messages.forms import Compressed, MadeAdaptable, Samples
 from prsm.protocol.messages.models import ADAPTER_PATH, ManifestFile, ModelManifest
 from prsm.protocol.messages.pipe import InputMismatch
@@ -93,7 +93,7 @@ class Forms:
 
     async def adapt(
         self, base: Known, files: tuple[OpenFile, ...], wanted: WantedAdapted
-    ) -> tuple[Known, TxId | None, int]:
+    ) -> tuple[Known, Sent | None, int]:
         """Store an adapted model, after a sealed child has run it once, and name it.
 
         Args:
@@ -102,7 +102,7 @@ class Forms:
             wanted: the adapter, and the name.
 
         Returns:
-            The model, the transaction that named it, and how many products the adapter changes.
+            The model, what became of its name, and how many products the adapter changes.
 
         Raises:
             Unsupported: the executor is off, or the base is sealed or adapted already.
@@ -110,7 +110,7 @@ class Forms:
             Conflict: the ledger has another model of that name and version.
             InputMismatch: no adapter, or one of another model.
             WalletLocked: the name needs a signature.
-            NotCommitted, TransactionFailed: as `name_on_ledger`.
+            TransactionFailed: as `name_on_ledger`.
         """
         _check_file(wanted.adapter)
         self._check_base(base.manifest, wanted)
@@ -124,10 +124,10 @@ class Forms:
         cid = await store.save_manifest(manifest)
         for one in manifest.files:
             await store.pin(decode_cid(one.root), ADDED, "operator")
-        wallet = self._tools.wallet
-        tx_id = await register_model(wallet, cid, manifest) if wanted.register else None
-        known = Known(cid, manifest, is_held=True, is_registered=tx_id is not None)
-        return known, tx_id, sites
+        outbox = self._tools.outbox
+        sent = await register_model(outbox, cid, manifest) if wanted.register else None
+        is_registered = sent is not None and sent.result is not None
+        return Known(cid, manifest, is_held=True, is_registered=is_registered), sent, sites
 
     async def _try_out(
         self, manifest: ModelManifest, files: tuple[OpenFile, ...], adapter: Path

@@ -13,6 +13,7 @@ import trio
 
 from prsm.consensus.ledger.releases import Release
 from prsm.consensus.ledger.view import View
+from prsm.node.chain.outbox import Sent
 from prsm.node.models.adding import Adding
 from prsm.node.models.cards import Cards, FoundCard
 from prsm.node.models.datasets import Datasets
@@ -40,7 +41,6 @@ from prsm.node.models.tasks import Task, Tasks
 from prsm.node.models.templates import Templates
 from prsm.node.net.blocks import BlockServer
 from prsm.node.supervise import Supervisor
-from prsm.protocol.ids import TxId
 from prsm.protocol.messages.models import ModelManifest
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.envelope import RING_NAME
@@ -178,7 +178,7 @@ class Models:
             await self.pull(ref, offline=offline)
             return cid, await self._opening.open_all(manifest)
 
-    async def add(self, wanted: Wanted, *, task: Task | None = None) -> tuple[Known, TxId | None]:
+    async def add(self, wanted: Wanted, *, task: Task | None = None) -> tuple[Known, Sent | None]:
         """Prepare a model in a sandbox, store it, and name it on the ledger.
 
         Raises:
@@ -186,9 +186,10 @@ class Models:
         """
         cid, manifest = await self._adding.prepare(wanted, task=task)
         self._held[cid] = manifest
-        wallet = self._tools.wallet
-        tx_id = await register_model(wallet, cid, manifest) if wanted.register else None
-        return Known(cid, manifest, is_held=True, is_registered=tx_id is not None), tx_id
+        outbox = self._tools.outbox
+        sent = await register_model(outbox, cid, manifest) if wanted.register else None
+        is_registered = sent is not None and sent.result is not None
+        return Known(cid, manifest, is_held=True, is_registered=is_registered), sent
 
     async def pull(
         self,
@@ -225,7 +226,7 @@ class Models:
         add: Sequence[bytes] = (),
         remove: Sequence[bytes] = (),
         register: bool,
-    ) -> tuple[Known, TxId | None]:
+    ) -> tuple[Known, Sent | None]:
         """Publish a sealed model for another circle of readers, as another version.
 
         Raises:
@@ -236,10 +237,10 @@ class Models:
         cid, changed = await share(
             self._tools, self._opening, manifest, semver, add=add, remove=remove
         )
-        wallet = self._tools.wallet
-        tx_id = await register_model(wallet, cid, changed) if register else None
+        outbox = self._tools.outbox
+        sent = await register_model(outbox, cid, changed) if register else None
         await self.refresh()
-        return self._known(cid, changed), tx_id
+        return self._known(cid, changed), sent
 
     async def push(self, ref: str, *, task: Task | None = None) -> tuple[Cid, tuple[Pushed, ...]]:
         """Hand a model to the IPFS daemons of the configuration.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from prsm.node.chain.driver import Driver
+from prsm.node.chain.outbox import Outbox
 from prsm.node.chain.wallet import Wallet
 from prsm.node.inference.pool import Pool
 from prsm.node.models.outside import Outside
@@ -26,12 +27,6 @@ class UnknownModel(LocalError):
     """No model of that name, version or CID is known here."""
 
     reason = "model_not_found"
-
-
-class NotCommitted(LocalError):
-    """The chain did not take a transaction in time; it may still."""
-
-    reason = "not_committed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +116,7 @@ class Tools:
     network: Network
     driver: Driver
     wallet: Wallet
+    outbox: Outbox  # of that wallet
     scratch: Path
     outside: Outside | None = None  # sources beyond the network, and the health of all
     extra: Sequence[ExtraStore] = ()  # read-only, searched before the network

@@ -20,9 +20,10 @@ from prsm.consensus.ledger.context import DealChanged
 from prsm.consensus.ledger.custody import COLLATERAL_ROUNDS_MIN
 from prsm.consensus.ledger.custody_records import Deal, DealStatus, Round
 from prsm.node.chain.driver import Driver, Head
+from prsm.node.chain.outbox import Outbox, Sent
 from prsm.node.chain.wallet import Wallet
-from prsm.node.replication.outbox import Outbox
 from prsm.node.telemetry import logs
+from prsm.protocol.codec import Record
 from prsm.protocol.custody import asked, is_shown
 from prsm.protocol.errors import LocalError
 from prsm.protocol.ids import TxId
@@ -143,9 +144,11 @@ class Custody:
 
         Raises:
             NotFound, Corrupt: the file is not here, or damaged.
+            CannotWait: no validator answers.
             WalletLocked: nobody unlocked the key.
             LocalError: the ledger's refusal.
         """
+        self._outbox.check_now("an offer")
         tree = await self._commit(offer.root)
         least = COLLATERAL_ROUNDS_MIN * offer.price
         payload = Entrust(
@@ -163,8 +166,8 @@ class Custody:
         chain_id = self._driver.ledger.genesis.chain_id
         return deal_id(chain_id, self._wallet.address, payload), tx_id
 
-    async def accept(self, deal: bytes) -> TxId:
-        """Take a deal: hash the file, keep it, and lock the collateral.
+    async def accept(self, deal: bytes) -> Sent:
+        """Take a deal: hash the file, keep it, and lock the collateral; it may wait.
 
         Raises:
             UnknownDeal: there is none.
@@ -182,23 +185,25 @@ class Custody:
                 hint="tell its client: the commitment is wrong",
             )
         await self._store.pin(root, deal.hex(), HOLD)
-        return await self._wallet.submit(ACCEPT, Accept(deal))
+        return await self._place("accept", deal, ACCEPT, Accept(deal))
 
-    async def release(self, deal: bytes) -> TxId:
+    async def release(self, deal: bytes) -> Sent:
         """Give a deal up: one's own offer for nothing, one's holding for the price of a miss.
+
+        It may wait for validators.
 
         Raises:
             UnknownDeal: there is none.
             LocalError: the wallet's or the ledger's refusal.
         """
         found = self._deal(deal)
-        tx_id = await self._wallet.submit(RELEASE, Release(deal))
+        sent = await self._place("release", deal, RELEASE, Release(deal))
         if found.terms.holder == self._wallet.address:
             try:
                 await self._store.unpin(decode_cid(found.terms.root), deal.hex())
             except NotFound:
                 log.debug("it was not pinned", deal=deal.hex()[:16])
-        return tx_id
+        return sent
 
     def deals(self, *, mine: bool = True) -> list[Kept]:
         """Deals of this account, or all of them; reads the whole state."""
@@ -209,6 +214,10 @@ class Custody:
             Kept(each, each.terms.holder == us, each.client == us, self._why.get(each.deal, ""))
             for each in found
         ]
+
+    async def _place(self, verb: str, deal: bytes, kind: int, payload: Record) -> Sent:
+        key = f"{verb}:{deal.hex()}"
+        return await self._outbox.place(key, kind, payload, subject=deal.hex())
 
     # -- rounds
 
@@ -233,7 +242,8 @@ class Custody:
                 await self._answer(deal, present)
         elif deal.next_round < present.number:
             self._told[deal.deal] = present.number
-            await self._outbox.put(f"lapse {deal.deal.hex()}", LAPSE, Lapse(deal.deal))
+            subject = deal.deal.hex()
+            await self._outbox.put(f"lapse:{subject}", LAPSE, Lapse(deal.deal), subject=subject)
 
     async def _answer(self, deal: Deal, present: Round) -> None:
         """Answer a round, or say why not; tried once a round and again when news come."""
@@ -252,7 +262,8 @@ class Custody:
         self._told[deal.deal] = present.number
         self._why.pop(deal.deal, None)
         payload = Prove(deal.deal, present.number, shown.cells, shown.nodes)
-        await self._outbox.put(f"prove {deal.deal.hex()}", PROVE, payload)
+        subject = deal.deal.hex()
+        await self._outbox.put(f"prove:{subject}", PROVE, payload, subject=subject)
 
     async def _open_cells(self, deal: Deal, places: tuple[int, ...]) -> Shown:
         root = decode_cid(deal.terms.root)

@@ -14,6 +14,8 @@ import trio
 from prsm.consensus.ledger.records import Job
 from prsm.node.api.feed import Feed, Rooms
 from prsm.node.chain.chain import ChainParts
+from prsm.node.chain.outbox import Outbox, validators_linked
+from prsm.node.chain.wallets import Payer, Wallets
 from prsm.node.clock import Clock, TrioClock
 from prsm.node.config.schema import Config
 from prsm.node.home import Home
@@ -52,7 +54,7 @@ from prsm.node.work.account import Account
 from prsm.node.work.checking import Checking, open_checking
 from prsm.node.work.search import Search, open_search
 from prsm.node.work.serving import ServingRoom, open_serving
-from prsm.node.work.warehouse import make_models
+from prsm.node.work.warehouse import Beneath, make_models
 from prsm.node.workplans.plans import Plans, open_plans
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.genesis import Genesis
@@ -120,6 +122,7 @@ class Workshop:
     """What one node works with: models, jobs, and what is said of them."""
 
     pool: Pool | None
+    wallets: Wallets
     models: Models
     hands: Hands | None
     claims: Claims
@@ -143,18 +146,19 @@ def make_workshop(opened: Opened) -> Workshop:
     start, config = opened.start, opened.start.config
     driver, wallet, network = opened.chain.driver, opened.chain.wallet, opened.network
     pool = _make_pool(start)
-    models = make_models(start.home, config.storage, opened.store, opened.chain, network, pool)
+    wallets, outbox = _make_outbox(opened)
+    beneath = Beneath(opened.store, opened.chain, network, outbox)
+    models = make_models(start.home, config.storage, beneath, pool)
     account = Account(driver, wallet, chain_id=opened.genesis.chain_id)
-    verifier, policy = Ed25519Verifier(), AllowAll()
     claims, earnings = _make_claims(start.home, network, account)
     terms = Terms(config.worker.price_microftns, config.executor.memory_bytes)
     checking = open_checking(start.home, config, driver, account)
     tools = _Tools(account, models, claims, terms, checking)
     hands = _make_hands(opened, pool, tools) if pool is not None else None
-    links = Links(network, account, verifier, evidence=checking.evidence)
+    links = Links(network, account, Ed25519Verifier(), evidence=checking.evidence)
     shards = hands.shards if hands else None
     requester = Requester(
-        *(links, account, models, pool or NoRunner(), policy, driver.clock),
+        *(links, account, models, pool or NoRunner(), AllowAll(), driver.clock),
         shards=shards,
         reviewer=Reviewer.of(shards, percent=config.jobs.check_percent),
     )
@@ -166,13 +170,11 @@ def make_workshop(opened: Opened) -> Workshop:
     models.fetching.holders = beacons.holders
     beacons.on_block(opened.chain.sync.hear_block)
     repair = make_repair(models, opened.store, driver, beacons, config.storage, region)
-    upkeep = Upkeep(Ground(driver, wallet, opened.store, start.home.data), repair)
+    upkeep = Upkeep(Ground(driver, wallet, opened.store, start.home.data, outbox), repair)
     finding = Finding(network, config.net, driver, opened.genesis, start.home.addresses)
-    finding.serve(opened.store, beacons.holders)
+    _let_find(opened, finding, beacons)
     models.fetching.seek = finding.holders.seek
     requester.market.recruit = finding.recruits(beacons.announcer).seek
-    finding.discovery.more_addresses = opened.reach.addresses
-    network.send_elsewhere(finding.discovery.elsewhere)
     search = open_search(start.home, models, driver, pool)
     plans = open_plans(start.home, opened.store, jobs=jobs, chain=account, finder=search.cards)
     room = open_serving(requester, models, driver, pool, data=start.home.data)
@@ -181,6 +183,7 @@ def make_workshop(opened: Opened) -> Workshop:
     rooms = Rooms(driver, network, finding.discovery, jobs, generating.generations, models)
     return Workshop(
         pool=pool,
+        wallets=wallets,
         models=models,
         hands=hands,
         claims=claims,
@@ -198,6 +201,22 @@ def make_workshop(opened: Opened) -> Workshop:
         checking=checking,
         feed=Feed(rooms, Events(TOPICS)),
     )
+
+
+def _let_find(opened: Opened, finding: Finding, beacons: Beacons) -> None:
+    """Join what finds peers to those who ask for them."""
+    finding.serve(opened.store, beacons.holders)
+    finding.discovery.more_addresses = opened.reach.addresses
+    opened.network.send_elsewhere(finding.discovery.elsewhere)
+
+
+def _make_outbox(opened: Opened) -> tuple[Wallets, Outbox]:
+    """The keys of this home, and what they have ordered of the ledger."""
+    home, driver = opened.start.home, opened.chain.driver
+    payer = Payer(opened.genesis, driver, opened.chain.admission)
+    wallets = Wallets(home, payer, opened.chain.wallet)
+    linked = functools.partial(validators_linked, driver)
+    return wallets, Outbox(home.data / "outbox.db", wallets.get, driver.clock, linked)
 
 
 def _make_pool(start: Start) -> Pool | None:

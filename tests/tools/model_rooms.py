@@ -13,6 +13,7 @@ from prsm.consensus.ledger.records import Model, Pointer, model_key, version_key
 from prsm.consensus.ledger.releases import Versions, versions_key
 from prsm.consensus.ledger.view import View
 from prsm.node.chain.driver import Driver
+from prsm.node.chain.outbox import Outbox, Sent
 from prsm.node.chain.wallet import TxResult, Wallet, WalletLocked
 from prsm.node.clock import TrioClock
 from prsm.node.inference.pool import Pool
@@ -106,6 +107,29 @@ class FakeWallet:
 
 
 @dataclass
+class FakeOutbox:
+    """Puts everything into a block at once, if its wallet says that one comes."""
+
+    wallet: FakeWallet
+
+    async def place(
+        self,
+        key: str,
+        kind: int,
+        payload: Record,
+        *,
+        subject: str,
+        patience_s: float,
+    ) -> Sent:
+        assert key.startswith("name:")
+        assert subject
+        tx_id, result = await self.wallet.submit(kind, payload), None
+        with trio.move_on_after(patience_s):
+            result = await self.wallet.wait_committed(tx_id)
+        return Sent(tx_id, result, "" if result else "in no block yet")
+
+
+@dataclass
 class FakePool:
     """Prepares by writing `files`, or refuses."""
 
@@ -175,6 +199,7 @@ async def open_room(folder: Path, **changes: object) -> AsyncIterator[Room]:
         network=wire,
         driver=cast("Driver", driver),
         wallet=cast("Wallet", wallet),
+        outbox=cast("Outbox", FakeOutbox(wallet)),
         scratch=folder / "scratch",
     )
     tools = replace(tools, **changes)  # type: ignore[arg-type]  # fields by name

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from prsm.node.api.tasks import TasksApi
 from prsm.node.api.validator import ValidatorApi
 from prsm.node.api.wallet import WalletApi
 from prsm.node.chain.chain import ChainParts
+from prsm.node.chain.outbox import Outbox, validators_linked
 from prsm.node.chain.proofs import Proofs
 from prsm.node.chain.wallets import Payer, Wallets
 from prsm.node.config.schema import Config
@@ -61,6 +63,8 @@ from prsm.storage.store.model_store import ModelStore
 from tests.tools.labs import Cluster, make_cluster
 from tests.tools.relays import carrier_of
 from tests.tools.rpc_node import ANYBODY
+
+_Made = tuple[Models, Jobs, Announcer, Reach, Repair, Wallets]
 
 
 @dataclass
@@ -117,7 +121,7 @@ async def open_site(
     key.write_bytes((cluster.labs[0].folder / "wallet.key").read_bytes())
     key.chmod(0o600)
     store = await ModelStore.open(home.blocks, quota=2**24)
-    made: list[tuple[Models, Jobs, Announcer, Reach, Repair]] = []
+    made: list[_Made] = []
 
     def prepare(parts: ChainParts) -> None:
         made.append(_make_work(cluster, parts, home, store))
@@ -134,10 +138,11 @@ async def open_site(
             await store.close()
 
 
-def _make_work(
-    cluster: Cluster, parts: ChainParts, home: Home, store: ModelStore
-) -> tuple[Models, Jobs, Announcer, Reach, Repair]:
+def _make_work(cluster: Cluster, parts: ChainParts, home: Home, store: ModelStore) -> _Made:
     driver, wallet, network = parts.driver, parts.wallet, parts.driver.network
+    wallets = Wallets(home, Payer(cluster.genesis, driver, parts.admission), wallet)
+    linked = partial(validators_linked, driver)
+    outbox = Outbox(home.data / "outbox.db", wallets.get, driver.clock, linked)
     models = Models(
         Tools(
             store=store,
@@ -145,6 +150,7 @@ def _make_work(
             network=network,
             driver=driver,
             wallet=wallet,
+            outbox=outbox,
             scratch=home.models,
         )
     )
@@ -184,7 +190,7 @@ def _make_work(
             region="here",
         )
     )
-    return models, jobs, announcer, reach, repair
+    return models, jobs, announcer, reach, repair, wallets
 
 
 async def _join(
@@ -192,17 +198,17 @@ async def _join(
     cluster: Cluster,
     parts: ChainParts,
     home: Home,
-    made: tuple[Models, Jobs, Announcer, Reach, Repair],
+    made: _Made,
 ) -> Site:
-    models, jobs, announcer, reach, repair = made
+    models, jobs, announcer, reach, repair, wallets = made
     driver, wallet, genesis = parts.driver, parts.wallet, cluster.genesis
     network = driver.network
     assert isinstance(network, PeerNetwork)
     generations = Generations(jobs._requester, None)
     for run in (models.run, jobs.run, announcer.run, reach.run, generations.run):
         await nursery.start(run)
-    upkeep = Upkeep(UpkeepGround(driver, wallet, models._tools.store, home.data), repair)
-    wallets = Wallets(home, Payer(genesis, driver, parts.admission), wallet)
+    ground = UpkeepGround(driver, wallet, models._tools.store, home.data, models._tools.outbox)
+    upkeep = Upkeep(ground, repair)
     await nursery.start(wallets.run)
     cards = open_search(home, models, driver, None).cards
     account = Account(driver, wallet, chain_id=genesis.chain_id)
@@ -236,7 +242,7 @@ async def _join(
         **GovernanceApi(wallets, driver).handlers(),
         **ValidatorApi(home, wallets, driver).handlers(),
         **ModelsApi(models).handlers(),
-        **RegistryApi(models, driver, wallets, cards).handlers(),
+        **RegistryApi(models, driver, models._tools.outbox, cards).handlers(),
         **step_handlers(models, plans, evaluations, driver),
         **ServingApi(room.serving, models, driver, wallets).handlers(),
         **TasksApi(models.tasks).handlers(),

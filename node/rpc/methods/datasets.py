@@ -50,6 +50,7 @@ class DatasetInfo(Result, frozen=True):
     local: bool
     publisher: Hex32
     tx_id: Hex32 | None = None
+    queued: str = ""  # what its name waits for, if it was ordered and is in no block yet
 
 
 class DatasetList(Page, frozen=True):

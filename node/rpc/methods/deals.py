@@ -79,9 +79,10 @@ class Offered(Result, frozen=True):
 
 
 class DealSent(Result, frozen=True):
-    """A transaction about a deal, on its way."""
+    """A transaction about a deal, on its way; `queued` says what it waits for, if it does."""
 
-    tx_id: Hex32
+    tx_id: Hex32 | None
+    queued: str = ""
 
 
 METHODS: Final = (

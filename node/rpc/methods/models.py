@@ -105,6 +105,7 @@ class ModelInfo(Result, frozen=True):
     publisher: Hex32
     tx_id: Hex32 | None = None
     created: str = ""  # by its publisher's clock
+    queued: str = ""  # what its name waits for, if it was ordered and is in no block yet
 
 
 class Models(Page, frozen=True):

@@ -131,9 +131,10 @@ class ChannelParams(Params, frozen=True):
 
 
 class Sent(Result, frozen=True):
-    """A transaction on its way."""
+    """A transaction on its way; `queued` says what it waits for, if it does."""
 
-    tx_id: Hex32
+    tx_id: Hex32 | None
+    queued: str = ""
 
 
 METHODS: Final = (

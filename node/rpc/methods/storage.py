@@ -51,6 +51,7 @@ class StorageStats(Result, frozen=True):
     extra_stores: tuple[str, ...]
     sources: tuple[str, ...]  # peers and daemons that may be asked for blocks
     disk: Disk | None
+    outbox: Count = 0  # what waits for validators: storage_listIntents
 
 
 class SourceRow(Result, frozen=True):

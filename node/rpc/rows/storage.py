@@ -38,7 +38,13 @@ false_shards -32050 5072 failed: shards of another file
   ask the publisher
 outbox_full -32005 5073 failed retry: too many intents wait
   nobody has taken them for long
-  prsm chain status
+  prsm storage outbox
+cannot_wait -32005 5076 failed retry: no validator answers
+  its price or deadline may be another one later, so it is not kept for then
+  prsm net peers, and the same again when they answer
+intent_unsure -32005 5077 failed: what became of it is not known
+  this node took a snapshot over the blocks that may hold the transaction
+  look at the ledger, and order it again if it is not done
 deal_not_found -32003 5074 failed: no such deal
   the ledger has none of that id
   prsm storage deals

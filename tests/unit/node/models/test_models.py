@@ -11,7 +11,7 @@ import trio
 
 from prsm.node.chain.wallet import WalletLocked
 from prsm.node.inference.interface import TransactionFailed
-from prsm.node.models import Models, NotCommitted, UnknownModel
+from prsm.node.models import Models, UnknownModel
 from prsm.node.models.naming import register_model
 from prsm.protocol.errors import Unsupported
 from prsm.protocol.messages.pipe import ModelRefused
@@ -203,20 +203,22 @@ def seconds(monkeypatch: pytest.MonkeyPatch, value: float) -> Iterator[None]:
 
 
 async def test_registration_says_how_it_ended(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Done; refused by the ledger; in no block in time: the model is stored all the same."""
+    """Done; refused by the ledger; in no block in time: it is stored, and the name waits."""
     found = manifest(name="a")
     cid = await room.tools.store.save_manifest(found)
-    assert await register_model(room.models._tools.wallet, cid, found) == TX
+    outbox = room.models._tools.outbox
+    sent = await register_model(outbox, cid, found)
+    assert (sent.tx_id, sent.queued) == (TX, "")
     kind, payload = room.wallet.submitted[0]
     assert kind == REGISTER_MODEL
     assert isinstance(payload, RegisterModel)
     assert (payload.manifest, payload.name, payload.semver) == (cid.raw, "a", "1.0.0")
     room.wallet.code = next(code for code in Code if code is not Code.DONE)
     with pytest.raises(TransactionFailed, match=r"refused a@1\.0\.0"):
-        await register_model(room.models._tools.wallet, cid, found)
+        await register_model(outbox, cid, found)
     room.wallet.code = None
-    with seconds(monkeypatch, 0.01), pytest.raises(NotCommitted, match=str(cid)):
-        await register_model(room.models._tools.wallet, cid, found)
+    with seconds(monkeypatch, 0.01):
+        assert (await register_model(outbox, cid, found)).queued == "in no block yet"
 
 
 async def test_full_store_is_a_typed_error(room: Room, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import trio
 
 from prsm.consensus.ledger.custody_records import Deal, DealStatus
 from prsm.node.chain.driver import Driver, Head
+from prsm.node.chain.outbox import Outbox, Sent
 from prsm.node.chain.wallet import Wallet
 from prsm.node.replication.custody import HOLD, Custody, DealMismatch, Offer, UnknownDeal
-from prsm.node.replication.outbox import Outbox
 from prsm.protocol.codec import Record
 from prsm.protocol.ids import TxId
 from prsm.protocol.limits import LEAF_BYTES
@@ -46,9 +46,16 @@ class FakeAccount:
         self.codes.append(self.chain.send(self.number, payload).code)
         return TxId(bytes(32))
 
-    async def put(self, _key: str, kind: int, payload: Record, *, until_ms: int = 0) -> None:
-        assert until_ms == 0
+    async def put(self, key: str, kind: int, payload: Record, *, subject: str) -> None:
+        assert key.endswith(subject)
         await self.submit(kind, payload)
+
+    async def place(self, key: str, kind: int, payload: Record, *, subject: str) -> Sent:
+        await self.put(key, kind, payload, subject=subject)
+        return Sent(TxId(bytes(32)), None, "")
+
+    def check_now(self, what: str) -> None:
+        assert what == "an offer"
 
 
 class Party:
