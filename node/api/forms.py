@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
+from prsm.node.api.tasks import result_of
+from prsm.node.api.typed import typed
 from prsm.node.chain.outbox import Sent
 from prsm.node.inference.compression import Wish
-from prsm.node.models import Known, Models
+from prsm.node.models import Known, Models, Task
 from prsm.node.models.forms import WantedAdapted
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import forms as api
@@ -20,6 +22,7 @@ from prsm.protocol.messages.forms import Compressed, Form, Samples
 from prsm.storage.errors import NotFound
 
 _FORMS: Final = {"int8": Form.INT8, "w8": Form.W8, "w4": Form.W4, "fp16": Form.FP16}
+_METHODS: Final = {method.name: method for method in api.METHODS}
 _MILLION: Final = 1_000_000
 Describe = Callable[[Known, Sent | None], Awaitable[ModelInfo]]
 
@@ -65,7 +68,7 @@ class FormsApi:
         return api.Adaptable(params.out, tuple(api.AdapterSite(*site) for site in made.sites))
 
     async def adapt(self, params: api.AdaptParams, _caller: Caller) -> api.AdaptedModel:
-        """Join a model and an adapter."""
+        """Join a model and an adapter; the work outlives the call."""
         base = await self._models.find(params.ref)
         _, files = await self._models.open(params.ref)
         wanted = WantedAdapted(
@@ -75,9 +78,16 @@ class FormsApi:
             licence=params.licence,
             register=params.register,
         )
-        known, sent, sites = await self._models.forms.adapt(base, files, wanted)
-        await self._models.refresh()
-        return api.AdaptedModel(await self._describe(known, sent), sites)
+
+        async def work(_task: Task) -> object:
+            known, sent, sites = await self._models.forms.adapt(base, files, wanted)
+            await self._models.refresh()
+            return api.AdaptedModel(await self._describe(known, sent), sites)
+
+        again = typed(_METHODS["model_adapt"], params)
+        subject = f"{params.name}@{params.semver}"
+        task = self._models.tasks.start("adapt", subject, work, again=again)
+        return await result_of(task, api.AdaptedModel)
 
     async def _source(self, params: api.QuantiseParams) -> tuple[Path, Path | None]:
         """The graph and its tokenizer: files as named, or those of a model that is known here."""

@@ -127,15 +127,19 @@ class ModelsApi:
         return task_info(self._pull(params.ref, offline=params.offline))
 
     async def share(self, params: api.ShareParams, _caller: Caller) -> api.ModelInfo:
-        """Publish a sealed model for other readers."""
-        known, sent = await self._models.share(
-            params.ref,
-            params.semver,
-            add=[_reader(text) for text in params.add],
-            remove=[_reader(text) for text in params.remove],
-            register=params.register,
-        )
-        return await self._info(known, sent)
+        """Publish a sealed model for other readers; the work outlives the call."""
+        add, remove = ([_reader(one) for one in each] for each in (params.add, params.remove))
+
+        async def work(_task: Task) -> object:
+            known, sent = await self._models.share(
+                *(params.ref, params.semver), add=add, remove=remove, register=params.register
+            )
+            return await self._info(known, sent)
+
+        again = typed(_METHODS["model_share"], params)
+        subject = f"{params.ref} as {params.semver}"
+        task = self._models.tasks.start("share", subject, work, again=again)
+        return await result_of(task, api.ModelInfo)
 
     async def push(self, params: api.LongParams, _caller: Caller) -> api.Pushed:
         """Hand a model to IPFS daemons."""

@@ -15,6 +15,7 @@ from prsm.node.chain.outbox import Sent
 from prsm.node.models.cardtext import card_owner, make_card
 from prsm.node.models.naming import name_on_ledger
 from prsm.node.models.records import CardText, Known, Tools
+from prsm.node.models.tasks import Task
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
 from prsm.protocol.slices import PREFIX_BYTES, BadSlices, Layout, check_dataset, head_bytes
 from prsm.protocol.slices import read_layout as parse_layout
@@ -26,6 +27,7 @@ from prsm.storage.dag.unixfs import UNIXFS_V1_2025
 from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.manifest import DATASET_KIND, dataset_identity, sign_manifest
 from prsm.storage.store.pins import ADDED
+from prsm.storage.store.staging import Stage, Staging
 
 FILE_NAME = "data.slices"  # the one file of a dataset that can be evaluated
 
@@ -48,9 +50,12 @@ class Datasets:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
+        self._staging = Staging(tools.store, tools.scratch)
 
-    async def add(self, wanted: WantedDataset) -> tuple[Known, Sent | None]:
-        """Check, store and name a dataset.
+    async def add(
+        self, wanted: WantedDataset, *, task: Task | None = None
+    ) -> tuple[Known, Sent | None]:
+        """Check, store and name a dataset; it is stored as a whole or not at all.
 
         Raises:
             NotFound: no such file, or the node may not read it.
@@ -60,23 +65,26 @@ class Datasets:
             Full: no room.
             TransactionFailed: as `name_on_ledger`.
         """
-        wallet, store = self._tools.wallet, self._tools.store
+        wallet = self._tools.wallet
         if wanted.register or wanted.card is not None:
             _ = wallet.signer  # raises when it is locked
         self._check_name(wanted)
         layout = await trio.to_thread.run_sync(read_layout, wanted.path)
         check_dataset(layout.head)
-        added = await store.add_file(wanted.path)
-        if added.size != layout.size:
-            raise BadSlices(f"{wanted.path} has {added.size} bytes, its head says {layout.size}")
-        file = ManifestFile(FILE_NAME, added.root.raw, added.size, added.sha256)
-        manifest = self._manifest(wanted, file)
-        if wanted.card is not None:
-            manifest = await self._with_card(manifest, wanted.card)
-        if not wallet.is_locked:
-            manifest = sign_manifest(manifest, wallet.signer)
-        cid = await store.save_manifest(manifest)
-        await store.pin(added.root, ADDED, "operator")
+        async with self._staging.begin() as stage:
+            told = None if task is None else task.counting(0, layout.size)
+            added = await stage.add_file(wanted.path, on_progress=told)
+            if added.size != layout.size:
+                what = f"{wanted.path} has {added.size} bytes, its head says {layout.size}"
+                raise BadSlices(what)
+            file = ManifestFile(FILE_NAME, added.root.raw, added.size, added.sha256)
+            manifest = self._manifest(wanted, file)
+            if wanted.card is not None:
+                manifest = await self._with_card(manifest, wanted.card, stage)
+            if not wallet.is_locked:
+                manifest = sign_manifest(manifest, wallet.signer)
+            cid = await stage.save_manifest(manifest)
+            await stage.pin(added.root, ADDED, "operator")
         sent = await self._register(wanted, cid, manifest, layout) if wanted.register else None
         is_registered = sent is not None and sent.result is not None
         return Known(cid, manifest, is_held=True, is_registered=is_registered), sent
@@ -120,12 +128,12 @@ class Datasets:
             self._tools.outbox, REGISTER_DATASET, payload, manifest=manifest
         )
 
-    async def _with_card(self, manifest: ModelManifest, text: CardText) -> ModelManifest:
+    async def _with_card(
+        self, manifest: ModelManifest, text: CardText, stage: Stage
+    ) -> ModelManifest:
         card = sign_card(make_card(text, manifest), self._tools.wallet.signer)
-        cid = card_cid(card)
-        blocks = self._tools.store.blocks
-        await blocks.put(cid.digest, encode_card(card), owner=card_owner(manifest))
-        return msgspec.structs.replace(manifest, card=cid.raw)
+        await stage.put_blocks((encode_card(card),), card_owner(manifest))
+        return msgspec.structs.replace(manifest, card=card_cid(card).raw)
 
     def _check_name(self, wanted: WantedDataset) -> None:
         view = self._tools.driver.ledger.view

@@ -32,6 +32,7 @@ from prsm.storage.cid import decode_cid
 from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.manifest import sign_manifest
 from prsm.storage.store.pins import ADDED
+from prsm.storage.store.staging import Staging
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Forms:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
+        self._staging = Staging(tools.store, tools.scratch)
 
     async def compress(self, wish: Wish, *, out: Path | None) -> Compressed:
         """Make a model's weights smaller, and measure what that costs.
@@ -96,6 +98,8 @@ class Forms:
     ) -> tuple[Known, Sent | None, int]:
         """Store an adapted model, after a sealed child has run it once, and name it.
 
+        It is stored as a whole or not at all.
+
         Args:
             base: a model with inputs for an adapter, whose files are here.
             files: where they lie.
@@ -115,15 +119,16 @@ class Forms:
         _check_file(wanted.adapter)
         self._check_base(base.manifest, wanted)
         sites = await self._try_out(base.manifest, files, wanted.adapter)
-        store, wallet = self._tools.store, self._tools.wallet
-        added = await store.add_file(wanted.adapter)
-        file = ManifestFile(ADAPTER_PATH, added.root.raw, added.size, added.sha256)
-        manifest = self._manifest(base, file, wanted)
-        if not wallet.is_locked:
-            manifest = sign_manifest(manifest, wallet.signer)
-        cid = await store.save_manifest(manifest)
-        for one in manifest.files:
-            await store.pin(decode_cid(one.root), ADDED, "operator")
+        wallet = self._tools.wallet
+        async with self._staging.begin() as stage:
+            added = await stage.add_file(wanted.adapter)
+            file = ManifestFile(ADAPTER_PATH, added.root.raw, added.size, added.sha256)
+            manifest = self._manifest(base, file, wanted)
+            if not wallet.is_locked:
+                manifest = sign_manifest(manifest, wallet.signer)
+            cid = await stage.save_manifest(manifest)
+            for one in manifest.files:
+                await stage.pin(decode_cid(one.root), ADDED, "operator")
         outbox = self._tools.outbox
         sent = await register_model(outbox, cid, manifest) if wanted.register else None
         is_registered = sent is not None and sent.result is not None

@@ -4,7 +4,6 @@ Knows: rings, manifests. Must not know: whose the keys are. Who is taken out and
 still opens the files he could read before.
 """
 
-import secrets
 from collections.abc import Sequence
 
 import msgspec
@@ -24,6 +23,7 @@ from prsm.storage.envelope import (
 )
 from prsm.storage.manifest import sign_manifest
 from prsm.storage.store.pins import ADDED
+from prsm.storage.store.staging import Stage, Staging
 
 
 class NotSealed(LocalError):
@@ -41,7 +41,7 @@ async def share(
     add: Sequence[bytes],
     remove: Sequence[bytes],
 ) -> tuple[Cid, ModelManifest]:
-    """Store a version of a sealed model that others can read.
+    """Store a version of a sealed model that others can read, as a whole or not at all.
 
     Args:
         tools: store and wallet.
@@ -69,28 +69,35 @@ async def share(
         ring = add_recipient(ring, key, recipient)
     for recipient in remove:
         ring = remove_recipient(ring, key, recipient)
-    file = await _store_ring(tools, ring)
-    await tools.store.pin(decode_cid(file.root), ADDED, "operator")
-    changed = msgspec.structs.replace(
+    async with Staging(tools.store, tools.scratch).begin() as stage:
+        file = await _store_ring(stage, ring)
+        changed = sign_manifest(_changed(tools, manifest, semver, file, ring.key_ids), signer)
+        cid = await stage.save_manifest(changed)
+        await stage.pin(decode_cid(file.root), ADDED, "operator")
+    return cid, changed
+
+
+def _changed(
+    tools: Tools,
+    manifest: ModelManifest,
+    semver: str,
+    ring: ManifestFile,
+    readers: tuple[bytes, ...],
+) -> ModelManifest:
+    return msgspec.structs.replace(
         manifest,
         semver=semver,
-        files=tuple(file if one.path == RING_NAME else one for one in manifest.files),
-        sealing=ring.key_ids,
-        publisher=signer.public_key,
+        files=tuple(ring if one.path == RING_NAME else one for one in manifest.files),
+        sealing=readers,
+        publisher=tools.wallet.address,
         created_ms=tools.driver.clock.wall_ms(),
         card=None,  # a card is of one version
         signature=None,
     )
-    changed = sign_manifest(changed, signer)
-    return await tools.store.save_manifest(changed), changed
 
 
-async def _store_ring(tools: Tools, ring: Ring) -> ManifestFile:
-    path = tools.scratch / f"ring-{secrets.token_hex(8)}"
+async def _store_ring(stage: Stage, ring: Ring) -> ManifestFile:
+    path = stage.folder / RING_NAME
     await trio.to_thread.run_sync(path.write_bytes, encode_ring(ring))
-    try:
-        added = await tools.store.add_file(path)
-    finally:
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(path.unlink)  # noqa: ASYNC102 - shielded above
+    added = await stage.add_file(path)
     return ManifestFile(RING_NAME, added.root.raw, added.size, added.sha256)

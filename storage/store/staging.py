@@ -1,7 +1,7 @@
 """Things made of several files: one that a crash or an error cut is taken back, nothing half stays.
 
 Knows: for each one under way a folder, and a note of what of it is in the store already. Must not
-know: what it is (a model that is added, a CAR).
+know: what it is (a model, a dataset, a CAR, …).
 
 Invariants: a line of the note is durable before what it names is in the store; the thing is done
 when its note is gone. What something else keeps meanwhile (a pin, a model, a lease) stays.

@@ -178,6 +178,10 @@ async def test_a_dataset_is_checked_stored_and_named(site: Site, tmp_path: Path)
     assert (shown["kind"], shown["model"]["registered"]) == ("dataset", True)
     again = await site.refused("dataset_add", path=str(good), name="digits-test")
     assert again[1] == "conflict"
+    task = (await site.ask("task_list"))["items"][0]
+    assert (task["kind"], task["subject"], task["state"]) == (
+        *("dataset", "digits-test@1.0.0", "failed"),
+    )
     assert (await site.ask("model_listScores", ref="digits-test"))["items"] == []
     both = {"model": "digits-test", "dataset": "digits-test"}
     assert (await site.refused("model_evaluate", **both))[1] == "unsupported"
