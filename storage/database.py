@@ -78,13 +78,17 @@ class Database:
             raise
         return database
 
-    async def write(self, fn: Callable[[sqlite3.Connection], _T]) -> _T:
+    async def write(self, fn: Callable[[sqlite3.Connection], _T], *, is_short: bool = False) -> _T:
         """Run one transaction, in one hop, shielded: whole or absent.
+
+        Args:
+            fn: its statements.
+            is_short: a few small rows; on a quick disk without the hop.
 
         Raises:
             Full, StoreUnavailable, Corrupt, Conflict: what sqlite refused; rolled back.
         """
-        return await self._writer.write(fn)
+        return await (self._writer.write_short(fn) if is_short else self._writer.write(fn))
 
     async def read(self, fn: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run a query on a read-only connection; it stops when the caller is cancelled.

@@ -36,6 +36,9 @@ _MIGRATIONS: Final[tuple[Migration, ...]] = (
 )
 
 
+ROWS_SHORT_MAX: Final = 32  # a handful of transfers
+
+
 @dataclass(frozen=True, slots=True)
 class StoredBlock:
     """A committed block: bytes as they were agreed on, and what executing them gave."""
@@ -137,7 +140,7 @@ class LedgerStore:
             is_next = height == block.height - 1  # not after a commit that failed at this height
             self._counted = (block.height, count + len(tx_ids)) if is_next else (-1, 0)
 
-        await self._database.write(run)
+        await self._database.write(run, is_short=len(changes) + len(tx_ids) <= ROWS_SHORT_MAX)
 
     async def block(self, height: int) -> StoredBlock | None:
         """Return the block of a height."""

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable
 from functools import partial
 from threading import Lock
+from time import perf_counter
 from typing import Final, Generic, TypeVar
 
 import aiosqlite
@@ -19,6 +20,7 @@ import trio
 from typing_extensions import override
 
 from prsm.storage.errors import Conflict, Corrupt, Full, StoreUnavailable
+from prsm.storage.quickness import Quickness
 
 _T = TypeVar("_T")
 _INTERRUPT_EVERY_S: Final = 0.02
@@ -28,8 +30,9 @@ _STOP: Final = aiosqlite.core._STOP_RUNNING_SENTINEL  # noqa: SLF001 - no public
 class _Reply(Generic[_T]):
     """What aiosqlite's thread takes for an asyncio future and its loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_done: Callable[[], None] = lambda: None) -> None:
         self._token = trio.lowlevel.current_trio_token()
+        self._on_done = on_done
         self._event = trio.Event()
         self._value: _T | None = None
         self._error: BaseException | None = None
@@ -53,10 +56,12 @@ class _Reply(Generic[_T]):
     def set_result(self, value: _T) -> None:
         self._value = value
         self._event.set()
+        self._on_done()
 
     def set_exception(self, error: BaseException) -> None:
         self._error = error
         self._event.set()
+        self._on_done()
 
     async def wait(self) -> None:
         await self._event.wait()
@@ -103,6 +108,11 @@ class _ReadJob(Generic[_T]):
 class Connection(aiosqlite.Connection):
     """A connection with its own thread; `close` it, or the interpreter never exits."""
 
+    def __init__(self, connector: Callable[[], sqlite3.Connection], iter_chunk_size: int) -> None:
+        super().__init__(connector, iter_chunk_size)
+        self._open = 0  # jobs of the thread that are not known to be over
+        self._quickness = Quickness()  # of short writes
+
     async def write(self, fn: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run `fn` between BEGIN IMMEDIATE and COMMIT, in one hop, shielded.
 
@@ -115,6 +125,20 @@ class Connection(aiosqlite.Connection):
         reply = self._submit(partial(_transact, self._conn, fn))
         await reply.wait_shielded()
         return reply.unwrap()
+
+    async def write_short(self, fn: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Do what `write` does for a few small rows: on a quick disk here, the loop waiting for it.
+
+        Raises:
+            Full, StoreUnavailable, Corrupt, Conflict: what sqlite refused; rolled back.
+        """
+        if self._open or not self._running or not self._quickness.is_quick:
+            await trio.lowlevel.checkpoint()
+            reply = self._submit(partial(self._timed, fn))
+            await reply.wait_shielded()
+            return reply.unwrap()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return self._timed(fn)
 
     async def read(self, fn: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run `fn` in one hop; on cancellation its statement is interrupted.
@@ -197,9 +221,19 @@ class Connection(aiosqlite.Connection):
         return self._connection
 
     def _submit(self, job: Callable[[], _T]) -> _Reply[_T]:
-        reply: _Reply[_T] = _Reply()
+        reply: _Reply[_T] = _Reply(self._note_done)
+        self._open += 1
         self._tx.put_nowait((reply, job))  # type: ignore[arg-type]  # see _Reply
         return reply
+
+    def _note_done(self) -> None:
+        self._open -= 1
+
+    def _timed(self, fn: Callable[[sqlite3.Connection], _T]) -> _T:
+        began = perf_counter()
+        result = _transact(self._conn, fn)
+        self._quickness.note(perf_counter() - began)
+        return result
 
 
 async def connect(location: str, *, uri: bool = False) -> Connection:

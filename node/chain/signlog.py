@@ -29,6 +29,7 @@ from prsm.node.telemetry import logs
 from prsm.protocol.errors import WireError
 from prsm.storage.disk import Disk, PosixDisk
 from prsm.storage.errors import Corrupt
+from prsm.storage.quickness import Quickness
 from prsm.storage.signguard import Mark, SignGuard
 from prsm.storage.wal import Replay, Wal
 
@@ -36,10 +37,6 @@ log = logs.get("signlog")
 
 # A new segment costs two fsyncs and a rename, so records of past heights wait for this many bytes.
 SEGMENT_BYTES: Final = 4 * 1024 * 1024
-# An append takes 0.1 ms of CPU, in a thread 0.3 ms; two or three are in the way of each block.
-QUICK_S: Final = 0.001
-CAREFUL_TURNS: Final = 64  # through a thread after one that was slower, and at the start
-
 
 _LOG_NAME: Final = "consensus.wal"
 _GUARD_NAME: Final = "signguard"
@@ -90,25 +87,25 @@ class SignLog:
         self._wal = wal
         self._guard = guard
         self._is_observer = observer is not None
-        self._careful = CAREFUL_TURNS  # nothing is known of the disk yet
+        self._quickness = Quickness()
         self._begun_bytes = 0  # of the present segment, when it was begun here
 
     async def append(self, records: tuple[bytes, ...]) -> None:
         """Make records durable by one write and one fdatasync, then move the guard.
 
-        A quick disk is waited for here, any other in a thread: the loop stands still for a slow
-        one at most once in `CAREFUL_TURNS`. A damaged log takes nothing: its node signs nothing
-        that would have to be remembered.
+        A quick disk is waited for here, any other in a thread: two or three appends are in the way
+        of each block. A damaged log takes nothing: its node signs nothing that would have to be
+        remembered.
 
         Raises:
             StoreUnavailable, Full: the disk refused; nothing may be signed.
             Conflict: the guard has seen a later vote; nothing may be signed.
         """
-        if self._careful:
-            await trio.to_thread.run_sync(self._append, records)
-        else:
+        if self._quickness.is_quick:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._append(records)
+        else:
+            await trio.to_thread.run_sync(self._append, records)
 
     @property
     def is_long(self) -> bool:
@@ -172,8 +169,7 @@ class SignLog:
             return
         began = perf_counter()
         self._wal.append(records)
-        was_slow = perf_counter() - began > QUICK_S
-        self._careful = CAREFUL_TURNS if was_slow else max(0, self._careful - 1)
+        self._quickness.note(perf_counter() - began)
         if self._guard is not None:
             for record in records:
                 mark = mark_of(record)

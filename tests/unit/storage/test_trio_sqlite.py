@@ -2,14 +2,18 @@
 
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import aiosqlite
 import pytest
 import trio
+import trio.testing
 
+from prsm.storage import trio_sqlite as module
 from prsm.storage.errors import Conflict, Corrupt, Full, StoreUnavailable
+from prsm.storage.quickness import QUICK_S, REMEMBERED
 from prsm.storage.trio_sqlite import Connection, connect, database_error
 
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
@@ -62,6 +66,79 @@ async def test_write_begins_by_rolling_back_what_was_left_open(connection: Conne
     await connection.execute("INSERT INTO t VALUES(9)")
     await connection.write(insert(1))
     assert await connection.read(count) == 1
+
+
+async def places(connection: Connection, numbers: Sequence[int]) -> list[bool]:
+    """Write each number by a short write: was it waited for on the loop?"""
+    loop, here = threading.get_ident(), []
+
+    def noting(number: int) -> Callable[[sqlite3.Connection], None]:
+        def run(db: sqlite3.Connection) -> None:
+            here.append(threading.get_ident() == loop)
+            insert(number)(db)
+
+        return run
+
+    for number in numbers:
+        await connection.write_short(noting(number))
+    return here
+
+
+def at_pace(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Each short write takes that long."""
+    readings = accumulate(part for _ in range(1_000) for part in (0.0, seconds))
+    monkeypatch.setattr(module, "perf_counter", readings.__next__)
+
+
+async def test_short_write_takes_no_thread_while_the_disk_is_quick(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_pace(monkeypatch, QUICK_S)
+    here = await places(connection, range(REMEMBERED + 2))
+    assert here == [False] * REMEMBERED + [True] * 2
+    at_pace(monkeypatch, 2 * QUICK_S)
+    here = await places(connection, range(100, 100 + REMEMBERED + 2))
+    assert here[0]
+    assert not here[-1]
+    assert await connection.read(count) == 2 * (REMEMBERED + 2)
+
+
+async def test_short_write_is_one_transaction_in_either_place(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_pace(monkeypatch, 0.0)
+    for rounds in (1, REMEMBERED):
+        await places(connection, range(100 * rounds, 101 * rounds))
+        with pytest.raises(Conflict):
+            await connection.write_short(insert(7, 100 * rounds))
+    assert await connection.read(count) == 1 + REMEMBERED
+    connection._connection, held = None, connection._connection
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await connection.write_short(insert(7))
+    connection._connection = held
+
+
+async def test_short_write_waits_for_what_its_thread_does(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long transaction is under way, or a read: the connection has one user at a time."""
+    at_pace(monkeypatch, 0.0)
+    await places(connection, range(REMEMBERED))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def long(db: sqlite3.Connection) -> None:
+        begun.set()
+        assert go_on.wait(5)
+        insert(500)(db)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.write, long)
+        await trio.to_thread.run_sync(begun.wait)
+        nursery.start_soon(places, connection, [501])
+        await trio.testing.wait_all_tasks_blocked()
+        go_on.set()
+    assert await connection.read(count) == REMEMBERED + 2
+    assert await places(connection, [502]) == [True]
 
 
 async def test_cancelled_write_is_whole_or_absent(connection: Connection) -> None:

@@ -12,6 +12,7 @@ from prsm.node.chain import signlog as module
 from prsm.node.chain.signlog import Opened, open_signlog, records_from
 from prsm.protocol.signing import Kind
 from prsm.storage.errors import Conflict, Full, StoreUnavailable
+from prsm.storage.quickness import QUICK_MIN, QUICK_S, REMEMBERED
 from prsm.testnet.sim.disk import FaultyDisk, PowerCut
 
 FOLDER = Path("data")
@@ -134,26 +135,25 @@ async def appended(
 async def test_disk_is_waited_for_on_the_loop_only_while_it_is_quick(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nothing is known at the start; after one slow append the next ones go through a thread."""
-    monkeypatch.setattr(module, "CAREFUL_TURNS", 3)
-    quick, slow = module.QUICK_S / 2, module.QUICK_S * 2
-    took_s = [quick, quick, quick, quick, slow, quick, quick, slow, quick, quick, quick, quick]
+    """Nothing is known at the start; once all of the latest were slow the rest is in a thread."""
+    quick, slow = QUICK_S / 2, QUICK_S * 2
+    took_s = [quick] * (REMEMBERED + 2) + [slow] * (REMEMBERED + 2)
     on_loop = await appended(start(FaultyDisk(1)), monkeypatch, took_s)
-    assert on_loop == [False] * 3 + [True] * 2 + [False] * 6 + [True]
+    taken = 2 + REMEMBERED - (QUICK_MIN - 1)
+    assert on_loop == [False] * REMEMBERED + [True] * taken + [False] * (QUICK_MIN + 1)
 
 
 @pytest.mark.parametrize("error", [Full, StoreUnavailable])
 async def test_refusing_disk_is_a_typed_error_on_the_loop_too(
     error: type[Full | StoreUnavailable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CAREFUL_TURNS", 1)
     disk = FaultyDisk(1)
     opened = start(disk)
-    assert await appended(opened, monkeypatch, [0.0, 0.0, 0.0]) == [False, True, True]
+    assert (await appended(opened, monkeypatch, [0.0] * (REMEMBERED + 1)))[-1]
     disk.fail_at = {disk.operations + 1: error}
     monkeypatch.setattr(module, "perf_counter", lambda: 0.0)
     with pytest.raises(error):
-        await opened.signlog.append((voted(9),))
+        await opened.signlog.append((voted(99),))
 
 
 async def test_guard_refuses_another_vote_at_the_same_place() -> None:
