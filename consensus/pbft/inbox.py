@@ -21,6 +21,7 @@ from prsm.consensus.pbft.state import State, emit
 from prsm.consensus.pbft.statuses import note_highest
 from prsm.consensus.pbft.transitions import AT_REST
 from prsm.consensus.pbft.viewchange import on_new_view, on_view_change
+from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.signing import Kind
 
 
@@ -43,6 +44,22 @@ def receive(state: State, opened: Opened) -> None:
     else:
         _accuse(state, late(state.past, opened))
         _answer(state, opened, member.peer_id)
+
+
+def is_late(state: State, message: SignedMessage) -> bool:
+    """Is a PREPARE or COMMIT of no use any more, but as evidence and as a question?
+
+    Its height is decided, or it is a PREPARE of a view in which a quorum of them was seen. Whoever
+    asks may leave such a vote until there is time for it; `receive` takes it all the same.
+    """
+    instance, kind = state.instance, message.kind
+    if kind not in VOTES:
+        return False
+    if message.height != instance.height:
+        return message.height < instance.height
+    if instance.certificate is not None:
+        return True
+    return kind is Kind.PREPARE and (Kind.COMMIT, message.view) in instance.voted
 
 
 def take_ahead(state: State) -> None:

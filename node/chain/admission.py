@@ -12,18 +12,20 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import Final, TypeVar, final
+from typing import Final, final
 
 import trio
 
 from prsm.consensus.ledger.admission import Checked
 from prsm.consensus.pbft.opened import Opened, open_message
 from prsm.consensus.pbft.opened import is_signed as is_vote_signed
+from prsm.node.chain.batches import BATCH_MAX, check_each
+from prsm.node.chain.votes import Votes
 from prsm.node.net.interface import Busy, Incoming, Network
 from prsm.node.telemetry import logs
-from prsm.protocol.ed25519 import Ed25519Verifier, Verifier
+from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier, Signer, Verifier
 from prsm.protocol.errors import BadSignature, PrsmError, RemoteError, WireError
-from prsm.protocol.ids import PeerId
+from prsm.protocol.ids import PeerId, PublicKey
 from prsm.protocol.limits import MIB, TRANSACTION_BYTES_MAX
 from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.messages.sync import Submit
@@ -32,16 +34,10 @@ from prsm.protocol.transactions.envelope import Transaction
 from prsm.protocol.validators import ValidatorSet
 
 log = logs.get("admission")
-T = TypeVar("T")
-R = TypeVar("R")
 
-VOTES_WAITING_MAX: Final = 4_096
 TRANSACTIONS_WAITING_MAX: Final = 20_000
 TRANSACTIONS_WAITING_BYTES_MAX: Final = 16 * MIB
-BATCH_MAX: Final = 512
 RETRY_AFTER_MS: Final = 1_000  # the queue for the check is a second of work or less
-# Below this many signatures (39 us each) a thread hop (60 us and a wake-up) does not pay.
-INLINE_MAX: Final = 4
 REMEMBERED_MAX: Final = 65_536
 # Decoded until they are in a block, as many as may wait: 1.2 KB each; others are decoded again.
 DECODED_MAX: Final = 6_000
@@ -75,10 +71,34 @@ class Statements:
             return True
         if not self._rule.verify(public_key, message, signature):
             return False
+        self._note(stated)
+        return True
+
+    def _note(self, stated: tuple[bytes, bytes, bytes]) -> None:
         if len(self._latest) >= STATEMENTS_MAX:
             self._earlier, self._latest = self._latest, set()
         self._latest.add(stated)
-        return True
+
+    def signer(self, seed: bytes) -> Signer:
+        """A key whose own statements need no check: they come back in certificates."""
+        return _OwnSigner(Ed25519Signer(seed), self._note)
+
+
+@final
+class _OwnSigner:
+    def __init__(self, key: Signer, note: Callable[[tuple[bytes, bytes, bytes]], None]) -> None:
+        self._key = key
+        self._note = note
+
+    @property
+    def public_key(self) -> PublicKey:
+        return self._key.public_key
+
+    def sign(self, message: bytes) -> bytes:
+        signature = self._key.sign(message)
+        if len(message) == STATEMENT_BYTES:
+            self._note((self.public_key, message, signature))
+        return signature
 
 
 class Seen:
@@ -139,12 +159,6 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class _Vote:
-    peer: PeerId
-    message: SignedMessage
-
-
-@dataclass(frozen=True, slots=True)
 class _Brought:
     peer: PeerId
     raws: tuple[bytes, ...]
@@ -190,10 +204,9 @@ class Admission:
     ) -> None:
         self._network = network
         self._rules = rules
-        self._on_vote = on_vote
         self._on_transaction = on_transaction
         self.known = known
-        self._votes_in, self._votes_out = trio.open_memory_channel[_Vote](VOTES_WAITING_MAX)
+        self.votes = Votes(network, self._open_vote, on_vote)
         self._raw_in, self._raw_out = trio.open_memory_channel[_Brought](TRANSACTIONS_WAITING_MAX)
         self._waiting_bytes = 0
         self._waiting_count = 0
@@ -205,13 +218,12 @@ class Admission:
         self.on_refused: Callable[[PeerId, Sequence[bytes], PrsmError], None] = (
             lambda _peer, _raws, _error: None
         )
-        network.on_message(SignedMessage, self._hear_vote)
         network.on_message(Submit, self._hear_transactions)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Check until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._check_votes)
+            nursery.start_soon(self.votes.run)
             nursery.start_soon(self._check_transactions)
             task_status.started()
 
@@ -226,13 +238,6 @@ class Admission:
         self.known.keep(checked)
         self._on_transaction(raw, checked.transaction)
         return checked
-
-    def _hear_vote(self, incoming: Incoming) -> None:
-        assert isinstance(incoming.message, SignedMessage)
-        try:
-            self._votes_in.send_nowait(_Vote(incoming.peer, incoming.message))
-        except trio.WouldBlock:
-            self.dropped += 1
 
     def _hear_transactions(self, incoming: Incoming) -> None:
         assert isinstance(incoming.message, Submit)
@@ -274,18 +279,7 @@ class Admission:
         self._waiting_count, self._waiting_bytes = count, size
         return True
 
-    async def _check_votes(self) -> None:
-        async for first in self._votes_out:
-            batch = [first, *_drain(self._votes_out)]
-            opened = await _map(self._open_vote, batch)
-            for vote, result in zip(batch, opened, strict=True):
-                if isinstance(result, RemoteError):
-                    self._network.penalise(vote.peer, result)
-                elif result is not None:
-                    self._on_vote(result)
-
-    def _open_vote(self, vote: _Vote) -> Opened | RemoteError | None:
-        message = vote.message
+    def _open_vote(self, message: SignedMessage) -> Opened | RemoteError | None:
         validators = self._rules.validators_at(message.epoch)
         if validators is None:  # an epoch past or to come: one of the two is far behind
             return None
@@ -316,9 +310,11 @@ class Admission:
                 count += len(brought[-1].raws)
             self._waiting_count -= count
             self._waiting_bytes -= sum(item.size_bytes for item in brought)
-            checked = iter(await _map(self._check, [raw for item in brought for raw in item.raws]))
+            results = iter(
+                await check_each(self._check, [raw for item in brought for raw in item.raws])
+            )
             for item in brought:
-                self._admit(item, [next(checked) for _ in item.raws])
+                self._admit(item, [next(results) for _ in item.raws])
 
     def _admit(self, item: _Brought, checked: Sequence[Checked | PrsmError]) -> None:
         taken: list[bytes] = []
@@ -342,19 +338,3 @@ class Admission:
             return self._rules.check(raw)
         except PrsmError as error:
             return error
-
-
-def _drain(channel: trio.MemoryReceiveChannel[T]) -> list[T]:
-    items: list[T] = []
-    while len(items) < BATCH_MAX:
-        try:
-            items.append(channel.receive_nowait())
-        except trio.WouldBlock:
-            break
-    return items
-
-
-async def _map(check: Callable[[T], R], items: list[T]) -> list[R]:
-    if len(items) <= INLINE_MAX:
-        return [check(item) for item in items]
-    return await trio.to_thread.run_sync(lambda: [check(item) for item in items])

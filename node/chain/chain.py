@@ -16,6 +16,7 @@ from prsm.consensus.ledger.genesis import genesis_changes
 from prsm.consensus.ledger.outcome import LedgerTip
 from prsm.consensus.pbft import replica
 from prsm.consensus.pbft.config import Config
+from prsm.consensus.pbft.inbox import is_late
 from prsm.consensus.pbft.tip import Tip
 from prsm.node.chain.admission import Admission, Rules, Seen
 from prsm.node.chain.driver import Driver, Hands
@@ -31,7 +32,6 @@ from prsm.node.clock import Clock
 from prsm.node.net.interface import Network
 from prsm.node.supervise import Supervisor
 from prsm.node.telemetry import logs
-from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.errors import WireError
 from prsm.protocol.genesis import BadGenesis, Genesis
 from prsm.storage.database import quarantine
@@ -171,7 +171,8 @@ async def read_ledger(
         await store.put_state(genesis_changes(genesis))
     await note_first_epoch(store, genesis)
     tip = None if last is None else ledger_tip_of(last)
-    ledger = _ledger(genesis, state, tip, seen or Seen())
+    # Not `seen or Seen()`: one that has seen nothing yet is false.
+    ledger = _ledger(genesis, state, tip, Seen() if seen is None else seen)
     return ledger, tip_of(ledger, last)
 
 
@@ -203,7 +204,7 @@ class _Found:
 
 def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) -> ChainParts:
     verifier, genesis, ledger = found.seen.verifier, config.genesis, found.ledger
-    signers = [Ed25519Signer(seed) for seed in config.consensus_seeds]
+    signers = [verifier.signer(seed) for seed in config.consensus_seeds]
     opened = found.opened
     machine = replica.start(
         Config.of(genesis, signers=signers, verifier=verifier),
@@ -223,8 +224,9 @@ def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) ->
         known=found.seen,
     )
     driver.on_head.append(lambda head: found.seen.settle(head.outcome.tx_ids))
-    notices = Notices(network, driver.on_head)
+    notices = Notices(network, driver.on_answer)
     admission.on_taken, admission.on_refused = notices.taken, notices.refused
+    admission.votes.is_late = lambda message: is_late(machine, message)
     # At twice what can be agreed on, checking what is refused later would take half of the time.
     admission.room = lambda: driver.pace.queue - len(driver.mempool)
     wallet = Wallet(config.wallet, genesis=genesis, driver=driver, admission=admission)

@@ -3,6 +3,7 @@
 Knows: pools and the ledger's choice among them. Must not know: when a block is wanted.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -47,14 +48,25 @@ class Drafts:
         return max(self._ledger.tip.time_ms + 1, self._clock.wall_ms())
 
     async def draft(self, proposer: int, *, count_max: int = BLOCK_TRANSACTIONS_MAX) -> Draft:
-        """What this node would propose now.
+        """What this node would propose now, chosen in a thread.
 
         Args:
             proposer: its own signer index; a share of a penalty is its operator's.
             count_max: of transactions; fewer than a block may hold while judges are slow.
         """
-        time_ms, ledger = self.time_ms, self._ledger
         ready = self._mempool.ready(count_max)
+        choose = self._choice(ready, proposer, count_max)
+        return self._settled(ready, await trio.to_thread.run_sync(choose))
+
+    def draft_nowait(self, proposer: int, *, count_max: int) -> Draft | None:
+        """The same at once, where that costs less than a thread; None where it costs more."""
+        ready = self._mempool.ready(min(count_max, INLINE_MAX + 1))
+        if len(ready) > INLINE_MAX or len(self.evidence):
+            return None
+        return self._settled(ready, self._choice(ready, proposer, count_max)())
+
+    def _choice(self, ready: Sequence[bytes], proposer: int, count_max: int) -> Callable[[], Draft]:
+        time_ms, ledger = self.time_ms, self._ledger
         waiting = self.evidence.waiting(EVIDENCE_BYTES)
 
         def choose() -> Draft:
@@ -69,8 +81,9 @@ class Drafts:
             )
             return Draft(transactions=transactions, evidence=evidence, time_ms=time_ms)
 
-        is_small = len(ready) <= INLINE_MAX and not waiting
-        draft = choose() if is_small else await trio.to_thread.run_sync(choose)
+        return choose
+
+    def _settled(self, ready: Sequence[bytes], draft: Draft) -> Draft:
         if not draft.transactions:  # the ledger refuses all of them, and would again
             for raw in ready:
                 self._mempool.drop(transaction_id(raw))

@@ -9,9 +9,8 @@ after its block is durable.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 import trio
@@ -39,17 +38,17 @@ from prsm.consensus.pbft.events import (
     Applied,
     Event,
     Heard,
-    Payload,
     Received,
     Resumed,
     Tick,
-    Verdict,
     Waiting,
 )
 from prsm.consensus.pbft.observer import silence
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State
-from prsm.node.chain.drafts import INLINE_MAX, Drafts
+from prsm.node.chain.answers import Answers
+from prsm.node.chain.checkpoints import Checkpoints
+from prsm.node.chain.drafts import Drafts
 from prsm.node.chain.evidence import Witness
 from prsm.node.chain.herald import Herald
 from prsm.node.chain.history import epoch_header_of, stored_block
@@ -75,8 +74,6 @@ log = logs.get("driver")
 EVENTS_WAITING_MAX: Final = 8_192
 EVENTS_PER_TURN: Final = 256
 DROPS_A_LINE: Final = 1_000  # a flood of events is not one of log lines
-# Blocks in SQLite's log before it is moved into the file even while there is work to do.
-CHECKPOINT_BLOCKS: Final = 1_024
 TICK_MS_MAX: Final = 250
 
 
@@ -122,10 +119,11 @@ class Driver:
         self._own: deque[Event] = deque()
         self._timer_ms = self._tick_ms = 0  # the first: what the replica ordered, 0 for nothing
         self.herald = Herald(hands.network, lambda: self.deliver(Waiting(transactions=True)))
-        self._logged_blocks = 0  # committed since the last checkpoint
+        self._checkpoints = Checkpoints(hands.store)
         self._head_changed = trio.Event()
         self.errand: Callable[[], Awaitable[Event]] | None = None  # once, between two turns
         self.on_durable: Callable[[int], Awaitable[None]] | None = None  # before the next block
+        self.on_answer: list[Callable[[Head], None]] = []  # before the state tree is computed
         self.on_head: list[Callable[[Head], None]] = []
         self.on_step: list[Callable[[State, int], None]] = []  # told the monotonic ms too
         self.on_vote: list[Callable[[Opened], None]] = []  # of others, before it is judged
@@ -133,6 +131,9 @@ class Driver:
         self.on_status: Callable[[PeerId, Status], None] = lambda _peer, _status: None
         hands.network.on_message(Status, self._hear_status)
         self.drafts = Drafts(hands.ledger, hands.mempool, hands.clock)
+        self._answers = Answers(
+            state, ledger=hands.ledger, drafts=self.drafts, pace=self.pace, clock=hands.clock
+        )
         self.witness = Witness(
             self.drafts.evidence,
             hands.network,
@@ -256,7 +257,7 @@ class Driver:
 
     async def _turn(self, events: list[Event]) -> None:
         now = self.clock.monotonic_ms()
-        await self._checkpoint(is_idle=not events)
+        await self._checkpoints.make_due(is_idle=not events)
         # What was true when it was sent may be in a block by now.
         events = [event for event in events if not isinstance(event, Waiting)]
         self.mempool.drop_expired(self.drafts.time_ms)
@@ -265,12 +266,7 @@ class Driver:
             events.append(Waiting(transactions=waiting))
         if self._is_tick_due(now):
             events.append(Tick())
-        effects: list[Effect] = []
-        for event in events:
-            effects.extend(replica.step(self.state, event, now))
-            for listener in self.on_step:
-                listener(self.state, now)
-        await self._carry_out(effects)
+        await self._carry_out(self._step_all(events, now))
         if self._signlog is not None and self._signlog.is_long:
             # A height may take thousands of views while a network is down; its log has an end.
             await self._signlog.forget(self.state.tip.height, heights.checkpoint(self.state))
@@ -281,6 +277,25 @@ class Driver:
             self._own.append(await errand())
             self._wake_waiting()
 
+    def _step_all(self, events: Iterable[Event], now_ms: int) -> list[Effect]:
+        """Have the replica take events, and what it asks on the way where the answer is short.
+
+        Nothing left in between, so it is as if the core had said all of it at once: the proposer's
+        PROPOSE and PREPARE wait for one fdatasync, and leave in one write to each peer.
+        """
+        waiting = deque(events)
+        effects: list[Effect] = []
+        while waiting:
+            for effect in replica.step(self.state, waiting.popleft(), now_ms):
+                answer = self._answers.at_once(effect)
+                if answer is None:
+                    effects.append(effect)
+                else:
+                    waiting.appendleft(answer)
+            for listener in self.on_step:
+                listener(self.state, now_ms)
+        return effects
+
     def _is_tick_due(self, now_ms: int) -> bool:
         """Resends and view changes need the time, however much else there is to hear."""
         if self._timer_ms and now_ms >= self._timer_ms:
@@ -289,12 +304,6 @@ class Driver:
             return False
         self._tick_ms = now_ms + TICK_MS_MAX
         return True
-
-    async def _checkpoint(self, *, is_idle: bool) -> None:
-        """Shorten the ledger's log: some milliseconds, so best when nothing else is to do."""
-        if self._logged_blocks >= CHECKPOINT_BLOCKS // (32 if is_idle else 1):
-            self._logged_blocks = 0
-            await self.store.checkpoint()
 
     async def _carry_out(self, effects: list[Effect]) -> None:
         for group in order(effects):
@@ -311,12 +320,8 @@ class Driver:
                     self._send(peer, message)
             case Send(peer=name, message=message):
                 self._send(PeerId(name), message)
-            case NeedPayload(height=height, view=view):
-                own = self.state.instance.schedule.at(view)
-                draft = await self.drafts.draft(own, count_max=self.pace.block(view))
-                self._own.append(Payload(height, view, draft))
-            case Validate():
-                self._own.append(await self._judge(effect))
+            case NeedPayload() | Validate():
+                self._own.append(await self._answers.in_thread(effect))
             case Execute():
                 self._own.append(await self._execute(effect))
             case Fetch():
@@ -342,17 +347,6 @@ class Driver:
         if peer != self.network.peer_id:
             self.network.send_nowait(peer, message, channel=Channel.CTL)
 
-    async def _judge(self, asked: Validate) -> Verdict:
-        block = asked.block
-        # A re-proposed block keeps its old time: the window binds fresh proposals only.
-        wall = self.clock.wall_ms() if block.header.view == self.state.instance.view else None
-        judge = partial(self.ledger.judge, block, wall_ms=wall)
-        is_small = len(block.body.transactions) <= INLINE_MAX
-        fault = judge() if is_small else await trio.to_thread.run_sync(judge)
-        if fault is not None:
-            log.warning("block refused", height=block.header.height, why=fault)
-        return Verdict(asked.block_hash, fault is None)
-
     async def _execute(self, decided: Execute) -> Applied:
         block = decided.block
         with trio.CancelScope(shield=True):
@@ -364,13 +358,18 @@ class Driver:
                 tx_ids=outcome.tx_ids,
                 epoch=epoch_header_of(self.ledger.epoch, block.header, decided.certificate),
             )
-            self._logged_blocks += 1
-            await in_turns(self.ledger.commit(outcome))
+            self._checkpoints.note()
+            tree = self.ledger.commit(outcome)
+            head = Head(block, decided.certificate, outcome)
+            for listener in self.on_answer:
+                listener(head)
+            await trio.lowlevel.checkpoint()  # what they sent leaves now
+            await in_turns(tree)
             if self.on_durable is not None:
                 await self.on_durable(block.header.height)
             if self._signlog is not None:
                 await self._signlog.forget(block.header.height, heights.surviving(self.state))
-        self._after(Head(block, decided.certificate, outcome))
+        self._after(head)
         return Applied(
             height=block.header.height,
             block_hash=decided.block_hash,

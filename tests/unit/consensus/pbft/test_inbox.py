@@ -8,6 +8,7 @@ import pytest
 from prsm.consensus.pbft import statuses
 from prsm.consensus.pbft.config import HEIGHTS_AHEAD_MAX, VIEWS_AHEAD_MAX, VIEWS_BEHIND_MAX
 from prsm.consensus.pbft.events import Heard
+from prsm.consensus.pbft.inbox import is_late
 from prsm.consensus.pbft.state import load
 from prsm.protocol.codec import encode
 from prsm.protocol.messages.consensus import ViewChange
@@ -55,6 +56,31 @@ def test_votes_of_the_height_count_four_views_behind_and_ahead(kind: Kind) -> No
         bench.hear(bench.sign(kind, 0, HASH, view=said))
     counted = range(view - VIEWS_BEHIND_MAX, view + VIEWS_AHEAD_MAX + 1)
     assert sorted(bench.state.instance.tallies) == [(kind, each) for each in counted]
+
+
+def test_votes_are_late_once_nothing_but_evidence_hangs_on_them() -> None:
+    """PREPAREs once this node said COMMIT, all votes of a decided height; never anything else."""
+    bench = Bench()
+    prepare, commit = (bench.sign(kind, 2, HASH) for kind in (Kind.PREPARE, Kind.COMMIT))
+    elsewhere = bench.sign(Kind.PREPARE, 2, HASH, view=1)
+    ahead = bench.sign(Kind.COMMIT, 2, HASH, height=2)
+    change = bench.sign(Kind.VIEW_CHANGE, 2, encode(ViewChange(None, None)), view=1)
+
+    def late() -> list[bool]:
+        said = (prepare, commit, elsewhere, ahead, change)
+        return [is_late(bench.state, message) for message in said]
+
+    assert late() == [False] * 5
+    bench.state.instance.voted[Kind.COMMIT, 0] = HASH
+    assert late() == [True, False, False, False, False]
+    bench.state.instance.voted.clear()
+    bench.decide()
+    assert late() == [True, True, True, False, False]
+    assert bench.state.instance.height == 2
+    for signer in (0, 1, 2):
+        bench.hear(bench.sign(Kind.COMMIT, signer, HASH, height=2))
+    assert bench.state.instance.certificate is not None
+    assert late() == [True, True, True, True, False]
 
 
 def test_proposal_of_the_present_view_always_has_room_and_takes_none() -> None:

@@ -14,7 +14,9 @@ from prsm.consensus.ledger.admission import Admission as LedgerAdmission
 from prsm.consensus.ledger.admission import Checked
 from prsm.consensus.pbft.opened import Opened
 from prsm.node.chain import admission as module
-from prsm.node.chain.admission import INLINE_MAX, Admission, Rules, Seen, Statements
+from prsm.node.chain import votes as votes_module
+from prsm.node.chain.admission import Admission, Rules, Seen
+from prsm.node.chain.batches import INLINE_MAX
 from prsm.node.chain.mempool import MempoolFull
 from prsm.node.net.interface import Busy
 from prsm.protocol.codec import encode
@@ -26,7 +28,7 @@ from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import TRANSACTION_BYTES_MAX
 from prsm.protocol.messages.consensus import SignedMessage, sign_message
 from prsm.protocol.messages.sync import Submit
-from prsm.protocol.signing import Kind, statement
+from prsm.protocol.signing import Kind
 from prsm.protocol.transactions.envelope import Transaction, sign_transaction
 from prsm.protocol.transactions.payloads import TRANSFER, Transfer
 from prsm.protocol.validators import Members, Validator, ValidatorSet
@@ -164,9 +166,75 @@ async def test_votes_are_dropped_when_the_queue_is_full() -> None:
     """All at once: the task that waits takes one, 4,096 queue up, five are counted and gone."""
     async with open_door() as door:
         await door.settled()
-        for _ in range(module.VOTES_WAITING_MAX + 6):
+        none_prompt(door)
+        for _ in range(votes_module.VOTES_WAITING_MAX + 6):
             door.wire.hear(PEER, vote())
-        assert door.admission.dropped == 5
+        assert door.admission.votes.dropped == 5
+
+
+def none_prompt(door: Door) -> None:
+    """As if the few votes that are checked as they come had just come."""
+    votes = door.admission.votes
+    votes._prompt, votes._prompt_since_s = INLINE_MAX, trio.current_time() + 60
+
+
+async def test_few_votes_take_no_turn_of_the_loop() -> None:
+    """A vote that comes alone has passed when its receiver returns; so does a bad one's blame."""
+    async with open_door() as door:
+        door.wire.hear(PEER, vote())
+        assert len(door.votes) == 1
+        door.wire.hear(PEER, vote(signer=1))
+        assert [type(why) for _, why in door.wire.penalties] == [WireError]
+
+
+async def test_vote_behind_one_that_waits_does_not_pass_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However slow a clock makes the first ones: what came later is handed on later."""
+    now_s = iter(range(1_000))
+    async with open_door() as door:
+        none_prompt(door)
+        many = [vote(height=height) for height in range(1, 4)]
+        door.wire.hear(PEER, many[0])
+        monkeypatch.setattr(trio, "current_time", lambda: 10**6 + next(now_s))
+        door.wire.hear(PEER, many[1])
+        monkeypatch.undo()
+        assert door.votes == []
+        await door.settled()
+        door.wire.hear(PEER, many[2])
+        await door.settled()
+        assert [opened.message for opened in door.votes] == many
+
+
+async def test_late_votes_wait_until_there_is_time(
+    autojump_clock: trio.testing.MockClock,  # noqa: ARG001 - it is the clock
+) -> None:
+    """Ten milliseconds later all of them come together; what is not late goes before them."""
+    async with open_door() as door:
+        door.admission.votes.is_late = lambda message: message.height == 1
+        late = [vote(height=1, view=view) for view in range(3)]
+        door.wire.hear(PEER, late[0])
+        await trio.sleep(votes_module.LATE_SECONDS / 2)
+        for item in (*late[1:], vote(height=2)):
+            door.wire.hear(PEER, item)
+        assert [opened.message for opened in door.votes] == [vote(height=2)]
+        door.wire.hear(PEER, msgspec.structs.replace(late[0], signature=bytes(64)))
+        await trio.sleep(votes_module.LATE_SECONDS * 0.6)
+        assert [opened.message for opened in door.votes[1:]] == late
+        assert [type(why) for _, why in door.wire.penalties] == [BadSignature]
+        door.wire.hear(PEER, late[0])
+        await trio.sleep(votes_module.LATE_SECONDS * 1.1)
+        assert len(door.votes) == 5
+
+
+async def test_late_votes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound they are taken as any others."""
+    monkeypatch.setattr(votes_module, "VOTES_WAITING_MAX", 3)
+    async with open_door() as door:
+        door.admission.votes.is_late = lambda _message: True
+        for _ in range(4):
+            door.wire.hear(PEER, vote())
+        assert (len(door.admission.votes._late), len(door.votes)) == (3, 1)
 
 
 @pytest.mark.parametrize(
@@ -326,70 +394,3 @@ async def test_transactions_beyond_the_room_are_refused_unchecked() -> None:
         assert refused == [(PEER, 2, "busy", module.RETRY_AFTER_MS)]
         assert door.taken == [transaction()]
         assert door.admission.dropped == 2
-
-
-@dataclass
-class Counting:
-    """libsodium's rule, and how often it was asked."""
-
-    asked: int = 0
-
-    def verify(self, public_key: bytes, message: bytes, signature: bytes) -> bool:
-        self.asked += 1
-        return Ed25519Verifier().verify(public_key, message, signature)
-
-
-def stated(height: int, digest: bytes = bytes(32)) -> bytes:
-    return statement(CHAIN, Kind.COMMIT, epoch=0, height=height, view=0, digest=digest)
-
-
-def test_statement_that_held_is_not_checked_again() -> None:
-    rule = Counting()
-    statements, message = Statements(rule), stated(1)
-    signature = KEY.sign(message)
-    assert all(statements.verify(KEY.public_key, message, signature) for _ in range(3))
-    assert rule.asked == 1
-
-
-def test_statement_that_differs_in_any_part_is_checked_by_itself() -> None:
-    """A remembered signature vouches for its own key, message and bytes, for nothing near them."""
-    rule = Counting()
-    statements, message = Statements(rule), stated(1)
-    signature = KEY.sign(message)
-    other = Ed25519Signer(b"o" * 32)
-    assert statements.verify(KEY.public_key, message, signature)
-    assert not statements.verify(other.public_key, message, signature)
-    assert not statements.verify(KEY.public_key, stated(2), signature)
-    assert not statements.verify(KEY.public_key, stated(1, b"d" * 32), signature)
-    assert not statements.verify(KEY.public_key, message, signature[:-1] + b"x")
-    assert not statements.verify(KEY.public_key, message, other.sign(message))
-    assert rule.asked == 6
-
-
-def test_statement_that_did_not_hold_is_checked_each_time() -> None:
-    rule = Counting()
-    statements = Statements(rule)
-    assert not any(statements.verify(KEY.public_key, stated(1), bytes(64)) for _ in range(2))
-    assert rule.asked == 2
-
-
-def test_what_is_no_statement_is_checked_each_time() -> None:
-    rule = Counting()
-    statements, message = Statements(rule), b"prsm1tx" + bytes(193)
-    signature = KEY.sign(message)
-    assert all(statements.verify(KEY.public_key, message, signature) for _ in range(2))
-    assert rule.asked == 2
-
-
-def test_statements_are_forgotten_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "STATEMENTS_MAX", 2)
-    rule = Counting()
-    statements = Statements(rule)
-    signed = [(message := stated(height), KEY.sign(message)) for height in range(5)]
-    for message, signature in signed:
-        assert statements.verify(KEY.public_key, message, signature)
-    assert statements.verify(KEY.public_key, *signed[4])
-    assert statements.verify(KEY.public_key, *signed[2])
-    assert rule.asked == 5
-    assert statements.verify(KEY.public_key, *signed[0])
-    assert rule.asked == 6
