@@ -12,6 +12,7 @@ from typing import Final, final
 QUICK_S: Final = 0.001
 REMEMBERED: Final = 16  # of the latest waits; before as many are known the disk counts as slow
 QUICK_MIN: Final = 2  # of them; of a disk that takes longer none is
+STALL_S: Final = 0.05  # no queue for a core is as long: the disk itself stood still
 
 
 @final
@@ -27,5 +28,8 @@ class Quickness:
         return len(self._latest) == REMEMBERED and sum(self._latest) >= QUICK_MIN
 
     def note(self, seconds: float) -> None:
-        """Tell how long a write took, wherever it was waited for."""
+        """Tell how long a write took, wherever it was waited for; a stall makes it unknown."""
+        if seconds > STALL_S:
+            self._latest.clear()
+            return
         self._latest.append(seconds <= QUICK_S)

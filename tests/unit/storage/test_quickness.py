@@ -2,7 +2,7 @@
 
 import pytest
 
-from prsm.storage.quickness import QUICK_MIN, QUICK_S, REMEMBERED, Quickness
+from prsm.storage.quickness import QUICK_MIN, QUICK_S, REMEMBERED, STALL_S, Quickness
 
 
 def after(*seconds: float) -> bool:
@@ -24,3 +24,11 @@ def test_few_quick_waits_show_a_quick_disk_on_busy_cores(quick: int) -> None:
     waits = [QUICK_S] * quick + [0.05] * (REMEMBERED - quick)
     for latest in (waits, waits[::-1]):
         assert after(*[0.05] * 3, *latest) == (quick >= QUICK_MIN)
+
+
+def test_disk_that_stood_still_once_is_to_show_anew_that_it_is_quick() -> None:
+    quick = [QUICK_S] * REMEMBERED
+    assert after(*quick, STALL_S)
+    assert not after(*quick, 1.01 * STALL_S)
+    assert not after(*quick, 1.01 * STALL_S, *quick[1:])
+    assert after(*quick, 1.01 * STALL_S, *quick)
