@@ -52,12 +52,14 @@ from prsm.protocol.transactions.payloads import (
     CommitRow,
     Settle,
 )
+from prsm.protocol.transactions.results import Code
 
 # Block time a requester has before its workers settle; half the grace in which nobody may leave
 # a bound worker out of a settlement (`settle_grace_ms`).
 SETTLE_AFTER_MS: Final = 15_000
 ASK_S: Final = 10.0
 CLAIMS_MAX: Final = 4096
+_BROKEN: Final = Code.CHAIN_BROKEN.name.lower()  # rehearsal and block both say it, each its way
 KEPT_BYTES_MAX: Final = MIB  # a receipt of 1,024 batches and their feeds is under 300 KiB
 
 log = logging.getLogger(__name__)
@@ -77,6 +79,16 @@ class Claim:
     committed: trio.Event = field(default_factory=trio.Event)
     committed_ms: int = 0  # block time
     error: PrsmError | None = None
+    breaks: int = 0  # times the ledger found that it reads other batches than were written
+
+    def words(self) -> tuple[Feed, ...]:
+        """What the requester signed for some of the batches, after a break; each time for others.
+
+        A worker that went in the middle of a batch wrote a short one, and settled it first.
+        """
+        newest = self.feeds[::-1]
+        first = (self.breaks - 1) * FEEDS_MAX % max(1, len(newest))
+        return newest[first : first + FEEDS_MAX] if self.breaks else ()
 
 
 class _Kept(Record, frozen=True):
@@ -286,7 +298,7 @@ class Claims:
                 with trio.move_on_after(ASK_S):
                     shown += await self._ask(claim, worker, peers[worker])
         spec, receipts = job.units[unit], [each.receipt for each in shown]
-        feeds = _needed(shown, self._chain.sampling(job.job, unit))
+        feeds = _needed(shown, self._chain.sampling(job.job, unit)) or claim.words()
         is_torn = bool(rule_on(receipts, feeds, spec).torn)  # the requester fed us differently
         if not is_torn and not is_decided(receipts, spec, is_open_ended=job.is_open_ended):
             log.info("unit %d cannot be settled yet: %d receipts", unit, len(shown))
@@ -295,6 +307,7 @@ class Claims:
             settle = Settle(job.job, unit, tuple(encode(receipt) for receipt in receipts), feeds)
             await commit(self._chain, SETTLE, settle)
         except PrsmError as error:
+            claim.breaks += _BROKEN in error.what.lower()
             log.warning("unit %d is not settled: %s", unit, error.what)
 
     async def _ask(self, claim: Claim, worker: bytes, peer: PeerId) -> list[_Kept]:

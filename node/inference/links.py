@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 import trio
 
+from prsm.node.inference.departures import Departures
 from prsm.node.inference.evidence import Evidence, Place
 from prsm.node.inference.feeds import NO_FEED, Target, feed_over
 from prsm.node.inference.interface import Chain
@@ -131,6 +132,7 @@ class Links:
         """
         self.network, self.chain, self.verifier = network, chain, verifier
         self.evidence = evidence
+        self.departures = Departures(network)
         self._pending: dict[_Key, _Pending] = {}
         self.dropped: Counter[str] = Counter()  # answers nobody waits for
         network.on_message(Result, self._take_result)

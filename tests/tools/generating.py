@@ -200,6 +200,7 @@ class GeneratingRunner:
 
     flavour: bytes = b"one class"
     step_s: float = 0.002
+    load_s: float = 0.02
     end_at: int = -1  # this token is the end of an answer
     runtime: str = RUNTIME
     limits: Limits = field(default_factory=lambda: Limits(64, 2**40, 60.0))
@@ -215,7 +216,7 @@ class GeneratingRunner:
 
     @asynccontextmanager
     async def _open(self, name: str) -> AsyncIterator[Session]:
-        await trio.sleep(0.02)
+        await trio.sleep(self.load_s)
         stages, index = (int(part) for part in name.split("-"))
         stepper = Stepper(name, stages, index, self)
         self.opened.append(stepper)

@@ -18,8 +18,8 @@ from prsm.node.inference.interface import Chain, ReceiptStore
 from prsm.node.inference.links import WorkerLost
 from prsm.protocol.codec import encode
 from prsm.protocol.errors import PrsmError
-from prsm.protocol.receipts import WorkReceipt, receipt_hash
-from prsm.protocol.transactions.payloads import REFUND, SETTLE, Refund, Settle
+from prsm.protocol.receipts import Feed, WorkReceipt, receipt_hash, sign_feed
+from prsm.protocol.transactions.payloads import FEEDS_MAX, REFUND, SETTLE, Refund, Settle
 
 # Block time between two tries; a paid unit waits for its draw, and if drawn for its audit.
 AGAIN_MS: Final = 5_000
@@ -45,11 +45,22 @@ async def collect(stages: Sequence[RemoteStage], patience: Patience) -> list[Wor
     async with trio.open_nursery() as nursery:
         for stage in stages:
             nursery.start_soon(ask, stage)
-    return sorted(found, key=lambda receipt: (receipt.job, receipt.unit))
+    return found
 
 
-async def settle(chain: Chain, receipt: WorkReceipt) -> bool:
-    """Settle the unit of one receipt; False if the ledger does not take it (yet)."""
+def by_unit(receipt: WorkReceipt) -> tuple[bytes, int]:
+    """In which order receipts are shown."""
+    return receipt.job, receipt.unit
+
+
+async def settle(chain: Chain, receipt: WorkReceipt, beside: Sequence[WorkReceipt]) -> bool:
+    """Settle the unit of one receipt; False if the ledger does not take it (yet).
+
+    Args:
+        chain: the ledger, and our own account.
+        receipt: of one worker.
+        beside: of the other stages, too.
+    """
     with trio.move_on_after(COMMIT_S):
         while True:
             found = chain.committed(receipt.job, receipt.unit, receipt.worker)
@@ -57,11 +68,34 @@ async def settle(chain: Chain, receipt: WorkReceipt) -> bool:
                 break
             await chain.wait_height(chain.height() + 1)
     try:
-        await commit(chain, SETTLE, Settle(receipt.job, receipt.unit, (encode(receipt),), ()))
+        feeds = _fed_apart(chain, receipt, beside)
+        await commit(chain, SETTLE, Settle(receipt.job, receipt.unit, (encode(receipt),), feeds))
     except PrsmError as error:
         log.info("unit %d is not settled yet: %s", receipt.unit, error.what)
         return False
     return True
+
+
+def _fed_apart(
+    chain: Chain, receipt: WorkReceipt, beside: Sequence[WorkReceipt]
+) -> tuple[Feed, ...]:
+    """Our word for batches that a stage next to it has with other rows.
+
+    A worker that went in the middle of a batch has a short one; the other stages did it whole. By
+    the roots alone one of them would not have read what the other wrote.
+    """
+    near = [
+        each for each in beside if each.job == receipt.job and abs(each.stage - receipt.stage) == 1
+    ]
+    rows = {(batch.index, batch.rows) for each in near for batch in each.batches}
+    indexes = {index for index, _ in rows}
+    found = []
+    for batch in receipt.batches:
+        if batch.index in indexes and (batch.index, batch.rows) not in rows:
+            roots = batch.input_root, batch.side_root
+            feed = Feed(receipt.job, receipt.unit, batch.index, *roots, bytes(64))
+            found.append(sign_feed(feed, chain.signer, chain_id=chain.chain_id))
+    return tuple(found[:FEEDS_MAX])
 
 
 async def reclaim(chain: Chain, job: bytes, notes: ReceiptStore) -> None:

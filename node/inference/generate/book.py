@@ -120,6 +120,13 @@ class Book:
         self._steps += self._made_of(sizes, leaves(carried), parts)
         self.position = end
 
+    @property
+    def missing(self) -> int:
+        """Positions that the batch which is begun lacks; 0 between two batches."""
+        index = self._batch_of(self.position)
+        is_begun = index is not None and self._bounds[index] < self.position
+        return self._bounds[index + 1] - self.position if index is not None and is_begun else 0
+
     def done(self) -> tuple[BatchRoots, ...]:
         """The complete batches."""
         return tuple(self._roots(index) for index in self._complete(self.position))

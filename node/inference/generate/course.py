@@ -83,6 +83,22 @@ class Substitutes(Protocol):
         ...
 
 
+class Moving(Protocol):
+    """Who moves stages before they are lost."""
+
+    async def at_boundary(self, place: "Place") -> None:
+        """No step of this stage is under way: another one may take over."""
+        ...
+
+    async def rescued(self, place: "Place") -> bool:
+        """The stage is lost; true if a successor that was near took over."""
+        ...
+
+    def end(self) -> None:
+        """No more comes."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Sitting:
     """One stage at one worker, or at home: when it was made ready, and when it was asked.
@@ -145,6 +161,7 @@ class Course:
         self.recoveries: list[Recovery] = []
         self.sittings: list[Sitting] = []  # in the order they were opened
         self._sitting: dict[int, Sitting] = {}  # the one of each stage now
+        self.mover: Moving | None = None
         self.names = [place.stage.name for place in places]  # who does each stage now
         self.pieces = min(place.shape.positions_per_step for place in places)
         self._position = 0
@@ -197,17 +214,73 @@ class Course:
         """Tell all stages that no more comes."""
         for place in self.places:
             place.stage.end()
+        if self.mover is not None:
+            self.mover.end()
+
+    # -- a stage and its successor
+
+    async def opened(self, place: Place, stage: Stage) -> Sitting:
+        """Open a stage for a place; it does not sit there yet.
+
+        Raises:
+            WorkerLost: it is not there, refuses, or takes too long.
+        """
+        sitting = Sitting(place.index, stage.name)
+        self.sittings.append(sitting)
+        with sitting.opening, trio.move_on_after(self._patience.open_s):
+            try:
+                await stage.open()
+            except WorkerLost as error:
+                sitting.why = error.what
+                raise
+            return sitting
+        sitting.why = f"not open after {self._patience.open_s:g} s"
+        raise WorkerLost(sitting.why)
+
+    def check_class(self, place: Place, stage: Stage) -> None:
+        """Does it compute the bits of the one before?
+
+        Raises:
+            WorkerLost: no, and the replay needs them.
+        """
+        if not place.class_id:
+            place.class_id = stage.class_id
+        if self._replay is Replay.STEPS and stage.class_id != place.class_id:
+            raise WorkerLost("class_missing: it computes other bits than the one before")
+
+    async def tell(self, place: Place, stage: Stage, sitting: Sitting, steps: range) -> None:
+        """Push some steps of the history, in as few messages as it fits.
+
+        Raises:
+            WorkerLost: it does no more.
+        """
+        start = sum(place.sizes[: steps.start])
+        is_history = self._replay is Replay.PREFILL
+        for sizes in self._messages(place.sizes[steps.start : steps.stop]):
+            end = start + sum(sizes)
+            carried = place.tensor(start, end)
+            with sitting.work:
+                await self._step(stage, start, sizes, carried, is_history=is_history)
+            start = end
+
+    def seat(self, place: Place, stage: Stage, sitting: Sitting) -> None:
+        """Let it do the steps of a place from now on."""
+        place.stage = stage
+        self._sitting[place.index] = sitting
+        self.names[place.index] = stage.name
 
     async def _open(self, place: Place) -> None:
         try:
-            await self._opened(place)
+            self.seat(place, place.stage, await self.opened(place, place.stage))
         except WorkerLost as error:
             await self._replace(place, error)
         place.class_id = place.stage.class_id
 
     async def _through(self, place: Place, size: int, carried: Tensor) -> Tensor:
+        if self.mover is not None:
+            await self.mover.at_boundary(place)
         try:
-            made = await self._asked(place, place.position, (size,), carried)
+            made = await self._asked(place, size, carried)
         except WorkerLost as error:
             began = self._clock.monotonic_ms()
             made = await self._recovered(place, size, carried, error)
@@ -224,7 +297,7 @@ class Course:
         while True:
             await self._replace(place, error)
             try:
-                return await self._asked(place, place.position, (size,), carried)
+                return await self._asked(place, size, carried)
             except WorkerLost as again:
                 error = again
 
@@ -232,24 +305,27 @@ class Course:
         """Put another stage in place, with the history in its cache."""
         while True:
             place.losses += 1
-            self._sitting[place.index].why = error.what
+            sitting = self._sitting.get(place.index)
+            if sitting is not None and not sitting.why:  # what was never open says so itself
+                sitting.why = error.what
             if place.losses > LOSSES_MAX:
                 raise NoSubstitute(f"stage {place.index} was lost {place.losses} times") from error
             log.warning("stage %d is lost at %s: %s", place.index, place.stage.name, error.what)
             lost = place.stage
             lost.end()
-            place.stage = await self._substitutes.next(place.index, lost, error.what)
-            try:
-                began = self._clock.monotonic_ms()
-                await self._opened(place)
-                self._check_class(place)
-                loaded = self._clock.monotonic_ms()
-                await self._tell(place)
-                told = self._clock.monotonic_ms()
-            except WorkerLost as again:
-                error = again
-                continue
-            self.names[place.index] = place.stage.name
+            began = loaded = self._clock.monotonic_ms()
+            if self.mover is None or not await self.mover.rescued(place):
+                place.stage = await self._substitutes.next(place.index, lost, error.what)
+                try:
+                    sitting = await self.opened(place, place.stage)
+                    self.seat(place, place.stage, sitting)
+                    self.check_class(place, place.stage)
+                    loaded = self._clock.monotonic_ms()
+                    await self.tell(place, place.stage, sitting, range(len(place.sizes)))
+                except WorkerLost as again:
+                    error = again
+                    continue
+            told = self._clock.monotonic_ms()
             self.recoveries.append(
                 Recovery(
                     stage=place.index,
@@ -264,29 +340,15 @@ class Course:
             )
             return
 
-    def _check_class(self, place: Place) -> None:
-        if not place.class_id:
-            place.class_id = place.stage.class_id
-        if self._replay is Replay.STEPS and place.stage.class_id != place.class_id:
-            raise WorkerLost("class_missing: it computes other bits than the one before")
-
-    async def _tell(self, place: Place) -> None:
-        """Push the history, in as few messages as it fits."""
-        start = 0
-        for sizes in self._messages(place):
-            end = start + sum(sizes)
-            is_history = self._replay is Replay.PREFILL
-            await self._asked(place, start, sizes, place.tensor(start, end), is_history=is_history)
-            start = end
-
-    def _messages(self, place: Place) -> Iterator[tuple[int, ...]]:
-        """Sizes of the steps of each message of a replay."""
+    def _messages(self, sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
+        """Sizes of the steps of each message of a replay of steps."""
         if self._replay is Replay.PREFILL:
-            for first in range(0, place.position, self.pieces):
-                yield (min(self.pieces, place.position - first),)
+            total = sum(sizes)
+            for first in range(0, total, self.pieces):
+                yield (min(self.pieces, total - first),)
             return
         message: list[int] = []
-        for size in place.sizes:
+        for size in sizes:
             if sum(message) + size > self.pieces or len(message) == STEPS_MAX:
                 yield tuple(message)
                 message = []
@@ -294,24 +356,19 @@ class Course:
         if message:
             yield tuple(message)
 
-    async def _opened(self, place: Place) -> None:
-        sitting = self._sitting[place.index] = Sitting(place.index, place.stage.name)
-        self.sittings.append(sitting)
-        with sitting.opening, trio.move_on_after(self._patience.open_s):
-            await place.stage.open()
-            return
-        raise WorkerLost(f"not open after {self._patience.open_s:g} s")
+    async def _asked(self, place: Place, size: int, carried: Tensor) -> Tensor:
+        with self._sitting[place.index].work:
+            return await self._step(place.stage, place.position, (size,), carried)
 
-    async def _asked(
+    async def _step(
         self,
-        place: Place,
+        stage: Stage,
         start: int,
         sizes: Sequence[int],
         carried: Tensor,
         *,
         is_history: bool = False,
     ) -> Tensor:
-        work = self._sitting[place.index].work
-        with work, trio.move_on_after(self._patience.step_s):
-            return await place.stage.step(start, sizes, carried, is_history=is_history)
+        with trio.move_on_after(self._patience.step_s):
+            return await stage.step(start, sizes, carried, is_history=is_history)
         raise WorkerLost(f"no answer within {self._patience.step_s:g} s")

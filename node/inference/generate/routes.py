@@ -16,10 +16,11 @@ import trio
 from prsm.node.inference.capacity import ask_all
 from prsm.node.inference.commits import commit
 from prsm.node.inference.generate.course import NoSubstitute
+from prsm.node.inference.generate.moving import LEAVES
 from prsm.node.inference.generate.route import Route, Wanted, lay_out
 from prsm.node.inference.generate.stage import RemoteStage, Seat, Stage
 from prsm.node.inference.interface import ReceiptStore
-from prsm.node.inference.links import Links
+from prsm.node.inference.links import Links, WorkerLost
 from prsm.node.inference.market import Market
 from prsm.node.inference.refusals import ClassMissing, PlanRefused, PriceOverCap
 from prsm.node.inference.wishes import WorkerOffer
@@ -58,7 +59,8 @@ class Routes:
         self._links, self._wanted, self._notes = links, wanted, notes
         self._market, self._new_id = market, new_id
         self.locked: list[Route] = []
-        self.used: list[RemoteStage] = []  # every stage that was ever asked
+        self.used: list[RemoteStage] = []  # every stage that was ever asked, but the retired
+        self.shown: list[WorkReceipt] = []  # of the retired
         self._avoid: dict[int, set[bytes]] = {}  # stage -> workers that lost it
         self._again: set[tuple[int, bytes]] = set()  # who got a second try
 
@@ -106,14 +108,30 @@ class Routes:
         if self._may_try_again(index, lost, why):
             self._again.add((index, worker))
             return self._at_seat(lost.seat, index)
-        if ClassMissing.reason not in why:  # it computes otherwise, not worse
+        if ClassMissing.reason not in why and why != LEAVES:  # it computes otherwise, not worse
             self._market.bans.strike(lost.seat.peer, self._market.now_ms())
         self._avoid.setdefault(index, set()).add(worker)
         for route in self.locked:
             seat = self._seat(route, index)
-            if seat is not None and seat.worker not in self._avoid[index]:
+            if seat is None or seat.worker in self._avoid[index]:
+                continue
+            if self._links.departures.left_s(seat.peer) is None:
                 return self._at_seat(seat, index)
         return self._at(await self._lock_another(index, why), index)
+
+    async def retire(self, stage: Stage) -> None:
+        """Have the receipt of a stage that was left while its worker is still there."""
+        assert isinstance(stage, RemoteStage)
+        try:
+            receipt = await stage.finish()
+        except WorkerLost as error:  # it is asked again at the end
+            log.warning("%s shows no receipt yet: %s", stage.name, error.what)
+            return
+        if receipt is None:
+            stage.end()
+        else:
+            self.shown.append(receipt)
+        self.used.remove(stage)
 
     def thank(self, receipts: Sequence[WorkReceipt]) -> None:
         """Whoever showed a receipt did well by its last step: it is no longer left out."""
@@ -126,7 +144,12 @@ class Routes:
         self, offers: Sequence[WorkerOffer], only: range, *, beside: Route | None = None
     ) -> Route:
         market, now_ms = self._market, self._market.now_ms()
-        failed = {offer.peer for offer in offers if market.bans.is_out(offer.peer, now_ms)}
+        leaving = self._links.departures.left_s
+        failed = {
+            offer.peer
+            for offer in offers
+            if market.bans.is_out(offer.peer, now_ms) or leaving(offer.peer) is not None
+        }
         return lay_out(
             *(offers, self._wanted),
             job=self._new_id(),

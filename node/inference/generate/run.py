@@ -20,6 +20,7 @@ from prsm.node.inference.generate import bill
 from prsm.node.inference.generate.book import batch_plan
 from prsm.node.inference.generate.course import Course, NoSubstitute, Patience, Place
 from prsm.node.inference.generate.generation import Finish, Generation, GenerationState
+from prsm.node.inference.generate.moving import Mover
 from prsm.node.inference.generate.route import Wanted
 from prsm.node.inference.generate.routes import Routes
 from prsm.node.inference.generate.speech import Speaking, Speech
@@ -62,6 +63,7 @@ class GenerationRun:
         self._it, self._with, self._patience = generation, requester, patience
         self._speaking, self._notes = speaking, notes
         self.routes: Routes | None = None
+        self._mover: Mover | None = None
         self._finish: Finish = "length"
 
     async def run(self) -> None:
@@ -101,10 +103,11 @@ class GenerationRun:
                 nursery.start_soon(bill.reclaim, chain, route.job, self._notes)
 
     async def _settle_all(self) -> None:
-        chain, left = self._with.chain, list(self._it.receipts)
+        chain, shown = self._with.chain, self._it.receipts
+        left = list(shown)
         while left:
             tried_ms = chain.block_time_ms()
-            left = [receipt for receipt in left if not await bill.settle(chain, receipt)]
+            left = [receipt for receipt in left if not await bill.settle(chain, receipt, shown)]
             open_jobs = {
                 receipt.job
                 for receipt in left
@@ -201,6 +204,9 @@ class GenerationRun:
                 patience=self._patience,
             )
             self._it.sittings = course.sittings
+            if self.routes is not None:
+                departures = self._with.links.departures
+                self._mover = Mover(course, _Relief(self.routes), departures, positions=sum(rows))
             try:
                 await course.open()
                 yield course
@@ -241,21 +247,25 @@ class GenerationRun:
         self._it.opened_ms = self._with.clock.wall_ms() - self._it.made_ms
         self._it.enter(GenerationState.RUNNING)
         failed: list[Exception] = []
-        async with trio.open_nursery() as nursery:
 
-            async def choose() -> None:
-                try:
-                    async with send:
-                        await self._choose(course, speech, prompt, send)
-                except Exception as error:  # noqa: BLE001 - raised below, out of the nursery's group
-                    failed.append(error)
-
-            nursery.start_soon(choose)
+        async def choose() -> None:
             try:
-                await self._speak(speech, receive)
+                async with send:
+                    await self._choose(course, speech, prompt, send)
             except Exception as error:  # noqa: BLE001 - raised below, out of the nursery's group
                 failed.append(error)
-                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as beside:
+            if self._mover is not None:
+                beside.start_soon(self._mover.run)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(choose)
+                try:
+                    await self._speak(speech, receive)
+                except Exception as error:  # noqa: BLE001 - raised below, out of the nursery's group
+                    failed.append(error)
+                    nursery.cancel_scope.cancel()
+            beside.cancel_scope.cancel()
         if failed:
             raise failed[0]
         self._it.end(self._finish)
@@ -303,7 +313,8 @@ class GenerationRun:
 
     async def _collect(self) -> None:
         if self.routes is not None:
-            receipts = await bill.collect(self.routes.used, self._patience)
+            found = await bill.collect(self.routes.used, self._patience)
+            receipts = sorted((*self.routes.shown, *found), key=bill.by_unit)
             self._it.receipts = tuple(receipts)
             self.routes.thank(receipts)
 
@@ -322,6 +333,11 @@ class _Relief:
         if self._routes is None:
             raise NoSubstitute(f"stage {index} was lost: {why}")
         return await self._routes.next(index, lost, why)
+
+    async def retire(self, stage: Stage) -> None:
+        """As `Relief.retire`: nothing is owed at home."""
+        if self._routes is not None:
+            await self._routes.retire(stage)
 
 
 def _index(shard: Shard) -> int:

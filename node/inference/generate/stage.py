@@ -54,6 +54,16 @@ class Stage(Protocol):
         """Determinism class; known once it is open."""
         ...
 
+    @property
+    def left_s(self) -> float | None:
+        """For how long it goes on, if its worker said that it goes away."""
+        ...
+
+    @property
+    def missing(self) -> int:
+        """Positions until its batch is complete; 0 between two batches."""
+        ...
+
     async def open(self) -> None:
         """Make it ready, with nothing in its cache. The caller sets the deadline.
 
@@ -126,6 +136,16 @@ class RemoteStage:
     def name(self) -> str:
         """The peer."""
         return str(self.seat.peer)
+
+    @property
+    def left_s(self) -> float | None:
+        """As `Stage.left_s`."""
+        return self._links.departures.left_s(self.seat.peer)
+
+    @property
+    def missing(self) -> int:
+        """As `Stage.missing`."""
+        return self.book.missing
 
     async def open(self) -> None:
         """As `Stage.open`."""
@@ -256,6 +276,8 @@ class HomeStage:
     """A stage in our own pool: no lock, no receipt, nobody sees what goes in."""
 
     name = "home"
+    left_s = None
+    missing = 0
 
     def __init__(
         self,
