@@ -225,6 +225,7 @@ def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) ->
     )
     driver.on_head.append(lambda head: found.seen.settle(head.outcome.tx_ids))
     notices = Notices(network, driver.on_answer)
+    driver.herald.is_client = notices.is_watching
     admission.on_taken, admission.on_refused = notices.taken, notices.refused
     admission.votes.is_late = lambda message: is_late(machine, message)
     # At twice what can be agreed on, checking what is refused later would take half of the time.

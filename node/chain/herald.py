@@ -10,6 +10,7 @@ from prsm.consensus.pbft import statuses
 from prsm.consensus.pbft.state import State
 from prsm.node.chain.tidings import Tidings
 from prsm.node.net.interface import Channel, Network, PeerEvent
+from prsm.protocol.ids import PeerId
 
 
 class Herald:
@@ -24,6 +25,8 @@ class Herald:
         self._network = network
         self._wake = wake
         self._tidings = Tidings()
+        # Clients that watch hear of blocks by notices; a STATUS with each would cost as much again.
+        self.is_client: Callable[[PeerId], bool] = lambda _peer: False
         network.on_peer(self._hear_peer)
 
     @property
@@ -32,7 +35,7 @@ class Herald:
         return self._tidings.due_ms
 
     def tell(self, state: State, held: tuple[int, int], *, now_ms: int, has_block: bool) -> None:
-        """Tell who is to be told now; who is no validator hears of each block at once.
+        """Tell who is to be told now; who follows and is no validator hears of each block at once.
 
         Args:
             state: of our replica.
@@ -49,7 +52,7 @@ class Herald:
         told = self._tidings.whom(live, now_ms=now_ms)
         if has_block:  # validators see most of it in votes
             others = {member.peer_id for member in tip.validators.validators}.union(told)
-            told += [peer for peer in live if peer not in others]
+            told += [peer for peer in live if peer not in others and not self.is_client(peer)]
         for peer in told:
             status = statuses.status_for(state, peer, held)
             self._network.send_nowait(peer, status, channel=Channel.CTL)

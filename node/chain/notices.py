@@ -62,6 +62,10 @@ class Notices:
         """How many peers watch."""
         return len(self._watchers)
 
+    def is_watching(self, peer: PeerId) -> bool:
+        """Did this peer say that it watches?"""
+        return peer in self._watchers
+
     def taken(self, peer: PeerId, tx_ids: Iterable[bytes]) -> None:
         """Note that a peer brought transactions which wait here now."""
         if peer not in self._watchers:
