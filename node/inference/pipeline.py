@@ -16,7 +16,7 @@ import trio
 from prsm.node.inference.line import Line
 from prsm.node.inference.links import InputRefused, Link, Opinion, WorkerLost
 from prsm.node.inference.means import JobTooLarge, Means, NoQuorumOfResults, Patience
-from prsm.node.inference.rerouting import watch_for_better
+from prsm.node.inference.rerouting import leave_in_time, watch_for_better
 from prsm.node.inference.unitrun import (
     Batch,
     Flight,
@@ -103,7 +103,7 @@ class Pipeline:
         Raises:
             NoQuorumOfResults: too few workers show theirs.
         """
-        shown: dict[bytes, WorkReceipt] = {}
+        shown = unit.shown
         while True:
             await unit.wait(lambda: self._error is not None or not unit.ballot.wanted())
             if self._error is not None:
@@ -114,7 +114,7 @@ class Pipeline:
             due = [w for w in payable if w not in shown or not is_all_answered(shown[w], unit, w)]
             async with trio.open_nursery() as nursery:
                 for worker in due:
-                    nursery.start_soon(self._finish, unit, worker, shown)
+                    nursery.start_soon(self._finish, unit, worker)
             if not unit.ballot.wanted() and unit.ballot.payable() == payable:
                 return tuple(shown[worker] for worker in payable)
 
@@ -132,6 +132,8 @@ class Pipeline:
         self._nursery.start_soon(self._watch, unit)
         if self._can_lease(unit) and len(unit.spec.workers) == 1 and self._with.lessor is not None:
             self._nursery.start_soon(watch_for_better, unit, self._with.lessor, self._replace)
+            left = self._with.links.departures, self._replace, self._finish
+            self._nursery.start_soon(leave_in_time, unit, *left)
         for worker in unit.spec.workers:
             self._nursery.start_soon(self._staff, unit, worker)
 
@@ -237,7 +239,7 @@ class Pipeline:
                 outputs = await session.run(tensors)
             self._decided(stage, batch, outputs)
 
-    async def _finish(self, unit: UnitRun, worker: bytes, shown: dict[bytes, WorkReceipt]) -> None:
+    async def _finish(self, unit: UnitRun, worker: bytes) -> None:
         try:
             with trio.fail_after(self._with.patience.finish_s), unit.counts[worker].showing:
                 await unit.wait(lambda: all(who != worker for who, _ in unit.flying))
@@ -251,7 +253,7 @@ class Pipeline:
         if not is_all_answered(receipt, unit, worker):
             self._lose(unit, worker, "its receipt is not of what it answered")
             return
-        shown[worker] = receipt
+        unit.shown[worker] = receipt
 
     # -- deciding
 

@@ -144,6 +144,7 @@ class UnitRun:
     peers: Mapping[bytes, PeerId]
     is_open_ended: bool = False
     is_replaced: bool = False  # its open batches are leased to others
+    shown: dict[bytes, WorkReceipt] = field(default_factory=dict)  # by worker
     ballot: Ballot = field(init=False)
     counts: dict[bytes, WorkerCount] = field(init=False)
     classes: dict[bytes, bytes] = field(default_factory=dict)

@@ -27,7 +27,7 @@ from prsm.node.inference.serving.probes import probe
 from prsm.node.inference.serving.tab import Tab, TabKind, TabRules, TabState
 from prsm.node.net.interface import Busy
 from prsm.protocol.errors import LocalError, PrsmError
-from prsm.protocol.ids import format_ftns
+from prsm.protocol.ids import PeerId, format_ftns
 from prsm.protocol.messages.models import ModelManifest
 from prsm.protocol.transactions.payloads import unit_batches_max
 
@@ -109,6 +109,7 @@ class Tabs:
         self._all: dict[bytes, Tab] = {}
         self._nursery: trio.Nursery | None = None
         self.on_lost: list[Callable[[bytes], object]] = []  # told of each worker that failed
+        self._links.departures.listeners.append(self._leave)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Open and close tabs until cancelled; those that are open then are settled by workers."""
@@ -182,6 +183,14 @@ class Tabs:
         tab.seal()
         self._look()
         return tab
+
+    def _leave(self, peer: PeerId) -> None:
+        """Close the tabs of a worker that goes away; what is under way is answered first."""
+        for row in self._rows.values():
+            for tab in row.tabs:
+                if peer in (offer.peer for offer in tab.offers if offer.worker in tab.opened):
+                    tab.seal()
+        self._look()
 
     # -- opening
 

@@ -374,3 +374,27 @@ async def test_tab_of_an_earlier_process_is_paid_and_the_rest_comes_back(
     assert job is not None
     assert job.status is JobStatus.SETTLED
     assert cluster.world.balance(cluster.requester.address) == FUNDS - PRICE
+
+
+async def test_tab_of_a_worker_that_goes_is_closed_in_time_and_paid(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """The tab was idle for a second; the worker need not wait for its sixty, nor the requester."""
+    cluster = make_cluster(3)
+    serving = await serve(nursery, cluster)
+    first = await serving.ask(asked(1))
+    [old] = [node for node in cluster.workers if node.address in first.workers]
+    [tab] = serving.tabs.list()
+    await trio.sleep(1)
+    old.drain.begin(10)
+    began = trio.current_time()
+    await trio.sleep(0.2)
+    second = await serving.ask(asked(2))
+    assert second.workers != first.workers
+    with trio.fail_after(9):
+        await old.drain.wait_over()
+    assert trio.current_time() - began < 5
+    old.kill()
+    await settled(serving, tab)
+    assert tab.state is TabState.SETTLED
+    assert cluster.world.balance(old.address) == FUNDS + PRICE

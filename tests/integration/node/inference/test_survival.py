@@ -345,3 +345,43 @@ async def test_rows_the_model_does_not_take_are_told_at_once_and_nobody_is_lease
     assert isinstance(view.error, InputMismatch)
     assert "NaN" in view.error.what
     assert view.leases == ()
+
+
+async def test_worker_that_goes_in_mid_pipeline_is_left_in_time_and_paid(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """It finishes what it has begun and shows its receipt; what nobody began is leased."""
+    cluster = make_cluster(5, patience=Patience(answer_s=5.0, finish_s=5.0))
+    for node in cluster.nodes:
+        node.runner.run_s = 0.2
+    await started(cluster, nursery)
+    job_id = await begin(cluster, request(stages=3, price_cap=4 * PRICE * ROWS), rows=8)
+    leaver = named(cluster, job_id, 1)
+    before = cluster.world.balance(leaver.address)
+    leaver.drain.begin(1.5)
+    began = trio.current_time()
+    await leaver.drain.wait_over()
+    assert trio.current_time() - began < 1.5
+    leaver.kill()
+    view = await cluster.requester.jobs.wait(job_id)
+    assert (view.state, answer(cluster, view)) == (JobState.DONE, whole_run(ROWS))
+    assert len(view.leases) == 1
+    done = sum(w.rows for w in view.workers if w.worker == leaver.address)
+    assert 0 < done < ROWS
+    await trio.sleep(140)
+    assert cluster.world.balance(leaver.address) == before + done * PRICE * 95 // 100
+
+
+async def test_worker_that_goes_after_its_unit_is_not_left(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    cluster = make_cluster(5)
+    await started(cluster, nursery)
+    job_id = await begin(cluster, request(stages=3, price_cap=4 * PRICE * ROWS), rows=8)
+    leaver = named(cluster, job_id, 1)
+    leaver.drain.begin(600)
+    view = await cluster.requester.jobs.wait(job_id)
+    assert (view.state, answer(cluster, view)) == (JobState.DONE, whole_run(ROWS))
+    assert not view.leases
+    with trio.fail_after(100):
+        await leaver.drain.wait_over()
