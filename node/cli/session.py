@@ -128,6 +128,8 @@ class Session:
         """Say how to follow a transaction, if the answer of a write names one."""
         answer = msgspec.json.decode(raw)
         tx_id = answer.get("tx_id") if isinstance(answer, dict) else None
+        if isinstance(answer, dict) and answer.get("queued"):
+            self.note(f"queued: {answer['queued']}; see: prsm storage outbox")
         if tx_id:
             self.note(f"follow it with: prsm chain tx {tx_id}")
 

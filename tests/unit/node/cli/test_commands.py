@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from prsm.node.cli.main import COMMANDS, hoist, prsm
 from prsm.node.rpc.methods.node import NodeStatus
+from prsm.node.rpc.methods.registry import Sent
 from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.methods.work import Job
 from prsm.protocol.errors import LocalError
@@ -127,6 +128,17 @@ def test_the_exit_code_follows_the_reason(served: Served, reason: str, code: int
     assert result.exit_code == code
     assert "try:   type this" in result.stderr
     assert "\x1b" not in result.stderr
+
+
+def test_an_order_that_waits_says_what_for(served: Served) -> None:
+    """Nobody took it yet: no error, no transaction to follow, and where to look."""
+    served.node.answers["model_yank"] = Sent(None, "it will be sent when validators answer")
+    result = served.run("model", "yank", "minilm", "1.0.0")
+    assert result.exit_code == 0
+    assert "queued: it will be sent when validators answer; see: prsm storage outbox" in (
+        result.stderr
+    )
+    assert "follow it" not in result.stderr
 
 
 @pytest.mark.parametrize(

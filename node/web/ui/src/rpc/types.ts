@@ -467,6 +467,7 @@ export interface ModelInfo {
   publisher: string;
   tx_id?: string | null;
   created?: string;
+  queued?: string;
 }
 
 export interface Models {
@@ -819,6 +820,7 @@ export interface StorageStats {
   extra_stores: Array<string>;
   sources: Array<string>;
   disk: Disk | null;
+  outbox?: number;
 }
 
 export interface SubscribeParams {
