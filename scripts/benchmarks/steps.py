@@ -13,6 +13,7 @@ import argparse
 import bisect
 import inspect
 import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -109,7 +110,9 @@ class Marks:
     def save(self, path: Path) -> None:
         """Write one line a mark."""
         lines = (f"{m.at_ns} {m.cpu_ns} {m.queued_ns} {m.name}\n" for m in self.found)
-        path.write_text("".join(lines), encoding="ascii")
+        fresh = path.with_suffix(".new")
+        fresh.write_text("".join(lines), encoding="ascii")
+        fresh.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> "Marks":
@@ -144,10 +147,9 @@ def run_node(arguments: Sequence[str]) -> int:
         (Gate, "send", "write"),
     ):
         marks.around(owner, name, label)
-    try:
-        return daemon(arguments)
-    finally:
-        marks.save(Home(Path(arguments[arguments.index("--home") + 1])).root / MARKS)
+    target = Home(Path(arguments[arguments.index("--home") + 1])).root / MARKS
+    signal.signal(signal.SIGUSR1, lambda *_: marks.save(target))
+    return daemon(arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +175,14 @@ def measure(folder: Path, *, count: int, rest_s: float) -> Course:
             node.wait_ready(deadline)
             launch.wait_peers(node, NODES - 1, deadline)
         spans, others = trio.run(_send, network, count, rest_s)
+        files = [node.home.root / MARKS for node in network.nodes]
+        for node, file in zip(network.nodes, files, strict=True):
+            node.signal(signal.SIGUSR1)
+            while not file.exists():
+                launch.nap()
     finally:
         network.stop()
-    return Course(spans, [Marks.load(n.home.root / MARKS) for n in network.nodes], others)
+    return Course(spans, [Marks.load(file) for file in files], others)
 
 
 async def _send(
