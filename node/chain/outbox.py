@@ -350,6 +350,8 @@ class Outbox:
             return f"it will be sent when validators answer: none of {of_all} does now"
         if intent.why:
             return f"it will be tried again: {intent.why}"
+        if not intent.tx_id:
+            return "it will be sent when what was ordered before it is in a block"
         return f"it was sent and is in no block yet: {here} of {of_all} validators answer"
 
 

@@ -14,7 +14,7 @@ from prsm.protocol.tensors import Dtype, Tensor, TensorHead
 from prsm.protocol.transactions.payloads import REGISTER_MODEL, SET_CARD, RegisterModel
 from prsm.protocol.transactions.registry import SetCard
 from prsm.storage.card import card_cid, encode_card, sign_card
-from prsm.storage.cid import decode_cid
+from prsm.storage.cid import decode_cid, hash_block
 from prsm.storage.manifest import sign_manifest
 from tests.tools.cards import card
 from tests.tools.site import Site, open_site
@@ -82,6 +82,13 @@ async def test_versions_channels_and_yanks_decide_what_a_name_means(
     await site.committed((await site.ask("model_yank", **yank))["tx_id"])
     assert (await site.refused("model_get", ref="minilm"))[1] == "yanked"
     assert (await site.ask("model_get", ref="minilm@1.0.0"))["model"]["local"]
+    told = await site.ask("storage_listIntents")
+    assert (told["validators_linked"], told["validators"]) == (1, 1)
+    assert ("channel:minilm:stable", "SetChannel", "done") in {
+        (row["key"], row["kind"], row["how"]) for row in told["items"]
+    }
+    gone = await site.refused("storage_cancelIntent", key="channel:minilm:stable")
+    assert gone == (-32003, "not_found")
     rows = (await site.ask("model_listVersions", name="minilm"))["items"]
     assert [(row["semver"], row["channels"], row["yanked"]) for row in rows] == [
         ("1.0.0", ["stable"], "bad rows"),
@@ -89,6 +96,28 @@ async def test_versions_channels_and_yanks_decide_what_a_name_means(
     ]
     assert await site.refused("model_listVersions", name="none") == (-32003, "not_found")
     assert (await site.refused("model_get", ref="minilm@^7"))[1] == "model_not_found"
+
+
+async def test_what_waits_is_shown_counted_and_taken_back(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if no validator answered: the order has no transaction, says why, and is given up."""
+    await publish(site, tmp_path, "1.0.0")
+    outbox = site.models._tools.outbox
+    monkeypatch.setattr(outbox, "linked", lambda: (0, 4))
+    channel = {"name": "minilm", "channel": "stable", "semver": "1.0.0"}
+    told = await site.ask("model_setChannel", **channel)
+    assert (told["tx_id"], told["queued"]) == (
+        *(None, "it will be sent when validators answer: none of 4 does now"),
+    )
+    assert (await site.ask("storage_getStats"))["outbox"] == 1
+    (row,) = (await site.ask("storage_listIntents"))["items"]
+    assert (row["waits_for"], row["how"], row["tx_id"]) == (told["queued"], "", None)
+    offer = {"cid": str(hash_block(b"x")), "holder": "0x" + "00" * 32, "price": "1", "rounds": 1}
+    assert (await site.refused("storage_offerDeal", **offer))[1] == "cannot_wait"
+    assert (await site.ask("storage_cancelIntent", key=row["key"]))["tx_id"] is None
+    (row,) = (await site.ask("storage_listIntents"))["items"]
+    assert (row["waits_for"], row["how"]) == ("", "cancelled")
 
 
 async def test_a_manifest_of_another_hand_is_refused_by_name(site: Site, tmp_path: Path) -> None:

@@ -83,7 +83,11 @@ async def test_what_depends_on_what_waits_goes_after_it(world: World) -> None:
         await order(box, release("3.0.0"), "name:minilm@3.0.0")
         await order(box, third, "channel:minilm:next")
         world.is_online = True
+        before, after = box.intents()
+        assert box.waits_for(after).startswith("it will be sent when what was ordered before")
         await emptied(box)
+        assert box.waits_for(before)
+        assert not any(map(box.waits_for, box.ended()))
     assert (world.done(release("3.0.0")), world.done(third)) == (1, 1)
 
 
