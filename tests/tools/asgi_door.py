@@ -68,15 +68,20 @@ class AsgiDoor:
         sent: list[Message] = []
         reading = [{"type": "http.request", "body": body, "more_body": False}]
 
+        begun = trio.Event()
+
         async def receive() -> Message:
             await trio.lowlevel.checkpoint()
             if reading:
                 return reading.pop()
+            await begun.wait()  # who hangs up before that is told nothing
             return {"type": "http.disconnect"}
 
         async def send(message: Message) -> None:
             await trio.lowlevel.checkpoint()
             sent.append(message)
+            if message["type"] == "http.response.start":
+                begun.set()
 
         scope = _scope("http", plain, query, headers)
         scope |= {"method": verb, "client": (address, 50_000)}
