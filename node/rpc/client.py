@@ -36,8 +36,6 @@ __all__ = ["Client", "Endpoint", "RpcError", "Target", "find"]
 
 T = TypeVar("T")
 
-_FIRST_BYTES = 64 * 1024  # most answers; room for large ones is mapped anew for each read
-
 
 class Client:
     """One kept connection to one node; not for several threads at once."""
@@ -277,10 +275,8 @@ def _send(stream: socket.socket, data: bytes, deadline: float) -> None:
 
 def _receive(stream: socket.socket, deadline: float) -> Answer:
     reader = AnswerReader()
-    size = _FIRST_BYTES
     while True:
         stream.settimeout(_left(deadline))
-        answer = reader.feed(stream.recv(size))
+        answer = reader.feed(stream.recv(READ_BYTES))
         if answer is not None:
             return answer
-        size = READ_BYTES

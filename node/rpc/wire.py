@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _HEAD_BYTES_MAX: Final = 64 * 1024
 _ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
-READ_BYTES: Final = 1 << 20
+READ_BYTES: Final = 64 * 1024  # room for more is mapped anew for each read
 
 
 class Answer(NamedTuple):
