@@ -20,6 +20,7 @@ from prsm.consensus.ledger.tally import is_decided, rule_on
 from prsm.node.inference.capacity import ask_all
 from prsm.node.inference.commits import commit
 from prsm.node.inference.engagements import Engagements
+from prsm.node.inference.freeing import free_bonds
 from prsm.node.inference.interface import (
     Chain,
     JobClosed,
@@ -135,6 +136,7 @@ class Claims:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._commit_all)
             nursery.start_soon(self._watch, nursery)
+            nursery.start_soon(free_bonds, self._chain, self._claims.keys)
             task_status.started()
 
     @property

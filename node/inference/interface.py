@@ -152,6 +152,10 @@ class Chain(Protocol):
         """The commitment of a worker to a receipt, if this node's ledger has it."""
         ...
 
+    def bound(self) -> tuple[tuple[bytes, int], ...]:
+        """Units our account is bound to a receipt of: job, unit. Reads the whole ledger."""
+        ...
+
     def settle_grace_ms(self) -> int:
         """How long a bound worker may not be left out of a settlement."""
         ...

@@ -62,6 +62,11 @@ class Account:
         """The commitment of a worker to a receipt."""
         return self._driver.ledger.view.committed(job, unit, worker)
 
+    def bound(self) -> tuple[tuple[bytes, int], ...]:
+        """Units our account is bound to a receipt of."""
+        view, us = self._driver.ledger.view, self.address
+        return tuple(key for key in view.bound() if view.committed(*key, us) is not None)
+
     def settle_grace_ms(self) -> int:
         """How long a bound worker may not be left out of a settlement."""
         return self._driver.ledger.parameters.settle_grace_ms

@@ -182,6 +182,10 @@ class MemoryChain:
     def job(self, job: bytes) -> Job | None:
         return State(self.world.state).read(job_key(job), Job)
 
+    def bound(self) -> tuple[tuple[bytes, int], ...]:
+        found = View(self.world.state).bound()
+        return tuple(key for key in found if self.committed(*key, self.address) is not None)
+
     def settle_grace_ms(self) -> int:
         return self.world.genesis.parameters.settle_grace_ms
 

@@ -6,8 +6,10 @@ import trio
 from trio.testing import MockClock
 from typing_extensions import override
 
+from prsm.consensus.ledger.records import JobStatus
 from prsm.consensus.ledger.view import View
 from prsm.node.inference.capacity import ask_peer
+from prsm.node.inference.claims import Claims
 from prsm.node.inference.interface import MemoryReceipts
 from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.interface import CallRefused, Incoming
@@ -17,8 +19,9 @@ from prsm.protocol.messages.serving import Draining
 from prsm.protocol.messages.work import Finish, Result, ShownReceipt, WorkFailed
 from prsm.protocol.receipts import WorkReceipt
 from tests.tools.probe import JOB, PRICE, ROWS, Probe
+from tests.tools.wires import Wire
 from tests.tools.work import Node, given_rows, make_cluster
-from tests.tools.work_chain import VERIFIER
+from tests.tools.work_chain import VERIFIER, MemoryChain
 
 GRACE_S = 10.0
 
@@ -141,3 +144,29 @@ async def test_draining_frees_nobody_of_what_is_bound(
     worker.drain.resume()
     await trio.sleep(1)
     assert View(probe.cluster.world.state).pledge(worker.address).held == bond
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+async def test_bond_of_a_lost_receipt_is_free_again_without_the_requester(
+    is_lost: bool, probe: Told, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """The store is empty after the start; with its receipt the worker is paid instead."""
+    await opened(probe, needed=1)
+    for batch, rows in enumerate(ROWS):
+        await probe.push(given_rows(rows), batch=batch)
+        await probe.next_answer()
+    await probe.call(Finish(JOB, 0))
+    worker, world = probe.worker, probe.cluster.world
+    assert View(world.state).pledge(worker.address).held > 0
+    before, store = world.balance(worker.address), worker.claims._store
+    worker.kill()
+    chain = MemoryChain(world, 1)
+    again = Claims(Wire(), chain, MemoryReceipts() if is_lost else store, VERIFIER)
+    await nursery.start(again.run)
+    with trio.fail_after(3600):
+        while View(world.state).pledge(worker.address).held:
+            await chain.wait_height(chain.height() + 1)
+    assert (world.balance(worker.address) == before) is is_lost
+    job = chain.job(JOB)
+    assert job is not None
+    assert job.status is (JobStatus.REFUNDED if is_lost else JobStatus.SETTLED)

@@ -81,6 +81,9 @@ class LockedChain:
     async def wait_height(self, _height: int) -> None:
         await trio.sleep_forever()
 
+    def bound(self) -> tuple[tuple[bytes, int], ...]:
+        return ()
+
     def job(self, _job: bytes) -> None:
         return None
 
