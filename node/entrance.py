@@ -155,6 +155,7 @@ def _v1(dispatcher: Dispatcher, opened: Opened) -> Pages:
 def _handlers(opened: Opened, work: Workshop, node: NodeApi) -> dict[str, Handler]:
     """Method name -> handler, of all rooms."""
     chain, start, wallets = opened.chain, opened.start, work.wallets
+    outbox = work.upkeep.outbox
     proofs = Proofs(opened.genesis, chain.driver)
     return {
         **node.handlers(),
@@ -168,7 +169,7 @@ def _handlers(opened: Opened, work: Workshop, node: NodeApi) -> dict[str, Handle
         **GovernanceApi(wallets, chain.driver).handlers(),
         **ValidatorApi(start.home, wallets, chain.driver).handlers(),
         **ModelsApi(work.models, is_stale=node.is_stale).handlers(),
-        **RegistryApi(work.models, chain.driver, work.upkeep.outbox, work.search.cards).handlers(),
+        **RegistryApi(work.models, chain.driver, outbox, work.search.cards).handlers(),
         **TasksApi(work.models.tasks).handlers(),
         **storage_handlers(
             *(work.models, opened.store, work.upkeep),
@@ -179,7 +180,7 @@ def _handlers(opened: Opened, work: Workshop, node: NodeApi) -> dict[str, Handle
         **GenerationApi(work.models, work.generating.generations).handlers(),
         **work_handlers(work.models, work.jobs, chain.driver, proofs),
         **step_handlers(work.models, work.plans, work.evaluation.ours, chain.driver),
-        **ServingApi(work.room.serving, work.models, chain.driver, wallets).handlers(),
+        **ServingApi(work.room.serving, work.models, chain.driver, outbox).handlers(),
         **_worker(opened, work).handlers(),
     }
 

@@ -10,7 +10,7 @@ from prsm.node.api.readable import readable_record
 from prsm.node.chain.driver import Driver
 from prsm.node.chain.outbox import Outbox
 from prsm.node.models import Models
-from prsm.node.models.naming import subject_of
+from prsm.node.models.naming import channel_key, subject_of
 from prsm.node.retrieval.catalogue import Filters
 from prsm.node.retrieval.search import CardSearch
 from prsm.node.rpc.dispatch import Handler
@@ -125,7 +125,7 @@ class RegistryApi:
     async def channel(self, params: api.ChannelParams, _caller: Caller) -> api.Sent:
         """Point a channel of ours."""
         payload = SetChannel(params.name, params.channel, params.semver)
-        called = f"channel:{params.name}:{params.channel}"
+        called = channel_key(params.name, params.channel)
         return await self._send(called, SET_CHANNEL, payload, params.key)
 
     async def _send(self, called: str, kind: int, payload: Yank | SetChannel, key: str) -> api.Sent:

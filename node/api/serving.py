@@ -1,6 +1,6 @@
 """Handlers of serve_, model_health and model_rollback.
 
-Knows: serving, the ledger's names, wallets. Must not know: transports, how a request is answered.
+Knows: serving, names, the outbox. Must not know: transports, how a request is answered.
 """
 
 from typing import Final, Literal
@@ -8,14 +8,16 @@ from typing import Final, Literal
 import trio
 
 from prsm.consensus.ledger.releases import STABLE
+from prsm.node.api.intents import tx_text
 from prsm.node.api.work import parse_tensor, tensor_text
 from prsm.node.chain.driver import Driver
-from prsm.node.chain.wallets import Wallets
+from prsm.node.chain.outbox import Outbox
 from prsm.node.clock import utc_text
 from prsm.node.inference.serving.health import Hour, Service
 from prsm.node.inference.serving.service import Served, ServeRequest, Serving
 from prsm.node.inference.serving.tab import Tab, TabState
 from prsm.node.models import Models
+from prsm.node.models.naming import channel_key, subject_of
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.errors import CallTimeout
 from prsm.node.rpc.methods import serving as api
@@ -40,11 +42,11 @@ _STATES: Final[dict[TabState, _State]] = {
 class ServingApi:
     """Answers about serving."""
 
-    def __init__(self, serving: Serving, models: Models, driver: Driver, wallets: Wallets) -> None:
+    def __init__(self, serving: Serving, models: Models, driver: Driver, outbox: Outbox) -> None:
         self._serving = serving
         self._models = models
         self._driver = driver
-        self._wallets = wallets
+        self._outbox = outbox
 
     def handlers(self) -> dict[str, Handler]:
         """Method name -> handler."""
@@ -134,8 +136,12 @@ class ServingApi:
         """Point a channel to the version before, or to a named one."""
         before, after = self._former(params)
         payload = SetChannel(params.name, params.channel, after)
-        tx_id = await self._wallets.get(params.key).submit(SET_CHANNEL, payload)
-        return api.RolledBack(address_text(tx_id), params.channel, before, after)
+        sent = await self._outbox.place(
+            *(channel_key(params.name, params.channel), SET_CHANNEL, payload),
+            subject=subject_of(params.name),
+            signer=params.key,
+        )
+        return api.RolledBack(tx_text(sent), params.channel, before, after, sent.queued)
 
     def _former(self, params: api.RollbackParams) -> tuple[str, str]:
         """Version the channel has now, and the one it gets.

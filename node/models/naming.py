@@ -67,3 +67,8 @@ async def name_on_ledger(
 def subject_of(name: str) -> str:
     """What is ordered about a name goes one after the other: a channel needs its version."""
     return f"name:{name}"
+
+
+def channel_key(name: str, channel: str) -> str:
+    """What a channel's place is ordered as: the latest order is the one that counts."""
+    return f"channel:{name}:{channel}"

@@ -244,7 +244,7 @@ async def _join(
         **ModelsApi(models).handlers(),
         **RegistryApi(models, driver, models._tools.outbox, cards).handlers(),
         **step_handlers(models, plans, evaluations, driver),
-        **ServingApi(room.serving, models, driver, wallets).handlers(),
+        **ServingApi(room.serving, models, driver, models._tools.outbox).handlers(),
         **TasksApi(models.tasks).handlers(),
         **storage_handlers(models, models._tools.store, upkeep),
         **ChatApi(models).handlers(),

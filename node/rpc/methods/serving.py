@@ -175,12 +175,13 @@ class RollbackParams(Params, frozen=True):
 
 
 class RolledBack(Result, frozen=True):
-    """A transaction on its way, and what it changes."""
+    """A transaction on its way, and what it changes; `queued`: what it waits for, if it does."""
 
-    tx_id: Hex32
+    tx_id: Hex32 | None
     channel: str
     before: str
     after: str
+    queued: str = ""
 
 
 METHODS: Final = (
