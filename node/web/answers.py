@@ -76,17 +76,20 @@ async def answer_refusal(
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def plain_head(*, size: int | None, trace_id: str, traceparent: str, date: bytes) -> bytes:
-    """The head of an answer of status 200, or of 204 where there is no size, as it leaves.
+def plain_head(
+    *, size: int | None, trace_id: str, traceparent: str, date: bytes, failed: bool = False
+) -> bytes:
+    """The head of an answer of status 200, 204 where there is no size, 500 where it failed.
 
     The same bytes as `answer` makes through the machine; `traceparent` is already checked.
     """
-    status = b"HTTP/1.1 204 \r\n" if size is None else b"HTTP/1.1 200 \r\n"
+    number = 500 if failed else 204 if size is None else 200
     lines = f"x-request-id: {trace_id}\r\n"
     if size is not None:
         lines += f"content-type: application/json\r\ncontent-length: {size}\r\n"
     if traceparent:
         lines += f"traceparent: {traceparent}\r\n"
+    status = b"HTTP/1.1 %d \r\n" % number
     return b"".join((status, _ALWAYS_RAW, lines.encode("ascii"), b"date: ", date, b"\r\n\r\n"))
 
 

@@ -21,9 +21,10 @@ import trio
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from prsm.node.rpc.dispatch import Dispatcher
-from prsm.node.rpc.errors import CallError
+from prsm.node.rpc.dispatch import Dispatcher, refusal
+from prsm.node.rpc.errors import CallError, InternalFault
 from prsm.node.rpc.spec import Caller
+from prsm.node.telemetry import logs
 from prsm.node.web.answers import plain_head, traceparent_of
 from prsm.node.web.auth import Gate, Own, UnixPeer, fresh_id, given_id
 from prsm.node.web.auth_filter import odd
@@ -40,6 +41,8 @@ _LONG: Final = frozenset(
         *("keep-alive", "proxy-connection", "signature", "signature-input"),
     )
 )
+
+log: Final = logs.get("web")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +145,19 @@ class QuickCalls:
     async def answer(self, taken: Taken) -> bytes:
         """The whole answer, as it leaves."""
         caller = taken.caller
-        reply = await self._dispatcher.answer(taken.body, caller)
+        failed = False
+        try:
+            reply = await self._dispatcher.answer(taken.body, caller)
+        except Exception:  # as on the long way: one request must not end the door
+            log.exception("request failed", trace=caller.trace_id)
+            fault = InternalFault("the node failed at this request")
+            reply, failed = refusal(fault, trace_id=caller.trace_id), True
         head = plain_head(
             size=None if reply is None else len(reply),
             trace_id=caller.trace_id,
             traceparent=taken.traceparent,
             date=self._now(),
+            failed=failed,
         )
         return head + (reply or b"")
 

@@ -10,8 +10,10 @@ import pytest
 import trio
 import trio.testing
 from hypercorn.events import Event, RawData
+from structlog.testing import capture_logs
 from typing_extensions import override
 
+from prsm.node.rpc.dispatch import Dispatcher
 from prsm.node.web.connection import Connection
 from prsm.node.web.quick import QuickCalls, Side, Taken
 from prsm.node.web.serve import Bounds
@@ -269,6 +271,26 @@ async def test_two_calls_in_one_read_go_the_long_way_in_order(tmp_path: Path, se
             await stream.send_all(raw[60:])
             assert (await read_answer(stream, buffer)).status == 200
             assert seen.took == [raw]
+
+
+async def test_a_fault_of_the_node_is_told_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_door(tmp_path) as door, await door.tcp() as stream:
+        raw = request(headers=auth(door))
+        with monkeypatch.context() as patch, capture_logs() as lines:
+            patch.setattr(Dispatcher, "answer", _fail)
+            await stream.send_all(raw)
+            answer = await read_answer(stream)
+        assert (answer.status, answer.json["error"]["code"]) == (500, -32603)
+        assert "secret" not in str(answer.json)
+        assert [line["event"] for line in lines] == ["request failed"]
+        await stream.send_all(raw)
+        assert (await read_answer(stream)).status == 200
+
+
+async def _fail(*_parts: object) -> bytes:  # noqa: ASYNC124 - in place of one that waits
+    raise RuntimeError("secret")
 
 
 async def test_a_call_inside_a_body_is_a_body(tmp_path: Path, seen: Seen) -> None:
