@@ -222,3 +222,22 @@ async def _with_js_ipfs(folder: Path, served_min: float, fetched_min: float) -> 
     async with js_ipfs(folder) as foreign, mplex_peer(shelf, foreign.addresses) as bitswap:
         files = Files(folder, SIZE, V1_1M_174, served_min, fetched_min)
         await serve_and_fetch(foreign, PeerId(foreign.peer), bitswap, shelf, files)
+
+
+@JS_IPFS
+@pytest.mark.long
+async def test_js_ipfs_beside_itself(mark: str, tmp_path: Path) -> None:
+    """What two of them do over the same line: the limit of the rates with one of ours."""
+    del mark
+    rates: list[Rate] = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    async with js_ipfs(tmp_path / "one") as one, js_ipfs(tmp_path / "two") as two:
+        await two.call("swarm/connect", {"arg": one.addresses[0]})
+        for turn in range(TURNS):
+            data = Random(turn).randbytes(SIZE)
+            (tmp_path / "in").write_bytes(data)
+            root = await one.add(tmp_path / "in", V1_1M_174)
+            with timed("js-ipfs <- js-ipfs", rates, data):
+                await two.cat(root, tmp_path / "out")
+            assert (tmp_path / "out").read_bytes() == data
