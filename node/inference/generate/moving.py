@@ -148,7 +148,8 @@ class Mover:
                 move.stage.end()
 
     async def _take_over(self, place: Place, move: Move) -> bool:
-        del self._moves[place.index]
+        if self._moves.get(place.index) is move:  # one that found nobody is gone from there
+            del self._moves[place.index]
         if move.stage is None or move.sitting is None:
             return False
         try:
