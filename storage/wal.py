@@ -12,6 +12,7 @@ after any error of the disk the log refuses to write until it is opened again.
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from struct import Struct
 from typing import Final
 
@@ -23,6 +24,7 @@ _ENTRY: Final = Struct(">I")
 _HEAD: Final = Struct(">8sQ")  # magic, low mark; payload of a segment's first record
 _SEGMENT: Final = Struct(">Q")
 _MAGIC: Final = b"prsmwal1"
+_SECTOR: Final = 512  # what a disk writes as a whole or not at all
 _NOT_OPEN: Final = "not open"
 _DAMAGED: Final = "damaged"
 
@@ -197,6 +199,8 @@ def _scan(raw: bytes) -> _Scan:
         if payload is None:
             if _has_record_after(raw, end, segment):
                 damaged = f"a bad record at byte {end} with good ones after it"
+            elif _was_whole(raw, end, segment):
+                damaged = f"a bad record at byte {end} that was written to its end"
             break
         entries = _unpack(payload)
         if entries is None:
@@ -241,6 +245,25 @@ def _has_record_after(raw: bytes, offset: int, segment: int) -> bool:
             return True
         found = raw.find(mark, found + 1)
     return False
+
+
+def _was_whole(raw: bytes, offset: int, segment: int) -> bool:
+    """Is the bad last record one that was written and harmed later, not one that a crash cut off?
+
+    A cut write is short, or some sector of it is still zeros. Without this a harmed last record
+    passes for a cut one, and where the guard trails after a power cut nothing else tells that a
+    promise is lost.
+    """
+    if offset + _RECORD.size > len(raw):
+        return False
+    length, checksum, number = _RECORD.unpack_from(raw, offset)
+    payload = raw[offset + _RECORD.size :]
+    if checksum == _checksum(segment, payload):
+        return True  # only its length or its number is harmed
+    if number != segment or length != len(payload):
+        return False
+    edges = [offset, *range((offset // _SECTOR + 1) * _SECTOR, len(raw), _SECTOR), len(raw)]
+    return all(any(raw[first:last]) for first, last in pairwise(edges))
 
 
 def _frame(segment: int, payload: bytes) -> bytes:
