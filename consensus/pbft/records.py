@@ -148,6 +148,24 @@ def highest_mark(raws: Iterable[bytes]) -> Mark | None:
     return max(marks, key=lambda mark: mark.position, default=None)
 
 
+def low_mark(raws: Iterable[bytes], head: int) -> int:
+    """The low mark of a log segment: its head's, or a later one that its records hold.
+
+    A segment that is begun while the ledger stands below the log, as after a ledger lost blocks,
+    has the ledger's height in its head and the log's mark in a record. Reads up to the first
+    record that this version cannot.
+    """
+    low = head
+    for raw in raws:
+        try:
+            record = unpack(raw)
+        except WireError:
+            break
+        if isinstance(record, LowMark):
+            low = max(low, record.height)
+    return low
+
+
 @dataclass(slots=True)
 class Replayed:
     """The low mark, the certificate behind it if its block is not here, and what was said."""

@@ -21,6 +21,7 @@ from prsm.consensus.pbft.records import (
     LogRecord,
     LowMark,
     highest_mark,
+    low_mark,
     mark_of,
     pack,
     unpack,
@@ -31,7 +32,7 @@ from prsm.storage.disk import Disk, PosixDisk
 from prsm.storage.errors import Corrupt
 from prsm.storage.quickness import Quickness
 from prsm.storage.signguard import Mark, SignGuard
-from prsm.storage.wal import Replay, Wal
+from prsm.storage.wal import Wal
 
 log = logs.get("signlog")
 
@@ -234,12 +235,13 @@ def open_signlog(
         raise
     reason = replay.damaged or reason or bad_guard
     seen = Mark() if guard is None else guard.latest()
-    loss = _loss(replay.records, replay.low_mark, seen)
+    low = low_mark(replay.records, replay.low_mark)
+    loss = _loss(replay.records, low, seen)
     reason = reason or loss or ledger_lost
     if reason is not None:
         log.error("observer: this node signs nothing", why=reason)
     signlog = SignLog(place, wal, guard, observer=reason)
-    settled = max(ledger_height, _low_mark(replay), seen.height if loss else 0)
+    settled = max(ledger_height, low, seen.height if loss else 0)
     heights = [_height_of(unpack(raw)) for raw in records_from(replay.records, 0)]
     spoken_of = max(settled, seen.height, *heights)
     return Opened(signlog, replay.records, reason, settled, spoken_of)
@@ -311,26 +313,13 @@ def _height_of(record: LogRecord) -> int:
     return record.new_view.height if isinstance(record, Entered) else record.height
 
 
-def _low_mark(replay: Replay) -> int:
-    """The low mark of the segment's head, or a later one in its records."""
-    low = replay.low_mark
-    for raw in replay.records:
-        try:
-            record = unpack(raw)
-        except WireError:
-            break
-        if isinstance(record, LowMark):
-            low = max(low, record.height)
-    return low
-
-
-def _loss(records: tuple[bytes, ...], low_mark: int, seen: Mark) -> str | None:
+def _loss(records: tuple[bytes, ...], low: int, seen: Mark) -> str | None:
     """Why the log cannot be whole, if the guard has seen more than it holds."""
     try:
         highest = highest_mark(records)
     except WireError as error:
         return f"the consensus log holds what this version cannot read: {error.what}"
     last = (0, 0, 0, 0) if highest is None else highest.position
-    if seen.position > last and seen.height > low_mark:
+    if seen.position > last and seen.height > low:
         return f"the guard saw a vote at {seen.position}, the log ends at {last}"
     return None

@@ -9,7 +9,7 @@ from functools import partial
 from random import Random
 from typing import Final, Protocol, final
 
-from prsm.consensus.pbft.records import highest_mark, mark_of
+from prsm.consensus.pbft.records import highest_mark, low_mark, mark_of
 from prsm.storage.errors import Corrupt, Full, StoreUnavailable
 from prsm.storage.signguard import Mark, SignGuard
 from prsm.storage.wal import Wal
@@ -159,7 +159,7 @@ class DiskLog:
         if self._guard is not None and reason is None:
             highest, seen = highest_mark(replay.records), self._guard.latest()
             behind = highest is None or highest.position < seen.position
-            if behind and seen.height > replay.low_mark:
+            if behind and seen.height > low_mark(replay.records, replay.low_mark):
                 reason = "the sign guard is ahead of the log"
         self._is_observer = reason is not None
         known = max(height, replay.low_mark)

@@ -83,6 +83,23 @@ async def test_node_is_an_observer_when_the_guard_is_ahead_of_the_log() -> None:
     assert "the guard saw a vote at (0, 2, 0, 2)" in str(start(disk).observer)
 
 
+async def test_low_mark_above_the_ledger_in_a_new_segment_explains_the_guard() -> None:
+    """The ledger lost blocks: the segment begun then has its height in the head, the mark behind.
+
+    Nothing is signed at or below that mark, so the guard's vote there need not be remembered.
+    """
+    disk = FaultyDisk(1)
+    opened = start(disk)
+    await opened.signlog.append((voted(1), voted(2)))
+    opened.signlog._begun_bytes = -module.SEGMENT_BYTES  # any length is long
+    await opened.signlog.forget(1, (pack(LowMark(2, None)),))
+    disk.kill()
+    found = start(disk, height=1)
+    assert found.observer is None
+    assert found.settled == 2
+    assert replay(found.records, committed=1).low == 2
+
+
 async def test_node_is_an_observer_when_the_log_is_damaged() -> None:
     """A bit flips in the middle of the log: the records in front of it are kept, no vote goes."""
     disk = FaultyDisk(1)
