@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from typing import Final
 
 from prsm.testnet.sim.batch import describe
+from prsm.testnet.sim.invariants import counted
 from prsm.testnet.sim.plan import FAULTS, Plan
 from prsm.testnet.sim.world import Outcome, World
 
@@ -20,7 +21,11 @@ _TOGETHER: Final = frozenset(("epochs", "money"))
 
 def fails(plan: Plan) -> bool:
     """Does a run break an invariant, raise, or not go on after healing?"""
-    return bool(describe(play(plan)))
+    return bool(_broken_by(plan))
+
+
+def _broken_by(plan: Plan) -> frozenset[str]:
+    return frozenset(counted(describe(play(plan))))
 
 
 def play(plan: Plan, *, traced: bool = False) -> Outcome:
@@ -33,13 +38,20 @@ def play(plan: Plan, *, traced: bool = False) -> Outcome:
         return Outcome(plan.seed, 0, 0, 0, None, [what], world.lines)
 
 
-def shrink(plan: Plan, is_failing: Callable[[Plan], bool] = fails) -> Plan:
+def shrink(plan: Plan, is_failing: Callable[[Plan], bool] | None = None) -> Plan:
     """Return a plan that fails and of which nothing can be left out.
 
     Args:
         plan: one that fails.
-        is_failing: the question a smaller plan must still answer with yes.
+        is_failing: the question a smaller plan must still answer with yes; without it, whether it
+            breaks one of the invariants that `plan` breaks: another failure is another fault.
     """
+    if is_failing is None:
+        broken = _broken_by(plan)
+
+        def is_failing(each: Plan) -> bool:
+            return bool(broken & _broken_by(each))
+
     assert is_failing(plan), "only a failing run can be made smaller"
     while True:
         smaller = next((each for each in _smaller(plan) if is_failing(each)), None)

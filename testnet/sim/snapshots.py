@@ -141,6 +141,7 @@ class Snapshots:
     claims: dict[PeerId, Status] = field(default_factory=dict)
     liars: set[PeerId] = field(default_factory=set)  # who proved another thing than they claimed
     paused: dict[PeerId, tuple[int, int]] = field(default_factory=dict)  # until when, how long
+    stalls: dict[PeerId, int] = field(default_factory=dict)  # calls out of time, in a row
     taking: _Taking | None = None
 
     @property
@@ -156,7 +157,8 @@ class Snapshots:
         state = self.node.state
         assert state is not None
         own = self._ledger.tip.height
-        return choose(own, self._trusted(), settled=state.settled, far=FAR)
+        trusted = self._trusted()
+        return choose(own, trusted, settled=state.settled, far=FAR, stalls=self.stalls)
 
     def hear(self, sender: int, status: Status) -> None:
         """Note where a peer says it stands."""
@@ -258,6 +260,7 @@ class Snapshots:
 
     def _prove(self, taking: _Taking, proof: Snapshot) -> None:
         check_snapshot(proof, taking.height, taking.sets, bits=TREE_BITS)
+        self.stalls.pop(PeerId(peer_of(taking.peer)), None)
         taking.is_proven = True
         taking.missing = list(range(len(proof.chunks)))
         taking.progress_ms = self.node.world.timeline.now_ms
@@ -305,6 +308,8 @@ class Snapshots:
     def _give_up(self, taking: _Taking) -> None:
         """Pause whoever should have answered, so that blocks lead on if somebody has them."""
         asked = self._sources(taking) if taking.is_proven else [PeerId(peer_of(taking.peer))]
+        if not taking.is_proven:
+            self.stalls[asked[0]] = self.stalls.get(asked[0], 0) + 1
         for peer in asked:
             self._pause(peer)
         self.taking = None

@@ -17,10 +17,10 @@ from prsm.consensus.pbft import heights
 from prsm.consensus.pbft.state import State
 from prsm.testnet.sim.__main__ import main
 from prsm.testnet.sim.batch import Summary, play
-from prsm.testnet.sim.plan import Wish, draw, faulty_of
+from prsm.testnet.sim.plan import Plan, Wish, draw, faulty_of
 from prsm.testnet.sim.progress import Piece, Progress
 from prsm.testnet.sim.shrink import difference, shrink
-from prsm.testnet.sim.world import World, run
+from prsm.testnet.sim.world import Outcome, World, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -97,7 +97,7 @@ def test_trace_is_the_same_under_two_hash_seeds() -> None:
 
 
 _TRACE = """
-from prsm.testnet.sim.world import World, run
+from prsm.testnet.sim.world import Outcome, World, run
 for seed in range(12):
     outcome = run(seed, traced=True)
     print("\\n".join(outcome.trace))
@@ -225,6 +225,18 @@ def test_shrink_leaves_out_what_the_failure_does_not_need() -> None:
     assert (smallest.loss, smallest.partitions, smallest.forgetful) == (0, 0, None)
     assert smallest.faults_ms < 200
     assert "crashes: 2" in difference(smallest)
+
+
+def test_shrink_keeps_to_the_invariant_that_broke(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan that is too small raises something else: that is another fault."""
+    plan = next(draw(seed) for seed in range(100) if draw(seed).crashes > 3)
+
+    def fake_play(each: Plan) -> Outcome:
+        what = "7 liveness: stands" if each.crashes > 2 else "the code under test raised KeyError"
+        return Outcome(each.seed, 0, 0, 0, None, [what])
+
+    monkeypatch.setattr("prsm.testnet.sim.shrink.play", fake_play)
+    assert shrink(plan).crashes == 3
 
 
 @pytest.mark.slow

@@ -11,7 +11,12 @@ from prsm.protocol.messages.consensus import Status
 
 
 def choose(
-    own: int, trusted: Mapping[PeerId, Status], *, settled: int, far: int
+    own: int,
+    trusted: Mapping[PeerId, Status],
+    *,
+    settled: int,
+    far: int,
+    stalls: Mapping[PeerId, int],
 ) -> tuple[PeerId, int] | None:
     """Whom to ask for which snapshot, None while blocks lead on.
 
@@ -21,12 +26,20 @@ def choose(
         settled: members of more than a third of the stake claim it, so it is a real height. An
             offer above it may be a liar's, of whom there is always a higher one to wait for.
         far: so many heights behind, a snapshot is worth more than blocks.
+        stalls: how often each peer let a call run out of time. Who never did goes first, however
+            much others offer: liars that drip would otherwise take their turns for ever.
     """
-    offers = [(status.snapshot_height, peer) for peer, status in trusted.items()]
-    sound = [offer for offer in offers if own < offer[0] <= settled]
-    height, peer = max(sound or offers, default=(0, PeerId("")))
+    offers = [
+        (-stalls.get(peer, 0), status.snapshot_height, peer)
+        for peer, status in trusted.items()
+        if status.snapshot_height > own
+    ]
+    sound = [offer for offer in offers if offer[1] <= settled]
     ahead = [status for status in trusted.values() if status.height > own]
     has_blocks = any(status.first_height <= own + 1 for status in ahead)
-    if height <= own or (has_blocks and height <= own + far):
+    low = own + far if has_blocks else own
+    worth = [offer for offer in sound or offers if offer[1] > low]
+    if not worth:
         return None
+    _, height, peer = max(worth)
     return peer, height

@@ -54,6 +54,7 @@ class _Claim:
     seen_ms: int
     distrusted_until_ms: int = 0
     pause_ms: int = PAUSE_MS
+    stalls: int = 0  # calls that ran out of time since its last answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,9 @@ class Taker:
             return None  # looked at often, and mostly so
         own = self._driver.ledger.height
         settled = self._driver.state.settled
-        return choose(own, self._trusted(), settled=settled, far=self._ground.far)
+        stalls = {peer: claim.stalls for peer, claim in self._claims.items()}
+        far = self._ground.far
+        return choose(own, self._trusted(), settled=settled, far=far, stalls=stalls)
 
     async def _take(self, peer: PeerId, height: int) -> None:
         epoch = self._driver.ledger.epoch
@@ -161,7 +164,9 @@ class Taker:
                 found = await self._ask_snapshot(peer, height)
             await self._learn(peer, found, sets)
             check_snapshot(found, height, sets, bits=self._bits)
+            self._note_time(peer, is_kept=True)
         except trio.TooSlowError:
+            self._note_time(peer, is_kept=False)
             self._pause(peer, f"did not show its snapshot of height {height} in time")
             return
         except (PeerUnreachable, CallRefused) as error:
@@ -250,6 +255,12 @@ class Taker:
         await done.wait()
         if refused:
             raise refused[0]
+
+    def _note_time(self, peer: PeerId, *, is_kept: bool) -> None:
+        """Count how often in a row a peer let a call run out of time."""
+        claim = self._claims.get(peer)
+        if claim is not None:
+            claim.stalls = 0 if is_kept else claim.stalls + 1
 
     def _pause(self, peer: PeerId, why: str) -> None:
         """Silence or a refusal: it may be busy, or have dropped that snapshot meanwhile."""

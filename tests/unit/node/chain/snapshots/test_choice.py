@@ -12,10 +12,16 @@ def status(height: int, snapshot: int, *, first: int = 1) -> Status:
 
 
 def asked(
-    own: int, trusted: dict[str, Status], *, settled: int = 0, far: int = FAR
+    own: int,
+    trusted: dict[str, Status],
+    *,
+    settled: int = 0,
+    far: int = FAR,
+    stalls: dict[str, int] | None = None,
 ) -> tuple[str, int] | None:
     claims = {PeerId(name): each for name, each in trusted.items()}
-    return choose(own, claims, settled=settled, far=far)
+    counted = {PeerId(name): count for name, count in (stalls or {}).items()}
+    return choose(own, claims, settled=settled, far=far, stalls=counted)
 
 
 def test_blocks_lead_on_while_they_are_near() -> None:
@@ -42,3 +48,21 @@ def test_highest_offer_that_is_certainly_real_comes_first() -> None:
     assert asked(5, trusted, settled=0) == ("liar", 800)
     assert asked(5, {"liar": status(900, 800)}, settled=40) == ("liar", 800)
     assert asked(35, trusted, settled=40) == ("liar", 800)
+
+
+def test_who_never_let_a_call_run_out_of_time_comes_first() -> None:
+    """Liars that drip offer the highest each time, and took their turns one after the other."""
+    trusted = {"slow": status(90, 80), "drip": status(90, 90), "honest": status(90, 70)}
+    stalls = {"slow": 1, "drip": 2}
+    assert asked(5, trusted, settled=90, stalls=stalls) == ("honest", 70)
+    assert asked(65, trusted, settled=90, stalls=stalls) == ("slow", 80)  # 70 is near
+    del trusted["honest"]
+    assert asked(5, trusted, settled=90, stalls=stalls) == ("slow", 80)
+    # Sound comes before quick: a height nobody else claims may be no height at all.
+    trusted["quick"] = status(900, 800)
+    assert asked(5, trusted, settled=90, stalls=stalls) == ("slow", 80)
+
+
+def test_liar_above_sound_offers_that_are_near_is_not_asked() -> None:
+    trusted = {"honest": status(40, 30), "liar": status(900, 800)}
+    assert asked(25, trusted, settled=40) is None

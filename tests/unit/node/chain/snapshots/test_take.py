@@ -15,7 +15,8 @@ from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.outcome import LedgerTip
 from prsm.consensus.pbft.events import Event, Installed
 from prsm.node.chain.driver import Driver
-from prsm.node.chain.snapshots.take import DISTRUST_MS, Ground, Taker
+from prsm.node.chain.snapshots.fetch import STALL_SECONDS
+from prsm.node.chain.snapshots.take import DISTRUST_MS, PAUSE_MS, Ground, Taker
 from prsm.node.clock import TrioClock
 from prsm.node.net.interface import Answer, CallRefused
 from prsm.protocol.codec import Record, encode
@@ -255,6 +256,29 @@ async def test_height_nobody_has_is_asked_ever_more_rarely(
     await trio.sleep(120)
     assert stage.count(ONE, GetSnapshot) <= 5
     assert stage.replica.network.penalties == []
+
+
+async def test_who_let_a_call_run_out_of_time_is_asked_after_the_others(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """Its pause ends; it still has the highest offer, and would drip again."""
+
+    async def drip(_ask: Record) -> Record:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    stage.replica.state.settled = stage.made.height + 1
+    stage.answer(ONE, drip)
+    stage.claim(ONE, stage.made.height + 1)
+    await trio.sleep(STALL_SECONDS + 1)
+    assert not stage.wants()  # paused
+    stage.replica.is_halted = True  # until both may be asked
+    await trio.sleep(PAUSE_MS / 1_000)
+    stage.answer(TWO, stage.honest)
+    stage.claim(TWO, stage.made.height)
+    stage.replica.is_halted = False
+    await taken(stage)
+    assert stage.count(ONE, GetSnapshot) == 1
 
 
 async def test_claimed_height_alone_moves_nothing(stage: Stage, autojump_clock: MockClock) -> None:
