@@ -143,11 +143,12 @@ def checkpoint(state: State) -> tuple[bytes, ...]:
     instance = state.instance
     epoch, height = state.validators.epoch, instance.height
     records: list[bytes] = list(surviving(state))
+    locked = instance.locked
     for (kind, view), digest in sorted(instance.voted.items()):
-        if kind is not Kind.COMMIT:
+        # Also COMMITs of views before the lock: a peer that shows one the log forgot proves a loss.
+        if kind is not Kind.COMMIT or locked is None or view != locked.view:
             records.append(pack(Voted(kind, epoch, height, view, digest)))
-    if instance.locked is not None:
-        locked = instance.locked
+    if locked is not None:
         block = instance.bodies[locked.block_hash]
         records.append(pack(Locked(epoch, height, locked.view, locked.certificate, block)))
     if instance.view > 0:

@@ -37,7 +37,7 @@ class LowMark(Record, frozen=True):
 
 
 class Voted(Record, frozen=True):
-    """PROPOSE or PREPARE of this hash is about to be sent."""
+    """PROPOSE or PREPARE of this hash is about to be sent; a COMMIT, that it was in a view past."""
 
     kind: Kind
     epoch: U32

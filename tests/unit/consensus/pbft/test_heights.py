@@ -4,12 +4,13 @@ Source: docs/spec/pbft.md, "Start" and "Persist before send". Method: a `Bench` 
 """
 
 import pytest
+from msgspec import structs
 
 from prsm.consensus.pbft import heights, replica
-from prsm.consensus.pbft.effects import Effect, SetTimer
+from prsm.consensus.pbft.effects import Effect, Observe, SetTimer
 from prsm.consensus.pbft.events import Decided, Heard, Verdict
 from prsm.consensus.pbft.opened import open_message
-from prsm.consensus.pbft.records import Entered, Left, LogRecord, LowMark, Voted, pack
+from prsm.consensus.pbft.records import Entered, Left, Locked, LogRecord, LowMark, Voted, pack
 from prsm.consensus.pbft.timeouts import timeout_ms
 from prsm.consensus.pbft.transitions import Phase
 from prsm.protocol.codec import encode
@@ -86,6 +87,39 @@ def test_restarted_replica_goes_on_with_the_block_it_prepared_and_no_other() -> 
         bench.propose(proposed)
         bench.take(Verdict(block_hash(proposed.header), ok=True))
         assert bench.state.instance.phase is phase
+
+
+def test_segment_begun_in_a_later_view_keeps_each_commit_of_the_height() -> None:
+    """One that a peer saw and the log forgot makes an observer of an honest replica."""
+    bench = Bench()
+    block = bench.block()
+    digest = block_hash(block.header)
+    first = bench.certificate(Kind.PREPARE, digest)
+    shown = Prepared(0, digest, first)
+    changes = [bench.change(signer, 1, shown) for signer in (0, 1, 3)]
+    restarted(
+        bench,
+        Voted(Kind.PREPARE, 0, 1, 0, digest),
+        Locked(0, 1, 0, first, block),
+        Left(0, 1, 1),
+        Entered(bench.new_view(1, changes)),
+        Voted(Kind.PREPARE, 0, 1, 1, digest),
+        Locked(0, 1, 1, bench.certificate(Kind.PREPARE, digest, view=1), block),
+    )
+    voted = dict(bench.state.instance.voted)
+    assert {(Kind.COMMIT, 0), (Kind.COMMIT, 1)} < set(voted)
+    begun = heights.checkpoint(bench.state)
+    again = replica.start(bench.config, bench.ledger.tip, begun, None)
+    assert again.instance.voted == voted
+    assert again.instance.locked == bench.state.instance.locked
+    mine = bench.sign(Kind.COMMIT, 3, digest, view=0)
+    bench.state = again
+    bench.take(Heard("peer0", bench.status()))
+    assert not [
+        each
+        for each in bench.take(Heard("peer1", structs.replace(bench.status(), your_highest=mine)))
+        if isinstance(each, Observe)
+    ]
 
 
 def test_restarted_replica_takes_no_other_block_than_its_new_view_demands() -> None:
