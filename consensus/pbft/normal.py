@@ -145,9 +145,9 @@ def decide(state: State) -> bool:
         halt(state, f"block {instance.height} is certified, but my {wrong} differs")
         return True
     move(state, Fact.DECIDED)
-    # Not written to the log: the ledger's transaction makes height and block durable together,
-    # and until then this replica may go on voting at this height by the ordinary rules.
-    state.low = max(state.low, instance.height)
+    # The low mark stays: the ledger's transaction makes height and block durable together. If it
+    # never comes, whoever is started again votes at this height by the ordinary rules; a log
+    # segment begun now that forbade it would leave the network without this vote for ever.
     emit(state, Execute(block, certificate.block_hash, certificate))
     return True
 
