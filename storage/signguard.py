@@ -102,6 +102,7 @@ class SignGuard:
         file = disk.open(path)
         try:
             counter, mark = _newest(_lock(file, path), path)
+            disk.sync_folder(path)  # the rename that made it may be in the cache only
         except BaseException:
             file.close()
             raise

@@ -77,6 +77,9 @@ class Wal:
         file = disk.open(path)
         try:
             replay = wal._adopt(file)
+            # A rotation that was cut off may have left its rename in the cache only: what is
+            # appended from here on would be lost with the name.
+            disk.sync_folder(path)
         except BaseException:
             file.close()
             raise

@@ -199,6 +199,22 @@ def test_wal_with_a_closed_file_says_so() -> None:
         wal.rotate(1, [])
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_wal_makes_the_name_durable_that_a_cut_rotation_left(seed: int) -> None:
+    """The rename was in the cache; the record behind it was synced, and its file had no name."""
+    disk = FaultyDisk(seed)
+    wal, _ = Wal.open(disk, "wal")
+    wal.append([b"old"])
+    disk.fail_at = {disk.operations + 5: StoreUnavailable}  # behind create, write, sync, rename
+    with pytest.raises(StoreUnavailable):
+        wal.rotate(1, [])
+    disk.kill()
+    wal, found = Wal.open(disk, "wal")
+    wal.append([b"promised"])
+    disk.power_cut()
+    assert Wal.open(disk, "wal")[1].records == (*found.records, b"promised")
+
+
 def scenario(disk: FaultyDisk, promised: list[bytes]) -> None:
     """Write turns and rotate; `promised` is what may be relied on after each step."""
     wal, replay = Wal.open(disk, "wal")
