@@ -1,7 +1,7 @@
 """Blocks from peers, as node/chain/sync gets them: one range at a time, then another peer.
 
-Who did not answer until the core asked again is asked last from then on: a peer that claims much
-and drips would otherwise be the first to be asked each time.
+Who did not answer until the core asked again is asked last from then on, and of those the one whose
+silence is longest ago: a peer that claims much and drips would otherwise be asked each time.
 
 Knows: who was asked for what. Must not know: how a block is judged; the core believes
 certificates only.
@@ -38,7 +38,7 @@ class Sync:
     backlog: dict[int, Certified] = field(default_factory=dict)
     last: int = 0  # of the range that was asked for
     useless: set[int] = field(default_factory=set)  # peers; looked up, never iterated
-    slow: set[int] = field(default_factory=set)  # likewise
+    slow: dict[int, None] = field(default_factory=dict)  # peers, the latest silence last
     asked: int | None = None  # for a range; None once it answered
 
     def ask(self, fetch: Fetch) -> None:
@@ -53,7 +53,8 @@ class Sync:
             return
         self.useless.clear()
         if self.asked is not None:
-            self.slow.add(self.asked)
+            self.slow.pop(self.asked, None)
+            self.slow[self.asked] = None
         self.last = fetch.last
         self._ask_range([index_of(name) for name in fetch.peers])
 
@@ -103,8 +104,10 @@ class Sync:
         if all(index in self.useless for index in others):
             return  # the core asks again
         willing = [index for index in named or others if index not in self.useless]
-        quick = [index for index in (*willing, *others) if index not in self.slow | self.useless]
-        peer = self._choose([index for index in willing if index in quick] or quick or willing)
+        idle = [index for index in (*willing, *others) if index not in self.useless]
+        quick = [index for index in idle if index not in self.slow]
+        oldest = [index for index in self.slow if index in idle][:1]
+        peer = self._choose([index for index in willing if index in quick] or quick or oldest)
         self.asked = peer
         ask = GetBlocks(first, self.last - first + 1)
         self.node.world.post(self.node.index, peer, ask)
