@@ -126,13 +126,19 @@ def _go_on(state: State, tip: Tip) -> None:
         enter_epoch(state)
 
 
-def surviving(state: State) -> tuple[bytes, ...]:
-    """The records that outlive the present height, once its block is durable in the ledger.
+def surviving(state: State, height: int) -> tuple[bytes, ...]:
+    """The records that outlive a height whose block is durable in the ledger.
 
     For a log segment begun between `Execute` and `Applied`: the low mark, and what was said at
-    later heights while the ledger stood below the log.
+    later heights while the ledger stood below the log. The mark is in a record, not in the
+    segment's head alone: a ledger that is found below it must not lead to a second vote there.
+
+    Args:
+        state: the replica.
+        height: nothing is signed there or below any more, as the ledger has it.
     """
-    records: list[bytes] = [pack(LowMark(state.low, state.proof))]
+    low = LowMark(state.low, state.proof) if state.low >= height else LowMark(height, None)
+    records: list[bytes] = [pack(low)]
     for _, memory in sorted(state.memories.items()):
         records.extend(memory.raws)
     return tuple(records)
@@ -142,7 +148,7 @@ def checkpoint(state: State) -> tuple[bytes, ...]:
     """The records a log segment begun now, between two steps, must begin with."""
     instance = state.instance
     epoch, height = state.validators.epoch, instance.height
-    records: list[bytes] = list(surviving(state))
+    records: list[bytes] = list(surviving(state, state.tip.height))
     locked = instance.locked
     for (kind, view), digest in sorted(instance.voted.items()):
         # Also COMMITs of views before the lock: a peer that shows one the log forgot proves a loss.

@@ -339,7 +339,7 @@ class Driver:
 
     async def _renew(self, height: int) -> Resumed:
         assert self._signlog is not None
-        kept = await self._signlog.renew(height, heights.surviving(self.state))
+        kept = await self._signlog.renew(height, heights.surviving(self.state, height - 1))
         log.warning("observer no more: log and guard begin afresh", height=height, kept=kept)
         return Resumed(height)
 
@@ -368,7 +368,8 @@ class Driver:
             if self.on_durable is not None:
                 await self.on_durable(block.header.height)
             if self._signlog is not None:
-                await self._signlog.forget(block.header.height, heights.surviving(self.state))
+                height = block.header.height
+                await self._signlog.forget(height, heights.surviving(self.state, height))
         self._after(head)
         return Applied(
             height=block.header.height,

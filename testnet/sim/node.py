@@ -264,7 +264,8 @@ class Node:
                 world.checker.observed(self.index, reason)
             case Resume(height):
                 assert self.state is not None
-                renew = partial(self.log.renew, height - 1, heights.surviving(self.state))
+                kept = heights.surviving(self.state, height - 1)
+                renew = partial(self.log.renew, height - 1, kept)
                 if self._is_written(renew):
                     self._soon(0, Resumed(height))
             case Persist():
@@ -299,7 +300,7 @@ class Node:
         every = world.plan.checkpoint_every
         is_due = every > 0 and height % every == 0
         if is_due and height % 2:  # as node/chain/driver does: between Execute and Applied
-            write = partial(self.log.rotate, height, heights.surviving(self.state))
+            write = partial(self.log.rotate, height, heights.surviving(self.state, height))
             if not self._is_written(write):
                 return
         self.take(Waiting(bool(self.pool or self.witness.waiting)))

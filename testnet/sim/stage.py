@@ -163,7 +163,7 @@ class Stage:
                 self.say(actor, f"observe: {reason}")
             case Resume(height):
                 assert actor.state is not None
-                actor.log = list(heights.surviving(actor.state))
+                actor.log = list(heights.surviving(actor.state, height - 1))
                 self.say(actor, f"resume at {height}")
                 self.take(actor, Resumed(height))
             case SetTimer() | Persist():

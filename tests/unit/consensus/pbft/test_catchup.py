@@ -387,7 +387,7 @@ def test_segment_begun_while_the_ledger_catches_up_keeps_votes_of_later_heights(
     digest = block_hash(block.header)
     (effect,) = bench.take(Decided(block, bench.certificate(Kind.COMMIT, digest)))
     assert isinstance(effect, Execute)
-    for kept in (heights.surviving(bench.state), heights.checkpoint(bench.state)):
+    for kept in (heights.surviving(bench.state, 1), heights.checkpoint(bench.state)):
         again = replica.start(bench.config, bench.ledger.tip, kept, None)
         assert again.low == 2
         assert sorted(again.memories) == [2, 3]

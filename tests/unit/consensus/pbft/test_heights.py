@@ -57,10 +57,23 @@ def test_proof_of_the_low_mark_goes_with_the_block_it_proves() -> None:
     actor = bench.stage.actors[3]
     actor.state = bench.state
     for block, certificate in blocks:
-        assert heights.surviving(bench.state) == (pack(LowMark(2, blocks[1][1])),)
+        height = block.header.height
+        assert heights.surviving(bench.state, height) == (pack(LowMark(2, blocks[1][1])),)
         bench.stage.take(actor, Decided(block, certificate))
     assert bench.state.tip.height == 2
     assert heights.checkpoint(bench.state) == (pack(LowMark(2, None)),)
+
+
+def test_segment_begun_behind_the_ledgers_transaction_ends_its_height() -> None:
+    """Also for a ledger that is found below it one day: its votes are not in the log any more."""
+    bench = Bench()
+    block = bench.block()
+    bench.propose(block)
+    bench.votes(Kind.COMMIT, block_hash(block.header))
+    assert bench.state.instance.phase is Phase.EXECUTING
+    kept = heights.surviving(bench.state, 1)
+    assert kept == (pack(LowMark(1, None)),)
+    assert replica.start(bench.config, bench.ledger.tip, kept, None).low == 1
 
 
 @pytest.mark.parametrize("view", [0, 1, 2])
