@@ -4,7 +4,8 @@ A crash can come between any two orders of a list; a restart finds what was sync
 driver's rules. Must not know: who lies (testnet/sim/liars rewrites what a liar sends).
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -32,6 +33,7 @@ from prsm.consensus.pbft.events import (
     Event,
     Fetched,
     Heard,
+    Installed,
     Payload,
     Resumed,
     Tick,
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
 TICK_MS: Final = 250
 STATUS_MS: Final = 500
 DRAFT_MAX: Final = 4
+_OWN: Final = (Payload, Verdict, Applied, Installed, Resumed)  # answers: a driver takes them first
 
 
 @dataclass(slots=True)
@@ -86,12 +89,14 @@ class Node:
     orders_left: int | None = None  # carried out before the crash that is coming
     written: int = 0  # records, into the present segment of the log
     paused_until_ms: int = 0
+    waiting: list[Event] = field(default_factory=list)  # for the next turn
 
     def __post_init__(self) -> None:
         self._begin()
 
     def _begin(self) -> None:
         """Remember nothing of an earlier life."""
+        self.waiting.clear()
         self.sync, self.witness = Sync(self), Witness(self)
         self.snapshots = None if self.shelf is None else Snapshots(self, self.shelf)
 
@@ -146,15 +151,53 @@ class Node:
         if now_ms < self.paused_until_ms:
             self._soon(self.paused_until_ms - now_ms, event)
             return
-        if world.is_traced:
-            world.trace(self.index, event)
-        effects = replica.step(state, event, now_ms)
+        if not world.plan.turn_ms or isinstance(event, _OWN):
+            self._turn(state, (event,))
+            return
+        self.waiting.append(event)
+        if len(self.waiting) == 1:
+            self.later(world.dice.randint(0, world.plan.turn_ms), self._take_waiting)
+
+    def _take_waiting(self) -> None:
+        """Take what came since the last turn, together: as node/chain/driver does."""
+        pause_ms = self.paused_until_ms - self.world.timeline.now_ms
+        if pause_ms > 0:
+            self.later(pause_ms, self._take_waiting)
+            return
+        events, self.waiting = self.waiting, []
+        assert self.state is not None
+        self._turn(self.state, events)
+
+    def _turn(self, state: State, events: Sequence[Event]) -> None:
+        """Step through events, then do all they order: one write of records for them all."""
+        world, now_ms = self.world, self.world.timeline.now_ms
+        coming, effects = deque(events), list[Effect]()
+        while coming:
+            event = coming.popleft()
+            if world.is_traced:
+                world.trace(self.index, event)
+            for effect in replica.step(state, event, now_ms):
+                answer = self._answer(effect) if world.plan.turn_ms else None
+                if answer is None:
+                    effects.append(effect)
+                else:
+                    coming.appendleft(answer)
         if effects:
             self._perform(effects)
             if 0 < world.plan.turn_records <= self.written:
                 self._begin_segment()
         if self.state is not None:
             world.checker.bounded(self.index, self.state)
+
+    def _answer(self, effect: Effect) -> Event | None:
+        """What a driver answers within the turn: a short draft or verdict."""
+        match effect:
+            case NeedPayload(height, view):
+                return Payload(height, view, self._draft())
+            case Validate(block, digest):
+                return Verdict(digest, self.ledger.judge(block, self.wall_ms()))
+            case _:
+                return None
 
     def submit(self, transaction: bytes) -> None:
         """A client's transaction reaches the mempool."""
@@ -244,16 +287,13 @@ class Node:
                 self._set_timer(at_ms)
             case Send(peer, message):
                 world.speak(self, message, index_of(peer))
-            case NeedPayload(height, view):
-                draft = self._draft()
-                self._soon(world.dice.randint(0, 3), Payload(height, view, draft))
-            case Validate(block, digest):
-                ok = self.ledger.judge(block, self.wall_ms())
-                self._soon(world.dice.randint(0, 3), Verdict(digest, ok))
+            case NeedPayload() | Validate():
+                answer = self._answer(effect)
+                assert answer is not None
+                self._soon(world.dice.randint(0, 3), answer)
             case Execute():
                 world.checker.executed(self.index, effect.block, effect.certificate)
-                life = self.life
-                world.timeline.after(world.dice.randint(0, 8), lambda: self._apply(life, effect))
+                self.later(world.dice.randint(0, 8), lambda: self._apply(effect))
             case Fetch():
                 world.checker.fetched(self.index, effect, world.timeline.now_ms)
                 self.sync.ask(effect)
@@ -283,9 +323,9 @@ class Node:
         chosen = self.ledger.choose(self.pool, time_ms=time_ms, count=DRAFT_MAX)
         return Draft(chosen, evidence, time_ms)
 
-    def _apply(self, life: int, effect: Execute) -> None:
+    def _apply(self, effect: Execute) -> None:
         """Execute in one transaction, after which everything of it is durable."""
-        if life != self.life or self.state is None:
+        if self.state is None:
             return
         world, ledger = self.world, self.ledger
         ledger.apply(effect.block, effect.certificate)
@@ -304,29 +344,20 @@ class Node:
             if not self._is_written(write):
                 return
         self.take(Waiting(bool(self.pool or self.witness.waiting)))
-        self.take(
-            Applied(
-                height,
-                effect.block_hash,
-                state_root,
-                receipts_root,
-                tip.epoch,
-            )
-        )
+        self.take(Applied(height, effect.block_hash, state_root, receipts_root, tip.epoch))
         if is_due and height % 2 == 0 and self.state is not None:
             self._is_written(partial(self.log.rotate, height, heights.checkpoint(self.state)))
         self.sync.feed()
 
     def _set_timer(self, at_ms: int) -> None:
         self.timer_ms = at_ms
-        life = self.life
 
         def fire() -> None:
-            if self.life == life and self.timer_ms == at_ms:
+            if self.timer_ms == at_ms:
                 self.timer_ms = None
                 self.take(Tick())
 
-        self.world.timeline.after(max(0, at_ms - self.world.timeline.now_ms), fire)
+        self.later(max(0, at_ms - self.world.timeline.now_ms), fire)
 
     def _send_status(self) -> None:
         state = self.state
@@ -341,11 +372,15 @@ class Node:
         return self.world.timeline.now_ms + self.skew_ms + 1
 
     def _soon(self, delay_ms: int, event: Event) -> None:
+        self.later(delay_ms, lambda: self.take(event))
+
+    def later(self, delay_ms: int, action: Callable[[], None]) -> None:
+        """Do something then, unless this life has ended."""
         life = self.life
 
         def arrive() -> None:
             if self.life == life:
-                self.take(event)
+                action()
 
         self.world.timeline.after(delay_ms, arrive)
 

@@ -29,6 +29,7 @@ SETS_LATER: Final = 12
 LIES: Final = 0.25  # of the harmed disks
 OPERATED: Final = 0.12  # of the small runs with money
 SNAPSHOTS: Final = 0.4  # of the runs with money
+TOGETHER: Final = 0.3  # of the runs: events are taken together, as a busy driver does
 TURNS: Final = 0.3
 OPERATED_MAX: Final = 5  # nodes: such a run has many blocks
 SCRIPTS: Final = (
@@ -108,6 +109,7 @@ class Plan:
     snapshot_every: int = 0  # heights between snapshots of the product's ledger, 0: none
     jumps: int = 0  # of the wrong clocks, each
     turn_records: int = 0  # written between log segments begun in mid-height, 0: never
+    turn_ms: int = 0  # at most, until a driver takes what came together; 0: each event alone
 
 
 # What a plan says where a fault is left out, by the name a command gives it.
@@ -131,6 +133,7 @@ FAULTS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
         "epochs": {"spares": 0, "epoch_heights": 0, "later": (), "has_operators": False},
         "ed25519": {"is_ed25519": False},
         "segments": {"checkpoint_every": 0, "turn_records": 0},
+        "turns": {"turn_ms": 0},
     }
 )
 
@@ -276,9 +279,12 @@ def _with_drip(plan: Plan) -> Plan:
 
 
 def _with_turns(plan: Plan) -> Plan:
-    """Draw whether logs turn to a new segment in mid-height, at whatever record comes."""
+    """Draw whether logs turn to a new segment in mid-height, and whether drivers take turns."""
     dice = Random(f"{plan.seed} turns")
-    return replace(plan, turn_records=dice.randint(1, 6)) if dice.random() < TURNS else plan
+    if dice.random() < TURNS:
+        plan = replace(plan, turn_records=dice.randint(1, 6))
+    dice = Random(f"{plan.seed} together")
+    return replace(plan, turn_ms=dice.choice((1, 2, 5))) if dice.random() < TOGETHER else plan
 
 
 def faulty_of(plan: Plan) -> frozenset[int]:

@@ -11,6 +11,7 @@ from typing import Final, final
 
 from prsm.consensus.pbft.config import Config
 from prsm.consensus.pbft.events import Event, Received
+from prsm.consensus.pbft.inbox import is_late
 from prsm.consensus.pbft.opened import Opened
 from prsm.protocol.codec import Record
 from prsm.protocol.headers import Block
@@ -42,6 +43,7 @@ CATCH_UP_MS: Final = 800
 # Who is further behind takes a snapshot first: proofs by liars are refused one after the other.
 SNAPSHOT_MS: Final = 1_500
 DRIP_MS: Final = 1_000  # and whose answer does not come in that time is asked no more
+LATE_MS: Final = 10  # that a vote for which it is too late waits to be checked
 EVENTS_MAX: Final = 100_000  # seeds 1,200 .. 1,999 had 3,823 at most
 
 
@@ -260,7 +262,10 @@ class World:
             return
         if receiver in self.plan.liars:
             self.liars.overhear(node, what)
-        node.take(Received(what))
+        if self.plan.turn_ms and is_late(node.state, what.message):
+            node.later(LATE_MS, partial(node.take, Received(what)))  # as node/chain/votes does
+        else:
+            node.take(Received(what))
 
     def _wake(self, node: Node) -> None:
         if node.state is None:

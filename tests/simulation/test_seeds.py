@@ -17,6 +17,7 @@ from prsm.consensus.pbft import heights
 from prsm.consensus.pbft.state import State
 from prsm.testnet.sim.__main__ import main
 from prsm.testnet.sim.batch import Summary, play
+from prsm.testnet.sim.log import ListLog
 from prsm.testnet.sim.plan import Plan, Wish, draw, faulty_of
 from prsm.testnet.sim.progress import Piece, Progress
 from prsm.testnet.sim.shrink import difference, shrink
@@ -194,6 +195,26 @@ def test_logs_turn_to_a_new_segment_in_mid_height(monkeypatch: pytest.MonkeyPatc
         assert not outcome.violations
     assert len(carried) > 100
     assert sum(1 for votes in carried if votes) > 50
+
+
+def test_driver_takes_what_came_together_in_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proposer's PROPOSE and PREPARE wait for one write; several votes are one turn."""
+    written: list[int] = []
+    append = ListLog.append
+
+    def watched(log: ListLog, records: tuple[bytes, ...]) -> None:
+        written.append(len(records))
+        append(log, records)
+
+    monkeypatch.setattr(ListLog, "append", watched)
+    plan = replace(next(p for p in map(draw, range(60)) if not p.on_disk and p.crashes), turn_ms=0)
+    for turn_ms in (0, 5):
+        written.clear()
+        outcome = World(replace(plan, turn_ms=turn_ms)).play()
+        assert not outcome.violations
+        assert outcome.heal_ms is not None
+        together = sum(1 for count in written if count > 1)
+        assert together > len(written) // 20 if turn_ms else together <= len(written) // 20
 
 
 def test_progress_names_the_pieces_that_are_missing() -> None:
