@@ -23,7 +23,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 PACKAGE: Final = ("consensus", "node", "protocol", "storage", "testnet")
 COMPILED: Final = ("consensus/pbft", "consensus/ledger", "testnet/sim")
-DONE: Final = "compiled.digest"
+DONE: Final = "compiled.txt"  # written behind the last module
 
 _TRACES: Final = """
 import hashlib, sys
@@ -78,6 +78,9 @@ def reasons(path: Path) -> str | None:
 def _play(folder: Path, traces: int, arguments: list[str]) -> int:
     if not _is_whole(folder):
         _build(folder)
+    if not _is_whole(folder):
+        print("the sources changed while they were compiled: try again")
+        return 1
     ours, _ = _trace(ROOT / "src", traces)
     theirs, is_compiled = _trace(folder, traces)
     if not is_compiled or ours != theirs:
@@ -97,6 +100,7 @@ def _build(folder: Path) -> None:
     if shutil.which("cc") is None and shutil.which("gcc") is None:
         sys.exit("no C compiler: apt-get install gcc, or play with `prsm-testnet sim`")
     target = folder / "prsm"
+    (folder / DONE).unlink(missing_ok=True)
     if target.exists():
         if not (folder / "mypy.ini").exists():
             sys.exit(f"{target} was not made by this script: name another --into")
@@ -124,21 +128,22 @@ def _build(folder: Path) -> None:
         sys.exit(
             f"mypyc ended with {built.returncode}:\n{built.stdout[-2000:]}{built.stderr[-2000:]}"
         )
-    (folder / DONE).write_text(_digest())
+    (folder / DONE).write_text(_digest(target))
 
 
 def _is_whole(folder: Path) -> bool:
+    """Was the copy compiled to its end, from sources that are these?"""
     done = folder / DONE
-    return done.exists() and done.read_text() == _digest()
+    return done.exists() and done.read_text() == _digest(folder / "prsm") == _digest(ROOT)
 
 
-def _digest() -> str:
-    """Names the sources the copy is made of."""
+def _digest(root: Path) -> str:
+    """Names the sources in a tree, and how this script compiles them."""
     hasher = hashlib.sha256(Path(__file__).read_bytes())
     for part in PACKAGE:
-        for path in sorted((ROOT / part).rglob("*.py")):
+        for path in sorted((root / part).rglob("*.py")):
             if "node_modules" not in path.parts:
-                hasher.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+                hasher.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return hasher.hexdigest()
 
 
