@@ -52,6 +52,7 @@ class SignGuard:
         self._file = file
         self._mark = mark
         self._counter = counter
+        self._is_half = False  # a slot may be half written, in the cache or on the disk
 
     @classmethod
     def create(
@@ -102,11 +103,14 @@ class SignGuard:
         file = disk.open(path)
         try:
             counter, mark = _newest(_lock(file, path), path)
+            guard = cls(file, mark, counter)
+            if None in [_read(file, offset) for offset in _OFFSETS]:
+                guard._mend()
             disk.sync_folder(path)  # the rename that made it may be in the cache only
         except BaseException:
             file.close()
             raise
-        return cls(file, mark, counter)
+        return guard
 
     def latest(self) -> Mark:
         """Return what was signed last."""
@@ -137,7 +141,11 @@ class SignGuard:
             # The slot just tried is the one to try again; the other one still holds `before`.
             self._mark = before
             self._counter -= 1
+            self._is_half = True
             raise
+        if self._is_half:
+            self.sync()
+            self._is_half = False
 
     def sync(self) -> None:
         """Make the latest mark durable; called with each new log segment.
@@ -150,6 +158,12 @@ class SignGuard:
     def close(self) -> None:
         """Give file and lock back."""
         self._file.close()
+
+    def _mend(self) -> None:
+        """Write the slot that is not readable anew: the next power cut may tear the other one."""
+        self._counter += 1
+        self._write()
+        self.sync()
 
     def _write(self) -> None:
         mark = self._mark

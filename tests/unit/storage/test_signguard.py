@@ -90,7 +90,8 @@ def test_guard_survives_any_flipped_bit_of_one_slot() -> None:
         disk.flip("guard", 8 * (4096 + byte) + 3)  # where the newer mark stands
         guard = SignGuard.open(disk, "guard")
         assert guard.latest() == Mark(0, 1, 0, 1, A)
-        guard.close()
+        guard.close()  # the harmed slot was written anew
+        disk.flip("guard", 8 * (4096 + byte) + 3)
         disk.flip("guard", 8 * byte + 3)
         with pytest.raises(Corrupt, match="no slot"):
             SignGuard.open(disk, "guard")
@@ -166,3 +167,25 @@ def test_creation_cut_by_the_power_leaves_a_guard_or_none() -> None:
             disk.kill()
             if disk.exists("guard"):
                 assert SignGuard.open(disk, "guard").latest() == Mark()
+
+
+@pytest.mark.parametrize("is_restarted", [True, False])
+def test_guard_is_readable_after_a_refused_write_and_a_later_power_cut(is_restarted: bool) -> None:
+    """One slot half written before, also in an earlier life, the other cut off: never both lost."""
+    for seed in range(60):
+        disk = FaultyDisk(seed)
+        guard = SignGuard.create(disk, "guard")
+        for height in (1, 2):
+            guard.advance(0, height, 0, 2, bytes(32))
+        disk.fail_at = {disk.operations + 1: StoreUnavailable}
+        with pytest.raises(StoreUnavailable):
+            guard.advance(0, 3, 0, 2, bytes(32))
+        if is_restarted:
+            disk.kill()
+            guard = SignGuard.open(disk, "guard")
+        guard.advance(0, 3, 0, 2, bytes(32))
+        disk.cut_at = disk.operations + 1
+        with pytest.raises(PowerCut):
+            guard.advance(0, 4, 0, 2, bytes(32))
+        disk.power_cut()
+        assert SignGuard.open(disk, "guard").latest().height <= 4
