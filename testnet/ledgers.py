@@ -13,7 +13,7 @@ import trio
 
 from prsm.node.chain.chain import read_ledger
 from prsm.node.chain.history import epoch_header_of, stored_block
-from prsm.node.chain.signlog import open_signlog
+from prsm.node.chain.signfiles import open_signfiles
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.genesis import Genesis, from_json
 from prsm.protocol.limits import BLOCK_TRANSACTIONS_MAX
@@ -50,11 +50,11 @@ async def fill(
         if node is not nodes[0]:
             target = node.home.data / "ledger.db"
             await trio.to_thread.run_sync(copy_database, first, target)
-        opened = open_signlog(PosixDisk(), node.home.data, ledger_height=height)
+        opened = open_signfiles(PosixDisk(), node.home.data, ledger_height=height)
         try:
-            await opened.signlog.renew(height + 1)
+            await trio.to_thread.run_sync(opened.files.renew, height + 1)
         finally:
-            opened.signlog.close()
+            opened.files.close()
 
 
 async def _execute(

@@ -26,7 +26,7 @@ from prsm.node.archive.chains import opened_ledger
 from prsm.node.archive.replay import Replay, bad_block, decode_certified
 from prsm.node.callers.audit import SEGMENT_BYTES_MAX, Verdict, check_files, segments
 from prsm.node.chain.chain import read_ledger
-from prsm.node.chain.signlog import forbid_signing
+from prsm.node.chain.signfiles import forbid_signing
 from prsm.node.chain.sync import encode_certified
 from prsm.node.clock import TrioClock
 from prsm.node.config import load

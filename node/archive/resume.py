@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import trio
 
 from prsm.node.archive.chains import opened_ledger
-from prsm.node.chain.signlog import Opened, open_signlog, records_from
+from prsm.node.chain.signfiles import Opened, open_signfiles, records_from
 from prsm.node.clock import TrioClock
 from prsm.node.home import Home, write_private
 from prsm.protocol.errors import LocalError
@@ -51,7 +52,7 @@ async def resume_signing(home: Home, height: int) -> dict[str, object]:
         )
     async with opened_ledger(home.data / "ledger.db") as store:
         tip = await store.tip()
-    opened = open_signlog(PosixDisk(), home.data, ledger_height=tip[0] if tip else 0)
+    opened = open_signfiles(PosixDisk(), home.data, ledger_height=tip[0] if tip else 0)
     try:
         if height <= opened.settled:
             raise ResumeRefused(
@@ -61,9 +62,10 @@ async def resume_signing(home: Home, height: int) -> dict[str, object]:
             )
         document = _document(home, height, opened, ledger_height=tip[0] if tip else 0)
         path = _write(home, document)
-        kept = await opened.signlog.renew(height, records_from(opened.records, height))
+        keep = records_from(opened.records, height)
+        kept = await trio.to_thread.run_sync(opened.files.renew, height, keep)
     finally:
-        opened.signlog.close()
+        opened.files.close()
     return {**document, "kept": list(kept), "audit": str(path)}
 
 

@@ -24,7 +24,8 @@ from prsm.node.chain.history import ledger_tip_of, note_first_epoch, tip_of
 from prsm.node.chain.mempool import Accounts, Mempool
 from prsm.node.chain.notices import Notices
 from prsm.node.chain.pull import Pull
-from prsm.node.chain.signlog import Opened, SignLog, open_signlog
+from prsm.node.chain.signfiles import Opened, open_signfiles
+from prsm.node.chain.signlog import SignLog
 from prsm.node.chain.snapshots.keeper import SnapshotRules, Snapshots
 from prsm.node.chain.sync import Sync
 from prsm.node.chain.wallet import Wallet
@@ -105,18 +106,18 @@ async def open_chain(
     """
     seen = Seen()
     store, ledger, tip, damage = await _open_ledger(config, seen)
-    signlog: SignLog | None = None
+    opened: Opened | None = None
     try:
-        opened = None
         if config.consensus_seeds:
-            opened = open_signlog(
+            opened = open_signfiles(
                 disk or PosixDisk(), config.data, ledger_height=tip.height, ledger_lost=damage
             )
-            signlog = opened.signlog
+            if opened.observer is not None:
+                log.error("observer: this node signs nothing", why=opened.observer)
         yield _join(config, network, clock, _Found(store, ledger, tip, seen, opened))
     finally:
-        if signlog is not None:
-            signlog.close()
+        if opened is not None:
+            opened.files.close()
         with trio.CancelScope(shield=True):
             await store.close()
 
@@ -214,7 +215,7 @@ def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) ->
         voted=opened.spoken_of if opened else None,
     )
     mempool = Mempool(Accounts(ledger.view.nonce, ledger.view.account))
-    signlog = opened.signlog if opened else None
+    signlog = SignLog(opened.files) if opened else None
     driver = Driver(machine, Hands(ledger, found.store, signlog, network, mempool, clock))
     admission = Admission(
         network,
@@ -231,17 +232,19 @@ def _join(config: ChainConfig, network: Network, clock: Clock, found: _Found) ->
     # At twice what can be agreed on, checking what is refused later would take half of the time.
     admission.room = lambda: driver.pace.queue - len(driver.mempool)
     wallet = Wallet(config.wallet, genesis=genesis, driver=driver, admission=admission)
-    sync, snapshots = Sync(driver), _snapshots(config, driver, found)
+    sync, snapshots = Sync(driver), _snapshots(config, driver, found, signlog)
     sync.is_held = lambda: snapshots.taker.is_wanted
     return ChainParts(driver, admission, sync, snapshots, Pull(driver, admission), wallet)
 
 
-def _snapshots(config: ChainConfig, driver: Driver, found: _Found) -> Snapshots:
+def _snapshots(
+    config: ChainConfig, driver: Driver, found: _Found, signlog: SignLog | None
+) -> Snapshots:
     def rebuild(state: dict[bytes, bytes], tip: LedgerTip) -> Ledger:
         return _ledger(config.genesis, state, tip, found.seen)
 
     async def distrust_log() -> str | None:
-        return None if found.opened is None else await found.opened.signlog.forbid_if_blank()
+        return None if signlog is None else await signlog.forbid_if_blank()
 
     files = SnapshotFiles(config.data / "snapshots")
     return Snapshots(driver, files, config.snapshots, rebuild=rebuild, distrust_log=distrust_log)

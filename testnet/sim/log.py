@@ -6,17 +6,16 @@ Knows: what was synced, what a crash leaves. Must not know: what a record says.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Final, Protocol, final
 
-from prsm.consensus.pbft.records import highest_mark, low_mark, mark_of
-from prsm.storage.errors import Corrupt, Full, StoreUnavailable
-from prsm.storage.signguard import Mark, SignGuard
-from prsm.storage.wal import Wal
+from prsm.consensus.pbft.records import mark_of
+from prsm.node.chain.signfiles import Place, open_signfiles
+from prsm.storage.errors import Full, StoreUnavailable
 from prsm.testnet.sim.disk import FaultyDisk, PowerCut
 
-_WAL: Final = "consensus.wal"
-_GUARD: Final = "consensus.guard"
+_FOLDER: Final = Path("data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,58 +124,25 @@ class ListLog:
 
 @final
 class DiskLog:
-    """storage/wal and storage/signguard, unchanged, on a disk that loses what was not synced.
-
-    Opened, compared and begun afresh as node/chain/signlog does.
-    """
+    """node/chain/signfiles, unchanged, on a disk that loses what was not synced."""
 
     def __init__(self, seed: int) -> None:
         self._disk = FaultyDisk(seed)
         self._dice = Random(seed)
-        SignGuard.create(self._disk, _GUARD).close()
-        Wal.open(self._disk, _WAL)[0].close()
-        self._wal: Wal | None = None
-        self._guard: SignGuard | None = None
+        self._place = Place(self._disk, _FOLDER)
+        self._files = open_signfiles(self._disk, _FOLDER, ledger_height=0).files
+        self._files.close()
         self._backup: dict[str, bytes] = {}
-        self._is_observer = False
 
     def open(self, height: int) -> Found:
         """Open both and compare them."""
-        self._guard = None
-        self._wal, replay = Wal.open(self._disk, _WAL)
-        reason = replay.damaged
-        if replay.created and height:
-            reason = "the log is gone while the ledger has blocks"
-        try:
-            if self._disk.exists(_GUARD):
-                self._guard = SignGuard.open(self._disk, _GUARD)
-            elif height or replay.records:
-                reason = reason or "the sign guard is gone"
-            else:
-                self._guard = SignGuard.create(self._disk, _GUARD)
-        except Corrupt as error:
-            reason = reason or error.what
-        if self._guard is not None and reason is None:
-            highest, seen = highest_mark(replay.records), self._guard.latest()
-            behind = highest is None or highest.position < seen.position
-            if behind and seen.height > low_mark(replay.records, replay.low_mark):
-                reason = "the sign guard is ahead of the log"
-        self._is_observer = reason is not None
-        known = max(height, replay.low_mark)
-        if self._guard is not None:
-            known = max(known, self._guard.latest().height)
-        return Found(replay.records, reason, _highest(replay.records, known))
+        opened = open_signfiles(self._disk, _FOLDER, ledger_height=height)
+        self._files = opened.files
+        return Found(opened.records, opened.observer, opened.spoken_of)
 
     def append(self, records: tuple[bytes, ...]) -> None:
-        """One write, one sync, then the guard; an observer's files stay as they were found."""
-        assert self._wal is not None
-        if self._is_observer:
-            return
-        self._wal.append(records)
-        for record in records:
-            mark = mark_of(record)
-            if mark is not None and self._guard is not None:
-                self._guard.advance(mark.epoch, mark.height, mark.view, mark.step, mark.block_hash)
+        """One write, one sync, then the guard."""
+        self._files.append(records)
 
     def append_cut(self, records: tuple[bytes, ...]) -> None:
         """Lose power in one of the next operations of the disk."""
@@ -196,33 +162,22 @@ class DiskLog:
 
     def rotate(self, low: int, records: tuple[bytes, ...]) -> None:
         """Begin a new segment; an observer's files stay as they were found."""
-        assert self._wal is not None
-        if not self._is_observer:
-            assert self._guard is not None
-            self._wal.rotate(low, records)
-            self._guard.sync()
+        self._files.forget(low, records)
 
     def renew(self, low: int, records: tuple[bytes, ...]) -> None:
         """Begin both files afresh: an observer signs again above `low`."""
-        assert self._wal is not None
-        self._wal.rotate(low, records)
-        if self._guard is not None:
-            self._guard.close()
-        self._guard = SignGuard.create(self._disk, _GUARD, mark=Mark(height=low), replace=True)
-        self._is_observer = False
+        self._files.renew(low + 1, records)
 
     @property
     def is_blank(self) -> bool:
-        """Has the guard never moved? Where it is gone or unreadable this is an observer already."""
-        return self._guard is not None and self._guard.latest().position == Mark().position
+        """Has the guard never moved?"""
+        return self._files.is_blank
 
     def forbid(self) -> str:
-        """Leave a guard that never opens, as node/chain/signlog does."""
-        assert self._guard is not None
-        self._guard.close()
-        self._guard, self._is_observer = None, True
-        self._disk.put_back(_GUARD, b"the log was gone")
-        return "the state came from peers, and the consensus log has never held a vote"
+        """Leave a guard that never opens."""
+        reason = self._files.forbid_if_blank()
+        assert reason is not None, "only a blank log is asked"
+        return reason
 
     def crash(self) -> None:
         """Kill the process, or cut the power of its machine."""
@@ -243,22 +198,22 @@ class DiskLog:
     def harm(self, how: str) -> None:
         """Harm the files of a node that is down."""
         self.mend()
-        paths = [path for path in (_WAL, _GUARD) if self._disk.exists(path)]
+        paths = [path for path in (self._place.log, self._place.guard) if self._disk.exists(path)]
         match how:
             case "flip":
                 for path in paths[: self._dice.randint(1, 2)]:
                     size = len(self._disk.contents(path))
                     self._disk.flip(path, self._dice.randrange(max(1, size * 8)))
             case "guard":
-                self._disk.remove(_GUARD)
-                self._disk.sync_folder(_GUARD)
+                self._disk.remove(self._place.guard)
+                self._disk.sync_folder(self._place.guard)
             case "lie":
                 self._disk.power_cut()
                 self._disk.is_lying = False
             case "wipe":
                 for path in paths:
                     self._disk.remove(path)
-                self._disk.sync_folder(_WAL)
+                self._disk.sync_folder(self._place.log)
             case _:
                 for path, content in self._backup.items():
                     self._disk.put_back(path, content)
@@ -270,7 +225,9 @@ class DiskLog:
     def back_up(self) -> None:
         """Copy both files somewhere else."""
         self._backup = {
-            path: self._disk.contents(path) for path in (_WAL, _GUARD) if self._disk.exists(path)
+            path: self._disk.contents(path)
+            for path in (self._place.log, self._place.guard)
+            if self._disk.exists(path)
         }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from prsm.consensus.pbft import statuses
 from prsm.consensus.pbft.state import State
-from prsm.node.chain.signlog import SignLog
+from prsm.node.chain.signfiles import SignFiles
 from prsm.protocol.codec import encode
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.messages.consensus import SignedMessage, ViewChange, sign_message
@@ -99,7 +99,7 @@ def test_validator_that_keeps_no_log_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: its peers remember its votes, so after a kill it is told and observes."""
-    monkeypatch.setattr(SignLog, "_append", lambda _self, _records: None)
+    monkeypatch.setattr(SignFiles, "append", lambda _self, _records: None)
     tally = Universe(1, tmp_path).run(10)
     assert tally.faults
 

@@ -23,6 +23,7 @@ from prsm.consensus.pbft.records import Voted, unpack
 from prsm.node.chain import signlog
 from prsm.node.chain.chain import ChainConfig, open_chain
 from prsm.node.chain.driver import Driver, Head
+from prsm.node.chain.signfiles import SignFiles
 from prsm.node.clock import TrioClock
 from prsm.protocol.codec import Record
 from prsm.protocol.errors import PrsmError
@@ -265,9 +266,9 @@ class Mortal:
 
     def _changes(self) -> list[AbstractContextManager[object]]:
         fuse = self.fuse
-        append, commit, apply = signlog.SignLog._append, LedgerStore.commit, ledger_module._apply
+        append, commit, apply = SignFiles.append, LedgerStore.commit, ledger_module._apply
 
-        def fused_append(self: signlog.SignLog, records: tuple[bytes, ...]) -> None:
+        def fused_append(self: SignFiles, records: tuple[bytes, ...]) -> None:
             fuse.light(records)
             append(self, records)
 
@@ -281,7 +282,7 @@ class Mortal:
             fuse.reach("ledger commit", "inside the transaction")
 
         return [
-            patch.object(signlog.SignLog, "_append", fused_append),
+            patch.object(SignFiles, "append", fused_append),
             patch.object(LedgerStore, "commit", fused_commit),
             patch.object(ledger_module, "_apply", fused_apply),
             patch.object(signlog, "SEGMENT_BYTES", SEGMENT_BYTES),

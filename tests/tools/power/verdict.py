@@ -21,7 +21,7 @@ from prsm.consensus.pbft.tip import Tip
 from prsm.consensus.pbft.transitions import Phase
 from prsm.node.archive.replay import Replay
 from prsm.node.chain.chain import read_ledger
-from prsm.node.chain.signlog import open_signlog
+from prsm.node.chain.signfiles import open_signfiles
 from prsm.protocol.codec import decode
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.errors import PrsmError
@@ -116,7 +116,7 @@ async def start(
     lost = sum(places.get(tx) != height for tx, height in promises.acked.items())
     wrong = _wrong(recording, ledger, blocks)
     log = {name: disk[name] for name in disk if name.startswith(LOG_FILES)}
-    opened = open_signlog(
+    opened = open_signfiles(
         RecordedDisk(tape or Tape(), Random(0), log), DATA, ledger_height=tip.height
     )
     state = make_replica(recording, tip, opened.records, opened.observer)

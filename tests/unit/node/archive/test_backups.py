@@ -17,7 +17,7 @@ from prsm.node.archive.replay import BadChain
 from prsm.node.callers.audit import AuditLog, Note
 from prsm.node.callers.tokens import Token, Tokens
 from prsm.node.chain.chain import read_ledger
-from prsm.node.chain.signlog import open_signlog
+from prsm.node.chain.signfiles import open_signfiles
 from prsm.node.clock import TrioClock
 from prsm.node.home import Home, HomeExists, HomeVersion
 from prsm.node.keys import read_public_keys
@@ -121,8 +121,8 @@ async def test_validator_restored_with_its_key_is_an_observer_at_every_start(
     await restore(new, path)
     new.consensus_key.write_bytes(home.consensus_key.read_bytes())
     for _ in range(2):
-        opened = open_signlog(PosixDisk(), new.data, ledger_height=height)
-        opened.signlog.close()
+        opened = open_signfiles(PosixDisk(), new.data, ledger_height=height)
+        opened.files.close()
         assert opened.observer is not None
 
 
@@ -245,7 +245,7 @@ async def test_pruned_ledger_stays_out_of_a_backup(home: Home, tmp_path: Path) -
     shown = await restore(restored, path)
     assert shown["height"] == 0
     assert not (restored.data / "ledger.db").exists()
-    assert open_signlog(PosixDisk(), restored.data, ledger_height=0).observer is not None
+    assert open_signfiles(PosixDisk(), restored.data, ledger_height=0).observer is not None
 
 
 async def test_audit_log_goes_with_its_home(home: Home, tmp_path: Path) -> None:

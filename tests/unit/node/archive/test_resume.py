@@ -7,7 +7,7 @@ import pytest
 
 from prsm.node.archive.__main__ import main
 from prsm.node.archive.resume import ResumeRefused, resume_signing
-from prsm.node.chain.signlog import forbid_signing, open_signlog
+from prsm.node.chain.signfiles import forbid_signing, open_signfiles
 from prsm.node.home import Home
 from prsm.storage.disk import PosixDisk
 from prsm.storage.errors import NotFound
@@ -30,8 +30,8 @@ async def home(tmp_path: Path, chain: Chain) -> Home:
 
 
 def observer(home: Home, height: int = 3) -> str | None:
-    opened = open_signlog(PosixDisk(), home.data, ledger_height=height)
-    opened.signlog.close()
+    opened = open_signfiles(PosixDisk(), home.data, ledger_height=height)
+    opened.files.close()
     return opened.observer
 
 

@@ -162,7 +162,7 @@ async def test_log_of_a_height_that_does_not_end_stays_short(
         assert driver.state.instance.view == 200
         assert driver._signlog is not None
         # What it proposed and prepared in each view of its own binds on: 50 views, 100 records.
-        assert driver._signlog._wal.size < 8_000
+        assert driver._signlog._files._wal.size < 8_000
     async with open_chain(config, cluster.network(0), clock) as parts:
         assert parts.driver.state.observer is None
         assert parts.driver.state.instance.view == 200

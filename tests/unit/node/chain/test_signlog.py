@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from prsm.consensus.pbft.records import LowMark, Voted, pack, replay
 from prsm.node.chain import signlog as module
-from prsm.node.chain.signlog import Opened, open_signlog, records_from
+from prsm.node.chain.signfiles import open_signfiles, records_from
+from prsm.node.chain.signlog import SignLog
 from prsm.protocol.signing import Kind
 from prsm.storage.errors import Conflict, Full, StoreUnavailable
 from prsm.storage.quickness import QUICK_MIN, QUICK_S, REMEMBERED
@@ -23,9 +25,22 @@ def voted(height: int, *, mark: bytes = b"a") -> bytes:
     return pack(Voted(Kind.PREPARE, 0, height, 0, mark * 32))
 
 
-def start(disk: FaultyDisk, *, height: int = 0) -> Opened:
+@dataclass
+class Started:
+    """What a start finds, and the log as a driver uses it."""
+
+    signlog: SignLog
+    records: tuple[bytes, ...]
+    observer: str | None
+    settled: int
+    spoken_of: int
+
+
+def start(disk: FaultyDisk, *, height: int = 0) -> Started:
     disk.kill()
-    return open_signlog(disk, FOLDER, ledger_height=height)
+    found = open_signfiles(disk, FOLDER, ledger_height=height)
+    signlog = SignLog(found.files)
+    return Started(signlog, found.records, found.observer, found.settled, found.spoken_of)
 
 
 async def test_first_start_may_sign_and_the_next_one_remembers() -> None:
@@ -114,7 +129,7 @@ async def test_log_of_a_newer_version_makes_an_observer() -> None:
     """A record this version cannot read may be a vote."""
     disk = FaultyDisk(1)
     opened = start(disk)
-    opened.signlog._wal.append((b"\xc1",))
+    opened.signlog._files._wal.append((b"\xc1",))
     assert "cannot read" in str(start(disk).observer)
 
 
@@ -129,13 +144,13 @@ async def test_refusing_disk_is_a_typed_error(error: type[Full | StoreUnavailabl
 
 
 async def appended(
-    opened: Opened, monkeypatch: pytest.MonkeyPatch, took_s: Sequence[float]
+    opened: Started, monkeypatch: pytest.MonkeyPatch, took_s: Sequence[float]
 ) -> list[bool]:
     """Append a vote for each time that the disk takes: was it waited for on the loop?"""
     readings: Iterator[float] = accumulate(part for took in took_s for part in (0.0, took))
     monkeypatch.setattr(module, "perf_counter", readings.__next__)
     on_loop: list[bool] = []
-    wal, loop = opened.signlog._wal, threading.get_ident()
+    wal, loop = opened.signlog._files._wal, threading.get_ident()
     append = wal.append
 
     def watched(payloads: Sequence[bytes]) -> None:
@@ -186,7 +201,7 @@ def test_second_process_is_refused() -> None:
     disk = FaultyDisk(1)
     start(disk)
     with pytest.raises(Conflict):
-        open_signlog(disk, FOLDER, ledger_height=0)
+        open_signfiles(disk, FOLDER, ledger_height=0)
 
 
 async def test_old_heights_are_forgotten_when_the_segment_is_full(
@@ -245,7 +260,7 @@ async def test_observer_never_drops_its_log(monkeypatch: pytest.MonkeyPatch) -> 
     assert start(disk, height=9).observer
 
 
-async def lost(how: str, disk: FaultyDisk) -> Opened:
+async def lost(how: str, disk: FaultyDisk) -> Started:
     """An observer: of a damaged log, a missing log, a missing guard or a copied guard."""
     opened = start(disk)
     for height in (1, 2, 3):
