@@ -19,7 +19,7 @@ from prsm.protocol import merkle
 from prsm.protocol.certificates import certificate_hash
 from prsm.protocol.codec import encode
 from prsm.protocol.headers import Block, Body, Header, block_hash
-from prsm.protocol.messages.consensus import Proposal
+from prsm.protocol.messages.consensus import Prepared, Proposal
 from prsm.protocol.signing import Kind
 
 _PROPOSE: Final = Kind.PROPOSE
@@ -76,9 +76,26 @@ def _propose_again(state: State) -> bool:
     if state.now_ms >= instance.body_at_ms:
         instance.body_at_ms = state.now_ms + RESEND_MS
         height = instance.height
-        peers = peers_of(state, demanded.certificate)
-        emit(state, Fetch(height, height, demanded.block_hash, peers))
+        emit(state, Fetch(height, height, demanded.block_hash, _holders(state, demanded)))
     return False
+
+
+def _holders(state: State, demanded: Prepared) -> tuple[str, ...]:
+    """Who to ask for the demanded block, whoever has it on disk first.
+
+    A VIEW_CHANGE that shows it was said after block and certificate were durable together; who
+    only signed PREPARE had it in memory, and a power cut leaves the hash.
+    """
+    new_view, members = state.instance.new_view, state.validators.validators
+    assert new_view is not None
+    locked = [
+        members[part.message.signer].peer_id
+        for part in new_view.view_changes
+        if part.view_change is not None
+        and part.view_change.prepared is not None
+        and part.view_change.prepared.block_hash == demanded.block_hash
+    ]
+    return tuple(dict.fromkeys((*locked, *peers_of(state, demanded.certificate))))
 
 
 def _assemble(state: State, draft: Draft) -> Block:

@@ -51,6 +51,8 @@ log = logs.get("sync")
 LOOK_SECONDS: Final = 0.25  # pauses end and snapshots are done without a word
 REST_SECONDS: Final = 2.0  # nobody claims to be ahead: a word of one wakes
 RANGE_SECONDS: Final = 5.0
+BODY_SECONDS: Final = 0.25  # after which the next peer is asked too: a view does not wait for long
+BODIES_OPEN_MAX: Final = 4
 # Handed to the replica again after this long: it takes no block while it executes one.
 APPLY_SECONDS: Final = 10.0
 # A block decided now reaches us by votes; only a gap that lasts is fetched.
@@ -86,6 +88,7 @@ class Sync:
         self._wake = trio.Event()
         self._arrived = trio.Event()
         self._lag_since_ms: int | None = None
+        self._bodies_open: set[GetBlockByHash] = set()
         self._bodies_in, self._bodies_out = trio.open_memory_channel[Fetch](8)
         self.is_held: Callable[[], bool] = lambda: False  # a snapshot is taken instead of blocks
         driver.on_status = self._hear_status
@@ -126,6 +129,7 @@ class Sync:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow until cancelled."""
         self._ranges = Ranges()  # nobody answers what was asked before a crash
+        self._bodies_open.clear()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow)
             nursery.start_soon(self._apply)
@@ -252,14 +256,35 @@ class Sync:
         return {info.peer for info in self._network.peers()}
 
     async def _fetch_bodies(self) -> None:
-        async for fetch in self._bodies_out:
-            assert fetch.block_hash is not None
-            ask = GetBlockByHash(height=fetch.first, block_hash=fetch.block_hash)
-            for peer in fetch.peers:
-                block = await self._ask_body(PeerId(peer), ask)
-                if block is not None:
-                    self._driver.deliver(Fetched(block))
-                    break
+        """A body is asked for again and again while it is missing: once at a time is enough."""
+        async with trio.open_nursery() as nursery:
+            async for fetch in self._bodies_out:
+                assert fetch.block_hash is not None
+                ask = GetBlockByHash(height=fetch.first, block_hash=fetch.block_hash)
+                if ask not in self._bodies_open and len(self._bodies_open) < BODIES_OPEN_MAX:
+                    self._bodies_open.add(ask)
+                    nursery.start_soon(self._fetch_body, ask, fetch.peers)
+
+    async def _fetch_body(self, ask: GetBlockByHash, peers: tuple[str, ...]) -> None:
+        """Ask in turn, the next also while an earlier one is silent; the first block ends it."""
+        try:
+            async with trio.open_nursery() as nursery:
+                for peer in peers:
+                    answered = trio.Event()
+                    nursery.start_soon(self._take_body, PeerId(peer), ask, answered, nursery)
+                    with trio.move_on_after(BODY_SECONDS):
+                        await answered.wait()
+        finally:
+            self._bodies_open.discard(ask)
+
+    async def _take_body(
+        self, peer: PeerId, ask: GetBlockByHash, answered: trio.Event, asking: trio.Nursery
+    ) -> None:
+        block = await self._ask_body(peer, ask)
+        answered.set()
+        if block is not None:
+            self._driver.deliver(Fetched(block))
+            asking.cancel_scope.cancel()
 
     async def _ask_body(self, peer: PeerId, ask: GetBlockByHash) -> Block | None:
         try:

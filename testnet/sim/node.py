@@ -31,7 +31,6 @@ from prsm.consensus.pbft.events import (
     Applied,
     Draft,
     Event,
-    Fetched,
     Heard,
     Installed,
     Payload,
@@ -221,8 +220,8 @@ class Node:
                 self.sync.receive(sender, what)
             case Accusation(evidence):
                 self.witness.hear(evidence)
-            case GotBlock(block=block) if block is not None:
-                self.take(Fetched(block))
+            case GotBlock():
+                self.sync.take_body(what)
             case _ if self.snapshots is not None:
                 self.snapshots.receive(sender, what)
             case _:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from prsm.consensus.pbft import replica
 from prsm.consensus.pbft.effects import Fetch
-from prsm.consensus.pbft.events import Decided
+from prsm.consensus.pbft.events import Decided, Fetched
 from prsm.consensus.pbft.transitions import Phase
 from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.headers import Block, block_hash
@@ -40,16 +40,19 @@ class Sync:
     useless: set[int] = field(default_factory=set)  # peers; looked up, never iterated
     slow: dict[int, None] = field(default_factory=dict)  # peers, the latest silence last
     asked: int | None = None  # for a range; None once it answered
+    wanted: GetBlockByHash | None = None  # a body
+    holders: list[int] = field(default_factory=list)  # of it, who are not asked yet
 
     def ask(self, fetch: Fetch) -> None:
         """Ask one of the peers an order names."""
         if self.node.snapshots is not None and self.node.snapshots.is_wanted:
             return  # a snapshot is on its way; the core asks again
         if fetch.block_hash is not None:
-            peer = self._choose([index_of(name) for name in fetch.peers])
-            self.node.world.post(
-                self.node.index, peer, GetBlockByHash(fetch.first, fetch.block_hash)
-            )
+            wanted = GetBlockByHash(fetch.first, fetch.block_hash)
+            if self.wanted != wanted or not self.holders:
+                self.wanted = wanted
+                self.holders = [index_of(name) for name in fetch.peers]
+            self._ask_body()  # the next one: the core asks again where one was silent
             return
         self.useless.clear()
         if self.asked is not None:
@@ -85,6 +88,22 @@ class Sync:
         if node.ledger.tip.height < self.last:
             self.useless.add(sender)
             self._ask_range([])
+
+    def take_body(self, answer: GotBlock) -> None:
+        """Take a body, or ask the next one who may have it."""
+        if answer.block is not None:
+            self.wanted = None
+            self.node.take(Fetched(answer.block))
+        else:
+            self._ask_body()
+
+    def _ask_body(self) -> None:
+        own = self.node.index
+        while self.wanted is not None and self.holders:
+            peer = self.holders.pop(0)
+            if peer != own:
+                self.node.world.post(own, peer, self.wanted)
+                return
 
     def feed(self) -> None:
         """Hand the next block to the core; the one after it follows `Applied`."""

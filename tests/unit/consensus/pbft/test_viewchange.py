@@ -308,6 +308,17 @@ def test_proposer_without_the_demanded_body_asks_for_it() -> None:
     assert replica.body(bench.state, 1, HASH) is None
 
 
+def test_demanded_body_is_asked_first_of_those_who_have_it_on_disk() -> None:
+    """Who only prepared it lost it with the power; who shows it locked it before."""
+    bench = Bench()
+    digest = block_hash(bench.block().header)
+    prepared = Prepared(0, digest, bench.certificate(Kind.PREPARE, digest))
+    out: list[Effect] = []
+    for signer in (0, 2, 1):
+        out += bench.hear(bench.change(signer, 3, prepared if signer == 2 else None))
+    assert Fetch(1, 1, digest, ("peer2", "peer0", "peer1")) in out
+
+
 def test_idle_replica_sends_nothing_and_sets_no_timer() -> None:
     bench = Bench()
     for _ in range(20):

@@ -7,7 +7,7 @@ from trio.testing import MockClock
 
 from prsm.consensus.pbft.effects import Fetch
 from prsm.consensus.pbft.events import Decided, Fetched
-from prsm.node.chain.sync import encode_certified
+from prsm.node.chain.sync import BODY_SECONDS, encode_certified
 from prsm.node.net.interface import CallRefused
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.headers import block_hash
@@ -174,6 +174,35 @@ async def test_body_is_asked_of_its_signers_in_turn(
     await trio.sleep(1)
     assert stage.replica.events == [Fetched(wanted)]
     assert [peer for peer, _ in stage.replica.network.penalties] == [ONE]
+
+
+async def test_silent_holder_of_a_body_does_not_hold_up_the_next(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """Nor is the silent one waited for once the block is here; a repeated order is the same one."""
+    wanted, asked = block(1), list[PeerId]()
+
+    async def say_nothing(_message: Record) -> Record:
+        asked.append(ONE)
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def answer(_message: Record) -> Record:
+        asked.append(TWO)
+        await trio.sleep(0.01)
+        return GotBlock(block=wanted)
+
+    stage.replica.network.replies |= {ONE: say_nothing, TWO: answer}
+    fetch = Fetch(1, 1, block_hash(wanted.header), (ONE, TWO))
+    stage.replica.on_fetch(fetch)
+    await trio.sleep(0.1)
+    stage.replica.on_fetch(fetch)
+    await trio.sleep(BODY_SECONDS + 0.1)
+    assert asked == [ONE, TWO]
+    assert stage.replica.events == [Fetched(wanted)]
+    stage.replica.on_fetch(fetch)
+    await trio.sleep(1)
+    assert asked == [ONE, TWO, ONE, TWO]
 
 
 async def test_body_of_another_hash_is_not_delivered(
