@@ -29,6 +29,7 @@ from prsm.protocol.messages.sync import (
     Snapshot,
 )
 from prsm.protocol.proofs import bucket_index
+from prsm.storage.errors import Full, StoreUnavailable
 from prsm.testnet.sim.invariants import Invariant
 from prsm.testnet.sim.money import MoneyLedger
 from prsm.testnet.sim.plan import TREE_BITS, index_of, peer_of
@@ -293,7 +294,11 @@ class Snapshots:
         self.taking = None
         if ledger.tip.height >= taking.height:
             return
-        observer = node.log.forbid() if node.log.is_blank else None
+        try:
+            observer = node.log.forbid() if node.log.is_blank else None
+        except (Full, StoreUnavailable):
+            node.world.die(node)  # half of it may be done: the next start finds an observer
+            return
         ledger.install(taking.proof, taking.state, taking.sets.proofs)
         if ledger.tip.state_root != taking.proof.header.state_root:
             what = f"node {node.index} installed another state than certified"
