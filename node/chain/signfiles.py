@@ -249,7 +249,8 @@ def _spoil(place: Place, guard: SignGuard | None) -> None:
     """Put a good guard aside for one that never opens."""
     if guard is not None:
         guard.close()
-        place.disk.rename(place.guard, _aside(place.disk, place.guard))
+        if place.disk.exists(place.guard):  # else an earlier try was cut off behind this
+            place.disk.rename(place.guard, _aside(place.disk, place.guard))
         _forbid(place, b"the consensus log was gone: what was signed before is not known here\n")
 
 

@@ -349,3 +349,21 @@ async def test_guard_ahead_of_the_log_is_settled_and_records_above_are_kept() ->
     assert found.observer
     assert found.settled == 3
     assert records_from((*found.records, b"\xc1", voted(9)), 2) == (voted(2),)
+
+
+async def test_disk_that_refuses_to_put_a_blank_guard_aside_is_asked_again() -> None:
+    """Whichever of the steps it refused: no state of peers is installed before all are done."""
+    steps = 0
+    for operation in range(1, 12):
+        disk = FaultyDisk(operation)
+        opened = start(disk)
+        disk.fail_at = {disk.operations + operation: Full}
+        try:
+            why = await opened.signlog.forbid_if_blank()
+        except Full:
+            steps += 1
+            why = await opened.signlog.forbid_if_blank()
+        assert why is not None
+        disk.fail_at.clear()
+        assert start(disk).observer is not None
+    assert steps >= 4
