@@ -17,7 +17,7 @@ from prsm.protocol.errors import LocalError
 from prsm.testnet.sim.batch import Summary
 from prsm.testnet.sim.plan import Wish
 
-_PARTS: Final = ("consensus", "node/chain/snapshots", "protocol", "storage", "testnet/sim")
+_PARTS: Final = ("consensus", "node/chain", "protocol", "storage", "testnet/sim")
 
 
 class OtherRun(LocalError):
