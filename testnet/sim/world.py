@@ -54,12 +54,18 @@ def heal_ms_max(plan: Plan) -> int:
     """
     parameters = plan.parameters
     low, high = plan.delay_ms
-    delay_ms = min(high, low + HEALED_JITTER_MS)
+    # A driver may be in the middle of a turn when a message comes, and when a timeout is over.
+    delay_ms = min(high, low + HEALED_JITTER_MS) + plan.turn_ms
     caps = HEAL_CAPS + len(plan.liars)
     block_ms = BLOCK_DELAYS * delay_ms + parameters.block_gap_min_ms
     taken_ms = SNAPSHOT_MS if plan.snapshot_every else 0
     taken_ms += DRIP_MS * len(plan.liars) if DRIP in plan.scripts else 0
-    return caps * parameters.timeout_cap_ms + HEALED_BLOCKS * block_ms + CATCH_UP_MS + taken_ms
+    return (
+        caps * (parameters.timeout_cap_ms + 2 * plan.turn_ms)
+        + HEALED_BLOCKS * block_ms
+        + CATCH_UP_MS
+        + taken_ms
+    )
 
 
 @dataclass(slots=True)
