@@ -55,6 +55,8 @@ def main() -> int:
     parser.add_argument("--traces", type=int, default=200, metavar="N", help="seeds compared")
     parser.add_argument("sim", nargs="*", help="arguments of prsm-testnet sim, behind --")
     options = parser.parse_args()
+    if "--twins" in options.sim:
+        parser.error("twins are copied by means a compiled class refuses: prsm-testnet sim --twins")
     if options.into is not None:
         return _play(options.into.resolve(), options.traces, options.sim)
     with tempfile.TemporaryDirectory(prefix="prsm-compiled-") as folder:
