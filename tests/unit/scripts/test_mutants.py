@@ -24,3 +24,12 @@ def test_planted_bug_finds_its_place(mutant: "Mutant") -> None:
         assert text != other
     for test in mutant.tests:
         assert (ROOT / test.partition("::")[0]).exists(), test
+
+
+def test_plant_that_cannot_run_has_found_nothing() -> None:
+    """A name that is not there fails each seed, whatever the bug does."""
+    raised = "the code under test raised "
+    assert mutants.judge({"10": [raised + "AssertionError: 6 micro-FTNS out of nothing"]}, 5)[0]
+    assert mutants.judge({"10": ["5 certificates: node 4 decided"]}, 5)[0]
+    assert not mutants.judge({"10": [raised + "NameError: name 'Phase' is not defined"]}, 5)[0]
+    assert mutants.judge({}, 5) == (False, "5 seeds")
