@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from prsm.consensus.pbft.state import State
 from prsm.testnet.sim.__main__ import main
 from prsm.testnet.sim.batch import Summary, play
 from prsm.testnet.sim.log import ListLog
+from prsm.testnet.sim.node import Node
 from prsm.testnet.sim.plan import Plan, Wish, draw, faulty_of
 from prsm.testnet.sim.progress import Piece, Progress
 from prsm.testnet.sim.shrink import difference, shrink
-from prsm.testnet.sim.world import Outcome, World, run
+from prsm.testnet.sim.world import LATE_MS, Outcome, World, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -215,6 +217,24 @@ def test_driver_takes_what_came_together_in_one_turn(monkeypatch: pytest.MonkeyP
         assert outcome.heal_ms is not None
         together = sum(1 for count in written if count > 1)
         assert together > len(written) // 20 if turn_ms else together <= len(written) // 20
+
+
+def test_votes_that_come_too_late_wait_where_drivers_take_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waited: list[int] = []
+    later = Node.later
+
+    def watched(node: Node, delay_ms: int, action: Callable[[], None]) -> None:
+        waited.append(delay_ms if getattr(action, "func", None) == node.take else 0)
+        later(node, delay_ms, action)
+
+    monkeypatch.setattr(Node, "later", watched)
+    plan = next(plan for plan in map(draw, range(60)) if not plan.liars)
+    for turn_ms in (0, 5):
+        waited.clear()
+        World(replace(plan, turn_ms=turn_ms)).play()
+        assert (waited.count(LATE_MS) > 0) == bool(turn_ms)
 
 
 def test_progress_names_the_pieces_that_are_missing() -> None:

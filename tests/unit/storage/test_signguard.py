@@ -189,3 +189,16 @@ def test_guard_is_readable_after_a_refused_write_and_a_later_power_cut(is_restar
             guard.advance(0, 4, 0, 2, bytes(32))
         disk.power_cut()
         assert SignGuard.open(disk, "guard").latest().height <= 4
+
+
+def test_guard_makes_the_name_durable_that_a_cut_creation_left() -> None:
+    """The rename was in the cache: what is noted from the next start on has a file."""
+    for seed in range(20):
+        disk = FaultyDisk(seed)
+        disk.fail_at = {7: StoreUnavailable}  # behind create, three writes, sync, rename
+        with pytest.raises(StoreUnavailable):
+            SignGuard.create(disk, "guard")
+        disk.kill()
+        SignGuard.open(disk, "guard").advance(0, 1, 0, 2, bytes(32))
+        disk.power_cut()
+        assert disk.exists("guard")

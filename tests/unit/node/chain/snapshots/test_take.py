@@ -281,6 +281,26 @@ async def test_who_let_a_call_run_out_of_time_is_asked_after_the_others(
     assert stage.count(ONE, GetSnapshot) == 1
 
 
+async def test_answer_in_time_makes_up_for_a_call_that_ran_out_of_it(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """Who was busy once is not asked last for ever."""
+    is_busy = True
+
+    async def answer(ask: Record) -> Record | Answer:
+        if is_busy:
+            await trio.sleep_forever()
+        return await stage.honest(ask)
+
+    stage.answer(ONE, answer)
+    stage.claim(ONE, stage.made.height)
+    await trio.sleep(STALL_SECONDS + 1)
+    assert stage.taker._claims[ONE].stalls == 1
+    is_busy = False
+    await taken(stage)
+    assert stage.taker._claims[ONE].stalls == 0
+
+
 async def test_claimed_height_alone_moves_nothing(stage: Stage, autojump_clock: MockClock) -> None:
     """A peer shows the true snapshot under a higher number: banned, and the ledger stays."""
 
