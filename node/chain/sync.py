@@ -88,7 +88,7 @@ class Sync:
         self._wake = trio.Event()
         self._arrived = trio.Event()
         self._lag_since_ms: int | None = None
-        self._bodies_open: set[GetBlockByHash] = set()
+        self._bodies_open: set[Fetch] = set()
         self._bodies_in, self._bodies_out = trio.open_memory_channel[Fetch](8)
         self.is_held: Callable[[], bool] = lambda: False  # a snapshot is taken instead of blocks
         driver.on_status = self._hear_status
@@ -256,26 +256,29 @@ class Sync:
         return {info.peer for info in self._network.peers()}
 
     async def _fetch_bodies(self) -> None:
-        """A body is asked for again and again while it is missing: once at a time is enough."""
+        """The same order comes again and again while a body is missing: once at a time is enough.
+
+        One that names others, as a later view does, does not wait for who is silent now.
+        """
         async with trio.open_nursery() as nursery:
             async for fetch in self._bodies_out:
-                assert fetch.block_hash is not None
-                ask = GetBlockByHash(height=fetch.first, block_hash=fetch.block_hash)
-                if ask not in self._bodies_open and len(self._bodies_open) < BODIES_OPEN_MAX:
-                    self._bodies_open.add(ask)
-                    nursery.start_soon(self._fetch_body, ask, fetch.peers)
+                if fetch not in self._bodies_open and len(self._bodies_open) < BODIES_OPEN_MAX:
+                    self._bodies_open.add(fetch)
+                    nursery.start_soon(self._fetch_body, fetch)
 
-    async def _fetch_body(self, ask: GetBlockByHash, peers: tuple[str, ...]) -> None:
+    async def _fetch_body(self, fetch: Fetch) -> None:
         """Ask in turn, the next also while an earlier one is silent; the first block ends it."""
+        assert fetch.block_hash is not None
+        ask = GetBlockByHash(height=fetch.first, block_hash=fetch.block_hash)
         try:
             async with trio.open_nursery() as nursery:
-                for peer in peers:
+                for peer in fetch.peers:
                     answered = trio.Event()
                     nursery.start_soon(self._take_body, PeerId(peer), ask, answered, nursery)
                     with trio.move_on_after(BODY_SECONDS):
                         await answered.wait()
         finally:
-            self._bodies_open.discard(ask)
+            self._bodies_open.discard(fetch)
 
     async def _take_body(
         self, peer: PeerId, ask: GetBlockByHash, answered: trio.Event, asking: trio.Nursery

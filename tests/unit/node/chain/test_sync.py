@@ -205,6 +205,30 @@ async def test_silent_holder_of_a_body_does_not_hold_up_the_next(
     assert asked == [ONE, TWO, ONE, TWO]
 
 
+async def test_order_that_names_another_holder_does_not_wait_for_the_silent_one(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """A later view shows who has the block on disk."""
+    wanted = block(1)
+
+    async def say_nothing(_message: Record) -> Record:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def answer(_message: Record) -> Record:
+        await trio.lowlevel.checkpoint()
+        return GotBlock(block=wanted)
+
+    stage.replica.network.replies |= {ONE: say_nothing, TWO: answer}
+    digest = block_hash(wanted.header)
+    stage.replica.on_fetch(Fetch(1, 1, digest, (ONE,)))
+    await trio.sleep(1)
+    assert stage.replica.events == []
+    stage.replica.on_fetch(Fetch(1, 1, digest, (TWO, ONE)))
+    await trio.sleep(0.1)
+    assert stage.replica.events == [Fetched(wanted)]
+
+
 async def test_body_of_another_hash_is_not_delivered(
     stage: Stage, autojump_clock: MockClock
 ) -> None:
