@@ -346,7 +346,7 @@ class Node:
         self.take(Applied(height, effect.block_hash, state_root, receipts_root, tip.epoch))
         if is_due and height % 2 == 0 and self.state is not None:
             self._is_written(partial(self.log.rotate, height, heights.checkpoint(self.state)))
-        self.sync.feed()
+        self.sync.go_on()
 
     def _set_timer(self, at_ms: int) -> None:
         self.timer_ms = at_ms

@@ -105,6 +105,15 @@ class Sync:
                 self.node.world.post(own, peer, self.wanted)
                 return
 
+    def go_on(self) -> None:
+        """A block was applied: hand over the next one, or ask for what an answer left out."""
+        self.feed()
+        node = self.node
+        if node.state is None or node.state.instance.phase in (Phase.EXECUTING, Phase.HALTED):
+            return
+        if self.asked is None and node.ledger.tip.height < self.last:
+            self._ask_range([])
+
     def feed(self) -> None:
         """Hand the next block to the core; the one after it follows `Applied`."""
         node = self.node
