@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from prsm.consensus.ledger.chunks import Chunk, Pair, cut, firsts, open_chunk
 from prsm.consensus.pbft.events import Installed, Waiting
 from prsm.consensus.pbft.transitions import Phase
-from prsm.node.chain.snapshots.choice import choose
+from prsm.node.chain.snapshots.choice import BlocksTurn, choose
 from prsm.node.chain.snapshots.evidence import Sets, check_snapshot, walk
 from prsm.protocol.codec import Record
 from prsm.protocol.errors import RemoteError
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 LOOK_MS: Final = 250
 STALL_MS: Final = 1_000
+BLOCKS_TURN_MS_MAX: Final = 600_000
 FAR: Final = 1  # heights behind from which a snapshot is worth more than blocks
 CALLS_MAX: Final = 4
 KEPT: Final = 2
@@ -143,6 +144,9 @@ class Snapshots:
     liars: set[PeerId] = field(default_factory=set)  # who proved another thing than they claimed
     paused: dict[PeerId, tuple[int, int]] = field(default_factory=dict)  # until when, how long
     stalls: dict[PeerId, int] = field(default_factory=dict)  # calls out of time, in a row
+    blocks_turn: BlocksTurn = field(
+        default_factory=lambda: BlocksTurn(STALL_MS // 2, BLOCKS_TURN_MS_MAX)
+    )
     taking: _Taking | None = None
 
     @property
@@ -159,7 +163,8 @@ class Snapshots:
         assert state is not None
         own = self._ledger.tip.height
         trusted = self._trusted()
-        return choose(own, trusted, settled=state.settled, far=FAR, stalls=self.stalls)
+        far = self.blocks_turn.far(FAR, self.node.world.timeline.now_ms)
+        return choose(own, trusted, settled=state.settled, far=far, stalls=self.stalls)
 
     def hear(self, sender: int, status: Status) -> None:
         """Note where a peer says it stands."""
@@ -256,7 +261,7 @@ class Snapshots:
         if (taking.is_proven and not self._sources(taking)) or (
             not taking.is_proven and sender == taking.peer
         ):
-            self.taking = None
+            self._fail()
             self.look()
 
     def _prove(self, taking: _Taking, proof: Snapshot) -> None:
@@ -300,6 +305,7 @@ class Snapshots:
             node.world.die(node)  # half of it may be done: the next start finds an observer
             return
         ledger.install(taking.proof, taking.state, taking.sets.proofs)
+        self.blocks_turn.succeed()
         if ledger.tip.state_root != taking.proof.header.state_root:
             what = f"node {node.index} installed another state than certified"
             node.world.checker.report(Invariant.STATE, what)
@@ -317,7 +323,11 @@ class Snapshots:
             self.stalls[asked[0]] = self.stalls.get(asked[0], 0) + 1
         for peer in asked:
             self._pause(peer)
+        self._fail()
+
+    def _fail(self) -> None:
         self.taking = None
+        self.blocks_turn.fail(self.node.world.timeline.now_ms)
 
     def _sources(self, taking: _Taking) -> list[PeerId]:
         trusted = self._trusted()

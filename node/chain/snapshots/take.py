@@ -5,7 +5,7 @@ minutes, who proves another thing is banned. Nothing becomes the state before ev
 is under a root that a quorum of a known set signed. Source: docs/spec/storage.md, "Snapshots".
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ from prsm.consensus.ledger.outcome import LedgerTip
 from prsm.consensus.pbft.events import Event, Installed, Tick
 from prsm.node.chain.driver import Driver
 from prsm.node.chain.history import epoch_header_of, ledger_tip_of, stored_block, tip_of
-from prsm.node.chain.snapshots.choice import choose
+from prsm.node.chain.snapshots.choice import BlocksTurn, choose
 from prsm.node.chain.snapshots.evidence import Sets, check_snapshot, walk
 from prsm.node.chain.snapshots.fetch import STALL_SECONDS, ChunkFetch, Order
 from prsm.node.net.interface import CallRefused, Channel, PeerUnreachable
@@ -85,6 +85,7 @@ class Taker:
         self._driver = driver = ground.driver
         self._clock = driver.clock
         self._claims: dict[PeerId, _Claim] = {}
+        self._blocks_turn = BlocksTurn(PAUSE_MS // 2, DISTRUST_MS)
         self._verifier = Ed25519Verifier()
         self._claimed = trio.Event()  # a peer says it has a snapshot above our height
         self.is_taking = False
@@ -151,7 +152,7 @@ class Taker:
         own = self._driver.ledger.height
         settled = self._driver.state.settled
         stalls = {peer: claim.stalls for peer, claim in self._claims.items()}
-        far = self._ground.far
+        far = self._blocks_turn.far(self._ground.far, self._clock.monotonic_ms())
         return choose(own, self._trusted(), settled=settled, far=far, stalls=stalls)
 
     async def _take(self, peer: PeerId, height: int) -> None:
@@ -167,10 +168,10 @@ class Taker:
             self._note_time(peer, is_kept=True)
         except trio.TooSlowError:
             self._note_time(peer, is_kept=False)
-            self._pause(peer, f"did not show its snapshot of height {height} in time")
+            self._pause([peer], f"did not show its snapshot of height {height} in time")
             return
         except (PeerUnreachable, CallRefused) as error:
-            self._pause(peer, error.what)
+            self._pause([peer], error.what)
             return
         except RemoteError as error:
             self._driver.network.penalise(peer, error)
@@ -215,8 +216,7 @@ class Taker:
         order = Order.of(found, self._bits, sources)
         fetch = ChunkFetch(self._driver.network, self._clock, staging, order)
         if not await fetch.run():
-            for peer in sources():  # so that blocks lead on meanwhile, if somebody has them
-                self._pause(peer, f"nobody has all chunks of height {height}")
+            self._pause(sources(), f"nobody has all chunks of height {height}")
             return
         await self._install(found, fetch.state, sets)
         if self._driver.ledger.height >= height:
@@ -224,6 +224,7 @@ class Taker:
             await trio.to_thread.run_sync(staging.publish, height, encode(found), roots)
             self._driver.held = (height, height)
             self.taken = height
+            self._blocks_turn.succeed()
             log.info("snapshot taken", height=height, fetched=fetch.fetched)
 
     async def _install(self, found: Snapshot, state: dict[bytes, bytes], sets: Sets) -> None:
@@ -262,12 +263,13 @@ class Taker:
         if claim is not None:
             claim.stalls = 0 if is_kept else claim.stalls + 1
 
-    def _pause(self, peer: PeerId, why: str) -> None:
-        """Silence or a refusal: it may be busy, or have dropped that snapshot meanwhile."""
-        claim = self._claims.get(peer)
-        if claim is not None:
-            self._distrust(peer, why, for_ms=claim.pause_ms)
-            claim.pause_ms = min(2 * claim.pause_ms, DISTRUST_MS)
+    def _pause(self, peers: Sequence[PeerId], why: str) -> None:
+        """Silence or a refusal: they may be busy, or have dropped that snapshot meanwhile."""
+        for peer in peers:
+            if (claim := self._claims.get(peer)) is not None:
+                self._distrust(peer, why, for_ms=claim.pause_ms)
+                claim.pause_ms = min(2 * claim.pause_ms, DISTRUST_MS)
+        self._blocks_turn.fail(self._clock.monotonic_ms())
 
     def _distrust(self, peer: PeerId, why: str, *, for_ms: int) -> None:
         claim = self._claims.get(peer)

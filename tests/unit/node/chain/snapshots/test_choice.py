@@ -1,6 +1,6 @@
 """Whether a snapshot is the way forward, and whose."""
 
-from prsm.node.chain.snapshots.choice import choose
+from prsm.node.chain.snapshots.choice import BlocksTurn, choose
 from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.consensus import Status
 
@@ -16,7 +16,7 @@ def asked(
     trusted: dict[str, Status],
     *,
     settled: int = 0,
-    far: int = FAR,
+    far: int | None = FAR,
     stalls: dict[str, int] | None = None,
 ) -> tuple[str, int] | None:
     claims = {PeerId(name): each for name, each in trusted.items()}
@@ -66,3 +66,32 @@ def test_who_never_let_a_call_run_out_of_time_comes_first() -> None:
 def test_liar_above_sound_offers_that_are_near_is_not_asked() -> None:
     trusted = {"honest": status(40, 30), "liar": status(900, 800)}
     assert asked(25, trusted, settled=40) is None
+
+
+def test_blocks_have_their_turn_while_somebody_holds_them() -> None:
+    offered = {"a": status(9_000, 8_000)}
+    assert asked(5, offered) == ("a", 8_000)
+    assert asked(5, offered, far=None) is None
+    assert asked(5, {"a": status(9, 7, first=7)}, far=None) == ("a", 7)
+
+
+def test_turn_of_blocks_is_twice_as_long_after_each_failure() -> None:
+    turn = BlocksTurn(100, 350)
+    assert turn.far(FAR, 0) == FAR
+    now_ms = 0
+    for length_ms in (100, 200, 350, 350):
+        turn.fail(now_ms)
+        assert turn.far(FAR, now_ms + length_ms - 1) is None
+        now_ms += length_ms
+        assert turn.far(FAR, now_ms) == FAR
+    turn.succeed()
+    turn.fail(now_ms)
+    assert turn.far(FAR, now_ms + 99) is None
+    assert turn.far(FAR, now_ms + 100) == FAR
+
+
+def test_turn_of_blocks_stays_bounded_however_often_it_fails() -> None:
+    turn = BlocksTurn(5_000, 600_000)
+    for _ in range(1_000):
+        turn.fail(0)
+    assert turn.far(FAR, 600_000) == FAR

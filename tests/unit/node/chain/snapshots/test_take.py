@@ -301,6 +301,27 @@ async def test_answer_in_time_makes_up_for_a_call_that_ran_out_of_it(
     assert stage.taker._claims[ONE].stalls == 0
 
 
+async def test_blocks_have_their_turn_after_a_snapshot_that_was_refused(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """Whoever else offers one: peers that refuse or drip held a node back, one after the other."""
+    stage.answer(ONE, stage.honest)
+    stage.claim(ONE, stage.made.height + 1)
+    await trio.sleep(1)
+    assert stage.count(ONE, GetSnapshot) == 1
+    stage.answer(TWO, stage.honest)
+    stage.claim(TWO, stage.made.height)
+    assert not stage.wants()
+    stage.claim(ONE, stage.made.height + 1, first=2)
+    stage.claim(TWO, stage.made.height, first=2)
+    assert stage.wants()  # nobody has block 1
+    stage.claim(TWO, stage.made.height)
+    assert not stage.wants()
+    await taken(stage)
+    stage.replica.ledger = chain_of(0).ledger
+    assert stage.wants()  # the one that was taken made up for it
+
+
 async def test_claimed_height_alone_moves_nothing(stage: Stage, autojump_clock: MockClock) -> None:
     """A peer shows the true snapshot under a higher number: banned, and the ledger stays."""
 
