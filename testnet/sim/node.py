@@ -324,7 +324,8 @@ class Node:
 
     def _apply(self, effect: Execute) -> None:
         """Execute in one transaction, after which everything of it is durable."""
-        if self.state is None:
+        state = self.state
+        if state is None:
             return
         world, ledger = self.world, self.ledger
         ledger.apply(effect.block, effect.certificate)
@@ -339,7 +340,7 @@ class Node:
         every = world.plan.checkpoint_every
         is_due = every > 0 and height % every == 0
         if is_due and height % 2:  # as node/chain/driver does: between Execute and Applied
-            write = partial(self.log.rotate, height, heights.surviving(self.state, height))
+            write = partial(self.log.rotate, height, heights.surviving(state, height))
             if not self._is_written(write):
                 return
         self.take(Waiting(bool(self.pool or self.witness.waiting)))
