@@ -3,8 +3,9 @@
 `python scripts/compiled.py [--into DIR] [--traces 200] -- --seeds A:B --jobs 2 --resume FILE`:
 what stands behind `--` goes to `prsm-testnet sim`. Agreement, the ledger's rules, the protocol and
 the simulator are compiled in a copy; modules that mypyc would change are left as they are
-(`reasons`). Before any seed counts, the traces of `--traces` seeds must be the interpreter's, line by line. With
-`--into` the copy is kept and used again as long as its sources are these. Needs a C compiler.
+(`reasons`). Before any seed counts, the traces of `--traces` seeds must be the interpreter's, line
+by line. With `--into` the copy is kept and used again as long as its sources are these. Needs a C
+compiler.
 
 The gate plays its seeds in the interpreter, as the daemon runs.
 """
