@@ -33,11 +33,6 @@ class Opened(Struct, frozen=True):
     view_change: ViewChange | None = None  # of VIEW_CHANGE
     view_changes: tuple["Opened", ...] = ()  # of NEW_VIEW
 
-    @property
-    def vote(self) -> tuple[Kind, int, int, bytes]:
-        """What was said: kind, height, view, digest."""
-        return self.message.kind, self.message.height, self.message.view, self.digest
-
 
 def open_message(message: SignedMessage) -> Opened:
     """Decode the body of a message.

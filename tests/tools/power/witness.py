@@ -37,11 +37,11 @@ class Witness:
         if not Ed25519Verifier().verify(self.key, signed, message.signature):
             return False
         opened = open_message(message)
-        kind, height, view, digest = opened.vote
+        kind, height, view = message.kind, message.height, message.view
         name = f"{kind.name} of height {height}, view {view}"
         is_new = (kind, height, view) not in self.said
-        known = self.said.setdefault((kind, height, view), digest)
-        if known != digest:
+        known = self.said.setdefault((kind, height, view), opened.digest)
+        if known != opened.digest:
             self.faults.append(f"two different {name}")
         self.kinds[kind.name] += 1
         if kind is Kind.VIEW_CHANGE:
@@ -55,4 +55,4 @@ class Witness:
             self.faults.append(f"{name} after leaving for view {self.left[height]}")
         if kind is Kind.COMMIT:
             self.locked[height] = max(view, self.locked.get(height, -1))
-        return is_new or known != digest
+        return is_new or known != opened.digest

@@ -159,6 +159,29 @@ def test_audit_is_for_the_drawn_of_the_drawn_batch_once(scene: Scene) -> None:
     assert scene.chain.send(scene.auditor(), ghost).code is Code.UNKNOWN_UNIT
 
 
+def test_audit_of_what_is_not_bound_compared_or_settled_is_refused(scene: Scene) -> None:
+    word = Audit(scene.lock.job, 0, 0, bytes(32), bytes(32), bytes(32))
+    assert scene.chain.send(AUDITORS[0], word).code is Code.NOT_COMMITTED
+    receipt = scene.bound()
+    assert scene.audit().code is Code.DONE
+    assert scene.settle(receipt).code is Code.DONE
+    assert scene.chain.send(AUDITORS[0], word).code is Code.JOB_CLOSED
+    units = (
+        unit_of(workers=(WORKER,), price=0, span=(0, 1)),
+        unit_of(workers=(WORKER, 61), span=(1, 2)),
+    )
+    lock = lock_of("two", *units)
+    open_job(scene.chain, lock)
+    first = Work(WORKER).receipt(scene.chain, lock)
+    assert scene.chain.send(WORKER, commit_of(lock, first)).code is Code.DONE
+    assert scene.chain.send(REQUESTER, settle_of(lock, 0, [first])).code is Code.DONE
+    for unit, code in enumerate((Code.UNIT_SETTLED, Code.NOT_SAMPLED, Code.UNKNOWN_UNIT)):
+        other = msgspec.structs.replace(word, job=lock.job, unit=unit)
+        assert scene.chain.send(AUDITORS[0], other).code is code
+        assert scene.chain.ledger.view.sampling(lock.job, unit) is None
+    assert scene.chain.ledger.view.sampling(bytes(32), 0) is None
+
+
 def test_who_pledges_after_the_commitment_is_not_drawn() -> None:
     """Or a worker with a second account would look who is first and put itself there."""
     scene = Scene()

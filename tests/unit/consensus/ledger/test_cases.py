@@ -13,7 +13,7 @@ from prsm.protocol.transactions.audits import Dispute, Finding, Pledge, Redeem
 from prsm.protocol.transactions.payloads import Refund
 from prsm.protocol.transactions.results import Code
 from prsm.testnet.chain import Chain, signer_of, small_genesis
-from prsm.testnet.jobs import REQUESTER, Work
+from prsm.testnet.jobs import REQUESTER, Work, commit_of
 from tests.tools.audited import AUDITORS, BOND, GROSS, PLEDGE, WORKER, Scene, genesis_of
 
 DEPOSIT = 1_000_000
@@ -286,6 +286,10 @@ def test_refund_waits_until_a_worker_could_settle_after_its_case() -> None:
 
 
 def test_dispute_is_the_requesters_in_time_on_what_was_bound(scene: Scene) -> None:
+    early = Scene().begin()
+    shown = Work(WORKER).receipt(early.chain, early.lock)
+    assert early.chain.send(WORKER, commit_of(early.lock, shown)).code is Code.DONE
+    assert early.dispute(shown).code is Code.TOO_EARLY, "no later block has drawn"
     receipt = scene.bound()
     other = LIE.receipt(scene.chain, scene.lock)
     assert scene.dispute(other).code is Code.NOT_COMMITTED

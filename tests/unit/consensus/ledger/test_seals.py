@@ -34,6 +34,7 @@ def test_nothing_is_shown_while_a_juror_may_still_seal(scene: Scene) -> None:
     assert all(one.finding == 0 for one in case.jurors)
     assert scene.seal(receipt, 3, Finding.EQUAL).code is Code.DONE
     assert scene.judge(receipt, 2, Finding.EQUAL).code is Code.DONE, "all have sealed"
+    assert scene.judge(receipt, 2, Finding.EQUAL).code is Code.ALREADY_VOTED
 
 
 def test_sealing_ends_with_three_quarters_of_the_window(scene: Scene) -> None:

@@ -6,7 +6,7 @@ Source: docs/spec/pbft.md, "Low mark". Method: a `Bench` of four cores; the test
 import msgspec
 
 from prsm.consensus.pbft.certificates import is_certified, note_checked
-from prsm.consensus.pbft.config import CERTIFICATES_CHECKED_MAX, FETCH_RETRY_MS
+from prsm.consensus.pbft.config import CERTIFICATES_CHECKED_MAX, FETCH_RETRY_MS, RESEND_MS
 from prsm.consensus.pbft.effects import Effect, Fetch
 from prsm.consensus.pbft.events import Decided, Event, Fetched, Heard, Received, Tick
 from prsm.consensus.pbft.opened import open_message
@@ -111,3 +111,28 @@ def test_certificates_that_were_checked_are_bounded_and_the_oldest_goes() -> Non
     assert list(bench.state.checked) == digests[:-1]
     note_checked(bench.state, digests[-1])
     assert list(bench.state.checked) == digests[1:]
+
+
+def test_certificate_under_the_low_mark_is_not_looked_at() -> None:
+    """Blocks of those heights are fetched anyway."""
+    bench = Bench()
+    bench.hear(shown(bench, bench.certificate(Kind.COMMIT, HASH, height=5)))
+    assert (bench.state.low, bench.state.fetch_to) == (5, 5)
+    assert bench.hear(shown(bench, bench.certificate(Kind.COMMIT, HASH, height=4), 1)) == []
+    assert (bench.state.low, bench.state.fetch_to) == (5, 5)
+
+
+def test_certificate_of_the_height_is_taken_once() -> None:
+    bench = Bench()
+    first = bench.hear(shown(bench, bench.certificate(Kind.COMMIT, HASH)))
+    assert asked(first) == [Fetch(1, 1, HASH, ("peer0", "peer1", "peer2"))]
+    held = bench.state.instance.certificate
+    assert bench.hear(shown(bench, bench.certificate(Kind.COMMIT, HASH), 1)) == []
+    assert bench.state.instance.certificate is held
+
+
+def test_decided_block_that_is_missing_is_not_asked_for_with_each_message() -> None:
+    bench = Bench()
+    assert asked(bench.votes(Kind.COMMIT, block_hash(bench.block().header))) != []
+    assert asked(bench.hear(bench.sign(Kind.PREPARE, 0, HASH))) == []
+    assert asked(bench.take(Tick(), RESEND_MS)) != []

@@ -7,7 +7,7 @@ import pytest
 from msgspec import structs
 
 from prsm.consensus.pbft import heights, replica
-from prsm.consensus.pbft.effects import Effect, Observe, SetTimer
+from prsm.consensus.pbft.effects import Broadcast, Effect, Observe, Persist, SetTimer
 from prsm.consensus.pbft.events import Decided, Heard, Verdict
 from prsm.consensus.pbft.opened import open_message
 from prsm.consensus.pbft.records import Entered, Left, Locked, LogRecord, LowMark, Voted, pack
@@ -152,3 +152,20 @@ def test_restarted_replica_takes_no_other_block_than_its_new_view_demands() -> N
         assert bench.state.instance.demanded == shown
         bench.propose(proposed, view=1, new_view=named, signer=1)
         assert bench.state.instance.phase is phase
+
+
+def test_block_prepared_before_the_restart_is_committed_once_when_signing_is_allowed() -> None:
+    """The network judges and prepares it again meanwhile; nothing leaves, then all of it does."""
+    bench = Bench(greeted=False)
+    block = bench.block()
+    digest = block_hash(block.header)
+    locked = Locked(0, 1, 0, bench.certificate(Kind.PREPARE, digest), block)
+    bench.state = replica.start(bench.config, bench.ledger.tip, [pack(locked)], None)
+    early = bench.propose(block) + bench.take(Verdict(digest, ok=True))
+    early += bench.votes(Kind.PREPARE, digest)
+    assert not [each for each in early if isinstance(each, Broadcast | Persist)]
+    phases = [bench.state.instance.phase]
+    bench.take(Heard("peer0", bench.status()))
+    later = bench.take(Heard("peer1", bench.status()))
+    assert [each.message.kind for each in later if isinstance(each, Broadcast)] == [Kind.COMMIT]
+    assert [*phases, bench.state.instance.phase] == [Phase.JUDGING, Phase.COMMITTING]

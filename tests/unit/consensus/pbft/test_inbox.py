@@ -3,11 +3,14 @@
 Source: docs/spec/pbft.md, "Messages". Method: a `Bench` of four cores; the test signs for 0, 1, 2.
 """
 
+from dataclasses import replace
+
 import pytest
 
-from prsm.consensus.pbft import statuses
+from prsm.consensus.pbft import replica, statuses
 from prsm.consensus.pbft.config import HEIGHTS_AHEAD_MAX, VIEWS_AHEAD_MAX, VIEWS_BEHIND_MAX
-from prsm.consensus.pbft.events import Heard
+from prsm.consensus.pbft.effects import Accuse
+from prsm.consensus.pbft.events import Heard, Installed
 from prsm.consensus.pbft.inbox import is_late
 from prsm.consensus.pbft.state import load
 from prsm.protocol.codec import encode
@@ -119,3 +122,36 @@ def test_tables_that_peers_can_fill_are_named_for_who_bounds_them() -> None:
         *("ahead", "bodies_ahead", "bodies", "tallies", "proposals", "view_changes"),
         *("checked", "memories", "claims", "probation", "heard", "highest"),
     ]
+
+
+def test_snapshot_passes_over_what_was_kept_for_heights_before_it() -> None:
+    bench = Bench()
+    grown = Bench(blocks=2)
+    for height in (2, 4):
+        bench.hear(bench.sign(Kind.PREPARE, 0, HASH, height=height))
+    assert len(bench.state.ahead) == 2
+    certificate = bench.certificate(Kind.COMMIT, HASH, height=3)
+    bench.take(Installed(grown.ledger.tip, certificate, None))
+    assert bench.state.instance.height == 3
+    assert list(bench.state.ahead) == [(4, 0, Kind.PREPARE, 0, 0)]
+    assert not bench.state.instance.tallies
+
+
+def test_same_block_proposed_in_two_ways_is_no_contradiction() -> None:
+    """The certificate that goes with it is no part of what its proposer stands for."""
+    bench = Bench()
+    block = bench.block()
+    bench.propose(block)
+    first = bench.state.instance.proposals[0]
+    assert not [each for each in bench.propose(block, new_view=HASH) if isinstance(each, Accuse)]
+    assert bench.state.instance.proposals[0] is first
+
+
+def test_who_has_no_key_answers_nobody() -> None:
+    """A COMMIT of its own is what it would answer with."""
+    bench = Bench()
+    bench.state = replica.start(replace(bench.config, signers=()), bench.ledger.tip, (), None)
+    bench.decide()
+    [past] = bench.state.past
+    again = past.tallies[Kind.PREPARE, 0].votes[0].message
+    assert bench.hear(again) == []

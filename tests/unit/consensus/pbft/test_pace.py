@@ -9,10 +9,12 @@ import msgspec
 import pytest
 
 from prsm.consensus.pbft import replica
-from prsm.consensus.pbft.effects import NeedPayload, SetTimer
-from prsm.consensus.pbft.events import Heard, Tick, Waiting
+from prsm.consensus.pbft.effects import Broadcast, Effect, NeedPayload, SetTimer
+from prsm.consensus.pbft.events import Draft, Heard, Payload, Tick, Waiting
+from prsm.consensus.pbft.records import Voted, pack
 from prsm.consensus.pbft.state import State
 from prsm.consensus.pbft.timeouts import timeout_ms
+from prsm.protocol.signing import Kind
 from prsm.testnet.sim.plan import peer_of
 from prsm.testnet.sim.stage import START_MS, Bench
 
@@ -79,3 +81,20 @@ def test_wish_of_one_member_for_a_later_view_lets_the_timer_run() -> None:
     bench = Bench()
     end_ms = bench.now_ms + timeout_ms(bench.config.parameters, 0)
     assert bench.hear(bench.change(0, 1)) == [SetTimer(end_ms)]
+
+
+def test_payload_makes_no_second_proposal_of_a_view_that_has_one_in_the_log() -> None:
+    """It was asked for, made and sent before the restart; which block it was, nobody knows here."""
+    bench = Bench()
+    actor = bench.stage.actors[0]
+    drafted = Payload(1, 0, Draft((b"t",), (), START_MS))
+    for records, count in (([], 1), ([pack(Voted(Kind.PROPOSE, 0, 1, 0, bytes(32)))], 0)):
+        state = replica.start(actor.config, actor.ledger.tip, records, None)
+        for peer in (1, 2):
+            replica.step(state, Heard(peer_of(peer), bench.status()), START_MS)
+        sent = [each for each in replica.step(state, drafted, START_MS) if is_proposal(each)]
+        assert len(sent) == count
+
+
+def is_proposal(effect: Effect) -> bool:
+    return isinstance(effect, Broadcast) and effect.message.kind is Kind.PROPOSE

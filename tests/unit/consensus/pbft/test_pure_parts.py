@@ -205,6 +205,18 @@ def test_replay_takes_a_vote_as_proof_that_its_parent_was_committed() -> None:
     assert (voted.low, voted.proof) == (7, None)
 
 
+def test_low_mark_of_a_segment_is_its_heads_or_a_later_one_of_its_records() -> None:
+    vote = records.pack(records.Voted(Kind.PREPARE, 0, 9, 0, HASH))
+    marks = [
+        records.pack(records.LowMark(height, _certificate(Kind.COMMIT, height)))
+        for height in (4, 3)
+    ]
+    assert records.low_mark([], 2) == 2
+    assert records.low_mark([vote, *marks], 2) == 4
+    assert records.low_mark([vote, *marks], 7) == 7
+    assert records.low_mark([marks[1], b"\xff", marks[0]], 2) == 3, "what is not readable ends it"
+
+
 def test_replay_keeps_the_highest_view_whatever_the_order() -> None:
     entered = records.Entered(_message(Kind.NEW_VIEW, view=2))
     raws = [
@@ -216,6 +228,23 @@ def test_replay_keeps_the_highest_view_whatever_the_order() -> None:
     for both in (raws[:2], raws[1::-1]):
         memory = records.replay(both, committed=0).heights[1]
         assert (memory.view, memory.active) == (2, True)
+    lower = records.pack(records.Entered(_message(Kind.NEW_VIEW, view=1)))
+    memory = records.replay([raws[1], lower], committed=0).heights[1]
+    assert (memory.view, memory.new_view) == (2, entered.new_view)
+
+
+def test_replay_keeps_the_block_prepared_last_whatever_the_order() -> None:
+    bench = Bench()
+    block = bench.block()
+    digest = block_hash(block.header)
+    first, last = (
+        records.Locked(0, 1, view, bench.certificate(Kind.PREPARE, digest, view=view), block)
+        for view in (0, 2)
+    )
+    for order_of in ((first, last), (last, first)):
+        memory = records.replay(map(records.pack, order_of), committed=0).heights[1]
+        assert memory.locked == last
+        assert set(memory.voted) == {(Kind.COMMIT, 0), (Kind.COMMIT, 2)}
 
 
 def test_phases_refuse_what_the_table_does_not_list() -> None:

@@ -55,3 +55,11 @@ def test_new_view_that_was_entered_is_known() -> None:
     said = bench.state.instance.sent[Kind.NEW_VIEW, 3].message
     shown = msgspec.structs.replace(said, body=sha256(said.body))
     assert not observed(bench.take(Heard("peer0", bench.status(highest=shown))))
+
+
+def test_observer_that_may_not_end_is_shown_more_and_stays_as_it_is() -> None:
+    bench = Bench()
+    bench.state = replica.start(bench.config, bench.ledger.tip, (), "the guard is gone")
+    vote = bench.sign(Kind.COMMIT, 3, bytes(32))
+    assert not observed(bench.take(Heard("peer0", bench.status(highest=vote))))
+    assert (bench.state.observer, bench.state.probation) == ("the guard is gone", None)
