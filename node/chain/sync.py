@@ -1,8 +1,8 @@
-"""Catching up: committed blocks and missing bodies from peers, and serving them to peers.
+"""Catching up: committed blocks from peers, and serving blocks and bodies to them.
 
 Knows: what is being asked of whom, and in which order blocks are handed to the replica. Must not
 know: what a block does. Who is asked is decided in node/chain/claims, which heights in
-node/chain/ranges.
+node/chain/ranges; single bodies are node/chain/bodies.
 
 Invariants: one outstanding range per peer, never one fetch per vote; a claimed height is a hint;
 a block reaches the replica only after its certificate was found to hold, so whoever sent one that
@@ -16,7 +16,8 @@ from typing import Final
 import trio
 
 from prsm.consensus.pbft.effects import Fetch
-from prsm.consensus.pbft.events import Decided, Fetched
+from prsm.consensus.pbft.events import Decided
+from prsm.node.chain.bodies import Bodies
 from prsm.node.chain.claims import Claims, Contradiction, Standing
 from prsm.node.chain.driver import Driver
 from prsm.node.chain.history import block_of
@@ -32,8 +33,8 @@ from prsm.node.net.interface import (
 from prsm.node.telemetry import logs
 from prsm.protocol.certificates import check_certificate
 from prsm.protocol.codec import Record, decode
-from prsm.protocol.errors import LocalError, PrsmError, RemoteError, WireError
-from prsm.protocol.headers import Block, block_hash, is_bound
+from prsm.protocol.errors import LocalError, RemoteError, WireError
+from prsm.protocol.headers import block_hash, is_bound
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import BLOCKS_BYTES_MAX, BULK_FRAME_BYTES_MAX, KIB
 from prsm.protocol.messages.consensus import Status
@@ -51,8 +52,6 @@ log = logs.get("sync")
 LOOK_SECONDS: Final = 0.25  # pauses end and snapshots are done without a word
 REST_SECONDS: Final = 2.0  # nobody claims to be ahead: a word of one wakes
 RANGE_SECONDS: Final = 5.0
-BODY_SECONDS: Final = 0.25  # after which the next peer is asked too: a view does not wait for long
-BODIES_OPEN_MAX: Final = 4
 # Handed to the replica again after this long: it takes no block while it executes one.
 APPLY_SECONDS: Final = 10.0
 # A block decided now reaches us by votes; only a gap that lasts is fetched.
@@ -88,8 +87,7 @@ class Sync:
         self._wake = trio.Event()
         self._arrived = trio.Event()
         self._lag_since_ms: int | None = None
-        self._bodies_open: set[Fetch] = set()
-        self._bodies_in, self._bodies_out = trio.open_memory_channel[Fetch](8)
+        self._bodies = Bodies(network, driver.deliver)
         self.is_held: Callable[[], bool] = lambda: False  # a snapshot is taken instead of blocks
         driver.on_status = self._hear_status
         driver.on_fetch = self._hear_fetch
@@ -129,11 +127,10 @@ class Sync:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow until cancelled."""
         self._ranges = Ranges()  # nobody answers what was asked before a crash
-        self._bodies_open.clear()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow)
             nursery.start_soon(self._apply)
-            nursery.start_soon(self._fetch_bodies)
+            nursery.start_soon(self._bodies.run)
             task_status.started()
 
     async def _follow(self) -> None:
@@ -255,53 +252,6 @@ class Sync:
     def _live(self) -> set[PeerId]:
         return {info.peer for info in self._network.peers()}
 
-    async def _fetch_bodies(self) -> None:
-        """The same order comes again and again while a body is missing: once at a time is enough.
-
-        One that names others, as a later view does, does not wait for who is silent now.
-        """
-        async with trio.open_nursery() as nursery:
-            async for fetch in self._bodies_out:
-                if fetch not in self._bodies_open and len(self._bodies_open) < BODIES_OPEN_MAX:
-                    self._bodies_open.add(fetch)
-                    nursery.start_soon(self._fetch_body, fetch)
-
-    async def _fetch_body(self, fetch: Fetch) -> None:
-        """Ask in turn, the next also while an earlier one is silent; the first block ends it."""
-        assert fetch.block_hash is not None
-        ask = GetBlockByHash(height=fetch.first, block_hash=fetch.block_hash)
-        try:
-            async with trio.open_nursery() as nursery:
-                for peer in fetch.peers:
-                    answered = trio.Event()
-                    nursery.start_soon(self._take_body, PeerId(peer), ask, answered, nursery)
-                    with trio.move_on_after(BODY_SECONDS):
-                        await answered.wait()
-        finally:
-            self._bodies_open.discard(fetch)
-
-    async def _take_body(
-        self, peer: PeerId, ask: GetBlockByHash, answered: trio.Event, asking: trio.Nursery
-    ) -> None:
-        block = await self._ask_body(peer, ask)
-        answered.set()
-        if block is not None:
-            self._driver.deliver(Fetched(block))
-            asking.cancel_scope.cancel()
-
-    async def _ask_body(self, peer: PeerId, ask: GetBlockByHash) -> Block | None:
-        try:
-            with trio.fail_after(RANGE_SECONDS):
-                answer, _ = await self._network.call(peer, ask, channel=Channel.BULK)
-        except (trio.TooSlowError, PrsmError):
-            return None
-        if not isinstance(answer, GotBlock):
-            self._network.penalise(peer, _other_answer(answer))
-            return None
-        if answer.block is None or block_hash(answer.block.header) != ask.block_hash:
-            return None
-        return answer.block
-
     def _hear_status(self, peer: PeerId, status: Status) -> None:
         said = Standing(status.height, status.tip_hash, status.first_height)
         now_ms = self._clock.monotonic_ms()
@@ -326,10 +276,7 @@ class Sync:
         if fetch.block_hash is None:
             self._wake.set()
             return
-        try:
-            self._bodies_in.send_nowait(fetch)
-        except trio.WouldBlock:
-            log.debug("body fetch dropped; retransmission asks again")
+        self._bodies.order(fetch)
 
     async def _serve_blocks(self, incoming: Incoming) -> Answer:
         ask = incoming.message

@@ -5,9 +5,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from prsm.consensus.pbft.effects import Fetch
-from prsm.consensus.pbft.events import Decided, Fetched
-from prsm.node.chain.sync import BODY_SECONDS, encode_certified
+from prsm.consensus.pbft.events import Decided
+from prsm.node.chain.sync import encode_certified
 from prsm.node.net.interface import CallRefused
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.headers import block_hash
@@ -151,97 +150,6 @@ async def test_claims_are_bounded(stage: Stage, autojump_clock: MockClock) -> No
             await trio.sleep(0.001)
     assert len(stage.sync._claims) == 1024
     assert PeerId("peer1499") in stage.sync._claims
-
-
-async def test_body_is_asked_of_its_signers_in_turn(
-    stage: Stage, autojump_clock: MockClock
-) -> None:
-    """The first answers another record, the second the block: it is delivered, one is blamed."""
-    wanted = block(1)
-    replies = {ONE: blocks(1, 1), TWO: GotBlock(block=wanted)}
-
-    def say(peer: PeerId) -> None:
-        async def answer(message: Record) -> Record:
-            await trio.lowlevel.checkpoint()
-            assert isinstance(message, GetBlockByHash)
-            return replies[peer]
-
-        stage.replica.network.replies[peer] = answer
-
-    say(ONE)
-    say(TWO)
-    stage.replica.on_fetch(Fetch(1, 1, block_hash(wanted.header), (ONE, TWO)))
-    await trio.sleep(1)
-    assert stage.replica.events == [Fetched(wanted)]
-    assert [peer for peer, _ in stage.replica.network.penalties] == [ONE]
-
-
-async def test_silent_holder_of_a_body_does_not_hold_up_the_next(
-    stage: Stage, autojump_clock: MockClock
-) -> None:
-    """Nor is the silent one waited for once the block is here; a repeated order is the same one."""
-    wanted, asked = block(1), list[PeerId]()
-
-    async def say_nothing(_message: Record) -> Record:
-        asked.append(ONE)
-        await trio.sleep_forever()
-        raise AssertionError
-
-    async def answer(_message: Record) -> Record:
-        asked.append(TWO)
-        await trio.sleep(0.01)
-        return GotBlock(block=wanted)
-
-    stage.replica.network.replies |= {ONE: say_nothing, TWO: answer}
-    fetch = Fetch(1, 1, block_hash(wanted.header), (ONE, TWO))
-    stage.replica.on_fetch(fetch)
-    await trio.sleep(0.1)
-    stage.replica.on_fetch(fetch)
-    await trio.sleep(BODY_SECONDS + 0.1)
-    assert asked == [ONE, TWO]
-    assert stage.replica.events == [Fetched(wanted)]
-    stage.replica.on_fetch(fetch)
-    await trio.sleep(1)
-    assert asked == [ONE, TWO, ONE, TWO]
-
-
-async def test_order_that_names_another_holder_does_not_wait_for_the_silent_one(
-    stage: Stage, autojump_clock: MockClock
-) -> None:
-    """A later view shows who has the block on disk."""
-    wanted = block(1)
-
-    async def say_nothing(_message: Record) -> Record:
-        await trio.sleep_forever()
-        raise AssertionError
-
-    async def answer(_message: Record) -> Record:
-        await trio.lowlevel.checkpoint()
-        return GotBlock(block=wanted)
-
-    stage.replica.network.replies |= {ONE: say_nothing, TWO: answer}
-    digest = block_hash(wanted.header)
-    stage.replica.on_fetch(Fetch(1, 1, digest, (ONE,)))
-    await trio.sleep(1)
-    assert stage.replica.events == []
-    stage.replica.on_fetch(Fetch(1, 1, digest, (TWO, ONE)))
-    await trio.sleep(0.1)
-    assert stage.replica.events == [Fetched(wanted)]
-
-
-async def test_body_of_another_hash_is_not_delivered(
-    stage: Stage, autojump_clock: MockClock
-) -> None:
-    """A peer answers with a block nobody asked for: nothing is delivered."""
-
-    async def answer(_message: Record) -> Record:
-        await trio.lowlevel.checkpoint()
-        return GotBlock(block=block(1, mark=b"other"))
-
-    stage.replica.network.replies[ONE] = answer
-    stage.replica.on_fetch(Fetch(1, 1, block_hash(block(1).header), (ONE, TWO)))
-    await trio.sleep(1)
-    assert stage.replica.events == []
 
 
 def stored(height: int) -> StoredBlock:
