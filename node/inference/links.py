@@ -50,9 +50,20 @@ _Key = tuple[PeerId, bytes, int, int]  # peer, job, unit, batch
 
 
 class WorkerLost(LocalError):
-    """A worker does no more for a unit: unreachable, refused, too slow, or wrong in form."""
+    """A worker does no more for a unit: unreachable, refused, too slow, or wrong in form.
+
+    Args:
+        what: one sentence.
+        hint: what to do next.
+        cause: reason of the failure behind it, as its peer or our own network named it; empty
+            where there is none.
+    """
 
     reason = "worker_lost"
+
+    def __init__(self, what: str, *, hint: str = "", cause: str = "") -> None:
+        super().__init__(what, hint=hint)
+        self.cause = cause
 
 
 class InputRefused(InputMismatch):
@@ -175,7 +186,7 @@ class Links:
         if isinstance(error, RemoteError) and error.penalty:
             self.network.penalise(peer, error)
         reason = getattr(error, "refusal", error.reason)
-        return WorkerLost(f"{what}: {reason}: {error.what}")
+        return WorkerLost(f"{what}: {reason}: {error.what}", cause=reason)
 
     def faulty(self, peer: PeerId, what: str) -> WorkerLost:
         """A worker said what no honest one says."""
@@ -338,4 +349,5 @@ def _refusal(failed: WorkFailed) -> PrsmError:
         return InputRefused(failed.what)
     if failed.reason == Busy.reason:
         return Busy(f"the worker is busy: {failed.what}")
-    return WorkerLost(f"refused batch {failed.batch}: {failed.reason}: {failed.what}")
+    what = f"refused batch {failed.batch}: {failed.reason}: {failed.what}"
+    return WorkerLost(what, cause=failed.reason)

@@ -19,6 +19,7 @@ import trio
 from prsm.node.clock import Clock
 from prsm.node.inference.generate.stage import Stage
 from prsm.node.inference.links import WorkerLost
+from prsm.node.inference.refusals import ClassMissing
 from prsm.node.inference.unitrun import Lapse
 from prsm.protocol.errors import LocalError
 from prsm.protocol.generating import STEPS_MAX, KvShape
@@ -74,7 +75,7 @@ class Recovery:
 class Substitutes(Protocol):
     """Who may take over a stage."""
 
-    async def next(self, index: int, lost: Stage, why: str) -> Stage:
+    async def next(self, index: int, lost: Stage, why: WorkerLost) -> Stage:
         """Another worker, or the same one once more; not open yet.
 
         Raises:
@@ -246,7 +247,8 @@ class Course:
         if not place.class_id:
             place.class_id = stage.class_id
         if self._replay is Replay.STEPS and stage.class_id != place.class_id:
-            raise WorkerLost("class_missing: it computes other bits than the one before")
+            what = f"{ClassMissing.reason}: it computes other bits than the one before"
+            raise WorkerLost(what, cause=ClassMissing.reason)
 
     async def tell(self, place: Place, stage: Stage, sitting: Sitting, steps: range) -> None:
         """Push some steps of the history, in as few messages as it fits.
@@ -315,7 +317,7 @@ class Course:
             lost.end()
             began = loaded = self._clock.monotonic_ms()
             if self.mover is None or not await self.mover.rescued(place):
-                place.stage = await self._substitutes.next(place.index, lost, error.what)
+                place.stage = await self._substitutes.next(place.index, lost, error)
                 try:
                     sitting = await self.opened(place, place.stage)
                     self.seat(place, place.stage, sitting)

@@ -27,7 +27,7 @@ TRIES: Final = 3  # successors that are asked for one move
 NEAR_STEPS: Final = 2  # so few are heard at the boundary, in one message
 LOOK_S: Final = 0.5  # what was not worth it may become so: a reader stays behind
 _AGED: Final = 0.8
-LEAVES: Final = "draining: the worker goes away"
+LEAVES: Final = "draining"  # cause: the worker goes away, which is no fault of its
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 class Relief(Protocol):
     """Who takes over, and who is told that a stage was left."""
 
-    async def next(self, index: int, lost: Stage, why: str) -> Stage:
+    async def next(self, index: int, lost: Stage, why: WorkerLost) -> Stage:
         """As `Substitutes.next`.
 
         Raises:
@@ -185,7 +185,7 @@ class Mover:
 
     async def _prepare(self, place: Place, move: Move) -> None:
         """Find a successor and bring it near."""
-        lost, why = place.stage, LEAVES
+        lost, why = place.stage, WorkerLost("draining: the worker goes away", cause=LEAVES)
         try:
             for _ in range(TRIES):
                 stage = await self._relief.next(place.index, lost, why)
@@ -193,7 +193,7 @@ class Mover:
                     await self._bring_near(place, move, stage)
                 except WorkerLost as error:
                     log.info("stage %d is not moved to %s: %s", place.index, stage.name, error.what)
-                    lost, why = stage, error.what
+                    lost, why = stage, error
                     move.steps = 0
                 else:
                     move.stage = stage

@@ -19,13 +19,16 @@ from prsm.node.inference.generate.course import NoSubstitute
 from prsm.node.inference.generate.moving import LEAVES
 from prsm.node.inference.generate.route import Route, Wanted, lay_out
 from prsm.node.inference.generate.stage import RemoteStage, Seat, Stage
+from prsm.node.inference.generate.worker import UnknownSession
 from prsm.node.inference.interface import ReceiptStore
 from prsm.node.inference.links import Links, WorkerLost
 from prsm.node.inference.market import Market
 from prsm.node.inference.refusals import ClassMissing, PlanRefused, PriceOverCap
 from prsm.node.inference.wishes import WorkerOffer
+from prsm.node.net.interface import PeerUnreachable
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.ids import FTNS, format_ftns
+from prsm.protocol.messages.pipe import WorkerFailed
 from prsm.protocol.receipts import WorkReceipt
 from prsm.protocol.transactions.payloads import LOCK, Lock
 
@@ -101,14 +104,14 @@ class Routes:
         """Who does a stage at first."""
         return self._at(self.locked[0], index)
 
-    async def next(self, index: int, lost: Stage, why: str) -> Stage:
+    async def next(self, index: int, lost: Stage, why: WorkerLost) -> Stage:
         """As `Substitutes.next`: the same worker if it is still there, a spare, a new lock."""
         assert isinstance(lost, RemoteStage)
         worker = lost.seat.worker
         if self._may_try_again(index, lost, why):
             self._again.add((index, worker))
             return self._at_seat(lost.seat, index)
-        if ClassMissing.reason not in why and why != LEAVES:  # it computes otherwise, not worse
+        if why.cause not in (ClassMissing.reason, LEAVES):  # it computes otherwise, not worse
             self._market.bans.strike(lost.seat.peer, self._market.now_ms())
         self._avoid.setdefault(index, set()).add(worker)
         for route in self.locked:
@@ -158,26 +161,27 @@ class Routes:
             failed=failed,
         )
 
-    def _may_try_again(self, index: int, lost: RemoteStage, why: str) -> bool:
+    def _may_try_again(self, index: int, lost: RemoteStage, why: WorkerLost) -> bool:
         """Is the worker there and only its session gone? Its shard is loaded, its lock stands."""
         is_live = any(info.peer == lost.seat.peer for info in self._links.network.peers())
-        is_forgetful = any(f": {word}:" in why for word in ("unknown_session", "worker_failed"))
+        is_forgetful = why.cause in (UnknownSession.reason, WorkerFailed.reason)
         return is_live and is_forgetful and (index, lost.seat.worker) not in self._again
 
-    async def _lock_another(self, index: int, why: str) -> Route:
+    async def _lock_another(self, index: int, why: WorkerLost) -> Route:
         """Lock the stage for somebody else; who lost it before, but is back, is better than nobody.
 
         Raises:
             NoSubstitute: nobody in all tries, or it would cost too much.
         """
-        is_gone = "peer_unreachable" in why  # it may come back; who refuses has said why
+        is_gone = why.cause == PeerUnreachable.reason  # it may come back; who refuses has said why
         for left in range(ANOTHER_TRIES if is_gone else 1, 0, -1):
             try:
                 return await self._lock_one(index)
             except LocalError as error:
                 if left == 1 or isinstance(error, PriceOverCap):
+                    what = f"stage {index} was lost ({why.what}) and nobody takes it over"
                     raise NoSubstitute(
-                        f"stage {index} was lost ({why}) and nobody takes it over: {error.what}",
+                        f"{what}: {error.what}",
                         hint="connect more workers, and generate again",
                     ) from error
             self._avoid[index].clear()

@@ -27,6 +27,7 @@ from prsm.node.inference.generate.speech import Speaking, Speech
 from prsm.node.inference.generate.stage import HomeStage, Stage
 from prsm.node.inference.interface import Halted, JobFacts, PolicyRefused, ReceiptStore
 from prsm.node.inference.jobrun import Requester
+from prsm.node.inference.links import WorkerLost
 from prsm.node.inference.planner import NoCutForK
 from prsm.node.inference.runner import Stepping
 from prsm.node.telemetry import metrics
@@ -325,13 +326,13 @@ class _Relief:
     def __init__(self, routes: Routes | None) -> None:
         self._routes = routes
 
-    async def next(self, index: int, lost: Stage, why: str) -> Stage:
+    async def next(self, index: int, lost: Stage, why: WorkerLost) -> Stage:
         """As `Substitutes.next`."""
         await trio.lowlevel.checkpoint()
         if isinstance(lost, HomeStage):
             return lost
         if self._routes is None:
-            raise NoSubstitute(f"stage {index} was lost: {why}")
+            raise NoSubstitute(f"stage {index} was lost: {why.what}")
         return await self._routes.next(index, lost, why)
 
     async def retire(self, stage: Stage) -> None:

@@ -278,8 +278,9 @@ async def test_idle_session_is_forgotten_after_a_minute_and_its_work_claimed(
     assert found.worker.sessions.count == 0
     assert found.worker.sessions.bytes_held == 0
     assert not any(stepper.caches for stepper in found.worker.runner.opened)
-    with pytest.raises(WorkerLost, match="unknown_session"):
+    with pytest.raises(WorkerLost, match="unknown_session") as lost:
         await found.stage.step(6, (1,), ids(1))
+    assert lost.value.cause == "unknown_session"
     await trio.sleep(10)
     assert chain.committed(seat.job, seat.unit, seat.worker) is not None
     # What the requester signed goes with the receipt: shown where an auditor was fed otherwise.

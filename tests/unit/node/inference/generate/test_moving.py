@@ -17,7 +17,7 @@ class Nobody:
 
     gate: trio.Event = field(default_factory=trio.Event)
 
-    async def next(self, index: int, lost: object, why: str) -> NoReturn:
+    async def next(self, index: int, lost: object, why: object) -> NoReturn:
         del lost, why
         await self.gate.wait()
         raise NoSubstitute(f"nobody takes stage {index}")
