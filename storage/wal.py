@@ -24,6 +24,7 @@ _ENTRY: Final = Struct(">I")
 _HEAD: Final = Struct(">8sQ")  # magic, low mark; payload of a segment's first record
 _SEGMENT: Final = Struct(">Q")
 _MAGIC: Final = b"prsmwal1"
+_LENGTH_SIZE: Final = 4
 _SECTOR: Final = 512  # what a disk writes as a whole or not at all
 _NOT_OPEN: Final = "not open"
 _DAMAGED: Final = "damaged"
@@ -172,6 +173,8 @@ class Wal:
         self._refused = f"{_DAMAGED}: {scan.damaged}" if scan.damaged else ""
         if scan.torn:
             file.truncate(scan.end)
+        if scan.frame is not None:
+            file.pwrite(*scan.frame)
         # What a killed process wrote and did not sync is in the page cache only, yet from now on
         # it counts as promised.
         file.fdatasync()
@@ -188,6 +191,7 @@ class _Scan:
     end: int
     torn: bool
     damaged: str | None
+    frame: tuple[int, bytes] | None = None  # what to write where, so that the last record is good
 
 
 def _scan(raw: bytes) -> _Scan:
@@ -196,14 +200,17 @@ def _scan(raw: bytes) -> _Scan:
         return _Scan(0, 0, (), 0, torn=False, damaged="the segment has no readable head")
     segment, low_mark, end = head
     records: list[bytes] = []
-    damaged = None
+    damaged, frame = None, None
     while end < len(raw):
         payload = _read_frame(raw, end, segment)
         if payload is None:
             if _has_record_after(raw, end, segment):
                 damaged = f"a bad record at byte {end} with good ones after it"
+            elif (payload := _read_rest(raw, end, segment)) is not None:
+                frame = end, _frame(segment, payload)[: _RECORD.size]
             elif _was_whole(raw, end, segment):
                 damaged = f"a bad record at byte {end} that was written to its end"
+        if payload is None:
             break
         entries = _unpack(payload)
         if entries is None:
@@ -212,7 +219,7 @@ def _scan(raw: bytes) -> _Scan:
         records += entries
         end += _RECORD.size + len(payload)
     torn = end < len(raw) and damaged is None
-    return _Scan(segment, low_mark, tuple(records), end, torn, damaged)
+    return _Scan(segment, low_mark, tuple(records), end, torn, damaged, frame)
 
 
 def _read_head(raw: bytes) -> tuple[int, int, int] | None:
@@ -250,6 +257,19 @@ def _has_record_after(raw: bytes, offset: int, segment: int) -> bool:
     return False
 
 
+def _read_rest(raw: bytes, offset: int, segment: int) -> bytes | None:
+    """The payload of the last record if only its length or its number is wrong: all that follows.
+
+    A power cut may leave out the sector that ends behind the length and no other, which looks as
+    a flipped bit in a length of one set bit does. The checksum says what the record is.
+    """
+    payload = raw[offset + _RECORD.size :]
+    if not 0 < len(payload) <= TURN_BYTES_MAX:
+        return None
+    _, checksum, _ = _RECORD.unpack_from(raw, offset)
+    return payload if checksum == _checksum(segment, payload) else None
+
+
 def _was_whole(raw: bytes, offset: int, segment: int) -> bool:
     """Is the bad last record one that was written and harmed later, not one that a crash cut off?
 
@@ -259,13 +279,12 @@ def _was_whole(raw: bytes, offset: int, segment: int) -> bool:
     """
     if offset + _RECORD.size > len(raw):
         return False
-    length, checksum, number = _RECORD.unpack_from(raw, offset)
-    payload = raw[offset + _RECORD.size :]
-    if checksum == _checksum(segment, payload):
-        return True  # only its length or its number is harmed
-    if number != segment or length != len(payload):
+    length, _, number = _RECORD.unpack_from(raw, offset)
+    if number != segment or offset + _RECORD.size + length != len(raw):
         return False
     edges = [offset, *range((offset // _SECTOR + 1) * _SECTOR, len(raw), _SECTOR), len(raw)]
+    if edges[1] - offset < _LENGTH_SIZE:
+        del edges[0]  # zeros of a length that fits
     return all(any(raw[first:last]) for first, last in pairwise(edges))
 
 

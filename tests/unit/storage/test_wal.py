@@ -13,6 +13,7 @@ from prsm.storage.wal import TURN_BYTES_MAX, Replay, Wal
 from prsm.testnet.sim.disk import FaultyDisk, PowerCut
 
 TURNS = [[b"one"], [b"two", b""], [b"3" * 2000], [b"four"]]
+FRAME = (*range(4), *range(8, 16))  # length and segment's number, in a record
 FLAT = tuple(payload for turn in TURNS for payload in turn)
 
 
@@ -83,17 +84,58 @@ def test_wal_finds_a_flipped_bit_anywhere() -> None:
         bit = 8 * byte + byte % 8
         disk.flip("wal", bit)
         replay = reopened_without_repair(disk)
-        assert replay.damaged is not None, byte
         assert not replay.torn_tail
-        if byte >= last:
+        if byte - last in FRAME:  # the checksum says what the record is
+            assert (replay.records, replay.damaged) == ((b"kept", *FLAT), None)
+        else:
+            assert replay.damaged is not None, byte
+        if byte - last >= 16:
             assert replay.records == (b"kept", *FLAT[:-1])
         disk.flip("wal", bit)
     assert reopened(disk).records == (b"kept", *FLAT)
 
 
-@pytest.mark.parametrize("before", [0, 100, 490, 496, 511])
+@pytest.mark.parametrize("before", range(430, 460))
+def test_wal_finds_a_flipped_bit_of_a_last_record_that_begins_anywhere(before: int) -> None:
+    """Also where a sector ends inside its frame, whose first bytes are zeros."""
+    disk = FaultyDisk(1)
+    wal, _ = Wal.open(disk, "wal")
+    wal.append([b"b" * before])
+    start = wal.size
+    turn = bytes(range(1, 256))
+    wal.append([turn])
+    whole = disk.contents("wal")
+    for byte in range(start, len(whole)):
+        for bit in range(8):
+            disk.flip("wal", 8 * byte + bit)
+            replay = reopened_without_repair(disk)
+            if replay.damaged is None:
+                assert byte - start in FRAME
+                assert replay.records == (b"b" * before, turn)
+            disk.flip("wal", 8 * byte + bit)
+
+
+def test_wal_mends_the_frame_of_a_last_record_for_good() -> None:
+    """More is written behind it, and neither an open log nor a file of its own length is needed."""
+    for field in FRAME:
+        disk = FaultyDisk(1)
+        size = written(disk).size
+        disk.flip("wal", 8 * (size - (16 + 4 + len(TURNS[-1][0])) + field))
+        disk.kill()
+        wal, replay = Wal.open(disk, "wal")
+        assert replay.records == (b"kept", *FLAT)
+        assert wal.size == size
+        wal.append([b"more"])
+        disk.power_cut()
+        assert Wal.open(disk, "wal")[1].records == (b"kept", *FLAT, b"more")
+
+
+@pytest.mark.parametrize("before", [0, 100, *range(430, 460), 490, 496, 511])
 def test_wal_takes_no_cut_write_for_damage(before: int) -> None:
-    """Whichever of its sectors a power cut left out, and however short the file is then."""
+    """Whichever of its sectors a power cut left out, and however short the file is then.
+
+    Where all that was left out is the length, the checksum says what was written.
+    """
     disk = FaultyDisk(1)
     wal, _ = Wal.open(disk, "wal")
     wal.append([b"b" * before])
@@ -110,7 +152,10 @@ def test_wal_takes_no_cut_write_for_damage(before: int) -> None:
             copy = FaultyDisk(2)
             copy.create("wal").pwrite(0, bytes(raw))
             replay = Wal.open(copy, "wal")[1]
-            assert (replay.records, replay.damaged) == ((b"b" * before,), None)
+            assert replay.damaged is None
+            is_all = lost == 1 and edges[1] - start <= 4 and len(raw) == len(whole)
+            assert replay.records[:1] == (b"b" * before,)
+            assert len(replay.records) == (2 if is_all else 1)
 
 
 def reopened_without_repair(disk: FaultyDisk) -> Replay:
