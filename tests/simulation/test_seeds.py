@@ -16,6 +16,7 @@ import pytest
 
 from prsm.consensus.pbft import heights
 from prsm.consensus.pbft.state import State
+from prsm.testnet.sim import world
 from prsm.testnet.sim.__main__ import main
 from prsm.testnet.sim.batch import Summary, play
 from prsm.testnet.sim.log import ListLog
@@ -67,6 +68,17 @@ def test_node_behind_a_peer_that_claims_much_and_drips_asks_others() -> None:
     outcome = run(64_760)
     assert outcome.heal_ms is not None
     assert not outcome.violations
+
+
+def test_run_that_feeds_itself_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run(3)
+    assert whole.heal_ms is not None
+    monkeypatch.setattr(world, "EVENTS_MAX", whole.events // 2)
+    outcome = run(3)
+    assert (outcome.violations, outcome.heal_ms) == (
+        [f"9 memory: more than {whole.events // 2} events: the run feeds itself"],
+        None,
+    )
 
 
 @pytest.mark.slow
