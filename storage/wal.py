@@ -173,7 +173,7 @@ class Wal:
         self._refused = f"{_DAMAGED}: {scan.damaged}" if scan.damaged else ""
         if scan.torn:
             file.truncate(scan.end)
-        if scan.frame is not None:
+        if scan.frame is not None and scan.damaged is None:
             file.pwrite(*scan.frame)
         # What a killed process wrote and did not sync is in the page cache only, yet from now on
         # it counts as promised.

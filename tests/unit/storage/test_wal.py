@@ -130,6 +130,24 @@ def test_wal_mends_the_frame_of_a_last_record_for_good() -> None:
         assert Wal.open(disk, "wal")[1].records == (b"kept", *FLAT, b"more")
 
 
+def test_damaged_wal_is_kept_as_it_was_found() -> None:
+    """A frame is written anew for a good record only: the rest is for who looks into it."""
+    disk = FaultyDisk(1)
+    wal = written(disk)
+    (segment,) = struct.unpack(">Q", disk.contents("wal")[8:16])
+    payload = b"\xff" * 9  # an entry longer than the record
+    checksum = zlib.crc32(payload, zlib.crc32(struct.pack(">Q", segment)))
+    broken = struct.pack(">IIQ", 1, checksum, segment) + payload
+    raw = disk.contents("wal") + broken
+    copy = FaultyDisk(2)
+    copy.create("wal").pwrite(0, raw)
+    replay = Wal.open(copy, "wal")[1]
+    assert replay.damaged is not None
+    assert replay.records == (b"kept", *FLAT)
+    assert copy.contents("wal") == raw
+    assert wal.size == len(raw) - len(broken)
+
+
 @pytest.mark.parametrize("before", [0, 100, *range(430, 460), 490, 496, 511])
 def test_wal_takes_no_cut_write_for_damage(before: int) -> None:
     """Whichever of its sectors a power cut left out, and however short the file is then.
