@@ -70,6 +70,26 @@ def test_node_behind_a_peer_that_claims_much_and_drips_asks_others() -> None:
     assert not outcome.violations
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("seed", "fields"),
+    [
+        (380_518, {"snapshot_every": 0, "partitions": 3, "epoch_heights": 3}),
+        (120_046, {"snapshot_every": 1, "has_money": True, "spares": 1}),
+    ],
+)
+def test_who_is_behind_waits_for_no_peer_that_has_half_of_it(
+    seed: int, fields: dict[str, object]
+) -> None:
+    """The rest of a range, and blocks after a snapshot that was dropped: a second each time."""
+    plan = draw(seed)
+    found = {name: getattr(plan, name) for name in fields}
+    assert found == fields, "the plan of this seed has changed"
+    outcome = run(seed)
+    assert outcome.heal_ms is not None
+    assert not outcome.violations
+
+
 def test_run_that_feeds_itself_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(3)
     assert whole.heal_ms is not None
