@@ -127,8 +127,18 @@ class Claims:
         ahead = self._ahead(live, least=own + 1, now_ms=now_ms)
         return max((claim.height for _, claim in ahead), default=own)
 
-    def sources(self, live: Container[PeerId], *, least: int, now_ms: int) -> list[PeerId]:
-        """Who may be asked for a height now, the best first; none that drips while others flow."""
+    def sources(
+        self, live: Container[PeerId], *, least: int, now_ms: int, is_quick: bool = False
+    ) -> list[PeerId]:
+        """Who may be asked for a height now, the best first; none that drips while others flow.
+
+        Args:
+            live: who is linked.
+            least: the height.
+            now_ms: the time.
+            is_quick: only those whose last answer came in time. A line that all peers share may be
+                slow: two answers at once would both come too late, again and again.
+        """
         free = [
             (peer, claim)
             for peer, claim in self._ahead(live, least=least, now_ms=now_ms)
@@ -140,6 +150,7 @@ class Claims:
             (claim.is_slow, not claim.has_shown, claim.block_ms or 0, -claim.height, peer)
             for peer, claim in free
             if claim.block_ms is None or claim.block_ms <= slowest or len(known) == 1
+            if not is_quick or (claim.block_ms is not None and not claim.is_slow)
         ]
         return [peer for *_, peer in sorted(ranks)]
 
@@ -175,6 +186,7 @@ class Claims:
             claim.paused_until_ms = now_ms + claim.pause_ms
             claim.pause_ms = min(2 * claim.pause_ms, DISTRUST_MS)
             claim.size = max(1, claim.size // 2)
+            claim.is_slow |= silent
             if silent and not claim.has_shown:
                 claim.mute_until_ms = now_ms + DISTRUST_MS
 

@@ -52,6 +52,8 @@ log = logs.get("sync")
 LOOK_SECONDS: Final = 0.25  # pauses end and snapshots are done without a word
 REST_SECONDS: Final = 2.0  # nobody claims to be ahead: a word of one wakes
 RANGE_SECONDS: Final = 5.0
+# Without an answer for this long, what all else waits for is asked of a second peer, a quick one.
+STALL_MS: Final = 1_250
 # Handed to the replica again after this long: it takes no block while it executes one.
 APPLY_SECONDS: Final = 10.0
 # A block decided now reaches us by votes; only a gap that lasts is fetched.
@@ -139,11 +141,11 @@ class Sync:
                 with trio.move_on_after(self._look_s(is_open=self._is_behind)):
                     await self._wake.wait()
                 self._wake = trio.Event()
-                for segment in self._plan():
-                    nursery.start_soon(self._fetch, segment)
+                for segment, peer in self._plan():
+                    nursery.start_soon(self._fetch, segment, peer)
 
-    def _plan(self) -> list[Segment]:
-        """Ranges to ask for now: as many as there are gaps, peers for them, and room."""
+    def _plan(self) -> list[tuple[Segment, PeerId]]:
+        """What to ask of whom now: as much as there are gaps, peers for them, and room."""
         own, now_ms = self._driver.ledger.height, self._clock.monotonic_ms()
         self._ranges.advance(own)
         if not self._is_behind:
@@ -153,17 +155,26 @@ class Sync:
         top = self._claims.top(live, own=own, now_ms=now_ms)
         if self._is_idle or not self._has_waited(top - own, now_ms):
             return []
-        planned: list[Segment] = []
+        planned: list[tuple[Segment, PeerId]] = []
+        stalled = self._ranges.stalled(own, now_ms - STALL_MS)
+        if stalled is not None:
+            found = self._claims.sources(live, least=stalled.first, now_ms=now_ms, is_quick=True)
+            second = self._first_free(found)
+            if second is not None:
+                self._ranges.ask_too(stalled, second, now_ms)
+                planned.append((stalled, second))
         while (gap := self._ranges.gap(own, top)) is not None:
             first, last = gap
-            busy = self._ranges.asked
-            found = self._claims.sources(live, least=first, now_ms=now_ms)
-            peer = next((peer for peer in found if peer not in busy), None)
+            peer = self._first_free(self._claims.sources(live, least=first, now_ms=now_ms))
             if peer is None:
                 break
             last = min(last, first + self._claims.size(peer) - 1, self._claims.height(peer))
-            planned.append(self._ranges.ask(first, last, peer))
+            planned.append((self._ranges.ask(first, last, peer, now_ms), peer))
         return planned
+
+    def _first_free(self, found: list[PeerId]) -> PeerId | None:
+        busy = self._ranges.asked
+        return next((peer for peer in found if peer not in busy), None)
 
     def _has_waited(self, lag: int, now_ms: int) -> bool:
         """Is it more than the votes will bring in a moment?"""
@@ -174,8 +185,7 @@ class Sync:
             self._lag_since_ms = now_ms
         return lag >= GAP_BLOCKS_MIN or now_ms - self._lag_since_ms >= GAP_PATIENCE_MS
 
-    async def _fetch(self, segment: Segment) -> None:
-        peer = segment.peer
+    async def _fetch(self, segment: Segment, peer: PeerId) -> None:
         ask = GetBlocks(first=segment.first, count=segment.last - segment.first + 1)
         blocks: list[Certified] = []
         asked_ms = self._clock.monotonic_ms()
@@ -188,17 +198,16 @@ class Sync:
         except (PeerUnreachable, CallRefused) as error:
             self._pause(peer, error.what, silent=False)
         except RemoteError as error:
-            if self._ranges.holds(segment):  # or it was blamed meanwhile
-                self._blame(peer, error)
+            self._blame(peer, error)  # though another answer was taken
         else:
             took_ms = self._clock.monotonic_ms() - asked_ms
             self._claims.answered(peer, blocks=len(blocks), took_ms=took_ms)
             if not blocks:
                 self._distrust(peer, f"claims {segment.last} and has no block {segment.first}")
-        if blocks and self._ranges.keep(segment, blocks):
+        if not blocks:
+            self._ranges.fail(segment, peer)
+        elif self._ranges.keep(segment, peer, blocks):
             self._arrived.set()
-        else:
-            self._ranges.drop(segment)
         self._wake.set()
 
     async def _apply(self) -> None:

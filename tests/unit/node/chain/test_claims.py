@@ -58,6 +58,26 @@ def test_who_drips_is_asked_while_it_is_alone() -> None:
     assert found.sources({TWO}, least=1, now_ms=0) == [TWO]
 
 
+def test_only_who_answered_in_time_is_quick() -> None:
+    """Not who never did, nor who was silent last: its line may be what all others come by."""
+    found = claims(one=9, two=9)
+
+    def quick(now_ms: int) -> list[PeerId]:
+        return found.sources(ALL, least=1, now_ms=now_ms, is_quick=True)
+
+    assert quick(0) == []
+    found.showed(ONE)
+    found.answered(ONE, blocks=8, took_ms=80)
+    assert quick(0) == [ONE]
+    found.pause(ONE, 0, silent=False)
+    assert quick(PAUSE_MS) == [ONE]
+    found.pause(ONE, 0, silent=True)
+    assert quick(3 * PAUSE_MS) == []
+    assert ONE in found.sources(ALL, least=1, now_ms=3 * PAUSE_MS)
+    found.answered(ONE, blocks=4, took_ms=SLOW_MS + 1)
+    assert quick(3 * PAUSE_MS) == []
+
+
 def test_size_follows_what_a_peer_does_in_time() -> None:
     found = claims(one=9)
     assert found.size(ONE) == found.size(THREE) == SIZE_FIRST

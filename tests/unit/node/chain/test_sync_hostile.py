@@ -200,6 +200,47 @@ async def test_slow_drip_does_not_hold_up_what_others_can_show(
     assert stage.asked(TWO) <= 5
 
 
+async def test_who_fell_silent_holds_up_nobody_for_long(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """The lowest range is with a silent peer: a quick one is asked too, long before 5 s."""
+    stage.be_silent(TWO)
+    stage.answer(ONE, lambda ask: blocks(ask.first, ask.first + ask.count - 1), after_s=0.1)
+    stage.claim(TWO, 401)
+    stage.claim(ONE, 400)
+    await trio.sleep(1.2)
+    assert (stage.asked(TWO), stage.replica.ledger.height) == (1, 0)
+    await trio.sleep(1.3)
+    assert stage.replica.ledger.height == 400
+    assert stage.asked(TWO) == 1
+
+
+async def test_of_two_late_answers_one_is_taken(stage: Stage, autojump_clock: MockClock) -> None:
+    """The first comes after the second peer's, and is a lie: it is blamed, and moves nothing."""
+    stage.answer(TWO, lambda _ask: blocks(5, 5), after_s=3)
+    stage.answer(ONE, lambda ask: blocks(ask.first, ask.first + ask.count - 1), after_s=0.5)
+    stage.claim(TWO, 41)
+    stage.claim(ONE, 40)
+    await trio.sleep(2.9)
+    assert stage.replica.ledger.height == 40
+    await trio.sleep(20)
+    assert [peer for peer, _ in stage.replica.network.penalties] == [TWO]
+    heights = [e.block.header.height for e in stage.replica.events if isinstance(e, Decided)]
+    assert heights == list(range(1, 41))
+
+
+async def test_a_slow_line_is_not_asked_twice(stage: Stage, autojump_clock: MockClock) -> None:
+    """All answers take three seconds: no second peer is asked for what is on its way."""
+    for peer in (ONE, TWO):
+        stage.answer(peer, lambda ask: blocks(ask.first, ask.first + ask.count - 1), after_s=3)
+        stage.claim(peer, 40)
+    await trio.sleep(60)
+    assert stage.replica.ledger.height == 40
+    asked = [ask for _, ask in stage.replica.network.calls if isinstance(ask, GetBlocks)]
+    covered = [h for ask in asked for h in range(ask.first, ask.first + ask.count)]
+    assert sorted(covered) == list(range(1, 41))
+
+
 async def test_forged_part_costs_only_who_sent_it(stage: Stage, autojump_clock: MockClock) -> None:
     """Two peers at once, one forges all of its part: it is named, its part is asked anew."""
     stage.replica.is_forged = is_marked
