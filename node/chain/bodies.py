@@ -3,8 +3,9 @@
 Knows: what is asked of whom. Must not know: heights, claims, why a body is wanted.
 
 Invariants: one call for a body at a time to a peer; who is silent holds up neither the next peer
-nor the next order, which comes again and again while the body is missing; what a peer sends is
-what its hash says, or is dropped. Source: docs/spec/wire.md, "Catching up".
+nor the next order, which comes again and again while the body is missing: of too many calls the
+oldest is given up; what a peer sends is what its hash says, or is dropped.
+Source: docs/spec/wire.md, "Catching up".
 """
 
 from collections.abc import Callable
@@ -68,8 +69,10 @@ class Bodies:
         assert fetch.block_hash is not None
         ask = GetBlockByHash(height=fetch.first, block_hash=fetch.block_hash)
         for peer in map(PeerId, fetch.peers):
-            if (peer, ask) in self._calls or len(self._calls) >= CALLS_MAX:
+            if (peer, ask) in self._calls:
                 continue
+            if len(self._calls) >= CALLS_MAX:
+                self._calls.pop(next(iter(self._calls))).cancel()
             answered, scope = trio.Event(), trio.CancelScope()
             self._calls[peer, ask] = scope
             calls.start_soon(self._call, peer, ask, answered, scope)
@@ -85,7 +88,8 @@ class Bodies:
         block = None
         with scope:
             block = await self._ask(peer, ask)
-        del self._calls[peer, ask]
+        if self._calls.get((peer, ask)) is scope:
+            del self._calls[peer, ask]
         answered.set()
         if block is None:
             return

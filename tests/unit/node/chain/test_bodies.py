@@ -185,6 +185,31 @@ async def test_calls_and_orders_are_bounded_however_many_bodies_are_wanted(
     assert most == CALLS_MAX
 
 
+async def test_silent_peers_leave_room_for_another_body(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """Bodies that nobody sends take up all calls: the next order gives the oldest of them up."""
+    wanted = block(1)
+
+    async def say_nothing(_message: Record) -> Record:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def answer(_message: Record) -> Record:
+        await trio.lowlevel.checkpoint()
+        return GotBlock(block=wanted)
+
+    peers = tuple(f"peer{number}" for number in range(16))
+    stage.replica.network.replies |= {PeerId(peer): say_nothing for peer in peers}
+    stage.replica.network.replies[ONE] = answer
+    for number in range(ORDERS_MAX):
+        stage.replica.on_fetch(Fetch(1, 1, block_hash(block(1, mark=b"%d" % number).header), peers))
+    await trio.sleep(CALL_SECONDS - SILENCE_SECONDS / 2)  # all have been asked, none given up
+    stage.replica.on_fetch(Fetch(1, 1, block_hash(wanted.header), (ONE,)))
+    await trio.sleep(0.01)
+    assert stage.replica.events == [Fetched(wanted)]
+
+
 async def test_two_orders_for_one_body_deliver_it_once(
     stage: Stage, autojump_clock: MockClock
 ) -> None:
