@@ -116,7 +116,10 @@ def test_rolled_back_validator_that_hears_nobody_signs_twice(
     monkeypatch.setattr(statuses, "_check_own_vote", lambda _state, _message: None)
     monkeypatch.setattr(statuses, "weigh_claims", only_ready)
     universe = Universe(2, tmp_path)
-    for _ in range(8):
+    tries = 0
+    while not any("two different" in fault for fault in universe.witness.faults):
+        # Whether the vote that the old home lacks is one it gives again is chance: one in six.
+        assert tries < 100, universe.witness.faults
+        tries += 1
         universe.kill("Locked", "synced")
         universe.try_home("rolled back in place")
-    assert any("two different" in fault for fault in universe.witness.faults)
