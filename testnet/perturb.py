@@ -32,6 +32,7 @@ from prsm.testnet.faults import PARTITIONS, Fault, Kind, Layer, Round, cut_off, 
 from prsm.testnet.flooding import flood
 from prsm.testnet.launch import Network
 from prsm.testnet.links import Links
+from prsm.testnet.minority import Minority
 from prsm.testnet.perturbed import Outcome
 from prsm.testnet.processes import Node, NodeDied
 from prsm.testnet.proxy import Conditions, Pair
@@ -40,8 +41,6 @@ from prsm.testnet.skewed import set_skew
 from prsm.testnet.watch import Watch
 
 DOWN_SECONDS: Final = 0.5  # a killed node stays away at least so long
-SETTLE_SECONDS: Final = 0.5  # so long without a block: what was under way has arrived
-LATE_SECONDS: Final = 2.0  # what comes later than this was not under way
 LOOK_SECONDS: Final = 0.1
 ASK_SECONDS: Final = 2.0
 STOP_SECONDS: Final = 15.0
@@ -73,6 +72,7 @@ class Perturber:
     _lying: set[int] = field(default_factory=set)
     _down: Counter[str] = field(default_factory=Counter)  # by name: faults that hold it down now
     _up_at: dict[str, float] = field(default_factory=dict)  # when the last of them ended
+    _eased: int = 0  # faults that began to end: what they held up may arrive
     _turn: trio.Lock = field(default_factory=trio.Lock)
     _began: float = field(default_factory=time.monotonic)
 
@@ -227,6 +227,7 @@ class Perturber:
             cut = cut_off(ways, self.voters, count) if fault.kind in PARTITIONS else frozenset()
             commits = await self._watch_minority(cut, seconds)
         finally:
+            self._eased += 1
             with trio.CancelScope(shield=True):
                 self._layers.pop(id(layer), None)
                 await self._impose()
@@ -244,22 +245,16 @@ class Perturber:
             await trio.sleep(fault.period_s / 2)
 
     async def _watch_minority(self, cut: frozenset[int], seconds: float) -> int:
-        """Count blocks above all that stood there once nothing was under way: no catching up."""
         began = trio.current_time()
-        before = await self._heights(cut)
-        quiet_since = trio.current_time()
-        is_settled = False
-        while cut and not is_settled and trio.current_time() < began + seconds:
+        found = Minority(began)
+        while cut and trio.current_time() < began + seconds - LOOK_SECONDS:
+            heights = await self._heights(cut)
+            found.look(heights, self._eased, trio.current_time())
             await trio.sleep(LOOK_SECONDS)
-            now = await self._heights(cut)
-            if now != before:
-                before, quiet_since = now, trio.current_time()
-            is_settled = trio.current_time() >= min(
-                quiet_since + SETTLE_SECONDS, began + LATE_SECONDS
-            )
         await trio.sleep(max(0, began + seconds - trio.current_time()))
-        after = await self._heights(cut) if is_settled and before else before
-        return max(0, max([0, *after.values()]) - max([0, *before.values()]))
+        heights = await self._heights(cut)
+        found.look(heights, self._eased, trio.current_time())
+        return found.commits
 
     async def _heights(self, places: frozenset[int]) -> dict[int, int]:
         """What nodes say themselves, those that answer: killed or paused ones do not."""
@@ -287,6 +282,7 @@ class Perturber:
         for node in victims:
             await _wait_gone(node)
         await trio.sleep(max(DOWN_SECONDS, seconds))
+        self._eased += 1
         for node in victims:
             if not node.pid:
                 node.start()
@@ -298,6 +294,7 @@ class Perturber:
         try:
             await trio.sleep(seconds)
         finally:
+            self._eased += 1
             for node in nodes:
                 node.signal(signal.SIGCONT)
 
@@ -307,6 +304,7 @@ class Perturber:
         try:
             await trio.sleep(seconds)
         finally:
+            self._eased += 1
             for node in nodes:
                 set_skew(node.home, 0)
 
@@ -319,6 +317,7 @@ class Perturber:
         try:
             await trio.sleep(fault.seconds)
         finally:
+            self._eased += 1
             for place in fault.places:
                 if place in self._lying:
                     set_lie(self.network.nodes[place].home, None)
@@ -334,6 +333,7 @@ class Perturber:
         try:
             await trio.sleep(seconds)
         finally:
+            self._eased += 1
             for node in nodes:
                 self._free_disk(node)
         with self._held_down(nodes):  # with room again, a node begins anew by itself

@@ -202,6 +202,40 @@ async def test_blocks_of_a_minority_are_counted_once_it_is_quiet(
     assert outcome.minority_commits == 2
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        Fault(Kind.SPLIT, groups=((0, 2), (1, 3)), seconds=3),
+        Fault(Kind.PAUSE, (1,), seconds=3),
+        Fault(Kind.CLOCK, (1,), seconds=3, skew_ms=9_000),
+        Fault(Kind.BYZANTINE, (1,), seconds=3),
+        Fault(Kind.DISK_FULL, (1,), seconds=3),
+        Fault(Kind.KILL, (1,), seconds=3),
+    ],
+    ids=lambda fault: fault.kind.value,
+)
+async def test_what_a_fault_beside_it_held_up_is_no_minoritys(
+    perturber: Perturber, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock, beside: Fault
+) -> None:
+    """The last vote of a block came as the other one ended; the block after it is counted."""
+    began = trio.current_time()
+
+    async def heights(_self: Perturber, places: frozenset[int]) -> dict[int, int]:
+        has_ended = perturber._eased > 0  # a process that dies takes its time
+        return dict.fromkeys(places, 10 + has_ended + (trio.current_time() > began + 6))
+
+    async def is_stopped(_door: Door) -> bool:
+        return False
+
+    monkeypatch.setattr(Perturber, "_heights", heights)
+    monkeypatch.setattr(perturb, "_is_stopped", is_stopped)
+    partition = Fault(Kind.SPLIT, groups=((0, 1), (2, 3)), seconds=8)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(perturber._observe, beside)
+        outcome = await perturber._observe(partition)
+    assert outcome.minority_commits == 1
+
+
 async def test_who_is_cut_off_is_counted_by_each_fault_alone(
     perturber: Perturber, autojump_clock: MockClock
 ) -> None:
