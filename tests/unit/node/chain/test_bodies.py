@@ -2,6 +2,7 @@
 # ruff: noqa: ARG001 - pytest-trio takes the clock from among the arguments of a test
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
@@ -11,7 +12,7 @@ from prsm.consensus.pbft.effects import Fetch
 from prsm.consensus.pbft.events import Fetched
 from prsm.node.chain.bodies import CALL_SECONDS, CALLS_MAX, ORDERS_MAX, SILENCE_SECONDS
 from prsm.protocol.codec import Record
-from prsm.protocol.headers import block_hash
+from prsm.protocol.headers import Block, block_hash
 from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.sync import GetBlockByHash, GotBlock
 from tests.tools.syncing import ONE, TWO, Stage, block, blocks, open_stage
@@ -20,6 +21,19 @@ from tests.tools.syncing import ONE, TWO, Stage, block, blocks, open_stage
 @pytest.fixture
 async def stage(nursery: trio.Nursery) -> Stage:
     return await open_stage(nursery)
+
+
+async def say_nothing(_message: Record) -> Record:
+    await trio.sleep_forever()
+    raise AssertionError
+
+
+def saying(found: Block) -> Callable[[Record], Awaitable[Record]]:
+    async def answer(_message: Record) -> Record:
+        await trio.lowlevel.checkpoint()
+        return GotBlock(block=found)
+
+    return answer
 
 
 async def test_body_is_asked_of_its_signers_in_turn(
@@ -82,15 +96,7 @@ async def test_order_that_names_another_holder_does_not_wait_for_the_silent_one(
     """A later view shows who has the block on disk."""
     wanted = block(1)
 
-    async def say_nothing(_message: Record) -> Record:
-        await trio.sleep_forever()
-        raise AssertionError
-
-    async def answer(_message: Record) -> Record:
-        await trio.lowlevel.checkpoint()
-        return GotBlock(block=wanted)
-
-    stage.replica.network.replies |= {ONE: say_nothing, TWO: answer}
+    stage.replica.network.replies |= {ONE: say_nothing, TWO: saying(wanted)}
     digest = block_hash(wanted.header)
     stage.replica.on_fetch(Fetch(1, 1, digest, (ONE,)))
     await trio.sleep(1)
@@ -104,12 +110,7 @@ async def test_body_of_another_hash_is_not_delivered(
     stage: Stage, autojump_clock: MockClock
 ) -> None:
     """A peer answers with a block nobody asked for: nothing is delivered."""
-
-    async def answer(_message: Record) -> Record:
-        await trio.lowlevel.checkpoint()
-        return GotBlock(block=block(1, mark=b"other"))
-
-    stage.replica.network.replies[ONE] = answer
+    stage.replica.network.replies[ONE] = saying(block(1, mark=b"other"))
     stage.replica.on_fetch(Fetch(1, 1, block_hash(block(1).header), (ONE, TWO)))
     await trio.sleep(1)
     assert stage.replica.events == []
@@ -191,17 +192,9 @@ async def test_silent_peers_leave_room_for_another_body(
     """Bodies that nobody sends take up all calls: the next order gives the oldest of them up."""
     wanted = block(1)
 
-    async def say_nothing(_message: Record) -> Record:
-        await trio.sleep_forever()
-        raise AssertionError
-
-    async def answer(_message: Record) -> Record:
-        await trio.lowlevel.checkpoint()
-        return GotBlock(block=wanted)
-
     peers = tuple(f"peer{number}" for number in range(16))
     stage.replica.network.replies |= {PeerId(peer): say_nothing for peer in peers}
-    stage.replica.network.replies[ONE] = answer
+    stage.replica.network.replies[ONE] = saying(wanted)
     for number in range(ORDERS_MAX):
         stage.replica.on_fetch(Fetch(1, 1, block_hash(block(1, mark=b"%d" % number).header), peers))
     await trio.sleep(CALL_SECONDS - SILENCE_SECONDS / 2)  # all have been asked, none given up
