@@ -26,9 +26,9 @@ from prsm.protocol.messages.consensus import (
     ViewChange,
     sign_message,
 )
-from prsm.protocol.messages.sync import Certified, GotBlocks, GotEpochHeaders, Snapshot
+from prsm.protocol.messages.sync import Certified, GotBlocks, Snapshot
 from prsm.protocol.signing import Kind, sha256
-from prsm.testnet.sim.snapshots import FakeChunk
+from prsm.testnet.sim.snapshots import FakeChunk, FakeShown, FakeWalk
 
 if TYPE_CHECKING:
     from prsm.testnet.sim.node import Node
@@ -125,11 +125,11 @@ def record(sent: Record, dice: Random) -> Record:
             )
         case GotBlocks():
             return GotBlocks(tuple(_spoilt(raw, dice) for raw in sent.blocks))
-        case Snapshot():
-            return _other_snapshot(sent, dice)
-        case GotEpochHeaders(epochs=epochs) if epochs:
+        case FakeShown(height, proof):
+            return FakeShown(height, _other_snapshot(proof, dice))
+        case FakeWalk(first, epochs) if epochs:
             weak = msgspec.structs.replace(epochs[-1], certificate=_weak(epochs[-1].certificate))
-            return GotEpochHeaders((*epochs[:-1], weak) if dice.random() < 0.7 else ())
+            return FakeWalk(first, (*epochs[:-1], weak) if dice.random() < 0.7 else ())
         case FakeChunk():
             return _other_chunk(sent, dice)
         case _:

@@ -22,10 +22,10 @@ from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import EPOCH_HEADERS_MAX
 from prsm.protocol.messages.consensus import Status
 from prsm.protocol.messages.sync import (
+    EpochProof,
     GetChunk,
     GetEpochHeaders,
     GetSnapshot,
-    GotEpochHeaders,
     Snapshot,
 )
 from prsm.protocol.proofs import bucket_index
@@ -47,6 +47,20 @@ CHUNK_BYTES: Final = 300  # a state of a few accounts becomes several chunks
 Call = GetSnapshot | GetEpochHeaders | GetChunk
 
 
+class FakeShown(Record, frozen=True):
+    """A snapshot's proof, and the height that was asked for: calls have no numbers here."""
+
+    height: int
+    proof: Snapshot
+
+
+class FakeWalk(Record, frozen=True):
+    """Epoch headers, and from which epoch on they were asked for."""
+
+    first: int
+    epochs: tuple[EpochProof, ...]
+
+
 class FakeChunk(Record, frozen=True):
     """A chunk as it travels here; in the product it is the tail of a `GotChunk`."""
 
@@ -61,7 +75,7 @@ class FakeRefusal(Record, frozen=True):
     height: int
 
 
-Answer = Snapshot | GotEpochHeaders | FakeChunk | FakeRefusal
+Answer = FakeShown | FakeWalk | FakeChunk | FakeRefusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +201,9 @@ class Snapshots:
                 last = max(ledger.epochs, default=-1)
                 pages = range(first, min(last + 1, first + count))
                 known = [ledger.epochs[each] for each in pages if each in ledger.epochs]
-                answer = GotEpochHeaders(tuple(known))
+                answer = FakeWalk(first, tuple(known))
             case GetSnapshot() if offer is not None:
-                answer = offer.proof
+                answer = FakeShown(call.height, offer.proof)
             case GetChunk(height, index) if offer is not None and index < len(offer.chunks):
                 answer = FakeChunk(height, index, offer.chunks[index])
             case _:
@@ -237,11 +251,13 @@ class Snapshots:
 
     def _take(self, taking: _Taking, sender: int, answer: Answer) -> None:
         match answer:
-            case Snapshot() if taking.proof is None and sender == taking.peer:
-                taking.proof = answer
+            case FakeShown(height, proof) if (height, sender) == (taking.height, taking.peer):
+                if taking.proof is not None:
+                    return
+                taking.proof = proof
                 self._call(sender, GetEpochHeaders(taking.epoch, EPOCH_HEADERS_MAX))
-            case GotEpochHeaders(epochs) if not taking.is_proven and sender == taking.peer:
-                if taking.proof is None:
+            case FakeWalk(first, epochs) if (first, sender) == (taking.epoch, taking.peer):
+                if taking.proof is None or taking.is_proven:
                     return
                 taking.epoch = walk(epochs, taking.epoch, taking.sets)
                 if taking.epoch >= taking.proof.header.epoch:

@@ -48,6 +48,15 @@ def test_faulty_nodes_of_a_plan_weigh_less_than_a_third() -> None:
         assert 3 * weight < sum(plan.stakes), seed
 
 
+def test_answer_to_an_earlier_question_is_no_answer_to_this_one() -> None:
+    """A snapshot asked for, given up, and shown when the next one was asked for: no lie."""
+    plan = draw(1_288_404)
+    assert plan.snapshot_every, "the plan of this seed has changed"
+    outcome = run(1_288_404)
+    assert outcome.violations == []
+    assert outcome.heal_ms is not None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [17_805, 30_607, 43_209])
 def test_node_whose_snapshot_is_dropped_under_its_hands_is_led_on_by_blocks(seed: int) -> None:
