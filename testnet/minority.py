@@ -20,7 +20,7 @@ class Minority:
     held the last vote up: when that one ends, something is under way once more.
 
     Attributes:
-        began_s: when they were cut off.
+        began_s: since when something may be under way: they were cut off, or another fault ended.
         commits: blocks that came by no right.
     """
 

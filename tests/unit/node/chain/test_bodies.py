@@ -191,7 +191,6 @@ async def test_silent_peers_leave_room_for_another_body(
 ) -> None:
     """Bodies that nobody sends take up all calls: the next order gives the oldest of them up."""
     wanted = block(1)
-
     peers = tuple(f"peer{number}" for number in range(16))
     stage.replica.network.replies |= {PeerId(peer): say_nothing for peer in peers}
     stage.replica.network.replies[ONE] = saying(wanted)

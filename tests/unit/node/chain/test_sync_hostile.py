@@ -215,6 +215,24 @@ async def test_who_fell_silent_holds_up_nobody_for_long(
     assert stage.asked(TWO) == 1
 
 
+async def test_who_pruned_the_stalled_range_is_not_asked_for_it(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """It is quick, and holds blocks from 5 on: of the silent one's 1 to 8 it has not the first."""
+    stage.be_silent(TWO)
+    stage.answer(ONE, lambda ask: blocks(ask.first, ask.first + ask.count - 1), after_s=0.1)
+    stage.claim(TWO, 40)
+    await trio.sleep(0.3)
+    assert stage.asked(TWO) == 1
+    stage.replica.network.meet(ONE)
+    stage.replica.on_status(ONE, status(40, first=5))
+    await trio.sleep(RANGE_SECONDS - 1)
+    calls = stage.replica.network.calls
+    asked = [ask.first for peer, ask in calls if peer == ONE and isinstance(ask, GetBlocks)]
+    assert asked[0] == 9
+    assert min(asked) >= 5
+
+
 async def test_of_two_late_answers_one_is_taken(stage: Stage, autojump_clock: MockClock) -> None:
     """The first comes after the second peer's, and is a lie: it is blamed, and moves nothing."""
     stage.answer(TWO, lambda _ask: blocks(5, 5), after_s=3)
@@ -223,8 +241,11 @@ async def test_of_two_late_answers_one_is_taken(stage: Stage, autojump_clock: Mo
     stage.claim(ONE, 40)
     await trio.sleep(2.9)
     assert stage.replica.ledger.height == 40
-    await trio.sleep(20)
+    assert stage.replica.network.penalties == []
+    await trio.sleep(0.5)
     assert [peer for peer, _ in stage.replica.network.penalties] == [TWO]
+    assert stage.asked(TWO) == 1, "for that answer, not for another one"
+    await trio.sleep(20)
     heights = [e.block.header.height for e in stage.replica.events if isinstance(e, Decided)]
     assert heights == list(range(1, 41))
 
