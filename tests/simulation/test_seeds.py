@@ -11,11 +11,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from prsm.consensus.pbft import heights
 from prsm.consensus.pbft.state import State
+from prsm.node.chain.snapshots.evidence import Sets
+from prsm.protocol.messages.sync import EpochProof, Snapshot
 from prsm.testnet.sim import world
 from prsm.testnet.sim.__main__ import main
 from prsm.testnet.sim.batch import Summary, play
@@ -24,6 +27,7 @@ from prsm.testnet.sim.node import Node
 from prsm.testnet.sim.plan import Plan, Wish, draw, faulty_of
 from prsm.testnet.sim.progress import Piece, Progress
 from prsm.testnet.sim.shrink import difference, shrink
+from prsm.testnet.sim.snapshots import FakeShown, FakeWalk, Shelf, Snapshots, _Taking
 from prsm.testnet.sim.world import LATE_MS, Outcome, World, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +50,20 @@ def test_faulty_nodes_of_a_plan_weigh_less_than_a_third() -> None:
         plan = draw(seed)
         weight = sum(plan.stakes[node] for node in sorted(faulty_of(plan)))
         assert 3 * weight < sum(plan.stakes), seed
+
+
+def test_what_others_were_asked_or_what_was_asked_before_is_not_looked_at() -> None:
+    """Node 2 is asked for the snapshot of height 6 and for headers from epoch 3 on."""
+    snapshots = Snapshots(cast("Node", None), Shelf(1))
+    shown, header = cast("Snapshot", object()), cast("EpochProof", object())
+    taking = _Taking(6, 2, cast("Sets", None), 3, 0)
+    snapshots._take(taking, 2, FakeShown(3, shown))
+    snapshots._take(taking, 1, FakeShown(6, shown))
+    assert taking.proof is None
+    taking.proof = shown
+    snapshots._take(taking, 2, FakeWalk(0, (header,)))
+    snapshots._take(taking, 1, FakeWalk(3, (header,)))
+    assert (taking.epoch, taking.is_proven) == (3, False)
 
 
 def test_answer_to_an_earlier_question_is_no_answer_to_this_one() -> None:

@@ -202,6 +202,43 @@ async def test_silent_peers_leave_room_for_another_body(
     assert stage.replica.events == [Fetched(wanted)]
 
 
+async def test_call_given_up_that_ends_late_takes_no_later_one_with_it(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """The same peer is asked for the same body anew meanwhile: once, since that call is open."""
+    asked = Counter[tuple[PeerId, bytes]]()
+
+    def silent(peer: PeerId) -> Callable[[Record], Awaitable[Record]]:
+        async def answer(message: Record) -> Record:
+            assert isinstance(message, GetBlockByHash)
+            asked[peer, message.block_hash] += 1
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(0.1)  # noqa: ASYNC102 - shielded above
+            raise AssertionError
+
+        return answer
+
+    peers = tuple(PeerId(f"peer{number}") for number in range(16))
+    stage.replica.network.replies |= {peer: silent(peer) for peer in peers}
+    hashes = [block_hash(block(1, mark=b"%d" % number).header) for number in range(ORDERS_MAX + 1)]
+    for digest in hashes[:ORDERS_MAX]:
+        stage.replica.on_fetch(Fetch(1, 1, digest, peers))
+        await trio.sleep(0.01)  # the first order's first call is the oldest
+    await trio.sleep(16 * SILENCE_SECONDS)
+    assert asked.total() == CALLS_MAX
+    stage.replica.on_fetch(Fetch(1, 1, hashes[-1], peers[:1]))  # gives it up
+    await trio.sleep(0.05)
+    again = Fetch(1, 1, hashes[0], peers[:1])
+    stage.replica.on_fetch(again)
+    await trio.sleep(SILENCE_SECONDS + 0.1)
+    stage.replica.on_fetch(again)
+    await trio.sleep(0.05)
+    assert asked[peers[0], hashes[0]] == 2
+
+
 async def test_two_orders_for_one_body_deliver_it_once(
     stage: Stage, autojump_clock: MockClock
 ) -> None:
