@@ -4,7 +4,7 @@ Knows: what is asked of whom. Must not know: heights, claims, why a body is want
 
 Invariants: one call for a body at a time to a peer; who is silent holds up neither the next peer
 nor the next order, which comes again and again while the body is missing: of too many calls the
-oldest is given up; what a peer sends is what its hash says, or is dropped.
+oldest is given up; what a peer sends is what its hash says, header and body, or it is banned.
 Source: docs/spec/wire.md, "Catching up".
 """
 
@@ -18,7 +18,7 @@ from prsm.consensus.pbft.events import Fetched
 from prsm.node.net.interface import Channel, Network
 from prsm.node.telemetry import logs
 from prsm.protocol.errors import PrsmError, WireError
-from prsm.protocol.headers import Block, block_hash
+from prsm.protocol.headers import Block, block_hash, is_bound
 from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.sync import GetBlockByHash, GotBlock
 
@@ -109,6 +109,12 @@ class Bodies:
             what = f"{type(answer).__name__} is no answer to what was asked"
             self._network.penalise(peer, WireError(what))
             return None
-        if answer.block is None or block_hash(answer.block.header) != ask.block_hash:
+        block = answer.block
+        if block is not None and not (
+            block_hash(block.header) == ask.block_hash and is_bound(block)
+        ):
+            # Passed on, the true header over another body would end the search for the right one.
+            what = f"the block it sent for {ask.block_hash.hex()[:16]} is another one"
+            self._network.penalise(peer, WireError(what, penalty=100))
             return None
-        return answer.block
+        return block

@@ -26,7 +26,7 @@ from prsm.protocol.messages.consensus import (
     ViewChange,
     sign_message,
 )
-from prsm.protocol.messages.sync import Certified, GotBlocks, Snapshot
+from prsm.protocol.messages.sync import Certified, GotBlock, GotBlocks, Snapshot
 from prsm.protocol.signing import Kind, sha256
 from prsm.testnet.sim.snapshots import FakeChunk, FakeShown, FakeWalk
 
@@ -123,8 +123,8 @@ def record(sent: Record, dice: Random) -> Record:
             return msgspec.structs.replace(
                 sent, height=height, low_mark=height, snapshot_height=held
             )
-        case GotBlocks():
-            return GotBlocks(tuple(_spoilt(raw, dice) for raw in sent.blocks))
+        case GotBlocks() | GotBlock(Block()):
+            return _other_blocks(sent, dice)
         case FakeShown(height, proof):
             return FakeShown(height, _other_snapshot(proof, dice))
         case FakeWalk(first, epochs) if epochs:
@@ -158,6 +158,16 @@ def fresh_block(state: State, proposer: int, view: int) -> Block:
         proposer=proposer,
     )
     return Block(header, Body(tip.certificate, (), ()))
+
+
+def _other_blocks(sent: GotBlocks | GotBlock, dice: Random) -> Record:
+    """Blocks that are not what was certified, or a body that is not its header's."""
+    if isinstance(sent, GotBlocks):
+        return GotBlocks(tuple(_spoilt(raw, dice) for raw in sent.blocks))
+    assert sent.block is not None
+    # The header is the one whose hash was named.
+    body = msgspec.structs.replace(sent.block.body, transactions=(b"another",))
+    return GotBlock(msgspec.structs.replace(sent.block, body=body))
 
 
 def _spoilt(raw: bytes, dice: Random) -> bytes:

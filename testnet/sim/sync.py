@@ -15,7 +15,7 @@ from prsm.consensus.pbft.effects import Fetch
 from prsm.consensus.pbft.events import Decided, Fetched
 from prsm.consensus.pbft.transitions import Phase
 from prsm.protocol.codec import Record, decode, encode
-from prsm.protocol.headers import Block, block_hash
+from prsm.protocol.headers import Block, block_hash, is_bound
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
 from prsm.protocol.messages.sync import (
     Certified,
@@ -91,9 +91,10 @@ class Sync:
 
     def take_body(self, answer: GotBlock) -> None:
         """Take a body, or ask the next one who may have it."""
-        if answer.block is not None:
+        block = answer.block
+        if block is not None and is_bound(block):
             self.wanted = None
-            self.node.take(Fetched(answer.block))
+            self.node.take(Fetched(block))
         else:
             self._ask_body()
 

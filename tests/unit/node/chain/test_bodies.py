@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from prsm.consensus.pbft.effects import Fetch
@@ -109,11 +110,25 @@ async def test_order_that_names_another_holder_does_not_wait_for_the_silent_one(
 async def test_body_of_another_hash_is_not_delivered(
     stage: Stage, autojump_clock: MockClock
 ) -> None:
-    """A peer answers with a block nobody asked for: nothing is delivered."""
+    """A peer answers with a block nobody asked for: nothing is delivered, and it is banned."""
     stage.replica.network.replies[ONE] = saying(block(1, mark=b"other"))
     stage.replica.on_fetch(Fetch(1, 1, block_hash(block(1).header), (ONE, TWO)))
     await trio.sleep(1)
     assert stage.replica.events == []
+    assert [(peer, each.penalty) for peer, each in stage.replica.network.penalties] == [(ONE, 100)]
+
+
+async def test_true_header_over_another_body_does_not_end_the_search(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """The one asked first answers at once, and lies: the next one is asked, the liar is banned."""
+    wanted = block(1)
+    lie = replace(wanted, body=replace(wanted.body, transactions=(b"another",)))
+    stage.replica.network.replies |= {ONE: saying(lie), TWO: saying(wanted)}
+    stage.replica.on_fetch(Fetch(1, 1, block_hash(wanted.header), (ONE, TWO)))
+    await trio.sleep(1)
+    assert stage.replica.events == [Fetched(wanted)]
+    assert [(peer, each.penalty) for peer, each in stage.replica.network.penalties] == [(ONE, 100)]
 
 
 async def test_peer_that_gets_the_body_later_is_asked_again_while_another_is_silent(
