@@ -96,6 +96,7 @@ class ValidatorApi:
                 "this home's operator is among the validators already",
                 hint="to weigh more: prsm validator stake STAKE",
             )
+        self._check_log()
         signer = self._unused_key()
         payload = Join(
             consensus=signer.public_key,
@@ -117,6 +118,7 @@ class ValidatorApi:
                 "this home's operator is not among the validators",
                 hint="type: prsm validator join STAKE",
             )
+        self._check_log()
         signer = self._make_key()
         payload = Rotate(
             consensus=signer.public_key,
@@ -141,6 +143,14 @@ class ValidatorApi:
         chain_id = self._driver.ledger.genesis.chain_id
         return prove_possession(signer, chain_id, operator.signer.public_key)
 
+    def _check_log(self) -> None:
+        """Raise for a follower: what it signed would be written nowhere before it is sent."""
+        if not self._driver.can_vote:
+            raise NotVoting(
+                "this node keeps no log of votes",
+                hint="set consensus.validator to true, then: prsm stop; prsm start",
+            )
+
     def _unused_key(self) -> Ed25519Signer:
         """A key of this home that no operator ever brought; a new one if there is none."""
         for path in self._home.consensus_keys:
@@ -151,11 +161,6 @@ class ValidatorApi:
         return self._make_key()
 
     def _make_key(self) -> Ed25519Signer:
-        if not self._driver.can_vote:
-            raise NotVoting(
-                "this node keeps no log of votes",
-                hint="set consensus.validator to true, then: prsm stop; prsm start",
-            )
         seed = secrets.token_bytes(SEED_BYTES)
         signer = Ed25519Signer(seed)
         # Durable before anybody hears of it: an announced key that is lost stops its validator.

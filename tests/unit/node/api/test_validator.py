@@ -115,3 +115,19 @@ async def test_another_operator_cannot_take_the_peer_of_a_validator(tmp_path: Pa
         assert (await site.ask("validator_get"))["state"] == "none"
         # Nobody heard of the home's key yet, so it is the one that would join.
         assert len(site.home.consensus_keys) == 1
+
+
+async def test_a_follower_brings_no_key_it_could_sign_with(
+    member: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps no log: every vote would leave before anything is written."""
+    monkeypatch.setattr(member.parts.driver, "_signlog", None)
+    signers, keys = member.parts.driver.state.config.signers, member.home.consensus_keys
+    monkeypatch.setattr(member.parts.driver.ledger.view, "roster", dict)
+    refused = [await member.error("validator_join", stake=str(STAKE))]
+    monkeypatch.undo()
+    monkeypatch.setattr(member.parts.driver, "_signlog", None)
+    refused.append(await member.error("validator_rotate"))
+    assert [each["data"]["reason"] for each in refused] == 2 * ["not_a_validator"]
+    assert member.parts.driver.state.config.signers == signers
+    assert member.home.consensus_keys == keys
