@@ -7,7 +7,7 @@ Source: docs/spec/pbft.md, "Observer".
 from prsm.consensus.pbft.effects import Observe, Resume
 from prsm.consensus.pbft.probation import Probation
 from prsm.consensus.pbft.state import State, emit, move
-from prsm.consensus.pbft.transitions import Fact
+from prsm.consensus.pbft.transitions import Fact, Phase
 
 
 def observe(state: State, reason: str, probation: Probation | None) -> None:
@@ -33,6 +33,11 @@ def silence(state: State) -> str:
     if first is None:
         return f"{why}; ends after validators of a quorum said where they stand"
     return f"{why}; ends with the first epoch that begins at height {first} or above"
+
+
+def has_halted(state: State) -> bool:
+    """Has this replica ended for good, its data kept for a person?"""
+    return state.instance.phase is Phase.HALTED
 
 
 def end_probation(state: State) -> None:

@@ -10,6 +10,7 @@ after its block is durable.
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,7 +44,7 @@ from prsm.consensus.pbft.events import (
     Tick,
     Waiting,
 )
-from prsm.consensus.pbft.observer import silence
+from prsm.consensus.pbft.observer import has_halted, silence
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State
 from prsm.node.chain.answers import Answers
@@ -112,7 +113,6 @@ class Driver:
         self._failed = ""  # why the votes ended for good
         self.failure: Exception | None = None  # what ended them
         self.dropped = 0  # events for which the queue had no room
-        self.is_halted = False  # takes no more blocks either; an observer still does
         self.held = (0, 1)  # for STATUS: height of the latest snapshot, first one of the blocks
         self._signlog = hands.signlog
         self._in, self._out = trio.open_memory_channel[Event](EVENTS_WAITING_MAX)
@@ -150,6 +150,11 @@ class Driver:
     def stopped(self) -> str:
         """Why this node votes no more, and until when; empty if it may vote."""
         return self._failed or silence(self.state)
+
+    @property
+    def is_halted(self) -> bool:
+        """Does it take no more blocks either, its data kept for a person? An observer does."""
+        return bool(self._failed) or has_halted(self.state)
 
     @property
     def can_vote(self) -> bool:
@@ -233,13 +238,12 @@ class Driver:
             self._take_waiting([])
 
     def _stop_voting(self, why: str, cause: Exception) -> None:
-        self._failed, self.failure, self.is_halted = why, cause, True
+        self._failed, self.failure = why, cause
         log.error("no more votes and no more blocks from this node", why=why)
 
     async def _next_events(self) -> list[Event]:
-        events: list[Event] = []
-        while self._own:
-            events.append(self._own.popleft())
+        events = list(self._own)
+        self._own.clear()
         if not events:
             now = self.clock.monotonic_ms()
             due = min(self._timer_ms or self._tick_ms, self._tick_ms, self.herald.due_ms)
@@ -249,11 +253,9 @@ class Driver:
         return events
 
     def _take_waiting(self, events: list[Event]) -> None:
-        while len(events) < EVENTS_PER_TURN:
-            try:
+        with suppress(trio.WouldBlock):
+            while len(events) < EVENTS_PER_TURN:
                 events.append(self._out.receive_nowait())
-            except trio.WouldBlock:
-                return
 
     async def _turn(self, events: list[Event]) -> None:
         now = self.clock.monotonic_ms()
@@ -261,8 +263,7 @@ class Driver:
         # What was true when it was sent may be in a block by now.
         events = [event for event in events if not isinstance(event, Waiting)]
         self.mempool.drop_expired(self.drafts.time_ms)
-        waiting = self.drafts.has_work  # what no block may hold is no work
-        if waiting != self.state.waiting:
+        if (waiting := self.drafts.has_work) != self.state.waiting:
             events.append(Waiting(transactions=waiting))
         if self._is_tick_due(now):
             events.append(Tick())
@@ -280,8 +281,7 @@ class Driver:
     def _step_all(self, events: Iterable[Event], now_ms: int) -> list[Effect]:
         """Have the replica take events, and what it asks on the way where the answer is short.
 
-        Nothing left in between, so it is as if the core had said all of it at once: the proposer's
-        PROPOSE and PREPARE wait for one fdatasync, and leave in one write to each peer.
+        Nothing leaves in between: PROPOSE and PREPARE wait for one fdatasync, and leave together.
         """
         waiting = deque(events)
         effects: list[Effect] = []

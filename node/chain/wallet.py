@@ -62,6 +62,12 @@ class TransactionExpired(LocalError):
     reason = "transaction_expired"
 
 
+class TransactionUnseen(LocalError):
+    """A transaction is over, and a block that may hold it is not on this node."""
+
+    reason = "transaction_unseen"
+
+
 @dataclass(frozen=True, slots=True)
 class TxResult:
     """A transaction in a block: where, and what the ledger said."""
@@ -84,6 +90,7 @@ class Fate(Enum):
 class _Pending:
     raw: bytes
     transaction: Transaction
+    since: int  # the ledger's height when it was handed in
     done: trio.Event
     result: TxResult | None = None
 
@@ -219,19 +226,27 @@ class Wallet:
 
         Raises:
             TransactionExpired: its `valid_until` passed first, or another one has its nonce.
+            TransactionUnseen: a snapshot stands where the block may be that holds it.
         """
         pending = self._pending.get(tx_id)
         if pending is None:
             return await self._wait_found(tx_id)
         await pending.done.wait()
-        result = pending.result or await self.find(tx_id)
-        if result is None:
-            raise TransactionExpired(
-                f"transaction 0x{tx_id.hex()} was in no block within {VALID_MS // 1000} s, or "
-                f"another one of nonce {pending.transaction.nonce} was first",
-                hint="check that the chain moves with: prsm chain status",
+        result = pending.result or await self.fate(pending.raw, since=pending.since)
+        if isinstance(result, TxResult):
+            return result
+        if result is Fate.UNSEEN:
+            # No word of sending it again: it may be paid.
+            raise TransactionUnseen(
+                f"transaction 0x{tx_id.hex()} is over; this node took a state from its peers and "
+                f"has no blocks from {pending.since + 1} on, one of which may hold it",
+                hint=f"look at the balance, or ask another node: prsm chain tx 0x{tx_id.hex()}",
             )
-        return result
+        raise TransactionExpired(
+            f"transaction 0x{tx_id.hex()} was in no block within {VALID_MS // 1000} s, or "
+            f"another one of nonce {pending.transaction.nonce} was first",
+            hint="check that the chain moves with: prsm chain status",
+        )
 
     async def _wait_found(self, tx_id: TxId) -> TxResult:
         while True:
@@ -326,7 +341,9 @@ class Wallet:
     def _track(self, raw: bytes, transaction: Transaction) -> TxId:
         tx_id = transaction_id(raw)
         if tx_id not in self._pending:
-            self._pending[tx_id] = _Pending(raw, transaction, trio.Event())
+            self._pending[tx_id] = _Pending(
+                raw, transaction, self._driver.ledger.height, trio.Event()
+            )
         self._send((raw,))
         return tx_id
 

@@ -48,6 +48,9 @@ expired -32006 2019 failed retry: the transaction's time is over
 transaction_expired -32006 2020 deadline retry: the transaction came into no block in time
   the network was busy, split or without quorum
   prsm chain status
+transaction_unseen -32004 2042 failed: what became of the transaction is not known here
+  its block went by while the node was cut off, and the node goes on from a state of its peers
+  look at the balance, or ask another node; send it again only if nothing was paid
 transaction_failed -32004 2021 failed: the ledger executed the transaction and refused it
   a rule of its kind did not hold at that height; the fee is paid
   prsm chain tx ID
