@@ -97,12 +97,13 @@ class ValidatorApi:
                 hint="to weigh more: prsm validator stake STAKE",
             )
         self._check_log()
+        owner = operator.signer.public_key  # a locked wallet refuses before there is a key
         signer = self._unused_key()
         payload = Join(
             consensus=signer.public_key,
             peer_id=self._driver.network.peer_id,
             stake=int(params.stake),
-            possession=self._possession(signer, operator),
+            possession=self._possession(signer, owner),
         )
         return await self._order(payload, signer)
 
@@ -119,11 +120,12 @@ class ValidatorApi:
                 hint="type: prsm validator join STAKE",
             )
         self._check_log()
+        owner = operator.signer.public_key
         signer = self._make_key()
         payload = Rotate(
             consensus=signer.public_key,
             peer_id=self._driver.network.peer_id,
-            possession=self._possession(signer, operator),
+            possession=self._possession(signer, owner),
         )
         return await self._order(payload, signer)
 
@@ -139,9 +141,9 @@ class ValidatorApi:
     def _operator(self) -> Wallet:
         return self._wallets.get(OPERATOR)
 
-    def _possession(self, signer: Ed25519Signer, operator: Wallet) -> bytes:
+    def _possession(self, signer: Ed25519Signer, owner: bytes) -> bytes:
         chain_id = self._driver.ledger.genesis.chain_id
-        return prove_possession(signer, chain_id, operator.signer.public_key)
+        return prove_possession(signer, chain_id, owner)
 
     def _check_log(self) -> None:
         """Raise for a follower: what it signed would be written nowhere before it is sent."""

@@ -52,12 +52,16 @@ async def test_a_bond_is_shown_to_anyone(member: Site) -> None:
 
 
 async def test_a_home_without_the_operator_s_key_orders_nothing(tmp_path: Path) -> None:
-    """Missing: not found. Locked: what to type."""
+    """Missing: not found. Locked: what to type, and no new key is left behind."""
     async with open_site(tmp_path) as site:
         assert (await site.error("validator_leave"))["data"]["reason"] == "not_found"
         bring_keys(site, site.cluster.labs[0])
-        locked = await site.error("validator_leave")
-        assert locked["data"]["hint"] == "type: prsm wallet unlock operator"
+        signers = site.parts.driver.state.config.signers
+        for order in ("validator_leave", "validator_rotate"):
+            locked = await site.error(order)
+            assert locked["data"]["hint"] == "type: prsm wallet unlock operator"
+        assert len(site.home.consensus_keys) == 1
+        assert site.parts.driver.state.config.signers == signers
 
 
 async def test_stake_moves_at_once_and_weight_later(member: Site) -> None:
