@@ -162,17 +162,27 @@ class Session:
         with ExitStack() as stack:
             fds = [stack.enter_context(_opened(path)) for path in self._paths]
             size, _, *weights = (os.fstat(fd).st_size for fd in fds)
-            self._child = await self._pool.fork(self._pool.spawn(Role.SESSION, size, weights), fds)
-        with self._deadline(self._pool.bounds.load_seconds, "loading"):
-            loaded = await self._child.call(Load(), Loaded)
-        adapted = await self._feed_adapter()
-        if self._loaded is not None and class_id(loaded, adapted) != self.class_id:
-            raise WorkerFailed("a fresh worker computes other bits for this shard")
-        self._loaded, self._runs = loaded, 0
+            child = await self._pool.fork(self._pool.spawn(Role.SESSION, size, weights), fds)
+        try:
+            loaded, adapted = await self._load(child)
+        except BaseException:
+            # Nobody is served by a child that has not all of it, whoever gave up waiting.
+            with trio.CancelScope(shield=True):
+                await self._pool.release(child)
+            raise
+        self._child, self._loaded, self._runs = child, loaded, 0
         self._keeping.clear()
         self.class_id = class_id(loaded, adapted)
         self.inputs, self.outputs = loaded.inputs, loaded.outputs
         self.rss_bytes = loaded.rss_bytes
+
+    async def _load(self, child: Child) -> tuple[Loaded, Adapted | None]:
+        with self._deadline(self._pool.bounds.load_seconds, "loading"):
+            loaded = await child.call(Load(), Loaded)
+        adapted = None if self._adapter is None else await self._feed(child, self._adapter)
+        if self._loaded is not None and class_id(loaded, adapted) != self.class_id:
+            raise WorkerFailed("a fresh worker computes other bits for this shard")
+        return loaded, adapted
 
     async def adapt(self, adapter: Path) -> int:
         """Run with an adapter from now on, in this child and in those after it.
@@ -187,20 +197,21 @@ class Session:
         """
         async with self._lock:
             assert self._loaded is not None
-            self._adapter = adapter
-            adapted = await self._feed_adapter()
-            assert adapted is not None
-            self.class_id = class_id(self._loaded, adapted)
+            child = self._child
+            assert child is not None
+            try:
+                adapted = await self._feed(child, adapter)
+            except BaseException:
+                child.is_usable = False  # it may have the adapter, under the class without one
+                raise
+            self._adapter, self.class_id = adapter, class_id(self._loaded, adapted)
             return adapted.sites
 
-    async def _feed_adapter(self) -> Adapted | None:
-        """Hand the adapter's bytes to the child, which alone reads them."""
-        if self._adapter is None:
-            return None
-        assert self._child is not None
-        raw = await trio.to_thread.run_sync(_read_adapter, self._adapter)
+    async def _feed(self, child: Child, adapter: Path) -> Adapted:
+        """Hand the adapter's bytes to a child, which alone reads them."""
+        raw = await trio.to_thread.run_sync(_read_adapter, adapter)
         with self._deadline(self._pool.bounds.load_seconds, "reading the adapter"):
-            adapted, _ = await self._child.exchange(Adapt(), Adapted, tail=[raw])
+            adapted, _ = await child.exchange(Adapt(), Adapted, tail=[raw])
         return adapted
 
     async def end(self) -> None:
