@@ -65,7 +65,6 @@ KEPT_BYTES_MAX: Final = MIB  # a receipt of 1,024 batches and their feeds is und
 
 log = logging.getLogger(__name__)
 
-
 # Told of a receipt of ours and its escrow (None: the ledger has forgotten it) once all is over.
 OnOver = Callable[[WorkReceipt, Job | None], Awaitable[None]]
 
@@ -152,8 +151,8 @@ class Claims:
     async def add(self, receipt: WorkReceipt, feeds: Sequence[Feed] = ()) -> Claim:
         """Sign a receipt, keep it and queue its commitment.
 
-        A unit that was claimed with the same batches keeps its first receipt; one with more
-        batches replaces it.
+        A unit has one receipt of ours, the first, whatever is claimed of it later: its hash may be
+        on the ledger, or come there after we stopped waiting, and without it we are not paid.
 
         Args:
             receipt: not signed yet.
@@ -163,11 +162,16 @@ class Claims:
         key = (receipt.job, receipt.unit)
         async with self._adding:  # or two callers would sign two receipts for the same work
             known = self._claims.get(key)
-            if known and known.error is None and known.receipt.batches == receipt.batches:
+            if known is not None:  # a commitment that failed is tried again by `_watch` alone
                 return known
             signed = sign_receipt(receipt, self._chain.signer)
             await self._store.keep(*key, encode(_Kept(signed, tuple(feeds))))
             return self._take_up(signed, tuple(feeds))
+
+    def has(self, job: bytes, unit: int) -> bool:
+        """Is there a receipt of ours: kept here, or bound and lost?"""
+        bound = self._chain.committed(job, unit, self._chain.address)
+        return bound is not None or (job, unit) in self._claims
 
     async def show(self, claim: Claim) -> bytes:
         """Canonical bytes of the receipt, once its hash is on the ledger.
@@ -176,6 +180,8 @@ class Claims:
             PrsmError: the ledger refused the commitment.
         """
         await claim.committed.wait()
+        while not claim.committed.is_set():  # it failed, and was queued again before we ran
+            await claim.committed.wait()
         if claim.error is not None:
             raise claim.error
         return encode(claim.receipt)
@@ -212,11 +218,10 @@ class Claims:
                 self._note([claim], await self._commit([claim]))
 
     async def _commit(self, claims: list[Claim]) -> PrsmError | None:
-        address = self._chain.address
         rows = tuple(
             CommitRow(claim.receipt.job, claim.receipt.unit, claim.digest)
             for claim in claims
-            if not self._is_bound(claim, address)
+            if not self._is_bound(claim)
         )
         if not rows:
             return None
@@ -226,16 +231,18 @@ class Claims:
             return error
         return None
 
-    def _is_bound(self, claim: Claim, address: bytes) -> bool:
-        found = self._chain.committed(claim.receipt.job, claim.receipt.unit, address)
+    def _is_bound(self, claim: Claim) -> bool:
+        receipt = claim.receipt
+        found = self._chain.committed(receipt.job, receipt.unit, self._chain.address)
         return found is not None and found.receipt_hash == claim.digest
 
     def _note(self, claims: list[Claim], error: PrsmError | None) -> None:
         for claim in claims:
-            if error is not None:
+            # Refused, or not waited for any longer: an earlier try may be in a block all the same.
+            if error is not None and not self._is_bound(claim):
                 self._fail(claim, error)
                 continue
-            claim.committed_ms = self._chain.block_time_ms()
+            claim.error, claim.committed_ms = None, self._chain.block_time_ms()
             claim.committed.set()
 
     def _fail(self, claim: Claim, error: PrsmError) -> None:
@@ -254,6 +261,8 @@ class Claims:
                     await self._drop(key, job)
                 elif not _is_in_time(job, key[1], now):
                     continue
+                elif claim.error is not None and self._is_bound(claim):
+                    self._note([claim], None)  # a block took it after we stopped waiting
                 elif self._is_due(key, claim, now):
                     self._tries[key] = now
                     nursery.start_soon(self._settle_alone, claim, job)
@@ -364,7 +373,7 @@ class Claims:
         theirs = self._chain.committed(ask.job, ask.unit, ask.asker)
         if theirs is None or theirs.receipt_hash != ask.receipt_hash:
             raise NotNamed("commit to your own receipt of this unit first")
-        if not self._is_bound(claim, self._chain.address):
+        if not self._is_bound(claim):
             raise UnknownJob("our own receipt is not on the ledger yet")
         return ShownReceipt(encode(claim.receipt)), encode(claim.feeds)
 

@@ -10,7 +10,7 @@ from prsm.node.clock import Clock
 from prsm.node.inference.claims import Claims
 from prsm.node.inference.drain import Drain, Holder
 from prsm.node.inference.evidence import Evidence
-from prsm.node.inference.interface import Chain, Models, Policy
+from prsm.node.inference.interface import Chain, JobClosed, Models, Policy
 from prsm.node.inference.shards import ShardCache
 from prsm.node.net.interface import Network
 from prsm.protocol.ed25519 import Verifier
@@ -40,6 +40,15 @@ class Desk:
         """Have what somebody holds finished before the node ends."""
         if self.drain is not None:
             self.drain.add(holder)
+
+    def check_unclaimed(self, job: Job, unit: int) -> None:
+        """May a unit be begun, or gone on with? What is done after its receipt is in none.
+
+        Raises:
+            JobClosed: there is one.
+        """
+        if self.claims.has(job.job, unit):
+            raise JobClosed("the receipt of this unit is made", hint="lock what is left anew")
 
     def take_on(self, job: Job, unit: int) -> None:
         """May another unit be taken on now?

@@ -14,7 +14,7 @@ from prsm.node.inference.capacity import Standing
 from prsm.node.inference.claims import Claim
 from prsm.node.inference.desk import Desk
 from prsm.node.inference.evidence import Place
-from prsm.node.inference.interface import PolicyRefused, UnitIncomplete, UnknownJob
+from prsm.node.inference.interface import JobClosed, PolicyRefused, UnitIncomplete, UnknownJob
 from prsm.node.inference.lease import Inputs, Lease, Reserve
 from prsm.node.inference.line import Line
 from prsm.node.inference.terms import (
@@ -124,6 +124,9 @@ class Executor:
             known.close()  # the same account from another peer: it moved
         self._check_room(incoming.peer)
         desk.take_on(job, message.unit)
+        desk.check_unclaimed(job, message.unit)
+        if known is not None and known.done:
+            raise JobClosed("what was done of this unit is being claimed")
         self._opening.add(key)
         try:
             lease = await self._begin(message, job, incoming.peer)
@@ -169,7 +172,8 @@ class Executor:
         of_peer = sum(lease.peer == peer for lease in working)
         if of_peer >= self._terms.units_per_peer_max:
             raise Busy(f"{of_peer} units of this peer, at most {self._terms.units_per_peer_max}")
-        finished = [old for old, lease in self._leases.items() if lease.is_closed]
+        leases = self._leases.items()
+        finished = [old for old, lease in leases if lease.is_closed and not lease.is_held]
         for old in finished[: max(0, len(self._leases) + 1 - LEASES_KEPT_MAX)]:
             del self._leases[old]
 
@@ -318,6 +322,8 @@ class Executor:
             lease.forget(batch)
             self._answer_failure(lease, batch, error)
             return
+        if lease.is_closed:  # while the disk was busy: it may be claimed, or open again
+            return
         size = sum(len(tensor.data) for tensor in tensors)
         lease.note(feed, ran.outputs, bytes_in=size, cpu_us=ran.cpu_us)
         done = lease.done[batch]
@@ -380,7 +386,6 @@ class Executor:
             raise UnitIncomplete(
                 f"{len(lease.done)} micro-batches are done, {lease.unanswered} are not"
             )
-        if lease.spec.needed == 1:
-            lease.close()  # it is drawn by the hash of its receipt: there is one, and no more work
+        lease.close()  # there is one receipt: what would be done after it is in none
         claim = await self._claim(lease)
         return ShownReceipt(await self._desk.claims.show(claim)), b""

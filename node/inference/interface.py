@@ -64,7 +64,7 @@ class NotNamed(WorkRefused):
 
 
 class JobClosed(WorkRefused):
-    """Settled, refunded, or past its deadline in block time."""
+    """Settled, refunded, past its deadline in block time, or done with: its receipt is made."""
 
     reason = "job_closed"
 

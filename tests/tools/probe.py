@@ -9,6 +9,7 @@ import trio
 from prsm.node.inference.feeds import Target, feed_over
 from prsm.node.inference.transfer import cut
 from prsm.node.inference.verify import input_root
+from prsm.node.net.handshake import ChainIdentity
 from prsm.node.net.interface import Channel, Incoming
 from prsm.node.net.network import PeerNetwork
 from prsm.protocol.codec import Record
@@ -24,7 +25,7 @@ from prsm.protocol.messages.work import (
 from prsm.protocol.receipts import Feed, WorkKind, sign_feed
 from prsm.protocol.tensors import Tensor
 from prsm.protocol.transactions.payloads import LOCK, Lock, Unit
-from tests.tools.work import MODEL, Cluster, Node, given_rows
+from tests.tools.work import MODEL, Cluster, Node, given_rows, make_cluster
 from tests.tools.work_chain import seed
 
 JOB = b"j" * 32
@@ -38,6 +39,7 @@ class Probe:
 
     cluster: Cluster
     network: PeerNetwork
+    is_open_ended: bool = False  # what it locks
     results: list[Result] = field(default_factory=list)
     failures: list[WorkFailed] = field(default_factory=list)
     heard: trio.Event = field(default_factory=trio.Event)
@@ -85,7 +87,7 @@ class Probe:
             budget=0,
             shares=(),
             deadline_ms=self.cluster.world.time_ms + 100_000,
-            is_open_ended=False,
+            is_open_ended=self.is_open_ended,
         )
         result = await chain.wait_committed(await chain.submit(LOCK, lock))
         assert result.ok
@@ -149,3 +151,20 @@ class Probe:
         result = self.results[-1]
         assert result.batch == 1
         assert result.input_root == input_root(tensors, stage=0)
+
+
+async def started_probe(nursery: trio.Nursery) -> Probe:
+    """Linked to all nodes of a running cluster."""
+    cluster = make_cluster()
+    genesis = cluster.world.genesis
+    network = cluster.hub.network(
+        b"p" * 32, ChainIdentity(chain=genesis.chain_id, genesis=genesis.digest)
+    )
+    made = Probe(cluster, network)
+    network.on_message(Result, made.take_result)
+    network.on_message(WorkFailed, made.take_failure)
+    await cluster.start(nursery)
+    await nursery.start(network.run)
+    for node in cluster.nodes:
+        await network.connect(cluster.hub.address(node.network.peer_id))
+    return made

@@ -182,6 +182,18 @@ def locked(world: World) -> bytes:
     return job
 
 
+def due(chain: MemoryChain, job: bytes) -> WorkReceipt:
+    """What the account did for it."""
+    return msgspec.structs.replace(
+        receipt(),
+        chain_id=chain.chain_id,
+        job=job,
+        worker=chain.address,
+        price_per_row=1_000,
+        started_height=chain.height(),
+    )
+
+
 class Refusing(MemoryChain):
     """A wallet that cannot send: no validator is linked."""
 
@@ -208,14 +220,7 @@ async def test_commitment_that_failed_is_tried_again_and_paid(
     chain.refuses = why == "no validator"
     await nursery.start(world.run)
     job = locked(world)
-    made = msgspec.structs.replace(
-        receipt(),
-        chain_id=chain.chain_id,
-        job=job,
-        worker=chain.address,
-        price_per_row=1_000,
-        started_height=world.height,
-    )
+    made = due(chain, job)
     ends: list[Ended] = []
 
     async def note(ours: WorkReceipt, found: Job | None) -> None:
@@ -243,3 +248,76 @@ async def test_commitment_that_failed_is_tried_again_and_paid(
     await trio.testing.wait_all_tasks_blocked()
     assert [(one.paid, one.wrong, one.is_counted) for one in ends] == [(950, 0, True)]
     assert claims.unpaid == ()
+
+
+async def claiming(nursery: trio.Nursery) -> tuple[World, MemoryChain, Claims]:
+    """Account 1, whose receipts are settled by itself."""
+    world = World()
+    chain = MemoryChain(world, 1)
+    await nursery.start(world.run)
+    claims = Claims(Wire(), chain, MemoryReceipts(), Ed25519Verifier())
+    await nursery.start(claims.run)
+    return world, chain, claims
+
+
+async def assert_paid(chain: MemoryChain, job: bytes) -> None:
+    with trio.fail_after(400):
+        while (found := chain.job(job)) is None or found.is_open:
+            await chain.wait_height(chain.height() + 1)
+    [verdict] = found.verdicts
+    assert verdict is not None
+    assert [opinion.paid for opinion in verdict.opinions] == [950]
+
+
+async def test_first_receipt_of_a_unit_stays(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """It is bound: with another one on the disk there would be nothing to show."""
+    world, chain, claims = await claiming(nursery)
+    made = due(chain, locked(world))
+    claim = await claims.add(made)
+    await claims.show(claim)
+    other = msgspec.structs.replace(made.batches[0], output_root=b"o" * 32)
+    later = msgspec.structs.replace(made, batches=(other,), ended_height=2)
+    assert await claims.add(later) is claim
+    assert await claims._store.load() == (encode((claim.receipt, ())),)
+    await assert_paid(chain, made.job)
+
+
+@pytest.mark.parametrize("is_asked_again", [False, True])
+async def test_commitment_that_a_block_took_too_late_is_paid(
+    is_asked_again: bool, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """No block for over a minute: the wait ends, the transaction is valid all the same."""
+    world, chain, claims = await claiming(nursery)
+    made = due(chain, locked(world))
+    world.block_s = 70.0
+    await trio.sleep(0.1)
+    claim = await claims.add(made)
+    with pytest.raises(PrsmError, match="no block took"):
+        await claims.show(claim)
+    if is_asked_again:
+        assert await claims.add(msgspec.structs.replace(made, ended_height=9)) is claim
+    world.block_s = 0.05
+    await assert_paid(chain, made.job)
+
+
+async def test_receipt_is_not_shown_while_a_failed_commitment_is_tried_again(
+    nursery: trio.Nursery,
+) -> None:
+    """The failure wakes who waits; by the time it looks, the receipt may be queued again."""
+    claims, shown = claims_of(Files()), list[bytes]()
+    claim = claims._take_up(sign_receipt(receipt(), KEY))
+
+    async def show() -> None:
+        shown.append(await claims.show(claim))
+
+    nursery.start_soon(show)
+    await trio.testing.wait_all_tasks_blocked()
+    claims._fail(claim, StoreUnavailable("no validator takes it now"))
+    claims._queue(claim)
+    await trio.testing.wait_all_tasks_blocked()
+    assert shown == []
+    claims._note([claim], None)
+    await trio.testing.wait_all_tasks_blocked()
+    assert shown == [encode(claim.receipt)]
