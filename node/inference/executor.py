@@ -316,7 +316,7 @@ class Executor:
         try:
             feed = self._checked_feed(lease, batch, tensors)
             ran = await line.ask(tensors, who=lease.job.requester)
-            chunks = tuple(cut(ran.outputs))
+            lease.hold(batch, ran.outputs, room=self._room(lease))
             await self._keep(lease, feed, tensors, ran.outputs)
         except PrsmError as error:
             lease.forget(batch)
@@ -329,7 +329,7 @@ class Executor:
         done = lease.done[batch]
         rows = lease.job.batch_rows[batch]
         self._desk.shards.note(lease.spec.model, lease.shard, rows=rows, cpu_us=ran.cpu_us)
-        for chunk in chunks:
+        for chunk in cut(ran.outputs):  # the next is cut when the one before is queued
             result = Result(
                 *(lease.job.job, lease.unit, batch, chunk.chunk, chunk.chunks),
                 tensors=chunk.heads,

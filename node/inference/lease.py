@@ -1,7 +1,8 @@
 """One unit of a locked job that this node works on: what came in, what was done, what it cost.
 
-State only; no tasks, no network. Invariant: a batch is unanswered from its first chunk until
-its result or failure left, and at most `credit` batches are unanswered.
+State only; no tasks, no network. Invariants: a batch is unanswered from its first chunk until
+the last chunk of its result, or its failure, is queued for the requester; at most `credit`
+batches are unanswered; what is held for them, in and out, is inside the reserve.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import trio
 
 from prsm.consensus.ledger.records import Job
 from prsm.node.inference.feeds import Target, feed_over
-from prsm.node.inference.transfer import Assembly, check_heads, row_axes
+from prsm.node.inference.transfer import Assembly, batch_bytes, check_heads, row_axes
 from prsm.node.inference.verify import batch_root
 from prsm.node.inference.worked import receipt_of
 from prsm.node.net.interface import Busy
@@ -29,7 +30,7 @@ Inputs = tuple[int, tuple[Tensor, ...]]  # batch and its tensors
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """Bytes of inputs that may wait here: of all peers, and of one."""
+    """Bytes that may wait here, inputs and outputs: of all peers, and of one."""
 
     all_bytes: int
     peer_bytes: int
@@ -58,7 +59,7 @@ class Lease:
     words: dict[int, Signature] = field(default_factory=dict)  # of the feeds of these batches
     feeds: dict[int, Feed] = field(default_factory=dict)  # the requester's, of what was done
     cancelled: set[int] = field(default_factory=set)  # batches that are not wanted any more
-    _sizes: dict[int, int] = field(default_factory=dict)  # unanswered batches, bytes
+    _sizes: dict[int, int] = field(default_factory=dict)  # unanswered batches, bytes in and out
     _arriving: dict[int, Assembly] = field(default_factory=dict)
     _scopes: dict[int, trio.CancelScope] = field(default_factory=dict)  # of batches in work
 
@@ -78,7 +79,7 @@ class Lease:
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes of inputs held for unanswered batches."""
+        """Bytes held for unanswered batches: inputs, and outputs that did not leave yet."""
         return sum(self._sizes.values())
 
     @property
@@ -122,6 +123,19 @@ class Lease:
             del self._arriving[push.batch]
             self.queue.send_nowait((push.batch, tensors))  # has room for `credit`
         return True
+
+    def hold(self, batch: int, outputs: tuple[Tensor, ...], *, room: Reserve) -> None:
+        """Count outputs until `forget`: a requester that reads slowly must not fill our memory.
+
+        Raises:
+            BatchTooLarge: over the bound of one micro-batch.
+            Busy: no room for so many bytes now; the batch is not done.
+        """
+        size = batch_bytes([tensor.head for tensor in outputs])
+        if size > min(room.all_bytes, room.peer_bytes):
+            raise Busy(f"no room for {size} bytes of outputs now")
+        if batch in self._sizes:  # else it was closed meanwhile
+            self._sizes[batch] += size
 
     def forget(self, batch: int) -> None:
         """The batch has its answer."""
@@ -175,7 +189,6 @@ class Lease:
             side_root=feed.side_root,
             output_root=batch_root(outputs),
         )
-        self.forget(feed.batch)
 
     def receipt(self, *, chain_id: bytes, worker: bytes, height: int) -> WorkReceipt:
         """What was done so far, not signed yet."""

@@ -39,7 +39,8 @@ class Probe:
 
     cluster: Cluster
     network: PeerNetwork
-    is_open_ended: bool = False  # what it locks
+    rows: tuple[int, ...] = ROWS  # of the batches it locks
+    is_open_ended: bool = False
     results: list[Result] = field(default_factory=list)
     failures: list[WorkFailed] = field(default_factory=list)
     heard: trio.Event = field(default_factory=trio.Event)
@@ -69,7 +70,7 @@ class Probe:
             "stages": 2,
             "stage": 0,
             "first": 0,
-            "count": len(ROWS),
+            "count": len(self.rows),
             "needed": 2,
             "price_per_row": PRICE,
             "rates": None,
@@ -82,7 +83,7 @@ class Probe:
             tenant=b"",
             asset=0,
             parent=None,
-            batch_rows=ROWS,
+            batch_rows=self.rows,
             units=(Unit(**terms),),  # type: ignore[arg-type]  # keyword by keyword
             budget=0,
             shares=(),
