@@ -3,6 +3,7 @@
 State only; no tasks, no network. The cache itself is in the child.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,6 +12,7 @@ import trio
 from prsm.consensus.ledger.records import Job
 from prsm.node.inference.generate.book import Book
 from prsm.node.inference.generate.tape import Tape, Taped
+from prsm.node.inference.interface import PolicyRefused
 from prsm.node.inference.line import Line
 from prsm.node.inference.worked import receipt_of
 from prsm.node.net.interface import Busy
@@ -18,7 +20,7 @@ from prsm.protocol.errors import WireError
 from prsm.protocol.generating import KvShape, Sampling, row_bytes
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import MIB, TENSOR_CHUNK_BYTES_MAX
-from prsm.protocol.messages.generation import AskStep
+from prsm.protocol.messages.generation import AskStep, SessionOpened
 from prsm.protocol.messages.models import Shard
 from prsm.protocol.messages.pipe import InputMismatch
 from prsm.protocol.messages.steps import PositionMismatch, QuotaFull
@@ -48,6 +50,28 @@ class Room:
     bytes_per_peer_max: int = 256 * MIB
     idle_ms: int = IDLE_MS
 
+    def check(self, held: "Held", others: Collection["Held"]) -> None:
+        """Is there room for one more beside those that are open?
+
+        Raises:
+            Busy: too many sessions, of all or of this peer.
+            QuotaFull: no room for its cache.
+        """
+        own = [other for other in others if other.peer == held.peer]
+        if len(others) >= self.sessions_max or len(own) >= self.per_peer_max:
+            raise Busy(
+                f"{len(others)} sessions are open, at most {self.sessions_max}; "
+                f"{len(own)} of this peer, at most {self.per_peer_max}"
+            )
+        taken, mine = (sum(h.quota_bytes for h in sessions) for sessions in (others, own))
+        left = min(self.bytes_max - taken, self.bytes_per_peer_max - mine)
+        if held.quota_bytes > left:
+            raise QuotaFull(
+                f"{held.positions_max} positions take {held.quota_bytes} bytes of cache, "
+                f"{max(0, left)} are free for this peer",
+                hint="ask for fewer tokens, or wait until other sessions end",
+            )
+
 
 @dataclass(slots=True, eq=False)
 class Held:
@@ -68,6 +92,7 @@ class Held:
     line: Line | None = None
     class_id: bytes = b""
     feeds: dict[int, Feed] = field(default_factory=dict)
+    earlier: dict[int, tuple[BatchResult, Feed]] = field(default_factory=dict)  # see `go_on`
     compute_us: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
@@ -101,6 +126,17 @@ class Held:
     def is_closed(self) -> bool:
         """Does it take no more steps?"""
         return self.closing.is_set()
+
+    def opened(self, *, idle_ms: int, load_ms: int) -> SessionOpened:
+        """The answer to an opening: how far it is."""
+        return SessionOpened(
+            job=self.job.job,
+            unit=self.unit,
+            class_id=self.class_id,
+            position=self.book.position,
+            idle_ms=idle_ms,
+            load_ms=load_ms,
+        )
 
     def close(self) -> None:
         """Stop what runs and forget the cache."""
@@ -163,8 +199,42 @@ class Held:
         roots = next(r for r in (*self.book.done(), self.book.rest()) if r and r.index == index)
         return self.tape.take(self.book.start_of(index), roots.rows)
 
+    def go_on(self, old: "Held") -> None:
+        """Take over what an ended session of the unit did: there is one receipt for both.
+
+        So nothing that was done goes unpaid, however little of it this session hears again; what
+        it hears again is paid once.
+        """
+        said = {feed.batch: feed for feed in old.words()}
+        self.earlier = {result.index: (result, said[result.index]) for result in old.results()}
+        self.started_height = old.started_height
+        self.compute_us += old.compute_us
+        self.bytes_in += old.bytes_in
+        self.bytes_out += old.bytes_out
+
+    def check_said(self, batch: int, roots: tuple[bytes, bytes]) -> None:
+        """Is it what went in as this batch before?
+
+        Raises:
+            PolicyRefused: no, and only one of the two would be paid.
+        """
+        if batch in self.earlier:
+            result, _ = self.earlier[batch]
+            if (result.input_root, result.side_root) != roots:
+                raise PolicyRefused(f"batch {batch} was done from other inputs before")
+
+    def words(self) -> tuple[Feed, ...]:
+        """The requester's for what was done, by batch."""
+        said = {batch: feed for batch, (_, feed) in self.earlier.items()} | self.feeds
+        return tuple(said[batch] for batch in sorted(said))
+
     def results(self) -> tuple[BatchResult, ...]:
         """Batches that were done and fed, in the job's numbers."""
+        found = {batch: result for batch, (result, _) in self.earlier.items()}
+        found |= {result.index: result for result in self._own_results()}
+        return tuple(found[batch] for batch in sorted(found))
+
+    def _own_results(self) -> tuple[BatchResult, ...]:
         rest = self.book.rest()
         found = (*self.book.done(), *(() if rest is None else (rest,)))
         return tuple(

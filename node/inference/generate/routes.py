@@ -20,7 +20,7 @@ from prsm.node.inference.generate.moving import LEAVES
 from prsm.node.inference.generate.route import Route, Wanted, lay_out
 from prsm.node.inference.generate.stage import RemoteStage, Seat, Stage
 from prsm.node.inference.generate.worker import UnknownSession
-from prsm.node.inference.interface import ReceiptStore
+from prsm.node.inference.interface import JobClosed, ReceiptStore
 from prsm.node.inference.links import Links, WorkerLost
 from prsm.node.inference.market import Market
 from prsm.node.inference.refusals import ClassMissing, PlanRefused, PriceOverCap
@@ -173,8 +173,9 @@ class Routes:
         Raises:
             NoSubstitute: nobody in all tries, or it would cost too much.
         """
-        is_gone = why.cause == PeerUnreachable.reason  # it may come back; who refuses has said why
-        for left in range(ANOTHER_TRIES if is_gone else 1, 0, -1):
+        # It may come back, or take a new lock; who refuses has said why.
+        is_back = why.cause in (PeerUnreachable.reason, JobClosed.reason)
+        for left in range(ANOTHER_TRIES if is_back else 1, 0, -1):
             try:
                 return await self._lock_one(index)
             except LocalError as error:

@@ -16,7 +16,7 @@ from prsm.node.inference.claims import Claim
 from prsm.node.inference.desk import Desk
 from prsm.node.inference.evidence import Place
 from prsm.node.inference.generate.held import Held, HeldKey, Room
-from prsm.node.inference.interface import PolicyRefused, UnitIncomplete, WorkRefused
+from prsm.node.inference.interface import JobClosed, PolicyRefused, UnitIncomplete, WorkRefused
 from prsm.node.inference.terms import Terms, check_terms, facts_of, find_shard, wait_lock
 from prsm.node.net.interface import Answer, Busy, Incoming
 from prsm.node.telemetry import traces
@@ -29,18 +29,17 @@ from prsm.protocol.messages.generation import (
     EndSession,
     FinishSession,
     OpenSession,
-    SessionOpened,
     StepDone,
     session_statement,
 )
 from prsm.protocol.messages.pipe import InputMismatch, WorkerFailed
-from prsm.protocol.messages.steps import QuotaFull, Step
+from prsm.protocol.messages.steps import Step
 from prsm.protocol.messages.work import Open, ShownReceipt
 from prsm.protocol.receipts import Feed, WorkKind, is_fed
 from prsm.protocol.tensors import Tensor
 
 SWEEP_S: Final = 1.0
-ENDED_MAX: Final = 256  # whose receipt may still be asked for
+ENDED_MAX: Final = 256  # whose receipt may still be asked for; of more, the oldest are claimed
 _DROP_S: Final = 5.0
 
 log = logging.getLogger(__name__)
@@ -127,26 +126,22 @@ class Sessions:
         key = (incoming.peer, message.job, message.unit)
         held = self._held.get(key)
         if held is None:
-            if key in self._opening:
-                raise Busy("this session is being opened")
+            self._check_alone(key)
             desk.take_on(job, message.unit)
+            desk.check_unclaimed(job, message.unit)
             self._opening.add(key)
             try:
                 held = await self._begin(message, job, incoming.peer)
             finally:
                 self._opening.discard(key)
         spent = desk.clock.monotonic_ms() - began
-        return self._opened(held, spent), b""
+        return held.opened(idle_ms=self._room.idle_ms, load_ms=spent), b""
 
-    def _opened(self, held: Held, load_ms: int) -> SessionOpened:
-        return SessionOpened(
-            job=held.job.job,
-            unit=held.unit,
-            class_id=held.class_id,
-            position=held.book.position,
-            idle_ms=self._room.idle_ms,
-            load_ms=load_ms,
-        )
+    def _check_alone(self, key: HeldKey) -> None:
+        """A unit has one receipt, so one session at a time works for it."""
+        for other in (*self._opening, *self._held, *self._ended):
+            if other[1:] == key[1:] and (other != key or key in self._opening):
+                raise Busy("this unit has a session that is being opened, or another peer's")
 
     async def _begin(self, message: OpenSession, job: Job, peer: PeerId) -> Held:
         desk, spec = self._desk, job.units[message.unit]
@@ -170,29 +165,12 @@ class Sessions:
             started_height=desk.chain.height(),
             last_ms=desk.clock.monotonic_ms(),
         )
-        self._check_room(held)
+        self._room.check(held, self._held.values())
         if self._nursery is None:
             raise Busy("this node does not work now")
         self._held[held.key] = held
-        self._ended.pop(held.key, None)  # the requester begins anew: this one will have it all
         await self._nursery.start(self._hold, held)
         return held
-
-    def _check_room(self, held: Held) -> None:
-        room, own = self._room, [h for h in self._held.values() if h.peer == held.peer]
-        if len(self._held) >= room.sessions_max or len(own) >= room.per_peer_max:
-            raise Busy(
-                f"{len(self._held)} sessions are open, at most {room.sessions_max}; "
-                f"{len(own)} of this peer, at most {room.per_peer_max}"
-            )
-        mine = sum(h.quota_bytes for h in own)
-        left = min(room.bytes_max - self.bytes_held, room.bytes_per_peer_max - mine)
-        if held.quota_bytes > left:
-            raise QuotaFull(
-                f"{held.positions_max} positions take {held.quota_bytes} bytes of cache, "
-                f"{max(0, left)} are free for this peer",
-                hint="ask for fewer tokens, or wait until other sessions end",
-            )
 
     async def _hold(self, held: Held, *, task_status: trio.TaskStatus[None]) -> None:
         """Keep the shard loaded while the session is open, then claim what was done."""
@@ -201,6 +179,7 @@ class Sessions:
         try:
             async with self._desk.shards.use(held.spec.model, held.shard) as line:
                 held.line, held.class_id = line, line.class_id
+                self._go_on(held)
                 is_started = True
                 task_status.started()
                 above = traces.shared_id(held.job.job, held.unit, self._desk.chain.address)
@@ -225,6 +204,18 @@ class Sessions:
             if is_started and held.results():
                 self._keep_ended(held)
             self._desk.policy.after(facts, outcome)
+
+    def _go_on(self, held: Held) -> None:
+        """The requester begins anew: what it had of the unit before stays in the receipt."""
+        old, is_paid = self._ended.get(held.key), held.spec.price_per_row > 0
+        if old is None:
+            return
+        if old.is_claimed or (is_paid and old.class_id != held.class_id):
+            self._claim_soon(old)
+            raise JobClosed("the receipt of this unit is being made")
+        del self._ended[held.key]
+        if is_paid:
+            held.go_on(old)
 
     # -- steps
 
@@ -292,6 +283,7 @@ class Sessions:
         return found
 
     def _feed(self, held: Held, batch: int, roots: tuple[bytes, bytes], signature: bytes) -> Feed:
+        held.check_said(batch, roots)
         feed = Feed(held.job.job, held.unit, batch, *roots, signature)
         chain_id, verifier = self._desk.chain.chain_id, self._desk.verifier
         if not is_fed(feed, held.job.requester, chain_id=chain_id, verifier=verifier):
@@ -337,16 +329,22 @@ class Sessions:
             is_idle = not held.is_running and now - held.last_ms >= self._room.idle_ms
             if is_over or is_idle or chain.block_time_ms() > held.job.deadline_ms:
                 held.close()
-        for key, held in list(self._ended.items()):
+        for held in list(self._ended.values()):
             if now - held.last_ms >= self._room.idle_ms:
-                del self._ended[key]
-                self._claim_soon(held)
+                self._let_go(held)
 
     def _keep_ended(self, held: Held) -> None:
         """Its receipt may be asked for; a worker is bound once, so not before it must be."""
-        for old in list(self._ended)[: max(0, len(self._ended) + 1 - ENDED_MAX)]:
-            del self._ended[old]
         self._ended[held.key] = held
+        for old in list(self._ended.values())[: max(0, len(self._ended) - ENDED_MAX)]:
+            self._let_go(old)
+
+    def _let_go(self, held: Held) -> None:
+        """Forget an ended session, but not before what was done in it is claimed."""
+        if held.is_bound:
+            del self._ended[held.key]
+        else:
+            self._claim_soon(held)
 
     def _claim_soon(self, held: Held) -> None:
         if not held.is_claimed and self._nursery is not None:
@@ -358,6 +356,7 @@ class Sessions:
             await self._receipt(held)
         except PrsmError as error:
             log.warning("unit %d is not claimed: %s", held.unit, error.what)
+            self._ended.pop(held.key, None)
 
     async def _finish(self, incoming: Incoming) -> Answer:
         message = incoming.message
@@ -370,7 +369,7 @@ class Sessions:
         if message.feeds and rest is not None:
             batch = held.spec.first + rest.index
             roots = (rest.input_root, rest.side_root)
-            if batch not in held.feeds:
+            if batch not in held.feeds and batch not in held.earlier:
                 held.feeds[batch] = self._feed(held, batch, roots, message.feeds[0])
                 await self._keep(held, held.feeds[batch])
         if held.is_running or not held.results():
@@ -381,9 +380,14 @@ class Sessions:
 
     async def _receipt(self, held: Held) -> Claim:
         chain, held.is_claimed = self._desk.chain, True
-        if self._desk.evidence is not None:
-            await self._desk.evidence.wait_kept(held.job.job, held.unit)
-        receipt = held.receipt(chain_id=chain.chain_id, worker=chain.address, height=chain.height())
-        claim = await self._desk.claims.add(receipt, tuple(held.feeds.values()))
-        held.is_bound = True
+        try:
+            if self._desk.evidence is not None:
+                await self._desk.evidence.wait_kept(held.job.job, held.unit)
+            made = held.receipt(
+                chain_id=chain.chain_id, worker=chain.address, height=chain.height()
+            )
+            claim = await self._desk.claims.add(made, held.words())
+            held.is_bound = True
+        finally:
+            held.is_claimed = held.is_bound
         return claim
