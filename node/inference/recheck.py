@@ -13,14 +13,14 @@ from prsm.node.inference.feeds import Target, feed_over
 from prsm.node.inference.generate.replay import Replay
 from prsm.node.inference.inquiry import Ask, Inquiry, Served
 from prsm.node.inference.interface import Models, UnknownJob
-from prsm.node.inference.judging import Stated, judge
+from prsm.node.inference.judging import Stated, check_comparable, judge, judge_apart
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.terms import find_shard
 from prsm.node.inference.verify import batch_root
 from prsm.protocol.ed25519 import Signer
 from prsm.protocol.errors import Unsupported
 from prsm.protocol.messages.audit import Side
-from prsm.protocol.messages.models import Shard, is_comparable
+from prsm.protocol.messages.models import Shard
 from prsm.protocol.receipts import Feed, WorkKind, is_fed
 from prsm.protocol.transactions.audits import Finding
 
@@ -69,7 +69,7 @@ class Recheck:
 
         Raises:
             Unserved: nobody gave inputs with the stated roots, or the stated outputs.
-            Unsupported: another class of a model in integers: nobody can tell, and we say nothing.
+            Unsupported: another class, and integers differ: nobody can tell, and we say nothing.
             PrsmError: as `compute`.
         """
         job, theirs = self._job(place), stated.boundary
@@ -92,11 +92,7 @@ class Recheck:
             is_same = session.class_id == stated.class_id
             if ours == theirs or is_same:
                 return judge(ours, theirs, is_same_class=is_same, gap_ppb=0)
-            if not is_comparable((await self.models.manifest(spec.model)).compute):
-                raise Unsupported(
-                    "integer results are compared inside a determinism class only, and the "
-                    "worker's is another than this node's"
-                )
+            check_comparable((await self.models.manifest(spec.model)).compute, shard.outputs)
             out = Place(place.job, place.unit, place.batch, Side.OUT, place.worker)
             answered = await self.inquiry.fetch(
                 Ask(out, by),
@@ -104,8 +100,7 @@ class Recheck:
                 rows,
                 is_right=lambda served: batch_root(served.tensors) == theirs.output_root,
             )
-            gap = await session.compare(made, answered.tensors)
-        return judge(ours, theirs, is_same_class=False, gap_ppb=gap)
+            return await judge_apart(session, made, answered.tensors)
 
     def _job(self, place: Place) -> Job:
         job = self.inquiry.chain.job(place.job)

@@ -21,7 +21,7 @@ from prsm.node.inference.runner import Adaptable, Session
 from prsm.node.net.interface import Busy
 from prsm.node.telemetry import metrics
 from prsm.protocol.errors import PrsmError, Unsupported, WireError
-from prsm.protocol.messages.models import Shard, rows_touch
+from prsm.protocol.messages.models import Compute, Shard, rows_touch
 from prsm.protocol.messages.work import CAPACITY_CLASSES_MAX, ShardClass, StageTime
 
 log = logging.getLogger(__name__)
@@ -89,6 +89,14 @@ class ShardCache:
             StageTime(model, stages, index, round(us))
             for (model, stages, index), us in sorted(self._row_us.items())
         )
+
+    async def compute(self, model: bytes) -> Compute:
+        """How a model computes, by its manifest.
+
+        Raises:
+            PrsmError: the manifest cannot be had.
+        """
+        return (await self._models.manifest(model)).compute
 
     @property
     def waiting_ms(self) -> int:

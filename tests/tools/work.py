@@ -4,6 +4,7 @@ The chain here is a mapping, the real rules of `consensus/ledger` and a task tha
 Shards add numbers to bytes, so every split of six steps has the same answer as the whole.
 """
 
+import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -72,12 +73,12 @@ def whole_run(count: int, *, width: int = WIDTH) -> bytes:
     return bytes((a + STEPS * (1 + b)) % 251 for a, b in zip(x.data, mask.data, strict=True))
 
 
-def _spec(name: str) -> TensorSpec:
-    return TensorSpec(name, Dtype.U8, ("batch", "width"))
+def _spec(name: str, dtype: Dtype = Dtype.U8) -> TensorSpec:
+    return TensorSpec(name, dtype, ("batch", "width"))
 
 
-def make_manifest() -> ModelManifest:
-    """Shards for 1, 2 and 3 stages; file i is shard i."""
+def make_manifest(*, made: Dtype = Dtype.U8) -> ModelManifest:
+    """Shards for 1, 2 and 3 stages; file i is shard i. What they make is of a type."""
     shards: list[Shard] = []
     files: list[ManifestFile] = []
     for stages in (1, 2, 3):
@@ -93,7 +94,7 @@ def make_manifest() -> ModelManifest:
                     file=place,
                     golden=place,
                     inputs=(_spec(cut), _spec("mask")),
-                    outputs=(_spec(out),),
+                    outputs=(_spec(out, made),),
                     weight_flops=1,
                     weight_bytes=1,
                     weights=(),
@@ -193,6 +194,13 @@ class Adder:
 def honest(_name: str, _run: int, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Leave the outputs as they are."""
     return outputs
+
+
+def as_floats(_name: str, _run: int, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Bytes as float32."""
+    (first,) = outputs
+    data = struct.pack(f"<{len(first.data)}f", *first.data)
+    return (Tensor(TensorHead(first.head.name, Dtype.F32, first.head.shape), data),)
 
 
 def corrupt(_name: str, _run: int, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -20,7 +20,7 @@ from prsm.node.inference.generate.book import leaves
 from prsm.node.inference.generate.tape import STEPS, Statement, read_statement
 from prsm.node.inference.inquiry import Ask, Inquiry, Served, Unserved
 from prsm.node.inference.interface import Models
-from prsm.node.inference.judging import Stated, judge
+from prsm.node.inference.judging import Stated, check_comparable, judge, judge_apart
 from prsm.node.inference.line import Line
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.terms import find_shard
@@ -99,7 +99,7 @@ class Replay:
 
         Raises:
             Unserved: nobody gave what went in, with the stated roots, or the stated outputs.
-            Unsupported: tokens of another class: nobody can tell, and we say nothing.
+            Unsupported: tokens or integers of another class: nobody can tell, and we say nothing.
             PrsmError: as `run`.
         """
         done, theirs = await self.run(job, place, by=by), stated.boundary
@@ -111,17 +111,17 @@ class Replay:
             return judge(ours, theirs, is_same_class=is_same, gap_ppb=0)
         if done.is_last:
             raise Unsupported("tokens are compared inside a determinism class only")
+        spec = job.units[place.unit]
+        manifest = await self.models.manifest(spec.model)
+        check_comparable(manifest.compute, done.shard.outputs)
 
         def is_stated(served: Served) -> bool:
             return merkle.root_of_leaves(leaves(served.tensors[0])) == theirs.output_root
 
         out = Ask(replace(place, side=Side.OUT), by)
         answered = await self.inquiry.fetch(out, done.shard, None, is_right=is_stated)
-        spec = job.units[place.unit]
-        shard = find_shard((await self.models.manifest(spec.model)).shards, spec)
-        async with self.shards.use(spec.model, shard) as line:
-            gap = await line.compare([done.made], answered.tensors)
-        return judge(ours, theirs, is_same_class=False, gap_ppb=gap)
+        async with self.shards.use(spec.model, find_shard(manifest.shards, spec)) as line:
+            return await judge_apart(line, [done.made], answered.tensors)
 
     def _check(self, job: Job, place: Place, at: int) -> Callable[[Served], bool]:
         chain_id, verifier = self.inquiry.chain.chain_id, self.inquiry.verifier

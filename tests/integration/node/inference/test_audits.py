@@ -31,7 +31,7 @@ from prsm.protocol.messages.audit import (
 )
 from prsm.protocol.messages.models import Shard
 from prsm.protocol.receipts import Feed
-from prsm.protocol.tensors import Tensor
+from prsm.protocol.tensors import Dtype, Tensor
 from prsm.protocol.transactions.audits import Finding
 from prsm.protocol.transactions.payloads import REFUND, Refund
 from prsm.storage.evidence import EvidenceFiles
@@ -41,7 +41,9 @@ from tests.tools.work import (
     Cluster,
     MemoryModels,
     Node,
+    as_floats,
     given_rows,
+    honest,
     make_cluster,
     make_manifest,
 )
@@ -73,6 +75,7 @@ class Scene:
 
     async def start(self, nursery: trio.Nursery) -> None:
         for node in self.cluster.nodes:
+            node.runner.hook = as_floats
             kept = Evidence(EvidenceFiles(self.folder / str(node.index)), node.chain)
             Witness(node.network, node.chain, kept, VERIFIER, may_see=self.court.may_see)
             self.evidence.append(kept)
@@ -83,7 +86,7 @@ class Scene:
         self.court.drawn.add(checker.address)
         self.court.key = checker.chain.signer
         inquiry = Inquiry(checker.network, checker.chain, VERIFIER)
-        self.recheck = Recheck(inquiry, MemoryModels(make_manifest()), checker.shards)
+        self.recheck = Recheck(inquiry, MemoryModels(make_manifest(made=Dtype.F32)), checker.shards)
         await nursery.start(Auditor(checker.chain, self.court, self.recheck).run)
 
     def place(self, side: Side = Side.IN) -> Place:
@@ -235,10 +238,25 @@ async def test_another_class_of_an_integer_model_is_not_judged(
     feed = await scene.feed()
     answered = _moved(await scene.computed())
     await scene.evidence[WORKER].keep(scene.place(Side.OUT), answered)
-    manifest = make_manifest()
+    manifest = make_manifest(made=Dtype.F32)
     apart = msgspec.structs.replace(manifest.compute, options="cpu; classes=apart")
     marked = MemoryModels(msgspec.structs.replace(manifest, compute=apart))
     recheck = replace(scene.recheck, models=marked)
+    key = scene.node(CHECKER).chain.signer
+    with pytest.raises(Unsupported, match="inside a determinism class only"):
+        await recheck.judge(scene.place(), Stated(boundary(feed, answered), b"?" * 32), by=key)
+
+
+async def test_an_integer_another_class_answered_convicts_nobody(
+    scene: Scene, autojump_clock: MockClock
+) -> None:
+    """Goal: a label that fell otherwise on another CPU costs no bond. Method: outputs of bytes."""
+    for node in scene.cluster.nodes:
+        node.runner.hook = honest
+    feed = await scene.feed()
+    answered = _moved(await scene.computed())
+    await scene.evidence[WORKER].keep(scene.place(Side.OUT), answered)
+    recheck = replace(scene.recheck, models=MemoryModels(make_manifest()))
     key = scene.node(CHECKER).chain.signer
     with pytest.raises(Unsupported, match="inside a determinism class only"):
         await recheck.judge(scene.place(), Stated(boundary(feed, answered), b"?" * 32), by=key)

@@ -1,9 +1,10 @@
 """Generated text is checked like other work: all steps again, from what the requester signed."""
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
@@ -102,6 +103,22 @@ async def test_other_tokens_are_a_lie_in_the_class_and_open_outside(
     assert await checked.judge(last, batch, output=lie) is Finding.DIFFERENT
     with pytest.raises(Unsupported, match="tokens"):
         await checked.judge(last, batch, output=lie, other=True)
+
+
+async def test_the_cut_of_an_integer_model_is_not_judged_outside_its_class(
+    checked: Checked, autojump_clock: MockClock
+) -> None:
+    first = next(receipt for receipt in checked.receipts if receipt.stage == 0)
+    manifest = generating_manifest()
+    apart = msgspec.structs.replace(manifest.compute, options="cpu; classes=apart")
+    marked = MemoryModels(msgspec.structs.replace(manifest, compute=apart))
+    recheck = replace(checked.recheck, models=marked)
+    batch = first.batches[1]
+    stated = Boundary(batch.input_root, batch.side_root, b"x" * 32)
+    place = Place(first.job, first.unit, 1, Side.IN, first.worker)
+    key = checked.makers.makers[CHECKER].node.chain.signer
+    with pytest.raises(Unsupported, match="inside a determinism class only"):
+        await recheck.judge(place, Stated(stated, b"?" * 32), by=key)
 
 
 async def test_inputs_the_receipt_does_not_state_are_unserved(

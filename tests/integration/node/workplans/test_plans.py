@@ -2,7 +2,6 @@
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
 import json
-import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from prsm.node.workplans.progress import PlanState, PlanTooLarge
 from prsm.node.workplans.steps import Bench
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.messages.models import ModelManifest, TensorSpec
-from prsm.protocol.tensors import Dtype, Tensor, TensorHead
+from prsm.protocol.tensors import Dtype
 from prsm.protocol.transactions.payloads import Lock
 from prsm.storage.jobs import JobStore
 from prsm.storage.store.model_store import ModelStore
@@ -35,6 +34,7 @@ from tests.tools.work import (
     AdderRunner,
     Cluster,
     MemoryModels,
+    as_floats,
     given_rows,
     make_cluster,
     make_manifest,
@@ -83,13 +83,6 @@ def manifest() -> ModelManifest:
         for shard in made.shards
     )
     return msgspec.structs.replace(made, shards=shards)
-
-
-def as_floats(_name: str, _run: int, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Bytes as float32."""
-    (first,) = outputs
-    data = struct.pack(f"<{len(first.data)}f", *first.data)
-    return (Tensor(TensorHead("y", Dtype.F32, first.head.shape), data),)
 
 
 @dataclass
