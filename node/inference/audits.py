@@ -2,8 +2,9 @@
 
 Looks at the ledger after each block, does what it finds there, two checks at a time, sends what
 it found; a finding goes out sealed, and is shown once nobody can seal any more. Must not know how
-a check is done. A check that fails for a reason of ours is tried again after the next block; work
-nobody serves is judged so only when the time for sealing runs out.
+a check is done. A check that fails for a reason of ours is tried again after the next block, and
+none goes on when the ledger takes no word of it any more; work nobody serves is judged so only
+when the time for sealing runs out.
 Source: docs/spec/work.md, "Audits".
 """
 
@@ -14,7 +15,7 @@ import trio
 
 from prsm.node.inference.court import Court, Duty, Opening, Trial
 from prsm.node.inference.evidence import Place
-from prsm.node.inference.inquiry import Unserved
+from prsm.node.inference.inquiry import LEFT_S, Unserved
 from prsm.node.inference.interface import Chain
 from prsm.node.inference.judging import Stated
 from prsm.node.inference.recheck import Recheck
@@ -24,8 +25,6 @@ from prsm.protocol.transactions.audits import Finding
 
 CHECKS_MAX: Final = 2  # at one time; each may load a shard
 TRIES_MAX: Final = 8  # of one check that fails here
-# So long before the end of sealing a member says that nobody serves: a transaction takes blocks.
-UNSERVED_BEFORE_MS: Final = 10_000
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +60,13 @@ class Auditor:
             if isinstance(check, Opening):
                 await self._court.open(check)
                 return
-            async with self._room:
-                if isinstance(check, Duty):
-                    await self._audit(check)
-                else:
-                    await self._judge(check)
+            left_ms = check.until_ms - self._chain.block_time_ms()  # it begins behind a block
+            with trio.move_on_after(max(0, left_ms) / 1000):
+                async with self._room:
+                    if isinstance(check, Duty):
+                        await self._audit(check)
+                    else:
+                        await self._judge(check)
         except PrsmError as error:
             self._tries[check] = self._tries.get(check, 0) + 1
             log.info("unit %d is not checked: %s", check.unit, error.what)
@@ -89,7 +90,7 @@ class Auditor:
         try:
             finding = await self._recheck.judge(_inputs(trial, trial.batch), stated, by=key)
         except Unserved:
-            if self._chain.block_time_ms() < trial.until_ms - UNSERVED_BEFORE_MS:
+            if trio.current_time() < trio.current_effective_deadline() - LEFT_S:
                 return  # it may come back: asked again after the next block
             finding = Finding.UNSERVED
         await self._court.judge(trial, finding)

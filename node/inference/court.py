@@ -24,6 +24,7 @@ class Duty:
         worker: who did it.
         number: drawn; which of the batches the worker did, modulo their count.
         batch: that batch, where the ledger knows it; None in a unit of an open-ended job.
+        until_ms: block time until which it is heard.
     """
 
     job: bytes
@@ -31,6 +32,7 @@ class Duty:
     worker: bytes
     number: int
     batch: int | None
+    until_ms: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ docs/spec/work.md, "Audits".
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +23,7 @@ from prsm.node.net.interface import Answer, Channel, Incoming, Network
 from prsm.protocol.ed25519 import Signer, Verifier
 from prsm.protocol.errors import BadSignature, LocalError, PrsmError, RemoteError, WireError
 from prsm.protocol.ids import PeerId, Signature
+from prsm.protocol.limits import MIB
 from prsm.protocol.messages.audit import (
     AskBatches,
     AskInputs,
@@ -31,10 +33,20 @@ from prsm.protocol.messages.audit import (
     ask_batches_statement,
     ask_inputs_statement,
 )
-from prsm.protocol.messages.models import Shard
+from prsm.protocol.messages.models import Shard, TensorSpec
+from prsm.protocol.messages.work import BATCH_BYTES_MAX
 from prsm.protocol.tensors import Tensor
 
 CHUNK_S: Final = 10.0
+# Of one peer; what it announces may be 64 MiB, and the ledger waits a minute for an audit.
+BYTES_PER_S_MIN: Final = 2 * MIB
+# So long the likelier peers have by themselves: an honest one has answered, or begun to.
+AHEAD_S: Final = 2.0
+NAMED_MAX: Final = 3  # each may have a whole batch under way
+# What all others may have under way together; 64 KiB or 64 MiB, as each announces.
+OTHERS_BYTES_MAX: Final = 2 * BATCH_BYTES_MAX
+# Of a caller's deadline the search leaves so much: what follows from it takes blocks.
+LEFT_S: Final = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -112,12 +124,74 @@ class Served:
 Check = Callable[[Served], bool]  # are these the tensors that were signed?
 
 
+@dataclass(slots=True)
+class Sources:
+    """Who is asked in one check; who was too slow is not asked again, who was right comes first.
+
+    Attributes:
+        named: peers of the worker and of the requester, as far as they say who they are.
+        others: all other live peers; the requester may be one of them.
+    """
+
+    named: list[PeerId]
+    others: list[PeerId]
+
+    def drop(self, peer: PeerId) -> None:
+        """It was too slow, or gave what nobody signed."""
+        for peers in (self.named, self.others):
+            if peer in peers:
+                peers.remove(peer)
+
+    def prefer(self, peer: PeerId) -> None:
+        """It gave what was asked for."""
+        self.drop(peer)
+        self.named.insert(0, peer)
+        self.others += self.named[NAMED_MAX:]
+        del self.named[NAMED_MAX:]
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What is asked for, and the key that was drawn to ask."""
+    """What is asked for, the key that was drawn to ask, and who is asked."""
 
     place: Place
     by: Signer
+    sources: Sources
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """One search: what the answer must look like."""
+
+    ask: Ask
+    specs: Sequence[TensorSpec]
+    rows: int | None
+    is_right: Check
+
+    def begin(self, first: InputChunk) -> Assembly:
+        """What a first chunk announces, if it is of that io table."""
+        axes = {} if self.rows is None else row_axes(self.specs, self.rows)
+        check_heads(first.tensors, self.specs, axes=axes)
+        return Assembly(first.tensors, first.chunks)
+
+
+class _Room:
+    """Bytes that peers who have not been named may have under way together."""
+
+    def __init__(self, size: int) -> None:
+        self._free, self._changed = size, trio.Event()
+
+    @asynccontextmanager
+    async def of(self, size: int) -> AsyncIterator[None]:
+        while size > self._free:
+            await self._changed.wait()
+        self._free -= size
+        try:
+            yield
+        finally:
+            self._free += size
+            self._changed.set()
+            self._changed = trio.Event()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +202,28 @@ class Inquiry:
     chain: Chain
     verifier: Verifier
 
-    async def fetch(self, ask: Ask, shard: Shard, rows: int | None, *, is_right: Check) -> Served:
-        """Get one side of a batch: from the worker, else from any peer, as the requester is one.
+    async def begin(self, place: Place, requester: bytes, *, by: Signer) -> Ask:
+        """Find out whom to ask in one check.
 
         Args:
-            ask: what, and by whom.
+            place: what is asked for first; `dataclasses.replace` makes an ask for another.
+            requester: account that locked the job.
+            by: the key that was drawn.
+        """
+        offers = await ask_all(self.network, self.chain, self.verifier)
+        peers = {offer.worker: offer.peer for offer in offers}
+        named = [peers[account] for account in (place.worker, requester) if account in peers]
+        others = [info.peer for info in self.network.peers() if info.peer not in named]
+        return Ask(place, by, Sources(named, others))
+
+    async def fetch(self, ask: Ask, shard: Shard, rows: int | None, *, is_right: Check) -> Served:
+        """Get one side of a batch from whoever is first to give it whole.
+
+        The worker is asked, a little later the requester too, then every peer; so nobody holds a
+        check up by being slow. It ends `LEFT_S` before the caller's deadline.
+
+        Args:
+            ask: what, by whom, of whom.
             shard: whose io table the tensors must have.
             rows: of the batch, as locked; None where fewer may have been fed.
             is_right: looks at the roots.
@@ -140,18 +231,31 @@ class Inquiry:
         Raises:
             Unserved: nobody gave it.
         """
-        place = ask.place
-        for peer in await self._peers(place.worker):
-            try:
-                served = await self._ask(peer, ask, shard, rows)
-            except (trio.TooSlowError, PrsmError) as error:
-                log.debug("no inputs of %s: %s", peer, error)
-                continue
-            if is_right(served):
-                return served
-            wrong = RemoteError("tensors nobody signed", peer=peer, penalty=20)
-            self.network.penalise(peer, wrong)
-        raise Unserved(f"nobody serves batch {place.batch} of unit {place.unit}")
+        place, sources = ask.place, ask.sources
+        specs = shard.inputs if place.side is Side.IN else shard.outputs
+        wanted = _Wanted(ask, specs, rows, is_right)
+        found: list[Served] = []
+        with trio.move_on_at(trio.current_effective_deadline() - LEFT_S):
+            async with trio.open_nursery() as nursery:
+
+                async def ask_one(peer: PeerId, room: _Room, ended: trio.Event) -> None:
+                    served = await self._try(peer, wanted, room)
+                    ended.set()
+                    if served is not None and not found:
+                        found.append(served)
+                        nursery.cancel_scope.cancel()
+
+                for peer in tuple(sources.named):
+                    ended = trio.Event()
+                    nursery.start_soon(ask_one, peer, _Room(BATCH_BYTES_MAX), ended)
+                    with trio.move_on_after(AHEAD_S):
+                        await ended.wait()
+                room = _Room(OTHERS_BYTES_MAX)
+                for peer in tuple(sources.others):
+                    nursery.start_soon(ask_one, peer, room, trio.Event())
+        if not found:
+            raise Unserved(f"nobody serves batch {place.batch} of unit {place.unit}")
+        return found[0]
 
     async def batches(self, job: bytes, unit: int, worker: bytes, *, by: Signer) -> tuple[int, ...]:
         """Which batches of a unit its worker did: the requester's word, else the worker's own.
@@ -182,17 +286,37 @@ class Inquiry:
         first = [offer.peer for offer in offers if offer.worker == worker]
         return (*first, *(info.peer for info in self.network.peers() if info.peer not in first))
 
-    async def _ask(self, peer: PeerId, ask: Ask, shard: Shard, rows: int | None) -> Served:
-        first, data = await self._chunk(peer, ask, 0)
-        specs = shard.inputs if ask.place.side is Side.IN else shard.outputs
-        check_heads(first.tensors, specs, axes={} if rows is None else row_axes(specs, rows))
-        assembly = Assembly(first.tensors, first.chunks)
-        tensors = assembly.add(0, data)
-        for chunk in range(1, first.chunks):
-            _, data = await self._chunk(peer, ask, chunk)
-            tensors = assembly.add(chunk, data)
-        assert tensors is not None
-        return Served(tensors, first.feed)
+    async def _try(self, peer: PeerId, wanted: _Wanted, room: _Room) -> Served | None:
+        """What a peer gives; None where that is not what was asked for."""
+        sources = wanted.ask.sources
+        try:
+            served = await self._ask(peer, wanted, room)
+        except trio.TooSlowError:
+            fault = "tensors of a check at a drip"
+        except PrsmError as error:
+            log.debug("no inputs of %s: %s", peer, error)
+            return None
+        else:
+            if wanted.is_right(served):
+                sources.prefer(peer)
+                return served
+            fault = "tensors nobody signed"
+        sources.drop(peer)
+        self.network.penalise(peer, RemoteError(fault, peer=peer, penalty=20))
+        return None
+
+    async def _ask(self, peer: PeerId, wanted: _Wanted, room: _Room) -> Served:
+        with trio.fail_after(CHUNK_S):
+            first, data = await self._chunk(peer, wanted.ask, 0)
+        assembly = wanted.begin(first)
+        async with room.of(assembly.size):
+            tensors = assembly.add(0, data)
+            with trio.fail_after(CHUNK_S + assembly.size / BYTES_PER_S_MIN):
+                for chunk in range(1, first.chunks):
+                    _, data = await self._chunk(peer, wanted.ask, chunk)
+                    tensors = assembly.add(chunk, data)
+            assert tensors is not None
+            return Served(tensors, first.feed)
 
     async def _chunk(self, peer: PeerId, asked: Ask, chunk: int) -> tuple[InputChunk, bytes]:
         place = asked.place
@@ -210,8 +334,7 @@ class Inquiry:
             unsigned, chain_id=self.chain.chain_id, asker_peer=self.network.peer_id
         )
         ask = msgspec.structs.replace(unsigned, signature=asked.by.sign(statement))
-        with trio.fail_after(CHUNK_S):
-            answer, data = await self.network.call(peer, ask, channel=Channel.BULK)
+        answer, data = await self.network.call(peer, ask, channel=Channel.BULK)
         if not isinstance(answer, InputChunk) or answer.chunk != chunk:
             raise WireError(f"{type(answer).__name__} is not that chunk", peer=peer)
         return answer, data

@@ -4,14 +4,14 @@ The shard runs in this node's own sealed child. Must not know who asked for the 
 follows from it. Source: docs/spec/work.md, "Audits".
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prsm.consensus.ledger.records import Job
 from prsm.node.inference.divergence import Boundary
 from prsm.node.inference.evidence import Place
 from prsm.node.inference.feeds import Target, feed_over
 from prsm.node.inference.generate.replay import Replay
-from prsm.node.inference.inquiry import Ask, Inquiry, Served
+from prsm.node.inference.inquiry import Inquiry, Served
 from prsm.node.inference.interface import Models, UnknownJob
 from prsm.node.inference.judging import Stated, check_comparable, judge, judge_apart
 from prsm.node.inference.shards import ShardCache
@@ -45,12 +45,13 @@ class Recheck:
             PrsmError: the shard is not to be had, or does not run here.
         """
         job = self._job(place)
+        ask = await self.inquiry.begin(place, job.requester, by=by)
         if job.units[place.unit].kind is WorkKind.GENERATE:
-            return (await self._replay.run(job, place, by=by)).boundary
+            return (await self._replay.run(job, ask)).boundary
         shard = await self._shard(job, place)
         rows = _rows(job, place)
         served = await self.inquiry.fetch(
-            Ask(place, by), shard, rows, is_right=lambda served: self._is_fed(job, place, served)
+            ask, shard, rows, is_right=lambda served: self._is_fed(job, place, served)
         )
         async with self.shards.use(job.units[place.unit].model, shard) as session:
             made = await session.run(served.tensors)
@@ -73,8 +74,9 @@ class Recheck:
             PrsmError: as `compute`.
         """
         job, theirs = self._job(place), stated.boundary
+        ask = await self.inquiry.begin(place, job.requester, by=by)
         if job.units[place.unit].kind is WorkKind.GENERATE:
-            return await self._replay.judge(job, place, stated, by=by)
+            return await self._replay.judge(job, ask, stated)
         shard = await self._shard(job, place)
         rows = _rows(job, place)
 
@@ -84,7 +86,7 @@ class Recheck:
             wanted = (theirs.input_root, theirs.side_root)
             return roots == wanted and self._is_fed(job, place, served)
 
-        served = await self.inquiry.fetch(Ask(place, by), shard, rows, is_right=is_stated)
+        served = await self.inquiry.fetch(ask, shard, rows, is_right=is_stated)
         spec = job.units[place.unit]
         async with self.shards.use(spec.model, shard) as session:
             made = await session.run(served.tensors)
@@ -93,9 +95,9 @@ class Recheck:
             if ours == theirs or is_same:
                 return judge(ours, theirs, is_same_class=is_same, gap_ppb=0)
             check_comparable((await self.models.manifest(spec.model)).compute, shard.outputs)
-            out = Place(place.job, place.unit, place.batch, Side.OUT, place.worker)
+            out = replace(ask, place=replace(place, side=Side.OUT))
             answered = await self.inquiry.fetch(
-                Ask(out, by),
+                out,
                 shard,
                 rows,
                 is_right=lambda served: batch_root(served.tensors) == theirs.output_root,

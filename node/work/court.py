@@ -192,7 +192,8 @@ class LedgerCourt:
                 self._bound.discard((job, unit))
             elif found.audited is None and found.case is None and _is_turn(found, us, now):
                 assert found.draw is not None
-                yield Duty(job, unit, found.worker, found.draw.number, found.batch)
+                number, until_ms = found.draw.number, found.until_ms
+                yield Duty(job, unit, found.worker, number, found.batch, until_ms)
 
     def _seats(self) -> Iterator[tuple[bytes, int, _Seat]]:
         for job, unit in sorted(self._contested):

@@ -25,7 +25,6 @@ from prsm.node.inference.line import Line
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.terms import find_shard
 from prsm.protocol import merkle
-from prsm.protocol.ed25519 import Signer
 from prsm.protocol.errors import Unsupported, WireError
 from prsm.protocol.generating import KvShape, kv_shape
 from prsm.protocol.messages.audit import Side
@@ -65,13 +64,14 @@ class Replay:
     models: Models
     shards: ShardCache
 
-    async def run(self, job: Job, place: Place, *, by: Signer) -> Replayed:
+    async def run(self, job: Job, ask: Ask) -> Replayed:
         """Step through the unit up to and with a batch.
 
         Raises:
             Unserved: nobody gave what went into one of them.
             PrsmError: the shard is not to be had, or does not run here.
         """
+        place = ask.place
         spec = job.units[place.unit]
         manifest = await self.models.manifest(spec.model)
         shard = find_shard(manifest.shards, spec)
@@ -80,11 +80,9 @@ class Replay:
         served: list[tuple[Served, Statement]] = []
         for batch in range(spec.first, place.batch + 1):
             at = sum(sum(said.sizes) for _, said in served)
+            earlier = replace(place, batch=batch)
             one = await self.inquiry.fetch(
-                Ask(replace(place, batch=batch), by),
-                kept,
-                None,
-                is_right=self._check(job, replace(place, batch=batch), at),
+                replace(ask, place=earlier), kept, None, is_right=self._check(job, earlier, at)
             )
             served.append((one, read_statement(one.tensors[1])))
         async with self.shards.use(spec.model, shard) as line:
@@ -94,7 +92,7 @@ class Replay:
             boundary = Boundary(fed.input_root, fed.side_root, after)
             return Replayed(boundary, made, line.class_id, kept, shape.is_last)
 
-    async def judge(self, job: Job, place: Place, stated: Stated, *, by: Signer) -> Finding:
+    async def judge(self, job: Job, ask: Ask, stated: Stated) -> Finding:
         """Compare our own run with what the worker stated.
 
         Raises:
@@ -102,7 +100,7 @@ class Replay:
             Unsupported: tokens or integers of another class: nobody can tell, and we say nothing.
             PrsmError: as `run`.
         """
-        done, theirs = await self.run(job, place, by=by), stated.boundary
+        done, theirs = await self.run(job, ask), stated.boundary
         ours = done.boundary
         if (ours.input_root, ours.side_root) != (theirs.input_root, theirs.side_root):
             raise Unserved("nobody serves what the receipt says went in")
@@ -111,14 +109,14 @@ class Replay:
             return judge(ours, theirs, is_same_class=is_same, gap_ppb=0)
         if done.is_last:
             raise Unsupported("tokens are compared inside a determinism class only")
-        spec = job.units[place.unit]
+        spec = job.units[ask.place.unit]
         manifest = await self.models.manifest(spec.model)
         check_comparable(manifest.compute, done.shard.outputs)
 
         def is_stated(served: Served) -> bool:
             return merkle.root_of_leaves(leaves(served.tensors[0])) == theirs.output_root
 
-        out = Ask(replace(place, side=Side.OUT), by)
+        out = replace(ask, place=replace(ask.place, side=Side.OUT))
         answered = await self.inquiry.fetch(out, done.shard, None, is_right=is_stated)
         async with self.shards.use(spec.model, find_shard(manifest.shards, spec)) as line:
             return await judge_apart(line, [done.made], answered.tensors)

@@ -2,7 +2,7 @@
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,13 +11,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from prsm.node.inference.audits import Auditor
-from prsm.node.inference.court import Duty, Opening, Trial
-from prsm.node.inference.divergence import Boundary
-from prsm.node.inference.evidence import Evidence, Place
-from prsm.node.inference.inquiry import Inquiry, Witness
+from prsm.node.inference.court import Opening
+from prsm.node.inference.evidence import Place
 from prsm.node.inference.judging import Stated
-from prsm.node.inference.recheck import Recheck
 from prsm.node.net.interface import CallRefused, Channel
 from prsm.protocol.errors import Unsupported
 from prsm.protocol.ids import Signature
@@ -29,98 +25,22 @@ from prsm.protocol.messages.audit import (
     Side,
     ask_inputs_statement,
 )
-from prsm.protocol.messages.models import Shard
-from prsm.protocol.receipts import Feed
 from prsm.protocol.tensors import Dtype, Tensor
 from prsm.protocol.transactions.audits import Finding
 from prsm.protocol.transactions.payloads import REFUND, Refund
-from prsm.storage.evidence import EvidenceFiles
-from tests.tools.court import JOB, FakeCourt, boundary, feed_of, lock_alone
+from tests.tools.checking import CHECKER, REQUESTER, WORKER, Scene, shard_of
+from tests.tools.court import JOB, boundary, feed_of, lock_alone
 from tests.tools.work import (
     MODEL,
-    Cluster,
     MemoryModels,
     Node,
-    as_floats,
     given_rows,
     honest,
     make_cluster,
     make_manifest,
 )
-from tests.tools.work_chain import VERIFIER
 
 pytestmark = pytest.mark.usefixtures("no_threads")
-
-REQUESTER, WORKER, CHECKER = 0, 1, 2
-
-
-def shard_of(stage: int) -> Shard:
-    """A stage of two."""
-    shards = make_manifest().shards
-    return next(shard for shard in shards if (shard.stages, shard.index) == (2, stage))
-
-
-@dataclass
-class Scene:
-    """A cluster in which everybody keeps and answers, and node 2 checks."""
-
-    cluster: Cluster
-    folder: Path
-    court: FakeCourt = field(default_factory=FakeCourt)
-    evidence: list[Evidence] = field(default_factory=list)
-    recheck: Recheck = field(init=False)
-
-    def node(self, index: int) -> Node:
-        return self.cluster.nodes[index]
-
-    async def start(self, nursery: trio.Nursery) -> None:
-        for node in self.cluster.nodes:
-            node.runner.hook = as_floats
-            kept = Evidence(EvidenceFiles(self.folder / str(node.index)), node.chain)
-            Witness(node.network, node.chain, kept, VERIFIER, may_see=self.court.may_see)
-            self.evidence.append(kept)
-        await self.cluster.start(nursery)
-        for kept in self.evidence:
-            await nursery.start(kept.run)
-        checker = self.node(CHECKER)
-        self.court.drawn.add(checker.address)
-        self.court.key = checker.chain.signer
-        inquiry = Inquiry(checker.network, checker.chain, VERIFIER)
-        self.recheck = Recheck(inquiry, MemoryModels(make_manifest(made=Dtype.F32)), checker.shards)
-        await nursery.start(Auditor(checker.chain, self.court, self.recheck).run)
-
-    def place(self, side: Side = Side.IN) -> Place:
-        return Place(JOB, 0, 0, side, self.node(WORKER).address)
-
-    async def feed(self, rows: int = 4, *, width: int = 5, stage: int = 0) -> Feed:
-        """Lock a unit, and keep its inputs at the worker."""
-        await lock_alone(self.node(REQUESTER), self.node(WORKER), [rows], stage=stage)
-        tensors = self.inputs(rows, width=width, stage=stage)
-        feed = feed_of(self.node(REQUESTER), tensors, stage=stage)
-        await self.evidence[WORKER].keep(self.place(), tensors, feed.signature)
-        return feed
-
-    def inputs(self, rows: int = 4, *, width: int = 5, stage: int = 0) -> tuple[Tensor, ...]:
-        x, mask = given_rows(rows, width=width)
-        head = msgspec.structs.replace(x.head, name="cut1" if stage else "x")
-        return Tensor(head, x.data), mask
-
-    async def computed(self, *, stage: int = 0) -> tuple[Tensor, ...]:
-        """What an honest worker makes of the inputs."""
-        async with self.node(3).shards.use(MODEL, shard_of(stage)) as session:
-            return await session.run(self.inputs(stage=stage))
-
-    async def heard(self) -> None:
-        with trio.fail_after(1000):
-            await self.court.heard.wait()
-
-    def duty(self, *, number: int = 0, batch: int | None = 0) -> Duty:
-        return Duty(JOB, 0, self.node(WORKER).address, number, batch)
-
-    def trial(self, stated: Boundary, class_id: bytes) -> Trial:
-        until = self.cluster.world.time_ms + 60_000
-        worker = self.node(WORKER).address
-        return Trial(JOB, 0, worker, 0, stated, class_id, b"r" * 32, b"o" * 32, until)
 
 
 @pytest.fixture
