@@ -161,8 +161,15 @@ def boundary(flow: str, stage: int, batch: int) -> bytes:
 
 def commit_of(lock: Lock, receipt: WorkReceipt) -> Commit:
     """A worker's commitment to one receipt."""
-    row = CommitRow(job=lock.job, unit=receipt.unit, receipt_hash=receipt_hash(receipt))
-    return Commit(rows=(row,))
+    return Commit(rows=(row_of(lock, receipt, receipt_hash(receipt)),))
+
+
+def row_of(lock: Lock, receipt: WorkReceipt, digest: bytes) -> CommitRow:
+    """A commitment to the batches of a receipt, with its hash or another."""
+    said = b""
+    if lock.is_open_ended and lock.units[receipt.unit].is_sampled:
+        said = lock.units[receipt.unit].bits_of(batch.index for batch in receipt.batches)
+    return CommitRow(lock.job, receipt.unit, digest, said)
 
 
 def settle_of(

@@ -28,10 +28,10 @@ from prsm.protocol.transactions.audits import (
     sealed,
     sign_as_juror,
 )
-from prsm.protocol.transactions.payloads import Commit, CommitRow, Lock, Refund
+from prsm.protocol.transactions.payloads import Commit, Lock, Refund
 from prsm.protocol.transactions.results import Code, TxReceipt
 from prsm.testnet.chain import FTNS, Chain, signer_of, small_genesis
-from prsm.testnet.jobs import Work, commit_of, lock_of, settle_of, unit_of
+from prsm.testnet.jobs import Work, commit_of, lock_of, row_of, settle_of, unit_of
 
 FIRST_WORKER: Final = 1_000
 REQUESTERS: Final = tuple(range(64, 72))
@@ -247,8 +247,7 @@ class Market:
         digest = receipt_hash(receipt)
         if lie is Lie.COPIED_HASH and task.bound:
             digest = receipt_hash(next(iter(task.bound.values())))
-        row = CommitRow(job=task.lock.job, unit=0, receipt_hash=digest)
-        self._send(worker, Commit(rows=(row,)))
+        self._send(worker, Commit(rows=(row_of(task.lock, receipt, digest),)))
         waits = {Lie.HIDDEN, Lie.COPIED_HASH} | (set() if task.is_alone else {Lie.LATE_COPY})
         if lie not in waits:
             task.bound[worker] = receipt

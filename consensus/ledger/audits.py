@@ -46,7 +46,7 @@ class Sampling:
         committed: its commitment.
         beacon: None while it is not there.
         draw: from it.
-        batch: drawn index in the job; None if not drawn, or if only the receipt says which.
+        batch: drawn index in the job; None if not drawn.
         until_ms: block time of the end of audits and disputes.
         audited: what an auditor said.
         case: on which a committee sits, or sat without deciding.
@@ -66,20 +66,18 @@ def sampling(reader: Reader, job: Job, unit: int, parameters: Parameters) -> Sam
     """Where a unit stands; None if it is compared, free, settled, or its worker not bound."""
     if not job.is_open or job.verdicts[unit] is not None or not job.is_sampled(unit):
         return None
-    spec = job.units[unit]
-    [worker] = spec.workers
+    [worker] = job.units[unit].workers
     committed = read(reader, committed_key(job.job, unit, worker), Committed)
     if committed is None:
         return None
     beacon = beacons.hash_after(reader, committed.height, unlike=worker)
     draw = None if beacon is None else _draw(reader, job, worker, committed, beacon)
-    is_named = draw is not None and draw.is_drawn and not job.is_open_ended
     return Sampling(
         worker=worker,
         committed=committed,
         beacon=beacon,
         draw=draw,
-        batch=spec.first + draw.number % spec.count if draw is not None and is_named else None,
+        batch=_drawn(job, unit, committed, draw),
         until_ms=committed.time_ms + parameters.audit_window_ms,
         audited=read(reader, audited_key(job.job, unit), Audited),
         case=read(reader, case_key(job.job, unit), Case),
@@ -92,9 +90,7 @@ def audit(state: State, payload: Audit, context: Context) -> Effect:
     found = sampled(state, job, payload.unit, context)
     if found.draw is None or context.sender not in found.draw.auditors:
         raise Failed(Code.NOT_DRAWN)
-    if payload.batch not in job.units[payload.unit].batches:
-        raise Failed(Code.NOT_DRAWN)
-    if found.batch is not None and payload.batch != found.batch:
+    if payload.batch != found.batch:
         raise Failed(Code.NOT_DRAWN)
     if found.audited is not None or found.case is not None:
         raise Failed(Code.ALREADY_AUDITED)
@@ -169,6 +165,15 @@ def is_contradicted(audited: Audited, batch: BatchResult, feeds: Sequence[Feed])
     return all(
         feed.batch != batch.index or (feed.input_root, feed.side_root) != own for feed in feeds
     )
+
+
+def _drawn(job: Job, unit: int, committed: Committed, draw: Draw | None) -> int | None:
+    """The batch that was drawn, of those the worker bound itself to."""
+    if draw is None or not draw.is_drawn:
+        return None
+    spec = job.units[unit]
+    batches = spec.batches_in(committed.batches) if job.is_open_ended else spec.batches
+    return batches[draw.number % len(batches)]
 
 
 def _draw(reader: Reader, job: Job, worker: bytes, committed: Committed, beacon: bytes) -> Draw:

@@ -12,15 +12,16 @@ from prsm.consensus.ledger.records import Committed, Job, committed_key
 from prsm.consensus.ledger.reputation import audit_bps, standing
 from prsm.consensus.ledger.state import State
 from prsm.protocol.genesis import Parameters
+from prsm.protocol.transactions.payloads import CommitRow
 
 
-def bind(state: State, job: Job, unit: int, receipt_hash: bytes, context: Context) -> None:
+def bind(state: State, job: Job, row: CommitRow, context: Context) -> None:
     """Write the sender's commitment; work nobody compares holds a bond and waits for its draw.
 
     Raises:
         Failed: NO_PLEDGE, its free pledge is below the bond.
     """
-    bond = rate = 0
+    unit, bond, rate = row.unit, 0, 0
     if job.is_sampled(unit):
         parameters = context.parameters
         bond = parameters.audit_bond_multiple * job.reserve(unit)
@@ -30,11 +31,12 @@ def bind(state: State, job: Job, unit: int, receipt_hash: bytes, context: Contex
     state.write(
         committed_key(job.job, unit, context.sender),
         Committed(
-            receipt_hash=receipt_hash,
+            receipt_hash=row.receipt_hash,
             height=context.height,
             time_ms=context.time_ms,
             bond=bond,
             audit_bps=rate,
+            batches=row.batches,
         ),
     )
 

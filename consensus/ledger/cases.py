@@ -38,7 +38,7 @@ from prsm.consensus.ledger.records import (
 )
 from prsm.consensus.ledger.reputation import note_fault
 from prsm.consensus.ledger.seals import case_of, has_all_spoken, juror_of, opened, seals_until
-from prsm.consensus.ledger.showing import Shown, read_receipt
+from prsm.consensus.ledger.showing import Shown, is_bound, read_receipt
 from prsm.consensus.ledger.state import State
 from prsm.consensus.ledger.tally import charge, flow_of, rule_on
 from prsm.protocol import merkle
@@ -81,7 +81,7 @@ def dispute(state: State, payload: Dispute, context: Context) -> Effect:
         raise Failed(Code.TOO_LATE)
     receipt = read_receipt(payload.receipt, job, payload.unit, context)
     digest = sha256(payload.receipt)
-    if found.committed.receipt_hash != digest or found.committed.height >= context.height:
+    if not is_bound(found.committed, job, receipt, digest, context):
         raise Failed(Code.NOT_COMMITTED)
     named = next((batch for batch in receipt.batches if batch.index == payload.batch), None)
     if named is None:

@@ -187,8 +187,12 @@ class Job(Record, frozen=True):
 
     def is_sampled(self, unit: int) -> bool:
         """Is the unit checked by audits, because nobody compares it and it costs something?"""
-        spec = self.units[unit]
-        return spec.needed == 1 and spec.price_per_row > 0
+        return self.units[unit].is_sampled
+
+    def bits_of(self, unit: int, batches: Iterable[int]) -> bytes:
+        """What a commitment says of a receipt's batches: nothing where the lock says which."""
+        is_said = self.is_open_ended and self.is_sampled(unit)
+        return self.units[unit].bits_of(batches) if is_said else b""
 
     def reserve(self, unit: int) -> int:
         """Micro-FTNS locked for a unit: its price for every row and every worker."""
@@ -205,6 +209,7 @@ class Committed(Record, frozen=True):
     time_ms: UInt  # of that block
     bond: UInt  # held of the worker's pledge for it
     audit_bps: U32  # how often such a unit is drawn for an audit; 0: it is compared, or free
+    batches: bytes  # of the receipt, as `Job.bits_of`
 
 
 class Flow(Record, frozen=True):

@@ -43,10 +43,19 @@ def read_receipts(state: State, job: Job, payload: Settle, context: Context) -> 
     for raw, receipt in zip(payload.receipts, receipts, strict=True):
         found = state.read(committed_key(job.job, payload.unit, receipt.worker), Committed)
         digest = sha256(raw)
-        if found is None or found.receipt_hash != digest or found.height >= context.height:
+        if found is None or not is_bound(found, job, receipt, digest, context):
             raise Failed(Code.NOT_COMMITTED)
         shown.append(Shown(receipt, digest, found.height))
     return shown
+
+
+def is_bound(
+    found: Committed, job: Job, receipt: WorkReceipt, digest: Digest, context: Context
+) -> bool:
+    """Did the worker bind itself to this receipt, and to its batches, in an earlier block?"""
+    batches = job.bits_of(receipt.unit, (batch.index for batch in receipt.batches))
+    is_same = (found.receipt_hash, found.batches) == (digest, batches)
+    return is_same and found.height < context.height
 
 
 def read_receipt(raw: bytes, job: Job, unit: int, context: Context) -> WorkReceipt:

@@ -47,7 +47,9 @@ def commit(state: State, payload: Commit, context: Context) -> Effect:
             raise Failed(Code.NOT_WORKER)
         if not _may_commit(state, row, spec, context.sender):
             raise Failed(Code.ALREADY_COMMITTED)
-        bind(state, job, row.unit, row.receipt_hash, context)
+        if not _is_said(row, job):
+            raise Failed(Code.BAD_RECEIPT)
+        bind(state, job, row, context)
         if job.is_sampled(row.unit):
             events.append(Bound(row.job, row.unit, context.sender))
     return Effect(events=tuple(events))
@@ -116,6 +118,12 @@ def _undecided_case(state: State, job: Job, unit: int, context: Context) -> Case
     if case is not None and context.time_ms < case.until_ms:
         raise Failed(Code.CASE_OPEN)
     return case
+
+
+def _is_said(row: CommitRow, job: Job) -> bool:
+    """Does the commitment name batches where one of them is drawn, and nothing elsewhere?"""
+    named = job.units[row.unit].batches_in(row.batches)
+    return row.batches == job.bits_of(row.unit, named) and bool(named) == bool(row.batches)
 
 
 def _may_commit(state: State, row: CommitRow, spec: Unit, sender: bytes) -> bool:

@@ -77,18 +77,14 @@ class Auditor:
             self._busy.discard(check)
 
     async def _audit(self, duty: Duty) -> None:
-        batch, key = duty.batch, self._court.signer(duty)
-        if batch is None:
-            inquiry = self._recheck.inquiry
-            did = await inquiry.batches(duty.job, duty.unit, duty.worker, by=key)
-            batch = did[duty.number % len(did)]
-        found = await self._recheck.compute(_inputs(duty, batch), by=key)
-        await self._court.audit(duty, batch, found)
+        key = self._court.signer(duty)
+        found = await self._recheck.compute(_inputs(duty), by=key)
+        await self._court.audit(duty, found)
 
     async def _judge(self, trial: Trial) -> None:
         stated, key = Stated(trial.stated, trial.class_id), self._court.signer(trial)
         try:
-            finding = await self._recheck.judge(_inputs(trial, trial.batch), stated, by=key)
+            finding = await self._recheck.judge(_inputs(trial), stated, by=key)
         except Unserved:
             if trio.current_time() < trio.current_effective_deadline() - LEFT_S:
                 return  # it may come back: asked again after the next block
@@ -96,5 +92,5 @@ class Auditor:
         await self._court.judge(trial, finding)
 
 
-def _inputs(check: _Check, batch: int) -> Place:
-    return Place(check.job, check.unit, batch, Side.IN, check.worker)
+def _inputs(check: _Check) -> Place:
+    return Place(check.job, check.unit, check.batch, Side.IN, check.worker)

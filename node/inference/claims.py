@@ -8,6 +8,7 @@ settles itself: nobody's consent is needed. Must not know tensors. Source: docs/
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -204,11 +205,9 @@ class Claims:
     async def _commit_all(self) -> None:
         async for first in self._receive:
             claims = [first]
-            while len(claims) < UNITS_MAX:
-                try:
+            with suppress(trio.WouldBlock):
+                while len(claims) < UNITS_MAX:
                     claims.append(self._receive.receive_nowait())
-                except trio.WouldBlock:
-                    break
             error = await self._commit(claims)
             if error is None or len(claims) == 1:
                 self._note(claims, error)
@@ -218,11 +217,7 @@ class Claims:
                 self._note([claim], await self._commit([claim]))
 
     async def _commit(self, claims: list[Claim]) -> PrsmError | None:
-        rows = tuple(
-            CommitRow(claim.receipt.job, claim.receipt.unit, claim.digest)
-            for claim in claims
-            if not self._is_bound(claim)
-        )
+        rows = tuple(self._row(claim) for claim in claims if not self._is_bound(claim))
         if not rows:
             return None
         try:
@@ -230,6 +225,12 @@ class Claims:
         except PrsmError as error:
             return error
         return None
+
+    def _row(self, claim: Claim) -> CommitRow:
+        receipt = claim.receipt
+        job, did = self._chain.job(receipt.job), [batch.index for batch in receipt.batches]
+        said = b"" if job is None else job.bits_of(receipt.unit, did)  # None: the ledger refuses it
+        return CommitRow(receipt.job, receipt.unit, claim.digest, said)
 
     def _is_bound(self, claim: Claim) -> bool:
         receipt = claim.receipt

@@ -22,16 +22,14 @@ class Duty:
         job: of the unit.
         unit: its index.
         worker: who did it.
-        number: drawn; which of the batches the worker did, modulo their count.
-        batch: that batch, where the ledger knows it; None in a unit of an open-ended job.
+        batch: drawn; one of those the worker bound itself to.
         until_ms: block time until which it is heard.
     """
 
     job: bytes
     unit: int
     worker: bytes
-    number: int
-    batch: int | None
+    batch: int
     until_ms: int
 
 
@@ -106,8 +104,8 @@ class Court(Protocol):
         """
         ...
 
-    async def audit(self, duty: Duty, batch: int, found: Boundary) -> None:
-        """Send what we computed of a batch.
+    async def audit(self, duty: Duty, found: Boundary) -> None:
+        """Send what we computed of the batch.
 
         Raises:
             LocalError: refused by the mempool or by the ledger.

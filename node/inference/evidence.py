@@ -42,10 +42,6 @@ class Pieces(Protocol):
         """Units of which something is kept."""
         ...
 
-    def names(self, job: bytes, unit: int) -> tuple[bytes, ...]:
-        """Names of the pieces of a unit."""
-        ...
-
     async def keep_all(self, job: bytes, unit: int, pieces: Sequence[tuple[bytes, bytes]]) -> None:
         """Keep named pieces once.
 
@@ -183,16 +179,6 @@ class Evidence:
         await trio.lowlevel.checkpoint()
         while any(batch.unit == (job, unit) for batch in self._behind):
             await self._changed.wait()
-
-    async def batches(self, job: bytes, unit: int, worker: bytes) -> tuple[int, ...]:
-        """Batches of a unit that the worker answered, ascending; as far as is kept here."""
-        await self.wait_kept(job, unit)
-        found = []
-        for name in self._pieces.names(job, unit):
-            piece = decode(name, _Name, size_max=len(name))
-            if (piece.side, piece.worker, piece.part) == (Side.OUT, worker, "head"):
-                found.append(piece.batch)
-        return tuple(sorted(found))
 
     async def chunk(self, place: Place, chunk: int) -> tuple[InputChunk, bytes] | None:
         """One chunk as it is answered; None where nothing is kept."""

@@ -25,12 +25,9 @@ from prsm.protocol.errors import BadSignature, LocalError, PrsmError, RemoteErro
 from prsm.protocol.ids import PeerId, Signature
 from prsm.protocol.limits import MIB
 from prsm.protocol.messages.audit import (
-    AskBatches,
     AskInputs,
-    BatchList,
     InputChunk,
     Side,
-    ask_batches_statement,
     ask_inputs_statement,
 )
 from prsm.protocol.messages.models import Shard, TensorSpec
@@ -61,7 +58,7 @@ class Unserved(LocalError):
 
 
 class Witness:
-    """Answers `AskInputs` and `AskBatches` out of what this node keeps."""
+    """Answers `AskInputs` out of what this node keeps."""
 
     def __init__(
         self,
@@ -75,7 +72,6 @@ class Witness:
         self._chain, self._evidence, self._verifier = chain, evidence, verifier
         self._may_see = may_see
         network.on_call(AskInputs, self._show)
-        network.on_call(AskBatches, self._list)
 
     async def _show(self, incoming: Incoming) -> Answer:
         await trio.lowlevel.checkpoint()
@@ -92,21 +88,7 @@ class Witness:
             raise UnknownJob("nothing of that batch is kept here")
         return found
 
-    async def _list(self, incoming: Incoming) -> Answer:
-        await trio.lowlevel.checkpoint()
-        ask = incoming.message
-        assert isinstance(ask, AskBatches)
-        self._check(
-            ask,
-            ask_batches_statement(ask, chain_id=self._chain.chain_id, asker_peer=incoming.peer),
-            peer=incoming.peer,
-        )
-        found = await self._evidence.batches(ask.job, ask.unit, ask.worker)
-        if not found:
-            raise UnknownJob("nothing of that unit is kept here")
-        return BatchList(found), b""
-
-    def _check(self, ask: AskInputs | AskBatches, statement: bytes, *, peer: PeerId) -> None:
+    def _check(self, ask: AskInputs, statement: bytes, *, peer: PeerId) -> None:
         if not self._may_see(ask.asker, ask.job, ask.unit, ask.worker):
             raise NotNamed("the ledger drew nobody of that account to check this")
         if not self._verifier.verify(ask.asker, statement, ask.signature):
@@ -256,35 +238,6 @@ class Inquiry:
         if not found:
             raise Unserved(f"nobody serves batch {place.batch} of unit {place.unit}")
         return found[0]
-
-    async def batches(self, job: bytes, unit: int, worker: bytes, *, by: Signer) -> tuple[int, ...]:
-        """Which batches of a unit its worker did: the requester's word, else the worker's own.
-
-        A worker could name others than it did, and so choose which one is looked at.
-
-        Raises:
-            Unserved: nobody says.
-        """
-        unsigned = AskBatches(job, unit, worker, by.public_key, NO_FEED)
-        statement = ask_batches_statement(
-            unsigned, chain_id=self.chain.chain_id, asker_peer=self.network.peer_id
-        )
-        ask = msgspec.structs.replace(unsigned, signature=by.sign(statement))
-        for peer in reversed(await self._peers(worker)):
-            try:
-                with trio.fail_after(CHUNK_S):
-                    answer, _ = await self.network.call(peer, ask, channel=Channel.BULK)
-            except (trio.TooSlowError, PrsmError) as error:
-                log.debug("no batches of %s: %s", peer, error)
-                continue
-            if isinstance(answer, BatchList) and answer.batches:
-                return answer.batches
-        raise Unserved(f"nobody says which batches of unit {unit} were done")
-
-    async def _peers(self, worker: bytes) -> Sequence[PeerId]:
-        offers = await ask_all(self.network, self.chain, self.verifier)
-        first = [offer.peer for offer in offers if offer.worker == worker]
-        return (*first, *(info.peer for info in self.network.peers() if info.peer not in first))
 
     async def _try(self, peer: PeerId, wanted: _Wanted, room: _Room) -> Served | None:
         """What a peer gives; None where that is not what was asked for."""

@@ -115,8 +115,8 @@ class LedgerCourt:
             return self._chain.signer
         return self._keys[self._our_seat(check.job, check.unit).juror.consensus]
 
-    async def audit(self, duty: Duty, batch: int, found: Boundary) -> None:
-        """Send what we computed of a batch.
+    async def audit(self, duty: Duty, found: Boundary) -> None:
+        """Send what we computed of the batch.
 
         Raises:
             LocalError: refused by the mempool or by the ledger.
@@ -126,7 +126,7 @@ class LedgerCourt:
             Audit(
                 job=duty.job,
                 unit=duty.unit,
-                batch=batch,
+                batch=duty.batch,
                 input_root=found.input_root,
                 side_root=found.side_root,
                 output_root=found.output_root,
@@ -191,9 +191,8 @@ class LedgerCourt:
             if found is None or now >= found.until_ms:
                 self._bound.discard((job, unit))
             elif found.audited is None and found.case is None and _is_turn(found, us, now):
-                assert found.draw is not None
-                number, until_ms = found.draw.number, found.until_ms
-                yield Duty(job, unit, found.worker, number, found.batch, until_ms)
+                assert found.batch is not None
+                yield Duty(job, unit, found.worker, found.batch, found.until_ms)
 
     def _seats(self) -> Iterator[tuple[bytes, int, _Seat]]:
         for job, unit in sorted(self._contested):

@@ -1,7 +1,7 @@
 """Checking work: what went into a batch of somebody's unit, and what came out of it.
 
-`AskInputs` and `AskBatches` are calls on bulk, answered only to accounts the ledger drew to check
-that unit. What is answered is checked by the asker against roots that are signed or on the ledger.
+`AskInputs` is a call on bulk, answered only to accounts the ledger drew to check that unit. What is
+answered is checked by the asker against roots that are signed or on the ledger.
 Source: docs/spec/work.md, "Audits".
 """
 
@@ -12,7 +12,7 @@ import msgspec
 
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.ids import U32, Bytes32, Signature
-from prsm.protocol.limits import TENSORS_PER_MESSAGE_MAX, WORK_BATCHES_MAX
+from prsm.protocol.limits import TENSORS_PER_MESSAGE_MAX
 from prsm.protocol.messages.work import CHUNKS_MAX
 from prsm.protocol.signing import RECORD_TAG
 from prsm.protocol.tensors import TensorHead
@@ -51,28 +51,6 @@ class InputChunk(Record, frozen=True):
     feed: Signature  # of the batch's `Feed`; zeros where there is none
 
 
-class AskBatches(Record, frozen=True):
-    """Call: which batches of an open-ended unit did its worker do? An auditor's is one of them."""
-
-    job: Bytes32
-    unit: U32
-    worker: Bytes32
-    asker: Bytes32
-    signature: Signature
-
-
-class BatchList(Record, frozen=True):
-    """Answer to `AskBatches`: their indexes in the job, ascending."""
-
-    batches: Annotated[tuple[U32, ...], msgspec.Meta(max_length=WORK_BATCHES_MAX)]
-
-
-def ask_batches_statement(ask: AskBatches, *, chain_id: bytes, asker_peer: str) -> bytes:
-    """Bytes the drawn account signs: bound to the network and its own peer id."""
-    fields = msgspec.structs.astuple(ask)[:-1]
-    return RECORD_TAG + encode(("work.ask_batches", chain_id, asker_peer, *fields))
-
-
 def ask_inputs_statement(ask: AskInputs, *, chain_id: bytes, asker_peer: str) -> bytes:
     """Bytes the drawn account signs: bound to the network and its own peer id."""
     fields = msgspec.structs.astuple(ask)[:-1]
@@ -82,6 +60,4 @@ def ask_inputs_statement(ask: AskInputs, *, chain_id: bytes, asker_peer: str) ->
 KINDS: Final[dict[int, type[Record]]] = {
     81: AskInputs,
     82: InputChunk,
-    83: AskBatches,
-    84: BatchList,
 }

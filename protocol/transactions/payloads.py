@@ -3,6 +3,7 @@
 Amounts are micro-FTNS of an asset (0 is FTNS); deadlines are block time in ms.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Final
 
 import msgspec
@@ -96,6 +97,27 @@ class Unit(Record, frozen=True):
         """Indexes of its batches in the job."""
         return range(self.first, self.first + self.count)
 
+    @property
+    def is_sampled(self) -> bool:
+        """Is it checked by audits, because nobody compares it and it costs something?"""
+        return self.needed == 1 and self.price_per_row > 0
+
+    def bits_of(self, batches: Iterable[int]) -> bytes:
+        """Some of its batches as bits: that of `first` is the lowest of the first byte."""
+        bits = sum(1 << index - self.first for index in batches)
+        return bits.to_bytes(self._bits_bytes, "little")
+
+    def batches_in(self, bits: bytes) -> tuple[int, ...]:
+        """Indexes of the batches that bits name, ascending; none where they are not well formed."""
+        named = int.from_bytes(bits, "little")
+        if len(bits) != self._bits_bytes or named >> self.count:
+            return ()
+        return tuple(index for index in self.batches if named >> index - self.first & 1)
+
+    @property
+    def _bits_bytes(self) -> int:
+        return -(-self.count // 8)
+
 
 def unit_batches_max(workers: int) -> int:
     """Most batches of a unit with so many workers: all their receipts fit one settlement."""
@@ -127,11 +149,16 @@ class Lock(Record, frozen=True):
 
 
 class CommitRow(Record, frozen=True):
-    """The hash of a receipt that will be shown later."""
+    """The hash of a receipt that will be shown later.
+
+    A sampled unit of an open-ended job says with it which batches the receipt has, so that the
+    ledger itself draws one of them; elsewhere there is nothing to say.
+    """
 
     job: Bytes32
     unit: U32
     receipt_hash: Bytes32
+    batches: Annotated[bytes, msgspec.Meta(max_length=WORK_BATCHES_MAX // 8)]  # `Unit.bits_of`
 
 
 class Commit(Record, frozen=True):

@@ -92,9 +92,9 @@ class Scene:
         with trio.fail_after(1000):
             await self.court.heard.wait()
 
-    def duty(self, *, number: int = 0, batch: int | None = 0) -> Duty:
-        until = self.cluster.world.time_ms + 60_000
-        return Duty(JOB, 0, self.node(WORKER).address, number, batch, until)
+    def duty(self, *, batch: int = 0, window_ms: int = 60_000) -> Duty:
+        until = self.cluster.world.time_ms + window_ms
+        return Duty(JOB, 0, self.node(WORKER).address, batch, until)
 
     def trial(self, stated: Boundary, class_id: bytes) -> Trial:
         until = self.cluster.world.time_ms + 60_000

@@ -50,10 +50,10 @@ class FakeCourt:
         assert self.key is not None
         return self.key
 
-    async def audit(self, duty: Duty, batch: int, found: Boundary) -> None:
+    async def audit(self, duty: Duty, found: Boundary) -> None:
         await trio.lowlevel.checkpoint()
         self.open_duties.remove(duty)
-        self.audits.append((batch, found))
+        self.audits.append((duty.batch, found))
         self.heard.set()
 
     async def judge(self, trial: Trial, finding: Finding) -> None:

@@ -103,11 +103,11 @@ async def test_a_check_ends_when_no_word_of_it_is_heard_any_more(
     await scene.feed()
     runner = scene.node(CHECKER).runner
     runner.run_s = 3600
-    scene.court.open_duties += [scene.duty(number=number) for number in range(CHECKS_MAX)]
+    scene.court.open_duties += [scene.duty(window_ms=60_000 - n) for n in range(CHECKS_MAX)]
     await trio.sleep(59)
     scene.court.open_duties.clear()
     await trio.sleep(2)
     runner.run_s = 0.01
-    scene.court.open_duties.append(scene.duty(number=CHECKS_MAX))
+    scene.court.open_duties.append(scene.duty())
     with trio.fail_after(20):
         await scene.court.heard.wait()

@@ -336,4 +336,4 @@ async def test_commitment_that_is_refused_is_told(
         await node.claims.show(claim)
     refused = cluster.world.executed[-1]
     assert refused[0] == COMMIT
-    assert refused[1] == Commit((CommitRow(JOB, 0, receipt_hash(claim.receipt)),))
+    assert refused[1] == Commit((CommitRow(JOB, 0, receipt_hash(claim.receipt), b""),))

@@ -7,12 +7,21 @@ from prsm.consensus.ledger.audits import Draw, drawn_batch, is_contradicted
 from prsm.consensus.ledger.invariants import assert_sound
 from prsm.consensus.ledger.records import JobStatus
 from prsm.protocol.genesis import TREASURY
-from prsm.protocol.receipts import Feed, sign_feed
+from prsm.protocol.receipts import Feed, receipt_hash, sign_feed
 from prsm.protocol.transactions.audits import Audit, Pledge, Redeem
-from prsm.protocol.transactions.payloads import Refund
+from prsm.protocol.transactions.payloads import Commit, Refund
 from prsm.protocol.transactions.results import Code
 from prsm.testnet.chain import Chain, signer_of
-from prsm.testnet.jobs import REQUESTER, Work, commit_of, lock_of, open_job, settle_of, unit_of
+from prsm.testnet.jobs import (
+    REQUESTER,
+    Work,
+    commit_of,
+    lock_of,
+    open_job,
+    row_of,
+    settle_of,
+    unit_of,
+)
 from tests.tools.audited import AUDITORS, BOND, GROSS, PLEDGE, PRICE, WORKER, Scene, genesis_of
 
 WINDOW_MS = 60_000
@@ -265,3 +274,66 @@ def test_audit_of_another_batch_says_nothing(scene: Scene) -> None:
     assert audited is not None
     draw = Draw(is_drawn=True, number=audited.batch + 1, auditors=())
     assert not is_contradicted(audited, drawn_batch(receipt, draw), ())
+
+
+@pytest.fixture
+def open_ended() -> Scene:
+    """A unit of twelve batches of which its worker may leave some out."""
+    unit = unit_of(workers=(WORKER,), price=PRICE, span=(2, 12))
+    lock = lock_of("open", unit, rows=[1] * 20)
+    return Scene(lock=msgspec.structs.replace(lock, is_open_ended=True)).begin()
+
+
+@pytest.mark.parametrize("did", [(13,), (2, 7, 13), tuple(range(2, 14))])
+def test_the_ledger_draws_among_the_batches_an_open_ended_unit_is_bound_to(
+    did: tuple[int, ...], open_ended: Scene
+) -> None:
+    """No peer is asked which they are, so none can lie: one audit is heard, of that batch."""
+    lie = Work(WORKER, dict.fromkeys(did, "lie"), only=did)
+    receipt = open_ended.bound(lie)
+    found = open_ended.sampling()
+    assert found.draw is not None
+    assert found.batch == did[found.draw.number % len(did)]
+    for batch in {*range(20)} - {found.batch}:
+        payload = Audit(open_ended.lock.job, 0, batch, bytes(32), bytes(32), bytes(32))
+        assert open_ended.chain.send(open_ended.auditor(), payload).code is Code.NOT_DRAWN
+    assert open_ended.audit(Work(WORKER, only=did)).code is Code.DONE
+    assert open_ended.settle(receipt).code is Code.DONE
+    case = open_ended.chain.ledger.view.case(open_ended.lock.job, 0)
+    assert case is not None
+    assert case.batch.index == found.batch
+
+
+def test_a_receipt_has_the_batches_it_was_bound_with(open_ended: Scene) -> None:
+    """Who names others, so that a good one is drawn, has a receipt that nobody takes."""
+    chain, lock = open_ended.chain, open_ended.lock
+    receipt = Work(WORKER, {3: "lie"}, only=(2, 3)).receipt(chain, lock)
+    good = Work(WORKER, only=(2,)).receipt(chain, lock)
+    row = row_of(lock, good, receipt_hash(receipt))
+    assert chain.send(WORKER, Commit((row,))).code is Code.DONE
+    chain.add()
+    assert open_ended.sampling().batch == 2
+    assert open_ended.dispute(receipt, 3).code is Code.NOT_COMMITTED
+    chain.add(step_ms=61_000)
+    assert open_ended.settle(receipt).code is Code.NOT_COMMITTED
+    assert open_ended.settle(good).code is Code.NOT_COMMITTED
+
+
+@pytest.mark.parametrize("bits", [b"", bytes(2), b"\1", b"\1\0\0", b"\1\x10", bytes(128)])
+def test_a_commitment_names_at_least_one_batch_and_only_those_of_its_unit(
+    bits: bytes, open_ended: Scene
+) -> None:
+    receipt = Work(WORKER, only=(2,)).receipt(open_ended.chain, open_ended.lock)
+    row = row_of(open_ended.lock, receipt, receipt_hash(receipt))
+    assert row.batches == b"\1\0"
+    other = msgspec.structs.replace(row, batches=bits)
+    assert open_ended.chain.send(WORKER, Commit((other,))).code is Code.BAD_RECEIPT
+    assert open_ended.chain.send(WORKER, Commit((row,))).code is Code.DONE
+
+
+def test_where_the_lock_says_which_batches_a_commitment_names_none(scene: Scene) -> None:
+    receipt = Work(WORKER).receipt(scene.chain, scene.lock)
+    row = row_of(scene.lock, receipt, receipt_hash(receipt))
+    assert row.batches == b""
+    other = msgspec.structs.replace(row, batches=b"\7")
+    assert scene.chain.send(WORKER, Commit((other,))).code is Code.BAD_RECEIPT

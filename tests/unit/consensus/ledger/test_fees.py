@@ -79,7 +79,7 @@ COUNTED: Final[list[tuple[Record, int]]] = [
     (PAY, 1),
     (RegisterModel(MODEL, "m", "1.0.0", B32, 1, (MODEL, MODEL)), 3),
     (lock_of("j", *(unit_of(stage, stages=3) for stage in range(3))), 3),
-    (Commit(rows=(CommitRow(B32, 0, B32),) * 4), 4),
+    (Commit(rows=(CommitRow(B32, 0, B32, b""),) * 4), 4),
     (Settle(job=B32, unit=0, receipts=(b"", b"", b""), feeds=()), 3),
     (Refund(job=B32), 1),
     (Evidence(first=MESSAGE, second=MESSAGE), 2),

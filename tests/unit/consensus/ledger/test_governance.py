@@ -107,7 +107,7 @@ def test_what_admission_remembers_pays_for_its_operations_too(chain: Chain) -> N
     kept: dict[bytes, Checked] = {}
     admission = chain.ledger.admission
     admission._recall = kept.get
-    rows = tuple(CommitRow(bytes([i]) * 32, 0, bytes(32)) for i in range(5))
+    rows = tuple(CommitRow(bytes([i]) * 32, 0, bytes(32), b"") for i in range(5))
     raw = chain.order(66, Commit(rows))
     checked = admission.check(raw)
     kept[checked.id] = checked

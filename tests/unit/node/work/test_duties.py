@@ -2,11 +2,13 @@
 
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from prsm.node.inference.court import Duty
 from prsm.node.work.court import LedgerCourt
 from prsm.testnet.chain import signer_of
+from prsm.testnet.jobs import Work
 from tests.tools.audited import AUDITORS, WORKER, Scene
 
 WINDOW_MS = 60_000
@@ -69,3 +71,15 @@ def test_who_is_not_drawn_has_no_duty(scene: Scene) -> None:
     scene.chain.add(step_ms=WINDOW_MS // 2)
     assert Seen(scene, left).duties() == ()
     assert Seen(scene, WORKER).duties() == ()
+
+
+def test_a_duty_names_the_batch_the_ledger_drew_of_an_open_ended_unit() -> None:
+    """Nobody is asked: the worker said which it did before anything was drawn."""
+    lock = msgspec.structs.replace(Scene().lock, is_open_ended=True)
+    scene = Scene(lock=lock).begin()
+    scene.bound(Work(WORKER, only=(1, 2)))
+    found = scene.sampling()
+    assert found.draw is not None
+    [duty] = Seen(scene, scene.auditor()).duties()
+    assert duty.batch == found.batch == (1, 2)[found.draw.number % 2]
+    assert duty.until_ms == found.until_ms
