@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from prsm.node.cli.parts import parts
 from prsm.node.config import load, to_toml
 from prsm.node.home import Home, HomeExists, write_private
 from prsm.node.keys import PublicKeys, make_keys
@@ -52,35 +53,30 @@ class Birth:
     payment: bytes | None = None
 
 
-def init_home(home: Home, birth: Birth, *, others: Sequence[PublicKey] = ()) -> dict[str, object]:
+def init_home(home: Home, birth: Birth) -> dict[str, object]:
     """Make the folder, keys, genesis and configuration; what the command answers.
 
     Args:
         home: where.
         birth: what it is to be.
-        others: accounts that get as much as this node's in a new network.
 
     Raises:
-        HomeExists: a node is there already.
+        HomeExists: a node is there already, or files that it would overwrite.
         BadGenesis: the file to join is none.
         ConfigError: a setting is refused; nothing was made.
     """
     joined = _read_genesis(birth.genesis) if birth.genesis is not None else None
     keys = make_folder(home, birth, development=joined is None or joined.development)
-    return finish_home(home, birth, keys, joined or _new_network(birth.network, keys, others))
+    return finish_home(home, birth, keys, joined or new_network(birth.network, keys))
 
 
 def make_folder(home: Home, birth: Birth, *, development: bool) -> PublicKeys:
     """Make the folder and its keys, which a genesis may name; `finish_home` does the rest.
 
     Raises:
-        HomeExists, ConfigError: as `init_home`; nothing was made.
+        HomeExists, ConfigError: as `init_home`; nothing was made or changed.
     """
-    if home.version.exists():
-        raise HomeExists(
-            f"{home.root} already holds a node",
-            hint="start it with `prsm start`, or choose another folder with --home DIR",
-        )
+    _refuse_taken(home)
     load(None, flags=_flags(home, birth))
     home.create()
     password = birth.password
@@ -88,6 +84,21 @@ def make_folder(home: Home, birth: Birth, *, development: bool) -> PublicKeys:
         password = secrets.token_urlsafe(_PASSWORD_BYTES)
         write_private(home.keys / "password", password.encode() + b"\n")
     return make_keys(home, password=password, development=development, payment=birth.payment)
+
+
+def _refuse_taken(home: Home) -> None:
+    """Raise unless a node can be made without touching what lies there."""
+    if home.version.exists():
+        raise HomeExists(
+            f"{home.root} already holds a node",
+            hint="start it with `prsm start`, or choose another folder with --home DIR",
+        )
+    if taken := [path.name for path in parts(home)]:
+        raise HomeExists(
+            f"{home.root} holds {', '.join(taken)}, which a node would overwrite",
+            hint="keys are money: move them to a safe place, or choose another folder with "
+            "--home DIR",
+        )
 
 
 def finish_home(home: Home, birth: Birth, keys: PublicKeys, genesis: Genesis) -> dict[str, object]:
@@ -119,7 +130,7 @@ def _flags(home: Home, birth: Birth) -> dict[str, object]:
     return flags
 
 
-def _new_network(name: str, keys: PublicKeys, others: Sequence[PublicKey]) -> Genesis:
+def new_network(name: str, keys: PublicKeys, others: Sequence[PublicKey] = ()) -> Genesis:
     """A development network whose only validator is this node; it and `others` own its money."""
     return Genesis(
         version=GENESIS_VERSION,

@@ -15,10 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from prsm.node.cli.birth import Birth, finish_home, init_home, make_folder
-from prsm.node.home import Holder, Home, HomeExists
+from prsm.node.cli.birth import Birth, finish_home, make_folder, new_network
+from prsm.node.home import Holder, Home
 from prsm.node.listeners import find_listener
-from prsm.protocol.genesis import from_json
 
 COUNT: Final = 3  # 2 of 3 must agree when nothing else is said
 PRICE: Final = "1000"  # micro-FTNS: what is paid is seen
@@ -51,8 +50,6 @@ def init_dev(
     given["net.listen"] = _dialled(given.get("net.listen"))
     if find_listener(8480) is not None:
         given.setdefault("rpc.listen", "127.0.0.1:0")
-    if home.version.exists():
-        raise HomeExists(f"{home.root} already holds a node", hint="prsm start, or --home DIR")
     ground = {
         "net.listen": ("/ip4/127.0.0.1/tcp/0",),
         "rpc.listen": "127.0.0.1:0",
@@ -62,11 +59,12 @@ def init_dev(
         Home(_folder(home) / f"lab{number}"): Birth(f"lab{number}", "lab", "", None, None, ground)
         for number in range(1, count + 1)
     }
+    birth = Birth(name, "validator", "local", None, None, given)
+    own = make_folder(home, birth, development=True)
     keys = {lab: make_folder(lab, one, development=True) for lab, one in births.items()}
-    wallets = [one.wallet for one in keys.values()]
-    born = init_home(home, Birth(name, "validator", "local", None, None, given), others=wallets)
+    genesis = new_network(birth.network, own, [one.wallet for one in keys.values()])
+    born = finish_home(home, birth, own, genesis)
     [listen] = given["net.listen"]
-    genesis = from_json(home.genesis.read_bytes())
     linked = {**ground, "net.bootstrap": (f"{listen}/p2p/{born['peer_id']}",)}
     for lab, one in births.items():
         finish_home(lab, replace(one, settings=linked), keys[lab], genesis)

@@ -7,12 +7,13 @@ import os
 import platform
 import shutil
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from prsm.node.cli import labs
 from prsm.node.cli.failures import Usage
+from prsm.node.cli.parts import parts, remove_empty, strangers
 from prsm.node.cli.passwords import ask_password, given_password, password_options
 from prsm.node.cli.running import home_words
 from prsm.node.cli.session import Session, pass_session
@@ -20,8 +21,6 @@ from prsm.node.home import Home, HomeLocked, find_home
 from prsm.node.rpc.client import RpcError
 from prsm.node.version import VERSION
 from prsm.protocol.errors import PrsmError
-
-_KINDS: Final = ("keys", "data", "blocks", "models", "jobs", "logs", "backups", "labs")
 
 
 @click.command("init")
@@ -143,30 +142,28 @@ def destroy(session: Session, *, dry_run: bool, keep_keys: bool, typed: str | No
     Says first what goes. Keys are money: their deletion wants the node's name typed, which --yes
     does not answer.
     """
-    home = session.home
+    home = Home(session.home.root.resolve())  # of a link, what it points to
     home.check()
     _refuse_running(home)
     name = _name_of(home)
-    kept = {"keys"} if keep_keys else set[str]()
-    going = [_sized(home, kind) for kind in _KINDS if kind not in kept]
-    rows = [row for row in going if row["bytes"] or row["files"]]
+    going = [path for path in parts(home) if not (keep_keys and path == home.keys)]
+    rows, left = [_sized(path) for path in going], strangers(home)
     answer = {"home": str(home.root), "name": name, "keys_kept": keep_keys, "items": rows}
+    answer["left"] = [str(path) for path in left]
     if dry_run:
         session.answer_value({**answer, "deleted": False})
         return
     if not session.json:
         for row in rows:
             session.note(f"{row['path']}  {row['files']} files, {row['bytes']} bytes")
+        for path in left:
+            session.note(f"{path} is no part of a node and stays")
     _ask_to_destroy(session, name, typed, keep_keys=keep_keys)
-    for path in list(home.root.iterdir()):
-        if path.name in kept:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    if not keep_keys:
-        home.root.rmdir()
+    for path in going:
+        _remove(path)
+    remove_empty(home)
+    if session.home.root.is_symlink() and not home.root.exists():
+        session.home.root.unlink()
     session.answer_value({**answer, "deleted": True})
 
 
@@ -200,10 +197,14 @@ def _ask_to_destroy(session: Session, name: str, typed: str | None, *, keep_keys
         raise Usage(f"{typed[:60]!r} is not the node's name", hint=f"--confirm {name}")
 
 
-def _sized(home: Home, kind: str) -> dict[str, Any]:
-    path, files, size = home.root / kind, 0, 0
-    for folder, _, names in os.walk(path):
-        for name in names:
-            files += 1
-            size += (Path(folder) / name).lstat().st_size
-    return {"kind": kind, "path": str(path), "files": files, "bytes": size}
+def _sized(path: Path) -> dict[str, Any]:
+    below = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    sizes = [each.lstat().st_size for each in (below if path.is_dir() else [path])]
+    return {"kind": path.name, "path": str(path), "files": len(sizes), "bytes": sum(sizes)}
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from prsm.node.cli import labs
 from prsm.node.cli.bundle import Cleaning
 from prsm.node.cli.main import COMMANDS, prsm
+from prsm.node.cli.parts import parts
 from prsm.node.cli.topics import TOPICS
 from prsm.node.config import load
 from prsm.node.home import Home
@@ -123,10 +124,32 @@ def test_destroy_leaves_nothing_and_follows_no_link(born: Path, tmp_path: Path) 
     outside.mkdir()
     (outside / "kept").touch()
     (born / "blocks" / "link").symlink_to(outside)
-    (born / "linked").symlink_to(outside)
     assert run(born, "destroy", "--confirm", "node").exit_code == 0
     assert not born.exists()
     assert (outside / "kept").exists()
+
+
+def test_destroy_deletes_what_it_lists_and_leaves_what_no_node_made(
+    born: Path, tmp_path: Path
+) -> None:
+    (born / "thesis.txt").write_text("precious")
+    linked = tmp_path / "linked"
+    linked.symlink_to(born)
+    shown = json.loads(run(linked, "destroy", "--dry-run", "--json").stdout)
+    assert shown["left"] == [str(born / "thesis.txt")]
+    kinds = {row["kind"] for row in shown["items"]}
+    assert kinds == {path.name for path in parts(Home(born))} >= {"VERSION", "config.toml", "keys"}
+    gone = run(linked, "destroy", "--confirm", "node")
+    assert (gone.exit_code, "thesis.txt is no part of a node and stays" in gone.stderr) == (0, True)
+    assert [path.name for path in born.iterdir()] == ["thesis.txt"]
+
+
+def test_destroy_by_a_link_removes_the_link_too(born: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.symlink_to(born)
+    assert run(linked, "destroy", "--confirm", "node").exit_code == 0
+    assert not born.exists()
+    assert not linked.is_symlink()
 
 
 def test_a_development_network_has_labs_with_money_and_an_address(tmp_path: Path) -> None:

@@ -72,6 +72,17 @@ def test_init_never_overwrites(born: Path) -> None:
     assert (born / "keys" / "node.key").read_bytes() == before
 
 
+def test_init_touches_nothing_that_lies_there(born: Path) -> None:
+    """The keys that `destroy --keep-keys` left would be sealed for good by another password."""
+    assert run(born, "destroy", "--keep-keys", "--yes").exit_code == 0
+    before = {path: path.read_bytes() for path in born.rglob("*") if path.is_file()}
+    assert Home(born).keys / "password" in before
+    for words in ((), ("--dev",)):
+        refused = run(born, "init", *words)
+        assert (refused.exit_code, "keys" in refused.stderr) == (2, True)
+        assert {path: path.read_bytes() for path in born.rglob("*") if path.is_file()} == before
+
+
 def test_init_joins_a_network_with_a_password_of_its_own(born: Path, tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("correct horse\n", encoding="ascii")
