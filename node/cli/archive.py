@@ -15,6 +15,7 @@ from typing import Final
 import click
 import msgspec
 
+from prsm.node.cli.outputs import OUT_FILE
 from prsm.node.cli.passwords import ask_password, given_password, password_options
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.rpc.client import RpcError
@@ -51,13 +52,13 @@ class ArchiveFailed(LocalError):
 
 
 @click.command("export")
-@click.argument("file", type=click.Path(dir_okay=False))
+@click.argument("file", type=OUT_FILE)
 @click.option("--from", "first", type=click.IntRange(1), default=1, help="Height of the first.")
 @click.option("--to", "last", type=click.IntRange(1), help="Height of the last; else the newest.")
 @pass_session
-def chain_export(session: Session, file: str, first: int, last: int | None) -> None:
+def chain_export(session: Session, file: Path, first: int, last: int | None) -> None:
     """Write blocks with their certificates into FILE, of a running node or a stopped one."""
-    path = Path(file).expanduser().absolute()
+    path = file.absolute()
     if session.node or session.home.holder() is not None:
         session.answer_value(_export_running(session, path, first, last))
         return
@@ -78,10 +79,12 @@ def chain_import(session: Session, file: str) -> None:
 
 
 @click.command("backup")
-@click.argument("file", type=click.Path(dir_okay=False))
+@click.argument("file", type=OUT_FILE)
 @password_options
 @pass_session
-def backup(session: Session, file: str, password_fd: int | None, password_file: str | None) -> None:
+def backup(
+    session: Session, file: Path, password_fd: int | None, password_file: str | None
+) -> None:
     """Seal ledger, configuration, keys and books of this node into FILE, running or stopped.
 
     The password is the backup's own. Consensus key, log and guard stay behind: a restored node
@@ -90,7 +93,7 @@ def backup(session: Session, file: str, password_fd: int | None, password_file: 
     password = given_password(password_fd, password_file)
     if password is None:
         password = ask_password("the new backup", twice=True)
-    words = ["backup", str(Path(file).expanduser().absolute())]
+    words = ["backup", str(file.absolute())]
     session.answer(run_archive(session, words, {"--password-fd": password}))
     session.note(f"check it with: prsm restore {file} --verify")
 

@@ -23,6 +23,7 @@ import msgspec
 from prsm.node.cli.doctoring import look
 from prsm.node.cli.failures import Usage
 from prsm.node.cli.loglines import log_files
+from prsm.node.cli.outputs import OUT_FILE
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.cli.words import Words
 from prsm.node.config import load
@@ -51,7 +52,7 @@ class SecretLeft(LocalError):
 
 
 @debug.command("bundle")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.argument("file", type=OUT_FILE, required=False)
 @pass_session
 def bundle(session: Session, file: Path | None) -> None:
     """Write FILE (.tar.gz): findings, configuration, state, the end of the logs; no secrets.

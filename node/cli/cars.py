@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from prsm.node.cli.outputs import OUT_FILE
 from prsm.node.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def storage_cid(session: Session, path: Path, profile: str) -> None:
 
 @click.command("export")
 @click.argument("what", metavar="CID|PATH")
-@click.argument("file", metavar="FILE.car", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", metavar="FILE.car", type=OUT_FILE)
 @_profile
 @pass_session
 def storage_export(session: Session, what: str, file: Path, profile: str) -> None:

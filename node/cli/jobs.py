@@ -5,6 +5,7 @@ Knows: the methods of jobs, log files. Must not know: how a job is done.
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ import msgspec
 from prsm.node.cli import loglines
 from prsm.node.cli.bars import PEER_CHARS, Bar, lines_of, show_steps
 from prsm.node.cli.from_spec import make_command, make_group
+from prsm.node.cli.outputs import OUT_FILE
 from prsm.node.cli.readable import cell
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.rpc.methods.table import METHODS
@@ -22,9 +24,11 @@ from prsm.storage.errors import NotFound
 
 @click.command("wait")
 @click.argument("job_id")
-@click.option("--proof", metavar="FILE", help="Write the receipt document here, and check it.")
+@click.option(
+    "--proof", type=OUT_FILE, metavar="FILE", help="Write the receipt here, and check it."
+)
 @pass_session
-def job_wait(session: Session, job_id: str, proof: str | None) -> None:
+def job_wait(session: Session, job_id: str, proof: Path | None) -> None:
     """Wait until a job is over, and answer with its outputs; Ctrl-C ends the waiting alone."""
     from prsm.node.cli.verbs import finish, wait_job
 

@@ -20,6 +20,7 @@ from prsm.node.cli.costs import (
 )
 from prsm.node.cli.from_spec import make_command, make_group, parse_values
 from prsm.node.cli.models import asking, make_long
+from prsm.node.cli.outputs import OUT_FILE
 from prsm.node.cli.passwords import ask_password, given_password, password_options
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.cli.shards import storage_join, storage_split
@@ -131,7 +132,7 @@ def _document(payload: TextIO | None) -> dict[str, object]:
 
 
 @click.command("new-key")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=OUT_FILE)
 @pass_session
 def net_new_key(session: Session, file: Path) -> None:
     """Make a key of a private network in FILE; all its nodes get the same one."""

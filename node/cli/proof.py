@@ -14,6 +14,7 @@ from typing import Final
 import click
 
 from prsm.node.cli.failures import Usage
+from prsm.node.cli.outputs import OUT_FILE
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.cli.words import Words
 from prsm.node.home import write_private
@@ -34,12 +35,12 @@ proof = Words("proof", help="Show and check receipts.")
 
 @proof.command("show")
 @click.argument("job_id")
-@click.option("--output", "-o", metavar="FILE", help="Write it here instead.")
+@click.option("--output", "-o", type=OUT_FILE, metavar="FILE", help="Write it here instead.")
 @click.option(
     "--epoch", type=click.IntRange(min=0), default=0, help="Begin with the set of this epoch."
 )
 @pass_session
-def show_proof(session: Session, job_id: str, output: str | None, epoch: int) -> None:
+def show_proof(session: Session, job_id: str, output: Path | None, epoch: int) -> None:
     """Print the receipt document of a settled job."""
     job_id = session.whole("job_id", job_id)
     raw = session.call("job_getProof", {"job_id": job_id, "epoch": epoch})
@@ -47,8 +48,8 @@ def show_proof(session: Session, job_id: str, output: str | None, epoch: int) ->
         session.json = True  # it is a document in any case
         session.answer(raw)
         return
-    write_private(Path(output), raw + b"\n")
-    session.answer_value({"job_id": job_id, "file": output})
+    write_private(output, raw + b"\n")
+    session.answer_value({"job_id": job_id, "file": str(output)})
     session.note(f"check it with: prsm proof verify {output}")
 
 

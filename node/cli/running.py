@@ -87,7 +87,10 @@ def start(session: Session, /, *, detach: bool, dev: bool, **given: Any) -> None
     if dev and not home.version.exists():
         labs.init_dev(home)
         session.note(f"a development network was made in {home.root}")
-    launch = _prepare(session, **given)
+    home.check()
+    flags, config = _settings_of(home, **given)
+    _refuse_second(home, config)
+    launch = _launch(home, flags, **given)
     if detach:
         _start_detached(session, launch)
     else:
@@ -101,8 +104,7 @@ def start(session: Session, /, *, detach: bool, dev: bool, **given: Any) -> None
 @pass_session
 def stop(session: Session) -> None:
     """End the node gracefully and wait until it is gone."""
-    home = session.home
-    home.check()
+    home = _home_here(session)
     holder, ended = home.holder(), labs.holders(home)
     if holder is None and not ended:
         raise NodeUnreachable(f"no node runs in {home.root}", hint="nothing is to be stopped")
@@ -124,14 +126,29 @@ def stop(session: Session) -> None:
 def restart(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click's options
     """End the node and start it again in the background; starts it if it does not run.
 
-    What an earlier start was given by --set does not hold any more.
+    What an earlier start was given by --set does not hold any more. Nothing is ended before what
+    is given and configured has been read.
     """
-    home = session.home
-    home.check()
+    home = _home_here(session)
+    flags, config = _settings_of(home, **given)
+    launch = _launch(home, flags, **given)
     holder = home.holder()
     if holder is not None:
         _end(session, home, holder)
-    _start_detached(session, _prepare(session, **given))
+    _refuse_second(home, config)
+    _start_detached(session, launch)
+
+
+def _home_here(session: Session) -> Home:
+    """The folder whose process is meant: never that of another node."""
+    if session.node:
+        raise Usage(
+            f"{session.node} is named, by --node or PRSM_NODE; this ends the process of the node "
+            f"in {session.home.root}",
+            hint="end the other one with: prsm rpc call node_stop; or unset PRSM_NODE",
+        )
+    session.home.check()
+    return session.home
 
 
 def _end(session: Session, home: Home, holder: Holder) -> None:
@@ -164,21 +181,33 @@ def _wait_gone(session: Session, home: Home, holder: Holder) -> None:
         pause()
 
 
-def _prepare(
-    session: Session, *, settings: tuple[str, ...], offline: bool, unlock: bool, **secret: object
-) -> Launch:
-    """Check everything that can be checked before the program runs."""
-    home = session.home
-    home.check()
+def _settings_of(
+    home: Home, *, settings: tuple[str, ...], offline: bool, **_rest: object
+) -> tuple[dict[str, str], Config]:
+    """What the command line sets, and the configuration with it."""
     words = (*settings, "storage.offline=true") if offline else settings
     flags = dict(_setting(word) for word in words)
-    config = load(home.config, environ=os.environ, flags=flags).config
-    _refuse_second(home, config)
+    return flags, load(home.config, environ=os.environ, flags=flags).config
+
+
+def _launch(
+    home: Home,
+    flags: dict[str, str],
+    *,
+    unlock: bool,
+    password_fd: int | None,
+    password_file: str | None,
+    **_rest: object,
+) -> Launch:
+    """How the daemon is started; asks for the password if it is to be asked."""
     environ = dict(os.environ)
     for key, text in flags.items():
         environ["PRSM_" + key.upper().replace(".", "__", 1)] = text
     command = (sys.executable, "-m", DAEMON, "--home", str(home.root))
-    return Launch(command, environ, _password_descriptor(unlock=unlock, **secret))
+    descriptor = _password_descriptor(
+        unlock=unlock, password_fd=password_fd, password_file=password_file
+    )
+    return Launch(command, environ, descriptor)
 
 
 def _refuse_second(home: Home, config: Config) -> None:
@@ -197,12 +226,10 @@ def _refuse_second(home: Home, config: Config) -> None:
 
 
 def _password_descriptor(
-    *, unlock: object, password_fd: object, password_file: object
+    *, unlock: bool, password_fd: int | None, password_file: str | None
 ) -> int | None:
     """A descriptor the daemon inherits and reads its password from; None if there is none."""
-    fd = password_fd if isinstance(password_fd, int) else None
-    file = password_file if isinstance(password_file, str) else None
-    password = given_password(fd, file)
+    password = given_password(password_fd, password_file)
     if password is None and unlock:
         password = ask_password("the wallet")
     if password is None:

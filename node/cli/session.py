@@ -50,8 +50,7 @@ class Session:
         Raises:
             NodeUnreachable, HomeMissing: nothing runs there, or nothing was made there.
         """
-        node = self.node or os.environ.get("PRSM_NODE", "")
-        return find(self.home, node=node, shown=self.shown)
+        return find(self.home, node=self.node, shown=self.shown)
 
     def call(self, method: str, params: Mapping[str, object] | None = None) -> bytes:
         """Call a method; the bytes of its result."""
@@ -72,8 +71,7 @@ class Session:
             try:
                 return self.target
             except NodeUnreachable as error:
-                elsewhere = self.node or os.environ.get("PRSM_NODE")
-                holder = None if elsewhere else self.home.holder()
+                holder = None if self.node else self.home.holder()
                 if holder is None or not self.is_patient:
                     raise
                 if time.monotonic() > deadline:
@@ -162,7 +160,7 @@ def open_session(options: Mapping[str, Any]) -> Session:
     home = Home(Path(given).expanduser().absolute()) if given else default_home(os.environ)
     return Session(
         home=home,
-        node=options.get("node") or "",
+        node=options.get("node") or os.environ.get("PRSM_NODE", ""),
         json=bool(options.get("json")),
         quiet=bool(options.get("quiet")),
         yes=bool(options.get("yes")),

@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from prsm.node.cli.from_spec import make_group
+from prsm.node.cli.outputs import OUT_FILE
 from prsm.node.cli.render import show
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.home import write_private
@@ -35,7 +36,7 @@ _ROLES: Final = ("admin", "operator", "user", "observer")
 @click.option("--spend-limit", metavar="FTNS", help="What it may spend in all.")
 @click.option("--daily-cap", metavar="FTNS", help="What it may spend in a day.")
 @click.option("--public-key", metavar="0x…", help="Of signed requests, instead of a secret.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it here, 0600.")
+@click.option("--out", type=OUT_FILE, help="Write it here, 0600.")
 @pass_session
 def token_new(session: Session, /, name: str, **options: Any) -> None:  # noqa: ANN401 - click's options
     """Make a token called NAME; its text is shown this once."""
@@ -62,7 +63,7 @@ def token_new(session: Session, /, name: str, **options: Any) -> None:  # noqa: 
 
 
 @click.command("login")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it here, 0600.")
+@click.option("--out", type=OUT_FILE, help="Write it here, 0600.")
 @pass_session
 def token_login(session: Session, *, out: Path | None) -> None:
     """Get a token by logging in at the provider this node trusts ([login] of its config.toml)."""

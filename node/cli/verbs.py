@@ -15,6 +15,7 @@ import msgspec
 
 from prsm.node.cli.building import build_and_add, is_recipe
 from prsm.node.cli.failures import Usage
+from prsm.node.cli.outputs import OUT_FILE
 from prsm.node.cli.proof import verdict_on
 from prsm.node.cli.render import show, show_fields, show_table
 from prsm.node.cli.session import Session, pass_session
@@ -44,7 +45,9 @@ INPUT_BYTES_MAX: Final = 4 * 1024 * 1024
 @click.option("--dry-run", is_flag=True, help="Plan it, say what it costs and why; lock nothing.")
 @click.option("--max-price", metavar="FTNS", help="Lock at most this much; refused above.")
 @click.option("--deadline", type=float, metavar="SECONDS", help="Settled or refunded by then.")
-@click.option("--proof", metavar="FILE", help="Write the receipt document here, and check it.")
+@click.option(
+    "--proof", type=OUT_FILE, metavar="FILE", help="Write the receipt here, and check it."
+)
 @click.option("--no-wait", is_flag=True, help="Answer with the job at once.")
 @click.option("--cancel-on-interrupt", is_flag=True, help="Ctrl-C ends the job as well.")
 @pass_session
@@ -100,7 +103,7 @@ def _refuse_alone(session: Session, error: RpcError) -> None:
         raise RpcError(error.code, what, {**error.data, "hint": hint}) from error
 
 
-def finish(session: Session, job: dict[str, Any], proof: str | None) -> None:
+def finish(session: Session, job: dict[str, Any], proof: Path | None) -> None:
     """Answer with the outputs of a job that is over.
 
     Raises:
@@ -109,8 +112,8 @@ def finish(session: Session, job: dict[str, Any], proof: str | None) -> None:
     job_id = str(job["job_id"])
     require_done(job)
     raw = session.call("job_getResult", {"job_id": job_id})
-    verdict = _check_proof(session, job_id, Path(proof)) if proof else None
     session.answer(raw, lambda result: _show_result(job, result))
+    verdict = _check_proof(session, job_id, proof) if proof else None
     if verdict == 0:
         session.note(f"verified: the receipt in {proof} holds, from the genesis alone")
         session.note(f"next: prsm proof verify {proof} on any machine, or prsm help verify")

@@ -10,6 +10,7 @@ from typing import BinaryIO, Final
 import click
 import msgspec
 
+from prsm.node.cli.outputs import OUT_FILE
 from prsm.node.cli.passwords import ask_password, given_password, password_options
 from prsm.node.cli.session import Session, pass_session
 from prsm.node.home import write_private
@@ -63,14 +64,14 @@ def wallet_import(session: Session, /, file: BinaryIO, **given: object) -> None:
 
 @click.command("export")
 @click.argument("name")
-@click.argument("file", type=click.Path(dir_okay=False))
+@click.argument("file", type=OUT_FILE)
 @click.option("--file-password-fd", type=int, metavar="N", help="Of the file, if another.")
 @click.option("--file-password-file", metavar="FILE", help="The same, from a file (mode 0600).")
 @password_options
 @pass_session
-def wallet_export(session: Session, /, name: str, file: str, **given: object) -> None:
+def wallet_export(session: Session, /, name: str, file: Path, **given: object) -> None:
     """Write the key NAME into the new FILE (mode 0600), encrypted."""
-    path = Path(file).expanduser().absolute()
+    path = file.absolute()
     if path.exists():
         raise Conflict(f"{path} exists: a key is never overwritten", hint="choose another name")
     params: dict[str, object] = {

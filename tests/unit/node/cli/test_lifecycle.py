@@ -6,6 +6,8 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,20 @@ def born(tmp_path: Path) -> Path:
 
 def environ() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(Path(prsm.__file__).parents[1])}
+
+
+@contextmanager
+def held(home: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that holds the folder, answers no call and ends by SIGTERM."""
+    script = (
+        "import sys, time; from pathlib import Path; from prsm.node.home import Home\n"
+        "with Home(Path(sys.argv[1])).hold():\n    print('held', flush=True)\n    time.sleep(60)"
+    )
+    command = [sys.executable, "-c", script, str(home)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ()) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        yield holder
 
 
 def test_init_makes_a_network_of_one_that_opens_unattended(tmp_path: Path) -> None:
@@ -245,14 +261,7 @@ def test_stop_says_when_there_is_nothing_to_stop(born: Path) -> None:
 @pytest.mark.slow
 def test_stop_ends_a_node_whose_door_is_shut(born: Path) -> None:
     """A process that holds the lock and answers no call is ended by SIGTERM."""
-    script = (
-        "import sys, time; from pathlib import Path; from prsm.node.home import Home\n"
-        "with Home(Path(sys.argv[1])).hold():\n    print('held', flush=True)\n    time.sleep(60)"
-    )
-    command = [sys.executable, "-c", script, str(born)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ()) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
+    with held(born) as holder:
         result = run(born, "stop", "--json")
         assert result.exit_code == 0, result.stderr
         assert json.loads(result.stdout) == {"stopped": True, "pid": holder.pid}
@@ -263,14 +272,7 @@ def test_stop_ends_labs_whose_node_is_gone(born: Path) -> None:
     """A node that was killed leaves its labs; they are ended by their locks."""
     lab = Home(born / "labs" / "lab1")
     lab.create()
-    script = (
-        "import sys, time; from pathlib import Path; from prsm.node.home import Home\n"
-        "with Home(Path(sys.argv[1])).hold():\n    print('held', flush=True)\n    time.sleep(60)"
-    )
-    command = [sys.executable, "-c", script, str(lab.root)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ()) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
+    with held(lab.root):
         result = run(born, "stop", "--json")
         assert json.loads(result.stdout) == {"stopped": True, "pid": 0, "labs": 1}
 
