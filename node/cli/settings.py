@@ -187,7 +187,9 @@ def _load(session: Session) -> Loaded:
 
 
 def _flat(loaded: Loaded) -> dict[str, Any]:
-    tables: dict[str, dict[str, object]] = msgspec.to_builtins(loaded.config)
+    # As JSON has it: a running node's values come that way, lists and not tuples.
+    raw = msgspec.json.encode(loaded.config)
+    tables = msgspec.json.decode(raw, type=dict[str, dict[str, object]])
     return {f"{name}.{key}": one for name, table in tables.items() for key, one in table.items()}
 
 

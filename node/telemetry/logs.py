@@ -115,7 +115,7 @@ def configure(
     also: list[structlog.typing.Processor] = []
     if file is not None and file.open():
         if stream is None and file.take_stderr():
-            target = file
+            target, human = file, False  # commands read it, whatever people would like to see
         else:
             also = [_Beside(file)]
     structlog.configure(

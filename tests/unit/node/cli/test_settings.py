@@ -5,9 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from prsm.node.cli import settings
 from prsm.node.cli.main import prsm
 from prsm.node.config import load
 from tests.tools.served import Served
@@ -115,6 +117,23 @@ def test_diff_shows_what_is_not_default_and_what_the_node_has(served: Served) ->
     rows = {row["key"]: row for row in answer(home, "diff")["items"]}
     assert (rows["log.level"]["value"], rows["log.level"]["default"]) == ("debug", "info")
     assert set(rows) == {"log.level"}
+
+
+def test_diff_of_a_node_that_has_what_is_configured_shows_that_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node's values are JSON, which has lists where the configuration has tuples."""
+    config: dict[str, dict[str, Any]] = json.loads(
+        msgspec.json.encode(load(home / "config.toml").config)
+    )
+    running = {f"{name}.{key}": one for name, table in config.items() for key, one in table.items()}
+    monkeypatch.setattr(settings, "_running", lambda _session: running)
+    shown = run(home, "diff", "--json")
+    assert {row["key"] for row in json.loads(shown.stdout)["items"]} == {
+        "log.level",
+        "net.max_peers",
+    }
+    assert "restart" not in shown.stderr
 
 
 def test_migrate_renames_retires_and_keeps_the_old_file(home: Path) -> None:

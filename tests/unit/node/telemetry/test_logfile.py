@@ -1,5 +1,6 @@
 """Files of the log: put aside when full, never half a line, no harm from a full disk."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +89,19 @@ print("last words", file=sys.stderr)
     other = RotatingFile(tmp_path / "another", bytes_max=0, keep=1)
     assert other.open()
     assert not other.take_stderr()
+
+
+def test_file_holds_json_whatever_people_would_like_to_see(tmp_path: Path) -> None:
+    """Commands look for levels and times in it: in lines for people they would find nothing."""
+    path = tmp_path / "node.log"
+    program = f"""
+from pathlib import Path
+from prsm.node.telemetry import logs
+from prsm.node.telemetry.logfile import RotatingFile
+logs.configure(style="human", file=RotatingFile(Path({str(path)!r}), bytes_max=0, keep=1))
+logs.get("test").info("an event")
+logs.finish()
+"""
+    with path.open("ab") as log:
+        subprocess.run([sys.executable, "-c", program], stderr=log, check=True)
+    assert json.loads(path.read_text())["event"] == "an event"
