@@ -233,8 +233,7 @@ class Claims:
         return CommitRow(receipt.job, receipt.unit, claim.digest, said)
 
     def _is_bound(self, claim: Claim) -> bool:
-        receipt = claim.receipt
-        found = self._chain.committed(receipt.job, receipt.unit, self._chain.address)
+        found = self._chain.committed(claim.receipt.job, claim.receipt.unit, self._chain.address)
         return found is not None and found.receipt_hash == claim.digest
 
     def _note(self, claims: list[Claim], error: PrsmError | None) -> None:
