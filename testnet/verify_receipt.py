@@ -136,7 +136,7 @@ class Check:
         self.chain_id, self.job_id = unhex(self.doc["chain_id"]), unhex(self.doc["job"])
         self.headers: dict[int, Array] = {}
         self.sets: dict[int, tuple[bytes, Members]] = {}  # by epoch: hash and members
-        self.flows: dict[Array, Array] = {}  # kind, model, stages, stage, batch -> in, out, height
+        self.flows: dict[Array, Array] = {}  # (place, batch) -> input, output, height, is it fed so
         self.payments: Counter[bytes] = Counter()
         self.outvoted: list[Json] = []
         self.cases: list[int] = []  # units a committee ended
@@ -166,9 +166,10 @@ class Check:
             self.check_settlement(terms, unit, keys(entry, SETTLEMENT))
         used = {verdict[0] + i for verdict in terms["verdicts"] for i in (0, 1)}
         require(used | {doc["state"]["height"]} == set(self.headers), "headers nobody needs")
-        for (*same, stage, batch), (_, wrote, at) in self.flows.items():
-            read, _, later = self.flows.get((*same, stage + 1, batch), (wrote, b"", 0))
-            require(read == wrote or later <= at, "a stage that did not read the stage before it")
+        for (*same, stage, batch), (_, wrote, at, _) in self.flows.items():
+            read, _, later, is_fed = self.flows.get((*same, stage + 1, batch), (wrote, b"", 0, 0))
+            is_excused = is_fed or later <= at  # a reader answers for what was settled before it
+            require(read == wrote or is_excused, "a stage that did not read the stage before it")
         paid = [
             {"account": "0x" + account.hex(), "micro_ftns": str(amount)}
             for account, amount in sorted(self.payments.items())
@@ -238,9 +239,8 @@ class Check:
         require_under(self.headers[height + 1][9], became, entry["receipt_path"], "an outcome")
         _, chain_id, kind, _, _, fee, payload, _, _ = unpack(raw)
         job, number, *shown = unpack(payload)
-        require(
-            (chain_id, job, number) == (self.chain_id, self.job_id, unit), "another transaction"
-        )
+        named = (self.chain_id, self.job_id, unit)
+        require((chain_id, job, number) == named, "another transaction")
         *_, first, count, needed, price, _, workers = terms["units"][unit]
         reserve = price * sum(terms["rows"][first : first + count]) * len(workers)
         if needed == 1 and (kind == JUDGE or not decided):
@@ -285,9 +285,9 @@ class Check:
         require(is_torn or is_enough, "too few equal opinions")
         _, decided, _, _, opinions, *_ = terms["verdicts"][unit]
         require(decided == len(right), "the record says something else of the batches")
-        for index, (_, before, side, after) in right.items():
-            is_fed = is_torn or (before, side) in fed.get(index, set())  # as it was told
-            self.flows[(*what, index)] = before, after, 0 if is_fed else height
+        for index, (_, before, _, after) in right.items():
+            is_fed = is_torn or before in {told for told, _ in fed.get(index, ())}
+            self.flows[(*what, index)] = before, after, height, is_fed
         paid, spent, derived = self.derive(terms, unit, works, (right, fed))
         require(derived == opinions, "the record says something else of the workers")
         return paid, spent

@@ -10,7 +10,7 @@ from nacl.exceptions import BadSignatureError
 
 from prsm.protocol.codec import encode
 from prsm.protocol.genesis import to_json
-from prsm.protocol.receipts import WorkKind, sign_receipt
+from prsm.protocol.receipts import WorkKind, sign_feed, sign_receipt
 from prsm.protocol.transactions.audits import Finding
 from prsm.protocol.transactions.payloads import Lock, Rates
 from prsm.protocol.transactions.results import Code
@@ -114,6 +114,32 @@ def spread() -> Made:
     return chain, lock
 
 
+def lied_to(*, is_fed: bool) -> Made:
+    """The second stage is settled first, on what the liar of the first stage wrote."""
+    chain, lock = opened(lock_of("lied to", unit_of(0, stages=2), unit_of(1, stages=2)))
+    readers = [Work(number, flow="lie") for number in (65, 66)]
+    assert settle_by(chain, lock, *readers, unit=1).code is Code.DONE
+    works = [Work(65), Work(66), Work(67, dict.fromkeys(range(3), "lie"))]
+    receipts = bound(chain, lock, *works)
+    feeds = [fed(chain, lock, works[0], 0)] if is_fed else []
+    assert chain.send(REQUESTER, settle_of(lock, 0, receipts, feeds)).code is Code.DONE
+    return chain, lock
+
+
+def half_fed() -> Made:
+    """What the second stage was fed with is signed for other side inputs than it names."""
+    chain, lock = opened(lock_of("half", unit_of(0, stages=2), unit_of(1, stages=2)))
+    assert settle_by(chain, lock, Work(65), Work(66)).code is Code.DONE
+    strayed = [Work(number, flow="stray") for number in (65, 66)]
+    receipts = bound(chain, lock, *strayed, unit=1)
+    named = [fed(chain, lock, strayed[0], batch, unit=1) for batch in range(3)]
+    asked = [msgspec.structs.replace(feed, side_root=b"s" * 32) for feed in named]
+    requester, chain_id = signer_of(REQUESTER), chain.genesis.chain_id
+    feeds = [sign_feed(feed, requester, chain_id=chain_id) for feed in asked]
+    assert chain.send(REQUESTER, settle_of(lock, 1, receipts, feeds)).code is Code.DONE
+    return chain, lock
+
+
 def torn() -> Made:
     chain, lock = opened(lock_of("torn"))
     works = [Work(65), Work(66, flow="b"), Work(67, flow="invented")]
@@ -139,6 +165,9 @@ ENDINGS: list[tuple[str, Callable[[], Made], list[int], int]] = [
     ("open-ended, metered, rows fewer than locked", open_ended, [], 0),
     ("three of five", evaluated, [], 1),
     ("spread, fed otherwise", spread, [], 0),
+    ("reader settled first, on a lie", lambda: lied_to(is_fed=False), [], 1),
+    ("reader settled first, and its writer was fed", lambda: lied_to(is_fed=True), [], 1),
+    ("fed with other side inputs than it names", half_fed, [], 0),
     ("torn", torn, [], 1),
 ]
 
