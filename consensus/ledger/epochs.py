@@ -10,6 +10,7 @@ import msgspec
 
 from prsm.consensus.ledger.bonds import parted, read_roster, roster_bonds, save_bond
 from prsm.consensus.ledger.context import EpochBegan, Event, FewValidators
+from prsm.consensus.ledger.governance import forget_delegations
 from prsm.consensus.ledger.records import (
     EPOCH_KEY,
     ROSTER_KEY,
@@ -141,6 +142,8 @@ def _release(state: State, epoch: EpochState, release_ms: int) -> None:
             save_bond(state, operator, parted(bond, free, release_ms))
         if weight or bond.target:
             stayed.append(operator)
+        else:
+            forget_delegations(state, operator)
     roster = read_roster(state)
     state.write(ROSTER_KEY, msgspec.structs.replace(roster, operators=tuple(stayed)))
 

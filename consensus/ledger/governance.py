@@ -121,6 +121,15 @@ def delegate(state: State, payload: Delegate, context: Context) -> Effect:
     return DONE
 
 
+def forget_delegations(state: State, operator: bytes) -> None:
+    """Take back what an operator delegated: it leaves the roster, and may not do so itself then."""
+    for category in Category:
+        own = _delegation(state, operator, category)
+        if own.to is not None:
+            _count(state, own.to, category, -1)
+            _save(state, operator, category, msgspec.structs.replace(own, to=None))
+
+
 def enact(state: State, payload: Enact, context: Context) -> Effect:
     """Close a vote that is over; what was accepted takes effect after its timelock."""
     proposal = _open(state, payload.proposal)

@@ -1,14 +1,16 @@
 """Whose vote counts for whom: one step, own votes first, and only for what opens later."""
 
+import msgspec
 import pytest
 
 from prsm.consensus.ledger.proposals import Tally
 from prsm.protocol.governance import Category
 from prsm.protocol.transactions.governance import Delegate
+from prsm.protocol.transactions.membership import Leave
 from prsm.protocol.transactions.results import Code
 from prsm.testnet.chain import FTNS, Chain, small_genesis
 from tests.tools.decisions import NO, SMALL, YES, found, opened, proposal_of, vote, voting_chain
-from tests.tools.members import done, key
+from tests.tools.members import done, join_of, key, roll
 
 
 @pytest.fixture
@@ -71,3 +73,36 @@ def test_delegate_who_is_no_elector_does_not_count() -> None:
     done(chain.send(33, Delegate(Category.COMMUNITY, key(34)), step_ms=1).code)
     proposal = opened(chain, proposal_of(category=Category.COMMUNITY))
     assert [each.delegate for each in found(chain, proposal).electors] == [None, None]
+
+
+def joined() -> Chain:
+    """As `voting_chain`, and 64 is in the roster."""
+    stakes = tuple(n * 100 * FTNS for n in (4, 3, 2, 1))
+    parameters = msgspec.structs.replace(SMALL, stake_min=10 * FTNS)
+    chain = Chain(small_genesis(stakes=stakes, parameters=parameters))
+    done(chain.send(64, join_of(chain, 64, 20, 10 * FTNS), step_ms=1).code)
+    return chain
+
+
+def test_who_leaves_the_roster_holds_up_nobody() -> None:
+    """It cannot take back what it delegated: its delegate could never delegate again."""
+    chain, community = joined(), Category.COMMUNITY
+    for category in Category:
+        done(chain.send(64, Delegate(category, key(33)), step_ms=1).code)
+    assert chain.send(33, Delegate(community, key(32)), step_ms=1).code is Code.BAD_DELEGATE
+    done(chain.send(64, Leave(), step_ms=1).code)
+    roll(chain, 3)
+    assert key(64) not in chain.ledger.view.roster()
+    for category in Category:
+        assert chain.ledger.view.delegate(key(64), category) is None
+        done(chain.send(33, Delegate(category, key(32)), step_ms=1).code)
+
+
+def test_who_delegated_to_one_that_left_may_choose_again() -> None:
+    chain, community = joined(), Category.COMMUNITY
+    done(chain.send(33, Delegate(community, key(64)), step_ms=1).code)
+    done(chain.send(64, Leave(), step_ms=1).code)
+    roll(chain, 3)
+    done(chain.send(33, Delegate(community, key(32)), step_ms=1).code)
+    done(chain.send(64, join_of(chain, 64, 21, 10 * FTNS), step_ms=1).code)
+    done(chain.send(64, Delegate(community, key(32)), step_ms=1).code)
