@@ -12,6 +12,7 @@ from prsm.consensus.ledger.binding import unbind, waits_until
 from prsm.consensus.ledger.closings import note_closed
 from prsm.consensus.ledger.context import Closed, Context, Effect, Event, Locked
 from prsm.consensus.ledger.errors import Failed
+from prsm.consensus.ledger.evaluations import read_evaluation
 from prsm.consensus.ledger.halts import is_halted
 from prsm.consensus.ledger.records import (
     JOB_DEPTH_MAX,
@@ -23,6 +24,7 @@ from prsm.consensus.ledger.records import (
 )
 from prsm.consensus.ledger.state import State
 from prsm.protocol.ids import FTNS
+from prsm.protocol.receipts import WorkKind
 from prsm.protocol.transactions.payloads import Lock, Refund, Unit, unit_batches_max
 from prsm.protocol.transactions.results import Code
 
@@ -195,8 +197,14 @@ def _check_units(state: State, payload: Lock) -> None:
         if covered.get(place := place_of(unit), 0) & bits:
             raise Failed(Code.BAD_UNITS)
         covered[place] = covered.get(place, 0) | bits
-        if is_halted(state, unit.model):
+        if any(is_halted(state, cid) for cid in _objects(state, payload.job, unit)):
             raise Failed(Code.MODEL_HALTED)
+
+
+def _objects(state: State, job: bytes, unit: Unit) -> tuple[bytes, ...]:
+    """What a unit reads: its model, and the dataset its evaluators were drawn for."""
+    evaluation = read_evaluation(state, job) if unit.kind == WorkKind.EVALUATE else None
+    return (unit.model,) if evaluation is None else (unit.model, evaluation.dataset)
 
 
 def place_of(unit: Unit) -> Place:

@@ -11,10 +11,9 @@ import msgspec
 
 from prsm.consensus.ledger.context import DONE, Context, Effect
 from prsm.consensus.ledger.errors import Failed
-from prsm.consensus.ledger.escrow import load
 from prsm.consensus.ledger.halts import is_halted
 from prsm.consensus.ledger.pledges import pledgers
-from prsm.consensus.ledger.records import Job
+from prsm.consensus.ledger.records import Job, job_key
 from prsm.consensus.ledger.releases import Dataset, Release, dataset_key, release_of
 from prsm.consensus.ledger.state import Reader, State, read
 from prsm.protocol import merkle
@@ -80,12 +79,12 @@ def score_key(model: bytes, dataset: bytes) -> bytes:
 
 def draw(state: State, payload: Draw, context: Context) -> Effect:
     """Ask for evaluators of a registered model on a registered dataset."""
-    if read_evaluation(state, payload.job) is not None or load(state, payload.job) is not None:
+    keys = (evaluation_key(payload.job), job_key(payload.job))
+    if any(state.get(key) is not None for key in keys):
         raise Failed(Code.JOB_EXISTS)
     _require(state, payload.model, "model")
     _require(state, payload.dataset, "dataset")
-    if is_halted(state, payload.model) or is_halted(state, payload.dataset):
-        raise Failed(Code.MODEL_HALTED)
+    _refuse_halted(state, payload.model, payload.dataset)
     asked = state.read(ASKED_KEY, Asked)
     jobs = () if asked is None else asked.jobs
     if len(jobs) == DRAWS_MAX:
@@ -132,13 +131,14 @@ def make_draws(state: State, *, chain_id: bytes, parent: bytes) -> None:
 def record_score(state: State, payload: RecordScore, context: Context) -> Effect:
     """Note the score of a settled evaluation."""
     evaluation = read_evaluation(state, payload.job)
-    job = load(state, payload.job)
+    job = state.read(job_key(payload.job), Job)
     if evaluation is None or job is None:
         raise Failed(Code.UNKNOWN_JOB)
     if evaluation.is_recorded:
         raise Failed(Code.NO_CHANGE)
     if not _is_as_drawn(state, evaluation, job):
         raise Failed(Code.NOT_AS_DRAWN)
+    _refuse_halted(state, evaluation.model, evaluation.dataset)
     verdict = job.verdicts[0]
     if verdict is None:
         raise Failed(Code.UNDECIDED)
@@ -208,6 +208,11 @@ def _require(state: State, manifest: bytes, subject: str) -> Release:
     return release
 
 
+def _refuse_halted(state: State, model: bytes, dataset: bytes) -> None:
+    if is_halted(state, model) or is_halted(state, dataset):
+        raise Failed(Code.MODEL_HALTED)
+
+
 def _is_as_drawn(state: State, evaluation: Evaluation, job: Job) -> bool:
     """Is the job one unit over the whole dataset, by those who were drawn?"""
     dataset = read(state, dataset_key(evaluation.dataset), Dataset)
@@ -230,9 +235,10 @@ def _correct(payload: RecordScore, evaluation: Evaluation, job: Job, *, outputs:
     """Right rows of all slices, if the shown parts give the root that was settled."""
     if len(payload.slices) != len(job.batch_rows):
         raise Failed(Code.BAD_SCORE)
+    shown = list(zip(payload.slices, job.batch_rows, strict=True))
     roots = [
         score_root(part.outputs, ScoreRow(evaluation.dataset, index, rows, part.correct))
-        for index, (part, rows) in enumerate(zip(payload.slices, job.batch_rows, strict=True))
+        for index, (part, rows) in enumerate(shown)
     ]
     if merkle.root(roots) != outputs:
         raise Failed(Code.BAD_SCORE)

@@ -19,6 +19,7 @@ from prsm.node.inference.desk import Desk
 from prsm.node.inference.evaluation.dataset import DatasetFile, open_dataset, whole_shard
 from prsm.node.inference.evaluation.ports import EvaluationChain
 from prsm.node.inference.interface import (
+    Halted,
     NotNamed,
     PolicyRefused,
     UnitIncomplete,
@@ -176,6 +177,8 @@ class Evaluator:
             raise UnknownJob("nobody was drawn for this job")
         if spec.model != evaluation.model or not set(spec.workers) <= set(evaluation.drawn or ()):
             raise NotNamed("the lock names another model, or workers that were not drawn")
+        if self._chain.is_halted(evaluation.dataset):
+            raise Halted(f"dataset {evaluation.dataset.hex()[:16]} is halted on the ledger")
         return evaluation
 
     def _may_show(self, work: _Work, claim: Claim) -> bool:
@@ -239,6 +242,8 @@ class Evaluator:
         due_ms = chain.block_time_ms() + turn * RECORD_AFTER_MS
         while (known := chain.evaluation(job_id)) is not None and not known.is_recorded:
             if chain.block_time_ms() >= due_ms:
+                if any(map(chain.is_halted, (known.model, known.dataset))):
+                    return  # the ledger takes no score of it
                 try:
                     await commit(chain, RECORD_SCORE, RecordScore(job_id, tuple(work.scores)))
                 except PrsmError as error:

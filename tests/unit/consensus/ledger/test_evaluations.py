@@ -71,10 +71,12 @@ def slices(correct: tuple[int, ...] = CORRECT) -> tuple[SliceScore, ...]:
     return tuple(SliceScore(Bytes32(bytes([i]) * 32), n) for i, n in enumerate(correct))
 
 
-def receipt_of(chain: Chain, terms: Lock, worker: int) -> WorkReceipt:
-    """What a worker states that found `CORRECT`."""
+def receipt_of(
+    chain: Chain, terms: Lock, worker: int, correct: tuple[int, ...] = CORRECT
+) -> WorkReceipt:
+    """What a worker states that found so many right."""
     plain = Work(worker).receipt(chain, terms)
-    parts = slices(CORRECT + (0,) * (len(terms.batch_rows) - len(CORRECT)))
+    parts = slices(correct + (0,) * (len(terms.batch_rows) - len(correct)))
     batches = tuple(
         BatchResult(
             index=batch.index,
@@ -90,12 +92,12 @@ def receipt_of(chain: Chain, terms: Lock, worker: int) -> WorkReceipt:
     return sign_receipt(msgspec.structs.replace(plain, batches=batches), signer_of(worker))
 
 
-def settle(chain: Chain, terms: Lock) -> None:
+def settle(chain: Chain, terms: Lock, correct: tuple[int, ...] = CORRECT) -> None:
     """Lock the job, let its first two workers agree, settle."""
     assert chain.send(REQUESTER, terms).code is Code.DONE
     numbers = {key(number): number for number in range(64, 80)}
     workers = [numbers[Bytes32(worker)] for worker in terms.units[0].workers[:2]]
-    receipts = [receipt_of(chain, terms, worker) for worker in workers]
+    receipts = [receipt_of(chain, terms, worker, correct) for worker in workers]
     chain.add(
         *(
             chain.order(worker, commit_of(terms, receipt))
@@ -118,6 +120,33 @@ def test_a_settled_evaluation_is_recorded_with_its_score(chain: Chain) -> None:
     assert (score.correct, score.total, score.draws, score.recorded) == (7, 10, 1, 1)
     assert (score.dataset, score.job, score.height) == (DATASET, JOB, chain.ledger.height)
     assert chain.send(70, RecordScore(JOB, slices())).code is Code.NO_CHANGE
+
+
+def halt(chain: Chain, cid: bytes, *, lift: bool = False) -> None:
+    for operator in (32, 33, 34):
+        assert chain.send(operator, Halt(cid, lift, "court order")).code is Code.DONE
+    assert chain.ledger.view.halted(cid) is not lift
+
+
+@pytest.mark.parametrize("cid", [MODEL, DATASET], ids=["model", "dataset"])
+def test_what_is_halted_after_the_draw_is_not_locked(chain: Chain, cid: bytes) -> None:
+    terms = lock(unit(ask(chain)[:3]))
+    halt(chain, cid)
+    assert chain.send(REQUESTER, terms).code is Code.MODEL_HALTED
+    halt(chain, cid, lift=True)
+    assert chain.send(REQUESTER, terms).code is Code.DONE
+
+
+@pytest.mark.parametrize("cid", [MODEL, DATASET], ids=["model", "dataset"])
+def test_what_is_halted_after_the_lock_is_paid_and_has_no_score(chain: Chain, cid: bytes) -> None:
+    """Who worked before the halt did nothing wrong; its result is not spread."""
+    terms = lock(unit(ask(chain)[:3]))
+    settle(chain, terms)
+    halt(chain, cid)
+    assert chain.send(70, RecordScore(JOB, slices())).code is Code.MODEL_HALTED
+    assert chain.ledger.view.scores(MODEL) == []
+    halt(chain, cid, lift=True)
+    assert chain.send(70, RecordScore(JOB, slices())).code is Code.DONE
 
 
 def test_the_draw_leaves_out_those_concerned_and_those_who_came_late(chain: Chain) -> None:
