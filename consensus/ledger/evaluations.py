@@ -236,6 +236,8 @@ def _correct(payload: RecordScore, evaluation: Evaluation, job: Job, *, outputs:
     if len(payload.slices) != len(job.batch_rows):
         raise Failed(Code.BAD_SCORE)
     shown = list(zip(payload.slices, job.batch_rows, strict=True))
+    if any(part.correct > rows for part, rows in shown):
+        raise Failed(Code.BAD_SCORE)
     roots = [
         score_root(part.outputs, ScoreRow(evaluation.dataset, index, rows, part.correct))
         for index, (part, rows) in enumerate(shown)

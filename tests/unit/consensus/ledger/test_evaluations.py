@@ -122,6 +122,15 @@ def test_a_settled_evaluation_is_recorded_with_its_score(chain: Chain) -> None:
     assert chain.send(70, RecordScore(JOB, slices())).code is Code.NO_CHANGE
 
 
+@pytest.mark.parametrize("correct", [(5, 3, 0), (4, 3, 3), (1_000_000,) * 3])
+def test_no_slice_has_more_right_rows_than_rows(chain: Chain, correct: tuple[int, ...]) -> None:
+    """Two drawn workers who collude agree on anything; the score must still be one."""
+    terms = lock(unit(ask(chain)[:3]))
+    settle(chain, terms, correct)
+    assert chain.send(70, RecordScore(JOB, slices(correct))).code is Code.BAD_SCORE
+    assert chain.ledger.view.scores(MODEL) == []
+
+
 def halt(chain: Chain, cid: bytes, *, lift: bool = False) -> None:
     for operator in (32, 33, 34):
         assert chain.send(operator, Halt(cid, lift, "court order")).code is Code.DONE
