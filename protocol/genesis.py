@@ -14,7 +14,7 @@ import msgspec
 from prsm.protocol import governance
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.errors import LocalError
-from prsm.protocol.governance import Rules
+from prsm.protocol.governance import DAY_MS, YEARS_MS, Rules
 from prsm.protocol.ids import Amount, Bytes32, Digest, PublicKey, UInt, address_text, parse_hex
 from prsm.protocol.limits import GENESIS_ALLOCATIONS_MAX, VALIDATORS_MAX
 from prsm.protocol.signing import sha256
@@ -34,6 +34,26 @@ UNBONDING_EPOCHS_MIN: Final = 2
 UNBONDING_EPOCHS_MAX: Final = 16_384
 
 
+# Each bound leaves a network that goes on, and whose members can afford to vote otherwise: at the
+# highest fees a proposal costs about ten FTNS, a vote five.
+FEE_MAX: Final = 1_000_000  # micro-FTNS a transaction, and an operation
+FEE_PER_BYTE_MAX: Final = 10_000
+AMOUNT_MAX: Final = 10**18  # all that a network may mint: nobody has more
+# A wallet signs for ten minutes, and clocks differ: with less no transaction of it would stand.
+TRANSACTION_MS_MIN: Final = 900_000
+# What begins under a window keeps it, so a mistaken vote ties nobody's money up for longer.
+WINDOW_MS_MAX: Final = 30 * DAY_MS
+UNBONDING_MS_MAX: Final = 365 * DAY_MS
+# Below a third of the weight nobody comes or goes at a border (docs/spec/ledger.md,
+# "Succession"): at weights of one or two micro-FTNS the set would be frozen for good.
+OPERATOR_CAP_MIN: Final = 1_000_000
+SLASH_BPS_MAX: Final = 5_000  # half of what is bonded, an event
+_Ms = Annotated[int, msgspec.Meta(ge=0, le=YEARS_MS)]
+_WindowMs = Annotated[int, msgspec.Meta(ge=0, le=WINDOW_MS_MAX)]
+_Fee = Annotated[int, msgspec.Meta(ge=0, le=FEE_MAX)]
+_Amount = Annotated[int, msgspec.Meta(ge=0, le=AMOUNT_MAX)]
+
+
 class BadGenesis(LocalError):
     """A genesis document that no network can start from."""
 
@@ -44,36 +64,42 @@ class Parameters(Record, frozen=True):
     """What all nodes of a network agree on from its first block; later under governance."""
 
     epoch_ms: Annotated[int, msgspec.Meta(ge=1_000)] = 60_000
-    block_gap_min_ms: UInt = 10  # small blocks cost most; below this they are joined
+    block_gap_min_ms: _Ms = 10  # small blocks cost most; below this they are joined
     heartbeat_block_ms: Annotated[int, msgspec.Meta(ge=100)] = 10_000  # an empty block when idle
     timeout_base_ms: Annotated[int, msgspec.Meta(ge=10)] = 400
     timeout_cap_ms: Annotated[int, msgspec.Meta(ge=10)] = 2_000
     clock_window_ms: Annotated[int, msgspec.Meta(ge=100)] = 5_000
     tree_bits: Annotated[int, msgspec.Meta(ge=1, le=20)] = 14
-    fee_base: UInt = 1_000  # micro-FTNS a transaction
-    fee_per_byte: UInt = 10  # micro-FTNS a byte of its canonical form
-    fee_per_operation: UInt = 500  # micro-FTNS an operation: a signature checked, an entry made
+    fee_base: _Fee = 1_000  # micro-FTNS a transaction
+    fee_per_byte: Annotated[int, msgspec.Meta(ge=0, le=FEE_PER_BYTE_MAX)] = (
+        10  # micro-FTNS a byte of its canonical form
+    )
+    fee_per_operation: _Fee = 500  # micro-FTNS an operation: a signature checked, an entry made
     treasury_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500
-    escrow_ms_max: UInt = 86_400_000
-    job_keep_ms: UInt = 604_800_000  # after its deadline the state forgets a closed job
-    settle_grace_ms: UInt = 30_000  # so long a bound worker cannot be left out of a settlement
+    escrow_ms_max: _Ms = 86_400_000
+    job_keep_ms: _Ms = 604_800_000  # after its deadline the state forgets a closed job
+    settle_grace_ms: _WindowMs = 30_000  # so long a bound worker cannot be left out of a settlement
     audit_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500  # of work nobody compares
-    audit_bond_multiple: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 20  # of its price, held
-    audit_window_ms: UInt = 60_000  # for an audit or a dispute, from the commitment on
-    case_window_ms: UInt = 300_000  # for a committee
-    case_deposit: UInt = 1_000_000  # micro-FTNS who contradicts a result stands for
-    pledge_min: UInt = 1_000_000  # micro-FTNS an auditor has pledged at least
-    transaction_ms_max: UInt = 86_400_000  # valid_until lies at most this far ahead
-    slash_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 1_000
+    audit_bond_multiple: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 20  # of its price, held
+    audit_window_ms: _WindowMs = 60_000  # for an audit or a dispute, from the commitment on
+    case_window_ms: _WindowMs = 300_000  # for a committee
+    case_deposit: _Amount = 1_000_000  # micro-FTNS who contradicts a result stands for
+    pledge_min: _Amount = 1_000_000  # micro-FTNS an auditor has pledged at least
+    transaction_ms_max: Annotated[int, msgspec.Meta(ge=TRANSACTION_MS_MIN, le=YEARS_MS)] = (
+        86_400_000  # valid_until lies at most this far ahead
+    )
+    slash_bps: Annotated[int, msgspec.Meta(ge=0, le=SLASH_BPS_MAX)] = 1_000
     reporter_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500
     halt_bps: Annotated[int, msgspec.Meta(ge=5_000, le=10_000)] = 6_667
-    operator_cap: Annotated[int, msgspec.Meta(ge=1, le=STAKE_TOTAL_MAX)] = (
+    operator_cap: Annotated[int, msgspec.Meta(ge=OPERATOR_CAP_MIN, le=STAKE_TOTAL_MAX)] = (
         STAKE_TOTAL_MAX  # stake of one operator above it is not counted
     )
-    unbonding_ms: UInt = 604_800_000  # evidence convicts, and bonds stay, so long
-    stake_min: UInt = 1_000_000_000  # micro-FTNS a newcomer bonds at least
-    proposal_deposit: UInt = 1_000_000_000  # lost if the vote has no quorum
-    vote_min: UInt = 100_000_000  # weight an elector has at least
+    unbonding_ms: Annotated[int, msgspec.Meta(ge=0, le=UNBONDING_MS_MAX)] = (
+        604_800_000  # evidence convicts, and bonds stay, so long
+    )
+    stake_min: _Amount = 1_000_000_000  # micro-FTNS a newcomer bonds at least
+    proposal_deposit: _Amount = 1_000_000_000  # lost if the vote has no quorum
+    vote_min: _Amount = 100_000_000  # weight an elector has at least
     constitutional: Rules = governance.CONSTITUTIONAL
     economic: Rules = governance.ECONOMIC
     technical: Rules = governance.TECHNICAL
@@ -263,8 +289,8 @@ def check(genesis: Genesis) -> None:
     ):
         if len(set(keys)) != len(keys):
             raise BadGenesis(f"two entries of the genesis share one {what}")
-    if sum(v.stake for v in genesis.validators) > STAKE_TOTAL_MAX or genesis.minted > 10**18:
-        raise BadGenesis(f"{genesis.minted} micro-FTNS at genesis, at most {10**18}")
+    if sum(v.stake for v in genesis.validators) > STAKE_TOTAL_MAX or genesis.minted > AMOUNT_MAX:
+        raise BadGenesis(f"{genesis.minted} micro-FTNS at genesis, at most {AMOUNT_MAX}")
     wrong = contradiction(genesis.parameters)
     if wrong is not None:
         raise BadGenesis(wrong)

@@ -11,9 +11,14 @@ import msgspec
 
 from prsm.protocol.codec import Record
 
-_DAY_MS: Final = 86_400_000
-_YEARS_MS: Final = 10 * 365 * _DAY_MS  # sums of times stay far inside 63 bits
-_Bps = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+DAY_MS: Final = 86_400_000
+YEARS_MS: Final = 10 * 365 * DAY_MS  # sums of times stay far inside 63 bits
+# What was decided must be possible to undo. So no quorum needs those who may be faulty or away, a
+# third of the weight; no single voice keeps all others from it; and half a year is the longest.
+QUORUM_BPS_MAX: Final = 6_666
+THRESHOLD_BPS_MAX: Final = 9_000
+VOTING_MS_MAX: Final = 90 * DAY_MS
+TIMELOCK_MS_MAX: Final = 90 * DAY_MS
 
 
 class Category(IntEnum):
@@ -31,20 +36,24 @@ class Category(IntEnum):
 class Rules(Record, frozen=True):
     """How one category is decided."""
 
-    quorum_bps: _Bps  # of the electorate's weight must vote
-    threshold_bps: Annotated[int, msgspec.Meta(ge=5_000, le=10_000)]  # yes of yes and no
-    voting_ms: Annotated[int, msgspec.Meta(ge=1_000, le=_YEARS_MS)]
-    timelock_ms: Annotated[int, msgspec.Meta(ge=0, le=_YEARS_MS)]  # between vote and effect
+    quorum_bps: Annotated[
+        int, msgspec.Meta(ge=1, le=QUORUM_BPS_MAX)
+    ]  # of the electorate's weight must vote
+    # Yes of yes and no.
+    threshold_bps: Annotated[int, msgspec.Meta(ge=5_000, le=THRESHOLD_BPS_MAX)]
+    voting_ms: Annotated[int, msgspec.Meta(ge=1_000, le=VOTING_MS_MAX)]
+    # Between vote and effect.
+    timelock_ms: Annotated[int, msgspec.Meta(ge=0, le=TIMELOCK_MS_MAX)]
 
 
 _APPROVE, _SUPER, _SAFETY = 6_000, 7_500, 9_000
-CONSTITUTIONAL: Final = Rules(2_000, _SUPER, 14 * _DAY_MS, 7 * _DAY_MS)
-ECONOMIC: Final = Rules(2_000, _APPROVE, 7 * _DAY_MS, 3 * _DAY_MS)
-TECHNICAL: Final = Rules(2_000, _APPROVE, 7 * _DAY_MS, 3 * _DAY_MS)
-SAFETY: Final = Rules(2_000, _SAFETY, 7 * _DAY_MS, _DAY_MS)
-OPERATIONAL: Final = Rules(2_000, _APPROVE, 3 * _DAY_MS, _DAY_MS)
-COMMUNITY: Final = Rules(2_000, _APPROVE, 7 * _DAY_MS, 0)
-EMERGENCY: Final = Rules(2_000, _SUPER, _DAY_MS, 0)
+CONSTITUTIONAL: Final = Rules(2_000, _SUPER, 14 * DAY_MS, 7 * DAY_MS)
+ECONOMIC: Final = Rules(2_000, _APPROVE, 7 * DAY_MS, 3 * DAY_MS)
+TECHNICAL: Final = Rules(2_000, _APPROVE, 7 * DAY_MS, 3 * DAY_MS)
+SAFETY: Final = Rules(2_000, _SAFETY, 7 * DAY_MS, DAY_MS)
+OPERATIONAL: Final = Rules(2_000, _APPROVE, 3 * DAY_MS, DAY_MS)
+COMMUNITY: Final = Rules(2_000, _APPROVE, 7 * DAY_MS, 0)
+EMERGENCY: Final = Rules(2_000, _SUPER, DAY_MS, 0)
 
 # A parameter changes by a proposal of its own category, or a constitutional one. What is not
 # here is fixed: nodes read it when they start, or the shape of the state depends on it.

@@ -6,9 +6,12 @@ record from its first block on, so nothing that happens later changes a vote tha
 Source: docs/spec/ledger.md, "Governance".
 """
 
+from collections.abc import Iterable
+from typing import Final
+
 import msgspec
 
-from prsm.consensus.ledger.accounts import add_totals, credit, debit
+from prsm.consensus.ledger.accounts import add_totals, credit, debit, totals
 from prsm.consensus.ledger.bonds import read_roster
 from prsm.consensus.ledger.context import (
     DONE,
@@ -34,23 +37,27 @@ from prsm.consensus.ledger.proposals import (
 )
 from prsm.consensus.ledger.records import HaltRecord, halt_key
 from prsm.consensus.ledger.state import Reader, State, read
-from prsm.protocol.genesis import TREASURY
+from prsm.protocol.genesis import TREASURY, Parameters
 from prsm.protocol.governance import HALTING, Category
 from prsm.protocol.transactions.governance import (
     Ballot,
     Delegate,
     Enact,
     HaltOrder,
+    ParameterChange,
     Propose,
     proposal_id,
 )
 from prsm.protocol.transactions.results import Code, Payment
+from prsm.protocol.validators import ValidatorSet
+
+DEPOSIT_PARTS: Final = 100  # a deposit is at most one part in so many of all money
 
 
 def propose(state: State, payload: Propose, context: Context) -> Effect:
     """Open a vote; the deposit waits in the proposal."""
     check_governed(payload.changes, payload.category)
-    changed(parameters_of(state), payload.changes)
+    _decided(state, payload.changes, context)
     if payload.halt is not None:
         _check_halt(state, payload.halt, payload.category)
     identity = proposal_id(context.chain_id, context.sender, payload)
@@ -143,7 +150,7 @@ def enact(state: State, payload: Enact, context: Context) -> Effect:
         if context.time_ms >= proposal.lapses_ms:
             status = ProposalStatus.LAPSED
         else:
-            events = _take_effect(state, proposal)
+            events = _take_effect(state, proposal, context)
     to = TREASURY if status is ProposalStatus.NO_QUORUM else proposal.proposer
     add_totals(state, locked=-proposal.deposit)
     credit(state, to, proposal.deposit)
@@ -196,12 +203,36 @@ def _electorate(state: State, category: Category, context: Context) -> tuple[Ele
     )
 
 
-def _take_effect(state: State, proposal: Proposal) -> tuple[Event, ...]:
+def _decided(state: State, changes: Iterable[ParameterChange], context: Context) -> Parameters:
+    """The parameters as changes make them, if those who decide could undo it.
+
+    Raises:
+        Failed: BAD_VALUE, for nobody could pay a higher deposit, or more lose their vote than a
+            quorum can do without; or what `changed` refuses.
+    """
+    now = parameters_of(state)
+    then = changed(now, changes)
+    is_dearer = then.proposal_deposit > now.proposal_deposit
+    if is_dearer and then.proposal_deposit * DEPOSIT_PARTS > totals(state).minted:
+        raise Failed(Code.BAD_VALUE)
+    able = _able(context.validators, then)
+    if able < min(_able(context.validators, now), context.validators.quorum):
+        raise Failed(Code.BAD_VALUE)
+    return then
+
+
+def _able(validators: ValidatorSet, parameters: Parameters) -> int:
+    """Weight of the members who have a vote, once `operator_cap` has taken effect."""
+    least, cap = parameters.vote_min, parameters.operator_cap
+    return sum(each.stake for each in validators.validators if min(each.stake, cap) >= least)
+
+
+def _take_effect(state: State, proposal: Proposal, context: Context) -> tuple[Event, ...]:
     """Write what was decided; parameters are checked against those of now."""
     terms = proposal.terms
     events: list[Event] = []
     if terms.changes:
-        state.write(PARAMETERS_KEY, changed(parameters_of(state), terms.changes))
+        state.write(PARAMETERS_KEY, _decided(state, terms.changes, context))
         events.append(ParametersChanged(tuple(change.name for change in terms.changes)))
     if terms.halt is not None:
         halted = not terms.halt.lift

@@ -28,7 +28,7 @@ from prsm.node.telemetry import logs
 from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.ed25519 import Ed25519Signer, Signer
 from prsm.protocol.errors import LocalError
-from prsm.protocol.genesis import Genesis
+from prsm.protocol.genesis import TRANSACTION_MS_MIN, Genesis
 from prsm.protocol.ids import PeerId, PublicKey, TxId
 from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, CTL_FRAME_BYTES_MAX
 from prsm.protocol.messages.sync import Submit
@@ -45,6 +45,7 @@ log = logs.get("wallet")
 
 RESEND_SECONDS: Final = 2.0
 VALID_MS: Final = 600_000
+assert VALID_MS + 60_000 < TRANSACTION_MS_MIN  # whatever is voted, what it signs may stand
 PENDING_MAX: Final = 1_000
 # One frame a round: consensus shares the stream, and a full queue drops the peer.
 RESEND_BYTES_MAX: Final = CTL_FRAME_BYTES_MAX // 2

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prsm.consensus.ledger.errors import FeeTooLow
 from prsm.consensus.ledger.fees import fee_min, fee_to_offer, operations_of
 from prsm.protocol.codec import Record, encode
-from prsm.protocol.genesis import Parameters
+from prsm.protocol.genesis import FEE_MAX, FEE_PER_BYTE_MAX, Parameters
 from prsm.protocol.governance import Category
 from prsm.protocol.messages.consensus import SignedMessage
 from prsm.protocol.signing import Kind
@@ -131,7 +131,11 @@ def test_fee_adds_its_three_parts() -> None:
     assert fee_min(parameters, size_bytes=100, operations=2) == 7 + 300 + 2_000
 
 
-@given(st.sampled_from((0, 1, 10, 10**6)), st.sampled_from((0, 500, 10**9)), st.integers(0, 64))
+@given(
+    st.sampled_from((0, 1, 10, FEE_PER_BYTE_MAX)),
+    st.sampled_from((0, 500, FEE_MAX)),
+    st.integers(0, 64),
+)
 def test_offered_fee_is_admitted_and_little_above_the_least(
     per_byte: int, per_operation: int, memo: int
 ) -> None:
