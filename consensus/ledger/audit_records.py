@@ -101,7 +101,8 @@ class Standing(Record, frozen=True):
 
     settled: UInt  # units it was paid for
     faults: UInt
-    clean: UInt  # units since the last fault
+    clean: UInt  # units it did alone since the last fault
+    earned: UInt  # micro-FTNS they were paid with, all parts; it stops at `EARNED_MAX`
 
 
 def pledged_key(account: bytes) -> bytes:

@@ -24,8 +24,10 @@ def bind(state: State, job: Job, row: CommitRow, context: Context) -> None:
     unit, bond, rate = row.unit, 0, 0
     if job.is_sampled(unit):
         parameters = context.parameters
-        bond = parameters.audit_bond_multiple * job.reserve(unit)
-        rate = audit_bps(standing(state, context.sender), parameters.audit_bps)
+        reserve = job.reserve(unit)
+        bond = parameters.audit_bond_multiple * reserve
+        found = standing(state, context.sender)
+        rate = audit_bps(found, parameters.audit_bps, reserve=reserve)
         pledges.hold(state, context.sender, bond)
         beacons.want(state, context.height)
     state.write(

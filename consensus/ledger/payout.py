@@ -52,9 +52,10 @@ def finish(
     for payment in paid:
         credit(state, payment.account, payment.amount, job.asset)
     add_totals(state, locked=-spent)
-    for opinion in verdict.opinions:
+    for opinion, amount in zip(verdict.opinions, gross, strict=True):
         if opinion.paid:
-            note_settled(state, opinion.worker)
+            alone = amount if job.is_sampled(unit) else None
+            note_settled(state, opinion.worker, alone=alone)
     unbind(state, job, unit)
     job = msgspec.structs.replace(
         job,

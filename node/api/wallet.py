@@ -83,7 +83,7 @@ class WalletApi:
             settled=record.settled,
             faults=record.faults,
             clean=record.clean,
-            audit_bps=audit_bps(record, ledger.parameters.audit_bps),
+            audit_bps=audit_bps(record, ledger.parameters.audit_bps, reserve=1),
             height=ledger.height,
         )
 

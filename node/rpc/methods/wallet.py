@@ -55,6 +55,7 @@ class Nonce(Result, frozen=True):
 class Standing(Result, frozen=True):
     """A worker's pledge and record; `audit_bps` of ten thousand units of it are drawn today.
 
+    That is the rate of its smallest units: of dearer ones it must have been paid in proportion.
     Work of one node alone holds part of the pledge until it is settled. `auditor_since` is the
     height since which the account may be drawn as an auditor.
     """
