@@ -100,10 +100,28 @@ class BlockIndex:
         """Return all files, oldest first."""
         return await self._database.read(tables.read_roots)
 
+    async def is_adopted(self) -> bool:
+        """Say whether `note_adopted` was called since the tables were made."""
+        query = "SELECT 1 FROM sqlite_master WHERE type='table' AND name='adopting'"
+        return await self._database.read(lambda db: db.execute(query).fetchone() is None)
+
+    async def note_adopted(self) -> None:
+        """Note that all files that were there before this index have their rows.
+
+        Raises:
+            Full, StoreUnavailable: the disk refused; nothing happened.
+        """
+        await self._database.write(lambda db: db.execute("DROP TABLE IF EXISTS adopting"))
+
     async def put_root(
-        self, row: RootRow, nodes: Sequence[bytes] = (), leaves: Sequence[bytes] = ()
+        self,
+        row: RootRow,
+        nodes: Sequence[bytes] = (),
+        leaves: Sequence[bytes] = (),
+        *,
+        pin: PinRow | None = None,
     ) -> None:
-        """Write the row of a file, its interior nodes, and where its leaves are.
+        """Write the row of a file, its interior nodes, where its leaves are, and a pin of it.
 
         Raises:
             Full, StoreUnavailable: the disk refused; nothing happened.
@@ -113,6 +131,8 @@ class BlockIndex:
             tables.write_root(db, row)
             tables.write_blocks(db, row.root.raw, nodes, _NO_USE)
             tables.write_leaves(db, row.root, leaves)
+            if pin is not None:
+                tables.write_pin(db, pin)
 
         await self._database.write(run)
 
@@ -278,9 +298,7 @@ class BlockIndex:
 
     async def pin(self, pin: PinRow) -> None:
         """Keep a root under a name; written again it takes the new owner and reason."""
-        query = "INSERT OR REPLACE INTO pin(root, name, owner, why) VALUES(?,?,?,?)"
-        row = (pin.root.raw, pin.name, pin.owner, pin.why)
-        await self._database.write(lambda db: db.execute(query, row))
+        await self._database.write(lambda db: tables.write_pin(db, pin))
 
     async def unpin(self, root: Cid, name: str) -> None:
         """Give a name up.

@@ -134,8 +134,21 @@ class Index(Protocol):
         """Return all files, oldest first."""
         ...
 
+    async def is_adopted(self) -> bool:
+        """Say whether `note_adopted` was called since this index was made."""
+        ...
+
+    async def note_adopted(self) -> None:
+        """Note that all files that were there before this index have their rows."""
+        ...
+
     async def put_root(
-        self, row: RootRow, nodes: Sequence[bytes] = (), leaves: Sequence[bytes] = ()
+        self,
+        row: RootRow,
+        nodes: Sequence[bytes] = (),
+        leaves: Sequence[bytes] = (),
+        *,
+        pin: PinRow | None = None,
     ) -> None:
         """Write size, state, stamp and bitmap of a file; use and scrub only of a new one.
 
@@ -144,6 +157,7 @@ class Index(Protocol):
             nodes: interior nodes that are kept as long as the file is known.
             leaves: digests of all leaves in order, so that `find_leaves` knows them; empty:
                 those it knows stay.
+            pin: written with it.
         """
         ...
 

@@ -108,12 +108,11 @@ class ModelStore:
         """
         folders = sealed.Folders(folder)
         await trio.to_thread.run_sync(folders.make)
-        opened, is_new = await open_index(folder / "index.db")
-        index: Index = opened
+        index: Index = await open_index(folder / "index.db")
         shelf = Shelf(folders, index, Leases(now_ms), Uses(), now_ms, guard)
         store = cls(shelf, quota=quota)
         try:
-            await recover(shelf, is_new=is_new)
+            await recover(shelf)
         except BaseException:
             await store.close()  # noqa: ASYNC102 - close() shields itself
             raise

@@ -5,7 +5,8 @@ Knows: what rows and files may disagree about. Must not know: how they came to.
 A file without a row is removed; a row without its bytes is `bad`; a file that was about to be
 sealed is sealed if its bytes are here; leases of the process before are void, being in memory.
 Where the whole index is new and files are there, it was lost: every file whose bytes lead to its
-name is taken in again, and kept, since nobody knows any more which were pinned.
+name is taken in again, and kept, since nobody knows any more which were pinned. Until all are, the
+index says so, and nothing is removed: a start that was cut is gone on with by the next one.
 """
 
 from pathlib import Path
@@ -22,36 +23,29 @@ from prsm.storage.store.shelf import Shelf
 from prsm.storage.store.space import STRAY
 
 
-async def open_index(path: Path) -> tuple[BlockIndex, bool]:
+async def open_index(path: Path) -> BlockIndex:
     """Open or make the index; a damaged one is put aside, as `.quarantine`, for a new one.
-
-    Returns:
-        The index, and whether it is new.
 
     Raises:
         Conflict: another process uses this store.
         StoreUnavailable: written by a newer version, or the disk refused.
     """
-    is_new = not await trio.to_thread.run_sync(path.exists)
     try:
-        return await BlockIndex.open(path), is_new
+        return await BlockIndex.open(path)
     except Corrupt:
         await trio.to_thread.run_sync(quarantine, path)
-        return await BlockIndex.open(path), True
+        return await BlockIndex.open(path)
 
 
-async def recover(shelf: Shelf, *, is_new: bool = False) -> None:
+async def recover(shelf: Shelf) -> None:
     """Make index and folders agree, and remember what was used how much.
-
-    Args:
-        shelf: of the store.
-        is_new: its index is; an old one without rows is one whose files were all removed.
 
     Raises:
         Full, StoreUnavailable, Corrupt: the disk refused, or the index is damaged.
     """
-    if is_new:
+    if not await shelf.index.is_adopted():
         await _adopt(shelf)
+        await shelf.index.note_adopted()
     known = set()
     for row in await shelf.index.roots():
         state = await shelf.hop(shelf.folders.found, row)
@@ -71,16 +65,19 @@ async def recover(shelf: Shelf, *, is_new: bool = False) -> None:
 
 
 async def _adopt(shelf: Shelf) -> None:
-    """Take files in that are there without an index."""
+    """Take files in that are there without an index; those that have a row were taken before."""
+    known = {str(row.root) for row in await shelf.index.roots()}
     for path in await shelf.hop(shelf.folders.named):
+        if path.name in known:
+            continue
         found = await shelf.hop(sealed.look_at, path)
         if str(found.added.root) != path.name:
             continue
         stamp = await shelf.hop(sealed.stamp, path)
         root, size = found.added.root, found.added.size
         row = RootRow(root, size, State.SEALED, stamp, use=shelf.use(root))
-        await shelf.index.put_root(row, found.nodes, found.leaves)
-        await shelf.index.pin(PinRow(root, ADDED, "recovered"))
+        pin = PinRow(root, ADDED, "recovered")
+        await shelf.index.put_root(row, found.nodes, found.leaves, pin=pin)
 
 
 async def _condemn(shelf: Shelf, row: RootRow) -> None:

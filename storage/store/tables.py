@@ -24,6 +24,9 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         """CREATE TABLE pin(
             root BLOB NOT NULL, name TEXT NOT NULL, PRIMARY KEY(root, name)) WITHOUT ROWID""",
         "CREATE TABLE manifest(cid BLOB PRIMARY KEY) WITHOUT ROWID",
+        # Is there from the transaction that makes the index until the files that were there
+        # before it are rows; it holds nothing. An index without tables is a new one, too.
+        "CREATE TABLE adopting(mark INTEGER)",
     ),
     (
         "ALTER TABLE root ADD COLUMN heat REAL NOT NULL DEFAULT 0",
@@ -96,6 +99,12 @@ def write_blocks(db: sqlite3.Connection, owner: bytes, blocks: Sequence[bytes], 
             db.execute(
                 "INSERT OR REPLACE INTO block_use VALUES(?,?,?)", (digest, use.heat, use.used_ms)
             )
+
+
+def write_pin(db: sqlite3.Connection, pin: PinRow) -> None:
+    """Write a pin, or its new owner and reason."""
+    query = "INSERT OR REPLACE INTO pin(root, name, owner, why) VALUES(?,?,?,?)"
+    db.execute(query, (pin.root.raw, pin.name, pin.owner, pin.why))
 
 
 def disown_all(db: sqlite3.Connection, owner: bytes) -> None:

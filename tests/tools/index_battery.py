@@ -23,6 +23,7 @@ async def check_index(make: MakeIndex) -> None:
     """
     index = await make()
     assert await index.used() == Used(0, 0, 0, 0, 0)
+    assert not await index.is_adopted()
     for check in (_files, _nodes, _leaves, _pins, _strays, _manifests):
         await check(index)
         assert await index.used() == Used(0, 0, 0, 0, 0), check.__name__
@@ -90,9 +91,10 @@ async def _leaves(index: Index) -> None:
 
 
 async def _pins(index: Index) -> None:
-    await index.put_root(RootRow(ONE, 1, State.SEALED))
     pins = [PinRow(ONE, "a", "me"), PinRow(ONE, "b")]
-    for pin in (pins[1], pins[0], pins[1]):
+    await index.put_root(RootRow(ONE, 1, State.SEALED), pin=pins[1])
+    assert list(await index.pins()) == pins[1:]
+    for pin in (pins[0], pins[1]):
         await index.pin(pin)
     assert list(await index.pins()) == pins
     assert (await index.pinned_bytes(), await index.bytes_of({ONE, TWO})) == (1, 1)
@@ -145,9 +147,13 @@ async def _stays(index: Index, make: MakeIndex) -> None:
         await index.put_root(RootRow(TWO, 2, State.SEALED), (b"node",))
     row = RootRow(ONE, 5, State.SEALED, "stamp", b"", Use(1.25, 3))
     await index.put_root(row, (b"kept",), (ONE.digest,))
+    assert not await index.is_adopted()
+    for _ in range(2):
+        await index.note_adopted()
     await index.tidy()
     await index.close()
     index = await make()
+    assert await index.is_adopted()
     assert await index.get_root(ONE) == row
     assert await index.get_block(sha256(b"kept").digest()) == b"kept"
     assert await index.find_leaves([ONE.digest]) == {ONE.digest: (ONE, 0)}

@@ -23,6 +23,7 @@ class MemoryIndex:
     listed: dict[Cid, Sequence[bytes]] = field(default_factory=dict)
     manifest_cids: set[Cid] = field(default_factory=set)
     pinned: dict[tuple[Cid, str], PinRow] = field(default_factory=dict)
+    adopted: bool = False
 
     async def close(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -61,8 +62,21 @@ class MemoryIndex:
         await trio.lowlevel.checkpoint()
         return list(self.rows.values())
 
+    async def is_adopted(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        return self.adopted
+
+    async def note_adopted(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.adopted = True
+
     async def put_root(
-        self, row: RootRow, nodes: Sequence[bytes] = (), leaves: Sequence[bytes] = ()
+        self,
+        row: RootRow,
+        nodes: Sequence[bytes] = (),
+        leaves: Sequence[bytes] = (),
+        *,
+        pin: PinRow | None = None,
     ) -> None:
         await trio.lowlevel.checkpoint()
         old = self.rows.get(row.root)
@@ -72,6 +86,8 @@ class MemoryIndex:
         self._own(row.root.raw, nodes)
         if leaves:
             self.listed[row.root] = tuple(leaves)
+        if pin is not None:
+            self.pinned[pin.root, pin.name] = pin
 
     async def note_progress(self, root: Cid, bitmap: bytes, now_ms: int) -> None:
         await trio.lowlevel.checkpoint()

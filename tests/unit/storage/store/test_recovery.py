@@ -1,14 +1,17 @@
 """Crash, ENOSPC and EIO at each step towards the disk: nothing is lost, nothing is left over."""
 
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from errno import EIO, ENOSPC
 from pathlib import Path
 
 import pytest
+import trio
 
 from prsm.storage.cid import hash_block
 from prsm.storage.errors import Conflict, Full, NotFound, StoreUnavailable
+from prsm.storage.store import sealed
 from prsm.storage.store.index import State
 from prsm.storage.store.model_store import ModelStore
 from tests.tools.mishaps import Crash, Mishap, chmod_unseen, mishaps
@@ -104,7 +107,7 @@ async def once(act: Act, folder: Path, mishap: Mishap) -> None:
     await store.close()
 
 
-@pytest.mark.parametrize("harm", ["damaged", "gone"])
+@pytest.mark.parametrize("harm", ["damaged", "gone", "empty"])
 async def test_lost_index_loses_no_file(harm: str, tmp_path: Path) -> None:
     """Spoil or remove the index: files are read and kept, what is not what it says is removed."""
     (tmp_path / "big").write_bytes(DATA)
@@ -114,10 +117,13 @@ async def test_lost_index_loses_no_file(harm: str, tmp_path: Path) -> None:
     small = (await store.add_file(tmp_path / "new")).root
     await store.close()
     index = tmp_path / "store" / "index.db"
-    if harm == "gone":
-        index.unlink()
-    else:
-        index.write_bytes(b"no database at all, " * 500)
+    match harm:
+        case "gone":
+            index.unlink()
+        case "empty":
+            os.truncate(index, 0)
+        case _:
+            index.write_bytes(b"no database at all, " * 500)
     store._folders.file(hash_block(b"other")).write_bytes(b"not that")
     store = await ModelStore.open(tmp_path / "store", quota=2 * SIZE)
     assert [file.root for file in await store.list()] == sorted([big, small], key=str)
@@ -128,6 +134,40 @@ async def test_lost_index_loses_no_file(harm: str, tmp_path: Path) -> None:
     assert list(await store.read_leaves(big, 0, 4)) == CHUNKS
     assert (tmp_path / "store" / "index.db.quarantine").exists() == (harm == "damaged")
     assert len(names(tmp_path / "store" / "files")) == 2
+    await store.close()
+
+
+@pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "killed"])
+async def test_start_that_is_cut_while_it_takes_files_in_loses_none(
+    stopped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lose the index of four files; end each start when it has taken one more of them in."""
+    store = await ModelStore.open(tmp_path / "store", quota=QUOTA)
+    for number in range(4):
+        (tmp_path / "new").write_bytes(b"%d" % number * 50)
+        await store.add_file(tmp_path / "new")
+    await store.close()
+    (tmp_path / "store" / "index.db").write_bytes(b"no database at all, " * 500)
+    look_at, seen = sealed.look_at, 0
+
+    def cut(path: Path) -> sealed.FreshFile:
+        nonlocal seen
+        seen += 1
+        if seen % 2:
+            return look_at(path)
+        if not stopped:
+            raise Crash
+        trio.from_thread.run_sync(scope.cancel)
+        return look_at(path)
+
+    for _ in range(2):
+        with monkeypatch.context() as patch, trio.CancelScope() as scope, suppress(Crash):
+            patch.setattr(sealed, "look_at", cut)
+            await ModelStore.open(tmp_path / "store", quota=QUOTA)
+        assert len(names(tmp_path / "store" / "files")) == 4
+    assert seen == 4
+    store = await ModelStore.open(tmp_path / "store", quota=QUOTA)
+    assert [file.pins for file in await store.list()] == [("added",)] * 4
     await store.close()
 
 
