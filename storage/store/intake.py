@@ -34,7 +34,6 @@ class Intake:
         """Put files on a shelf, within its space."""
         self._shelf = shelf
         self._space = space
-        self._sealing = trio.Lock()
 
     async def add_file(
         self, path: Path, *, move: bool, progress: Progress | None, on_root: OnRoot | None
@@ -62,28 +61,24 @@ class Intake:
 
     async def begin_fetch(self, root: Cid, size: int) -> Partial:
         """Start or go on with fetching a file; see `ModelStore.begin_fetch`."""
-        shelf = self._shelf
+        shelf, is_new = self._shelf, False
+        DagReader(root, size)
         _refuse_second(root, shelf)
         async with shelf.leases.hold(root, holder="fetch", purpose="fetch"):
-            row = await shelf.index.get_root(root)
-            if row is not None and row.state is State.SEALED:
-                raise Conflict(f"{root} is here already")
-            if row is not None and row.state is State.BAD and row.size == size and row.bitmap:
-                row = await self._reopen(row)
-            is_new = row is None or row.state is State.BAD or row.size != size
-            if row is None or is_new:
-                row = await self._begin_new(root, size)
-            _refuse_second(root, shelf)
-            path = shelf.folders.partial(root)
-            partial = Partial(shelf.index, path, row, shelf.limiter, shelf.now_ms)
-            shelf.partials[root] = partial
+            async with shelf.changing:
+                partial = await self._resume(root, size)
+            if partial is None:
+                async with self._space.reserved(size) as reservation, shelf.changing:
+                    # It may have been added, or begun by somebody else, while room was made.
+                    partial = await self._resume(root, size)
+                    if partial is None:
+                        partial = await self._begin_new(root, size, reservation)
+                        is_new = True
             try:
                 async with shelf.writing():
                     await partial.open()
             except BaseException:
-                del shelf.partials[root]
-                if is_new:
-                    await self._forget(root)  # noqa: ASYNC102 - shields itself
+                await self._give_up(partial, is_new=is_new)  # noqa: ASYNC102 - shields itself
                 raise
         return partial
 
@@ -94,15 +89,13 @@ class Intake:
             try:
                 async with shelf.writing():
                     await partial.close()
-                    if partial.wanted_nodes() or partial.missing():
-                        return False
-                    row = RootRow(root, partial.size, State.SEALING, stamp=FROM_PARTIAL)
-                    known = ((), partial.digests())
-                    await self._seal(row, shelf.folders.partial(root), known, None)
-                    await shelf.hop(shelf.folders.remove_partial, root)
+                    if not partial.wanted_nodes() and not partial.missing():
+                        row = RootRow(root, partial.size, State.SEALING, stamp=FROM_PARTIAL)
+                        known = ((), partial.digests())
+                        await self._seal(row, shelf.folders.partial(root), known, None)
             finally:
-                shelf.partials.pop(root, None)
-        return True
+                is_here = await self._leave_partial(root)  # noqa: ASYNC102 - shielded above
+        return is_here
 
     async def _seal(
         self,
@@ -122,7 +115,7 @@ class Intake:
         shelf, root = self._shelf, row.root
         nodes, leaves = known
         hold = shelf.leases.hold(root, holder="store", purpose="seal")
-        async with self._sealing, hold:
+        async with shelf.changing, hold:
             found = await shelf.index.get_root(root)
             if found is not None and found.state is State.SEALED:
                 return
@@ -143,32 +136,79 @@ class Intake:
         stamp = await shelf.hop(sealed.stamp, shelf.folders.file(root))
         await shelf.index.put_root(RootRow(root, row.size, State.SEALED, stamp=stamp))
 
-    async def _reopen(self, row: RootRow) -> RootRow:
-        """Make a damaged file one on its way that has its good leaves."""
+    async def _resume(self, root: Cid, size: int) -> Partial | None:
+        """Go on with what is here of a file; None: there is nothing to go on with.
+
+        Raises:
+            Conflict: it is being fetched, or is here already.
+        """
+        _refuse_second(root, self._shelf)
+        row = await self._shelf.index.get_root(root)
+        if row is not None and row.state is State.SEALED:
+            raise Conflict(f"{root} is here already")
+        if row is None or row.size != size:
+            return None
+        if row.state is State.BAD:
+            again = await self._reopen(row) if row.bitmap else None
+            return None if again is None else self._enter(again)
+        return self._enter(row)
+
+    async def _reopen(self, row: RootRow) -> RootRow | None:
+        """Make a damaged file one on its way that has its good leaves; None: all of it is gone."""
         shelf = self._shelf
         with trio.CancelScope(shield=True):
             if not await shelf.hop(shelf.folders.reopen, row.root, row.size):
-                return RootRow(row.root, row.size, State.BAD)
+                return None
             again = RootRow(row.root, row.size, State.PARTIAL, bitmap=row.bitmap)
             await shelf.index.put_root(again)
             await shelf.index.note_progress(row.root, row.bitmap, shelf.now_ms())
         return again
 
-    async def _begin_new(self, root: Cid, size: int) -> RootRow:
-        DagReader(root, size)
-        async with self._space.reserved(size) as reservation:
-            await self._shelf.hop(self._shelf.folders.remove, root)
-            row = RootRow(root, size, State.PARTIAL, use=self._shelf.use(root))
-            async with reservation.settled():
-                await self._shelf.index.put_root(row)
-            await self._shelf.index.note_progress(root, b"", self._shelf.now_ms())
-        return row
+    async def _begin_new(self, root: Cid, size: int, reservation: Reservation) -> Partial:
+        shelf = self._shelf
+        await shelf.hop(shelf.folders.remove, root)
+        row = RootRow(root, size, State.PARTIAL, use=shelf.use(root))
+        async with reservation.settled():
+            await shelf.index.put_root(row)
+        await shelf.index.note_progress(root, b"", shelf.now_ms())
+        return self._enter(row)
 
-    async def _forget(self, root: Cid) -> None:
+    def _enter(self, row: RootRow) -> Partial:
+        shelf = self._shelf
+        path = shelf.folders.partial(row.root)
+        partial = Partial(shelf.index, path, row, shelf.limiter, shelf.now_ms)
+        shelf.partials[row.root] = partial
+        return partial
+
+    async def _give_up(self, partial: Partial, *, is_new: bool) -> None:
+        """Take back a fetch that did not open, and forget the file if it began with that."""
+        shelf, root = self._shelf, partial.root
         with trio.CancelScope(shield=True):
-            await self._shelf.index.remove_root(root, even_pinned=True)
-            self._shelf.forget(root)
-            await self._shelf.hop(self._shelf.folders.remove, root)
+            try:
+                await partial.close()
+                async with shelf.changing:
+                    row = await shelf.index.get_root(root)
+                    if is_new and row is not None and row.state is State.PARTIAL:
+                        await shelf.index.remove_root(root, even_pinned=True)
+                        shelf.forget(root)
+            finally:
+                await self._leave_partial(root)  # noqa: ASYNC102 - shielded above
+
+    async def _leave_partial(self, root: Cid) -> bool:
+        """End a fetch: its bytes stay only for a row that speaks of them.
+
+        Returns:
+            Whether the file is sealed: by this fetch, or since it was added meanwhile.
+        """
+        shelf = self._shelf
+        try:
+            async with shelf.changing:
+                row = await shelf.index.get_root(root)
+                if row is None or row.state not in {State.PARTIAL, State.SEALING}:
+                    await shelf.hop(shelf.folders.remove_partial, root)
+        finally:
+            shelf.partials.pop(root, None)
+        return row is not None and row.state is State.SEALED
 
 
 def _refuse_second(root: Cid, shelf: Shelf) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import trio
 
+from prsm.storage.cid import Cid
 from prsm.storage.database import quarantine
 from prsm.storage.errors import Corrupt, NotFound
 from prsm.storage.store import sealed
@@ -46,7 +47,7 @@ async def recover(shelf: Shelf) -> None:
     if not await shelf.index.is_adopted():
         await _adopt(shelf)
         await shelf.index.note_adopted()
-    known = set()
+    known: dict[Cid, State] = {}
     for row in await shelf.index.roots():
         state = await shelf.hop(shelf.folders.found, row)
         if state is None:
@@ -57,7 +58,7 @@ async def recover(shelf: Shelf) -> None:
             await shelf.index.put_root(RootRow(row.root, row.size, state, stamp=stamp))
         elif state is State.BAD and row.state is not State.BAD:
             await _condemn(shelf, row)
-        known.add(row.root)
+        known[row.root] = state
     await shelf.hop(shelf.folders.sweep, known)
     await _list_leaves(shelf)
     shelf.uses.load({row.root: row.use for row in await shelf.index.roots()})

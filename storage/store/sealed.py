@@ -7,7 +7,7 @@ here runs in a worker thread.
 import fcntl
 import os
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -140,14 +140,16 @@ class Folders:
         """Return all files that have a name, in its order."""
         return sorted((self._folder / "files").iterdir())
 
-    def sweep(self, known: Collection[Cid]) -> None:
-        """Delete copies that were never finished, and files without a row."""
-        names = {str(root) for root in known}
-        for path in (self._folder / "fresh").iterdir():
-            path.unlink()
-        for folder in ("files", "partial"):
+    def sweep(self, known: Mapping[Cid, State]) -> None:
+        """Delete copies that were never finished, and bytes that no row speaks of.
+
+        A damaged file may have been cut off while it became one on its way: it is in either place.
+        """
+        files = {str(root) for root in known}
+        partial = {str(root) for root, state in known.items() if state is not State.SEALED}
+        for folder, kept in (("fresh", set[str]()), ("files", files), ("partial", partial)):
             for path in (self._folder / folder).iterdir():
-                if path.name not in names:
+                if path.name not in kept:
                     path.unlink()
 
 

@@ -35,6 +35,8 @@ class Shelf:
 
     Attributes:
         partials: files being fetched now.
+        changing: who changes the state of a file by what its row says reads that row, and writes
+            it, under this lock; taken before the one of the counting, and never within it.
     """
 
     folders: sealed.Folders
@@ -44,6 +46,7 @@ class Shelf:
     now_ms: Callable[[], int]
     guard: DiskGuard | None = None
     partials: dict[Cid, Partial] = field(default_factory=dict)
+    changing: trio.Lock = field(default_factory=trio.Lock)
     limiter: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(_THREADS))
     _leaf_lists: dict[Cid, tuple[Leaf, ...]] = field(default_factory=dict)
 
