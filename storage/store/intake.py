@@ -7,14 +7,14 @@ is put right at the next start (`recovery`).
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import trio
 
 from prsm.storage.cid import Cid
 from prsm.storage.dag.unixfs import DagReader
-from prsm.storage.errors import Conflict
+from prsm.storage.errors import BadDag, Conflict, Corrupt, NotFound
 from prsm.storage.store import sealed
 from prsm.storage.store.index import RootRow, State
 from prsm.storage.store.resume import Partial
@@ -141,17 +141,38 @@ class Intake:
 
         Raises:
             Conflict: it is being fetched, or is here already.
+            BadDag: what is here of it is of another size.
         """
         _refuse_second(root, self._shelf)
         row = await self._shelf.index.get_root(root)
         if row is not None and row.state is State.SEALED:
             raise Conflict(f"{root} is here already")
-        if row is None or row.size != size:
+        if row is None:
+            return None
+        if row.size != size:
+            await self._check_size(row, size)
             return None
         if row.state is State.BAD:
             again = await self._reopen(row) if row.bitmap else None
             return None if again is None else self._enter(again)
         return self._enter(row)
+
+    async def _check_size(self, row: RootRow, size: int) -> None:
+        """Refuse another size than the row's, unless nothing here shows that the row is right.
+
+        A size is what some manifest says, and anybody may name this root in one: what was once
+        verified against a size goes for none of another, nor does its row.
+        """
+        is_proven = row.state is not State.PARTIAL or any(row.bitmap)
+        reader = DagReader(row.root, size)
+        if not is_proven and row.root.digest in reader.wanted():
+            with suppress(NotFound, Corrupt):  # then neither size is known to be right
+                reader.accept(await self._shelf.index.get_block(row.root.digest))
+        if is_proven:
+            raise BadDag(
+                f"{row.root} has {row.size} bytes, not {size}",
+                hint="the manifest that says so is wrong",
+            )
 
     async def _reopen(self, row: RootRow) -> RootRow | None:
         """Make a damaged file one on its way that has its good leaves; None: all of it is gone."""

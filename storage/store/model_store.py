@@ -239,7 +239,7 @@ class ModelStore:
         Raises:
             Conflict: it is being fetched, or is here already.
             Full: the quota or the disk has no room, with the figures.
-            BadDag: a root of the wrong codec for that size.
+            BadDag: a root of the wrong codec for that size, or what is here of it is of another.
         """
         return await self._intake.begin_fetch(root, size)
 

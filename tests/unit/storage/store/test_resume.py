@@ -2,23 +2,19 @@
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
-import trio
 
 from prsm.storage.cid import Cid, hash_block
-from prsm.storage.errors import BadDag, Conflict, Full, NotFound, SourceCorrupt
+from prsm.storage.errors import Conflict, Full, NotFound, SourceCorrupt
 from prsm.storage.interfaces import Leaf
 from prsm.storage.store import sealed
 from prsm.storage.store.index import State
 from prsm.storage.store.model_store import ModelStore
 from prsm.storage.store.resume import Partial
 from prsm.storage.store.sealed import AddedFile
-from prsm.storage.store.space import Reservation, Space
 from tests.tools.stores import CHUNKS, DATA, MIB, SIZE, names
 
 
@@ -212,115 +208,6 @@ async def test_added_while_it_is_fetched_ends_whole(
     await store.end_fetch(partial)
     await store.verify(partial.root)
     assert names(tmp_path / "store" / "partial") == []
-
-
-@contextmanager
-def waiting_for_room() -> Iterator[tuple[trio.Event, trio.Event]]:
-    """Hold the next fetch where it has looked and waits for room.
-
-    Yields:
-        Set when it waits; to be set to let it go on.
-    """
-    looked, go, reserved = trio.Event(), trio.Event(), Space.reserved
-
-    @asynccontextmanager
-    async def late(self: Space, size: int) -> AsyncIterator[Reservation]:
-        if not looked.is_set():
-            looked.set()
-            await go.wait()
-        async with reserved(self, size) as reservation:
-            yield reservation
-
-    with patch.object(Space, "reserved", late):
-        yield looked, go
-
-
-@pytest.mark.parametrize("move", [False, True])
-async def test_added_while_a_fetch_waits_for_room_stays(
-    store: ModelStore, elsewhere: ModelStore, source: Path, move: bool
-) -> None:
-    root = (await elsewhere.add_file(source)).root
-
-    async def fetch() -> None:
-        with pytest.raises(Conflict, match="here already"):
-            await store.begin_fetch(root, SIZE)
-
-    with waiting_for_room() as (looked, go):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(fetch)
-            await looked.wait()
-            await store.add_file(source, move=move)
-            go.set()
-    assert (await store.path(root)).read_bytes() == DATA
-
-
-async def test_begun_while_another_fetch_waits_for_room_goes_on(
-    store: ModelStore, elsewhere: ModelStore, source: Path
-) -> None:
-    root = (await elsewhere.add_file(source)).root
-
-    async def late() -> None:
-        with pytest.raises(Conflict, match="being fetched already"):
-            await store.begin_fetch(root, SIZE)
-
-    with waiting_for_room() as (looked, go):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(late)
-            await looked.wait()
-            partial = await started(store, elsewhere, source)
-            go.set()
-    await partial.write_run(partial.missing(), CHUNKS)
-    await store.end_fetch(partial)
-    assert (await store.path(root)).read_bytes() == DATA
-
-
-async def test_given_up_after_the_file_was_added_leaves_no_bytes(
-    store: ModelStore, elsewhere: ModelStore, source: Path, tmp_path: Path
-) -> None:
-    partial = await started(store, elsewhere, source)
-    await store.pin(partial.root, "kept")
-    await store.pin_failed(partial.root, "nobody has it")
-    await partial.write_run((partial.missing()[0],), (CHUNKS[0],))
-    await store.add_file(source)
-    await store.end_fetch(partial)
-    assert (await store.path(partial.root)).read_bytes() == DATA
-    assert names(tmp_path / "store" / "partial") == []
-    assert [pin.why for pin in await store._index.pins()] == [""]
-
-
-async def test_fetch_that_cannot_open_takes_back_only_itself(
-    store: ModelStore, elsewhere: ModelStore, source: Path, tmp_path: Path
-) -> None:
-    """A node of another size is here already: the fetch that was to use it does not open."""
-    root = (await elsewhere.add_file(source)).root
-    await store.blocks.put(root.digest, await elsewhere.get_block(root.digest))
-    with pytest.raises(BadDag):
-        await store.begin_fetch(root, 2 * SIZE)
-    assert not await store.list()
-    assert names(tmp_path / "store" / "partial") == []
-    partials = str(tmp_path / "store" / "partial")
-    assert not [path for path in open_files() if path.startswith(partials)]
-
-
-def open_files() -> list[str]:
-    found = []
-    for path in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed meanwhile
-            found.append(str(path.readlink()))
-    return found
-
-
-async def test_start_removes_the_rest_of_a_fetch_of_a_sealed_file(
-    tmp_path: Path, source: Path
-) -> None:
-    store = await ModelStore.open(tmp_path / "store", quota=100 * MIB)
-    root = (await store.add_file(source)).root
-    await store.close()
-    (tmp_path / "store" / "partial" / str(root)).write_bytes(DATA)
-    store = await ModelStore.open(tmp_path / "store", quota=100 * MIB)
-    assert names(tmp_path / "store" / "partial") == []
-    assert await store.has(root)
-    await store.close()
 
 
 async def test_begin_fetch_refuses_a_root_that_cannot_be(store: ModelStore) -> None:
