@@ -3,11 +3,13 @@
 Knows: the order on disk. Must not know: where fetched bytes come from (`exchange` does).
 
 Order, always: data synced -> index row -> name -> folder synced -> `sealed`. A crash in between
-is put right at the next start (`recovery`).
+is put right at the next start (`recovery`). Where a file has the name and has a row, that row
+stays until the name is the new one's.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -52,11 +54,10 @@ class Intake:
                 try:
                     if on_root is not None:
                         await on_root(root)
-                    await self._seal(row, fresh.path, (fresh.nodes, fresh.leaves), reservation)
-                    if move:
-                        await self._leave(path, root)
+                    known = (fresh.nodes, fresh.leaves)
+                    await self._seal(row, fresh.path, known, reservation, path if move else None)
                 finally:
-                    await shelf.hop(lambda: fresh.path.unlink(missing_ok=True))  # noqa: ASYNC102 - shielded above
+                    await shelf.hop(sealed.drop, fresh.path)  # noqa: ASYNC102 - shielded above
         return fresh.added
 
     async def begin_fetch(self, root: Cid, size: int) -> Partial:
@@ -92,7 +93,7 @@ class Intake:
                     if not partial.wanted_nodes() and not partial.missing():
                         row = RootRow(root, partial.size, State.SEALING, stamp=FROM_PARTIAL)
                         known = ((), partial.digests())
-                        await self._seal(row, shelf.folders.partial(root), known, None)
+                        await self._seal(row, shelf.folders.partial(root), known)
             finally:
                 is_here = await self._leave_partial(root)  # noqa: ASYNC102 - shielded above
         return is_here
@@ -102,39 +103,71 @@ class Intake:
         row: RootRow,
         fresh: Path,
         known: tuple[Sequence[bytes], Sequence[bytes]],
-        reservation: Reservation | None,
+        reservation: Reservation | None = None,
+        moved: Path | None = None,
     ) -> None:
-        """Give synced bytes their name.
+        """Give synced bytes their name, unless a file that nobody touched has it.
 
         Args:
             row: in state `sealing`.
             fresh: the bytes.
             known: interior nodes that are not in the index yet, and digests of all leaves.
             reservation: given back when the row is written.
+            moved: a name of the file that goes when the file is sealed.
         """
         shelf, root = self._shelf, row.root
-        nodes, leaves = known
         hold = shelf.leases.hold(root, holder="store", purpose="seal")
         async with shelf.changing, hold:
             found = await shelf.index.get_root(root)
-            if found is not None and found.state is State.SEALED:
-                return
-            shelf.use(root)
-            async with nullcontext() if reservation is None else reservation.settled():
-                await shelf.index.put_root(row, nodes, leaves)
-            stamp = await shelf.hop(shelf.folders.seal, fresh, root)
-            await shelf.index.put_root(RootRow(root, row.size, State.SEALED, stamp=stamp))
-            if row.stamp == FROM_FRESH and root not in shelf.partials:
-                # What was left of a fetch that nobody went on with.
-                await shelf.hop(shelf.folders.remove_partial, root)
+            stamp = await shelf.hop(sealed.stamp, shelf.folders.file(root))
+            is_here = found is not None and found.state is State.SEALED and found.stamp == stamp
+            if not is_here:
+                shelf.use(root)
+                if stamp:
+                    stamp = await self._put_over(row, fresh, known, reservation)
+                else:
+                    stamp = await self._put(row, fresh, known, reservation)
+                if row.stamp == FROM_FRESH and root not in shelf.partials:
+                    # What was left of a fetch that nobody went on with.
+                    await shelf.hop(shelf.folders.remove_partial, root)
+            if moved is not None:
+                await shelf.hop(sealed.drop, moved)
+                # The file that was moved in has lost a name, and has another stamp for it.
+                now = await shelf.hop(sealed.stamp, shelf.folders.file(root))
+                if not is_here and now != stamp:
+                    await shelf.index.put_root(replace(row, state=State.SEALED, stamp=now))
 
-    async def _leave(self, path: Path, root: Cid) -> None:
-        """Remove the first name of a file that was moved in, which changes its stamp."""
-        shelf = self._shelf
-        await shelf.hop(lambda: path.unlink(missing_ok=True))
-        row = await shelf.sealed_row(root)
-        stamp = await shelf.hop(sealed.stamp, shelf.folders.file(root))
-        await shelf.index.put_root(RootRow(root, row.size, State.SEALED, stamp=stamp))
+    async def _put(
+        self,
+        row: RootRow,
+        fresh: Path,
+        known: tuple[Sequence[bytes], Sequence[bytes]],
+        reservation: Reservation | None,
+    ) -> str:
+        """Give bytes a name that no file has; returns the stamp."""
+        async with _settled(reservation):
+            await self._shelf.index.put_root(row, *known)
+        stamp = await self._shelf.hop(self._shelf.folders.seal, fresh, row.root)
+        await self._shelf.index.put_root(replace(row, state=State.SEALED, stamp=stamp))
+        return stamp
+
+    async def _put_over(
+        self,
+        row: RootRow,
+        fresh: Path,
+        known: tuple[Sequence[bytes], Sequence[bytes]],
+        reservation: Reservation | None,
+    ) -> str:
+        """Put bytes in the place of a file that was touched or damaged; returns the stamp.
+
+        The name first: after a crash a row `sealing` would be believed of the old file. The old
+        row is true of the new file, too: its leaves are good, and its stamp is another one.
+        """
+        stamp = await self._shelf.hop(self._shelf.folders.seal, fresh, row.root)
+        async with _settled(reservation):
+            whole = replace(row, state=State.SEALED, stamp=stamp)
+            await self._shelf.index.put_root(whole, *known)
+        return stamp
 
     async def _resume(self, root: Cid, size: int) -> Partial | None:
         """Go on with what is here of a file; None: there is nothing to go on with.
@@ -230,6 +263,10 @@ class Intake:
         finally:
             shelf.partials.pop(root, None)
         return row is not None and row.state is State.SEALED
+
+
+def _settled(reservation: Reservation | None) -> AbstractAsyncContextManager[None]:
+    return nullcontext() if reservation is None else reservation.settled()
 
 
 def _refuse_second(root: Cid, shelf: Shelf) -> None:

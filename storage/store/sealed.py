@@ -113,13 +113,11 @@ class Folders:
     def remove(self, root: Cid) -> None:
         """Delete the bytes of a root."""
         for path in (self.file(root), self.partial(root)):
-            with refused(path):
-                path.unlink(missing_ok=True)
+            drop(path)
 
     def remove_partial(self, root: Cid) -> None:
         """Delete what is left of a fetch."""
-        with refused(self.partial(root)):
-            self.partial(root).unlink(missing_ok=True)
+        drop(self.partial(root))
 
     def found(self, row: RootRow) -> State | None:
         """Say in which state a file really is; None if it never came to be."""
@@ -151,6 +149,16 @@ class Folders:
             for path in (self._folder / folder).iterdir():
                 if path.name not in kept:
                     path.unlink()
+
+
+def drop(path: Path) -> None:
+    """Delete a name; it may be gone already.
+
+    Raises:
+        StoreUnavailable: the disk refused.
+    """
+    with refused(path):
+        path.unlink(missing_ok=True)
 
 
 def take(

@@ -9,10 +9,13 @@ from unittest.mock import patch
 import pytest
 import trio
 
+from prsm.storage.cid import Cid
 from prsm.storage.errors import BadDag, Conflict, Corrupt, NotFound
+from prsm.storage.store import sealed
 from prsm.storage.store.model_store import ModelStore
 from prsm.storage.store.resume import Partial
 from prsm.storage.store.space import Reservation, Space
+from tests.tools.mishaps import Crash
 from tests.tools.stores import CHUNKS, DATA, MIB, SIZE, names
 
 
@@ -203,3 +206,81 @@ async def test_size_that_nothing_here_shows_gives_way(
     await partial.write_run(partial.missing(), CHUNKS)
     await store.end_fetch(partial)
     assert (await store.path(root)).read_bytes() == DATA
+
+
+@pytest.mark.parametrize("move", [False, True])
+async def test_added_again_after_somebody_edited_it_is_right_again(
+    store: ModelStore, source: Path, tmp_path: Path, move: bool
+) -> None:
+    root = (await store.add_file(source)).root
+    edit(await store.path(root))
+    await store.add_file(source, move=move)
+    assert (await store.path(root)).read_bytes() == DATA
+    assert (await store.path(root)).stat().st_mode & 0o777 == 0o444
+    assert await store.used_bytes() == SIZE + len(await store.get_block(root.digest))
+    assert ("model.onnx" in names(tmp_path)) != move
+    assert names(tmp_path / "store" / "fresh") == []
+
+
+async def test_fetched_beside_an_edit_of_the_added_file_is_right(
+    store: ModelStore, elsewhere: ModelStore, source: Path
+) -> None:
+    partial = await started(store, elsewhere, source)
+    await store.add_file(source)
+    edit(store._folders.file(partial.root))
+    await partial.write_run(partial.missing(), CHUNKS)
+    await store.end_fetch(partial)
+    assert (await store.path(partial.root)).read_bytes() == DATA
+
+
+async def test_moved_in_again_leaves_the_file_that_is_here(
+    store: ModelStore, source: Path, tmp_path: Path
+) -> None:
+    root = (await store.add_file(source)).root
+    row = await store._index.get_root(root)
+    await store.add_file(source, move=True)
+    assert await store._index.get_root(root) == row
+    assert "model.onnx" not in names(tmp_path)
+    assert names(tmp_path / "store" / "fresh") == []
+
+
+@pytest.mark.parametrize("after_name", [False, True])
+@pytest.mark.parametrize("noticed", [False, True])
+async def test_crash_while_a_damaged_file_is_added_again_believes_no_damage(
+    source: Path, tmp_path: Path, noticed: bool, after_name: bool
+) -> None:
+    store = await ModelStore.open(tmp_path / "store", quota=100 * MIB)
+    root = (await store.add_file(source)).root
+    edit(await store.path(root))
+    if noticed:
+        with pytest.raises(Corrupt):
+            await store.verify(root)
+    seal = sealed.Folders.seal
+
+    def crash(self: sealed.Folders, fresh: Path, root: Cid) -> str:
+        if after_name:
+            seal(self, fresh, root)
+        raise Crash
+
+    with patch.object(sealed.Folders, "seal", crash), pytest.raises(Crash):
+        await store.add_file(source)
+    await store._index.close()  # the process ends here
+    store = await ModelStore.open(tmp_path / "store", quota=100 * MIB)
+    if noticed or not after_name:
+        with pytest.raises((Corrupt, NotFound)):
+            await store.path(root)
+        partial = await store.begin_fetch(root, SIZE)
+        assert [leaf.index for leaf in partial.missing()] == [1]
+        await partial.write_run(partial.missing(), CHUNKS[1:2])
+        await store.end_fetch(partial)
+    assert (await store.path(root)).read_bytes() == DATA
+    await store.close()
+
+
+def edit(path: Path) -> None:
+    """Change a byte of the second leaf, as a person with an editor would."""
+    path.chmod(0o600)
+    with path.open("rb+") as file:
+        file.seek(MIB)
+        file.write(bytes([DATA[MIB] ^ 1]))
+    path.chmod(0o444)
