@@ -176,11 +176,15 @@ class Partial:
 
         Raises:
             NotFound: it is not here.
+            StoreUnavailable: the disk refused.
         """
         if not self._has(leaf.index) or self._descriptor < 0:
             raise NotFound(f"leaf {leaf.index} of {self.root} is not here yet")
         offset = leaf.index * self._reader.shape.profile.chunk
-        return os.pread(self._descriptor, leaf.size, offset)
+        try:
+            return os.pread(self._descriptor, leaf.size, offset)
+        except OSError as error:
+            raise disk_error(error, str(self._path)) from error
 
     def leaf(self, index: int) -> Leaf:
         """Return the leaf at a place; only when no node is wanted.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from prsm.storage.cid import Cid, hash_block
-from prsm.storage.errors import Conflict, Full, NotFound, SourceCorrupt
+from prsm.storage.errors import Conflict, Full, NotFound, SourceCorrupt, StoreUnavailable
 from prsm.storage.interfaces import Leaf
 from prsm.storage.store import sealed
 from prsm.storage.store.index import State
@@ -208,6 +208,26 @@ async def test_added_while_it_is_fetched_ends_whole(
     await store.end_fetch(partial)
     await store.verify(partial.root)
     assert names(tmp_path / "store" / "partial") == []
+
+
+async def test_leaf_that_the_disk_cannot_read_is_a_typed_error(
+    store: ModelStore, elsewhere: ModelStore, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial = await started(store, elsewhere, source)
+    leaf = partial.missing()[0]
+    await partial.write_run((leaf,), (CHUNKS[0],))
+
+    def broken(*_args: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "pread", broken)
+    with pytest.raises(StoreUnavailable, match="Input/output error"):
+        await store.read_leaves(partial.root, 0, 1)
+    with pytest.raises(StoreUnavailable, match="Input/output error"):
+        await store.blocks.get(leaf.digest)
+    monkeypatch.undo()
+    assert await store.blocks.get(leaf.digest) == CHUNKS[0]
+    await store.end_fetch(partial)
 
 
 async def test_begin_fetch_refuses_a_root_that_cannot_be(store: ModelStore) -> None:
