@@ -7,14 +7,15 @@ on its way that lacks only the damaged ones.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
 
 from prsm.storage.cid import Cid
 from prsm.storage.dag.hashing import CHUNK
-from prsm.storage.errors import NotFound
+from prsm.storage.dag.unixfs import Shape
+from prsm.storage.errors import Corrupt, NotFound
 from prsm.storage.store import sealed
 from prsm.storage.store.index import RootRow, State
 from prsm.storage.store.shelf import Shelf
@@ -61,8 +62,8 @@ class Scrub:
             NotFound: it is not here.
             Corrupt: leaves have changed; the file is `bad` from now on.
         """
-        row = await self._shelf.sealed_row(root)
         async with self._shelf.leases.hold(root, holder="verify", purpose="verify"):
+            row = await self._shelf.sealed_row(root)
             leaves, path = await self._shelf.leaves(row), self._shelf.folders.file(root)
             # The stamp of before: who touches the file meanwhile is noticed at the next read.
             stamp = await self._shelf.hop(sealed.stamp, path)
@@ -71,7 +72,11 @@ class Scrub:
             )
             if bad:
                 raise await self._shelf.condemn(row, bad)
-            await self._shelf.index.put_root(RootRow(root, row.size, State.SEALED, stamp=stamp))
+            async with self._shelf.changing:
+                if not await self._shelf.is_still(row):
+                    await self._shelf.sealed_row(root)
+                    return
+                await self._shelf.index.put_root(replace(row, stamp=stamp))
             await self._shelf.index.note_scrub(root, 0, self._shelf.now_ms())
 
     async def run(
@@ -92,8 +97,10 @@ class Scrub:
                     break
                 try:
                     count, damage = await self._file(row, rest)
-                except NotFound:  # removed meanwhile
-                    continue
+                except (NotFound, Corrupt):
+                    count, damage = 0, await self._lost(row)
+                    if damage is None:  # removed meanwhile
+                        continue
                 checked, files = checked + count, files + 1
                 if damage is not None:
                     damaged.append(damage)
@@ -126,11 +133,21 @@ class Scrub:
             await self._shelf.index.note_scrub(row.root, 0, self._shelf.now_ms())
         return checked, None
 
+    async def _lost(self, row: RootRow) -> Damage | None:
+        """Say what is damaged of a file whose nodes are lost; None: it has gone meanwhile."""
+        now = await self._shelf.index.get_root(row.root)
+        if now is None or now.state is not State.BAD:
+            return None
+        leaves = Shape.of(row.size).leaves
+        good = now.bitmap or bytes((leaves + 7) // 8)
+        bad = (place for place in range(leaves) if not good[place // 8] >> place % 8 & 1)
+        return Damage(row.root, tuple(bad))
+
     async def _damage(self, row: RootRow) -> Damage | None:
         """Find all that is damaged of a file; None if it has gone meanwhile, or was repaired."""
         leaves, path = await self._shelf.leaves(row), self._shelf.folders.file(row.root)
         async with self._shelf.leases.hold(row.root, holder="scrub", purpose="scrub"):
-            await self._shelf.sealed_row(row.root)
+            row = await self._shelf.sealed_row(row.root)
             bad: tuple[int, ...] = await self._shelf.hop(sealed.damaged, path, leaves, row.size)
             if not bad:
                 return None

@@ -127,15 +127,19 @@ class Shelf:
         self.uses.forget(root)
 
     async def condemn(self, row: RootRow, bad: Sequence[int]) -> Corrupt:
-        """Note that leaves of a file are damaged: it is `bad`, its other leaves stay.
+        """Note that leaves of a sealed file are damaged: it is `bad`, its other leaves stay.
+
+        If it has changed since its row was read nothing is noted.
 
         Returns:
             The error to raise.
         """
         leaves = await self.leaves(row)
-        is_here = await self.hop(self.folders.file(row.root).is_file)
-        bitmap = sealed.bitmap_without(len(leaves), bad) if is_here else b""
-        await self.index.put_root(RootRow(row.root, row.size, State.BAD, bitmap=bitmap))
+        async with self.changing:
+            if await self.is_still(row):
+                is_here = await self.hop(self.folders.file(row.root).is_file)
+                bitmap = sealed.bitmap_without(len(leaves), bad) if is_here else b""
+                await self.index.put_root(RootRow(row.root, row.size, State.BAD, bitmap=bitmap))
         named = ", ".join(str(place) for place in bad[:_SHOWN]) + (", …" if bad[_SHOWN:] else "")
         what = f"leaf {named}" if len(bad) == 1 else f"leaves {named} ({len(bad)})"
         return Corrupt(
@@ -148,10 +152,20 @@ class Shelf:
         """Note that a node is lost: nobody can say which leaves are good, all are fetched again."""
         nothing = sealed.bitmap_without(count, range(count))
         with trio.CancelScope(shield=True):
-            async with self.leases.hold(row.root, holder="store", purpose="check"):
-                if await self.index.get_root(row.root) is not None:  # else: removed meanwhile
+            hold = self.leases.hold(row.root, holder="store", purpose="check")
+            async with hold, self.changing:
+                if await self.is_still(row):
                     bad = RootRow(row.root, row.size, State.BAD, bitmap=nothing)
                     await self.index.put_root(bad)
+
+    async def is_still(self, row: RootRow) -> bool:
+        """Say whether a file is as its row said when it was looked at; asked while `changing`.
+
+        Else it was removed, fetched or added anew meanwhile, or another check was quicker: what
+        was found is not true of what is here now.
+        """
+        now = await self.index.get_root(row.root)
+        return now is not None and (now.state, now.stamp) == (row.state, row.stamp)
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:

@@ -3,12 +3,16 @@
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+import trio
+import trio.testing
 
 from prsm.storage.cid import Cid
 from prsm.storage.dag import hashing
 from prsm.storage.errors import Corrupt, NotFound
+from prsm.storage.store import sealed
 from prsm.storage.store.index import State
 from prsm.storage.store.model_store import ModelStore
 from prsm.storage.store.scrub import PERIOD_MS, Damage
@@ -150,6 +154,74 @@ async def test_damaged_node_is_fetched_again(store: ModelStore, root: Cid) -> No
     await partial.write_run(partial.missing(), CHUNKS)
     await store.end_fetch(partial)
     await store.verify(root)
+
+
+@pytest.mark.parametrize("harm", ["changed", "gone"])
+async def test_scrub_counts_a_file_whose_node_is_lost(
+    store: ModelStore, root: Cid, harm: str, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny").write_bytes(b"tiny")
+    await store.add_file(tmp_path / "tiny")
+    if harm == "gone":
+        await store._index.drop_blocks(root.raw, [root.digest])
+    else:
+        await store._index._database.write(  # type: ignore[attr-defined]  # the one in SQLite
+            lambda db: db.execute("UPDATE block SET bytes=x'00' WHERE digest=?", (root.digest,))
+        )
+    done = await store.scrub()
+    assert done.damaged == [Damage(root, (0, 1, 2, 3))]
+    assert (done.files, done.checked_bytes) == (2, 4)
+
+
+async def test_file_that_is_removed_before_it_is_checked_is_not_found(
+    store: ModelStore, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny").write_bytes(b"tiny")
+    root = (await store.add_file(tmp_path / "tiny")).root
+
+    async def verify() -> None:
+        with pytest.raises(NotFound):
+            await store.verify(root)
+
+    async with trio.open_nursery() as nursery:
+        with store.leases.claim(root):  # as `remove` does
+            nursery.start_soon(verify)
+            await trio.testing.wait_all_tasks_blocked()
+            await store._index.remove_root(root)
+            store._folders.remove(root)
+    assert not await store.list()
+
+
+@pytest.mark.parametrize("found", [(), (0,)], ids=["good", "bad"])
+async def test_check_that_ends_when_the_file_is_fetched_again_changes_nothing(
+    store: ModelStore, root: Cid, found: tuple[int, ...]
+) -> None:
+    """Let one check hash for long; another finds damage meanwhile, and the fetch has begun."""
+    looked, go = trio.Event(), trio.Event()
+
+    def late(*_args: object, **_named: object) -> tuple[int, ...]:
+        trio.from_thread.run_sync(looked.set)
+        trio.from_thread.run(go.wait)
+        return found
+
+    async def verify() -> None:
+        with pytest.raises((NotFound, Corrupt)):
+            await store.verify(root)
+
+    async with trio.open_nursery() as nursery:
+        with patch.object(sealed, "damaged", late):
+            nursery.start_soon(verify)
+            await looked.wait()
+        await flip(store, root, MIB)
+        await store.scrub()
+        partial = await store.begin_fetch(root, SIZE)
+        go.set()
+    assert [(file.state, file.verified_bytes) for file in await store.list()] == [
+        (State.PARTIAL, SIZE - MIB)
+    ]
+    await store.end_fetch(partial)
+    assert await repair(store, root) == [1]
+    assert (await store.path(root)).read_bytes() == DATA
 
 
 async def test_scrub_goes_on_where_it_stopped(store: ModelStore, root: Cid, wall: Wall) -> None:
