@@ -259,8 +259,7 @@ class Wallet:
 
     def pending(self, tx_id: TxId) -> bytes | None:
         """The canonical bytes of a transaction on its way from this node."""
-        found = self._pending.get(tx_id)
-        return None if found is None else found.raw
+        return self._pending[tx_id].raw if tx_id in self._pending else None
 
     def rehearse(self, kind: int, payload: Record) -> None:
         """Raise what `submit` would refuse now; nothing is sent.
