@@ -177,7 +177,7 @@ class LedgerStore:
         )
 
     async def put_epoch_headers(self, kept: Sequence[EpochHeader]) -> None:
-        """Keep headers of epochs that were learnt from elsewhere; those already here stay.
+        """Keep checked headers of epochs; those here stay, unless they have other members.
 
         Raises:
             Full: no room.
@@ -207,7 +207,8 @@ class LedgerStore:
     ) -> None:
         """Put a proven state in the place of everything: all of it or nothing, in one transaction.
 
-        Blocks and transactions below are forgotten; headers of epochs stay, `epochs` join them.
+        Blocks and transactions below are forgotten; headers of epochs stay, `epochs` join them or
+        take the place of those with other members.
 
         Args:
             block: the last one in `state`; above the tip.
@@ -340,8 +341,11 @@ def _put_block(connection: sqlite3.Connection, block: StoredBlock) -> None:
 
 
 def _put_epoch(connection: sqlite3.Connection, kept: EpochHeader) -> None:
+    """Keep what was checked; an epoch has one set, so a row with other members was wrong."""
     connection.execute(
-        "INSERT OR IGNORE INTO epoch_header VALUES(?,?,?,?,?)",
+        "INSERT INTO epoch_header VALUES(?,?,?,?,?) ON CONFLICT(epoch) DO UPDATE SET "
+        "height=excluded.height, header=excluded.header, certificate=excluded.certificate, "
+        "members=excluded.members WHERE members<>excluded.members",
         (kept.epoch, kept.height, kept.header, kept.certificate, kept.members),
     )
 

@@ -38,15 +38,20 @@ class Sets:
     def learn(self, proof: EpochProof, following: Members | None) -> None:
         """Believe the set after an epoch: announced in its header, signed by its own set.
 
+        The proof is kept and shown to others, so its members are checked as well.
+
         Args:
             proof: of an epoch whose set is known.
             following: members of the epoch after, None when nobody showed them.
 
         Raises:
-            BadProof: the header is not certified, or announces another set.
+            BadProof: the header is not certified, or announces another set; or the members shown
+                are not those of its epoch.
         """
         header = proof.header
         trust = self._known(header)
+        if proof.members != trust.validators.members:
+            raise BadProof(f"other members of epoch {header.epoch} than its own", penalty=100)
         try:
             if following is None:
                 trust.check_header(header, proof.certificate)

@@ -167,6 +167,15 @@ async def test_header_of_an_epoch_is_kept_with_its_first_block(store: LedgerStor
     assert await store.epoch_headers(1, count_max=1) == [epoch(2)]
 
 
+async def test_header_of_an_epoch_with_other_members_gives_way(store: LedgerStore) -> None:
+    """An epoch has one set, and what is written was checked: so it is the old row that is wrong."""
+    wrong = EpochHeader(1, 11, b"header", b"certificate", b"strangers")
+    await store.put_epoch_headers([epoch(0), wrong])
+    state = {b"x": b"y"}
+    await store.install(block(100), state=state, epochs=[epoch(0, mark=b"other"), epoch(1)])
+    assert await store.epoch_headers(0, count_max=9) == [epoch(0), epoch(1)]
+
+
 async def test_view_is_the_state_of_its_moment(store: LedgerStore) -> None:
     """Later blocks are not in it; entries come by place, then by key."""
     first = [(b"a", b"1"), (b"b", b"2"), (b"c", b"3")]

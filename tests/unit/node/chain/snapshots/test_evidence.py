@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from prsm.node.chain.snapshots.evidence import Sets, check_snapshot
+from prsm.node.chain.snapshots.evidence import Sets, check_snapshot, walk
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.headers import Block
 from prsm.protocol.messages.sync import EpochProof, Snapshot
@@ -151,3 +151,20 @@ def test_set_of_the_next_epoch_is_believed_when_announced() -> None:
     assert trust is not None
     assert trust.validators.members == announced
     assert sets.proofs == {0: proof}
+
+
+def test_members_that_come_beside_a_header_are_those_of_its_own_epoch() -> None:
+    """They are kept with it and shown to others: also those that no other header announced."""
+    made = offer()
+    own, following = (made.genesis.validators_of(epoch).members for epoch in (0, 1))
+    honest = EpochProof(made.found.header, made.found.certificate, own)
+    richer = tuple(replace(member, stake=member.stake + 1) for member in own.validators)
+    for lie in (Members(0, richer), Members(0, own.validators[:3]), following):
+        sets = made.sets
+        with pytest.raises(BadProof, match="other members of epoch 0") as caught:
+            walk((replace(honest, members=lie),), 0, sets)
+        assert caught.value.penalty == 100
+        assert sets.proofs == {}
+    sets = made.sets
+    assert walk((honest,), 0, sets) == 0
+    assert sets.proofs == {0: honest}
