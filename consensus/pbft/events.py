@@ -93,6 +93,13 @@ class Installed(Struct, frozen=True):
     observer: str | None  # why nothing may be signed from here on, if the log knows no past
 
 
+class Distrusted(Struct, frozen=True):
+    """Log and guard were given up for a state from peers, and then it was not installed."""
+
+    reason: str  # nothing may be signed from here on
+    height: int  # certified; what was signed before may be as high
+
+
 class Resumed(Struct, frozen=True):
     """Answer to `Resume`: the log of votes is a fresh one."""
 
@@ -110,5 +117,6 @@ Event = (
     | Decided
     | Fetched
     | Installed
+    | Distrusted
     | Resumed
 )

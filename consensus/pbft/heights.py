@@ -10,9 +10,8 @@ from prsm.consensus.pbft.catchup import raise_low
 from prsm.consensus.pbft.config import Config
 from prsm.consensus.pbft.events import Applied, Installed
 from prsm.consensus.pbft.evidence import Past
-from prsm.consensus.pbft.observer import end_probation, observe
+from prsm.consensus.pbft.observer import distrust, end_probation
 from prsm.consensus.pbft.opened import open_message
-from prsm.consensus.pbft.probation import Probation
 from prsm.consensus.pbft.records import Entered, Left, Locked, LowMark, Memory, Voted, pack
 from prsm.consensus.pbft.state import Instance, State, enter_epoch, may_sign, move
 from prsm.consensus.pbft.tip import Tip
@@ -104,7 +103,7 @@ def on_installed(state: State, installed: Installed) -> None:
     assert state.instance.phase is not Phase.EXECUTING
     assert installed.certificate.height - 1 == tip.height > state.tip.height
     if installed.observer is not None:
-        observe(state, installed.observer, Probation(installed.certificate.height))
+        distrust(state, installed.observer, installed.certificate.height)
     raise_low(state, installed.certificate)
     _go_on(state, tip)
     state.fetch_at_ms = 0

@@ -18,6 +18,12 @@ def observe(state: State, reason: str, probation: Probation | None) -> None:
         emit(state, Observe(reason))
 
 
+def distrust(state: State, reason: str, height: int) -> None:
+    """Sign nothing for a while: the log knows no past, and a vote of it may be at this height."""
+    known = state.probation
+    observe(state, reason, Probation(height if known is None else max(height, known.voted)))
+
+
 def halt(state: State, reason: str) -> None:
     """Stop for good: what this replica holds contradicts a certificate."""
     observe(state, reason, None)

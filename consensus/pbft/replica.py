@@ -23,6 +23,7 @@ from prsm.consensus.pbft.effects import Accuse, Effect, Observe
 from prsm.consensus.pbft.events import (
     Applied,
     Decided,
+    Distrusted,
     Event,
     Fetched,
     Heard,
@@ -34,7 +35,7 @@ from prsm.consensus.pbft.events import (
     Verdict,
     Waiting,
 )
-from prsm.consensus.pbft.observer import on_resumed
+from prsm.consensus.pbft.observer import distrust, on_resumed
 from prsm.consensus.pbft.probation import Probation
 from prsm.consensus.pbft.records import Replayed, replay
 from prsm.consensus.pbft.state import State, may_sign, weigh_claims
@@ -105,7 +106,7 @@ def body(state: State, height: int, digest: bytes) -> Block | None:
     return state.instance.bodies.get(digest) if height == state.instance.height else None
 
 
-def _dispatch(state: State, event: Event) -> None:  # noqa: C901 - dispatch
+def _dispatch(state: State, event: Event) -> None:  # noqa: C901, PLR0912 - dispatch
     match event:
         case Received(message):
             inbox.receive(state, message)
@@ -127,6 +128,8 @@ def _dispatch(state: State, event: Event) -> None:  # noqa: C901 - dispatch
             catchup.on_fetched(state, block)
         case Installed():
             heights.on_installed(state, event)
+        case Distrusted(reason, height):
+            distrust(state, reason, height)
         case Resumed(height):
             on_resumed(state, height)
         case _:

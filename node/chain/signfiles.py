@@ -32,6 +32,7 @@ from prsm.storage.wal import Wal
 
 _LOG_NAME: Final = "consensus.wal"
 _GUARD_NAME: Final = "signguard"
+_FROM_PEERS: Final = "the state came from peers, and the consensus log has never held a vote"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class SignFiles:
         self._wal = wal
         self._guard = guard
         self.is_observer = observer is not None
+        self._forbidden: str | None = None  # why, since a state of peers was to be installed
 
     @property
     def size(self) -> int:
@@ -151,23 +153,24 @@ class SignFiles:
             aside.append(_aside(place.disk, place.guard))
             place.disk.rename(place.guard, aside[1])
         self._guard = SignGuard.create(place.disk, place.guard, mark=Mark(height=low))
-        self.is_observer = False
+        self.is_observer, self._forbidden = False, None
         return tuple(aside)
 
     def forbid_if_blank(self) -> str | None:
         """Sign nothing any more if this log has never held a vote; returns why, None if it has.
 
         For a state that came from peers: a node that lost its disk and one that is new look
-        alike, and only an old log says what was signed before.
+        alike, and only an old log says what was signed before. Whoever asks again, because that
+        state was not installed at once, hears the same until `renew`.
 
         Raises:
-            StoreUnavailable, Full: the disk refused.
+            StoreUnavailable, Full: the disk refused; part of it is done, so nothing may be signed.
         """
-        if not self.is_blank:
-            return None
-        _spoil(self._place, self._guard)
-        self._guard, self.is_observer = None, True
-        return "the state came from peers, and the consensus log has never held a vote"
+        if self.is_blank:
+            self.is_observer = True  # the log as it is now is evidence
+            _spoil(self._place, self._guard)
+            self._guard, self._forbidden = None, _FROM_PEERS
+        return self._forbidden
 
     def close(self) -> None:
         """Close both files."""

@@ -56,8 +56,6 @@ class SignLog:
 
     async def forbid_if_blank(self) -> str | None:
         """`SignFiles.forbid_if_blank`, before a state of peers is installed."""
-        if not self._files.is_blank:
-            return None
         return await trio.to_thread.run_sync(self._files.forbid_if_blank)
 
     def close(self) -> None:

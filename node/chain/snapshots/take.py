@@ -13,7 +13,7 @@ import trio
 
 from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.outcome import LedgerTip
-from prsm.consensus.pbft.events import Event, Installed, Tick
+from prsm.consensus.pbft.events import Distrusted, Event, Installed, Tick
 from prsm.node.chain.driver import Driver
 from prsm.node.chain.history import epoch_header_of, ledger_tip_of, stored_block, tip_of
 from prsm.node.chain.snapshots.choice import BlocksTurn, choose
@@ -46,6 +46,7 @@ PAUSE_MS: Final = 5_000  # silence or a refusal; doubles up to that
 LOOK_SECONDS: Final = 0.25
 CLAIMS_MAX: Final = 1024
 DISK_PAUSE_SECONDS: Final = 60.0
+_HALF_DISTRUSTED: Final = "the disk refused to put the sign guard aside for a state from peers"
 
 
 @dataclass(slots=True)
@@ -238,6 +239,7 @@ class Taker:
         done, refused = trio.Event(), list[Full | StoreUnavailable]()
 
         async def switch() -> Event:
+            observer: str | None = _HALF_DISTRUSTED
             try:
                 if driver.ledger.height >= stored.height:
                     return Tick()
@@ -247,8 +249,10 @@ class Taker:
                 driver.mempool.recheck()
                 return Installed(tip_of(driver.ledger, stored), found.certificate, observer)
             except (Full, StoreUnavailable) as error:
-                refused.append(error)  # nothing moved: not the driver's matter
-                return Tick()
+                refused.append(error)  # the ledger did not move: not the driver's matter
+                if observer is None:
+                    return Tick()
+                return Distrusted(observer, found.certificate.height)  # the guard is gone already
             finally:
                 done.set()
 

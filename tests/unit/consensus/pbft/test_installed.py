@@ -3,7 +3,7 @@
 from prsm.consensus.pbft import replica, statuses
 from prsm.consensus.pbft.config import Config
 from prsm.consensus.pbft.effects import Fetch, Observe, Persist
-from prsm.consensus.pbft.events import Installed, Tick, Waiting
+from prsm.consensus.pbft.events import Distrusted, Installed, Tick, Waiting
 from prsm.consensus.pbft.probation import Probation
 from prsm.consensus.pbft.records import LowMark, Voted, pack, unpack
 from prsm.consensus.pbft.state import State, may_sign
@@ -112,6 +112,23 @@ def test_replica_with_a_blank_log_becomes_an_observer() -> None:
     assert state.observer == "no votes known"
     # Not for good: the certified height is the highest its key may have voted at.
     assert state.probation == Probation(event.certificate.height)
+
+
+def test_replica_that_gave_its_log_up_for_nothing_is_an_observer_where_it_stands() -> None:
+    """The state found no room: tip and log stay, nothing is signed; a higher shown vote counts."""
+    chain = Chain(small_genesis())
+    chain.add()
+    state = fresh(chain)
+    effects = replica.step(state, Distrusted("the guard is gone", 7), 5)
+    assert [e.reason for e in effects if isinstance(e, Observe)] == ["the guard is gone"]
+    assert (state.tip.height, state.probation) == (0, Probation(7))
+    assert not may_sign(state)
+    assert state.probation is not None
+    state.probation.voted = 9  # a peer showed a vote of it
+    event = installed(chain, "no votes known")
+    replica.step(state, event, 6)
+    assert (state.tip, state.observer) == (event.tip, "the guard is gone")
+    assert state.probation == Probation(9)
 
 
 def test_low_mark_of_before_stays_when_it_is_higher() -> None:

@@ -351,6 +351,23 @@ async def test_guard_ahead_of_the_log_is_settled_and_records_above_are_kept() ->
     assert records_from((*found.records, b"\xc1", voted(9)), 2) == (voted(2),)
 
 
+async def test_log_given_up_for_a_state_of_peers_stays_so_until_it_begins_afresh() -> None:
+    """The state was not installed at once: whoever asks again hears the same."""
+    disk = FaultyDisk(1)
+    opened = start(disk)
+    why = await opened.signlog.forbid_if_blank()
+    assert why is not None
+    assert await opened.signlog.forbid_if_blank() == why
+    await opened.signlog.append((pack(LowMark(6, None)),))  # of an observer that follows
+    assert await opened.signlog.forbid_if_blank() == why
+    await opened.signlog.renew(9)
+    assert await opened.signlog.forbid_if_blank() is None
+    again = start(disk, height=8)
+    assert again.observer is None
+    await again.signlog.append((voted(9),))
+    assert await again.signlog.forbid_if_blank() is None
+
+
 async def test_disk_that_refuses_to_put_a_blank_guard_aside_is_asked_again() -> None:
     """Whichever of the steps it refused: no state of peers is installed before all are done."""
     steps = 0

@@ -1,195 +1,33 @@
 """Which claims are followed, what is believed, when a snapshot becomes the state, and when not."""
 # ruff: noqa: ARG001 - pytest-trio takes the clock from among the arguments of a test
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar, TypeVarTuple, cast
 
 import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
 
-from prsm.consensus.ledger.apply import Ledger
-from prsm.consensus.ledger.outcome import LedgerTip
-from prsm.consensus.pbft.events import Event, Installed
-from prsm.node.chain.driver import Driver
+from prsm.consensus.pbft.events import Distrusted, Installed, Tick
 from prsm.node.chain.snapshots.fetch import STALL_SECONDS
-from prsm.node.chain.snapshots.take import DISTRUST_MS, PAUSE_MS, Ground, Taker
-from prsm.node.clock import TrioClock
-from prsm.node.net.interface import Answer, CallRefused
+from prsm.node.chain.snapshots.take import DISTRUST_MS, PAUSE_MS
+from prsm.node.net.interface import Answer
 from prsm.protocol.codec import Record, encode
-from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.ids import PeerId
-from prsm.protocol.messages.consensus import Status
 from prsm.protocol.messages.sync import (
     EpochProof,
-    GetChunk,
     GetEpochHeaders,
     GetSnapshot,
     GotEpochHeaders,
     SnapshotMeta,
 )
-from prsm.storage.errors import Full
-from prsm.storage.ledger import EpochHeader, StoredBlock
-from prsm.storage.snapshots import SnapshotFiles
-from prsm.testnet.chain import small_genesis
-from tests.tools.offers import Offer, chain_of, offer
-from tests.tools.wires import Wire
-
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
-
-ONE, TWO = PeerId("one"), PeerId("two")
-FAR = 3
-
-
-@dataclass
-class Store:
-    """Takes an installed state, or has no room for it."""
-
-    installed: list[StoredBlock] = field(default_factory=list)
-    epochs: list[EpochHeader] = field(default_factory=list)
-    is_full: bool = False
-
-    async def install(
-        self, block: StoredBlock, *, state: Mapping[bytes, bytes], epochs: Sequence[EpochHeader]
-    ) -> None:
-        await trio.lowlevel.checkpoint()
-        if self.is_full:
-            raise Full("no room")
-        assert state
-        self.installed.append(block)
-        self.epochs.extend(epochs)
-
-
-@dataclass
-class Pool:
-    """Counts how often its transactions were held against a new state."""
-
-    rechecked: int = 0
-
-    def recheck(self) -> None:
-        self.rechecked += 1
-
-
-@dataclass
-class Standing:
-    """What a taker sees of a replica: nobody has claimed anything that is certain."""
-
-    settled: int = 0
-
-
-@dataclass
-class Replica:
-    """What a taker sees of a driver; it runs errands at once."""
-
-    network: Wire = field(default_factory=Wire)
-    clock: TrioClock = field(default_factory=TrioClock)
-    store: Store = field(default_factory=Store)
-    mempool: Pool = field(default_factory=Pool)
-    ledger: Ledger = field(
-        default_factory=lambda: Ledger(small_genesis(), {}, verifier=Ed25519Verifier(), tip=None)
-    )
-    state: Standing = field(default_factory=Standing)
-    is_halted: bool = False
-    held: tuple[int, int] = (0, 1)
-    events: list[Event] = field(default_factory=list)
-    errand: Callable[[], Awaitable[Event]] | None = None
-    heard: list[PeerId] = field(default_factory=list)
-
-    def on_status(self, peer: PeerId, status: Status) -> None:
-        assert status.height >= 0
-        self.heard.append(peer)
-
-    async def work(self) -> None:
-        while True:
-            if self.errand is not None:
-                errand, self.errand = self.errand, None
-                self.events.append(await errand())
-            await trio.sleep(0.01)
-
-
-def rebuild(state: dict[bytes, bytes], tip: LedgerTip) -> Ledger:
-    return Ledger(small_genesis(), state, verifier=Ed25519Verifier(), tip=tip)
-
-
-@dataclass
-class Stage:
-    replica: Replica
-    taker: Taker
-    files: SnapshotFiles
-    made: Offer
-    asked: list[tuple[PeerId, Record]] = field(default_factory=list)
-
-    def wants(self) -> bool:
-        return self.taker.is_wanted
-
-    def claim(self, peer: PeerId, snapshot: int, *, height: int = 0, first: int = 1) -> None:
-        if peer not in self.replica.network.live:
-            self.replica.network.live.append(peer)
-        status = Status(max(height, snapshot + 1), 0, bytes(32), 0, snapshot, first, None)
-        self.replica.on_status(peer, status)
-
-    def answer(self, peer: PeerId, say: Callable[[Record], Awaitable[Record | Answer]]) -> None:
-        async def reply(message: Record) -> Record | Answer:
-            self.asked.append((peer, message))
-            return await say(message)
-
-        self.replica.network.replies[peer] = reply
-
-    async def honest(self, ask: Record) -> Record | Answer:
-        await trio.lowlevel.checkpoint()
-        match ask:
-            case GetSnapshot() if ask.height == self.made.height:
-                return SnapshotMeta(height=ask.height), encode(self.made.found)
-            case GetSnapshot():
-                raise CallRefused("not_found", "no such snapshot", peer="")
-            case GetEpochHeaders():
-                return GotEpochHeaders(epochs=(self.proof,))
-            case GetChunk():
-                return self.made.chunk(ask)
-            case _:
-                raise AssertionError(ask)
-
-    @property
-    def proof(self) -> EpochProof:
-        """Epoch 0 by the header after the snapshot; any header of an epoch will do."""
-        members = self.made.genesis.first_validators().members
-        return EpochProof(self.made.found.header, self.made.found.certificate, members)
-
-    def count(self, peer: PeerId, cls: type[Record]) -> int:
-        return sum(who == peer and isinstance(ask, cls) for who, ask in self.asked)
-
-
-async def _inline(work: Callable[[*Ts], T], *arguments: *Ts) -> T:
-    """A thread of no time: the jumping clock would run ahead of a real one."""
-    await trio.lowlevel.checkpoint()
-    return work(*arguments)
+from tests.tools.offers import chain_of
+from tests.tools.takers import FAR, ONE, TWO, Stage, stage_of, taken
 
 
 @pytest.fixture
 async def stage(nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    monkeypatch.setattr(trio.to_thread, "run_sync", _inline)
-    replica = Replica()
-    files = SnapshotFiles(tmp_path / "snapshots")
-
-    async def distrust_log() -> str | None:
-        await trio.lowlevel.checkpoint()
-        return "a blank log"
-
-    ground = Ground(cast("Driver", replica), files, FAR, rebuild, distrust_log)
-    made = Stage(replica, Taker(ground), files, offer())
-    await nursery.start(made.taker.run)
-    nursery.start_soon(replica.work)
-    return made
-
-
-async def taken(stage: Stage) -> None:
-    with trio.fail_after(200):
-        while not stage.taker.taken:  # noqa: ASYNC110 - it has no event for tests
-            await trio.sleep(0.05)
+    return await stage_of(nursery, tmp_path, monkeypatch)
 
 
 async def test_snapshot_becomes_the_state_and_is_served_from_here(
@@ -381,6 +219,35 @@ async def test_full_disk_leaves_the_old_state_and_is_tried_again(
     stage.replica.store.is_full = False
     await taken(stage)
     assert stage.replica.network.penalties == []
+
+
+async def test_guard_that_was_given_up_for_nothing_silences_the_node_at_once(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """The guard is put aside before the switch; then there is no room, or none for that either."""
+    stage.replica.store.is_full = True
+    stage.answer(ONE, stage.honest)
+    stage.claim(ONE, stage.made.height)
+    await trio.sleep(30)
+    assert stage.replica.events == [Distrusted("a blank log", stage.made.height + 1)]
+    stage.replica.events.clear()
+    stage.guard_is_full = True
+    await trio.sleep(60)
+    (event,) = stage.replica.events
+    assert isinstance(event, Distrusted)
+    assert "refused to put the sign guard aside" in event.reason
+
+
+async def test_log_that_may_sign_signs_on_when_there_is_no_room(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """Its guard stayed where it was, so nothing happened at all."""
+    stage.distrust = None
+    stage.replica.store.is_full = True
+    stage.answer(ONE, stage.honest)
+    stage.claim(ONE, stage.made.height)
+    await trio.sleep(30)
+    assert stage.replica.events == [Tick()]
 
 
 async def test_halted_node_takes_nothing(stage: Stage, autojump_clock: MockClock) -> None:
