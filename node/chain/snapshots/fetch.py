@@ -20,6 +20,7 @@ from prsm.protocol.errors import RemoteError, WireError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.sync import ChunkHead, GetChunk, GotChunk, Snapshot
 from prsm.protocol.proofs import BadProof
+from prsm.storage.errors import Full, StoreUnavailable
 from prsm.storage.snapshots import Staging
 
 log = logs.get("snapshots")
@@ -77,6 +78,7 @@ class ChunkFetch:
         self._known: dict[PeerId, _Source] = {}
         self._busy: set[PeerId] = set()
         self._changed = trio.Event()
+        self._refused: Full | StoreUnavailable | None = None  # by our disk: of no peer's making
 
     async def run(self) -> bool:
         """Fetch what is missing; False if for long there is nobody left to ask.
@@ -89,6 +91,9 @@ class ChunkFetch:
         asked_at, is_given_up = trio.current_time(), False
         async with trio.open_nursery() as nursery:
             while not is_given_up and (self._missing or self._busy):
+                if self._refused is not None:
+                    nursery.cancel_scope.cancel()
+                    break
                 for peer in self._idle()[: len(self._missing)]:
                     index = min(self._missing)
                     self._missing.discard(index)  # given out
@@ -101,6 +106,8 @@ class ChunkFetch:
                 with trio.move_on_after(_LOOK_SECONDS):
                     await self._changed.wait()
                 self._changed = trio.Event()
+        if self._refused is not None:
+            raise self._refused
         return not is_given_up
 
     def _idle(self) -> list[PeerId]:
@@ -139,6 +146,8 @@ class ChunkFetch:
             self._pause(peer, error.what)
         except PeerUnreachable as error:
             self._pause(peer, error.what)
+        except (Full, StoreUnavailable) as error:
+            self._refused = error  # raised behind the nursery: from inside it comes in a group
         except RemoteError as error:
             source.is_out = True
             self._network.penalise(peer, error)

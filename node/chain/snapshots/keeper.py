@@ -103,15 +103,16 @@ class Snapshots:
         driver, store = self._driver, self._driver.store
         heights = await trio.to_thread.run_sync(self._files.heights)
         first = await store.first_height()
-        if not heights or first is None or heights[0] <= first:
-            return 0
+        if not heights or first is None or not first < heights[0] <= driver.ledger.height:
+            return 0  # also of a ledger below its snapshots: an older file was put back
         below = min(heights[0], first + PRUNE_BLOCKS)
         newest = await store.block(below - 1)
-        assert newest is not None, "a hole in the ledger"
+        if newest is None:  # a snapshot took the ledger's place meanwhile
+            return 0
         time_ms = block_of(newest).header.time_ms
         if time_ms > driver.ledger.tip.time_ms - self._horizon_ms:
             return 0  # still evidence
         pruned = await store.prune(below, count_max=PRUNE_BLOCKS)
-        driver.held = (driver.held[0], below)
+        driver.held = (driver.held[0], max(below, driver.held[1]))
         log.info("blocks pruned", below=below)
         return pruned

@@ -223,7 +223,7 @@ class Taker:
         if self._driver.ledger.height >= height:
             roots = [head.root for head in found.chunks]
             await trio.to_thread.run_sync(staging.publish, height, encode(found), roots)
-            self._driver.held = (height, height)
+            self._driver.held = (max(height, self._driver.held[0]), self._driver.held[1])
             self.taken = height
             self._blocks_turn.succeed()
             log.info("snapshot taken", height=height, fetched=fetch.fetched)
@@ -245,6 +245,8 @@ class Taker:
                     return Tick()
                 observer = await self._ground.distrust_log()
                 await driver.store.install(stored, state=state, epochs=epochs)
+                # Whether or not its files find room: blocks below are gone, and peers hear of it.
+                driver.held = (driver.held[0], stored.height)
                 driver.ledger.adopt(ledger)
                 driver.mempool.recheck()
                 return Installed(tip_of(driver.ledger, stored), found.certificate, observer)

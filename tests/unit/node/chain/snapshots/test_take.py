@@ -1,6 +1,7 @@
 """Which claims are followed, what is believed, when a snapshot becomes the state, and when not."""
 # ruff: noqa: ARG001 - pytest-trio takes the clock from among the arguments of a test
 
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ from trio.testing import MockClock
 
 from prsm.consensus.pbft.events import Distrusted, Installed, Tick
 from prsm.node.chain.snapshots.fetch import STALL_SECONDS
-from prsm.node.chain.snapshots.take import DISTRUST_MS, PAUSE_MS
+from prsm.node.chain.snapshots.take import DISK_PAUSE_SECONDS, DISTRUST_MS, PAUSE_MS
 from prsm.node.net.interface import Answer
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.ids import PeerId
@@ -21,6 +22,8 @@ from prsm.protocol.messages.sync import (
     GotEpochHeaders,
     SnapshotMeta,
 )
+from prsm.storage.errors import Full
+from prsm.storage.snapshots import Staging
 from tests.tools.offers import chain_of
 from tests.tools.takers import FAR, ONE, TWO, Stage, stage_of, taken
 
@@ -248,6 +251,46 @@ async def test_log_that_may_sign_signs_on_when_there_is_no_room(
     stage.claim(ONE, stage.made.height)
     await trio.sleep(30)
     assert stage.replica.events == [Tick()]
+
+
+async def test_installed_state_whose_files_find_no_room_hides_no_gap(
+    stage: Stage, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be served, but STATUS says which blocks are gone, and nobody waits for them."""
+
+    def refuse(_staging: Staging, height: int, meta: bytes, roots: Collection[bytes]) -> None:
+        raise Full(f"no room for {height}: {len(meta)} bytes, {len(roots)} chunks")
+
+    monkeypatch.setattr(Staging, "publish", refuse)
+    stage.answer(ONE, stage.honest)
+    stage.claim(ONE, stage.made.height)
+    await trio.sleep(10)
+    assert stage.replica.ledger.height == stage.made.height
+    assert stage.replica.held == (0, stage.made.height)
+
+
+async def test_no_room_for_a_chunk_is_a_pause_and_nobodys_fault(
+    stage: Stage, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One try a minute; the taker lives on, and with room it takes the snapshot."""
+    is_full, put, tries = True, Staging.put, 0
+
+    def put_or_refuse(staging: Staging, root: bytes, raw: bytes) -> None:
+        nonlocal tries
+        if is_full and raw != encode(()):  # what nobody need be asked for finds room
+            tries += 1
+            raise Full("no room")
+        put(staging, root, raw)
+
+    monkeypatch.setattr(Staging, "put", put_or_refuse)
+    for peer in (ONE, TWO):
+        stage.answer(peer, stage.honest)
+        stage.claim(peer, stage.made.height)
+    await trio.sleep(DISK_PAUSE_SECONDS / 2)
+    assert 1 <= tries <= 2  # one of each peer
+    is_full = False
+    await taken(stage)
+    assert stage.replica.network.penalties == []
 
 
 async def test_halted_node_takes_nothing(stage: Stage, autojump_clock: MockClock) -> None:
