@@ -259,8 +259,10 @@ class Snapshots:
             case FakeWalk(first, epochs) if (first, sender) == (taking.epoch, taking.peer):
                 if taking.proof is None or taking.is_proven:
                     return
-                taking.epoch = walk(epochs, taking.epoch, taking.sets)
-                if taking.epoch >= taking.proof.header.epoch:
+                asked = GetEpochHeaders(first, EPOCH_HEADERS_MAX)
+                target = taking.proof.header.epoch
+                taking.epoch = walk(epochs, asked, target, taking.sets)
+                if taking.epoch >= target:
                     self._prove(taking, taking.proof)
             case FakeChunk(height, index, raw) if taking.proof is not None:
                 if height == taking.height and index in taking.missing:

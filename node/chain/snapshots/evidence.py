@@ -15,7 +15,7 @@ from prsm.protocol.ed25519 import Verifier
 from prsm.protocol.errors import RemoteError, WireError
 from prsm.protocol.genesis import Genesis
 from prsm.protocol.headers import Header, block_hash, is_bound
-from prsm.protocol.messages.sync import EpochProof, Snapshot
+from prsm.protocol.messages.sync import EpochProof, GetEpochHeaders, Snapshot
 from prsm.protocol.proofs import BadProof
 from prsm.protocol.validators import Members, ValidatorSet
 
@@ -79,28 +79,31 @@ class Sets:
         return found
 
 
-def walk(proofs: Sequence[EpochProof], first: int, sets: Sets) -> int:
+def walk(proofs: Sequence[EpochProof], asked: GetEpochHeaders, target: int, sets: Sets) -> int:
     """Learn set after set from a page of headers.
 
     Args:
         proofs: as a peer gave them, of successive epochs.
-        first: the epoch that was asked for.
-        sets: know that epoch's set.
+        asked: what it was asked for.
+        target: the epoch that leads to what it claims, so it has a header of each one up to it.
+        sets: know the set of the first epoch.
 
     Returns:
         The last epoch whose header was checked.
 
     Raises:
         BadProof: a header does not hold.
-        WireError: it is of another epoch than its place, or there is none.
+        WireError: it is of another epoch than its place, or some are left out.
     """
+    first = asked.first
     for step, proof in enumerate(proofs):
         if proof.header.epoch != first + step:
             raise WireError(f"header of epoch {proof.header.epoch} in another's place", penalty=100)
         following = proofs[step + 1].members if step + 1 < len(proofs) else None
         sets.learn(proof, following)
-    if not proofs:
-        raise WireError(f"no header of epoch {first}", penalty=100)
+    # A page is full or reaches the target: else a stranger takes a call for each epoch.
+    if len(proofs) < min(asked.count, target - first + 1) or not proofs:
+        raise WireError(f"no header of epoch {first + len(proofs)}", penalty=100)
     return first + len(proofs) - 1
 
 

@@ -43,6 +43,7 @@ log = logs.get("snapshots")
 
 DISTRUST_MS: Final = 600_000  # who proved another thing than it claimed
 PAUSE_MS: Final = 5_000  # silence or a refusal; doubles up to that
+WALK_SECONDS: Final = 15.0  # along all epochs; whose headers came in time are not asked again
 LOOK_SECONDS: Final = 0.25
 CLAIMS_MAX: Final = 1024
 DISK_PAUSE_SECONDS: Final = 60.0
@@ -88,6 +89,7 @@ class Taker:
         self._claims: dict[PeerId, _Claim] = {}
         self._blocks_turn = BlocksTurn(PAUSE_MS // 2, DISTRUST_MS)
         self._verifier = Ed25519Verifier()
+        self._walked: tuple[int, Sets] | None = None  # from the ledger's epoch on, over all tries
         self._claimed = trio.Event()  # a peer says it has a snapshot above our height
         self.is_taking = False
         self.taken = 0
@@ -157,18 +159,19 @@ class Taker:
         return choose(own, self._trusted(), settled=settled, far=far, stalls=stalls)
 
     async def _take(self, peer: PeerId, height: int) -> None:
-        epoch = self._driver.ledger.epoch
-        sets = Sets(
-            self._driver.ledger.genesis, self._verifier, (epoch.validators, epoch.following)
-        )
+        sets = self._known_sets()
+        before = len(sets.proofs)
         try:
             with trio.fail_after(STALL_SECONDS):
                 found = await self._ask_snapshot(peer, height)
-            await self._learn(peer, found, sets)
+            with trio.fail_after(WALK_SECONDS):
+                await self._learn(peer, found, sets)
             check_snapshot(found, height, sets, bits=self._bits)
             self._note_time(peer, is_kept=True)
         except trio.TooSlowError:
             self._note_time(peer, is_kept=False)
+            if len(sets.proofs) > before:
+                self._claims[peer].pause_ms = PAUSE_MS  # a part of a long way: soon the next one
             self._pause([peer], f"did not show its snapshot of height {height} in time")
             return
         except (PeerUnreachable, CallRefused) as error:
@@ -192,21 +195,26 @@ class Taker:
             raise _other(answer)
         return decode(tail, Snapshot, size_max=BULK_FRAME_BYTES_MAX)
 
+    def _known_sets(self) -> Sets:
+        """The sets of the own chain, and those that were shown since it came to its epoch."""
+        ledger = self._driver.ledger
+        epoch = ledger.epoch
+        if self._walked is None or self._walked[0] != epoch.number:
+            known = (epoch.validators, epoch.following)
+            self._walked = epoch.number, Sets(ledger.genesis, self._verifier, known)
+        return self._walked[1]
+
     async def _learn(self, peer: PeerId, found: Snapshot, sets: Sets) -> None:
         """Walk from the sets that are known to that of the snapshot's header."""
-        epoch: int = self._driver.ledger.epoch.number
-        while True:
+        epoch = max(sets.proofs, default=self._driver.ledger.epoch.number)
+        while epoch not in sets.proofs or epoch < found.header.epoch:
+            # From the last one on: the page shows whom it announced.
             ask = GetEpochHeaders(first=epoch, count=EPOCH_HEADERS_MAX)
             with trio.fail_after(STALL_SECONDS):
                 answer, _ = await self._driver.network.call(peer, ask, channel=Channel.BULK)
             if not isinstance(answer, GotEpochHeaders):
                 raise _other(answer)
-            last = walk(answer.epochs, epoch, sets)
-            if last >= found.header.epoch:
-                return
-            if last == epoch:
-                raise WireError(f"no header of epoch {epoch + 1}", penalty=100)
-            epoch = last  # again: the page after it shows whom it announced
+            epoch = walk(answer.epochs, ask, found.header.epoch, sets)
 
     async def _fetch(self, found: Snapshot, height: int, sets: Sets) -> None:
         def sources() -> list[PeerId]:
@@ -249,6 +257,7 @@ class Taker:
                 driver.held = (driver.held[0], stored.height)
                 driver.ledger.adopt(ledger)
                 driver.mempool.recheck()
+                self._walked = None
                 return Installed(tip_of(driver.ledger, stored), found.certificate, observer)
             except (Full, StoreUnavailable) as error:
                 refused.append(error)  # the ledger did not move: not the driver's matter

@@ -8,7 +8,7 @@ import pytest
 from prsm.node.chain.snapshots.evidence import Sets, check_snapshot, walk
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.headers import Block
-from prsm.protocol.messages.sync import EpochProof, Snapshot
+from prsm.protocol.messages.sync import EpochProof, GetEpochHeaders, Snapshot
 from prsm.protocol.proofs import BadProof
 from prsm.protocol.transactions.payloads import Transfer
 from prsm.protocol.validators import Members
@@ -158,13 +158,14 @@ def test_members_that_come_beside_a_header_are_those_of_its_own_epoch() -> None:
     made = offer()
     own, following = (made.genesis.validators_of(epoch).members for epoch in (0, 1))
     honest = EpochProof(made.found.header, made.found.certificate, own)
+    ask = GetEpochHeaders(first=0, count=64)
     richer = tuple(replace(member, stake=member.stake + 1) for member in own.validators)
     for lie in (Members(0, richer), Members(0, own.validators[:3]), following):
         sets = made.sets
         with pytest.raises(BadProof, match="other members of epoch 0") as caught:
-            walk((replace(honest, members=lie),), 0, sets)
+            walk((replace(honest, members=lie),), ask, 0, sets)
         assert caught.value.penalty == 100
         assert sets.proofs == {}
     sets = made.sets
-    assert walk((honest,), 0, sets) == 0
+    assert walk((honest,), ask, 0, sets) == 0
     assert sets.proofs == {0: honest}
