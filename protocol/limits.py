@@ -56,7 +56,9 @@ BLOCKS_BYTES_MAX: Final = FRAME_HEAD_BYTES_MAX - 64 * KIB
 
 # Snapshots (docs/spec/storage.md). A chunk is asked for within a stall timer of seconds; a state
 # of 2,048 chunks is far above what a node keeps in memory. 64 epochs at 32 validators are 0.6 MiB.
-CHUNK_BYTES_MAX: Final = 1 * MIB  # of more than one bucket; a single one may fill the frame
+CHUNK_BYTES_MAX: Final = 1 * MIB  # of more than one bucket
+# Keys can be ground into one bucket of the tree: such a chunk takes several frames.
+BUCKET_BYTES_MAX: Final = 64 * MIB
 SNAPSHOT_CHUNKS_MAX: Final = 2048
 EPOCH_HEADERS_MAX: Final = 64
 
@@ -143,7 +145,7 @@ ADDRESS_TEXT_MAX: Final = 256
 assert BLOCK_BODY_BYTES_MAX + 128 * KIB < CTL_FRAME_BYTES_MAX
 assert SYNC_BYTES_MAX < BULK_FRAME_BYTES_MAX
 assert BLOCK_BODY_BYTES_MAX + 128 * KIB < BLOCKS_BYTES_MAX < FRAME_HEAD_BYTES_MAX
-assert CHUNK_BYTES_MAX < SYNC_BYTES_MAX
+assert CHUNK_BYTES_MAX < SYNC_BYTES_MAX < BUCKET_BYTES_MAX
 assert SNAPSHOT_CHUNKS_MAX <= ARRAY_LENGTH_MAX
 assert TRANSACTION_BYTES_MAX < PULLED_BYTES_MAX
 assert BLOCK_TRANSACTIONS_MAX <= ARRAY_LENGTH_MAX

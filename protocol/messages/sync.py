@@ -13,6 +13,7 @@ from prsm.protocol.headers import Block, Header
 from prsm.protocol.ids import U32, Bytes32, UInt
 from prsm.protocol.limits import (
     BLOCK_TRANSACTIONS_MAX,
+    BUCKET_BYTES_MAX,
     EPOCH_HEADERS_MAX,
     SNAPSHOT_CHUNKS_MAX,
     SYNC_BLOCKS_MAX,
@@ -119,10 +120,26 @@ class GetChunk(Record, frozen=True):
 
 
 class GotChunk(Record, frozen=True):
-    """Answer to `GetChunk`; the tail is the chunk."""
+    """Answer to `GetChunk`; the tail is the chunk, or the first `SYNC_BYTES_MAX` of its bytes."""
 
     height: UInt
     index: UInt
+
+
+class GetChunkPart(Record, frozen=True):
+    """Call on bulk: more of a chunk whose first part filled a tail."""
+
+    height: Annotated[int, msgspec.Meta(ge=1)]
+    index: Annotated[int, msgspec.Meta(ge=0, lt=SNAPSHOT_CHUNKS_MAX)]
+    offset: Annotated[int, msgspec.Meta(ge=1, lt=BUCKET_BYTES_MAX)]
+
+
+class GotChunkPart(Record, frozen=True):
+    """Answer to `GetChunkPart`; the tail goes on at `offset`, and ends the chunk if it is short."""
+
+    height: UInt
+    index: UInt
+    offset: UInt
 
 
 class Submit(Record, frozen=True):
@@ -142,5 +159,7 @@ KINDS: Final[dict[int, type[Record]]] = {
     27: SnapshotMeta,
     28: GetChunk,
     29: GotChunk,
+    30: GetChunkPart,
+    31: GotChunkPart,
     40: Submit,
 }

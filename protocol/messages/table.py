@@ -30,8 +30,10 @@ FIRST_SCHEMA: Final = 1
 # Schema -> the numbers it brought, used or still free; all others are of the first.
 BROUGHT_BY: Final[dict[int, tuple[range, ...]]] = {
     2: (range(55, 57), range(93, 100), range(140, 150)),
-    # Inputs and quotes, what the worker pipe learned, serving, evaluation, generation.
+    # Parts of chunks, inputs and quotes, what the worker pipe learned, serving, evaluation,
+    # generation.
     3: (
+        range(30, 32),
         range(81, 90),
         range(105, 110),
         range(115, 120),

@@ -40,12 +40,12 @@ class Offer:
         return Sets(self.genesis, Ed25519Verifier(), (first, self.genesis.validators_of(1)))
 
     @classmethod
-    def of(cls, chain: Chain) -> Self:
+    def of(cls, chain: Chain, *, size_max: int = CHUNK_BYTES) -> Self:
         """The state after the chain's tip; the chain gets one more block."""
         bits = chain.genesis.parameters.tree_bits
         state = dict(chain.ledger._state)
         pairs = sorted(state.items(), key=lambda pair: (bucket_index(pair[0], bits), pair[0]))
-        chunks = sorted(cut(pairs, bits=bits, size_max=CHUNK_BYTES), key=lambda chunk: chunk.first)
+        chunks = sorted(cut(pairs, bits=bits, size_max=size_max), key=lambda chunk: chunk.first)
         last, after = chain.made[-1], chain.add()
         found = Snapshot(
             header=after.block.header,

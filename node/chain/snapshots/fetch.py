@@ -15,17 +15,25 @@ from prsm.consensus.ledger.chunks import Pair, firsts, open_chunk
 from prsm.node.clock import Clock
 from prsm.node.net.interface import CallRefused, Channel, Network, PeerUnreachable
 from prsm.node.telemetry import logs
-from prsm.protocol.codec import encode
+from prsm.protocol.codec import Record, encode
 from prsm.protocol.errors import RemoteError, WireError
 from prsm.protocol.ids import PeerId
-from prsm.protocol.messages.sync import ChunkHead, GetChunk, GotChunk, Snapshot
+from prsm.protocol.limits import BUCKET_BYTES_MAX, SYNC_BYTES_MAX
+from prsm.protocol.messages.sync import (
+    ChunkHead,
+    GetChunk,
+    GetChunkPart,
+    GotChunk,
+    GotChunkPart,
+    Snapshot,
+)
 from prsm.protocol.proofs import BadProof
 from prsm.storage.errors import Full, StoreUnavailable
 from prsm.storage.snapshots import Staging
 
 log = logs.get("snapshots")
 
-STALL_SECONDS: Final = 5.0  # for a whole chunk: a slow drip is a stall
+STALL_SECONDS: Final = 5.0  # for a whole chunk, or a full frame of it: a slow drip is a stall
 PAUSE_MS: Final = 2_000  # after a stall or refusal; doubles
 STALLS_MAX: Final = 4  # then a peer is not asked for this snapshot any more
 PATIENCE_SECONDS: Final = 30.0  # without anybody to ask
@@ -78,6 +86,7 @@ class ChunkFetch:
         self._known: dict[PeerId, _Source] = {}
         self._busy: set[PeerId] = set()
         self._changed = trio.Event()
+        self._large = trio.Lock()  # many liars at once would fill the memory
         self._refused: Full | StoreUnavailable | None = None  # by our disk: of no peer's making
 
     async def run(self) -> bool:
@@ -134,9 +143,7 @@ class ChunkFetch:
     async def _fetch(self, peer: PeerId, index: int) -> None:
         source = self._known[peer]
         try:
-            with trio.fail_after(STALL_SECONDS):
-                raw = await self._ask(peer, index)
-            await self._take(index, raw)
+            await self._take(index, await self._whole(peer, index))
             self.fetched += 1
             source.stalls = 0
         except trio.TooSlowError:
@@ -158,11 +165,30 @@ class ChunkFetch:
             self._busy.discard(peer)
             self._changed.set()
 
-    async def _ask(self, peer: PeerId, index: int) -> bytes:
-        ask = GetChunk(height=self._order.height, index=index)
-        answer, tail = await self._network.call(peer, ask, channel=Channel.BULK)
-        if answer != GotChunk(height=self._order.height, index=index):
-            raise WireError(f"{type(answer).__name__} is no answer to chunk {index}", penalty=100)
+    async def _whole(self, peer: PeerId, index: int) -> bytes:
+        """A chunk as a peer gives it; only a single bucket takes more than one frame."""
+        height = self._order.height
+        answer = GotChunk(height=height, index=index)
+        part = await self._ask(peer, GetChunk(height=height, index=index), answer)
+        if len(part) < SYNC_BYTES_MAX:
+            return part
+        async with self._large:
+            whole = bytearray(part)
+            while len(part) == SYNC_BYTES_MAX:
+                at = len(whole)
+                if self._order.heads[index].level or at >= BUCKET_BYTES_MAX:
+                    raise WireError(f"chunk {index} has more than {at} bytes", penalty=100)
+                ask = GetChunkPart(height=height, index=index, offset=at)
+                expected = GotChunkPart(height=height, index=index, offset=at)
+                part = await self._ask(peer, ask, expected)
+                whole += part
+        return bytes(whole)
+
+    async def _ask(self, peer: PeerId, ask: Record, expected: Record) -> bytes:
+        with trio.fail_after(STALL_SECONDS):
+            answer, tail = await self._network.call(peer, ask, channel=Channel.BULK)
+        if answer != expected or len(tail) > SYNC_BYTES_MAX:
+            raise WireError(f"{type(answer).__name__} is no answer to {ask}", penalty=100)
         return tail
 
     async def _take(self, index: int, raw: bytes) -> None:

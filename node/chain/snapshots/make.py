@@ -7,7 +7,7 @@ compared with what the network agreed on. Source: docs/spec/storage.md, "Snapsho
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -17,7 +17,7 @@ from prsm.node.chain.driver import Driver
 from prsm.node.chain.history import block_of, certificate_of, receipts_of
 from prsm.node.telemetry import logs
 from prsm.protocol.codec import encode
-from prsm.protocol.limits import SNAPSHOT_CHUNKS_MAX, SYNC_BYTES_MAX
+from prsm.protocol.limits import BUCKET_BYTES_MAX, SNAPSHOT_CHUNKS_MAX, SYNC_BYTES_MAX
 from prsm.protocol.messages.sync import Snapshot
 from prsm.protocol.proofs import bucket_index
 from prsm.storage.errors import Corrupt, Full, StoreUnavailable
@@ -35,6 +35,7 @@ PAUSE_SECONDS: Final = 0.02  # after each chunk, which takes about 50 ms of a co
 class _Made:
     height: int
     chunks: list[Chunk]  # without their bytes, by first bucket
+    longest: int  # bytes of the largest one
 
 
 class Maker:
@@ -87,12 +88,14 @@ class Maker:
         await trio.to_thread.run_sync(staging.discard)
         chunks = cut(view.pairs(lambda key: bucket_index(key, self._bits)), bits=self._bits)
         heads: list[Chunk] = []
+        longest = 0
         while (chunk := await trio.to_thread.run_sync(_next, chunks, staging)) is not None:
-            heads.append(chunk)
+            longest = max(longest, len(chunk.raw))
+            heads.append(replace(chunk, raw=b""))
             await trio.sleep(PAUSE_SECONDS)
         heads.sort(key=lambda chunk: chunk.first)
         view.close()
-        await self._publish(_Made(view.height, heads), staging)
+        await self._publish(_Made(view.height, heads, longest), staging)
 
     async def _publish(self, made: _Made, staging: Staging) -> None:
         height, store = made.height, self._driver.store
@@ -106,8 +109,13 @@ class Maker:
         if root_of(found.chunks, bits=self._bits) != found.header.state_root:
             log.error("the ledger file differs from what the network agreed on", height=height)
             await trio.to_thread.run_sync(staging.discard)
-        elif len(found.chunks) > SNAPSHOT_CHUNKS_MAX or len(raw) > SYNC_BYTES_MAX:
-            log.error("too large for a snapshot", height=height, chunks=len(found.chunks))
+        elif (
+            len(found.chunks) > SNAPSHOT_CHUNKS_MAX
+            or len(raw) > SYNC_BYTES_MAX
+            or made.longest > BUCKET_BYTES_MAX
+        ):  # nobody could fetch it: those before it stay
+            chunks, longest = len(found.chunks), made.longest
+            log.error("too large for a snapshot", height=height, chunks=chunks, longest=longest)
             await trio.to_thread.run_sync(staging.discard)
         else:
             roots = [head.root for head in found.chunks]
@@ -142,9 +150,8 @@ def snapshot_of(last: StoredBlock, after: StoredBlock, chunks: list[Chunk]) -> S
 
 
 def _next(chunks: Iterator[Chunk], staging: Staging) -> Chunk | None:
-    """Cut and write one chunk; what is returned no longer holds its bytes."""
+    """Cut and write one chunk."""
     chunk = next(chunks, None)
-    if chunk is None:
-        return None
-    staging.put(chunk.root, chunk.raw)
-    return Chunk(chunk.first, chunk.level, chunk.root, b"")
+    if chunk is not None:
+        staging.put(chunk.root, chunk.raw)
+    return chunk

@@ -16,14 +16,16 @@ from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import decode
 from prsm.protocol.headers import Header
 from prsm.protocol.ids import PeerId
-from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
+from prsm.protocol.limits import BULK_FRAME_BYTES_MAX, SYNC_BYTES_MAX
 from prsm.protocol.messages.sync import (
     ChunkHead,
     EpochProof,
     GetChunk,
+    GetChunkPart,
     GetEpochHeaders,
     GetSnapshot,
     GotChunk,
+    GotChunkPart,
     GotEpochHeaders,
     Snapshot,
     SnapshotMeta,
@@ -39,7 +41,7 @@ SERVED_MAX: Final = 4  # calls at once, of distinct peers: each holds up to a ch
 
 
 class Server:
-    """Answers `GetSnapshot`, `GetChunk` and `GetEpochHeaders`."""
+    """Answers `GetSnapshot`, `GetChunk`, `GetChunkPart` and `GetEpochHeaders`."""
 
     def __init__(self, driver: Driver, files: SnapshotFiles) -> None:
         """Register the answers; the network does not run yet."""
@@ -49,6 +51,7 @@ class Server:
         self._busy: set[PeerId] = set()
         driver.network.on_call(GetSnapshot, self._serve_meta)
         driver.network.on_call(GetChunk, self._serve_chunk)
+        driver.network.on_call(GetChunkPart, self._serve_part)
         driver.network.on_call(GetEpochHeaders, self._serve_epochs)
 
     async def _serve_meta(self, incoming: Incoming) -> Answer:
@@ -63,7 +66,15 @@ class Server:
         assert isinstance(ask, GetChunk)
         async with self._turn(incoming.peer):
             raw = await trio.to_thread.run_sync(self._read_chunk, ask.height, ask.index)
-        return GotChunk(height=ask.height, index=ask.index), raw
+        return GotChunk(height=ask.height, index=ask.index), raw[:SYNC_BYTES_MAX]
+
+    async def _serve_part(self, incoming: Incoming) -> Answer:
+        ask = incoming.message
+        assert isinstance(ask, GetChunkPart)
+        async with self._turn(incoming.peer):
+            raw = await trio.to_thread.run_sync(self._read_chunk, ask.height, ask.index)
+        answer = GotChunkPart(height=ask.height, index=ask.index, offset=ask.offset)
+        return answer, raw[ask.offset : ask.offset + SYNC_BYTES_MAX]
 
     async def _serve_epochs(self, incoming: Incoming) -> Answer:
         ask = incoming.message

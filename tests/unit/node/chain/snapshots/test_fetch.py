@@ -3,12 +3,14 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from prsm.node.chain.snapshots import fetch as fetch_module
 from prsm.node.chain.snapshots.fetch import (
     PATIENCE_SECONDS,
     STALL_SECONDS,
@@ -20,13 +22,20 @@ from prsm.node.clock import TrioClock
 from prsm.node.net.interface import Answer, Busy, CallRefused, PeerUnreachable
 from prsm.protocol.codec import Record
 from prsm.protocol.ids import PeerId
-from prsm.protocol.messages.sync import GetChunk, GotChunk, GotEpochHeaders
+from prsm.protocol.messages.sync import (
+    GetChunk,
+    GetChunkPart,
+    GotChunk,
+    GotChunkPart,
+    GotEpochHeaders,
+)
 from prsm.storage.snapshots import SnapshotFiles, Staging
-from tests.tools.offers import Offer, offer
+from tests.tools.offers import Offer, chain_of, offer
 from tests.tools.wires import Wire
 
 ONE, TWO, THREE = PeerId("one"), PeerId("two"), PeerId("three")
 Lie = Callable[[GetChunk], Awaitable[Record | Answer]]
+PartLie = Callable[[bytes, int, int], bytes]  # a part, where it begins, what a frame takes
 
 
 @dataclass
@@ -233,3 +242,96 @@ async def test_chunk_put_by_another_program_is_checked_like_a_peers(stage: Stage
     stage.answer(ONE, stage.honest)
     fetch = await stage.run()
     assert fetch.fetched == len(stage.made.full)
+
+
+class Bucket:
+    """A snapshot whose chunks are single buckets, the first of which just fills two frames."""
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made = Offer.of(chain_of(5), size_max=1)
+        self.first = self.made.full[0]
+        size = self.frame = len(self.made.chunks[self.first].raw) // 2
+        assert len(self.made.chunks[self.first].raw) == 2 * size
+        monkeypatch.setattr(fetch_module, "SYNC_BYTES_MAX", size)
+        self.stage = Stage(self.made, SnapshotFiles(tmp_path).staging("incoming"))
+        self.parts: list[tuple[PeerId, GetChunkPart]] = []
+
+    def answer(self, peer: PeerId, lie: PartLie | None = None) -> None:
+        """A peer that gives chunks in parts; a lie changes them."""
+
+        async def reply(ask: Record) -> Answer:
+            await trio.lowlevel.checkpoint()
+            assert isinstance(ask, GetChunk | GetChunkPart)
+            height, index, at = ask.height, ask.index, 0
+            answer: Record = GotChunk(height=height, index=index)
+            if isinstance(ask, GetChunkPart):
+                self.parts.append((peer, ask))
+                at = ask.offset
+                answer = GotChunkPart(height=height, index=index, offset=at)
+            raw = self.made.chunks[index].raw[at : at + self.frame]
+            return answer, raw if lie is None else lie(raw, at, self.frame)
+
+        self.stage.wire.live.append(peer)
+        self.stage.wire.replies[peer] = reply
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    return Bucket(tmp_path, monkeypatch)
+
+
+async def test_bucket_over_a_frame_comes_in_parts(bucket: Bucket) -> None:
+    """Until a part is not full, and be it empty; one at a time, also of several peers."""
+    for peer in (ONE, TWO):
+        bucket.answer(peer)
+    await bucket.stage.run()
+    offsets = [ask.offset for _, ask in bucket.parts if ask.index == bucket.first]
+    assert offsets == [bucket.frame, 2 * bucket.frame]
+    indexes = [ask.index for _, ask in bucket.parts]
+    assert [index for index, _ in groupby(indexes)] == sorted(set(indexes), key=indexes.index)
+    assert bucket.stage.wire.penalties == []
+
+
+def wrong_part(raw: bytes, at: int, _frame: int) -> bytes:
+    return flipped(raw) if at and raw else raw
+
+
+def over_the_frame(raw: bytes, at: int, _frame: int) -> bytes:
+    return raw + bytes(1) if not at else raw
+
+
+def without_end(raw: bytes, _at: int, frame: int) -> bytes:
+    return raw.ljust(frame, b"x")
+
+
+@pytest.mark.parametrize("lie", [wrong_part, over_the_frame, without_end])
+async def test_liar_about_a_part_is_banned(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, lie: PartLie
+) -> None:
+    """A wrong bit in a later part, more than a frame, parts for ever: nothing of it is kept."""
+    longest = max(len(chunk.raw) for chunk in bucket.made.chunks)
+    monkeypatch.setattr(fetch_module, "BUCKET_BYTES_MAX", longest)
+    bucket.answer(ONE, lie)
+    bucket.answer(TWO)
+    await bucket.stage.run()
+    assert bucket.stage.banned == [ONE]
+    asked = [ask.offset for peer, ask in bucket.parts if peer == ONE]
+    assert max(asked, default=0) < longest
+
+
+async def test_chunk_of_several_buckets_has_no_second_part(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those are cut so that they fit: more of one is a lie, and is not asked for."""
+    size = max(len(chunk.raw) for chunk in stage.made.chunks) + 1
+    monkeypatch.setattr(fetch_module, "SYNC_BYTES_MAX", size)
+
+    async def fill(ask: GetChunk) -> Answer:
+        await trio.lowlevel.checkpoint()
+        assert stage.made.chunks[ask.index].level
+        return GotChunk(height=ask.height, index=ask.index), bytes(size)
+
+    stage.answer(ONE, fill)
+    stage.answer(TWO, stage.honest)
+    await stage.run()
+    assert (stage.banned, len(stage.asked[ONE])) == ([ONE], 1)

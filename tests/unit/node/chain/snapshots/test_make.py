@@ -1,6 +1,6 @@
 """Snapshots of a node's own state: at due heights, and only if the next header agrees."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -8,15 +8,17 @@ from typing import cast
 import pytest
 import trio
 
+from prsm.consensus.ledger import chunks
 from prsm.consensus.ledger.chunks import open_chunk
 from prsm.node.chain.driver import Driver
 from prsm.node.chain.history import stored_block
+from prsm.node.chain.snapshots import make as module
 from prsm.node.chain.snapshots.evidence import Sets, check_snapshot
 from prsm.node.chain.snapshots.make import Maker
 from prsm.protocol.codec import decode
 from prsm.protocol.ed25519 import Ed25519Verifier
-from prsm.protocol.limits import BULK_FRAME_BYTES_MAX
-from prsm.protocol.messages.sync import Snapshot
+from prsm.protocol.limits import BUCKET_BYTES_MAX, BULK_FRAME_BYTES_MAX
+from prsm.protocol.messages.sync import ChunkHead, Snapshot
 from prsm.protocol.transactions.payloads import Transfer
 from prsm.storage.ledger import LedgerStore
 from prsm.storage.snapshots import SnapshotFiles
@@ -109,5 +111,35 @@ async def test_state_that_differs_from_the_next_header_is_never_shown(
             await trio.sleep(0.01)
     assert files.heights() == []
     assert replica.held == (0, 1)
+    await replica.store.close()
+    nursery.cancel_scope.cancel()
+
+
+async def test_snapshot_nobody_could_fetch_leaves_the_ones_before(
+    replica: Replica, tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket beyond its bound at height 6: 2 and 4 stay; at 8 it is smaller, and 2 goes."""
+    bits = replica.chain.genesis.parameters.tree_bits
+    files = SnapshotFiles(tmp_path / "snapshots")
+    judged: list[Sequence[ChunkHead]] = []
+
+    def root_of(heads: Sequence[ChunkHead], *, bits: int) -> bytes:
+        judged.append(heads)  # what follows is decided before anybody else has a turn
+        return chunks.root_of(heads, bits=bits)
+
+    monkeypatch.setattr(module, "root_of", root_of)
+    await nursery.start(Maker(cast("Driver", replica), files, every=EVERY, bits=bits).run)
+    await replica.add()
+    for last, bound, kept in ((5, BUCKET_BYTES_MAX, [2, 4]), (7, 1, [2, 4]), (9, 4096, [4, 8])):
+        monkeypatch.setattr(module, "BUCKET_BYTES_MAX", bound)
+        while replica.chain.ledger.height < last:
+            await replica.add()
+            await replica.add()
+            with trio.fail_after(20):
+                while len(judged) < (replica.chain.ledger.height - 1) // EVERY:  # noqa: ASYNC110 - a maker has no event
+                    await trio.sleep(0.01)
+        with trio.fail_after(20):
+            while files.heights() != kept:  # noqa: ASYNC110 - files have no event
+                await trio.sleep(0.01)
     await replica.store.close()
     nursery.cancel_scope.cancel()

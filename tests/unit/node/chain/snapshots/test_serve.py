@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from prsm.node.chain.driver import Driver
+from prsm.node.chain.snapshots import serve as module
 from prsm.node.chain.snapshots.serve import SERVED_MAX, Server
 from prsm.node.chain.snapshots.take import kept_epoch
 from prsm.node.net.interface import Busy, Incoming
@@ -19,9 +20,11 @@ from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.sync import (
     EpochProof,
     GetChunk,
+    GetChunkPart,
     GetEpochHeaders,
     GetSnapshot,
     GotChunk,
+    GotChunkPart,
     GotEpochHeaders,
     SnapshotMeta,
 )
@@ -83,6 +86,26 @@ async def test_snapshot_is_shown_as_it_lies_there(stage: Stage) -> None:
     for index, chunk in enumerate(stage.made.chunks):
         answer = await stage.node.ask(GetChunk(height=height, index=index))
         assert answer == (GotChunk(height=height, index=index), chunk.raw)
+
+
+async def test_chunk_over_a_frame_is_shown_in_parts(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first with the usual answer, the others by their offset, none behind its end."""
+    monkeypatch.setattr(module, "SYNC_BYTES_MAX", 20)
+    height, index = stage.made.height, stage.made.full[0]
+    raw = stage.made.chunks[index].raw
+    _, shown = await stage.node.ask(GetChunk(height=height, index=index))
+    assert len(shown) == 20
+    at, part = 0, shown
+    for at in range(20, len(raw) + 20, 20):
+        ask = GetChunkPart(height=height, index=index, offset=at)
+        answer, part = await stage.node.ask(ask)
+        assert answer == GotChunkPart(height=height, index=index, offset=at)
+        shown += part
+    assert (shown, part) == (raw, raw[at:])
+    with pytest.raises(NotFound):
+        await stage.node.ask(GetChunkPart(height=99, index=index, offset=20))
 
 
 async def test_what_is_not_there_is_refused(stage: Stage) -> None:
