@@ -287,6 +287,7 @@ def _read_chain(opened: Opened, _work: Workshop, numbers: Metrics) -> None:
     numbers.put("prsm_mempool_size", len(driver.mempool))
     numbers.put("prsm_mempool_bytes", driver.mempool.size_bytes)
     supply = driver.ledger.view.supply()
+    numbers.put("prsm_state_bucket_entries", chain.snapshots.bucket_entries)
     numbers.put("prsm_ledger_supply_base_units", supply.minted - supply.burnt)
 
 

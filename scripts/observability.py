@@ -146,6 +146,7 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
                 *("Transactions of a block", ((_quantile(0.5, "prsm_block_transactions"), _NODE),)),
             ),
             Panel("Supply", ((_gauge("prsm_ledger_supply_base_units"), _NODE),)),
+            Panel("Largest bucket of the state", ((_gauge("prsm_state_bucket_entries"), _NODE),)),
         ),
     ),
     (

@@ -35,6 +35,7 @@ class Chunk:
     level: int
     root: Digest
     raw: bytes  # canonical array [key, value, key, value, …], by bucket, then by key
+    bucket_entries: int  # of its largest bucket
 
     @property
     def head(self) -> ChunkHead:
@@ -51,6 +52,7 @@ class _Node:
     root: Digest
     flat: list[bytes] | None
     size: int
+    entries: int  # of its largest bucket
 
 
 def cut(pairs: Iterable[Pair], *, bits: int, size_max: int = CHUNK_BYTES_MAX) -> Iterator[Chunk]:
@@ -73,7 +75,8 @@ def cut(pairs: Iterable[Pair], *, bits: int, size_max: int = CHUNK_BYTES_MAX) ->
         bucket = tuple(group)
         flat = [item for pair in bucket for item in pair]
         size = sum(map(len, flat)) + _PAIR_BYTES * len(bucket)
-        yield from _push(stack, _Node(index, 0, bucket_hash(bucket), flat, size), size_max)
+        node = _Node(index, 0, bucket_hash(bucket), flat, size, len(bucket))
+        yield from _push(stack, node, size_max)
         at = index + 1
     yield from _fill(stack, at, 1 << bits, empty, size_max)
     (top,) = stack
@@ -165,7 +168,7 @@ def _fill(
         level = (at & -at).bit_length() - 1 if at else len(empty) - 1
         while at + (1 << level) > end:
             level -= 1
-        yield from _push(stack, _Node(at, level, empty[level], [], 0), size_max)
+        yield from _push(stack, _Node(at, level, empty[level], [], 0, 0), size_max)
         at += 1 << level
 
 
@@ -181,13 +184,14 @@ def _push(stack: list[_Node], node: _Node, size_max: int) -> Iterator[Chunk]:
         else:
             yield from _done(left)
             yield from _done(node)
-        node = _Node(left.first, left.level + 1, root, flat, size)
+        entries = max(left.entries, node.entries)
+        node = _Node(left.first, left.level + 1, root, flat, size, entries)
     stack.append(node)
 
 
 def _done(node: _Node) -> Iterator[Chunk]:
     if node.flat is not None:
-        yield Chunk(node.first, node.level, node.root, encode(node.flat))
+        yield Chunk(node.first, node.level, node.root, encode(node.flat), node.entries)
 
 
 def _empty_roots(bits: int) -> list[Digest]:

@@ -15,6 +15,7 @@ _MINUTE: Final = 60
 _HOUR: Final = 3_600
 DISK_FREE_BYTES_MIN: Final = 2 * 1024**3
 LAG_S_MAX: Final = 0.5  # a view ends after 400 ms of silence
+BUCKET_ENTRIES_MAX: Final = 256  # spread by a hash: no honest state comes near it
 THREADS_MAX: Final = 40  # trio's own bound
 
 
@@ -106,6 +107,12 @@ RULES: Final[tuple[Rule, ...]] = (
         *("Slashed", "warning", 0, "increase(prsm_slashed_base_units_total[1h]) > 0"),
         holds=lambda see: see.grown("prsm_slashed_base_units_total", _HOUR) > 0,
         text="Somebody's bond, pledge or collateral was cut.",
+    ),
+    Rule(
+        *("BucketCrowded", "warning", 0),
+        expr=f"prsm_state_bucket_entries >= {BUCKET_ENTRIES_MAX}",
+        holds=lambda see: see.now("prsm_state_bucket_entries") >= BUCKET_ENTRIES_MAX,
+        text="Somebody grinds keys into one bucket of the state.",
     ),
     Rule(
         *("LoopLag", "warning", 5 * _MINUTE),

@@ -120,6 +120,11 @@ METRICS: Final[tuple[Metric, ...]] = (
         (),
         _CALL_S,
     ),
+    Metric(
+        "prsm_state_bucket_entries",
+        _GAUGE,
+        "Entries of the state's largest bucket, when a snapshot was last made; 0 before one.",
+    ),
     Metric("prsm_ledger_supply_base_units", _GAUGE, "Micro-FTNS that exist: minted less burnt."),
     # work
     Metric("prsm_jobs_total", _COUNTER, "Jobs of this node that ended.", ("state",)),

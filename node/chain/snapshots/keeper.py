@@ -73,6 +73,11 @@ class Snapshots:
         far = rules.every or EVERY
         self.taker = Taker(Ground(driver, files, far, rebuild, distrust_log))
 
+    @property
+    def bucket_entries(self) -> int:
+        """Entries of the state's largest bucket when a snapshot was last made; 0 before one."""
+        return self._maker.bucket_entries
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled."""
         await trio.to_thread.run_sync(self._files.staging("making").discard)  # of a killed process

@@ -54,6 +54,7 @@ class Maker:
         self._files = files
         self._every = every
         self._bits = bits
+        self.bucket_entries = 0  # of the largest bucket, when a state was last cut
         self._views_in, self._views_out = trio.open_memory_channel[LedgerView](1)
         driver.on_durable = self._pin
 
@@ -93,6 +94,7 @@ class Maker:
             longest = max(longest, len(chunk.raw))
             heads.append(replace(chunk, raw=b""))
             await trio.sleep(PAUSE_SECONDS)
+        self.bucket_entries = max(chunk.bucket_entries for chunk in heads)
         heads.sort(key=lambda chunk: chunk.first)
         view.close()
         await self._publish(_Made(view.height, heads, longest), staging)

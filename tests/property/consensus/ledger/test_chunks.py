@@ -1,5 +1,7 @@
 """Chunks of any state: they are the whole of it, each is checked alone, no bit of one is free."""
 
+from collections import Counter
+
 import msgspec
 import pytest
 from hypothesis import assume, given, settings
@@ -61,6 +63,8 @@ def test_chunks_are_the_state_and_lead_to_its_root(
         for pair in open_chunk(chunk.raw, chunk.head, first=chunk.first, bits=bits)
     ]
     assert opened == ordered(state, bits)
+    crowds = Counter(bucket_index(key, bits) for key in state)
+    assert max(chunk.bucket_entries for chunk in chunks) == max(crowds.values(), default=0)
 
 
 @given(STATES, BITS, SIZES, st.data())

@@ -64,6 +64,7 @@ STATES = {
     "SyncingLong": ("prsm_node_syncing", 1.0, ()),
     "DiskLow": ("prsm_disk_free_bytes", 1e9, ()),
     "StorageFull": ("prsm_storage_bytes", 9.5e9, ("files",)),
+    "BucketCrowded": ("prsm_state_bucket_entries", 256.0, ()),
     "ThreadsExhausted": ("prsm_thread_pool_busy", 40.0, ()),
 }
 COUNTS = {

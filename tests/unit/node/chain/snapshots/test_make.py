@@ -1,5 +1,6 @@
 """Snapshots of a node's own state: at due heights, and only if the next header agrees."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from prsm.protocol.codec import decode
 from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.limits import BUCKET_BYTES_MAX, BULK_FRAME_BYTES_MAX
 from prsm.protocol.messages.sync import ChunkHead, Snapshot
+from prsm.protocol.proofs import bucket_index
 from prsm.protocol.transactions.payloads import Transfer
 from prsm.storage.ledger import LedgerStore
 from prsm.storage.snapshots import SnapshotFiles
@@ -73,7 +75,9 @@ async def test_snapshot_of_a_due_height_is_whole_and_proven(
     genesis = replica.chain.genesis
     bits = genesis.parameters.tree_bits
     files = SnapshotFiles(tmp_path / "snapshots")
-    await nursery.start(Maker(cast("Driver", replica), files, every=EVERY, bits=bits).run)
+    maker = Maker(cast("Driver", replica), files, every=EVERY, bits=bits)
+    assert maker.bucket_entries == 0
+    await nursery.start(maker.run)
     states = {}
     for height in range(1, 8):
         await replica.add()
@@ -91,6 +95,8 @@ async def test_snapshot_of_a_due_height_is_whole_and_proven(
         (head,) = found.chunks
         pairs = open_chunk(files.chunk(height, head.root), head, first=0, bits=bits)
         assert dict(pairs) == states[height]
+    crowds = Counter(bucket_index(key, bits) for key in states[6])
+    assert maker.bucket_entries == max(crowds.values())
     await replica.store.close()
     nursery.cancel_scope.cancel()
 
