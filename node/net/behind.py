@@ -131,6 +131,7 @@ class Behind:
         self._now_ms = now_ms
         self._via = {parse_address(address).peer: address for address in via}
         self._places: dict[PeerId, HeldPlace] = {}
+        self._asked: set[PeerId] = set()  # for a place, over the link of now
         self._not_before_ms: dict[PeerId, int] = {}
         self._dialled: set[PeerId] = set()
         self._changed = trio.lowlevel.ParkingLot()  # a relay may have come
@@ -200,6 +201,7 @@ class Behind:
         except trio.TooSlowError:
             raise PeerUnreachable(f"relay {where.relay} did not answer in time") from None
         except CallRefused as error:
+            hop.end(error.what)  # the relay never took that number
             raise PeerUnreachable(f"relay {where.relay} refused: {error.what}") from error
         finally:
             if not is_open:
@@ -246,6 +248,7 @@ class Behind:
 
     async def _reserve(self, relay: PeerId, address: str) -> None:
         now_ms = self._now_ms()
+        self._asked.add(relay)
         try:
             with trio.fail_after(CALL_DEADLINE_S):
                 answer, _ = await self._network.call(relay, Reserve(), channel=Channel.CTL)
@@ -277,6 +280,7 @@ class Behind:
             self._not_before_ms.pop(event.peer, None)
             self._changed.unpark_all()
         else:
+            self._asked.discard(event.peer)
             self._places.pop(event.peer, None)
 
     # -- circuits
@@ -304,8 +308,11 @@ class Behind:
         assert isinstance(take, TakeCircuit)
         await trio.lowlevel.checkpoint()
         place = self._places.get(incoming.peer)
-        if place is None or self._nursery is None:
+        if incoming.peer not in self._asked:
             raise CircuitAbused("a circuit nobody asked for", peer=incoming.peer, penalty=5)
+        if place is None or self._nursery is None:
+            # The relay's word is on its way, or it was not heard in time: no fault of the relay.
+            raise PeerUnreachable("no place is held now")
         if self._circuits.of(incoming.peer) >= CIRCUITS_TAKEN_MAX:
             raise Busy(f"{CIRCUITS_TAKEN_MAX} circuits through one relay", retry_after_ms=1000)
         hop = self._circuits.take(incoming.peer, take.circuit)

@@ -244,7 +244,8 @@ class Circuits:
 
     def _on_end(self, incoming: Incoming) -> None:
         assert isinstance(incoming.message, CircuitEnd)
-        if hop := self._find(incoming.peer, incoming.message.circuit):
+        # No fault where there is none: who took an answer for lost says so of what was refused.
+        if hop := self._hops.get((incoming.peer, incoming.message.circuit)):
             hop.end(incoming.message.why)
 
     def _on_peer(self, event: PeerEvent) -> None:

@@ -27,6 +27,7 @@ from prsm.node.net.interface import (
     PeerInfo,
     PeerUnreachable,
 )
+from prsm.node.net.scores import TokenBucket
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.identity import is_circuit, parse_address
 from prsm.protocol.ids import PeerId
@@ -36,6 +37,10 @@ from prsm.protocol.messages.reach import Granted, OpenCircuit, Reserve, TakeCirc
 TAKE_DEADLINE_S: Final = 3.0  # of the dialler's 5 s
 LOOK_S: Final = 1.0
 IDLE_S: Final = 30.0  # the two ends say a heartbeat every 5 s
+# To one place: as many as a door takes of sockets. Its peer grants a relay 200 calls a second, and
+# what is beyond them counts against the relay, whoever asked it to.
+OPENS_PER_S: Final = 20
+OPENS_BURST: Final = 64
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +114,7 @@ class Place:
     ip: str
     until_ms: int
     throttle: Throttle
+    opens: TokenBucket
     circuits: set[trio.CancelScope] = field(default_factory=set)
     carried_bytes: int = 0
 
@@ -152,7 +158,8 @@ class Places:
                     retry_after_ms=rules.lifetime_ms,
                 )
             throttle = Throttle(rules.bytes_per_s, now_ms=now_ms)
-            place = self._places[peer] = Place(peer, ip, 0, throttle)
+            opens = TokenBucket(rate_per_s=OPENS_PER_S, burst=OPENS_BURST, now_ms=now_ms)
+            place = self._places[peer] = Place(peer, ip, 0, throttle, opens)
         place.until_ms = now_ms + rules.lifetime_ms
         return place
 
@@ -275,7 +282,8 @@ class Relay:
         self._by_dialler[incoming.peer] = self._by_dialler.get(incoming.peer, 0) + 1
         try:
             await self._ask(place, far, incoming.peer)
-        except BaseException:
+        except BaseException as error:
+            near.end(str(error))  # the answer says so
             with trio.CancelScope(shield=True):
                 await self._end(place, near, far, scope, "it was not taken")
             raise
@@ -306,6 +314,9 @@ class Relay:
         ):
             if count >= most:
                 raise Busy(f"{count} circuits {what} are open, at most {most}", retry_after_ms=1000)
+        if not place.opens.take(now_ms=self._now_ms()):
+            what = f"over {OPENS_PER_S} circuits a second to {place.peer}"
+            raise Busy(what, retry_after_ms=1000 // OPENS_PER_S)
 
     async def _ask(self, place: Place, far: Hop, dialler: PeerId) -> None:
         take = TakeCircuit(
@@ -320,6 +331,7 @@ class Relay:
         except trio.TooSlowError:
             raise PeerUnreachable(f"peer {place.peer} did not take the circuit in time") from None
         except CallRefused as error:
+            far.end(error.what)  # that number was never taken there
             raise PeerUnreachable(f"peer {place.peer} refused the circuit: {error.what}") from error
 
     async def _carry(self, place: Place, near: Hop, far: Hop, scope: trio.CancelScope) -> None:

@@ -5,6 +5,7 @@ Method: real parts on the memory network under a virtual clock.
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -12,17 +13,26 @@ import trio
 from trio.testing import MockClock
 
 from prsm.node.net.behind import CIRCUITS_TAKEN_MAX
-from prsm.node.net.interface import Answer, Busy, CallRefused, Channel, Incoming
+from prsm.node.net.circuit import Circuits
+from prsm.node.net.interface import (
+    Answer,
+    Busy,
+    CallRefused,
+    Channel,
+    Incoming,
+    PeerUnreachable,
+)
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.relay import IDLE_S, RelayRules
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import MIB
 from prsm.protocol.messages.reach import (
+    CircuitEnd,
     Granted,
     OpenCircuit,
     Reserve,
 )
-from tests.tools.networks import HAVE, answering
+from tests.tools.networks import HAVE, Node, answering
 from tests.tools.relays import RELAY, RelayedWorld, harm, numbers, points, take, works
 
 SHORT_S = 20
@@ -111,11 +121,82 @@ async def test_circuit_nobody_asked_for_is_a_fault(
     world: RelayedWorld, autojump_clock: MockClock
 ) -> None:
     two = await world.start(2)
-    world.parts[2].behind._places.clear()
+    world.parts[2].behind._asked.clear()
     number = next(iter(numbers(world.relay, two, 1)))
     with pytest.raises(CallRefused, match="nobody asked for"):
         await world.relay.network.call(two.peer, take(number), channel=Channel.CTL)
     assert points(two, world.relay.peer) >= 4
+
+
+async def test_circuit_to_a_place_that_was_not_renewed_is_no_fault(
+    world: RelayedWorld, autojump_clock: MockClock
+) -> None:
+    """A relay whose answer got lost keeps the place, and strangers ask it for circuits there."""
+    two = await world.start(2)
+    world.parts[2].behind._places.clear()
+    number = next(iter(numbers(world.relay, two, 1)))
+    with pytest.raises(CallRefused, match="no place is held now"):
+        await world.relay.network.call(two.peer, take(number), channel=Channel.CTL)
+    assert points(two, world.relay.peer) == 0
+
+
+async def test_dialler_of_a_peer_that_is_gone_has_no_points_at_the_relay(
+    world: RelayedWorld, autojump_clock: MockClock
+) -> None:
+    """It redials for minutes, and each time the relay says that there is no place."""
+    one, two = await world.start(1), await world.start(2)
+    await one.network.connect(two.address)
+    two.scope.cancel()
+    await one.wait_lost(two.peer)
+    for _ in range(60):
+        await trio.sleep(5)
+        assert points(world.relay, one.peer) == 0
+    assert not world.relay.network.bans()
+
+
+async def test_refused_circuit_is_not_ended_by_a_word(
+    world: RelayedWorld, autojump_clock: MockClock
+) -> None:
+    """Neither by the dialler nor, where the far side refuses, by the relay."""
+    one, two = await world.start(1), await world.start(2)
+    ends, where = list[Incoming](), two.address
+    for node in (world.relay, one, two):
+        node.network._peers.handlers.messages[CircuitEnd] = ends.append
+    harm(world.parts[RELAY].relay, "_rules", None)
+    with pytest.raises(PeerUnreachable, match="carries nothing"):
+        await world.parts[1].behind.dial(two.peer, where)
+    harm(world.parts[RELAY].relay, "_rules", RelayRules())
+    world.parts[2].behind._places.clear()
+    with pytest.raises(PeerUnreachable, match="no place is held now"):
+        await world.parts[1].behind.dial(two.peer, where)
+    await trio.sleep(1)
+    assert ends == []
+    assert len(world.parts[RELAY].circuits) == len(world.parts[1].circuits) == 0
+
+
+@pytest.mark.slow
+async def test_relay_has_no_points_for_what_strangers_ask_of_it(
+    world: RelayedWorld, autojump_clock: MockClock
+) -> None:
+    """Three of them open circuits to one place as fast as their own budgets of calls allow."""
+    victim = await world.start(1)
+    evil = [await world.start(10 + number) for number in range(3)]
+
+    async def flood(node: Node, circuits: Circuits) -> None:
+        for _ in range(80 * 10):
+            hop = circuits.open(world.relay.peer)
+            ask = OpenCircuit(circuit=hop.number, peer=victim.peer)
+            with suppress(CallRefused):
+                await node.network.call(world.relay.peer, ask, channel=Channel.CTL)
+            await hop.close("")
+            circuits.forget(hop)
+            await trio.sleep(1 / 80)
+
+    async with trio.open_nursery() as nursery:
+        for number, node in enumerate(evil, 10):
+            nursery.start_soon(flood, node, world.parts[number].circuits)
+    assert points(victim, world.relay.peer) == 0
+    assert victim.peer in world.parts[RELAY].relay.info().places
 
 
 async def test_place_that_is_not_renewed_ends_with_its_circuits(

@@ -170,7 +170,7 @@ def test_number_of_another_is_refused(circuits: Circuits, peer: PeerId, number: 
     assert len(circuits) == 1
 
 
-@pytest.mark.parametrize("message", [CircuitEnd(circuit=2, why=""), CircuitCredit(2, 1)])
+@pytest.mark.parametrize("message", [CircuitData(circuit=2), CircuitCredit(2, 1)])
 def test_circuit_that_was_never_opened_is_a_small_fault(
     line: Line, circuits: Circuits, message: Record
 ) -> None:
@@ -178,6 +178,12 @@ def test_circuit_that_was_never_opened_is_a_small_fault(
     with pytest.raises(CircuitAbused, match="never opened") as caught:
         line.hear(HIGH, message)
     assert caught.value.penalty == 5
+
+
+def test_end_of_what_was_never_taken_is_no_fault(line: Line, circuits: Circuits) -> None:
+    """Whoever did not hear an answer in time says that it is over, also where it was refused."""
+    line.hear(HIGH, CircuitEnd(circuit=2, why="the dial failed"))
+    assert len(circuits) == 0
 
 
 async def test_late_words_on_an_ended_circuit_are_no_fault(line: Line, circuits: Circuits) -> None:
