@@ -40,7 +40,7 @@ REFUSED_FOR_MS: Final = 10 * 60_000  # a peer that is no relay is not asked agai
 FAILED_FOR_MS: Final = 5_000
 LIFETIME_MS_MIN: Final = 10_000  # less is no place: renewing it would be a flood
 LIFETIME_MS_MAX: Final = 24 * 3600_000
-RELAYS_DIALLED_MAX: Final = 16  # for the sake of peers behind them; their links are kept
+RELAYS_DIALLED_MAX: Final = 16  # for the sake of peers behind them, at once
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class Behind:
         self._places: dict[PeerId, HeldPlace] = {}
         self._asked: set[PeerId] = set()  # for a place, over the link of now
         self._not_before_ms: dict[PeerId, int] = {}
-        self._dialled: set[PeerId] = set()
+        self._dialled: set[PeerId] = set()  # for others' sake: linked, or being dialled
         self._changed = trio.lowlevel.ParkingLot()  # a relay may have come
         self._nursery: trio.Nursery | None = None
         network.on_call(TakeCircuit, self._on_take)
@@ -282,23 +282,49 @@ class Behind:
         else:
             self._asked.discard(event.peer)
             self._places.pop(event.peer, None)
+            if event.peer in self._dialled and self._nursery is not None:
+                self._dialled.discard(event.peer)  # who wants its circuits again dials it again
+                self._nursery.start_soon(self._let_go, event.peer)
 
     # -- circuits
 
     async def _link(self, relay: PeerId, address: str) -> PeerInfo:
-        """A link to a relay, dialled if need be and then kept."""
+        """A link to a relay, dialled if need be and then kept while there is room."""
         if info := self._find(relay):
             return info
-        if not address or (relay not in self._dialled and len(self._dialled) >= RELAYS_DIALLED_MAX):
+        if not address:
             raise PeerUnreachable(f"relay {relay} is not linked")
+        surplus = self._surplus(relay)
         self._dialled.add(relay)
         try:
-            await self._network.connect(address)
+            if surplus is not None:
+                self._dialled.discard(surplus)
+                await self._let_go(surplus)
+            await self._network.connect(address, is_hint=True)
         except PrsmError as error:
             raise PeerUnreachable(f"relay {relay} cannot be reached: {error.what}") from error
+        finally:
+            if not self._find(relay):
+                self._dialled.discard(relay)
         if info := self._find(relay):
             return info
         raise PeerUnreachable(f"relay {relay} went away at once")
+
+    def _surplus(self, relay: PeerId) -> PeerId | None:
+        """The relay that gives way to another one, if one has to; it carries nothing.
+
+        Raises:
+            PeerUnreachable: all are in use.
+        """
+        if relay in self._dialled or len(self._dialled) < RELAYS_DIALLED_MAX:
+            return None
+        for known in sorted(self._dialled - self._places.keys()):
+            if self._find(known) and not self._circuits.of(known):
+                return known
+        raise PeerUnreachable(f"relay {relay} is not linked, {RELAYS_DIALLED_MAX} others are used")
+
+    async def _let_go(self, relay: PeerId) -> None:
+        await self._network.disconnect(relay, is_hint=True)
 
     def _find(self, peer: PeerId) -> PeerInfo | None:
         return next((info for info in self._network.peers() if info.peer == peer), None)

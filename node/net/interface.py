@@ -153,12 +153,17 @@ class Network(Protocol):
         """The live peers, in order of their ids."""
         ...
 
-    async def connect(self, address: str) -> PeerId:
+    async def connect(self, address: str, *, is_hint: bool = False) -> PeerId:
         """Dial `/ip4/…/tcp/…/p2p/…` and shake hands; kept and redialled until `disconnect`.
+
+        Args:
+            address: where.
+            is_hint: others told it, and not the owner: of a peer that is wanted already it is
+                tried once, and moves nothing; a failure ends what it began.
 
         Raises:
             LocalError: no address of that form, or our own.
-            PeerUnreachable: nobody answers there now; the redialling goes on.
+            PeerUnreachable: nobody answers there now; the redialling goes on, but after a hint.
             WrongChain: the peer is of another network; it is not dialled again.
             ProtocolMismatch: the peer speaks another protocol version; not dialled again.
         """
@@ -169,12 +174,19 @@ class Network(Protocol):
 
         Raises:
             LocalError: no address of that form, or our own.
-            PeerUnreachable: nobody of that identity answers there.
+            PeerUnreachable: nobody of that identity answers there, or it is behind a relay that
+                is not linked.
         """
         ...
 
-    async def disconnect(self, peer: PeerId) -> None:
-        """Close the connection and stop redialling."""
+    async def disconnect(self, peer: PeerId, *, is_hint: bool = False) -> None:
+        """Close the connection and stop redialling.
+
+        Args:
+            peer: who.
+            is_hint: give up what came of a hint: whom the owner wants too stays, and so does a
+                link that the peer made itself.
+        """
         ...
 
     def send_nowait(

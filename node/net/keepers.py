@@ -2,6 +2,9 @@
 
 Knows who is wanted and where. Must not know what a link is, nor how long a pause is
 (`node/net/redials`). One task a wanted peer: it waits while the peer is linked.
+
+Invariants: a hint, which may be a stranger's word, neither moves nor ends what is wanted already;
+what a hint began ends with its failure.
 """
 
 import logging
@@ -26,17 +29,18 @@ class Keepers:
 
     Args:
         us: our own identity.
-        reach: links to a wanted peer, unless it is linked.
+        reach: links to a wanted peer at an address, unless it is linked.
         is_linked: whether it is.
     """
 
     def __init__(
         self,
         us: PeerId,
-        reach: Callable[[PeerId], Awaitable[None]],
+        reach: Callable[[PeerId, str], Awaitable[None]],
         is_linked: Callable[[PeerId], bool],
     ) -> None:
         self.wanted: dict[PeerId, str] = {}
+        self._hinted: set[PeerId] = set()  # of them: begun by a hint, and wanted by nobody else
         self._reach = reach
         self._is_linked = is_linked
         self._redials = Redials(us)
@@ -55,33 +59,52 @@ class Keepers:
         """The nursery ends."""
         self._nursery = None
 
-    async def connect(self, peer: PeerId, address: str) -> None:
+    async def connect(self, peer: PeerId, address: str, *, is_hint: bool = False) -> None:
         """Link to a peer now, and keep it linked.
 
+        Args:
+            peer: who it has to be.
+            address: where; of a peer that is wanted already a hint is tried once.
+            is_hint: nobody who decides gave it: a failure ends what it began, and only that.
+
         Raises:
-            PeerUnreachable: not now; it is dialled again in the background.
+            PeerUnreachable: not now; it is dialled again in the background, but after a hint.
             WrongChain, ProtocolMismatch: it is not dialled again.
         """
-        known = peer in self.wanted
+        if is_hint and peer in self.wanted:
+            await self._reach(peer, address)
+            return
+        known, was_hinted = peer in self.wanted, peer in self._hinted
         self.wanted[peer] = address
+        (self._hinted.add if is_hint else self._hinted.discard)(peer)
         try:
-            await self._reach(peer)
+            await self._reach(peer, address)
         except FINAL:
-            self.forget(peer)
+            self.forget(peer, is_hint=is_hint)
             raise
-        except trio.Cancelled:
-            if not known:  # nobody waits for it any more
-                self.wanted.pop(peer, None)
+        except trio.Cancelled:  # nobody waits for it any more
+            if not known:
+                self.forget(peer, is_hint=is_hint)
+            elif was_hinted and peer in self.wanted:
+                self._hinted.add(peer)
+            raise
+        except PrsmError:
+            if is_hint:
+                self.forget(peer, is_hint=True)
             raise
         finally:
             if not known and peer in self.wanted and self._nursery is not None:
                 self._nursery.start_soon(self._keep, peer)
 
-    def forget(self, peer: PeerId) -> None:
-        """Want a peer no more."""
+    def forget(self, peer: PeerId, *, is_hint: bool = False) -> bool:
+        """Want a peer no more, for a hint's sake only what that began; whether nobody does now."""
+        if is_hint and peer in self.wanted and peer not in self._hinted:
+            return False
         self.wanted.pop(peer, None)
+        self._hinted.discard(peer)
         if scope := self._scopes.pop(peer, None):
             scope.cancel()
+        return True
 
     def hear(self) -> None:
         """A link came up: others may be there again, too."""
@@ -114,10 +137,11 @@ class Keepers:
                         await self._hastened.park()
                 redials.start(peer, now_s=trio.current_time())
                 try:
-                    await self._reach(peer)
+                    await self._reach(peer, self.wanted[peer])
                 except FINAL as error:
                     log.error("peer %s is not dialled again: %s", peer, error.what)  # noqa: TRY400 - no traceback
                     self.wanted.pop(peer, None)
+                    self._hinted.discard(peer)
                 except OlderPeer:
                     redials.begin(peer, now_s=trio.current_time())
                 except PrsmError as error:

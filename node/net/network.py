@@ -39,7 +39,7 @@ from prsm.node.supervise import Supervisor
 from prsm.node.telemetry import metrics
 from prsm.protocol.codec import Record
 from prsm.protocol.errors import LocalError, RemoteError
-from prsm.protocol.identity import is_circuit, peer_in
+from prsm.protocol.identity import is_circuit, parse_circuit, peer_in
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import GOSSIP_RECORD_BYTES_MAX
 
@@ -216,22 +216,17 @@ class PeerNetwork:
         """End a peer's ban and forget its faults; False when there was nothing to forget."""
         return self._bans.pardon(peer)
 
-    async def connect(self, address: str) -> PeerId:
-        """Dial `/ip4/…/tcp/…/p2p/…` and shake hands; kept and redialled until `disconnect`.
-
-        Raises:
-            LocalError: no address of that form, or our own.
-            PeerUnreachable: nobody answers there now; the redialling goes on.
-            WrongChain: the peer is of another network; it is not dialled again.
-            ProtocolMismatch: the peer speaks another protocol version; not dialled again.
-        """
+    async def connect(self, address: str, *, is_hint: bool = False) -> PeerId:
+        """Dial, shake hands, and keep the link until `disconnect`; raises as the port says."""
         peer = self._peer_at(address)
-        await self._peers.connect(peer, address)
+        await self._peers.connect(peer, address, is_hint=is_hint)
         return peer
 
     async def probe(self, address: str) -> PeerId:
         """Have the peer at an address prove who it is, and close; raises as the port says."""
         peer = self._peer_at(address)
+        if is_circuit(address) and self._peers.find(parse_circuit(address).relay) is None:
+            raise PeerUnreachable("no relay is dialled for a probe")  # its link would stay
         try:
             with trio.fail_after(DIAL_DEADLINE_S):
                 connection = await self._dial(peer, address)
@@ -241,9 +236,9 @@ class PeerNetwork:
             await connection.close()
         return peer
 
-    async def disconnect(self, peer: PeerId) -> None:
-        """Close the connection and stop redialling."""
-        await self._peers.disconnect(peer)
+    async def disconnect(self, peer: PeerId, *, is_hint: bool = False) -> None:
+        """Close the connection and stop redialling; of a hint only what came of it."""
+        await self._peers.disconnect(peer, is_hint=is_hint)
 
     def send_nowait(
         self,

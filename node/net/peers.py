@@ -192,20 +192,18 @@ class Peers:
                 self._nursery = self._dial = None
                 self._keepers.stop()
 
-    async def connect(self, peer: PeerId, address: str) -> None:
-        """Link to a peer and keep it linked.
+    async def connect(self, peer: PeerId, address: str, *, is_hint: bool) -> None:
+        """Link to a peer and keep it linked; raises as `Keepers.connect`."""
+        await self._keepers.connect(peer, address, is_hint=is_hint)
 
-        Raises:
-            PeerUnreachable: not now; it is dialled again in the background.
-            WrongChain, ProtocolMismatch: it is not dialled again.
-        """
-        await self._keepers.connect(peer, address)
-
-    async def disconnect(self, peer: PeerId) -> None:
-        """Stop redialling a peer and close its link."""
+    async def disconnect(self, peer: PeerId, *, is_hint: bool) -> None:
+        """Stop redialling a peer and close its link; of a hint only what came of it."""
         await trio.lowlevel.checkpoint()
-        self._keepers.forget(peer)
-        self.drop(peer, PeerUnreachable(f"peer {peer} was disconnected"))
+        if not self._keepers.forget(peer, is_hint=is_hint):
+            return
+        link = self._links.get(peer)
+        if link is None or link.connection.outbound or not is_hint:
+            self.drop(peer, PeerUnreachable(f"peer {peer} was disconnected"))
 
     def drop(self, peer: PeerId, why: PrsmError) -> None:
         """Close a peer's link now; it may be redialled."""
@@ -227,12 +225,11 @@ class Peers:
 
     # -- dialling
 
-    async def _reach(self, peer: PeerId) -> None:
+    async def _reach(self, peer: PeerId, address: str) -> None:
         lock = self._dialling.setdefault(peer, trio.Lock())
         async with lock, self._dials.turn():  # meanwhile the peer itself may have dialled
             link = self._links.get(peer)
-            address = self._keepers.wanted.get(peer)
-            if address is None:
+            if peer not in self._keepers.wanted:
                 raise PeerUnreachable(f"peer {peer} is not wanted any more")
             if link and (not link.is_relayed or is_circuit(address)):
                 return

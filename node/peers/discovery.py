@@ -18,7 +18,7 @@ import trio
 from prsm.node.clock import Clock
 from prsm.node.net.addresses import Dice, Entry, Kind
 from prsm.node.net.entry import PeerFull
-from prsm.node.net.interface import Network, PeerEvent, PeerInfo, PeerUnreachable
+from prsm.node.net.interface import Network, PeerEvent, PeerUnreachable
 from prsm.node.net.places import Place, place_of
 from prsm.node.net.seeds import Seeds
 from prsm.node.net.selection import (
@@ -164,7 +164,7 @@ class Discovery:
                 task_status.started()
                 while True:
                     for peer in self._settle():
-                        await self._network.disconnect(peer)
+                        await self._network.disconnect(peer, is_hint=True)
                     self._bootstrap.look(self._chosen(), now_ms=self._clock.monotonic_ms())
                     for dial in self._orders():
                         self._dialling[dial.place.peer] = dial
@@ -269,34 +269,27 @@ class Discovery:
     async def _dial(self, dial: Dial) -> None:
         peer, text = dial.place.peer, dial.place.text
         try:
-            await self._network.connect(text)
+            await self._network.connect(text, is_hint=True)
         except PeerUnreachable as error:
             if isinstance(error, PeerFull) and self.exchange is not None and dial.is_kept:
                 self.exchange.hear_elsewhere(text, error.others)
             self.book.failed(
                 text, now_ms=self._clock.wall_ms(), counted=bool(self._network.peers())
             )
-            await self._let_go(peer)
         except (LocalError, RemoteError) as error:
             log.info("peer is not for us", peer=peer, why=error.what)
             self.book.failed(text, now_ms=self._clock.wall_ms())
             self._bar(peer)
-            await self._let_go(peer)
         else:
             now_ms = self._clock.wall_ms()
             self.book.succeeded(text, now_ms=now_ms, region=dial.region)
             if dial.is_kept or dial.slot is Slot.MEMBER:
                 self._kept[peer] = _Kept(_outbound(dial, now_ms), refreshed_ms=now_ms)
             else:
-                await self._network.disconnect(peer)
+                await self._network.disconnect(peer, is_hint=True)
         finally:
             del self._dialling[peer]
             self._news.set()
-
-    async def _let_go(self, peer: PeerId) -> None:
-        """Stop the network's redialling; a link the peer made meanwhile stays."""
-        if self._find(peer) is None:
-            await self._network.disconnect(peer)
 
     def _bar(self, peer: PeerId) -> None:
         if len(self._barred) >= BARRED_MAX:
@@ -341,9 +334,6 @@ class Discovery:
                 self.book.failed(text, now_ms=wall_ms, counted=bool(live))
                 given_up.append(peer)
         return given_up
-
-    def _find(self, peer: PeerId) -> PeerInfo | None:
-        return next((info for info in self._network.peers() if info.peer == peer), None)
 
     def own_addresses(self) -> Sequence[str]:
         """Where others are told to dial this node."""

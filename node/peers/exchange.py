@@ -31,6 +31,7 @@ from prsm.node.net.places import Place, Scope, may_tell, place_of, scope_of
 from prsm.node.net.scores import TokenBucket
 from prsm.node.telemetry import logs
 from prsm.protocol.errors import LocalError, RemoteError, WireError
+from prsm.protocol.identity import is_circuit, parse_circuit
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import ADDRESSES_TOLD_MAX, HELLO_ADDRESSES_MAX
 from prsm.protocol.messages.exchange import GetAddresses, GotAddresses
@@ -193,6 +194,8 @@ class Exchange:
         if entry is None or not entry.is_ready(self._clock.wall_ms()):
             return
         if not entry.last_success_ms and place.text not in self.vouched:
+            if not self._may_probe(place.text):
+                return
             try:  # a dial and a handshake: half of all of them while a network starts
                 await self._network.probe(place.text)
             except (LocalError, RemoteError):
@@ -201,6 +204,13 @@ class Exchange:
         self._book.succeeded(
             place.text, now_ms=self._clock.wall_ms(), rtt_ms=info.rtt_ms or 0, region=region
         )
+
+    def _may_probe(self, address: str) -> bool:
+        """Whether a probe would dial nobody but the peer: a relay it names has to be linked."""
+        if not is_circuit(address):
+            return True
+        relay = parse_circuit(address).relay
+        return any(info.peer == relay for info in self._network.peers())
 
     def _is_trusted(self, peer: PeerId) -> bool:
         return not self._teller.trusted or peer in self._teller.trusted

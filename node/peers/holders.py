@@ -142,17 +142,16 @@ class Holders:
 
     async def _dial(self, place: Place, reached: set[PeerId]) -> None:
         try:
-            await self._network.connect(place.text)
+            await self._network.connect(place.text, is_hint=True)
         except (LocalError, RemoteError) as error:
             log.debug("a hint led nowhere", address=place.text, why=error.what)
-            await self._network.disconnect(place.peer)
         else:
             reached.add(place.peer)
 
     async def _give_up(self, peer: PeerId) -> None:
         del self._links[peer]
         if peer not in self._discovery.kept:
-            await self._network.disconnect(peer)
+            await self._network.disconnect(peer, is_hint=True)
 
     # -- answering
 

@@ -59,13 +59,13 @@ class Wire:
     def peers(self) -> tuple[PeerInfo, ...]:
         return tuple(PeerInfo(peer, "", False, 0, None, "") for peer in self.live)
 
-    async def connect(self, address: str) -> PeerId:
+    async def connect(self, address: str, *, is_hint: bool = False) -> PeerId:
         raise NotImplementedError
 
     async def probe(self, address: str) -> PeerId:
         raise NotImplementedError
 
-    async def disconnect(self, peer: PeerId) -> None:
+    async def disconnect(self, peer: PeerId, *, is_hint: bool = False) -> None:
         raise NotImplementedError
 
     def send_nowait(

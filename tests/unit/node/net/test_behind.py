@@ -14,10 +14,10 @@ from prsm.node.net.behind import (
     Line,
 )
 from prsm.node.net.circuit import Circuits
-from prsm.node.net.interface import Busy, CallRefused, PeerInfo, PeerUnreachable
+from prsm.node.net.interface import Busy, CallRefused, Channel, PeerInfo, PeerUnreachable
 from prsm.node.net.peers import Connection
 from prsm.protocol.codec import Record
-from prsm.protocol.identity import circuit_address, peer_id_of
+from prsm.protocol.identity import circuit_address, parse_address, peer_id_of
 from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.reach import Granted, Reserve
 from tests.tools.wires import Wire
@@ -40,17 +40,42 @@ class Field(Wire):
     def __init__(self) -> None:
         super().__init__(peer_id=US)
         self.dialled: list[str] = []
+        self.there: set[str] = set()
+        self.let_go: list[PeerId] = []
 
     @override
     def peers(self) -> tuple[PeerInfo, ...]:
-        known = {peer(number): address(number) for number in range(1, 9)}
+        known = {peer(number): address(number) for number in range(1, 40)}
         return tuple(PeerInfo(each, known[each], True, 0, None, "") for each in sorted(self.live))
 
     @override
-    async def connect(self, address: str) -> PeerId:
+    async def connect(self, address: str, *, is_hint: bool = False) -> PeerId:
         await trio.lowlevel.checkpoint()
         self.dialled.append(address)
-        raise PeerUnreachable("nobody there")
+        if address not in self.there:
+            raise PeerUnreachable("nobody there")
+        self.meet(parse_address(address).peer)
+        return self.live[-1]
+
+    @override
+    async def disconnect(self, peer: PeerId, *, is_hint: bool = False) -> None:
+        await trio.lowlevel.checkpoint()
+        assert is_hint
+        self.let_go.append(peer)
+        if peer in self.live:
+            self.lose(peer)
+
+    @override
+    async def send(
+        self,
+        peer: PeerId,
+        message: Record,
+        *,
+        channel: Channel,
+        tail: bytes = b"",
+        trace: bytes = b"",
+    ) -> None:
+        await trio.lowlevel.checkpoint()
 
 
 class NoCarrier:
@@ -61,10 +86,10 @@ class NoCarrier:
         raise NotImplementedError
 
 
-def make(field: Field, *via: int) -> Behind:
+def make(field: Field, *via: int, circuits: Circuits | None = None) -> Behind:
     return Behind(
         field,
-        Circuits(field),
+        Circuits(field) if circuits is None else circuits,
         NoCarrier(),
         now_ms=lambda: round(1000 * trio.current_time()),
         via=[address(number) for number in via],
@@ -154,18 +179,61 @@ async def test_configured_relay_that_is_full_is_asked_again_soon(
 
 
 async def test_relays_dialled_for_others_are_bounded(nursery: trio.Nursery) -> None:
-    """Addresses of peers name relays; a list of thousands must not make us dial them all."""
+    """Addresses of peers name relays; a list of thousands must not make us keep them all."""
+    field = Field()
+    circuits = Circuits(field)
+    behind = make(field, circuits=circuits)
+    await nursery.start(behind.run)
+    target = peer(200)
+    for number in range(1, RELAYS_DIALLED_MAX + 3):
+        field.there.add(address(number))
+        if number <= RELAYS_DIALLED_MAX:
+            circuits.open(peer(number))  # in use
+        with pytest.raises(PeerUnreachable):
+            await behind.dial(target, circuit_address(address(number), target))
+    assert len(field.dialled) == len(field.live) == RELAYS_DIALLED_MAX
+    with pytest.raises(PeerUnreachable, match="is not linked"):
+        await behind.dial(target, circuit_address(f"/p2p/{peer(30)}", target))
+    await wait_all_tasks_blocked()
+    nursery.cancel_scope.cancel()
+
+
+async def test_relay_that_does_not_answer_takes_no_room(nursery: trio.Nursery) -> None:
     field = Field()
     behind = make(field)
     await nursery.start(behind.run)
     target = peer(200)
     for number in range(1, RELAYS_DIALLED_MAX + 3):
-        with pytest.raises(PeerUnreachable):
+        with pytest.raises(PeerUnreachable, match="nobody there"):
             await behind.dial(target, circuit_address(address(number), target))
-    assert len(field.dialled) == RELAYS_DIALLED_MAX
-    with pytest.raises(PeerUnreachable, match="is not linked"):
-        await behind.dial(target, circuit_address(f"/p2p/{peer(1)}", target))
+    assert len(field.dialled) == RELAYS_DIALLED_MAX + 2
+    nursery.cancel_scope.cancel()
+
+
+async def test_relay_that_carries_nothing_gives_way_to_another(nursery: trio.Nursery) -> None:
+    field = Field()
+    behind = make(field)
+    await nursery.start(behind.run)
+    target = peer(200)
+    for number in range(1, RELAYS_DIALLED_MAX + 3):
+        field.there.add(address(number))
+        with pytest.raises(PeerUnreachable, match="is not there"):
+            await behind.dial(target, circuit_address(address(number), target))
+        assert len(field.live) == min(number, RELAYS_DIALLED_MAX)
     await wait_all_tasks_blocked()
+    nursery.cancel_scope.cancel()
+
+
+async def test_relay_that_is_lost_is_not_redialled_for_itself(nursery: trio.Nursery) -> None:
+    field = Field()
+    behind = make(field)
+    await nursery.start(behind.run)
+    field.there.add(address(1))
+    with pytest.raises(PeerUnreachable):
+        await behind.dial(peer(200), circuit_address(address(1), peer(200)))
+    field.lose(peer(1))
+    await wait_all_tasks_blocked()
+    assert field.let_go == [peer(1)]
     nursery.cancel_scope.cancel()
 
 

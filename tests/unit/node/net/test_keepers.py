@@ -18,12 +18,14 @@ class Field:
     def __init__(self) -> None:
         self.there: set[PeerId] = set()
         self.foreign: set[PeerId] = set()
+        self.addresses: list[str] = []
         self.linked: set[PeerId] = set()
         self.dials: dict[PeerId, list[float]] = {LOW: [], HIGH: []}
         self.keepers = Keepers(US, self.reach, self.linked.__contains__)
 
-    async def reach(self, peer: PeerId) -> None:
+    async def reach(self, peer: PeerId, address: str) -> None:
         await trio.lowlevel.checkpoint()
+        self.addresses.append(address)
         self.dials[peer].append(trio.current_time())
         if peer in self.foreign:
             raise WrongChain("another network")
@@ -32,9 +34,11 @@ class Field:
         self.linked.add(peer)
         self.keepers.hear()
 
-    async def want(self, peer: PeerId) -> None:
+    async def want(
+        self, peer: PeerId, address: str = "somewhere", *, is_hint: bool = False
+    ) -> None:
         try:
-            await self.keepers.connect(peer, "somewhere")
+            await self.keepers.connect(peer, address, is_hint=is_hint)
         except (PeerUnreachable, WrongChain):
             return
 
@@ -88,5 +92,62 @@ async def test_peer_of_another_network_and_one_not_wanted_are_let_be(
     await trio.sleep(60)
     assert len(field.dials[HIGH]) == 1
     assert len(field.dials[LOW]) == dialled
+    assert not field.keepers.wanted
+    nursery.cancel_scope.cancel()
+
+
+async def test_hint_neither_moves_nor_ends_what_is_wanted(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """A configured peer is down; a stranger names it at an address of his own."""
+    field = Field()
+    field.keepers.start(nursery)
+    await field.want(LOW, "configured")
+    await field.want(LOW, "told", is_hint=True)
+    assert not field.keepers.forget(LOW, is_hint=True)
+    await trio.sleep(60)
+    assert field.addresses.count("told") == 1
+    assert field.addresses[-1] == field.keepers.wanted[LOW] == "configured"
+    nursery.cancel_scope.cancel()
+
+
+async def test_hint_that_leads_nowhere_is_not_followed_again(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    field = Field()
+    field.keepers.start(nursery)
+    await field.want(LOW, is_hint=True)
+    await trio.sleep(60)
+    assert len(field.dials[LOW]) == 1
+    assert not field.keepers.wanted
+    nursery.cancel_scope.cancel()
+
+
+async def test_owner_takes_over_what_a_hint_began(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    field = Field()
+    field.keepers.start(nursery)
+    field.there.add(LOW)
+    await field.want(LOW, "told", is_hint=True)
+    await field.want(LOW, "configured")
+    assert not field.keepers.forget(LOW, is_hint=True)
+    assert field.keepers.wanted == {LOW: "configured"}
+    assert field.keepers.forget(LOW)
+    assert not field.keepers.wanted
+    nursery.cancel_scope.cancel()
+
+
+async def test_owner_who_gives_up_waiting_leaves_a_hint_a_hint(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    field = Field()
+    field.keepers.start(nursery)
+    field.there.add(LOW)
+    await field.want(LOW, "told", is_hint=True)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await field.want(LOW)
+    assert field.keepers.forget(LOW, is_hint=True)
     assert not field.keepers.wanted
     nursery.cancel_scope.cancel()

@@ -12,9 +12,10 @@ from typing_extensions import override
 from prsm.node.clock import TrioClock
 from prsm.node.net.addresses import AddressBook
 from prsm.node.net.interface import Busy, Incoming, PeerInfo, PeerUnreachable
-from prsm.node.net.places import Place
+from prsm.node.net.places import Place, place_of
 from prsm.node.peers.exchange import ANSWERS_BURST, OWN_TAKEN_MAX, TOLD_ALL_MAX, Exchange, Teller
 from prsm.protocol.errors import WireError
+from prsm.protocol.identity import circuit_address
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import ADDRESSES_TOLD_MAX
 from prsm.protocol.messages.exchange import GetAddresses, GotAddresses
@@ -105,6 +106,19 @@ async def test_public_peer_hears_no_private_address() -> None:
     got = await ask(exchange, LOCAL)
     assert set(got.own) == {one.text for one in own}
     assert set(got.others) == {INSIDE.text, place(5).text}
+
+
+async def test_own_address_behind_a_relay_is_probed_only_where_that_is_linked() -> None:
+    """Nobody else is dialled because a stranger named him, and the address is no failure."""
+    behind = place_of(circuit_address(place(7).text, ASKER.peer))
+    book = AddressBook(KEY, us=OURS.peer)
+    exchange, network = make(book)
+    await exchange._take(ASKER.peer, told(own=(behind,)), chosen=False)
+    entry = book.get(behind.text)
+    assert (network.probes, entry and entry.failures) == ([], 0)
+    network.infos.append(linked(place(7)))
+    await exchange._take(ASKER.peer, told(own=(behind,)), chosen=False)
+    assert network.probes == [behind.text]
 
 
 async def test_asking_often_is_refused_with_a_time(autojump_clock: MockClock) -> None:
