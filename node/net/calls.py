@@ -101,6 +101,7 @@ class Conversation:
         self._room = {channel: trio.Semaphore(CALLS_OPEN_MAX) for channel in Channel}
         self._served = {channel: trio.Semaphore(SERVED_MAX[channel]) for channel in Channel}
         self._running = dict.fromkeys(Channel, 0)
+        self._asked_bytes = 0  # of the calls that run or wait
         self._pending: dict[int, _Pending] = {}
         self._last_id = 0
         self._scope = trio.CancelScope()
@@ -114,9 +115,9 @@ class Conversation:
         return quiet and not self._pending and not any(self._running.values())
 
     @property
-    def waiting_bytes(self) -> int:
-        """What is queued for the peer on all streams."""
-        return sum(stream.waiting_bytes for stream in self._streams.values())
+    def held_bytes(self) -> int:
+        """What is kept for the peer: queued, half read, and in its calls that are not answered."""
+        return sum(stream.held_bytes for stream in self._streams.values()) + self._asked_bytes
 
     async def run(self, ctl: Duplex, open_stream: Callable[[Channel], Awaitable[Duplex]]) -> None:
         """Talk until a part fails or `drop` is called.
@@ -337,6 +338,7 @@ class Conversation:
             self._streams[channel].put_nowait(_refusal(head, busy))
             return
         self._running[channel] += 1
+        self._asked_bytes += len(head.body) + len(incoming.tail)
         self._nursery.start_soon(self._serve, channel, head, incoming)
 
     async def _serve(self, channel: Channel, head: Head, incoming: Incoming) -> None:
@@ -359,6 +361,7 @@ class Conversation:
             log.debug("peer %s went away before its answer", self.peer)
         finally:
             self._running[channel] -= 1
+            self._asked_bytes -= len(head.body) + len(incoming.tail)
 
     async def _answer(self, incoming: Incoming) -> Answer:
         handler = self._handlers.calls.get(type(incoming.message))

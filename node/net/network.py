@@ -200,7 +200,7 @@ class PeerNetwork:
 
     def _held(self) -> Mapping[PeerId, int]:
         held = Counter(self._transport.held())
-        held.update(self._peers.waiting())
+        held.update(self._peers.held())
         return held
 
     def bans(self) -> tuple[BanInfo, ...]:

@@ -10,6 +10,7 @@ a relay gives way to any other.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
@@ -154,9 +155,12 @@ class Peers:
         """The live peers, in order of their ids."""
         return tuple(self._links[peer].info() for peer in sorted(self._links))
 
-    def waiting(self) -> dict[PeerId, int]:
-        """Bytes queued for each live peer."""
-        return {peer: link.conversation.waiting_bytes for peer, link in self._links.items()}
+    def held(self) -> dict[PeerId, int]:
+        """Bytes kept for each peer, over a connection that retires, too."""
+        held: Counter[PeerId] = Counter()
+        for link in (*self._links.values(), *self._retiring):
+            held[link.connection.peer] += link.conversation.held_bytes
+        return held
 
     def find(self, peer: PeerId) -> Conversation | None:
         """The conversation messages to that peer take now."""

@@ -38,6 +38,8 @@ WRITE_BYTES: Final = 256 * KIB  # waiting frames are joined up to this; 256 KiB-
 # handed to the transport stands before every vote for the same peer. 128 KiB take 0.2 ms.
 WRITE_SLICE_BYTES: Final = 128 * KIB
 WRITE_DEADLINE_S: Final = 10.0
+# For the rest of a frame that has begun: what the slowest writer takes for the largest one.
+FRAME_DEADLINE_S: Final = BULK_FRAME_BYTES_MAX // WRITE_SLICE_BYTES * WRITE_DEADLINE_S
 READ_BYTES: Final = 256 * KIB
 FRAMES_AT_ONCE: Final = 16  # read without a turn of the loop; a peer may send thousands in a write
 
@@ -141,7 +143,7 @@ class Outbox:
 
 
 class FrameReader:
-    """Cuts a byte stream into frames.
+    """Cuts a byte stream into frames; one that has begun comes to its end, or the stream does.
 
     Args:
         duplex: where the bytes come from.
@@ -163,18 +165,30 @@ class FrameReader:
         self._after_read = after_read
         self._frame_bytes_max = frame_bytes_max
         self._buffer = bytearray()
+        self._left_s = FRAME_DEADLINE_S
+
+    @property
+    def held_bytes(self) -> int:
+        """What was read of a frame that is not whole yet, and behind it."""
+        return len(self._buffer)
 
     async def read_raw(self) -> tuple[bytes, bytes]:
         """Wait for the next frame and return its undecoded head and its tail.
 
         Raises:
-            StreamLost: the peer ended or broke the stream.
+            StreamLost: the peer ended or broke the stream, or left a frame half sent.
             WireError: lengths no honest peer sends.
         """
-        prefix = await self._exactly(PREFIX_BYTES)
+        self._left_s = FRAME_DEADLINE_S
+        await self._fill(PREFIX_BYTES)
+        prefix = bytes(self._buffer[:PREFIX_BYTES])
         head_bytes, tail_bytes = parse_lengths(prefix, frame_bytes_max=self._frame_bytes_max)
-        head = await self._exactly(head_bytes)
-        tail = await self._exactly(tail_bytes) if tail_bytes else b""
+        tail_at = PREFIX_BYTES + head_bytes
+        await self._fill(tail_at + tail_bytes)
+        with memoryview(self._buffer) as view:
+            head = bytes(view[PREFIX_BYTES:tail_at])
+            tail = bytes(view[tail_at : tail_at + tail_bytes])
+        del self._buffer[: tail_at + tail_bytes]
         return head, tail
 
     async def read(self) -> tuple[Head, bytes]:
@@ -187,20 +201,24 @@ class FrameReader:
         head, tail = await self.read_raw()
         return decode_head(head), tail
 
-    async def _exactly(self, size: int) -> bytes:
-        buffer = self._buffer
-        while len(buffer) < size:
-            wanted = self._read_ahead or size - len(buffer)
-            data = await self._duplex.read_some(wanted)
+    async def _fill(self, size: int) -> None:
+        while len(self._buffer) < size:
+            wanted = self._read_ahead or size - len(self._buffer)
+            data = await (self._read_on(wanted) if self._buffer else self._duplex.read_some(wanted))
             if not data:
                 raise StreamLost("the peer ended the stream")
-            buffer += data
+            self._buffer += data
             if self._after_read is not None:
                 await self._after_read(len(data))
-        with memoryview(buffer) as view:
-            taken = bytes(view[:size])
-        del buffer[:size]
-        return taken
+
+    async def _read_on(self, wanted: int) -> bytes:
+        """Read more of a frame that has begun; only waiting for the peer counts, not our limits."""
+        began = trio.current_time()
+        with trio.move_on_after(self._left_s):
+            data = await self._duplex.read_some(wanted)
+            self._left_s = max(0.0, self._left_s - (trio.current_time() - began))
+            return data
+        raise StreamLost(f"the rest of a frame took over {FRAME_DEADLINE_S:g} s")
 
 
 class KeptStream:
@@ -217,6 +235,7 @@ class KeptStream:
         self._cap = FRAME_CAPS[channel]
         self._traffic = TRAFFIC[channel]
         self._outbox = Outbox(frames_max=QUEUE_FRAMES_MAX, bytes_max=QUEUE_BYTES_MAX)
+        self._reader: FrameReader | None = None
         self._writing = False
         self._name = channel.name.lower()
 
@@ -226,9 +245,9 @@ class KeptStream:
         return self._outbox.idle and not self._writing
 
     @property
-    def waiting_bytes(self) -> int:
-        """What is queued and not taken for writing yet."""
-        return self._outbox.waiting_bytes
+    def held_bytes(self) -> int:
+        """What is queued and not taken for writing yet, and what was read of half a frame."""
+        return self._outbox.waiting_bytes + (self._reader.held_bytes if self._reader else 0)
 
     def put_nowait(self, head: Head, tail: bytes = b"") -> bool:
         """Queue a frame; False when the queue is full or closed.
@@ -270,7 +289,7 @@ class KeptStream:
                 failed.append(error)
                 nursery.cancel_scope.cancel()
 
-        reader = FrameReader(
+        reader = self._reader = FrameReader(
             duplex,
             frame_bytes_max=self._cap,
             after_read=functools.partial(self._count_read, lane),

@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
+from typing_extensions import override
 
 from prsm.node.clock import TrioClock
 from prsm.node.net.budgets import NO_LIMITS
 from prsm.node.net.interface import Channel
 from prsm.node.net.lanes import Lane, Lanes
 from prsm.node.net.streams import (
+    FRAME_DEADLINE_S,
     QUEUE_BYTES_MAX,
     QUEUE_FRAMES_MAX,
     WRITE_SLICE_BYTES,
@@ -195,6 +197,45 @@ async def test_run_hands_out_frames_and_raises_what_ended_it(lane: Lane) -> None
     assert got == [(head(n), b"tail") for n in (1, 2, 3)]
     assert stream.frames_read == 3
     assert not stream.put_nowait(head())
+
+
+async def test_frame_that_is_left_half_sent_ends_the_stream(autojump_clock: MockClock) -> None:
+    """Waiting for its first byte may take for ever, for the rest of it not."""
+    raw = frames(1)
+    reader = FrameReader(Script(frames(2) + raw[:-1], b"..."), frame_bytes_max=CAP)
+    for _ in range(2):
+        await reader.read()
+    assert reader.held_bytes == len(raw) - 1
+    began = trio.current_time()
+    with pytest.raises(StreamLost, match="the rest of a frame took over 320 s"):
+        await reader.read()
+    assert trio.current_time() - began == FRAME_DEADLINE_S
+    idle = FrameReader(Script(b"..."), frame_bytes_max=CAP)
+    with trio.move_on_after(10 * FRAME_DEADLINE_S) as scope:
+        await idle.read()
+    assert scope.cancelled_caught
+
+
+async def test_frame_that_drips_has_no_more_time_and_our_limits_cost_it_none(
+    autojump_clock: MockClock,
+) -> None:
+    async def hold_back(_size: int) -> None:
+        await trio.sleep(100)
+
+    pieces = [frames(1)[at : at + 1] for at in range(len(frames(1)))]
+    reader = FrameReader(Script(*pieces), frame_bytes_max=CAP, after_read=hold_back)
+    assert await reader.read() == (head(), b"tail")
+
+    class Drip(Script):
+        @override
+        async def read_some(self, bytes_max: int) -> bytes:
+            await trio.sleep(100)
+            return await super().read_some(bytes_max)
+
+    began = trio.current_time()
+    with pytest.raises(StreamLost, match="the rest of a frame"):
+        await FrameReader(Drip(*pieces), frame_bytes_max=CAP).read()
+    assert trio.current_time() - began == 100 + FRAME_DEADLINE_S
 
 
 async def test_frame_of_another_version_is_refused() -> None:

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from prsm.node.memory import rss_bytes
 from prsm.node.net.handshake import greet
-from prsm.node.net.interface import Channel
+from prsm.node.net.interface import Answer, Channel, Incoming
 from prsm.node.net.memory import MemoryHub
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.peers import Connection
@@ -21,10 +21,13 @@ from prsm.node.net.watch import (
     Watch,
     choose,
 )
+from prsm.protocol.codec import encode
 from prsm.protocol.errors import PrsmError
+from prsm.protocol.framing import Flow, Head, encode_frame
 from prsm.protocol.ids import PeerId
-from prsm.protocol.limits import MIB
-from prsm.protocol.messages.models import Have
+from prsm.protocol.limits import KIB, MIB
+from prsm.protocol.messages.models import AskHave, Have
+from prsm.protocol.messages.table import MESSAGES
 from tests.tools.networks import CHAIN
 
 LIMIT = 100 * MIB
@@ -90,14 +93,21 @@ async def test_watch_drops_counts_and_reminds(
     assert 600 / REMIND_S - 2 <= len(said) <= 600 / REMIND_S
 
 
-async def test_peer_that_does_not_read_is_dropped_when_memory_is_short(
-    nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
-    """A peer that greets and then reads nothing: what waits for it makes it the one to go."""
-    assert autojump_clock.rate == 0
-    hub = MemoryHub()
+async def start_victim(hub: MemoryHub, nursery: trio.Nursery) -> PeerNetwork:
+    """A node of little memory whose calls are never answered."""
     victim = PeerNetwork(hub.transport(b"\1" * 32), CHAIN, memory_bytes=8 * MIB)
+
+    async def think(_incoming: Incoming) -> Answer:
+        await trio.sleep_forever()
+
+    victim.on_call(AskHave, think)
     await nursery.start(victim.run)
+    return victim
+
+
+async def greet_as_rogue(
+    hub: MemoryHub, nursery: trio.Nursery, victim: PeerNetwork
+) -> tuple[PeerId, Connection]:
     rogue = hub.transport(b"\2" * 32)
 
     async def refuse(connection: Connection) -> None:
@@ -110,12 +120,71 @@ async def test_peer_that_does_not_read_is_dropped_when_memory_is_short(
     await greet(ctl, CHAIN.hello(()), dialler=True)
     while not victim.peers():  # noqa: ASYNC110 - a peer that came is no event here
         await trio.sleep(0.01)
-    message = Have(size=5, leaves=1, bitset=b"\1")
-    for _ in range(4):
-        assert victim.send_nowait(rogue.peer_id, message, channel=Channel.BULK, tail=bytes(MIB))
+    return rogue.peer_id, connection
+
+
+async def expect_drop(victim: PeerNetwork) -> None:
     assert victim.watch.held_bytes() > 2 * MIB
     await trio.sleep(2)
     assert victim.watch.dropped == 1
     assert victim.peers() == ()
     assert not victim.bans()
+
+
+async def test_peer_that_does_not_read_is_dropped_when_memory_is_short(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """A peer that greets and then reads nothing: what waits for it makes it the one to go."""
+    assert autojump_clock.rate == 0
+    hub = MemoryHub()
+    victim = await start_victim(hub, nursery)
+    rogue, _ = await greet_as_rogue(hub, nursery, victim)
+    message = Have(size=5, leaves=1, bitset=b"\1")
+    for _ in range(4):
+        assert victim.send_nowait(rogue, message, channel=Channel.BULK, tail=bytes(MIB))
+    await expect_drop(victim)
+    nursery.cancel_scope.cancel()
+
+
+def call(number: int, tail_bytes: int) -> bytes:
+    head = Head(
+        version=1,
+        flow=Flow.CALL,
+        kind=MESSAGES.number(AskHave),
+        request_id=number,
+        trace=b"",
+        body=encode(AskHave(root=b"r" * 36)),
+    )
+    return encode_frame(head, tail_bytes) + bytes(tail_bytes)
+
+
+async def test_half_of_a_frame_counts_for_who_sent_it(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """All but the last byte of one frame."""
+    assert autojump_clock.rate == 0
+    hub = MemoryHub()
+    victim = await start_victim(hub, nursery)
+    _, connection = await greet_as_rogue(hub, nursery, victim)
+    bulk = await connection.stream(Channel.BULK)
+    await bulk.write_all(call(1, 3 * MIB)[:-1])
+    await trio.sleep(0.5)
+    await expect_drop(victim)
+    nursery.cancel_scope.cancel()
+
+
+async def test_calls_that_wait_count_for_who_made_them(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Each with a tail that its record takes no notice of; none is answered."""
+    assert autojump_clock.rate == 0
+    hub = MemoryHub()
+    victim = await start_victim(hub, nursery)
+    _, connection = await greet_as_rogue(hub, nursery, victim)
+    bulk = await connection.stream(Channel.BULK)
+    for number in range(1, 13):  # eight are at work
+        await bulk.write_all(call(number, MIB // 4))
+    await trio.sleep(0.5)
+    assert 3 * MIB < victim.watch.held_bytes() < 3 * MIB + 64 * KIB
+    await expect_drop(victim)
     nursery.cancel_scope.cancel()
