@@ -119,8 +119,12 @@ class GossipMeter:
             )
         return bucket.take(now_ms=now_ms)
 
+    def may_accept(self, *, now_ms: int) -> bool:
+        """Whether this node would take one more message, and pass it on; counts nothing."""
+        return self._accepted.has(now_ms=now_ms)
+
     def accept(self, *, now_ms: int) -> bool:
-        """Count a message this node would take and pass on; False when it has enough."""
+        """Count a message this node takes and passes on; False when it has enough."""
         return self._accepted.take(now_ms=now_ms)
 
     def _peer(self, peer: PeerId, now_ms: int) -> _Peer:

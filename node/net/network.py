@@ -151,7 +151,8 @@ class PeerNetwork:
         return Hooks(
             accept=peers.accept,
             judge=self._judge,
-            admits=lambda peer: peers.find(peer) is not None,
+            # A ban counts before its link has ended: an envelope may hold 512 forged messages.
+            admits=lambda peer: peers.find(peer) is not None and not self._bans.banned_ms(peer),
             blame=peers.penalise,
             is_banned=lambda peer: bool(self._bans.banned_ms(peer)),
             meter=self._measure,
@@ -331,14 +332,17 @@ class PeerNetwork:
 
     def _judge(self, topic: str, peer: PeerId, record: bytes) -> bool:
         """Decide on a record that arrived; the handler keeps it. Never raises."""
-        if self._bans.banned_ms(peer) or not self._meter.accept(now_ms=self._now_ms()):
+        now_ms = self._now_ms()
+        # Counted once it is news: repeats of one old record would use up the room of all others.
+        if self._bans.banned_ms(peer) or not self._meter.may_accept(now_ms=now_ms):
             return False
         try:
             fits = len(record) <= GOSSIP_RECORD_BYTES_MAX
             verdict = self._gossip[topic](peer, record) if fits else False
             if verdict is not False:
                 if verdict:
-                    self._service.note(peer, now_ms=self._now_ms())
+                    self._meter.accept(now_ms=now_ms)
+                    self._service.note(peer, now_ms=now_ms)
                 return bool(verdict)
         except Exception:
             log.exception("the receiver of topic %s failed", topic)

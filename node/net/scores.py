@@ -153,12 +153,16 @@ class TokenBucket:
         self._milli = self._burst_milli
         self._at_ms = now_ms
 
-    def take(self, count: int = 1, *, now_ms: int) -> bool:
-        """Take tokens; False, and none taken, when there are not so many."""
+    def has(self, count: int = 1, *, now_ms: int) -> bool:
+        """Whether there are so many tokens."""
         grown = self._milli + (now_ms - self._at_ms) * self._rate_per_s
         self._milli = min(self._burst_milli, grown)
         self._at_ms = now_ms
-        if self._milli < 1000 * count:
+        return self._milli >= 1000 * count
+
+    def take(self, count: int = 1, *, now_ms: int) -> bool:
+        """Take tokens; False, and none taken, when there are not so many."""
+        if not self.has(count, now_ms=now_ms):
             return False
         self._milli -= 1000 * count
         return True

@@ -1,7 +1,10 @@
 """Gossip of peers and authors, counted, with time handed in."""
 
 import pytest
+import trio
+from trio.testing import MockClock
 
+from prsm.node.net.memory import MemoryHub
 from prsm.node.net.meters import (
     ACCEPTED_BURST,
     ACCEPTED_PER_S,
@@ -17,7 +20,10 @@ from prsm.node.net.meters import (
     Counts,
     GossipMeter,
 )
+from prsm.node.net.network import PeerNetwork
+from prsm.protocol.errors import RemoteError
 from prsm.protocol.ids import PeerId
+from tests.tools.networks import CHAIN
 
 PEER, OTHER = PeerId("peer"), PeerId("other")
 ONE = Counts(messages=1, size=200)
@@ -82,3 +88,38 @@ def test_what_is_remembered_is_bounded() -> None:
         meter.author(str(number).encode(), now_ms=0)
     assert len(meter._peers) == PEERS_METERED_MAX
     assert len(meter._authors) == AUTHORS_METERED_MAX
+
+
+async def test_repeats_of_what_is_known_use_up_nothing(autojump_clock: MockClock) -> None:
+    """Strangers say one old record over and over; what others bring is taken all the same."""
+    assert autojump_clock.rate == 0
+    await trio.lowlevel.checkpoint()
+    network = PeerNetwork(MemoryHub().transport(b"1" * 32), CHAIN)
+    known = {b"old"}
+
+    def hear(_peer: PeerId, record: bytes) -> bool | None:
+        is_news = record not in known
+        known.add(record)
+        return is_news or None
+
+    network.on_gossip("topic", hear)
+    for _ in range(10 * ACCEPTED_BURST):
+        assert not network._judge("topic", PEER, b"old")
+    news = [str(number).encode() for number in range(2 * ACCEPTED_BURST)]
+    taken = [network._judge("topic", OTHER, record) for record in news]
+    assert taken == [True] * ACCEPTED_BURST + [False] * ACCEPTED_BURST
+
+
+async def test_banned_peer_says_nothing_more_in_the_same_breath(nursery: trio.Nursery) -> None:
+    """The rest of an envelope of forged messages would use up what their author may say."""
+    hub = MemoryHub()
+    one, two = (hub.network(bytes([number]) * 32, CHAIN) for number in (1, 2))
+    await nursery.start(one.run)
+    await nursery.start(two.run)
+    await two.connect(one.addresses[0])
+    admits = one._hooks().admits
+    assert admits(two.peer_id)
+    one.penalise(two.peer_id, RemoteError("forged", peer=two.peer_id, penalty=100))
+    assert not admits(two.peer_id)
+    assert one.peers(), "its link has not ended yet"
+    nursery.cancel_scope.cancel()
