@@ -40,6 +40,8 @@ IDLE_MS: Final = 4_000
 LOOK_MS: Final = 100  # while something is wanted and nobody free has it
 PAUSE_MS: Final = 1_000  # after silence, a refusal, or an empty promise; doubles
 PAUSE_MS_MAX: Final = 60_000
+# After longer ones the points of a peer that is always silent would fade before more come.
+SILENT_PAUSE_MS_MAX: Final = 8_000
 # Who leaves so many questions in a row without any answer, 25 s and more, and keeps its link by
 # heartbeats holds a place for nothing: a refusal would be an answer. A node of an overloaded
 # machine looks the same for a while, so it takes minutes of it until the points are a ban.
@@ -313,6 +315,9 @@ class Repair:
         else:
             known.lists, known.unread = False, True
             self._pause(known, now_ms)
+        if silent:
+            known.pause_ms = min(known.pause_ms, SILENT_PAUSE_MS_MAX)
+            known.free_ms = min(known.free_ms, now_ms + known.pause_ms)
         known.silences = silences % SILENCES_MAX
         return SILENT_PENALTY if silences >= SILENCES_MAX else 0
 

@@ -11,8 +11,11 @@ from prsm.node.clock import TrioClock
 from prsm.node.net import repair
 from prsm.node.net.interface import Busy, Incoming, PeerEvent
 from prsm.node.net.records import Item
+from prsm.node.net.scores import Scores
 from prsm.node.peers.announce import Announcer
 from prsm.protocol.codec import Record, encode
+from prsm.protocol.errors import RemoteError
+from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import LISTED_MAX
 from prsm.protocol.messages.announce import (
     BLOCKS,
@@ -206,6 +209,33 @@ async def test_peer_that_answers_nothing_for_long_is_banned(autojump_clock: obje
         await trio.sleep(60)
         nursery.cancel_scope.cancel()
     assert [error.penalty for _, error in wire.penalties] == [repair.SILENT_PENALTY]
+
+
+async def test_peer_that_is_mute_is_banned_and_one_that_was_for_a_minute_is_not(
+    autojump_clock: object,
+) -> None:
+    """It answers heartbeats and nothing else: its points come faster than they fade."""
+    del autojump_clock
+    wire, scores = GossipWire(), Scores()
+    mine = announcer(wire, clock=cast("SetClock", TrioClock()))
+
+    async def silence(_message: Record) -> Reply:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    def penalise(peer: PeerId, error: RemoteError) -> None:
+        scores.penalise(peer, error.penalty, now_ms=round(1000 * trio.current_time()))
+
+    wire.penalise = penalise  # type: ignore[method-assign]  # counts as a node does
+    wire.replies[LIAR] = silence
+    async with trio.open_nursery() as nursery:
+        await nursery.start(mine.run)
+        wire.up(LIAR)
+        await trio.sleep(60)
+        assert scores.points(LIAR, now_ms=60_000) <= repair.SILENT_PENALTY
+        await trio.sleep(14 * 60)
+        nursery.cancel_scope.cancel()
+    assert scores.times(LIAR) == 1
 
 
 async def test_news_is_compared_soon_unless_it_is_said_anew_by_itself() -> None:
