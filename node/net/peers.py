@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -141,7 +142,7 @@ class Peers:
         self._links: dict[PeerId, Link] = {}
         self._retiring: set[Link] = set()
         self._keepers = Keepers(us, self._reach, self._links.__contains__)
-        self._dialling: dict[PeerId, trio.Lock] = {}
+        self._dialling: WeakValueDictionary[PeerId, trio.Lock] = WeakValueDictionary()
         self._dials = Dials()
         self._nursery: trio.Nursery | None = None
         self._dial: Dial | None = None

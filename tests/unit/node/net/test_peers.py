@@ -1,7 +1,10 @@
 """Places for peers: those who dial us cannot take the ones kept for whom we dial."""
 
+import gc
+
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from prsm.node.net.entry import INBOUND_MAX, OUTBOUND_KEPT
@@ -9,6 +12,7 @@ from prsm.node.net.interface import PeerUnreachable
 from prsm.node.net.memory import MemoryHub
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.peers import Connection
+from prsm.protocol.identity import peer_id_of
 from prsm.protocol.ids import PeerId
 from tests.tools.networks import CHAIN
 
@@ -46,6 +50,30 @@ async def dial(network: PeerNetwork, address: str) -> None:
         await network.connect(address)
     except Exception:  # noqa: BLE001 - turned away
         return
+
+
+async def test_nothing_is_kept_of_peers_that_were_dialled_in_vain(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Strangers name any number of them; while a dial lasts a second one waits for it."""
+    assert autojump_clock.rate == 0
+    network = MemoryHub().network(b"1" * 32, CHAIN)
+    await nursery.start(network.run)
+    for number in range(2, 12):
+        address = f"/ip4/8.8.8.8/tcp/1/p2p/{peer_id_of(bytes([number]) * 32)}"
+        async with trio.open_nursery() as dials:
+            for _ in range(2):
+                dials.start_soon(hint, network, address)
+            await trio.testing.wait_all_tasks_blocked()
+    gc.collect()
+    assert len(network._peers._dialling) == 0
+    nursery.cancel_scope.cancel()
+
+
+async def hint(network: PeerNetwork, address: str) -> None:
+    """Follow a hint that leads nowhere."""
+    with pytest.raises(PeerUnreachable):
+        await network.connect(address, is_hint=True)
 
 
 async def test_dial_that_outlives_the_network_is_closed_and_named(
