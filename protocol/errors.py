@@ -13,9 +13,13 @@ class PrsmError(Exception):
     Args:
         what: one sentence: what is wrong, with the value and the limit.
         hint: what to type or do next; empty when nothing helps.
+
+    Attributes:
+        spent: micro-FTNS that may be gone by now, without fees; None: its reason alone says.
     """
 
     reason: ClassVar[str] = "internal"
+    spent: int | None = None
 
     def __init__(self, what: str, *, hint: str = "") -> None:
         super().__init__(what)

@@ -54,6 +54,10 @@ class Answers:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def has(self, key: bytes) -> bool:
+        """Is an answer kept? Counts neither as a hit nor as a use."""
+        return key in self._kept
+
     def get(self, key: bytes) -> KeptAnswer | None:
         """The answer given before, which counts as used now."""
         found = self._kept.get(key)

@@ -7,9 +7,10 @@ rollback moves what is served. Must not know RPC. Source: docs/spec/work.md, "Se
 
 import logging
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -27,9 +28,11 @@ from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.joining import ROWS_MAX, Tensors, rows_of
 from prsm.node.inference.links import WorkerLost
 from prsm.node.inference.pipeline import NoQuorumOfResults
+from prsm.node.inference.planner import PriceOverCap
 from prsm.node.inference.runner import Batches
 from prsm.node.inference.serving.answers import Answers, KeptAnswer, answer_key
 from prsm.node.inference.serving.health import HealthBook
+from prsm.node.inference.serving.purse import Purse
 from prsm.node.inference.serving.tab import TabKind
 from prsm.node.inference.serving.tabs import ServingRules, Tabs, slot_rows
 from prsm.node.inference.serving.turnstile import Turnstile
@@ -66,7 +69,7 @@ class ServeRequest:
         inputs: graph inputs, rows along the first axis of each; or
         texts: one row each, for a model with a tokenizer.
         opinions: workers asked: 1 (checked by sampling), 2, or 3 of which two must agree.
-        price_cap: micro-FTNS the request may cost at most.
+        price_cap: micro-FTNS the request may cost at most, all micro-batches and second tries.
         tenant: for whom; requests of tenants are served in fair turns.
         is_fresh: not from the cache, nor into it.
     """
@@ -111,6 +114,22 @@ class _Piece:
     workers: tuple[bytes, ...]
     tab: bytes | None
     price: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request whose model is known, and what may still be spent on it."""
+
+    request: ServeRequest
+    model: bytes
+    manifest: ModelManifest
+    purse: Purse
+
+    def key(self, tensors: Tensors) -> bytes:
+        return answer_key(self.model, tensors, opinions=self.request.opinions)
+
+    def kind(self, tensors: Tensors) -> TabKind:
+        return TabKind(self.model, slot_rows(rows_of(tensors)), self.request.opinions)
 
 
 class Serving:
@@ -170,18 +189,29 @@ class Serving:
         """Answer a request; the caller sets the deadline. Cancelled, the workers stop.
 
         Raises:
-            PrsmError: which of the checks failed, before anything is spent; `Busy` says when to
-                ask again; `WorkerLost` and `NoQuorumOfResults` where no answer was to be had.
+            PrsmError: which of the checks failed; `Busy` says when to ask again; `WorkerLost` and
+                `NoQuorumOfResults` where no answer was to be had. `spent` of each is what slots
+                were taken for, 0 before the first.
         """
+        purse = Purse(request.price_cap)
+        try:
+            return await self._answer(request, purse)
+        except PrsmError as error:
+            error.spent = purse.taken
+            raise
+
+    async def _answer(self, request: ServeRequest, purse: Purse) -> Served:
         model = await self._route(request.ref)
         manifest = await self._with.models.manifest(model)
         plan = await self._batches(model, manifest, request)
         self._check(model, manifest, plan, request)
+        asked = _Asked(request, model, manifest, purse)
         pieces: list[_Piece | None] = [None] * len(plan.batches)
         if len(plan.batches) == 1:
-            pieces[0] = await self._piece(model, manifest, plan.batches[0], request)
+            pieces[0] = await self._piece(asked, plan.batches[0])
         else:
-            await self._all(model, manifest, plan, request, pieces)
+            await self._check_price(asked, plan)
+            await self._all(asked, plan, pieces)
         done = [piece for piece in pieces if piece is not None]
         return Served(
             model=model,
@@ -269,22 +299,32 @@ class Serving:
         if why := self._with.policy.before(facts):
             raise PolicyRefused(why)
 
+    async def _check_price(self, asked: _Asked, plan: BatchPlan) -> None:
+        """Refuse what costs more than is allowed in all, before the first slot is taken."""
+        request = asked.request
+        if request.price_cap is None:
+            return
+        kinds = Counter(
+            asked.kind(tensors)
+            for tensors in plan.batches
+            if request.is_fresh or not self.answers.has(asked.key(tensors))
+        )
+        quote = Purse(request.price_cap)
+        async with self.turnstile.turn(request.tenant, cost=1, size=0):
+            for kind, times in kinds.items():
+                check = partial(quote.check, times=times)
+                price = await self.tabs.price(kind, asked.manifest, check)
+                quote.take(price, times=times)
+
     # -- answers
 
-    async def _all(
-        self,
-        model: bytes,
-        manifest: ModelManifest,
-        plan: BatchPlan,
-        request: ServeRequest,
-        pieces: list[_Piece | None],
-    ) -> None:
+    async def _all(self, asked: _Asked, plan: BatchPlan, pieces: list[_Piece | None]) -> None:
         """All micro-batches side by side; the first failure ends them."""
         failure: list[PrsmError] = []
 
         async def answer(place: int) -> None:
             try:
-                pieces[place] = await self._piece(model, manifest, plan.batches[place], request)
+                pieces[place] = await self._piece(asked, plan.batches[place])
             except PrsmError as error:
                 failure.append(error)
                 nursery.cancel_scope.cancel()
@@ -295,29 +335,27 @@ class Serving:
         if failure:
             raise failure[0]
 
-    async def _piece(
-        self, model: bytes, manifest: ModelManifest, tensors: Tensors, request: ServeRequest
-    ) -> _Piece:
-        key = answer_key(model, tensors, opinions=request.opinions)
+    async def _piece(self, asked: _Asked, tensors: Tensors) -> _Piece:
+        request, key = asked.request, asked.key(tensors)
         kept = None if request.is_fresh else self.answers.get(key)
         if kept is not None:
             await trio.lowlevel.checkpoint()
             return _Piece(kept.outputs, kept.workers, None)
         size = sum(len(tensor.data) for tensor in tensors)
         async with self.turnstile.turn(request.tenant, cost=_cost(tensors), size=size):
-            piece = await self._from_tab(model, manifest, tensors, request)
+            piece = await self._from_tab(asked, tensors)
         if not request.is_fresh:
             self.answers.put(key, KeptAnswer(piece.outputs, piece.workers))
         return piece
 
-    async def _from_tab(
-        self, model: bytes, manifest: ModelManifest, tensors: Tensors, request: ServeRequest
-    ) -> _Piece:
-        rows = rows_of(tensors)
-        kind = TabKind(model, slot_rows(rows), request.opinions)
+    async def _from_tab(self, asked: _Asked, tensors: Tensors) -> _Piece:
+        rows, kind = rows_of(tensors), asked.kind(tensors)
         failure: PrsmError | None = None
         for _ in range(TRIES):
-            tab, slot = await self.tabs.slot(kind, manifest, price_cap=request.price_cap)
+            try:
+                tab, slot = await self.tabs.slot(kind, asked.manifest, asked.purse)
+            except PriceOverCap as error:  # what is left pays no second try: say what failed
+                raise failure or error from None
             try:
                 found = await tab.ask(slot, tensors)
             except (WorkerLost, NoQuorumOfResults) as error:
@@ -325,7 +363,7 @@ class Serving:
                 continue
             for worker in found.workers:
                 self.health.note_answer(
-                    self.health.of(model, worker),
+                    self.health.of(asked.model, worker),
                     rows=rows,
                     took_ms=found.took_ms,
                     now_ms=self._with.clock.wall_ms(),

@@ -146,6 +146,11 @@ class Tab:
         return max(offer.price_per_row for offer in self.offers)
 
     @property
+    def slot_price(self) -> int:
+        """Micro-FTNS of a slot at most: all its rows, by all its workers."""
+        return self.price_per_row * self.kind.rows * len(self.offers)
+
+    @property
     def amount(self) -> int:
         """Micro-FTNS that are locked."""
         return self.price_per_row * len(self.offers) * sum(self.batch_rows)

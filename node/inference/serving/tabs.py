@@ -5,6 +5,7 @@ Knows when a tab is opened and closed, and which workers it gets. Must not know 
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -24,10 +25,11 @@ from prsm.node.inference.planner import (
 from prsm.node.inference.serving.closing import reclaim, settle
 from prsm.node.inference.serving.health import HealthBook
 from prsm.node.inference.serving.probes import probe
+from prsm.node.inference.serving.purse import Purse
 from prsm.node.inference.serving.tab import Tab, TabKind, TabRules, TabState
 from prsm.node.net.interface import Busy
 from prsm.protocol.errors import LocalError, PrsmError
-from prsm.protocol.ids import PeerId, format_ftns
+from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.models import ModelManifest
 from prsm.protocol.transactions.payloads import unit_batches_max
 
@@ -39,6 +41,8 @@ KEPT_MAX: Final = 64  # settled ones that can still be looked at
 LOOK_S: Final = 1.0
 
 log = logging.getLogger(__name__)
+# Raises `PriceOverCap` where a slot of this price, micro-FTNS, is too dear.
+CheckPrice = Callable[[int], None]
 
 
 class UnknownTab(LocalError):
@@ -70,6 +74,7 @@ class _Row:
     slots: int = FIRST_SLOTS
     is_opening: bool = False
     error: PrsmError | None = None  # of the last opening
+    price: int = 0  # of a slot of the tab that was opened last, or was too dear
     changed: trio.Event = field(default_factory=trio.Event)
 
     @property
@@ -129,30 +134,40 @@ class Tabs:
         """All tabs that are kept, newest first."""
         return tuple(reversed(self._all.values()))
 
-    async def slot(
-        self, kind: TabKind, manifest: ModelManifest, *, price_cap: int | None = None
-    ) -> tuple[Tab, int]:
-        """A free slot, of a new tab if need be; the caller sets the deadline.
+    async def price(self, kind: TabKind, manifest: ModelManifest, check: CheckPrice) -> int:
+        """Micro-FTNS of a slot now, of a new tab if need be; raises as `slot` and the check do."""
+        return (await self._with_room(kind, manifest, check)).slot_price
+
+    async def slot(self, kind: TabKind, manifest: ModelManifest, purse: Purse) -> tuple[Tab, int]:
+        """A free slot, of a new tab if need be, its price taken; the caller sets the deadline.
 
         Raises:
-            PriceOverCap: its workers may ask for more than the cap, micro-FTNS for the slot.
+            PriceOverCap: its workers may ask for more than the purse has.
             Busy: too many tabs are not settled yet, or the service does not run.
             PlanRefused: no workers for that.
             LocalError: the lock was refused.
         """
-        row = self._rows.setdefault(kind, _Row())
+        tab = await self._with_room(kind, manifest, purse.check)
+        purse.take(tab.slot_price)
+        number = tab.take_slot()
+        if 2 * sum(each.free for each in self._rows[kind].tabs) <= len(tab.batch_rows):
+            with suppress(Busy):  # ahead of those to come: this request has its slot
+                self._open_soon(kind, manifest, Purse().check)
+        return tab, number
+
+    async def _with_room(self, kind: TabKind, manifest: ModelManifest, check: CheckPrice) -> Tab:
+        """A tab with a free slot, which is still free when this returns."""
         while True:
+            row = self._rows.setdefault(kind, _Row())
             for tab in row.tabs:
                 if tab.free:
-                    _check_price(tab, price_cap)
-                    number = tab.take_slot()
-                    if 2 * sum(each.free for each in row.tabs) <= len(tab.batch_rows):
-                        self._open_soon(kind, manifest, row)
-                    return tab, number
-            self._open_soon(kind, manifest, row, price_cap)
+                    return tab
+            self._open_soon(kind, manifest, check)
             await row.changed.wait()
             if row.error is not None and not any(tab.free for tab in row.tabs):
-                _raise_if_ours(row.error, price_cap)
+                if not isinstance(row.error, PriceOverCap):
+                    raise _anew(row.error)
+                check(row.price)  # too dear for another's cap; for ours?
 
     def kinds_of(self, model: bytes) -> tuple[TabKind, ...]:
         """Kinds of which tabs are open for a model."""
@@ -162,7 +177,7 @@ class Tabs:
         """Open a tab before somebody asks."""
         row = self._rows.setdefault(kind, _Row())
         if not any(tab.free for tab in row.tabs):
-            self._open_soon(kind, manifest, row)
+            self._open_soon(kind, manifest, Purse().check)
 
     def retire(self, model: bytes) -> None:
         """Close all tabs of a model: what is under way is answered, nothing new goes there."""
@@ -194,23 +209,23 @@ class Tabs:
 
     # -- opening
 
-    def _open_soon(
-        self, kind: TabKind, manifest: ModelManifest, row: _Row, price_cap: int | None = None
-    ) -> None:
+    def _open_soon(self, kind: TabKind, manifest: ModelManifest, check: CheckPrice) -> None:
+        row = self._rows[kind]
         if row.is_opening:
             return
         live = sum(not tab.is_over for tab in self._all.values())
         if self._nursery is None or live >= TABS_MAX:
             raise Busy(f"{live} tabs are not settled yet, at most {TABS_MAX}", retry_after_ms=2000)
         row.is_opening, row.error = True, None
-        self._nursery.start_soon(self._open, kind, manifest, row, price_cap)
+        self._nursery.start_soon(self._open, kind, manifest, row, check)
 
     async def _open(
-        self, kind: TabKind, manifest: ModelManifest, row: _Row, price_cap: int | None
+        self, kind: TabKind, manifest: ModelManifest, row: _Row, check: CheckPrice
     ) -> None:
         try:
             tab = await self._make(kind, manifest, row.slots)
-            _check_price(tab, price_cap)  # before anything is locked
+            row.price = tab.slot_price
+            check(row.price)  # before anything is locked
             self._keep(tab)
             await self._notes.keep(tab.job, 0, tab.job)  # before money can move
             await self._bring_up(tab)
@@ -376,20 +391,8 @@ def slot_rows(rows: int) -> int:
     return 1 << max(0, rows - 1).bit_length()
 
 
-def _check_price(tab: Tab, cap: int | None) -> None:
-    price = tab.price_per_row * tab.kind.rows * len(tab.offers)
-    if cap is not None and price > cap:
-        raise PriceOverCap(
-            f"the request costs up to {format_ftns(price)} FTNS, {format_ftns(cap)} are allowed",
-            value=price,
-            limit=cap,
-            hint="allow more, send fewer rows, or ask for fewer opinions",
-        )
-
-
-def _raise_if_ours(error: PrsmError, cap: int | None) -> None:
-    """Raise, unless a tab was too dear for another's cap and is not for ours."""
-    if not isinstance(error, PriceOverCap) or not isinstance(error.value, int):
-        raise error
-    if cap is not None and error.value > cap:
-        raise error
+def _anew(error: PrsmError) -> PrsmError:
+    """The same refusal as an object of its own: each who is told adds what the call cost so far."""
+    made = type(error).__new__(type(error), *error.args)
+    vars(made).update(vars(error))
+    return made

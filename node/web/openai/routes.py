@@ -184,8 +184,8 @@ class _Api:
         try:
             served = await self._serve(visit, wish, wish.prsm.opinions or 1)
         except PrsmError as error:
-            # Refused before anything was spent: nobody's word alone is good enough.
-            if error.reason != "no_bond" or wish.prsm.opinions is not None:
+            # Before anything is spent: nobody's word alone is good enough.
+            if error.reason != "no_bond" or error.spent or wish.prsm.opinions is not None:
                 raise
             served = await self._serve(visit, wish, 2)
         is_base64 = wish.encoding_format == "base64"
