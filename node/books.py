@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import trio
 
-from prsm.consensus.ledger.fees import fee_min
 from prsm.consensus.ledger.records import Job as Escrow
 from prsm.node.api.audit import AuditApi
 from prsm.node.api.events import EventsApi
+from prsm.node.api.ledger import fees_by
 from prsm.node.api.tenants import TenantsApi
 from prsm.node.callers.audit import AuditLog
 from prsm.node.callers.auditing import Anchors, Auditing
@@ -93,13 +93,11 @@ async def open_books(opened: Opened, work: Workshop, tokens: Tokens) -> Books:
 
     chain.wallet.on_sent.append(costs.note_sent)
 
-    def fees(size_bytes: int) -> int:
-        return fee_min(driver.ledger.parameters, size_bytes=size_bytes, operations=1)
-
     tenants = Tenants(
         Tenancy(database), clock, is_over=costs.is_over, find_object=_finder(work.models)
     )
     await tenants.load()
+    fees = fees_by(lambda: driver.ledger.parameters)
     spending = Spending(Outlays(database), limits_of(tokens), costs, clock, fees)
     refusals = Refusals(audit, clock)
     return Books(audit, anchors, refusals, tenants, spending, clock, database, work.feed.events)

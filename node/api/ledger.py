@@ -3,18 +3,22 @@
 Knows: the ledger, read only. Must not know: stores, transports.
 """
 
+from collections.abc import Callable
 from typing import Final, Literal
 
 from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.conditions import due
 from prsm.consensus.ledger.fees import fee_min, operations_of, size_to_pay
 from prsm.consensus.ledger.records import Held
-from prsm.node.api.readable import BadDocument, readable_record
+from prsm.node.api.readable import BadDocument, readable_record, record_of
+from prsm.node.callers.prices import Fees
 from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import ledger as api
+from prsm.node.rpc.methods.wallet import SubmitParams
 from prsm.node.rpc.spec import Caller
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.errors import LocalError
+from prsm.protocol.genesis import Parameters
 from prsm.protocol.ids import address_text, parse_hex
 from prsm.protocol.limits import INT_MAX, TRANSACTION_BYTES_MAX
 from prsm.protocol.transactions.envelope import Transaction, decode_transaction
@@ -39,6 +43,19 @@ def kind_called(name: str) -> tuple[int, type[Record]]:
 def kind_name(number: int) -> str:
     """Name of a transaction kind."""
     return next(name for name, (found, _) in _KINDS.items() if found == number)
+
+
+def fees_by(parameters: Callable[[], Parameters]) -> Fees:
+    """What transactions cost, by the function that admission and the wallet use."""
+
+    def of_size(size_bytes: int) -> int:
+        return fee_min(parameters(), size_bytes=size_bytes, operations=1)
+
+    def of_wish(size_bytes: int, wish: SubmitParams) -> int:
+        operations = operations_of(record_of(wish.payload, kind_called(wish.kind)[1]))
+        return fee_min(parameters(), size_bytes=size_bytes, operations=operations)
+
+    return Fees(of_size, of_wish)
 
 
 class LedgerApi:

@@ -11,15 +11,28 @@ from typing import Any, Final
 import msgspec
 
 from prsm.node.rpc.errors import BadParams
+from prsm.node.rpc.methods.wallet import SubmitParams
 from prsm.node.rpc.spec import Params
 
-# Micro-FTNS of a transaction's fee by its size in bytes.
-Fees = Callable[[int], int]
 _TRANSACTION_BYTES: Final = 512  # of a transfer, with room
 WORK_BYTES: Final = 4_096  # of lock and settlements of a job of a few units
 # Kinds of transactions whose whole cost is `amount` and the fee, or the fee alone.
 _AMOUNT_KINDS: Final = frozenset(("Transfer", "Hold"))
 _FEE_KINDS: Final = frozenset(("Ballot", "Delegate", "Reclaim", "RegisterModel", "SetCard"))
+
+
+@dataclass(frozen=True, slots=True)
+class Fees:
+    """What transactions cost today, in micro-FTNS.
+
+    Attributes:
+        of_size: of one operation in so many bytes.
+        of_wish: of so many bytes that hold what is asked for, with the operations it asks for;
+            `PrsmError` where that is no transaction.
+    """
+
+    of_size: Callable[[int], int]
+    of_wish: Callable[[int, SubmitParams], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +64,7 @@ def with_cap(params: Params, left: int) -> Params:
 
 
 def _capped(params: Any, fees: Fees) -> int | None:  # noqa: ANN401 - one of several structs
-    return None if params.max_price is None else int(params.max_price) + fees(WORK_BYTES)
+    return None if params.max_price is None else int(params.max_price) + fees.of_size(WORK_BYTES)
 
 
 def _served(params: Any, _fees: Fees) -> int | None:  # noqa: ANN401 - as above
@@ -59,7 +72,7 @@ def _served(params: Any, _fees: Fees) -> int | None:  # noqa: ANN401 - as above
 
 
 def _planned(params: Any, fees: Fees) -> int:  # noqa: ANN401 - as above
-    return int(params.budget) + fees(WORK_BYTES) if int(params.budget) else 0
+    return int(params.budget) + fees.of_size(WORK_BYTES) if int(params.budget) else 0
 
 
 def _generation(params: Any, fees: Fees) -> int | None:  # noqa: ANN401 - as above
@@ -70,10 +83,10 @@ def _evaluation(params: Any, fees: Fees) -> int | None:  # noqa: ANN401 - as abo
     return 0 if params.task is not None else _capped(params, fees)
 
 
-def _submitted(params: Any, fees: Fees) -> int:  # noqa: ANN401 - as above
-    fee = fees(_TRANSACTION_BYTES + len(msgspec.json.encode(params.payload)))
+def _submitted(params: SubmitParams, fees: Fees) -> int:
+    size_bytes = _TRANSACTION_BYTES + len(msgspec.json.encode(params.payload))
     if params.kind in _FEE_KINDS:
-        return fee
+        return fees.of_wish(size_bytes, params)
     amount = params.payload.get("amount")
     text = str(amount) if isinstance(amount, int | str) else ""
     if params.kind not in _AMOUNT_KINDS or not text.isdecimal():
@@ -82,7 +95,7 @@ def _submitted(params: Any, fees: Fees) -> int:  # noqa: ANN401 - as above
             hint=f"one of {', '.join(sorted(_AMOUNT_KINDS | _FEE_KINDS))}, or another token",
             field="kind",
         )
-    return int(text) + fee
+    return int(text) + fees.of_wish(size_bytes, params)
 
 
 def _with_fee(amount: Callable[[Any], int]) -> Callable[[Any, int], int]:
@@ -107,12 +120,12 @@ PRICES: Final[Mapping[str, Price]] = {
         _served, came_to=lambda result, reserved: reserved if result.tabs else 0, keeps=True
     ),
     "wallet_transfer": Price(
-        lambda p, fees: int(p.amount) + fees(_TRANSACTION_BYTES),
+        lambda p, fees: int(p.amount) + fees.of_size(_TRANSACTION_BYTES),
         came_to=_with_fee(lambda result: int(result.amount)),
     ),
     "wallet_submit": Price(_submitted, came_to=_submitted_amount),
     "storage_offerDeal": Price(
-        lambda p, fees: int(p.price) * p.rounds + fees(_TRANSACTION_BYTES),
+        lambda p, fees: int(p.price) * p.rounds + fees.of_size(_TRANSACTION_BYTES),
     ),
 }
 # What writes or signs and spends nothing of this node's keys, or only the fee of a vote.

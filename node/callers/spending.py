@@ -28,7 +28,8 @@ from prsm.storage.outlays import Limits, Outlays, Reserved, Sums
 # Token id -> what it may spend; None: there is no such token any more.
 LimitsOf = Callable[[str], Limits | None]
 LOOK_S: Final = 15.0
-# Refusals that come before anything is bought, also of a call whose failures may have cost.
+# Refusals that come before anything is bought, also of a call whose failures may have cost and do
+# not say how much.
 _BEFORE: Final = frozenset(
     (
         *("model_not_found", "not_found", "invalid_params", "input_mismatch", "forbidden"),
@@ -54,7 +55,7 @@ class Spending:
         limits_of: what a token may spend.
         costs: what a job came to.
         clock: what time it is.
-        fees: what a transaction of so many bytes costs today.
+        fees: what transactions cost today.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Spending:
             return await go(ask)
         reserved = await self._reserve(ask, wanted, limits)
         if wanted is None and limits.is_any:
-            room = self._fees(price.room_bytes) if price.room_bytes else 0
+            room = self._fees.of_size(price.room_bytes) if price.room_bytes else 0
             if reserved.amount <= room:
                 await self._outlays.drop(reserved.id)
                 raise self._no_room(ask, reserved.amount, room + 1)
@@ -169,10 +170,16 @@ class Spending:
             await self._outlays.settle(reserved.id, price.came_to(result, reserved.amount))
 
     async def _take_back(self, reserved: Reserved, price: Price, error: BaseException) -> None:
-        error = only_leaf(error)
-        is_typed = isinstance(error, PrsmError) and error.reason not in UNCLEAR
-        is_before = isinstance(error, PrsmError) and error.reason in _BEFORE
-        if is_before or (is_typed and not price.keeps):
-            await self._outlays.drop(reserved.id)
+        """Count what a call that failed may have cost: what it says, else by its reason."""
+        error, amount = only_leaf(error), reserved.amount
+        if isinstance(error, PrsmError) and error.reason not in UNCLEAR:
+            if price.keeps and error.spent is not None:
+                amount = error.spent + (
+                    self._fees.of_size(price.room_bytes) if price.room_bytes else 0
+                )
+            elif not price.keeps or error.reason in _BEFORE:
+                amount = 0
+        if amount:
+            await self._outlays.settle(reserved.id, amount)
         else:
-            await self._outlays.settle(reserved.id, reserved.amount)
+            await self._outlays.drop(reserved.id)

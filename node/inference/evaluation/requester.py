@@ -6,8 +6,8 @@ counts.
 
 import logging
 import secrets
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -102,6 +102,11 @@ class _Round:
     peers: dict[bytes, PeerId]
     answers: dict[bytes, _Answer] = field(default_factory=dict)
 
+    @property
+    def amount(self) -> int:
+        """Micro-FTNS of the escrow."""
+        return self.unit.price_per_row * sum(self.rows) * len(self.unit.workers)
+
 
 class Evaluations:
     """Runs our evaluations side by side.
@@ -163,9 +168,10 @@ class Evaluations:
             round_ = await self._draw(wish, manifest, rows)
             await self._lock(round_)
             self._nursery.start_soon(self._reclaim, round_.job)
-            await self._gather(round_)
-            await self._settle(round_)
-            return await self._record(round_)
+            with _costing(round_.amount):
+                await self._gather(round_)
+                await self._settle(round_)
+                return await self._record(round_)
         finally:
             self._running -= 1
 
@@ -173,29 +179,35 @@ class Evaluations:
         self, wish: EvaluationWish, manifest: ModelManifest, rows: tuple[int, ...]
     ) -> _Round:
         """Ask for evaluators, and take the first of them who are there."""
-        job, chain = self._new_id(), self._chain
-        asked = await commit(chain, DRAW, Draw(job, wish.model, wish.dataset))
+        job = self._new_id()
+        asked = await commit(self._chain, DRAW, Draw(job, wish.model, wish.dataset))
+        with _costing(0):  # from here on the fee is gone
+            drawn = await self._wait_drawn(job, asked)
+            offers = {
+                offer.worker: offer
+                for offer in await ask_all(self._network, self._chain, self._verifier)
+                if offer.runtime == manifest.compute.runtime and offer.slots_free > 0
+            }
+            chosen = [offers[worker] for worker in drawn if worker in offers][:WORKERS]
+            if len(chosen) < NEEDED:
+                raise TooFewPeers(
+                    f"{len(chosen)} of the {len(drawn)} workers that were drawn are free and run "
+                    f"{manifest.compute.runtime}, {NEEDED} are needed",
+                    value=len(chosen),
+                    limit=NEEDED,
+                    hint="connect more workers that are pledged, then ask again",
+                )
+            peers = {offer.worker: offer.peer for offer in chosen}
+            round_ = _Round(job, wish, self._unit(wish, chosen, len(rows)), rows, peers)
+            _check_price(wish, round_.amount)
+            return round_
+
+    async def _wait_drawn(self, job: bytes, asked: int) -> tuple[bytes, ...]:
+        """Those whom the ledger draws, in their order; none if it takes too long."""
         with trio.move_on_after(DRAW_S):
-            while (known := chain.evaluation(job)) is None or known.drawn is None:
-                await chain.wait_height(max(asked, chain.height()) + 1)
-        drawn = () if known is None else known.drawn or ()
-        offers = {
-            offer.worker: offer
-            for offer in await ask_all(self._network, chain, self._verifier)
-            if offer.runtime == manifest.compute.runtime and offer.slots_free > 0
-        }
-        chosen = [offers[worker] for worker in drawn if worker in offers][:WORKERS]
-        if len(chosen) < NEEDED:
-            raise TooFewPeers(
-                f"{len(chosen)} of the {len(drawn)} workers that were drawn are free and run "
-                f"{manifest.compute.runtime}, {NEEDED} are needed",
-                value=len(chosen),
-                limit=NEEDED,
-                hint="connect more workers that are pledged, then ask again",
-            )
-        unit = self._unit(wish, chosen, len(rows))
-        _check_price(wish, unit, sum(rows))
-        return _Round(job, wish, unit, rows, {offer.worker: offer.peer for offer in chosen})
+            while (known := self._chain.evaluation(job)) is None or known.drawn is None:
+                await self._chain.wait_height(max(asked, self._chain.height()) + 1)
+        return () if known is None else known.drawn or ()
 
     def _unit(self, wish: EvaluationWish, chosen: Sequence[WorkerOffer], slices: int) -> Unit:
         return Unit(
@@ -225,7 +237,11 @@ class Evaluations:
             deadline_ms=chain.block_time_ms() + round_.wish.deadline_ms,
             is_open_ended=False,
         )
-        await commit(chain, LOCK, lock)
+        try:
+            await commit(chain, LOCK, lock)
+        except PrsmError as error:  # what the ledger did not answer may still come into a block
+            error.spent = round_.amount if isinstance(error, TransactionFailed) else 0
+            raise
 
     async def _gather(self, round_: _Round) -> None:
         """Ask every worker until it has answered, failed, or the deadline is near."""
@@ -328,8 +344,17 @@ class Evaluations:
             await chain.wait_height(chain.height() + 1)
 
 
-def _check_price(wish: EvaluationWish, unit: Unit, rows: int) -> None:
-    amount = unit.price_per_row * rows * len(unit.workers)
+@contextmanager
+def _costing(amount: int) -> Iterator[None]:
+    """Have what fails in here say what it cost beside fees."""
+    try:
+        yield
+    except PrsmError as error:
+        error.spent = amount
+        raise
+
+
+def _check_price(wish: EvaluationWish, amount: int) -> None:
     if wish.price_cap is not None and amount > wish.price_cap:
         raise PriceOverCap(
             f"the escrow would be {format_ftns(amount)} FTNS, at most "

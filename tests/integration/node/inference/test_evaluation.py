@@ -119,12 +119,14 @@ async def test_what_cannot_be_evaluated_is_refused_before_money_moves(
         (DATASET, 3 * PRICE * sum(ROWS) - 1, PriceOverCap),
     ]
     for dataset, cap, fault in cases:
-        with pytest.raises(fault):
+        with pytest.raises(fault) as caught:
             await lab.evaluate(dataset, cap=cap)
+        assert caught.value.spent == (0 if cap else None)  # 0: the draw's fee
     for node in lab.cluster.nodes[1:]:
         node.kill()
-    with pytest.raises(TooFewPeers):
+    with pytest.raises(TooFewPeers) as few:
         await lab.evaluate()
+    assert few.value.spent == 0
     assert lab.cluster.world.balance(lab.cluster.requester.address) == FUNDS
     assert lab.score().recorded == 0
     assert lab.score().draws == 2
@@ -166,8 +168,9 @@ async def test_three_who_differ_decide_nothing(lab: Lab, autojump_clock: MockClo
 
     for node in lab.cluster.nodes:
         differ(node)
-    with pytest.raises(NothingEvaluated):
+    with pytest.raises(NothingEvaluated) as caught:
         await lab.evaluate()
+    assert caught.value.spent == 3 * PRICE * sum(ROWS)
     assert lab.score().recorded == 0
 
 

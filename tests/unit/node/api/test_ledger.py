@@ -3,14 +3,18 @@
 import msgspec
 import pytest
 
+from prsm.consensus.ledger.fees import fee_to_offer, operations_of
 from prsm.consensus.ledger.records import Held
-from prsm.node.api.ledger import LedgerApi
-from prsm.node.api.readable import readable
+from prsm.node.api.ledger import LedgerApi, fees_by
+from prsm.node.api.readable import readable, readable_record
+from prsm.node.callers.prices import PRICES
 from prsm.node.rpc.methods import ledger as api
+from prsm.node.rpc.methods.wallet import SubmitParams
 from prsm.node.rpc.spec import ALL_SCOPES, Caller
-from prsm.protocol.codec import decode, encode
+from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.errors import LocalError, WireError
 from prsm.protocol.ids import address_text
+from prsm.protocol.limits import APPROVALS_MAX, CONDITION_STEPS_MAX, HOLD_BRANCHES_MAX
 from prsm.protocol.signing import sha256
 from prsm.protocol.transactions.conditions import (
     After,
@@ -26,7 +30,7 @@ from prsm.protocol.transactions.conditions import (
     hold_id,
 )
 from prsm.protocol.transactions.envelope import decode_transaction, sign_transaction
-from prsm.protocol.transactions.payloads import Transfer
+from prsm.protocol.transactions.payloads import RegisterModel, Transfer
 from prsm.storage.errors import NotFound
 from prsm.testnet.chain import START_MS, Chain, signer_of, small_genesis
 
@@ -91,6 +95,36 @@ async def test_fee_of_a_payload_suffices_in_any_envelope(chain: Chain) -> None:
     raw = chain.order(HOLDER, terms, fee=int(answer.fee))
     assert 0 < answer.size_bytes - len(raw) <= 32
     chain.ledger.admission.check(raw)
+
+
+def dear_hold() -> Hold:
+    """One whose branches ask for as many steps as there may be."""
+    inner = AtLeast(1, (After(1),) * APPROVALS_MAX)
+    steps = AtLeast(1, (*(inner,) * 3, *(After(1),) * 12))
+    branch = Branch(key(PAYEE), steps, None)
+    return msgspec.structs.replace(hold_of(), branches=(branch,) * HOLD_BRANCHES_MAX)
+
+
+@pytest.mark.parametrize(
+    ("payload", "amount", "operations"),
+    [
+        (PAY, 1, 1),
+        (hold_of(), 100, 5),
+        (dear_hold(), 100, CONDITION_STEPS_MAX * HOLD_BRANCHES_MAX),
+        (RegisterModel(b"m" * 36, "net", "1.0.0", bytes(32), 1, (b"p" * 36,) * 16), 0, 17),
+    ],
+)
+async def test_what_a_token_reserves_pays_the_fee_of_every_operation(
+    payload: Record, amount: int, operations: int, chain: Chain
+) -> None:
+    parameters = msgspec.structs.replace(chain.ledger.parameters, fee_per_operation=1_000)
+    wish = SubmitParams(type(payload).__name__, readable_record(payload))
+    reserved = PRICES["wallet_submit"].asked(wish, fees_by(lambda: parameters))
+    draft = decode_transaction(chain.order(HOLDER, payload))
+    paid = amount + fee_to_offer(parameters, draft, payload)
+    assert operations_of(payload) == operations
+    assert reserved is not None
+    assert paid <= reserved < paid + 1_000 * max(operations, 20)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from prsm.node.callers.costs import Costs
-from prsm.node.callers.prices import FREE, PRICES
+from prsm.node.callers.prices import FREE, PRICES, Fees
 from prsm.node.callers.spending import LimitExceeded, Spending
 from prsm.node.callers.tenants import start_then_wait
 from prsm.node.chain.wallet import VALID_MS
@@ -18,6 +18,7 @@ from prsm.node.inference.job import JobRequest, JobState
 from prsm.node.rpc.dispatch import Dispatcher, bind
 from prsm.node.rpc.errors import BadParams, CallTimeout, Forbidden
 from prsm.node.rpc.methods import work as work_api
+from prsm.node.rpc.methods.evaluations import EvaluateParams
 from prsm.node.rpc.methods.generation import GenerateParams
 from prsm.node.rpc.methods.plans import SubmitParams as PlanParams
 from prsm.node.rpc.methods.serving import ServedRows, ServeParams
@@ -41,6 +42,7 @@ LAB: Final = Caller("token lab", ALL_SCOPES, "trace-1", token_id="t1")
 OPERATOR: Final = Caller("cookie", ALL_SCOPES, "trace-1")
 TO: Final = "0x" + "07" * 32
 FEE: Final = 500
+FEES: Final = Fees(lambda _size: FEE, lambda _size, _wish: FEE)
 ROWS, PRICE = 12, 10
 RESERVE: Final = 3 * PRICE * ROWS  # one stage, three workers
 
@@ -59,9 +61,7 @@ class Shop:
         chain, jobs = self.cluster.requester.chain, self.cluster.requester.jobs
         self.costs = Costs(chain.job, self.clock, jobs, Absent(), Absent())  # type: ignore[arg-type]  # has none
         self.outlays = Outlays(self.database)
-        self.spending = Spending(
-            self.outlays, self.limits.get, self.costs, self.clock, lambda _size: FEE
-        )
+        self.spending = Spending(self.outlays, self.limits.get, self.costs, self.clock, FEES)
         self.dispatcher = self.bind({})
 
     def bind(self, handlers: dict[str, Any]) -> Dispatcher:
@@ -122,6 +122,12 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
         yield Shop(database)
     finally:
         await database.close()  # noqa: ASYNC102 - close() shields itself
+
+
+def refused(reason: str, spent: int | None) -> LocalError:
+    made: LocalError = type("Refused", (LocalError,), {"reason": reason})("no")
+    made.spent = spent
+    return made
 
 
 def paid(amount: str) -> TransferParams:
@@ -202,6 +208,35 @@ async def test_budgets_cached_answers_and_kinds(shop: Shop) -> None:
             await shop.call("wallet_submit", SubmitParams("Transfer", payload))
     with pytest.raises(BadParams, match="Stake"):
         await shop.call("wallet_submit", SubmitParams("Stake", {"target": 1}))
+
+
+@pytest.mark.parametrize(
+    ("reason", "spent", "counted"),
+    [
+        ("price_over_cap", 40, 40),  # seven micro-batches were paid, the eighth is too dear
+        ("worker_lost", 0, 0),
+        ("busy", None, 0),
+        ("worker_lost", None, 300),
+        ("deadline_passed", 40, 300),
+    ],
+)
+async def test_refusal_behind_the_first_payment_counts_what_was_spent(
+    reason: str, spent: int | None, counted: int, shop: Shop
+) -> None:
+    shop.node.answers["serve_run"] = refused(reason, spent)
+    with pytest.raises(LocalError):
+        await shop.call("serve_run", ServeParams("minilm", texts=("x",), max_price="300"))
+    assert await shop.spent() == (counted, 0)
+
+
+@pytest.mark.parametrize(("spent", "counted"), [(None, 0), (0, FEE), (70, 70 + FEE)])
+async def test_evaluation_that_is_refused_behind_its_draw_counts_the_fee(
+    spent: int | None, counted: int, shop: Shop
+) -> None:
+    shop.node.answers["model_evaluate"] = refused("price_over_cap", spent)
+    with pytest.raises(LocalError):
+        await shop.call("model_evaluate", EvaluateParams("m", "d", max_price="100"))
+    assert await shop.spent() == (counted, 0)
 
 
 async def test_every_method_that_writes_is_priced_free_or_refused(shop: Shop) -> None:
