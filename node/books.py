@@ -17,9 +17,10 @@ from prsm.node.api.tenants import TenantsApi
 from prsm.node.callers.audit import AuditLog
 from prsm.node.callers.auditing import Anchors, Auditing
 from prsm.node.callers.costs import Costs
+from prsm.node.callers.halves import start_then_wait
 from prsm.node.callers.refusals import Refusals
 from prsm.node.callers.spending import Spending
-from prsm.node.callers.tenants import FindObject, StoredObject, Tenants, start_then_wait
+from prsm.node.callers.tenants import FindObject, StoredObject, Tenants
 from prsm.node.callers.tokens import Tokens
 from prsm.node.clock import Clock
 from prsm.node.models import Models

@@ -124,8 +124,9 @@ class Once:
         try:
             result = await go(ask)
         except Exception as error:
-            with trio.CancelScope(shield=True):  # bounded: one write
-                await _note_refusal(store, name, only_leaf(error))
+            if not ask.trail.is_answered:  # else it took effect, whoever refused then
+                with trio.CancelScope(shield=True):  # bounded: one write
+                    await _note_refusal(store, name, only_leaf(error))
             raise
         told = msgspec.json.encode(_Told(result=msgspec.Raw(msgspec.json.encode(result))))
         with trio.CancelScope(shield=True):  # as above

@@ -30,7 +30,6 @@ from prsm.node.callers.belongings import (
 from prsm.node.clock import Clock
 from prsm.node.rpc.dispatch import Ask, Go
 from prsm.node.rpc.errors import Forbidden, TooMany
-from prsm.node.rpc.methods.table import METHODS
 from prsm.node.rpc.spec import Caller
 from prsm.protocol.errors import LocalError
 from prsm.storage.errors import NotFound
@@ -111,7 +110,8 @@ class Tenants:
         if caller.tenant == _OPERATOR:
             return await go(ask)
         row = await self._row(caller.tenant)
-        self._take_turn(row)
+        if not ask.trail.is_answered:  # else the second half of a call (`halves`)
+            self._take_turn(row)
         belonging = OWNED.get(name)
         if belonging is None:
             if name not in SHARED:
@@ -362,22 +362,6 @@ class Tenants:
         self._seen[key] = self._seen.get(key, frozenset()) | {tenant}
         while len(self._seen) > _SEEN_MAX:
             self._seen.popitem(last=False)
-
-
-async def start_then_wait(ask: Ask, go: Go) -> object:
-    """A layer: work somebody waits for is started first, so that it has an owner while it runs.
-
-    Whoever hangs up while waiting must not leave work that is nobody's, or a price nobody settles.
-    """
-    belonging, wait_ms = OWNED.get(ask.method.name), getattr(ask.params, "wait_ms", 0)
-    is_known = ask.caller.tenant or ask.caller.token_id
-    if belonging is None or not belonging.later or not wait_ms or not is_known:
-        return await go(ask)
-    made = await go(_with(ask, wait_ms=0))
-    assert belonging.made is not None
-    later, name = METHODS[belonging.later], belonging.made.field
-    params = msgspec.convert({name: getattr(made, name), "wait_ms": wait_ms}, later.params)
-    return await go(replace(ask, method=later, params=params))
 
 
 def _with(ask: Ask, **changes: object) -> Ask:

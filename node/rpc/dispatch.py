@@ -10,7 +10,7 @@ import difflib
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
@@ -44,6 +44,13 @@ OnFault = Callable[[str, str, Exception], None]
 OnRefused = Callable[[Method, Caller], None]
 
 
+@dataclass(slots=True)
+class Trail:
+    """How far a call has come: whether a handler has answered, whatever a layer makes of that."""
+
+    is_answered: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """One admitted call, as the layers around its handler see it."""
@@ -52,6 +59,7 @@ class Ask:
     params: Params
     caller: Caller
     key: str = ""  # its idempotency key, if it came with one
+    trail: Trail = field(default_factory=Trail, compare=False)  # one, however it is changed
 
 
 Go = Callable[[Ask], Awaitable[object]]
@@ -205,6 +213,7 @@ class Dispatcher:
         try:
             with self._fence(ask.method):
                 result = await self._handlers[ask.method.name](ask.params, ask.caller)
+                ask.trail.is_answered = True
         finally:
             self.in_flight -= 1
         if isinstance(ask.params, PageParams):

@@ -10,9 +10,9 @@ import pytest
 import trio
 
 from prsm.node.callers.costs import Costs
+from prsm.node.callers.halves import start_then_wait
 from prsm.node.callers.prices import FREE, PRICES, Fees
 from prsm.node.callers.spending import LimitExceeded, Spending
-from prsm.node.callers.tenants import start_then_wait
 from prsm.node.chain.wallet import VALID_MS
 from prsm.node.inference.job import JobRequest, JobState
 from prsm.node.rpc.dispatch import Dispatcher, bind

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prsm.node.callers.belongings import OWNED, SHARED, Kind
-from prsm.node.callers.tenants import QuotaPassed, StoredObject, Tenants, start_then_wait
+from prsm.node.callers.halves import start_then_wait
+from prsm.node.callers.tenants import QuotaPassed, StoredObject, Tenants
 from prsm.node.rpc.dispatch import Dispatcher, bind
 from prsm.node.rpc.errors import Forbidden, TooMany
 from prsm.node.rpc.methods import models as models_api
