@@ -46,6 +46,7 @@ from prsm.node.web.openai import World, openai_pages
 from prsm.node.web.serve import Bound, Bounds, Door, serve
 from prsm.node.web.tls import AllowFrom, Tls
 from prsm.node.work.workshop import Opened, Start, Workshop
+from prsm.storage.keystore import load_seed
 
 
 async def open_entrance(
@@ -87,7 +88,8 @@ async def open_entrance(
     measures = Measures(opened, work, metrics.here() or metrics.Metrics())
     await nursery.start(Supervisor("measures").run, measures.run)
     node.firing = measures.alerts.firing.values
-    once = await open_once(nursery, start.home.answers, chain.driver.clock)
+    seed = load_seed(start.home.node_key)
+    once = await open_once(nursery, start.home.answers, chain.driver.clock, seed)
     dispatcher = bind(
         _handlers(opened, work, node) | books.handlers() | guests.handlers,
         fence=fence,

@@ -34,7 +34,7 @@ class KeptCall:
     Attributes:
         digest: of what it asked.
         is_over: whether it is known to have ended.
-        answer: what it was told; None if that is not known, or was too large to keep.
+        answer: what it was told; None if that is not known, or not kept.
     """
 
     digest: bytes
@@ -90,14 +90,15 @@ class AnswerStore:
         self._count += kept is None
         return kept
 
-    async def finish(self, name: bytes, answer: bytes) -> None:
-        """Keep what a call was told; one too large counts as over without an answer.
+    async def finish(self, name: bytes, answer: bytes | None) -> None:
+        """Keep what a call was told; None, and one too large, counts as over without an answer.
 
         Raises:
             Full, StoreUnavailable: the disk refused; the call stays begun.
         """
-        has_room = self._size + len(answer) <= ALL_BYTES_MAX
-        raw = answer if len(answer) <= ANSWER_BYTES_MAX and has_room else None
+        size = len(answer or b"")
+        has_room = size <= ANSWER_BYTES_MAX and self._size + size <= ALL_BYTES_MAX
+        raw = answer if has_room else None
         self._size += len(raw or b"")
 
         def write(db: sqlite3.Connection) -> None:

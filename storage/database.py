@@ -11,14 +11,14 @@ NORMAL loses acknowledged commits at a power cut.
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from glob import escape
 from pathlib import Path
 from typing import Final, TypeVar
 
 import trio
 
-from prsm.storage.disk import DiskFile, PosixDisk, sync_file
+from prsm.storage.disk import DiskFile, PosixDisk, disk_error, sync_file
 from prsm.storage.errors import Conflict, Corrupt, NotFound, StoreUnavailable
 from prsm.storage.trio_sqlite import Connection, connect, database_error
 
@@ -61,6 +61,7 @@ class Database:
         assert 1 <= readers <= READERS_MAX
         lock = _lock(path)
         try:
+            _make_private(path)
             writer = await connect(str(path))
         except BaseException:
             lock.close()
@@ -70,7 +71,7 @@ class Database:
             await writer.read(_prepare)
             await database._migrate(migrations)
             for _ in range(readers):
-                database._readers.append(await connect(_read_only(path), uri=True))
+                database._readers.append(await connect(_as_uri(path), uri=True))
             database._idle = list(database._readers)
             database._room = trio.Semaphore(readers)
         except BaseException:
@@ -249,9 +250,16 @@ def _prepare(connection: sqlite3.Connection) -> None:
         raise Corrupt(f"quick_check: {found}", hint="the file must be fetched anew from peers")
 
 
-def _read_only(path: Path) -> str:
-    path.chmod(0o600)
-    return _as_uri(path)
+def _make_private(path: Path) -> None:
+    """Make the file the owner's before SQLite opens it: its log gets the mode the file has."""
+    try:
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+            with suppress(FileNotFoundError):
+                name.chmod(0o600)
+    except OSError as error:
+        raise disk_error(error, str(path)) from error
 
 
 def _keep_snapshot(path: Path, schema: int) -> None:

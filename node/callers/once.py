@@ -6,11 +6,13 @@ after a restart. Kept for a day for each tenant and token. Source: docs/spec/rpc
 Knows: layers, the store of answers. Must not know: methods, transports.
 
 Invariants: a key is durable before its call runs; of two calls with one key at a time one runs; a
-call whose outcome is not known is never done again by its key.
+call whose outcome is not known is never done again by its key. No secret is written down: not an
+answer that is one, and of parameters, passwords among them, a digest under a key of this node.
 """
 
 import functools
 import hashlib
+import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,11 +70,16 @@ class Once:
     Args:
         open_store: opens the store at the first keyed call.
         clock: of the node.
+        secret: 32 bytes, the same after a restart; who reads the store has no test for guesses at
+            what a call asked without them.
     """
 
-    def __init__(self, open_store: Callable[[], Awaitable[AnswerStore]], clock: Clock) -> None:
+    def __init__(
+        self, open_store: Callable[[], Awaitable[AnswerStore]], clock: Clock, secret: bytes
+    ) -> None:
         self._open_store = open_store
         self._clock = clock
+        self._secret = secret
         self._store: AnswerStore | None = None
         self._opening = trio.Lock()
         self._running: dict[bytes, _Running] = {}
@@ -99,7 +106,7 @@ class Once:
         """
         if not ask.key:
             return await go(ask)
-        name, digest = _name(ask), _digest(ask)
+        name, digest = _name(ask), self._digest(ask)
         while (running := self._running.get(name)) is not None:
             _refuse_other(ask, running.digest, digest)
             await running.over.wait()
@@ -128,10 +135,16 @@ class Once:
                 with trio.CancelScope(shield=True):  # bounded: one write
                     await _note_refusal(store, name, only_leaf(error))
             raise
-        told = msgspec.json.encode(_Told(result=msgspec.Raw(msgspec.json.encode(result))))
+        told = None
+        if not ask.method.tells_secret:
+            told = msgspec.json.encode(_Told(result=msgspec.Raw(msgspec.json.encode(result))))
         with trio.CancelScope(shield=True):  # as above
             await _finish(store, name, told)
         return result
+
+    def _digest(self, ask: Ask) -> bytes:
+        asked = msgspec.json.encode((ask.method.name, ask.params))
+        return hmac.digest(self._secret, asked, "sha256")
 
     async def _opened(self) -> AnswerStore:
         async with self._opening:
@@ -163,7 +176,7 @@ async def _note_refusal(store: AnswerStore, name: bytes, error: Exception) -> No
         log.warning("a refusal is not kept", why=failed.what)
 
 
-async def _finish(store: AnswerStore, name: bytes, told: bytes) -> None:
+async def _finish(store: AnswerStore, name: bytes, told: bytes | None) -> None:
     try:
         await store.finish(name, told)
     except LocalError as error:  # the caller gets its answer; a second one will not
@@ -173,10 +186,6 @@ async def _finish(store: AnswerStore, name: bytes, told: bytes) -> None:
 def _name(ask: Ask) -> bytes:
     owner = msgspec.json.encode((ask.caller.tenant, ask.caller.token_id, ask.key))
     return hashlib.sha256(owner).digest()
-
-
-def _digest(ask: Ask) -> bytes:
-    return hashlib.sha256(msgspec.json.encode((ask.method.name, ask.params))).digest()
 
 
 def _refuse_other(ask: Ask, known: bytes, digest: bytes) -> None:
@@ -190,7 +199,10 @@ def _refuse_other(ask: Ask, known: bytes, digest: bytes) -> None:
 
 def _again(ask: Ask, kept: KeptCall) -> object:
     if kept.answer is None:
-        state = "its answer was too large to keep" if kept.is_over else "it was cut off"
+        state = "it was cut off"
+        if kept.is_over:
+            is_secret = ask.method.tells_secret
+            state = "its answer is told once" if is_secret else "its answer was too large to keep"
         raise OutcomeUnknown(
             f"{ask.method.name} ran before with the key {ask.key!r}; {state}",
             hint="look whether it took effect, then call again with another key",
@@ -202,8 +214,16 @@ def _again(ask: Ask, kept: KeptCall) -> object:
     raise cast("type[CallError]", shape)(told.what, hint=told.hint, field=told.field)
 
 
-async def open_once(nursery: trio.Nursery, path: Path, clock: Clock) -> Once:
-    """Begin to keep answers in a file, which is opened when a call first names a key."""
-    once = Once(functools.partial(AnswerStore.open, path), clock)
+async def open_once(nursery: trio.Nursery, path: Path, clock: Clock, seed: bytes) -> Once:
+    """Begin to keep answers in a file, which is opened when a call first names a key.
+
+    Args:
+        nursery: keeps it.
+        path: of the file.
+        clock: of the node.
+        seed: secret bytes of the node, for digests.
+    """
+    secret = hmac.digest(seed, b"prsm/answers/1", "sha256")
+    once = Once(functools.partial(AnswerStore.open, path), clock, secret)
     await nursery.start(Supervisor("once").run, once.run)
     return once

@@ -146,6 +146,7 @@ class Method:
         page_by: of a list: the field that names a row; its params are `PageParams`, its result a
             `Page`.
         path: `/status`: where GET answers the result itself, its parameters in the query; of reads.
+        tells_secret: its answer is shown this once, and written down nowhere.
     """
 
     name: str
@@ -159,6 +160,7 @@ class Method:
     example: Params | None = None
     path: str = ""
     page_by: str = ""
+    tells_secret: bool = False
 
 
 _NAME: Final = re.compile(r"[a-z]+_[a-z][a-zA-Z]*")

@@ -111,6 +111,7 @@ METHODS: Final = (
         "A payment key as an encrypted file for another home.",
         deadline_ms=30_000,
         example=ExportKeyParams("spare", "correct horse"),
+        tells_secret=True,
     ),
     Method(
         "wallet_changePassword",

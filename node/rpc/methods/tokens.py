@@ -168,6 +168,7 @@ METHODS: Final = (
         Scope.ADMIN,
         "Make a token for another program or person.",
         example=CreateTokenParams("lab-ci", role="observer"),
+        tells_secret=True,
     ),
     Method(
         "token_list",
@@ -208,5 +209,6 @@ METHODS: Final = (
         Login,
         Scope.READ,
         "A code that opens the dashboard once, within a minute.",
+        tells_secret=True,
     ),
 )

@@ -82,7 +82,7 @@ async def test_two_lost_answers_are_one_payment(
     home = Home(tmp_path / "home")
     home.create()
     node, ports = FakeNode(), list[int]()
-    once = Once(functools.partial(AnswerStore.open, tmp_path / "answers.db"), SetClock())
+    once = Once(functools.partial(AnswerStore.open, tmp_path / "answers.db"), SetClock(), bytes(32))
     dispatcher = bind(node.handlers(), layers=[once.layer])
     health = Health("tester", "0.1.0", str)
     with losing(ports, answers=2) as lossy:

@@ -1,7 +1,9 @@
 """One writer, read-only readers, numbered migrations, damage refused at the door."""
 
+import os
 import shutil
 import sqlite3
+import stat
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,10 @@ TWO = ("INSERT INTO t VALUES(2)",)
 
 def numbers(db: sqlite3.Connection) -> list[int]:
     return [row[0] for row in db.execute("SELECT n FROM t ORDER BY n")]
+
+
+def modes(path: Path) -> set[int]:
+    return {stat.S_IMODE(Path(f"{path}{end}").stat().st_mode) for end in ("", "-wal", "-shm")}
 
 
 async def test_database_migrates_forward_and_refuses_a_newer_file(tmp_path: Path) -> None:
@@ -66,6 +72,19 @@ async def test_readers_cannot_write_or_checkpoint(tmp_path: Path) -> None:
     await database.checkpoint()
     await database.close()
     assert not log.exists()
+
+
+async def test_file_and_its_log_are_the_owners_alone(tmp_path: Path) -> None:
+    """Whatever the umask, and also where they were left open to others."""
+    path, before = tmp_path / "x.db", os.umask(0o022)
+    try:
+        for _ in range(2):
+            database = await Database.open(path, migrations=(ONE,))
+            assert modes(path) == {0o600}
+            await database.close()
+            path.chmod(0o644)
+    finally:
+        os.umask(before)
 
 
 async def test_readers_are_bounded_and_wait(tmp_path: Path) -> None:

@@ -66,7 +66,9 @@ async def opened(folder: Path) -> AsyncIterator[tuple[Lab, Dispatcher]]:
         async with trio.open_nursery() as nursery:
             lab = Lab(Tenancy(database))
             await lab.tenants.load()
-            once = Once(functools.partial(AnswerStore.open, folder / "answers.db"), lab.clock)
+            once = Once(
+                functools.partial(AnswerStore.open, folder / "answers.db"), lab.clock, bytes(32)
+            )
             await nursery.start(once.run)
             yield lab, lab.bind(once)
             nursery.cancel_scope.cancel()

@@ -1,13 +1,16 @@
 """Calls that come again with a key: done once, told the same, also after a restart."""
 
 import functools
+import hashlib
 import json
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -16,13 +19,17 @@ from prsm.node.callers.once import KEPT_MS, Once
 from prsm.node.net.interface import Busy
 from prsm.node.rpc.dispatch import Dispatcher, bind
 from prsm.node.rpc.errors import CallTimeout
-from prsm.node.rpc.spec import Caller
+from prsm.node.rpc.methods.keys import ExportedKey
+from prsm.node.rpc.methods.table import METHODS
+from prsm.node.rpc.methods.tokens import NewToken
+from prsm.node.rpc.spec import Caller, NoParams, Params
 from prsm.protocol.errors import LocalError
 from prsm.storage import answers
 from prsm.storage.answers import AnswerStore
 from tests.tools.announced import SetClock
-from tests.tools.rpc_node import ANYBODY, FakeNode
+from tests.tools.rpc_node import ANYBODY, FakeNode, sample
 
+SECRET = b"s" * 32
 PAY = {"to": "0x" + "00" * 32, "amount": "5"}
 
 
@@ -34,7 +41,9 @@ class World:
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[Dispatcher]:
-        once = Once(functools.partial(AnswerStore.open, self.folder / "answers.db"), self.clock)
+        once = Once(
+            functools.partial(AnswerStore.open, self.folder / "answers.db"), self.clock, SECRET
+        )
         async with trio.open_nursery() as nursery:
             await nursery.start(once.run)
             yield bind(self.node.handlers(), layers=[once.layer])
@@ -189,3 +198,51 @@ async def test_a_read_takes_no_key(world: World) -> None:
         raw = await door.answer(json.dumps(call).encode(), ANYBODY)
         assert raw is not None
         assert json.loads(raw)["error"]["code"] == -32602
+
+
+async def call(door: Dispatcher, name: str, params: Params) -> Any:  # noqa: ANN401 - as `pay`
+    asked = msgspec.to_builtins(params) | {"idempotency_key": "k-" + name}
+    body = {"jsonrpc": "2.0", "id": 1, "method": name, "params": asked}
+    raw = await door.answer(msgspec.json.encode(body), ANYBODY)
+    assert raw is not None
+    document = json.loads(raw)
+    return document["result"] if "result" in document else document["error"]
+
+
+async def test_no_secret_is_on_disk_and_what_tells_one_tells_it_once(world: World) -> None:
+    """Texts, codes and key files that are told; of passwords not even a digest to guess by."""
+    told = ["token_create", "wallet_exportKey"]
+    asks = [*told, "wallet_unlock", "wallet_createKey", "wallet_importKey", "wallet_changePassword"]
+    world.node.answers["token_create"] = NewToken("tk-1", "eyJ-the-text", "a", ("read",), "", None)
+    exported: ExportedKey = sample(ExportedKey)
+    world.node.answers["wallet_exportKey"] = msgspec.structs.replace(exported, key_file="the-file")
+    async with world.run() as door:
+        for name in asks:
+            assert "code" not in await call(door, name, METHODS[name].example or NoParams())
+        files = {path: path.read_bytes() for path in world.folder.glob("answers.db*")}
+        assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+        assert len(files) >= 3  # its log too
+    for raw in [*files.values(), (world.folder / "answers.db").read_bytes()]:
+        for secret in (b"eyJ-the-text", b"the-file", b"correct horse", SECRET):
+            assert secret not in raw
+        for name in asks:
+            asked = msgspec.json.encode((name, METHODS[name].example))
+            assert hashlib.sha256(asked).digest() not in raw
+    async with world.run() as door:
+        before = world.paid
+        for name in asks:
+            again = await call(door, name, METHODS[name].example or NoParams())
+            assert ("code" in again) == (name in told)
+            if name in told:
+                assert again["data"]["reason"] == "outcome_unknown"
+                assert "told once" in again["message"]
+        assert world.paid == before
+
+
+def test_what_answers_a_secret_says_so() -> None:
+    """By the names secrets have in results; a method of another kind is added here or there."""
+    names = {"token", "code", "key_file", "secret", "seed", "password"}
+    for method in METHODS.values():
+        fields = set(getattr(method.result, "__struct_fields__", ()))
+        has_secret = bool(fields & names)
+        assert method.tells_secret == has_secret, method.name
