@@ -24,6 +24,7 @@ import trio
 
 from prsm.node.clock import Clock, utc_text
 from prsm.node.telemetry import logs
+from prsm.protocol.errors import PrsmError
 from prsm.protocol.jsontext import UNREADABLE
 from prsm.storage.disk import PosixDisk, disk_error
 from prsm.storage.errors import Corrupt
@@ -90,6 +91,7 @@ class AuditLog:
         self._folder, self._clock = folder, clock
         self._turn = trio.Lock()
         self._root = Root(0, FIRST)
+        self._is_unsure = False  # a line that was refused may be in the file
 
     @classmethod
     async def open(cls, folder: Path, clock: Clock) -> "AuditLog":
@@ -119,6 +121,9 @@ class AuditLog:
             Full, StoreUnavailable: the disk refused, and nothing was noted.
         """
         async with self._turn:
+            if self._is_unsure:
+                await trio.to_thread.run_sync(self._find_end)
+                self._is_unsure = False
             entry = _chained(note, fields, self._root, utc_text(self._clock.wall_ms()))
             with trio.CancelScope(shield=True):  # bounded: one write to a local file
                 await trio.to_thread.run_sync(self._append, encode_line(entry))
@@ -185,17 +190,25 @@ class AuditLog:
             is_new = not path.exists()
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                size = os.fstat(descriptor).st_size
-                if os.write(descriptor, line) != len(line):
-                    os.ftruncate(descriptor, size)
-                    raise OSError(errno.ENOSPC, "No space left on device")
-                os.fdatasync(descriptor)
+                self._write_whole(descriptor, line, path if is_new else None)
             finally:
                 os.close(descriptor)
-            if is_new:
-                PosixDisk().sync_folder(str(path))
         except OSError as error:
             raise disk_error(error, str(path)) from error
+
+    def _write_whole(self, descriptor: int, line: bytes, made: Path | None) -> None:
+        """Write and sync a line; one that was refused is not left in front of the next."""
+        size = os.fstat(descriptor).st_size
+        try:
+            _write_all(descriptor, line)
+            os.fdatasync(descriptor)
+            if made is not None:
+                PosixDisk().sync_folder(str(made))
+        except (OSError, PrsmError):
+            self._is_unsure = True
+            os.ftruncate(descriptor, size)
+            self._is_unsure = False
+            raise
 
     def _page(self, last: int, limit: int) -> list[Entry]:
         found: list[Entry] = []
@@ -220,6 +233,11 @@ class AuditLog:
             for line in _lines(path)
             if mark in line and (entry := _decode(line, path)).event == event
         ]
+
+
+def _write_all(descriptor: int, line: bytes) -> None:
+    if os.write(descriptor, line) != len(line):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def segments(folder: Path) -> list[Path]:

@@ -1,5 +1,7 @@
 """The audit log: a chain of lines that shows what was changed, and survives its writer."""
 
+import errno
+import os
 from pathlib import Path
 
 import msgspec
@@ -19,6 +21,7 @@ from prsm.node.callers.audit import (
     hash_of,
 )
 from prsm.node.clock import TrioClock
+from prsm.storage.errors import Full
 
 CALL = Note("call", "token lab", subject="node_stop", tenant="lab", token_id="t1", trace_id="x")
 
@@ -130,6 +133,32 @@ async def test_unreadable_end_is_put_aside(tmp_path: Path) -> None:
     verdict = await after.verify()
     assert verdict.broken_at == 1
     assert "put aside" in verdict.why
+
+
+@pytest.mark.parametrize("broken", [("fdatasync",), ("fdatasync", "ftruncate"), ("write",)])
+async def test_line_the_disk_refused_does_not_break_the_chain(
+    broken: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written and not synced, or not even taken back: the next line follows what is there."""
+
+    def refuse(*_args: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for count in (0, 2):  # also of a file that line would have begun
+        folder = tmp_path / f"{count}"
+        folder.mkdir()
+        audit = await written(folder, count)
+        with monkeypatch.context() as patch:
+            for name in broken:
+                patch.setattr(os, name, refuse)
+            with pytest.raises(Full):
+                await audit.write(CALL, {"params": "refused"})
+        await audit.write(CALL, {"params": "there is room again"})
+        verdict = await audit.verify()
+        assert (verdict.broken_at, verdict.root) == (0, audit.root)
+        assert audit.root.seq == count + (2 if "ftruncate" in broken else 1)
+        again = await AuditLog.open(folder, TrioClock())
+        assert again.root == audit.root
 
 
 async def test_segments_are_one_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
