@@ -117,13 +117,13 @@ class Sockets:
 class _Line:
     """What one frame's calls may do to its connection; what they begin speaks after the answer."""
 
-    def __init__(self, socket: "_Socket") -> None:
-        self._socket = socket
+    def __init__(self, socket: "_Socket", caller: Caller) -> None:
+        self._socket, self._caller = socket, caller
         self.begun: list[_Feed] = []
 
     def add(self, begin: Callable[[Take], Listening]) -> tuple[str, Listening]:
         """As `spec.Line`."""
-        feed = self._socket.subscribe(begin)
+        feed = self._socket.subscribe(begin, self._caller)
         self.begun.append(feed)
         assert feed.listening is not None
         return feed.name, feed.listening
@@ -136,8 +136,10 @@ class _Line:
 class _Feed:
     """One subscription: rows wait in `held` until its answer has left."""
 
-    def __init__(self, name: str, push: Callable[[str], None], cut: Callable[[], None]) -> None:
-        self.name = name
+    def __init__(
+        self, name: str, caller: Caller, push: Callable[[str], None], cut: Callable[[], None]
+    ) -> None:
+        self.name, self.caller = name, caller
         self.listening: Listening | None = None
         self._held: deque[str] | None = deque()
         self._push, self._cut = push, cut
@@ -213,8 +215,9 @@ class _Socket:
             self._reading.cancel()
 
     def check(self) -> None:
-        """Close if the token it came with has ended."""
-        if self._caller is not None and not self._door.gate.is_live(self._caller):
+        """Close if the token it came with has ended, or one it subscribed with before."""
+        callers = [self._caller, *(feed.caller for feed in self._feeds.values())]
+        if not all(one is None or self._door.gate.is_live(one) for one in callers):
             self.close(WHO_ARE_YOU)
 
     async def _open(self) -> bool:
@@ -288,7 +291,7 @@ class _Socket:
         except CallError as fault:
             return refusal(fault, call_id=login.id, trace_id=trace_id)
         self._caller = found
-        return await self._door.dispatcher.answer(raw, replace(found, line=_Line(self)))
+        return await self._door.dispatcher.answer(raw, replace(found, line=_Line(self, found)))
 
     async def _serve(self, raw: bytes) -> None:
         """Answer one frame."""
@@ -298,7 +301,7 @@ class _Socket:
             if not self._door.gate.is_live(caller):
                 self.close(WHO_ARE_YOU)
                 return
-            line = _Line(self)
+            line = _Line(self, caller)
             caller = replace(caller, trace_id=trace_id, wait_gone=self._gone.wait, line=line)
             if _LOGIN_MARK in raw and raw.lstrip()[:1] == b"{":
                 await self._say(await self._log_in(raw, trace_id))
@@ -357,7 +360,7 @@ class _Socket:
 
     # -- subscriptions
 
-    def subscribe(self, begin: Callable[[Take], Listening]) -> _Feed:
+    def subscribe(self, begin: Callable[[Take], Listening], caller: Caller) -> _Feed:
         """Begin one.
 
         Raises:
@@ -369,7 +372,7 @@ class _Socket:
                 hint="end one with sub_unsubscribe, or open another connection",
             )
         self._names += 1
-        feed = _Feed(str(self._names), self._push, self._cut)
+        feed = _Feed(str(self._names), caller, self._push, self._cut)
         self._feeds[feed.name] = feed
         feed.listening = begin(feed.take)
         if self._code is not None or self._gone.is_set():

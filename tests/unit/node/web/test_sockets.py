@@ -3,6 +3,7 @@
 import functools
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessag
 from wsproto.events import Event as WebSocketEvent
 
 from prsm.node.rpc.methods import subscriptions as api
+from prsm.node.rpc.spec import Caller
 from prsm.node.web import sockets as door_sockets
+from prsm.node.web.auth import Gate
 from prsm.node.web.connection import Connection
 from prsm.node.web.serve import Bounds
 from tests.tools.rpc_door import OpenDoor, auth, exchange, open_door, request
@@ -342,6 +345,26 @@ async def test_a_token_that_ended_ends_its_socket(
         await socket.send(call("rpc_ping", 9))
         assert await socket.wait_closed() == door_sockets.WHO_ARE_YOU
         assert len(door.node.calls) == 1
+
+
+async def test_a_subscription_ends_with_the_token_that_asked_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another token took its place meanwhile: its rights are not those of the first."""
+    monkeypatch.setattr(door_sockets, "TEND_S", 0.05)
+    async with open_door(tmp_path) as door:
+        admit = Gate.admit_token
+
+        async def other(self: Gate, token: str, *, trace_id: str) -> Caller:
+            return replace(await admit(self, token, trace_id=trace_id), name="token less")
+
+        monkeypatch.setattr(Gate, "admit_token", other)
+        socket = await door.socket()
+        assert (await socket.call("sub_subscribe", topic="logs"))["result"]
+        assert (await socket.call("rpc_login", token=door.cookie))["result"]
+        assert (await socket.call("rpc_ping"))["result"]
+        monkeypatch.setattr(Gate, "is_live", lambda _gate, caller: caller.name == "token less")
+        assert await socket.wait_closed() == door_sockets.WHO_ARE_YOU
 
 
 async def test_a_slow_hearer_of_the_log_is_dropped_once(
