@@ -76,12 +76,6 @@ class TokensApi:
             )
         scopes = _ordered({"read", *(ROLES[params.role] if params.role else params.scopes)})
         self._refuse_more(caller, scopes, params.tenant)
-        if params.public_key and self._tokens.has_key(params.public_key):
-            raise BadParams(
-                f"{params.public_key} has a live token",
-                hint="take it back first: prsm token ls",
-                field="public_key",
-            )
         token = Token(
             id="",
             name=params.name,

@@ -33,12 +33,14 @@ from prsm.node.callers.tokenkeys import (
 )
 from prsm.node.clock import Clock
 from prsm.node.home import write_private
+from prsm.node.rpc.errors import BadParams
 from prsm.protocol.errors import LocalError
 from prsm.protocol.jsontext import UNREADABLE
 
 TOKENS_MAX: Final = 1_000
 TOKEN_CHARS_MAX: Final = 4_096
 KEPT_MS: Final = 30 * 86_400_000  # how long an ended record is still listed
+_ASK: Final = "prsm token new NAME"
 _ISSUER: Final = "prsm"
 _KNOWN_MAX: Final = 1_024
 _PASSING_MAX: Final = 16  # tokens of one maker that are in memory alone; the oldest go
@@ -233,10 +235,13 @@ class Tokens:
             The record as kept, and the token's text, shown this once.
 
         Raises:
-            TooManyTokens: `TOKENS_MAX` are live.
+            BadParams, TooManyTokens: its public key has a live record; `TOKENS_MAX` are live.
             OSError: the disk refused; nothing was made.
         """
         async with self._writing:
+            own = token.public_key
+            if own and self.has_key(own):
+                raise BadParams(f"{own} has a live token", hint="prsm token ls", field="public_key")
             now = self._clock.wall_ms()
             key = self._current()
             made = msgspec.structs.replace(
@@ -316,7 +321,7 @@ class Tokens:
                 raise BadToken(f"a token of {len(text)} characters, at most {TOKEN_CHARS_MAX}")
             key = self._key(str(jwt.get_unverified_header(text).get("kid", "")))
             if key is None:
-                raise BadToken("the token is not signed by this node", hint="prsm token new NAME")
+                raise BadToken("the token is not signed by this node", hint=_ASK)
             # Its end is that of the record, by the node's clock.
             claims = jwt.decode(
                 text,
@@ -326,9 +331,7 @@ class Tokens:
                 options={"require": ["jti", "iss"], "verify_exp": False, "verify_iat": False},
             )
         except (jwt.PyJWTError, UnicodeError, RecursionError) as error:
-            raise BadToken(
-                "the token is not one of this node", hint="prsm token new NAME"
-            ) from error
+            raise BadToken("the token is not one of this node", hint=_ASK) from error
         return str(claims["jti"])
 
     def _key(self, key_id: str) -> Key | None:

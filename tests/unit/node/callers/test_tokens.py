@@ -9,6 +9,7 @@ from pathlib import Path
 import jwt
 import msgspec
 import pytest
+import trio
 
 from prsm.node.callers.tokenkeys import KEYS_MAX, TokensDamaged
 from prsm.node.callers.tokens import (
@@ -23,6 +24,7 @@ from prsm.node.callers.tokens import (
     TooManyTokens,
 )
 from prsm.node.clock import Clock
+from prsm.node.rpc.errors import BadParams
 from tests.tools.announced import SetClock
 
 PLAIN = Token(id="", name="ci", scopes=("read",), created_ms=0)
@@ -166,6 +168,27 @@ async def test_rotation_ends_old_tokens_after_their_grace(tmp_path: Path, clock:
     for _ in range(KEYS_MAX + 2):
         await tokens.rotate_key(60_000)
     assert len((tmp_path / "rpc.jwt").read_text().splitlines()) == KEYS_MAX
+
+
+async def test_of_two_at_once_for_a_public_key_one_is_made(tmp_path: Path, clock: SetClock) -> None:
+    """The place is taken where the record is kept: what was seen before may be over."""
+    tokens = reopen(tmp_path, clock)
+    ended: list[str] = []
+
+    async def add(name: str) -> None:
+        try:
+            await tokens.add(msgspec.structs.replace(PLAIN, name=name, public_key=KEY))
+            ended.append("made")
+        except BadParams as error:
+            ended.append(error.field)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(add, "a")
+        nursery.start_soon(add, "b")
+    assert sorted(ended) == ["made", "public_key"]
+    await tokens.revoke(tokens.of_key(KEY).id)
+    with pytest.raises(BadToken):
+        tokens.of_key(KEY)
 
 
 async def test_a_public_key_has_the_rights_of_its_live_record(
