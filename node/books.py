@@ -5,7 +5,10 @@ how a part works, transports.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 import trio
 
@@ -20,17 +23,22 @@ from prsm.node.callers.costs import Costs
 from prsm.node.callers.halves import start_then_wait
 from prsm.node.callers.refusals import Refusals
 from prsm.node.callers.spending import Spending
-from prsm.node.callers.tenants import FindObject, StoredObject, Tenants
+from prsm.node.callers.stores import StoredObject
+from prsm.node.callers.tenants import FindObject, Tenants
 from prsm.node.callers.tokens import Tokens
 from prsm.node.clock import Clock
 from prsm.node.models import Models
+from prsm.node.models.mending import ASKS_NOBODY
 from prsm.node.rpc.dispatch import Handler, Layer
 from prsm.node.supervise import Supervisor
 from prsm.node.telemetry.events import Events
 from prsm.node.work.workshop import Opened, Workshop
+from prsm.protocol.errors import PrsmError
 from prsm.storage.database import Database
 from prsm.storage.outlays import Limits, Outlays
 from prsm.storage.tenancy import Tenancy, open_database
+
+_FETCHES: Final = ("pull", "repair")  # kinds of tasks that bring a model here
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +103,11 @@ async def open_books(opened: Opened, work: Workshop, tokens: Tokens) -> Books:
     chain.wallet.on_sent.append(costs.note_sent)
 
     tenants = Tenants(
-        Tenancy(database), clock, is_over=costs.is_over, find_object=_finder(work.models)
+        Tenancy(database),
+        clock,
+        is_over=costs.is_over,
+        find_object=_finder(work.models),
+        is_fetched=partial(_is_fetched, work.models),
     )
     await tenants.load()
     fees = fees_by(lambda: driver.ledger.parameters)
@@ -112,6 +124,16 @@ def limits_of(tokens: Tokens) -> Callable[[str], Limits | None]:
         return None if found is None else Limits(found.spend_limit, found.daily_cap)
 
     return find
+
+
+def _is_fetched(models: Models, cid: str) -> bool:
+    """Does a task bring this model here now?"""
+    for task in models.tasks.list():
+        if task.kind in _FETCHES and not task.over.is_set():
+            with suppress(PrsmError):  # it means nothing any more
+                if str(models.resolve(task.subject.removesuffix(ASKS_NOBODY))) == cid:
+                    return True
+    return False
 
 
 def _finder(models: Models) -> FindObject:

@@ -36,6 +36,8 @@ _PUT_TENANT: Final = (
     "running_max=excluded.running_max, storage_bytes_max=excluded.storage_bytes_max, "
     "calls_per_s=excluded.calls_per_s"
 )
+_CLAIM: Final = "INSERT INTO claim VALUES(?, ?, ?, ?, ?)"
+_BYTES_OF: Final = "SELECT COALESCE(SUM(bytes), 0) FROM claim WHERE tenant=?"
 _COLUMNS: Final = "SELECT name, running_max, storage_bytes_max, calls_per_s, made_ms FROM tenant "
 
 
@@ -47,6 +49,17 @@ class TenantRow:
     running_max: int  # jobs, plans and generations at work
     storage_bytes_max: int  # of objects it claims
     calls_per_s: int
+    made_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A thing that is somebody's, and its bytes."""
+
+    kind: str
+    id: str
+    tenant: str
+    size_bytes: int
     made_ms: int
 
 
@@ -98,9 +111,7 @@ class Tenancy:
 
         def write(db: sqlite3.Connection) -> None:
             db.executemany(
-                "INSERT INTO claim VALUES(?, ?, ?, ?, ?) ON CONFLICT(kind, id, tenant) "
-                "DO UPDATE SET bytes=excluded.bytes",
-                rows,
+                f"{_CLAIM} ON CONFLICT(kind, id, tenant) DO UPDATE SET bytes=excluded.bytes", rows
             )
             db.execute(
                 "DELETE FROM claim WHERE tenant=?1 AND kind=?2 AND id IN (SELECT id FROM claim "
@@ -109,6 +120,38 @@ class Tenancy:
             )
 
         await self.database.write(write)
+
+    async def claim_within(
+        self, claim: Claim, bytes_max: int, *, before: str | None = None
+    ) -> tuple[bool, int]:
+        """Claim a thing if there is room for it, in the transaction that found the room.
+
+        Args:
+            claim: of which thing, whose.
+            bytes_max: of all that this tenant claims.
+            before: whose it was until now, if nobody claims it.
+
+        Returns:
+            Whether the claim is new, and what was claimed before; with it above `bytes_max` nothing
+            is written.
+
+        Raises:
+            Full, StoreUnavailable: the disk refused.
+        """
+
+        def write(db: sqlite3.Connection) -> tuple[bool, int]:
+            of_it = "SELECT 1 FROM claim WHERE kind=? AND id=?"
+            thing = (claim.kind, claim.id)
+            if db.execute(f"{of_it} AND tenant=?", (*thing, claim.tenant)).fetchone():
+                return False, 0
+            (used,) = db.execute(_BYTES_OF, (claim.tenant,)).fetchone()
+            if used + claim.size_bytes <= bytes_max:
+                if before is not None and not db.execute(of_it, thing).fetchone():
+                    db.execute(_CLAIM, (*thing, before, 0, claim.made_ms))
+                db.execute(_CLAIM, (*thing, claim.tenant, claim.size_bytes, claim.made_ms))
+            return True, int(used)
+
+        return await self.database.write(write)
 
     async def release(self, tenant: str, kind: str, one: str) -> None:
         """Give a claim up."""
@@ -175,11 +218,7 @@ class Tenancy:
     async def bytes_of(self, tenant: str) -> int:
         """Bytes of what a tenant claims."""
         return await self.database.read(
-            lambda db: int(
-                db.execute(
-                    "SELECT COALESCE(SUM(bytes), 0) FROM claim WHERE tenant=?", (tenant,)
-                ).fetchone()[0]
-            )
+            lambda db: int(db.execute(_BYTES_OF, (tenant,)).fetchone()[0])
         )
 
 

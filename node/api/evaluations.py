@@ -32,15 +32,15 @@ class EvaluationsApi:
             "model_listScores": self.scores,
         }
 
-    async def evaluate(self, params: api.EvaluateParams, _caller: Caller) -> api.Evaluation:
+    async def evaluate(self, params: api.EvaluateParams, caller: Caller) -> api.Evaluation:
         """Evaluate a model; the work outlives the call."""
         tasks = self._models.tasks
-        task = self._start(params) if params.task is None else tasks.get(params.task)
+        task = self._start(params, caller) if params.task is None else tasks.get(params.task)
         return await result_of(task, api.Evaluation)
 
-    async def start(self, params: api.EvaluateParams, _caller: Caller) -> TaskInfo:
+    async def start(self, params: api.EvaluateParams, caller: Caller) -> TaskInfo:
         """The same, with the task at once."""
-        return task_info(self._start(params))
+        return task_info(self._start(params, caller))
 
     async def scores(self, params: api.ScoresParams, _caller: Caller) -> api.Scores:
         """Scores of a model."""
@@ -48,7 +48,7 @@ class EvaluationsApi:
         called = f"{known.manifest.name}@{known.manifest.semver}"
         return api.Scores(called, score_infos(self._models.view, known.cid.raw))
 
-    def _start(self, params: api.EvaluateParams) -> Task:
+    def _start(self, params: api.EvaluateParams, caller: Caller) -> Task:
         model, dataset = self._models.resolve(params.model), self._models.resolve(params.dataset)
         wish = EvaluationWish(
             model=model.raw,
@@ -63,7 +63,8 @@ class EvaluationsApi:
             score = next(info for info in infos if info.dataset_cid == str(dataset))
             return api.Evaluation(params.model, score, tuple(map(address_text, found.workers)))
 
-        return self._models.tasks.start("evaluate", f"{params.model} on {params.dataset}", work)
+        subject = f"{params.model} on {params.dataset}"
+        return self._models.tasks.start("evaluate", subject, work, tenant=caller.tenant)
 
 
 def score_infos(view: View, model: bytes) -> tuple[api.ScoreInfo, ...]:

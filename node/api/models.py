@@ -117,14 +117,14 @@ class ModelsApi:
             ),
         )
 
-    async def pull(self, params: api.LongParams, _caller: Caller) -> api.ModelInfo:
+    async def pull(self, params: api.LongParams, caller: Caller) -> api.ModelInfo:
         """Fetch a model from peers; the work outlives the call."""
-        task = self._task(params.task) or self._pull(params.ref, offline=params.offline)
+        task = self._task(params.task) or self._pull(params.ref, caller, offline=params.offline)
         return await result_of(task, api.ModelInfo)
 
-    async def start_pull(self, params: api.RefParams, _caller: Caller) -> TaskInfo:
+    async def start_pull(self, params: api.RefParams, caller: Caller) -> TaskInfo:
         """The same, with the task at once."""
-        return task_info(self._pull(params.ref, offline=params.offline))
+        return task_info(self._pull(params.ref, caller, offline=params.offline))
 
     async def share(self, params: api.ShareParams, _caller: Caller) -> api.ModelInfo:
         """Publish a sealed model for other readers; the work outlives the call."""
@@ -150,16 +150,16 @@ class ModelsApi:
         """The same, with the task at once."""
         return task_info(self._push(params.ref))
 
-    async def verify(self, params: api.LongParams, _caller: Caller) -> api.Verified:
+    async def verify(self, params: api.LongParams, caller: Caller) -> api.Verified:
         """Hash every leaf of a model."""
-        task = self._task(params.task) or self._verify(params.ref)
+        task = self._task(params.task) or self._verify(params.ref, caller)
         return await result_of(task, api.Verified)
 
-    async def start_verify(self, params: api.RefParams, _caller: Caller) -> TaskInfo:
+    async def start_verify(self, params: api.RefParams, caller: Caller) -> TaskInfo:
         """The same, with the task at once."""
-        return task_info(self._verify(params.ref))
+        return task_info(self._verify(params.ref, caller))
 
-    async def pin(self, params: api.PinParams, _caller: Caller) -> api.Pinned:
+    async def pin(self, params: api.PinParams, caller: Caller) -> api.Pinned:
         """Keep a model; a task fetches it if it is not here."""
         known = await self._models.find(params.ref)
         cid = str(known.cid)
@@ -170,7 +170,7 @@ class ModelsApi:
             return api.Pinned(cid, params.name, "held")
         if self._models.offline:
             return api.Pinned(cid, params.name, "waiting")
-        return api.Pinned(cid, params.name, "fetching", self._pull(params.ref).id)
+        return api.Pinned(cid, params.name, "fetching", self._pull(params.ref, caller).id)
 
     async def unpin(self, params: api.PinParams, _caller: Caller) -> api.Unpinned:
         """Give a pin up."""
@@ -208,7 +208,7 @@ class ModelsApi:
         again = typed(_METHODS["model_add"], msgspec.structs.replace(params, task=None))
         return self._models.tasks.start("add", f"{params.name}@{params.semver}", work, again=again)
 
-    def _pull(self, ref: str, *, offline: bool = False) -> Task:
+    def _pull(self, ref: str, caller: Caller, *, offline: bool = False) -> Task:
         self._models.resolve(ref)  # what nobody knows is refused before a task is made
 
         async def work(task: Task) -> object:
@@ -216,7 +216,7 @@ class ModelsApi:
 
         subject = f"{ref}{ASKS_NOBODY}" if offline else ref
         again = typed(_METHODS["model_pull"], api.LongParams(ref, offline=offline))
-        return self._models.tasks.start("pull", subject, work, again=again)
+        return self._models.tasks.start("pull", subject, work, again=again, tenant=caller.tenant)
 
     def _push(self, ref: str) -> Task:
         self._models.resolve(ref)
@@ -230,7 +230,7 @@ class ModelsApi:
 
         return self._models.tasks.start("push", ref, work, again=f"prsm model push {ref}")
 
-    def _verify(self, ref: str) -> Task:
+    def _verify(self, ref: str, caller: Caller) -> Task:
         self._models.resolve(ref)
 
         async def work(task: Task) -> object:
@@ -251,7 +251,9 @@ class ModelsApi:
                 ),
             )
 
-        return self._models.tasks.start("verify", ref, work, again=f"prsm model verify {ref}")
+        return self._models.tasks.start(
+            "verify", ref, work, again=f"prsm model verify {ref}", tenant=caller.tenant
+        )
 
     def _task(self, task_id: str | None) -> Task | None:
         return None if task_id is None else self._models.tasks.get(task_id)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from prsm.node.rpc.methods import models
 from prsm.node.rpc.spec import Params
 
 _PREFIX_CHARS: Final = 18  # of a tenant, before the name of its pin
@@ -57,6 +58,7 @@ class Belonging:
         stores: a model its `ref` names is claimed, and its bytes count.
         pins: its `name` is that of a pin, apart for each tenant.
         gives_up: the claim to the model its `ref` names ends.
+        leaves: what it names is not the caller's any more if it goes on for others.
     """
 
     named: Place | None = None
@@ -67,6 +69,7 @@ class Belonging:
     stores: bool = False
     pins: bool = False
     gives_up: bool = False
+    leaves: bool = False
 
 
 def _steps(plan: Any) -> tuple[str, ...]:  # noqa: ANN401 - a plan as methods/plans has it
@@ -100,7 +103,7 @@ OWNED: Final[Mapping[str, Belonging]] = {
     "infer_readTokens": _THE_TEXT,
     "infer_endGeneration": _THE_TEXT,
     "task_get": _THE_TASK,
-    "task_cancel": _THE_TASK,
+    "task_cancel": Belonging(named=_THE_TASK.named, leaves=True),
     "task_list": Belonging(listed=Place(Kind.TASK, "task_id")),
     "model_startEvaluate": _A_TASK,
     "model_startVerify": _A_TASK,
@@ -160,11 +163,25 @@ def shown_pin(result: Any, pinned: str) -> object:  # noqa: ANN401 - one of seve
     return msgspec.structs.replace(result, name=pinned[_PREFIX_CHARS:]) if pinned else result
 
 
-def with_own_pins(model: Any, tenant: str) -> object:  # noqa: ANN401 - a row of models
-    """A row that names the tenant's pins alone."""
+def for_tenant(result: object, tenant: str) -> object:
+    """The result with the tenant's pins alone, by the names it gave them."""
+    match result:
+        case models.ModelInfo():
+            return msgspec.structs.replace(result, pins=_own_pins(result.pins, tenant))
+        case models.ModelDetail():
+            return msgspec.structs.replace(result, model=for_tenant(result.model, tenant))
+        case models.Models():
+            items = tuple(for_tenant(one, tenant) for one in result.items)
+            return msgspec.structs.replace(result, items=items)
+        case models.Unpinned():
+            return msgspec.structs.replace(result, left=_own_pins(result.left, tenant))
+        case _:
+            return result
+
+
+def _own_pins(pins: tuple[str, ...], tenant: str) -> tuple[str, ...]:
     prefix = _pin_prefix(tenant)
-    own = tuple(pin[_PREFIX_CHARS:] for pin in model.pins if pin.startswith(prefix))
-    return msgspec.structs.replace(model, pins=own)
+    return tuple(pin[_PREFIX_CHARS:] for pin in pins if pin.startswith(prefix))
 
 
 def _pin_prefix(tenant: str) -> str:

@@ -23,15 +23,15 @@ from prsm.node.callers.belongings import (
     Belonging,
     Kind,
     Place,
+    for_tenant,
     own_pin,
     shown_pin,
-    with_own_pins,
 )
+from prsm.node.callers.stores import OPERATOR, QuotaPassed, StoredObject, Stores
 from prsm.node.clock import Clock
 from prsm.node.rpc.dispatch import Ask, Go
 from prsm.node.rpc.errors import Forbidden, TooMany
 from prsm.node.rpc.spec import Caller
-from prsm.protocol.errors import LocalError
 from prsm.storage.errors import NotFound
 from prsm.storage.tenancy import TENANTS_MAX, Tenancy, TenantRow
 
@@ -39,29 +39,13 @@ RUNNING_MAX: Final = 4
 STORAGE_BYTES_MAX: Final = 10 * 2**30
 CALLS_PER_S: Final = 50
 _SEEN_MAX: Final = 10_000  # claims kept in memory for events: of what lives
-_OPERATOR: Final = ""
 
 # Is a job, plan or generation at work no more?
 IsOver = Callable[[str, bytes], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """A model as storage counts it."""
-
-    cid: str
-    size_bytes: int
-    is_held: bool
-
-
 # A model by reference: what it would take.
 FindObject = Callable[[str], Awaitable[StoredObject]]
-
-
-class QuotaPassed(LocalError):
-    """A tenant has no room for more work or more bytes."""
-
-    reason = "quota_passed"
 
 
 @dataclass(slots=True)
@@ -78,11 +62,18 @@ class Tenants:
     """Keeps tenants apart."""
 
     def __init__(
-        self, tenancy: Tenancy, clock: Clock, *, is_over: IsOver, find_object: FindObject
+        self,
+        tenancy: Tenancy,
+        clock: Clock,
+        *,
+        is_over: IsOver,
+        find_object: FindObject,
+        is_fetched: Callable[[str], bool],
     ) -> None:
-        """Nothing is read yet; `load` is called once."""
+        """Nothing is read yet; `load` is called once. `is_fetched`: does a task fetch that CID?"""
         self._tenancy, self._clock = tenancy, clock
         self._is_over, self._find_object = is_over, find_object
+        self._stores = Stores(tenancy, clock, is_fetched, self._remember, self._release)
         self._rows: dict[str, TenantRow] = {}
         self._busy: dict[str, _Busy] = {}
         self._seen: OrderedDict[tuple[str, str], frozenset[str]] = OrderedDict()
@@ -106,9 +97,14 @@ class Tenants:
             QuotaPassed: no room for more work or bytes.
             Exception: what the handler raises.
         """
-        caller, name = ask.caller, ask.method.name
-        if caller.tenant == _OPERATOR:
+        caller = ask.caller
+        if caller.tenant == OPERATOR:
             return await go(ask)
+        return for_tenant(await self._within(ask, go), caller.tenant)
+
+    async def _within(self, ask: Ask, go: Go) -> object:
+        """What the tenant reaches, with the pins of others still in it."""
+        caller, name = ask.caller, ask.method.name
         row = await self._row(caller.tenant)
         if not ask.trail.is_answered:  # else the second half of a call (`halves`)
             self._take_turn(row)
@@ -118,12 +114,14 @@ class Tenants:
                 raise Forbidden(
                     f"{name} is for the node's operator, {caller.name} is of tenant {row.name!r}"
                 )
-            return await go(_for_tenant(ask))
+            return await go(_in_turn(ask))
         ask = await self._named(ask, belonging)
         if belonging.gives_up:
             return await self._give_up(ask, belonging, go)
         if belonging.stores:
             return await self._store(ask, belonging, row, go)
+        if belonging.leaves and belonging.named is not None:
+            return await self._leave(ask, belonging.named, go)
         if belonging.made is not None and belonging.made.kind in WORK:
             return await self._work(ask, belonging, row, go)
         return await self._noted(ask, belonging, await go(ask))
@@ -170,30 +168,12 @@ class Tenants:
         """Claim a model within the quota; a claim that was made for nothing goes again."""
         ref: str = getattr(ask.params, "ref")  # noqa: B009 - of several structs
         found = await self._find_object(ref)
-        tenant, kind = row.name, Kind.OBJECT
-        is_new = not await self._tenancy.owns(tenant, kind, found.cid)
-        used = await self._tenancy.bytes_of(tenant) if is_new else 0
-        if is_new and used + found.size_bytes > row.storage_bytes_max:
-            raise QuotaPassed(
-                f"{ref} has {found.size_bytes} bytes, tenant {tenant!r} stores {used} of "
-                f"{row.storage_bytes_max}",
-                hint="give one up with: prsm model rm REF",
-            )
-        if is_new:
-            if found.is_held and not await self._tenancy.owners(kind, found.cid):
-                await self._claim(_OPERATOR, kind, found.cid)  # it was here before any tenant
-            await self._claim(tenant, kind, found.cid, size_bytes=found.size_bytes)
-        pinned = ""
+        tenant, pinned = row.name, ""
         if belonging.pins:
             params, pinned = own_pin(ask.params, ask.caller.tenant)
             ask = replace(ask, params=params)
-        try:
+        async with self._stores.claimed(row, ref, found):
             result = await go(ask)
-        except BaseException:
-            if is_new:
-                with trio.CancelScope(shield=True):  # bounded: one write to a local file
-                    await self._release(tenant, kind, found.cid)
-            raise
         if pinned:
             await self._claim(tenant, Kind.PIN, f"{found.cid} {pinned}")
         return await self._noted(ask, belonging, shown_pin(result, pinned))
@@ -225,6 +205,13 @@ class Tenants:
         await self._release(tenant, Kind.OBJECT, found.cid)
         return result
 
+    async def _leave(self, ask: Ask, place: Place, go: Go) -> object:
+        """Ask for the end of a task; one that others want too goes on, and is theirs alone."""
+        result: Any = await go(ask)
+        if result.state == "running":
+            await self._release(ask.caller.tenant, place.kind, getattr(result, place.field))
+        return result
+
     async def _noted(self, ask: Ask, belonging: Belonging, result: object) -> object:
         """Claim what the result says was made; leave out what is not the caller's."""
         tenant, made = ask.caller.tenant, belonging.made
@@ -243,9 +230,9 @@ class Tenants:
         if place.kind is Kind.OBJECT:
             # The operator's are everybody's to use; those of other tenants alone are not shown.
             theirs = await self._tenancy.claimed_by_anybody(place.kind)
-            common = await self._tenancy.owned(_OPERATOR, place.kind)
+            common = await self._tenancy.owned(OPERATOR, place.kind)
             items = [
-                with_own_pins(one, tenant)
+                one
                 for one in result.items
                 if (cid := getattr(one, place.field)) in mine or cid in common or cid not in theirs
             ]
@@ -258,17 +245,17 @@ class Tenants:
     def may_see(self, caller: Caller, kind: str, one: str) -> bool:
         """Is a thing that lives now the caller's to see? Of the events' task: it asks no disk."""
         tenant = caller.tenant
-        return tenant == _OPERATOR or tenant in self._seen.get((kind, one), ())
+        return tenant == OPERATOR or tenant in self._seen.get((kind, one), ())
 
     def may_hear(self, caller: Caller, topic: str, row: msgspec.Struct) -> bool:
         """Is a row of a topic the caller's to hear? Of the events' task, as `may_see`."""
         place = HEARD.get(topic)
         if place is None:
-            return caller.tenant == _OPERATOR
+            return caller.tenant == OPERATOR
         one: str = getattr(row, place.field)
         if place.kind is Kind.OBJECT:  # of nobody, or of the operator: everybody's to use
             owners = self._seen.get((place.kind.value, one), frozenset())
-            return not owners or _OPERATOR in owners or self.may_see(caller, place.kind, one)
+            return not owners or OPERATOR in owners or self.may_see(caller, place.kind, one)
         return self.may_see(caller, place.kind, one)
 
     def rows(self) -> list[TenantRow]:
@@ -368,7 +355,7 @@ def _with(ask: Ask, **changes: object) -> Ask:
     return replace(ask, params=msgspec.structs.replace(ask.params, **changes))
 
 
-def _for_tenant(ask: Ask) -> Ask:
+def _in_turn(ask: Ask) -> Ask:
     """A request for warm workers waits in its tenant's turn, whatever it says."""
     if ask.method.name != "serve_run":
         return ask

@@ -62,6 +62,7 @@ class Task:
         clock: of the node.
         token: of the event loop.
         again: what a person types to have it done again; empty: nobody typed it.
+        wanted_by: tenants that started or joined it; "" is the node itself, or its operator.
         sources: bytes by who sent them.
         result: what it answers once it is done.
         error: why it failed.
@@ -75,6 +76,7 @@ class Task:
     clock: Clock
     token: trio.lowlevel.TrioToken
     again: str = ""
+    wanted_by: set[str] = field(default_factory=set)
     state: TaskState = TaskState.RUNNING
     ended_ms: int | None = None
     sources: dict[str, int] = field(default_factory=dict)
@@ -150,7 +152,9 @@ class Tasks:
             finally:
                 self._nursery = None
 
-    def start(self, kind: str, subject: str, work: Work, *, again: str = "") -> Task:
+    def start(
+        self, kind: str, subject: str, work: Work, *, again: str = "", tenant: str = ""
+    ) -> Task:
         """Start a task, or join the one that does the same already.
 
         Args:
@@ -158,6 +162,7 @@ class Tasks:
             subject: `Task.subject`.
             work: what it does.
             again: what a person types to have it done again.
+            tenant: for whom.
 
         Raises:
             Busy: too many run, or the node is stopping.
@@ -165,6 +170,7 @@ class Tasks:
         running = [task for task in self._tasks.values() if task.state is TaskState.RUNNING]
         for task in running:
             if (task.kind, task.subject) == (kind, subject):
+                task.wanted_by.add(tenant)
                 return task
         if self._nursery is None:
             raise Busy("this node starts or stops: it takes no long work now")
@@ -179,6 +185,7 @@ class Tasks:
             clock=self._clock,
             token=trio.lowlevel.current_trio_token(),
             again=again,
+            wanted_by={tenant},
         )
         self._forget_old()
         self._tasks[task.id] = task
@@ -214,14 +221,18 @@ class Tasks:
         """All tasks, newest first."""
         return tuple(reversed(self._tasks.values()))
 
-    def cancel(self, task_id: str) -> Task:
+    def cancel(self, task_id: str, tenant: str = "") -> Task:
         """End a task; what it has done stays. Nothing happens to one that is over.
+
+        A tenant ends it for itself: while others want it, it goes on. The operator ends it for all.
 
         Raises:
             NotFound: as `get`.
         """
         task = self.get(task_id)
-        task.scope.cancel()
+        task.wanted_by.discard(tenant)
+        if not tenant or not task.wanted_by:
+            task.scope.cancel()
         return task
 
     async def _do(self, task: Task, work: Work) -> None:

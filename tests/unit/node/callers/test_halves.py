@@ -13,7 +13,8 @@ import trio
 
 from prsm.node.callers.halves import start_then_wait
 from prsm.node.callers.once import Once
-from prsm.node.callers.tenants import StoredObject, Tenants
+from prsm.node.callers.stores import StoredObject
+from prsm.node.callers.tenants import Tenants
 from prsm.node.rpc.dispatch import Ask, Dispatcher, Go, bind
 from prsm.node.rpc.errors import CallTimeout, TooMany
 from prsm.node.rpc.methods import work as work_api
@@ -35,7 +36,11 @@ class Lab:
         self.clock, self.node, self.jobs = SetClock(), FakeNode(), list[str]()
         self.tenancy = tenancy
         self.tenants = Tenants(
-            tenancy, self.clock, is_over=lambda _kind, _name: True, find_object=nothing
+            tenancy,
+            self.clock,
+            is_over=lambda _kind, _name: True,
+            find_object=nothing,
+            is_fetched=lambda _cid: False,
         )
         self.refuse: LocalError | None = None  # by a layer, behind the handler
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from prsm.node.callers.belongings import OWNED, SHARED, Kind
 from prsm.node.callers.halves import start_then_wait
-from prsm.node.callers.tenants import QuotaPassed, StoredObject, Tenants
+from prsm.node.callers.stores import QuotaPassed, StoredObject
+from prsm.node.callers.tenants import Tenants
 from prsm.node.rpc.dispatch import Dispatcher, bind
 from prsm.node.rpc.errors import Forbidden, TooMany
 from prsm.node.rpc.methods import models as models_api
@@ -53,6 +54,7 @@ class House:
     jobs: list[str] = field(default_factory=list)
     over: set[str] = field(default_factory=set)
     held: set[str] = field(default_factory=set)
+    fetched: set[str] = field(default_factory=set)
     sizes: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -61,6 +63,7 @@ class House:
             self.clock,
             is_over=lambda _kind, name: "0x" + name.hex() in self.over,
             find_object=self._find,
+            is_fetched=self.fetched.__contains__,
         )
         self.dispatcher = self._bind()
 
