@@ -218,7 +218,7 @@ class Check:
         key, bucket, path = unpack(unhex(state["proofs"][0]))
         require(key == b"j" + self.job_id, "a proof of something else")
         node = sha256(b"\x00", msgpack.packb(bucket))
-        index = int.from_bytes(sha256(key)[:4], "big") >> (32 - len(path))
+        index = int.from_bytes(sha256(key), "big") >> (256 - len(path))
         for sibling in path:
             require(len(sibling) == 32, "a path of another form")
             node = sha256(b"\x01", *((sibling, node) if index & 1 else (node, sibling)))

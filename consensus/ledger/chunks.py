@@ -13,12 +13,13 @@ from typing import Final
 
 import msgspec
 
+from prsm.consensus.ledger.buckets import bucket_of
 from prsm.protocol.codec import encode
 from prsm.protocol.ids import Digest
 from prsm.protocol.limits import CHUNK_BYTES_MAX, SNAPSHOT_CHUNKS_MAX
 from prsm.protocol.merkle import node_hash
 from prsm.protocol.messages.sync import ChunkHead
-from prsm.protocol.proofs import KEY_BYTES_MAX, BadProof, bucket_hash, bucket_index
+from prsm.protocol.proofs import KEY_BYTES_MAX, BadProof, bucket_index, pairs_hash
 
 Pair = tuple[bytes, bytes]
 
@@ -75,7 +76,7 @@ def cut(pairs: Iterable[Pair], *, bits: int, size_max: int = CHUNK_BYTES_MAX) ->
         bucket = tuple(group)
         flat = [item for pair in bucket for item in pair]
         size = sum(map(len, flat)) + _PAIR_BYTES * len(bucket)
-        node = _Node(index, 0, bucket_hash(bucket), flat, size, len(bucket))
+        node = _Node(index, 0, bucket_of(bucket, bits)[1], flat, size, len(bucket))
         yield from _push(stack, node, size_max)
         at = index + 1
     yield from _fill(stack, at, 1 << bits, empty, size_max)
@@ -149,7 +150,7 @@ def _subtree(pairs: list[Pair], head: ChunkHead, *, first: int, bits: int) -> Di
         if not in_order or not is_here or len(max(keys, key=len)) > KEY_BYTES_MAX or not keys[0]:
             raise BadProof(f"chunk at bucket {first} with keys out of place", penalty=100)
         before = index
-        level[index] = bucket_hash(bucket)
+        level[index] = bucket_of(bucket, bits)[1]
     empty = _empty_roots(head.level)
     for height in range(head.level):
         above = {}
@@ -196,7 +197,7 @@ def _done(node: _Node) -> Iterator[Chunk]:
 
 def _empty_roots(bits: int) -> list[Digest]:
     """Roots of empty subtrees by level."""
-    empty = [bucket_hash(())]
+    empty = [pairs_hash(())]
     for _ in range(bits):
         empty.append(node_hash(empty[-1], empty[-1]))
     return empty

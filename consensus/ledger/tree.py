@@ -12,16 +12,14 @@ from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Final, final
 
+from prsm.consensus.ledger.buckets import Bucket, bucket_root, leaf_of, write
 from prsm.consensus.ledger.state import Change
-from prsm.protocol.codec import encode
 from prsm.protocol.ids import Digest
 from prsm.protocol.limits import TREE_BITS_MAX
 from prsm.protocol.merkle import node_hash
-from prsm.protocol.proofs import StateProof, bucket_hash, bucket_index
+from prsm.protocol.proofs import StateProof, bucket_index
 
-_Pairs = tuple[tuple[bytes, bytes], ...]
 # As in `merkle`, written out: a block computes ten thousand of them.
-_LEAF = b"\x00"
 _NODE = b"\x01"
 _PART: Final = 128  # buckets: about a millisecond
 _BUCKET: Final = 8  # nodes that cost what a bucket does
@@ -34,17 +32,17 @@ class Tree:
     def __init__(self, bits: int, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         assert 1 <= bits <= TREE_BITS_MAX
         self._bits = bits
-        empty: list[bytes] = [bucket_hash(())]
+        empty: list[bytes] = [bucket_root(())]
         for _ in range(bits):
             empty.append(node_hash(empty[-1], empty[-1]))
         self._empty = empty  # by level, leaves first
         self._levels: list[dict[int, bytes]] = [{} for _ in range(bits + 1)]
-        self._buckets: dict[int, _Pairs] = {}
+        self._buckets: dict[int, Bucket] = {}
         self._levels_before: list[dict[int, bytes]] | None  # of touched nodes
         self._rest: Iterator[int] = iter(())  # what is left of the last update
         self.update(pairs)
         self._settle()
-        self._buckets_before: dict[int, _Pairs] = {}
+        self._buckets_before: dict[int, Bucket] = {}
 
     @property
     def root(self) -> Digest:
@@ -82,10 +80,7 @@ class Tree:
         self._levels_before = None
         self._buckets_before = {index: buckets.get(index, ()) for index in written}
         for count, (index, values) in enumerate(written.items(), 1):
-            kept = [pair for pair in buckets.get(index, ()) if pair[0] not in values]
-            kept += [(key, value) for key, value in values.items() if value is not None]
-            pairs = buckets[index] = tuple(sorted(kept)) if len(kept) > 1 else tuple(kept)
-            leaves[index] = sha256(_LEAF + encode(pairs)).digest()
+            buckets[index], leaves[index] = write(buckets.get(index, ()), values, bits)
             if not count % _PART:
                 yield _PART * _BUCKET
         touched = set(written)
@@ -107,29 +102,29 @@ class Tree:
         """Proof of a key's value, or of its absence, under `root`."""
         self._settle()
         index = bucket_index(key, self._bits)
-        path = tuple(self._node(level, (index >> level) ^ 1) for level in range(self._bits))
-        return StateProof(key=key, bucket=self._buckets.get(index, ()), path=path)
+        pairs, path = leaf_of(self._buckets.get(index, ()), key, self._bits)
+        above = tuple(self._node(level, (index >> level) ^ 1) for level in range(self._bits))
+        return StateProof(key=key, bucket=pairs, path=path + above)
 
     def prove_before(self, key: bytes) -> StateProof:
         """The same under the root before the last update."""
         self._settle()
         index = bucket_index(key, self._bits)
-        pairs = self._buckets_before.get(index)
+        bucket = self._buckets_before.get(index)
+        if bucket is None:
+            bucket = self._buckets.get(index, ())
+        pairs, path = leaf_of(bucket, key, self._bits)
         before = self._before()
-        return StateProof(
-            key=key,
-            bucket=self._buckets.get(index, ()) if pairs is None else pairs,
-            path=tuple(
-                self._node_before(before, level, (index >> level) ^ 1)
-                for level in range(self._bits)
-            ),
+        above = tuple(
+            self._node_before(before, level, (index >> level) ^ 1) for level in range(self._bits)
         )
+        return StateProof(key=key, bucket=pairs, path=path + above)
 
     def _before(self) -> list[dict[int, bytes]]:
         """Nodes as they were, of those that the last update touched."""
         before = self._levels_before
         if before is None:
-            before = [{i: bucket_hash(pairs) for i, pairs in self._buckets_before.items()}]
+            before = [{i: bucket_root(bucket) for i, bucket in self._buckets_before.items()}]
             for below in range(self._bits):
                 before.append(
                     {

@@ -1,6 +1,6 @@
 """Nodes of one genesis on a memory network: real ledger, log, store and driver, no daemon."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.genesis import GENESIS_VERSION, Allocation, Genesis, Parameters
 from prsm.protocol.identity import peer_id_of
-from prsm.protocol.ids import PeerId
+from prsm.protocol.ids import Bytes32, PeerId
 from prsm.protocol.transactions.envelope import Transaction, sign_transaction
 from prsm.protocol.transactions.payloads import TRANSFER, Transfer
 from prsm.protocol.validators import Validator
@@ -161,8 +161,9 @@ def make_cluster(
     others: int = 0,
     parameters: Parameters | None = None,
     balance: int = BALANCE,
+    strangers: Iterable[bytes] = (),
 ) -> Cluster:
-    """Labs of one genesis, the first of them validators of equal stake."""
+    """Labs of one genesis, the first of them validators of equal stake; strangers own a crumb."""
     labs = [Lab(i, folder / f"lab{i}") for i in range(validators + others)]
     for lab in labs:
         lab.write_keys()
@@ -180,7 +181,10 @@ def make_cluster(
             )
             for lab in labs[:validators]
         ),
-        allocations=tuple(Allocation(lab.wallet.public_key, balance) for lab in labs),
+        allocations=(
+            *(Allocation(lab.wallet.public_key, balance) for lab in labs),
+            *(Allocation(Bytes32(account), 1) for account in strangers),
+        ),
         parameters=parameters or Parameters(tree_bits=6),
     )
     return Cluster(genesis, labs, MemoryHub())

@@ -1,7 +1,7 @@
 """All handlers of a node over a chain of one validator, asked in JSON; no HTTP, no worker."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -111,10 +111,17 @@ class Site:
 
 @asynccontextmanager
 async def open_site(
-    folder: Path, *, unlocked: bool = True, others: int = 1, parameters: Parameters | None = None
+    folder: Path,
+    *,
+    unlocked: bool = True,
+    others: int = 1,
+    parameters: Parameters | None = None,
+    strangers: Iterable[bytes] = (),
 ) -> AsyncIterator[Site]:
     """A validator alone, with a wallet and a model store and no worker program."""
-    cluster = make_cluster(folder, validators=1, others=others, parameters=parameters)
+    cluster = make_cluster(
+        folder, validators=1, others=others, parameters=parameters, strangers=strangers
+    )
     home = Home(folder / "home")
     home.create()
     key = home.wallet_key("default")

@@ -8,14 +8,18 @@ import msgspec
 import pytest
 from nacl.exceptions import BadSignatureError
 
+from prsm.consensus.ledger.records import job_key
 from prsm.protocol.codec import encode
-from prsm.protocol.genesis import to_json
+from prsm.protocol.genesis import Parameters, to_json
+from prsm.protocol.merkle import node_hash
+from prsm.protocol.proofs import pairs_hash
 from prsm.protocol.receipts import WorkKind, sign_feed, sign_receipt
+from prsm.protocol.signing import sha256
 from prsm.protocol.transactions.audits import Finding
 from prsm.protocol.transactions.payloads import Lock, Rates
 from prsm.protocol.transactions.results import Code
 from prsm.testnet import verify_receipt
-from prsm.testnet.chain import Chain, signer_of, small_genesis
+from prsm.testnet.chain import FTNS, Chain, signer_of, small_genesis
 from prsm.testnet.jobs import (
     REQUESTER,
     Work,
@@ -43,6 +47,18 @@ def judged(chain: Chain, lock: Lock, folder: Path) -> dict[str, object]:
 def opened(lock: Lock) -> Made:
     chain = Chain(small_genesis())
     open_job(chain, lock)
+    return chain, lock
+
+
+def crowded() -> Made:
+    """So many accounts that the job's bucket is split, and its proof deeper than the tree."""
+    balances = dict.fromkeys((*range(32, 36), *range(64, 800)), 1_000 * FTNS)
+    lock = lock_of("crowded")
+    chain = Chain(small_genesis(balances=balances, parameters=Parameters(tree_bits=1)))
+    open_job(chain, lock)
+    settle_by(chain, lock, Work(65), Work(66))
+    proof = chain.ledger.prove(job_key(lock.job))
+    assert len(proof.path) > 1
     return chain, lock
 
 
@@ -169,6 +185,7 @@ ENDINGS: list[tuple[str, Callable[[], Made], list[int], int]] = [
     ("reader settled first, and its writer was fed", lambda: lied_to(is_fed=True), [], 1),
     ("fed with other side inputs than it names", half_fed, [], 0),
     ("torn", torn, [], 1),
+    ("crowded", crowded, [], 0),
 ]
 
 
@@ -214,3 +231,25 @@ def test_feed_of_another_signer_is_refused() -> None:
             continue
         with pytest.raises(BadSignatureError, match="forged"):
             check.check_feeds(requester, 0, (feed,))
+
+
+def test_a_record_is_found_as_deep_as_keys_can_be_ground() -> None:
+    """Forty bits: as many as nobody waits for in a test, so the root is one of made-up siblings."""
+    chain, lock = opened(lock_of("deep"))
+    assert settle_by(chain, lock, Work(65), Work(66)).code is Code.DONE
+    chain.add()
+    job = job_key(lock.job)
+    proof = chain.ledger.prove(job)
+    deep = msgspec.structs.replace(
+        proof, bucket=tuple(pair for pair in proof.bucket if pair[0] == job), path=(bytes(32),) * 40
+    )
+    node = pairs_hash(deep.bucket)
+    for side in reversed(f"{int.from_bytes(sha256(job), 'big'):0256b}"[:40]):
+        node = node_hash(bytes(32), node) if side == "1" else node_hash(node, bytes(32))
+    check = object.__new__(verify_receipt.Check)
+    check.job_id, check.headers = lock.job, {7: (*(None,) * 8, node)}
+    shown = {"height": 7, "proofs": ["0x" + encode(deep).hex()]}
+    assert check.check_state(shown)["requester"] == signer_of(REQUESTER).public_key
+    check.headers = {7: (*(None,) * 8, bytes(32))}
+    with pytest.raises(verify_receipt.Refused, match="not under its root"):
+        check.check_state(shown)

@@ -13,7 +13,7 @@ from prsm.protocol.codec import encode
 from prsm.protocol.limits import SNAPSHOT_CHUNKS_MAX
 from prsm.protocol.merkle import node_hash
 from prsm.protocol.messages.sync import ChunkHead
-from prsm.protocol.proofs import KEY_BYTES_MAX, BadProof, bucket_hash, bucket_index
+from prsm.protocol.proofs import KEY_BYTES_MAX, BadProof, bucket_index, pairs_hash
 
 STATES = st.dictionaries(st.binary(min_size=1, max_size=40), st.binary(max_size=60), max_size=60)
 BITS = st.integers(1, 9)
@@ -126,12 +126,25 @@ def test_entries_of_one_bucket_stay_together_however_many() -> None:
     assert root_of([chunk.head for chunk in chunks], bits=bits) == Tree(bits, state.items()).root
 
 
+def test_a_bucket_that_is_split_in_the_tree_is_one_chunk_and_opens() -> None:
+    """Many pairs, and two that are too large for one leaf."""
+    bits, index = 2, bucket_index(b"k0", 2)
+    keys = [b"k%d" % n for n in range(2_000)]
+    state = {key: bytes(50) for key in keys if bucket_index(key, bits) == index}
+    state |= dict.fromkeys(list(state)[:2], bytes(9_000))
+    chunks = chunks_of(state, bits, 500)
+    root = Tree(bits, state.items()).root
+    assert root_of([chunk.head for chunk in chunks], bits=bits) == root
+    (full,) = (chunk for chunk in chunks if len(chunk.raw) > 1)
+    assert dict(open_chunk(full.raw, full.head, first=full.first, bits=bits)) == state
+
+
 def led_to(pairs: list[Pair]) -> ChunkHead:
     """The head of a whole tree of two buckets that holds just these entries, in this order."""
     leaves: dict[int, list[Pair]] = {0: [], 1: []}
     for pair in pairs:
         leaves[bucket_index(pair[0], 1)].append(pair)
-    left, right = (bucket_hash(tuple(leaves[index])) for index in (0, 1))
+    left, right = (pairs_hash(tuple(leaves[index])) for index in (0, 1))
     return ChunkHead(level=1, root=node_hash(left, right))
 
 
@@ -149,7 +162,7 @@ def test_entries_in_any_other_order_are_refused_though_they_lead_to_the_root() -
         with pytest.raises(BadProof, match="out of place") as caught:
             open_chunk(_flat(wrong), led_to(wrong), first=0, bits=1)
         assert caught.value.penalty == 100, "no honest peer sends that: not asked again"
-    alone = ChunkHead(level=0, root=bucket_hash((good[2],)))
+    alone = ChunkHead(level=0, root=pairs_hash((good[2],)))
     assert open_chunk(_flat(good[2:]), alone, first=1, bits=1) == good[2:]
     with pytest.raises(BadProof, match="out of place"):  # of a bucket that is not in this chunk
         open_chunk(_flat(good[2:]), alone, first=0, bits=1)
@@ -157,7 +170,7 @@ def test_entries_in_any_other_order_are_refused_though_they_lead_to_the_root() -
 
 def test_a_list_may_have_as_many_chunks_as_the_wire_carries_and_is_read_no_further() -> None:
     bits = SNAPSHOT_CHUNKS_MAX.bit_length() - 1
-    leaf = ChunkHead(level=0, root=bucket_hash(()))
+    leaf = ChunkHead(level=0, root=pairs_hash(()))
     assert root_of([leaf] * SNAPSHOT_CHUNKS_MAX, bits=bits) == Tree(bits, []).root
     for more, deep, what in (
         (1, bits, "chunk of level 0 at bucket"),

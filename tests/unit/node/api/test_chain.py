@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 import trio
 
+from prsm.consensus.ledger.records import account_key
 from prsm.node.chain.noncequeue import MempoolLimits
-from prsm.protocol.ids import TxId, address_text
+from prsm.protocol.genesis import Parameters
+from prsm.protocol.ids import FTNS, TxId, address_text
+from prsm.protocol.proofs import bucket_index
+from prsm.protocol.signing import sha256
 from tests.tools.labs import BALANCE, FEE, STAKE, Lab, transfer
 from tests.tools.site import Site, open_site
 
@@ -189,6 +193,28 @@ async def test_proof_verifies_and_a_changed_one_does_not(site: Site) -> None:
         assert answer["why"], name
     assert not (await site.ask("chain_verifyProof", document={}))["valid"]
     assert site.faults == []
+
+
+async def test_proof_of_an_account_whose_bucket_a_thousand_others_fill(tmp_path: Path) -> None:
+    """What the node makes it takes: of a presence, and of an absence."""
+    strangers = [sha256(number.to_bytes(4, "big")) for number in range(2_200)]
+    few = Parameters(tree_bits=1)
+    async with open_site(tmp_path, parameters=few, strangers=strangers[1:]) as site:
+        await pay(site)
+        absent = strangers[0]
+        for account in (site.parts.wallet.address, strangers[1], absent):
+            key = account_key(account, FTNS)
+            shown = await site.ask("chain_getProof", kind="account", key=address_text(account))
+            assert (shown["value"] is None) == (account == absent)
+            assert len(shown["proof"]) < 20_000
+            assert (await site.ask("chain_verifyProof", document=shown))["valid"]
+            in_bucket = [
+                each
+                for each in strangers
+                if bucket_index(account_key(each, FTNS), 1) == bucket_index(key, 1)
+            ]
+            assert len(in_bucket) > 1_024
+        assert site.faults == []
 
 
 @pytest.mark.parametrize(
