@@ -14,6 +14,7 @@ from prsm.consensus.ledger.beacons import note_block
 from prsm.consensus.ledger.closings import forget_jobs
 from prsm.consensus.ledger.epochs import certifiers_of, end_block, load_epoch
 from prsm.consensus.ledger.errors import Diverged, refusal
+from prsm.consensus.ledger.evaluations import Evaluation, draws_of, note_draws
 from prsm.consensus.ledger.execution import BlockRefused, Execution, Ground
 from prsm.consensus.ledger.genesis import genesis_changes
 from prsm.consensus.ledger.invariants import assert_conserved, assert_sound
@@ -85,6 +86,7 @@ class Ledger:
         self._tree = Tree(genesis.parameters.tree_bits, state.items())
         self._certified_root: Digest | None = None
         self._judged: tuple[Digest, Outcome] | None = None
+        self._draws: tuple[Evaluation, ...] | None = None  # of the tip, once a block was run on it
 
     @property
     def height(self) -> Height:
@@ -167,7 +169,7 @@ class Ledger:
         self._ground = replace(
             self._ground, validators=self.epoch.validators, parameters=self.parameters
         )
-        self._judged = None
+        self._judged = self._draws = None
         return self._tree.settling()
 
     def adopt(self, other: "Ledger") -> None:
@@ -255,13 +257,19 @@ class Ledger:
         return None if self._certified_root is None else self._tree.prove_before(key)
 
     def _execution(self, time_ms: int) -> Execution:
-        return Execution(
+        parent = self.tip.block_hash
+        execution = Execution(
             self._state,
             self._ground,
             height=Height(self.height + 1),
             time_ms=Millis(time_ms),
-            parent=self.tip.block_hash,
+            parent=parent,
         )
+        # A block is looked at many times: proposing, judging, and for whoever rehearses a payment.
+        if self._draws is None:
+            self._draws = draws_of(self._state, chain_id=self.genesis.chain_id, parent=parent)
+        note_draws(execution.state, self._draws)
+        return execution
 
     def _execute(self, block: Block) -> Outcome:
         header = block.header

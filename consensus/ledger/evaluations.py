@@ -5,10 +5,13 @@ yet; candidates are the workers who were pledged before. A score is recorded fro
 alone: its slices' roots must give the verdict's. Source: docs/spec/ledger.md, "Evaluations".
 """
 
+from collections.abc import Sequence
+from heapq import nsmallest
 from typing import Annotated, Final
 
 import msgspec
 
+from prsm.consensus.ledger.audit_records import Pledger
 from prsm.consensus.ledger.context import DONE, Context, Effect
 from prsm.consensus.ledger.errors import Failed
 from prsm.consensus.ledger.halts import is_halted
@@ -31,7 +34,7 @@ EVALUATION, SCORE = b"z", b"Y"
 ASKED_KEY: Final = b"Q"
 DRAWN_MAX: Final = 5  # of the seeded order: three work, two may be away
 NEEDED_MIN: Final = 2
-DRAWS_MAX: Final = 64  # asked for in one block
+DRAWS_MAX: Final = 16  # asked for in one block: each hashes all who are pledged, half a millisecond
 
 
 class Evaluation(Record, frozen=True):
@@ -108,24 +111,34 @@ def draw(state: State, payload: Draw, context: Context) -> Effect:
     return DONE
 
 
-def make_draws(state: State, *, chain_id: bytes, parent: bytes) -> None:
-    """Make the draws the last block asked for; before anything else of a block.
+def draws_of(reader: Reader, *, chain_id: bytes, parent: bytes) -> tuple[Evaluation, ...]:
+    """The draws the last block asked for; of a tip always the same, so they are made once.
 
     Args:
-        state: before the block; written to.
+        reader: the state after that block.
         chain_id: of the network.
         parent: hash of the block that asked.
     """
-    asked = state.read(ASKED_KEY, Asked)
+    asked = read(reader, ASKED_KEY, Asked)
     if asked is None:
-        return
+        return ()
+    listed = pledgers(reader)
+    made = []
     for job in asked.jobs:
-        found = read_evaluation(state, job)
+        found = read_evaluation(reader, job)
         assert found is not None, "a draw nobody asked for"
         seed = sha256(encode(("work.evaluation", chain_id, parent, job)))
-        drawn = _drawn(state, found, seed)
-        state.write(evaluation_key(job), msgspec.structs.replace(found, drawn=drawn))
-    state.delete(ASKED_KEY)
+        drawn = _drawn(reader, listed, found, seed)
+        made.append(msgspec.structs.replace(found, drawn=drawn))
+    return tuple(made)
+
+
+def note_draws(state: State, draws: Sequence[Evaluation]) -> None:
+    """Write down the draws of `draws_of`; before anything else of a block."""
+    for made in draws:
+        state.write(evaluation_key(made.job), made)
+    if draws:
+        state.delete(ASKED_KEY)
 
 
 def record_score(state: State, payload: RecordScore, context: Context) -> Effect:
@@ -182,7 +195,9 @@ def read_score(reader: Reader, model: bytes, dataset: bytes) -> Score:
     )
 
 
-def _drawn(reader: Reader, evaluation: Evaluation, seed: bytes) -> tuple[bytes, ...]:
+def _drawn(
+    reader: Reader, listed: Sequence[Pledger], evaluation: Evaluation, seed: bytes
+) -> tuple[bytes, ...]:
     """Accounts that may work on an evaluation, in the order of the draw.
 
     Not the requester, nor who published model or dataset. Who is pledged later is no candidate,
@@ -193,12 +208,8 @@ def _drawn(reader: Reader, evaluation: Evaluation, seed: bytes) -> tuple[bytes, 
         release = release_of(reader, manifest)
         barred |= set() if release is None else {release.publisher}
     before = evaluation.asked_height
-    able = [
-        each.account
-        for each in pledgers(reader)
-        if each.since < before and each.account not in barred
-    ]
-    return tuple(sorted(able, key=lambda worker: sha256(seed, worker))[:DRAWN_MAX])
+    able = [each.account for each in listed if each.since < before and each.account not in barred]
+    return tuple(nsmallest(DRAWN_MAX, able, key=lambda worker: sha256(seed, worker)))
 
 
 def _require(state: State, manifest: bytes, subject: str) -> Release:

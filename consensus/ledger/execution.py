@@ -11,7 +11,6 @@ from prsm.consensus.ledger.accounts import charge
 from prsm.consensus.ledger.admission import Admission, Checked
 from prsm.consensus.ledger.context import Context, Effect, Event
 from prsm.consensus.ledger.errors import Failed
-from prsm.consensus.ledger.evaluations import make_draws
 from prsm.consensus.ledger.kinds import RULES
 from prsm.consensus.ledger.rounds import turn
 from prsm.consensus.ledger.slashing import punish
@@ -59,7 +58,6 @@ class Execution:
             time_ms=time_ms,
             parent=parent,
         )
-        make_draws(self.state, chain_id=ground.chain_id, parent=parent)
         self._proofs = 0
         self.receipts: list[bytes] = []
         self.tx_ids: list[TxId] = []

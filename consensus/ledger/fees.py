@@ -11,20 +11,23 @@ import msgspec
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.genesis import Parameters
 from prsm.protocol.ids import Amount
+from prsm.protocol.limits import PLEDGERS_MAX
 from prsm.protocol.transactions.audits import Dispute, Judge, Seal
 from prsm.protocol.transactions.conditions import Claim, Hold, steps_of
 from prsm.protocol.transactions.custody import Prove
 from prsm.protocol.transactions.envelope import Transaction
+from prsm.protocol.transactions.evaluations import Draw
 from prsm.protocol.transactions.governance import Propose
 from prsm.protocol.transactions.membership import Join, Rotate
 from prsm.protocol.transactions.payloads import Commit, Evidence, Lock, RegisterModel, Settle
 from prsm.protocol.transactions.registry import RegisterDataset
 
 PROOF_NODES_BYTES: Final = 128 * 32  # hashing so many costs what checking a signature does
+DRAW_HASHES: Final = 64  # hashed and sorted, one each pledged account: about as much, too
 FEE_FIELD_SLACK: Final = 9  # bytes of the largest fee: the size must not depend on the fee
 
 
-def operations_of(payload: Record) -> int:  # noqa: PLR0911 - dispatch
+def operations_of(payload: Record) -> int:  # noqa: C901, PLR0911 - dispatch
     """Operations a transaction makes every node do: entries, signatures, units, receipts, steps.
 
     Counted on the payload alone, so that it is known before anything runs.
@@ -46,6 +49,8 @@ def operations_of(payload: Record) -> int:  # noqa: PLR0911 - dispatch
             return 1 + len(payload.changes)
         case Prove():
             return 1 + len(payload.nodes) // PROOF_NODES_BYTES
+        case Draw():
+            return 1 + PLEDGERS_MAX // DRAW_HASHES  # whoever is pledged when it is made
         case Claim():
             return 1 + len(payload.preimages) + len(payload.approvals)
         case _:

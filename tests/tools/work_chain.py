@@ -13,7 +13,8 @@ from prsm.consensus.ledger.errors import Failed
 from prsm.consensus.ledger.evaluations import (
     EVALUATION,
     Evaluation,
-    make_draws,
+    draws_of,
+    note_draws,
     read_evaluation,
 )
 from prsm.consensus.ledger.genesis import genesis_changes
@@ -96,7 +97,7 @@ class World:
         queue, self._queue = self._queue, []
         draws = State(self.state)
         parent = sha256(b"block", self.height.to_bytes(8, "big"))
-        make_draws(draws, chain_id=self.genesis.chain_id, parent=parent)
+        note_draws(draws, draws_of(draws, chain_id=self.genesis.chain_id, parent=parent))
         self._write(draws)
         for tx, sender, kind, payload in queue:
             self.results[tx] = result = self._execute(sender, kind, payload)

@@ -1,10 +1,17 @@
 """Evaluations: who may be drawn, what counts as one, and a score that only settled roots prove."""
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 
-from prsm.consensus.ledger.evaluations import DRAWN_MAX, DRAWS_MAX
+from prsm.consensus.ledger import evaluations
+from prsm.consensus.ledger.apply import Ledger
+from prsm.consensus.ledger.audit_records import Pledger
+from prsm.consensus.ledger.evaluations import DRAWN_MAX, DRAWS_MAX, Evaluation
+from prsm.consensus.ledger.state import Reader
 from prsm.protocol.codec import encode
+from prsm.protocol.ed25519 import Ed25519Verifier
 from prsm.protocol.headers import block_hash
 from prsm.protocol.ids import Bytes32
 from prsm.protocol.receipts import BatchResult, WorkKind, WorkReceipt, sign_receipt
@@ -275,3 +282,44 @@ def test_a_block_makes_a_bounded_number_of_draws(chain: Chain) -> None:
     assert codes == [Code.DONE] * DRAWS_MAX + [Code.TOO_MANY_DRAWS]
     chain.add()
     assert drawn(chain, sha256(bytes([DRAWS_MAX - 1])))
+
+
+def test_draws_are_made_once_however_often_the_next_block_is_looked_at(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proposing, judging and rehearsing share them; who looks but once finds the same."""
+    jobs = [Bytes32(sha256(bytes([i]))) for i in range(3)]
+    first = chain.ledger.view.nonce(key(REQUESTER))
+    asked = [
+        chain.order(REQUESTER, Draw(job, MODEL, DATASET), nonce=first + i)
+        for i, job in enumerate(jobs)
+    ]
+    chain.add(*asked)
+    ledger = chain.ledger
+    twin = Ledger(chain.genesis, dict(ledger._state), verifier=Ed25519Verifier(), tip=ledger.tip)
+    made: list[bytes] = []
+    honest = evaluations._drawn
+
+    def count(
+        reader: Reader, listed: Sequence[Pledger], evaluation: Evaluation, seed: bytes
+    ) -> tuple[bytes, ...]:
+        made.append(evaluation.job)
+        return honest(reader, listed, evaluation, seed)
+
+    monkeypatch.setattr(evaluations, "_drawn", count)
+    payment = chain.order(70, Pledge(1))
+    later = ledger.tip.time_ms + 1_000
+    for time_ms in (later, later + 1_000):
+        ledger.select([payment], time_ms=time_ms, bytes_max=10_000, count_max=9)
+        ledger.select_evidence([b""], time_ms=time_ms, proposer=0)
+        ledger.rehearse(ledger.admission.check(payment), time_ms=time_ms)
+    block = chain.propose(payment)
+    for _ in range(2):
+        assert ledger.judge(block, wall_ms=None) is None
+    assert made == jobs
+    assert ledger.apply(block).changes == twin.apply(block).changes
+    made.clear()
+    chain.add(payment)
+    assert all(len(drawn(chain, job)) == DRAWN_MAX for job in jobs)
+    ask(chain)
+    assert made == [JOB]  # of the next tip anew

@@ -112,7 +112,7 @@ COUNTED: Final[list[tuple[Record, int]]] = [
     (Judge(B32, 0, B32, Finding.EQUAL, bytes(64)), 2),
     (Seal(B32, 0, B32, B32, bytes(64)), 2),
     (RecordScore(B32, (SliceScore(B32, 1),)), 1),
-    (Draw(B32, MODEL, MODEL), 1),
+    (Draw(B32, MODEL, MODEL), 9),
 ]
 
 
