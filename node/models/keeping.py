@@ -65,25 +65,21 @@ class Keeping:
         }
         rows = {row.root: row for row in await store.list()}
         own = [file for file in manifest.files if file.root not in shared]
-        here = [file for file in own if decode_cid(file.root) in rows]
-        for file in here:
-            if pins := [pin for pin in rows[decode_cid(file.root)].pins if pin not in _OURS]:
+        here = {decode_cid(file.root) for file in own} & rows.keys()
+        for root in here:
+            if pins := [pin for pin in rows[root].pins if pin not in _OURS]:
                 called = f"{manifest.name}@{manifest.semver}"
                 raise Conflict(
                     f"{called} is pinned as {', '.join(pins)[:200]}",
                     hint=f"prsm model unpin {called} --name {pins[0]}",
                 )
-        for file in here:
-            for name in _OURS:
-                with suppress(NotFound):
-                    await store.unpin(decode_cid(file.root), name)
-            await store.remove(decode_cid(file.root))
+        await store.remove_all(here, _OURS)
         if manifest.card is not None:
             with suppress(NotFound):  # another's card is only cached
                 digest = decode_cid(manifest.card).digest
                 await store.blocks.delete(digest, owner=card_owner(manifest))
         await store.remove_manifest(cid)
-        freed = sum(file.size for file in here)
+        freed = sum(rows[root].size for root in here)
         return Gone(len(here), freed, len(manifest.files) - len(own))
 
     async def pin(self, manifest: ModelManifest, name: str) -> None:

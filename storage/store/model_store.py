@@ -8,7 +8,7 @@ Parts: `intake` brings files in, `space` keeps the quota, `leases` and `pins` sa
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -284,6 +284,14 @@ class ModelStore:
             Conflict: it is pinned, in use, or being fetched.
         """
         await self._shelf.remove(root)
+
+    async def remove_all(self, roots: Collection[Cid], names: Collection[str]) -> None:
+        """Give names up and delete the files they kept, all or none; those not here are no error.
+
+        Raises:
+            Conflict: one is pinned under another name, in use, or being fetched.
+        """
+        await self._shelf.remove_all(roots, names)
 
     async def list(self) -> Sequence[StoredFile]:
         """Return all files, oldest first."""

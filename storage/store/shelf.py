@@ -3,8 +3,8 @@
 Knows: how to find a file's row, leaves and path. Must not know: what a part does with them.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeVar
@@ -114,12 +114,39 @@ class Shelf:
             NotFound: it is not here.
             Conflict: it is leased, pinned or being fetched.
         """
+        with self._claim(root), trio.CancelScope(shield=True):
+            await self._delete(root)
+
+    async def remove_all(self, roots: Collection[Cid], names: Collection[str]) -> None:
+        """Give names up and delete the files they kept, all or none; those not here are no error.
+
+        Raises:
+            Conflict: one is leased, pinned under another name, or being fetched.
+        """
+        with ExitStack() as claims, trio.CancelScope(shield=True):
+            for root in roots:
+                claims.enter_context(self._claim(root))
+            pins = [pin for pin in await self.index.pins() if pin.root in roots]
+            for pin in pins:
+                if pin.name not in names:
+                    raise Conflict(f"{pin.root} is pinned as {pin.name}", hint="unpin it first")
+            for pin in pins:
+                await self.index.unpin(pin.root, pin.name)
+            for root in roots:
+                with suppress(NotFound):
+                    await self._delete(root)
+
+    @contextmanager
+    def _claim(self, root: Cid) -> Iterator[None]:
         if root in self.partials:
             raise Conflict(f"{root} is being fetched")
-        with self.leases.claim(root), trio.CancelScope(shield=True):
-            await self.index.remove_root(root)
-            self.forget(root)
-            await self.hop(self.folders.remove, root)
+        with self.leases.claim(root):
+            yield
+
+    async def _delete(self, root: Cid) -> None:
+        await self.index.remove_root(root)
+        self.forget(root)
+        await self.hop(self.folders.remove, root)
 
     def forget(self, root: Cid) -> None:
         """Drop what is remembered of a file."""

@@ -254,3 +254,23 @@ async def test_what_was_added_here_is_kept_and_not_removed_while_in_use(tmp_path
         await store.pin(root, ADDED)
         await room.models.remove(str(known.cid))
         assert not await store.list()
+
+
+async def test_removal_that_is_refused_takes_no_file_and_no_pin(tmp_path: Path) -> None:
+    """One of its files is in use; two are the same."""
+    async with open_room(tmp_path) as room:
+        (tmp_path / "m.onnx").write_bytes(b"x")
+        room.pool.files = {"a": b"one", "b": b"two", "c": b"three", "again": b"one"}
+        known, _ = await room.models.add(wanted(tmp_path / "m.onnx", register=False))
+        store = room.tools.store
+        before = await store.list(), await store.pins()
+        for file in known.manifest.files:
+            async with store.leases.hold(decode_cid(file.root), holder="job", purpose="run"):
+                with pytest.raises(Conflict, match="in use: job, run"):
+                    await room.models.remove(str(known.cid))
+            assert (await store.list(), await store.pins()) == before
+            assert await store.has_model(known.manifest)
+        _, gone = await room.models.remove(str(known.cid))
+        assert (gone.files, gone.freed_bytes) == (3, 11)
+        assert not await store.list()
+        assert not await store.pins()
