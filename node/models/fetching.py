@@ -4,7 +4,8 @@ Knows: peers, the IPFS daemons of the configuration, offline mode. Must not know
 for, where its plain bytes lie (`opening`).
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import trio
@@ -98,6 +99,27 @@ class Fetching:
             NotFound, SourceFailed, Full: it is not to be had.
             Offline: it is not here whole, and nobody may be asked.
         """
+        async with self.leased(manifest):
+            await self._pull(cid, manifest, offline=offline, task=task, urgency=urgency)
+
+    @asynccontextmanager
+    async def leased(self, manifest: ModelManifest) -> AsyncIterator[None]:
+        """Keep a model's files, here already or not, from making room for one another."""
+        async with AsyncExitStack() as leases:
+            for root in {decode_cid(file.root) for file in manifest.files}:
+                hold = self._tools.store.leases.hold(root, holder=manifest.name, purpose="pull")
+                await leases.enter_async_context(hold)
+            yield
+
+    async def _pull(
+        self,
+        cid: Cid,
+        manifest: ModelManifest,
+        *,
+        offline: bool,
+        task: Task | None,
+        urgency: Urgency,
+    ) -> None:
         lacking = await self.lacking(manifest)
         missing = sum(file.size for file in lacking)
         if lacking:
