@@ -24,7 +24,7 @@ _DEVICES: Final = frozenset(("con", "prn", "aux", "nul"))
 
 
 class ForeignManifest(LocalError):
-    """A manifest or card that is not signed by whom the ledger names as its publisher."""
+    """A manifest or card that is not signed by its publisher, or not what the ledger says it is."""
 
     reason = "foreign_manifest"
 

@@ -6,6 +6,7 @@ store's own table. Must not know: who should hold what.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from prsm.node.chain.driver import Driver
@@ -13,9 +14,14 @@ from prsm.node.config.schema import StorageConfig
 from prsm.node.models import Models
 from prsm.node.peers.beacons import Beacons
 from prsm.node.replication.driver import Parts, Repair
+from prsm.protocol.errors import PrsmError
 from prsm.protocol.ids import PeerId
-from prsm.storage.cid import decode_cid
+from prsm.protocol.messages.models import ModelManifest
+from prsm.storage.cid import Cid, decode_cid
+from prsm.storage.errors import Conflict, Full, NotFound
 from prsm.storage.fetch.exchange import Urgency
+from prsm.storage.manifest import ForeignManifest
+from prsm.storage.store.index import State
 from prsm.storage.store.model_store import ModelStore
 from prsm.storage.store.pins import REPAIR
 
@@ -40,6 +46,8 @@ class CopyShelf:
         self._keep_bytes = keep_bytes
         self._kept: frozenset[bytes] = frozenset()
         self._wishes: dict[bytes, int] = {}
+        self._coming: dict[bytes, ModelManifest] = {}
+        self._begun: dict[Cid, int] = {}  # files on their way that nobody pinned
         self._room = 0
         self._due_ms = 0
 
@@ -70,14 +78,35 @@ class CopyShelf:
             await keeping.pin(read, f"{WISH}{copies}")
         await self._refresh()
 
-    async def fetch(self, manifest: bytes) -> None:
+    async def fetch(self, manifest: bytes, size_bytes: int | None) -> None:
         """Bring a model here whole, and keep it.
+
+        Args:
+            manifest: its CID.
+            size_bytes: as the ledger says, within the room for copies; None: a person wants it.
 
         Raises:
             NotFound, SourceFailed, Full, Offline: it is not to be had.
+            ForeignManifest: its files have another size than the ledger says.
         """
-        known = await self._models.pull(str(decode_cid(manifest)), urgency=Urgency.REPAIR)
-        await self._models.keeping.pin(known.manifest, REPAIR)
+        read = await self._models.manifest(manifest)
+        if size_bytes is not None:
+            await self._refresh()
+            self._check(read, size_bytes)
+        self._coming[manifest] = read
+        try:
+            # Until they are pinned nothing else keeps those that have come.
+            async with self._models.fetching.leased(read):
+                known = await self._models.pull(str(decode_cid(manifest)), urgency=Urgency.REPAIR)
+                if not known.is_held:
+                    raise NotFound(f"{read.name}@{read.semver} did not come into our own store")
+                await self._models.keeping.pin(read, REPAIR)
+        except PrsmError:
+            await self._drop_empty(read)
+            raise
+        finally:
+            self._coming.pop(manifest, None)  # a person may have wanted it beside us
+            self._due_ms = 0
         await self._refresh()
 
     async def give_back(self, manifest: bytes) -> None:
@@ -93,29 +122,55 @@ class CopyShelf:
         """Bytes free for copies."""
         if self._clock.monotonic_ms() >= self._due_ms:
             await self._refresh()
-        return self._room
+        return max(0, self._spare())
+
+    def _spare(self, wanted: ModelManifest | None = None) -> int:
+        """Room that neither a copy under way has taken nor what is left of one that was cut."""
+        counted = [*self._coming.values(), *((wanted,) if wanted else ())]
+        roots = {decode_cid(file.root) for each in counted for file in each.files}
+        left = sum(size for root, size in self._begun.items() if root not in roots)
+        return self._room - left - sum(each.total_bytes for each in self._coming.values())
+
+    def _check(self, read: ModelManifest, size_bytes: int) -> None:
+        """Refuse what would take more than it was given: only the manifest says what comes."""
+        called, size = f"{read.name}@{read.semver}", read.total_bytes
+        if size != size_bytes:
+            raise ForeignManifest(f"{called} has {size} bytes, the ledger says {size_bytes}")
+        if size > (spare := self._spare(read)):
+            raise Full(
+                f"{called} has {size} bytes, and {max(0, spare)} are free for copies",
+                hint="keep more for others with storage.keep_for_others, or raise storage.quota",
+            )
+
+    async def _drop_empty(self, manifest: ModelManifest) -> None:
+        """Give back the room of files of which nothing came."""
+        for root, file in (await self._models.keeping.stored()).items():
+            is_empty = file.state is State.PARTIAL and not file.verified_bytes
+            if is_empty and any(one.root == root.raw for one in manifest.files):
+                with suppress(Conflict, NotFound):  # somebody else wants it
+                    await self._store.remove(root)
 
     async def _refresh(self) -> None:
-        names: dict[bytes, set[str]] = {}
-        for pin in await self._store.pins():
-            if pin.name == REPAIR or pin.name.startswith(WISH):
-                names.setdefault(pin.root.raw, set()).add(pin.name)
+        keeping = self._models.keeping
+        stored = await keeping.stored()
         kept: set[bytes] = set()
         wishes: dict[bytes, int] = {}
-        kept_bytes = 0
         for cid in self._models.held():
-            manifest = await self._models.manifest(cid)
-            pins = [names.get(file.root, set()) for file in manifest.files]
-            for name in set.intersection(*pins) if pins else ():
+            for name in keeping.pins(await self._models.manifest(cid), stored):
                 if name == REPAIR:
                     kept.add(cid)
-                    kept_bytes += manifest.total_bytes
-                elif name.removeprefix(WISH).isdecimal():
+                elif name.startswith(WISH) and name.removeprefix(WISH).isdecimal():
                     wishes[cid] = int(name.removeprefix(WISH))
+        kept_bytes = sum(file.size for file in stored.values() if REPAIR in file.pins)
         space = await self._store.space()
         free = space.quota_bytes - space.pinned_bytes - space.reserved_bytes
         self._kept, self._wishes = frozenset(kept), wishes
-        self._room = max(0, min(free, self._keep_bytes - kept_bytes))
+        self._begun = {
+            root: file.size
+            for root, file in stored.items()
+            if file.state is State.PARTIAL and not file.pins
+        }
+        self._room = min(free, self._keep_bytes - kept_bytes)
         self._due_ms = self._clock.monotonic_ms() + REFRESH_MS
 
 

@@ -77,8 +77,12 @@ class Shelf(Protocol):
         """Note such a wish; 0 takes it back. Durable."""
         ...
 
-    async def fetch(self, manifest: bytes) -> None:
+    async def fetch(self, manifest: bytes, size_bytes: int | None) -> None:
         """Bring a model here whole, and keep it.
+
+        Args:
+            manifest: its CID.
+            size_bytes: as the network vouches, within `room_bytes`; None: a person wants it.
 
         Raises:
             PrsmError: it is not to be had, or has no room.
@@ -264,7 +268,7 @@ class Repair:
             return
         if not self._holders().get(manifest):
             raise UnknownCopies("nobody here or among the peers offers that model")
-        await self._parts.shelf.fetch(manifest)
+        await self._parts.shelf.fetch(manifest, None)
         self._failures.pop(manifest, None)
 
     # -- what is known
@@ -320,7 +324,10 @@ class Repair:
     async def _fetch(self, manifest: bytes) -> None:
         started_ms = self._parts.clock.monotonic_ms()
         try:
-            await self._parts.shelf.fetch(manifest)
+            size_bytes = self._parts.size_of(manifest)
+            if size_bytes is None:
+                raise UnknownCopies("nobody vouches for that model any more")
+            await self._parts.shelf.fetch(manifest, size_bytes)
         except PrsmError as error:
             self._fail(manifest, error)
         else:

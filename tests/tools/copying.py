@@ -70,7 +70,8 @@ class FakeShelf:
         await trio.lowlevel.checkpoint()
         self.wished[manifest] = copies
 
-    async def fetch(self, manifest: bytes) -> None:
+    async def fetch(self, manifest: bytes, size_bytes: int | None) -> None:
+        assert size_bytes is None or size_bytes <= self.room
         self.tries += 1
         await trio.sleep(self.fetch_seconds)
         if self.is_broken or not any(manifest in shelf.models for shelf in self.others.values()):
