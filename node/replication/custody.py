@@ -10,6 +10,7 @@ Source: docs/spec/ledger.md, "Custody".
 import functools
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -131,12 +132,10 @@ class Custody:
         """Do what is due in the present round."""
         view = self._driver.ledger.view
         present = view.custody_round()
+        await self._let_go()
         for identity in sorted(self._mine):
             deal = view.deal(identity)
-            if deal is None or deal.status not in {DealStatus.OFFERED, DealStatus.ACTIVE}:
-                self._mine.discard(identity)
-                self._told.pop(identity, None)
-            elif present is not None and deal.is_active:
+            if present is not None and deal is not None and deal.is_active:
                 await self._tend(deal, present)
 
     async def offer(self, offer: Offer) -> tuple[bytes, TxId]:
@@ -177,14 +176,17 @@ class Custody:
         """
         terms = self._deal(deal).terms
         root = decode_cid(terms.root)
-        tree = await self._commit(root)
-        if (tree.size, tree.root) != (terms.size, terms.tree):
-            raise DealMismatch(
-                f"{root} has {tree.size} bytes and cells {tree.root.hex()[:16]}, the deal says "
-                f"{terms.size} and {terms.tree.hex()[:16]}",
-                hint="tell its client: the commitment is wrong",
-            )
-        await self._store.pin(root, deal.hex(), HOLD)
+        # Until it is pinned: nobody removes what has just been found to be here.
+        async with self._store.leases.hold(root, holder="custody", purpose="accept"):
+            tree = await self._commit(root)
+            if (tree.size, tree.root) != (terms.size, terms.tree):
+                raise DealMismatch(
+                    f"{root} has {tree.size} bytes and cells {tree.root.hex()[:16]}, the deal says "
+                    f"{terms.size} and {terms.tree.hex()[:16]}",
+                    hint="tell its client: the commitment is wrong",
+                )
+            self._mine.add(deal)
+            await self._store.pin(root, deal.hex(), HOLD)
         return await self._place("accept", deal, ACCEPT, Accept(deal))
 
     async def release(self, deal: bytes) -> Sent:
@@ -196,13 +198,11 @@ class Custody:
             UnknownDeal: there is none.
             LocalError: the wallet's or the ledger's refusal.
         """
-        found = self._deal(deal)
+        self._deal(deal)
         sent = await self._place("release", deal, RELEASE, Release(deal))
-        if found.terms.holder == self._wallet.address:
-            try:
-                await self._store.unpin(decode_cid(found.terms.root), deal.hex())
-            except NotFound:
-                log.debug("it was not pinned", deal=deal.hex()[:16])
+        # One that waits may be taken back: until a block holds it the file is asked for.
+        self._mine.add(deal)
+        await self._let_go()
         return sent
 
     def deals(self, *, mine: bool = True) -> list[Kept]:
@@ -233,6 +233,25 @@ class Custody:
         if present is not None and present.number != self._round:
             self._round = present.number
             self._news.set()
+
+    async def _let_go(self) -> None:
+        """Forget deals that are over, and give their pins up.
+
+        One that the ledger does not know keeps its pin: deals stay there for ever, so a ledger
+        that is fetched anew has not come to it yet.
+        """
+        view = self._driver.ledger.view
+        known = {identity: view.deal(identity) for identity in self._mine}
+        over = {identity for identity, deal in known.items() if deal is not None and _is_over(deal)}
+        if over:
+            names = {identity.hex() for identity in over}
+            for pin in await self._store.pins():
+                if pin.owner == HOLD and pin.name in names:
+                    with suppress(NotFound):  # the operator was quicker
+                        await self._store.unpin(pin.root, pin.name)
+        self._mine -= over
+        for identity in over:
+            self._told.pop(identity, None)
 
     async def _tend(self, deal: Deal, present: Round) -> None:
         if self._told.get(deal.deal) == present.number:
@@ -316,3 +335,7 @@ class Custody:
 
     def _is_ours(self, deal: Deal) -> bool:
         return self._wallet.address in {deal.client, deal.terms.holder}
+
+
+def _is_over(deal: Deal) -> bool:
+    return deal.status not in {DealStatus.OFFERED, DealStatus.ACTIVE}

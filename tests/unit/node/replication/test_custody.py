@@ -219,3 +219,58 @@ async def test_unknown_deals_and_files_that_are_not_here_are_refused(scene: Scen
     assert scene.deal(second).status is DealStatus.WITHDRAWN
     await scene.holder.custody.look()
     assert len(scene.client.custody.deals(mine=False)) == 2
+
+
+@pytest.mark.parametrize("is_down", [False, True], ids=["", "down"])
+async def test_file_of_a_deal_that_is_over_is_kept_no_longer(scene: Scene, is_down: bool) -> None:
+    """It ends while the holder runs, or is found to have ended by its next start."""
+    first, second = await scene.begin(rounds=1), await scene.begin(rounds=2)
+    turn(scene.chain)
+    await scene.holder.custody.look()
+    assert scene.deal(first).status is DealStatus.ENDED
+    if is_down:
+        scene.holder.custody = scene.holder.make()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(scene.holder.custody.run)
+        with trio.fail_after(10):
+            while len(await scene.holder.store.pins()) > 1:  # noqa: ASYNC110 - nobody is told
+                await trio.sleep(0.001)
+        nursery.cancel_scope.cancel()
+    [pin] = await scene.holder.store.pins()
+    assert pin.name == second.hex()
+    await scene.holder.store.pin(scene.root, "mine")
+    turn(scene.chain)
+    await scene.holder.custody.look()
+    await scene.holder.custody.look()
+    assert scene.deal(second).status is DealStatus.ENDED
+    assert [pin.name for pin in await scene.holder.store.pins()] == ["mine"]
+
+
+async def test_file_of_a_deal_the_ledger_has_not_come_to_stays(scene: Scene) -> None:
+    """A node that lost its ledger fetches it anew: the deal will be in it."""
+    identity = await scene.begin()
+    scene.holder.driver.ledger = Chain(small_genesis()).ledger
+    await scene.holder.custody.look()
+    assert [pin.name for pin in await scene.holder.store.pins()] == [identity.hex()]
+    scene.holder.driver.ledger = scene.chain.ledger
+    turn(scene.chain)
+    await scene.holder.custody.look()
+    assert scene.deal(identity).proven == 1
+
+
+async def test_file_stays_until_a_block_holds_its_release(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release that waits may be taken back, and until then every round is answered."""
+    identity = await scene.begin()
+
+    async def wait(_self: FakeAccount, *_: object, **_words: object) -> Sent:
+        await trio.lowlevel.checkpoint()
+        return Sent(None, None, "no validator is linked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FakeAccount, "place", wait)
+        await scene.holder.custody.release(identity)
+    assert [pin.name for pin in await scene.holder.store.pins()] == [identity.hex()]
+    await scene.holder.custody.release(identity)
+    assert not await scene.holder.store.pins()
