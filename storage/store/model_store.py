@@ -70,6 +70,7 @@ class ModelStore:
     Attributes:
         blocks: everything here by its digest, and blocks put by themselves.
         leases: who uses what.
+        turn: of those who store several files as one thing (`staging`).
     """
 
     def __init__(self, shelf: Shelf, *, quota: int) -> None:
@@ -83,6 +84,7 @@ class ModelStore:
         self._pins = Pins(shelf)
         self._upkeep = Upkeep(shelf, self._space, self._scrub)
         self.leases = shelf.leases
+        self.turn = trio.Semaphore(1)
         self.blocks = Blocks(shelf, self._space)
 
     @classmethod

@@ -4,7 +4,8 @@ Knows: for each one under way a folder, and a note of what of it is in the store
 know: what it is (a model, a dataset, a CAR, …).
 
 Invariants: a line of the note is durable before what it names is in the store; the thing is done
-when its note is gone. What something else keeps meanwhile (a pin, a model, a lease) stays.
+when its note is gone. What something else keeps meanwhile (a pin, a model, a lease) stays. One
+thing at a time stores, until it is done or taken back: what another one finds here stays here.
 """
 
 import hashlib
@@ -49,17 +50,22 @@ class Stage:
         folder: empty at first, gone at the end.
     """
 
-    def __init__(self, store: ModelStore, folder: Path, leases: AsyncExitStack) -> None:
+    def __init__(
+        self, store: ModelStore, folder: Path, leases: AsyncExitStack, turn: AsyncExitStack
+    ) -> None:
         self.folder = folder
         self._store = store
         self._note_path = _note_of(folder)
         self._leases = leases
+        self._turn = turn  # left last, when all has been taken back
+        self._has_turn = False
         self._pins: set[tuple[Cid, str]] | None = None  # read once: there may be thousands
 
     async def add_file(
         self, path: Path, *, move: bool = False, on_progress: Progress | None = None
     ) -> AddedFile:
         """As `ModelStore.add_file`; nobody removes the file before the thing is done."""
+        await self._wait_turn()
 
         async def note(root: Cid) -> None:
             lease = self._store.leases.hold(root, holder="store", purpose="add")
@@ -71,6 +77,7 @@ class Stage:
 
     async def pin(self, root: Cid, name: str, owner: str) -> None:
         """As `ModelStore.pin`."""
+        await self._wait_turn()
         if self._pins is None:
             self._pins = {(pin.root, pin.name) for pin in await self._store.pins()}
         if (root, name) not in self._pins:
@@ -80,6 +87,7 @@ class Stage:
 
     async def put_blocks(self, blocks: Sequence[bytes], owner: str) -> None:
         """As `Blocks.put_many`."""
+        await self._wait_turn()
         owned = set(await self._store.blocks.owned(owner))
         digests = [hashlib.sha256(raw).digest() for raw in blocks]
         fresh = [digest.hex() for digest in digests if digest not in owned]
@@ -89,10 +97,17 @@ class Stage:
 
     async def save_manifest(self, manifest: ModelManifest) -> Cid:
         """As `ModelStore.save_manifest`."""
+        await self._wait_turn()
         cid = hash_block(encode_manifest(manifest))
         if cid not in {known for known, _ in await self._store.models()}:
             await self._note(_MANIFEST, str(cid))
         return await self._store.save_manifest(manifest)
+
+    async def _wait_turn(self) -> None:
+        """Wait for whoever stores now: a pin of his that we found here may go with him."""
+        if not self._has_turn:
+            await self._turn.enter_async_context(self._store.turn)
+            self._has_turn = True
 
     async def _note(self, kind: str, what: str, name: str = "") -> None:
         line = f"{kind}\t{what}\t{name}\n".encode()
@@ -126,19 +141,22 @@ class Staging:
     async def begin(self) -> AsyncIterator[Stage]:
         """Make something in the block: it is there as a whole after it, or not at all.
 
+        What comes before its first file or pin goes on beside others; then it waits for its turn.
+
         Raises:
             Full, StoreUnavailable: the disk refused.
         """
         folder = self._scratch / f"{_NAME}{secrets.token_hex(8)}"
         await trio.to_thread.run_sync(_make, folder)
-        try:
-            async with AsyncExitStack() as leases:
-                yield Stage(self._store, folder, leases)
-                await trio.to_thread.run_sync(_finish, folder)
-        finally:
-            # Bounded: a few rows and names. A note that is gone names nothing to take back.
-            with trio.CancelScope(shield=True):
-                await self._take_back(folder)  # noqa: ASYNC102 - shielded above
+        async with AsyncExitStack() as turn:
+            try:
+                async with AsyncExitStack() as leases:
+                    yield Stage(self._store, folder, leases, turn)
+                    await trio.to_thread.run_sync(_finish, folder)
+            finally:
+                # Bounded: a few rows and names. A note that is gone names nothing to take back.
+                with trio.CancelScope(shield=True):
+                    await self._take_back(folder)  # noqa: ASYNC102 - shielded above
 
     async def _take_back(self, folder: Path) -> None:
         noted = await trio.to_thread.run_sync(_read, _note_of(folder))

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 import pytest
+import trio
 
 from prsm.protocol.limits import MIB
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
@@ -158,3 +159,49 @@ async def test_a_note_that_was_torn_names_what_came_before(tmp_path: Path) -> No
         await staging.collect()
         assert not await store.list()
         assert not list((tmp_path / "cut" / "scratch").iterdir())
+
+
+async def test_second_of_two_that_are_alike_is_whole_though_the_first_fails(
+    tmp_path: Path,
+) -> None:
+    """All that the second one needs is here already, and goes with the first."""
+    manifest = model_of(FILES)
+    async with opened(tmp_path) as (store, staging):
+        done = trio.Event()
+
+        async def first(*, task_status: trio.TaskStatus[None]) -> None:
+            with pytest.raises(Full):
+                await fail_after([*steps(manifest), waits(task_status)], staging)
+
+        def waits(task_status: trio.TaskStatus[None]) -> Step:
+            async def run(_stage: Stage) -> None:
+                task_status.started()
+                while not (done.is_set() or store.turn.statistics().tasks_waiting):
+                    await trio.lowlevel.checkpoint()
+
+            return run
+
+        async def second() -> None:
+            async with Staging(store, tmp_path / "scratch").begin() as stage:
+                for step in steps(manifest):
+                    await step(stage)
+            done.set()
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(first)
+            nursery.start_soon(second)
+        assert [len(part) for part in await told(store)] == [3, 2, 1, 1]
+        assert not list((tmp_path / "scratch").iterdir())
+        assert store.turn.value == 1
+
+
+async def test_cancelled_while_it_waits_for_its_turn_leaves_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (store, staging):
+        async with staging.begin() as stage:
+            await steps(model_of(FILES))[0](stage)
+            with trio.move_on_after(0) as scope:
+                await fail_after(steps(model_of(FILES)), staging)
+            assert scope.cancelled_caught
+        assert len(await store.list()) == 1
+        assert store.turn.value == 1
+        assert not list((tmp_path / "scratch").iterdir())
