@@ -9,6 +9,7 @@ the node's profile, under the root that gives; both roots are told. What was tak
 `car:ROOT` until `remove`, so a file that two CARs brought stays for the second.
 """
 
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
@@ -29,6 +30,7 @@ from prsm.storage.dag.unixfs import UNIXFS_V1_2025, Dag, DagReader
 from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.store.intake import Progress
 from prsm.storage.store.model_store import ModelStore
+from prsm.storage.store.space import Reservation, Space
 from prsm.storage.store.staging import Stage, Staging
 from prsm.storage.wholefile import refused
 
@@ -135,8 +137,8 @@ class CarDesk:
         """
         space = await self._store.space()
         room = max(0, space.quota_bytes - space.pinned_bytes - space.reserved_bytes)
-        async with self._staging.begin() as stage:
-            shelf = _Corner(stage.folder, on_progress)
+        async with self._staging.begin() as stage, AsyncExitStack() as reserved:
+            shelf = _Corner(stage.folder, on_progress, self._store.budget, reserved)
             found = await self._hop(_assemble, path, shelf, room)
             files = await self._keep(found, shelf, stage)
         return Imported(found.root, found.blocks, tuple(files))
@@ -172,7 +174,9 @@ class CarDesk:
     async def _keep(self, found: Unpacked, shelf: "_Corner", stage: Stage) -> list[ImportedFile]:
         name = _PREFIX + str(found.root)
         files: list[ImportedFile] = []
+        await stage.wait_turn()
         for one in found.files:
+            shelf.release(one.path)  # the store sets the same bytes aside, where they lie
             root = (await stage.add_file(shelf.place(one.path), move=True)).root
             files.append(ImportedFile(one.path, one.root, root, one.size, one.profile.name))
             await stage.pin(root, name, "operator")
@@ -215,22 +219,39 @@ class CarDesk:
 
 
 class _Corner:
-    """Files of a CAR by number: names of strangers make no paths here."""
+    """Files of a CAR by number: names of strangers make no paths here.
 
-    def __init__(self, folder: Path, told: Progress | None) -> None:
+    Each one's room is set aside, of the quota and on the disk, before a byte of it is written: a
+    megabyte of CAR may claim any number of files.
+    """
+
+    def __init__(
+        self, folder: Path, told: Progress | None, budget: Space, reserved: AsyncExitStack
+    ) -> None:
         self._folder = folder
         self._told = told
+        self._budget, self._stack = budget, reserved
         self._bytes = 0
         self._numbers: dict[str, int] = {}
+        self._reserved: dict[str, Reservation] = {}
 
     def place(self, path: str) -> Path:
         """Return where a file of the CAR is."""
         return self._folder / str(self._numbers[path])
 
+    def release(self, path: str) -> None:
+        """Give back what was set aside for a file."""
+        self._reserved.pop(path).release()
+
     def make_file(self, path: str, size: int) -> None:
+        trio.from_thread.run(self._reserve, path, size)
         self._numbers[path] = len(self._numbers)
         with refused(self._folder), self.place(path).open("xb") as file:
-            file.truncate(size)
+            if size:
+                os.posix_fallocate(file.fileno(), 0, size)
+
+    async def _reserve(self, path: str, size: int) -> None:
+        self._reserved[path] = await self._stack.enter_async_context(self._budget.reserved(size))
 
     def make_folder(self, path: str) -> None:
         """Nothing: only its files are wanted."""

@@ -68,6 +68,7 @@ class ModelStore:
     """The content store of one node.
 
     Attributes:
+        budget: sets bytes aside for what is written beside the store.
         blocks: everything here by its digest, and blocks put by themselves.
         leases: who uses what.
         turn: of those who store several files as one thing (`staging`).
@@ -78,7 +79,7 @@ class ModelStore:
         self._shelf = shelf
         self._folders = shelf.folders
         self._index = shelf.index
-        self._space = Space(shelf, quota)
+        self.budget = self._space = Space(shelf, quota)
         self._intake = Intake(shelf, self._space)
         self._scrub = Scrub(shelf)
         self._pins = Pins(shelf)
@@ -288,11 +289,7 @@ class ModelStore:
         await self._shelf.remove(root)
 
     async def remove_all(self, roots: Collection[Cid], names: Collection[str]) -> None:
-        """Give names up and delete the files they kept, all or none; those not here are no error.
-
-        Raises:
-            Conflict: one is pinned under another name, in use, or being fetched.
-        """
+        """As `Shelf.remove_all`: give names up and delete the files they kept, all or none."""
         await self._shelf.remove_all(roots, names)
 
     async def list(self) -> Sequence[StoredFile]:

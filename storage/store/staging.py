@@ -65,7 +65,7 @@ class Stage:
         self, path: Path, *, move: bool = False, on_progress: Progress | None = None
     ) -> AddedFile:
         """As `ModelStore.add_file`; nobody removes the file before the thing is done."""
-        await self._wait_turn()
+        await self.wait_turn()
 
         async def note(root: Cid) -> None:
             lease = self._store.leases.hold(root, holder="store", purpose="add")
@@ -77,7 +77,7 @@ class Stage:
 
     async def pin(self, root: Cid, name: str, owner: str) -> None:
         """As `ModelStore.pin`."""
-        await self._wait_turn()
+        await self.wait_turn()
         if self._pins is None:
             self._pins = {(pin.root, pin.name) for pin in await self._store.pins()}
         if (root, name) not in self._pins:
@@ -87,7 +87,7 @@ class Stage:
 
     async def put_blocks(self, blocks: Sequence[bytes], owner: str) -> None:
         """As `Blocks.put_many`."""
-        await self._wait_turn()
+        await self.wait_turn()
         owned = set(await self._store.blocks.owned(owner))
         digests = [hashlib.sha256(raw).digest() for raw in blocks]
         fresh = [digest.hex() for digest in digests if digest not in owned]
@@ -97,13 +97,13 @@ class Stage:
 
     async def save_manifest(self, manifest: ModelManifest) -> Cid:
         """As `ModelStore.save_manifest`."""
-        await self._wait_turn()
+        await self.wait_turn()
         cid = hash_block(encode_manifest(manifest))
         if cid not in {known for known, _ in await self._store.models()}:
             await self._note(_MANIFEST, str(cid))
         return await self._store.save_manifest(manifest)
 
-    async def _wait_turn(self) -> None:
+    async def wait_turn(self) -> None:
         """Wait for whoever stores now: a pin of his that we found here may go with him."""
         if not self._has_turn:
             await self._turn.enter_async_context(self._store.turn)

@@ -1,21 +1,25 @@
 """CARs out of a store and into another: the same roots, nothing before all of it held."""
 
+import os
 from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
 from random import Random
 
 import pytest
+import trio
 
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.limits import MIB
-from prsm.storage.dag.car import BadCar
+from prsm.storage.dag.car import BadCar, CarReader, CarWriter
 from prsm.storage.dag.naming import name_path
 from prsm.storage.dag.packing import pack
 from prsm.storage.dag.unixfs import LEGACY, UNIXFS_V1_2025, Profile
+from prsm.storage.diskguard import FREE_BYTES_MIN, DiskGuard
 from prsm.storage.errors import BadDag, Conflict, Full, NotFound
 from prsm.storage.store.cardesk import CarDesk
 from prsm.storage.store.model_store import ModelStore
+from prsm.storage.store.staging import Stage
 
 DATA = Random(8).randbytes(2 * MIB + 9)
 QUOTA = 8 * MIB
@@ -197,4 +201,94 @@ async def test_import_that_finds_no_room_pins_nothing(
     with pytest.raises(Full):
         await one.cars.take(tmp_path / "in.car")
     assert not await one.store.pins()
+    assert not one.left
+
+
+def cut(car: Path, count: int) -> Path:
+    """The first blocks of a CAR, as one whose end never comes."""
+    with car.open("rb") as source, car.with_suffix(".cut").open("wb") as out:
+        reader = CarReader(source)
+        writer = CarWriter(out, reader.root)
+        for (cid, block), _ in zip(reader, range(count), strict=False):
+            writer.add(cid, block)
+    return car.with_suffix(".cut")
+
+
+@pytest.mark.parametrize("files", [1, 6])
+async def test_car_leaves_the_room_that_is_kept_for_the_ledger(tmp_path: Path, files: int) -> None:
+    """A small CAR of files of zeros; each would fit on the disk, or only one of them."""
+    size = 12 * MIB // files
+    (tmp_path / "in").mkdir()
+    for number in range(files):
+        with (tmp_path / "in" / str(number)).open("wb") as file:
+            file.truncate(size)
+    with (tmp_path / "in.car").open("wb") as out:
+        pack(tmp_path / "in", out)
+    (tmp_path / "home").mkdir()
+
+    def stat(_path: Path) -> os.statvfs_result:
+        """A disk of 20 GiB with 8 MiB above what is kept, less what was written."""
+        home = (tmp_path / "home").rglob("*")
+        used = sum(one.stat().st_blocks * 512 for one in home if "staging" in str(one.parent))
+        most.append(used)
+        free = (FREE_BYTES_MIN + 8 * MIB - used) // 4096
+        return os.statvfs_result((4096, 4096, 20 << 18, free, free, 0, 0, 0, 0, 255))
+
+    most: list[int] = []
+    guard = DiskGuard(tmp_path, reserve_bytes=0, stat=stat)
+    store = await ModelStore.open(tmp_path / "home", quota=64 * MIB, guard=guard)
+    try:
+        with pytest.raises(Full, match="are kept for the ledger"):
+            await CarDesk(store, tmp_path / "home").take(tmp_path / "in.car")
+        assert max(most) <= 8 * MIB
+        assert len(most) == (1 if files == 1 else 5)
+        assert not await store.used_bytes()
+        assert not list((tmp_path / "home").glob("staging-*"))
+    finally:
+        await store.close()
+
+
+async def test_what_a_car_puts_together_counts_before_it_is_stored(
+    desks: tuple[Desk, Desk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it and what comes meanwhile pass the quota together."""
+    one, _ = desks
+    car = make_car(tmp_path)
+    (tmp_path / "beside").write_bytes(bytes(QUOTA - len(DATA)))
+    used: list[int] = []
+    wait_turn = Stage.wait_turn
+
+    async def look(self: Stage) -> None:
+        if not used:
+            used.append(await one.store.used_bytes())
+            with pytest.raises(Full):
+                await one.store.add_file(tmp_path / "beside")
+        await wait_turn(self)
+
+    monkeypatch.setattr(Stage, "wait_turn", look)
+    await one.cars.take(car)
+    assert used == [2 * len(DATA)]
+    await one.cars.take(car)
+    assert (await one.store.space()).reserved_bytes == 0
+    with pytest.raises(BadDag, match="missing"):
+        await one.cars.take(cut(car, 3))
+    assert (await one.store.space()).reserved_bytes == 0
+
+
+async def test_import_that_is_cancelled_gives_its_room_back(
+    desks: tuple[Desk, Desk], tmp_path: Path
+) -> None:
+    """While it is put together: one of its files is there, the next one is never begun."""
+    one, _ = desks
+    told: list[int] = []
+    with trio.CancelScope() as scope:
+
+        def tell(count: int) -> None:
+            told.append(count)
+            trio.from_thread.run_sync(scope.cancel)
+
+        await one.cars.take(make_car(tmp_path), on_progress=tell)
+    assert scope.cancelled_caught
+    assert 0 < max(told) <= len(DATA)
+    assert not await one.store.used_bytes()
     assert not one.left
