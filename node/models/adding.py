@@ -154,9 +154,10 @@ class Adding:
         files = []
         for file in prepared.files:
             sealed = folder / f"{file.path}.sealed"
-            await trio.to_thread.run_sync(_seal, folder / file.path, sealed, file.sha256, key)
-            added = await stage.add_file(sealed)
-            await trio.to_thread.run_sync(sealed.unlink)
+            # Set aside until it is whole: then the store sets the same bytes aside.
+            async with self._tools.store.budget.reserved(file.size):
+                await trio.to_thread.run_sync(_seal, folder / file.path, sealed, file.sha256, key)
+            added = await stage.add_file(sealed, move=True)
             files.append(ManifestFile(file.path, added.root.raw, added.size, added.sha256))
         (folder / RING_NAME).write_bytes(encode_ring(ring))
         added = await stage.add_file(folder / RING_NAME)

@@ -13,7 +13,7 @@ import trio
 
 from prsm.node.models.records import OpenFile, Tools
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
-from prsm.storage.cid import Cid, decode_cid
+from prsm.storage.cid import decode_cid
 from prsm.storage.envelope import RING_BYTES_MAX, RING_NAME, Ring, decode_ring, open_file, open_ring
 from prsm.storage.errors import BadEnvelope, NotFound, NotRecipient
 
@@ -26,7 +26,7 @@ class Opening:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._folder = tools.scratch / _PLAIN
-        self._locks: dict[Cid, trio.Lock] = {}
+        self._lock = trio.Lock()  # one at a time, so that each sees what the last one left free
 
     async def clear(self) -> None:
         """Remove plain copies of sealed files."""
@@ -80,6 +80,7 @@ class Opening:
             NotRecipient: it is sealed, and not for this node.
             BadEnvelope: it was changed, or has no ring.
             Corrupt: somebody changed it on our disk.
+            Full: the disk has no room for a plain copy.
         """
         stored = await self.stored(file)
         if stored is None:
@@ -89,12 +90,13 @@ class Opening:
             )
         if not manifest.sealing or file.path == RING_NAME:
             return OpenFile(file, stored)
-        root = decode_cid(file.root)
-        target = self._folder / str(root)
-        async with self._locks.setdefault(root, trio.Lock()):
-            if not target.exists():
-                _, key = await self.ring(manifest)
-                await trio.to_thread.run_sync(_decrypt, stored, target, key)
+        target = self._folder / str(decode_cid(file.root))
+        if not target.exists():
+            _, key = await self.ring(manifest)
+            async with self._lock:
+                if not target.exists():
+                    async with self._tools.store.budget.beside(file.size):
+                        await trio.to_thread.run_sync(_decrypt, stored, target, key)
         return OpenFile(file, target)
 
     async def ring(self, manifest: ModelManifest) -> tuple[Ring, bytes]:

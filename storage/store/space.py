@@ -117,6 +117,19 @@ class Space:
         finally:
             reservation.release()
 
+    @asynccontextmanager
+    async def beside(self, size: int) -> AsyncIterator[None]:
+        """Write bytes in the block that the quota does not count, if the disk has room for them.
+
+        Raises:
+            Full: it has not.
+            StoreUnavailable: the disk is read-only.
+        """
+        if self._shelf.guard is not None:
+            self._shelf.guard.check(size)
+        async with self._shelf.writing():
+            yield
+
     async def collect(self, *, dry_run: bool = False, partials: bool = False) -> Collected:
         """Remove what is used least until the store is below its lower mark.
 

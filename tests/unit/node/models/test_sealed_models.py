@@ -1,5 +1,6 @@
 """A model published as cipher text: who is named reads it, the others keep and serve it."""
 
+import os
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,10 @@ from prsm.node.models import Models
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.protocol.errors import LocalError, Unsupported
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
+from prsm.storage.diskguard import FREE_BYTES_MIN, DiskGuard
 from prsm.storage.envelope import RING_NAME, key_id
-from prsm.storage.errors import BadEnvelope, NotRecipient
+from prsm.storage.errors import BadEnvelope, Full, NotRecipient
+from prsm.storage.store.model_store import ModelStore
 from tests.tools.model_rooms import open_room, wanted
 from tests.tools.wires import Wire
 
@@ -137,3 +140,39 @@ async def test_a_model_everybody_reads_has_no_readers_to_change(tmp_path: Path) 
         await room.models.add(wanted(tmp_path / "m.onnx", register=False))
         with pytest.raises(LocalError, match="everybody can read"):
             await room.models.share("encoder", "1.0.1", add=[public(FRIEND)], register=False)
+
+
+async def test_neither_cipher_nor_plain_copies_take_what_is_kept_for_the_ledger(
+    tmp_path: Path,
+) -> None:
+    """The disk fills up: what would pass the mark is refused before a byte of it is written."""
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    room_left = [1 << 30]
+
+    def free(_path: Path) -> os.statvfs_result:
+        blocks = (FREE_BYTES_MIN + room_left[0]) // 4096
+        return os.statvfs_result((4096, 4096, 10 << 18, blocks, blocks, 0, 0, 0, 0, 255))
+
+    guard = DiskGuard(tmp_path, reserve_bytes=0, stat=free)
+    store = await ModelStore.open(tmp_path / "guarded", quota=2**24, guard=guard)
+    try:
+        async with open_room(tmp_path, seed=OWN, store=store) as room:
+            room.pool.files = FILES
+            asked = wanted(tmp_path / "m.onnx", encrypt_to=(public(FRIEND),), register=False)
+            known, _ = await room.models.add(asked)
+            room_left[0] = 100_000  # less than the weights
+            with pytest.raises(Full, match="are kept for the ledger"):
+                await room.models.file(known.cid.raw, 0)
+            assert not [one for one in room.tools.scratch.rglob("*") if one.is_file()]
+            assert (await room.models.file(known.cid.raw, 1)).read_bytes() == b"rows"
+            before = await store.used_bytes()
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr("prsm.node.models.adding.seal_file", None)  # never called
+                with pytest.raises(Full, match="are kept for the ledger"):
+                    await room.models.add(replace(asked, semver="1.0.1"))
+            assert await store.used_bytes() == before
+            room_left[0] = 1 << 30
+            path = await room.models.file(known.cid.raw, 0)
+            assert path.read_bytes() == FILES["stage-1.onnx"]
+    finally:
+        await store.close()
