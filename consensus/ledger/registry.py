@@ -95,6 +95,11 @@ def register_dataset(state: State, payload: RegisterDataset, context: Context) -
     )
 
 
+def is_well_formed(name: str, semver: str) -> bool:
+    """Are these a name and a version that anything may be registered under?"""
+    return _NAME.fullmatch(name) is not None and is_version(semver)
+
+
 def set_channel(state: State, payload: SetChannel, context: Context) -> Effect:
     """Point a channel of a name to one of its versions, or take it away."""
     _require_owner(state, payload.name, context.sender)
@@ -150,7 +155,7 @@ def set_card(state: State, payload: SetCard, context: Context) -> Effect:
 
 def _register(state: State, entry: Model | Dataset) -> Effect:
     name, semver, manifest = entry.name, entry.semver, entry.manifest
-    if not _NAME.fullmatch(name) or not is_version(semver):
+    if not is_well_formed(name, semver):
         raise Failed(Code.BAD_NAME)
     if is_halted(state, manifest):
         raise Failed(Code.MODEL_HALTED)

@@ -14,6 +14,7 @@ import trio
 
 from prsm.node.inference.prepared import Prepared
 from prsm.node.models.cardtext import card_owner, make_card
+from prsm.node.models.naming import check_name
 from prsm.node.models.records import CardText, Tools, Wanted
 from prsm.node.models.tasks import Task
 from prsm.node.models.templates import check_templates, with_templates
@@ -25,7 +26,7 @@ from prsm.storage.card import card_cid, encode_card, sign_card
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.dag.unixfs import UNIXFS_V1_2025, import_chunks
 from prsm.storage.envelope import RING_NAME, encode_ring, make_ring, seal_file
-from prsm.storage.errors import Conflict, NotFound
+from prsm.storage.errors import NotFound
 from prsm.storage.manifest import MODEL_KIND, sign_manifest
 from prsm.storage.store.pins import ADDED
 from prsm.storage.store.staging import Stage, Staging
@@ -48,7 +49,8 @@ class Adding:
         Raises:
             Unsupported: the executor of this node is off.
             NotFound: no such file, or the node may not read it.
-            Conflict: the ledger has another model of that name and version.
+            Conflict: the ledger has another thing of that name and version.
+            LocalError: it would refuse the name, as `check_name`.
             WalletLocked: the name needs a signature.
             ModelRefused, NoCut: the model may not run, or has no such cut; its template fails.
             InputMismatch: files of templates of other names.
@@ -200,11 +202,7 @@ class Adding:
         if not wanted.register:
             return
         _ = self._tools.wallet.signer  # raises when it is locked
-        if self._tools.driver.ledger.view.model(wanted.name, wanted.semver) is not None:
-            raise Conflict(
-                f"{wanted.name}@{wanted.semver} is on the ledger already",
-                hint="choose another name, or another version with --semver",
-            )
+        check_name(self._tools.driver.ledger.view, wanted.name, wanted.semver)
 
 
 def _check_file(path: Path) -> None:

@@ -13,7 +13,7 @@ import trio
 
 from prsm.node.chain.outbox import Sent
 from prsm.node.models.cardtext import card_owner, make_card
-from prsm.node.models.naming import name_on_ledger
+from prsm.node.models.naming import check_name, name_on_ledger
 from prsm.node.models.records import CardText, Known, Tools
 from prsm.node.models.tasks import Task
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
@@ -24,7 +24,7 @@ from prsm.protocol.transactions.registry import RegisterDataset
 from prsm.storage.card import card_cid, encode_card, sign_card
 from prsm.storage.cid import Cid
 from prsm.storage.dag.unixfs import UNIXFS_V1_2025
-from prsm.storage.errors import Conflict, NotFound
+from prsm.storage.errors import NotFound
 from prsm.storage.manifest import DATASET_KIND, dataset_identity, sign_manifest
 from prsm.storage.store.pins import ADDED
 from prsm.storage.store.staging import Stage, Staging
@@ -61,6 +61,7 @@ class Datasets:
             NotFound: no such file, or the node may not read it.
             BadSlices, WireError: it is no file of slices, or has no labels.
             Conflict: the ledger has another thing of that name and version.
+            LocalError: it would refuse the name, as `check_name`.
             WalletLocked: the name, or the card, needs a signature.
             Full: no room.
             TransactionFailed: as `name_on_ledger`.
@@ -68,7 +69,8 @@ class Datasets:
         wallet = self._tools.wallet
         if wanted.register or wanted.card is not None:
             _ = wallet.signer  # raises when it is locked
-        self._check_name(wanted)
+        if wanted.register:
+            check_name(self._tools.driver.ledger.view, wanted.name, wanted.semver)
         layout = await trio.to_thread.run_sync(read_layout, wanted.path)
         check_dataset(layout.head)
         async with self._staging.begin() as stage:
@@ -134,14 +136,6 @@ class Datasets:
         card = sign_card(make_card(text, manifest), self._tools.wallet.signer)
         await stage.put_blocks((encode_card(card),), card_owner(manifest))
         return msgspec.structs.replace(manifest, card=card_cid(card).raw)
-
-    def _check_name(self, wanted: WantedDataset) -> None:
-        view = self._tools.driver.ledger.view
-        if wanted.register and view.release(wanted.name, wanted.semver) is not None:
-            raise Conflict(
-                f"{wanted.name}@{wanted.semver} is on the ledger already",
-                hint="choose another name, or another version with --semver",
-            )
 
 
 def read_layout(path: Path) -> Layout:

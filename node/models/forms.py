@@ -21,7 +21,7 @@ from prsm.node.chain.outbox import Sent
 from prsm.node.inference import compression
 from prsm.node.inference.compression import FILE, Wish
 from prsm.node.inference.pool import Pool
-from prsm.node.models.naming import register_model
+from prsm.node.models.naming import check_name, register_model
 from prsm.node.models.records import Known, OpenFile, Tools
 from prsm.protocol.errors import Unsupported
 from prsm.protocol.messages.forms import Compressed, MadeAdaptable, Samples
@@ -111,7 +111,8 @@ class Forms:
         Raises:
             Unsupported: the executor is off, or the base is sealed or adapted already.
             NotFound: no such file.
-            Conflict: the ledger has another model of that name and version.
+            Conflict: the ledger has another thing of that name and version.
+            LocalError: it would refuse the name, as `check_name`.
             InputMismatch: no adapter, or one of another model.
             WalletLocked: the name needs a signature.
             TransactionFailed: as `name_on_ledger`.
@@ -180,11 +181,7 @@ class Forms:
         if not wanted.register:
             return
         _ = self._tools.wallet.signer  # raises when it is locked
-        if self._tools.driver.ledger.view.model(wanted.name, wanted.semver) is not None:
-            raise Conflict(
-                f"{wanted.name}@{wanted.semver} is on the ledger already",
-                hint="choose another name, or another version with --semver",
-            )
+        check_name(self._tools.driver.ledger.view, wanted.name, wanted.semver)
 
     def _pool(self) -> Pool:
         if self._tools.pool is None:

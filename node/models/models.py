@@ -22,7 +22,7 @@ from prsm.node.models.finding import find
 from prsm.node.models.forms import Forms
 from prsm.node.models.keeping import Keeping
 from prsm.node.models.mending import Mending
-from prsm.node.models.naming import register_model
+from prsm.node.models.naming import check_name, register_model
 from prsm.node.models.opening import Opening
 from prsm.node.models.outside import Outside
 from prsm.node.models.pushing import push
@@ -234,6 +234,8 @@ class Models:
             LocalError: as for `share`, and as for `register_model`.
         """
         _, manifest = await self._manifest_of(ref, offline=True)
+        if register:
+            check_name(self.view, manifest.name, semver)
         cid, changed = await share(
             self._tools, self._opening, manifest, semver, add=add, remove=remove
         )

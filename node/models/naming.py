@@ -5,6 +5,9 @@ Knows: payloads of the registry, the outbox. Must not know: how a manifest came 
 
 from typing import Final
 
+from prsm.consensus.ledger.errors import refusal
+from prsm.consensus.ledger.registry import is_well_formed
+from prsm.consensus.ledger.view import View
 from prsm.node.chain.outbox import Outbox, Sent
 from prsm.node.inference.interface import TransactionFailed
 from prsm.protocol.codec import Record
@@ -12,8 +15,25 @@ from prsm.protocol.messages.models import ModelManifest
 from prsm.protocol.transactions.payloads import REGISTER_MODEL, RegisterModel
 from prsm.protocol.transactions.results import Code
 from prsm.storage.cid import Cid
+from prsm.storage.errors import Conflict
 
 COMMIT_SECONDS: Final = 60.0
+
+
+def check_name(view: View, name: str, semver: str) -> None:
+    """Say before minutes of work what the ledger would refuse after them.
+
+    Raises:
+        Conflict: it has another thing of that name and version.
+        LocalError: this is no name, or no version.
+    """
+    if not is_well_formed(name, semver):
+        raise refusal(Code.BAD_NAME)
+    if view.release(name, semver) is not None:
+        raise Conflict(
+            f"{name}@{semver} is on the ledger already",
+            hint="choose another name, or another version with --semver",
+        )
 
 
 async def register_model(outbox: Outbox, cid: Cid, manifest: ModelManifest) -> Sent:

@@ -13,7 +13,7 @@ from prsm.node.chain.wallet import WalletLocked
 from prsm.node.inference.interface import TransactionFailed
 from prsm.node.models import Models, UnknownModel
 from prsm.node.models.naming import register_model
-from prsm.protocol.errors import Unsupported
+from prsm.protocol.errors import LocalError, Unsupported
 from prsm.protocol.messages.pipe import ModelRefused
 from prsm.protocol.transactions.payloads import REGISTER_MODEL, RegisterModel
 from prsm.protocol.transactions.results import Code
@@ -137,6 +137,22 @@ async def test_add_with_a_taken_name_is_refused_before_the_worker(
         with pytest.raises(ModelRefused):
             await room.models.add(good)
     assert room.pool.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "semver"), [("bad name!", "1.0.0"), ("-x", "1.0.0"), ("good", "1.0.x")]
+)
+async def test_add_of_what_is_no_name_is_refused_before_the_worker(
+    room: Room, tmp_path: Path, name: str, semver: str
+) -> None:
+    """It would be stored, pinned and listed, and only the ledger would say no."""
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    room.pool.files = {"a.onnx": b"added"}
+    asked = wanted(tmp_path / "m.onnx", name=name, semver=semver)
+    with pytest.raises(LocalError, match=r"not well formed \(bad_name\)"):
+        await room.models.add(asked)
+    assert room.pool.asked == 0
+    assert not await room.tools.store.list()
 
 
 async def test_add_with_a_locked_wallet_is_refused_before_the_worker(

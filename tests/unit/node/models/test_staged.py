@@ -11,12 +11,13 @@ from prsm.node.models.datasets import WantedDataset
 from prsm.node.models.forms import Forms, WantedAdapted
 from prsm.node.models.records import CardText
 from prsm.protocol.ed25519 import Ed25519Signer
+from prsm.protocol.errors import LocalError
 from prsm.protocol.slices import encode_slices
 from prsm.protocol.tensors import Dtype, Tensor, TensorHead
 from prsm.storage.errors import Full
 from prsm.storage.store.model_store import ModelStore
 from prsm.storage.store.staging import Stage, Staging
-from tests.tools.model_rooms import Room, open_room, wanted
+from tests.tools.model_rooms import Room, open_room, registered, wanted
 
 OWN, FRIEND = bytes([1]) * 32, Ed25519Signer(bytes([2]) * 32).public_key
 WORDS = CardText("rows", "image-classification", "", (), 0, 0, (), ())
@@ -127,3 +128,30 @@ async def test_what_failed_is_taken_back_at_once(
             await make(room, tmp_path)
         assert await told(room.tools.store) == before
         assert list(room.tools.scratch.iterdir()) == []
+
+
+@pytest.mark.usefixtures("tried_out")
+async def test_what_the_ledger_would_refuse_is_refused_before_it_is_stored(tmp_path: Path) -> None:
+    """No name, or one that is taken: of a dataset, an adapted model, other readers."""
+    async with open_room(tmp_path, seed=OWN) as room:
+        await begun(room, tmp_path)
+        room.ledger.named = [registered("taken", "1.0.0", 1), registered("sealed", "1.0.1", 1)]
+        before = await told(room.tools.store)
+        room.pool.files = {}
+        (tmp_path / "adapter").write_bytes(b"low rank")
+        labels = Tensor(TensorHead("label", Dtype.I64, (2,)), bytes(16))
+        pixels = Tensor(TensorHead("pixels", Dtype.U8, (2, 3)), bytes(6))
+        (tmp_path / "rows").write_bytes(encode_slices([(pixels, labels)]))
+        base = await room.models.find("plain@1.0.0")
+        _, files = await room.models.open("plain@1.0.0")
+        for name, why in (("bad name!", "not well formed"), ("taken", "on the ledger already")):
+            rows = WantedDataset(tmp_path / "rows", name, "1.0.0", "MIT", register=True)
+            with pytest.raises(LocalError, match=why):
+                await room.models.datasets.add(rows)
+            both = WantedAdapted(tmp_path / "adapter", name, "1.0.0", "MIT", register=True)
+            with pytest.raises(LocalError, match=why):
+                await room.models.forms.adapt(base, files, both)
+        for semver, why in (("1.0", "not well formed"), ("1.0.1", "on the ledger already")):
+            with pytest.raises(LocalError, match=why):
+                await room.models.share("sealed@1.0.0", semver, add=[FRIEND], register=True)
+        assert await told(room.tools.store) == before
