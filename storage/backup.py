@@ -83,14 +83,22 @@ def write_backup(
     Raises:
         LocalError: an empty password.
         Conflict: the file exists.
-        BadBackup: a part is not as long as the manifest says: it changed meanwhile.
+        BadBackup: more parts than there may be, or one that is not as long as the manifest says:
+            it changed meanwhile.
         NotFound, Full, StoreUnavailable: the disk refused.
     """
     if not password:
         raise LocalError("an empty password protects nothing", hint="choose a password")
+    raw = encode(manifest)
+    # Nobody could read it again: encoding checks no lengths.
+    if (count := len(manifest.parts)) > PARTS_MAX or len(raw) > _MANIFEST_BYTES_MAX:
+        raise BadBackup(
+            f"{count} files in {len(raw)} bytes of names, at most {PARTS_MAX} in "
+            f"{_MANIFEST_BYTES_MAX}",
+            hint="move the oldest segments of the audit log (data/audit-*.log) elsewhere",
+        )
     with new_file(path) as file:
         sink = _begin(file, password, cost)
-        raw = encode(manifest)
         sink.write(_LENGTH.pack(len(raw)) + raw)
         for part, source in zip(manifest.parts, parts, strict=True):
             left = part.size

@@ -126,3 +126,15 @@ def test_another_file_is_no_backup(tmp_path: Path, raw: bytes) -> None:
         read(path)
     with pytest.raises(NotFound):
         read(tmp_path / "absent")
+
+
+def test_backup_that_nobody_could_read_is_not_written(tmp_path: Path) -> None:
+    """As many parts as may be are read again; one more, or longer names, are refused before."""
+    most = {f"data/audit-{number}.log": b"" for number in range(module.PARTS_MAX)}
+    assert len(read(write(tmp_path / "most", most))) == module.PARTS_MAX
+    with pytest.raises(BadBackup, match=r"1025 files in [0-9]+ bytes of names, at most 1024"):
+        write(tmp_path / "more", most | {"one": b""})
+    long = {f"{number}".rjust(256, "x"): b"" for number in range(1020)}
+    with pytest.raises(BadBackup, match="at most 1024 in 262144"):
+        write(tmp_path / "long", long)
+    assert [one.name for one in tmp_path.iterdir()] == ["most"]
