@@ -20,7 +20,7 @@ from prsm.node.cli.session import Session, pass_session
 from prsm.node.home import Home, HomeLocked, find_home
 from prsm.node.rpc.client import RpcError
 from prsm.node.version import VERSION
-from prsm.protocol.errors import PrsmError
+from prsm.protocol.errors import LocalError, PrsmError
 
 
 @click.command("init")
@@ -204,7 +204,13 @@ def _sized(path: Path) -> dict[str, Any]:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except OSError as error:
+        raise LocalError(
+            f"{error.filename or path} cannot be deleted: {error.strerror}",
+            hint="see who owns it, then: prsm destroy again",
+        ) from error

@@ -25,7 +25,11 @@ class _OutFile(click.Path):
         ctx: click.Context | None,
     ) -> Path:
         """The path, its `~` resolved; fails where it could not be written."""
-        given = super().convert(Path(value).expanduser(), param, ctx)
+        try:
+            named = Path(value).expanduser()
+        except RuntimeError:
+            self.fail(f"nobody here has the home folder that {value!r} begins with", param, ctx)
+        given = super().convert(named, param, ctx)
         path = Path(os.fsdecode(given))
         folder = path.absolute().parent
         if not folder.is_dir():

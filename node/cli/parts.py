@@ -10,8 +10,14 @@ from prsm.node.home import Home
 
 
 def parts(home: Home) -> list[Path]:
-    """What lies in the folder that is a node's: files, and folders that are not empty."""
-    return [path for path in _listed(home) if _is_part(home, path)]
+    """What lies in the folder that is a node's: files, and folders that are not empty.
+
+    In the order in which they may be deleted: keys when the rest is gone, and last of all what
+    says that a node is here, so that whoever is interrupted can begin again.
+    """
+    late = (home.keys, home.version)
+    found = [path for path in _listed(home) if _is_part(home, path)]
+    return sorted(found, key=lambda path: late.index(path) + 1 if path in late else 0)
 
 
 def strangers(home: Home) -> list[Path]:

@@ -69,3 +69,8 @@ def test_file_that_cannot_be_written_is_said_before_anything_is_asked(
     """No node runs here: a command that asked it first would end as unreachable."""
     result = run(born, *words, str(tmp_path / "absent" / "file"))
     assert (result.exit_code, "absent is no folder" in result.stderr) == (2, True)
+
+
+def test_home_folder_of_nobody_is_a_slip_of_the_finger(born: Path) -> None:
+    result = run(born, "net", "new-key", "~nobody-of-this-name/key")
+    assert (result.exit_code, "nobody here has" in result.stderr) == (2, True)

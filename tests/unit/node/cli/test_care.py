@@ -1,5 +1,6 @@
 """doctor, upgrade, debug bundle, bench, top, destroy, completion, man, help: as people run them."""
 
+import errno
 import json
 import re
 import shlex
@@ -142,6 +143,21 @@ def test_destroy_deletes_what_it_lists_and_leaves_what_no_node_made(
     gone = run(linked, "destroy", "--confirm", "node")
     assert (gone.exit_code, "thesis.txt is no part of a node and stays" in gone.stderr) == (0, True)
     assert [path.name for path in born.iterdir()] == ["thesis.txt"]
+
+
+def test_destroy_that_was_cut_off_is_typed_again(
+    born: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path / "ledger.db"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", refuse)
+        cut = run(born, "destroy", "--confirm", "node")
+    assert (cut.exit_code, "ledger.db cannot be deleted" in cut.stderr) == (2, True)
+    assert [path.name for path in parts(Home(born))][-2:] == ["keys", "VERSION"]
+    assert run(born, "destroy", "--confirm", "node").exit_code == 0
+    assert not born.exists()
 
 
 def test_destroy_by_a_link_removes_the_link_too(born: Path, tmp_path: Path) -> None:
