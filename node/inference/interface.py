@@ -140,6 +140,13 @@ class Chain(Protocol):
         """Time of the last executed block."""
         ...
 
+    def deadline_ms(self, after_ms: int) -> int:
+        """Block time so far from now, or as far as the ledger lets a deadline be.
+
+        Now is what our clock says, not the last block: that one may be of yesterday.
+        """
+        ...
+
     async def wait_height(self, height: int) -> None:
         """Return once a block of at least this height is executed here."""
         ...

@@ -268,7 +268,7 @@ class JobRun:
     def _deadline_ms(self) -> int:
         """In block time; a child's is never after its parent's."""
         chain, request = self._with.chain, self._job.request
-        wanted = chain.block_time_ms() + request.deadline_ms
+        wanted = chain.deadline_ms(request.deadline_ms)
         parent = chain.job(request.parent) if request.parent else None
         return min(wanted, parent.deadline_ms) if parent else wanted
 

@@ -74,7 +74,7 @@ class QuoteDesk:
             stages=ask.stages,
             rows=ask.rows,
             price_per_row=self._standing().price_per_row,
-            valid_until_ms=self._chain.block_time_ms() + self._valid_ms,
+            valid_until_ms=self._chain.deadline_ms(self._valid_ms),
             nonce=ask.nonce,
             signature=bytes(64),
         )

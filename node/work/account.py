@@ -50,6 +50,14 @@ class Account:
         """Time of the last executed block."""
         return self._driver.ledger.tip.time_ms
 
+    def deadline_ms(self, after_ms: int) -> int:
+        """Block time so far from now, or as far as the ledger lets a deadline be."""
+        ledger = self._driver.ledger
+        # The clock of the node that makes the block may be so much behind ours.
+        most_ms = ledger.parameters.escrow_ms_max - ledger.parameters.clock_window_ms
+        now_ms = max(self._driver.clock.wall_ms(), ledger.tip.time_ms)
+        return now_ms + min(after_ms, most_ms)
+
     async def wait_height(self, height: int) -> None:
         """Return once a block of at least this height is executed here."""
         await self._driver.wait_height(height)

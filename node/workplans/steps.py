@@ -143,7 +143,7 @@ class Steps:
                 units=(),
                 budget=run.plan.budget,
                 shares=(),
-                deadline_ms=chain.block_time_ms() + run.plan.deadline_ms,
+                deadline_ms=chain.deadline_ms(run.plan.deadline_ms),
                 is_open_ended=False,
             )
             run.lock_height = await self._commit_lock(lock)

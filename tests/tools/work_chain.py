@@ -61,6 +61,7 @@ class World:
     bond: int = FUNDS  # pledged by every node
     height: int = 1
     time_ms: int = 1_000_000
+    rested_ms: int = 0  # clocks are so far ahead of the last block, as after a night off
     executed: list[tuple[int, Record, TxResult]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -94,6 +95,8 @@ class World:
     def make_block(self) -> None:
         """Execute what was submitted."""
         self.height += 1
+        self.time_ms += self.rested_ms
+        self.rested_ms = 0
         queue, self._queue = self._queue, []
         draws = State(self.state)
         parent = sha256(b"block", self.height.to_bytes(8, "big"))
@@ -174,6 +177,10 @@ class MemoryChain:
 
     def block_time_ms(self) -> int:
         return self.world.time_ms
+
+    def deadline_ms(self, after_ms: int) -> int:
+        most_ms = self.world.genesis.parameters.escrow_ms_max
+        return self.world.time_ms + self.world.rested_ms + min(after_ms, most_ms)
 
     async def wait_height(self, height: int) -> None:
         await trio.lowlevel.checkpoint()

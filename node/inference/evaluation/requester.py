@@ -234,7 +234,7 @@ class Evaluations:
             units=(round_.unit,),
             budget=0,
             shares=(),
-            deadline_ms=chain.block_time_ms() + round_.wish.deadline_ms,
+            deadline_ms=chain.deadline_ms(round_.wish.deadline_ms),
             is_open_ended=False,
         )
         try:

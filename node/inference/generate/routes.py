@@ -216,7 +216,7 @@ class Routes:
             units=route.units,
             budget=0,
             shares=(),
-            deadline_ms=chain.block_time_ms() + wanted.deadline_ms,
+            deadline_ms=chain.deadline_ms(wanted.deadline_ms),
             is_open_ended=True,
         )
         try:

@@ -193,7 +193,7 @@ class Tab:
             WorkerLost: too few workers took it up; what is locked comes back.
         """
         chain = self.links.chain
-        self.deadline_ms = chain.block_time_ms() + self.rules.life_ms
+        self.deadline_ms = chain.deadline_ms(self.rules.life_ms)
         lock = Lock(
             job=self.job,
             tenant=b"serving",

@@ -291,3 +291,12 @@ async def test_a_lock_on_its_way_when_the_process_ended_is_found(
         assert await lab.closed(plan_id)
     refused = [result.code for _, p, result in lab.cluster.world.executed if not result.ok]
     assert refused == ["JOB_EXISTS"]
+
+
+async def test_a_plan_begins_before_the_first_block_after_a_long_rest(
+    lab: Lab, autojump_clock: MockClock
+) -> None:
+    lab.cluster.world.rested_ms = 40_000_000
+    plan = Workplan((Step("read", Embed(MODEL, ("one",))),), BUDGET, 36_000_000)
+    async with lab.process(SlowFinder()) as (plans, _):
+        assert (await plans.wait(await plans.submit(plan))).error is None

@@ -131,6 +131,19 @@ async def test_locked_wallet_signs_nothing_and_says_what_to_type(tmp_path: Path)
             await account.submit(TRANSFER, payment)
 
 
+async def test_deadline_is_counted_from_now_and_no_farther_than_the_ledger_lets_it(
+    solo: Solo,
+) -> None:
+    """The last block is the genesis, of years ago; a proposer's clock may be behind ours."""
+    driver, genesis = solo.parts.driver, solo.cluster.genesis
+    account = Account(driver, solo.wallet, chain_id=genesis.chain_id)
+    before_ms = driver.clock.wall_ms()
+    assert account.deadline_ms(5_000) >= before_ms + 5_000
+    limits = genesis.parameters
+    most_ms = account.deadline_ms(limits.escrow_ms_max) - driver.clock.wall_ms()
+    assert most_ms <= limits.escrow_ms_max - limits.clock_window_ms
+
+
 def test_pending_transactions_are_cut_into_frames() -> None:
     """Each group fits half a frame, keeps the order, and nothing is lost; none gives none."""
     raws = [bytes([i]) * 60_000 for i in range(30)]
