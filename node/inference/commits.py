@@ -7,12 +7,16 @@ from typing import Final
 
 import trio
 
+from prsm.consensus.ledger.records import Job
 from prsm.node.inference.interface import Chain, TransactionFailed
 from prsm.protocol.codec import Record
 
 COMMIT_S: Final = 60.0
-# Block time in which a lock that was on its way when its node ended is in a block, or lost.
-LOCKED_WITHIN_MS: Final = 60_000
+LOCKED_WITHIN_MS: Final = 600_000  # block time after its sending in which a block may take a lock
+
+
+class NoBlock(TransactionFailed):
+    """No block took a transaction while it was waited for; one still may, until it expires."""
 
 
 async def commit(chain: Chain, kind: int, payload: Record) -> int:
@@ -20,7 +24,8 @@ async def commit(chain: Chain, kind: int, payload: Record) -> int:
 
     Raises:
         LocalError: not accepted.
-        TransactionFailed: executed with another code than done, or in no block in time.
+        TransactionFailed: executed with another code than done.
+        NoBlock: in no block in time.
     """
     with trio.move_on_after(COMMIT_S):
         result = await chain.wait_committed(await chain.submit(kind, payload))
@@ -28,7 +33,15 @@ async def commit(chain: Chain, kind: int, payload: Record) -> int:
             name = type(payload).__name__.lower()
             raise TransactionFailed(f"the ledger refused the {name}: {result.code}")
         return result.height
-    raise TransactionFailed(f"no block took the transaction within {COMMIT_S:g} s")
+    raise NoBlock(f"no block took the transaction within {COMMIT_S:g} s")
+
+
+async def find_lock(chain: Chain, job: bytes) -> Job | None:
+    """The escrow of a lock that may be on its way: once it is there, or no block can take it."""
+    until_ms = chain.deadline_ms(LOCKED_WITHIN_MS)
+    while (found := chain.job(job)) is None and chain.block_time_ms() <= until_ms:
+        await chain.wait_height(chain.height() + 1)
+    return found
 
 
 async def wait_time(chain: Chain, time_ms: int) -> None:

@@ -116,6 +116,7 @@ class Job:
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     unsettled: dict[int, PrsmError] = field(default_factory=dict)
     lock_height: int = 0
+    may_be_locked: bool = False  # its lock was sent, and the ledger did not refuse it
     run_ms: int = 0  # from the lock to the last output
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     settling: dict[int, Lapse] = field(default_factory=dict)  # by unit

@@ -14,7 +14,7 @@ import trio
 from prsm.node.clock import Clock
 from prsm.node.inference.batches import BatchPlan, check_inputs, split_rows
 from prsm.node.inference.checks import WrongResult
-from prsm.node.inference.commits import COMMIT_S, commit
+from prsm.node.inference.commits import COMMIT_S, NoBlock, commit, find_lock
 from prsm.node.inference.interface import (
     Chain,
     Halted,
@@ -169,8 +169,10 @@ class JobRun:
     async def reclaim(self) -> None:
         """After the deadline, fetch back what is still locked; anybody else may do so, too."""
         chain, job = self._with.chain, self._job
-        if not job.lock_height:
+        if not job.may_be_locked:
             return
+        if (lock := await find_lock(chain, job.id)) is not None:
+            job.lock_height = lock.opened_height
         while (found := chain.job(job.id)) is not None and found.is_open:
             await self._settle_later()
             if chain.block_time_ms() > found.deadline_ms:
@@ -263,7 +265,12 @@ class JobRun:
             shares=(),
             deadline_ms=self._deadline_ms(),
         )
-        job.lock_height = await self._commit(LOCK, lock)
+        job.may_be_locked = True
+        try:
+            job.lock_height = await self._commit(LOCK, lock)
+        except PrsmError as error:
+            job.may_be_locked = isinstance(error, NoBlock)
+            raise
 
     def _deadline_ms(self) -> int:
         """In block time; a child's is never after its parent's."""
@@ -378,7 +385,7 @@ class JobRun:
 
         Raises:
             LocalError: not accepted.
-            TransactionFailed: executed with another code than done, or in no block in time.
+            TransactionFailed: as `commit`.
         """
         return await commit(self._with.chain, kind, payload)
 

@@ -14,7 +14,6 @@ from typing import Final
 import trio
 
 from prsm.node.inference.batches import restore
-from prsm.node.inference.commits import LOCKED_WITHIN_MS, wait_time
 from prsm.node.inference.history import (
     pack_outputs,
     plan_of,
@@ -362,12 +361,8 @@ class Jobs:
 
         A lock may have been on its way, or stand in a block that this node has not caught up with.
         """
-        chain = self._requester.chain
-        if chain.job(view.id) is None:
-            since_ms = max(chain.block_time_ms(), view.made_ms)
-            await wait_time(chain, since_ms + LOCKED_WITHIN_MS)
         request = JobRequest(view.model)
-        locked = Job(view.id, request, view.made_ms, lock_height=max(view.lock_height, 1))
+        locked = Job(view.id, request, view.made_ms, may_be_locked=True)
         await JobRun(locked, self._requester).reclaim()
         await self._owe_nothing(view)
 

@@ -7,12 +7,15 @@ from prsm.consensus.ledger.audits import Sampling
 from prsm.consensus.ledger.evaluations import Evaluation
 from prsm.consensus.ledger.records import Committed, Job
 from prsm.node.chain.driver import Driver
-from prsm.node.chain.wallet import Wallet
+from prsm.node.chain.wallet import VALID_MS, Wallet
+from prsm.node.inference.commits import LOCKED_WITHIN_MS
 from prsm.node.inference.interface import TxResult
 from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Signer
 from prsm.protocol.ids import TxId
 from prsm.protocol.transactions.results import Code
+
+assert LOCKED_WITHIN_MS >= VALID_MS
 
 
 class Account:

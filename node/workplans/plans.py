@@ -175,10 +175,20 @@ class Plans:
             log.warning("plan %s is not kept: %s", run.id.hex()[:16], error.what)
         run.over.set()
         await self._forget_old()
-        await steps.reclaim()
+        await self._reclaim(run)
 
     async def _reclaim(self, run: PlanRun) -> None:
+        """Fetch back what is locked; then the row may go when it is old."""
+        owed = run.owes
         await Steps(run, self._with, lambda: self._save(run)).reclaim()
+        if not owed:
+            return
+        try:
+            await self._save(run)
+            if self._store is not None:
+                await self._store.prune(PLANS_KEPT)
+        except PrsmError as error:
+            log.warning("plan %s is looked at again later: %s", run.id.hex()[:16], error.what)
 
     async def _save(self, run: PlanRun) -> None:
         row = row_of(run)

@@ -77,6 +77,7 @@ class PlanRun:
     made_ms: int
     state: PlanState = PlanState.LOCKING
     lock_height: int = 0
+    owes: bool = False  # its escrow may be open, or on its way: its row stays
     error: PrsmError | None = None
     steps: dict[str, StepRun] = field(init=False)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
@@ -155,7 +156,8 @@ def row_of(run: PlanRun) -> JobRow:
             f"the plan takes {len(raw)} bytes, at most {BODY_BYTES_MAX} are kept",
             hint="give fewer rows, or run it in parts",
         )
-    return JobRow(run.id, run.made_ms, run.is_over, run.state.value, raw)
+    is_over = run.is_over and not run.owes
+    return JobRow(run.id, run.made_ms, is_over, run.state.value, raw)
 
 
 def run_of(row: JobRow) -> PlanRun:
@@ -168,7 +170,7 @@ def run_of(row: JobRow) -> PlanRun:
     body = decode(row.body, _Body, size_max=BODY_BYTES_MAX)
     steps = tuple(_step_of(kept) for kept in body.steps)
     run = PlanRun(row.id, Workplan(steps, body.budget, body.deadline_ms), row.made_ms)
-    run.lock_height = body.lock_height
+    run.lock_height, run.owes = body.lock_height, not row.is_over
     run.error = None if body.fault is None else _error_of(body.fault)
     run.state = PlanState(row.state)
     for kept in body.steps:

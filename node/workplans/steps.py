@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import trio
 
 from prsm.node.clock import Clock
-from prsm.node.inference.commits import commit
+from prsm.node.inference.commits import NoBlock, commit, find_lock
 from prsm.node.inference.interface import Chain, TransactionFailed
 from prsm.node.inference.job import JobRequest, UnknownJobId
 from prsm.node.inference.jobs import Jobs, NotKept
@@ -119,6 +119,8 @@ class Steps:
     async def reclaim(self) -> None:
         """Fetch back what the escrow still holds, once no job of the plan is open."""
         chain, run = self._with.chain, self._run
+        if run.owes and (lock := await find_lock(chain, run.id)) is not None:
+            run.lock_height = lock.opened_height
         while (found := chain.job(run.id)) is not None and found.is_open:
             if not found.children:
                 try:
@@ -126,6 +128,7 @@ class Steps:
                 except PrsmError as error:
                     log.warning("plan %s is not refunded yet: %s", run.id.hex()[:16], error.what)
             await chain.wait_height(chain.height() + 1)
+        run.owes = False
 
     async def _lock(self) -> None:
         """Put the budget into escrow, unless an earlier process did."""
@@ -146,13 +149,18 @@ class Steps:
                 deadline_ms=chain.deadline_ms(run.plan.deadline_ms),
                 is_open_ended=False,
             )
-            run.lock_height = await self._commit_lock(lock)
+            owed, run.owes = run.owes, True  # an earlier process may have sent one, too
+            try:
+                run.lock_height = await self._commit_lock(lock)
+            except PrsmError as error:
+                run.owes = owed or isinstance(error, NoBlock)
+                raise
         elif found is None or not found.is_open:
             raise PlanExpired(
                 f"the escrow of plan {run.id.hex()[:16]} is closed", hint="submit it again"
             )
         else:
-            run.lock_height = found.opened_height
+            run.lock_height, run.owes = found.opened_height, True
 
     async def _commit_lock(self, lock: Lock) -> int:
         """Height of the lock; it may be one an earlier process sent just before it ended."""

@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from prsm.node.inference.capacity import ask_all
-from prsm.node.inference.commits import commit
+from prsm.node.inference.commits import commit, find_lock
 from prsm.node.inference.evaluation.dataset import open_dataset, whole_shard
 from prsm.node.inference.evaluation.ports import EvaluationChain
 from prsm.node.inference.interface import Models, TransactionFailed, UnitIncomplete
@@ -166,8 +166,8 @@ class Evaluations:
                 await data.read(0, shard.inputs)
                 rows = data.head.batch_rows
             round_ = await self._draw(wish, manifest, rows)
+            self._nursery.start_soon(self._reclaim, round_.job)  # also of a lock that comes late
             await self._lock(round_)
-            self._nursery.start_soon(self._reclaim, round_.job)
             with _costing(round_.amount):
                 await self._gather(round_)
                 await self._settle(round_)
@@ -337,6 +337,7 @@ class Evaluations:
     async def _reclaim(self, job_id: bytes) -> None:
         """After the deadline, fetch back what is still locked."""
         chain = self._chain
+        await find_lock(chain, job_id)
         while (found := chain.job(job_id)) is not None and found.is_open:
             if chain.block_time_ms() > found.deadline_ms:
                 with suppress(PrsmError):  # somebody else may have been first

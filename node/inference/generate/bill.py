@@ -11,7 +11,7 @@ from typing import Final
 
 import trio
 
-from prsm.node.inference.commits import COMMIT_S, LOCKED_WITHIN_MS, commit, wait_time
+from prsm.node.inference.commits import COMMIT_S, commit, find_lock, wait_time
 from prsm.node.inference.generate.course import Patience
 from prsm.node.inference.generate.stage import RemoteStage
 from prsm.node.inference.interface import Chain, ReceiptStore
@@ -101,10 +101,9 @@ def _fed_apart(
 async def reclaim(chain: Chain, job: bytes, notes: ReceiptStore) -> None:
     """After the deadline, fetch back what is still locked, then forget the job.
 
-    Anybody else may do so, too. A lock that was on its way when its node ended gets a minute.
+    Anybody else may do so, too. A lock may still be on its way.
     """
-    if chain.job(job) is None:
-        await wait_time(chain, chain.block_time_ms() + LOCKED_WITHIN_MS)
+    await find_lock(chain, job)
     while (found := chain.job(job)) is not None and found.is_open:
         await wait_time(chain, found.deadline_ms + 1)
         tried_ms = chain.block_time_ms()

@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from prsm.node.inference.capacity import ask_all
-from prsm.node.inference.commits import commit
+from prsm.node.inference.commits import NoBlock, commit
 from prsm.node.inference.generate.course import NoSubstitute
 from prsm.node.inference.generate.moving import LEAVES
 from prsm.node.inference.generate.route import Route, Wanted, lay_out
@@ -62,6 +62,7 @@ class Routes:
         self._links, self._wanted, self._notes = links, wanted, notes
         self._market, self._new_id = market, new_id
         self.locked: list[Route] = []
+        self.sent: list[Route] = []  # a block may take their locks yet; nobody works for them
         self.used: list[RemoteStage] = []  # every stage that was ever asked, but the retired
         self.shown: list[WorkReceipt] = []  # of the retired
         self._avoid: dict[int, set[bytes]] = {}  # stage -> workers that lost it
@@ -69,8 +70,8 @@ class Routes:
 
     @property
     def amount(self) -> int:
-        """Micro-FTNS all locks hold."""
-        return sum(route.amount for route in self.locked)
+        """Micro-FTNS all locks hold, or may hold."""
+        return sum(route.amount for route in (*self.locked, *self.sent))
 
     async def lock(self, *, has_spare: bool) -> None:
         """Ask who is there, and lock the main route and, where somebody else can do it, a spare.
@@ -219,14 +220,25 @@ class Routes:
             deadline_ms=chain.deadline_ms(wanted.deadline_ms),
             is_open_ended=True,
         )
+        self.sent.append(route)
         try:
             await self._notes.keep(route.job, 0, route.job)  # before money can move
             await commit(chain, LOCK, lock)
         except PrsmError as error:
             log.warning("a route is not locked: %s", error.what)
             failed.append(error)
+            if not isinstance(error, NoBlock):
+                self.sent.remove(route)
+                await self._forget(route)
             return
+        self.sent.remove(route)
         self.locked.append(route)
+
+    async def _forget(self, route: Route) -> None:
+        try:
+            await self._notes.drop(route.job, 0)
+        except PrsmError as error:  # looked at again after the next start
+            log.warning("the note of a route stays: %s", error.what)
 
     def _check_price(self, route: Route, *, beside: Route | None = None) -> None:
         cap, total = self._wanted.price_cap, self.amount + route.amount

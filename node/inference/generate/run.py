@@ -100,7 +100,7 @@ class GenerationRun:
                 await self._settle_all()
         self._it.enter(GenerationState.DONE)
         async with trio.open_nursery() as nursery:
-            for route in self.routes.locked if self.routes else ():
+            for route in (*self.routes.locked, *self.routes.sent) if self.routes else ():
                 nursery.start_soon(bill.reclaim, chain, route.job, self._notes)
 
     async def _settle_all(self) -> None:
@@ -190,8 +190,11 @@ class GenerationRun:
                 tenant=request.tenant,
             )
             self.routes = Routes(self._with.links, wanted, self._notes, self._with.market)
-            with self._it.lapse("lock"):
-                await self.routes.lock(has_spare=request.has_spare)
+            try:
+                with self._it.lapse("lock"):
+                    await self.routes.lock(has_spare=request.has_spare)
+            finally:
+                self._note_locks()
         async with AsyncExitStack() as stack:
             places = [
                 Place(index, shape, await self._stage(model, index, sum(rows), stack))
@@ -237,7 +240,8 @@ class GenerationRun:
 
     def _note_locks(self) -> None:
         if self.routes is not None:
-            self._it.jobs = tuple(route.job for route in self.routes.locked)
+            routes = (*self.routes.locked, *self.routes.sent)
+            self._it.jobs = tuple(route.job for route in routes)
             self._it.locked = self.routes.amount
 
     # -- tokens and text

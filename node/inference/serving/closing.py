@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import trio
 
-from prsm.node.inference.commits import COMMIT_S, commit
+from prsm.node.inference.commits import COMMIT_S, commit, find_lock
 from prsm.node.inference.interface import Chain
 from prsm.node.inference.links import WorkerLost
 from prsm.node.inference.serving.tab import NEEDED, Tab, TabState
@@ -37,13 +37,15 @@ async def settle(tab: Tab) -> None:
         tab.error = error
     for worker in tab.opened:
         tab.link(worker).close()
-    await reclaim(tab.links.chain, tab.job)
+    if tab.may_be_locked:
+        await reclaim(tab.links.chain, tab.job)
     if tab.state is not TabState.SETTLED:
         tab.state = TabState.FAILED if tab.answered else TabState.SETTLED
 
 
 async def reclaim(chain: Chain, job: bytes) -> None:
     """After its deadline, fetch back what is still locked; returns when nothing is."""
+    await find_lock(chain, job)
     while (found := chain.job(job)) is not None and found.is_open:
         if chain.block_time_ms() > found.deadline_ms:
             try:

@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from prsm.node.inference.commits import commit
+from prsm.node.inference.commits import NoBlock, commit
 from prsm.node.inference.joining import rows_of
 from prsm.node.inference.links import InputRefused, Link, Links, Opinion, WorkerLost
 from prsm.node.inference.pipeline import NoQuorumOfResults
@@ -112,6 +112,7 @@ class Tab:
     used: int = 1  # the first slot is for golden rows
     under_way: int = 0
     deadline_ms: int = 0
+    may_be_locked: bool = False  # its lock was sent, and the ledger did not refuse it
     last_used: float = 0.0  # trio's time
     answered: dict[int, tuple[bytes, ...]] = field(default_factory=dict)  # batch -> who held it
     inputs: dict[int, Tensors] = field(default_factory=dict)
@@ -206,7 +207,12 @@ class Tab:
             deadline_ms=self.deadline_ms,
             is_open_ended=True,
         )
-        await commit(chain, LOCK, lock)
+        self.may_be_locked = True
+        try:
+            await commit(chain, LOCK, lock)
+        except PrsmError as error:
+            self.may_be_locked = isinstance(error, NoBlock)
+            raise
         async with trio.open_nursery() as nursery:
             for offer in self.offers[: self.spec.needed]:
                 nursery.start_soon(self._open_worker, offer.worker)

@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from prsm.consensus.ledger.records import JobStatus
+from prsm.node.inference.commits import NoBlock
 from prsm.node.inference.evaluation.requester import (
     Evaluations,
     EvaluationWish,
@@ -22,6 +23,9 @@ from prsm.protocol.errors import PrsmError, Unsupported
 from prsm.protocol.messages.evaluation import AskEvaluated
 from prsm.protocol.messages.pipe import InputMismatch, WorkerFailed
 from prsm.protocol.tensors import Tensor
+from prsm.protocol.transactions.payloads import (
+    LOCK,
+)
 from tests.tools.evaluating import DATASET, OTHER, PRICE, ROWS, Lab, drawn, make_lab
 from tests.tools.work import (
     MODEL,
@@ -244,3 +248,16 @@ async def test_what_an_earlier_process_locked_comes_back(
         await requester.chain.wait_height(requester.chain.height() + 1)
     assert job.status is JobStatus.REFUNDED
     assert lab.cluster.world.balance(requester.address) == FUNDS
+
+
+async def test_a_late_lock_comes_back(lab: Lab, autojump_clock: MockClock) -> None:
+    chain = lab.cluster.requester.chain
+    (world := chain.world).late.add(LOCK)
+    with pytest.raises(NoBlock):
+        await lab.evaluate()
+    world.late.clear()
+    await chain.wait_height(world.height + 1)
+    world.time_ms += 36_000_001
+    await chain.wait_height(world.height + 2)
+    assert [result.ok for kind, _, result in world.executed if kind == LOCK] == [True]
+    assert world.balance(chain.address) == FUNDS

@@ -3,7 +3,7 @@
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from prsm.node.workplans.steps import Bench
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.messages.models import ModelManifest, TensorSpec
 from prsm.protocol.tensors import Dtype
-from prsm.protocol.transactions.payloads import Lock
+from prsm.protocol.transactions.payloads import LOCK, Lock
 from prsm.storage.jobs import JobStore
 from prsm.storage.store.model_store import ModelStore
 from tests.tools.memory_jobs import MemoryJobs
@@ -300,3 +300,31 @@ async def test_a_plan_begins_before_the_first_block_after_a_long_rest(
     plan = Workplan((Step("read", Embed(MODEL, ("one",))),), BUDGET, 36_000_000)
     async with lab.process(SlowFinder()) as (plans, _):
         assert (await plans.wait(await plans.submit(plan))).error is None
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "waits no more", "next process"])
+async def test_a_lock_that_lands_after_the_plan_ended_comes_back(
+    ends: str, lab: Lab, autojump_clock: MockClock
+) -> None:
+    plan = Workplan((Step("read", Embed(MODEL, ("one",))),), BUDGET, 36_000_000)
+    world, chain = lab.cluster.world, lab.cluster.requester.chain
+    world.late.add(LOCK)
+    async with AsyncExitStack() as stack:
+        plans, _ = await stack.enter_async_context(lab.process(SlowFinder()))
+        plan_id = await plans.submit(plan)
+        while not world._queue:
+            await trio.lowlevel.checkpoint()
+        if ends != "waits no more":
+            plans.cancel(plan_id)
+        assert (await plans.wait(plan_id)).error is not None
+        if ends == "next process":
+            await stack.aclose()
+            await stack.enter_async_context(lab.process(SlowFinder()))
+        await trio.sleep(5)
+        assert chain.job(plan_id) is None
+        world.late.clear()
+        with trio.fail_after(1_000):
+            assert await lab.closed(plan_id)
+        assert world.balance(chain.address) == FUNDS
+        await chain.wait_height(world.height + 2)
+        assert lab.plans.rows[plan_id].is_over
