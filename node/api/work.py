@@ -11,6 +11,7 @@ import trio
 from prsm.consensus.ledger.records import Job as EscrowJob
 from prsm.consensus.ledger.records import Verdict
 from prsm.consensus.ledger.view import View
+from prsm.node.callers.costs import spent_of
 from prsm.node.chain.driver import Driver
 from prsm.node.chain.proofs import Proofs
 from prsm.node.clock import utc_text
@@ -135,6 +136,8 @@ def job_row(view: JobView, ledger: View) -> api.Job:
     # The ledger knows more than the job: a worker may have settled what we could not.
     leases = [lease for each in view.leases if (lease := ledger.job(each))]
     locks = [*((escrow,) if escrow else ()), *leases]
+    # What was neither paid nor is held came back: by a verdict, or when an escrow was closed.
+    returned = max(0, view.amount - spent_of(locks)) if escrow else 0
     verdicts = [verdict for lock in locks for verdict in lock.verdicts if verdict]
     ended = view.state in {JobState.DONE, JobState.FAILED}
     worked = {(step.unit, step.worker): step for step in view.steps if step.name == "work"}
@@ -151,7 +154,7 @@ def job_row(view: JobView, ledger: View) -> api.Job:
         deadline=None if escrow is None else utc_text(escrow.deadline_ms),
         locked=str(view.amount),
         paid=str(sum(opinion.paid for v in verdicts for opinion in v.opinions)),
-        refunded=str(sum(verdict.returned for verdict in verdicts)),
+        refunded=str(returned),
         lock_height=view.lock_height,
         run_ms=view.run_ms,
         settled_heights=tuple(sorted({verdict.height for verdict in verdicts})),

@@ -108,7 +108,7 @@ class JobFault(Result, frozen=True):
 
 
 class Job(Result, frozen=True):
-    """A job of ours from request to payment; amounts are those of the ledger's verdicts."""
+    """A job of ours from request to payment; what is paid and refunded is what the ledger says."""
 
     job_id: JobIdText
     model: CidText
