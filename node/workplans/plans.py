@@ -209,7 +209,8 @@ class Plans:
     async def _forget_old(self) -> None:
         over = [run for run in self._plans.values() if run.is_over]
         for run in over[: max(0, len(over) - PLANS_KEPT)]:
-            del self._plans[run.id]
+            if self._plans.pop(run.id, None) is None:
+                continue  # another plan ended while outputs were dropped, and forgot it
             outputs = [step.output for step in run.steps.values() if step.output is not None]
             await self._with.checkpoints.drop(run.id, outputs)
         if self._store is not None:

@@ -4,13 +4,13 @@
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from prsm.node.clock import TrioClock
 from prsm.node.inference.interface import Runner
@@ -25,7 +25,7 @@ from prsm.node.workplans.steps import Bench
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.messages.models import ModelManifest, TensorSpec
 from prsm.protocol.tensors import Dtype
-from prsm.protocol.transactions.payloads import LOCK, Lock
+from prsm.protocol.transactions.payloads import LOCK, REFUND, Lock
 from prsm.storage.jobs import JobStore
 from prsm.storage.store.model_store import ModelStore
 from tests.tools.memory_jobs import MemoryJobs
@@ -328,3 +328,29 @@ async def test_a_lock_that_lands_after_the_plan_ended_comes_back(
         assert world.balance(chain.address) == FUNDS
         await chain.wait_height(world.height + 2)
         assert lab.plans.rows[plan_id].is_over
+
+
+async def test_the_row_of_a_plan_stays_until_its_escrow_is_closed(
+    lab: Lab, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was pruned when 64 newer plans were kept, and nobody fetched its budget back."""
+    monkeypatch.setattr("prsm.node.workplans.plans.PLANS_KEPT", 1)
+    chain = lab.cluster.requester.chain
+    plan = Workplan((Step("a", Embed(MODEL, ("x",))),), 1, 36_000_000)  # too little for the step
+    async with lab.process(SlowFinder()) as (plans, _):
+        chain.mutes.add(REFUND)
+        owing = await plans.submit(plan)
+        await plans.wait(owing)
+        ids = [await plans.submit(replace(plan, budget=0)) for _ in range(2)]
+        for plan_id in ids:
+            await plans.wait(plan_id)
+        await wait_all_tasks_blocked()
+        assert set(lab.plans.rows) == {owing, ids[-1]}
+    chain.mutes.clear()
+    async with lab.process(SlowFinder()):
+        with trio.fail_after(1_000):
+            assert await lab.closed(owing)
+        await chain.wait_height(chain.height() + 2)
+        await wait_all_tasks_blocked()
+        assert set(lab.plans.rows) == {ids[-1]}
+    assert lab.cluster.world.balance(chain.address) == FUNDS
