@@ -88,6 +88,7 @@ class Jobs:
         self._past: dict[bytes, JobView] = {}  # of earlier processes, the oldest first
         self._owing: set[bytes] = set()  # whose escrow may still be open: their rows stay
         self._nursery: trio.Nursery | None = None
+        self._freed = trio.Event()  # a job ended
         self.on_change: list[Callable[[JobView], None]] = []  # told of each state of a job
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -131,6 +132,18 @@ class Jobs:
         self._nursery.start_soon(self._follow, job)
         self._tell(job)
         return job.id
+
+    async def wait_room(self) -> None:
+        """Return once a job can be submitted, if that is done before anything else is awaited.
+
+        Raises:
+            Busy: the service does not run.
+        """
+        await trio.lowlevel.checkpoint()
+        while self._nursery is not None and self.running >= JOBS_RUNNING_MAX:
+            await self._freed.wait()
+        if self._nursery is None:
+            raise Busy("no jobs run now", retry_after_ms=1000)
 
     def retry(self, job_id: bytes, *, price_cap: int | None = None) -> bytes:
         """Start what a job that is over was asked for once more, as a job of its own.
@@ -288,6 +301,8 @@ class Jobs:
         except Exception as error:  # one job must not take the others down
             log.exception("job %s", job.id.hex()[:16])
             job.fail(Internal(f"{type(error).__name__} inside the node"))
+        self._freed.set()
+        self._freed = trio.Event()
         self._requester.policy.after(work.facts(), job.error.reason if job.error else "done")
         self._forget_old()
         await work.reclaim()

@@ -234,12 +234,14 @@ class Steps:
         if len(step.jobs) == TRIES_MAX:
             raise TooManyTries(f"step {step.step.id} was begun {TRIES_MAX} times")
         run, jobs = self._run, self._with.jobs
+        job_id = self._with.new_id()
+        await jobs.wait_room()  # a step that waits for its turn was not tried
+        step.jobs = (*step.jobs, job_id)
+        await self._save()  # before money can move: a later process looks for this job
+        await jobs.wait_room()
         parent = self._with.chain.job(run.id)
         left = 0 if parent is None else parent.budget
         cap = left if step.step.price_cap is None else min(left, step.step.price_cap)
-        job_id = self._with.new_id()
-        step.jobs = (*step.jobs, job_id)
-        await self._save()  # before money can move: a later process looks for this job
         jobs.submit(
             JobRequest(
                 request.model,

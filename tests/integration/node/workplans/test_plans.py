@@ -330,6 +330,21 @@ async def test_a_lock_that_lands_after_the_plan_ended_comes_back(
         assert lab.plans.rows[plan_id].is_over
 
 
+@pytest.mark.slow
+async def test_steps_wait_for_their_turn_where_many_jobs_are_at_work(
+    lab: Lab, autojump_clock: MockClock
+) -> None:
+    """Two plans of 9 steps beside each other: 18 jobs at once, 16 go."""
+    steps = tuple(Step(f"s{i}", Embed(MODEL, (f"text {i}",)), price_cap=200) for i in range(9))
+    plan = Workplan(steps, 9 * 200, 36_000_000)
+    async with lab.process(SlowFinder()) as (plans, _):
+        both = [await plans.submit(plan), await plans.submit(plan)]
+        for plan_id in both:
+            run = await plans.wait(plan_id)
+            assert run.error is None
+            assert [len(step.jobs) for step in run.steps.values()] == [1] * 9
+
+
 async def test_the_row_of_a_plan_stays_until_its_escrow_is_closed(
     lab: Lab, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
