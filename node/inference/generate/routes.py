@@ -63,7 +63,7 @@ class Routes:
         self._market, self._new_id = market, new_id
         self.locked: list[Route] = []
         self.sent: list[Route] = []  # a block may take their locks yet; nobody works for them
-        self.used: list[RemoteStage] = []  # every stage that was ever asked, but the retired
+        self.used: list[RemoteStage] = []  # the last one of each seat, but the retired
         self.shown: list[WorkReceipt] = []  # of the retired
         self._avoid: dict[int, set[bytes]] = {}  # stage -> workers that lost it
         self._again: set[tuple[int, bytes]] = set()  # who got a second try
@@ -135,7 +135,8 @@ class Routes:
             stage.end()
         else:
             self.shown.append(receipt)
-        self.used.remove(stage)
+        if stage in self.used:  # else its seat was taken again, and it is asked with that
+            self.used.remove(stage)
 
     def thank(self, receipts: Sequence[WorkReceipt]) -> None:
         """Whoever showed a receipt did well by its last step: it is no longer left out."""
@@ -273,12 +274,16 @@ class Routes:
 
     def _at_seat(self, seat: Seat, index: int) -> RemoteStage:
         wanted = self._wanted
+        before = next((each for each in self.used if each.seat == seat), None)
         stage = RemoteStage(
             self._links,
             seat,
             wanted.shapes[index],
             positions=wanted.positions,
             sampling=wanted.sampling,
+            before=before,
         )
+        if before is not None:
+            self.used.remove(before)
         self.used.append(stage)
         return stage

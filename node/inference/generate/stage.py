@@ -21,7 +21,7 @@ from prsm.node.net.interface import CallRefused, Channel
 from prsm.node.telemetry import traces
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.generating import KvShape, Sampling
-from prsm.protocol.ids import PeerId
+from prsm.protocol.ids import Digest, PeerId
 from prsm.protocol.messages.audit import Side
 from prsm.protocol.messages.generation import (
     AskStep,
@@ -109,7 +109,16 @@ class Seat:
 
 
 class RemoteStage:
-    """A stage at a worker."""
+    """A stage at a worker.
+
+    Args:
+        links: to it.
+        seat: who does it, under which lock.
+        shape: of its tensors.
+        positions: at most.
+        sampling: how a token is chosen, if it is the last stage.
+        before: the stage that was lost at this seat; the unit has one receipt for both.
+    """
 
     def __init__(
         self,
@@ -119,14 +128,18 @@ class RemoteStage:
         *,
         positions: int,
         sampling: Sampling | None,
+        before: "RemoteStage | None" = None,
     ) -> None:
-        self._links, self.seat, self._shape = links, seat, shape
+        self._links, self.seat, self._shape, self._before = links, seat, shape, before
         self._positions = positions
         self._sampling = sampling if shape.is_last else None
         first = seat.spec.first
         self.book = Book(seat.rows[first : first + seat.spec.count], self._sampling)
         self._tape = Tape(self._sampling)
         self._is_kept = False  # the last batch, if it is short
+        self.is_alone = before is None  # at its seat
+        if before is not None:
+            before.is_alone = False
         self.is_well = False  # did it answer the last step as it should?
         self.class_id = b""
         self.load_ms = 0
@@ -223,14 +236,17 @@ class RemoteStage:
     async def finish(self) -> WorkReceipt | None:
         """As `Stage.finish`; the last batch, if it is short, is signed for with it."""
         seat, rest = self.seat, self.book.rest()
-        if rest is None and not self.book.done():
+        if self._before is not None and not self.book.position:
+            return await self._before.finish()
+        if not self.answered():
             return None
         feeds = [] if rest is None else [self._sign(rest.index, rest.input_root, rest.side_root)]
         call = FinishSession(seat.job, seat.unit, tuple(feed.signature for feed in feeds))
         receipt = await self._links.receipt(seat.peer, call, worker=seat.worker)
-        if not self._is_ours(receipt, (*self.book.done(), *(() if rest is None else (rest,)))):
+        shown = self._shown(receipt)
+        if not self._is_ours(shown):
             raise self._faulty("a receipt that is not of what it answered")
-        if rest is not None and not self._is_kept:
+        if rest is not None and rest in shown and not self._is_kept:
             self._is_kept = True
             await self._keep(feeds[0], (rest,))
         return receipt
@@ -240,14 +256,28 @@ class RemoteStage:
         message = EndSession(self.seat.job, self.seat.unit)
         self._links.network.send_nowait(self.seat.peer, message, channel=Channel.BULK)
 
-    def _is_ours(self, receipt: WorkReceipt, expected: Sequence[BatchRoots]) -> bool:
+    def _shown(self, receipt: WorkReceipt) -> list[BatchRoots]:
         first = self.seat.spec.first
-        shown = [
-            (b.index, b.rows, b.input_root, b.side_root, b.output_root) for b in receipt.batches
+        return [
+            BatchRoots(
+                *(b.index - first, b.rows),
+                *map(Digest, (b.input_root, b.side_root, b.output_root)),
+            )
+            for b in receipt.batches
         ]
-        return shown == [
-            (first + e.index, e.rows, e.input_root, e.side_root, e.output_root) for e in expected
-        ]
+
+    def _is_ours(self, shown: Sequence[BatchRoots]) -> bool:
+        if self.is_alone:
+            return shown == self.answered()
+        # What the lost one had done may be gone with its session; all that is shown was answered.
+        indexes = [roots.index for roots in shown]
+        return indexes == sorted(set(indexes)) and set(shown) <= set(self.answered())
+
+    def answered(self) -> list[BatchRoots]:
+        """Batches its worker answered at this seat, the last of a stage with the rows it has."""
+        rest = self.book.rest()
+        own = [*self.book.done(), *(() if rest is None else (rest,))]
+        return own if self._before is None else [*self._before.answered(), *own]
 
     def _sign(self, index: int, before: bytes, side: bytes) -> Feed:
         chain, seat = self._links.chain, self.seat

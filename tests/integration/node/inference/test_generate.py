@@ -189,12 +189,31 @@ async def test_stage_that_dies_again_and_again_is_locked_anew(
     assert one.error.reason == "too_few_peers"
 
 
+@pytest.mark.parametrize(
+    ("tokens", "price", "replay"),
+    [
+        (1, 0, Replay.STEPS),
+        (10, 0, Replay.PREFILL),
+        (30, 0, Replay.PREFILL),
+        (30, 0, Replay.STEPS),
+        (30, 10, Replay.STEPS),
+    ],
+)
 async def test_child_that_dies_is_replaced_at_the_same_worker(
-    nursery: trio.Nursery, autojump_clock: MockClock
+    tokens: int,
+    price: int,
+    replay: Replay,
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    makers = make_makers()
+    """There is one receipt for what was done before and after, and nobody is blamed for it."""
+    makers = make_makers(price_per_row=price)
     await makers.start(nursery)
-    one, text = await started(makers.makers[0], wish(), 10)
+    blamed: list[object] = []
+    links = makers.makers[0].node.links
+    monkeypatch.setattr(links.network, "penalise", lambda *what: blamed.append(what))
+    one, text = await started(makers.makers[0], replace(wish(), replay=replay), tokens)
     worker = worker_of(makers, one, 1)
     worker.runner.opened[-1].is_dead = True
     assert text + await rest(makers.makers[0], one) == TEXT
@@ -202,6 +221,7 @@ async def test_child_that_dies_is_replaced_at_the_same_worker(
     assert recovery.lost == recovery.taken_by == str(worker.node.network.peer_id)
     await settled(one)
     assert [receipt.worker for receipt in one.receipts].count(worker.node.address) == 1
+    assert blamed == []
 
 
 async def test_end_token_ends_the_answer_and_the_last_batch_is_short(

@@ -104,6 +104,44 @@ async def test_session_that_hears_less_again_shows_all_that_was_done(
     assert await paid_rows(found, again, within_s=300) == 20
 
 
+@pytest.mark.parametrize("heard", ["is not opened", "nothing", "a part"])
+async def test_session_that_was_left_again_has_one_receipt_and_nobody_is_blamed(
+    heard: str, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Asked by the last stage at its seat alone, though the one before did what is shown."""
+    found = await opened(nursery, price=PRICE)
+    await steps(found.stage, 4, 20)
+    await ended(found)
+    again = found.routes.stage(0)
+    assert found.routes.used == [again]
+    if heard != "is not opened":
+        await again.open()
+    if heard == "a part":
+        await again.step(0, (4,), ids(*prompt()))
+        await steps(again, 4, 3)
+    receipt = await again.finish()
+    assert receipt is not None
+    rest = [(2, 4)] if heard == "is not opened" else []
+    assert [(batch.index, batch.rows) for batch in receipt.batches] == [(0, 4), (1, 16), *rest]
+
+
+@pytest.mark.parametrize("change", [{"output_root": bytes(32)}, {"rows": 3}, {"index": 2}])
+async def test_receipt_of_what_nobody_at_the_seat_answered_is_refused(
+    change: dict[str, object], nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    found = await opened(nursery, price=PRICE)
+    await ended(found)
+    again = found.routes.stage(0)
+    await again.open()
+    [held] = found.worker.sessions._held.values()
+    held.earlier = {
+        batch: (msgspec.structs.replace(result, **change), feed)
+        for batch, (result, feed) in held.earlier.items()
+    }
+    with pytest.raises(WorkerLost, match="a receipt that is not of what it answered"):
+        await again.finish()
+
+
 async def test_batch_of_an_ended_session_is_not_done_from_other_inputs(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
