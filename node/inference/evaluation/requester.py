@@ -162,8 +162,7 @@ class Evaluations:
             manifest = await self._models.manifest(wish.model)
             shard = whole_shard(manifest)
             async with open_dataset(self._models, wish.dataset) as data:
-                # Inputs of another form are refused before money moves.
-                await data.read(0, shard.inputs)
+                await data.read(0, shard.inputs)  # of another form: refused before money moves
                 rows = data.head.batch_rows
             round_ = await self._draw(wish, manifest, rows)
             self._nursery.start_soon(self._reclaim, round_.job)  # also of a lock that comes late
