@@ -91,10 +91,11 @@ def _save(state: State, account: bytes, record: Pledged, context: Context) -> No
     listed = pledgers(state)
     is_listed = any(entry.account == account for entry in listed)
     if record.amount >= context.parameters.pledge_min and record.amount:
-        room = None if is_listed else _room(state, listed, record.amount)
-        if room is None:
+        # A larger pledge takes nobody's place: it would end the audits those are drawn for, and
+        # whoever wants none could redeem it a block later.
+        if is_listed or len(listed) >= PLEDGERS_MAX:
             return
-        grown = (*room, Pledger(account=account, since=context.height))
+        grown = (*listed, Pledger(account=account, since=context.height))
         listed = tuple(sorted(grown, key=lambda entry: entry.account))
     elif is_listed:
         listed = tuple(entry for entry in listed if entry.account != account)
@@ -104,20 +105,6 @@ def _save(state: State, account: bytes, record: Pledged, context: Context) -> No
         state.write(PLEDGERS_KEY, Pledgers(listed))
     else:
         state.delete(PLEDGERS_KEY)
-
-
-def _room(state: State, listed: tuple[Pledger, ...], amount: int) -> tuple[Pledger, ...] | None:
-    """The list with a place for a pledge of this amount; None if all in it have as much.
-
-    Whoever came first with the least would else keep all places, and be every auditor.
-    """
-    if len(listed) < PLEDGERS_MAX:
-        return listed
-    held = {entry.account: pledged(state, entry.account).amount for entry in listed}
-    least = min(listed, key=lambda entry: (held[entry.account], -entry.since, entry.account))
-    if held[least.account] >= amount:
-        return None
-    return tuple(entry for entry in listed if entry is not least)
 
 
 def _write(state: State, account: bytes, record: Pledged) -> None:

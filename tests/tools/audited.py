@@ -5,10 +5,19 @@ from typing import Final
 
 import msgspec
 
+from prsm.consensus.ledger.audit_records import (
+    PLEDGERS_KEY,
+    Pledged,
+    Pledger,
+    Pledgers,
+    pledged_key,
+)
 from prsm.consensus.ledger.audits import Sampling
 from prsm.protocol.codec import encode
 from prsm.protocol.genesis import Genesis, Parameters
+from prsm.protocol.limits import PLEDGERS_MAX
 from prsm.protocol.receipts import Feed, WorkReceipt, receipt_hash, sign_feed
+from prsm.protocol.signing import sha256
 from prsm.protocol.transactions.audits import (
     Audit,
     Dispute,
@@ -145,6 +154,17 @@ class Scene:
     def pledge(self, number: int) -> tuple[int, int]:
         found = self.chain.ledger.view.pledge(signer_of(number).public_key)
         return (found.amount, found.held)
+
+
+def crowd_in(chain: Chain, amount: int) -> None:
+    """Fill the list of who may be drawn with accounts that have pledged so much, from now on."""
+    listed = list(chain.ledger.view.pledgers())
+    for number in range(PLEDGERS_MAX - len(listed)):
+        account = sha256(b"crowd", number.to_bytes(2, "big"))
+        chain.ledger._state[pledged_key(account)] = encode(Pledged(amount, 0))
+        listed.append(Pledger(account, chain.ledger.height))
+    ordered = tuple(sorted(listed, key=lambda entry: entry.account))
+    chain.ledger._state[PLEDGERS_KEY] = encode(Pledgers(ordered))
 
 
 def bound(chain: Chain, lock: Lock, *works: Work, unit: int = 0) -> list[WorkReceipt]:

@@ -22,7 +22,17 @@ from prsm.testnet.jobs import (
     settle_of,
     unit_of,
 )
-from tests.tools.audited import AUDITORS, BOND, GROSS, PLEDGE, PRICE, WORKER, Scene, genesis_of
+from tests.tools.audited import (
+    AUDITORS,
+    BOND,
+    GROSS,
+    PLEDGE,
+    PRICE,
+    WORKER,
+    Scene,
+    crowd_in,
+    genesis_of,
+)
 
 WINDOW_MS = 60_000
 
@@ -204,6 +214,18 @@ def test_who_pledges_after_the_commitment_is_not_drawn() -> None:
     assert draw.is_drawn
     assert draw.auditors == ()
     assert len(scene.chain.ledger.view.pledgers()) == 5
+
+
+def test_who_was_drawn_stays_drawn_whoever_pledges_more(scene: Scene) -> None:
+    """Or a worker that sees it was drawn would put its auditors out of a full list."""
+    scene.bound()
+    crowd_in(scene.chain, 2 * PLEDGE)
+    before = scene.sampling().draw
+    auditor = scene.auditor()
+    for number in (REQUESTER, 70, 71):
+        assert scene.chain.send(number, Pledge(3 * PLEDGE)).code is Code.DONE
+    assert scene.sampling().draw == before
+    assert scene.audit(sender=auditor).code is Code.DONE
 
 
 def test_pledge_below_the_least_is_not_listed_and_redeeming_unlists(scene: Scene) -> None:
