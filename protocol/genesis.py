@@ -41,6 +41,11 @@ FEE_PER_BYTE_MAX: Final = 10_000
 AMOUNT_MAX: Final = 10**18  # all that a network may mint: nobody has more
 # A wallet signs for ten minutes, and clocks differ: with less no transaction of it would stand.
 TRANSACTION_MS_MIN: Final = 900_000
+# A proposer may put the time of all later blocks so far ahead: what a wallet signed still stands.
+CLOCK_WINDOW_MS_MAX: Final = TRANSACTION_MS_MIN // 3
+BLOCK_GAP_MS_MAX: Final = 60_000  # the next block is in time for it as well
+PACE_MS_MAX: Final = 3_600_000  # an empty block, a new view: at least one an hour
+TIME_MS_MAX: Final = 2**53 - 1  # any reader of JSON has it exactly; block times go on from there
 # What begins under a window keeps it, so a mistaken vote ties nobody's money up for longer.
 WINDOW_MS_MAX: Final = 30 * DAY_MS
 UNBONDING_MS_MAX: Final = 365 * DAY_MS
@@ -64,11 +69,15 @@ class Parameters(Record, frozen=True):
     """What all nodes of a network agree on from its first block; later under governance."""
 
     epoch_ms: Annotated[int, msgspec.Meta(ge=1_000)] = 60_000
-    block_gap_min_ms: _Ms = 10  # small blocks cost most; below this they are joined
-    heartbeat_block_ms: Annotated[int, msgspec.Meta(ge=100)] = 10_000  # an empty block when idle
-    timeout_base_ms: Annotated[int, msgspec.Meta(ge=10)] = 400
-    timeout_cap_ms: Annotated[int, msgspec.Meta(ge=10)] = 2_000
-    clock_window_ms: Annotated[int, msgspec.Meta(ge=100)] = 5_000
+    block_gap_min_ms: Annotated[int, msgspec.Meta(ge=0, le=BLOCK_GAP_MS_MAX)] = (
+        10  # small blocks cost most; below this they are joined
+    )
+    heartbeat_block_ms: Annotated[int, msgspec.Meta(ge=100, le=PACE_MS_MAX)] = (
+        10_000  # an empty block when idle
+    )
+    timeout_base_ms: Annotated[int, msgspec.Meta(ge=10, le=PACE_MS_MAX)] = 400
+    timeout_cap_ms: Annotated[int, msgspec.Meta(ge=10, le=PACE_MS_MAX)] = 2_000
+    clock_window_ms: Annotated[int, msgspec.Meta(ge=100, le=CLOCK_WINDOW_MS_MAX)] = 5_000
     tree_bits: Annotated[int, msgspec.Meta(ge=1, le=20)] = 14
     fee_base: _Fee = 1_000  # micro-FTNS a transaction
     fee_per_byte: Annotated[int, msgspec.Meta(ge=0, le=FEE_PER_BYTE_MAX)] = (
@@ -122,7 +131,7 @@ class Genesis(Record, frozen=True, gc=True, dict=True):
     version: Annotated[int, msgspec.Meta(ge=GENESIS_VERSION, le=GENESIS_VERSION)]
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     development: bool  # cheap keys allowed; never for money
-    time_ms: UInt
+    time_ms: Annotated[int, msgspec.Meta(ge=0, le=TIME_MS_MAX)]
     validators: Annotated[
         tuple[Validator, ...], msgspec.Meta(min_length=1, max_length=VALIDATORS_MAX)
     ]

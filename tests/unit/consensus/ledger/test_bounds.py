@@ -1,4 +1,4 @@
-"""Each governed parameter at both of its ends: the chain goes on, and the vote can be undone."""
+"""Each parameter at both of its ends: the chain goes on, and what was voted can be undone."""
 
 from typing import Final
 
@@ -6,11 +6,19 @@ import msgspec
 import pytest
 
 from prsm.consensus.ledger.apply import Ledger
-from prsm.protocol.codec import Record, encode
+from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.ed25519 import Ed25519Verifier
-from prsm.protocol.genesis import UNBONDING_MS_MAX, Parameters
+from prsm.protocol.genesis import (
+    UNBONDING_MS_MAX,
+    BadGenesis,
+    Genesis,
+    Parameters,
+    from_json,
+    to_json,
+)
 from prsm.protocol.governance import GOVERNED, Category, Rules
-from prsm.protocol.limits import INT_MAX
+from prsm.protocol.headers import Block
+from prsm.protocol.limits import BLOCK_BYTES_MAX, INT_MAX
 from prsm.protocol.receipts import WorkReceipt
 from prsm.protocol.transactions.audits import Dispute, Pledge
 from prsm.protocol.transactions.governance import Ballot, Enact, Propose, proposal_id
@@ -42,6 +50,15 @@ TOGETHER: Final = {
     ("unbonding_ms", 2_000): ("epoch_ms", 1_000),
     ("unbonding_ms", UNBONDING_MS_MAX): ("epoch_ms", EPOCH_MS_MAX),
 }
+# What a genesis document decides for good.
+FIXED: Final = (
+    "time_ms",
+    *(
+        name
+        for name in Parameters.__struct_fields__
+        if name not in GOVERNED and isinstance(getattr(SMALL, name), int)
+    ),
+)
 # Whoever disputes is told so; the network goes on, and another vote lets it again.
 DISPUTES: Final = {
     ("audit_window_ms", 0): Code.TOO_LATE,
@@ -52,7 +69,7 @@ DISPUTES: Final = {
 def ends_of(name: str) -> tuple[int, int]:
     """The bounds a genesis document has, or those above."""
     head, _, rule = name.partition(".")
-    shape: type[Record] = Rules if rule else Parameters
+    shape: type[Record] = Rules if rule else Genesis if head == "time_ms" else Parameters
     read = msgspec.inspect.type_info(shape)
     assert isinstance(read, msgspec.inspect.StructType)
     (bound,) = (each.type for each in read.fields if each.name == (rule or head))
@@ -102,6 +119,48 @@ def decide(chain: Chain, *changes: tuple[str, int]) -> Code:
         done(send(chain, numbers[elector.operator], Ballot(proposal, YES)))
     wait_until(chain, record.enacts_ms)
     return send(chain, 67, Enact(proposal))
+
+
+def genesis_with(name: str, value: int) -> Genesis:
+    """A genesis document as it is read that has one value, which no vote decides."""
+    if name == "time_ms":
+        return from_json(to_json(msgspec.structs.replace(GENESIS, time_ms=value)))
+    parameters = msgspec.structs.replace(SMALL, **{name: value})
+    base, cap = parameters.timeout_base_ms, parameters.timeout_cap_ms
+    if name == "timeout_base_ms":
+        parameters = msgspec.structs.replace(parameters, timeout_cap_ms=max(base, cap))
+    if name == "timeout_cap_ms":
+        parameters = msgspec.structs.replace(parameters, timeout_base_ms=min(base, cap))
+    return from_json(to_json(msgspec.structs.replace(GENESIS, parameters=parameters)))
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_no_genesis_document_has_a_value_beyond_an_end(name: str) -> None:
+    least, most = ends_of(name)
+    for value in (least - 1, most + 1, INT_MAX):
+        with pytest.raises(BadGenesis):
+            genesis_with(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, end) for name in FIXED for end in ends_of(name)]
+)
+def test_chain_goes_on_at_each_end_of_what_no_vote_decides(name: str, value: int) -> None:
+    """Also if a proposer puts its block as far ahead of all clocks as it may."""
+    genesis = genesis_with(name, value)
+    chain = Chain(genesis)
+    window, gap = genesis.parameters.clock_window_ms, genesis.parameters.block_gap_min_ms
+    for _ in range(3):
+        wall_ms = chain.ledger.tip.time_ms
+        block = chain.propose(step_ms=window)
+        assert chain.ledger.judge(block, wall_ms=wall_ms) is None
+        chain.add(step_ms=window)
+        signed = chain.order(64, Transfer(0, key(90), 1, b""), ahead_ms=600_000 - window)
+        made = chain.add(signed, step_ms=max(1, gap))
+        assert made.receipts()[0].code is Code.DONE
+        assert decode(encode(made.block), Block, size_max=BLOCK_BYTES_MAX) == made.block
+    tip, state = chain.ledger.tip, dict(chain.ledger._state)
+    Ledger(genesis, state, verifier=Ed25519Verifier(), tip=tip)
 
 
 @pytest.mark.parametrize("name", GOVERNED)
