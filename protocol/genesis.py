@@ -25,8 +25,9 @@ TREASURY: Final = PublicKey(sha256(b"prsm1 treasury"))
 
 # Rises whenever the rules of the ledger give an old chain another state: a program that has other
 # rules would diverge from its own past, so it refuses the network instead. Version 2: versions of
-# a name stand in the state, and jurors seal what they find.
-GENESIS_VERSION: Final = 2
+# a name stand in the state, and jurors seal what they find. Version 3: a standing says what was
+# earned, a commitment names its batches, and every parameter has bounds.
+GENESIS_VERSION: Final = 3
 
 # A bond must outlive the two epochs a member's weight is fixed for. Every set of the window
 # stays in the state: 16,384 epochs of a minute are 11 days.

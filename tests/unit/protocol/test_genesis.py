@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from prsm.protocol.genesis import (
+    GENESIS_VERSION,
     TREASURY,
     Allocation,
     BadGenesis,
@@ -52,8 +53,8 @@ def test_nobody_has_the_key_of_the_treasury() -> None:
 CHANGES: list[tuple[Callable[[Document], object], str]] = [
     (lambda d: d.pop("name"), "name"),
     (lambda d: d.update(note=1), "note"),
-    (lambda d: d.update(version=1), "a network of version 1, .* the rules of 2"),
-    (lambda d: d.update(version=3), "a network of version 3, .* the rules of 2"),
+    (lambda d: d.update(version=2), "a network of version 2, .* the rules of 3"),
+    (lambda d: d.update(version=4), "a network of version 4, .* the rules of 3"),
     (lambda d: d.update(time_ms=-1), "no genesis"),
     (lambda d: d.update(name=""), "no genesis"),
     (lambda d: d.update(validators=[]), "no genesis"),
@@ -117,6 +118,27 @@ def test_wrong_document_is_refused_and_says_why(
     change(document)
     with pytest.raises(BadGenesis, match=what):
         from_json(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.update(time_ms=2**63 - 1),
+        lambda d: part(d, "parameters").update(transaction_ms_max=0),
+        lambda d: part(d, "parameters").update(speed=9),
+        lambda d: part(d, "parameters").pop("case_deposit"),
+    ],
+)
+def test_document_of_older_rules_says_so_whatever_bounds_it_breaks(
+    change: Callable[[Document], object],
+) -> None:
+    document: Document = json.loads(to_json(GENESIS))
+    document["version"] = GENESIS_VERSION - 1
+    change(document)
+    with pytest.raises(BadGenesis, match="a network of version 2") as refused:
+        from_json(json.dumps(document).encode())
+    assert refused.value.hint is not None
+    assert "prsm destroy" in refused.value.hint
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"\xff", b"null"])
