@@ -79,7 +79,7 @@ class Checking:
         keys = [Ed25519Signer(seed) for seed in standing.seeds]
         self._court = LedgerCourt(standing.driver, chain, keys)
         ledger = standing.driver.ledger
-        self._bonding = Bonding(chain, lambda: ledger.view.pledge(chain.address), standing.bond)
+        self._bonding = Bonding(chain, lambda: ledger.view, standing.bond)
         self._auditor: Auditor | None = None
         Witness(
             standing.network,

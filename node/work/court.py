@@ -16,6 +16,7 @@ from prsm.consensus.ledger.audit_records import Case, Juror, Pledged
 from prsm.consensus.ledger.audits import Sampling
 from prsm.consensus.ledger.context import Bound, CaseOpened
 from prsm.consensus.ledger.seals import may_open
+from prsm.consensus.ledger.view import View
 from prsm.node.chain.driver import Driver, Head
 from prsm.node.chain.wallet import WalletLocked
 from prsm.node.inference.court import Duty, Opening, Trial
@@ -26,7 +27,7 @@ from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Signer
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.ids import Signature
-from prsm.protocol.limits import AUDITORS_MAX
+from prsm.protocol.limits import AUDITORS_MAX, PLEDGERS_MAX
 from prsm.protocol.transactions.audits import (
     Audit,
     Finding,
@@ -40,6 +41,8 @@ from prsm.protocol.transactions.audits import (
 from prsm.protocol.transactions.payloads import AUDIT, JUDGE, PLEDGE, REDEEM, SEAL
 
 COMMIT_S = 60.0
+# All who wait for one free place pay two fees, also for one somebody frees to make them pay.
+ASKS_AGAIN_MS = 3_600_000
 
 log = logs.get("court")
 
@@ -240,24 +243,49 @@ class Bonding:
 
     Args:
         chain: the node's account.
-        pledged: what the ledger has of it now.
+        view: what the ledger has of it now.
         amount: micro-FTNS; what was lost is put up again, what is above it and free comes back.
     """
 
-    def __init__(self, chain: Chain, pledged: Callable[[], Pledged], amount: int) -> None:
-        self._chain, self._pledged, self._amount = chain, pledged, amount
+    def __init__(self, chain: Chain, view: Callable[[], View], amount: int) -> None:
+        self._chain, self._view, self._amount = chain, view, amount
+        self._is_out = False  # as far as was said
+        self._asks_ms = 0  # block time from which it asks for a place again
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look after each block until cancelled."""
         task_status.started()
         while True:
-            pledge = self._pledged()
+            view = self._view()
+            pledge = view.pledge(self._chain.address)
+            asks = self._should_ask_again(view, pledge)
             surplus = min(pledge.amount - self._amount, pledge.amount - pledge.held)
             if pledge.amount < self._amount:
                 await self._send(PLEDGE, Pledge(self._amount - pledge.amount))
             elif surplus > 0:
                 await self._send(REDEEM, Redeem(surplus))
+            elif asks:  # the least there is; as surplus it comes back
+                await self._send(PLEDGE, Pledge(1))
             await self._chain.wait_height(self._chain.height() + 1)
+
+    def _should_ask_again(self, view: View, pledge: Pledged) -> bool:
+        """Is a list that was full when we pledged not full any more? Says once that it is."""
+        listed = view.pledgers()
+        is_out = pledge.amount >= view.parameters().pledge_min and all(
+            entry.account != self._chain.address for entry in listed
+        )
+        if is_out and not self._is_out:
+            log.warning(
+                "pledged, but drawn neither as auditor nor as evaluator: the list was full",
+                listed=len(listed),
+                room=PLEDGERS_MAX,
+            )
+        self._is_out = is_out
+        now_ms = self._chain.block_time_ms()
+        if not is_out or len(listed) >= PLEDGERS_MAX or now_ms < self._asks_ms:
+            return False
+        self._asks_ms = now_ms + ASKS_AGAIN_MS
+        return True
 
     async def _send(self, kind: int, payload: Pledge | Redeem) -> None:
         with trio.move_on_after(COMMIT_S):

@@ -3,15 +3,23 @@
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 from typing_extensions import override
 
-from prsm.consensus.ledger.audit_records import Pledged, pledged_key
+from prsm.consensus.ledger.audit_records import (
+    PLEDGERS_KEY,
+    Pledged,
+    Pledger,
+    Pledgers,
+    pledged_key,
+)
 from prsm.consensus.ledger.view import View
 from prsm.node.chain.wallet import WalletLocked
-from prsm.node.work.court import Bonding
+from prsm.node.work.court import ASKS_AGAIN_MS, Bonding
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.ids import TxId
+from prsm.protocol.limits import PLEDGERS_MAX
 from prsm.protocol.transactions.payloads import PLEDGE, REDEEM
 from tests.tools.work_chain import MemoryChain, World
 
@@ -36,7 +44,7 @@ def pledge(world: World, account: MemoryChain, *, amount: int, held: int = 0) ->
 async def kept(nursery: trio.Nursery, world: World, account: Account, amount: int) -> Pledged:
     """What is pledged after a while under a bond of so much."""
     view = View(world.state)
-    bonding = Bonding(account, lambda: view.pledge(account.address), amount)
+    bonding = Bonding(account, lambda: view, amount)
     await nursery.start(bonding.run)
     await trio.sleep(30)
     return view.pledge(account.address)
@@ -78,3 +86,29 @@ async def test_a_locked_wallet_pledges_once_it_is_open(
     account.is_locked = False
     await trio.sleep(30)
     assert View(world.state).pledge(account.address).amount == 500
+
+
+async def test_a_pledge_that_found_the_list_full_says_so_and_asks_again_once_it_is_not(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Once an hour at most: a place that is gone again would cost it two fees a block."""
+    world = World()
+    account = Account(world, 1)
+    crowd = tuple(Pledger(number.to_bytes(32, "big"), 0) for number in range(PLEDGERS_MAX))
+    world.state[PLEDGERS_KEY] = encode(Pledgers(crowd))
+    pledge(world, account, amount=0)
+    await nursery.start(world.run)
+    view = View(world.state)
+    least = view.parameters().pledge_min
+    with capture_logs() as said:
+        assert (await kept(nursery, world, account, least)).amount == least
+        assert [kind for kind, _, _ in world.executed] == [PLEDGE]
+        for hours, is_asked in ((0, True), (0, False), (1, True)):
+            world.time_ms += hours * ASKS_AGAIN_MS
+            world.state[PLEDGERS_KEY] = encode(Pledgers(crowd[:-1]))
+            await trio.sleep(30)
+            is_listed = account.address in {each.account for each in view.pledgers()}
+            assert is_listed is is_asked
+            assert view.pledge(account.address).amount == least
+    assert [kind for kind, _, _ in world.executed] == [PLEDGE] + 2 * [PLEDGE, REDEEM]
+    assert [line["log_level"] for line in said] == 2 * ["warning"], "out, in, out, in"
