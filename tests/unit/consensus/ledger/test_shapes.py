@@ -13,7 +13,7 @@ from prsm.protocol.genesis import GENESIS_VERSION, Parameters
 from prsm.protocol.signing import sha256
 from prsm.protocol.transactions.payloads import PAYLOADS
 
-SHAPES: Final = {3: "ba196ec4130c182160be0d834dbd7458c0587da6a7a3bbc737cd810bcb03441a"}
+SHAPES: Final = {3: "3bebffefd491ea9cf12ae225c41a8bb36c73d8838bfeed573d5fc9c40c2b1c15"}
 
 
 def state_records() -> Iterator[type[Record]]:
