@@ -57,7 +57,9 @@ def main(
         home.check()
         config = load(home.config, environ=os.environ).config
         _begin_log(home, config.log)
-        password = read_password(options.password_fd, config.keys.password_file)
+        named = config.keys.password_file
+        file = home.root / Path(named).expanduser() if named else None
+        password = read_password(options.password_fd, file)
         start = Start(
             *(home, config, password, worker_command, make_clock(home), around),
             notifier=Notifier.from_environ(os.environ),
@@ -84,7 +86,7 @@ def _begin_log(home: Home, config: LogConfig) -> None:
     logs.configure(level=config.level, style=config.format, file=file)
 
 
-def read_password(descriptor: int | None, path: str) -> str | None:
+def read_password(descriptor: int | None, path: Path | None) -> str | None:
     """The wallet's password from a descriptor or a private file; None if neither is given.
 
     Raises:
@@ -99,12 +101,11 @@ def read_password(descriptor: int | None, path: str) -> str | None:
                 f"--password-fd {descriptor} cannot be read: {error}",
                 hint="open the descriptor before the start, such as 3<FILE --password-fd 3",
             ) from error
-    if not path:
+    if path is None:
         return None
-    file_path = Path(path).expanduser()
     try:
-        mode = file_path.stat().st_mode
-        text = file_path.read_text(encoding="utf-8")
+        mode = path.stat().st_mode
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise LocalError(
             f"keys.password_file {path} cannot be read: {error}",

@@ -23,6 +23,7 @@ from prsm.consensus.ledger.tree import Tree
 from prsm.consensus.pbft.tip import Tip
 from prsm.node.archive.books import DATABASES, PLAIN, book_files, book_notes
 from prsm.node.archive.chains import opened_ledger
+from prsm.node.archive.keycheck import Checked, Secrets, check_keys
 from prsm.node.archive.replay import Replay, bad_block, decode_certified
 from prsm.node.callers.audit import SEGMENT_BYTES_MAX, Verdict, check_files, segments
 from prsm.node.chain.chain import read_ledger
@@ -31,28 +32,31 @@ from prsm.node.chain.sync import encode_certified
 from prsm.node.clock import TrioClock
 from prsm.node.config import load
 from prsm.node.home import SCHEMA_VERSION, Home, HomeExists, HomeVersion, write_private
-from prsm.node.keys import OPERATOR, WALLET
 from prsm.protocol.ed25519 import Ed25519Signer, Ed25519Verifier
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.genesis import Genesis, from_json
 from prsm.protocol.identity import peer_id_of
 from prsm.protocol.ids import address_text
-from prsm.protocol.signing import message_statement
 from prsm.storage.backup import BadBackup, Manifest, Part, open_backup, write_backup
 from prsm.storage.database import copy_database
 from prsm.storage.disk import PosixDisk
-from prsm.storage.keystore import Cost, load_key, read_key_file
+from prsm.storage.keystore import Cost
 from prsm.storage.ledger import LedgerStore
 from prsm.storage.wholefile import refused
 
 LEDGER: Final = "data/ledger.db"
 NODE_KEY: Final = "keys/node.key"
 OPERATOR_KEY: Final = "keys/operator.key"
+PASSWORD_FILE: Final = "keys/password"  # noqa: S105 - a name of a file
 _GENESIS: Final = "genesis.json"
 _CONFIG: Final = "config.toml"
 _WALLET: Final = re.compile(r"keys/wallet/[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.key")
 _AUDIT: Final = re.compile(r"data/audit(-[0-9]{12})?\.log")
-_FILES: Final = frozenset((_CONFIG, _GENESIS, NODE_KEY, OPERATOR_KEY, LEDGER)) | PLAIN | DATABASES
+_FILES: Final = (
+    frozenset((_CONFIG, _GENESIS, NODE_KEY, OPERATOR_KEY, PASSWORD_FILE, LEDGER))
+    | PLAIN
+    | DATABASES
+)
 _NEEDED: Final = frozenset((_CONFIG, _GENESIS, NODE_KEY))
 _SMALL_BYTES_MAX: Final = 4 * 1024 * 1024  # every part but databases and the audit log
 _PAGE_BYTES: Final = 4 * 1024 * 1024
@@ -128,7 +132,7 @@ async def restore_backup(
         home: absent or an empty folder; unused in a rehearsal.
         path: the backup.
         password: of the backup.
-        keys_password: of operator and wallet keys; None leaves them closed.
+        keys_password: of operator and wallet keys; None opens what the backup's own one opens.
         is_rehearsal: check only; nothing is kept.
 
     Raises:
@@ -149,14 +153,18 @@ async def restore_backup(
                     hint="restore it with the version that made it",
                 )
             _require_names(path, manifest)
-            seed = b""
-            for part, chunks in backup.parts():
-                if part.name == NODE_KEY and is_rehearsal:
-                    seed = b"".join(chunks)  # plain: it never touches a disk for a rehearsal
-                    continue
+            plain = dict[str, bytes]()
+            for part, content in backup.parts():
+                chunks = content
+                if part.name in {NODE_KEY, PASSWORD_FILE}:
+                    plain[part.name] = b"".join(content)
+                    chunks = iter((plain[part.name],))
+                    if is_rehearsal:
+                        continue  # plain: they never touch a disk for a rehearsal
                 _write(staged.root / part.name, chunks)
-        seed = seed or _read(staged.node_key)
-        checked = await _check(staged, manifest, seed, keys_password)
+        secret = plain.get(PASSWORD_FILE)
+        kept = None if secret is None else secret.decode(errors="replace").rstrip("\n")
+        checked = await _check(staged, manifest, plain[NODE_KEY], Secrets(keys_password, kept))
         if not is_rehearsal:
             forbid_signing(staged.data)
             _become(staged.root, home.root)
@@ -164,7 +172,7 @@ async def restore_backup(
 
 
 async def _check(
-    staged: Home, manifest: Manifest, seed: bytes, keys_password: str | None
+    staged: Home, manifest: Manifest, seed: bytes, secrets: Secrets
 ) -> dict[str, object]:
     """Everything a backup can be wrong about; what is known of it."""
     genesis = from_json(_read(staged.genesis))
@@ -173,7 +181,7 @@ async def _check(
     if len(seed) != 32:
         raise BadBackup(f"the node key has {len(seed)} bytes, it has 32")
     peer = peer_id_of(Ed25519Signer(seed).public_key)
-    keys = _check_keys(staged, keys_password, development=genesis.development)
+    keys = check_keys(staged, secrets, development=genesis.development)
     audit = check_files(staged.data)
     books = await book_notes(staged, made_ms=manifest.made_ms, clock=TrioClock())
     root = await _check_ledger(staged.root / LEDGER, genesis, manifest)
@@ -184,11 +192,11 @@ async def _check(
         "head_hash": address_text(manifest.head),
         "state_root": address_text(root),
         "peer_id": peer,
-        "keys": keys,
-        "keys_opened": keys_password is not None,
+        "keys": keys.public,
+        "keys_opened": not keys.closed,
         "audit_lines": audit.root.seq,
         "was_validator": any(v.peer_id == peer for v in genesis.validators),
-        "notes": [*_notes(staged), *_audit_notes(audit), *books],
+        "notes": [*_notes(staged, secrets), *_key_notes(keys), *_audit_notes(audit), *books],
     }
 
 
@@ -233,47 +241,41 @@ async def _execute(store: LedgerStore, genesis: Genesis, last: int) -> Replay:
     return replay
 
 
-def _check_keys(staged: Home, password: str | None, *, development: bool) -> dict[str, str]:
-    """Public keys by file; with a password also that each secret key belongs to its public one."""
-    paths = [(path, WALLET) for path in sorted(staged.wallets.glob("*.key"))]
-    if staged.operator_key.exists():
-        paths.append((staged.operator_key, OPERATOR))
-    found = {}
-    for path, purpose in paths:
-        public = read_key_file(path).public
-        if password is not None:
-            seed = load_key(path, password=password, purpose=purpose, development=development)
-            if not _signs(Ed25519Signer(seed), public):
-                raise BadBackup(f"{path.name} holds another key than it says")
-        found[str(path.relative_to(staged.keys))] = address_text(public)
-    return found
-
-
-def _signs(signer: Ed25519Signer, public: bytes) -> bool:
-    """Does a signature it makes hold under the public key of its file?"""
-    statement = message_statement(public, b"restore --verify")
-    return Ed25519Verifier().verify(public, statement, signer.sign(statement))
-
-
-def _notes(staged: Home) -> Iterator[str]:
+def _notes(staged: Home, secrets: Secrets) -> Iterator[str]:
     try:
         config = load(staged.config).config
     except PrsmError as error:
         yield f"config.toml is not accepted by this version: {error.what}"
         return
-    password = config.keys.password_file
-    if password and not Path(password).expanduser().exists():
-        yield (
-            f"keys.password_file names {password}, which is not here: "
-            "prsm start --set keys.password_file= --unlock"
+    named, own = config.keys.password_file, PASSWORD_FILE if secrets.kept is not None else ""
+    if named not in {"", own} and not (staged.root / Path(named).expanduser()).exists():
+        yield f"keys.password_file names {named}, which is not here: " + (
+            f"prsm config set keys.password_file {own}"
+            if own
+            else "bring it, or prsm start --set keys.password_file= --unlock"
         )
     if config.consensus.validator:
         yield "no consensus key is in a backup: this node follows until you bring it by hand"
 
 
+def _key_notes(keys: Checked) -> Iterator[str]:
+    if keys.closed:
+        yield (
+            f"{', '.join(keys.closed)}: not opened, so not shown to sign; give their password "
+            "with --keys-password-file"
+        )
+
+
 def _files(home: Home) -> dict[str, Path]:
     wallets = [f"keys/wallet/{path.name}" for path in sorted(home.wallets.glob("*.key"))]
-    names = [_CONFIG, _GENESIS, NODE_KEY, OPERATOR_KEY, *filter(_WALLET.fullmatch, wallets)]
+    names = [
+        _CONFIG,
+        _GENESIS,
+        NODE_KEY,
+        OPERATOR_KEY,
+        PASSWORD_FILE,
+        *filter(_WALLET.fullmatch, wallets),
+    ]
     return {name: home.root / name for name in names if (home.root / name).exists()}
 
 

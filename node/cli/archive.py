@@ -87,8 +87,8 @@ def backup(
 ) -> None:
     """Seal ledger, configuration, keys and books of this node into FILE, running or stopped.
 
-    The password is the backup's own. Consensus key, log and guard stay behind: a restored node
-    signs nothing.
+    The password is the backup's own; one that a development network keeps beside its keys is
+    sealed with them. Consensus key, log and guard stay behind: a restored node signs nothing.
     """
     password = given_password(password_fd, password_file)
     if password is None:

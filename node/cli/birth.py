@@ -27,6 +27,7 @@ from prsm.protocol.ids import MICRO_PER_FTNS, PublicKey, address_text
 
 STAKE: Final = 1_000 * MICRO_PER_FTNS
 BALANCE: Final = 10_000 * MICRO_PER_FTNS
+_PASSWORD: Final = "keys/password"  # noqa: S105 - of the folder, wherever that lies
 _PASSWORD_BYTES: Final = 24
 
 
@@ -77,12 +78,12 @@ def make_folder(home: Home, birth: Birth, *, development: bool) -> PublicKeys:
         HomeExists, ConfigError: as `init_home`; nothing was made or changed.
     """
     _refuse_taken(home)
-    load(None, flags=_flags(home, birth))
+    load(None, flags=_flags(birth))
     home.create()
     password = birth.password
     if password is None:
         password = secrets.token_urlsafe(_PASSWORD_BYTES)
-        write_private(home.keys / "password", password.encode() + b"\n")
+        write_private(home.root / _PASSWORD, password.encode() + b"\n")
     return make_keys(home, password=password, development=development, payment=birth.payment)
 
 
@@ -103,7 +104,7 @@ def _refuse_taken(home: Home) -> None:
 
 def finish_home(home: Home, birth: Birth, keys: PublicKeys, genesis: Genesis) -> dict[str, object]:
     """Write genesis and configuration beside the keys; what the command answers."""
-    flags = _flags(home, birth)
+    flags = _flags(birth)
     config = load(None, flags=flags).config
     write_private(home.genesis, to_json(genesis))
     write_private(home.config, to_toml(config, only=flags).encode())
@@ -122,11 +123,11 @@ def finish_home(home: Home, birth: Birth, keys: PublicKeys, genesis: Genesis) ->
     }
 
 
-def _flags(home: Home, birth: Birth) -> dict[str, object]:
+def _flags(birth: Birth) -> dict[str, object]:
     flags: dict[str, object] = {"node.name": birth.name, "node.profile": birth.profile}
     flags |= {key: value for key, value in birth.settings.items() if value is not None}
     if birth.password is None:
-        flags["keys.password_file"] = str(home.keys / "password")
+        flags["keys.password_file"] = _PASSWORD
     return flags
 
 

@@ -317,7 +317,7 @@ class KeysConfig(Section, frozen=True):
     password_file: Annotated[
         str,
         msgspec.Meta(max_length=4096),
-        doc("file (0600) with the password; empty: locked until wallet_unlock"),
+        doc("file (0600) with the password, of the node's folder unless absolute; empty: locked"),
     ] = ""
 
 

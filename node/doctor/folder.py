@@ -16,6 +16,10 @@ from prsm.protocol.errors import LocalError
 from prsm.protocol.genesis import BadGenesis, from_json
 
 _SEED_BYTES: Final = 32
+_NO_VOTES: Final = (
+    "bring the key from the old folder, whose node must never run again, and type prsm consensus "
+    "unsafe-resume; or follow only: prsm config set consensus.validator false"
+)
 
 
 def _folder(patient: Patient) -> Finding:
@@ -61,14 +65,17 @@ def narrow(home: Home) -> str:
 
 def _keys(patient: Patient) -> Finding:
     home, missing = patient.home, list[str]()
+    votes = patient.config is not None and patient.config.consensus.validator
     if not home.node_key.is_file() or home.node_key.stat().st_size != _SEED_BYTES:
         missing.append(f"{home.node_key} is not {_SEED_BYTES} bytes")
-    if patient.config and patient.config.consensus.validator and not home.consensus_keys:
-        missing.append(f"{home.consensus_key} is absent, and consensus.validator is true")
     if not home.wallet_key("default").is_file():
         missing.append(f"{home.wallet_key('default')} is absent")
     if missing:
-        return Finding("D-03", "keys", "fault", "; ".join(missing), "prsm restore FILE")
+        fix = "prsm --home DIR restore FILE: a backup becomes a node in another folder"
+        return Finding("D-03", "keys", "fault", "; ".join(missing), fix)
+    if votes and not home.consensus_keys:  # no backup holds one
+        what = f"{home.consensus_key} is absent: the node follows, though consensus.validator is on"
+        return Finding("D-03", "keys", "warning", what, _NO_VOTES)
     return Finding("D-03", "keys", "ok", "node, consensus and wallet keys are there")
 
 
@@ -78,7 +85,7 @@ def _password(patient: Patient) -> Finding:
         return Finding(
             "D-04", "password", "note", "the wallet stays locked at start", "prsm wallet unlock"
         )
-    path = Path(named).expanduser()
+    path = patient.home.root / Path(named).expanduser()
     fix = "prsm config set keys.password_file FILE"
     if not path.is_file():
         return Finding("D-04", "password", "fault", f"keys.password_file {path} is no file", fix)

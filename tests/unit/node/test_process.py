@@ -21,7 +21,7 @@ def test_password_comes_from_a_descriptor() -> None:
     read, write = os.pipe()
     os.write(write, "pässword\nmore".encode())
     os.close(write)
-    assert read_password(read, "") == "pässword"
+    assert read_password(read, None) == "pässword"
     with pytest.raises(OSError, match="Bad file"):
         os.close(read)
 
@@ -31,16 +31,16 @@ def test_password_comes_from_a_private_file(tmp_path: Path) -> None:
     path = tmp_path / "password"
     path.write_text("secret words\n")
     path.chmod(0o600)
-    assert read_password(None, str(path)) == "secret words"
+    assert read_password(None, path) == "secret words"
     path.chmod(0o644)
     with pytest.raises(LocalError, match="0644") as refused:
-        read_password(None, str(path))
+        read_password(None, path)
     assert "chmod 600" in refused.value.hint
 
 
 def test_no_password_leaves_the_wallet_locked() -> None:
     """Neither descriptor nor file."""
-    assert read_password(None, "") is None
+    assert read_password(None, None) is None
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
@@ -50,13 +50,13 @@ def test_unreadable_password_is_a_typed_error(tmp_path: Path, content: bytes | N
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(LocalError, match="cannot be read"):
-        read_password(None, str(path))
+        read_password(None, path)
 
 
 def test_closed_descriptor_is_a_typed_error() -> None:
     """`--password-fd 99` without 99 open."""
     with pytest.raises(LocalError, match="--password-fd 999"):
-        read_password(999, "")
+        read_password(999, None)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -18,15 +19,18 @@ from prsm.node.callers.audit import AuditLog, Note
 from prsm.node.callers.tokens import Token, Tokens
 from prsm.node.chain.chain import read_ledger
 from prsm.node.chain.signfiles import open_signfiles
+from prsm.node.cli.birth import Birth, init_home
 from prsm.node.clock import TrioClock
-from prsm.node.home import Home, HomeExists, HomeVersion
-from prsm.node.keys import read_public_keys
+from prsm.node.config import load
+from prsm.node.home import Home, HomeExists, HomeVersion, write_private
+from prsm.node.keys import WALLET, read_public_keys
+from prsm.node.process import read_password
 from prsm.protocol.genesis import from_json
 from prsm.storage.backup import BadBackup, open_backup
 from prsm.storage.disk import PosixDisk
 from prsm.storage.earnings import EarningsFile, Ended
 from prsm.storage.errors import Conflict, WrongPassword
-from prsm.storage.keystore import Cost, load_seed
+from prsm.storage.keystore import Cost, load_key, load_seed
 from prsm.storage.signguard import SignGuard
 from prsm.storage.tenancy import Tenancy, TenantRow, open_database
 from prsm.testnet.chain import Chain
@@ -136,6 +140,35 @@ async def test_verify_says_the_same_and_makes_nothing(home: Home, tmp_path: Path
         await restore(new, path, verify=True, keys="wrong")
     with pytest.raises(WrongPassword, match="backup does not open"):
         await restore_backup(new, path, password="wrong", keys_password=None, is_rehearsal=True)
+
+
+async def test_password_made_by_the_machine_goes_along_and_opens_the_keys_anywhere(
+    tmp_path: Path,
+) -> None:
+    """Nobody knows it: with the old folder gone the wallet would be lost with it."""
+    home, path, new = Home(tmp_path / "home"), tmp_path / "backup", Home(tmp_path / "new")
+    init_home(home, Birth("one", "validator", "local", None, None, {}))
+    await make_backup(home, path)
+    shutil.rmtree(home.root)
+    proven = await restore(new, path, verify=True)
+    assert (proven["keys_opened"], proven["home"]) == (True, None)
+    said = await restore(new, path)
+    assert said["keys_opened"] is True
+    assert "password" not in str(said["notes"])
+    password = read_password(None, new.root / load(new.config).config.keys.password_file)
+    assert password is not None
+    load_key(new.wallet_key("default"), password=password, purpose=WALLET, development=True)
+
+
+async def test_keys_of_which_no_password_is_at_hand_are_said_to_be_closed(
+    home: Home, tmp_path: Path
+) -> None:
+    path = tmp_path / "backup"
+    write_private(home.keys / "password", b"of other keys")
+    await make_backup(home, path)
+    said = await restore(Home(tmp_path / "new"), path, verify=True)
+    assert said["keys_opened"] is False
+    assert "operator.key: not opened" in str(said["notes"])
 
 
 async def test_a_full_folder_and_an_existing_file_are_left_alone(

@@ -67,7 +67,7 @@ def test_init_makes_a_network_of_one_that_opens_unattended(tmp_path: Path) -> No
     assert [v.peer_id for v in genesis.validators] == [document["peer_id"]]
     config = load(home.config).config
     assert (config.node.name, config.consensus.validator) == ("lab-1", True)
-    password = Path(config.keys.password_file).read_text(encoding="ascii").strip()
+    password = (home.root / config.keys.password_file).read_text(encoding="ascii").strip()
     seed = load_key(
         home.wallet_key("default"), password=password, purpose="wallet", development=True
     )

@@ -111,7 +111,6 @@ def test_what_has_no_repair_says_so(home: Home) -> None:
     [
         ("D-01", lambda h: h.version.write_text("9\n"), "schema '9'"),
         ("D-03", lambda h: h.node_key.write_bytes(b"short"), "not 32 bytes"),
-        ("D-03", lambda h: h.consensus_key.unlink(), "consensus.validator is true"),
         ("D-03", lambda h: h.wallet_key("default").unlink(), "is absent"),
         ("D-04", lambda h: (h.keys / "password").unlink(), "is no file"),
         ("D-04", lambda h: (h.keys / "password").chmod(0o640), "at most 0600"),
@@ -127,6 +126,14 @@ def test_each_fault_of_the_folder_is_said(home: Home, number: str, spoil: Any, s
     assert finding.level == "fault"
     assert says in finding.what
     assert finding.fix
+
+
+def test_a_validator_without_its_key_is_told_what_a_backup_cannot_bring(home: Home) -> None:
+    home.consensus_key.unlink()
+    finding = of(look(home), "D-03")
+    assert (finding.level, "the node follows" in finding.what) == ("warning", True)
+    assert "restore" not in finding.fix
+    assert "prsm config set consensus.validator false" in finding.fix
 
 
 @pytest.mark.slow
