@@ -3,6 +3,10 @@
 Knows: planning and models. Must not know: transports, how a job is run.
 """
 
+from collections.abc import Callable
+from typing import Final
+
+from prsm.consensus.ledger.fees import fee_min, operations_of
 from prsm.node.api.work import WorkApi, request_of
 from prsm.node.chain.driver import Driver
 from prsm.node.chain.proofs import Proofs
@@ -18,21 +22,35 @@ from prsm.node.rpc.dispatch import Handler
 from prsm.node.rpc.methods import offers as api
 from prsm.node.rpc.methods.work import RunParams
 from prsm.node.rpc.spec import Caller
+from prsm.protocol.codec import encode
+from prsm.protocol.genesis import Parameters
 from prsm.protocol.ids import address_text
+from prsm.protocol.transactions.payloads import Lock
 from prsm.storage.cid import decode_cid
+
+# Of transactions of a job as they are sent, measured: what a receipt names differs a little.
+_ENVELOPE_BYTES: Final = 160
+_RECEIPT_BYTES: Final = 340
 
 
 def work_handlers(models: Models, jobs: Jobs, driver: Driver, proofs: Proofs) -> dict[str, Handler]:
     """Method name -> handler, of jobs and of what they would be."""
-    offers = OffersApi(models, jobs, jobs.planning)
+    offers = OffersApi(models, jobs, jobs.planning, lambda: driver.ledger.parameters)
     return {**WorkApi(models, jobs, driver, proofs).handlers(), **offers.handlers()}
 
 
 class OffersApi:
     """Answers about what could be done."""
 
-    def __init__(self, models: Models, jobs: Jobs, planning: Planning) -> None:
+    def __init__(
+        self,
+        models: Models,
+        jobs: Jobs,
+        planning: Planning,
+        parameters: Callable[[], Parameters],
+    ) -> None:
         self._models, self._jobs, self._planning = models, jobs, planning
+        self._parameters = parameters
 
     def handlers(self) -> dict[str, Handler]:
         """Method name -> handler."""
@@ -46,7 +64,7 @@ class OffersApi:
         """What a job would be."""
         known = await self._models.find(params.model)
         found, counts = await self._jobs.dry_run(request_of(params, known.cid.raw))
-        return _plan(found, known.cid.raw, counts)
+        return _plan(found, known.cid.raw, counts, self._parameters())
 
     async def quote(self, params: api.QuoteParams, _caller: Caller) -> api.QuoteList:
         """Binding prices of the workers of now, the cheapest first."""
@@ -87,7 +105,8 @@ class OffersApi:
                 spread=None,
                 redundancy=params.redundancy,
             )
-            planned = _plan(await self._planning.plan(manifest, wish), cid, counts)
+            found = await self._planning.plan(manifest, wish)
+            planned = _plan(found, cid, counts, self._parameters())
         return api.ShardList(
             model=str(known.cid),
             items=tuple(
@@ -106,7 +125,7 @@ class OffersApi:
         )
 
 
-def _plan(found: Plan, model: bytes, counts: tuple[int, ...]) -> api.JobPlan:
+def _plan(found: Plan, model: bytes, counts: tuple[int, ...], prices: Parameters) -> api.JobPlan:
     stages = found.units[0].stages
     return api.JobPlan(
         model=str(decode_cid(model)),
@@ -118,6 +137,7 @@ def _plan(found: Plan, model: bytes, counts: tuple[int, ...]) -> api.JobPlan:
         amount=str(found.amount),
         reserve=str(found.amount - found.budget),
         spare=str(found.budget),
+        fees=str(_fees(found, counts, prices)),
         one_machine_ms=_whole(found.why.one_machine_ms),
         plan_ms=_whole(found.why.plan_ms),
         because=found.why.because,
@@ -147,6 +167,31 @@ def _plan(found: Plan, model: bytes, counts: tuple[int, ...]) -> api.JobPlan:
             for way in found.why.considered
         ),
     )
+
+
+def _fees(found: Plan, counts: tuple[int, ...], prices: Parameters) -> int:
+    """About what the ledger asks for one lock, and for a settlement of each unit."""
+    lock = Lock(
+        job=bytes(32),
+        tenant=b"",
+        asset=0,
+        parent=None,
+        batch_rows=counts,
+        units=found.units,
+        budget=found.budget,
+        shares=(),
+        deadline_ms=2**41,
+        is_open_ended=False,
+    )
+    fee: int = fee_min(
+        prices,
+        size_bytes=_ENVELOPE_BYTES + len(encode(lock)),
+        operations=operations_of(lock),
+    )
+    for unit in found.units:
+        size_bytes = _ENVELOPE_BYTES + unit.needed * _RECEIPT_BYTES
+        fee += fee_min(prices, size_bytes=size_bytes, operations=unit.needed)
+    return fee
 
 
 def _whole(ms: float | None) -> int | None:

@@ -242,8 +242,9 @@ def _answer_cost(
 
 def _show_cost(document: dict[str, Any]) -> None:
     plan, quote = document["reading"], document["answer"]
-    amount = format_ftns(int(plan["amount"])) if plan else "0"
-    show_fields({"dry_run": True, "reading": f"at most {amount} FTNS"})
+    amount, fees = (format_ftns(int(plan[n])) if plan else "0" for n in ("amount", "fees"))
+    told = f"at most {amount} FTNS, and fees of about {fees}"
+    show_fields({"dry_run": True, "reading": told})
     for line in plan["because"] if plan else ():
         print(f"  {cell('because', line)}")
     if quote is not None:

@@ -15,8 +15,8 @@ from prsm.protocol.ids import format_ftns
 
 AMOUNTS: Final = frozenset(
     (
-        *("amount", "balance", "bonded", "cost", "fee", "locked", "paid", "refunded", "supply"),
-        *("stake", "stake_total", "quorum"),
+        *("amount", "balance", "bonded", "cost", "fee", "fees", "locked", "paid", "refunded"),
+        *("stake", "stake_total", "supply", "quorum"),
     )
 )
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")

@@ -61,7 +61,9 @@ collude.""",
 
 Amounts are typed in FTNS with up to six decimals and travel as whole micro-FTNS. A job locks what
 it can cost at most; what is not used comes back. Commands that spend take --dry-run, which says
-the price and locks nothing, and --max-price, above which they refuse.
+the price and locks nothing, and --max-price, above which they refuse. Fees come beside both: each
+transaction pays by its size, a job for its lock and for each settlement, so that a small job's
+fees may be more than its price. A dry run of a job says about how much (fees).
 
     prsm run MODEL TEXT --dry-run
     prsm run MODEL TEXT --max-price 0.5

@@ -119,13 +119,22 @@ def plan(manifest: ModelManifest, offers: Sequence[WorkerOffer], wish: Wish) -> 
         if against_it is None:
             good.append(layout)
         else:
-            refusals[against_it.reason] = against_it
+            # What the way asks that comes nearest: more would be allowed in vain.
+            reason = against_it.reason
+            refusals[reason] = min(refusals.get(reason, against_it), against_it, key=_missed_by)
             rejected.append(_of(layout, against_it.what))
     if not good:
         return Refused(tuple(refusals.values()))
     best = _best(good)
     others = [_of(layout, _why_not(layout, best)) for layout in good if layout is not best]
     return _planned(best, manifest, allowed, wish, clockwork, (*others, *rejected))
+
+
+def _missed_by(refused: PlanRefused) -> int:
+    value, limit = refused.value, refused.limit
+    assert isinstance(value, int)
+    assert isinstance(limit, int)
+    return abs(value - limit)
 
 
 def shards_of(manifest: ModelManifest, stages: int) -> tuple[Shard, ...]:

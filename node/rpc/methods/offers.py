@@ -50,6 +50,8 @@ class ConsideredWay(Result, frozen=True):
 class JobPlan(Result, frozen=True):
     """What a job would be: nothing is locked, nobody is bound.
 
+    `amount`: what the escrow would hold. `fees`: about what the ledger asks beside it, for the
+    lock and the settlements.
     `one_machine_ms`: all rows on the best single worker; `plan_ms`: as planned; null where too
     little was measured.
     """
@@ -68,6 +70,7 @@ class JobPlan(Result, frozen=True):
     because: tuple[str, ...]
     units: tuple[PlannedUnit, ...]
     considered: tuple[ConsideredWay, ...]
+    fees: AmountText = "0"
 
 
 class QuoteParams(Params, frozen=True):

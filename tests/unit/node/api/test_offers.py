@@ -15,6 +15,7 @@ from prsm.node.models import Known, Models
 from prsm.node.rpc.methods.offers import QuoteParams, ShardParams
 from prsm.node.rpc.methods.work import RunParams, TensorText
 from prsm.node.rpc.spec import Caller
+from prsm.protocol.genesis import Parameters
 from prsm.storage.cid import decode_cid
 from tests.tools.site import Site, open_site
 from tests.tools.work import MODEL, given_rows, make_cluster, make_manifest
@@ -81,7 +82,8 @@ async def test_plan_and_quotes_say_what_it_costs_and_who_does_it(
     cluster = make_cluster(4, price_per_row=PRICE)
     await cluster.start(nursery)
     jobs = cluster.requester.jobs
-    api = OffersApi(cast("Models", OneModel()), jobs, jobs.planning)
+    prices = Parameters(fee_base=1_000_000, fee_per_byte=10, fee_per_operation=500)
+    api = OffersApi(cast("Models", OneModel()), jobs, jobs.planning, lambda: prices)
     rows = msgspec.convert(inputs(), tuple[TensorText, ...])
     found = await api.plan(RunParams("adder", inputs=rows, stages=3, spread=1), CALLER)
     assert (found.mode, found.rows, found.batches, found.stages) == ("pipeline", ROWS, 8, 3)
@@ -92,6 +94,8 @@ async def test_plan_and_quotes_say_what_it_costs_and_who_does_it(
     ]
     assert [way.why_not for way in found.considered] == [""]
     assert any("2 of 3" in line for line in found.because)
+    # A lock and three settlements; their bytes and operations are less than another one's base.
+    assert 4_000_000 < int(found.fees) < 5_000_000
     quotes = await api.quote(QuoteParams("adder", stages=3, rows=ROWS), CALLER)
     assert [item.price_per_row for item in quotes.items] == [str(PRICE)] * 3
     assert {item.amount for item in quotes.items} == {str(3 * PRICE * ROWS)}

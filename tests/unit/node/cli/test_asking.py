@@ -190,9 +190,11 @@ def test_dry_run_plans_and_asks_for_prices_and_locks_nothing(served: Served, not
     assert (document["dry_run"], document["reading"]["rows"] >= 0) == (True, True)
     assert document["answer"] is not None
     assert [name for name, _ in served.node.calls] == ["infer_plan", "infer_quote"]
-    plan = msgspec.structs.replace(sample(JobPlan), amount="9000", because=("two workers",))
+    plan = msgspec.structs.replace(
+        sample(JobPlan), amount="9000", fees="14000", because=("two workers",)
+    )
     served.node.answers["infer_plan"] = plan
     shown = served.run("ask", QUESTION, notes, "--dry-run").stdout
-    assert "at most 0.009 FTNS\n  two workers\n" in shown
+    assert "at most 0.009 FTNS, and fees of about 0.014\n  two workers\n" in shown
     local = served.run("ask", "what?", "--dry-run", "--json", "--model", "gpt", "--local")
     assert json.loads(local.stdout) == {"dry_run": True, "reading": None, "answer": None}

@@ -10,12 +10,15 @@ from tests.tools.served import Served
 
 
 def test_dry_run_shows_the_plan_and_submits_nothing(served: Served) -> None:
-    found = msgspec.structs.replace(sample(JobPlan), because=("one machine: 9 ms, plan: 3 ms",))
+    found = msgspec.structs.replace(
+        sample(JobPlan), because=("one machine: 9 ms, plan: 3 ms",), fees="14000"
+    )
     served.node.answers["infer_plan"] = found
     words = ("run", "m", "x", "--dry-run", "--redundancy", "1-of-1", "--spread", "2")
     result = served.run(*words)
     assert result.exit_code == 0
     assert "one machine: 9 ms, plan: 3 ms" in result.stdout
+    assert "fees\t0.014 FTNS" in result.stdout
     [(method, params)] = served.node.calls
     assert (method, params.redundancy, params.spread) == ("infer_plan", "1-of-1", 2)
     document = json.loads(served.run(*words, "--json").stdout)

@@ -93,6 +93,13 @@ def test_holders_of_the_model_come_first_then_the_cheapest() -> None:
     assert found.units[0].price_per_row == 9
 
 
+def test_price_that_is_too_high_is_told_of_the_way_that_costs_least() -> None:
+    least = planned(plan(MANIFEST, offers(3), wish(stages=None))).amount
+    [reason] = refused(plan(MANIFEST, offers(3), wish(stages=None, price_cap=least - 1)))
+    assert (reason.value, reason.limit) == (least, least - 1)
+    assert planned(plan(MANIFEST, offers(3), wish(stages=None, price_cap=least))).amount == least
+
+
 def with_facts(**facts: object) -> list[WorkerOffer]:
     return [replace(each, **facts) for each in offers(3)]  # type: ignore[arg-type]  # as above
 
