@@ -15,15 +15,17 @@ from prsm.node.cli.costs import answer_cost, dry_run_option, max_price_option, r
 from prsm.node.cli.failures import Usage
 from prsm.node.cli.from_spec import make_group
 from prsm.node.cli.session import Session, pass_session
+from prsm.protocol.ids import parse_ftns
 
 _FILE_BYTES_MAX: Final = 16 * 1024 * 1024
+_DIGITS_MAX: Final = 20  # of an amount: what is longer is more than there is
 _WAIT_MS: Final = 500  # between two looks at the steps
 _EXAMPLE: Final = 'budget = "100000"\n[[steps]]\nid = "read"\nkind = "embed"\n…'
 
 
 @click.command("run")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--budget", help="Micro-FTNS for all steps; goes before the file's.")
+@click.option("--budget", metavar="FTNS", help="For all steps; goes before the file's.")
 @click.option("--no-wait", is_flag=True, help="Answer with the plan at once.")
 @dry_run_option
 @max_price_option
@@ -45,7 +47,7 @@ def plan_run(
     """
     document = read_plan(file)
     if budget is not None:
-        document["budget"] = budget
+        document["budget"] = str(parse_ftns(budget))
     amount = _budget(document)
     refuse_above(amount, max_price)
     if dry_run:
@@ -67,9 +69,18 @@ def plan_run(
 
 
 def _budget(document: dict[str, Any]) -> int:
-    """What the plan may lock, in micro-FTNS; the node says what is wrong with any other."""
+    """What the plan may lock: a file says it as the call does.
+
+    Raises:
+        Usage: it is no whole number.
+    """
     text = str(document.get("budget", "0"))
-    return int(text) if text.isdecimal() else 0
+    if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX):
+        raise Usage(
+            f"budget = {text[:60]!r} is no whole number of micro-FTNS, as a file says it",
+            hint="in FTNS: --budget 0.5",
+        )
+    return int(text)
 
 
 def read_plan(file: Path) -> dict[str, Any]:

@@ -55,6 +55,11 @@ def test_a_plan_is_held_against_its_budget(served: Served, tmp_path: Path) -> No
     shown = json.loads(served.run("plan", "run", file, "--dry-run", "--json").stdout)
     assert (shown["amount"], shown["what"]) == ("5000", "run 1 steps, within the budget")
     assert served.run("plan", "run", file, "--max-price", "0.004").exit_code == 1
+    typed = served.run("plan", "run", file, "--budget", "0.5", "--dry-run", "--json").stdout
+    assert json.loads(typed)["amount"] == "500000"
+    Path(file).write_text('{"budget": "0.5", "steps": [{"id": "a"}]}', encoding="utf-8")
+    refused = served.run("plan", "run", file, "--dry-run")
+    assert (refused.exit_code, "no whole number of micro-FTNS" in refused.stderr) == (2, True)
     assert not served.node.calls
 
 
