@@ -1,6 +1,10 @@
 """`python -m prsm.testnet`: see `cli`."""
 
-from prsm.testnet.cli import entry
+import sys
 
 if __name__ == "__main__":
+    try:
+        from prsm.testnet.cli import entry  # loads for seconds, in which a person may end it
+    except KeyboardInterrupt:
+        sys.exit(130)
     entry()

@@ -82,18 +82,32 @@ def demo(*, as_json: bool, big: int | None, **given: object) -> None:
 
 
 @main.command()
-@click.option("-n", "--nodes", type=int, default=4, show_default=True)
+@click.option("-n", "--nodes", type=int, help="Of a new network.  [default: 4]")
 @click.option("--manifest", type=click.Path(path_type=Path), help="TOML file, in the place of -n.")
 @_dir
 @json_option
-def up(*, nodes: int, manifest: Path | None, folder: Path, as_json: bool) -> None:
+def up(*, nodes: int | None, manifest: Path | None, folder: Path, as_json: bool) -> None:
     """Make a network if there is none, and start its nodes and what lies between them."""
-    if (folder / "network.json").exists() or manifest is not None:
-        network = stages.up(folder, manifests.read(manifest) if manifest is not None else None)
-    else:
-        network = launch.create(folder, nodes)
-        network.start()
+    try:
+        network = _up(nodes, manifest, folder)
+    except KeyboardInterrupt:
+        click.echo("what was started is ended again", err=True)
+        raise
     _show(network, as_json=as_json)
+
+
+def _up(nodes: int | None, manifest: Path | None, folder: Path) -> launch.Network:
+    is_made = (folder / "network.json").exists()
+    if is_made and nodes not in {None, count := len(launch.load(folder).nodes)}:
+        raise LocalError(
+            f"the network in {folder} has {count} nodes, not {nodes}",
+            hint="another folder: --dir DIR; or delete it: prsm testnet down --delete",
+        )
+    if is_made or manifest is not None:
+        return stages.up(folder, manifests.read(manifest) if manifest is not None else None)
+    network = launch.create(folder, 4 if nodes is None else nodes)
+    network.start()
+    return network
 
 
 @main.command("load")
@@ -189,7 +203,8 @@ def kill(*, node: str, folder: Path, as_json: bool) -> None:
 @click.option("--delete", is_flag=True, help="Delete the folder too, with keys and ledgers.")
 def down(*, folder: Path, as_json: bool, delete: bool) -> None:
     """End all nodes and the proxy; their folders stay, `up` starts them again."""
-    count, graceful = len(launch.load(folder).nodes), stages.down(folder)
+    count = sum(node.is_running() for node in launch.load(folder).nodes)
+    graceful = stages.down(folder)
     if delete:
         shutil.rmtree(folder)
     say({"stopped": count, "graceful": graceful}, as_json=as_json)

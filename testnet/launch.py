@@ -7,7 +7,8 @@ Must not know: what the nodes do. Everything binds to loopback.
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -90,13 +91,9 @@ class Network:
         Raises:
             NodeDied, NotInTime: a node did not come up.
         """
-        deadline = time.monotonic() + START_SECONDS
-        for node in self.nodes:
-            if not node.is_running():
-                node.start()
-        self.save()
-        for node in self.nodes:
-            node.wait_ready(deadline)
+        with self._begun([node for node in self.nodes if not node.is_running()]) as deadline:
+            for node in self.nodes:
+                node.wait_ready(deadline)
 
     def start(self) -> None:
         """Start all nodes and wait until they are ready and see one another.
@@ -104,21 +101,34 @@ class Network:
         Raises:
             NodeDied, NotInTime: a node did not come up.
         """
-        deadline = time.monotonic() + START_SECONDS
-        for node in self.nodes:
-            node.start()
-        self.save()
-        for node in self.nodes:
-            node.wait_ready(deadline)
-        for node in self.nodes:
-            wait_peers(node, len(self.nodes) - 1, deadline)
+        with self._begun(self.nodes) as deadline:
+            for node in self.nodes:
+                node.wait_ready(deadline)
+            for node in self.nodes:
+                wait_peers(node, len(self.nodes) - 1, deadline)
 
     def stop(self) -> bool:
         """End all nodes that run; did SIGTERM suffice for each?"""
+        return self._end(self.nodes)
+
+    @contextmanager
+    def _begun(self, nodes: Sequence[Node]) -> Iterator[float]:
+        """Start nodes; whoever interrupts the wait for them has ended them, too."""
+        deadline = time.monotonic() + START_SECONDS
+        try:
+            for node in nodes:
+                node.start()
+            self.save()
+            yield deadline
+        except KeyboardInterrupt:
+            self._end(nodes)
+            raise
+
+    def _end(self, nodes: Sequence[Node]) -> bool:
         deadline = time.monotonic() + STOP_SECONDS
-        for node in self.nodes:
+        for node in nodes:
             node.signal(signal.SIGTERM)
-        results = [node.stop(deadline) for node in self.nodes if node.pid]
+        results = [node.stop(deadline) for node in nodes if node.pid]
         self.save()
         return all(results)
 

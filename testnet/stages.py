@@ -94,7 +94,12 @@ def up(folder: Path, wanted: Manifest | None = None) -> launch.Network:
         scene.make(folder, wanted)
     network = launch.load(folder)
     links.start(folder)
-    network.start_missing()
+    try:
+        network.start_missing()
+    except KeyboardInterrupt:
+        if not any(node.is_running() for node in network.nodes):
+            links.stop(folder)
+        raise
     return network
 
 

@@ -1,14 +1,16 @@
 """The script `prsm-testnet`: what is a document, and what is not."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 
 from prsm.node.telemetry import logs
-from prsm.testnet import cli
+from prsm.testnet import cli, launch
 
 
 @pytest.fixture
@@ -41,3 +43,35 @@ def test_log_lines_of_nodes_in_this_process_are_no_part_of_the_document(
     assert ended.value.code == 0
     assert said.out == '{"seconds": 1}\n'
     assert "observer" in said.err
+
+
+def test_another_number_of_nodes_than_the_network_has_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launch.create(tmp_path / "net", 2)
+    assert cli.run(["up", "-n", "3", "--dir", str(tmp_path / "net")]) == 2
+    assert "has 2 nodes, not 3" in capsys.readouterr().err
+
+
+def test_interrupted_up_ends_what_it_began_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without it daemons ran on, of which no description knew."""
+    sleeper = (sys.executable, "-c", "import time; time.sleep(60)")
+    monkeypatch.setattr(launch.Node, "program", sleeper)
+    begun: list[int] = []
+
+    def save(network: launch.Network) -> None:
+        begun.extend(node.pid for node in network.nodes if node.pid)
+
+    def interrupted(_node: launch.Node, _deadline: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch.Network, "save", save)
+    monkeypatch.setattr(launch.Node, "wait_ready", interrupted)
+    assert cli.run(["up", "-n", "2", "--dir", str(tmp_path / "net")]) == 130
+    assert "what was started is ended again" in capsys.readouterr().err
+    assert len(begun) == 2
+    for pid in begun:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)

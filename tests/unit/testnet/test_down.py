@@ -17,7 +17,8 @@ def test_down_leaves_the_folder_unless_it_is_told_otherwise(
     folder = tmp_path / "net"
     folder.mkdir()
     ended: list[Path] = []
-    monkeypatch.setattr(launch, "load", lambda _folder: SimpleNamespace(nodes=[1, 2]))
+    nodes = [SimpleNamespace(is_running=lambda runs=runs: runs) for runs in (True, False, True)]
+    monkeypatch.setattr(launch, "load", lambda _folder: SimpleNamespace(nodes=nodes))
 
     def down(where: Path) -> bool:
         assert where.exists()
