@@ -5,6 +5,7 @@ Knows: the folder, the daemon's command line, its open pages. Must not know: roo
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,11 +25,14 @@ from prsm.node.home import Holder, Home, default_home
 from prsm.node.listeners import find_listener
 from prsm.node.rpc.client import Client, Endpoint, find
 from prsm.node.rpc.errors import CallTimeout, NodeUnreachable, PortTaken
+from prsm.node.rpc.faults import fault_told
 from prsm.node.rpc.ports import ask_alive, describe_holder
+from prsm.node.rpc.reasons import BY_NUMBER, Exit
 from prsm.protocol.errors import LocalError, PrsmError
 
 DAEMON: Final = "prsm.node"
 _LOG_TAIL_BYTES: Final = 2_000
+_NUMBER: Final = re.compile(r"PRSM-(\d{4})")
 
 
 class StartFailed(LocalError):
@@ -254,6 +258,19 @@ def _start_detached(session: Session, launch: Launch) -> None:
             pass_fds=() if descriptor is None else (descriptor,),
         )
     session.note(f"process {child.pid}, log in {home.log}")
+    try:
+        _wait_started(session, child)
+    except KeyboardInterrupt:
+        words = home_words(home)
+        click.echo(
+            f"\nprocess {child.pid} goes on: prsm status{words}; end it with: prsm stop{words}",
+            err=True,
+        )
+        click.get_current_context().exit(int(Exit.INTERRUPTED))
+
+
+def _wait_started(session: Session, child: "subprocess.Popen[bytes]") -> None:
+    home = session.home
     beside, count = labs.start(home, DAEMON, is_ours=False), len(labs.found(home))
     deadline = time.monotonic() + session.timeout_s
     why = "it did not open its door"
@@ -315,10 +332,13 @@ def _fail_start(home: Home, code: int) -> NoReturn:
     with home.log.open("rb") as log:
         log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
         tail = log.read().decode("utf-8", "replace").strip().splitlines()[-6:]
-    raise StartFailed(
-        f"the node ended with code {code}: {' | '.join(tail) or 'an empty log'}",
-        hint="prsm doctor, or prsm logs",
-    )
+    what, hint = f"the node ended with code {code}: {' | '.join(tail)}", "prsm doctor, or prsm logs"
+    # Its last word is a number of the registry, where it ended with an error of ours.
+    number = _NUMBER.fullmatch(tail[-1]) if tail else None
+    entry = BY_NUMBER.get(int(number[1])) if number else None
+    if entry is not None and entry.exit_code == code:
+        raise fault_told(entry.reason, what, hint=f"{entry.fix}; or {hint}")
+    raise StartFailed(what if tail else f"{what}an empty log", hint=hint)
 
 
 def _setting(word: str) -> tuple[str, str]:
