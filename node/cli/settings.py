@@ -79,9 +79,8 @@ def set_config(session: Session, key: str, value: str, *, dry_run: bool) -> None
     """
     _known(key)
     before = _before(session, key)
-    parsed = read_text(key, value)
-    _replace(session, {key: parsed}, dry_run=dry_run)
-    _answer_change(session, key, before, written=not dry_run)
+    loaded = _replace(session, {key: read_text(key, value)}, dry_run=dry_run)
+    _answer_change(session, key, before, loaded, written=not dry_run)
 
 
 @config.command("unset")
@@ -91,8 +90,8 @@ def unset_config(session: Session, key: str) -> None:
     """Take KEY out of config.toml: that of the machine holds again, else the default."""
     _known(key)
     before = _before(session, key)
-    _replace(session, {key: None}, dry_run=False)
-    _answer_change(session, key, before, written=True)
+    loaded = _replace(session, {key: None}, dry_run=False)
+    _answer_change(session, key, before, loaded, written=True)
 
 
 @config.command("validate")
@@ -135,7 +134,7 @@ def migrate_config(session: Session, *, dry_run: bool) -> None:
 
     path = session.home.config
     raw = _raw(path)
-    document, rows = tomlkit.parse(raw), list[dict[str, str]]()
+    document, rows = _parsed(path, raw), list[dict[str, str]]()
     for section, table in list(document.items()):
         names = list(table) if isinstance(table, Mapping) else []
         for name in names:
@@ -156,7 +155,10 @@ def migrate_config(session: Session, *, dry_run: bool) -> None:
 @config.command("edit")
 @pass_session
 def edit_config(session: Session) -> None:
-    """Open a copy of config.toml in EDITOR; it replaces the file only if it is accepted."""
+    """Open a copy of config.toml in EDITOR; it replaces the file only if it is accepted.
+
+    A text that was refused is kept, and opened again the next time.
+    """
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if not editor or not (sys.stdin.isatty() or session.yes):
         raise Usage(
@@ -166,11 +168,19 @@ def edit_config(session: Session) -> None:
     path = session.home.config
     before = _raw(path)
     copy = path.with_name("config.toml.edited")
-    write_private(copy, before.encode())
-    done = subprocess.run([*shlex.split(editor), str(copy)], check=False)  # noqa: S603 - the person's own
+    if is_kept := copy.exists():
+        session.note(f"it goes on with your text in {copy}; delete that to begin anew")
+    else:
+        write_private(copy, before.encode())
+    try:
+        code = _edited(editor, copy)
+    except Usage:
+        if not is_kept:
+            copy.unlink()
+        raise
     after = _raw(copy)
-    if done.returncode:
-        raise Usage(f"{editor} ended with {done.returncode}", hint=f"your text is in {copy}")
+    if code:
+        raise Usage(f"{editor} ended with {code}", hint=f"your text is in {copy}")
     try:
         _check_text(after)
     except PrsmError as error:
@@ -180,6 +190,19 @@ def edit_config(session: Session) -> None:
         write_private(path, after.encode())
     copy.unlink()
     session.answer_value({"file": str(path), "changed": after != before})
+
+
+def _edited(editor: str, copy: Path) -> int:
+    """What the editor ended with.
+
+    Raises:
+        Usage: it could not be started.
+    """
+    try:
+        return subprocess.run([*shlex.split(editor), str(copy)], check=False).returncode  # noqa: S603 - the person's own
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise Usage(f"{editor} cannot be started: {why}", hint="export EDITOR=nano") from error
 
 
 def _load(session: Session) -> Loaded:
@@ -242,17 +265,28 @@ def _raw(path: Path) -> str:
         raise Usage(f"{path} cannot be read: {error}", hint="prsm init makes one") from error
 
 
-def _replace(session: Session, changes: Mapping[str, object], *, dry_run: bool) -> None:
-    """Change keys of the file; None takes one out."""
+def _parsed(path: Path, raw: str) -> Any:  # noqa: ANN401 - tomlkit's
+    """The document of a text.
+
+    Raises:
+        Usage: it is no TOML.
+    """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
-    session.home.check()
-    path = session.home.config
     try:
-        document = tomlkit.parse(_raw(path))
+        return tomlkit.parse(raw)
     except TOMLKitError as error:
         raise Usage(f"{path} is no TOML: {error}", hint="prsm config edit") from error
+
+
+def _replace(session: Session, changes: Mapping[str, object], *, dry_run: bool) -> Loaded:
+    """Change keys of the file, None takes one out; what is set with them."""
+    import tomlkit
+
+    session.home.check()
+    path = session.home.config
+    document = _parsed(path, _raw(path))
     for key, value in changes.items():
         section, _, name = key.partition(".")
         if section not in document:
@@ -264,17 +298,18 @@ def _replace(session: Session, changes: Mapping[str, object], *, dry_run: bool) 
         else:
             table[name] = list(value) if isinstance(value, tuple) else value
     text = tomlkit.dumps(document)
-    _check_text(text)
+    loaded = _check_text(text)
     if not dry_run:
         write_private(path, text.encode())
+    return loaded
 
 
-def _check_text(text: str) -> None:
+def _check_text(text: str) -> Loaded:
     """Read a text as the loader would read the file."""
     with tempfile.NamedTemporaryFile(suffix="-config.toml") as file:  # 0600: it may name secrets
         file.write(text.encode())
         file.flush()
-        load(Path(file.name), environ=os.environ)
+        return load(Path(file.name), environ=os.environ)
 
 
 def _retire(document: Any, section: str, name: str) -> dict[str, str]:  # noqa: ANN401 - tomlkit's
@@ -308,8 +343,9 @@ def _running(session: Session) -> dict[str, object]:
     return {row["key"]: row["value"] for row in rows if row["key"] not in _SECRET}
 
 
-def _answer_change(session: Session, key: str, before: object, *, written: bool) -> None:
-    loaded = _load(session)
+def _answer_change(
+    session: Session, key: str, before: object, loaded: Loaded, *, written: bool
+) -> None:
     now, origin = _flat(loaded)[key], loaded.origin[key]
     row = {"key": key, "value": now, "was": before, "origin": origin}
     session.answer_value({**row, "file": str(session.home.config), "written": written})

@@ -98,9 +98,9 @@ def _password(patient: Patient) -> Finding:
 
 def _config(patient: Patient) -> Finding:
     if patient.config is None:
-        return Finding(
-            "D-05", "config", "fault", patient.why_not, "prsm config migrate, or edit it"
-        )
+        is_toml = _unknown_toml(patient).level != "fault"  # else there is nothing to migrate
+        fix = "prsm config migrate, or edit it" if is_toml else "prsm config edit"
+        return Finding("D-05", "config", "fault", patient.why_not, fix)
     return Finding("D-05", "config", "ok", f"{patient.home.config} is accepted")
 
 

@@ -101,7 +101,8 @@ def test_set_writes_nothing_that_would_be_refused(
 
 
 def test_set_can_be_tried(home: Path) -> None:
-    assert answer(home, "set", "net.max_peers", "90", "--dry-run")["written"] is False
+    tried = answer(home, "set", "net.max_peers", "90", "--dry-run")
+    assert (tried["written"], tried["value"], tried["was"]) == (False, 90, 70)
     assert (home / "config.toml").read_text() == TEXT
 
 
@@ -170,3 +171,24 @@ def test_edit_takes_only_what_is_accepted(home: Path, monkeypatch: pytest.Monkey
     assert "your text is kept" in refused.stderr
     assert (home / "config.toml").read_text() == TEXT
     assert os.path.exists(home / "config.toml.edited")  # noqa: PTH110 - one look
+    monkeypatch.setenv("EDITOR", "sed -i 's/= x/= 12/'")  # the text of last time, not the file's
+    again = run(home, "edit", "--yes")
+    assert (again.exit_code, "goes on with your text" in again.stderr) == (0, True)
+    assert load(home / "config.toml").config.net.max_peers == 12
+
+
+@pytest.mark.parametrize("editor", ["no-such-editor", "'unbalanced"])
+def test_edit_without_an_editor_that_starts_leaves_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch, editor: str
+) -> None:
+    monkeypatch.setenv("EDITOR", editor)
+    refused = run(home, "edit", "--yes")
+    assert (refused.exit_code, "cannot be started" in refused.stderr) == (2, True)
+    assert not (home / "config.toml.edited").exists()
+
+
+def test_migrate_of_what_is_no_toml_says_so(home: Path) -> None:
+    (home / "config.toml").write_text("[log\nlevel =", encoding="utf-8")
+    refused = run(home, "migrate")
+    assert (refused.exit_code, "is no TOML" in refused.stderr) == (2, True)
+    assert "prsm config edit" in refused.stderr

@@ -128,6 +128,11 @@ def test_each_fault_of_the_folder_is_said(home: Home, number: str, spoil: Any, s
     assert finding.fix
 
 
+def test_what_is_no_toml_is_not_to_be_migrated(home: Home) -> None:
+    home.config.write_text("no toml [", encoding="utf-8")
+    assert of(look(home), "D-05").fix == "prsm config edit"
+
+
 def test_a_validator_without_its_key_is_told_what_a_backup_cannot_bring(home: Home) -> None:
     home.consensus_key.unlink()
     finding = of(look(home), "D-03")
