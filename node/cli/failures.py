@@ -22,6 +22,12 @@ class Usage(LocalError):
     reason = "usage"
 
 
+class OutputLost(LocalError):
+    """Standard output, or a file of the command, takes no more."""
+
+    reason = "output_lost"
+
+
 class Fault(PrsmError):
     """A bug of ours."""
 

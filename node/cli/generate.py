@@ -11,6 +11,7 @@ import click
 
 from prsm.node.cli.failures import Usage
 from prsm.node.cli.session import Session, pass_session
+from prsm.node.cli.words import Number
 from prsm.protocol.ids import parse_ftns
 
 _WAIT_MS: Final = 2_000  # one reading holds the connection so long
@@ -21,9 +22,9 @@ _PROMPT_CHARS_MAX: Final = 1024 * 1024
 @click.argument("model")
 @click.argument("prompt", metavar="[PROMPT|-]", required=False)
 @click.option("--max-tokens", type=click.IntRange(1, 65_536), default=128, show_default=True)
-@click.option("--temperature", type=click.FloatRange(0, 100), default=0.0, help="0: no chance.")
+@click.option("--temperature", type=Number(0, 100), default=0.0, help="0: no chance.")
 @click.option("--top-k", type=click.IntRange(min=0), default=0, help="Of so many tokens; 0: all.")
-@click.option("--top-p", type=click.FloatRange(0.001, 1), default=1.0, help="Of so much of them.")
+@click.option("--top-p", type=Number(0.001, 1), default=1.0, help="Of so much of them.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the draws.")
 @click.option("--stages", type=click.IntRange(1, 32), default=1, help="Parts on several peers.")
 @click.option("--stages-here", type=click.IntRange(0, 32), default=0, help="First parts done here.")

@@ -6,6 +6,7 @@ Global options may stand before or after the command. An error is three lines on
 Knows: words, options, exit codes. Must not know: what a command does.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from prsm.node.cli.words import Words, override
+from prsm.node.cli.words import Number, Words, override
 
 # word -> (module, attribute, one line for the list)
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
@@ -110,6 +111,7 @@ _VALUES: Final = frozenset(
     ("--home", "--node", "--timeout", "--progress", "--token-file", "--sign-key", "--ca-file")
 )
 _FAILED, _INTERRUPTED = 1, 130  # as in node/rpc/reasons, which --help does not load
+_NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EIO))
 _TIMEOUT_S_MAX: Final = 31_536_000.0  # a year
 _HANDED_OVER: Final = frozenset(("demo", "testnet"))
 
@@ -169,13 +171,14 @@ class Root(Words):
         places: list[Path] = []  # where the log of the node is that the session is about
         extra = {"obj": places, **extra}
         try:
+            _require_output()
             # Not standalone, click returns the code of an Exit; our commands return nothing.
             ended = super().main(words, prog_name or "prsm", complete_var, False, **extra)  # noqa: FBT003 - click's
             sys.stdout.flush()
             code = ended if isinstance(ended, int) else 0
         except BrokenPipeError:
             # The reader of a pipe had enough; nothing may be written at exit either.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _mute()
             code = _FAILED
         except (click.Abort, KeyboardInterrupt):
             click.echo("stopped", err=True)
@@ -185,11 +188,34 @@ class Root(Words):
                 import traceback
 
                 traceback.print_exc()
-            from prsm.node.cli.failures import report
-
             log = next((place for place in places if place.exists()), None)
-            code = report(error, as_json="--json" in words, log=log)
+            code = _report(error, as_json="--json" in words, log=log)
         sys.exit(code)
+
+
+def _require_output() -> None:
+    """Nothing is asked or done whose answer could not be told."""
+    if sys.stdout is None:  # closed by who started us (`>&-`)
+        from prsm.node.cli.failures import OutputLost
+
+        raise OutputLost("standard output is closed", hint="nothing was done; type > FILE")
+
+
+def _mute() -> None:
+    """Have what is left for standard output go nowhere, also at the end of the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _report(error: Exception, *, as_json: bool, log: Path | None) -> int:
+    from prsm.node.cli.failures import OutputLost, report
+
+    if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
+        error = OutputLost(f"what was to be written is lost: {error.strerror}")
+    try:
+        return report(error, as_json=as_json, log=log)
+    except OSError:  # people were told; the document has no place
+        _mute()
+        return _FAILED
 
 
 def _refuse_no_text(word: str) -> None:
@@ -238,7 +264,7 @@ def hoist(args: Sequence[str]) -> list[str]:
 @click.option("--ca-file", metavar="FILE", help="Who vouches for the node's certificate.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.001, _TIMEOUT_S_MAX),
+    type=Number(0.001, _TIMEOUT_S_MAX),
     metavar="SECONDS",
     help="How long to wait for an answer.",
 )

@@ -4,7 +4,6 @@ With `--json` exactly one document goes to standard output, the RPC result verba
 else goes to standard error. Knows: streams, the client. Must not know: any method.
 """
 
-import math
 import os
 import select
 import sys
@@ -154,8 +153,6 @@ def open_session(options: Mapping[str, Any]) -> Session:
         os.environ["NO_COLOR"] = "1"  # what rich and programs we start obey
     if options.get("wide"):
         show_wide()
-    if math.isnan(options.get("timeout") or 0.0):  # it passes any range
-        raise click.UsageError("--timeout is no number of seconds")
     given = options.get("home")
     home = Home(Path(given).expanduser().absolute()) if given else default_home(os.environ)
     return Session(

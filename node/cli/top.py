@@ -13,6 +13,7 @@ import click
 from prsm.node.cli.progress import printable
 from prsm.node.cli.readable import coarse
 from prsm.node.cli.session import Session, pass_session
+from prsm.node.cli.words import Number
 from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.errors import CallTimeout, NodeUnreachable
 from prsm.protocol.ids import format_ftns
@@ -23,7 +24,7 @@ _ROWS: Final = 12
 
 @click.command("top")
 @click.option("--once", is_flag=True, help="One picture, and the end.")
-@click.option("--every", type=click.FloatRange(0.2, 60), default=1.0, help="Seconds.")
+@click.option("--every", type=Number(0.2, 60), default=1.0, help="Seconds.")
 @pass_session
 def top(session: Session, *, once: bool, every: float) -> None:
     """Height, peers, jobs and tasks, drawn again each second until Ctrl-C.

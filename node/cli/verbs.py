@@ -19,11 +19,13 @@ from prsm.node.cli.outputs import OUT_FILE
 from prsm.node.cli.proof import verdict_on
 from prsm.node.cli.render import show, show_fields, show_table
 from prsm.node.cli.session import Session, pass_session
+from prsm.node.cli.words import Number
 from prsm.node.home import write_private
 from prsm.node.rpc.client import RpcError
 from prsm.node.rpc.faults import fault_told
 from prsm.protocol.ids import parse_ftns
 
+_DEADLINE_S_MAX: Final = 86_400  # as infer_run takes it
 _WAIT_MS: Final = 2_000  # one look at a job holds the connection so long
 _PASSED_ON: Final = ("replicas", "stages", "spread", "stages_here", "redundancy", "spares")
 INPUT_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -44,7 +46,12 @@ INPUT_BYTES_MAX: Final = 4 * 1024 * 1024
 @click.option("--spares", type=int, help="Replacements of lost workers the escrow pays for.")
 @click.option("--dry-run", is_flag=True, help="Plan it, say what it costs and why; lock nothing.")
 @click.option("--max-price", metavar="FTNS", help="Lock at most this much; refused above.")
-@click.option("--deadline", type=float, metavar="SECONDS", help="Settled or refunded by then.")
+@click.option(
+    "--deadline",
+    type=Number(1, _DEADLINE_S_MAX),
+    metavar="SECONDS",
+    help="Settled or refunded by then.",
+)
 @click.option(
     "--proof", type=OUT_FILE, metavar="FILE", help="Write the receipt here, and check it."
 )

@@ -3,13 +3,29 @@
 Knows: click. Must not know: any command.
 """
 
+import math
 from collections.abc import Callable, Iterable
 
 import click
 
 from prsm.node.rpc.mark import override
 
-__all__ = ["Words", "completing", "override"]
+__all__ = ["Number", "Words", "completing", "override"]
+
+
+class Number(click.FloatRange):
+    """A number between two others: `nan` passes any range of click's."""
+
+    @override
+    def convert(
+        self, value: float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read `0.5`."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
+
 
 Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 

@@ -3,6 +3,7 @@
 import json
 
 import msgspec
+import pytest
 
 from prsm.node.rpc.methods.offers import JobPlan
 from tests.tools.rpc_node import sample
@@ -24,3 +25,10 @@ def test_dry_run_shows_the_plan_and_submits_nothing(served: Served) -> None:
     document = json.loads(served.run(*words, "--json").stdout)
     assert document["because"] == list(found.because)
     assert served.run("run", "m", "x", "--redundancy", "1-of-2").exit_code == 2
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0.2", "1e9"])
+def test_a_deadline_nobody_could_keep_is_a_slip_of_the_line(served: Served, seconds: str) -> None:
+    refused = served.run("run", "m", "x", "--deadline", seconds)
+    assert (refused.exit_code, "--deadline" in refused.stderr) == (2, True)
+    assert not served.node.calls
