@@ -10,7 +10,7 @@ import shutil
 import zlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Final, final
+from typing import BinaryIO, Final, final
 
 from prsm.storage.disk import PosixDisk
 from prsm.storage.errors import Corrupt, NotFound
@@ -18,6 +18,7 @@ from prsm.storage.wholefile import refused
 
 _META: Final = "meta"
 _CRC_BYTES: Final = 4
+_SUMMED_MAX: Final = 8  # large chunks whose parts are being read
 
 
 @final
@@ -78,6 +79,8 @@ class SnapshotFiles:
     def __init__(self, folder: Path) -> None:
         """Use a folder; it is made with the first snapshot."""
         self._folder = folder
+        # Of a chunk of several parts that was read through: their sums. A root has one content.
+        self._sums: dict[tuple[bytes, int], list[int]] = {}
 
     def staging(self, name: str) -> Staging:
         """A place to fill; a name that is no number."""
@@ -104,14 +107,38 @@ class SnapshotFiles:
         """
         return _read(self._folder / str(height) / _META)
 
-    def chunk(self, height: int, root: bytes) -> bytes:
-        """One chunk of a snapshot.
+    def part(self, height: int, root: bytes, *, at: int, size_max: int) -> bytes:
+        """The next bytes of a chunk; what is before and behind them is not held in memory.
+
+        Args:
+            height: of the snapshot.
+            root: of the chunk.
+            at: where they begin, a multiple of `size_max`.
+            size_max: so many, fewer at the end.
 
         Raises:
-            NotFound: no such snapshot or chunk.
+            NotFound: no such snapshot or chunk, or no part begins there.
             Corrupt: damaged.
         """
-        return _read(self._folder / str(height) / root.hex())
+        if at % size_max:
+            raise NotFound(f"no part begins at {at}, each takes {size_max} bytes")
+        path = self._folder / str(height) / root.hex()
+        with refused(path):
+            size = path.stat().st_size - _CRC_BYTES
+        if size <= size_max:
+            return _read(path)[at:]
+        with refused(path), path.open("rb") as file:
+            sums = self._sums.get((root, size_max))
+            if sums is None:
+                sums = _sums(file, path, size_max)
+                kept = list(self._sums.items())[1 - _SUMMED_MAX :]
+                self._sums = {**dict(kept), (root, size_max): sums}
+            file.seek(_CRC_BYTES + at)
+            raw = file.read(size_max)
+        place = at // size_max
+        if sums[place : place + 1] != ([zlib.crc32(raw)] if raw else []):
+            raise _damaged(path)
+        return raw
 
     def drop(self, height: int) -> None:
         """Forget a snapshot."""
@@ -134,5 +161,20 @@ def _read(path: Path) -> bytes:
         found = path.read_bytes()
     raw = found[_CRC_BYTES:]
     if zlib.crc32(raw).to_bytes(_CRC_BYTES, "big") != found[:_CRC_BYTES]:
-        raise Corrupt(f"{path} is damaged", hint="it is made anew with the next snapshot")
+        raise _damaged(path)
     return raw
+
+
+def _sums(file: BinaryIO, path: Path, size: int) -> list[int]:
+    """Read a file through and check it; a sum for each of its parts."""
+    whole, found, sums = file.read(_CRC_BYTES), 0, list[int]()
+    while raw := file.read(size):
+        found = zlib.crc32(raw, found)
+        sums.append(zlib.crc32(raw))
+    if found.to_bytes(_CRC_BYTES, "big") != whole:
+        raise _damaged(path)
+    return sums
+
+
+def _damaged(path: Path) -> Corrupt:
+    return Corrupt(f"{path} is damaged", hint="it is made anew with the next snapshot")

@@ -37,7 +37,7 @@ from prsm.storage.snapshots import SnapshotFiles
 
 log = logs.get("snapshots")
 
-SERVED_MAX: Final = 4  # calls at once, of distinct peers: each holds up to a chunk in memory
+SERVED_MAX: Final = 4  # calls at once, of distinct peers: each holds up to a frame in memory
 
 
 class Server:
@@ -65,16 +65,15 @@ class Server:
         ask = incoming.message
         assert isinstance(ask, GetChunk)
         async with self._turn(incoming.peer):
-            raw = await trio.to_thread.run_sync(self._read_chunk, ask.height, ask.index)
-        return GotChunk(height=ask.height, index=ask.index), raw[:SYNC_BYTES_MAX]
+            raw = await trio.to_thread.run_sync(self._read_part, ask.height, ask.index, 0)
+        return GotChunk(height=ask.height, index=ask.index), raw
 
     async def _serve_part(self, incoming: Incoming) -> Answer:
         ask = incoming.message
         assert isinstance(ask, GetChunkPart)
         async with self._turn(incoming.peer):
-            raw = await trio.to_thread.run_sync(self._read_chunk, ask.height, ask.index)
-        answer = GotChunkPart(height=ask.height, index=ask.index, offset=ask.offset)
-        return answer, raw[ask.offset : ask.offset + SYNC_BYTES_MAX]
+            raw = await trio.to_thread.run_sync(self._read_part, ask.height, ask.index, ask.offset)
+        return GotChunkPart(height=ask.height, index=ask.index, offset=ask.offset), raw
 
     async def _serve_epochs(self, incoming: Incoming) -> Answer:
         ask = incoming.message
@@ -98,7 +97,7 @@ class Server:
         with self._dropped(height):
             return self._files.meta(height)
 
-    def _read_chunk(self, height: int, index: int) -> bytes:
+    def _read_part(self, height: int, index: int, at: int) -> bytes:
         with self._dropped(height):
             heads = self._lists.get(height)
             if heads is None:
@@ -107,7 +106,7 @@ class Server:
                 self._lists = {height: heads, **dict(list(self._lists.items())[:1])}
             if index >= len(heads):
                 raise NotFound(f"chunk {index} of {len(heads)}")
-            return self._files.chunk(height, heads[index].root)
+            return self._files.part(height, heads[index].root, at=at, size_max=SYNC_BYTES_MAX)
 
     @contextmanager
     def _dropped(self, height: int) -> Iterator[None]:

@@ -104,8 +104,12 @@ async def test_chunk_over_a_frame_is_shown_in_parts(
         assert answer == GotChunkPart(height=height, index=index, offset=at)
         shown += part
     assert (shown, part) == (raw, raw[at:])
-    with pytest.raises(NotFound):
-        await stage.node.ask(GetChunkPart(height=99, index=index, offset=20))
+    for ask in (
+        GetChunkPart(height=99, index=index, offset=20),
+        GetChunkPart(height=height, index=index, offset=21),
+    ):
+        with pytest.raises(NotFound):
+            await stage.node.ask(ask)
 
 
 async def test_what_is_not_there_is_refused(stage: Stage) -> None:
