@@ -161,7 +161,7 @@ class Stage:
         return sum(who == peer and isinstance(ask, cls) for who, ask in self.asked)
 
 
-async def _inline(work: Callable[[*Ts], T], *arguments: *Ts) -> T:
+async def inline(work: Callable[[*Ts], T], *arguments: *Ts) -> T:
     """A thread of no time: the jumping clock would run ahead of a real one."""
     await trio.lowlevel.checkpoint()
     return work(*arguments)
@@ -169,7 +169,7 @@ async def _inline(work: Callable[[*Ts], T], *arguments: *Ts) -> T:
 
 async def stage_of(nursery: trio.Nursery, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A taker that runs, beside a replica that runs its errands; nobody is linked yet."""
-    monkeypatch.setattr(trio.to_thread, "run_sync", _inline)
+    monkeypatch.setattr(trio.to_thread, "run_sync", inline)
     replica = Replica()
     files = SnapshotFiles(folder / "snapshots")
 

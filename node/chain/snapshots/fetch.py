@@ -1,19 +1,20 @@
 """Fetches the chunks of one snapshot from several peers at once, each checked alone.
 
 One call of a peer at a time, a stall timer for each; a wrong chunk bans its peer and is asked of
-another, good chunks stay. What was fetched before a restart is read again and checked again.
+another, good chunks stay. What was fetched before a restart is read again and checked again. Of
+chunks of several frames one is on its way at a time, a few more while it is late.
 Knows: one proven list of chunks. Must not know: who proved it, what the entries mean.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import trio
 
 from prsm.consensus.ledger.chunks import Pair, firsts, open_chunk
 from prsm.node.clock import Clock
-from prsm.node.net.interface import CallRefused, Channel, Network, PeerUnreachable
+from prsm.node.net.interface import Busy, CallRefused, Channel, Network, PeerUnreachable
 from prsm.node.telemetry import logs
 from prsm.protocol.codec import Record, encode
 from prsm.protocol.errors import RemoteError, WireError
@@ -36,6 +37,10 @@ log = logs.get("snapshots")
 STALL_SECONDS: Final = 5.0  # for a whole chunk, or a full frame of it: a slow drip is a stall
 PAUSE_MS: Final = 2_000  # after a stall or refusal; doubles
 STALLS_MAX: Final = 4  # then a peer is not asked for this snapshot any more
+LARGE_SECONDS: Final = 20.0  # for all frames of a chunk behind its first; doubles for who was late
+LARGE_MAX: Final = 4  # of those, all but one late: each fills up to `BUCKET_BYTES_MAX` of memory
+_LARGE_SECONDS_MAX: Final = STALL_SECONDS * (BUCKET_BYTES_MAX // SYNC_BYTES_MAX + 1)
+_BUSY_SECONDS: Final = 1.0  # then the same part is asked for again
 PATIENCE_SECONDS: Final = 30.0  # without anybody to ask
 _LOOK_SECONDS: Final = 0.25  # for peers that came or whose pause is over
 _NOTHING: Final = encode(())  # the chunk of an empty subtree
@@ -66,8 +71,19 @@ class Order:
 @dataclass(slots=True)
 class _Source:
     stalls: int = 0
+    late: int = 0  # large chunks that ran out of time; a good small one makes up for none
     paused_until_ms: int = 0
     is_out: bool = False
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A chunk that a peer was asked for."""
+
+    index: int
+    began: float
+    is_large: bool  # has one of the places of those
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
 
 class ChunkFetch:
@@ -84,9 +100,10 @@ class ChunkFetch:
         self._missing = set(range(len(order.heads)))
         self._done: set[int] = set()
         self._known: dict[PeerId, _Source] = {}
-        self._busy: set[PeerId] = set()
+        self._flights: dict[PeerId, _Flight] = {}
+        self._large: set[int] = set()  # of which somebody showed a full frame
+        self._checking = trio.Lock()  # two may bring the same chunk
         self._changed = trio.Event()
-        self._large = trio.Lock()  # many liars at once would fill the memory
         self._refused: Full | StoreUnavailable | None = None  # by our disk: of no peer's making
 
     async def run(self) -> bool:
@@ -99,16 +116,18 @@ class ChunkFetch:
             await self._resume(index)
         asked_at, is_given_up = trio.current_time(), False
         async with trio.open_nursery() as nursery:
-            while not is_given_up and (self._missing or self._busy):
+            while not is_given_up and (self._missing or self._flights):
                 if self._refused is not None:
                     nursery.cancel_scope.cancel()
                     break
-                for peer in self._idle()[: len(self._missing)]:
-                    index = min(self._missing)
-                    self._missing.discard(index)  # given out
-                    self._busy.add(peer)
-                    nursery.start_soon(self._fetch, peer, index)
-                if self._busy:
+                for peer in self._idle():
+                    if (given := self._next()) is None:
+                        break
+                    self._missing.discard(given)
+                    flight = _Flight(given, trio.current_time(), given in self._large)
+                    self._flights[peer] = flight
+                    nursery.start_soon(self._fetch, peer, flight)
+                if self._flights:
                     asked_at = trio.current_time()
                 elif trio.current_time() - asked_at > PATIENCE_SECONDS:
                     is_given_up = True
@@ -125,9 +144,29 @@ class ChunkFetch:
         idle = []
         for peer in self._order.sources():
             source = self._known.setdefault(peer, _Source())
-            if peer not in self._busy and not source.is_out and source.paused_until_ms <= now:
+            if peer not in self._flights and not source.is_out and source.paused_until_ms <= now:
                 idle.append(peer)
-        return sorted(idle, key=lambda peer: self._known[peer].stalls)
+        return sorted(idle, key=lambda peer: self._known[peer].stalls + self._known[peer].late)
+
+    def _next(self) -> int | None:
+        """What to ask for now: what nobody was asked for, else a large chunk that is late."""
+        has_place = self._has_place
+        index = min((i for i in self._missing if has_place or i not in self._large), default=None)
+        if index is not None or not has_place:
+            return index
+        late = (
+            (flight.began, flight.index)
+            for flight in self._flights.values()
+            if flight.is_large and flight.index not in self._done
+        )
+        return min(late, default=(0, None))[1]
+
+    @property
+    def _has_place(self) -> bool:
+        """May one more large chunk be on its way? While none is late, one is."""
+        large = [flight for flight in self._flights.values() if flight.is_large]
+        late = trio.current_time() - STALL_SECONDS
+        return len(large) < LARGE_MAX and all(flight.began <= late for flight in large)
 
     async def _resume(self, index: int) -> None:
         """Take a chunk that is empty, or was fetched before a restart."""
@@ -140,14 +179,20 @@ class ChunkFetch:
             except BadProof:
                 continue
 
-    async def _fetch(self, peer: PeerId, index: int) -> None:
-        source = self._known[peer]
+    async def _fetch(self, peer: PeerId, flight: _Flight) -> None:
+        source, index = self._known[peer], flight.index
         try:
-            await self._take(index, await self._whole(peer, index))
-            self.fetched += 1
-            source.stalls = 0
+            with flight.scope:
+                raw = await self._whole(peer, flight)
+                if raw is not None:
+                    async with self._checking:
+                        await self._take(index, raw)
+                        self._call_off(flight)
+                    self.fetched += 1
+                    source.stalls = 0
         except trio.TooSlowError:
-            self._pause(peer, f"no chunk within {STALL_SECONDS} s")
+            source.late += flight.is_large
+            self._pause(peer, f"chunk {index} did not come in time")
         except CallRefused as error:
             source.is_out = error.refusal == "not_found"
             self._pause(peer, error.what)
@@ -160,29 +205,59 @@ class ChunkFetch:
             self._network.penalise(peer, error)
             log.warning("wrong chunk", peer=peer, chunk=index, why=error.what)
         finally:
-            if index not in self._done:
+            del self._flights[peer]
+            others = (other.index for other in self._flights.values())
+            if index not in self._done and index not in others:
                 self._missing.add(index)
-            self._busy.discard(peer)
             self._changed.set()
 
-    async def _whole(self, peer: PeerId, index: int) -> bytes:
-        """A chunk as a peer gives it; only a single bucket takes more than one frame."""
-        height = self._order.height
+    def _call_off(self, flight: _Flight) -> None:
+        """The chunk is here: whoever else was asked for it is let go, without blame."""
+        for other in self._flights.values():
+            if other.index == flight.index and other is not flight:
+                other.scope.cancel()
+
+    async def _whole(self, peer: PeerId, flight: _Flight) -> bytes | None:
+        """A chunk as a peer gives it; only a single bucket takes more than one frame.
+
+        None if it does while there is no place for one more: it is asked for another time. Whoever
+        waits for a place would keep the chunk from others.
+        """
+        height, index = self._order.height, flight.index
         answer = GotChunk(height=height, index=index)
         part = await self._ask(peer, GetChunk(height=height, index=index), answer)
         if len(part) < SYNC_BYTES_MAX:
             return part
-        async with self._large:
-            whole = bytearray(part)
+        if self._order.heads[index].level:
+            raise WireError(f"chunk {index} has more than {len(part)} bytes", penalty=100)
+        self._large.add(index)
+        if not (flight.is_large or self._has_place):
+            return None
+        flight.is_large, flight.began = True, trio.current_time()
+        whole = bytearray(part)
+        # One deadline: parts that each come just in time would keep a place for long.
+        patience = LARGE_SECONDS * 2 ** self._known[peer].late
+        with trio.fail_after(min(patience, _LARGE_SECONDS_MAX)):
             while len(part) == SYNC_BYTES_MAX:
-                at = len(whole)
-                if self._order.heads[index].level or at >= BUCKET_BYTES_MAX:
-                    raise WireError(f"chunk {index} has more than {at} bytes", penalty=100)
-                ask = GetChunkPart(height=height, index=index, offset=at)
-                expected = GotChunkPart(height=height, index=index, offset=at)
-                part = await self._ask(peer, ask, expected)
+                if len(whole) >= BUCKET_BYTES_MAX:
+                    raise WireError(f"chunk {index} has more than {len(whole)} bytes", penalty=100)
+                part = await self._part(peer, index, len(whole))
                 whole += part
         return bytes(whole)
+
+    async def _part(self, peer: PeerId, index: int, at: int) -> bytes:
+        """The next part; `busy` must not lose those that came. The caller sets the deadline."""
+        height = self._order.height
+        ask = GetChunkPart(height=height, index=index, offset=at)
+        while True:
+            try:
+                return await self._ask(
+                    peer, ask, GotChunkPart(height=height, index=index, offset=at)
+                )
+            except CallRefused as error:
+                if error.refusal != Busy.reason:
+                    raise
+            await trio.sleep(_BUSY_SECONDS)
 
     async def _ask(self, peer: PeerId, ask: Record, expected: Record) -> bytes:
         with trio.fail_after(STALL_SECONDS):

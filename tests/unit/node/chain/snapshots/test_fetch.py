@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from prsm.node.chain.snapshots import fetch as fetch_module
 from prsm.node.chain.snapshots.fetch import (
+    LARGE_SECONDS,
     PATIENCE_SECONDS,
     STALL_SECONDS,
     STALLS_MAX,
@@ -31,6 +32,7 @@ from prsm.protocol.messages.sync import (
 )
 from prsm.storage.snapshots import SnapshotFiles, Staging
 from tests.tools.offers import Offer, chain_of, offer
+from tests.tools.takers import inline
 from tests.tools.wires import Wire
 
 ONE, TWO, THREE = PeerId("one"), PeerId("two"), PeerId("three")
@@ -253,14 +255,15 @@ class Bucket:
         size = self.frame = len(self.made.chunks[self.first].raw) // 2
         assert len(self.made.chunks[self.first].raw) == 2 * size
         monkeypatch.setattr(fetch_module, "SYNC_BYTES_MAX", size)
+        monkeypatch.setattr(trio.to_thread, "run_sync", inline)
         self.stage = Stage(self.made, SnapshotFiles(tmp_path).staging("incoming"))
         self.parts: list[tuple[PeerId, GetChunkPart]] = []
 
-    def answer(self, peer: PeerId, lie: PartLie | None = None) -> None:
-        """A peer that gives chunks in parts; a lie changes them."""
+    def answer(self, peer: PeerId, lie: PartLie | None = None, *, delay_s: float = 0) -> None:
+        """A peer that gives chunks in parts, each so late; a lie changes them."""
 
         async def reply(ask: Record) -> Answer:
-            await trio.lowlevel.checkpoint()
+            await trio.sleep(delay_s)
             assert isinstance(ask, GetChunk | GetChunkPart)
             height, index, at = ask.height, ask.index, 0
             answer: Record = GotChunk(height=height, index=index)
@@ -335,3 +338,62 @@ async def test_chunk_of_several_buckets_has_no_second_part(
     stage.answer(TWO, stage.honest)
     await stage.run()
     assert (stage.banned, len(stage.asked[ONE])) == ([ONE], 1)
+
+
+async def test_liars_that_drip_large_chunks_do_not_stand_in_line(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """Parts for ever, each just in time: a liar costs ten seconds, not those of all its parts."""
+    parts, liars = 17, 8
+    longest = max(len(chunk.raw) for chunk in bucket.made.chunks)
+    monkeypatch.setattr(fetch_module, "BUCKET_BYTES_MAX", max(parts * bucket.frame, longest + 1))
+    for number in range(liars):
+        bucket.answer(PeerId(f"liar{number}"), without_end, delay_s=STALL_SECONDS - 0.1)
+    bucket.answer(ONE)
+    began = trio.current_time()
+    await bucket.stage.run()
+    assert trio.current_time() - began <= 10 * liars + LARGE_SECONDS
+    assert bucket.stage.wire.penalties == []
+
+
+async def test_large_chunk_that_is_late_is_asked_of_another_too(
+    bucket: Bucket, autojump_clock: MockClock
+) -> None:
+    """Whoever brings it first; the other one is let go and asked for more, without blame."""
+    bucket.answer(ONE, delay_s=STALL_SECONDS - 1)
+    fetch = bucket.stage.fetch()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fetch.run)
+        await trio.sleep(STALL_SECONDS)
+        bucket.answer(TWO)
+        await trio.sleep(STALL_SECONDS)
+    assert fetch.state == bucket.made.state
+    assert {peer for peer, ask in bucket.parts if ask.index == bucket.first} == {ONE, TWO}
+    assert not any(source.late or source.stalls for source in fetch._known.values())
+    assert bucket.stage.wire.penalties == []
+
+
+async def test_busy_peer_loses_no_part_of_a_large_chunk(
+    bucket: Bucket, autojump_clock: MockClock
+) -> None:
+    """The same part is asked for again, the ones before are kept."""
+    bucket.answer(ONE)
+    told, answer = [], bucket.stage.wire.replies[ONE]
+
+    async def busy_once(ask: Record) -> Record | Answer:
+        if isinstance(ask, GetChunkPart) and ask.index == bucket.first:
+            told.append(ask.offset)
+            if told == [bucket.frame, 2 * bucket.frame]:
+                raise CallRefused(Busy.reason, "four at a time", peer=ONE)
+        return await answer(ask)
+
+    bucket.stage.wire.replies[ONE] = busy_once
+    await bucket.stage.run()
+    assert told == [bucket.frame, 2 * bucket.frame, 2 * bucket.frame]
+
+
+async def test_chunk_of_several_buckets_is_refused_before_there_is_a_place_for_more(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch_module, "LARGE_MAX", 0)
+    await test_chunk_of_several_buckets_has_no_second_part(stage, monkeypatch)
