@@ -62,7 +62,7 @@ class BlocksTurn:
     of them left to ask, and blocks wait for snapshots.
 
     Attributes:
-        first_ms: how long, after the first one; each one in a row doubles it. Shorter than the
+        first_ms: how long, after the first failure; each one in a row doubles it. Shorter than the
             pause of who failed, or it would be asked first again.
         most_ms: at most so long.
     """
@@ -80,6 +80,10 @@ class BlocksTurn:
         """Whoever was asked for a snapshot was silent or refused; who lies is asked no more."""
         self._until_ms = now_ms + min(self.most_ms, self.first_ms << self._failed)
         self._failed = min(self._failed + 1, self.most_ms.bit_length())
+
+    def get_on(self, now_ms: int) -> None:
+        """A try showed a good part of a long way and was not done: that is no failure."""
+        self._until_ms = now_ms + self.first_ms
 
     def succeed(self) -> None:
         """One was taken."""

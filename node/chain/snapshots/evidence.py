@@ -25,11 +25,26 @@ class Sets:
 
     def __init__(self, genesis: Genesis, verifier: Verifier, known: Iterable[ValidatorSet]) -> None:
         """Begin with sets that are believed already."""
-        base = Trust.of_genesis(genesis, verifier)
+        self._base = base = Trust.of_genesis(genesis, verifier)
         self._trusts: dict[int, Trust] = {
             found.epoch: replace(base, validators=found) for found in known
         }
         self.proofs: dict[int, EpochProof] = {}  # that were checked on the way
+
+    def advance(self, known: Sequence[ValidatorSet]) -> bool:
+        """Go on from later sets of the own chain: what was shown of earlier epochs is dropped.
+
+        False, and nothing is changed, if what was shown does not lead to the first of them.
+        """
+        first = known[0].epoch
+        trust = self._trusts.get(first)
+        if trust is None or trust.validators != known[0]:
+            return False
+        self._trusts = {epoch: kept for epoch, kept in self._trusts.items() if epoch >= first}
+        for found in known:
+            self._trusts[found.epoch] = replace(self._base, validators=found)
+        self.proofs = {epoch: proof for epoch, proof in self.proofs.items() if epoch >= first}
+        return True
 
     def trust(self, epoch: int) -> Trust | None:
         """Who signs an epoch's blocks, None while that is unknown."""

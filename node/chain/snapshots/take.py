@@ -44,6 +44,7 @@ log = logs.get("snapshots")
 DISTRUST_MS: Final = 600_000  # who proved another thing than it claimed
 PAUSE_MS: Final = 5_000  # silence or a refusal; doubles up to that
 WALK_SECONDS: Final = 15.0  # along all epochs; whose headers came in time are not asked again
+_DRIPPED_PAGES: Final = int(WALK_SECONDS // STALL_SECONDS)  # come of who shows each just in time
 LOOK_SECONDS: Final = 0.25
 CLAIMS_MAX: Final = 1024
 DISK_PAUSE_SECONDS: Final = 60.0
@@ -89,7 +90,7 @@ class Taker:
         self._claims: dict[PeerId, _Claim] = {}
         self._blocks_turn = BlocksTurn(PAUSE_MS // 2, DISTRUST_MS)
         self._verifier = Ed25519Verifier()
-        self._walked: tuple[int, Sets] | None = None  # from the ledger's epoch on, over all tries
+        self._walked: Sets | None = None  # from the ledger's epoch on, over all tries
         self._claimed = trio.Event()  # a peer says it has a snapshot above our height
         self.is_taking = False
         self.taken = 0
@@ -169,10 +170,13 @@ class Taker:
             check_snapshot(found, height, sets, bits=self._bits)
             self._note_time(peer, is_kept=True)
         except trio.TooSlowError:
-            self._note_time(peer, is_kept=False)
-            if len(sets.proofs) > before:
-                self._claims[peer].pause_ms = PAUSE_MS  # a part of a long way: soon the next one
-            self._pause([peer], f"did not show its snapshot of height {height} in time")
+            shown = len(sets.proofs) - before
+            is_quick = shown > _DRIPPED_PAGES * EPOCH_HEADERS_MAX  # the way is long
+            self._note_time(peer, is_kept=is_quick)
+            if shown and (claim := self._claims.get(peer)) is not None:
+                claim.pause_ms = PAUSE_MS  # a part of a long way: soon the next one
+            why = f"did not show its snapshot of height {height} in time"
+            self._pause([peer], why, is_failure=not is_quick)
             return
         except (PeerUnreachable, CallRefused) as error:
             self._pause([peer], error.what)
@@ -196,13 +200,12 @@ class Taker:
         return decode(tail, Snapshot, size_max=BULK_FRAME_BYTES_MAX)
 
     def _known_sets(self) -> Sets:
-        """The sets of the own chain, and those that were shown since it came to its epoch."""
+        """The sets of the own chain, and those that were shown of its epoch and later ones."""
         ledger = self._driver.ledger
-        epoch = ledger.epoch
-        if self._walked is None or self._walked[0] != epoch.number:
-            known = (epoch.validators, epoch.following)
-            self._walked = epoch.number, Sets(ledger.genesis, self._verifier, known)
-        return self._walked[1]
+        known = (ledger.epoch.validators, ledger.epoch.following)
+        if self._walked is None or not self._walked.advance(known):
+            self._walked = Sets(ledger.genesis, self._verifier, known)
+        return self._walked
 
     async def _learn(self, peer: PeerId, found: Snapshot, sets: Sets) -> None:
         """Walk from the sets that are known to that of the snapshot's header."""
@@ -278,13 +281,14 @@ class Taker:
         if claim is not None:
             claim.stalls = 0 if is_kept else claim.stalls + 1
 
-    def _pause(self, peers: Sequence[PeerId], why: str) -> None:
+    def _pause(self, peers: Sequence[PeerId], why: str, *, is_failure: bool = True) -> None:
         """Silence or a refusal: they may be busy, or have dropped that snapshot meanwhile."""
         for peer in peers:
             if (claim := self._claims.get(peer)) is not None:
                 self._distrust(peer, why, for_ms=claim.pause_ms)
                 claim.pause_ms = min(2 * claim.pause_ms, DISTRUST_MS)
-        self._blocks_turn.fail(self._clock.monotonic_ms())
+        note = self._blocks_turn.fail if is_failure else self._blocks_turn.get_on
+        note(self._clock.monotonic_ms())
 
     def _distrust(self, peer: PeerId, why: str, *, for_ms: int) -> None:
         claim = self._claims.get(peer)

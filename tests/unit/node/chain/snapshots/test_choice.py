@@ -95,3 +95,16 @@ def test_turn_of_blocks_stays_bounded_however_often_it_fails() -> None:
     for _ in range(1_000):
         turn.fail(0)
     assert turn.far(FAR, 600_000) == FAR
+
+
+def test_try_that_got_on_gives_blocks_the_first_turn_and_is_no_failure() -> None:
+    turn = BlocksTurn(100, 350)
+    turn.fail(0)
+    for now_ms, note, length_ms in (
+        (100, turn.get_on, 100),
+        (200, turn.get_on, 100),
+        (300, turn.fail, 200),
+    ):
+        note(now_ms)
+        assert turn.far(FAR, now_ms + length_ms - 1) is None
+        assert turn.far(FAR, now_ms + length_ms) == FAR

@@ -12,7 +12,7 @@ from prsm.protocol.messages.sync import EpochProof, GetEpochHeaders, Snapshot
 from prsm.protocol.proofs import BadProof
 from prsm.protocol.transactions.payloads import Transfer
 from prsm.protocol.validators import Members
-from prsm.testnet.chain import Chain, signer_of
+from prsm.testnet.chain import FTNS, Chain, signer_of, small_genesis
 from tests.tools.offers import Offer, chain_of, offer
 
 replace = msgspec.structs.replace
@@ -169,3 +169,16 @@ def test_members_that_come_beside_a_header_are_those_of_its_own_epoch() -> None:
     sets = made.sets
     assert walk((honest,), ask, 0, sets) == 0
     assert sets.proofs == {0: honest}
+
+
+def test_sets_go_on_from_those_that_were_shown_and_from_no_others() -> None:
+    """Of the own chain an epoch later; another one's sets, and epochs before, are refused."""
+    genesis, verifier = small_genesis(), Ed25519Verifier()
+    own, others = Chain(genesis).ledger.epoch, Chain(small_genesis(stakes=(7 * FTNS,) * 4))
+    sets = Sets(genesis, verifier, (own.validators, own.following))
+    stranger = others.ledger.epoch
+    assert not sets.advance((stranger.following, stranger.following))
+    assert sets.trust(0) is not None
+    assert sets.advance((own.following, own.following))
+    assert (sets.trust(0), sets.trust(1) is None) == (None, False)
+    assert not sets.advance((own.validators, own.following))

@@ -123,3 +123,41 @@ async def test_whole_pages_that_drip_are_a_stall_and_what_they_showed_is_kept(
     assert stage.count(ONE, GetSnapshot) == 1
     assert stage.replica.network.penalties == []
     assert [kept.epoch for kept in stage.replica.store.epochs] == list(range(EPOCHS + 1))
+
+
+async def test_way_that_was_walked_is_kept_when_own_blocks_reach_an_epoch_of_it(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    """Blocks have a turn after a try; what was shown of later epochs is not asked for again."""
+    shown = stage.made.found
+    stage.replica.state.settled = stage.made.height + 2
+    stage.answer(ONE, walker(stage, delay_s=STALL_SECONDS - 0.1, shown=shown))
+    stage.answer(TWO, walker(stage, shown=shown))
+    stage.claim(ONE, stage.made.height)
+    await trio.sleep(WALK_SECONDS + 1)
+    chain = Chain(small_genesis())
+    while chain.ledger.epoch.number < 2:
+        chain.add(step_ms=10_000)
+    stage.replica.ledger.adopt(chain.ledger)
+    stage.claim(TWO, stage.made.height)
+    await taken(stage)
+    asked = [ask.first for who, ask in stage.asked if who == TWO and hasattr(ask, "first")]
+    assert asked == [(WALK_SECONDS // STALL_SECONDS) * (PAGE - 1)]
+    assert [kept.epoch for kept in stage.replica.store.epochs] == list(range(2, EPOCHS + 1))
+
+
+async def test_way_of_many_quick_pages_is_no_stall_and_no_failure(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    """More than a drip could show: the peer is asked again soon, blocks' turn stays short."""
+    page = 3
+    monkeypatch.setattr(take, "EPOCH_HEADERS_MAX", page)
+    stage.answer(ONE, walker(stage, count=page, delay_s=2.9, shown=stage.made.found))
+    stage.claim(ONE, stage.made.height)
+    await trio.sleep(WALK_SECONDS + 1)
+    assert not stage.taker.is_taking
+    assert (stage.taker._claims[ONE].stalls, stage.taker._blocks_turn._failed) == (0, 0)
+    await taken(stage)
+    asked = [ask.first for _, ask in stage.asked if isinstance(ask, GetEpochHeaders)]
+    assert sorted(set(asked)) == list(range(0, EPOCHS, page - 1))
+    assert stage.count(ONE, GetSnapshot) == 2
