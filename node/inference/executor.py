@@ -17,6 +17,7 @@ from prsm.node.inference.evidence import Place
 from prsm.node.inference.interface import JobClosed, PolicyRefused, UnitIncomplete, UnknownJob
 from prsm.node.inference.lease import Inputs, Lease, Reserve
 from prsm.node.inference.line import Line
+from prsm.node.inference.outgoing import Outgoing
 from prsm.node.inference.terms import (
     Terms,
     check_caller,
@@ -58,6 +59,7 @@ class Executor:
     def __init__(self, desk: Desk, terms: Terms) -> None:
         self._desk, self._terms = desk, terms
         self._leases: dict[tuple[bytes, int], Lease] = {}
+        self._outgoing = Outgoing(terms)
         self._opening: set[tuple[bytes, int]] = set()
         self._nursery: trio.Nursery | None = None
         self.dropped: Counter[str] = Counter()  # chunks that belonged to nothing, by why
@@ -304,7 +306,8 @@ class Executor:
         """Work on a micro-batch unless the requester takes it back."""
         if not lease.is_closed and batch not in lease.cancelled:
             with lease.scope_of(batch):
-                await self._work(lease, line, batch, tensors)
+                async with self._outgoing.room(lease.peer, lease.due[batch]):
+                    await self._work(lease, line, batch, tensors)
         lease.forget(batch)
         if lease.is_complete and lease.is_idle:
             lease.close()
@@ -316,7 +319,7 @@ class Executor:
         try:
             feed = self._checked_feed(lease, batch, tensors)
             ran = await line.ask(tensors, who=lease.job.requester)
-            lease.hold(batch, ran.outputs, room=self._room(lease))
+            lease.check_made(batch, ran.outputs)
             await self._keep(lease, feed, tensors, ran.outputs)
         except PrsmError as error:
             lease.forget(batch)

@@ -2,7 +2,7 @@
 
 State only; no tasks, no network. Invariants: a batch is unanswered from its first chunk until
 the last chunk of its result, or its failure, is queued for the requester; at most `credit`
-batches are unanswered; what is held for them, in and out, is inside the reserve.
+batches are unanswered; the inputs held for them are inside the reserve.
 """
 
 from collections.abc import Iterator
@@ -13,13 +13,14 @@ import trio
 
 from prsm.consensus.ledger.records import Job
 from prsm.node.inference.feeds import Target, feed_over
-from prsm.node.inference.transfer import Assembly, batch_bytes, check_heads, row_axes
+from prsm.node.inference.transfer import Assembly, batch_bytes, bytes_due, check_heads, row_axes
 from prsm.node.inference.verify import batch_root
 from prsm.node.inference.worked import receipt_of
 from prsm.node.net.interface import Busy
 from prsm.protocol.errors import WireError
 from prsm.protocol.ids import PeerId, Signature
 from prsm.protocol.messages.models import Shard
+from prsm.protocol.messages.pipe import WorkerFailed
 from prsm.protocol.messages.work import Push
 from prsm.protocol.receipts import BatchResult, Feed, WorkReceipt
 from prsm.protocol.tensors import Tensor
@@ -30,7 +31,7 @@ Inputs = tuple[int, tuple[Tensor, ...]]  # batch and its tensors
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """Bytes that may wait here, inputs and outputs: of all peers, and of one."""
+    """Bytes of inputs that may wait here: of all peers, and of one."""
 
     all_bytes: int
     peer_bytes: int
@@ -56,10 +57,11 @@ class Lease:
     is_closed: bool = False
     is_held: bool = True  # until what was done is claimed
     rows: dict[int, int] = field(default_factory=dict)  # of the batches that came
+    due: dict[int, int] = field(default_factory=dict)  # bytes their outputs have, at most
     words: dict[int, Signature] = field(default_factory=dict)  # of the feeds of these batches
     feeds: dict[int, Feed] = field(default_factory=dict)  # the requester's, of what was done
     cancelled: set[int] = field(default_factory=set)  # batches that are not wanted any more
-    _sizes: dict[int, int] = field(default_factory=dict)  # unanswered batches, bytes in and out
+    _sizes: dict[int, int] = field(default_factory=dict)  # unanswered batches, bytes of inputs
     _arriving: dict[int, Assembly] = field(default_factory=dict)
     _scopes: dict[int, trio.CancelScope] = field(default_factory=dict)  # of batches in work
 
@@ -79,7 +81,7 @@ class Lease:
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes held for unanswered batches: inputs, and outputs that did not leave yet."""
+        """Bytes of inputs held for unanswered batches."""
         return sum(self._sizes.values())
 
     @property
@@ -124,18 +126,16 @@ class Lease:
             self.queue.send_nowait((push.batch, tensors))  # has room for `credit`
         return True
 
-    def hold(self, batch: int, outputs: tuple[Tensor, ...], *, room: Reserve) -> None:
-        """Count outputs until `forget`: a requester that reads slowly must not fill our memory.
+    def check_made(self, batch: int, outputs: tuple[Tensor, ...]) -> None:
+        """Are the outputs those for which room was set aside? No requester takes others.
 
         Raises:
             BatchTooLarge: over the bound of one micro-batch.
-            Busy: no room for so many bytes now; the batch is not done.
+            WorkerFailed: more bytes than the io table says.
         """
         size = batch_bytes([tensor.head for tensor in outputs])
-        if size > min(room.all_bytes, room.peer_bytes):
-            raise Busy(f"no room for {size} bytes of outputs now")
-        if batch in self._sizes:  # else it was closed meanwhile
-            self._sizes[batch] += size
+        if size > self.due[batch]:
+            raise WorkerFailed(f"{size} bytes of outputs, the io table says {self.due[batch]}")
 
     def forget(self, batch: int) -> None:
         """The batch has its answer."""
@@ -199,11 +199,13 @@ class Lease:
         if len(self._sizes) >= self.credit:
             raise Busy(f"{len(self._sizes)} micro-batches have no answer, credit is {self.credit}")
         rows = self._rows_of(push)
-        check_heads(push.tensors, self.shard.inputs, axes=row_axes(self.shard.inputs, rows))
+        axes = row_axes(self.shard.inputs, rows)
+        check_heads(push.tensors, self.shard.inputs, axes=axes)
         assembly = Assembly(push.tensors, push.chunks)
         if assembly.size > min(room.all_bytes, room.peer_bytes):
             raise Busy(f"no room for {assembly.size} bytes of inputs now")
         self.rows[push.batch] = rows
+        self.due[push.batch] = bytes_due(self.shard.outputs, axes)
         self.words[push.batch] = push.feed
         self._sizes[push.batch] = assembly.size
         self._arriving[push.batch] = assembly

@@ -36,7 +36,7 @@ class Terms:
         memory_bytes: one child may take; 0: not said.
         units_max: units worked on at one time; each of 200 requesters may hold two tabs.
         units_per_peer_max: of one requester; a pipeline of 32 stages may ask that many.
-        bytes_max: inputs and outputs waiting here, of all requesters.
+        bytes_max: inputs waiting here, and as many of outputs, of all requesters.
         bytes_per_peer_max: of one.
         credit: micro-batches of a unit that may be without an answer.
         tab_credit: the same of an open-ended lock: its requests come from many.

@@ -4,15 +4,16 @@ Everything is checked before memory is taken: names, dtypes, shapes, sizes. Must
 or jobs. Values are not looked at (the daemon has no numpy): a worker refuses NaN and infinity.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from prsm.protocol.errors import LocalError, WireError
 from prsm.protocol.limits import TENSOR_CHUNK_BYTES_MAX
 from prsm.protocol.messages.models import TensorSpec
 from prsm.protocol.messages.pipe import InputMismatch
 from prsm.protocol.messages.work import BATCH_BYTES_MAX
-from prsm.protocol.tensors import Tensor, TensorHead, split_tail
+from prsm.protocol.tensors import ITEM_BYTES, Tensor, TensorHead, split_tail
 
 
 class BatchTooLarge(LocalError):
@@ -44,6 +45,18 @@ def batch_bytes(heads: Sequence[TensorHead]) -> int:
             hint="send fewer rows in a micro-batch",
         )
     return size
+
+
+def bytes_due(specs: Sequence[TensorSpec], axes: Mapping[str, int]) -> int:
+    """Bytes of the tensors of an io table; with an axis unknown, all a micro-batch may have."""
+    size = 0
+    for spec in specs:
+        axes_due = [axis if isinstance(axis, int) else axes.get(axis) for axis in spec.shape]
+        known = [axis for axis in axes_due if axis is not None]
+        if len(known) < len(axes_due):
+            return BATCH_BYTES_MAX
+        size += prod(known) * ITEM_BYTES[spec.dtype]
+    return min(size, BATCH_BYTES_MAX)
 
 
 def count_chunks(size: int) -> int:

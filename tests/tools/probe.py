@@ -7,6 +7,7 @@ import msgspec
 import trio
 
 from prsm.node.inference.feeds import Target, feed_over
+from prsm.node.inference.interface import Models
 from prsm.node.inference.transfer import cut
 from prsm.node.inference.verify import input_root
 from prsm.node.net.handshake import ChainIdentity
@@ -154,9 +155,9 @@ class Probe:
         assert result.input_root == input_root(tensors, stage=0)
 
 
-async def started_probe(nursery: trio.Nursery) -> Probe:
+async def started_probe(nursery: trio.Nursery, models: Models | None = None) -> Probe:
     """Linked to all nodes of a running cluster."""
-    cluster = make_cluster()
+    cluster = make_cluster(models=models)
     genesis = cluster.world.genesis
     network = cluster.hub.network(
         b"p" * 32, ChainIdentity(chain=genesis.chain_id, genesis=genesis.digest)

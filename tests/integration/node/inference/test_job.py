@@ -72,6 +72,22 @@ async def test_honest_workers_agree_and_are_paid(
     assert all(not worker.batches for worker in view.workers if worker.role == "third")
 
 
+async def test_job_is_done_where_a_worker_has_room_for_exactly_the_inputs_of_its_credit(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """As with the largest batches: outputs are no reason to refuse what was computed."""
+    cluster = make_cluster()
+    width, rows = 512, 4
+    for node in cluster.workers:
+        node.runner.run_s = 1.0
+        terms = node.executor._terms
+        terms.bytes_per_peer_max = terms.credit * rows * width * 2
+    await cluster.start(nursery)
+    view = await finish(cluster, request(1, inputs=given_rows(ROWS, width=width)))
+    assert (view.state, view.error) == (JobState.DONE, None)
+    assert not any(worker.lost for worker in view.workers)
+
+
 async def test_load_is_even(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     cluster = make_cluster()
     await cluster.start(nursery)

@@ -6,11 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prsm.node.inference.transfer import Assembly, BatchTooLarge, check_heads, cut, row_axes
+from prsm.node.inference.transfer import (
+    Assembly,
+    BatchTooLarge,
+    bytes_due,
+    check_heads,
+    cut,
+    row_axes,
+)
 from prsm.protocol.errors import WireError
 from prsm.protocol.limits import TENSOR_CHUNK_BYTES_MAX
 from prsm.protocol.messages.models import TensorSpec
 from prsm.protocol.messages.pipe import InputMismatch
+from prsm.protocol.messages.work import BATCH_BYTES_MAX
 from prsm.protocol.tensors import Dtype, Tensor, TensorHead
 
 CHUNK = TENSOR_CHUNK_BYTES_MAX
@@ -89,3 +97,11 @@ def test_io_table_holds() -> None:
 def test_io_table_refuses(wrong: tuple[TensorHead, ...], words: str) -> None:
     with pytest.raises(InputMismatch, match=words):
         check_heads(wrong, SPECS, axes=row_axes(SPECS, 4))
+
+
+def test_bytes_due_are_those_of_the_heads_or_all_a_batch_may_have() -> None:
+    known = {"batch": 4, "tokens": 8}
+    assert bytes_due(SPECS, known) == sum(head.nbytes for head in heads())
+    assert bytes_due(SPECS, {"batch": 4}) == BATCH_BYTES_MAX
+    assert bytes_due(SPECS, known | {"tokens": 2**30}) == BATCH_BYTES_MAX
+    assert bytes_due((), {}) == 0
