@@ -11,7 +11,6 @@ import trio
 
 from prsm.consensus.ledger.records import Job
 from prsm.node.inference.capacity import Standing
-from prsm.node.inference.claims import Claim
 from prsm.node.inference.desk import Desk
 from prsm.node.inference.evidence import Place
 from prsm.node.inference.interface import JobClosed, PolicyRefused, UnitIncomplete, UnknownJob
@@ -45,7 +44,7 @@ from prsm.protocol.messages.work import (
     ShownReceipt,
     WorkFailed,
 )
-from prsm.protocol.receipts import Feed, is_fed
+from prsm.protocol.receipts import Feed, WorkReceipt, is_fed
 from prsm.protocol.tensors import Tensor
 
 log: Final = logs.get("executor")
@@ -178,6 +177,8 @@ class Executor:
         finished = [old for old, lease in leases if lease.is_closed and not lease.is_held]
         for old in finished[: max(0, len(self._leases) + 1 - LEASES_KEPT_MAX)]:
             del self._leases[old]
+        if len(self._leases) >= LEASES_KEPT_MAX:
+            raise Busy(f"{len(self._leases)} units are worked on, or cannot be claimed yet")
 
     def _engaged(self) -> set[tuple[bytes, int]]:
         """Units that are open, or of which something is done."""
@@ -271,7 +272,7 @@ class Executor:
                     await self._work_off(lease, session, queue)
                     mark.set(prsm__batches=len(lease.done), prsm__compute_us=lease.compute_us)
             if lease.done:
-                await self._claim(lease)
+                await self._desk.claim_in_time(*self._owed(lease))
         except PrsmError as error:
             outcome = error.reason
             if not is_started:
@@ -372,12 +373,12 @@ class Executor:
 
     # -- receipts
 
-    async def _claim(self, lease: Lease) -> Claim:
+    def _owed(self, lease: Lease) -> tuple[WorkReceipt, tuple[Feed, ...]]:
         chain = self._desk.chain
         receipt = lease.receipt(
             chain_id=chain.chain_id, worker=chain.address, height=chain.height()
         )
-        return await self._desk.claims.add(receipt, tuple(lease.feeds.values()))
+        return receipt, tuple(lease.feeds.values())
 
     async def _finish(self, incoming: Incoming) -> Answer:
         message = incoming.message
@@ -390,5 +391,5 @@ class Executor:
                 f"{len(lease.done)} micro-batches are done, {lease.unanswered} are not"
             )
         lease.close()  # there is one receipt: what would be done after it is in none
-        claim = await self._claim(lease)
+        claim = await self._desk.claims.add(*self._owed(lease))
         return ShownReceipt(await self._desk.claims.show(claim)), b""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import trio
+from typing_extensions import override
 
 from prsm.node.clock import TrioClock
 from prsm.node.inference.capacity import CapacityDesk
@@ -45,6 +46,7 @@ from prsm.protocol.messages.models import (
 from prsm.protocol.messages.pipe import InputMismatch, ModelRefused, WorkerFailed
 from prsm.protocol.signing import sha256
 from prsm.protocol.tensors import Dtype, Tensor, TensorHead
+from prsm.storage.errors import Full
 from tests.tools.work_chain import VERIFIER, MemoryChain, World, seed
 
 STEPS: Final = 6
@@ -119,6 +121,21 @@ def make_manifest(*, made: Dtype = Dtype.U8) -> ModelManifest:
         chain_id=bytes(8),
         signature=None,
     )
+
+
+class FullDisk(MemoryReceipts):
+    """Receipts on a disk that is full for some tries."""
+
+    def __init__(self, tries: int) -> None:
+        super().__init__()
+        self.tries = tries
+
+    @override
+    async def keep(self, job: bytes, unit: int, receipt: bytes) -> None:
+        if self.tries > 0:
+            self.tries -= 1
+            raise Full("the disk is full")
+        await super().keep(job, unit, receipt)
 
 
 class MemoryModels:

@@ -213,7 +213,7 @@ class Evaluator:
                     worker=chain.address,
                     height=chain.height(),
                 )
-            work.claim = await desk.claims.add(receipt)
+            work.claim = await desk.claim_in_time(receipt)
         except PrsmError as error:
             work.error, outcome = error, error.reason
         except Exception as error:  # one evaluation must not take the others down

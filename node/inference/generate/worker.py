@@ -322,12 +322,10 @@ class Sessions:
             held.close()
 
     def _expire(self) -> None:
-        chain, now = self._desk.chain, self._desk.clock.monotonic_ms()
+        now = self._desk.clock.monotonic_ms()
         for held in list(self._held.values()):
-            job = chain.job(held.job.job)
-            is_over = job is None or not job.is_open or job.verdicts[held.unit] is not None
             is_idle = not held.is_running and now - held.last_ms >= self._room.idle_ms
-            if is_over or is_idle or chain.block_time_ms() > held.job.deadline_ms:
+            if is_idle or self._desk.is_over(held.job.job, held.unit):
                 held.close()
         for held in list(self._ended.values()):
             if now - held.last_ms >= self._room.idle_ms:
@@ -351,12 +349,18 @@ class Sessions:
             self._nursery.start_soon(self._claim, held)
 
     async def _claim(self, held: Held) -> None:
-        """Commit what was done and fed, though nobody asked."""
+        """Commit what was done and fed, though nobody asked.
+
+        What fails, the disk being full or the wallet locked, is tried again like an idle session.
+        """
         try:
             await self._receipt(held)
         except PrsmError as error:
             log.warning("unit %d is not claimed: %s", held.unit, error.what)
-            self._ended.pop(held.key, None)
+            held.last_ms = self._desk.clock.monotonic_ms()
+            is_over = self._desk.is_over(held.job.job, held.unit)
+            if is_over or len(self._ended) > ENDED_MAX:
+                self._ended.pop(held.key, None)
 
     async def _finish(self, incoming: Incoming) -> Answer:
         message = incoming.message

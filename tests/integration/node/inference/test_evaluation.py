@@ -30,6 +30,7 @@ from tests.tools.evaluating import DATASET, OTHER, PRICE, ROWS, Lab, drawn, make
 from tests.tools.work import (
     MODEL,
     AdderRunner,
+    FullDisk,
     Node,
     corrupt,
     make_manifest,
@@ -95,6 +96,15 @@ async def test_a_liar_among_those_drawn_changes_nothing_and_is_not_paid(
     assert liar.address not in found.workers
     assert len(found.workers) == 2
     assert lab.cluster.world.balance(liar.address) == FUNDS
+
+
+async def test_receipts_that_find_no_room_are_made_when_there_is_some(
+    lab: Lab, autojump_clock: MockClock
+) -> None:
+    for node in lab.cluster.nodes:
+        node.claims._store = FullDisk(tries=1)
+    found = await lab.evaluate()
+    assert (found.correct, found.total, len(found.workers)) == (8, 11, 3)
 
 
 async def test_a_drawn_worker_that_is_away_is_replaced_by_the_next(

@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock
 from typing_extensions import override
 
+from prsm.node.inference import executor
 from prsm.node.inference.evidence import Evidence
 from prsm.node.inference.interface import MemoryReceipts
 from prsm.node.net.interface import CallRefused
@@ -17,7 +18,7 @@ from prsm.protocol.limits import TRANSACTION_BYTES_MAX
 from prsm.protocol.messages.work import CloseWork, Finish, ShownReceipt
 from prsm.protocol.receipts import WorkReceipt, receipt_hash
 from tests.tools.probe import JOB, PRICE, ROWS, Probe, started_probe
-from tests.tools.work import given_rows
+from tests.tools.work import FullDisk, given_rows
 
 
 @pytest.fixture
@@ -78,6 +79,55 @@ async def test_unit_is_not_opened_again_while_its_receipt_is_written(
     assert await refusal(probe) == "job_closed"
 
 
+async def test_unit_whose_receipt_finds_no_room_is_claimed_when_there_is_some(
+    probe: Probe, autojump_clock: MockClock
+) -> None:
+    """Nobody asks again: its worker alone remembers what it did."""
+    worker = probe.worker
+    worker.claims._store = disk = FullDisk(tries=3)
+    await done_alone(probe, 0, 1)
+    await probe.send(CloseWork(JOB, 0))
+    await trio.sleep(1)
+    assert disk.tries > 0
+    assert await refusal(probe) == "job_closed"
+    assert worker.executor.held() == [probe.network.peer_id]
+    await trio.sleep(30)
+    assert worker.executor.held() == []
+    bound = worker.chain.committed(JOB, 0, worker.address)
+    assert bound is not None
+    [receipt] = worker.claims.unpaid
+    assert [batch.index for batch in receipt.batches] == [0, 1]
+    assert bound.receipt_hash == receipt_hash(receipt)
+
+
+async def test_unit_that_cannot_be_claimed_is_forgotten_after_its_deadline(
+    probe: Probe, autojump_clock: MockClock
+) -> None:
+    worker = probe.worker
+    worker.claims._store = disk = FullDisk(tries=1_000_000)
+    await done_alone(probe, 0)
+    await probe.send(CloseWork(JOB, 0))
+    await trio.sleep(110)
+    assert (worker.executor.held(), worker.executor._leases) == ([], {})
+    left = disk.tries
+    await trio.sleep(10)
+    assert disk.tries == left
+
+
+async def test_nothing_is_opened_while_too_many_units_cannot_be_claimed(
+    probe: Probe, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They stay until then, so their number is bounded at the door."""
+    monkeypatch.setattr(executor, "LEASES_KEPT_MAX", 1)
+    probe.worker.claims._store = FullDisk(tries=1)
+    await done_alone(probe, 0)
+    await probe.send(CloseWork(JOB, 0))
+    await trio.sleep(1)
+    assert await refusal(probe) == "busy"
+    await trio.sleep(30)
+    assert await refusal(probe) == "job_closed"
+
+
 async def test_unit_whose_receipt_is_lost_is_not_opened_again(
     probe: Probe, autojump_clock: MockClock
 ) -> None:
@@ -112,8 +162,8 @@ async def test_batch_that_a_closed_unit_was_still_writing_is_not_done(
     probe: Probe, autojump_clock: MockClock
 ) -> None:
     """Its receipt would come after the unit was opened again, and be the only one."""
-    executor = probe.worker.executor
-    executor._desk = replace(executor._desk, evidence=cast("Evidence", SlowEvidence()))
+    worker = probe.worker.executor
+    worker._desk = replace(worker._desk, evidence=cast("Evidence", SlowEvidence()))
     await done_alone(probe)
     await probe.push(given_rows(4))
     await trio.sleep(1)

@@ -26,7 +26,7 @@ from tests.integration.node.inference.test_generate_worker import (
     ids,
     opened,
 )
-from tests.tools.work import Node
+from tests.tools.work import FullDisk, Node
 
 PRICE = 10
 
@@ -223,6 +223,37 @@ async def test_ended_session_beyond_the_bound_is_claimed_at_once(
     await ended(found)
     await trio.sleep(1)
     assert chain.committed(seat.job, seat.unit, seat.worker) is not None
+
+
+async def test_ended_session_whose_receipt_finds_no_room_is_claimed_when_there_is_some(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    found = await opened(nursery, price=PRICE)
+    chain, seat = found.makers.makers[0].node.chain, found.stage.seat
+    found.worker.node.claims._store = disk = FullDisk(tries=2)
+    await ended(found)
+    await trio.sleep(70)  # idle for a minute
+    assert (disk.tries, chain.committed(seat.job, seat.unit, seat.worker)) == (1, None)
+    assert len(found.worker.sessions.held()) == 1
+    await trio.sleep(130)
+    assert chain.committed(seat.job, seat.unit, seat.worker) is not None
+    assert found.worker.sessions.held() == []
+    assert await paid_rows(found, found.stage, within_s=300) == 4
+
+
+async def test_ended_session_that_cannot_be_claimed_is_forgotten_after_its_deadline(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    found = await opened(nursery, price=PRICE)
+    sessions, disk = found.worker.sessions, FullDisk(tries=1_000_000)
+    found.worker.node.claims._store = disk
+    await ended(found)
+    await trio.sleep(70)
+    assert len(sessions.held()) == 1
+    job = found.worker.node.chain.job(found.stage.seat.job)
+    assert job is not None
+    await trio.sleep((job.deadline_ms - found.worker.node.chain.block_time_ms()) / 1000 + 70)
+    assert (sessions.held(), sessions._ended) == ([], {})
 
 
 async def test_receipt_whose_requester_went_while_it_was_made_is_claimed(
