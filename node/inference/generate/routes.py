@@ -112,7 +112,7 @@ class Routes:
         if self._may_try_again(index, lost, why):
             self._again.add((index, worker))
             return self._at_seat(lost.seat, index)
-        if why.cause not in (ClassMissing.reason, LEAVES):  # it computes otherwise, not worse
+        if self._is_failure(lost.seat, why):
             self._market.bans.strike(lost.seat.peer, self._market.now_ms())
         self._avoid.setdefault(index, set()).add(worker)
         for route in self.locked:
@@ -168,6 +168,15 @@ class Routes:
         is_live = any(info.peer == lost.seat.peer for info in self._links.network.peers())
         is_forgetful = why.cause in (UnknownSession.reason, WorkerFailed.reason)
         return is_live and is_forgetful and (index, lost.seat.worker) not in self._again
+
+    def _is_failure(self, seat: Seat, why: WorkerLost) -> bool:
+        """Did the worker do worse than it should? Then plans leave it out for a while.
+
+        Not who computes otherwise, leaves, or is bound to what it did before, as the ledger shows.
+        """
+        if why.cause == JobClosed.reason:
+            return self._links.chain.committed(seat.job, seat.unit, seat.worker) is None
+        return why.cause not in (ClassMissing.reason, LEAVES)
 
     async def _lock_another(self, index: int, why: WorkerLost) -> Route:
         """Lock the stage for somebody else; who lost it before, but is back, is better than nobody.

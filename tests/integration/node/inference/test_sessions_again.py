@@ -189,6 +189,16 @@ async def test_unit_that_is_claimed_is_not_opened_again_but_locked_anew(
     assert following.seat.worker == found.stage.seat.worker
     assert following.seat.job != found.stage.seat.job
     await following.open()
+    assert not found.routes._market.bans._until  # it did as it should
+
+
+async def test_worker_that_says_closed_without_a_receipt_is_left_out(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """The ledger would show that it is bound; a word that costs nothing excuses nobody."""
+    found = await opened(nursery, price=PRICE)
+    await found.routes.next(0, found.stage, WorkerLost("no", cause="job_closed"))
+    assert set(found.routes._market.bans._until) == {found.stage.seat.peer}
 
 
 async def test_ended_session_is_kept_when_the_next_one_cannot_begin(
