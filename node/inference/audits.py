@@ -4,7 +4,7 @@ Looks at the ledger after each block, does what it finds there, two checks at a 
 it found; a finding goes out sealed, and is shown once nobody can seal any more. Must not know how
 a check is done. A check that fails for a reason of ours is tried again after the next block, and
 none goes on when the ledger takes no word of it any more; work nobody serves is judged so only
-when the time for sealing runs out.
+when the time for sealing runs out, and only if there was time to look for it.
 Source: docs/spec/work.md, "Audits".
 """
 
@@ -15,7 +15,7 @@ import trio
 
 from prsm.node.inference.court import Court, Duty, Opening, Trial
 from prsm.node.inference.evidence import Place
-from prsm.node.inference.inquiry import LEFT_S, Unserved
+from prsm.node.inference.inquiry import LEFT_S, Ask, Sources, Unserved
 from prsm.node.inference.interface import Chain
 from prsm.node.inference.judging import Stated
 from prsm.node.inference.recheck import Recheck
@@ -38,6 +38,7 @@ class Auditor:
     def __init__(self, chain: Chain, court: Court, recheck: Recheck) -> None:
         self._chain, self._court, self._recheck = chain, court, recheck
         self._tries: dict[_Due, int] = {}
+        self._sources: dict[_Check, Sources] = {}  # of all tries of a check
         self._busy: set[_Due] = set()
         self._room = trio.Semaphore(CHECKS_MAX)
 
@@ -49,6 +50,7 @@ class Auditor:
                 court = self._court
                 due: list[_Due] = [*court.duties(), *court.trials(), *court.openings()]
                 self._tries = {check: n for check, n in self._tries.items() if check in due}
+                self._sources = {each: of for each, of in self._sources.items() if each in due}
                 for check in due:
                     if check not in self._busy and self._tries.get(check, 0) < TRIES_MAX:
                         self._busy.add(check)
@@ -77,20 +79,20 @@ class Auditor:
             self._busy.discard(check)
 
     async def _audit(self, duty: Duty) -> None:
-        key = self._court.signer(duty)
-        found = await self._recheck.compute(_inputs(duty), by=key)
+        found = await self._recheck.compute(self._ask(duty))
         await self._court.audit(duty, found)
 
     async def _judge(self, trial: Trial) -> None:
-        stated, key = Stated(trial.stated, trial.class_id), self._court.signer(trial)
+        stated = Stated(trial.stated, trial.class_id)
         try:
-            finding = await self._recheck.judge(_inputs(trial), stated, by=key)
+            finding = await self._recheck.judge(self._ask(trial), stated)
         except Unserved:
             if trio.current_time() < trio.current_effective_deadline() - LEFT_S:
                 return  # it may come back: asked again after the next block
             finding = Finding.UNSERVED
         await self._court.judge(trial, finding)
 
-
-def _inputs(check: _Check) -> Place:
-    return Place(check.job, check.unit, check.batch, Side.IN, check.worker)
+    def _ask(self, check: _Check) -> Ask:
+        place = Place(check.job, check.unit, check.batch, Side.IN, check.worker)
+        sources = self._sources.setdefault(check, Sources())
+        return Ask(place, self._court.signer(check), sources)

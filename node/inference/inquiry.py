@@ -8,7 +8,7 @@ docs/spec/work.md, "Audits".
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -19,7 +19,7 @@ from prsm.node.inference.evidence import Evidence, Place
 from prsm.node.inference.feeds import NO_FEED
 from prsm.node.inference.interface import Chain, NotNamed, UnknownJob
 from prsm.node.inference.transfer import Assembly, check_heads, row_axes
-from prsm.node.net.interface import Answer, Channel, Incoming, Network
+from prsm.node.net.interface import Answer, Channel, Incoming, Network, PeerUnreachable
 from prsm.protocol.ed25519 import Signer, Verifier
 from prsm.protocol.errors import BadSignature, LocalError, PrsmError, RemoteError, WireError
 from prsm.protocol.ids import PeerId, Signature
@@ -44,6 +44,8 @@ NAMED_MAX: Final = 3  # each may have a whole batch under way
 OTHERS_BYTES_MAX: Final = 2 * BATCH_BYTES_MAX
 # Of a caller's deadline the search leaves so much: what follows from it takes blocks.
 LEFT_S: Final = 10.0
+# A search that is cut after so long has given each peer what the largest batch may take.
+SEARCH_S: Final = NAMED_MAX * AHEAD_S + 2 * CHUNK_S + BATCH_BYTES_MAX / BYTES_PER_S_MIN
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,12 @@ class Unserved(LocalError):
     """Nobody who is live gave what a check needs."""
 
     reason = "unserved"
+
+
+class NoTimeLeft(LocalError):
+    """A search was cut before its peers had their time: it says nothing of them."""
+
+    reason = "deadline_passed"
 
 
 class Witness:
@@ -108,28 +116,41 @@ Check = Callable[[Served], bool]  # are these the tensors that were signed?
 
 @dataclass(slots=True)
 class Sources:
-    """Who is asked in one check; who was too slow is not asked again, who was right comes first.
+    """Who is asked in one check, however often it is tried; who was right comes first.
 
     Attributes:
         named: peers of the worker and of the requester, as far as they say who they are.
         others: all other live peers; the requester may be one of them.
+        blamed: for what they gave in this check; asked no more, so no peer is blamed twice.
+        missing: places a search that had its time did not find, and none since.
     """
 
-    named: list[PeerId]
-    others: list[PeerId]
+    named: list[PeerId] = field(default_factory=list)
+    others: list[PeerId] = field(default_factory=list)
+    blamed: set[PeerId] = field(default_factory=set)
+    missing: set[Place] = field(default_factory=set)
 
-    def drop(self, peer: PeerId) -> None:
-        """It was too slow, or gave what nobody signed."""
-        for peers in (self.named, self.others):
-            if peer in peers:
-                peers.remove(peer)
+    def blame(self, peer: PeerId) -> None:
+        """It dripped, or gave what nobody signed."""
+        self._drop(peer)
+        self.blamed.add(peer)
+
+    def defer(self, peer: PeerId) -> None:
+        """It gave nothing in time, perhaps for our own queue: nobody waits for it again."""
+        self._drop(peer)
+        self.others.append(peer)
 
     def prefer(self, peer: PeerId) -> None:
         """It gave what was asked for."""
-        self.drop(peer)
+        self._drop(peer)
         self.named.insert(0, peer)
         self.others += self.named[NAMED_MAX:]
         del self.named[NAMED_MAX:]
+
+    def _drop(self, peer: PeerId) -> None:
+        for peers in (self.named, self.others):
+            if peer in peers:
+                peers.remove(peer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +159,7 @@ class Ask:
 
     place: Place
     by: Signer
-    sources: Sources
+    sources: Sources = field(default_factory=Sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,19 +205,20 @@ class Inquiry:
     chain: Chain
     verifier: Verifier
 
-    async def begin(self, place: Place, requester: bytes, *, by: Signer) -> Ask:
-        """Find out whom to ask in one check.
+    async def begin(self, ask: Ask, requester: bytes) -> None:
+        """Find out who is live, at the beginning of each try of a check.
 
         Args:
-            place: what is asked for first; `dataclasses.replace` makes an ask for another.
+            ask: what is asked for first; `dataclasses.replace` makes an ask for another.
             requester: account that locked the job.
-            by: the key that was drawn.
         """
+        sources = ask.sources
         offers = await ask_all(self.network, self.chain, self.verifier)
         peers = {offer.worker: offer.peer for offer in offers}
-        named = [peers[account] for account in (place.worker, requester) if account in peers]
+        named = [peers[account] for account in (ask.place.worker, requester) if account in peers]
         others = [info.peer for info in self.network.peers() if info.peer not in named]
-        return Ask(place, by, Sources(named, others))
+        sources.named = [peer for peer in named if peer not in sources.blamed]
+        sources.others = [peer for peer in others if peer not in sources.blamed]
 
     async def fetch(self, ask: Ask, shard: Shard, rows: int | None, *, is_right: Check) -> Served:
         """Get one side of a batch from whoever is first to give it whole.
@@ -211,13 +233,16 @@ class Inquiry:
             is_right: looks at the roots.
 
         Raises:
-            Unserved: nobody gave it.
+            Unserved: nobody gave it, or what an earlier try looked for, and all had their time.
+            NoTimeLeft: nobody gave it, and who was asked may still have done so.
         """
         place, sources = ask.place, ask.sources
         specs = shard.inputs if place.side is Side.IN else shard.outputs
         wanted = _Wanted(ask, specs, rows, is_right)
         found: list[Served] = []
-        with trio.move_on_at(trio.current_effective_deadline() - LEFT_S):
+        began = trio.current_time()
+        with trio.move_on_at(trio.current_effective_deadline() - LEFT_S) as search:
+            await trio.lowlevel.checkpoint()  # too late is too late with nobody to ask, too
             async with trio.open_nursery() as nursery:
 
                 async def ask_one(peer: PeerId, room: _Room, ended: trio.Event) -> None:
@@ -235,9 +260,14 @@ class Inquiry:
                 room = _Room(OTHERS_BYTES_MAX)
                 for peer in tuple(sources.others):
                     nursery.start_soon(ask_one, peer, room, trio.Event())
-        if not found:
-            raise Unserved(f"nobody serves batch {place.batch} of unit {place.unit}")
-        return found[0]
+        if found:
+            sources.missing.discard(place)
+            return found[0]
+        if not search.cancelled_caught or trio.current_time() - began >= SEARCH_S:
+            sources.missing.add(place)
+        if not sources.missing:
+            raise NoTimeLeft(f"no time to look for batch {place.batch} of unit {place.unit}")
+        raise Unserved(f"nobody serves batch {place.batch} of unit {place.unit}")
 
     async def _try(self, peer: PeerId, wanted: _Wanted, room: _Room) -> Served | None:
         """What a peer gives; None where that is not what was asked for."""
@@ -254,13 +284,17 @@ class Inquiry:
                 sources.prefer(peer)
                 return served
             fault = "tensors nobody signed"
-        sources.drop(peer)
+        sources.blame(peer)
         self.network.penalise(peer, RemoteError(fault, peer=peer, penalty=20))
         return None
 
     async def _ask(self, peer: PeerId, wanted: _Wanted, room: _Room) -> Served:
-        with trio.fail_after(CHUNK_S):
-            first, data = await self._chunk(peer, wanted.ask, 0)
+        try:
+            with trio.fail_after(CHUNK_S):
+                first, data = await self._chunk(peer, wanted.ask, 0)
+        except trio.TooSlowError:
+            wanted.ask.sources.defer(peer)
+            raise PeerUnreachable(f"no first chunk in {CHUNK_S:.0f} s") from None
         assembly = wanted.begin(first)
         async with room.of(assembly.size):
             tensors = assembly.add(0, data)

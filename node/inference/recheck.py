@@ -11,13 +11,12 @@ from prsm.node.inference.divergence import Boundary
 from prsm.node.inference.evidence import Place
 from prsm.node.inference.feeds import Target, feed_over
 from prsm.node.inference.generate.replay import Replay
-from prsm.node.inference.inquiry import Inquiry, Served
+from prsm.node.inference.inquiry import Ask, Inquiry, Served
 from prsm.node.inference.interface import Models, UnknownJob
 from prsm.node.inference.judging import Stated, check_comparable, judge, judge_apart
 from prsm.node.inference.shards import ShardCache
 from prsm.node.inference.terms import find_shard
 from prsm.node.inference.verify import batch_root
-from prsm.protocol.ed25519 import Signer
 from prsm.protocol.errors import Unsupported
 from prsm.protocol.messages.audit import Side
 from prsm.protocol.messages.models import Shard
@@ -33,19 +32,19 @@ class Recheck:
     models: Models
     shards: ShardCache
 
-    async def compute(self, place: Place, *, by: Signer) -> Boundary:
+    async def compute(self, ask: Ask) -> Boundary:
         """Roots of a batch by our own run, of inputs the requester signed.
 
         Args:
-            place: of the inputs.
-            by: the key that was drawn.
+            ask: for the inputs; the same sources at each try.
 
         Raises:
             Unserved: nobody gave such inputs.
+            NoTimeLeft: there was no time to look for them.
             PrsmError: the shard is not to be had, or does not run here.
         """
-        job = self._job(place)
-        ask = await self.inquiry.begin(place, job.requester, by=by)
+        place, job = ask.place, self._job(ask.place)
+        await self.inquiry.begin(ask, job.requester)
         if job.units[place.unit].kind is WorkKind.GENERATE:
             return (await self._replay.run(job, ask)).boundary
         shard = await self._shard(job, place)
@@ -58,23 +57,24 @@ class Recheck:
         before = _fed(job, place, served)
         return Boundary(before.input_root, before.side_root, batch_root(made))
 
-    async def judge(self, place: Place, stated: Stated, *, by: Signer) -> Finding:
+    async def judge(self, ask: Ask, stated: Stated) -> Finding:
         """Compare our own run with what the worker stated.
 
         Across classes its outputs are fetched too, and their distance decides.
 
         Args:
-            place: of the inputs.
+            ask: as of `compute`.
             stated: by the receipt.
-            by: the key that was drawn.
 
         Raises:
             Unserved: nobody gave inputs with the stated roots, or the stated outputs.
+            NoTimeLeft: there was no time to look for them.
             Unsupported: another class, and integers differ: nobody can tell, and we say nothing.
             PrsmError: as `compute`.
         """
-        job, theirs = self._job(place), stated.boundary
-        ask = await self.inquiry.begin(place, job.requester, by=by)
+        place, theirs = ask.place, stated.boundary
+        job = self._job(place)
+        await self.inquiry.begin(ask, job.requester)
         if job.units[place.unit].kind is WorkKind.GENERATE:
             return await self._replay.judge(job, ask, stated)
         shard = await self._shard(job, place)

@@ -69,6 +69,7 @@ class Replay:
 
         Raises:
             Unserved: nobody gave what went into one of them.
+            NoTimeLeft: there was no time to look for it.
             PrsmError: the shard is not to be had, or does not run here.
         """
         place = ask.place
@@ -103,6 +104,7 @@ class Replay:
         done, theirs = await self.run(job, ask), stated.boundary
         ours = done.boundary
         if (ours.input_root, ours.side_root) != (theirs.input_root, theirs.side_root):
+            ask.sources.missing.add(ask.place)
             raise Unserved("nobody serves what the receipt says went in")
         is_same = done.class_id == stated.class_id
         if ours == theirs or is_same:

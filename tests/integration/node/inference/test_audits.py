@@ -12,6 +12,7 @@ import trio
 from trio.testing import MockClock
 
 from prsm.node.inference.court import Opening
+from prsm.node.inference.inquiry import Ask
 from prsm.node.inference.judging import Stated
 from prsm.node.net.interface import CallRefused, Channel
 from prsm.protocol.errors import Unsupported
@@ -158,7 +159,7 @@ async def test_another_class_of_an_integer_model_is_not_judged(
     recheck = replace(scene.recheck, models=marked)
     key = scene.node(CHECKER).chain.signer
     with pytest.raises(Unsupported, match="inside a determinism class only"):
-        await recheck.judge(scene.place(), Stated(boundary(feed, answered), b"?" * 32), by=key)
+        await recheck.judge(Ask(scene.place(), key), Stated(boundary(feed, answered), b"?" * 32))
 
 
 async def test_an_integer_another_class_answered_convicts_nobody(
@@ -173,7 +174,7 @@ async def test_an_integer_another_class_answered_convicts_nobody(
     recheck = replace(scene.recheck, models=MemoryModels(make_manifest()))
     key = scene.node(CHECKER).chain.signer
     with pytest.raises(Unsupported, match="inside a determinism class only"):
-        await recheck.judge(scene.place(), Stated(boundary(feed, answered), b"?" * 32), by=key)
+        await recheck.judge(Ask(scene.place(), key), Stated(boundary(feed, answered), b"?" * 32))
 
 
 async def test_what_nobody_serves_is_judged_so_at_the_end_only(

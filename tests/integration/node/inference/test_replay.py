@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from prsm.node.inference.divergence import Boundary
 from prsm.node.inference.evidence import Evidence, Place
 from prsm.node.inference.generate.generation import GenerateRequest
-from prsm.node.inference.inquiry import Inquiry, Unserved, Witness
+from prsm.node.inference.inquiry import LEFT_S, Ask, Inquiry, NoTimeLeft, Unserved, Witness
 from prsm.node.inference.judging import Stated
 from prsm.node.inference.recheck import Recheck
 from prsm.protocol.errors import Unsupported
@@ -69,7 +69,7 @@ class Checked:
         class_id = b"?" * 32 if other else receipt.class_id
         place = Place(receipt.job, receipt.unit, batch.index, Side.IN, receipt.worker)
         key = self.makers.makers[CHECKER].node.chain.signer
-        return await self.recheck.judge(place, Stated(stated, class_id), by=key)
+        return await self.recheck.judge(Ask(place, key), Stated(stated, class_id))
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ async def test_every_batch_of_every_stage_is_computed_again(
         for batch in receipt.batches:
             assert await checked.judge(receipt, batch) is Finding.EQUAL
             place = Place(receipt.job, receipt.unit, batch.index, Side.IN, receipt.worker)
-            found = await checked.recheck.compute(place, by=key)
+            found = await checked.recheck.compute(Ask(place, key))
             assert found == Boundary(batch.input_root, batch.side_root, batch.output_root)
     steppers = checked.makers.makers[CHECKER].runner.opened
     assert [stepper.caches for stepper in steppers] == [{}] * len(steppers)  # no session is left
@@ -118,7 +118,7 @@ async def test_the_cut_of_an_integer_model_is_not_judged_outside_its_class(
     place = Place(first.job, first.unit, 1, Side.IN, first.worker)
     key = checked.makers.makers[CHECKER].node.chain.signer
     with pytest.raises(Unsupported, match="inside a determinism class only"):
-        await recheck.judge(place, Stated(stated, b"?" * 32), by=key)
+        await recheck.judge(Ask(place, key), Stated(stated, b"?" * 32))
 
 
 async def test_inputs_the_receipt_does_not_state_are_unserved(
@@ -128,7 +128,13 @@ async def test_inputs_the_receipt_does_not_state_are_unserved(
     stated = Boundary(b"i" * 32, first.batches[1].side_root, first.batches[1].output_root)
     place = Place(first.job, first.unit, 1, Side.IN, first.worker)
     key = checked.makers.makers[CHECKER].node.chain.signer
+    ask, other = Ask(place, key), Place(first.job, first.unit, 1, Side.IN, b"n" * 32)
     with pytest.raises(Unserved):
-        await checked.recheck.judge(place, Stated(stated, first.class_id), by=key)
+        await checked.recheck.judge(ask, Stated(stated, first.class_id))
     with pytest.raises(Unserved):
-        await checked.recheck.compute(Place(first.job, first.unit, 1, Side.IN, b"n" * 32), by=key)
+        await checked.recheck.compute(Ask(other, key))
+    with trio.fail_after(LEFT_S):  # no time to look again: what a try found out holds, no more
+        with pytest.raises(Unserved):
+            await checked.recheck.judge(ask, Stated(stated, first.class_id))
+        with pytest.raises(NoTimeLeft):
+            await checked.recheck.judge(Ask(place, key), Stated(stated, first.class_id))
