@@ -241,9 +241,12 @@ class Evaluator:
         turn = 1 + work.spec.workers.index(chain.address)
         due_ms = chain.block_time_ms() + turn * RECORD_AFTER_MS
         while (known := chain.evaluation(job_id)) is not None and not known.is_recorded:
-            if chain.block_time_ms() >= due_ms:
-                if any(map(chain.is_halted, (known.model, known.dataset))):
-                    return  # the ledger takes no score of it
+            if chain.job(job_id) is None:
+                return  # forgotten, a week after its deadline: no score is taken any more
+            now_ms = chain.block_time_ms()
+            if any(map(chain.is_halted, (known.model, known.dataset))):
+                due_ms = now_ms + turn * RECORD_AFTER_MS  # the turns begin when that is lifted
+            elif now_ms >= due_ms:
                 try:
                     await commit(chain, RECORD_SCORE, RecordScore(job_id, tuple(work.scores)))
                 except PrsmError as error:

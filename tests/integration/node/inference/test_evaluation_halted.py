@@ -24,9 +24,9 @@ async def lab(nursery: trio.Nursery, tmp_path: Path) -> Lab:
     return await make_lab(nursery, tmp_path)
 
 
-def halt(lab: Lab, cid: bytes) -> None:
+def halt(lab: Lab, cid: bytes, *, halted: bool = True) -> None:
     """On every node's ledger, as a vote does."""
-    record = HaltRecord(cid=cid, halted=True, votes=(), reason="by vote")
+    record = HaltRecord(cid=cid, halted=halted, votes=(), reason="by vote")
     lab.cluster.world.state[halt_key(cid)] = encode(record)
 
 
@@ -47,7 +47,7 @@ async def test_what_is_halted_is_not_locked_and_no_worker_begins_it(
         assert refused.value.refusal == "halted"
 
 
-async def test_no_fee_is_paid_for_a_score_of_what_was_halted(
+async def test_no_fee_is_paid_for_a_score_of_what_is_halted(
     lab: Lab, autojump_clock: MockClock
 ) -> None:
     ours, requester = lab.evaluations, lab.cluster.requester
@@ -64,3 +64,8 @@ async def test_no_fee_is_paid_for_a_score_of_what_was_halted(
         await chain.wait_height(chain.height() + 1)
     assert RECORD_SCORE not in {kind for kind, _, _ in lab.cluster.world.executed}
     assert lab.score().recorded == 0
+    await trio.sleep(1)  # all have seen the last block
+    halt(lab, DATASET, halted=False)  # then one worker records it, in its turn
+    await chain.wait_height(chain.height() + 8)
+    assert [kind for kind, _, _ in lab.cluster.world.executed].count(RECORD_SCORE) == 1
+    assert lab.score().recorded == 1
