@@ -6,6 +6,7 @@ so a relay can neither read nor pretend), nor when a place is wanted (`node/net/
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -41,6 +42,8 @@ FAILED_FOR_MS: Final = 5_000
 LIFETIME_MS_MIN: Final = 10_000  # less is no place: renewing it would be a flood
 LIFETIME_MS_MAX: Final = 24 * 3600_000
 RELAYS_DIALLED_MAX: Final = 16  # for the sake of peers behind them, at once
+
+HINT: Final = "relay"  # whose hints these are
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +136,8 @@ class Behind:
         self._places: dict[PeerId, HeldPlace] = {}
         self._asked: set[PeerId] = set()  # for a place, over the link of now
         self._not_before_ms: dict[PeerId, int] = {}
-        self._dialled: set[PeerId] = set()  # for others' sake: linked, or being dialled
+        self._dialled: set[PeerId] = set()  # for others' sake, and linked
+        self._dialling: Counter[PeerId] = Counter()
         self._changed = trio.lowlevel.ParkingLot()  # a relay may have come
         self._nursery: trio.Nursery | None = None
         network.on_call(TakeCircuit, self._on_take)
@@ -282,9 +286,7 @@ class Behind:
         else:
             self._asked.discard(event.peer)
             self._places.pop(event.peer, None)
-            if event.peer in self._dialled and self._nursery is not None:
-                self._dialled.discard(event.peer)  # who wants its circuits again dials it again
-                self._nursery.start_soon(self._let_go, event.peer)
+            self._settle(event.peer)
 
     # -- circuits
 
@@ -295,20 +297,33 @@ class Behind:
         if not address:
             raise PeerUnreachable(f"relay {relay} is not linked")
         surplus = self._surplus(relay)
-        self._dialled.add(relay)
+        self._dialling[relay] += 1
         try:
             if surplus is not None:
                 self._dialled.discard(surplus)
                 await self._let_go(surplus)
-            await self._network.connect(address, is_hint=True)
+            await self._network.connect(address, hint=HINT)
+            self._dialled.add(relay)
         except PrsmError as error:
             raise PeerUnreachable(f"relay {relay} cannot be reached: {error.what}") from error
         finally:
-            if not self._find(relay):
-                self._dialled.discard(relay)
+            self._dialling[relay] -= 1
+            if not self._dialling[relay]:
+                del self._dialling[relay]
+            self._settle(relay)
         if info := self._find(relay):
             return info
         raise PeerUnreachable(f"relay {relay} went away at once")
+
+    def _settle(self, relay: PeerId) -> None:
+        """Let go of a relay that is lost: who wants its circuits again dials it again.
+
+        While it is dialled that is left to the dial: what was lost is another link.
+        """
+        is_kept = relay in self._dialling or self._find(relay)
+        if relay in self._dialled and not is_kept and self._nursery is not None:
+            self._dialled.discard(relay)
+            self._nursery.start_soon(self._let_go, relay)
 
     def _surplus(self, relay: PeerId) -> PeerId | None:
         """The relay that gives way to another one, if one has to; it carries nothing.
@@ -316,7 +331,8 @@ class Behind:
         Raises:
             PeerUnreachable: all are in use.
         """
-        if relay in self._dialled or len(self._dialled) < RELAYS_DIALLED_MAX:
+        counted = self._dialled | self._dialling.keys()
+        if relay in counted or len(counted) < RELAYS_DIALLED_MAX:
             return None
         for known in sorted(self._dialled - self._places.keys()):
             if self._find(known) and not self._circuits.of(known):
@@ -324,7 +340,7 @@ class Behind:
         raise PeerUnreachable(f"relay {relay} is not linked, {RELAYS_DIALLED_MAX} others are used")
 
     async def _let_go(self, relay: PeerId) -> None:
-        await self._network.disconnect(relay, is_hint=True)
+        await self._network.disconnect(relay, hint=HINT)
 
     def _find(self, peer: PeerId) -> PeerInfo | None:
         return next((info for info in self._network.peers() if info.peer == peer), None)

@@ -153,13 +153,13 @@ class Network(Protocol):
         """The live peers, in order of their ids."""
         ...
 
-    async def connect(self, address: str, *, is_hint: bool = False) -> PeerId:
+    async def connect(self, address: str, *, hint: str = "") -> PeerId:
         """Dial `/ip4/…/tcp/…/p2p/…` and shake hands; kept and redialled until `disconnect`.
 
         Args:
             address: where.
-            is_hint: others told it, and not the owner: of a peer that is wanted already it is
-                tried once, and moves nothing; a failure ends what it began.
+            hint: the part of this node that follows what others told; empty: the owner asked. A
+                hint is tried once, and moves nothing of what is wanted already.
 
         Raises:
             LocalError: no address of that form, or our own.
@@ -179,13 +179,13 @@ class Network(Protocol):
         """
         ...
 
-    async def disconnect(self, peer: PeerId, *, is_hint: bool = False) -> None:
-        """Close the connection and stop redialling.
+    async def disconnect(self, peer: PeerId, *, hint: str = "") -> None:
+        """Close the connection and stop redialling, unless others want the peer, too.
 
         Args:
             peer: who.
-            is_hint: give up what came of a hint: whom the owner wants too stays, and so does a
-                link that the peer made itself.
+            hint: the part of this node that gives up what came of its hints; a link that the
+                peer made itself stays then.
         """
         ...
 

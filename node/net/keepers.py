@@ -1,13 +1,15 @@
 """The addresses a node wants links to, and the tasks that dial them again.
 
-Knows who is wanted and where. Must not know what a link is, nor how long a pause is
+Knows who is wanted, by whom and where. Must not know what a link is, nor how long a pause is
 (`node/net/redials`). One task a wanted peer: it waits while the peer is linked.
 
-Invariants: a hint, which may be a stranger's word, neither moves nor ends what is wanted already;
-what a hint began ends with its failure.
+Invariants: a peer is wanted until nobody is left who wants it, and each ends only its own wish; a
+hint, which may be a stranger's word, becomes a wish when it led to a link, and the owner's address
+goes before that of a hint. At most one task a peer, also while it is being ended.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -39,8 +41,8 @@ class Keepers:
         reach: Callable[[PeerId, str], Awaitable[None]],
         is_linked: Callable[[PeerId], bool],
     ) -> None:
-        self.wanted: dict[PeerId, str] = {}
-        self._hinted: set[PeerId] = set()  # of them: begun by a hint, and wanted by nobody else
+        self._owners: dict[PeerId, dict[str, str]] = {}  # who wants it, and where
+        self._trying: Counter[PeerId] = Counter()  # `connect`s under way
         self._reach = reach
         self._is_linked = is_linked
         self._redials = Redials(us)
@@ -49,62 +51,66 @@ class Keepers:
         self._lost = trio.lowlevel.ParkingLot()
         self._hastened = trio.lowlevel.ParkingLot()
 
+    @property
+    def wanted(self) -> dict[PeerId, str]:
+        """Who is dialled again when it is lost, and where."""
+        return {peer: _first(owners) for peer, owners in self._owners.items()}
+
+    def is_wanted(self, peer: PeerId) -> bool:
+        """Whether anybody wants a peer, or dials it now."""
+        return peer in self._owners or peer in self._trying
+
     def start(self, nursery: trio.Nursery) -> None:
         """Begin, with what is wanted already; until `stop`."""
         self._nursery = nursery
-        for peer in self.wanted:
-            nursery.start_soon(self._keep, peer)
+        for peer in self._owners:
+            self._begin(peer)
 
     def stop(self) -> None:
         """The nursery ends."""
         self._nursery = None
 
-    async def connect(self, peer: PeerId, address: str, *, is_hint: bool = False) -> None:
+    async def connect(self, peer: PeerId, address: str, *, hint: str = "") -> None:
         """Link to a peer now, and keep it linked.
 
         Args:
             peer: who it has to be.
-            address: where; of a peer that is wanted already a hint is tried once.
-            is_hint: nobody who decides gave it: a failure ends what it began, and only that.
+            address: where.
+            hint: which part of the node follows one; empty: the owner decided. What a hint did
+                not lead to is not kept, and neither is what nobody waited for.
 
         Raises:
             PeerUnreachable: not now; it is dialled again in the background, but after a hint.
             WrongChain, ProtocolMismatch: it is not dialled again.
         """
-        if is_hint and peer in self.wanted:
-            await self._reach(peer, address)
-            return
-        known, was_hinted = peer in self.wanted, peer in self._hinted
-        self.wanted[peer] = address
-        (self._hinted.add if is_hint else self._hinted.discard)(peer)
+        self._trying[peer] += 1
         try:
             await self._reach(peer, address)
         except FINAL:
-            self.forget(peer, is_hint=is_hint)
-            raise
-        except trio.Cancelled:  # nobody waits for it any more
-            if not known:
-                self.forget(peer, is_hint=is_hint)
-            elif was_hinted and peer in self.wanted:
-                self._hinted.add(peer)
+            self.forget(peer, hint=hint)
             raise
         except PrsmError:
-            if is_hint:
-                self.forget(peer, is_hint=True)
+            if not hint:
+                self._want(peer, address, hint)
             raise
+        else:
+            self._want(peer, address, hint)
         finally:
-            if not known and peer in self.wanted and self._nursery is not None:
-                self._nursery.start_soon(self._keep, peer)
+            self._trying[peer] -= 1
+            if not self._trying[peer]:
+                del self._trying[peer]
 
-    def forget(self, peer: PeerId, *, is_hint: bool = False) -> bool:
-        """Want a peer no more, for a hint's sake only what that began; whether nobody does now."""
-        if is_hint and peer in self.wanted and peer not in self._hinted:
-            return False
-        self.wanted.pop(peer, None)
-        self._hinted.discard(peer)
-        if scope := self._scopes.pop(peer, None):
-            scope.cancel()
-        return True
+    def forget(self, peer: PeerId, *, hint: str = "") -> bool:
+        """End what the owner wants, or a part of the node that followed a hint.
+
+        Returns:
+            Whether nobody wants the peer now.
+        """
+        owners = self._owners.get(peer, {})
+        owners.pop(hint, None)
+        if not owners:
+            self._end(peer)
+        return not self.is_wanted(peer)
 
     def hear(self) -> None:
         """A link came up: others may be there again, too."""
@@ -115,15 +121,32 @@ class Keepers:
         """A link was lost: dial it again if it is wanted."""
         self._lost.unpark_all()
 
+    def _want(self, peer: PeerId, address: str, owner: str) -> None:
+        self._owners.setdefault(peer, {})[owner] = address
+        self._begin(peer)
+
+    def _end(self, peer: PeerId) -> None:
+        self._owners.pop(peer, None)
+        if scope := self._scopes.get(peer):
+            scope.cancel()
+
+    def _begin(self, peer: PeerId) -> None:
+        """Have a task keep a peer; one that is being ended goes on instead."""
+        if self._nursery is not None and peer not in self._scopes:
+            self._scopes[peer] = trio.CancelScope()
+            self._nursery.start_soon(self._keep, peer)
+
     async def _keep(self, peer: PeerId) -> None:
-        with trio.CancelScope() as scope:
-            self._scopes[peer] = scope
-            while peer in self.wanted:
-                if self._is_linked(peer):
-                    await self._lost.park()
-                else:
-                    await self._dial(peer)
-        if self._scopes.get(peer) is scope:
+        try:
+            while peer in self._owners:
+                with self._scopes[peer]:
+                    while peer in self._owners:
+                        if self._is_linked(peer):
+                            await self._lost.park()
+                        else:
+                            await self._dial(peer)
+                self._scopes[peer] = trio.CancelScope()  # wanted anew before it had ended
+        finally:
             del self._scopes[peer]
 
     async def _dial(self, peer: PeerId) -> None:
@@ -131,17 +154,19 @@ class Keepers:
         redials = self._redials
         redials.begin(peer, now_s=trio.current_time())
         try:
-            while peer in self.wanted and not self._is_linked(peer):
+            while not self._is_linked(peer):
                 while (due_s := redials.due_s(peer)) > trio.current_time():
                     with trio.move_on_at(due_s):
                         await self._hastened.park()
+                if not (owners := self._owners.get(peer)):
+                    return  # ended in the moment it was due
                 redials.start(peer, now_s=trio.current_time())
                 try:
-                    await self._reach(peer, self.wanted[peer])
+                    await self._reach(peer, _first(owners))
                 except FINAL as error:
                     log.error("peer %s is not dialled again: %s", peer, error.what)  # noqa: TRY400 - no traceback
-                    self.wanted.pop(peer, None)
-                    self._hinted.discard(peer)
+                    self._owners.pop(peer, None)
+                    return
                 except OlderPeer:
                     redials.begin(peer, now_s=trio.current_time())
                 except PrsmError as error:
@@ -151,3 +176,8 @@ class Keepers:
                     log.info("peer %s: %s; again in %.1f s", peer, error.what, again_s)
         finally:
             redials.end(peer)
+
+
+def _first(owners: dict[str, str]) -> str:
+    """Where to dial: where the owner said, or where the oldest of the hints led."""
+    return owners.get("") or next(iter(owners.values()))

@@ -217,10 +217,10 @@ class PeerNetwork:
         """End a peer's ban and forget its faults; False when there was nothing to forget."""
         return self._bans.pardon(peer)
 
-    async def connect(self, address: str, *, is_hint: bool = False) -> PeerId:
+    async def connect(self, address: str, *, hint: str = "") -> PeerId:
         """Dial, shake hands, and keep the link until `disconnect`; raises as the port says."""
         peer = self._peer_at(address)
-        await self._peers.connect(peer, address, is_hint=is_hint)
+        await self._peers.connect(peer, address, hint=hint)
         return peer
 
     async def probe(self, address: str) -> PeerId:
@@ -237,9 +237,9 @@ class PeerNetwork:
             await connection.close()
         return peer
 
-    async def disconnect(self, peer: PeerId, *, is_hint: bool = False) -> None:
-        """Close the connection and stop redialling; of a hint only what came of it."""
-        await self._peers.disconnect(peer, is_hint=is_hint)
+    async def disconnect(self, peer: PeerId, *, hint: str = "") -> None:
+        """Close the connection and stop redialling, unless others want it."""
+        await self._peers.disconnect(peer, hint=hint)
 
     def send_nowait(
         self,

@@ -197,17 +197,17 @@ class Peers:
                 self._nursery = self._dial = None
                 self._keepers.stop()
 
-    async def connect(self, peer: PeerId, address: str, *, is_hint: bool) -> None:
+    async def connect(self, peer: PeerId, address: str, *, hint: str) -> None:
         """Link to a peer and keep it linked; raises as `Keepers.connect`."""
-        await self._keepers.connect(peer, address, is_hint=is_hint)
+        await self._keepers.connect(peer, address, hint=hint)
 
-    async def disconnect(self, peer: PeerId, *, is_hint: bool) -> None:
-        """Stop redialling a peer and close its link; of a hint only what came of it."""
+    async def disconnect(self, peer: PeerId, *, hint: str) -> None:
+        """Stop redialling a peer and close its link, unless others want it."""
         await trio.lowlevel.checkpoint()
-        if not self._keepers.forget(peer, is_hint=is_hint):
+        if not self._keepers.forget(peer, hint=hint):
             return
         link = self._links.get(peer)
-        if link is None or link.connection.outbound or not is_hint:
+        if link is None or link.connection.outbound or not hint:
             self.drop(peer, PeerUnreachable(f"peer {peer} was disconnected"))
 
     def drop(self, peer: PeerId, why: PrsmError) -> None:
@@ -234,7 +234,7 @@ class Peers:
         lock = self._dialling.setdefault(peer, trio.Lock())
         async with lock, self._dials.turn():  # meanwhile the peer itself may have dialled
             link = self._links.get(peer)
-            if peer not in self._keepers.wanted:
+            if not self._keepers.is_wanted(peer):
                 raise PeerUnreachable(f"peer {peer} is not wanted any more")
             if link and (not link.is_relayed or is_circuit(address)):
                 return
@@ -318,7 +318,7 @@ class Peers:
     def _refuse_surplus(self, connection: Connection) -> None:
         if connection.peer not in self._links:  # of a pair one goes
             inbound = sum(not link.connection.outbound for link in self._links.values())
-            ours = connection.outbound or connection.peer in self._keepers.wanted
+            ours = connection.outbound or self._keepers.is_wanted(connection.peer)
             self.entry.refuse_surplus(len(self._links), inbound, wanted=ours)
 
     async def _converse(self, link: Link, ctl: Duplex) -> None:

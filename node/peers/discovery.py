@@ -38,6 +38,7 @@ from prsm.protocol.ids import PeerId
 
 log = logs.get("discovery")
 
+HINT: Final = "discovery"  # whose hints these are
 LOOK_SECONDS: Final = 1.0
 NOBODY_MS: Final = 5_000  # without news; a back-off of an address may end meanwhile
 DIALS_MAX: Final = 4
@@ -164,7 +165,7 @@ class Discovery:
                 task_status.started()
                 while True:
                     for peer in self._settle():
-                        await self._network.disconnect(peer, is_hint=True)
+                        await self._network.disconnect(peer, hint=HINT)
                     self._bootstrap.look(self._chosen(), now_ms=self._clock.monotonic_ms())
                     for dial in self._orders():
                         self._dialling[dial.place.peer] = dial
@@ -269,7 +270,7 @@ class Discovery:
     async def _dial(self, dial: Dial) -> None:
         peer, text = dial.place.peer, dial.place.text
         try:
-            await self._network.connect(text, is_hint=True)
+            await self._network.connect(text, hint=HINT)
         except PeerUnreachable as error:
             if isinstance(error, PeerFull) and self.exchange is not None and dial.is_kept:
                 self.exchange.hear_elsewhere(text, error.others)
@@ -286,7 +287,7 @@ class Discovery:
             if dial.is_kept or dial.slot is Slot.MEMBER:
                 self._kept[peer] = _Kept(_outbound(dial, now_ms), refreshed_ms=now_ms)
             else:
-                await self._network.disconnect(peer, is_hint=True)
+                await self._network.disconnect(peer, hint=HINT)
         finally:
             del self._dialling[peer]
             self._news.set()

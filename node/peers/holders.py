@@ -38,6 +38,7 @@ from prsm.storage.errors import NotFound
 
 log = logs.get("holders")
 
+HINT: Final = "holders"  # whose hints these are
 ASKED_MAX: Final = 16
 ASK_SECONDS: Final = 3.0
 DIALS_MAX: Final = 4
@@ -142,7 +143,7 @@ class Holders:
 
     async def _dial(self, place: Place, reached: set[PeerId]) -> None:
         try:
-            await self._network.connect(place.text, is_hint=True)
+            await self._network.connect(place.text, hint=HINT)
         except (LocalError, RemoteError) as error:
             log.debug("a hint led nowhere", address=place.text, why=error.what)
         else:
@@ -150,8 +151,7 @@ class Holders:
 
     async def _give_up(self, peer: PeerId) -> None:
         del self._links[peer]
-        if peer not in self._discovery.kept:
-            await self._network.disconnect(peer, is_hint=True)
+        await self._network.disconnect(peer, hint=HINT)
 
     # -- answering
 

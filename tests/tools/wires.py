@@ -59,13 +59,13 @@ class Wire:
     def peers(self) -> tuple[PeerInfo, ...]:
         return tuple(PeerInfo(peer, "", False, 0, None, "") for peer in self.live)
 
-    async def connect(self, address: str, *, is_hint: bool = False) -> PeerId:
+    async def connect(self, address: str, *, hint: str = "") -> PeerId:
         raise NotImplementedError
 
     async def probe(self, address: str) -> PeerId:
         raise NotImplementedError
 
-    async def disconnect(self, peer: PeerId, *, is_hint: bool = False) -> None:
+    async def disconnect(self, peer: PeerId, *, hint: str = "") -> None:
         raise NotImplementedError
 
     def send_nowait(

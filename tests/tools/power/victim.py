@@ -76,15 +76,15 @@ class Line:
         """The three."""
         return tuple(PeerInfo(peer, "", True, 0, 0, "") for peer in self.ids[1:])
 
-    async def connect(self, address: str, *, is_hint: bool = False) -> PeerId:
+    async def connect(self, address: str, *, hint: str = "") -> PeerId:
         """All are connected already."""
-        raise NotImplementedError(address, is_hint)
+        raise NotImplementedError(address, hint)
 
     async def probe(self, address: str) -> PeerId:
         """Nobody is looked for here."""
         raise NotImplementedError(address)
 
-    async def disconnect(self, peer: PeerId, *, is_hint: bool = False) -> None:
+    async def disconnect(self, peer: PeerId, *, hint: str = "") -> None:
         """All stay connected."""
 
     def send_nowait(

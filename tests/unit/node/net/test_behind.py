@@ -49,7 +49,7 @@ class Field(Wire):
         return tuple(PeerInfo(each, known[each], True, 0, None, "") for each in sorted(self.live))
 
     @override
-    async def connect(self, address: str, *, is_hint: bool = False) -> PeerId:
+    async def connect(self, address: str, *, hint: str = "") -> PeerId:
         await trio.lowlevel.checkpoint()
         self.dialled.append(address)
         if address not in self.there:
@@ -58,9 +58,9 @@ class Field(Wire):
         return self.live[-1]
 
     @override
-    async def disconnect(self, peer: PeerId, *, is_hint: bool = False) -> None:
+    async def disconnect(self, peer: PeerId, *, hint: str = "") -> None:
         await trio.lowlevel.checkpoint()
-        assert is_hint
+        assert hint
         self.let_go.append(peer)
         if peer in self.live:
             self.lose(peer)
@@ -234,6 +234,32 @@ async def test_relay_that_is_lost_is_not_redialled_for_itself(nursery: trio.Nurs
     field.lose(peer(1))
     await wait_all_tasks_blocked()
     assert field.let_go == [peer(1)]
+    nursery.cancel_scope.cancel()
+
+
+async def test_relay_that_comes_and_goes_while_it_is_dialled_is_counted(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was lost is a link of its own: it stays wanted, and one of those dialled for others."""
+    field = Field()
+    behind = make(field)
+    await nursery.start(behind.run)
+    connect = field.connect
+
+    async def slowly(address: str, *, hint: str = "") -> PeerId:
+        field.meet(parse_address(address).peer)
+        field.lose(parse_address(address).peer)
+        await wait_all_tasks_blocked()
+        return await connect(address, hint=hint)
+
+    monkeypatch.setattr(field, "connect", slowly)
+    target = peer(200)
+    for number in range(1, RELAYS_DIALLED_MAX + 3):
+        field.there.add(address(number))
+        with pytest.raises(PeerUnreachable, match="is not there"):
+            await behind.dial(target, circuit_address(address(number), target))
+        assert len(field.live) == min(number, RELAYS_DIALLED_MAX)
+    assert len(field.let_go) == 2, "those that gave way"
     nursery.cancel_scope.cancel()
 
 

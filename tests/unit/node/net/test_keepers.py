@@ -1,6 +1,8 @@
 """Wanted peers are dialled again, and sooner when another one is back."""
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
+from functools import partial
+
 import trio
 from trio.testing import MockClock
 
@@ -21,12 +23,15 @@ class Field:
         self.addresses: list[str] = []
         self.linked: set[PeerId] = set()
         self.dials: dict[PeerId, list[float]] = {LOW: [], HIGH: []}
+        self.takes_s = 0.0
         self.keepers = Keepers(US, self.reach, self.linked.__contains__)
 
     async def reach(self, peer: PeerId, address: str) -> None:
-        await trio.lowlevel.checkpoint()
         self.addresses.append(address)
         self.dials[peer].append(trio.current_time())
+        with trio.CancelScope(shield=True):  # a connection is closed before its dial ends
+            await trio.sleep(self.takes_s)
+        await trio.lowlevel.checkpoint()
         if peer in self.foreign:
             raise WrongChain("another network")
         if peer not in self.there:
@@ -34,11 +39,9 @@ class Field:
         self.linked.add(peer)
         self.keepers.hear()
 
-    async def want(
-        self, peer: PeerId, address: str = "somewhere", *, is_hint: bool = False
-    ) -> None:
+    async def want(self, peer: PeerId, address: str = "somewhere", *, hint: str = "") -> None:
         try:
-            await self.keepers.connect(peer, address, is_hint=is_hint)
+            await self.keepers.connect(peer, address, hint=hint)
         except (PeerUnreachable, WrongChain):
             return
 
@@ -103,8 +106,8 @@ async def test_hint_neither_moves_nor_ends_what_is_wanted(
     field = Field()
     field.keepers.start(nursery)
     await field.want(LOW, "configured")
-    await field.want(LOW, "told", is_hint=True)
-    assert not field.keepers.forget(LOW, is_hint=True)
+    await field.want(LOW, "told", hint="test")
+    assert not field.keepers.forget(LOW, hint="test")
     await trio.sleep(60)
     assert field.addresses.count("told") == 1
     assert field.addresses[-1] == field.keepers.wanted[LOW] == "configured"
@@ -116,7 +119,7 @@ async def test_hint_that_leads_nowhere_is_not_followed_again(
 ) -> None:
     field = Field()
     field.keepers.start(nursery)
-    await field.want(LOW, is_hint=True)
+    await field.want(LOW, hint="test")
     await trio.sleep(60)
     assert len(field.dials[LOW]) == 1
     assert not field.keepers.wanted
@@ -129,9 +132,9 @@ async def test_owner_takes_over_what_a_hint_began(
     field = Field()
     field.keepers.start(nursery)
     field.there.add(LOW)
-    await field.want(LOW, "told", is_hint=True)
+    await field.want(LOW, "told", hint="test")
     await field.want(LOW, "configured")
-    assert not field.keepers.forget(LOW, is_hint=True)
+    assert not field.keepers.forget(LOW, hint="test")
     assert field.keepers.wanted == {LOW: "configured"}
     assert field.keepers.forget(LOW)
     assert not field.keepers.wanted
@@ -144,10 +147,86 @@ async def test_owner_who_gives_up_waiting_leaves_a_hint_a_hint(
     field = Field()
     field.keepers.start(nursery)
     field.there.add(LOW)
-    await field.want(LOW, "told", is_hint=True)
+    await field.want(LOW, "told", hint="test")
     with trio.CancelScope() as scope:
         scope.cancel()
         await field.want(LOW)
-    assert field.keepers.forget(LOW, is_hint=True)
+    assert field.keepers.forget(LOW, hint="test")
     assert not field.keepers.wanted
+    nursery.cancel_scope.cancel()
+
+
+async def test_owner_who_gives_up_waiting_leaves_nobody_to_dial_on(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """A hint was dialled when the owner asked for the same peer; it failed, and the owner left."""
+    field = Field()
+    field.takes_s = 5
+    field.keepers.start(nursery)
+    nursery.start_soon(partial(field.want, LOW, "told", hint="test"))
+    await trio.sleep(1)
+    with trio.move_on_after(4.5):
+        await field.want(LOW, "configured")
+    dialled = len(field.dials[LOW])
+    await trio.sleep(60)
+    assert len(field.dials[LOW]) == dialled == 2
+    assert not field.keepers.wanted
+    nursery.cancel_scope.cancel()
+
+
+async def test_each_ends_only_its_own_wish(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    field = Field()
+    field.keepers.start(nursery)
+    field.there.add(LOW)
+    await field.want(LOW, "found", hint="discovery")
+    await field.want(LOW, "told", hint="relay")
+    assert not field.keepers.forget(LOW, hint="relay")
+    assert field.keepers.wanted == {LOW: "found"}
+    assert not field.keepers.forget(LOW), "the owner wished nothing"
+    assert field.keepers.forget(LOW, hint="discovery")
+    nursery.cancel_scope.cancel()
+
+
+async def test_peer_that_is_wanted_anew_has_one_keeper(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """It is given up while it is dialled, by another dial and by the keeper that is ending."""
+    field = Field()
+    field.takes_s = 1
+    field.there.add(LOW)
+    field.keepers.start(nursery)
+    nursery.start_soon(partial(field.want, LOW, hint="test"))
+    await trio.sleep(0.5)
+    field.keepers.forget(LOW, hint="test")
+    await field.want(LOW, hint="test")
+    await trio.sleep(0.1)
+    assert len(field.keepers._lost) == 1
+    field.linked.clear()
+    field.there.clear()
+    field.keepers.lose()
+    await trio.sleep(0.5)  # its keeper dials, and is slow to end
+    field.keepers.forget(LOW, hint="test")
+    field.there.add(LOW)
+    await field.want(LOW, hint="test")
+    await trio.sleep(3)
+    assert len(field.keepers._lost) == 1
+    nursery.cancel_scope.cancel()
+
+
+async def test_peer_given_up_in_the_moment_it_is_due_is_not_dialled(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    field = Field()
+    field.keepers.start(nursery)
+    await field.want(LOW)
+    await field.want(HIGH)
+    await trio.sleep(15)
+    dialled = len(field.dials[LOW])
+    field.keepers._redials._due_s[LOW] = trio.current_time()
+    field.keepers._hastened.unpark_all()
+    field.keepers.forget(LOW)
+    await trio.sleep(60)
+    assert len(field.dials[LOW]) == dialled
     nursery.cancel_scope.cancel()

@@ -73,7 +73,7 @@ async def test_nothing_is_kept_of_peers_that_were_dialled_in_vain(
 async def hint(network: PeerNetwork, address: str) -> None:
     """Follow a hint that leads nowhere."""
     with pytest.raises(PeerUnreachable):
-        await network.connect(address, is_hint=True)
+        await network.connect(address, hint="test")
 
 
 async def test_dial_that_outlives_the_network_is_closed_and_named(

@@ -96,8 +96,8 @@ async def test_configured_peer_is_not_given_up_with_a_fetch(
     lab = await find(world, 2, Aims(outbound=0, bootstrap=(seed.node.address,)))
     await lab.wait_linked([seed])
     network = lab.node.network
-    await network.connect(seed.node.address, is_hint=True)
-    await network.disconnect(seed.node.peer, is_hint=True)
+    await network.connect(seed.node.address, hint="test")
+    await network.disconnect(seed.node.peer, hint="test")
     await trio.sleep(1)
     assert lab.linked == {seed.node.peer}
     assert wanted(lab) == {seed.node.peer: seed.node.address}
@@ -117,7 +117,7 @@ async def test_configured_peer_is_dialled_where_the_owner_said(
     await evil.network.connect(lab.node.address)
     where = circuit_address(f"/ip4/127.0.0.1/tcp/6666/p2p/{boot}", peer_id_of(b"x" * 32))
     with pytest.raises(PeerUnreachable):
-        await lab.node.network.connect(where, is_hint=True)
+        await lab.node.network.connect(where, hint="test")
     seed = await find(world, 1, ALONE)
     await trio.sleep(30)
     assert boot in lab.linked
@@ -146,7 +146,7 @@ async def test_relays_that_a_stranger_made_up_are_not_dialled(
     hints = [circuit_address(ghost, evil.peer) for ghost in ghosts]
     for hint in hints:  # not even where one of them is followed
         with pytest.raises(PeerUnreachable):
-            await victim.node.network.connect(hint, is_hint=True)
+            await victim.node.network.connect(hint, hint="test")
     assert not parts.behind._dialled
     assert not wanted(victim)
 
@@ -193,3 +193,66 @@ async def test_peer_that_dialled_during_our_dial_is_not_wanted_for_ever(
     await victim.node.wait_lost(evil.peer)
     await trio.sleep(3600)
     assert len(dials) <= 2 * HOPELESS_AFTER, "the book's attempts, and no redials"
+
+
+async def test_relay_of_a_stranger_that_comes_and_goes_ends_nothing(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """It answers late, dials in and hangs up meanwhile; another hint names it, and it is lost."""
+    victim, parts = await reaching(world, 1, ALONE)
+    other, evil = await world.start(8), await world.start(9)
+    network = victim.node.network
+    await other.network.connect(victim.node.address)
+    dial = network._transport.dial
+
+    async def late(peer: PeerId, address: str) -> Connection:
+        if peer == evil.peer:
+            await trio.sleep(3)
+        return await dial(peer, address)
+
+    harm(network._transport, "dial", late)
+
+    async def follow(seed: bytes) -> None:
+        with pytest.raises(PeerUnreachable):
+            await network.connect(circuit_address(evil.address, peer_id_of(seed)), hint="test")
+
+    async with trio.open_nursery() as hints:
+        hints.start_soon(follow, b"x" * 32)
+        await trio.sleep(0.5)
+        await evil.network.connect(victim.node.address)
+        await trio.sleep(0.2)
+        await evil.network.disconnect(victim.node.peer)
+        await trio.sleep(0.5)
+        hints.start_soon(follow, b"y" * 32)
+    assert parts.behind._dialled == wanted(victim).keys() == {evil.peer}
+    evil.scope.cancel()
+    await trio.sleep(2)
+    assert network.restarts == 0
+    assert victim.linked == {other.peer}
+    assert not parts.behind._dialled
+    assert not wanted(victim)
+
+
+async def test_peer_that_discovery_keeps_is_kept_though_a_stranger_names_it_as_relay(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """The hint is sooner than the redial; when the link is lost again it is redialled."""
+    victim, parts = await reaching(world, 1, Aims())
+    mate = await find(world, 2, ALONE)
+    where = place_of(mate.node.address)
+    victim.discovery.hear(where, source="127.0", kind=Kind.EXCHANGE)
+    await victim.wait_linked([mate])
+    await trio.sleep(60)
+    await mate.stop()
+    await trio.sleep(15)
+    mate = await find(world, 2, ALONE)
+    hint = circuit_address(mate.node.address, peer_id_of(b"x" * 32))
+    with pytest.raises(PeerUnreachable):
+        await victim.node.network.connect(hint, hint="test")
+    assert parts.behind._dialled == {mate.node.peer}
+    await mate.stop()
+    await trio.sleep(1)
+    assert wanted(victim) == {mate.node.peer: where.text}
+    mate = await find(world, 2, ALONE)
+    await trio.sleep(12)
+    assert victim.linked == {mate.node.peer}

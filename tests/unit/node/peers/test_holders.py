@@ -147,8 +147,8 @@ async def test_hints_cost_a_bounded_number_of_dials(
     one, seeker = await holder(world, 1)
     dialled: list[str] = []
 
-    async def connect(address: str, *, is_hint: bool = False) -> PeerId:
-        assert is_hint
+    async def connect(address: str, *, hint: str = "") -> PeerId:
+        assert hint
         dialled.append(address)
         raise NotFound("nobody")
 

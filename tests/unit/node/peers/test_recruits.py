@@ -119,8 +119,8 @@ async def test_dials_are_bounded_and_go_in_order(world: World, autojump_clock: M
     one, recruits = await recruiter(world, *said)
     dialled: list[str] = []
 
-    async def connect(address: str, *, is_hint: bool = False) -> PeerId:
-        assert is_hint
+    async def connect(address: str, *, hint: str = "") -> PeerId:
+        assert hint
         dialled.append(address)
         raise NotFound("nobody")
 
