@@ -104,12 +104,7 @@ class Holders:
         async with trio.open_nursery() as nursery:
             for place in chosen:
                 if self._discovery.is_trusted(place.peer):
-                    nursery.start_soon(self._dial, place, reached)
-        for place in chosen:
-            if place.peer in reached:
-                self._links[place.peer] = trio.current_time() + seconds
-        while len(self._links) > LINKS_MAX:
-            await self._give_up(next(iter(self._links)))
+                    nursery.start_soon(self._dial, place, seconds, reached)
         return len(reached)
 
     # -- asking
@@ -141,17 +136,23 @@ class Holders:
         places = [place for text in texts if (place := _place(text))]
         return [place for place in places if may_tell(place.scope, listener)]
 
-    async def _dial(self, place: Place, reached: set[PeerId]) -> None:
+    async def _dial(self, place: Place, seconds: float, reached: set[PeerId]) -> None:
+        """Follow a hint; a link is noted at once, the fetch may be cancelled while others hang."""
         try:
             await self._network.connect(place.text, hint=HINT)
         except (LocalError, RemoteError) as error:
             log.debug("a hint led nowhere", address=place.text, why=error.what)
-        else:
-            reached.add(place.peer)
+            return
+        reached.add(place.peer)
+        self._links[place.peer] = trio.current_time() + seconds
+        self._links.move_to_end(place.peer)
+        while len(self._links) > LINKS_MAX:
+            await self._give_up(next(iter(self._links)))
 
     async def _give_up(self, peer: PeerId) -> None:
         del self._links[peer]
-        await self._network.disconnect(peer, hint=HINT)
+        with trio.CancelScope(shield=True):  # or nobody would ever do it
+            await self._network.disconnect(peer, hint=HINT)
 
     # -- answering
 

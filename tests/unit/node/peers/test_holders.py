@@ -10,9 +10,11 @@ from trio.testing import MockClock
 from prsm.node.net.addresses import Kind
 from prsm.node.net.interface import CallRefused, Channel
 from prsm.node.net.network import PeerNetwork
+from prsm.node.net.peers import Connection
 from prsm.node.net.places import place_of
 from prsm.node.peers.discovery import Aims, Discovery
-from prsm.node.peers.holders import ANSWERS_BURST, KEPT_SECONDS, Holders
+from prsm.node.peers.holders import ANSWERS_BURST, KEPT_SECONDS, LINKS_MAX, Holders
+from prsm.protocol.identity import peer_id_of
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import HOLDERS_TOLD_MAX
 from prsm.protocol.messages.exchange import GetHolders, GotHolders
@@ -158,3 +160,52 @@ async def test_hints_cost_a_bounded_number_of_dials(
     await seeker.link([place_of(one.node.address), *places], seconds=1)
     assert len(dialled) == 4
     assert one.node.address not in dialled
+
+
+DEAD = f"/ip4/127.0.0.1/tcp/9/p2p/{peer_id_of(b'd' * 32)}"
+
+
+def hanging(one: Finder, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whom a node dials, one of them in vain and without an end."""
+    transport = one.node.network._transport
+    dial, dials = transport.dial, list[str]()
+
+    async def hang(peer: PeerId, address: str) -> Connection:
+        dials.append(address)
+        if address == DEAD:
+            await trio.sleep_forever()
+        return await dial(peer, address)
+
+    monkeypatch.setattr(transport, "dial", hang)
+    return dials
+
+
+async def test_link_of_a_fetch_that_is_cancelled_is_given_up(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two hints one hangs; the other's link ends when it would have, and is not redialled."""
+    two, _ = await holder(world, 2, ROOT)
+    one, seeker = await holder(world, 1)
+    dials = hanging(one, monkeypatch)
+    with trio.move_on_after(2):
+        await seeker.link([place_of(two.node.address), place_of(DEAD)], seconds=KEPT_SECONDS)
+    assert one.linked == {two.node.peer}
+    await trio.sleep(1.2 * KEPT_SECONDS)
+    assert one.linked == set()
+    await two.stop()
+    dials.clear()
+    await trio.sleep(KEPT_SECONDS)
+    assert dials == []
+
+
+async def test_links_of_cancelled_fetches_are_bounded(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, seeker = await holder(world, 1)
+    hanging(one, monkeypatch)
+    for number in range(2, LINKS_MAX + 5):
+        other, _ = await holder(world, number)
+        with trio.move_on_after(2):
+            await seeker.link([place_of(other.node.address), place_of(DEAD)], seconds=KEPT_SECONDS)
+        assert other.node.peer in one.linked
+    assert len(one.linked) == LINKS_MAX
