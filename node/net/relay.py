@@ -27,7 +27,7 @@ from prsm.node.net.interface import (
     PeerInfo,
     PeerUnreachable,
 )
-from prsm.node.net.scores import TokenBucket
+from prsm.node.net.scores import TokenBucket, TokenBuckets
 from prsm.protocol.errors import LocalError, PrsmError
 from prsm.protocol.identity import is_circuit, parse_address
 from prsm.protocol.ids import PeerId
@@ -41,6 +41,10 @@ IDLE_S: Final = 30.0  # the two ends say a heartbeat every 5 s
 # what is beyond them counts against the relay, whoever asked it to.
 OPENS_PER_S: Final = 20
 OPENS_BURST: Final = 64
+# By one dialler, to any place: well below, or one stranger locks everybody else out of a place.
+DIALLER_OPENS_PER_S: Final = 1
+DIALLER_OPENS_BURST: Final = 16
+DIALLERS_MAX: Final = 256  # whose circuits are counted
 
 log = logging.getLogger(__name__)
 
@@ -147,16 +151,13 @@ class Places:
         place = self._places.get(peer)
         if place is None:
             if len(self._places) >= rules.places_max:
-                raise Busy(
-                    f"{len(self._places)} places are taken, at most {rules.places_max}",
-                    retry_after_ms=self._first_end_ms(now_ms),
-                )
+                what = f"{len(self._places)} places are taken, at most {rules.places_max}"
+                first_ms = min(other.until_ms for other in self._places.values())
+                raise Busy(what, retry_after_ms=max(1, first_ms - now_ms))
             same = sum(1 for other in self._places.values() if other.ip == ip)
             if same >= rules.places_per_ip_max and not _is_shared(ip):
-                raise Busy(
-                    f"{same} places are of {ip}, at most {rules.places_per_ip_max}",
-                    retry_after_ms=rules.lifetime_ms,
-                )
+                what = f"{same} places are of {ip}, at most {rules.places_per_ip_max}"
+                raise Busy(what, retry_after_ms=rules.lifetime_ms)
             throttle = Throttle(rules.bytes_per_s, now_ms=now_ms)
             opens = TokenBucket(rate_per_s=OPENS_PER_S, burst=OPENS_BURST, now_ms=now_ms)
             place = self._places[peer] = Place(peer, ip, 0, throttle, opens)
@@ -184,9 +185,6 @@ class Places:
         for place in over:
             del self._places[place.peer]
         return tuple(over)
-
-    def _first_end_ms(self, now_ms: int) -> int:
-        return max(1, min(place.until_ms for place in self._places.values()) - now_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +221,9 @@ class Relay:
         self._rules = rules
         self._places = Places(rules or RelayRules())
         self._by_dialler: dict[PeerId, int] = {}
+        self._opens = TokenBuckets(
+            rate_per_s=DIALLER_OPENS_PER_S, burst=DIALLER_OPENS_BURST, peers_max=DIALLERS_MAX
+        )
         self._carried_bytes = 0
         self._nursery: trio.Nursery | None = None
         network.on_call(Reserve, self._on_reserve)
@@ -314,9 +315,13 @@ class Relay:
         ):
             if count >= most:
                 raise Busy(f"{count} circuits {what} are open, at most {most}", retry_after_ms=1000)
-        if not place.opens.take(now_ms=self._now_ms()):
-            what = f"over {OPENS_PER_S} circuits a second to {place.peer}"
-            raise Busy(what, retry_after_ms=1000 // OPENS_PER_S)
+        now_ms, what = self._now_ms(), ""
+        if not self._opens.take(dialler, now_ms=now_ms):
+            what = f"{DIALLER_OPENS_PER_S} circuits a second by {dialler}"
+        elif not place.opens.take(now_ms=now_ms):
+            what = f"{OPENS_PER_S} circuits a second to {place.peer}"
+        if what:
+            raise Busy(f"over {what}", retry_after_ms=1000)
 
     async def _ask(self, place: Place, far: Hop, dialler: PeerId) -> None:
         take = TakeCircuit(

@@ -166,3 +166,29 @@ class TokenBucket:
             return False
         self._milli -= 1000 * count
         return True
+
+
+class TokenBuckets:
+    """A bucket for each peer; it outlives the peer's link.
+
+    Args:
+        rate_per_s: of each.
+        burst: of each.
+        peers_max: the one used longest ago is forgotten beyond them.
+    """
+
+    def __init__(self, *, rate_per_s: int, burst: int, peers_max: int) -> None:
+        self._rate_per_s = rate_per_s
+        self._burst = burst
+        self._peers_max = peers_max
+        self._buckets: OrderedDict[PeerId, TokenBucket] = OrderedDict()
+
+    def take(self, peer: PeerId, *, now_ms: int) -> bool:
+        """Take a token of a peer; False when it has none."""
+        bucket = self._buckets.pop(peer, None) or TokenBucket(
+            rate_per_s=self._rate_per_s, burst=self._burst, now_ms=now_ms
+        )
+        self._buckets[peer] = bucket
+        if len(self._buckets) > self._peers_max:
+            self._buckets.popitem(last=False)
+        return bucket.take(now_ms=now_ms)

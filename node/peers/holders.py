@@ -26,7 +26,7 @@ from prsm.node.net.interface import (
     PeerUnreachable,
 )
 from prsm.node.net.places import Place, Scope, may_tell, place_of, scope_of
-from prsm.node.net.scores import TokenBucket
+from prsm.node.net.scores import TokenBuckets
 from prsm.node.peers.discovery import Discovery
 from prsm.node.telemetry import logs
 from prsm.protocol.errors import LocalError, RemoteError
@@ -74,7 +74,7 @@ class Holders:
         self._announced = announced
         self._clock = clock
         self._links: OrderedDict[PeerId, float] = OrderedDict()  # until when (trio's time)
-        self._askers: OrderedDict[PeerId, TokenBucket] = OrderedDict()
+        self._askers = TokenBuckets(rate_per_s=1, burst=ANSWERS_BURST, peers_max=ASKERS_MAX)
         network.on_call(GetHolders, self._answer)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -158,7 +158,7 @@ class Holders:
 
     async def _answer(self, incoming: Incoming) -> Answer:
         assert isinstance(incoming.message, GetHolders)
-        if not self._bucket(incoming.peer).take(now_ms=self._clock.monotonic_ms()):
+        if not self._askers.take(incoming.peer, now_ms=self._clock.monotonic_ms()):
             raise Busy("holders were asked for too often", retry_after_ms=1_000)
         infos = {info.peer: info for info in self._network.peers()}
         asker = infos.get(incoming.peer)
@@ -183,16 +183,6 @@ class Holders:
         except (LocalError, RemoteError):  # no CID, or not here
             return False
         return True
-
-    def _bucket(self, peer: PeerId) -> TokenBucket:
-        bucket = self._askers.get(peer)
-        if bucket is None:
-            now_ms = self._clock.monotonic_ms()
-            bucket = TokenBucket(rate_per_s=1, burst=ANSWERS_BURST, now_ms=now_ms)
-            self._askers[peer] = bucket
-            if len(self._askers) > ASKERS_MAX:
-                self._askers.popitem(last=False)
-        return bucket
 
 
 def _place(text: str) -> Place | None:

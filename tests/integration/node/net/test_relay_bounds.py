@@ -24,6 +24,7 @@ from prsm.node.net.interface import (
 )
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.relay import IDLE_S, RelayRules
+from prsm.node.net.scores import TokenBuckets
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import MIB
 from prsm.protocol.messages.reach import (
@@ -178,7 +179,12 @@ async def test_refused_circuit_is_not_ended_by_a_word(
 async def test_relay_has_no_points_for_what_strangers_ask_of_it(
     world: RelayedWorld, autojump_clock: MockClock
 ) -> None:
-    """Three of them open circuits to one place as fast as their own budgets of calls allow."""
+    """Three of them open circuits to one place as fast as their own budgets of calls allow.
+
+    They stand for many: the relay counts them as others each time.
+    """
+    many = TokenBuckets(rate_per_s=1, burst=1, peers_max=0)
+    harm(world.parts[RELAY].relay, "_opens", many)
     victim = await world.start(1)
     evil = [await world.start(10 + number) for number in range(3)]
 
@@ -197,6 +203,35 @@ async def test_relay_has_no_points_for_what_strangers_ask_of_it(
             nursery.start_soon(flood, node, world.parts[number].circuits)
     assert points(victim, world.relay.peer) == 0
     assert victim.peer in world.parts[RELAY].relay.info().places
+
+
+async def test_one_dialler_locks_nobody_out_of_a_place(
+    world: RelayedWorld, autojump_clock: MockClock
+) -> None:
+    """It opens all it can, below its budget of calls; another one comes through every time."""
+    victim, honest, evil = [await world.start(number) for number in (1, 2, 3)]
+    circuits = world.parts[3].circuits
+
+    async def flood(*, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+        with trio.CancelScope() as scope:
+            task_status.started(scope)
+            while True:
+                hop = circuits.open(world.relay.peer)
+                ask = OpenCircuit(circuit=hop.number, peer=victim.peer)
+                with suppress(CallRefused):
+                    await evil.network.call(world.relay.peer, ask, channel=Channel.CTL)
+                await hop.close("")
+                circuits.forget(hop)
+                await trio.sleep(1 / 150)
+
+    scope = await world.nursery.start(flood)
+    await trio.sleep(10)
+    for _ in range(10):
+        await honest.network.connect(victim.address, hint="test")
+        await honest.network.disconnect(victim.peer, hint="test")
+        await trio.sleep(1.37)
+    scope.cancel()
+    assert points(world.relay, evil.peer) == points(victim, world.relay.peer) == 0
 
 
 async def test_place_that_is_not_renewed_ends_with_its_circuits(

@@ -12,6 +12,7 @@ from prsm.node.net.scores import (
     Scores,
     Service,
     TokenBucket,
+    TokenBuckets,
 )
 from prsm.protocol.ids import PeerId
 
@@ -80,6 +81,17 @@ def test_bucket_refills() -> None:
     assert [bucket.take(now_ms=0) for _ in range(3)] == [True, True, False]
     assert not bucket.take(now_ms=99)
     assert bucket.take(now_ms=100)
+
+
+def test_each_peer_has_a_bucket_and_those_used_longest_ago_are_forgotten() -> None:
+    buckets = TokenBuckets(rate_per_s=1, burst=1, peers_max=2)
+    one, two, three = (PeerId(name) for name in ("one", "two", "three"))
+    assert buckets.take(one, now_ms=0)
+    assert buckets.take(two, now_ms=0)
+    assert not buckets.take(one, now_ms=0)
+    assert buckets.take(three, now_ms=0)
+    assert not buckets.take(one, now_ms=0)
+    assert buckets.take(two, now_ms=0), "it was forgotten"
 
 
 def test_service_is_worth_one_for_a_while_and_its_memory_is_bounded() -> None:
