@@ -38,8 +38,9 @@ WRITE_BYTES: Final = 256 * KIB  # waiting frames are joined up to this; 256 KiB-
 # handed to the transport stands before every vote for the same peer. 128 KiB take 0.2 ms.
 WRITE_SLICE_BYTES: Final = 128 * KIB
 WRITE_DEADLINE_S: Final = 10.0
-# For the rest of a frame that has begun: what the slowest writer takes for the largest one.
-FRAME_DEADLINE_S: Final = BULK_FRAME_BYTES_MAX // WRITE_SLICE_BYTES * WRITE_DEADLINE_S
+# For a slice of a frame that has begun, or its rest. A sender at the lowest limit an operator may
+# set sends one a second, to 128 peers in turn: the whole of a large frame takes long.
+FRAME_DEADLINE_S: Final = 320.0
 READ_BYTES: Final = 256 * KIB
 FRAMES_AT_ONCE: Final = 16  # read without a turn of the loop; a peer may send thousands in a write
 
@@ -166,6 +167,7 @@ class FrameReader:
         self._frame_bytes_max = frame_bytes_max
         self._buffer = bytearray()
         self._left_s = FRAME_DEADLINE_S
+        self._paid_bytes = 0  # of the buffer, when that time was given
 
     @property
     def held_bytes(self) -> int:
@@ -179,7 +181,7 @@ class FrameReader:
             StreamLost: the peer ended or broke the stream, or left a frame half sent.
             WireError: lengths no honest peer sends.
         """
-        self._left_s = FRAME_DEADLINE_S
+        self._give_time()
         await self._fill(PREFIX_BYTES)
         prefix = bytes(self._buffer[:PREFIX_BYTES])
         head_bytes, tail_bytes = parse_lengths(prefix, frame_bytes_max=self._frame_bytes_max)
@@ -208,8 +210,13 @@ class FrameReader:
             if not data:
                 raise StreamLost("the peer ended the stream")
             self._buffer += data
+            if len(self._buffer) - self._paid_bytes >= WRITE_SLICE_BYTES:
+                self._give_time()
             if self._after_read is not None:
                 await self._after_read(len(data))
+
+    def _give_time(self) -> None:
+        self._left_s, self._paid_bytes = FRAME_DEADLINE_S, len(self._buffer)
 
     async def _read_on(self, wanted: int) -> bytes:
         """Read more of a frame that has begun; only waiting for the peer counts, not our limits."""

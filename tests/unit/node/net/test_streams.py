@@ -216,6 +216,31 @@ async def test_frame_that_is_left_half_sent_ends_the_stream(autojump_clock: Mock
     assert scope.cancelled_caught
 
 
+async def test_large_frame_of_a_sender_with_many_peers_has_time_for_each_slice(
+    autojump_clock: MockClock,
+) -> None:
+    """A limit of 128 KiB a second, and a slice to each of 128 peers in turn."""
+    tail = bytes(2 * MIB)
+    raw = encode_frame(head(), len(tail)) + tail
+    at_once = WRITE_SLICE_BYTES
+    slices = [raw[at : at + at_once] for at in range(0, len(raw), at_once)]
+
+    class Slow(Script):
+        @override
+        async def read_some(self, bytes_max: int) -> bytes:
+            await trio.sleep(128)
+            return await super().read_some(bytes_max)
+
+    got = await FrameReader(Slow(*slices), frame_bytes_max=BULK_FRAME_BYTES_MAX).read()
+    assert got == (head(), tail)
+    assert trio.current_time() > 6 * FRAME_DEADLINE_S
+    short = [raw[at : at + 1024] for at in range(0, at_once, 1024)]
+    began = trio.current_time()
+    with pytest.raises(StreamLost, match="the rest of a frame took over 320 s"):
+        await FrameReader(Slow(*short), frame_bytes_max=BULK_FRAME_BYTES_MAX).read()
+    assert trio.current_time() - began == 128 + FRAME_DEADLINE_S
+
+
 async def test_frame_that_drips_has_no_more_time_and_our_limits_cost_it_none(
     autojump_clock: MockClock,
 ) -> None:
