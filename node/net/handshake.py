@@ -5,6 +5,7 @@ not know who dials or what happens afterwards. The dialler speaks first; both si
 their hello before they judge, so that each can name the mismatch to its own user.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -271,7 +272,7 @@ async def _linger(duplex: Duplex) -> None:
 async def _receive(duplex: Duplex) -> Hello:
     # Without read-ahead: the frames behind the hello belong to the conversation. The version of
     # the frame is not judged here, or a newer peer could not say which version it speaks.
-    reader = FrameReader(duplex, frame_bytes_max=HELLO_BYTES_MAX, read_ahead=0)
+    reader = FrameReader(duplex, frame_bytes_max=HELLO_BYTES_MAX, read_ahead=0, deadline_s=math.inf)
     raw, tail = await reader.read_raw()
     head = read_head(raw)
     if head.kind == HELLO_KIND and head.flow is Flow.ERROR and not tail:

@@ -151,6 +151,8 @@ class FrameReader:
         frame_bytes_max: cap of a frame, prefix included.
         read_ahead: bytes asked for at once; 0 takes nothing behind the frame asked for.
         after_read: told how many bytes came; what it waits for holds back the peer.
+        deadline_s: of waiting for the rest of a frame, anew with each slice of it; `math.inf`
+            where whoever reads has a deadline of its own.
     """
 
     def __init__(
@@ -160,13 +162,15 @@ class FrameReader:
         frame_bytes_max: int,
         read_ahead: int = READ_BYTES,
         after_read: AfterRead | None = None,
+        deadline_s: float = FRAME_DEADLINE_S,
     ) -> None:
         self._duplex = duplex
         self._read_ahead = read_ahead
+        self._deadline_s = deadline_s
         self._after_read = after_read
         self._frame_bytes_max = frame_bytes_max
         self._buffer = bytearray()
-        self._left_s = FRAME_DEADLINE_S
+        self._left_s = deadline_s
         self._paid_bytes = 0  # of the buffer, when that time was given
 
     @property
@@ -206,7 +210,8 @@ class FrameReader:
     async def _fill(self, size: int) -> None:
         while len(self._buffer) < size:
             wanted = self._read_ahead or size - len(self._buffer)
-            data = await (self._read_on(wanted) if self._buffer else self._duplex.read_some(wanted))
+            is_timed = self._buffer and self._deadline_s < math.inf
+            data = await (self._read_on(wanted) if is_timed else self._duplex.read_some(wanted))
             if not data:
                 raise StreamLost("the peer ended the stream")
             self._buffer += data
@@ -216,7 +221,7 @@ class FrameReader:
                 await self._after_read(len(data))
 
     def _give_time(self) -> None:
-        self._left_s, self._paid_bytes = FRAME_DEADLINE_S, len(self._buffer)
+        self._left_s, self._paid_bytes = self._deadline_s, len(self._buffer)
 
     async def _read_on(self, wanted: int) -> bytes:
         """Read more of a frame that has begun; only waiting for the peer counts, not our limits."""
@@ -225,7 +230,7 @@ class FrameReader:
             data = await self._duplex.read_some(wanted)
             self._left_s = max(0.0, self._left_s - (trio.current_time() - began))
             return data
-        raise StreamLost(f"the rest of a frame took over {FRAME_DEADLINE_S:g} s")
+        raise StreamLost(f"the rest of a frame took over {self._deadline_s:g} s")
 
 
 class KeptStream:

@@ -6,6 +6,7 @@ with a verifier that believes every signature. Imported by the gate's tests and 
 `scripts/fuzz.py`, which instruments `prsm` before this module is imported.
 """
 
+import math
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import cache
@@ -145,7 +146,7 @@ class Wire:
 
 def frames(data: bytes) -> None:
     """A control stream: lengths, heads, and the body of each as a conversation reads it."""
-    reader = FrameReader(Wire(data), frame_bytes_max=CTL_FRAME_BYTES_MAX)
+    reader = FrameReader(Wire(data), frame_bytes_max=CTL_FRAME_BYTES_MAX, deadline_s=math.inf)
 
     async def read() -> None:
         while True:
