@@ -209,13 +209,16 @@ def _mute() -> None:
 def _report(error: Exception, *, as_json: bool, log: Path | None) -> int:
     from prsm.node.cli.failures import OutputLost, report
 
+    is_lost = False
     if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
-        error = OutputLost(f"what was to be written is lost: {error.strerror}")
+        error, is_lost = OutputLost(f"what was to be written is lost: {error.strerror}"), True
     try:
-        return report(error, as_json=as_json, log=log)
+        code: int = report(error, as_json=as_json, log=log)
     except OSError:  # people were told; the document has no place
+        code, is_lost = _FAILED, True
+    if is_lost:
         _mute()
-        return _FAILED
+    return code
 
 
 def _refuse_no_text(word: str) -> None:
