@@ -101,12 +101,16 @@ class CopyShelf:
                 if not known.is_held:
                     raise NotFound(f"{read.name}@{read.semver} did not come into our own store")
                 await self._models.keeping.pin(read, REPAIR)
-        except PrsmError:
-            await self._drop_empty(read)
-            raise
+        except PrsmError as error:
+            failed: PrsmError | None = error
+        else:
+            failed = None
         finally:
             self._coming.pop(manifest, None)  # a person may have wanted it beside us
             self._due_ms = 0
+        if failed is not None:
+            await self._drop_empty(read)
+            raise failed
         await self._refresh()
 
     async def give_back(self, manifest: bytes) -> None:
