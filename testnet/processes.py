@@ -88,6 +88,7 @@ class Node:
         """Is the process there? Reaps it if it was ours and has ended."""
         if not self.pid:
             return False
+        is_zombie = _is_zombie(self.pid)  # looked at first: it may end between two looks
         with contextlib.suppress(ChildProcessError):
             if os.waitpid(self.pid, os.WNOHANG)[0] == self.pid:
                 return False
@@ -95,7 +96,7 @@ class Node:
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return False
-        return not _is_zombie(self.pid)
+        return not is_zombie
 
     def wait_ready(self, deadline: float) -> None:
         """Wait until `/readyz` says yes.
