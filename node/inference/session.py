@@ -196,9 +196,10 @@ class Session:
             WorkerFailed: the child died, or has an adapter already.
         """
         async with self._lock:
-            assert self._loaded is not None
+            await self._renew()
             child = self._child
             assert child is not None
+            assert self._loaded is not None
             try:
                 adapted = await self._feed(child, adapter)
             except BaseException:
