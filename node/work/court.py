@@ -271,9 +271,8 @@ class Bonding:
     def _should_ask_again(self, view: View, pledge: Pledged) -> bool:
         """Is a list that was full when we pledged not full any more? Says once that it is."""
         listed = view.pledgers()
-        is_out = pledge.amount >= view.parameters().pledge_min and all(
-            entry.account != self._chain.address for entry in listed
-        )
+        may_be_drawn = pledge.amount >= max(1, view.parameters().pledge_min)
+        is_out = may_be_drawn and all(entry.account != self._chain.address for entry in listed)
         if is_out and not self._is_out:
             log.warning(
                 "pledged, but drawn neither as auditor nor as evaluator: the list was full",

@@ -1,6 +1,7 @@
 """A node's bond follows its configuration: put up, topped up, taken back as far as it is free."""
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
+import msgspec
 import pytest
 import trio
 from structlog.testing import capture_logs
@@ -14,6 +15,7 @@ from prsm.consensus.ledger.audit_records import (
     Pledgers,
     pledged_key,
 )
+from prsm.consensus.ledger.proposals import PARAMETERS_KEY
 from prsm.consensus.ledger.view import View
 from prsm.node.chain.wallet import WalletLocked
 from prsm.node.work.court import ASKS_AGAIN_MS, Bonding
@@ -112,3 +114,18 @@ async def test_a_pledge_that_found_the_list_full_says_so_and_asks_again_once_it_
             assert view.pledge(account.address).amount == least
     assert [kind for kind, _, _ in world.executed] == [PLEDGE] + 2 * [PLEDGE, REDEEM]
     assert [line["log_level"] for line in said] == 2 * ["warning"], "out, in, out, in"
+
+
+async def test_who_has_no_bond_asks_for_no_place(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Where voters let any pledge be drawn, nothing pledged is none."""
+    world = World()
+    account = Account(world, 1)
+    open_to_all = msgspec.structs.replace(View(world.state).parameters(), pledge_min=0)
+    world.state[PARAMETERS_KEY] = encode(open_to_all)
+    pledge(world, account, amount=0)
+    await nursery.start(world.run)
+    with capture_logs() as said:
+        await kept(nursery, world, account, 0)
+    assert (world.executed, said) == ([], [])
