@@ -5,6 +5,7 @@ Source: docs/spec/pbft.md, "Quorums" and "Epochs".
 """
 
 from prsm.consensus.pbft.config import CERTIFICATES_CHECKED_MAX
+from prsm.consensus.pbft.forgotten import check_certificate_for_own
 from prsm.consensus.pbft.observer import halt
 from prsm.consensus.pbft.state import State
 from prsm.protocol.certificates import Certificate, certificate_hash, check_certificate
@@ -36,6 +37,7 @@ def is_certified(
     except RemoteError:
         return False
     note_checked(state, digest)
+    check_certificate_for_own(state, certificate, validators)
     return True
 
 

@@ -83,9 +83,14 @@ class SetTimer(Struct, frozen=True):
 
 
 class Observe(Struct, frozen=True):
-    """From now on this node signs nothing; the reason is for people."""
+    """From now on this node signs nothing; the reason is for people.
+
+    With `forgot`, log and guard look whole and are not: they must make an observer of the next
+    start too, before any later effect is carried out, since what showed it may not be shown again.
+    """
 
     reason: str
+    forgot: bool = False
 
 
 class Resume(Struct, frozen=True):

@@ -10,12 +10,14 @@ from prsm.consensus.pbft.state import State, emit, move
 from prsm.consensus.pbft.transitions import Fact, Phase
 
 
-def observe(state: State, reason: str, probation: Probation | None) -> None:
+def observe(
+    state: State, reason: str, probation: Probation | None, *, forgot: bool = False
+) -> None:
     """Sign nothing from here on, for good or until a probation ends."""
     state.probation = probation
     if state.observer is None:
         state.observer = reason
-        emit(state, Observe(reason))
+        emit(state, Observe(reason, forgot))
 
 
 def distrust(state: State, reason: str, height: int) -> None:

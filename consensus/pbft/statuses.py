@@ -10,14 +10,13 @@ from typing import Final
 from msgspec import structs
 
 from prsm.consensus.pbft.catchup import follow
-from prsm.consensus.pbft.observer import observe
+from prsm.consensus.pbft.forgotten import forget, is_remembered
 from prsm.consensus.pbft.opened import Opened
-from prsm.consensus.pbft.probation import Probation
 from prsm.consensus.pbft.records import ORDER
 from prsm.consensus.pbft.state import State, weigh_claims
 from prsm.protocol.errors import WireError
 from prsm.protocol.messages.consensus import SignedMessage, Status, message_digest, statement_of
-from prsm.protocol.signing import Kind, sha256
+from prsm.protocol.signing import Kind
 
 _LARGE: Final = (Kind.PROPOSE, Kind.NEW_VIEW)
 
@@ -91,47 +90,17 @@ def _echo_of(opened: Opened) -> Opened:
 
 def _check_own_vote(state: State, message: SignedMessage) -> None:
     """Observe if a peer holds a vote of mine that my log does not: then the log lost it."""
-    if message.height <= state.low or _is_remembered(state, message):
+    kind, height, view = message.kind, message.height, message.view
+    if is_remembered(state, kind, height=height, view=view, body=message.body):
         return
     try:
         # As `_echo_of` made it; PREPARE and COMMIT have their digest as body anyway.
-        kind = Kind.PREPARE if message.kind in _LARGE else message.kind
-        digest = message_digest(kind, message.body)
+        digest = message_digest(Kind.PREPARE if kind in _LARGE else kind, message.body)
     except WireError:
         return
     signed = statement_of(message, digest, state.config.chain_id)
     # By key, not by place in a set: the vote may be of an epoch that is not known here yet.
     verify = state.config.verifier.verify
     keys = [signer.public_key for signer in state.config.signers]
-    if not any(verify(key, signed, message.signature) for key in keys):
-        return
-    if state.observer is None:
-        observe(
-            state,
-            f"a peer holds my {message.kind.name} of height {message.height}, view "
-            f"{message.view}, and my log does not",
-            # Above the low mark, so no height that the log speaks of lies above it.
-            Probation(message.height),
-        )
-    elif state.probation is not None:
-        state.probation.voted = max(state.probation.voted, message.height)
-
-
-def _is_remembered(state: State, message: SignedMessage) -> bool:
-    instance = state.instance
-    if message.height == instance.height:
-        voted, view = instance.voted, instance.view
-        entered = None if instance.new_view is None else instance.new_view.digest
-    else:
-        memory = state.memories.get(message.height)
-        if memory is None:
-            return False
-        voted, view = memory.voted, memory.view
-        entered = None if memory.new_view is None else sha256(memory.new_view.body)
-    match message.kind:
-        case Kind.VIEW_CHANGE:
-            return message.view <= view
-        case Kind.NEW_VIEW:
-            return message.view < view or (message.view == view and message.body == entered)
-        case _:
-            return voted.get((message.kind, message.view)) == message.body
+    if any(verify(key, signed, message.signature) for key in keys):
+        forget(state, height, f"a peer holds my {kind.name} of height {height}, view {view}")

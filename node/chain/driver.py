@@ -330,18 +330,16 @@ class Driver:
                 self.witness.accuse(effect)
             case SetTimer(at_ms=at_ms):
                 self._timer_ms = at_ms
-            case Observe(reason=reason):
+            case Observe(reason=reason, forgot=forgot):
                 log.error("observer: this node signs nothing", why=reason)
+                if forgot and self._signlog is not None:
+                    await self._signlog.forbid(reason)
             case Resume(height=height):
-                self._own.append(await self._renew(height))
+                assert self._signlog is not None
+                await self._signlog.renew(height, heights.surviving(self.state, height - 1))
+                self._own.append(Resumed(height))
             case Persist():
                 raise AssertionError("records are durable before their group's effects")
-
-    async def _renew(self, height: int) -> Resumed:
-        assert self._signlog is not None
-        kept = await self._signlog.renew(height, heights.surviving(self.state, height - 1))
-        log.warning("observer no more: log and guard begin afresh", height=height, kept=kept)
-        return Resumed(height)
 
     def _send(self, peer: PeerId, message: SignedMessage) -> None:
         if peer != self.network.peer_id:

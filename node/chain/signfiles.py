@@ -80,7 +80,7 @@ class SignFiles:
         self._wal = wal
         self._guard = guard
         self.is_observer = observer is not None
-        self._forbidden: str | None = None  # why, since a state of peers was to be installed
+        self._forbidden: str | None = None  # why, since this start
 
     @property
     def size(self) -> int:
@@ -167,10 +167,18 @@ class SignFiles:
             StoreUnavailable, Full: the disk refused; part of it is done, so nothing may be signed.
         """
         if self.is_blank:
-            self.is_observer = True  # the log as it is now is evidence
-            _spoil(self._place, self._guard)
-            self._guard, self._forbidden = None, _FROM_PEERS
+            self.forbid(_FROM_PEERS)
         return self._forbidden
+
+    def forbid(self, why: str) -> None:
+        """Sign nothing any more, nor after the next start, until `renew`.
+
+        Raises:
+            StoreUnavailable, Full: the disk refused; part of it is done, so nothing may be signed.
+        """
+        self.is_observer = True  # the log as it is now is evidence
+        _spoil(self._place, self._guard)
+        self._guard, self._forbidden = None, why
 
     def close(self) -> None:
         """Close both files."""

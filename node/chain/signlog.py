@@ -11,7 +11,10 @@ from typing import Final
 import trio
 
 from prsm.node.chain.signfiles import SignFiles
+from prsm.node.telemetry import logs
 from prsm.storage.quickness import Quickness
+
+log = logs.get("signlog")
 
 # A new segment costs two fsyncs and a rename, so records of past heights wait for this many bytes.
 SEGMENT_BYTES: Final = 4 * 1024 * 1024
@@ -52,7 +55,13 @@ class SignLog:
 
     async def renew(self, height: int, keep: Sequence[bytes] = ()) -> tuple[str, ...]:
         """`SignFiles.renew`: the end of the observer's state."""
-        return await trio.to_thread.run_sync(self._files.renew, height, keep)
+        kept = await trio.to_thread.run_sync(self._files.renew, height, keep)
+        log.warning("observer no more: log and guard begin afresh", height=height, kept=kept)
+        return kept
+
+    async def forbid(self, why: str) -> None:
+        """`SignFiles.forbid`: a vote was shown that this log lacks."""
+        await trio.to_thread.run_sync(self._files.forbid, why)
 
     async def forbid_if_blank(self) -> str | None:
         """`SignFiles.forbid_if_blank`, before a state of peers is installed."""

@@ -69,8 +69,12 @@ class Log(Protocol):
         """Has it never held a vote?"""
         ...
 
-    def forbid(self) -> str:
-        """Sign nothing any more, and say why: nobody knows what was signed before."""
+    def forbid_if_blank(self) -> str | None:
+        """Sign nothing any more, and say why, if it has never held a vote."""
+        ...
+
+    def forbid(self, why: str) -> None:
+        """Sign nothing any more: nobody knows what was signed before."""
         ...
 
     def crash(self) -> None:
@@ -114,9 +118,13 @@ class ListLog:
         """Drop everything but these."""
         self.rotate(low, records)
 
-    def forbid(self) -> str:
+    def forbid_if_blank(self) -> str | None:
         """Nobody loses such a log."""
-        raise AssertionError("a plain log is never lost")
+        assert not self.is_blank, "a plain log is never lost"
+        return None
+
+    def forbid(self, why: str) -> None:
+        """Nobody loses such a log: the checker has said so already."""
 
     def crash(self) -> None:
         """Lose nothing: all of it was synced."""
@@ -173,11 +181,13 @@ class DiskLog:
         """Has the guard never moved?"""
         return self._files.is_blank
 
-    def forbid(self) -> str:
+    def forbid_if_blank(self) -> str | None:
         """Leave a guard that never opens."""
-        reason = self._files.forbid_if_blank()
-        assert reason is not None, "only a blank log is asked"
-        return reason
+        return self._files.forbid_if_blank()
+
+    def forbid(self, why: str) -> None:
+        """Leave a guard that never opens, whatever the log holds."""
+        self._files.forbid(why)
 
     def crash(self) -> None:
         """Kill the process, or cut the power of its machine."""

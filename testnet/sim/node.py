@@ -246,6 +246,8 @@ class Node:
                 if self._dies():
                     return
                 self._do(effect)
+                if self.state is None:  # the disk refused
+                    return
 
     def _is_written(self, write: Callable[[], None]) -> bool:
         """Write to the disk; if it refuses, the process ends and is started again."""
@@ -299,8 +301,10 @@ class Node:
             case Accuse():
                 world.checker.accused(self.index, effect)
                 self.witness.accuse(effect)
-            case Observe(reason):
+            case Observe(reason, forgot):
                 world.checker.observed(self.index, reason)
+                if forgot:
+                    self._is_written(partial(self.log.forbid, reason))
             case Resume(height):
                 assert self.state is not None
                 kept = heights.surviving(self.state, height - 1)

@@ -318,7 +318,7 @@ class Snapshots:
         if ledger.tip.height >= taking.height:
             return
         try:
-            observer = node.log.forbid() if node.log.is_blank else None
+            observer = node.log.forbid_if_blank()
         except (Full, StoreUnavailable):
             node.world.die(node)  # half of it may be done: the next start finds an observer
             return

@@ -61,3 +61,38 @@ async def test_validator_whose_log_is_gone_signs_again_in_a_later_epoch(tmp_path
                 await _wait_vote(nodes[0], cluster, above=again)
             assert all(not node.driver.ledger.view.double_votes(operator) for node in nodes)
             assert all(not len(node.driver.drafts.evidence) for node in nodes)
+
+
+@pytest.mark.slow
+async def test_validator_that_lost_everything_is_told_by_blocks(tmp_path: Path) -> None:
+    """Nobody makes snapshots and all peers started again, so no memory holds a vote of it.
+
+    It goes on to say nothing after a start at which no certificate shows it one either.
+    """
+    cluster = make_cluster(tmp_path, parameters=_FAST)
+    data = cluster.labs[3].folder
+    operator = cluster.labs[3].wallet.public_key
+    with trio.fail_after(90):
+        async with AsyncExitStack() as stack:
+            nodes = [await stack.enter_async_context(cluster.node(i)) for i in range(3)]
+            async with cluster.node(3):
+                for node in nodes:  # each has certificates of its own
+                    await _wait_vote(node, cluster, above=1)
+        for path in data.glob("*"):
+            if path.name != "wallet.key":
+                path.unlink()
+        async with AsyncExitStack() as stack:
+            nodes = [await stack.enter_async_context(cluster.node(i)) for i in range(3)]
+            async with cluster.node(3) as fourth:
+                while not fourth.driver.stopped:
+                    await fourth.driver.wait_head()
+                assert "a certificate has my COMMIT" in fourth.driver.stopped
+                await fourth.driver.wait_height(nodes[0].driver.ledger.height)
+            async with cluster.node(3) as fourth:
+                assert "guard" in fourth.driver.stopped
+                while fourth.driver.stopped:
+                    await fourth.driver.wait_head()
+                first = _state(fourth).tip.epoch.first
+                assert await _wait_vote(nodes[0], cluster, above=first - 1) >= first
+            assert all(not node.driver.ledger.view.double_votes(operator) for node in nodes)
+            assert all(not len(node.driver.drafts.evidence) for node in nodes)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from prsm.consensus.pbft import statuses
+from prsm.consensus.pbft import certificates, statuses
 from prsm.consensus.pbft.state import State
 from prsm.node.chain.signfiles import SignFiles
 from prsm.protocol.codec import encode
@@ -108,12 +108,13 @@ def test_validator_that_keeps_no_log_is_seen(
 def test_rolled_back_validator_that_hears_nobody_signs_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The control: without what peers say of votes and heights, an old home votes again."""
+    """The control: where nobody shows it votes and heights, an old home votes again."""
 
     def only_ready(state: State) -> None:
         state.is_ready = True
 
     monkeypatch.setattr(statuses, "_check_own_vote", lambda _state, _message: None)
+    monkeypatch.setattr(certificates, "check_certificate_for_own", lambda *_shown: None)
     monkeypatch.setattr(statuses, "weigh_claims", only_ready)
     universe = Universe(2, tmp_path)
     tries = 0

@@ -9,13 +9,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from prsm.consensus.pbft import replica, statuses
-from prsm.consensus.pbft.effects import Broadcast, Effect, Observe, Resume
+from prsm.consensus.pbft.effects import Broadcast, Effect, Execute, Observe, Resume
 from prsm.consensus.pbft.events import Applied, Decided, Heard, Received, Resumed, Tick, Waiting
 from prsm.consensus.pbft.observer import end_probation, halt, silence
 from prsm.consensus.pbft.probation import ABOVE_CLAIMS, ABOVE_VOTES, Probation
 from prsm.consensus.pbft.records import LogRecord, LowMark, Voted, pack
 from prsm.consensus.pbft.state import State, load
-from prsm.protocol.messages.consensus import SignedMessage, sign_message
+from prsm.protocol.headers import block_hash
+from prsm.protocol.messages.consensus import Prepared, SignedMessage, sign_message
 from prsm.protocol.signing import Kind
 from prsm.protocol.validators import Members, Validator, ValidatorSet
 from prsm.testnet.sim.plan import peer_of
@@ -167,6 +168,57 @@ def test_observer_that_is_not_far_enough_waits_for_another_epoch() -> None:
     life.repair()
     assert life.state.tip.height == 12
     assert silence(life.state) == ""
+
+
+def test_blank_log_is_known_by_blocks_that_its_votes_decided() -> None:
+    """Ledger, log and guard are gone, and every peer has forgotten what it heard."""
+    life = Life()
+    life.grow(alone=False)
+    blocks, actor = life.stage.actors[0].ledger.blocks, life.stage.actors[3]
+    assert all(3 in certificate.signer_indexes() for _, certificate in blocks)
+    actor.ledger.forget(actor.ledger.tip.height)
+    state = actor.state = replica.start(actor.config, actor.ledger.tip, (), None)
+    out = replica.step(state, Decided(*blocks[0]), 0)
+    why = "a certificate has my COMMIT of height 1, view 0, and my log does not"
+    assert [each for each in out if isinstance(each, Observe)] == [Observe(why, forgot=True)]
+    assert [type(each) for each in out].index(Observe) < [type(each) for each in out].index(Execute)
+    assert state.probation == Probation(1)
+    actor.ledger.apply(*blocks[0])
+    replica.step(state, _applied(actor), 0)
+    out = replica.step(state, Decided(*blocks[1]), 0)
+    assert not any(isinstance(each, Observe) for each in out), "it is one already"
+    assert state.probation == Probation(2)
+
+
+@pytest.mark.parametrize(("signers", "is_observer"), [((0, 1, 3), True), ((0, 1, 2), False)])
+def test_prepared_certificate_shows_a_vote_too(
+    signers: tuple[int, ...], *, is_observer: bool
+) -> None:
+    """Nothing was decided: what a peer prepared before it started again has a PREPARE of mine."""
+    bench = Bench()
+    digest = block_hash(bench.block().header)
+    prepared = Prepared(0, digest, bench.certificate(Kind.PREPARE, digest, signers=signers))
+    bench.hear(bench.change(0, 1, prepared))
+    assert bool(bench.state.observer) is is_observer
+    out = bench.hear(bench.change(1, 1))  # more than a third wants that view
+    assert any(isinstance(each, Broadcast) for each in out) is not is_observer
+
+
+def test_who_was_never_needed_may_vote() -> None:
+    """A validator that starts late reads of no vote of its own, nor one that remembers them."""
+    life = Life()
+    life.grow(alone=True)
+    life.repair()
+    assert life.state.tip.height == 2
+    assert life.state.observer is None
+    life.grow(alone=False)
+    actor = life.stage.actors[3]
+    state = replica.start(actor.config, actor.ledger.tip, actor.log, None)
+    assert state.tip.height == 4
+    actor.ledger.forget(1)
+    behind = replica.start(actor.config, actor.ledger.tip, actor.log, None)
+    replica.step(behind, Decided(*life.stage.actors[0].ledger.blocks[3]), 0)
+    assert behind.observer is None
 
 
 @pytest.mark.slow
