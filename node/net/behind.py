@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import trio
 
 from prsm.node.net.circuit import CircuitAbused, Circuits, Hop
+from prsm.node.net.entry import NotAllowed, PeerFull
 from prsm.node.net.interface import (
     Answer,
     Busy,
@@ -25,6 +26,7 @@ from prsm.node.net.interface import (
     PeerInfo,
     PeerUnreachable,
 )
+from prsm.node.net.keepers import VIA
 from prsm.node.net.peers import Connection
 from prsm.node.net.streams import Duplex
 from prsm.protocol.errors import PrsmError, RemoteError
@@ -39,6 +41,7 @@ PLACES_WANTED: Final = 2  # so that the loss of one relay is no silence
 LOOK_S: Final = 1.0
 REFUSED_FOR_MS: Final = 10 * 60_000  # a peer that is no relay is not asked again for so long
 FAILED_FOR_MS: Final = 5_000
+TURNED_AWAY_S: Final = 30.0  # such a dial costs a relay a handshake, of each node that wants it
 LIFETIME_MS_MIN: Final = 10_000  # less is no place: renewing it would be a flood
 LIFETIME_MS_MAX: Final = 24 * 3600_000
 RELAYS_DIALLED_MAX: Final = 16  # for the sake of peers behind them, at once
@@ -216,18 +219,24 @@ class Behind:
     # -- places
 
     async def _keep_linked(self, address: str) -> None:
-        """Dial a configured relay; from the first answer on the network redials by itself."""
+        """Dial a configured relay; from the first link on the network redials by itself.
+
+        By a wish of its own: a relay may be a bootstrap peer, too, and those are left.
+        """
         while True:
+            pause_s = LOOK_S
             try:
-                await self._network.connect(address)
+                await self._network.connect(address, hint=VIA)
             except PeerUnreachable as error:
                 log.debug("relay %s does not answer: %s", address, error.what)
+                if isinstance(error, PeerFull | NotAllowed):
+                    pause_s = TURNED_AWAY_S
             except PrsmError as error:
                 log.error("relay %s is not used: %s", address, error.what)  # noqa: TRY400 - no traceback for a person
                 return
             else:
                 return
-            await trio.sleep(LOOK_S)
+            await trio.sleep(pause_s)
 
     def _due(self) -> list[tuple[PeerId, str]]:
         """Relays to be asked now, and their addresses: to renew a place, or for a missing one."""

@@ -4,8 +4,8 @@ Knows who is wanted, by whom and where. Must not know what a link is, nor how lo
 (`node/net/redials`). One task a wanted peer: it waits while the peer is linked.
 
 Invariants: a peer is wanted until nobody is left who wants it, and each ends only its own wish; a
-hint, which may be a stranger's word, becomes a wish when it led to a link, and the owner's address
-goes before that of a hint. At most one task a peer, also while it is being ended.
+hint, which may be a stranger's word, becomes a wish when it led to a link, and an address that the
+owner gave goes before that of a hint. At most one task a peer, also while it is being ended.
 """
 
 import logging
@@ -21,6 +21,7 @@ from prsm.node.net.redials import Redials
 from prsm.protocol.errors import PrsmError, WrongChain
 from prsm.protocol.ids import PeerId
 
+VIA: Final = "via"  # a wish that follows what the owner wrote: relays where a place is kept
 FINAL: Final = (WrongChain, ProtocolMismatch)  # after these a peer is not dialled again
 
 log = logging.getLogger(__name__)
@@ -179,5 +180,5 @@ class Keepers:
 
 
 def _first(owners: dict[str, str]) -> str:
-    """Where to dial: where the owner said, or where the oldest of the hints led."""
-    return owners.get("") or next(iter(owners.values()))
+    """Where to dial: where the owner said, or wrote, or where the oldest of the hints led."""
+    return next(owners[name] for name in ("", VIA, *owners) if name in owners)

@@ -14,7 +14,9 @@ from prsm.node.net.behind import (
     Line,
 )
 from prsm.node.net.circuit import Circuits
+from prsm.node.net.entry import NotAllowed, PeerFull
 from prsm.node.net.interface import Busy, CallRefused, Channel, PeerInfo, PeerUnreachable
+from prsm.node.net.keepers import VIA
 from prsm.node.net.peers import Connection
 from prsm.protocol.codec import Record
 from prsm.protocol.identity import circuit_address, parse_address, peer_id_of
@@ -42,6 +44,8 @@ class Field(Wire):
         self.dialled: list[str] = []
         self.there: set[str] = set()
         self.let_go: list[PeerId] = []
+        self.hints: set[str] = set()
+        self.why = PeerUnreachable("nobody there")
 
     @override
     def peers(self) -> tuple[PeerInfo, ...]:
@@ -52,8 +56,9 @@ class Field(Wire):
     async def connect(self, address: str, *, hint: str = "") -> PeerId:
         await trio.lowlevel.checkpoint()
         self.dialled.append(address)
+        self.hints.add(hint)
         if address not in self.there:
-            raise PeerUnreachable("nobody there")
+            raise self.why
         self.meet(parse_address(address).peer)
         return self.live[-1]
 
@@ -175,6 +180,31 @@ async def test_configured_relay_that_is_full_is_asked_again_soon(
     await trio.sleep(20)
     assert asked(field, 1) == 3
     assert len(behind.places()) == 1
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("why", "dials"),
+    [
+        (PeerUnreachable("nobody there"), 301),
+        (PeerFull("50 peers, at most 50"), 11),
+        (NotAllowed("it has an allow-list"), 11),
+    ],
+)
+async def test_configured_relay_that_turns_us_away_is_dialled_seldom(
+    nursery: trio.Nursery, autojump_clock: MockClock, why: PeerUnreachable, dials: int
+) -> None:
+    """Each such dial is a handshake of a node that has no room; all its clients would do it."""
+    field = Field()
+    field.why = why
+    await nursery.start(make(field, 1).run)
+    await trio.sleep(300.5)
+    assert len(field.dialled) == dials
+    assert field.hints == {VIA}
+    field.there.add(address(1))
+    await trio.sleep(60)
+    assert field.live == [peer(1)]
+    assert len(field.dialled) == dials + 1
     nursery.cancel_scope.cancel()
 
 

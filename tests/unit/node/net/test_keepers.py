@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from prsm.node.net.interface import PeerUnreachable
-from prsm.node.net.keepers import Keepers
+from prsm.node.net.keepers import VIA, Keepers
 from prsm.protocol.errors import WrongChain
 from prsm.protocol.ids import PeerId
 
@@ -111,6 +111,21 @@ async def test_hint_neither_moves_nor_ends_what_is_wanted(
     await trio.sleep(60)
     assert field.addresses.count("told") == 1
     assert field.addresses[-1] == field.keepers.wanted[LOW] == "configured"
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_the_owner_wrote_goes_before_what_was_told(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Whatever came first; each of the owner's wishes stays when the other one ends."""
+    field = Field()
+    field.keepers.start(nursery)
+    field.there.add(LOW)
+    for where, hint in (("told", "test"), ("written", VIA), ("configured", "")):
+        await field.want(LOW, where, hint=hint)
+        assert field.keepers.wanted == {LOW: where}
+    assert not field.keepers.forget(LOW)
+    assert field.keepers.wanted == {LOW: "written"}
     nursery.cancel_scope.cancel()
 
 

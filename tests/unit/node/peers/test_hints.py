@@ -256,3 +256,26 @@ async def test_peer_that_discovery_keeps_is_kept_though_a_stranger_names_it_as_r
     mate = await find(world, 2, ALONE)
     await trio.sleep(12)
     assert victim.linked == {mate.node.peer}
+
+
+async def test_relay_of_the_owner_is_not_left_with_the_bootstrap_peers(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """It is one of them; once the node has found others it leaves all of those but two."""
+    seeds = [await find(world, 50 + each, ALONE) for each in range(4)]
+    mate = await find(world, 10, ALONE)
+    via = seeds[0].node
+    parts: list[Reachable] = []
+
+    def beside(network: PeerNetwork, _found: Discovery) -> None:
+        parts.append(join(network, network._transport, via=[via.address]))
+
+    aims = Aims(outbound=1, bootstrap=tuple(seed.node.address for seed in seeds))
+    one = await find(world, 2, aims, beside=beside)
+    await world.nursery.start(parts[0].behind.run)
+    one.discovery.hear(place_of(mate.node.address), source="127.0", kind=Kind.EXCHANGE)
+    await trio.sleep(120)
+    assert one.discovery._bootstrap.is_left(via.peer)
+    assert len(one.linked) < len(seeds) + 1
+    assert via.peer in one.linked
+    assert wanted(one)[via.peer] == via.address
