@@ -349,7 +349,8 @@ class Behind:
         raise PeerUnreachable(f"relay {relay} is not linked, {RELAYS_DIALLED_MAX} others are used")
 
     async def _let_go(self, relay: PeerId) -> None:
-        await self._network.disconnect(relay, hint=HINT)
+        with trio.CancelScope(shield=True):  # or nobody would ever do it
+            await self._network.disconnect(relay, hint=HINT)
 
     def _find(self, peer: PeerId) -> PeerInfo | None:
         return next((info for info in self._network.peers() if info.peer == peer), None)

@@ -208,6 +208,27 @@ async def test_configured_relay_that_turns_us_away_is_dialled_seldom(
     nursery.cancel_scope.cancel()
 
 
+async def test_relay_that_gives_way_is_let_go_though_the_dial_is_cancelled(
+    nursery: trio.Nursery,
+) -> None:
+    """In the moment between the two: nobody would count it any more, and it were kept for ever."""
+    field = Field()
+    behind = make(field)
+    await nursery.start(behind.run)
+    target = peer(200)
+    for number in range(1, RELAYS_DIALLED_MAX + 1):
+        field.there.add(address(number))
+        with pytest.raises(PeerUnreachable, match="is not there"):
+            await behind.dial(target, circuit_address(address(number), target))
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await behind.dial(target, circuit_address(address(20), target))
+    assert scope.cancelled_caught
+    await wait_all_tasks_blocked()
+    assert sorted(field.live) == sorted(behind._dialled)
+    nursery.cancel_scope.cancel()
+
+
 async def test_relays_dialled_for_others_are_bounded(nursery: trio.Nursery) -> None:
     """Addresses of peers name relays; a list of thousands must not make us keep them all."""
     field = Field()
