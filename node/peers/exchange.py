@@ -7,7 +7,6 @@ anybody else only its own; told is only what this node has dialled with success;
 neither tells nor hears private addresses. Source: docs/spec/wire.md, "Finding peers".
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -28,7 +27,7 @@ from prsm.node.net.interface import (
     PeerUnreachable,
 )
 from prsm.node.net.places import Place, Scope, may_tell, place_of, scope_of
-from prsm.node.net.scores import TokenBucket
+from prsm.node.net.scores import TokenBuckets
 from prsm.node.telemetry import logs
 from prsm.protocol.errors import LocalError, RemoteError, WireError
 from prsm.protocol.identity import is_circuit, parse_circuit
@@ -93,7 +92,7 @@ class Exchange:
         self._dice = dice
         self._due: dict[PeerId, _Due] = {}
         self._told: dict[Scope, tuple[int, list[Place]]] = {}
-        self._askers: OrderedDict[PeerId, TokenBucket] = OrderedDict()
+        self._askers = TokenBuckets(rate_per_s=1, burst=ANSWERS_BURST, peers_max=ASKERS_MAX)
         self._news = trio.Event()
         self._turns = trio.Semaphore(ASKS_AT_ONCE)
         self.chosen: Callable[[], Collection[PeerId]] = tuple  # peers this node dialled itself
@@ -220,7 +219,7 @@ class Exchange:
     async def _answer(self, incoming: Incoming) -> Answer:
         await trio.lowlevel.checkpoint()
         assert isinstance(incoming.message, GetAddresses)
-        if not self._bucket(incoming.peer).take(now_ms=self._minutes()):
+        if not self._askers.take(incoming.peer, now_ms=self._minutes()):
             raise Busy("addresses were asked for too often", retry_after_ms=60_000)
         info = next((info for info in self._network.peers() if info.peer == incoming.peer), None)
         listener = scope_of(info.address) if info else Scope.PUBLIC
@@ -251,18 +250,8 @@ class Exchange:
             self._told[listener] = now_ms + TOLD_FOR_MS, known[:part]
         return known[:part]
 
-    def _bucket(self, peer: PeerId) -> TokenBucket:
-        bucket = self._askers.get(peer)
-        if bucket is None:
-            bucket = self._askers[peer] = TokenBucket(
-                rate_per_s=1, burst=ANSWERS_BURST, now_ms=self._minutes()
-            )
-            if len(self._askers) > ASKERS_MAX:
-                self._askers.popitem(last=False)
-        return bucket
-
     def _minutes(self) -> int:
-        """A clock on which a minute is a second: the bucket counts a token a second."""
+        """A clock on which a minute is a second: a bucket counts a token a second."""
         return self._clock.monotonic_ms() // 60
 
 
