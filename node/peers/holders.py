@@ -8,6 +8,7 @@ so many hints of each, so many dials; a link made for this is given up after a w
 Source: docs/spec/wire.md, "Finding peers".
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
@@ -82,8 +83,8 @@ class Holders:
         task_status.started()
         while True:
             await trio.sleep(KEPT_SECONDS / 10)
-            for peer, until in tuple(self._links.items()):
-                if trio.current_time() >= until:
+            for peer in tuple(self._links):  # fetches renew links and give up others meanwhile
+                if self._links.get(peer, math.inf) <= trio.current_time():
                     await self._give_up(peer)
 
     async def seek(self, root: Cid) -> None:

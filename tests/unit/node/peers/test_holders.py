@@ -209,3 +209,26 @@ async def test_links_of_cancelled_fetches_are_bounded(
             await seeker.link([place_of(other.node.address), place_of(DEAD)], seconds=KEPT_SECONDS)
         assert other.node.peer in one.linked
     assert len(one.linked) == LINKS_MAX
+
+
+async def test_link_that_a_fetch_took_up_again_is_not_given_up_with_the_others(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two are over; while one is closed a fetch renews the second, or gives it up itself."""
+    one, seeker = await holder(world, 1)
+    first, second, third = (peer_id_of(bytes([number]) * 32) for number in (11, 12, 13))
+    given_up: list[PeerId] = []
+
+    async def disconnect(peer: PeerId, *, hint: str = "") -> None:
+        assert hint
+        await trio.lowlevel.checkpoint()
+        given_up.append(peer)
+        seeker._links[second] = trio.current_time() + KEPT_SECONDS
+        seeker._links.pop(third, None)
+
+    monkeypatch.setattr(one.node.network, "disconnect", disconnect)
+    for peer in (first, second, third):
+        seeker._links[peer] = trio.current_time()
+    await trio.sleep(KEPT_SECONDS / 2)
+    assert given_up == [first]
+    assert list(seeker._links) == [second]
