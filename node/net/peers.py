@@ -22,12 +22,7 @@ from prsm.node.net.bans import Bans
 from prsm.node.net.calls import Conversation, Handlers
 from prsm.node.net.dials import Dials
 from prsm.node.net.entry import EntryRules, PeerFull
-from prsm.node.net.handshake import (
-    ChainIdentity,
-    Greeter,
-    turn_strangers_away,
-    turn_surplus_away,
-)
+from prsm.node.net.handshake import ChainIdentity, Greeter, turn_strangers_away, turn_surplus_away
 from prsm.node.net.interface import Channel, PeerEvent, PeerHandler, PeerInfo, PeerUnreachable
 from prsm.node.net.keepers import Keepers
 from prsm.node.net.lanes import Lanes
@@ -199,7 +194,12 @@ class Peers:
 
     async def connect(self, peer: PeerId, address: str, *, hint: str) -> None:
         """Link to a peer and keep it linked; raises as `Keepers.connect`."""
-        await self._keepers.connect(peer, address, hint=hint)
+        try:
+            await self._keepers.connect(peer, address, hint=hint)
+        finally:  # in vain: who gave the peer up meanwhile has left its link to this dial
+            link = self._links.get(peer)
+            if link and link.connection.outbound and not self._keepers.is_wanted(peer):
+                self.drop(peer, PeerUnreachable(f"peer {peer} is not wanted any more"))
 
     async def disconnect(self, peer: PeerId, *, hint: str) -> None:
         """Stop redialling a peer and close its link, unless others want it."""

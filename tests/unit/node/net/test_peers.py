@@ -1,6 +1,7 @@
 """Places for peers: those who dial us cannot take the ones kept for whom we dial."""
 
 import gc
+from functools import partial
 
 import pytest
 import trio
@@ -74,6 +75,25 @@ async def hint(network: PeerNetwork, address: str) -> None:
     """Follow a hint that leads nowhere."""
     with pytest.raises(PeerUnreachable):
         await network.connect(address, hint="test")
+
+
+async def test_link_that_was_given_up_during_a_vain_dial_is_closed(nursery: trio.Nursery) -> None:
+    """The one who gave it up leaves it to the other, who dials the peer, too, and is cancelled."""
+    hub = MemoryHub()
+    one, two = (hub.network(bytes([number]) * 32, CHAIN) for number in (1, 2))
+    await nursery.start(one.run)
+    await nursery.start(two.run)
+    await one.connect(two.addresses[0], hint="first")
+    lock = one._peers._dialling.setdefault(two.peer_id, trio.Lock())
+    async with trio.open_nursery() as dials, lock:
+        dials.start_soon(partial(one.connect, two.addresses[0], hint="second"))
+        await trio.testing.wait_all_tasks_blocked()
+        await one.disconnect(two.peer_id, hint="first")
+        assert one.peers(), "the other may want it in a moment"
+        dials.cancel_scope.cancel()
+    await trio.testing.wait_all_tasks_blocked()
+    assert not one.peers()
+    nursery.cancel_scope.cancel()
 
 
 async def test_dial_that_outlives_the_network_is_closed_and_named(
