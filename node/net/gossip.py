@@ -12,7 +12,7 @@ reaches stock code; every name of a topic that does is one of ours.
 import functools
 import logging
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
@@ -33,7 +33,7 @@ from libp2p.pubsub.validators import signature_validator
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 from typing_extensions import override
 
-from prsm.node.net.envelopes import check_envelope
+from prsm.node.net.envelopes import HalfRead, check_envelope
 from prsm.node.net.meters import Counts
 from prsm.node.telemetry import metrics
 from prsm.protocol.errors import RemoteError
@@ -146,6 +146,7 @@ class FencedPubsub(Pubsub):
         """Set the callbacks and start sequence numbers where no earlier run has been."""
         self.blame, self.admits = blame, admits
         self.meter, self.author = meter, author
+        self._halves: Counter[PeerId] = Counter()
         # int(time()) plus one a message: after a restart 194 of 200 were taken for old ones.
         self.counter = time.time_ns()
 
@@ -182,7 +183,8 @@ class FencedPubsub(Pubsub):
             return
         except Exception as error:  # noqa: BLE001 - one peer's stream
             is_length = isinstance(error, MessageTooLarge)
-            if isinstance(error, StreamError | IOException | RawConnError) and not is_length:
+            is_end = isinstance(error, StreamError | IOException | RawConnError | trio.TooSlowError)
+            if is_end and not is_length:
                 log.debug("the gossip stream of %s broke: %s", peer_id, error)
             else:
                 self._junk(PeerId(peer_id.to_base58()), error)
@@ -199,23 +201,40 @@ class FencedPubsub(Pubsub):
             Exception: it broke it, or sent what no honest peer sends.
         """
         peer_id = stream.muxed_conn.peer_id
+        half = HalfRead(stream, PeerId(peer_id.to_base58()), self._halves)
+        try:
+            while self.manager.is_running:
+                most = self.max_inbound_rpc_size
+                raw = await read_varint_prefixed_bytes_limited(half, most)  # type: ignore[arg-type]  # reads as one
+                await self._take(peer_id, raw)
+                half.done()
+        finally:
+            half.done()
+
+    async def _take(self, peer_id: ID, raw: bytes) -> None:
         peer = PeerId(peer_id.to_base58())
-        while self.manager.is_running:
-            raw = await read_varint_prefixed_bytes_limited(stream, self.max_inbound_rpc_size)
-            check_envelope(raw)
-            rpc = rpc_pb2.RPC.FromString(raw)
-            if not self.meter(peer, count(rpc, len(raw))):
-                continue
-            for subscription in self._news(peer_id, rpc.subscriptions):
-                self.handle_subscription(peer_id, subscription)
-            if not self.admits(peer):
-                continue
-            for message in rpc.publish:
-                if self._is_read_here(message):  # before anything is done for it: a flood of others
-                    await self.push_msg(peer_id, message)
-            if rpc.HasField("control"):
-                await self.router.handle_rpc(cut(rpc.control, frozenset(self.topic_ids)), peer_id)
-            await trio.lowlevel.checkpoint()
+        check_envelope(raw)
+        rpc = rpc_pb2.RPC.FromString(raw)
+        if not self.meter(peer, count(rpc, len(raw))):
+            return
+        for subscription in self._news(peer_id, rpc.subscriptions):
+            self.handle_subscription(peer_id, subscription)
+        if not self.admits(peer):
+            return
+        for message in rpc.publish:
+            if self._is_read_here(message):  # before anything is done for it: a flood of others
+                await self.push_msg(peer_id, message)
+        if rpc.HasField("control"):
+            await self.router.handle_rpc(cut(rpc.control, frozenset(self.topic_ids)), peer_id)
+        await trio.lowlevel.checkpoint()
+
+    def held(self) -> Counter[PeerId]:
+        """Bytes kept for each peer: envelopes not written yet, and those half read."""
+        held = Counter(self._halves)
+        for peer, queue in self.peer_queues.items():
+            if isinstance(queue, BoundedQueue):
+                held[PeerId(peer.to_base58())] += queue.waiting_bytes
+        return held
 
     def _news(
         self, peer_id: ID, told: Iterable[rpc_pb2.RPC.SubOpts]

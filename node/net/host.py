@@ -29,7 +29,7 @@ from multiaddr import Multiaddr
 
 from prsm.node.clock import Clock
 from prsm.node.listeners import find_listener
-from prsm.node.net.gossip import BoundedQueue, FencedPubsub, make_gossip
+from prsm.node.net.gossip import FencedPubsub, make_gossip
 from prsm.node.net.guard import (
     NEGOTIATION_DEADLINE_S,
     FencedSwarm,
@@ -284,14 +284,12 @@ class Libp2pTransport:
             await self._pubsub.publish(topic, record)
 
     def held(self) -> Mapping[PeerId, int]:
-        """Bytes kept for each peer: read and not asked for, or gossip not written yet."""
+        """Bytes kept for each peer: read and not asked for, or of gossip."""
         found: Counter[PeerId] = Counter()
         for connection, known in self._connections.items():
             found[known.peer] += held_bytes(connection)
-        queues = self._pubsub.peer_queues if self._pubsub is not None else {}
-        for peer, queue in queues.items():
-            if isinstance(queue, BoundedQueue):
-                found[PeerId(peer.to_base58())] += queue.waiting_bytes
+        if self._pubsub is not None:
+            found.update(self._pubsub.held())
         return found
 
     def counts(self) -> Mapping[str, int]:

@@ -2,11 +2,14 @@
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
 import threading
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from libp2p.abc import INetStream
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.host.basic_host import BasicHost
 from libp2p.peer.id import ID
@@ -14,12 +17,15 @@ from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.validators import PUBSUB_SIGNING_PREFIX
+from libp2p.utils.varint import encode_uvarint
 from trio.testing import MockClock
 
 from prsm.node.net import gossip, guard, meters
+from prsm.node.net.envelopes import ENVELOPE_DEADLINE_S
 from prsm.protocol.errors import RemoteError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import GOSSIP_RECORD_BYTES_MAX
+from tests.tools.relays import harm
 
 SEED = bytes(range(32))
 STRANGER = ID(gossip.AUTHOR_PREFIX + b"k" * 32)
@@ -275,6 +281,50 @@ async def test_queue_of_a_peer_that_does_not_read_is_bounded_by_bytes() -> None:
     assert queue.push(large)
     small = gossip.BoundedQueue()
     assert sum(small.push(rpc_pb2.RPC()) for _ in range(2000)) == gossip.GOSSIP_QUEUE_MAX
+
+
+class Halting:
+    """A peer's stream that says some bytes, and then nothing more."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.muxed_conn = SimpleNamespace(peer_id=STRANGER)
+        self.raw = raw
+        self.is_reset = False
+
+    async def read(self, count: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        data, self.raw = self.raw[:count], self.raw[count:]
+        return data or await trio.sleep_forever()
+
+    async def reset(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.is_reset = True
+
+
+async def test_half_of_an_envelope_counts_for_who_sent_it_and_ends_its_stream(
+    host: BasicHost, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Who has said all it began may be silent for ever."""
+    listening = Listening(host)
+    pubsub, peer = listening.pubsub, PeerId(STRANGER.to_base58())
+    harm(pubsub, "_manager", SimpleNamespace(is_running=True))  # is asked only this
+    whole = rpc_pb2.RPC(publish=[signed()]).SerializeToString()
+    whole = encode_uvarint(len(whole)) + whole
+    halves = [Halting(whole + encode_uvarint(size) + bytes(size - 1)) for size in (1000, 50_000)]
+    idle = Halting(whole)
+    for stream in (*halves, idle):
+        nursery.start_soon(pubsub.stream_handler, cast("INetStream", stream))
+    await trio.sleep(ENVELOPE_DEADLINE_S - 1)
+    assert listening.seen == [b"x"]
+    assert pubsub.held() == {peer: 999 + 49_999 + 2 + 3}
+    assert not any(stream.is_reset for stream in halves)
+    await trio.sleep(2)
+    assert all(stream.is_reset for stream in halves)
+    assert not +pubsub.held()
+    await trio.sleep(10 * ENVELOPE_DEADLINE_S)
+    assert not idle.is_reset
+    assert listening.blamed == []
+    nursery.cancel_scope.cancel()
 
 
 def test_mesh_prunes_first_and_grafts_last_who_does_nothing(host: BasicHost) -> None:
