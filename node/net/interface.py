@@ -158,8 +158,9 @@ class Network(Protocol):
 
         Args:
             address: where.
-            hint: the part of this node that follows what others told; empty: the owner asked. A
-                hint is tried once, and moves nothing of what is wanted already.
+            hint: the part of this node that follows what others told, or what the owner wrote
+                for it; empty: the owner asked. A hint is tried once, and moves nothing of what is
+                wanted already.
 
         Raises:
             LocalError: no address of that form, or our own.
