@@ -123,14 +123,18 @@ class CopyShelf:
         self._due_ms = 0
 
     async def room_bytes(self) -> int:
-        """Bytes free for copies."""
+        """Bytes free for copies, those under way and what is left of a cut one among them.
+
+        All compare it with the whole of a model: told less, a node would be next no longer for the
+        copy that it makes, or that was cut, and others would make that one, too.
+        """
         if self._clock.monotonic_ms() >= self._due_ms:
             await self._refresh()
-        return max(0, self._spare())
+        return max(0, self._room)
 
-    def _spare(self, wanted: ModelManifest | None = None) -> int:
+    def _spare(self, wanted: ModelManifest) -> int:
         """Room that neither a copy under way has taken nor what is left of one that was cut."""
-        counted = [*self._coming.values(), *((wanted,) if wanted else ())]
+        counted = [*self._coming.values(), wanted]
         roots = {decode_cid(file.root) for each in counted for file in each.files}
         left = sum(size for root, size in self._begun.items() if root not in roots)
         return self._room - left - sum(each.total_bytes for each in self._coming.values())

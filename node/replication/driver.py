@@ -82,7 +82,7 @@ class Shelf(Protocol):
 
         Args:
             manifest: its CID.
-            size_bytes: as the network vouches, within `room_bytes`; None: a person wants it.
+            size_bytes: as the network vouches, of what room is left; None: a person wants it.
 
         Raises:
             PrsmError: it is not to be had, or has no room.
@@ -98,7 +98,7 @@ class Shelf(Protocol):
         ...
 
     async def room_bytes(self) -> int:
-        """Bytes free for copies."""
+        """Bytes free for copies, the whole of those that this node makes among them."""
         ...
 
 

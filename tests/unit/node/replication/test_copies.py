@@ -9,6 +9,9 @@ import trio
 from prsm.node.models import Models
 from prsm.node.models.records import Known
 from prsm.node.replication.copies import CopyShelf
+from prsm.node.replication.placement import Keeper, room_told
+from prsm.node.replication.plan import Subject, View, turn_of
+from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import MIB
 from prsm.protocol.messages.models import ManifestFile
 from prsm.storage.cid import Cid, Codec, decode_cid
@@ -41,6 +44,13 @@ async def elsewhere(tmp_path: Path, room: Room) -> AsyncIterator[Elsewhere]:
 
 def shelf_of(room: Room) -> CopyShelf:
     return CopyShelf(room.models, room.tools.store, room.tools.driver, keep_bytes=KEEP)
+
+
+async def is_next(shelf: CopyShelf, model: Cid, size: int) -> bool:
+    """Whether others expect this node to make a copy, by the room that it tells."""
+    me = PeerId("me")
+    view = View(me, {me: Keeper(me, "", room_told(await shelf.room_bytes()))})
+    return turn_of(view, Subject(model.raw, size, frozenset((PeerId("holder"),)), 2)) == 0
 
 
 async def repair_pins(room: Room) -> set[Cid]:
@@ -139,12 +149,32 @@ async def test_copy_that_cannot_be_had_leaves_no_room_taken(
     await partial.write_run(partial.missing()[:1], await elsewhere.store.read_leaves(root, 0, 1))
     await store.end_fetch(partial)
     shelf = shelf_of(room)  # as after a restart
-    assert await shelf.room_bytes() == MIB
+    assert await is_next(shelf, cut, 4 * MIB), "else it would never go on"
     other, _ = await elsewhere.make(MIB + 1)
     with pytest.raises(Full, match=f"and {MIB} are free for copies"):
         await shelf.fetch(other.raw, MIB + 1)
     await shelf.fetch(cut.raw, 4 * MIB)
     assert shelf.kept() == {cut.raw}
+
+
+async def test_who_makes_a_copy_stays_the_next_one_in_the_order(
+    room: Room, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it tells of its room meanwhile: else all the others would make that copy, too."""
+    cid, _ = await elsewhere.make(4 * MIB)
+    pull, shelf = Models.pull, shelf_of(room)
+    seen: list[bool] = []
+
+    async def pull_and_look(self: Models, ref: str, **_words: object) -> Known:
+        seen.append(await is_next(shelf, cid, 4 * MIB))
+        known = await pull(self, ref, urgency=Urgency.REPAIR)
+        seen.append(await is_next(shelf, cid, 4 * MIB))
+        return known
+
+    monkeypatch.setattr(Models, "pull", pull_and_look)
+    await shelf.fetch(cid.raw, 4 * MIB)
+    assert seen == [True, True]
+    assert await shelf.room_bytes() == KEEP - 4 * MIB
 
 
 async def test_copy_that_is_being_made_is_not_given_up_before_it_is_kept(
