@@ -68,6 +68,7 @@ from prsm.consensus.ledger.releases import (
     dataset_key,
     in_order,
     lookup,
+    owner_of,
     release_of,
     resolve,
     versions_of,
@@ -234,6 +235,10 @@ class View:
         semvers = in_order(versions_of(self._state, name))
         found = (lookup(self._state, name, semver) for semver in semvers)
         return [release for release in found if release is not None]
+
+    def owner(self, name: str) -> bytes | None:
+        """Who may add to a name; None for a name nobody has."""
+        return owner_of(self._state, name)
 
     def channels(self, name: str) -> dict[str, str]:
         """Versions by channel."""

@@ -202,7 +202,8 @@ class Adding:
         if not wanted.register:
             return
         _ = self._tools.wallet.signer  # raises when it is locked
-        check_name(self._tools.driver.ledger.view, wanted.name, wanted.semver)
+        view, us = self._tools.driver.ledger.view, self._tools.wallet.address
+        check_name(view, wanted.name, wanted.semver, publisher=us)
 
 
 def _check_file(path: Path) -> None:

@@ -70,7 +70,8 @@ class Datasets:
         if wanted.register or wanted.card is not None:
             _ = wallet.signer  # raises when it is locked
         if wanted.register:
-            check_name(self._tools.driver.ledger.view, wanted.name, wanted.semver)
+            view = self._tools.driver.ledger.view
+            check_name(view, wanted.name, wanted.semver, publisher=wallet.address)
         layout = await trio.to_thread.run_sync(read_layout, wanted.path)
         check_dataset(layout.head)
         async with self._staging.begin() as stage:

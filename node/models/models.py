@@ -235,7 +235,8 @@ class Models:
         """
         _, manifest = await self._manifest_of(ref, offline=True)
         if register:
-            check_name(self.view, manifest.name, semver)
+            us = self._tools.wallet.address
+            check_name(self.view, manifest.name, semver, publisher=us)
         cid, changed = await share(
             self._tools, self._opening, manifest, semver, add=add, remove=remove
         )

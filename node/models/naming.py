@@ -20,12 +20,18 @@ from prsm.storage.errors import Conflict
 COMMIT_SECONDS: Final = 60.0
 
 
-def check_name(view: View, name: str, semver: str) -> None:
+def check_name(view: View, name: str, semver: str, *, publisher: bytes) -> None:
     """Say before minutes of work what the ledger would refuse after them.
+
+    Args:
+        view: of the ledger.
+        name: wanted.
+        semver: wanted.
+        publisher: account that is to have it.
 
     Raises:
         Conflict: it has another thing of that name and version.
-        LocalError: this is no name, or no version.
+        LocalError: this is no name, or no version, or the name is another account's.
     """
     if not is_well_formed(name, semver):
         raise refusal(Code.BAD_NAME)
@@ -34,6 +40,8 @@ def check_name(view: View, name: str, semver: str) -> None:
             f"{name}@{semver} is on the ledger already",
             hint="choose another name, or another version with --semver",
         )
+    if view.owner(name) not in {None, publisher}:
+        raise refusal(Code.NAME_TAKEN)
 
 
 async def register_model(outbox: Outbox, cid: Cid, manifest: ModelManifest) -> Sent:

@@ -9,7 +9,14 @@ from typing import cast
 
 import trio
 
-from prsm.consensus.ledger.records import Model, Pointer, model_key, version_key
+from prsm.consensus.ledger.records import (
+    Model,
+    Owner,
+    Pointer,
+    model_key,
+    owner_key,
+    version_key,
+)
 from prsm.consensus.ledger.releases import Versions, versions_key
 from prsm.consensus.ledger.view import View
 from prsm.node.chain.driver import Driver
@@ -32,7 +39,10 @@ TX = TxId(b"t" * 32)
 SIGNER = Ed25519Signer(b"w" * 32)
 
 
-def registered(name: str, semver: str, height: int) -> Model:
+def registered(
+    name: str, semver: str, height: int, *, publisher: bytes = SIGNER.public_key
+) -> Model:
+    """A version of a name; of this room's account, unless said otherwise."""
     return Model(
         manifest=hash_block(f"{name}{semver}".encode()).raw,
         name=name,
@@ -40,7 +50,7 @@ def registered(name: str, semver: str, height: int) -> Model:
         pinned_sha256=bytes(32),
         total_bytes=1,
         parents=(),
-        publisher=bytes(32),
+        publisher=publisher,
         height=height,
     )
 
@@ -63,6 +73,7 @@ class FakeLedger:
         for model in self.named:
             state[model_key(model.manifest)] = encode(model)
             state[version_key(model.name, model.semver)] = encode(Pointer(model.manifest))
+            state[owner_key(model.name)] = encode(Owner(model.publisher))
         for name in {model.name for model in self.named}:
             semvers = tuple(model.semver for model in self.named if model.name == name)
             state[versions_key(name)] = encode(Versions(name, semvers))

@@ -139,6 +139,17 @@ async def test_add_with_a_taken_name_is_refused_before_the_worker(
     assert room.pool.asked == 2
 
 
+async def test_add_under_a_name_of_somebody_else_is_refused_before_the_worker(
+    room: Room, tmp_path: Path
+) -> None:
+    """Another version does not help: only who registered the first one may add to a name."""
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    room.ledger.named = [registered("encoder", "1.0.0", 1, publisher=bytes(32))]
+    with pytest.raises(LocalError, match=r"belongs to another publisher \(name_taken\)"):
+        await room.models.add(wanted(tmp_path / "m.onnx", semver="1.0.1"))
+    assert room.pool.asked == 0
+
+
 @pytest.mark.parametrize(
     ("name", "semver"), [("bad name!", "1.0.0"), ("-x", "1.0.0"), ("good", "1.0.x")]
 )

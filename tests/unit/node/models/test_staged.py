@@ -132,10 +132,14 @@ async def test_what_failed_is_taken_back_at_once(
 
 @pytest.mark.usefixtures("tried_out")
 async def test_what_the_ledger_would_refuse_is_refused_before_it_is_stored(tmp_path: Path) -> None:
-    """No name, or one that is taken: of a dataset, an adapted model, other readers."""
+    """No name, a taken one, another account's: of a dataset, an adapted model, other readers."""
     async with open_room(tmp_path, seed=OWN) as room:
         await begun(room, tmp_path)
-        room.ledger.named = [registered("taken", "1.0.0", 1), registered("sealed", "1.0.1", 1)]
+        room.ledger.named = [
+            registered("taken", "1.0.0", 1),
+            registered("sealed", "1.0.1", 1),
+            registered("theirs", "0.9.0", 1, publisher=bytes(32)),
+        ]
         before = await told(room.tools.store)
         room.pool.files = {}
         (tmp_path / "adapter").write_bytes(b"low rank")
@@ -144,7 +148,11 @@ async def test_what_the_ledger_would_refuse_is_refused_before_it_is_stored(tmp_p
         (tmp_path / "rows").write_bytes(encode_slices([(pixels, labels)]))
         base = await room.models.find("plain@1.0.0")
         _, files = await room.models.open("plain@1.0.0")
-        for name, why in (("bad name!", "not well formed"), ("taken", "on the ledger already")):
+        for name, why in (
+            ("bad name!", "not well formed"),
+            ("taken", "on the ledger already"),
+            ("theirs", "belongs to another publisher"),
+        ):
             rows = WantedDataset(tmp_path / "rows", name, "1.0.0", "MIT", register=True)
             with pytest.raises(LocalError, match=why):
                 await room.models.datasets.add(rows)
@@ -154,4 +162,7 @@ async def test_what_the_ledger_would_refuse_is_refused_before_it_is_stored(tmp_p
         for semver, why in (("1.0", "not well formed"), ("1.0.1", "on the ledger already")):
             with pytest.raises(LocalError, match=why):
                 await room.models.share("sealed@1.0.0", semver, add=[FRIEND], register=True)
+        room.ledger.named = [registered("sealed", "1.0.1", 1, publisher=bytes(32))]
+        with pytest.raises(LocalError, match="belongs to another publisher"):
+            await room.models.share("sealed@1.0.0", "1.0.2", add=[FRIEND], register=True)
         assert await told(room.tools.store) == before
