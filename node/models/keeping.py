@@ -5,6 +5,7 @@ Knows: manifests, files that several models share, pins. Must not know: how a fi
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from prsm.node.models.cardtext import card_owner
@@ -60,12 +61,9 @@ class Keeping:
             Conflict: a file is pinned, in use or being fetched.
         """
         store = self._tools.store
-        shared = {
-            file.root for other, its in await store.models() if other != cid for file in its.files
-        }
-        rows = {row.root: row for row in await store.list()}
-        own = [file for file in manifest.files if file.root not in shared]
-        here = {decode_cid(file.root) for file in own} & rows.keys()
+        roots = [decode_cid(file.root) for file in manifest.files]
+        shared, rows = await self._shared(cid), await self.stored()
+        here = {root for root in roots if root in rows and root not in shared}
         for root in here:
             if pins := [pin for pin in rows[root].pins if pin not in _OURS]:
                 called = f"{manifest.name}@{manifest.semver}"
@@ -73,14 +71,23 @@ class Keeping:
                     f"{called} is pinned as {', '.join(pins)[:200]}",
                     hint=f"prsm model unpin {called} --name {pins[0]}",
                 )
-        await store.remove_all(here, _OURS)
+        # Asked again when they are claimed: another model may have come to share one since.
+        gone = await store.remove_all(here, _OURS, kept=partial(self._shared, cid))
         if manifest.card is not None:
             with suppress(NotFound):  # another's card is only cached
                 digest = decode_cid(manifest.card).digest
                 await store.blocks.delete(digest, owner=card_owner(manifest))
         await store.remove_manifest(cid)
-        freed = sum(rows[root].size for root in here)
-        return Gone(len(here), freed, len(manifest.files) - len(own))
+        shared |= here - gone
+        freed = sum(rows[root].size for root in gone)
+        return Gone(len(gone), freed, sum(root in shared for root in roots))
+
+    async def _shared(self, cid: Cid) -> set[Cid]:
+        """Roots of the files of all other models here."""
+        models = await self._tools.store.models()
+        return {
+            decode_cid(file.root) for other, its in models if other != cid for file in its.files
+        }
 
     async def pin(self, manifest: ModelManifest, name: str) -> None:
         """Keep all files of a model, here already or not, under a name."""

@@ -180,14 +180,26 @@ class BlockIndex:
         """
 
         def run(db: sqlite3.Connection) -> None:
-            pins = [row[0] for row in db.execute("SELECT name FROM pin WHERE root=?", (root.raw,))]
-            if pins and not even_pinned:
-                names = ", ".join(pins)[: tables.PIN_NAMES_SHOWN]
-                raise Conflict(f"{root} is pinned as {names}", hint="unpin it first")
-            if not db.execute("DELETE FROM root WHERE cid=?", (root.raw,)).rowcount:
+            if not even_pinned:
+                _refuse_pinned(db, root)
+            if not _forget(db, root):
                 raise NotFound(f"{root} is not in this store")
-            db.execute("DELETE FROM leaf WHERE root=?", (root.raw,))
-            tables.disown_all(db, root.raw)
+
+        await self._database.write(run)
+
+    async def remove_roots(self, roots: Collection[Cid], names: Collection[str]) -> None:
+        """Give names up and forget the files they kept, all or none; those not here are no error.
+
+        Raises:
+            Conflict: one is pinned under another name.
+        """
+
+        def run(db: sqlite3.Connection) -> None:
+            given_up = [(root.raw, name) for root in roots for name in names]
+            db.executemany("DELETE FROM pin WHERE root=? AND name=?", given_up)
+            for root in roots:
+                _refuse_pinned(db, root)  # what was given up above comes back
+                _forget(db, root)
 
         await self._database.write(run)
 
@@ -320,3 +332,19 @@ class BlockIndex:
         return await self._database.read(
             lambda db: [tables.pin_row(row) for row in db.execute(query)]
         )
+
+
+def _refuse_pinned(db: sqlite3.Connection, root: Cid) -> None:
+    pins = [row[0] for row in db.execute("SELECT name FROM pin WHERE root=?", (root.raw,))]
+    if pins:
+        names = ", ".join(pins)[: tables.PIN_NAMES_SHOWN]
+        raise Conflict(f"{root} is pinned as {names}", hint="unpin it first")
+
+
+def _forget(db: sqlite3.Connection, root: Cid) -> bool:
+    """Delete a file's row, its leaves, and the nodes that nothing else shares; was it here?"""
+    is_gone = db.execute("DELETE FROM root WHERE cid=?", (root.raw,)).rowcount > 0
+    if is_gone:
+        db.execute("DELETE FROM leaf WHERE root=?", (root.raw,))
+        tables.disown_all(db, root.raw)
+    return is_gone

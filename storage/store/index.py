@@ -182,6 +182,14 @@ class Index(Protocol):
         """
         ...
 
+    async def remove_roots(self, roots: Collection[Cid], names: Collection[str]) -> None:
+        """Give names up and forget the files they kept, all or none; those not here are no error.
+
+        Raises:
+            Conflict: one is pinned under another name.
+        """
+        ...
+
     async def unlisted(self) -> Sequence[Cid]:
         """Return sealed files of which `find_leaves` knows no leaf."""
         ...

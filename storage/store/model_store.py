@@ -32,7 +32,7 @@ from prsm.storage.store.recovery import open_index, recover
 from prsm.storage.store.resume import Partial
 from prsm.storage.store.scrub import Scrub, Scrubbed
 from prsm.storage.store.sealed import AddedFile
-from prsm.storage.store.shelf import Shelf
+from prsm.storage.store.shelf import Kept, Shelf
 from prsm.storage.store.space import Collected, Space, SpaceReport
 from prsm.storage.store.upkeep import Upkeep
 
@@ -288,9 +288,11 @@ class ModelStore:
         """
         await self._shelf.remove(root)
 
-    async def remove_all(self, roots: Collection[Cid], names: Collection[str]) -> None:
+    async def remove_all(
+        self, roots: Collection[Cid], names: Collection[str], *, kept: Kept
+    ) -> frozenset[Cid]:
         """As `Shelf.remove_all`: give names up and delete the files they kept, all or none."""
-        await self._shelf.remove_all(roots, names)
+        return await self._shelf.remove_all(roots, names, kept=kept)
 
     async def list(self) -> Sequence[StoredFile]:
         """Return all files, oldest first."""

@@ -3,7 +3,7 @@
 Knows: how to find a file's row, leaves and path. Must not know: what a part does with them.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +23,7 @@ from prsm.storage.store.leases import Leases
 from prsm.storage.store.resume import Partial
 
 _T = TypeVar("_T")
+Kept = Callable[[], Awaitable[Collection[Cid]]]
 # Threads for hashing and file reads of this store; a hung disk must not eat trio's own pool.
 _THREADS: Final = 4
 _LEAF_LISTS: Final = 16  # leaf lists kept in memory; 32 KiB for each GiB of file
@@ -115,26 +116,34 @@ class Shelf:
             Conflict: it is leased, pinned or being fetched.
         """
         with self._claim(root), trio.CancelScope(shield=True):
-            await self._delete(root)
+            await self.index.remove_root(root)
+            await self._drop(root)
 
-    async def remove_all(self, roots: Collection[Cid], names: Collection[str]) -> None:
+    async def remove_all(
+        self, roots: Collection[Cid], names: Collection[str], *, kept: Kept
+    ) -> frozenset[Cid]:
         """Give names up and delete the files they kept, all or none; those not here are no error.
+
+        Args:
+            roots: of the files.
+            names: of pins.
+            kept: awaited when nobody can begin to use one any more; those that it returns stay.
+
+        Returns:
+            The roots that went.
 
         Raises:
             Conflict: one is leased, pinned under another name, or being fetched.
         """
-        with ExitStack() as claims, trio.CancelScope(shield=True):
+        with ExitStack() as claims:
             for root in roots:
                 claims.enter_context(self._claim(root))
-            pins = [pin for pin in await self.index.pins() if pin.root in roots]
-            for pin in pins:
-                if pin.name not in names:
-                    raise Conflict(f"{pin.root} is pinned as {pin.name}", hint="unpin it first")
-            for pin in pins:
-                await self.index.unpin(pin.root, pin.name)
-            for root in roots:
-                with suppress(NotFound):
-                    await self._delete(root)
+            gone = frozenset(roots).difference(await kept())
+            with trio.CancelScope(shield=True):
+                await self.index.remove_roots(gone, names)
+                for root in gone:
+                    await self._drop(root)
+        return gone
 
     @contextmanager
     def _claim(self, root: Cid) -> Iterator[None]:
@@ -143,8 +152,7 @@ class Shelf:
         with self.leases.claim(root):
             yield
 
-    async def _delete(self, root: Cid) -> None:
-        await self.index.remove_root(root)
+    async def _drop(self, root: Cid) -> None:
         self.forget(root)
         await self.hop(self.folders.remove, root)
 

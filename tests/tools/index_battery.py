@@ -108,6 +108,16 @@ async def _pins(index: Index) -> None:
     await index.unpin(ONE, "b")
     with pytest.raises(NotFound):
         await index.unpin(ONE, "a")
+    rows = [RootRow(root, 1, State.SEALED) for root in (ONE, TWO)]
+    for row in rows:
+        await index.put_root(row, [b"node of both"], pin=PinRow(row.root, "a"))
+    await index.pin(PinRow(TWO, "b"))
+    before = await index.pins()
+    with pytest.raises(Conflict, match=f"{TWO} is pinned as b"):
+        await index.remove_roots([ONE, TWO, hash_block(b"3")], {"a", "c"})
+    assert (await index.roots(), await index.pins()) == (rows, before)
+    await index.remove_roots({ONE, TWO, hash_block(b"3")}, {"a", "b"})
+    assert not [*await index.roots(), *await index.pins()]
 
 
 async def _strays(index: Index) -> None:

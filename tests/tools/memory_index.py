@@ -121,6 +121,15 @@ class MemoryIndex:
         self.listed.pop(root, None)
         self._disown(root.raw, [key for key, who in self.owners.items() if root.raw in who])
 
+    async def remove_roots(self, roots: Collection[Cid], names: Collection[str]) -> None:
+        await trio.lowlevel.checkpoint()
+        for root, name in self.pinned:
+            if root in roots and name not in names:
+                raise Conflict(f"{root} is pinned as {name}")
+        self.pinned = {key: pin for key, pin in self.pinned.items() if key[0] not in roots}
+        for root in self.rows.keys() & set(roots):
+            await self.remove_root(root)
+
     async def unlisted(self) -> Sequence[Cid]:
         await trio.lowlevel.checkpoint()
         sealed = [row.root for row in self.rows.values() if row.state is State.SEALED]

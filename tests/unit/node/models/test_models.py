@@ -1,7 +1,7 @@
 """The models of a node: names to CIDs, what is refused before the work, fetching and serving."""
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from prsm.node.chain.wallet import WalletLocked
 from prsm.node.inference.interface import TransactionFailed
 from prsm.node.models import Models, UnknownModel
 from prsm.node.models.naming import register_model
+from prsm.node.models.records import Known
 from prsm.protocol.errors import LocalError, Unsupported
 from prsm.protocol.messages.pipe import ModelRefused
 from prsm.protocol.transactions.payloads import REGISTER_MODEL, RegisterModel
@@ -20,8 +21,9 @@ from prsm.protocol.transactions.results import Code
 from prsm.storage.cid import Cid, Codec, decode_cid, hash_block
 from prsm.storage.errors import BadCid, Conflict, Full, NotFound
 from prsm.storage.manifest import encode_manifest
+from prsm.storage.store.blockstore import BlockIndex
 from prsm.storage.store.intake import OnRoot, Progress
-from prsm.storage.store.model_store import ModelStore
+from prsm.storage.store.model_store import ModelStore, StoredFile
 from prsm.storage.store.pins import ADDED
 from prsm.storage.store.sealed import AddedFile
 from tests.tools.model_rooms import TX, Room, open_room, registered, wanted
@@ -301,3 +303,53 @@ async def test_removal_that_is_refused_takes_no_file_and_no_pin(tmp_path: Path) 
         assert (gone.files, gone.freed_bytes) == (3, 11)
         assert not await store.list()
         assert not await store.pins()
+
+
+async def test_removal_leaves_what_another_model_has_come_to_share_meanwhile(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was added after the removal had looked which models there are."""
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    room.pool.files = {"a": b"one", "b": b"shared"}
+    known, _ = await room.models.add(wanted(tmp_path / "m.onnx", register=False))
+    others: list[Known] = []
+    look = ModelStore.list
+
+    async def then_add(self: ModelStore) -> Sequence[StoredFile]:
+        found = await look(self)
+        if not others:
+            room.pool.files = {"c": b"three", "b": b"shared"}
+            asked = wanted(tmp_path / "m.onnx", name="other", register=False)
+            others.append((await room.models.add(asked))[0])
+        return found
+
+    monkeypatch.setattr(ModelStore, "list", then_add)
+    _, gone = await room.models.remove(str(known.cid))
+    assert (gone.files, gone.shared, gone.freed_bytes) == (1, 1, 3)
+    store = room.tools.store
+    assert await store.has_model(others[0].manifest)
+    pins = {(pin.root, pin.name) for pin in await store.pins()}
+    assert pins == {(decode_cid(file.root), ADDED) for file in others[0].manifest.files}
+
+
+async def test_removal_during_which_a_file_is_pinned_takes_no_file_and_no_pin(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    room.pool.files = {"a": b"one", "b": b"two", "c": b"three"}
+    known, _ = await room.models.add(wanted(tmp_path / "m.onnx", register=False))
+    store = room.tools.store
+    before = {(pin.root, pin.name) for pin in await store.pins()}
+    last = max((root for root, _ in before), key=lambda root: root.raw)
+    remove = BlockIndex.remove_roots
+
+    async def pin_first(self: BlockIndex, roots: Collection[Cid], names: Collection[str]) -> None:
+        await store.pin(last, "mine")
+        await remove(self, roots, names)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(BlockIndex, "remove_roots", pin_first)
+        with pytest.raises(Conflict, match="mine"):
+            await room.models.remove(str(known.cid))
+    assert {(pin.root, pin.name) for pin in await store.pins()} == before | {(last, "mine")}
+    assert await store.has_model(known.manifest)
