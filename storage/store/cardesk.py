@@ -246,18 +246,23 @@ class _Corner:
     def make_file(self, path: str, size: int) -> None:
         trio.from_thread.run(self._reserve, path, size)
         self._numbers[path] = len(self._numbers)
-        with refused(self._folder), self.place(path).open("xb") as file:
+        with self._writing(), self.place(path).open("xb") as file:
             if size:
                 os.posix_fallocate(file.fileno(), 0, size)
 
     async def _reserve(self, path: str, size: int) -> None:
-        self._reserved[path] = await self._stack.enter_async_context(self._budget.reserved(size))
+        self._reserved[path] = await self._stack.enter_async_context(self._budget.set_aside(size))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._budget.writing(), refused(self._folder):
+            yield
 
     def make_folder(self, path: str) -> None:
         """Nothing: only its files are wanted."""
 
     def write(self, path: str, offset: int, data: Data) -> None:
-        with refused(self._folder), self.place(path).open("r+b", buffering=0) as file:
+        with self._writing(), self.place(path).open("r+b", buffering=0) as file:
             file.seek(offset)
             file.write(data)
         self._bytes += len(data)

@@ -76,7 +76,7 @@ class Intake:
                         partial = await self._begin_new(root, size, reservation)
                         is_new = True
             try:
-                async with shelf.writing():
+                with shelf.writing():
                     await partial.open()
             except BaseException:
                 await self._give_up(partial, is_new=is_new)  # noqa: ASYNC102 - shields itself
@@ -88,7 +88,7 @@ class Intake:
         shelf, root = self._shelf, partial.root
         with trio.CancelScope(shield=True):
             try:
-                async with shelf.writing():
+                with shelf.writing():
                     await partial.close()
                     if not partial.wanted_nodes() and not partial.missing():
                         row = RootRow(root, partial.size, State.SEALING, stamp=FROM_PARTIAL)

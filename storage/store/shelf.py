@@ -3,8 +3,8 @@
 Knows: how to find a file's row, leaves and path. Must not know: what a part does with them.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeVar
@@ -202,9 +202,12 @@ class Shelf:
         now = await self.index.get_root(row.root)
         return now is not None and (now.state, now.stamp) == (row.state, row.stamp)
 
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[None]:
-        """Give the reserve up when the disk turns out to be full inside the block."""
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Give the reserve up when the disk turns out to be full inside the block; in any thread.
+
+        Nothing is reserved inside: what the quota or the guard refuses leaves the disk as it is.
+        """
         try:
             yield
         except Full:

@@ -8,7 +8,7 @@ take the one lock here in turn, and a file used after a collection has looked is
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -96,6 +96,13 @@ class Space:
 
     @asynccontextmanager
     async def reserved(self, size: int) -> AsyncIterator["Reservation"]:
+        """Set bytes of the quota aside and write them in the block; as `set_aside`."""
+        async with self.set_aside(size) as reservation:
+            with self.writing():
+                yield reservation
+
+    @asynccontextmanager
+    async def set_aside(self, size: int) -> AsyncIterator["Reservation"]:
         """Set bytes of the quota aside until their row is written; makes room for them.
 
         Raises:
@@ -112,10 +119,13 @@ class Space:
                 raise await self._full(used, size)
             reservation = Reservation(self, size)
         try:
-            async with self._shelf.writing():
-                yield reservation
+            yield reservation
         finally:
             reservation.release()
+
+    def writing(self) -> AbstractContextManager[None]:
+        """As `Shelf.writing`: a disk that is full inside the block gets the reserve."""
+        return self._shelf.writing()
 
     @asynccontextmanager
     async def beside(self, size: int) -> AsyncIterator[None]:
@@ -127,7 +137,7 @@ class Space:
         """
         if self._shelf.guard is not None:
             self._shelf.guard.check(size)
-        async with self._shelf.writing():
+        with self.writing():
             yield
 
     async def collect(self, *, dry_run: bool = False, partials: bool = False) -> Collected:

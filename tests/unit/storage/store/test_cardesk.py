@@ -1,5 +1,6 @@
 """CARs out of a store and into another: the same roots, nothing before all of it held."""
 
+import errno
 import os
 from collections.abc import AsyncIterator
 from io import BytesIO
@@ -244,6 +245,43 @@ async def test_car_leaves_the_room_that_is_kept_for_the_ledger(tmp_path: Path, f
         assert len(most) == (1 if files == 1 else 5)
         assert not await store.used_bytes()
         assert not list((tmp_path / "home").glob("staging-*"))
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize(
+    ("size", "used", "why"), [(5, 1, "bytes of files"), (3, 4, "of the quota are used")]
+)
+async def test_quota_that_refuses_a_car_leaves_the_reserve_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, used: int, why: str
+) -> None:
+    """The second of its files is too large: by its own claim, or beside one in use."""
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "in" / name).write_bytes(bytes(size * MIB))
+    with (tmp_path / "in.car").open("wb") as out:
+        pack(tmp_path / "in", out)
+    (tmp_path / "used").write_bytes(bytes(used * MIB))
+    (tmp_path / "home").mkdir()
+    plenty = os.statvfs_result((4096, 4096, 20 << 18, 19 << 18, 19 << 18, 0, 0, 0, 0, 255))
+    guard = DiskGuard(tmp_path, reserve_bytes=4096, stat=lambda _path: plenty)
+    store = await ModelStore.open(tmp_path / "home", quota=QUOTA, guard=guard)
+    try:
+        guard.tend()
+        assert guard.report().reserve_bytes == 4096
+        root = (await store.add_file(tmp_path / "used")).root
+        async with store.lease(root, holder="job", purpose="run"):
+            with pytest.raises(Full, match=why):
+                await CarDesk(store, tmp_path / "home").take(tmp_path / "in.car")
+        assert guard.report().reserve_bytes == 4096
+
+        def refuse(*_: int) -> None:
+            raise OSError(errno.ENOSPC, "no space")
+
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
+        with pytest.raises(Full, match="no space"):
+            await CarDesk(store, tmp_path / "home").take(tmp_path / "in.car")
+        assert guard.report().reserve_bytes == 0, "a disk that is full gets it"
     finally:
         await store.close()
 
