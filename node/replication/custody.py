@@ -113,6 +113,7 @@ class Custody:
         self._why: dict[bytes, str] = {}
         self._trees: dict[bytes, PieceTree] = {}
         self._round = -1  # the last one that was heard of
+        self._height: int | None = None  # up to which deals are known; None: look at them all
         self._told: dict[bytes, int] = {}  # deal -> round that was answered or reported on
         self._limiter = trio.CapacityLimiter(1)
         self._news = trio.Event()
@@ -120,8 +121,8 @@ class Custody:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Answer and report with each round, until cancelled."""
-        view = self._driver.ledger.view
-        self._mine.update(each.deal for each in view.deals() if self._is_ours(each))
+        self._height = None
+        self._find_ours()
         task_status.started()
         while True:
             self._news = trio.Event()
@@ -130,6 +131,7 @@ class Custody:
 
     async def look(self) -> None:
         """Do what is due in the present round."""
+        self._find_ours()
         view = self._driver.ledger.view
         present = view.custody_round()
         await self._let_go()
@@ -221,9 +223,22 @@ class Custody:
 
     # -- rounds
 
+    def _find_ours(self) -> None:
+        """Read all deals of the ledger, if there were blocks that told nothing of theirs."""
+        ledger = self._driver.ledger
+        if self._height is None:
+            self._height = ledger.height
+            self._mine.update(each.deal for each in ledger.view.deals() if self._is_ours(each))
+
     def _hear_head(self, head: Head) -> None:
         view = self._driver.ledger.view
         present = view.custody_round()
+        height = head.block.header.height
+        if self._height is not None and height > self._height + 1:
+            self._height = None  # between the two a snapshot was taken: its deals made no events
+            self._news.set()
+        elif self._height is not None:
+            self._height = max(height, self._height)
         for event in head.outcome.events:
             if isinstance(event, DealChanged):
                 deal = view.deal(event.deal)

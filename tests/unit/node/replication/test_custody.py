@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from prsm.consensus.ledger.custody_records import Deal, DealStatus
 from prsm.node.chain.driver import Driver, Head
@@ -274,3 +275,21 @@ async def test_file_stays_until_a_block_holds_its_release(
     assert [pin.name for pin in await scene.holder.store.pins()] == [identity.hex()]
     await scene.holder.custody.release(identity)
     assert not await scene.holder.store.pins()
+
+
+async def test_deals_that_came_with_a_snapshot_are_answered(scene: Scene) -> None:
+    """A node began without its ledger and took another's state: no block told of its deals."""
+    identity = await scene.begin()
+    turn(scene.chain)
+    scene.holder.driver.ledger = Chain(small_genesis()).ledger
+    scene.holder.custody = scene.holder.make()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(scene.holder.custody.run)
+        await wait_all_tasks_blocked()
+        scene.holder.driver.ledger = scene.chain.ledger
+        turn(scene.chain)
+        scene.holder.hear(scene.chain)
+        with trio.fail_after(10):
+            while not scene.deal(identity).proven:  # noqa: ASYNC110 - the ledger tells nobody
+                await trio.sleep(0.001)
+        nursery.cancel_scope.cancel()
