@@ -20,6 +20,7 @@ import trio
 from prsm.consensus.ledger.context import DealChanged
 from prsm.consensus.ledger.custody import COLLATERAL_ROUNDS_MIN
 from prsm.consensus.ledger.custody_records import Deal, DealStatus, Round
+from prsm.consensus.ledger.errors import refusal
 from prsm.node.chain.driver import Driver, Head
 from prsm.node.chain.outbox import Outbox, Sent
 from prsm.node.chain.wallet import Wallet
@@ -38,6 +39,7 @@ from prsm.protocol.transactions.custody import (
     deal_id,
 )
 from prsm.protocol.transactions.payloads import ACCEPT, ENTRUST, LAPSE, PROVE, RELEASE
+from prsm.protocol.transactions.results import Code
 from prsm.storage.cid import Cid, decode_cid
 from prsm.storage.dag.pieces import PieceTree, Shown, answer, commit_file, decode_tree, encode_tree
 from prsm.storage.errors import NotFound
@@ -174,9 +176,11 @@ class Custody:
             UnknownDeal: there is none.
             NotFound, Corrupt: its file is not here whole; pull it first.
             DealMismatch: the file is another one than the client says.
-            LocalError: the wallet's or the ledger's refusal.
+            LocalError: the wallet's or the ledger's refusal; another one is its holder.
         """
         terms = self._deal(deal).terms
+        if terms.holder != self._wallet.address:
+            raise refusal(Code.NOT_HOLDER)  # before it is hashed and kept: it would stay so
         root = decode_cid(terms.root)
         # Until it is pinned: nobody removes what has just been found to be here.
         async with self._store.leases.hold(root, holder="custody", purpose="accept"):

@@ -17,6 +17,7 @@ from prsm.node.chain.outbox import Outbox, Sent
 from prsm.node.chain.wallet import Wallet
 from prsm.node.replication.custody import HOLD, Custody, DealMismatch, Offer, UnknownDeal
 from prsm.protocol.codec import Record
+from prsm.protocol.errors import LocalError
 from prsm.protocol.ids import TxId
 from prsm.protocol.limits import LEAF_BYTES
 from prsm.protocol.transactions.custody import Entrust, deal_id
@@ -293,3 +294,15 @@ async def test_deals_that_came_with_a_snapshot_are_answered(scene: Scene) -> Non
             while not scene.deal(identity).proven:  # noqa: ASYNC110 - the ledger tells nobody
                 await trio.sleep(0.001)
         nursery.cancel_scope.cancel()
+
+
+async def test_accepting_a_deal_of_another_holder_keeps_no_file(scene: Scene) -> None:
+    """The ledger would refuse it, and after a restart nobody would know whose pin it was."""
+    offer = Offer(scene.root, key(HOLDER), PRICE, 20)
+    identity, _ = await scene.client.custody.offer(offer)
+    with pytest.raises(LocalError, match="not_holder"):
+        await scene.client.custody.accept(identity)
+    assert not await scene.client.store.pins()
+    await scene.holder.custody.accept(identity)
+    scene.client.hear(scene.chain)
+    assert [pin.name for pin in await scene.holder.store.pins()] == [identity.hex()]
