@@ -5,7 +5,8 @@ know: what it is (a model, a dataset, a CAR, …).
 
 Invariants: a line of the note is durable before what it names is in the store; the thing is done
 when its note is gone. What something else keeps meanwhile (a pin, a model, a lease) stays. One
-thing at a time stores, until it is done or taken back: what another one finds here stays here.
+thing at a time stores, until it is done or taken back, and none before what was left of an
+earlier one is taken back: what another one finds here stays here.
 """
 
 import hashlib
@@ -104,10 +105,18 @@ class Stage:
         return await self._store.save_manifest(manifest)
 
     async def wait_turn(self) -> None:
-        """Wait for whoever stores now: a pin of his that we found here may go with him."""
+        """Wait for whoever stores now: a pin of his that we found here may go with him.
+
+        Raises:
+            Full, StoreUnavailable: what the disk did not let be taken back it still holds.
+        """
         if not self._has_turn:
             await self._turn.enter_async_context(self._store.turn)
             self._has_turn = True
+            # Whose turn is over and whose note is not: the next start would take that back, and
+            # what we had found of it with it.
+            for folder in await trio.to_thread.run_sync(_noted, self.folder.parent):
+                await _take_back(self._store, folder)
 
     async def _note(self, kind: str, what: str, name: str = "") -> None:
         line = f"{kind}\t{what}\t{name}\n".encode()
@@ -135,7 +144,7 @@ class Staging:
             StoreUnavailable: the disk refused.
         """
         for folder in await trio.to_thread.run_sync(_left, self._scratch):
-            await self._take_back(folder)
+            await _take_back(self._store, folder)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Stage]:
@@ -156,34 +165,36 @@ class Staging:
             finally:
                 # Bounded: a few rows and names. A note that is gone names nothing to take back.
                 with trio.CancelScope(shield=True):
-                    await self._take_back(folder)  # noqa: ASYNC102 - shielded above
+                    await _take_back(self._store, folder)  # noqa: ASYNC102 - shielded above
 
-    async def _take_back(self, folder: Path) -> None:
-        noted = await trio.to_thread.run_sync(_read, _note_of(folder))
-        for line in noted:
-            with suppress(NotFound):  # it never came
-                await self._give_up(line)
-        files = [parse_cid(line.what) for line in noted if line.kind == _FILE]
-        if files:
-            models = await self._store.models()
-            named = {decode_cid(file.root) for _, found in models for file in found.files}
-            for root in files:
-                with suppress(NotFound, Conflict):  # it never came, or something else keeps it
-                    if root not in named:
-                        await self._store.remove(root)
-        await trio.to_thread.run_sync(_delete, folder)
 
-    async def _give_up(self, line: "_Line") -> None:
-        match line.kind:
-            case "manifest":
-                await self._store.remove_manifest(parse_cid(line.what))
-            case "block":
-                digests = [bytes.fromhex(digest) for digest in line.what.split(" ")]
-                await self._store.blocks.delete_many(digests, owner=line.name)
-            case "pin":
-                await self._store.unpin(parse_cid(line.what), line.name)
-            case _:
-                pass  # files go last, when nothing of this keeps them
+async def _take_back(store: ModelStore, folder: Path) -> None:
+    noted = await trio.to_thread.run_sync(_read, _note_of(folder))
+    for line in noted:
+        with suppress(NotFound):  # it never came
+            await _give_up(store, line)
+    files = [parse_cid(line.what) for line in noted if line.kind == _FILE]
+    if files:
+        models = await store.models()
+        named = {decode_cid(file.root) for _, found in models for file in found.files}
+        for root in files:
+            with suppress(NotFound, Conflict):  # it never came, or something else keeps it
+                if root not in named:
+                    await store.remove(root)
+    await trio.to_thread.run_sync(_delete, folder)
+
+
+async def _give_up(store: ModelStore, line: _Line) -> None:
+    match line.kind:
+        case "manifest":
+            await store.remove_manifest(parse_cid(line.what))
+        case "block":
+            digests = [bytes.fromhex(digest) for digest in line.what.split(" ")]
+            await store.blocks.delete_many(digests, owner=line.name)
+        case "pin":
+            await store.unpin(parse_cid(line.what), line.name)
+        case _:
+            pass  # files go last, when nothing of this keeps them
 
 
 def _note_of(folder: Path) -> Path:
@@ -226,6 +237,17 @@ def _left(scratch: Path) -> list[Path]:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         names = {path.name.removesuffix(_NOTE) for path in scratch.glob(f"{_NAME}*")}
     return [scratch / name for name in sorted(names)]
+
+
+def _noted(scratch: Path) -> list[Path]:
+    """Folders of which something is in the store."""
+    found = []
+    with refused(scratch):
+        for note in sorted(scratch.glob(f"{_NAME}*{_NOTE}")):
+            with suppress(FileNotFoundError):  # of one that waited, and ended meanwhile
+                if note.stat().st_size:
+                    found.append(note.with_name(note.name.removesuffix(_NOTE)))
+    return found
 
 
 def _delete(folder: Path) -> None:
