@@ -23,8 +23,9 @@ from prsm.protocol.limits import LEAF_BYTES
 from prsm.protocol.transactions.custody import Entrust, deal_id
 from prsm.protocol.transactions.results import Code
 from prsm.storage.cid import Cid
-from prsm.storage.errors import NotFound
+from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.store.model_store import ModelStore
+from prsm.storage.store.pins import PinState
 from prsm.testnet.chain import Chain, small_genesis
 from tests.tools.keepers import CLIENT, HOLDER, key, turn
 
@@ -306,3 +307,22 @@ async def test_accepting_a_deal_of_another_holder_keeps_no_file(scene: Scene) ->
     await scene.holder.custody.accept(identity)
     scene.client.hear(scene.chain)
     assert [pin.name for pin in await scene.holder.store.pins()] == [identity.hex()]
+
+
+async def test_accepted_file_is_not_given_up_before_it_is_pinned(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the hashing and the pin somebody needs room."""
+    store, tried = scene.holder.store, trio.Event()
+    pin = store.pin
+
+    async def then_remove(root: Cid, name: str, owner: str = "") -> PinState:
+        tried.set()
+        with pytest.raises(Conflict, match="in use: custody, accept"):
+            await store.remove(root)
+        return await pin(root, name, owner)
+
+    monkeypatch.setattr(store, "pin", then_remove)
+    await scene.begin()
+    assert tried.is_set()
+    assert await store.has(scene.root)

@@ -179,6 +179,7 @@ async def test_second_of_two_that_are_alike_is_whole_though_the_first_fails(
                 waiting = store.turn.statistics  # tells nobody, so it is asked
                 while not (done.is_set() or waiting().tasks_waiting):  # noqa: ASYNC110 - above
                     await trio.lowlevel.checkpoint()
+                assert not done.is_set(), "the second one waits"
 
             return run
 
