@@ -101,6 +101,7 @@ class CarDesk:
         self._store = store
         self._staging = Staging(store, scratch)
         self._limiter = trio.CapacityLimiter(1)
+        self._changing: set[Cid] = set()  # roots of CARs
 
     async def export(self, root: Cid, path: Path) -> Exported:
         """Write a file, or a directory whose files are all here, as a CAR.
@@ -134,6 +135,7 @@ class CarDesk:
             BadCar, BadDag: it does not hold.
             Unsupported: several roots, CARv2, a HAMT, a link, an unknown profile.
             Full: the quota or the disk has no room, with the figures.
+            Conflict: a CAR of that root is being removed.
         """
         space = await self._store.space()
         room = max(0, space.quota_bytes - space.pinned_bytes - space.reserved_bytes)
@@ -151,7 +153,12 @@ class CarDesk:
 
         Raises:
             NotFound: no CAR of that root was taken.
+            Conflict: it is being taken in again, or removed.
         """
+        with self._alone(root):
+            return await self._remove(root)
+
+    async def _remove(self, root: Cid) -> Removed:
         name = _PREFIX + str(root)
         pinned = await self._pinned(name)
         directories = await self._store.blocks.owned(name)
@@ -175,14 +182,26 @@ class CarDesk:
         name = _PREFIX + str(found.root)
         files: list[ImportedFile] = []
         await stage.wait_turn()
-        for one in found.files:
-            shelf.release(one.path)  # the store sets the same bytes aside, where they lie
-            root = (await stage.add_file(shelf.place(one.path), move=True)).root
-            files.append(ImportedFile(one.path, one.root, root, one.size, one.profile.name))
-            await stage.pin(root, name, "operator")
-        # Directories last: who finds their root finds all that is below it.
-        await stage.put_blocks(found.directories, name)
+        with self._alone(found.root):
+            for one in found.files:
+                shelf.release(one.path)  # the store sets the same bytes aside, where they lie
+                root = (await stage.add_file(shelf.place(one.path), move=True)).root
+                files.append(ImportedFile(one.path, one.root, root, one.size, one.profile.name))
+                await stage.pin(root, name, "operator")
+            # Directories last: who finds their root finds all that is below it.
+            await stage.put_blocks(found.directories, name)
         return files
+
+    @contextmanager
+    def _alone(self, root: Cid) -> Iterator[None]:
+        """Store or remove what a CAR brought, nobody else the same: each finds what is there."""
+        if root in self._changing:
+            raise Conflict(f"{root} is being imported or removed", hint="wait until that is done")
+        self._changing.add(root)
+        try:
+            yield
+        finally:
+            self._changing.discard(root)
 
     async def _pinned(self, name: str) -> set[Cid]:
         return {pin.root for pin in await self._store.pins() if pin.name == name}

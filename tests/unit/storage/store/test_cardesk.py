@@ -12,6 +12,7 @@ import trio
 
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.limits import MIB
+from prsm.storage.cid import Cid
 from prsm.storage.dag.car import BadCar, CarReader, CarWriter
 from prsm.storage.dag.naming import name_path
 from prsm.storage.dag.packing import pack
@@ -330,3 +331,25 @@ async def test_import_that_is_cancelled_gives_its_room_back(
     assert 0 < max(told) <= len(DATA)
     assert not await one.store.used_bytes()
     assert not one.left
+
+
+async def test_car_is_not_removed_while_it_is_imported_again(
+    desks: tuple[Desk, Desk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second import would be done, and a file of it would be kept by nothing."""
+    one, _ = desks
+    car = make_car(tmp_path)
+    root = (await one.cars.take(car)).root
+    pins, pin = await one.store.pins(), Stage.pin
+
+    async def then_remove(self: Stage, file: Cid, name: str, owner: str) -> None:
+        await pin(self, file, name, owner)
+        with pytest.raises(Conflict, match="being imported or removed"):
+            await one.cars.remove(root)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Stage, "pin", then_remove)
+        await one.cars.take(car)
+    assert await one.store.pins() == pins
+    await one.cars.remove(root)
+    assert not await one.store.pins()
