@@ -160,6 +160,24 @@ def test_destroy_that_was_cut_off_is_typed_again(
     assert not born.exists()
 
 
+def test_destroy_that_was_cut_off_knows_the_name_that_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name is in config.toml, which goes late: the same line is typed again."""
+    home = tmp_path / "home"
+    assert run(home, "init", "--name", "lab-1").exit_code == 0
+    (home / "data" / "ledger.db").touch()
+
+    def stop(_path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", stop)
+        assert run(home, "destroy", "--confirm", "lab-1").exit_code == 130
+    again = run(home, "destroy", "--confirm", "lab-1")
+    assert (again.exit_code, home.exists()) == (0, False), again.stderr
+
+
 def test_destroy_by_a_link_removes_the_link_too(born: Path, tmp_path: Path) -> None:
     linked = tmp_path / "linked"
     linked.symlink_to(born)
