@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
@@ -131,13 +132,17 @@ def restart(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
     """End the node and start it again in the background; starts it if it does not run.
 
     What an earlier start was given by --set does not hold any more. Nothing is ended before what
-    is given and configured has been read.
+    is given and configured has been read, and the port is nobody else's.
     """
     home = _home_here(session)
     flags, config = _settings_of(home, **given)
     launch = _launch(home, flags, **given)
+    if launch.descriptor is None and config.keys.password_file:
+        given_password(None, str(home.root / Path(config.keys.password_file).expanduser()))
     holder = home.holder()
     if holder is not None:
+        if holder.pid:  # else its own door would pass for somebody else's
+            _refuse_taken(config, but=holder.pid)
         _end(session, home, holder)
     _refuse_second(home, config)
     _start_detached(session, launch)
@@ -221,12 +226,25 @@ def _refuse_second(home: Home, config: Config) -> None:
             f"process {holder.pid} already runs the node in {home.root}",
             hint=f"prsm status{home_words(home)}, or stop it with prsm stop",
         )
+    _refuse_taken(config)
+
+
+def _refuse_taken(config: Config, *, but: int | None = None) -> None:
+    """Raise if a process listens where the node is to answer, `but` the one that is to end."""
     host, port = config.rpc.host, config.rpc.port
-    if port and (find_listener(port) is not None or ask_alive(host, port) is not None):
+    if port and _listener(host, port) not in {None, but}:
         raise PortTaken(
             f"{host}:{port} is taken by {describe_holder(host, port)}",
             hint="prsm start --set rpc.listen=127.0.0.1:0 takes a free port",
         )
+
+
+def _listener(host: str, port: int) -> int | None:
+    """The process that listens there, if we may see it or it is a node that says so."""
+    pid = find_listener(port)
+    if pid is None and (alive := ask_alive(host, port)) is not None:
+        return alive.pid
+    return pid
 
 
 def _password_descriptor(

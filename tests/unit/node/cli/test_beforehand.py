@@ -1,5 +1,6 @@
 """What is refused before anything is asked, ended, bought or made."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,15 @@ __all__ = ["born"]
 @pytest.mark.slow
 def test_restart_reads_everything_before_it_ends_anything(born: Path) -> None:
     """A slip of the finger must not leave the node down."""
-    with held(born) as holder:
+    with held(born) as holder, socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
         for words in (
             ("--set", "log.level=nonsense"),
             ("--set", "nokey"),
             ("--unlock",),  # there is no terminal to ask at
             ("--password-file", str(born / "absent")),
+            ("--set", f"rpc.listen=127.0.0.1:{port}"),  # somebody else's
+            ("--set", "keys.password_file=keys/absent"),
         ):
             assert run(born, "restart", *words).exit_code != 0
             assert holder.poll() is None, words
