@@ -81,6 +81,8 @@ async def create_backup(
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(_scratch(home.backups)))
         sources = _files(home)
+        if not genesis.development:  # a person chose it: two secrets must not become one
+            sources.pop(PASSWORD_FILE, None)
         height, head = 0, bytes(genesis.digest)
         ledger = home.root / LEDGER
         if ledger.exists():

@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -25,7 +26,7 @@ from prsm.node.config import load
 from prsm.node.home import Home, HomeExists, HomeVersion, write_private
 from prsm.node.keys import WALLET, read_public_keys
 from prsm.node.process import read_password
-from prsm.protocol.genesis import from_json
+from prsm.protocol.genesis import from_json, to_json
 from prsm.storage.backup import BadBackup, open_backup
 from prsm.storage.disk import PosixDisk
 from prsm.storage.earnings import EarningsFile, Ended
@@ -158,6 +159,15 @@ async def test_password_made_by_the_machine_goes_along_and_opens_the_keys_anywhe
     password = read_password(None, new.root / load(new.config).config.keys.password_file)
     assert password is not None
     load_key(new.wallet_key("default"), password=password, purpose=WALLET, development=True)
+
+
+async def test_password_of_a_network_with_value_stays_with_its_owner(tmp_path: Path) -> None:
+    """Else whoever opens the backup opens the wallet, too, which only its owner's words opened."""
+    home, path = make_home(tmp_path / "home"), tmp_path / "backup"
+    genesis = msgspec.structs.replace(from_json(home.genesis.read_bytes()), development=False)
+    write_private(home.genesis, to_json(genesis))
+    write_private(home.keys / "password", b"typed by a person")
+    assert "keys/password" not in str((await make_backup(home, path))["parts"])
 
 
 async def test_keys_of_which_no_password_is_at_hand_are_said_to_be_closed(
