@@ -157,7 +157,7 @@ def migrate_config(session: Session, *, dry_run: bool) -> None:
 def edit_config(session: Session) -> None:
     """Open a copy of config.toml in EDITOR; it replaces the file only if it is accepted.
 
-    A text that was refused is kept, and opened again the next time.
+    A text that was refused is kept, and opened again the next time, unless the file has changed.
     """
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if not editor or not (sys.stdin.isatty() or session.yes):
@@ -169,6 +169,7 @@ def edit_config(session: Session) -> None:
     before = _raw(path)
     copy = path.with_name("config.toml.edited")
     if is_kept := copy.exists():
+        _refuse_newer(path, copy)
         session.note(f"it goes on with your text in {copy}; delete that to begin anew")
     else:
         write_private(copy, before.encode())
@@ -190,6 +191,15 @@ def edit_config(session: Session) -> None:
         write_private(path, after.encode())
     copy.unlink()
     session.answer_value({"file": str(path), "changed": after != before})
+
+
+def _refuse_newer(path: Path, kept: Path) -> None:
+    """Raise if the file was changed after a text of it was kept: the change would be undone."""
+    if path.exists() and path.stat().st_mtime_ns > kept.stat().st_mtime_ns:
+        raise Usage(
+            f"{path} has changed since your text in {kept} was refused",
+            hint=f"put what you still want into a new one, once you have moved or deleted {kept}",
+        )
 
 
 def _edited(editor: str, copy: Path) -> int:
@@ -292,7 +302,8 @@ def _replace(session: Session, changes: Mapping[str, object], *, dry_run: bool) 
         if section not in document:
             document[section] = tomlkit.table()
         table = document[section]
-        assert isinstance(table, MutableMapping)
+        if not isinstance(table, MutableMapping):
+            raise Usage(f"{path} has {section!r} outside a section", hint="prsm config edit")
         if value is None:
             table.pop(name, None)
         else:

@@ -177,6 +177,28 @@ def test_edit_takes_only_what_is_accepted(home: Path, monkeypatch: pytest.Monkey
     assert load(home / "config.toml").config.net.max_peers == 12
 
 
+def test_edit_does_not_undo_what_was_set_since_a_text_was_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDITOR", "sed -i 's/= 70/= x/'")
+    assert run(home, "edit", "--yes").exit_code == 2
+    later = (home / "config.toml.edited").stat().st_mtime_ns + 1
+    answer(home, "set", "log.level", "error")
+    os.utime(home / "config.toml", ns=(later, later))
+    monkeypatch.setenv("EDITOR", "sed -i 's/= x/= 12/'")
+    refused = run(home, "edit", "--yes")
+    assert (refused.exit_code, "has changed since" in refused.stderr) == (2, True)
+    assert load(home / "config.toml").config.log.level == "error"
+    (home / "config.toml.edited").unlink()
+    assert run(home, "edit", "--yes").exit_code == 0
+
+
+def test_set_of_a_section_that_is_none_says_so(home: Path) -> None:
+    (home / "config.toml").write_text("log = 3\n", encoding="utf-8")
+    refused = run(home, "set", "log.level", "info")
+    assert (refused.exit_code, "'log' outside a section" in refused.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("editor", ["no-such-editor", "'unbalanced"])
 def test_edit_without_an_editor_that_starts_leaves_nothing(
     home: Path, monkeypatch: pytest.MonkeyPatch, editor: str
