@@ -1,5 +1,6 @@
 """What is refused before anything is asked, ended, bought or made."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -78,3 +79,11 @@ def test_file_that_cannot_be_written_is_said_before_anything_is_asked(
 def test_home_folder_of_nobody_is_a_slip_of_the_finger(born: Path) -> None:
     result = run(born, "net", "new-key", "~nobody-of-this-name/key")
     assert (result.exit_code, "nobody here has" in result.stderr) == (2, True)
+
+
+def test_file_to_write_that_is_no_file_is_refused(born: Path, tmp_path: Path) -> None:
+    """Written whole and renamed, a file would take the place of a device."""
+    os.mkfifo(tmp_path / "pipe")
+    for named in (str(tmp_path / "pipe"), "/dev/null", "/dev/fd/1", "x" * 250):
+        result = run(born, "run", "encoder", "text", "--proof", named)
+        assert (result.exit_code, "--proof" in result.stderr) == (2, True), named
