@@ -89,6 +89,7 @@ class Network:
         """Start the nodes that do not run, and wait until all are ready.
 
         Raises:
+            LocalError: a process cannot be started; those before it are ended.
             NodeDied, NotInTime: a node did not come up.
         """
         with self._begun([node for node in self.nodes if not node.is_running()]) as deadline:
@@ -99,6 +100,7 @@ class Network:
         """Start all nodes and wait until they are ready and see one another.
 
         Raises:
+            LocalError: a process cannot be started; those before it are ended.
             NodeDied, NotInTime: a node did not come up.
         """
         with self._begun(self.nodes) as deadline:
@@ -113,7 +115,7 @@ class Network:
 
     @contextmanager
     def _begun(self, nodes: Sequence[Node]) -> Iterator[float]:
-        """Start nodes; whoever interrupts the wait for them has ended them, too."""
+        """Start nodes, all or none; whoever interrupts the wait for them has ended them, too."""
         deadline = time.monotonic() + START_SECONDS
         try:
             for node in nodes:
@@ -123,6 +125,12 @@ class Network:
         except KeyboardInterrupt:
             self._end(nodes)
             raise
+        except OSError as error:  # else those before it ran on, and no description knew them
+            self._end(nodes)
+            raise LocalError(
+                f"a node in {self.folder} cannot be started: {error.strerror}",
+                hint="make it anew: prsm testnet down --delete, then up",
+            ) from error
 
     def _end(self, nodes: Sequence[Node]) -> bool:
         deadline = time.monotonic() + STOP_SECONDS

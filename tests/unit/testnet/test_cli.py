@@ -75,3 +75,22 @@ def test_interrupted_up_ends_what_it_began_and_says_so(
     for pid in begun:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_up_that_cannot_start_one_node_ends_those_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No description knew them, and so no `down`."""
+    begun: list[launch.Node] = []
+    start = launch.Node.start
+
+    def started(node: launch.Node) -> None:
+        if begun:
+            raise FileNotFoundError(2, "No such file or directory")
+        start(node, (sys.executable, "-c", "import time; time.sleep(60)"))
+        begun.append(node)
+
+    monkeypatch.setattr(launch.Node, "start", started)
+    ended = cli.run(["up", "-n", "2", "--dir", str(tmp_path / "net")])
+    assert (ended, "cannot be started" in capsys.readouterr().err) == (2, True)
+    assert not begun[0].is_running()
