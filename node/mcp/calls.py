@@ -19,6 +19,7 @@ Document = dict[str, Any]  # of the node; its fields are those of the method tab
 TIMEOUT_S: Final = 130.0  # above the longest deadline of a method that is called here
 _TRIES: Final = 20
 _WAIT_MS: Final = 2_000
+_NOBODY: Final = (ConnectionRefusedError, FileNotFoundError)  # of a connection, before any byte
 T = TypeVar("T")
 
 
@@ -33,6 +34,10 @@ class Refused(ToolError):
     def __init__(self, what: str, *, retry_after_ms: int = 0, is_clear: bool = True) -> None:
         super().__init__(what)
         self.retry_after_ms, self.is_clear = retry_after_ms, is_clear
+
+
+class Away(ToolError):
+    """The node is not there: nothing was asked of it."""
 
 
 class Node:
@@ -59,7 +64,11 @@ class Node:
         return await in_thread(lambda: self._ask(method, params or {}))
 
     def _ask(self, method: str, params: Mapping[str, object]) -> Document:
-        with Client(self._find(), timeout_s=TIMEOUT_S) as client:
+        try:
+            target = self._find()
+        except PrsmError as error:
+            raise Away(in_words(error)) from error
+        with Client(target, timeout_s=TIMEOUT_S) as client:
             return msgspec.json.decode(client.call_raw(method, params), type=Document)
 
 
@@ -77,6 +86,8 @@ async def in_thread(work: Callable[[], T]) -> T:
         is_clear = error.reason not in UNCLEAR
         raise Refused(in_words(error), retry_after_ms=known_ms, is_clear=is_clear) from error
     except PrsmError as error:
+        if isinstance(error.__cause__, _NOBODY):
+            raise Away(in_words(error)) from error
         raise told(error) from error
 
 

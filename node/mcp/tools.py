@@ -16,7 +16,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from prsm.node.mcp import receipts, shapes
 from prsm.node.mcp.budget import Budget, BudgetSpent
-from prsm.node.mcp.calls import Document, Node, Refused, in_thread, told
+from prsm.node.mcp.calls import Away, Document, Node, Refused, in_thread, told
 from prsm.node.mcp.shapes import Raw
 
 _WAIT_MS: Final = 20_000
@@ -255,6 +255,9 @@ class Tools:
         except Refused as error:
             spend.used = 0 if error.is_clear else spend.used
             raise
+        except Away:
+            spend.used = 0
+            raise
 
     async def _let_go(self, method: str, params: Document) -> None:
         """End what a cancelled tool began."""
@@ -285,7 +288,7 @@ class Tools:
             try:
                 limits: Raw = await self.node.ask("spending_get")
             except Refused:
-                limits = {}
+                return Budget(0)  # asked again by the next call: a node that starts refuses, too
             # A token with a limit is held to it by the node; any other caller spends nothing here.
             self.budget = Budget(0 if limits.get("left") is None else None)
         return self.budget

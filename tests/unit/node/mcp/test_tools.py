@@ -26,6 +26,7 @@ from prsm.node.rpc.methods.generation import GenerationInfo
 from prsm.node.rpc.methods.node import NodeStatus
 from prsm.node.rpc.methods.tenants import SpendingInfo
 from prsm.node.rpc.methods.work import Job, JobResult, TensorText
+from prsm.node.rpc.target import Target
 from tests.tools.rpc_node import sample
 from tests.tools.served import Served, serve_node
 
@@ -39,10 +40,11 @@ class Desk:
     served: Served
     budget: Budget | None = None
     told: list[tuple[float, str | None]] = field(default_factory=list)
+    node: Node | None = None  # another than the one served
 
     def tools(self) -> Tools:
         home = Home(self.served.home)
-        return Tools(Node(lambda: find(home)), home.genesis, self.budget)
+        return Tools(self.node or Node(lambda: find(home)), home.genesis, self.budget)
 
     def call(self, name: str, **arguments: object) -> Any:  # noqa: ANN401 - any JSON
         """The structured result; an error of the tool fails the test."""
@@ -172,6 +174,18 @@ def test_a_call_whose_effect_is_unknown_counts(desk: Desk) -> None:
     assert desk.call("spending")["taken"] == "400"
 
 
+def test_a_node_that_is_not_there_costs_nothing(desk: Desk, tmp_path: Path) -> None:
+    """It may be restarted: with all of the budget gone nothing would run afterwards."""
+    desk.served.node.answers["infer_run"] = a_job()
+    away = Node(lambda: find(Home(tmp_path)))
+    shut = Node(lambda: Target(None, ("127.0.0.1", 1), None))
+    for node in (away, shut):
+        desk.node = node
+        desk.refused("run_model", model="net", texts=["a"])
+        desk.refused("generate_text", model="net", prompt="a")
+        assert desk.call("spending")["taken"] == "0"
+
+
 def test_quota_of_calls_makes_a_tool_wait(desk: Desk) -> None:
     over = TooMany("50 calls a second", retry_after_ms=1)
     desk.served.node.answers["node_getStatus"] = deque([over, over, sample(NodeStatus)])
@@ -255,6 +269,24 @@ def test_token_with_a_limit_is_held_to_it_by_the_node(served: Served) -> None:
     desk.call("run_model", model="net", texts=["a"])
     assert asked(desk, "infer_run").max_price is None
     assert desk.call("spending")["left"] == "5000"
+
+
+def test_limit_that_could_not_be_asked_for_is_asked_for_again(served: Served) -> None:
+    """A node that starts knows no tokens yet."""
+    served.node.answers.clear()
+    served.node.answers |= {"infer_run": a_job("7"), "spending_get": NotReady("starting")}
+    desk = Desk(served)
+
+    async def twice(client: Client) -> object:
+        run = {"model": "net", "texts": ["a"]}
+        await client.call_tool("run_model", run)
+        served.node.answers["spending_get"] = limits("5000")
+        return await client.call_tool("run_model", run)
+
+    served.node.calls.clear()
+    desk.within(twice)
+    asked_for = [params.max_price for name, params in served.node.calls if name == "infer_run"]
+    assert asked_for == ["0", None]
 
 
 def limits(left: str | None) -> SpendingInfo:
