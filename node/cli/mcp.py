@@ -15,13 +15,14 @@ from prsm.protocol.ids import parse_ftns
 
 
 @click.command("mcp")
-@click.option("--budget", metavar="FTNS", help="Tools spend at most this much in all; else none.")
+@click.option("--budget", metavar="FTNS", help="Tools lock at most this much in all; else none.")
 @pass_session
 def mcp(session: Session, budget: str | None) -> None:
     """Serve this node's models, quotes, work and receipts as tools of the Model Context Protocol.
 
-    A client starts it and speaks on its standard input and output. Without --budget it spends
-    nothing, unless the token it is given has a limit of its own.
+    A client starts it and speaks on its standard input and output. Without --budget it locks
+    nothing, unless the token it is given has a limit of its own. The ledger's fees come beside a
+    budget, also of work without a price; a token's limit counts them.
     """
     if find_spec("mcp") is None:
         raise Unsupported("the package mcp is not installed", hint="pip install mcp")

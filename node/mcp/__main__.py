@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--node", default="", help="another node: http://127.0.0.1:PORT")
     for name in ("--token-file", "--sign-key", "--ca-file"):
         parser.add_argument(name, default="", metavar="FILE", help="as of every command of prsm")
-    parser.add_argument("--budget", metavar="FTNS", help="tools spend at most this much in all")
+    parser.add_argument("--budget", metavar="FTNS", help="tools lock at most this much in all")
     options = parser.parse_args(arguments)
     try:
         budget = None if options.budget is None else Budget(parse_ftns(options.budget))

@@ -143,7 +143,10 @@ class Tools:
         return await in_thread(lambda: receipts.verify(document, self.genesis))
 
     async def spending(self) -> dict[str, Any]:
-        """What the tools of this server may still spend, in micro-FTNS."""
+        """What the tools of this server may still lock, in micro-FTNS.
+
+        Fees come beside a budget; a token's own limit counts them.
+        """
         budget = await self._open_budget()
         if budget.limit is None:  # the token's own limit, which the node keeps
             return await self.node.ask("spending_get")
