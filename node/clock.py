@@ -7,11 +7,13 @@ caller (`trio.fail_after`); the simulator has its own clock of virtual milliseco
 import functools
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
 from prsm.protocol.ids import Millis
+
+_LAST_MS: Final = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
 
 
 class Clock(Protocol):
@@ -43,8 +45,11 @@ class TrioClock:
 
 
 def utc_text(wall_ms: int) -> str:
-    """Write a wall time as RFC 3339 in UTC with milliseconds, the form of JSON-RPC and logs."""
-    seconds, millis = divmod(wall_ms, 1000)
+    """Write a wall time as RFC 3339 in UTC with milliseconds, the form of JSON-RPC and logs.
+
+    What comes after the last year it can write, as a stranger's manifest may, is its last moment.
+    """
+    seconds, millis = divmod(min(wall_ms, _LAST_MS), 1000)
     return f"{_second_text(seconds)}.{millis:03d}Z"
 
 

@@ -25,3 +25,10 @@ def test_wall_ms_is_utc() -> None:
 def test_utc_text_is_rfc_3339() -> None:
     assert utc_text(0) == "1970-01-01T00:00:00.000Z"
     assert utc_text(1_700_000_000_123) == "2023-11-14T22:13:20.123Z"
+
+
+def test_utc_text_of_a_time_no_calendar_has_is_its_last() -> None:
+    """Peers write down what they like; RFC 3339 ends with the year 9999."""
+    last = "9999-12-31T23:59:59.999Z"
+    assert utc_text(253_402_300_799_998) == "9999-12-31T23:59:59.998Z"
+    assert {utc_text(253_402_300_799_999), utc_text(253_402_300_800_000), utc_text(2**63)} == {last}

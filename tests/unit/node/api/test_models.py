@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from prsm.protocol.limits import INT_MAX
 from prsm.protocol.messages.models import ManifestFile
 from prsm.storage.cid import decode_cid
 from prsm.storage.store.model_store import ModelStore, StoredFile
@@ -28,12 +29,14 @@ def read(path: str) -> bytes:
     return Path(path).read_bytes()
 
 
-async def held(site: Site, folder: Path, name: str = "minilm", data: bytes = DATA) -> str:
+async def held(
+    site: Site, folder: Path, name: str = "minilm", data: bytes = DATA, **told: object
+) -> str:
     """A model of one file that is here."""
     (folder / name).write_bytes(data)
     added = await store_of(site).add_file(folder / name)
     file = ManifestFile("model.onnx", added.root.raw, added.size, added.sha256)
-    cid = await store_of(site).save_manifest(manifest(name=name, files=(file,)))
+    cid = await store_of(site).save_manifest(manifest(name=name, files=(file,), **told))
     await site.models.refresh()
     return str(cid)
 
@@ -55,6 +58,18 @@ async def test_list_reads_the_store_once_however_many_models_there_are(
     rows = (await site.ask("model_list"))["items"]
     assert [row["state"] for row in rows] == ["held"] * 4
     assert len(reads) == 1
+
+
+async def test_a_publisher_of_the_year_10000_hides_no_other_model(
+    site: Site, tmp_path: Path
+) -> None:
+    """A manifest says what it likes of when it was made; copies of it lie on many nodes."""
+    await held(site, tmp_path)
+    cid = await held(site, tmp_path, "late", DATA + b"1", created_ms=INT_MAX)
+    rows = {row["ref"]: row["created"] for row in (await site.ask("model_list"))["items"]}
+    assert rows["late@1.0.0"] == "9999-12-31T23:59:59.999Z"
+    assert len(rows) == 2
+    assert (await site.ask("model_get", ref=cid))["created"] == rows["late@1.0.0"]
 
 
 async def test_a_held_model_is_listed_opened_checked_pinned_and_removed(
