@@ -148,8 +148,9 @@ def destroy(session: Session, *, dry_run: bool, keep_keys: bool, typed: str | No
     name = _name_of(home)
     going = [path for path in parts(home) if not (keep_keys and path == home.keys)]
     rows, left = [_sized(path) for path in going], strangers(home)
+    led = [path.resolve() for path in going if path.is_symlink()]
     answer = {"home": str(home.root), "name": name, "keys_kept": keep_keys, "items": rows}
-    answer["left"] = [str(path) for path in left]
+    answer["left"] = [str(path) for path in (*left, *led)]
     if dry_run:
         session.answer_value({**answer, "deleted": False})
         return
@@ -158,6 +159,8 @@ def destroy(session: Session, *, dry_run: bool, keep_keys: bool, typed: str | No
             session.note(f"{row['path']}  {row['files']} files, {row['bytes']} bytes")
         for path in left:
             session.note(f"{path} is no part of a node and stays")
+        for path in led:
+            session.note(f"{path} is where a link led and stays")
     _ask_to_destroy(session, name, typed, keep_keys=keep_keys)
     for path in going:
         _remove(path)
@@ -199,7 +202,8 @@ def _ask_to_destroy(session: Session, name: str, typed: str | None, *, keep_keys
 
 def _sized(path: Path) -> dict[str, Any]:
     below = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
-    sizes = [each.lstat().st_size for each in (below if path.is_dir() else [path])]
+    is_folder = path.is_dir() and not path.is_symlink()
+    sizes = [each.lstat().st_size for each in (below if is_folder else [path])]
     return {"kind": path.name, "path": str(path), "files": len(sizes), "bytes": sum(sizes)}
 
 

@@ -30,7 +30,10 @@ def remove_empty(home: Home) -> None:
     """Remove folders of a node that hold nothing, and the home itself if it holds nothing else."""
     for folder in (home.wallets, *_folders(home), home.root):
         with suppress(OSError):  # absent, or not empty
-            folder.rmdir()
+            if folder.is_symlink() and not any(folder.iterdir()):
+                folder.unlink()
+            else:
+                folder.rmdir()
 
 
 def _is_part(home: Home, path: Path) -> bool:

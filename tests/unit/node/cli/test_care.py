@@ -178,6 +178,22 @@ def test_destroy_that_was_cut_off_knows_the_name_that_was_typed(
     assert (again.exit_code, home.exists()) == (0, False), again.stderr
 
 
+def test_destroy_says_that_what_a_link_leads_to_stays(born: Path, tmp_path: Path) -> None:
+    """Blocks on another disk, keys on a stick: only the link is of the folder."""
+    for name in ("blocks", "models"):
+        (tmp_path / name).mkdir()
+        (born / name).rmdir()
+        (born / name).symlink_to(tmp_path / name)
+    (tmp_path / "blocks" / "leaf").write_text("precious")
+    shown = json.loads(run(born, "destroy", "--dry-run", "--json").stdout)
+    assert shown["left"] == [str(tmp_path / "blocks")]
+    [row] = [row for row in shown["items"] if row["kind"] == "blocks"]
+    assert row["bytes"] == (born / "blocks").lstat().st_size
+    gone = run(born, "destroy", "--confirm", "node")
+    assert f"{tmp_path / 'blocks'} is where a link led and stays" in gone.stderr
+    assert (born.exists(), (tmp_path / "blocks" / "leaf").exists()) == (False, True)
+
+
 def test_destroy_by_a_link_removes_the_link_too(born: Path, tmp_path: Path) -> None:
     linked = tmp_path / "linked"
     linked.symlink_to(born)
