@@ -162,6 +162,7 @@ def destroy(session: Session, *, dry_run: bool, keep_keys: bool, typed: str | No
         for path in led:
             session.note(f"{path} is where a link led and stays")
     _ask_to_destroy(session, name, typed, keep_keys=keep_keys)
+    _refuse_running(home)  # again: the answer took its time
     for path in going:
         _remove(path)
     remove_empty(home)

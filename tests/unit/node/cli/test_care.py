@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import tarfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -14,7 +15,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from prsm.node.cli import labs
+from prsm.node.cli import labs, lifecycle
 from prsm.node.cli.bundle import Cleaning
 from prsm.node.cli.main import COMMANDS, prsm
 from prsm.node.cli.parts import parts
@@ -192,6 +193,22 @@ def test_destroy_says_that_what_a_link_leads_to_stays(born: Path, tmp_path: Path
     gone = run(born, "destroy", "--confirm", "node")
     assert f"{tmp_path / 'blocks'} is where a link led and stays" in gone.stderr
     assert (born.exists(), (tmp_path / "blocks" / "leaf").exists()) == (False, True)
+
+
+def test_destroy_deletes_nothing_under_a_node_that_began_while_it_asked(
+    born: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service manager starts it again whenever it likes."""
+    before = sorted(born.rglob("*"))
+    with ExitStack() as running:
+
+        def ask(*_given: object, **_named: object) -> None:
+            running.enter_context(Home(born).hold())
+
+        monkeypatch.setattr(lifecycle, "_ask_to_destroy", ask)
+        refused = run(born, "destroy", "--confirm", "node")
+    assert (refused.exit_code, "runs the node in" in refused.stderr) == (1, True)
+    assert set(before) <= set(born.rglob("*"))
 
 
 def test_destroy_by_a_link_removes_the_link_too(born: Path, tmp_path: Path) -> None:
