@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from prsm.node.home import Home
 from prsm.node.telemetry import logs
 from prsm.testnet import cli, launch
 
@@ -94,3 +96,27 @@ def test_up_that_cannot_start_one_node_ends_those_before_it(
     ended = cli.run(["up", "-n", "2", "--dir", str(tmp_path / "net")])
     assert (ended, "cannot be started" in capsys.readouterr().err) == (2, True)
     assert not begun[0].is_running()
+
+
+def test_process_that_ends_between_two_looks_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it counted as gone, and stayed a zombie of ours."""
+    home = Home(tmp_path)
+    home.logs.mkdir()
+    node = launch.Node("one", home)
+    node.start((sys.executable, "-c", "import time; time.sleep(60)"))
+    waitpid = os.waitpid
+
+    def end_after(pid: int, options: int) -> tuple[int, int]:
+        found = waitpid(pid, options)
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still ours
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "waitpid", end_after)
+        assert node.is_running()
+    assert not node.is_running()
+    with pytest.raises(ProcessLookupError):
+        os.kill(node.pid, 0)
