@@ -85,6 +85,9 @@ async def in_thread(work: Callable[[], T]) -> T:
         known_ms = wait_ms if isinstance(wait_ms, int) else 0
         is_clear = error.reason not in UNCLEAR
         raise Refused(in_words(error), retry_after_ms=known_ms, is_clear=is_clear) from error
+    except UnicodeEncodeError as error:  # before anything is sent
+        half = f"half a character at {error.start}"
+        raise Refused(f"what is given holds no text that can be sent ({half})") from error
     except PrsmError as error:
         if isinstance(error.__cause__, _NOBODY):
             raise Away(in_words(error)) from error

@@ -23,6 +23,8 @@ _WAIT_MS: Final = 20_000
 _READ_MS: Final = 2_000
 _JOB_MS: Final = 600_000
 _CLEAN_S: Final = 5.0
+_DIGITS_MAX: Final = 20  # of an amount: what is longer is more than there is
+_TEMPERATURE_MAX: Final = 100.0  # as infer_generate takes it; infinity is no number of thousandths
 _TOLD: Final = (
     *("finish", "tokens", "prompt_tokens", "locked", "jobs", "stages", "first_token_ms"),
 )
@@ -205,6 +207,10 @@ class Tools:
             seed: of the draws.
             max_price: most micro-FTNS it may lock; else all that is left of the budget.
         """
+        if not 0 <= temperature <= _TEMPERATURE_MAX:
+            raise ToolError(
+                f"temperature is {temperature}, at least 0 and at most {_TEMPERATURE_MAX:g}"
+            )
         if is_chat:
             turn = {"role": "user", "content": prompt}
             form: Raw = await self.node.ask("model_getPrompt", {"model": model, "messages": [turn]})
@@ -273,7 +279,7 @@ class Tools:
     async def _spend(self, max_price: str | None) -> AsyncIterator[Spend]:
         """Reserve what a call may cost; what it did not lock comes back."""
         budget = await self._open_budget()
-        if max_price is not None and not (max_price.isdecimal() and max_price.isascii()):
+        if max_price is not None and not _is_amount(max_price):
             raise ToolError(f"max_price is {max_price[:40]!r}, not whole micro-FTNS such as 1500")
         try:
             cap = budget.take(None if max_price is None else int(max_price))
@@ -295,3 +301,7 @@ class Tools:
             # A token with a limit is held to it by the node; any other caller spends nothing here.
             self.budget = Budget(0 if limits.get("left") is None else None)
         return self.budget
+
+
+def _is_amount(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX

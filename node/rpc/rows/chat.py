@@ -19,6 +19,6 @@ tools_unsupported -32009 1110 usage: the model calls no tools
   it has no template of its own, or one that names no way of calling tools this node knows
   leave tools out, or take a model whose template has <tool_call>: prsm model add --chat-template
 budget_spent -32014 1083 failed: more than the budget of this server allows
-  prsm mcp spends at most what --budget says, over all its calls
+  prsm mcp locks at most what --budget says, over all its calls
   prsm mcp --budget FTNS
 """

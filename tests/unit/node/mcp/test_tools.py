@@ -186,6 +186,19 @@ def test_a_node_that_is_not_there_costs_nothing(desk: Desk, tmp_path: Path) -> N
         assert desk.call("spending")["taken"] == "0"
 
 
+def test_what_no_call_can_carry_is_said_and_costs_nothing(desk: Desk) -> None:
+    """Half an emoji in the JSON of a client is no text; so is no number a price."""
+    slips: tuple[tuple[str, dict[str, object], str], ...] = (
+        ("run_model", {"texts": ["\ud83d"]}, "no text that can be sent"),
+        ("run_model", {"texts": ["a"], "max_price": "9" * 5000}, "whole micro-FTNS"),
+        ("generate_text", {"prompt": "a", "temperature": 1e308}, "at most 100"),
+    )
+    for name, arguments, said in slips:
+        assert said in desk.refused(name, model="net", **arguments)
+        assert desk.call("spending")["taken"] == "0"
+    assert not [name for name, _ in desk.served.node.calls if name.startswith("infer_")]
+
+
 def test_quota_of_calls_makes_a_tool_wait(desk: Desk) -> None:
     over = TooMany("50 calls a second", retry_after_ms=1)
     desk.served.node.answers["node_getStatus"] = deque([over, over, sample(NodeStatus)])
