@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
-from prsm.node.callers.tokens import Token, Tokens
+from prsm.node.callers.tokens import BadToken, Token, Tokens
 from prsm.node.clock import Clock
 
 CODE_MS: Final = 60_000
@@ -61,12 +61,12 @@ class Logins:
             TooManyTokens: no place is left.
         """
         offer = self._offers.pop(_digest(code), None)
-        maker = offer.token.made_by if offer is not None else ""
         if offer is None or offer.ends_ms <= self._clock.wall_ms():
             return None
-        if maker and not self._tokens.is_live(maker):
-            return None  # taken back meanwhile
-        return await self._tokens.add(offer.token)
+        try:
+            return await self._tokens.add(offer.token)
+        except BadToken:
+            return None  # its maker's was taken back meanwhile
 
 
 def _digest(code: str) -> bytes:

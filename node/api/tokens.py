@@ -63,6 +63,7 @@ class TokensApi:
 
         Raises:
             BadParams: not exactly one of role and scopes, or a key that has a token.
+            BadToken: the caller's own ended meanwhile.
             Forbidden: more than the caller has.
             TooManyTokens: no place is left.
             Unsupported: the node lets no tokens in.

@@ -235,15 +235,16 @@ class Tokens:
             The record as kept, and the token's text, shown this once.
 
         Raises:
+            BadToken: the one it is made with has ended.
             BadParams, TooManyTokens: its public key has a live record; `TOKENS_MAX` are live.
             OSError: the disk refused; nothing was made.
         """
         async with self._writing:
-            own = token.public_key
-            if own and self.has_key(own):
+            if token.made_by:  # a call may outlast its token; what it makes must not
+                self._live(self._tokens.get(token.made_by))
+            if (own := token.public_key) and self.has_key(own):
                 raise BadParams(f"{own} has a live token", hint="prsm token ls", field="public_key")
-            now = self._clock.wall_ms()
-            key = self._current()
+            now, key = self._clock.wall_ms(), self._current()
             made = msgspec.structs.replace(
                 token,
                 id=f"tk-{secrets.token_hex(6)}",
@@ -364,8 +365,7 @@ class Tokens:
 
     async def _save(self, after: dict[str, Token], *, write: bool) -> None:
         if write:
-            kept = tuple(token for token in after.values() if token.is_kept)
-            raw = msgspec.json.encode(_File(kept))
+            raw = msgspec.json.encode(_File(tuple(one for one in after.values() if one.is_kept)))
             await trio.to_thread.run_sync(write_private, self._path, raw)
         self._tokens = after
 

@@ -10,6 +10,7 @@ import jwt
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from prsm.node.callers.tokenkeys import KEYS_MAX, TokensDamaged
 from prsm.node.callers.tokens import (
@@ -189,6 +190,31 @@ async def test_of_two_at_once_for_a_public_key_one_is_made(tmp_path: Path, clock
     await tokens.revoke(tokens.of_key(KEY).id)
     with pytest.raises(BadToken):
         tokens.of_key(KEY)
+
+
+async def test_a_token_whose_maker_was_taken_back_meanwhile_is_not_made(
+    tmp_path: Path, clock: SetClock
+) -> None:
+    """A call may be on its way when its token ends: what it makes would outlive the family."""
+    tokens = reopen(tmp_path, clock)
+    maker, _ = await tokens.add(PLAIN)
+    child = msgspec.structs.replace(PLAIN, name="child", made_by=maker.id)
+    ended: list[str] = []
+
+    async def add() -> None:
+        try:
+            await tokens.add(child)
+        except BadToken as error:
+            ended.append(error.what)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tokens.revoke, maker.id)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(add)
+    with pytest.raises(BadToken):
+        await tokens.add(child)
+    assert ended == ["the token is revoked"]
+    assert [one.id for one in tokens.listed() if not tokens.why_dead(one)] == []
 
 
 async def test_a_public_key_has_the_rights_of_its_live_record(
