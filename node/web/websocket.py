@@ -24,6 +24,7 @@ from wsproto.utilities import LocalProtocolError
 _CLOSE_S: Final = 1.0
 _PINGS_LOST_MAX: Final = 2.5  # spans without a word, then the other side is gone
 _FRAMES_TOGETHER: Final = 64  # in one message to the application, of which few may wait
+_PART_BYTES: Final = 4_096  # parsed in one turn of the loop: some 700 frames that hold nothing
 
 
 class WebSocket(WSStream):
@@ -59,13 +60,27 @@ class WebSocket(WSStream):
         elif isinstance(event, Data) and not self.handshake.accepted:
             self._is_deaf = True  # frames before there is anybody to hear them
             await self.send(StreamClosed(stream_id=self.stream_id))
-        elif not self._is_deaf:
-            try:
-                await super().handle(event)
-            except LocalProtocolError:
-                self._is_deaf = True  # bytes behind the end
+        else:
+            await self._hear(event)
         if self._tell is None and self.app_put is not None:
             self._tell, self.app_put = self.app_put, self._tell_app
+
+    async def _hear(self, event: StreamEvent) -> None:
+        """Take what was read in parts: frames may hold nothing, and each is work."""
+        data = event.data if isinstance(event, Data) else b""
+        parts = [event]
+        if len(data) > _PART_BYTES:
+            cuts = range(0, len(data), _PART_BYTES)
+            parts = [Data(event.stream_id, data[cut : cut + _PART_BYTES]) for cut in cuts]
+        for count, part in enumerate(parts):
+            if count:
+                await trio.lowlevel.checkpoint()
+            if self._is_deaf:
+                return
+            try:
+                await super().handle(part)
+            except LocalProtocolError:
+                self._is_deaf = True  # bytes behind the end
 
     async def _tell_app(self, message: ASGIReceiveEvent) -> None:
         """Hand a message over; frames that were read together go together."""
