@@ -139,6 +139,7 @@ class DeviceLogins:
         lines = (read_user(line) for line in login.users)
         self._users: Mapping[str, tuple[str, str]] = {who: rest for who, *rest in lines}  # type: ignore[misc]  # pairs
         self._logins: dict[str, _Login] = {}
+        self._beginning = 0
 
     async def begin(self) -> DeviceAnswer:
         """Begin a login.
@@ -149,9 +150,13 @@ class DeviceLogins:
         """
         now = self._clock.wall_ms()
         self._logins = {key: one for key, one in self._logins.items() if one.ends_ms > now}
-        if len(self._logins) >= LOGINS_MAX:
+        if len(self._logins) + self._beginning >= LOGINS_MAX:
             raise TooMany(f"{LOGINS_MAX} logins wait, at most {LOGINS_MAX}", retry_after_ms=60_000)
-        begun = await self._provider.begin()
+        self._beginning += 1  # a place from here on: others come while the provider is asked
+        try:
+            begun = await self._provider.begin()
+        finally:
+            self._beginning -= 1
         ends = now + min(begun.expires_s, _EXPIRES_S_MAX) * 1000
         key = secrets.token_urlsafe(24)
         self._logins[key] = _Login(begun, ends, begun.interval_s, now + begun.interval_s * 1000)

@@ -1,8 +1,8 @@
 """A provider of identities over HTTP: OAuth 2.0 device flow, and who it was that agreed.
 
-Blocking calls in a thread, without redirects, each bounded in time and size. The person is read
-from the provider's own page of users, over the connection that TLS vouches for: no token of the
-provider is ever judged here. Source: RFC 8628; OpenID Connect Discovery 1.0; OIDC Core, 5.3.
+Blocking calls in a few threads of their own, without redirects, each bounded in time and size. The
+person is read from the provider's own page of users, over the connection that TLS vouches for: no
+token of the provider is ever judged here. Source: RFC 8628; OpenID Connect Discovery 1.0; OIDC Core, 5.3.
 
 Knows: HTTP, the forms of the provider. Must not know: tokens of ours, who may do what.
 """
@@ -23,6 +23,7 @@ from prsm.protocol.jsontext import UNREADABLE
 
 _TIMEOUT_S: Final = 10.0
 _ANSWER_BYTES_MAX: Final = 256 * 1024
+ASKS_MAX: Final = 8  # at once; in the threads of others the node writes its files
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _FORM: Final = "application/x-www-form-urlencoded"
 T = TypeVar("T")
@@ -61,6 +62,7 @@ class HttpProvider:
         self._login = login
         self._secret = secret
         self._places: _Places | None = None
+        self._limiter = trio.CapacityLimiter(ASKS_MAX)
 
     async def begin(self) -> Begun:
         """Ask for a code.
@@ -128,18 +130,17 @@ class HttpProvider:
         return str(claims.get(self._login.claim, ""))
 
     async def _get(self, url: str, headers: Mapping[str, str]) -> bytes:
-        return await _in_thread(functools.partial(_ask, "GET", url, b"", headers))
+        return await self._in_thread(functools.partial(_ask, "GET", url, b"", headers))
 
     async def _post(self, url: str, form: Mapping[str, str]) -> bytes:
         fields = {**form, **({"client_secret": self._secret} if self._secret else {})}
         headers = {"Content-Type": _FORM}
-        return await _in_thread(
+        return await self._in_thread(
             functools.partial(_ask, "POST", url, urlencode(fields).encode(), headers)
         )
 
-
-async def _in_thread(ask: "functools.partial[bytes]") -> bytes:
-    return await trio.to_thread.run_sync(ask, abandon_on_cancel=True)
+    async def _in_thread(self, ask: "functools.partial[bytes]") -> bytes:
+        return await trio.to_thread.run_sync(ask, abandon_on_cancel=True, limiter=self._limiter)
 
 
 def _ask(verb: str, url: str, body: bytes, headers: Mapping[str, str]) -> bytes:

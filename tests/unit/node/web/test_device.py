@@ -1,18 +1,31 @@
 """Logging in at a provider of identities: a real HTTP one on loopback, a node's real door."""
 
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from prsm.node.config.login import LoginConfig
 from prsm.node.rpc.dispatch import Dispatcher
+from prsm.node.rpc.errors import CallError
+from prsm.node.web import device_provider
 from prsm.node.web.app import Pages
-from prsm.node.web.device import LOGINS_MAX, DeviceLogins, device_routes
+from prsm.node.web.device import (
+    LOGINS_MAX,
+    Begun,
+    DeviceLogins,
+    Poll,
+    ProviderDown,
+    Waiting,
+    device_routes,
+)
 from prsm.node.web.device_provider import HttpProvider
 from prsm.node.web.serve import Door
 from tests.tools.announced import SetClock
@@ -43,6 +56,25 @@ class World:
     async def poll(self, begun: Any, *, after_s: int = 5) -> Answer:  # noqa: ANN401 - any JSON
         self.clock.now_ms += after_s * 1000
         return await self.post("/login/device/poll", id=begun["id"])
+
+
+@dataclass
+class SlowProvider:
+    """A fake that answers once it may, or is down by then."""
+
+    asked: int = 0
+    is_down: bool = False
+    go: trio.Event = field(default_factory=trio.Event)
+
+    async def begin(self) -> Begun:
+        self.asked += 1
+        await self.go.wait()
+        if self.is_down:
+            raise ProviderDown("down")
+        return Begun("code", "WDJB-MJHT", "https://login.lab.example", "", 900, 5)
+
+    async def poll(self, _device_code: str) -> Poll:
+        return Poll(Waiting.PENDING)
 
 
 @asynccontextmanager
@@ -142,6 +174,55 @@ async def test_a_login_ends_and_places_are_bounded(tmp_path: Path) -> None:
         world.identity.claims = {"sub": "ada"}
         assert (await world.poll(begun[0], after_s=900)).status == 401
         await world.begin()
+
+
+async def test_places_are_bounded_for_logins_that_begin_at_once(tmp_path: Path) -> None:
+    """While the provider is asked others ask us: each takes its place before."""
+    provider, told = SlowProvider(), list[str]()
+
+    async with open_door(tmp_path) as door:
+        logins = DeviceLogins(provider, door.tokens, door.clock, LoginConfig(users=USERS))
+
+        async def begin() -> None:
+            try:
+                told.append((await logins.begin()).user_code)
+            except CallError as error:
+                told.append(error.reason)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(LOGINS_MAX + 5):
+                nursery.start_soon(begin)
+            await trio.testing.wait_all_tasks_blocked()
+            assert (provider.asked, told) == (LOGINS_MAX, ["rate_limited"] * 5)
+            provider.is_down = True
+            provider.go.set()
+        provider.is_down = False
+        assert (await logins.begin()).user_code == "WDJB-MJHT"  # what failed has no place
+
+
+async def test_a_provider_that_hangs_takes_no_thread_of_the_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Strangers begin logins; in the threads of others the node writes its files."""
+    go = threading.Event()
+
+    def hang(*_asked: object) -> bytes:
+        go.wait(10)
+        return b"{}"
+
+    monkeypatch.setattr(device_provider, "_ask", hang)
+    provider = HttpProvider(LoginConfig(issuer="https://login.lab.example"), "")
+
+    async def begin() -> None:
+        with pytest.raises(ProviderDown):
+            await provider.begin()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(LOGINS_MAX):
+            nursery.start_soon(begin)
+        await trio.testing.wait_all_tasks_blocked()
+        assert trio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
+        go.set()
 
 
 @pytest.mark.parametrize(
