@@ -2,7 +2,8 @@
 
 Blocking calls in a few threads of their own, without redirects, each bounded in time and size. The
 person is read from the provider's own page of users, over the connection that TLS vouches for: no
-token of the provider is ever judged here. Source: RFC 8628; OpenID Connect Discovery 1.0; OIDC Core, 5.3.
+token of the provider is ever judged here. Source: RFC 8628; OpenID Connect Discovery 1.0; OIDC
+Core, 5.3.
 
 Knows: HTTP, the forms of the provider. Must not know: tokens of ours, who may do what.
 """
