@@ -167,19 +167,20 @@ def for_tenant(result: object, tenant: str) -> object:
     """The result with the tenant's pins alone, by the names it gave them."""
     match result:
         case models.ModelInfo():
-            return msgspec.structs.replace(result, pins=_own_pins(result.pins, tenant))
+            return msgspec.structs.replace(result, pins=own_pins(result.pins, tenant))
         case models.ModelDetail():
             return msgspec.structs.replace(result, model=for_tenant(result.model, tenant))
         case models.Models():
             items = tuple(for_tenant(one, tenant) for one in result.items)
             return msgspec.structs.replace(result, items=items)
         case models.Unpinned():
-            return msgspec.structs.replace(result, left=_own_pins(result.left, tenant))
+            return msgspec.structs.replace(result, left=own_pins(result.left, tenant))
         case _:
             return result
 
 
-def _own_pins(pins: tuple[str, ...], tenant: str) -> tuple[str, ...]:
+def own_pins(pins: tuple[str, ...], tenant: str) -> tuple[str, ...]:
+    """Those of the pins that are the tenant's, by the names it gave them."""
     prefix = _pin_prefix(tenant)
     return tuple(pin[_PREFIX_CHARS:] for pin in pins if pin.startswith(prefix))
 

@@ -25,10 +25,12 @@ from prsm.node.callers.belongings import (
     Place,
     for_tenant,
     own_pin,
+    own_pins,
     shown_pin,
 )
 from prsm.node.callers.stores import OPERATOR, QuotaPassed, StoredObject, Stores
 from prsm.node.clock import Clock
+from prsm.node.models import Pinned
 from prsm.node.rpc.dispatch import Ask, Go
 from prsm.node.rpc.errors import Forbidden, TooMany
 from prsm.node.rpc.spec import Caller
@@ -186,24 +188,53 @@ class Tenants:
         if not await self._tenancy.owns(tenant, Kind.OBJECT, found.cid):
             raise NotFound(f"tenant {tenant!r} has no model {ref[:80]!r}")
         if belonging.pins:
-            params, pinned = own_pin(ask.params, ask.caller.tenant)
-            ask = replace(ask, params=params)
-            result = shown_pin(await go(ask), pinned)
-            await self._tenancy.release(tenant, Kind.PIN, f"{found.cid} {pinned}")
-            pins = await self._tenancy.owned(tenant, Kind.PIN)
-            if not any(pin.startswith(found.cid) for pin in pins):
-                await self._release(tenant, Kind.OBJECT, found.cid)
-            return result
+            return await self._unpin(ask, found.cid, go)
+        pins = await self._pins(tenant, found.cid)
+        if pins:  # its bytes would stay, and nobody's claim count them
+            raise Pinned(ref[:80], own_pins(pins, tenant))
         owners = await self._tenancy.owners(Kind.OBJECT, found.cid)
-        if owners == {tenant}:
-            result = await go(ask)
-        else:
+        result = await self._delete(ask, go) if owners == {tenant} else None
+        if result is None:
+            others = max(1, len(owners) - 1)
             result = msgspec.convert(
-                {"cid": found.cid, "files": 0, "freed_bytes": 0, "shared": len(owners) - 1},
+                {"cid": found.cid, "files": 0, "freed_bytes": 0, "shared": others},
                 ask.method.result,
             )
         await self._release(tenant, Kind.OBJECT, found.cid)
         return result
+
+    async def _delete(self, ask: Ask, go: Go) -> object | None:
+        """Delete the bytes of a model that nobody else claims; None if others have pinned it."""
+        try:
+            return await go(ask)
+        except Pinned as error:
+            own = own_pins(error.pins, ask.caller.tenant)
+            if own:
+                ref: str = getattr(ask.params, "ref")  # noqa: B009 - of several structs
+                raise Pinned(ref[:80], own) from None
+            return None
+
+    async def _unpin(self, ask: Ask, cid: str, go: Go) -> object:
+        """Give a pin up, and with the last one the claim."""
+        tenant, params = ask.caller.tenant, ask.params
+        given, pinned = own_pin(params, tenant)
+        try:
+            result = shown_pin(await go(replace(ask, params=given)), pinned)
+        except NotFound as error:  # its own name for it; what we noted of it is wrong then
+            with trio.CancelScope(shield=True):  # bounded: one write to a local file
+                await self._tenancy.release(tenant, Kind.PIN, f"{cid} {pinned}")
+            name: str = getattr(params, "name")  # noqa: B009 - of several structs
+            raise NotFound(error.what.replace(pinned, name), hint=error.hint) from None
+        await self._tenancy.release(tenant, Kind.PIN, f"{cid} {pinned}")
+        if not await self._pins(tenant, cid):
+            await self._release(tenant, Kind.OBJECT, cid)
+        return result
+
+    async def _pins(self, tenant: str, cid: str) -> tuple[str, ...]:
+        """Names under which a tenant keeps a model, as they are kept."""
+        pins = await self._tenancy.owned(tenant, Kind.PIN)
+        head = f"{cid} "
+        return tuple(sorted(pin.removeprefix(head) for pin in pins if pin.startswith(head)))
 
     async def _leave(self, ask: Ask, place: Place, go: Go) -> object:
         """Ask for the end of a task; one that others want too goes on, and is theirs alone."""

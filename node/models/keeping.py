@@ -10,11 +10,11 @@ from typing import Final
 
 from prsm.node.models.cardtext import card_owner
 from prsm.node.models.fetching import Fetching
-from prsm.node.models.records import Checked, Gone, Standing, Tools
+from prsm.node.models.records import Checked, Gone, Pinned, Standing, Tools
 from prsm.node.models.tasks import Task
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
 from prsm.storage.cid import Cid, decode_cid
-from prsm.storage.errors import Conflict, Corrupt, NotFound
+from prsm.storage.errors import Corrupt, NotFound
 from prsm.storage.store.cardesk import CarDesk
 from prsm.storage.store.model_store import StoredFile
 from prsm.storage.store.pins import ADDED, REPAIR
@@ -58,19 +58,15 @@ class Keeping:
         """Delete a model's files here, but those another model shares.
 
         Raises:
-            Conflict: a file is pinned, in use or being fetched.
+            Pinned: a file is.
+            Conflict: one is in use or being fetched.
         """
         store = self._tools.store
         roots = [decode_cid(file.root) for file in manifest.files]
         shared, rows = await self._shared(cid), await self.stored()
         here = {root for root in roots if root in rows and root not in shared}
-        for root in here:
-            if pins := [pin for pin in rows[root].pins if pin not in _OURS]:
-                called = f"{manifest.name}@{manifest.semver}"
-                raise Conflict(
-                    f"{called} is pinned as {', '.join(pins)[:200]}",
-                    hint=f"prsm model unpin {called} --name {pins[0]}",
-                )
+        if pins := {pin for root in here for pin in rows[root].pins}.difference(_OURS):
+            raise Pinned(f"{manifest.name}@{manifest.semver}", sorted(pins))
         # Asked again when they are claimed: another model may have come to share one since.
         gone = await store.remove_all(here, _OURS, kept=partial(self._shared, cid))
         if manifest.card is not None:

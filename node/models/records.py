@@ -17,6 +17,7 @@ from prsm.node.net.interface import Network
 from prsm.protocol.errors import LocalError
 from prsm.protocol.messages.models import ManifestFile, ModelManifest
 from prsm.storage.cid import Cid
+from prsm.storage.errors import Conflict
 from prsm.storage.store.extra import ExtraStore
 from prsm.storage.store.model_store import ModelStore
 
@@ -27,6 +28,21 @@ class UnknownModel(LocalError):
     """No model of that name, version or CID is known here."""
 
     reason = "model_not_found"
+
+
+class Pinned(Conflict):
+    """A model is kept under names, and not deleted.
+
+    Attributes:
+        pins: the names, as they are kept.
+    """
+
+    def __init__(self, called: str, pins: Sequence[str]) -> None:
+        super().__init__(
+            f"{called} is pinned as {', '.join(pins)[:200]}",
+            hint=f"prsm model unpin {called} --name {pins[0]}",
+        )
+        self.pins = tuple(pins)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import trio
 from prsm.node.api.tasks import TasksApi, task_info
 from prsm.node.callers.belongings import Kind, own_pin
 from prsm.node.callers.stores import QuotaPassed
-from prsm.node.models import Task, Tasks, TaskState
+from prsm.node.models import Pinned, Task, Tasks, TaskState
 from prsm.node.rpc.dispatch import bind
 from prsm.node.rpc.errors import CallTimeout
 from prsm.node.rpc.methods import models as api
@@ -150,3 +150,39 @@ async def test_pins_of_others_are_in_no_answer(house: House) -> None:
     left = await house.call("model_unpin", api.PinParams(cid(1), "mine"))
     assert (left.name, left.left) == ("mine", ("mine",))
     assert (await house.call("model_get", api.RefParams(cid(1)), OPERATOR)).model.pins == pins
+
+
+async def test_pins_of_others_neither_show_nor_hold_a_claim(house: House) -> None:
+    """Who gives a model up is told no name but its own, and others' pins keep bytes, not claims."""
+    await house.call("model_startPull", api.RefParams(cid(1)))
+    theirs = own_pin(api.PinParams(cid(1), "merger-with-acme"), "lab-b")[1]
+    mine = own_pin(api.PinParams(cid(1), "mine"), "lab-a")[1]
+    house.node.answers["model_remove"] = Pinned("m@1.0.0", (theirs, "operators-own", mine))
+    with pytest.raises(Pinned) as refused:
+        await house.call("model_remove", api.RefParams(cid(1)))
+    assert refused.value.what == f"{cid(1)} is pinned as mine"
+    assert refused.value.hint == f"prsm model unpin {cid(1)} --name mine"
+    house.node.answers["model_remove"] = Pinned("m@1.0.0", (theirs, "operators-own"))
+    gone = await house.call("model_remove", api.RefParams(cid(1)))
+    assert (gone.files, gone.freed_bytes, gone.shared) == (0, 0, 1)
+    assert await owners(house, 1) == set()
+    with pytest.raises(Pinned):  # the operator is told
+        await house.call("model_remove", api.RefParams(cid(1)), OPERATOR)
+
+
+async def test_a_claim_is_not_given_up_under_a_pin_of_ones_own(house: House) -> None:
+    """With another owner nobody would look at pins: one would stay that its tenant cannot end."""
+    house.node.answers["model_pin"] = api.Pinned(cid(1), "", "held")
+    house.node.answers["model_unpin"] = api.Unpinned(cid(1), "", ())
+    await house.call("model_pin", api.PinParams(cid(1), "mine"))
+    await house.call("model_startPull", api.RefParams(cid(1)), B)
+    with pytest.raises(Pinned, match="pinned as mine"):
+        await house.call("model_remove", api.RefParams(cid(1)))
+    assert await owners(house, 1) == {"lab-a", "lab-b"}
+    # A pin that is gone, as after a crash between the store's word and ours: it is forgotten.
+    kept = own_pin(api.PinParams(cid(1), "mine"), "lab-a")[1]
+    house.node.answers["model_unpin"] = NotFound(f"m@1.0.0 is not pinned as {kept!r}")
+    with pytest.raises(NotFound, match="is not pinned as 'mine'"):
+        await house.call("model_unpin", api.PinParams(cid(1), "mine"))
+    await house.call("model_remove", api.RefParams(cid(1)))
+    assert await owners(house, 1) == {"lab-b"}
