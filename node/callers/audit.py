@@ -187,23 +187,22 @@ class AuditLog:
                 first = next(_lines(path))
                 closed = path.with_name(f"audit-{_decode(first, path).seq:012d}.log")
                 PosixDisk().rename(str(path), str(closed))
-            is_new = not path.exists()
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                self._write_whole(descriptor, line, path if is_new else None)
+                self._write_whole(descriptor, line, path)
             finally:
                 os.close(descriptor)
         except OSError as error:
             raise disk_error(error, str(path)) from error
 
-    def _write_whole(self, descriptor: int, line: bytes, made: Path | None) -> None:
+    def _write_whole(self, descriptor: int, line: bytes, path: Path) -> None:
         """Write and sync a line; one that was refused is not left in front of the next."""
         size = os.fstat(descriptor).st_size
         try:
             _write_all(descriptor, line)
             os.fdatasync(descriptor)
-            if made is not None:
-                PosixDisk().sync_folder(str(made))
+            if not size:  # also of a file that a refused line made, whose name may not be durable
+                PosixDisk().sync_folder(str(path))
         except (OSError, PrsmError):
             self._is_unsure = True
             os.ftruncate(descriptor, size)

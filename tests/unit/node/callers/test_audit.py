@@ -21,6 +21,7 @@ from prsm.node.callers.audit import (
     hash_of,
 )
 from prsm.node.clock import TrioClock
+from prsm.storage.disk import PosixDisk
 from prsm.storage.errors import Full
 
 CALL = Note("call", "token lab", subject="node_stop", tenant="lab", token_id="t1", trace_id="x")
@@ -159,6 +160,27 @@ async def test_line_the_disk_refused_does_not_break_the_chain(
         assert audit.root.seq == count + (2 if "ftruncate" in broken else 1)
         again = await AuditLog.open(folder, TrioClock())
         assert again.root == audit.root
+
+
+@pytest.mark.parametrize("broken", ["fdatasync", "sync_folder"])
+async def test_file_whose_first_line_was_refused_is_named_on_disk_with_the_next(
+    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is there by then, but its name may not outlive a power cut."""
+    synced: list[str] = []
+
+    def refuse(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    audit = await written(tmp_path, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(os if broken == "fdatasync" else PosixDisk, broken, refuse)
+        with pytest.raises(Full):
+            await audit.write(CALL, {"params": "refused"})
+    monkeypatch.setattr(PosixDisk, "sync_folder", lambda _disk, name: synced.append(name))
+    await audit.write(CALL, {"params": "there is room again"})
+    await audit.write(CALL, {"params": "and more"})
+    assert synced == [str(tmp_path / "audit.log")]
 
 
 async def test_segments_are_one_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
