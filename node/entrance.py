@@ -94,7 +94,7 @@ async def open_entrance(
         _handlers(opened, work, node) | books.handlers() | guests.handlers,
         fence=fence,
         on_fault=log_fault,
-        layers=(trace_call, count_calls(measures.metrics), once.layer, *books.layers),
+        layers=(trace_call, count_calls(measures.metrics), guests.layer, once.layer, *books.layers),
         on_refused=books.refusals.note,
     )
     more = (dashboard_pages, _v1(dispatcher, opened), *_numbers(start.config, measures))

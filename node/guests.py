@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from prsm.node.api.logins import Logins
 from prsm.node.api.tokens import TokensApi
+from prsm.node.callers.living import while_live
 from prsm.node.callers.tokens import Tokens
 from prsm.node.clock import Clock
 from prsm.node.config.login import LoginConfig
 from prsm.node.home import Home
-from prsm.node.rpc.dispatch import Handler
+from prsm.node.rpc.dispatch import Handler, Layer
 from prsm.node.rpc.target import read_token
 from prsm.node.telemetry import logs
 from prsm.node.web.app import Pages
@@ -34,6 +35,11 @@ class Guests:
     tokens: Tokens
     pages: Pages
     handlers: dict[str, Handler]
+
+    @property
+    def layer(self) -> Layer:
+        """What refuses calls behind the end of their token."""
+        return while_live(self.tokens)
 
 
 def open_guests(
