@@ -165,11 +165,14 @@ class Tasks:
             tenant: for whom.
 
         Raises:
-            Busy: too many run, or the node is stopping.
+            Busy: too many run, the same is being ended, or the node is stopping.
         """
         running = [task for task in self._tasks.values() if task.state is TaskState.RUNNING]
         for task in running:
             if (task.kind, task.subject) == (kind, subject):
+                if task.scope.cancel_called:  # who joined would be told that they cancelled it
+                    what = f"{kind} of {subject} is being ended: ask again when it is over"
+                    raise Busy(what, retry_after_ms=1000)
                 task.wanted_by.add(tenant)
                 return task
         if self._nursery is None:

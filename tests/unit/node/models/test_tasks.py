@@ -54,6 +54,29 @@ async def test_a_task_outlives_its_caller_and_keeps_its_result(tasks: Tasks) -> 
     assert (task.state, task.answer(), task.meter.done) == (TaskState.DONE, "answer", 7)
 
 
+async def test_work_that_is_being_ended_is_not_joined(tasks: Tasks) -> None:
+    """Its end takes as long as a thread does: who came meanwhile was told it was cancelled."""
+    go = trio.Event()
+
+    async def hashes(_task: Task) -> object:
+        with trio.CancelScope(shield=True):  # as a thread that nobody can cut off
+            await go.wait()
+        return await trio.sleep_forever()
+
+    first = tasks.start("verify", "a", hashes, tenant="lab-a")
+    await trio.testing.wait_all_tasks_blocked()
+    tasks.cancel(first.id, "lab-a")
+    try:
+        with pytest.raises(Busy, match="being ended") as busy:
+            tasks.start("verify", "a", hashes, tenant="lab-b")
+    finally:
+        go.set()
+    assert busy.value.retry_after_ms
+    await first.over.wait()
+    assert first.state is TaskState.CANCELLED
+    assert tasks.start("verify", "a", hashes, tenant="lab-b").state is TaskState.RUNNING
+
+
 async def test_the_same_work_is_done_once(tasks: Tasks) -> None:
     first = tasks.start("pull", "a", sleeps)
     assert tasks.start("pull", "a", sleeps) is first
