@@ -13,7 +13,6 @@ from typing import Final
 import trio
 
 from prsm.node.inference.capacity import ask_all
-from prsm.node.inference.commits import COMMIT_S
 from prsm.node.inference.interface import Halted, NoBond, ReceiptStore
 from prsm.node.inference.jobrun import Requester
 from prsm.node.inference.planner import (
@@ -227,7 +226,6 @@ class Tabs:
             row.price = tab.slot_price
             check(row.price)  # before anything is locked
             self._keep(tab)
-            await self._notes.keep(tab.job, 0, tab.job)  # before money can move
             await self._bring_up(tab)
         except PrsmError as error:
             log.warning("no tab for %s: %s", manifest.name, error.what)
@@ -243,6 +241,7 @@ class Tabs:
     async def _bring_up(self, tab: Tab) -> None:
         """Open a tab and probe its workers before anybody is served by them."""
         try:
+            await self._notes.keep(tab.job, 0, tab.job)  # before money can move
             await tab.open()
         except PrsmError as error:
             tab.error = error
@@ -364,9 +363,6 @@ class Tabs:
     async def _reclaim(self, job: bytes) -> None:
         """Fetch back what an earlier process locked; its workers settle what they did."""
         try:
-            with trio.move_on_after(COMMIT_S):
-                while self._links.chain.job(job) is None:
-                    await self._links.chain.wait_height(self._links.chain.height() + 1)
             await reclaim(self._links.chain, job)
             await self._notes.drop(job, 0)
         except PrsmError as error:
