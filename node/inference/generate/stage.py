@@ -137,6 +137,7 @@ class RemoteStage:
         self.book = Book(seat.rows[first : first + seat.spec.count], self._sampling)
         self._tape = Tape(self._sampling)
         self._is_kept = False  # the last batch, if it is short
+        self._fed: set[tuple[int, int, Digest, Digest]] = set()  # with the last step, see `_fed_as`
         self.is_alone = before is None  # at its seat
         if before is not None:
             before.is_alone = False
@@ -197,6 +198,8 @@ class RemoteStage:
         self.is_well = False
         due = () if is_history else self.book.fed(sizes, carried)
         feeds = [self._sign(*roots) for roots in due]
+        rows = self.seat.rows[self.seat.spec.first :]
+        self._fed = {(index, rows[index], before, side) for index, before, side in due}
         ask = AskStep(
             job=self.seat.job,
             unit=self.seat.unit,
@@ -267,11 +270,14 @@ class RemoteStage:
         ]
 
     def _is_ours(self, shown: Sequence[BatchRoots]) -> bool:
-        if self.is_alone:
+        if self.is_alone and self.is_well:
             return shown == self.answered()
-        # What the lost one had done may be gone with its session; all that is shown was answered.
+        # What a lost one had done may be gone with its session, and a step whose answer was lost
+        # may be done; all else that is shown was answered.
         indexes = [roots.index for roots in shown]
-        return indexes == sorted(set(indexes)) and set(shown) <= set(self.answered())
+        others = {_fed_as(roots) for roots in set(shown) - set(self.answered())}
+        unheard = set() if self.is_well else self._fed
+        return indexes == sorted(set(indexes)) and others <= unheard
 
     def answered(self) -> list[BatchRoots]:
         """Batches its worker answered at this seat, the last of a stage with the rows it has."""
@@ -355,6 +361,11 @@ class HomeStage:
 
     def end(self) -> None:
         """The cache goes with the child, or with the next session of this number."""
+
+
+def _fed_as(roots: BatchRoots) -> tuple[int, int, Digest, Digest]:
+    """What we sign for of a batch: all but what came out."""
+    return roots.index, roots.rows, roots.input_root, roots.side_root
 
 
 def fits(made: Tensor, shape: KvShape, sizes: Sequence[int]) -> bool:

@@ -7,6 +7,7 @@ Source: docs/spec/work.md, "Generation".
 """
 
 import logging
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -374,8 +375,9 @@ class Sessions:
             batch = held.spec.first + rest.index
             roots = (rest.input_root, rest.side_root)
             if batch not in held.feeds and batch not in held.earlier:
-                held.feeds[batch] = self._feed(held, batch, roots, message.feeds[0])
-                await self._keep(held, held.feeds[batch])
+                with suppress(BadSignature):  # it heard one step less; we show what it signed for
+                    held.feeds[batch] = self._feed(held, batch, roots, message.feeds[0])
+                    await self._keep(held, held.feeds[batch])
         if held.is_running or not held.results():
             raise UnitIncomplete("no batch of this unit is done and signed for")
         held.close()
