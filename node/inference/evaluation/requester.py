@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from prsm.node.inference.capacity import ask_all
-from prsm.node.inference.commits import commit, find_lock
+from prsm.node.inference.commits import NoBlock, commit, find_lock
 from prsm.node.inference.evaluation.dataset import open_dataset, whole_shard
 from prsm.node.inference.evaluation.ports import EvaluationChain
 from prsm.node.inference.interface import Models, TransactionFailed, UnitIncomplete
@@ -239,7 +239,7 @@ class Evaluations:
         try:
             await commit(chain, LOCK, lock)
         except PrsmError as error:  # what the ledger did not answer may still come into a block
-            error.spent = round_.amount if isinstance(error, TransactionFailed) else 0
+            error.spent = round_.amount if isinstance(error, NoBlock) else 0
             raise
 
     async def _gather(self, round_: _Round) -> None:

@@ -16,6 +16,7 @@ from prsm.node.inference.evaluation.requester import (
     EvaluationWish,
     NothingEvaluated,
 )
+from prsm.node.inference.interface import TransactionFailed
 from prsm.node.inference.planner import PriceOverCap, TooFewPeers
 from prsm.node.net.interface import CallRefused, Channel
 from prsm.protocol.codec import Record
@@ -146,6 +147,15 @@ async def test_what_cannot_be_evaluated_is_refused_before_money_moves(
     assert lab.score().draws == 2
 
 
+async def test_a_lock_that_is_refused_cost_nothing(lab: Lab, autojump_clock: MockClock) -> None:
+    """What a tenant may spend yet is counted by that."""
+    for node in lab.cluster.nodes:
+        node.executor._terms.price_per_row = FUNDS
+    with pytest.raises(TransactionFailed) as refused:
+        await lab.evaluate()
+    assert (type(refused.value), refused.value.spent) == (TransactionFailed, 0)
+
+
 @pytest.mark.parametrize("is_settled", [True, False])
 async def test_workers_record_what_the_requester_does_not(
     is_settled: bool, lab: Lab, autojump_clock: MockClock
@@ -263,8 +273,9 @@ async def test_what_an_earlier_process_locked_comes_back(
 async def test_a_late_lock_comes_back(lab: Lab, autojump_clock: MockClock) -> None:
     chain = lab.cluster.requester.chain
     (world := chain.world).late.add(LOCK)
-    with pytest.raises(NoBlock):
+    with pytest.raises(NoBlock) as unknown:
         await lab.evaluate()
+    assert unknown.value.spent == 3 * PRICE * sum(ROWS)  # it may be
     world.late.clear()
     await chain.wait_height(world.height + 1)
     world.time_ms += 36_000_001
