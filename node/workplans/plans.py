@@ -174,7 +174,10 @@ class Plans:
         except PrsmError as error:  # it is over all the same; a restart would go on with it
             log.warning("plan %s is not kept: %s", run.id.hex()[:16], error.what)
         run.over.set()
-        await self._forget_old()
+        try:
+            await self._forget_old()
+        except PrsmError as error:  # the other plans go on, and its escrow comes back
+            log.warning("old plans are not all forgotten: %s", error.what)
         await self._reclaim(run)
 
     async def _reclaim(self, run: PlanRun) -> None:

@@ -26,6 +26,7 @@ from prsm.protocol.errors import PrsmError
 from prsm.protocol.messages.models import ModelManifest, TensorSpec
 from prsm.protocol.tensors import Dtype
 from prsm.protocol.transactions.payloads import LOCK, REFUND, Lock
+from prsm.storage.errors import Full
 from prsm.storage.jobs import JobStore
 from prsm.storage.store.model_store import ModelStore
 from tests.tools.memory_jobs import MemoryJobs
@@ -369,3 +370,20 @@ async def test_the_row_of_a_plan_stays_until_its_escrow_is_closed(
         await wait_all_tasks_blocked()
         assert set(lab.plans.rows) == {ids[-1]}
     assert lab.cluster.world.balance(chain.address) == FUNDS
+
+
+async def test_a_disk_that_is_full_when_old_plans_are_forgotten_ends_no_other(
+    lab: Lab, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended the service; what one plan could not tidy the next one does."""
+
+    async def full(_keep: int) -> int:
+        await trio.lowlevel.checkpoint()
+        raise Full("the disk is full")
+
+    plan = Workplan((Step("a", Embed(MODEL, ("x",))),), 0, 36_000_000)  # nothing pays the step
+    async with lab.process(SlowFinder()) as (plans, _):
+        monkeypatch.setattr(lab.plans, "prune", full)
+        await plans.wait(await plans.submit(plan))
+        await wait_all_tasks_blocked()
+        assert (await plans.wait(await plans.submit(plan))).is_over
