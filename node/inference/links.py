@@ -15,7 +15,7 @@ import trio
 from prsm.node.inference.departures import Departures
 from prsm.node.inference.evidence import Evidence, Place
 from prsm.node.inference.feeds import NO_FEED, Target, feed_over
-from prsm.node.inference.interface import Chain
+from prsm.node.inference.interface import Chain, JobClosed
 from prsm.node.inference.transfer import Assembly, check_heads, cut, row_axes
 from prsm.node.inference.verify import batch_root
 from prsm.node.net.interface import Busy, Channel, Incoming, Network, PeerEvent
@@ -187,6 +187,18 @@ class Links:
             self.network.penalise(peer, error)
         reason = getattr(error, "refusal", error.reason)
         return WorkerLost(f"{what}: {reason}: {error.what}", cause=reason)
+
+    def is_closed(self, job: bytes, unit: int, worker: bytes, *, cause: str) -> bool:
+        """Did a worker stop because it may do no more of a unit, as our own ledger shows?
+
+        Its word alone excuses nobody: there must be its receipt, or the unit or its time is over.
+        """
+        chain, found = self.chain, self.chain.job(job)
+        if cause != JobClosed.reason or found is None:
+            return False
+        is_over = not found.is_open or found.verdicts[unit] is not None
+        is_late = chain.block_time_ms() >= found.deadline_ms
+        return is_over or is_late or chain.committed(job, unit, worker) is not None
 
     def faulty(self, peer: PeerId, what: str) -> WorkerLost:
         """A worker said what no honest one says."""

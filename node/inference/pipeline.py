@@ -164,7 +164,7 @@ class Pipeline:
             self._lose(unit, worker, f"not open after {patience.open_s:g} s")
             return
         except WorkerLost as error:
-            self._lose(unit, worker, error.what)
+            self._lose(unit, worker, error.what, error.cause)
             return
         if not unit.class_ruling(worker):
             self._lose(unit, worker, "class_missing: another determinism class than the others")
@@ -248,7 +248,7 @@ class Pipeline:
             self._lose(unit, worker, f"no receipt within {self._with.patience.finish_s:g} s")
             return
         except WorkerLost as error:
-            self._lose(unit, worker, error.what)
+            self._lose(unit, worker, error.what, error.cause)
             return
         if not is_all_answered(receipt, unit, worker):
             self._lose(unit, worker, "its receipt is not of what it answered")
@@ -289,12 +289,13 @@ class Pipeline:
 
     # -- what goes wrong
 
-    def _lose(self, unit: UnitRun, worker: bytes, why: str) -> None:
+    def _lose(self, unit: UnitRun, worker: bytes, why: str, cause: str = "") -> None:
         if worker in unit.ballot.lost:
             return
         log.warning("unit %d loses worker %s: %s", unit.number, worker.hex()[:16], why)
         peer, market = unit.peers[worker], self._with.market
-        market.bans.strike(peer, market.now_ms())
+        if not self._with.links.is_closed(unit.job, unit.index, worker, cause=cause):
+            market.bans.strike(peer, market.now_ms())
         if f": {ModelRefused.reason}:" in why:
             market.gauges.note_refusal(peer, unit.spec.model, why)
         unit.lose(worker, why)

@@ -172,10 +172,10 @@ class Routes:
     def _is_failure(self, seat: Seat, why: WorkerLost) -> bool:
         """Did the worker do worse than it should? Then plans leave it out for a while.
 
-        Not who computes otherwise, leaves, or is bound to what it did before, as the ledger shows.
+        Not who computes otherwise, leaves, or may do no more, as the ledger shows.
         """
-        if why.cause == JobClosed.reason:
-            return self._links.chain.committed(seat.job, seat.unit, seat.worker) is None
+        if self._links.is_closed(seat.job, seat.unit, seat.worker, cause=why.cause):
+            return False
         return why.cause not in (ClassMissing.reason, LEAVES)
 
     async def _lock_another(self, index: int, why: WorkerLost) -> Route:
