@@ -372,10 +372,10 @@ async def test_the_row_of_a_plan_stays_until_its_escrow_is_closed(
     assert lab.cluster.world.balance(chain.address) == FUNDS
 
 
-async def test_a_disk_that_is_full_when_old_plans_are_forgotten_ends_no_other(
+async def test_neither_a_full_disk_nor_another_plan_that_forgets_old_ones_ends_the_service(
     lab: Lab, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It ended the service; what one plan could not tidy the next one does."""
+    """What one plan could not tidy the next one does."""
 
     async def full(_keep: int) -> int:
         await trio.lowlevel.checkpoint()
@@ -387,3 +387,9 @@ async def test_a_disk_that_is_full_when_old_plans_are_forgotten_ends_no_other(
         await plans.wait(await plans.submit(plan))
         await wait_all_tasks_blocked()
         assert (await plans.wait(await plans.submit(plan))).is_over
+        monkeypatch.undo()
+        monkeypatch.setattr("prsm.node.workplans.plans.PLANS_KEPT", 0)
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):  # as two plans that end together: both saw the same old ones
+                nursery.start_soon(plans._forget_old)
+        assert (plans.list(), lab.plans.rows) == ((), {})
