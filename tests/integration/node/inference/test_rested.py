@@ -8,9 +8,11 @@ from trio.testing import MockClock
 from prsm.node.inference.generate.generation import GenerateRequest
 from prsm.node.inference.interface import MemoryReceipts
 from prsm.node.inference.job import JobRequest
+from prsm.node.inference.quotes import QUOTE_MS, Asked, ask_quote
 from prsm.node.inference.serving.service import ServeRequest, Serving
 from tests.tools.generating import make_makers, text_of, tokens_of
 from tests.tools.work import MODEL, Cluster, given_rows, make_cluster, whole_run
+from tests.tools.work_chain import VERIFIER
 
 REST_MS = 660_000
 ROWS = 4
@@ -61,3 +63,16 @@ async def test_a_text_is_generated(nursery: trio.Nursery, autojump_clock: MockCl
     text, one = await makers.makers[0].generate(GenerateRequest(MODEL, "Once", 5, stages=2))
     assert text == text_of(tokens_of("Once", 5))
     assert len(one.jobs) == 2
+
+
+async def test_a_quote_holds_for_its_time_when_the_first_block_comes(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    cluster = await rested(nursery)
+    chain, [worker, *_] = cluster.requester.chain, cluster.workers
+    now_ms = cluster.world.time_ms + REST_MS
+    quote = await ask_quote(
+        *(cluster.requester.network, chain, VERIFIER, worker.network.peer_id),
+        Asked(MODEL, 1, ROWS),
+    )
+    assert quote.valid_until_ms == now_ms + QUOTE_MS
