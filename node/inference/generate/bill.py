@@ -15,7 +15,6 @@ from prsm.node.inference.commits import COMMIT_S, commit, find_lock, wait_time
 from prsm.node.inference.generate.course import Patience
 from prsm.node.inference.generate.stage import RemoteStage
 from prsm.node.inference.interface import Chain, ReceiptStore
-from prsm.node.inference.links import WorkerLost
 from prsm.protocol.codec import encode
 from prsm.protocol.errors import PrsmError
 from prsm.protocol.receipts import Feed, WorkReceipt, receipt_hash, sign_feed
@@ -39,7 +38,7 @@ async def collect(stages: Sequence[RemoteStage], patience: Patience) -> list[Wor
                     found.append(receipt)
                 return
             log.warning("%s shows no receipt in time", stage.name)
-        except WorkerLost as error:
+        except PrsmError as error:  # a locked wallet of ours, too: the text is there all the same
             log.warning("%s shows no receipt: %s", stage.name, error.what)
 
     async with trio.open_nursery() as nursery:

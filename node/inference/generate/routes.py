@@ -128,7 +128,7 @@ class Routes:
         assert isinstance(stage, RemoteStage)
         try:
             receipt = await stage.finish()
-        except WorkerLost as error:  # it is asked again at the end
+        except PrsmError as error:  # lost, or our wallet is locked: it is asked again at the end
             log.warning("%s shows no receipt yet: %s", stage.name, error.what)
             return
         if receipt is None:

@@ -9,8 +9,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from prsm.node.chain.wallet import WalletLocked
 from prsm.node.inference.evidence import Evidence
+from prsm.node.inference.generate import bill
 from prsm.node.inference.generate import worker as sessions_module
+from prsm.node.inference.generate.course import Patience
 from prsm.node.inference.generate.stage import RemoteStage
 from prsm.node.inference.links import WorkerLost
 from prsm.node.net.interface import CallRefused
@@ -27,6 +30,7 @@ from tests.integration.node.inference.test_generate_worker import (
     opened,
 )
 from tests.tools.work import FullDisk, Node
+from tests.tools.work_chain import MemoryChain
 
 PRICE = 10
 
@@ -291,3 +295,21 @@ async def test_receipt_whose_requester_went_while_it_was_made_is_claimed(
     await trio.sleep(1)
     may_write.set()
     assert await paid_rows(found, found.stage, within_s=300) == 4
+
+
+@pytest.mark.parametrize("when", ["at the end", "moved"])
+async def test_wallet_that_is_locked_before_the_last_signature_ends_no_generation(
+    when: str, nursery: trio.Nursery, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text is there; its worker claims what was signed for without us."""
+    found = await opened(nursery, price=PRICE)
+    await steps(found.stage, 4, 3)
+
+    def locked(_chain: object) -> Never:
+        raise WalletLocked("the payment key is locked")
+
+    monkeypatch.setattr(MemoryChain, "signer", property(locked), raising=False)
+    if when == "moved":
+        await found.routes.retire(found.stage)
+    assert found.routes.used == [found.stage]
+    assert await bill.collect(found.routes.used, Patience()) == []
