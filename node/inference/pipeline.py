@@ -26,9 +26,10 @@ from prsm.node.inference.unitrun import (
     pick,
 )
 from prsm.node.inference.wishes import Plan
+from prsm.node.net.interface import Busy
 from prsm.node.telemetry import traces
-from prsm.protocol.errors import LocalError, PrsmError, Unsupported
-from prsm.protocol.messages.pipe import ModelRefused
+from prsm.protocol.errors import LocalError, PrsmError, RemoteError, Unsupported
+from prsm.protocol.messages.pipe import InputMismatch, ModelRefused
 from prsm.protocol.receipts import WorkReceipt
 
 __all__ = ["JobTooLarge", "NoQuorumOfResults", "Patience", "Pipeline", "pick"]
@@ -163,8 +164,8 @@ class Pipeline:
         except trio.TooSlowError:
             self._lose(unit, worker, f"not open after {patience.open_s:g} s")
             return
-        except WorkerLost as error:
-            self._lose(unit, worker, error.what, error.cause)
+        except PrsmError as error:
+            self._part(unit, worker, error)
             return
         if not unit.class_ruling(worker):
             self._lose(unit, worker, "class_missing: another determinism class than the others")
@@ -202,7 +203,7 @@ class Pipeline:
         except PrsmError as error:
             if isinstance(error, InputRefused) and unit.refused(link.worker):
                 self._fail(error)  # as many say so as must agree: the rows are to blame
-            self._lose(unit, link.worker, error.what)
+            self._part(unit, link.worker, error)
         finally:
             unit.flying.pop(key, None)
             credit.release()
@@ -247,8 +248,8 @@ class Pipeline:
         except trio.TooSlowError:
             self._lose(unit, worker, f"no receipt within {self._with.patience.finish_s:g} s")
             return
-        except WorkerLost as error:
-            self._lose(unit, worker, error.what, error.cause)
+        except PrsmError as error:
+            self._part(unit, worker, error)
             return
         if not is_all_answered(receipt, unit, worker):
             self._lose(unit, worker, "its receipt is not of what it answered")
@@ -276,18 +277,21 @@ class Pipeline:
         # Graph inputs are shared by all stages: only the cut tensor is new.
         fresh = tensors if stage.index == 0 else tensors[:1]
         self._kept_bytes += sum(len(tensor.data) for tensor in fresh)
-        if self._kept_bytes > self._with.patience.bytes_max:
-            self._fail(
-                JobTooLarge(
-                    f"{self._kept_bytes} bytes between the stages, at most "
-                    f"{self._with.patience.bytes_max}",
-                    hint="send the rows in several jobs",
-                )
-            )
+        most = self._with.patience.bytes_max
+        if self._kept_bytes > most:
+            what = f"{self._kept_bytes} bytes between the stages, at most {most}"
+            self._fail(JobTooLarge(what, hint="send the rows in several jobs"))
             return
         stage.feed(batch, tensors)
 
     # -- what goes wrong
+
+    def _part(self, unit: UnitRun, worker: bytes, error: PrsmError) -> None:
+        """Lose a worker that failed; what fails here, as a locked wallet does, ends the job."""
+        if isinstance(error, WorkerLost | InputMismatch | Busy | RemoteError):
+            self._lose(unit, worker, error.what, getattr(error, "cause", ""))
+        else:
+            self._fail(error)
 
     def _lose(self, unit: UnitRun, worker: bytes, why: str, cause: str = "") -> None:
         if worker in unit.ballot.lost:
@@ -384,15 +388,10 @@ class Pipeline:
     def _note_answer(
         self, unit: UnitRun, link: Link, batch: int, seconds: float, compute_ms: int
     ) -> None:
-        market = self._with.market
+        market, rows = self._with.market, unit.stage.batch_rows[batch]
         unit.stage.note_answer(seconds)
         market.bans.clear(link.peer)
-        market.gauges.note_answer(
-            link.peer,
-            _key(unit),
-            rows=unit.stage.batch_rows[batch],
-            compute_ms=compute_ms,
-        )
+        market.gauges.note_answer(link.peer, _key(unit), rows=rows, compute_ms=compute_ms)
 
 
 def _key(unit: UnitRun) -> tuple[bytes, int, int]:
