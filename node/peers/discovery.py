@@ -282,15 +282,30 @@ class Discovery:
             self.book.failed(text, now_ms=self._clock.wall_ms())
             self._bar(peer)
         else:
-            now_ms = self._clock.wall_ms()
-            self.book.succeeded(text, now_ms=now_ms, region=dial.region)
-            if dial.is_kept or dial.slot is Slot.MEMBER:
+            is_there, now_ms = await self._is_there(peer, text), self._clock.wall_ms()
+            if is_there:
+                self.book.succeeded(text, now_ms=now_ms, region=dial.region)
+            else:
+                self.book.failed(text, now_ms=now_ms)
+            if is_there and (dial.is_kept or dial.slot is Slot.MEMBER):
                 self._kept[peer] = _Kept(_outbound(dial, now_ms), refreshed_ms=now_ms)
             else:
                 await self._network.disconnect(peer, hint=HINT)
         finally:
             del self._dialling[peer]
             self._news.set()
+
+    async def _is_there(self, peer: PeerId, text: str) -> bool:
+        """Is a peer that is linked at this address? One that dialled us meanwhile may not be."""
+        info = next((info for info in self._network.peers() if info.peer == peer), None)
+        if info is None or info.outbound:
+            return True
+        try:
+            await self._network.probe(text)
+        except (LocalError, RemoteError) as error:
+            log.info("peer is not where it was said to be", peer=peer, why=error.what)
+            return False
+        return True
 
     def _bar(self, peer: PeerId) -> None:
         if len(self._barred) >= BARRED_MAX:
@@ -325,7 +340,7 @@ class Discovery:
             if info is not None:
                 kept.lost_ms = None
                 self.book.note(text, rtt_ms=info.rtt_ms or 0)
-                if not 0 <= wall_ms - kept.refreshed_ms < REFRESH_MS:
+                if info.outbound and not 0 <= wall_ms - kept.refreshed_ms < REFRESH_MS:
                     kept.refreshed_ms = wall_ms
                     self.book.succeeded(text, now_ms=wall_ms)
             elif kept.lost_ms is None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from prsm.node.net.addresses import HOPELESS_AFTER, Kind
 from prsm.node.net.interface import Answer, Incoming, PeerUnreachable
@@ -279,3 +279,33 @@ async def test_relay_of_the_owner_is_not_left_with_the_bootstrap_peers(
     assert len(one.linked) < len(seeds) + 1
     assert via.peer in one.linked
     assert wanted(one)[via.peer] == via.address
+
+
+@pytest.mark.parametrize("is_true", [True, False])
+async def test_address_is_not_believed_because_its_peer_dialled_us(
+    world: World, autojump_clock: MockClock, *, is_true: bool
+) -> None:
+    """It did so while we waited for our turn to dial it: what is at that address was not seen."""
+    first = await world.start(10)
+    one = await find(world, 1, Aims(outbound=1))
+    assert world.hub is not None
+    text = first.address if is_true else first.address.replace("/tcp/1", "/tcp/2")
+
+    async def hang() -> None:
+        with pytest.raises(PeerUnreachable):
+            await one.node.network.connect(first.address, hint="another part")
+
+    world.hub.stall(one.node.peer, first.peer)
+    world.nursery.start_soon(hang)
+    await wait_all_tasks_blocked()
+    one.discovery.hear(place_of(text), source=first.peer, kind=Kind.EXCHANGE)
+    await trio.sleep(1)
+    world.hub.heal(one.node.peer, first.peer)
+    await first.network.connect(one.node.address)
+    await trio.sleep(20)
+    (info,) = one.node.network.peers()
+    assert not info.outbound
+    known = one.discovery.book.get(text)
+    assert known is not None
+    assert known.tried is is_true
+    assert bool(one.discovery.outbound) is is_true
