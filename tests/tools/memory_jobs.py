@@ -1,6 +1,6 @@
 """The port of jobs in a dictionary; what is kept lives as long as the object handed on."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import trio
 
@@ -14,6 +14,12 @@ class MemoryJobs:
         self.rows: dict[bytes, JobRow] = {} if kept is None else kept.rows
         self.outputs: dict[bytes, bytes] = {} if kept is None else kept.outputs
         self.log: list[str] = []
+        self._changed = trio.Event()
+
+    async def wait_rows(self, ids: Collection[bytes]) -> None:
+        """Wait until these rows are left."""
+        while set(self.rows) != set(ids):
+            await self._changed.wait()
 
     async def put(self, row: JobRow) -> None:
         check_body(row)
@@ -52,6 +58,8 @@ class MemoryJobs:
         for job in gone:
             del self.rows[job]
             self.outputs.pop(job, None)
+        self._changed.set()
+        self._changed = trio.Event()
         return len(gone)
 
     async def close(self) -> None:

@@ -360,15 +360,14 @@ async def test_the_row_of_a_plan_stays_until_its_escrow_is_closed(
         ids = [await plans.submit(replace(plan, budget=0)) for _ in range(2)]
         for plan_id in ids:
             await plans.wait(plan_id)
-        await wait_all_tasks_blocked()
-        assert set(lab.plans.rows) == {owing, ids[-1]}
+        with trio.fail_after(10_000):
+            await lab.plans.wait_rows({owing, ids[-1]})
     chain.mutes.clear()
     async with lab.process(SlowFinder()):
         with trio.fail_after(1_000):
             assert await lab.closed(owing)
-        await chain.wait_height(chain.height() + 2)
-        await wait_all_tasks_blocked()
-        assert set(lab.plans.rows) == {ids[-1]}
+        with trio.fail_after(10_000):
+            await lab.plans.wait_rows({ids[-1]})
     assert lab.cluster.world.balance(chain.address) == FUNDS
 
 
