@@ -1,5 +1,6 @@
 """Who does a stage after it was lost, and whom that is held against: by the cause, not by words."""
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -8,7 +9,7 @@ import pytest
 from prsm.node.inference.generate import moving
 from prsm.node.inference.generate.routes import Routes
 from prsm.node.inference.generate.stage import RemoteStage
-from prsm.node.inference.links import WorkerLost
+from prsm.node.inference.links import Links, WorkerLost
 from prsm.protocol.ids import PeerId
 
 ONE, TWO = PeerId("one"), PeerId("two")
@@ -29,7 +30,9 @@ class Scene:
         links = SimpleNamespace(
             network=SimpleNamespace(peers=lambda: peers),
             departures=SimpleNamespace(left_s=lambda _peer: None),
+            chain=SimpleNamespace(job=lambda _job: None),  # nothing of it is on the ledger
         )
+        links.is_closed = partial(Links.is_closed, cast("Any", links))
         bans = SimpleNamespace(strike=lambda peer, _now_ms: self.struck.append(peer))
         market = SimpleNamespace(bans=bans, now_ms=lambda: 0)
         shape = SimpleNamespace(is_last=False)
