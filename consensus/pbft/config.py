@@ -30,7 +30,7 @@ VIEWS_AHEAD_MAX: Final = 4  # of votes and proposals; VIEW_CHANGEs are bounded b
 VIEWS_BEHIND_MAX: Final = 4  # votes of older views of a height are dropped
 HEIGHTS_PAST_MAX: Final = 2  # decided heights whose votes are kept: those that come late tell
 BODIES_AHEAD_MAX: Final = 2  # proposals kept before their time
-BODIES_MAX: Final = 4  # blocks held by hash at one height
+BODIES_MAX: Final = 8  # blocks held by hash at one height
 CERTIFICATES_CHECKED_MAX: Final = 256  # memory of certificates already checked
 
 

@@ -7,17 +7,17 @@ Source: docs/spec/pbft.md, "Start" and "Persist before send".
 
 from prsm.consensus.pbft import inbox, normal, viewchange
 from prsm.consensus.pbft.catchup import raise_low
-from prsm.consensus.pbft.config import Config
+from prsm.consensus.pbft.config import BODIES_MAX, Config
 from prsm.consensus.pbft.events import Applied, Installed
 from prsm.consensus.pbft.evidence import Past
 from prsm.consensus.pbft.observer import distrust, end_probation
 from prsm.consensus.pbft.opened import open_message
-from prsm.consensus.pbft.records import Entered, Left, Locked, LowMark, Memory, Voted, pack
+from prsm.consensus.pbft.records import Entered, Held, Left, Locked, LowMark, Memory, Voted, pack
 from prsm.consensus.pbft.state import Instance, State, enter_epoch, may_sign, move
 from prsm.consensus.pbft.tip import Tip
 from prsm.consensus.pbft.transitions import Fact, Phase
 from prsm.protocol.certificates import Certificate
-from prsm.protocol.headers import block_hash
+from prsm.protocol.ids import Digest
 from prsm.protocol.messages.consensus import Prepared
 from prsm.protocol.signing import Kind
 
@@ -40,12 +40,13 @@ def begin(config: Config, tip: Tip, memory: Memory | None, proof: Certificate | 
     if memory.new_view is not None:
         instance.new_view = open_message(memory.new_view)
         instance.demanded = viewchange.demanded_by(instance.new_view)
+    kept = list(memory.bodies)[-BODIES_MAX:]
     if memory.locked is not None:
-        locked = memory.locked
-        digest = block_hash(locked.block.header)
-        assert digest == locked.certificate.block_hash
-        instance.locked = Prepared(locked.view, digest, locked.certificate)
-        instance.bodies[digest] = locked.block
+        locked, digest = memory.locked, memory.locked.certificate.block_hash
+        instance.locked = Prepared(locked.view, Digest(digest), locked.certificate)
+        kept = [digest, *(each for each in kept if each != digest)][:BODIES_MAX]
+    instance.bodies = {each: memory.bodies[each] for each in kept}
+    instance.held = set(kept)
     return instance
 
 
@@ -149,13 +150,15 @@ def checkpoint(state: State) -> tuple[bytes, ...]:
     epoch, height = state.validators.epoch, instance.height
     records: list[bytes] = list(surviving(state, state.tip.height))
     locked = instance.locked
+    for digest, block in instance.bodies.items():
+        if digest in instance.held:
+            records.append(pack(Held(height, block)))
     for (kind, view), digest in sorted(instance.voted.items()):
         # Also COMMITs of views before the lock: a peer that shows one the log forgot proves a loss.
         if kind is not Kind.COMMIT or locked is None or view != locked.view:
             records.append(pack(Voted(kind, epoch, height, view, digest)))
     if locked is not None:
-        block = instance.bodies[locked.block_hash]
-        records.append(pack(Locked(epoch, height, locked.view, locked.certificate, block)))
+        records.append(pack(Locked(epoch, height, locked.view, locked.certificate, None)))
     if instance.view > 0:
         # Also where NEW_VIEW came since: the guard's last word may be that VIEW_CHANGE.
         records.append(pack(Left(epoch, height, instance.view)))

@@ -11,13 +11,13 @@ from prsm.consensus.pbft.effects import Broadcast, Execute, Validate
 from prsm.consensus.pbft.evidence import second_vote
 from prsm.consensus.pbft.observer import halt
 from prsm.consensus.pbft.opened import Opened
-from prsm.consensus.pbft.records import Locked, Voted
+from prsm.consensus.pbft.records import Held, Locked, Voted
 from prsm.consensus.pbft.sending import blank, sign_own
 from prsm.consensus.pbft.state import State, emit, keep_body, may_sign, move, persist
 from prsm.consensus.pbft.transitions import JUDGING, WAITING, Fact, Phase
 from prsm.protocol.certificates import certificate_hash, certify
 from prsm.protocol.codec import encode
-from prsm.protocol.headers import Header
+from prsm.protocol.headers import Block, Header
 from prsm.protocol.ids import Digest
 from prsm.protocol.limits import BLOCK_BODY_BYTES_MAX
 from prsm.protocol.messages.consensus import Prepared
@@ -69,6 +69,7 @@ def prepare(state: State) -> bool:
     if said is None:
         epoch = state.validators.epoch
         digest = instance.block_hash
+        _hold(state, instance.block)
         persist(state, Voted(Kind.PREPARE, epoch, instance.height, instance.view, digest))
         instance.voted[key] = digest
         vote(state, Kind.PREPARE, digest)
@@ -99,12 +100,22 @@ def commit(state: State) -> bool:
         votes=tally.signatures(digest),
     )
     note_checked(state, certificate_hash(certificate))
-    persist(state, Locked(epoch, instance.height, instance.view, certificate, instance.block))
+    _hold(state, instance.block)
+    persist(state, Locked(epoch, instance.height, instance.view, certificate, None))
     instance.voted[Kind.COMMIT, instance.view] = digest
     instance.locked = Prepared(instance.view, digest, certificate)
     vote(state, Kind.COMMIT, digest)
     move(state, Fact.PREPARED)
     return True
+
+
+def _hold(state: State, block: Block | None) -> None:
+    """Have the log keep the accepted block before the first vote for it."""
+    instance = state.instance
+    assert block is not None
+    if instance.block_hash not in instance.held:
+        instance.held.add(instance.block_hash)
+        persist(state, Held(instance.height, block))
 
 
 def count(state: State, opened: Opened) -> None:

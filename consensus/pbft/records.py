@@ -2,8 +2,9 @@
 
 | before | record |
 |---|---|
+| own first vote for a block | `Held`: the whole block |
 | own PROPOSE, PREPARE | `Voted` |
-| own COMMIT | `Locked`: prepared certificate and whole block |
+| own COMMIT | `Locked`: prepared certificate |
 | own VIEW_CHANGE | `Left` |
 | anything in a later view | `Entered`: the NEW_VIEW |
 | using a certificate of a block that is not here | `LowMark` |
@@ -18,7 +19,7 @@ from typing import Final
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.codec import Record, decode, encode
 from prsm.protocol.errors import WireError
-from prsm.protocol.headers import Block
+from prsm.protocol.headers import Block, block_hash
 from prsm.protocol.ids import U32, Bytes32, UInt
 from prsm.protocol.limits import CTL_FRAME_BYTES_MAX
 from prsm.protocol.messages.consensus import SignedMessage
@@ -46,6 +47,17 @@ class Voted(Record, frozen=True):
     block_hash: Bytes32
 
 
+class Held(Record, frozen=True):
+    """A vote for this block is about to be sent, the first one.
+
+    Whoever can show that it was prepared may be a liar who shows it to nobody, and all who
+    prepared it may lose their power at once: a view that must carry it on could never begin.
+    """
+
+    height: UInt
+    block: Block
+
+
 class Locked(Record, frozen=True):
     """COMMIT is about to be sent: what a later view must carry on."""
 
@@ -53,7 +65,7 @@ class Locked(Record, frozen=True):
     height: UInt
     view: U32
     certificate: Certificate  # of PREPARE votes
-    block: Block
+    block: Block | None  # None: a `Held` before has it; logs of earlier programs have none of those
 
 
 class Left(Record, frozen=True):
@@ -70,8 +82,8 @@ class Entered(Record, frozen=True):
     new_view: SignedMessage
 
 
-LogRecord = LowMark | Voted | Locked | Left | Entered
-_TYPES: Final[tuple[type[LogRecord], ...]] = (LowMark, Voted, Locked, Left, Entered)
+LogRecord = LowMark | Voted | Locked | Left | Entered | Held
+_TYPES: Final[tuple[type[LogRecord], ...]] = (LowMark, Voted, Locked, Left, Entered, Held)
 # Of one view, as an honest validator says them.
 ORDER: Final = (Kind.VIEW_CHANGE, Kind.NEW_VIEW, Kind.PROPOSE, Kind.PREPARE, Kind.COMMIT)
 # As the guard's file has them: NEW_VIEW is no vote.
@@ -104,6 +116,7 @@ class Memory:
     new_view: SignedMessage | None = None
     voted: dict[tuple[Kind, int], bytes] = field(default_factory=dict)
     locked: Locked | None = None
+    bodies: dict[bytes, Block] = field(default_factory=dict)  # by hash, the latest last
     raws: list[bytes] = field(default_factory=list)  # to be kept while the ledger is below
 
 
@@ -134,7 +147,7 @@ def mark_of(raw: bytes) -> Mark | None:
             return Mark(locked.epoch, locked.height, locked.view, _STEPS[Kind.COMMIT], block_hash)
         case Left() as left:
             return Mark(left.epoch, left.height, left.view, _STEPS[Kind.VIEW_CHANGE], bytes(32))
-        case LowMark() | Entered():
+        case LowMark() | Entered() | Held():
             return None
 
 
@@ -186,7 +199,8 @@ def replay(raws: Iterable[bytes], *, committed: int) -> Replayed:
         committed: height of the ledger.
 
     Raises:
-        WireError: a record this version cannot read; the caller starts as observer.
+        WireError: a record this version cannot read, or a lock without its block; the caller
+            starts as observer.
     """
     found = Replayed(committed)
     for raw in raws:
@@ -200,6 +214,10 @@ def replay(raws: Iterable[bytes], *, committed: int) -> Replayed:
             memory = found.heights.setdefault(height, Memory())
             memory.raws.append(raw)
             _remember(memory, record)
+    for height, memory in found.heights.items():
+        locked = memory.locked
+        if locked is not None and locked.certificate.block_hash not in memory.bodies:
+            raise WireError(f"log without the block that was prepared at height {height}")
     return found
 
 
@@ -208,12 +226,16 @@ def _raise_low(found: Replayed, height: int, certificate: Certificate | None) ->
         found.low, found.proof = height, certificate
 
 
-def _remember(memory: Memory, record: Voted | Locked | Left | Entered) -> None:
+def _remember(memory: Memory, record: Voted | Locked | Left | Entered | Held) -> None:
     match record:
-        case Voted(kind=kind, view=view, block_hash=block_hash):
-            memory.voted[kind, view] = block_hash
+        case Held(block=block):
+            memory.bodies[block_hash(block.header)] = block
+        case Voted(kind=kind, view=view, block_hash=digest):
+            memory.voted[kind, view] = digest
         case Locked(view=view, certificate=certificate):
             memory.voted[Kind.COMMIT, view] = certificate.block_hash
+            if record.block is not None:
+                memory.bodies[certificate.block_hash] = record.block
             if memory.locked is None or view >= memory.locked.view:
                 memory.locked = record
         case Left(view=view):

@@ -54,6 +54,7 @@ class Instance:
     view_changes: dict[int, Opened] = field(default_factory=dict)  # the highest of each signer
     proposals: dict[int, Opened] = field(default_factory=dict)  # the first of each view
     bodies: dict[bytes, Block] = field(default_factory=dict)
+    held: set[bytes] = field(default_factory=set)  # of these, by hash, those that the log has
     certificate: Certificate | None = None  # of COMMIT votes: the height is decided
     # Times, monotonic ms.
     is_pressed: bool = False  # somebody proposed or wants another view: the timer runs
@@ -197,17 +198,22 @@ def may_sign(state: State) -> bool:
 
 
 def keep_body(state: State, digest: bytes, block: Block) -> None:
-    """Hold a block of this height by its hash, dropping the oldest that nothing refers to."""
+    """Keep a block of this height by its hash, dropping the oldest that nothing refers to.
+
+    Those that were voted for go last: somebody may show yet that one was prepared.
+    """
     instance = state.instance
     if digest in instance.bodies:
         return
     instance.bodies[digest] = block
     if len(instance.bodies) > BODIES_MAX:
-        held = (instance.locked, instance.demanded, instance.certificate)
-        needed = {named.block_hash for named in held if named is not None}
+        named = (instance.locked, instance.demanded, instance.certificate)
+        needed = {each.block_hash for each in named if each is not None}
         needed |= {digest, instance.block_hash}
-        free = next((known for known in instance.bodies if known not in needed), None)
-        del instance.bodies[digest if free is None else free]
+        free = [known for known in instance.bodies if known not in needed]
+        dropped = next((known for known in free if known not in instance.held), free[0])
+        del instance.bodies[dropped]
+        instance.held.discard(dropped)
 
 
 def load(state: State) -> dict[str, int]:

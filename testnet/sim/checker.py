@@ -11,6 +11,7 @@ from prsm.consensus.pbft.effects import Accuse, Fetch
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.records import (
     Entered,
+    Held,
     Left,
     Locked,
     LogRecord,
@@ -37,7 +38,7 @@ NAMES: Final = {kind: kind.name for kind in Kind}
 _HIDDEN: Final = ((Kind.COMMIT, Kind.VIEW_CHANGE), (Kind.VIEW_CHANGE, Kind.COMMIT))
 # Derived from the limits of docs/spec/pbft.md, not from the code's constants.
 FETCH_AGAIN_MS: Final = 1_000
-BOUNDS: Final = {"bodies": 4, "bodies_ahead": 2, "checked": 256, "tallies": 18, "proposals": 3}
+BOUNDS: Final = {"bodies": 8, "bodies_ahead": 2, "checked": 256, "tallies": 18, "proposals": 3}
 _BODIES, _PROPOSALS = BOUNDS["bodies"], BOUNDS["proposals"]
 _TALLIES, _CHECKED = BOUNDS["tallies"], BOUNDS["checked"]
 Demand = tuple[frozenset[int], tuple[int, bytes]]  # signers, highest prepared view and its block
@@ -84,7 +85,7 @@ class Checker:
             case Voted() as voted:
                 entries.add((NAMES[voted.kind], voted.height, voted.view, voted.block_hash))
             case Locked() as locked:
-                digest = block_hash(locked.block.header)
+                digest = locked.certificate.block_hash
                 entries.add(("COMMIT", locked.height, locked.view, digest))
             case Left() as left:
                 entries.add(("VIEW_CHANGE", left.height, left.view, b""))
@@ -92,7 +93,7 @@ class Checker:
                 message = entered.new_view
                 entries.add(("NEW_VIEW", message.height, message.view, b""))
                 self._note_demand(node, message)
-            case LowMark():
+            case LowMark() | Held():
                 pass
 
     def _note_demand(self, node: int, message: SignedMessage) -> None:

@@ -37,7 +37,7 @@ from prsm.consensus.pbft.events import (
     Waiting,
 )
 from prsm.consensus.pbft.opened import Opened, open_message
-from prsm.consensus.pbft.records import Entered, Left, Locked, LowMark, Voted, unpack
+from prsm.consensus.pbft.records import Entered, Held, Left, Locked, LowMark, Voted, unpack
 from prsm.consensus.pbft.state import State
 from prsm.protocol import merkle
 from prsm.protocol.certificates import Certificate, certificate_hash, certify
@@ -237,6 +237,8 @@ class Stage:
                 return f"{kind.name} {height}/{view} {self.name(digest)}"
             case Locked(height=height, view=view, certificate=certificate):
                 return f"prepared {height}/{view} {self.name(certificate.block_hash)}"
+            case Held(height=height, block=block):
+                return f"holds {height} {self.name(block_hash(block.header))}"
             case Left(height=height, view=view):
                 return f"left for {height}/{view}"
             case Entered(new_view=new_view):

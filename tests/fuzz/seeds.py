@@ -10,7 +10,7 @@ from libp2p.pubsub.pb import rpc_pb2
 
 from prsm.consensus.ledger.chunks import cut
 from prsm.consensus.ledger.records import account_key
-from prsm.consensus.pbft.records import Entered, Left, Locked, LowMark, Voted, pack
+from prsm.consensus.pbft.records import Entered, Held, Left, Locked, LowMark, Voted, pack
 from prsm.node.net.bitswap import wire
 from prsm.node.net.frames import DATA, HEADER, PING, SYN, WINDOW_UPDATE
 from prsm.node.net.gossip import AUTHOR_PREFIX
@@ -255,6 +255,8 @@ def _records() -> Iterator[bytes]:
     yield pack(LowMark(4, None))
     yield pack(LowMark(9, first.certificate))
     yield pack(Voted(Kind.PREPARE, 0, 1, 0, digest))
+    yield pack(Held(1, first.block))
+    yield pack(Locked(0, 1, 0, first.certificate, None))
     yield pack(Locked(0, 1, 0, first.certificate, first.block))
     yield pack(Left(0, 3, 1))
     yield pack(Entered(_said(Kind.NEW_VIEW, encode(NewView((change,))))))

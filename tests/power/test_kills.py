@@ -71,7 +71,15 @@ def _bring_back(folder: Path, which: str) -> None:
 
 def test_every_record_kind_has_its_moments() -> None:
     kinds = {what for what, _ in MOMENTS}
-    assert kinds >= {"Voted PROPOSE", "Voted PREPARE", "Locked", "Left", "Entered", "LowMark"}
+    assert kinds >= {
+        "Voted PROPOSE",
+        "Held",
+        "Voted PREPARE",
+        "Locked",
+        "Left",
+        "Entered",
+        "LowMark",
+    }
     assert kinds >= {"ledger commit", "segment", "any time"}
 
 

@@ -37,7 +37,7 @@ from prsm.storage.ledger import LedgerStore
 from tests.tools.power import wire
 from tests.tools.power.victim import Line
 
-RECORDS: Final = ("Voted PROPOSE", "Voted PREPARE", "Locked", "Left", "Entered", "LowMark")
+RECORDS: Final = ("Voted PROPOSE", "Held", "Voted PREPARE", "Locked", "Left", "Entered", "LowMark")
 RECORD_STAGES: Final = (
     "before write",
     "half written",

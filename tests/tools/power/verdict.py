@@ -163,8 +163,8 @@ def _memory(state: Replica, height: int) -> Memory | None:
     memory = Memory(instance.view, instance.phase is not Phase.CHANGING, voted=instance.voted)
     prepared = instance.locked
     if prepared is not None:
-        epoch, block = state.tip.epoch.number, instance.bodies[prepared.block_hash]
-        memory.locked = Locked(epoch, height, prepared.view, prepared.certificate, block)
+        epoch = state.tip.epoch.number
+        memory.locked = Locked(epoch, height, prepared.view, prepared.certificate, None)
     return memory
 
 

@@ -3,6 +3,8 @@
 Source: docs/spec/pbft.md, "Start" and "Persist before send". Method: a `Bench` of four cores.
 """
 
+from collections.abc import Iterable
+
 import pytest
 from msgspec import structs
 
@@ -10,7 +12,18 @@ from prsm.consensus.pbft import heights, replica
 from prsm.consensus.pbft.effects import Broadcast, Effect, Observe, Persist, SetTimer
 from prsm.consensus.pbft.events import Decided, Heard, Verdict
 from prsm.consensus.pbft.opened import open_message
-from prsm.consensus.pbft.records import Entered, Left, Locked, LogRecord, LowMark, Voted, pack
+from prsm.consensus.pbft.records import (
+    Entered,
+    Held,
+    Left,
+    Locked,
+    LogRecord,
+    LowMark,
+    Voted,
+    pack,
+    unpack,
+)
+from prsm.consensus.pbft.state import State
 from prsm.consensus.pbft.timeouts import timeout_ms
 from prsm.consensus.pbft.transitions import Phase
 from prsm.protocol.codec import encode
@@ -29,6 +42,11 @@ def restarted(bench: Bench, *records: LogRecord) -> list[Effect]:
     bench.state = replica.start(bench.config, bench.ledger.tip, raws, None)
     out = bench.take(Heard("peer0", bench.status()))
     return out + bench.take(Heard("peer1", bench.status()))
+
+
+def replay_of(bench: Bench, records: Iterable[bytes]) -> State:
+    """A core that starts with a log."""
+    return replica.start(bench.config, bench.ledger.tip, tuple(records), None)
 
 
 def test_proposer_changes_with_the_height_that_the_schedule_says() -> None:
@@ -100,6 +118,39 @@ def test_restarted_replica_goes_on_with_the_block_it_prepared_and_no_other() -> 
         bench.propose(proposed)
         bench.take(Verdict(block_hash(proposed.header), ok=True))
         assert bench.state.instance.phase is phase
+
+
+def test_block_is_in_the_log_before_the_first_vote_for_it_and_there_once() -> None:
+    """Who can show that it was prepared may keep it back, and all who voted lost their power."""
+    bench = Bench()
+    block = bench.block()
+    digest = block_hash(block.header)
+    bench.propose(block)
+    first = [each.record for each in bench.take(Verdict(digest, ok=True)) if type(each) is Persist]
+    assert first == [pack(Held(1, block)), pack(Voted(Kind.PREPARE, 0, 1, 0, digest))]
+    then = [
+        type(unpack(each.record))
+        for each in bench.votes(Kind.PREPARE, digest)
+        if isinstance(each, Persist)
+    ]
+    assert then == [Locked]
+    for records in (first, heights.checkpoint(replay_of(bench, first))):
+        again = replay_of(bench, records)
+        assert replica.body(again, 1, digest) == block
+        assert again.instance.held == {digest}
+
+
+def test_block_a_quorum_prepared_without_me_is_in_the_log_before_my_commit() -> None:
+    bench = Bench()
+    block = bench.block()
+    digest = block_hash(block.header)
+    bench.propose(block)  # no verdict comes
+    out = [
+        unpack(each.record)
+        for each in bench.votes(Kind.PREPARE, digest)
+        if isinstance(each, Persist)
+    ]
+    assert out == [Held(1, block), Locked(0, 1, 0, bench.certificate(Kind.PREPARE, digest), None)]
 
 
 def test_segment_begun_in_a_later_view_keeps_each_commit_of_the_height() -> None:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from prsm.consensus.pbft import heights, replica
-from prsm.consensus.pbft.config import Config
+from prsm.consensus.pbft.config import BODIES_MAX, Config
 from prsm.consensus.pbft.effects import (
     Accuse,
     Broadcast,
@@ -340,7 +340,7 @@ def test_bodies_of_a_height_are_bounded_and_the_needed_ones_stay() -> None:
     bench.votes(Kind.PREPARE, digest)
     assert bench.state.instance.locked is not None
     held = []
-    for view in range(1, 9):
+    for view in range(1, 17):
         proposer = bench.state.instance.schedule.at(view)
         for signer in (0, 1):
             bench.hear(bench.change(signer, view))
@@ -352,21 +352,24 @@ def test_bodies_of_a_height_are_bounded_and_the_needed_ones_stay() -> None:
             bench.propose(fresh, view=view, new_view=named, signer=proposer)
         held.append(load(bench.state)["bodies"])
         assert digest in bench.state.instance.bodies
-    assert max(held) == 4
+    assert max(held) == BODIES_MAX
 
 
-def test_block_nobody_named_gives_way_when_all_others_are_needed() -> None:
+def test_blocks_that_were_voted_for_give_way_last_and_the_oldest_of_them_first() -> None:
     bench = Bench()
     instance, block = bench.state.instance, bench.block()
-    named = [bytes([i]) * 32 for i in range(5)]
+    names = [bytes([i]) * 32 for i in range(BODIES_MAX + 4)]
     instance.locked, instance.demanded = (
-        Prepared(0, digest, bench.certificate(Kind.PREPARE, digest)) for digest in named[:2]
+        Prepared(0, digest, bench.certificate(Kind.PREPARE, digest)) for digest in names[:2]
     )
-    instance.certificate = bench.certificate(Kind.COMMIT, named[2])
-    instance.block_hash = named[3]
-    for digest in named:
+    instance.certificate = bench.certificate(Kind.COMMIT, names[2])
+    instance.block_hash = names[3]
+    instance.held = {*names[4:6], *names[7:]}
+    for digest in names:
         keep_body(bench.state, digest, block)
-    assert list(instance.bodies) == named[:4]
+    gone = [names[6], *names[4:6], names[7]]  # nobody's vote; then votes, as they came
+    assert list(instance.bodies) == [name for name in names if name not in gone]
+    assert instance.held == set(names[8:])
 
 
 def test_proposer_with_work_wakes_when_the_gap_between_blocks_ends() -> None:

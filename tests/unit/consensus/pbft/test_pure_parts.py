@@ -138,7 +138,7 @@ def test_records_that_nobody_wrote_are_refused(raw: bytes) -> None:
         records.unpack(raw)
 
 
-@pytest.mark.parametrize(("raw", "what"), [(b"", "empty"), (b"\x05\x90", "05"), (b"\xff", "ff")])
+@pytest.mark.parametrize(("raw", "what"), [(b"", "empty"), (b"\x06\x90", "06"), (b"\xff", "ff")])
 def test_record_of_a_type_nobody_has_is_named(raw: bytes, what: str) -> None:
     with pytest.raises(WireError, match=f"^log record of unknown type {what}$"):
         records.unpack(raw)
@@ -245,6 +245,27 @@ def test_replay_keeps_the_block_prepared_last_whatever_the_order() -> None:
         memory = records.replay(map(records.pack, order_of), committed=0).heights[1]
         assert memory.locked == last
         assert set(memory.voted) == {(Kind.COMMIT, 0), (Kind.COMMIT, 2)}
+
+
+def test_block_that_was_prepared_is_in_the_log_or_the_log_is_damaged() -> None:
+    """Before the lock, or in it, where an earlier program wrote it."""
+    bench = Bench()
+    block = bench.block()
+    digest = block_hash(block.header)
+    certificate = bench.certificate(Kind.PREPARE, digest)
+    held, bare = records.Held(1, block), records.Locked(0, 1, 0, certificate, None)
+    logs: list[tuple[records.LogRecord, ...]] = [
+        (held, bare),
+        (records.Locked(0, 1, 0, certificate, block),),
+    ]
+    for log in logs:
+        memory = records.replay(map(records.pack, log), committed=0).heights[1]
+        assert memory.bodies == {digest: block}
+    logs = [(bare,), (records.Held(1, bench.block(view=1)), bare)]
+    for log in logs:
+        with pytest.raises(WireError, match="without the block that was prepared at height 1"):
+            records.replay(map(records.pack, log), committed=0)
+    assert records.mark_of(records.pack(held)) is None, "it is no vote"
 
 
 def test_phases_refuse_what_the_table_does_not_list() -> None:

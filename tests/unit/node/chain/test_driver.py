@@ -281,7 +281,7 @@ async def test_proposer_of_a_small_block_votes_in_the_same_breath(
         await driver._turn([])
         assert not driver._own
         members = len(driver.validators)
-        assert course == ["2 records", *["PROPOSE"] * members, *["PREPARE"] * members]
+        assert course == ["3 records", *["PROPOSE"] * members, *["PREPARE"] * members]
 
 
 async def test_clients_hear_of_a_block_before_its_tree_is_computed(
