@@ -276,14 +276,18 @@ class RemoteStage:
         # may be done; all else that is shown was answered.
         indexes = [roots.index for roots in shown]
         others = {_fed_as(roots) for roots in set(shown) - set(self.answered())}
-        unheard = set() if self.is_well else self._fed
-        return indexes == sorted(set(indexes)) and others <= unheard
+        return indexes == sorted(set(indexes)) and others <= self.unheard()
 
     def answered(self) -> list[BatchRoots]:
         """Batches its worker answered at this seat, the last of a stage with the rows it has."""
         rest = self.book.rest()
         own = [*self.book.done(), *(() if rest is None else (rest,))]
         return own if self._before is None else [*self._before.answered(), *own]
+
+    def unheard(self) -> set[tuple[int, int, Digest, Digest]]:
+        """Batches signed for at this seat with a step that was not answered, see `_fed_as`."""
+        own = set() if self.is_well else self._fed
+        return own if self._before is None else own | self._before.unheard()
 
     def _sign(self, index: int, before: bytes, side: bytes) -> Feed:
         chain, seat = self._links.chain, self.seat

@@ -10,8 +10,8 @@ from prsm.node.inference.links import WorkerLost
 from prsm.protocol.codec import Record
 from prsm.protocol.ids import PeerId
 from prsm.protocol.messages.generation import AskStep
-from tests.integration.node.inference.test_generate_worker import Desk, opened
-from tests.integration.node.inference.test_sessions_again import PRICE, ended, steps
+from tests.integration.node.inference.test_generate_worker import Desk, ids, opened
+from tests.integration.node.inference.test_sessions_again import PRICE, ended, prompt, steps
 
 STEP_S = 5.0  # less than an idle session is kept
 
@@ -71,6 +71,27 @@ async def test_receipt_of_a_step_that_was_not_heard_is_taken(
     receipt = await unheard.stage.finish()
     assert receipt is not None
     assert [(batch.index, batch.rows) for batch in receipt.batches] == shown
+    assert blamed == []
+
+
+@pytest.mark.parametrize("replayed", [0, 3, 16])
+async def test_receipt_of_a_step_that_was_not_heard_is_taken_by_the_next_session_of_its_seat(
+    replayed: int,
+    unheard: Desk,
+    blamed: list[str],
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was opened again and left before, or after, it came to that step."""
+    await steps(unheard.stage, 4, 15)
+    await lose_answer(unheard, 19, monkeypatch)
+    again = unheard.routes.stage(0)
+    await again.open()
+    await again.step(0, (4,), ids(*prompt()))
+    await steps(again, 4, replayed)
+    receipt = await again.finish()
+    assert receipt is not None
+    assert [(batch.index, batch.rows) for batch in receipt.batches] == [(0, 4), (1, 16)]
     assert blamed == []
 
 
