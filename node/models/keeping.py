@@ -8,6 +8,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
+import trio
+
 from prsm.node.models.cardtext import card_owner
 from prsm.node.models.fetching import Fetching
 from prsm.node.models.records import Checked, Gone, Pinned, Standing, Tools
@@ -33,6 +35,8 @@ class Keeping:
         self.cars = CarDesk(tools.store, tools.scratch)
         self._tools = tools
         self._fetching = fetching
+        # Of two removals at once each would find the other's model, and leave what both share.
+        self._removing = trio.Lock()
 
     async def verify(self, manifest: ModelManifest, *, task: Task | None) -> list[Checked]:
         """Hash every leaf of a model's files in our own store.
@@ -61,6 +65,10 @@ class Keeping:
             Pinned: a file is.
             Conflict: one is in use or being fetched.
         """
+        async with self._removing:
+            return await self._remove(cid, manifest)
+
+    async def _remove(self, cid: Cid, manifest: ModelManifest) -> Gone:
         store = self._tools.store
         roots = [decode_cid(file.root) for file in manifest.files]
         shared, rows = await self._shared(cid), await self.stored()

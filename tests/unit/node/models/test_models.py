@@ -353,3 +353,20 @@ async def test_removal_during_which_a_file_is_pinned_takes_no_file_and_no_pin(
             await room.models.remove(str(known.cid))
     assert {(pin.root, pin.name) for pin in await store.pins()} == before | {(last, "mine")}
     assert await store.has_model(known.manifest)
+
+
+async def test_two_models_that_are_removed_at_once_leave_nothing_that_both_shared(
+    room: Room, tmp_path: Path
+) -> None:
+    """Each found the other's manifest, and left their file to it: pinned, and of no model."""
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    store, files = room.tools.store, {"b": b"shared"}
+    room.pool.files = {"a": b"one", **files}
+    one, _ = await room.models.add(wanted(tmp_path / "m.onnx", register=False))
+    room.pool.files = {"c": b"three", **files}
+    two, _ = await room.models.add(wanted(tmp_path / "m.onnx", name="other", register=False))
+    async with trio.open_nursery() as nursery:
+        for known in (one, two):
+            nursery.start_soon(room.models.remove, str(known.cid))
+    assert not await store.models()
+    assert not [*await store.list(), *await store.pins()]
