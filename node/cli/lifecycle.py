@@ -6,6 +6,8 @@ Knows: the folder. Must not know: how its program is started (`running`).
 import os
 import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -163,9 +165,12 @@ def destroy(session: Session, *, dry_run: bool, keep_keys: bool, typed: str | No
             session.note(f"{path} is where a link led and stays")
     _ask_to_destroy(session, name, typed, keep_keys=keep_keys)
     _refuse_running(home)  # again: the answer took its time
-    for path in going:
-        _remove(path)
-    remove_empty(home)
+    with _held(home):
+        for path in going:
+            _remove(path)
+        with suppress(OSError):  # made here if the node never ran, else gone
+            home.lock.unlink()
+        remove_empty(home)
     if session.home.root.is_symlink() and not home.root.exists():
         session.home.root.unlink()
     session.answer_value({**answer, "deleted": True})
@@ -178,6 +183,20 @@ def _refuse_running(home: Home) -> None:
             raise HomeLocked(
                 f"process {holder.pid} runs the node in {one.root}", hint="prsm stop, then again"
             )
+
+
+@contextmanager
+def _held(home: Home) -> Iterator[None]:
+    """Let no node begin in the folder, nor in its labs, while that is deleted: it takes minutes.
+
+    Where no lock can be had, of a full disk or a folder of another user, it is deleted all the
+    same.
+    """
+    with ExitStack() as held:
+        for one in (home, *labs.found(home)):
+            with suppress(OSError):
+                held.enter_context(one.hold())
+        yield
 
 
 def _name_of(home: Home) -> str:

@@ -21,7 +21,7 @@ from prsm.node.cli.main import COMMANDS, prsm
 from prsm.node.cli.parts import parts
 from prsm.node.cli.topics import TOPICS
 from prsm.node.config import load
-from prsm.node.home import Home
+from prsm.node.home import Home, HomeLocked
 from prsm.node.rpc.methods.node import NodeStatus, Peer, Peers
 from prsm.protocol.genesis import from_json
 from tests.tools.rpc_node import sample
@@ -209,6 +209,33 @@ def test_destroy_deletes_nothing_under_a_node_that_began_while_it_asked(
         refused = run(born, "destroy", "--confirm", "node")
     assert (refused.exit_code, "runs the node in" in refused.stderr) == (1, True)
     assert set(before) <= set(born.rglob("*"))
+
+
+@pytest.mark.parametrize("has_run", [True, False])
+def test_no_node_begins_in_a_folder_that_is_being_destroyed(
+    born: Path, monkeypatch: pytest.MonkeyPatch, *, has_run: bool
+) -> None:
+    """Blocks alone may take minutes; a service manager tries every few seconds."""
+    if has_run:
+        with Home(born).hold():
+            pass
+    (born / "blocks" / "leaf").touch()
+    (born / "labs" / "lab1" / "run").mkdir(parents=True)
+    (born / "labs" / "lab1" / "VERSION").touch()
+    delete = shutil.rmtree
+    tried: list[Path] = []
+
+    def begin(path: Path) -> None:
+        for root in (born, born / "labs" / "lab1"):
+            if path == born / "blocks":
+                with pytest.raises(HomeLocked, match="in use by process"), Home(root).hold():
+                    pass
+                tried.append(root)
+        delete(path)
+
+    monkeypatch.setattr(shutil, "rmtree", begin)
+    gone = run(born, "destroy", "--confirm", "node")
+    assert (gone.exit_code, born.exists(), len(tried)) == (0, False, 2), gone.stderr
 
 
 def test_destroy_by_a_link_removes_the_link_too(born: Path, tmp_path: Path) -> None:
