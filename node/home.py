@@ -255,7 +255,10 @@ class Home:
                 f"{self.version} says schema {text[:20]!r}, this version reads {SCHEMA_VERSION}",
                 hint="install the version that wrote it, or restore a backup of it",
             )
-        mode = stat.S_IMODE(self.keys.stat().st_mode)
+        try:
+            mode = stat.S_IMODE(self.keys.stat().st_mode)
+        except FileNotFoundError:  # deleted, or on a stick that is away: who needs one says so
+            mode = 0
         if mode & 0o077:
             raise HomeUnsafe(
                 f"{self.keys} has mode {mode:04o}, at most 0700",

@@ -12,11 +12,11 @@ from prsm.node.home import Home
 def parts(home: Home) -> list[Path]:
     """What lies in the folder that is a node's: files, and folders that are not empty.
 
-    In the order in which they may be deleted: what gives the node its name late, then the keys,
-    and last of all what says that a node is here, so that whoever is interrupted can type the same
-    line again.
+    In the order in which they may be deleted: keys when the rest is gone, then what gives the node
+    its name, and last of all what says that a node is here, so that whoever is interrupted can type
+    the same line again.
     """
-    late = (home.config, home.keys, home.version)
+    late = (home.keys, home.config, home.version)
     found = [path for path in _listed(home) if _is_part(home, path)]
     return sorted(found, key=lambda path: late.index(path) + 1 if path in late else 0)
 

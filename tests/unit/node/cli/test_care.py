@@ -156,7 +156,8 @@ def test_destroy_that_was_cut_off_is_typed_again(
         patch.setattr(shutil, "rmtree", refuse)
         cut = run(born, "destroy", "--confirm", "node")
     assert (cut.exit_code, "ledger.db cannot be deleted" in cut.stderr) == (2, True)
-    assert [path.name for path in parts(Home(born))][-2:] == ["keys", "VERSION"]
+    late = ["keys", "config.toml", "VERSION"]
+    assert [path.name for path in parts(Home(born))][-3:] == late
     assert run(born, "destroy", "--confirm", "node").exit_code == 0
     assert not born.exists()
 
@@ -175,6 +176,28 @@ def test_destroy_that_was_cut_off_knows_the_name_that_was_typed(
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", stop)
         assert run(home, "destroy", "--confirm", "lab-1").exit_code == 130
+    again = run(home, "destroy", "--confirm", "lab-1")
+    assert (again.exit_code, home.exists()) == (0, False), again.stderr
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_destroy_that_was_cut_off_at_the_keys_knows_its_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_gone: bool
+) -> None:
+    """Of a stick that is mounted as keys/ the content goes, and the folder does not; or all did."""
+    home, delete = tmp_path / "home", shutil.rmtree
+    assert run(home, "init", "--name", "lab-1").exit_code == 0
+
+    def stop(path: Path) -> None:
+        if path != home / "keys" or is_gone:
+            delete(path)
+        if path == home / "keys":
+            raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", stop)
+        cut = run(home, "destroy", "--confirm", "lab-1")
+    assert (cut.exit_code, "keys cannot be deleted" in cut.stderr) == (2, True)
     again = run(home, "destroy", "--confirm", "lab-1")
     assert (again.exit_code, home.exists()) == (0, False), again.stderr
 
