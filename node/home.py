@@ -241,7 +241,7 @@ class Home:
         Raises:
             HomeMissing: no node here.
             HomeVersion: written by a newer or an unknown version.
-            HomeUnsafe: group or others may enter `keys/`.
+            HomeUnsafe: group or others may enter `keys/`; who needs one says if that is away.
         """
         try:
             text = self.version.read_text(encoding="ascii", errors="replace").strip()
@@ -255,10 +255,7 @@ class Home:
                 f"{self.version} says schema {text[:20]!r}, this version reads {SCHEMA_VERSION}",
                 hint="install the version that wrote it, or restore a backup of it",
             )
-        try:
-            mode = stat.S_IMODE(self.keys.stat().st_mode)
-        except FileNotFoundError:  # deleted, or on a stick that is away: who needs one says so
-            mode = 0
+        mode = stat.S_IMODE(self.keys.stat().st_mode) if self.keys.exists() else 0
         if mode & 0o077:
             raise HomeUnsafe(
                 f"{self.keys} has mode {mode:04o}, at most 0700",
