@@ -158,6 +158,7 @@ def edit_config(session: Session) -> None:
     """Open a copy of config.toml in EDITOR; it replaces the file only if it is accepted.
 
     A text that was refused is kept, and opened again the next time, unless the file has changed.
+    A file that changes while the editor is open stays as it is, and the text is kept beside it.
     """
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR")
     if not editor or not (sys.stdin.isatty() or session.yes):
@@ -179,6 +180,9 @@ def edit_config(session: Session) -> None:
         if not is_kept:
             copy.unlink()
         raise
+    if _raw(path) != before:  # by somebody else, while the editor was open
+        os.utime(copy, ns=(0, 0))  # older than that change, the next time as well
+        _refuse_newer(path, copy)
     after = _raw(copy)
     if code:
         raise Usage(f"{editor} ended with {code}", hint=f"your text is in {copy}")
@@ -194,10 +198,10 @@ def edit_config(session: Session) -> None:
 
 
 def _refuse_newer(path: Path, kept: Path) -> None:
-    """Raise if the file was changed after a text of it was kept: the change would be undone."""
+    """Raise if the file was changed after a text of it was begun: the change would be undone."""
     if path.exists() and path.stat().st_mtime_ns > kept.stat().st_mtime_ns:
         raise Usage(
-            f"{path} has changed since your text in {kept} was refused",
+            f"{path} has changed since your text in {kept} was begun",
             hint=f"put what you still want into a new one, once you have moved or deleted {kept}",
         )
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +193,27 @@ def test_edit_does_not_undo_what_was_set_since_a_text_was_refused(
     assert load(home / "config.toml").config.log.level == "error"
     (home / "config.toml.edited").unlink()
     assert run(home, "edit", "--yes").exit_code == 0
+
+
+def test_edit_does_not_undo_what_was_set_while_it_was_open(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By somebody else, or in another window: neither at once nor the next time."""
+    path = home / "config.toml"
+    edit = subprocess.run
+
+    def slow(words: Sequence[str], **how: Any) -> object:  # noqa: ANN401 - passed on
+        answer(home, "set", "log.level", "error")
+        return edit(words, **how)
+
+    monkeypatch.setenv("EDITOR", "sed -i 's/= 70/= 12/'")
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "run", slow)
+        refused = run(home, "edit", "--yes")
+    assert (refused.exit_code, "has changed since" in refused.stderr) == (2, True)
+    again = run(home, "edit", "--yes")
+    assert again.exit_code == 2, again.stderr
+    assert load(path).config.log.level == "error"
 
 
 def test_set_of_a_section_that_is_none_says_so(home: Path) -> None:
