@@ -7,7 +7,7 @@ Knows: hypercorn's and wsproto's protocol objects. Must not know: sockets, JSON-
 Source: RFC 6455.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import suppress
 from typing import Any, Final, cast
 
@@ -24,7 +24,7 @@ from wsproto.utilities import LocalProtocolError
 _CLOSE_S: Final = 1.0
 _PINGS_LOST_MAX: Final = 2.5  # spans without a word, then the other side is gone
 _FRAMES_TOGETHER: Final = 64  # in one message to the application, of which few may wait
-_PART_BYTES: Final = 4_096  # parsed in one turn of the loop: some 700 frames that hold nothing
+_FRAMES_A_TURN: Final = 256  # parsed in one turn of the loop; 10,900 that hold nothing fit a read
 
 
 class WebSocket(WSStream):
@@ -40,6 +40,8 @@ class WebSocket(WSStream):
         self._over = trio.Event()
         self._heard_s = trio.current_time()
         self._is_deaf = False
+        self._parse: Callable[[], Generator[WebSocketEvent]] | None = None
+        self._has_more = False  # frames of what was read, for another turn
         self._tell: Callable[[ASGIReceiveEvent], Awaitable[None]] | None = None
         self._telling = trio.CancelScope()
         self._parts: list[bytes] = []
@@ -66,21 +68,12 @@ class WebSocket(WSStream):
             self._tell, self.app_put = self.app_put, self._tell_app
 
     async def _hear(self, event: StreamEvent) -> None:
-        """Take what was read in parts: frames may hold nothing, and each is work."""
-        data = event.data if isinstance(event, Data) else b""
-        parts = [event]
-        if len(data) > _PART_BYTES:
-            cuts = range(0, len(data), _PART_BYTES)
-            parts = [Data(event.stream_id, data[cut : cut + _PART_BYTES]) for cut in cuts]
-        for count, part in enumerate(parts):
-            if count:
-                await trio.lowlevel.checkpoint()
-            if self._is_deaf:
-                return
-            try:
-                await super().handle(part)
-            except LocalProtocolError:
-                self._is_deaf = True  # bytes behind the end
+        if self._is_deaf:
+            return
+        try:
+            await super().handle(event)
+        except LocalProtocolError:
+            self._is_deaf = True  # bytes behind the end
 
     async def _tell_app(self, message: ASGIReceiveEvent) -> None:
         """Hand a message over; frames that were read together go together."""
@@ -118,6 +111,26 @@ class WebSocket(WSStream):
 
     @override
     async def _handle_events(self) -> None:
+        """Take what was read, some frames a turn: they may hold nothing, and each is work."""
+        if self._parse is None:
+            self._parse = self.connection.events
+            self.connection.events = self._parse_some  # type: ignore[method-assign]  # the stock one asks
+        await self._take_frames()
+        while self._has_more and not self.closed and not self._is_deaf:
+            await trio.lowlevel.checkpoint()
+            await self._take_frames()
+
+    def _parse_some(self) -> Generator[WebSocketEvent]:
+        """As many frames as one turn may take; the machine keeps the bytes of the others."""
+        assert self._parse is not None
+        self._has_more = False
+        for count, event in enumerate(self._parse(), start=1):
+            self._has_more = count == _FRAMES_A_TURN
+            yield event
+            if self._has_more:
+                return
+
+    async def _take_frames(self) -> None:
         await super()._handle_events()
         await self._tell_frames()
         await self._answer_ping()
