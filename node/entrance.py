@@ -90,11 +90,12 @@ async def open_entrance(
     node.firing = measures.alerts.firing.values
     seed = load_seed(start.home.node_key)
     once = await open_once(nursery, start.home.answers, chain.driver.clock, seed)
+    live = guests.layers(once.layer)
     dispatcher = bind(
         _handlers(opened, work, node) | books.handlers() | guests.handlers,
         fence=fence,
         on_fault=log_fault,
-        layers=(trace_call, count_calls(measures.metrics), guests.layer, once.layer, *books.layers),
+        layers=(trace_call, count_calls(measures.metrics), *live, *books.layers),
         on_refused=books.refusals.note,
     )
     more = (dashboard_pages, _v1(dispatcher, opened), *_numbers(start.config, measures))

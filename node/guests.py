@@ -36,10 +36,9 @@ class Guests:
     pages: Pages
     handlers: dict[str, Handler]
 
-    @property
-    def layer(self) -> Layer:
-        """What refuses calls behind the end of their token."""
-        return while_live(self.tokens)
+    def layers(self, *waits: Layer) -> tuple[Layer, ...]:
+        """What refuses calls behind the end of their token, around layers in which they wait."""
+        return while_live(self.tokens, *waits)
 
 
 def open_guests(

@@ -1,6 +1,7 @@
-"""A call counts while its token does: a layer that looks again before each.
+"""A call counts while its token does: layers that look again before each.
 
-The door looks once, when a request comes; a batch of it may wait for an hour between two calls.
+The door looks once, when a request comes; a batch of it may wait for an hour between two calls, and
+a call with a key for the end of the one before.
 
 Knows: tokens. Must not know: methods, transports.
 """
@@ -10,10 +11,14 @@ from prsm.node.rpc.dispatch import Ask, Go, Layer
 from prsm.node.rpc.errors import Unauthorised
 
 
-def while_live(tokens: Tokens) -> Layer:
-    """A layer that refuses calls of a token that ended since its request came.
+def while_live(tokens: Tokens, *waits: Layer) -> tuple[Layer, ...]:
+    """Layers that refuse calls of a token that ended since its request came.
 
-    Its refusal is `Unauthorised`; the operator, who comes without a token, passes.
+    The refusal is `Unauthorised`; the operator, who comes without a token, passes.
+
+    Args:
+        tokens: of this node.
+        waits: layers in which a call may wait; it is looked at before them and behind.
     """
 
     async def layer(ask: Ask, go: Go) -> object:
@@ -25,4 +30,4 @@ def while_live(tokens: Tokens) -> Layer:
             )
         return await go(ask)
 
-    return layer
+    return (layer, *waits, layer) if waits else (layer,)
