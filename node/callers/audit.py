@@ -92,6 +92,7 @@ class AuditLog:
         self._turn = trio.Lock()
         self._root = Root(0, FIRST)
         self._is_unsure = False  # a line that was refused may be in the file
+        self._is_named = False  # the open file's name is durable, as this process knows
 
     @classmethod
     async def open(cls, folder: Path, clock: Clock) -> "AuditLog":
@@ -169,6 +170,7 @@ class AuditLog:
             except Corrupt as error:
                 aside = path.with_name(f"{path.name}{_DAMAGED}-{self._clock.wall_ms()}")
                 PosixDisk().rename(str(path), str(aside))
+                self._is_named = False
                 log.error("audit log put aside", file=aside.name, why=error.what)  # noqa: TRY400 - the reason is in it
                 found = f"{aside.name}: {error.what}"
                 self._root = self._last_closed()
@@ -187,6 +189,7 @@ class AuditLog:
                 first = next(_lines(path))
                 closed = path.with_name(f"audit-{_decode(first, path).seq:012d}.log")
                 PosixDisk().rename(str(path), str(closed))
+                self._is_named = False
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 self._write_whole(descriptor, line, path)
@@ -201,8 +204,9 @@ class AuditLog:
         try:
             _write_all(descriptor, line)
             os.fdatasync(descriptor)
-            if not size:  # also of a file that a refused line made, whose name may not be durable
+            if not self._is_named:  # made now, by a refused line, or by a process that was killed
                 PosixDisk().sync_folder(str(path))
+                self._is_named = True
         except (OSError, PrsmError):
             self._is_unsure = True
             os.ftruncate(descriptor, size)

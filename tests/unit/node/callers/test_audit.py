@@ -183,6 +183,21 @@ async def test_file_whose_first_line_was_refused_is_named_on_disk_with_the_next(
     assert synced == [str(tmp_path / "audit.log")]
 
 
+async def test_file_that_a_process_left_is_named_on_disk_with_the_next_ones_first_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been killed between the line and the folder: nobody knows of the name."""
+    synced: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(PosixDisk, "sync_folder", lambda _disk, _name: None)
+        await written(tmp_path, 1)
+    audit = await AuditLog.open(tmp_path, TrioClock())
+    monkeypatch.setattr(PosixDisk, "sync_folder", lambda _disk, name: synced.append(name))
+    await audit.write(CALL, {"params": "after a restart"})
+    await audit.write(CALL, {"params": "and more"})
+    assert synced == [str(tmp_path / "audit.log")]
+
+
 async def test_segments_are_one_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small segments: the chain runs over them, pages too, a removed middle one shows."""
     monkeypatch.setattr(module, "SEGMENT_BYTES_MAX", 1200)
