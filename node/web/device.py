@@ -157,6 +157,7 @@ class DeviceLogins:
             begun = await self._provider.begin()
         finally:
             self._beginning -= 1
+        now = self._clock.wall_ms()  # others may have been asked for before
         ends = now + min(begun.expires_s, _EXPIRES_S_MAX) * 1000
         key = secrets.token_urlsafe(24)
         self._logins[key] = _Login(begun, ends, begun.interval_s, now + begun.interval_s * 1000)

@@ -12,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 
+from prsm.node.clock import utc_text
 from prsm.node.config.login import LoginConfig
 from prsm.node.rpc.dispatch import Dispatcher
 from prsm.node.rpc.errors import CallError
@@ -63,6 +64,7 @@ class SlowProvider:
     """A fake that answers once it may, or is down by then."""
 
     asked: int = 0
+    polls: int = 0
     is_down: bool = False
     go: trio.Event = field(default_factory=trio.Event)
 
@@ -74,6 +76,7 @@ class SlowProvider:
         return Begun("code", "WDJB-MJHT", "https://login.lab.example", "", 900, 5)
 
     async def poll(self, _device_code: str) -> Poll:
+        self.polls += 1
         return Poll(Waiting.PENDING)
 
 
@@ -198,6 +201,27 @@ async def test_places_are_bounded_for_logins_that_begin_at_once(tmp_path: Path) 
             provider.go.set()
         provider.is_down = False
         assert (await logins.begin()).user_code == "WDJB-MJHT"  # what failed has no place
+
+
+async def test_a_login_counts_from_the_providers_answer(tmp_path: Path) -> None:
+    """Logins wait for one another; its interval and end count from there."""
+    provider, told = SlowProvider(), list[str]()
+
+    async with open_door(tmp_path) as door:
+        logins = DeviceLogins(provider, door.tokens, door.clock, LoginConfig(users=USERS))
+
+        async def begin() -> None:
+            begun = await logins.begin()
+            told.append(begun.expires)
+            await logins.poll(begun.id)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(begin)
+            await trio.testing.wait_all_tasks_blocked()
+            door.clock.now_ms += 60_000
+            provider.go.set()
+        assert told == [utc_text(door.clock.now_ms + 900_000)]
+        assert provider.polls == 0
 
 
 async def test_a_provider_that_hangs_takes_no_thread_of_the_node(
