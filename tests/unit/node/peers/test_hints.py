@@ -13,7 +13,7 @@ from prsm.node.net.network import PeerNetwork
 from prsm.node.net.peers import Connection
 from prsm.node.net.places import place_of
 from prsm.node.net.relay import RelayRules
-from prsm.node.peers.discovery import Aims, Discovery
+from prsm.node.peers.discovery import REFRESH_MS, Aims, Discovery
 from prsm.node.peers.holders import Holders
 from prsm.protocol.identity import circuit_address, peer_id_of
 from prsm.protocol.ids import PeerId
@@ -309,3 +309,10 @@ async def test_address_is_not_believed_because_its_peer_dialled_us(
     assert known is not None
     assert known.tried is is_true
     assert bool(one.discovery.outbound) is is_true
+    seen_ms = known.last_success_ms
+    for kept in one.discovery._kept.values():
+        kept.refreshed_ms -= REFRESH_MS
+    await trio.sleep(20)  # nor does its link say anything later on
+    known = one.discovery.book.get(text)
+    assert known is not None
+    assert known.last_success_ms == seen_ms
