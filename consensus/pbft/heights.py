@@ -44,7 +44,9 @@ def begin(config: Config, tip: Tip, memory: Memory | None, proof: Certificate | 
     if memory.locked is not None:
         locked, digest = memory.locked, memory.locked.certificate.block_hash
         instance.locked = Prepared(locked.view, Digest(digest), locked.certificate)
-        kept = [digest, *(each for each in kept if each != digest)][:BODIES_MAX]
+        # As `keep_body` dropped the others while this was locked: the oldest first.
+        others = [each for each in memory.bodies if each != digest]
+        kept = [digest, *others[-(BODIES_MAX - 1) :]]
     instance.bodies = {each: memory.bodies[each] for each in kept}
     instance.held = set(kept)
     return instance

@@ -65,16 +65,16 @@ def prepare(state: State) -> bool:
     if not instance.verdict or not may_sign(state):
         return False
     key = (_PREPARE, instance.view)
+    digest = instance.block_hash
     said = instance.voted.get(key)
+    if said not in (None, digest):
+        return False
+    _hold(state, instance.block)  # an earlier program may have voted, and its log has no block
     if said is None:
         epoch = state.validators.epoch
-        digest = instance.block_hash
-        _hold(state, instance.block)
         persist(state, Voted(Kind.PREPARE, epoch, instance.height, instance.view, digest))
         instance.voted[key] = digest
         vote(state, Kind.PREPARE, digest)
-    elif said != instance.block_hash:
-        return False
     move(state, Fact.VOTED)
     return True
 

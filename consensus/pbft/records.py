@@ -229,7 +229,9 @@ def _raise_low(found: Replayed, height: int, certificate: Certificate | None) ->
 def _remember(memory: Memory, record: Voted | Locked | Left | Entered | Held) -> None:
     match record:
         case Held(block=block):
-            memory.bodies[block_hash(block.header)] = block
+            name = block_hash(block.header)
+            memory.bodies.pop(name, None)  # dropped, and voted for once more
+            memory.bodies[name] = block
         case Voted(kind=kind, view=view, block_hash=digest):
             memory.voted[kind, view] = digest
         case Locked(view=view, certificate=certificate):

@@ -9,6 +9,7 @@ import pytest
 from msgspec import structs
 
 from prsm.consensus.pbft import heights, replica
+from prsm.consensus.pbft.config import BODIES_MAX
 from prsm.consensus.pbft.effects import Broadcast, Effect, Observe, Persist, SetTimer
 from prsm.consensus.pbft.events import Decided, Heard, Verdict
 from prsm.consensus.pbft.opened import open_message
@@ -151,6 +152,33 @@ def test_block_a_quorum_prepared_without_me_is_in_the_log_before_my_commit() -> 
         if isinstance(each, Persist)
     ]
     assert out == [Held(1, block), Locked(0, 1, 0, bench.certificate(Kind.PREPARE, digest), None)]
+
+
+def test_of_many_blocks_in_the_log_those_stay_that_a_replica_kept() -> None:
+    """The one it prepared, and of the others those voted for last, also for a second time."""
+    bench = Bench()
+    blocks = [bench.block(view=view) for view in range(BODIES_MAX + 2)]
+    names = [block_hash(block.header) for block in blocks]
+    records: list[LogRecord] = []
+    for view, (block, name) in enumerate(zip(blocks, names, strict=True)):
+        records += [Held(1, block), Voted(Kind.PREPARE, 0, 1, view, name)]
+        if view == 0:
+            records.append(Locked(0, 1, 0, bench.certificate(Kind.PREPARE, name), None))
+    state = replay_of(bench, map(pack, records))
+    assert state.instance.held == {names[0], *names[-(BODIES_MAX - 1) :]}
+    again = (*records[3:], Held(1, blocks[1]))  # dropped as the oldest, then voted for in a view
+    assert replica.body(replay_of(bench, map(pack, again)), 1, names[1]) == blocks[1]
+    assert replay_of(bench, heights.checkpoint(state)).instance.held == state.instance.held
+
+
+def test_vote_of_an_earlier_program_has_its_block_in_the_log_once_it_is_here_again() -> None:
+    bench = Bench()
+    block = bench.block()
+    digest = block_hash(block.header)
+    restarted(bench, Voted(Kind.PREPARE, 0, 1, 0, digest))
+    bench.propose(block)
+    out = bench.take(Verdict(digest, ok=True))
+    assert [each.record for each in out if isinstance(each, Persist)] == [pack(Held(1, block))]
 
 
 def test_segment_begun_in_a_later_view_keeps_each_commit_of_the_height() -> None:
