@@ -125,21 +125,25 @@ class Batch(Struct, frozen=True):
 
 
 def order(effects: Iterable[Effect]) -> list[Batch]:
-    """Split effects into at most two batches: what need not wait for the disk, and the rest.
+    """Split effects into what need not wait for the disk, and the rest.
 
-    All records of a list share one fdatasync: writing one earlier than its place is always safe.
+    All records of a list share one fdatasync: writing one earlier than its place is safe. Not
+    where a forgotten vote was shown: a low mark above it would hide it from a node that died
+    between the sync and its guard, so records behind it make a batch of their own.
     """
-    free: list[Effect] = []
+    batches: list[Batch] = []
     records: list[bytes] = []
     waiting: list[Effect] = []
+    is_closed = False
     for effect in effects:
-        if isinstance(effect, Persist):
-            records.append(effect.record)
-        elif records:
+        if not isinstance(effect, Persist):
             waiting.append(effect)
-        else:
-            free.append(effect)
-    batches = [Batch((), tuple(free))] if free else []
-    if records:
+            is_closed = is_closed or (isinstance(effect, Observe) and effect.forgot)
+            continue
+        if waiting and (is_closed or not records):
+            batches.append(Batch(tuple(records), tuple(waiting)))
+            records, waiting, is_closed = [], [], False
+        records.append(effect.record)
+    if records or waiting:
         batches.append(Batch(tuple(records), tuple(waiting)))
     return batches

@@ -8,9 +8,11 @@ from prsm.consensus.pbft import records
 from prsm.consensus.pbft.config import BadConfig, Config
 from prsm.consensus.pbft.effects import (
     Accuse,
+    Batch,
     Broadcast,
     Effect,
     NeedPayload,
+    Observe,
     Persist,
     SetTimer,
     order,
@@ -75,6 +77,17 @@ def test_order_lets_what_precedes_the_records_leave_without_waiting() -> None:
     steps = order([Accuse(first, second), Persist(b"r"), Broadcast(first), Persist(b"s")])
     assert [step.records for step in steps] == [(), (b"r", b"s")]
     assert steps[1].effects == (Broadcast(first),)
+
+
+def test_order_lets_no_record_behind_a_forgotten_vote_overtake_the_guard() -> None:
+    """One that raises the low mark over the vote would hide it, if the node died in between."""
+    forgot = Observe("shown", forgot=True)
+    effects = [SetTimer(1), Persist(b"r"), SetTimer(2), forgot, Persist(b"s"), SetTimer(3)]
+    assert order(effects) == [
+        Batch((), (SetTimer(1),)),
+        Batch((b"r",), (SetTimer(2), forgot)),
+        Batch((b"s",), (SetTimer(3),)),
+    ]
 
 
 def test_timeouts_grow_by_half_and_stop_at_the_cap() -> None:
