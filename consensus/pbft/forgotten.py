@@ -6,9 +6,10 @@ Knows: the log's memory, what was shown. Must not know: how, or by whom.
 Source: docs/spec/pbft.md, "Start".
 """
 
+from prsm.consensus.pbft.effects import Observe
 from prsm.consensus.pbft.observer import observe
 from prsm.consensus.pbft.probation import Probation
-from prsm.consensus.pbft.state import State
+from prsm.consensus.pbft.state import State, emit
 from prsm.protocol.certificates import Certificate
 from prsm.protocol.signing import Kind, sha256
 from prsm.protocol.validators import ValidatorSet
@@ -63,8 +64,12 @@ def check_certificate_for_own(
 
 def forget(state: State, height: int, shown: str) -> None:
     """Sign nothing for a while: a vote of mine of this height was shown that the log lacks."""
+    reason = f"{shown}, and my log does not"
     if state.observer is None:
         # Above the low mark, so no height that the log speaks of lies above it.
-        observe(state, f"{shown}, and my log does not", Probation(height), forgot=True)
+        observe(state, reason, Probation(height), forgot=True)
     elif state.probation is not None:
         state.probation.voted = max(state.probation.voted, height)
+        if not state.is_told:  # what made the observer may be gone at the next start
+            emit(state, Observe(reason, forgot=True))
+    state.is_told = True

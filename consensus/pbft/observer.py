@@ -56,6 +56,7 @@ def end_probation(state: State) -> None:
     first = probation.first_height(state.validators, state.instance.own)
     if first is not None and state.instance.height >= first:
         probation.is_ending = True
+        state.is_told = False  # what is shown from here on, the fresh ones do not know
         emit(state, Resume(state.instance.height))
 
 

@@ -84,6 +84,7 @@ class State:
     memories: dict[int, Memory]  # of heights above the tip, from the log
     probation: Probation | None = None  # of an observer that may sign again some time
     proof: Certificate | None = None  # of height `low`, while its block is not here
+    is_told: bool = False  # do log and guard know that a vote was shown that they lack?
     now_ms: int = 0
     out: list[Effect] = field(default_factory=list)
     # Indexes change with the epoch, so what outlives a height is kept by peer id or key.

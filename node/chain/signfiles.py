@@ -73,13 +73,14 @@ class SignFiles:
     """Log and guard; used by one task at a time. Each method waits for the disk."""
 
     def __init__(
-        self, place: Place, wal: Wal, guard: SignGuard | None, *, observer: str | None
+        self, place: Place, wal: Wal, guard: SignGuard | None, *, observer: str | None, lasts: bool
     ) -> None:
         """Wrap open files; `open_signfiles` is the way in."""
         self._place = place
         self._wal = wal
         self._guard = guard
         self.is_observer = observer is not None
+        self._lasts = lasts  # will the next start find an observer, too?
         self._forbidden: str | None = None  # why, since this start
 
     @property
@@ -153,7 +154,7 @@ class SignFiles:
             aside.append(_aside(place.disk, place.guard))
             place.disk.rename(place.guard, aside[1])
         self._guard = SignGuard.create(place.disk, place.guard, mark=Mark(height=low))
-        self.is_observer, self._forbidden = False, None
+        self.is_observer, self._lasts, self._forbidden = False, False, None
         return tuple(aside)
 
     def forbid_if_blank(self) -> str | None:
@@ -173,12 +174,16 @@ class SignFiles:
     def forbid(self, why: str) -> None:
         """Sign nothing any more, nor after the next start, until `renew`.
 
+        Where that is so already, the files stay: a guard ahead of its log is evidence.
+
         Raises:
             StoreUnavailable, Full: the disk refused; part of it is done, so nothing may be signed.
         """
-        self.is_observer = True  # the log as it is now is evidence
-        _spoil(self._place, self._guard)
-        self._guard, self._forbidden = None, why
+        if not self._lasts:
+            self.is_observer = True  # the log as it is now is evidence
+            _spoil(self._place, self._guard)
+            self._guard, self._lasts = None, True
+        self._forbidden = why
 
     def close(self) -> None:
         """Close both files."""
@@ -225,8 +230,9 @@ def open_signfiles(
     seen = Mark() if guard is None else guard.latest()
     low = low_mark(replay.records, replay.low_mark)
     loss = _loss(replay.records, low, seen)
-    reason = reason or loss or ledger_lost
-    files = SignFiles(place, wal, guard, observer=reason)
+    lasting = reason or loss
+    reason = lasting or ledger_lost
+    files = SignFiles(place, wal, guard, observer=reason, lasts=lasting is not None)
     settled = max(ledger_height, low, seen.height if loss else 0)
     heights = [_height_of(unpack(raw)) for raw in records_from(replay.records, 0)]
     spoken_of = max(settled, seen.height, *heights)

@@ -191,6 +191,25 @@ def test_blank_log_is_known_by_blocks_that_its_votes_decided() -> None:
     assert state.probation == Probation(2)
 
 
+def test_observer_of_this_start_only_is_told_for_good() -> None:
+    """A new ledger makes an observer until the next start; log and guard may be gone as well."""
+    life = Life()
+    life.grow(alone=False)
+    blocks, actor = life.stage.actors[0].ledger.blocks, life.stage.actors[3]
+    actor.ledger.forget(actor.ledger.tip.height)
+    state = actor.state = replica.start(actor.config, actor.ledger.tip, (), "new ledger", voted=0)
+    shown = []
+    for block, certificate in blocks:
+        out = replica.step(state, Decided(block, certificate), 0)
+        shown.append([each.forgot for each in out if isinstance(each, Observe)])
+        actor.ledger.apply(block, certificate)
+        replica.step(state, _applied(actor), 0)
+    assert shown == [[True], *([] for _ in blocks[1:])]
+    assert state.probation is not None
+    assert state.probation.voted == len(blocks)
+    assert silence(state).startswith("new ledger; ends")
+
+
 @pytest.mark.parametrize(("signers", "is_observer"), [((0, 1, 3), True), ((0, 1, 2), False)])
 def test_prepared_certificate_shows_a_vote_too(
     signers: tuple[int, ...], *, is_observer: bool
@@ -330,13 +349,15 @@ def test_end_is_called_off_when_a_vote_turns_up_before_the_log_is_fresh() -> Non
     # Step by step: the stage would answer `Resume` at once.
     blocks = life.stage.actors[0].ledger.blocks
     out: list[Effect] = []
+    state.is_told = True  # the files that are given up
     for block, certificate in blocks[state.tip.height : 8]:
         replica.step(state, Decided(block, certificate), 0)
         actor.ledger.apply(block, certificate)
         out = replica.step(state, _applied(actor), 0)
     assert [effect for effect in out if isinstance(effect, Resume)] == [Resume(9)]
     shown = Bench.status(9, _vote_of_3(life.stage, 9))
-    replica.step(state, Heard("peer0", shown), 0)
+    out = replica.step(state, Heard("peer0", shown), 0)
+    assert [each.forgot for each in out if isinstance(each, Observe)] == [True], "files are fresh"
     out = replica.step(state, Resumed(9), 0)
     assert state.observer == LOST
     assert not any(isinstance(effect, Broadcast) for effect in out)

@@ -82,8 +82,7 @@ def test_order_lets_what_precedes_the_records_leave_without_waiting() -> None:
 def test_order_lets_no_record_behind_a_forgotten_vote_overtake_the_guard() -> None:
     """One that raises the low mark over the vote would hide it, if the node died in between."""
     forgot = Observe("shown", forgot=True)
-    effects = [SetTimer(1), Persist(b"r"), SetTimer(2), forgot, Persist(b"s"), SetTimer(3)]
-    assert order(effects) == [
+    assert order([SetTimer(1), Persist(b"r"), SetTimer(2), forgot, Persist(b"s"), SetTimer(3)]) == [
         Batch((), (SetTimer(1),)),
         Batch((b"r",), (SetTimer(2), forgot)),
         Batch((b"s",), (SetTimer(3),)),
