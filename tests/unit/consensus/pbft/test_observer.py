@@ -9,15 +9,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from prsm.consensus.pbft import replica, statuses
-from prsm.consensus.pbft.effects import Broadcast, Effect, Execute, Observe, Resume, order
+from prsm.consensus.pbft.effects import Broadcast, Effect, Execute, Observe, Resume
 from prsm.consensus.pbft.events import Applied, Decided, Heard, Received, Resumed, Tick, Waiting
 from prsm.consensus.pbft.observer import end_probation, halt, silence
 from prsm.consensus.pbft.probation import ABOVE_CLAIMS, ABOVE_VOTES, Probation
 from prsm.consensus.pbft.records import LogRecord, LowMark, Voted, pack
 from prsm.consensus.pbft.state import State, load
-from prsm.protocol.codec import encode
 from prsm.protocol.headers import block_hash
-from prsm.protocol.messages.consensus import Prepared, SignedMessage, ViewChange, sign_message
+from prsm.protocol.messages.consensus import Prepared, SignedMessage, sign_message
 from prsm.protocol.signing import Kind
 from prsm.protocol.validators import Members, Validator, ValidatorSet
 from prsm.testnet.sim.plan import peer_of
@@ -222,26 +221,6 @@ def test_prepared_certificate_shows_a_vote_too(
     assert bool(bench.state.observer) is is_observer
     out = bench.hear(bench.change(1, 1))  # more than a third wants that view
     assert any(isinstance(each, Broadcast) for each in out) is not is_observer
-
-
-def test_low_mark_of_a_certificate_does_not_hide_the_vote_in_it() -> None:
-    """One turn has another record before: died behind its sync, the node is shown the vote again.
-
-    Nobody asks for a vote at a height that the log has settled.
-    """
-    bench = Bench()
-    out: list[Effect] = []
-    for height, signers in ((2, (0, 1, 2)), (4, (0, 1, 3))):
-        shown = bench.certificate(Kind.COMMIT, bytes([height]) * 32, height=height, signers=signers)
-        body = encode(ViewChange(shown, None))
-        out += bench.hear(bench.sign(Kind.VIEW_CHANGE, 0, body, view=1, height=height + 1))
-    durable: list[bytes] = []
-    for batch in order(out):
-        durable += batch.records
-        if any(isinstance(effect, Observe) and effect.forgot for effect in batch.effects):
-            break
-    assert replica.start(bench.config, bench.ledger.tip, durable, None).low == 2
-    assert bench.state.low == 4
 
 
 def test_who_was_never_needed_may_vote() -> None:

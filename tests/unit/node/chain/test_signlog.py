@@ -384,31 +384,3 @@ async def test_disk_that_refuses_to_put_a_blank_guard_aside_is_asked_again() -> 
         disk.fail_at.clear()
         assert start(disk).observer is not None
     assert steps >= 4
-
-
-async def test_vote_that_was_shown_is_known_at_the_next_start_beside_a_new_ledger() -> None:
-    disk = FaultyDisk(1)
-    found = open_signfiles(disk, FOLDER, ledger_height=0, ledger_lost="damaged")
-    assert found.observer == "damaged"
-    await SignLog(found.files).forbid("shown")
-    assert start(disk, height=3).observer is not None
-
-
-async def test_guard_that_is_ahead_of_the_log_is_kept_when_a_vote_is_shown() -> None:
-    """It makes an observer at each start, of higher votes than the one that was shown, perhaps."""
-    disk = FaultyDisk(1)
-    first = start(disk)
-    await first.signlog.append((voted(1),))
-    disk.copy(WAL, "old")
-    await first.signlog.append((voted(7),))
-    disk.kill()
-    disk.remove(WAL)
-    disk.rename("old", WAL)
-    before = start(disk)
-    assert before.observer is not None
-    await before.signlog.forbid("shown")
-    after = start(disk)
-    assert (after.observer, after.spoken_of) == (before.observer, 7)
-    await after.signlog.renew(9)
-    await after.signlog.forbid("shown")
-    assert start(disk).observer != before.observer

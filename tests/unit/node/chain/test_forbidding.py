@@ -1,0 +1,49 @@
+"""Log and guard of a node that was shown a vote which they lack."""
+
+from pathlib import Path
+from typing import Final
+
+from prsm.consensus.pbft.records import Voted, pack
+from prsm.node.chain.signfiles import Opened, open_signfiles
+from prsm.protocol.signing import Kind
+from prsm.testnet.sim.disk import FaultyDisk
+
+FOLDER: Final = Path("data")
+WAL: Final = "data/consensus.wal"
+
+
+def voted(height: int) -> bytes:
+    return pack(Voted(Kind.PREPARE, 0, height, 0, b"a" * 32))
+
+
+def start(disk: FaultyDisk, *, height: int = 0) -> Opened:
+    disk.kill()
+    return open_signfiles(disk, FOLDER, ledger_height=height)
+
+
+def test_vote_that_was_shown_is_known_at_the_next_start_beside_a_new_ledger() -> None:
+    disk = FaultyDisk(1)
+    found = open_signfiles(disk, FOLDER, ledger_height=0, ledger_lost="damaged")
+    assert found.observer == "damaged"
+    found.files.forbid("shown")
+    assert start(disk, height=3).observer is not None
+
+
+def test_guard_that_is_ahead_of_the_log_is_kept_when_a_vote_is_shown() -> None:
+    """It makes an observer at each start, of higher votes than the one that was shown, perhaps."""
+    disk = FaultyDisk(1)
+    files = start(disk).files
+    files.append((voted(1),))
+    disk.copy(WAL, "old")
+    files.append((voted(7),))
+    disk.kill()
+    disk.remove(WAL)
+    disk.rename("old", WAL)
+    before = start(disk)
+    assert before.observer is not None
+    before.files.forbid("shown")
+    after = start(disk)
+    assert (after.observer, after.spoken_of) == (before.observer, 7)
+    after.files.renew(9)
+    after.files.forbid("shown")
+    assert start(disk).observer != before.observer
