@@ -54,17 +54,24 @@ def check_certificate_for_own(
     A log that is blank looks like a new validator's: blocks that others decided with its votes
     tell the two apart, also where every peer has forgotten what it heard.
     """
+    reason = shown_by(state, certificate, validators)
+    if reason:
+        forget(state, certificate.height, reason)
+
+
+def shown_by(state: State, certificate: Certificate, validators: ValidatorSet) -> str:
+    """Name the vote of mine in a certificate that holds and that the log lacks, or nothing."""
     kind, height, view = certificate.kind, certificate.height, certificate.view
     signers = (validators.validators[index].consensus for index in certificate.signer_indexes())
     if state.config.keys.isdisjoint(signers):
-        return
-    if not is_remembered(state, kind, height=height, view=view, body=certificate.block_hash):
-        forget(state, height, f"a certificate has my {kind.name} of height {height}, view {view}")
+        return ""
+    if is_remembered(state, kind, height=height, view=view, body=certificate.block_hash):
+        return ""
+    return f"a certificate has my {kind.name} of height {height}, view {view}, and my log does not"
 
 
-def forget(state: State, height: int, shown: str) -> None:
+def forget(state: State, height: int, reason: str) -> None:
     """Sign nothing for a while: a vote of mine of this height was shown that the log lacks."""
-    reason = f"{shown}, and my log does not"
     if state.observer is None:
         # Above the low mark, so no height that the log speaks of lies above it.
         observe(state, reason, Probation(height), forgot=True)

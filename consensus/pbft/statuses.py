@@ -103,4 +103,5 @@ def _check_own_vote(state: State, message: SignedMessage) -> None:
     verify = state.config.verifier.verify
     keys = [signer.public_key for signer in state.config.signers]
     if any(verify(key, signed, message.signature) for key in keys):
-        forget(state, height, f"a peer holds my {kind.name} of height {height}, view {view}")
+        shown = f"a peer holds my {kind.name} of height {height}, view {view}"
+        forget(state, height, f"{shown}, and my log does not")

@@ -16,7 +16,9 @@ from prsm.consensus.ledger.genesis import genesis_changes
 from prsm.consensus.ledger.outcome import LedgerTip
 from prsm.consensus.pbft import replica
 from prsm.consensus.pbft.config import Config
+from prsm.consensus.pbft.forgotten import shown_by
 from prsm.consensus.pbft.inbox import is_late
+from prsm.consensus.pbft.state import State
 from prsm.consensus.pbft.tip import Tip
 from prsm.node.chain.admission import Admission, Rules, Seen
 from prsm.node.chain.driver import Driver, Hands
@@ -26,6 +28,7 @@ from prsm.node.chain.notices import Notices
 from prsm.node.chain.pull import Pull
 from prsm.node.chain.signfiles import Opened, open_signfiles
 from prsm.node.chain.signlog import SignLog
+from prsm.node.chain.snapshots.evidence import Shown
 from prsm.node.chain.snapshots.keeper import SnapshotRules, Snapshots
 from prsm.node.chain.sync import Sync
 from prsm.node.chain.wallet import Wallet
@@ -243,11 +246,34 @@ def _snapshots(
     def rebuild(state: dict[bytes, bytes], tip: LedgerTip) -> Ledger:
         return _ledger(config.genesis, state, tip, found.seen)
 
-    async def distrust_log() -> str | None:
-        return None if signlog is None else await signlog.forbid_if_blank()
+    async def distrust_log(certificates: Shown) -> str | None:
+        return None if signlog is None else await distrust(signlog, driver.state, certificates)
 
     files = SnapshotFiles(config.data / "snapshots")
     return Snapshots(driver, files, config.snapshots, rebuild=rebuild, distrust_log=distrust_log)
+
+
+async def distrust(signlog: SignLog, state: State, certificates: Shown) -> str | None:
+    """Put the guard aside if the log lacks a past, or a vote that a proven state shows.
+
+    The state takes the place of the blocks whose certificates would have shown that vote.
+
+    Args:
+        signlog: of this node.
+        state: of its replica.
+        certificates: that hold, of the state that is about to be installed.
+
+    Returns:
+        Why nothing may be signed from here on, None if it may.
+
+    Raises:
+        StoreUnavailable, Full: the disk refused; part of it is done, so nothing may be signed.
+    """
+    for certificate, validators in certificates:
+        if reason := shown_by(state, certificate, validators):
+            await signlog.forbid(reason)
+            return reason
+    return await signlog.forbid_if_blank()
 
 
 async def _check_genesis(store: LedgerStore, genesis: Genesis, *, is_new: bool) -> None:

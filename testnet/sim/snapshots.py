@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from prsm.consensus.ledger.chunks import Chunk, Pair, cut, firsts, open_chunk
 from prsm.consensus.pbft.events import Installed, Waiting
+from prsm.consensus.pbft.forgotten import shown_by
 from prsm.consensus.pbft.transitions import Phase
 from prsm.node.chain.snapshots.choice import BlocksTurn, choose
-from prsm.node.chain.snapshots.evidence import Sets, check_snapshot, walk
+from prsm.node.chain.snapshots.evidence import Sets, certificates_in, check_snapshot, walk
 from prsm.protocol.codec import Record
 from prsm.protocol.errors import RemoteError
 from prsm.protocol.headers import Block
@@ -301,6 +302,15 @@ class Snapshots:
         else:
             self._install(taking)
 
+    def _distrust(self, proof: Snapshot, sets: Sets) -> str | None:
+        state, log = self.node.state, self.node.log  # as node/chain/chain does
+        assert state is not None
+        for shown in certificates_in(proof, sets):
+            if reason := shown_by(state, *shown):
+                log.forbid(reason)
+                return reason
+        return log.forbid_if_blank()
+
     def _ask_chunks(self, taking: _Taking) -> None:
         sources = self._sources(taking)
         for index in taking.missing[:CALLS_MAX] if sources else ():
@@ -318,7 +328,7 @@ class Snapshots:
         if ledger.tip.height >= taking.height:
             return
         try:
-            observer = node.log.forbid_if_blank()
+            observer = self._distrust(taking.proof, taking.sets)
         except (Full, StoreUnavailable):
             node.world.die(node)  # half of it may be done: the next start finds an observer
             return

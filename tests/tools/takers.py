@@ -12,6 +12,7 @@ from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.outcome import LedgerTip
 from prsm.consensus.pbft.events import Event
 from prsm.node.chain.driver import Driver
+from prsm.node.chain.snapshots.evidence import Shown
 from prsm.node.chain.snapshots.take import Ground, Taker
 from prsm.node.clock import TrioClock
 from prsm.node.net.interface import Answer, CallRefused
@@ -119,6 +120,7 @@ class Stage:
     made: Offer
     distrust: str | None = "a blank log"
     guard_is_full: bool = False
+    shown: Shown = ()
     asked: list[tuple[PeerId, Record]] = field(default_factory=list)
 
     def wants(self) -> bool:
@@ -173,8 +175,9 @@ async def stage_of(nursery: trio.Nursery, folder: Path, monkeypatch: pytest.Monk
     replica = Replica()
     files = SnapshotFiles(folder / "snapshots")
 
-    async def distrust_log() -> str | None:
+    async def distrust_log(certificates: Shown) -> str | None:
         await trio.lowlevel.checkpoint()
+        made.shown = certificates
         if made.guard_is_full:
             raise Full("no room")
         return made.distrust

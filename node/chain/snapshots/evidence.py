@@ -19,6 +19,8 @@ from prsm.protocol.messages.sync import EpochProof, GetEpochHeaders, Snapshot
 from prsm.protocol.proofs import BadProof
 from prsm.protocol.validators import Members, ValidatorSet
 
+Shown = tuple[tuple[Certificate, ValidatorSet], ...]
+
 
 class Sets:
     """The validator sets that are known, by epoch: from one's own chain, or shown step by step."""
@@ -92,6 +94,13 @@ class Sets:
         if found is None:
             raise BadProof(f"header of epoch {header.epoch}, whose set nobody showed", penalty=100)
         return found
+
+
+def certificates_in(found: Snapshot, sets: Sets) -> Shown:
+    """The certificates of a snapshot that was checked, each with the set that signed it."""
+    both = (found.block_certificate, found.certificate)
+    trusts = [(each, sets.trust(each.epoch)) for each in both]
+    return tuple((each, trust.validators) for each, trust in trusts if trust is not None)
 
 
 def walk(proofs: Sequence[EpochProof], asked: GetEpochHeaders, target: int, sets: Sets) -> int:

@@ -13,6 +13,7 @@ from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.outcome import LedgerTip
 from prsm.node.chain.driver import Driver
 from prsm.node.chain.history import block_of
+from prsm.node.chain.snapshots.evidence import Shown
 from prsm.node.chain.snapshots.make import Maker, keep_latest
 from prsm.node.chain.snapshots.serve import Server
 from prsm.node.chain.snapshots.take import Ground, Taker
@@ -51,7 +52,7 @@ class Snapshots:
         rules: SnapshotRules,
         *,
         rebuild: Callable[[dict[bytes, bytes], LedgerTip], Ledger],
-        distrust_log: Callable[[], Awaitable[str | None]],
+        distrust_log: Callable[[Shown], Awaitable[str | None]],
     ) -> None:
         """Join a driver and a network that do not run yet.
 
@@ -60,8 +61,8 @@ class Snapshots:
             files: where snapshots lie.
             rules: of the operator.
             rebuild: a ledger of this network over a whole state and its tip.
-            distrust_log: called before a state from elsewhere is installed; why this node may
-                sign nothing from then on, None if it may.
+            distrust_log: called before a state from elsewhere is installed, with its
+                certificates; why this node may sign nothing from then on, None if it may.
         """
         parameters = driver.ledger.genesis.parameters
         self._driver = driver

@@ -17,7 +17,7 @@ from prsm.consensus.pbft.events import Distrusted, Event, Installed, Tick
 from prsm.node.chain.driver import Driver
 from prsm.node.chain.history import epoch_header_of, ledger_tip_of, stored_block, tip_of
 from prsm.node.chain.snapshots.choice import BlocksTurn, choose
-from prsm.node.chain.snapshots.evidence import Sets, check_snapshot, walk
+from prsm.node.chain.snapshots.evidence import Sets, Shown, certificates_in, check_snapshot, walk
 from prsm.node.chain.snapshots.fetch import STALL_SECONDS, ChunkFetch, Order
 from prsm.node.net.interface import CallRefused, Channel, PeerUnreachable
 from prsm.node.telemetry import logs
@@ -69,14 +69,15 @@ class Ground:
         files: where chunks wait, and where the snapshot stays.
         far: so many heights behind, a snapshot is worth more than blocks.
         rebuild: a ledger of this network over a whole state and its tip.
-        distrust_log: called before the switch; why this node may sign nothing, None if it may.
+        distrust_log: called before the switch with the certificates of the state and their sets;
+            why this node may sign nothing, None if it may.
     """
 
     driver: Driver
     files: SnapshotFiles
     far: int
     rebuild: Callable[[dict[bytes, bytes], LedgerTip], Ledger]
-    distrust_log: Callable[[], Awaitable[str | None]]
+    distrust_log: Callable[[Shown], Awaitable[str | None]]
 
 
 class Taker:
@@ -254,7 +255,7 @@ class Taker:
             try:
                 if driver.ledger.height >= stored.height:
                     return Tick()
-                observer = await self._ground.distrust_log()
+                observer = await self._ground.distrust_log(certificates_in(found, sets))
                 await driver.store.install(stored, state=state, epochs=epochs)
                 # Whether or not its files find room: blocks below are gone, and peers hear of it.
                 driver.held = (driver.held[0], stored.height)

@@ -3,10 +3,15 @@
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from prsm.consensus.pbft.records import Voted, pack
+from prsm.node.chain.chain import distrust
 from prsm.node.chain.signfiles import Opened, open_signfiles
+from prsm.node.chain.signlog import SignLog
 from prsm.protocol.signing import Kind
 from prsm.testnet.sim.disk import FaultyDisk
+from prsm.testnet.sim.stage import Bench
 
 FOLDER: Final = Path("data")
 WAL: Final = "data/consensus.wal"
@@ -47,3 +52,18 @@ def test_guard_that_is_ahead_of_the_log_is_kept_when_a_vote_is_shown() -> None:
     after.files.renew(9)
     after.files.forbid("shown")
     assert start(disk).observer != before.observer
+
+
+@pytest.mark.parametrize(("signers", "forgot"), [((0, 1, 3), True), ((0, 1, 2), False)])
+async def test_state_of_peers_shows_a_vote_that_an_old_log_lacks(
+    signers: tuple[int, ...], *, forgot: bool
+) -> None:
+    """An old backup: its log held a vote once, so it is not blank, and no block of then comes."""
+    bench, disk = Bench(), FaultyDisk(1)
+    files = start(disk).files
+    files.append((voted(1),))
+    shown = bench.certificate(Kind.COMMIT, b"b" * 32, height=9, signers=signers)
+    why = await distrust(SignLog(files), bench.state, ((shown, bench.state.validators),))
+    assert bool(why) is forgot
+    assert bool(start(disk, height=8).observer) is forgot
+    assert await distrust(SignLog(start(FaultyDisk(1)).files), bench.state, ()), "it is blank"

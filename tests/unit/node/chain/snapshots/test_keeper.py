@@ -12,6 +12,7 @@ from prsm.consensus.ledger.apply import Ledger
 from prsm.consensus.ledger.outcome import LedgerTip
 from prsm.node.chain.driver import Driver
 from prsm.node.chain.history import stored_block
+from prsm.node.chain.snapshots.evidence import Shown
 from prsm.node.chain.snapshots.keeper import SnapshotRules, Snapshots
 from prsm.node.clock import TrioClock
 from prsm.protocol.ids import PeerId
@@ -43,7 +44,7 @@ def no_ledger(_state: dict[bytes, bytes], _tip: LedgerTip) -> Ledger:
     raise AssertionError
 
 
-async def no_distrust() -> str | None:
+async def no_distrust(_certificates: Shown) -> str | None:
     raise AssertionError
 
 

@@ -46,7 +46,9 @@ async def test_snapshot_becomes_the_state_and_is_served_from_here(
     (event,) = stage.replica.events
     assert isinstance(event, Installed)
     assert (event.tip.height, event.observer) == (height, "a blank log")
-    assert event.certificate == stage.made.found.certificate
+    found = stage.made.found
+    assert [shown for shown, _ in stage.shown] == [found.block_certificate, found.certificate]
+    assert event.certificate == found.certificate
     assert event.tip.receipts_root == stage.made.found.header.receipts_root
     assert [block.height for block in stage.replica.store.installed] == [height]
     assert [kept.epoch for kept in stage.replica.store.epochs] == [0]
