@@ -220,6 +220,8 @@ def open_signfiles(
         if guard is None and bad_guard is None and reason is None:
             if ledger_height or replay.records:
                 bad_guard = "the sign guard is gone while the log or the ledger is not"
+            elif disk.exists(_kept(place.guard, 1)):
+                bad_guard = "the sign guard was put aside, and no other is in its place"
             else:
                 guard = SignGuard.create(disk, place.guard)
     except BaseException:
@@ -284,8 +286,12 @@ def _open_guard(place: Place) -> tuple[SignGuard | None, str | None]:
 def _aside(disk: Disk, path: str) -> str:
     """A name for a file that is kept for inspection."""
     number = 1
-    while disk.exists(f"{path}.kept-{number}"):
+    while disk.exists(_kept(path, number)):
         number += 1
+    return _kept(path, number)
+
+
+def _kept(path: str, number: int) -> str:
     return f"{path}.kept-{number}"
 
 

@@ -1,5 +1,6 @@
 """Log and guard of a node that was shown a vote which they lack."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,7 @@ from prsm.node.chain.chain import distrust
 from prsm.node.chain.signfiles import Opened, open_signfiles
 from prsm.node.chain.signlog import SignLog
 from prsm.protocol.signing import Kind
+from prsm.storage.errors import Full
 from prsm.testnet.sim.disk import FaultyDisk
 from prsm.testnet.sim.stage import Bench
 
@@ -52,6 +54,20 @@ def test_guard_that_is_ahead_of_the_log_is_kept_when_a_vote_is_shown() -> None:
     after.files.renew(9)
     after.files.forbid("shown")
     assert start(disk).observer != before.observer
+
+
+def test_guard_that_was_put_aside_and_not_replaced_is_no_new_home() -> None:
+    """The disk was full between the two; nothing else here says that there was a guard."""
+    found = []
+    for operation in range(1, 12):
+        disk = FaultyDisk(operation)
+        files = start(disk).files
+        disk.fail_at = {disk.operations + operation: Full}
+        with suppress(Full):
+            files.forbid("shown")
+        disk.fail_at.clear()
+        found.append((disk.exists("data/signguard.kept-1"), start(disk).observer is not None))
+    assert set(found) == {(False, False), (True, True)}  # the first was refused at once
 
 
 @pytest.mark.parametrize(("signers", "forgot"), [((0, 1, 3), True), ((0, 1, 2), False)])
