@@ -106,10 +106,19 @@ def test_witness_sees_a_second_vote_an_old_view_and_a_hidden_prepare() -> None:
 def test_validator_that_keeps_no_log_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The control: its peers remember its votes, so after a kill it is told and observes."""
+    """The control: its peers remember its votes, so after a kill it is told and observes.
+
+    Most kills do no harm even so: what was voted for is decided before the next life begins. Whether
+    one falls between a vote and its decision is chance, and a network is spent once another home of
+    the validator has signed. So: as often as it takes; ten kills may well show none.
+    """
     monkeypatch.setattr(SignFiles, "append", lambda _self, _records: None)
-    tally = Universe(1, tmp_path).run(10)
-    assert tally.faults
+    for seed in range(20):
+        folder = tmp_path / str(seed)
+        folder.mkdir(mode=0o700)
+        if Universe(seed, folder).run(10).faults:
+            return
+    pytest.fail("a validator without a log was killed in twenty networks, and none noticed")
 
 
 @pytest.mark.long
