@@ -75,6 +75,8 @@ def reasons(path: Path) -> str | None:
         return "classes of errors elsewhere are no subclasses of compiled ones"
     if path.name in {"batch.py", "plan.py", "twins.py"}:
         return "its objects travel between processes"
+    if path.name == "progress.py":
+        return "what its lists hold is forgotten, and a file is read by that"
     return None
 
 

@@ -16,6 +16,7 @@ import pytest
         ("sync.py", "if TYPE_CHECKING:\n    from prsm import node\n", None),
         ("errors.py", "class Late(Exception): ...\n", "errors"),
         ("plan.py", "class Plan: ...\n", "between processes"),
+        ("progress.py", "class Progress: ...\n", "a file is read"),
         ("__main__.py", "main()\n", "program"),
     ],
 )
