@@ -108,9 +108,9 @@ def test_validator_that_keeps_no_log_is_seen(
 ) -> None:
     """The control: its peers remember its votes, so after a kill it is told and observes.
 
-    Most kills do no harm even so: what was voted for is decided before the next life begins. Whether
-    one falls between a vote and its decision is chance, and a network is spent once another home of
-    the validator has signed. So: as often as it takes; ten kills may well show none.
+    Most kills do no harm even so: what was voted for is decided before the next life begins.
+    Whether one falls between a vote and its decision is chance, and a network is spent once
+    another home of the validator has signed. So: as often as it takes; ten kills may show none.
     """
     monkeypatch.setattr(SignFiles, "append", lambda _self, _records: None)
     for seed in range(20):
