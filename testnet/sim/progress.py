@@ -4,6 +4,7 @@ The file names the code it speaks of: figures of two versions are never added.
 Knows: files, summaries. Must not know: what a run does.
 """
 
+import ast
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -14,10 +15,11 @@ import msgspec
 
 import prsm
 from prsm.protocol.errors import LocalError
+from prsm.testnet.sim import batch
 from prsm.testnet.sim.batch import Summary
 from prsm.testnet.sim.plan import Wish
 
-_PARTS: Final = ("consensus", "node/chain", "protocol", "storage", "testnet/sim")
+_PLAYER: Final = batch.__name__
 
 
 class OtherRun(LocalError):
@@ -87,14 +89,45 @@ def run(
 
 
 def code_digest() -> str:
-    """Names the code under test and the simulator: sha256 over its files, 16 digits."""
+    """Names the code that runs play: sha256 over the files of `played_modules`, 16 digits."""
     hasher = hashlib.sha256()
-    root = Path(next(iter(prsm.__path__)))
-    for part in _PARTS:
-        folder = (root / part).resolve()
-        for path in sorted(folder.rglob("*.py")):
-            hasher.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    for name, path in sorted(played_modules().items()):
+        hasher.update(name.encode() + path.read_bytes())
     return hasher.hexdigest()[:16]
+
+
+def played_modules() -> dict[str, Path]:
+    """The modules of this package that a run can load: what `batch` imports, and so on from there.
+
+    Others may change in the middle of a long range: no run can tell.
+    """
+    found: dict[str, Path] = {}
+    ahead = [_PLAYER]
+    while ahead:
+        name = ahead.pop()
+        path = _file(name)
+        if name in found or path is None:
+            continue
+        found[name] = path
+        if "." in name:
+            ahead.append(name.rpartition(".")[0])
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import):
+                ahead.extend(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module is not None:
+                ahead.append(node.module)
+                ahead.extend(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def _file(name: str) -> Path | None:
+    """Source of a module of this package; None if the name is of anything else."""
+    first, *rest = name.split(".")
+    if first != prsm.__name__:
+        return None
+    path = Path(next(iter(prsm.__path__)), *rest)
+    places = (path / "__init__.py", path.with_suffix(".py"))
+    return next((place for place in places if place.is_file()), None)
 
 
 def _save(path: Path, progress: Progress) -> None:

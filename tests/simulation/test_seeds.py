@@ -22,11 +22,10 @@ from prsm.node.chain.snapshots.evidence import Sets
 from prsm.protocol.messages.sync import EpochProof, Snapshot
 from prsm.testnet.sim import world
 from prsm.testnet.sim.__main__ import main
-from prsm.testnet.sim.batch import Summary, play
+from prsm.testnet.sim.batch import play
 from prsm.testnet.sim.log import ListLog
 from prsm.testnet.sim.node import Node
 from prsm.testnet.sim.plan import Plan, Wish, draw, faulty_of
-from prsm.testnet.sim.progress import Piece, Progress
 from prsm.testnet.sim.shrink import difference, shrink
 from prsm.testnet.sim.snapshots import FakeShown, FakeWalk, Shelf, Snapshots, _Taking
 from prsm.testnet.sim.world import LATE_MS, Outcome, World, run
@@ -295,13 +294,6 @@ def test_votes_that_come_too_late_wait_where_drivers_take_turns(
         waited.clear()
         World(replace(plan, turn_ms=turn_ms)).play()
         assert (waited.count(LATE_MS) > 0) == bool(turn_ms)
-
-
-def test_progress_names_the_pieces_that_are_missing() -> None:
-    done = [Piece(4, 6, Summary()), Piece(10, 20, Summary())]
-    progress = Progress("", Wish(), done)
-    assert progress.missing(range(15), 3) == [range(3), range(3, 4), range(6, 9), range(9, 10)]
-    assert progress.missing(range(12, 30), 8) == [range(20, 28), range(28, 30)]
 
 
 def test_main_shows_one_seed_with_its_trace(capsys: pytest.CaptureFixture[str]) -> None:
