@@ -28,6 +28,7 @@ from prsm.node.net.interface import (
 )
 from prsm.node.net.keepers import VIA
 from prsm.node.net.peers import Connection
+from prsm.node.net.redials import REFUSED_S
 from prsm.node.net.streams import Duplex
 from prsm.protocol.errors import PrsmError, RemoteError
 from prsm.protocol.identity import circuit_address, is_circuit, parse_address, parse_circuit
@@ -233,7 +234,7 @@ class Behind:
                     pause_s = TURNED_AWAY_S
             except PrsmError as error:
                 log.error("relay %s is not used: %s", address, error.what)  # noqa: TRY400 - no traceback for a person
-                return
+                pause_s = REFUSED_S  # until a person does something
             else:
                 return
             await trio.sleep(pause_s)

@@ -166,7 +166,8 @@ class Network(Protocol):
             LocalError: no address of that form, or our own.
             PeerUnreachable: nobody answers there now; the redialling goes on, but after a hint.
             WrongChain: the peer is of another network; it is not dialled again.
-            ProtocolMismatch: the peer speaks another protocol version; not dialled again.
+            ProtocolMismatch: the peer speaks another protocol version; not dialled again. One
+                that was linked and comes back so is tried every five minutes, but after a hint.
         """
         ...
 

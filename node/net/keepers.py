@@ -17,12 +17,12 @@ import trio
 
 from prsm.node.net.entry import PeerFull
 from prsm.node.net.handshake import OlderPeer, ProtocolMismatch
-from prsm.node.net.redials import Redials
+from prsm.node.net.redials import REFUSED_S, Redials
 from prsm.protocol.errors import PrsmError, WrongChain
 from prsm.protocol.ids import PeerId
 
 VIA: Final = "via"  # a wish that follows what the owner wrote: relays where a place is kept
-FINAL: Final = (WrongChain, ProtocolMismatch)  # after these a peer is not dialled again
+FINAL: Final = (WrongChain, ProtocolMismatch)  # until a person does something
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Keepers:
 
         Raises:
             PeerUnreachable: not now; it is dialled again in the background, but after a hint.
-            WrongChain, ProtocolMismatch: it is not dialled again.
+            WrongChain, ProtocolMismatch: it is not dialled again, unless others want it.
         """
         self._trying[peer] += 1
         try:
@@ -165,9 +165,9 @@ class Keepers:
                 try:
                     await self._reach(peer, _first(owners))
                 except FINAL as error:
-                    log.error("peer %s is not dialled again: %s", peer, error.what)  # noqa: TRY400 - no traceback
-                    self._owners.pop(peer, None)
-                    return
+                    if not self._keep_refused(peer, error):
+                        return
+                    redials.refuse(peer, now_s=trio.current_time())
                 except OlderPeer:
                     redials.begin(peer, now_s=trio.current_time())
                 except PrsmError as error:
@@ -177,6 +177,18 @@ class Keepers:
                     log.info("peer %s: %s; again in %.1f s", peer, error.what, again_s)
         finally:
             redials.end(peer)
+
+    def _keep_refused(self, peer: PeerId, error: PrsmError) -> bool:
+        """End what hints began. What the owner wrote stays: either node may be upgraded yet."""
+        owners = self._owners.get(peer, {})
+        kept = {name: address for name, address in owners.items() if name in {"", VIA}}
+        if not kept:
+            log.error("peer %s is not dialled again: %s", peer, error.what)
+            self._owners.pop(peer, None)
+            return False
+        self._owners[peer] = kept
+        log.error("peer %s: %s; again in %.0f s", peer, error.what, REFUSED_S)
+        return True
 
 
 def _first(owners: dict[str, str]) -> str:

@@ -18,6 +18,7 @@ from prsm.protocol.ids import PeerId
 
 REDIAL_FIRST_S: Final = 0.2
 REDIAL_LONGEST_S: Final = 10.0
+REFUSED_S: Final = 300.0  # for another program or network at the other end
 SPREAD_FROM_S: Final = 3.0
 HASTEN_EVERY_S: Final = 5.0
 HASTEN_OVER_S: Final = 0.5
@@ -37,6 +38,7 @@ class Redials:
         self._failed_s: dict[PeerId, float] = {}
         self._pause_s: dict[PeerId, float] = {}
         self._began_s: dict[PeerId, float] = {}  # dials that are under way
+        self._refused: set[PeerId] = set()
         self._hastened_s = -HASTEN_EVERY_S
 
     def due_s(self, peer: PeerId) -> float:
@@ -50,6 +52,7 @@ class Redials:
 
     def start(self, peer: PeerId, *, now_s: float) -> None:
         """A dial begins."""
+        self._refused.discard(peer)
         self._began_s[peer] = now_s
 
     def fail(self, peer: PeerId, *, now_s: float, is_full: bool = False) -> None:
@@ -63,8 +66,19 @@ class Redials:
         self._failed_s[peer], self._due_s[peer] = now_s, now_s + pause_s
         self._pause_s[peer] = min(2 * self._pause_s[peer], REDIAL_LONGEST_S)
 
+    def refuse(self, peer: PeerId, *, now_s: float) -> None:
+        """The peer was there, and will not do until a person changes something: nothing hastens it.
+
+        Then it is dialled as one that was just lost.
+        """
+        self._refused.add(peer)
+        self._began_s.pop(peer, None)
+        self._failed_s[peer], self._due_s[peer] = now_s, now_s + REFUSED_S
+        self._pause_s[peer] = REDIAL_FIRST_S
+
     def end(self, peer: PeerId) -> None:
         """A peer is linked, or not wanted any more."""
+        self._refused.discard(peer)
         for known in (self._due_s, self._failed_s, self._pause_s, self._began_s):
             known.pop(peer, None)
 
@@ -77,7 +91,8 @@ class Redials:
         if now_s - self._hastened_s < HASTEN_EVERY_S:
             return False
         self._hastened_s = now_s
-        late = [peer for peer in sorted(self._due_s) if self._due_s[peer] > now_s + HASTEN_OVER_S]
+        waiting = sorted(self._due_s.keys() - self._refused)
+        late = [peer for peer in waiting if self._due_s[peer] > now_s + HASTEN_OVER_S]
         for place, peer in enumerate(late):
             half = place / len(late) / 2 + (0 if self._us < peer else 0.5)
             at_s = max(now_s + half * HASTEN_OVER_S, self._failed_s[peer] + REDIAL_FIRST_S)

@@ -3,6 +3,7 @@
 
 from functools import partial
 
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -96,6 +97,35 @@ async def test_peer_of_another_network_and_one_not_wanted_are_let_be(
     assert len(field.dials[HIGH]) == 1
     assert len(field.dials[LOW]) == dialled
     assert not field.keepers.wanted
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("written", ["", VIA])
+async def test_what_the_owner_wrote_is_kept_although_it_speaks_another_protocol(
+    nursery: trio.Nursery, autojump_clock: MockClock, written: str
+) -> None:
+    """A linked peer comes back with a later program, then with one both understand.
+
+    It is dialled every five minutes, whoever else comes; one that a hint led to is let go.
+    """
+    field = Field()
+    field.keepers.start(nursery)
+    field.there |= {LOW, HIGH}
+    await field.want(LOW, "configured", hint=written)
+    await field.want(LOW, "told", hint="test")
+    await field.want(HIGH, "told", hint="test")
+    field.foreign |= {LOW, HIGH}
+    field.linked.clear()
+    field.keepers.lose()
+    await trio.sleep(60)
+    field.keepers.hear()
+    await trio.sleep(200)
+    assert [len(field.dials[peer]) for peer in (LOW, HIGH)] == [2 + 1, 1 + 1]
+    assert field.keepers.wanted == {LOW: "configured"}
+    assert field.keepers.forget(LOW, hint="test") is False
+    field.foreign.clear()
+    await trio.sleep(60)
+    assert field.linked == {LOW}
     nursery.cancel_scope.cancel()
 
 
