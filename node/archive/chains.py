@@ -11,6 +11,7 @@ from typing import Final
 
 import trio
 
+from prsm.node.archive.ownvotes import OwnVotes, own_votes
 from prsm.node.archive.replay import Replay, bad_block, decode_certified
 from prsm.node.chain.chain import read_ledger
 from prsm.node.chain.history import epoch_header_of
@@ -20,6 +21,7 @@ from prsm.protocol.errors import LocalError
 from prsm.protocol.genesis import Genesis, from_json
 from prsm.protocol.headers import block_hash
 from prsm.protocol.ids import address_text
+from prsm.protocol.messages.sync import Certified
 from prsm.storage.chainfile import BadChainFile, ChainFile, ChainHead, write_chain
 from prsm.storage.errors import NotFound
 from prsm.storage.ledger import LedgerStore
@@ -111,24 +113,20 @@ async def import_chain(home: Home, path: Path) -> object:
                 hint=f"export the blocks between: prsm chain export FILE --from {before + 1}",
             )
         replay = Replay(ledger, tip)
-        for height, raw in archive.records():
-            if height < before:
-                continue
-            item = decode_certified(raw, height)
-            if height == before:
-                if block_hash(item.block.header) != tip.block_hash:
-                    raise OtherChain(f"{path} has another block at height {height} than the ledger")
-                continue
-            stored, outcome = replay.judge(item)
-            await store.commit(
-                stored,
-                changes=outcome.changes,
-                tx_ids=outcome.tx_ids,
-                epoch=epoch_header_of(ledger.epoch, item.block.header, item.certificate),
-            )
-            replay.commit(item, outcome)
-            if height % _CHECKPOINT_BLOCKS == 0:
-                await store.checkpoint()
+        with own_votes(home, genesis, tip) as votes:
+            for height, raw in archive.records():
+                if height < before:
+                    continue
+                item = decode_certified(raw, height)
+                if height == before:
+                    if block_hash(item.block.header) != tip.block_hash:
+                        raise OtherChain(
+                            f"{path} has another block at height {height} than the ledger"
+                        )
+                    continue
+                await _store(store, replay, item, votes)
+                if height % _CHECKPOINT_BLOCKS == 0:
+                    await store.checkpoint()
         return {
             "file": str(path),
             "imported": ledger.height - before,
@@ -136,6 +134,22 @@ async def import_chain(home: Home, path: Path) -> object:
             "head_hash": address_text(ledger.tip.block_hash),
             "state_root": address_text(ledger.state_root),
         }
+
+
+async def _store(
+    store: LedgerStore, replay: Replay, item: Certified, votes: OwnVotes | None
+) -> None:
+    ledger = replay.ledger
+    stored, outcome = replay.judge(item)
+    if votes is not None:
+        votes.check(item.certificate, ledger.validators(item.block.header.height))
+    await store.commit(
+        stored,
+        changes=outcome.changes,
+        tx_ids=outcome.tx_ids,
+        epoch=epoch_header_of(ledger.epoch, item.block.header, item.certificate),
+    )
+    replay.commit(item, outcome)
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from prsm.consensus.pbft.records import Voted, pack
 from prsm.node.archive.__main__ import main
 from prsm.node.archive.chains import (
     ChainGap,
@@ -16,11 +17,15 @@ from prsm.node.archive.chains import (
 )
 from prsm.node.archive.replay import BadChain
 from prsm.node.chain.chain import read_ledger
+from prsm.node.chain.signfiles import open_signfiles
 from prsm.node.chain.sync import encode_certified
 from prsm.node.home import Home
 from prsm.protocol.codec import encode
 from prsm.protocol.genesis import from_json
+from prsm.protocol.headers import block_hash
+from prsm.protocol.signing import Kind, sha256
 from prsm.storage.chainfile import BadChainFile, ChainFile
+from prsm.storage.disk import PosixDisk
 from prsm.storage.errors import NotFound
 from prsm.storage.ledger import LedgerStore
 from prsm.testnet.chain import Chain, Made, altered
@@ -75,6 +80,38 @@ async def test_import_goes_on_where_the_ledger_stands(
         await import_chain(home, save_chain(tmp_path / "d", records[5:], first=6))
     await import_chain(home, save_chain(tmp_path / "c", records[4:], first=5))
     assert await height_and_root(home) == (6, chain.ledger.state_root)
+
+
+def observer(home: Home, height: int, *records: bytes) -> str | None:
+    """What a start at this height finds; these records are put into the log then."""
+    opened = open_signfiles(PosixDisk(), home.data, ledger_height=height)
+    if records:
+        opened.files.append(records)
+    opened.files.close()
+    return opened.observer
+
+
+async def test_import_under_a_log_that_never_held_a_vote_makes_an_observer(
+    home: Home, tmp_path: Path, chain: Chain
+) -> None:
+    """A home that lost everything and was started once has a log, and looks like a new one."""
+    assert observer(home, 0) is None
+    path = save_chain(tmp_path / "a", records_of(chain)[:3])
+    await import_chain(home, path)
+    assert observer(home, 3)
+
+
+@pytest.mark.parametrize(("key", "blocks", "forgot"), [(0, 1, False), (0, 2, True), (9, 2, False)])
+async def test_import_shows_a_vote_that_an_old_log_lacks(
+    home: Home, tmp_path: Path, chain: Chain, *, key: int, blocks: int, forgot: bool
+) -> None:
+    """Of an old backup or a disk that lied; a vote of the next height that it holds is well."""
+    home.consensus_key.write_bytes(sha256(b"prsm test key", key.to_bytes(4, "big")))
+    assert all(0 in made.certificate.signer_indexes() for made in chain.made)
+    digest = block_hash(chain.made[0].block.header)
+    assert observer(home, 0, pack(Voted(Kind.COMMIT, 0, 1, 0, digest))) is None
+    await import_chain(home, save_chain(tmp_path / "a", records_of(chain)[:blocks]))
+    assert bool(observer(home, blocks)) is forgot
 
 
 async def test_another_network_and_another_history_are_refused(
