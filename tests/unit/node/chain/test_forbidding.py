@@ -53,7 +53,7 @@ def test_guard_that_is_ahead_of_the_log_is_kept_when_a_vote_is_shown() -> None:
     assert (after.observer, after.spoken_of) == (before.observer, 7)
     after.files.renew(9)
     after.files.forbid("shown")
-    assert start(disk).observer != before.observer
+    assert start(disk).observer not in (None, before.observer)
 
 
 def test_guard_that_was_put_aside_and_not_replaced_is_no_new_home() -> None:
