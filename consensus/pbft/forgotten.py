@@ -1,13 +1,15 @@
 """Votes of this replica's own keys that others show: one its log does not hold was forgotten.
 
 Whoever forgot one vote may have forgotten others, so it signs nothing for a while. They are shown
-in STATUS, as the latest one a peer heard, and in certificates, which every node keeps on disk.
+in STATUS, as the latest one a peer heard, in certificates, which every node keeps on disk, and in
+a NEW_VIEW.
 Knows: the log's memory, what was shown. Must not know: how, or by whom.
 Source: docs/spec/pbft.md, "Start".
 """
 
 from prsm.consensus.pbft.effects import Observe
 from prsm.consensus.pbft.observer import observe
+from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.probation import Probation
 from prsm.consensus.pbft.state import State, emit
 from prsm.protocol.certificates import Certificate
@@ -25,7 +27,7 @@ def is_remembered(state: State, kind: Kind, *, height: int, view: int, body: byt
         view: of it.
         body: of a vote the block's hash, of a NEW_VIEW its digest.
     """
-    if height <= state.low:
+    if height <= state.dropped:  # not the low mark: a certificate that others made raises that, too
         return True
     instance = state.instance
     if height == instance.height:
@@ -44,6 +46,18 @@ def is_remembered(state: State, kind: Kind, *, height: int, view: int, body: byt
             return view < left or (view == left and body == entered)
         case _:
             return voted.get((kind, view)) == body
+
+
+def check_own(state: State, opened: Opened) -> None:
+    """Observe if a message of mine that comes back, by itself or in a NEW_VIEW, was forgotten.
+
+    Peers give a NEW_VIEW from their own logs to who is late, so these outlast their restarts.
+    """
+    message = opened.message
+    kind, height, view = message.kind, message.height, message.view
+    if not is_remembered(state, kind, height=height, view=view, body=opened.digest):
+        what = f"my {kind.name} of height {height}, view {view}"
+        forget(state, height, f"{what} came back, and my log does not have it")
 
 
 def check_certificate_for_own(
@@ -73,8 +87,7 @@ def shown_by(state: State, certificate: Certificate, validators: ValidatorSet) -
 def forget(state: State, height: int, reason: str) -> None:
     """Sign nothing for a while: a vote of mine of this height was shown that the log lacks."""
     if state.observer is None:
-        # Above the low mark, so no height that the log speaks of lies above it.
-        observe(state, reason, Probation(height), forgot=True)
+        observe(state, reason, Probation(max(height, state.low, *state.memories)), forgot=True)
     elif state.probation is not None:
         state.probation.voted = max(state.probation.voted, height)
         if not state.is_told:  # what made the observer may be gone at the next start

@@ -116,7 +116,7 @@ def on_installed(state: State, installed: Installed) -> None:
 def _go_on(state: State, tip: Tip) -> None:
     """Stand on a new tip, at the height above it, and forget what the log held below."""
     ended, state.tip = state.tip.epoch.number, tip
-    state.low = max(state.low, tip.height)
+    state.low, state.dropped = max(state.low, tip.height), max(state.dropped, tip.height)
     state.applied_at_ms = state.now_ms
     state.behind_since_ms = None
     memory = state.memories.pop(tip.height + 1, None)
@@ -141,6 +141,8 @@ def surviving(state: State, height: int) -> tuple[bytes, ...]:
     """
     low = LowMark(state.low, state.proof) if state.low >= height else LowMark(height, None)
     records: list[bytes] = [pack(low)]
+    if low.certificate is not None:  # others made it: votes below it are not dropped for that
+        records.append(pack(LowMark(max(state.dropped, height), None)))
     for _, memory in sorted(state.memories.items()):
         records.extend(memory.raws)
     return tuple(records)

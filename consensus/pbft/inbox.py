@@ -15,6 +15,7 @@ from prsm.consensus.pbft.config import (
 )
 from prsm.consensus.pbft.effects import Accuse, Send
 from prsm.consensus.pbft.evidence import VOTES, accusation, find, late
+from prsm.consensus.pbft.forgotten import check_own
 from prsm.consensus.pbft.normal import count
 from prsm.consensus.pbft.opened import Opened
 from prsm.consensus.pbft.state import State, emit
@@ -33,6 +34,7 @@ def receive(state: State, opened: Opened) -> None:
         return
     member = validators.validators[message.signer]
     if member.consensus in state.config.keys:
+        check_own(state, opened)
         return
     state.heard_at_ms[member.peer_id] = state.now_ms
     note_highest(state, member.consensus, opened)

@@ -184,6 +184,7 @@ class Replayed:
     """The low mark, the certificate behind it if its block is not here, and what was said."""
 
     low: int
+    dropped: int  # votes of this height and below may be dropped; of all others the log speaks
     proof: Certificate | None = None
     heights: dict[int, Memory] = field(default_factory=dict)
 
@@ -202,7 +203,7 @@ def replay(raws: Iterable[bytes], *, committed: int) -> Replayed:
         WireError: a record this version cannot read, or a lock without its block; the caller
             starts as observer.
     """
-    found = Replayed(committed)
+    found = Replayed(committed, committed)
     for raw in raws:
         record = unpack(raw)
         if isinstance(record, LowMark):
@@ -222,6 +223,8 @@ def replay(raws: Iterable[bytes], *, committed: int) -> Replayed:
 
 
 def _raise_low(found: Replayed, height: int, certificate: Certificate | None) -> None:
+    if certificate is None:
+        found.dropped = max(found.dropped, height)
     if height > found.low:
         found.low, found.proof = height, certificate
 

@@ -63,7 +63,7 @@ def start(
         voted: the highest height of which ledger, log or guard speak, so that this can end; None
             if it must not end by itself.
     """
-    found = Replayed(tip.height)
+    found = Replayed(tip.height, tip.height)
     try:
         found = replay(records, committed=tip.height)
     except RemoteError as error:
@@ -73,7 +73,7 @@ def start(
         probation = Probation(max(voted, found.low, *found.heights))
     instance = heights.begin(config, tip, found.heights.pop(tip.height + 1, None), found.proof)
     state = State(config, tip, found.low, instance, observer, found.heights, probation, found.proof)
-    state.fetch_to = found.low
+    state.dropped, state.fetch_to = found.dropped, found.low
     weigh_claims(state)
     return state
 

@@ -84,6 +84,7 @@ class State:
     memories: dict[int, Memory]  # of heights above the tip, from the log
     probation: Probation | None = None  # of an observer that may sign again some time
     proof: Certificate | None = None  # of height `low`, while its block is not here
+    dropped: int = 0  # the log may lack own votes up to here; below `low` where that has a proof
     is_told: bool = False  # do log and guard know that a vote was shown that they lack?
     now_ms: int = 0
     out: list[Effect] = field(default_factory=list)

@@ -10,6 +10,7 @@ from operator import attrgetter
 from prsm.consensus.pbft.certificates import is_certified, proves_parent
 from prsm.consensus.pbft.config import VIEWS_BEHIND_MAX
 from prsm.consensus.pbft.effects import Broadcast, Send
+from prsm.consensus.pbft.forgotten import check_own
 from prsm.consensus.pbft.observer import halt
 from prsm.consensus.pbft.opened import Opened, is_signed
 from prsm.consensus.pbft.records import Entered, Left
@@ -125,6 +126,9 @@ def on_new_view(state: State, opened: Opened) -> bool:
         return False
     if not all(_is_believed(state, part) for part in opened.view_changes):
         return False
+    for part in opened.view_changes:
+        if part.message.signer == instance.own:
+            check_own(state, part)
     _enter(state, opened)
     return True
 

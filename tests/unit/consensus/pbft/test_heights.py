@@ -77,7 +77,8 @@ def test_proof_of_the_low_mark_goes_with_the_block_it_proves() -> None:
     actor.state = bench.state
     for block, certificate in blocks:
         height = block.header.height
-        assert heights.surviving(bench.state, height) == (pack(LowMark(2, blocks[1][1])),)
+        records = (pack(LowMark(2, blocks[1][1])), pack(LowMark(height, None)))
+        assert heights.surviving(bench.state, height) == records
         bench.stage.take(actor, Decided(block, certificate))
     assert bench.state.tip.height == 2
     assert heights.checkpoint(bench.state) == (pack(LowMark(2, None)),)
