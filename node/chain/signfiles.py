@@ -96,13 +96,14 @@ class SignFiles:
     def append(self, records: tuple[bytes, ...]) -> None:
         """Make records durable by one write and one fdatasync, then move the guard.
 
-        A damaged log takes nothing: its node signs nothing that would have to be remembered.
+        A damaged log takes nothing, nor does that of an observer that the next start finds again:
+        it signs nothing that would have to be remembered, and begins no new segment.
 
         Raises:
             StoreUnavailable, Full: the disk refused; nothing may be signed.
             Conflict: the guard has seen a later vote; nothing may be signed.
         """
-        if self._wal.damaged is not None:
+        if self._wal.damaged is not None or self._lasts:
             return
         self._wal.append(records)
         if self._guard is not None:

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from prsm.consensus.pbft.records import Voted, pack
+from prsm.consensus.pbft.records import LowMark, Voted, pack
 from prsm.node.chain.chain import distrust
 from prsm.node.chain.signfiles import Opened, open_signfiles
 from prsm.node.chain.signlog import SignLog
@@ -54,6 +54,21 @@ def test_guard_that_is_ahead_of_the_log_is_kept_when_a_vote_is_shown() -> None:
     after.files.renew(9)
     after.files.forbid("shown")
     assert start(disk).observer not in (None, before.observer)
+
+
+def test_log_of_an_observer_does_not_grow_for_ever() -> None:
+    """It begins no new segment; each block that others decide would add a low mark to it."""
+    disk = FaultyDisk(1)
+    files = start(disk).files
+    files.append((voted(1),))
+    files.forbid("shown")
+    size = files.size
+    for height in range(2, 200):
+        files.append((pack(LowMark(height, None)),))
+    assert files.size == size
+    files.renew(300)
+    files.append((voted(300),))
+    assert start(disk, height=300).records[-1] == voted(300)
 
 
 def test_guard_that_was_put_aside_and_not_replaced_is_no_new_home() -> None:
