@@ -193,6 +193,8 @@ class Copies:
                 self._serve(index, effect)
             case Observe(reason) if each.key not in self.twins:
                 self._report(Invariant.HONEST_KEYS, f"{index} became observer: {reason}")
+            case Observe(forgot=True):  # a certificate has a vote of the other copy: it goes on
+                each.state.observer, each.state.probation = None, None
             case Accuse(first) if first.signer not in self.twins:
                 self._report(Invariant.HONEST_KEYS, f"{index} accuses {first.signer}")
             case _:

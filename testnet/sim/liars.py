@@ -216,3 +216,12 @@ class Liars:
             return
         told = [receiver for receiver in receivers if receiver != node.index]
         node.world.network.spread(node.index, told, opened)
+
+
+def goes_on(node: "Node") -> bool:
+    """Has a liar been shown what it said beside its core? That does not silence it."""
+    if node.world.checker.is_honest(node.index):
+        return False
+    assert node.state is not None
+    node.state.observer, node.state.probation = None, None
+    return True

@@ -43,14 +43,10 @@ from prsm.consensus.pbft.state import State
 from prsm.protocol.codec import Record
 from prsm.protocol.ed25519 import Signer
 from prsm.protocol.messages.consensus import Accusation, Status
-from prsm.protocol.messages.sync import (
-    GetBlockByHash,
-    GetBlocks,
-    GotBlock,
-    GotBlocks,
-)
+from prsm.protocol.messages.sync import GetBlockByHash, GetBlocks, GotBlock, GotBlocks
 from prsm.storage.errors import Full, StoreUnavailable
 from prsm.testnet.sim.ledger import Chain
+from prsm.testnet.sim.liars import goes_on
 from prsm.testnet.sim.log import Log
 from prsm.testnet.sim.money import MoneyLedger
 from prsm.testnet.sim.plan import index_of, peer_of
@@ -303,7 +299,7 @@ class Node:
                 self.witness.accuse(effect)
             case Observe(reason, forgot):
                 world.checker.observed(self.index, reason)
-                if forgot:
+                if forgot and not goes_on(self):
                     self._is_written(partial(self.log.forbid, reason))
             case Resume(height):
                 assert self.state is not None

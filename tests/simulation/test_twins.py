@@ -5,7 +5,7 @@ import pytest
 from prsm.protocol.signing import Kind
 from prsm.testnet.sim import twins
 from prsm.testnet.sim.batch import play
-from prsm.testnet.sim.copies import Round
+from prsm.testnet.sim.copies import Copies, Round
 from prsm.testnet.sim.plan import Wish
 from prsm.testnet.sim.twins import LEAVES
 
@@ -42,6 +42,21 @@ def test_twins_of_an_undivided_network_propose_two_blocks_and_one_is_decided() -
     assert copies.height() >= 1
     blocks = {each.ledger.blocks[0][0].body.transactions for each in copies.copies}
     assert len(blocks) == 1
+
+
+def test_twin_that_reads_votes_of_the_other_copy_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Honest programs that lost a vote fall silent; twins that did would be no liars."""
+    ends: list[bool] = []
+    height = Copies.height
+
+    def noted(copies: Copies) -> int:
+        ends.append(any(each.state.observer for each in copies.copies))
+        return height(copies)
+
+    monkeypatch.setattr(Copies, "height", noted)
+    outcomes = list(twins.play(range(2 * LEAVES, 3 * LEAVES), Wish(twins=True)))
+    assert not any(outcome.violations for outcome in outcomes)
+    assert (len(ends), any(ends)) == (LEAVES, False)
 
 
 def test_a_minority_hears_nothing_and_catches_up_later() -> None:
