@@ -14,8 +14,12 @@ from prsm.consensus.pbft.records import mark_of
 from prsm.node.chain.signfiles import Place, open_signfiles
 from prsm.storage.errors import Full, StoreUnavailable
 from prsm.testnet.sim.disk import FaultyDisk, PowerCut
+from prsm.testnet.sim.plan import LEDGER
 
 _FOLDER: Final = Path("data")
+_CUTS: Final = 0.3  # of the rare writes that end or begin a time of silence
+_FORBIDS: Final = 5  # operations of the disk that one of them takes, at most
+_RENEWS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +40,12 @@ class Found:
 class Log(Protocol):
     """A consensus log that survives crashes."""
 
-    def open(self, height: int) -> Found:
+    def open(self, height: int, lost: str | None = None) -> Found:
         """Return what is durable.
 
         Args:
             height: of the ledger as found.
+            lost: why that ledger was begun afresh, None if it was not.
         """
         ...
 
@@ -69,6 +74,11 @@ class Log(Protocol):
         """Has it never held a vote?"""
         ...
 
+    @property
+    def is_silent(self) -> bool:
+        """Was it told to sign nothing any more, durably, and not yet renewed?"""
+        ...
+
     def forbid_if_blank(self) -> str | None:
         """Sign nothing any more, and say why, if it has never held a vote."""
         ...
@@ -90,9 +100,11 @@ class ListLog:
         self._dice = dice
         self._records: list[bytes] = []
         self.is_blank = True
+        self.is_silent = False
 
-    def open(self, height: int) -> Found:
+    def open(self, height: int, lost: str | None = None) -> Found:
         """Return what is durable."""
+        assert lost is None, "a plain log is beside a ledger that is never lost"
         return Found(tuple(self._records), None, _highest(self._records, height))
 
     def append(self, records: tuple[bytes, ...]) -> None:
@@ -140,11 +152,12 @@ class DiskLog:
         self._place = Place(self._disk, _FOLDER)
         self._files = open_signfiles(self._disk, _FOLDER, ledger_height=0).files
         self._files.close()
+        self.is_silent = self._is_mended = False
         self._backup: dict[str, bytes] = {}
 
-    def open(self, height: int) -> Found:
+    def open(self, height: int, lost: str | None = None) -> Found:
         """Open both and compare them."""
-        opened = open_signfiles(self._disk, _FOLDER, ledger_height=height)
+        opened = open_signfiles(self._disk, _FOLDER, ledger_height=height, ledger_lost=lost)
         self._files = opened.files
         return Found(opened.records, opened.observer, opened.spoken_of)
 
@@ -160,7 +173,7 @@ class DiskLog:
         """Lose power in one of the next operations of the disk."""
         self._cut(partial(self.rotate, low, records), 6)
 
-    def _cut(self, write: Callable[[], None], operations: int) -> None:
+    def _cut(self, write: Callable[[], object], operations: int) -> None:
         self._disk.cut_at = self._disk.operations + self._dice.randint(1, operations)
         try:
             write()
@@ -174,7 +187,8 @@ class DiskLog:
 
     def renew(self, low: int, records: tuple[bytes, ...]) -> None:
         """Begin both files afresh: an observer signs again above `low`."""
-        self._files.renew(low + 1, records)
+        self._perhaps_cut(partial(self._files.renew, low + 1, records), _RENEWS)
+        self.is_silent = False
 
     @property
     def is_blank(self) -> bool:
@@ -183,11 +197,28 @@ class DiskLog:
 
     def forbid_if_blank(self) -> str | None:
         """Leave a guard that never opens."""
+        if self._files.is_blank:
+            self._perhaps_cut(self._files.forbid_if_blank, _FORBIDS)
+            self.is_silent = not self._disk.is_lying
         return self._files.forbid_if_blank()
 
     def forbid(self, why: str) -> None:
         """Leave a guard that never opens, whatever the log holds."""
-        self._files.forbid(why)
+        self._perhaps_cut(partial(self._files.forbid, why), _FORBIDS)
+        self.is_silent = not self._disk.is_lying
+
+    def _perhaps_cut(self, write: Callable[[], object], operations: int) -> None:
+        """Write, or lose power in one of the operations that it takes; `crash` follows.
+
+        Raises:
+            Full, StoreUnavailable: it is not done; the process ends.
+        """
+        if self._is_mended or self._dice.random() >= _CUTS:
+            write()
+            return
+        self._cut(write, operations)
+        if self._disk.cut_at is not None:
+            raise StoreUnavailable("the power goes")
 
     def crash(self) -> None:
         """Kill the process, or cut the power of its machine."""
@@ -202,12 +233,13 @@ class DiskLog:
         self._disk.fail_at[at] = self._dice.choice((Full, StoreUnavailable))
 
     def mend(self) -> None:
-        """Refuse nothing any more."""
+        """Refuse nothing any more, and lose no power."""
         self._disk.fail_at.clear()
+        self._is_mended = True
 
     def harm(self, how: str) -> None:
         """Harm the files of a node that is down."""
-        self.mend()
+        self._disk.fail_at.clear()
         paths = [path for path in (self._place.log, self._place.guard) if self._disk.exists(path)]
         match how:
             case "flip":
@@ -224,9 +256,12 @@ class DiskLog:
                 for path in paths:
                     self._disk.remove(path)
                 self._disk.sync_folder(self._place.log)
-            case _:
+                self.is_silent = False  # who has nothing left is told again
+            case "backup":
                 for path, content in self._backup.items():
                     self._disk.put_back(path, content)
+            case _:
+                assert how == LEDGER, how  # another file's harm: these two stay as they are
 
     def lie(self) -> None:
         """Make nothing durable from here on, and say that it is."""

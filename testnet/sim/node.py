@@ -82,6 +82,7 @@ class Node:
     witness: Witness = field(init=False)
     timer_ms: int | None = None
     orders_left: int | None = None  # carried out before the crash that is coming
+    lost: str | None = None  # why the next start finds a ledger that was begun afresh
     written: int = 0  # records, into the present segment of the log
     paused_until_ms: int = 0
     waiting: list[Event] = field(default_factory=list)  # for the next turn
@@ -101,8 +102,9 @@ class Node:
         self.life += 1
         self.orders_left, self.timer_ms, self.written = None, None, 0
         self._begin()
+        lost, self.lost = self.lost, None
         try:
-            found = self.log.open(self.ledger.tip.height)
+            found = self.log.open(self.ledger.tip.height, lost)
         except (Full, StoreUnavailable):
             self.log.crash()
             world.wake_later(self)

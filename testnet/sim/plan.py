@@ -22,11 +22,13 @@ STAKE_MAX: Final = 5
 STAKE_UNIT: Final = 1_000_000  # so that a part of it is something
 # Bits flipped in log or guard; the guard gone; both files of an old backup; an empty disk.
 DAMAGES: Final = ("flip", "guard", "backup", "wipe")
+LEDGER: Final = "ledger"  # one that is damaged is put aside for an empty one; log, guard are whole
 LIE: Final = "lie"  # syncs do nothing, then the power goes
 DRIP: Final = "drip"  # answers of a liar come late, and hold next to nothing
 KEYS: Final = 3  # of a node that rotates them
 SETS_LATER: Final = 12
 LIES: Final = 0.25  # of the harmed disks
+LEDGERS: Final = 0.2  # of them
 OPERATED: Final = 0.12  # of the small runs with money
 SNAPSHOTS: Final = 0.4  # of the runs with money
 TOGETHER: Final = 0.3  # of the runs: events are taken together, as a busy driver does
@@ -98,7 +100,7 @@ class Plan:
     on_disk: bool  # the real log and guard on a faulty disk
     refusals: int  # writes that end with no room or an I/O error, on such disks
     damaged: int | None  # a node whose disk is harmed once, at a crash
-    damage: str  # how: one of DAMAGES, or LIE
+    damage: str  # how: one of DAMAGES, LIE or LEDGER
     is_ed25519: bool  # real signatures: fifteen times slower, so one run in a hundred
     checkpoint_every: int  # heights between log segments, 0: never
     spares: int  # nodes that are no validators in the first epochs
@@ -279,10 +281,15 @@ def _with_drip(plan: Plan) -> Plan:
 
 
 def _with_turns(plan: Plan) -> Plan:
-    """Draw whether logs turn to a new segment in mid-height, and whether drivers take turns."""
+    """Draw whether logs turn to a new segment in mid-height, and whether drivers take turns.
+
+    And, of the harmed disks, which lose a ledger.
+    """
     dice = Random(f"{plan.seed} turns")
     if dice.random() < TURNS:
         plan = replace(plan, turn_records=dice.randint(1, 6))
+    if plan.damaged is not None and Random(f"{plan.seed} ledger").random() < LEDGERS:
+        plan = replace(plan, damage=LEDGER)
     dice = Random(f"{plan.seed} together")
     return replace(plan, turn_ms=dice.choice((1, 2, 5))) if dice.random() < TOGETHER else plan
 

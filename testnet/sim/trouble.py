@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from prsm.testnet.sim.log import DiskLog
 from prsm.testnet.sim.node import Node
-from prsm.testnet.sim.plan import LIE
+from prsm.testnet.sim.plan import LEDGER, LIE
 
 if TYPE_CHECKING:
     from prsm.testnet.sim.world import World
@@ -63,12 +63,23 @@ class Trouble:
     def _harm(self, node: Node, log: DiskLog) -> None:
         """Let a node find its disk harmed when it starts again."""
         self.world.die(node)
-        log.harm(self.world.plan.damage)
-        if self.world.plan.damage == "wipe":
+        damage = self.world.plan.damage
+        log.harm(damage)
+        if damage == "wipe":
             self.world.checker.wiped.add(node.index)
+        if damage == LEDGER:
+            node.lost = "the ledger was damaged"
+        if damage in {"wipe", LEDGER}:
             node.ledger.forget(node.ledger.tip.height)
             if node.shelf is not None:
                 node.shelf.wipe()
+        for _ in range(self.world.dice.randint(0, 2)):  # what it was told must outlast these
+            self.world.timeline.after(self.world.dice.randint(100, 2_500), partial(self._end, node))
+
+    def _end(self, node: Node) -> None:
+        """Let its operator, who sees an observer, start a node again."""
+        if self.world.network.is_faulty:
+            self.world.die(node)
 
     def _lie(self, node: Node, log: DiskLog) -> None:
         """Let a disk lie; what its node forgets by that counts against the faulty third."""

@@ -196,6 +196,9 @@ class World:
             return
         if self.roster.node_of(message.epoch, message.signer) == node.index:
             self.checker.sent(node.index, opened)
+            if node.log.is_silent:
+                what = f"node {node.index} was told of a vote it forgot, and signs again"
+                self.checker.report(Invariant.HONEST_KEYS, what)
         self.network.spread(node.index, receivers, opened)
 
     def post(self, sender: int, receiver: int, record: Record) -> None:

@@ -6,7 +6,7 @@ from prsm.consensus.pbft.records import LowMark, Voted, pack
 from prsm.protocol.signing import Kind
 from prsm.storage.errors import Full, StoreUnavailable
 from prsm.testnet.sim.log import DiskLog, Found
-from prsm.testnet.sim.plan import DAMAGES, LIE, Plan, draw
+from prsm.testnet.sim.plan import DAMAGES, LEDGER, LIE, Plan, draw
 from prsm.testnet.sim.world import World
 
 
@@ -63,6 +63,43 @@ def test_wiped_disk_is_found_empty() -> None:
     assert log.open(0) == Found((), None, 0)
 
 
+def test_lost_ledger_makes_an_observer_until_the_next_start() -> None:
+    """Log and guard are whole: nothing that was signed is forgotten."""
+    log = _log()
+    log.harm(LEDGER)
+    found = log.open(0, "the ledger was damaged")
+    assert (found.observer, len(found.records)) == ("the ledger was damaged", 4)
+    log.crash()
+    assert log.open(0).observer is None
+
+
+def test_log_that_is_forbidden_stays_so_unless_the_power_goes_first() -> None:
+    """Cut off in the middle it is forbidden or as it was; done, it is forbidden for certain."""
+    seen = set()
+    for seed in range(60):
+        log = _log(seed)
+        log.open(4)
+        try:
+            log.forbid("told")
+        except StoreUnavailable:
+            assert not log.is_silent
+        else:
+            assert log.is_silent
+        log.crash()
+        found = log.open(4)
+        assert found.observer is not None or not log.is_silent
+        seen.add((log.is_silent, found.observer is None))
+    assert seen == {(True, False), (False, False), (False, True)}
+
+
+def test_node_that_was_told_to_sign_nothing_is_held_to_it() -> None:
+    world = World(next(plan for plan in map(draw, range(200)) if plan.on_disk and not plan.liars))
+    log = world.nodes[0].log
+    assert isinstance(log, DiskLog)
+    log.is_silent = True
+    assert "told of a vote it forgot, and signs again" in world.play().violations[0]
+
+
 def test_refused_write_is_an_error_once() -> None:
     log = _log()
     log.open(4)
@@ -81,8 +118,8 @@ def _fill(log: DiskLog) -> None:
 
 @pytest.mark.slow
 def test_runs_go_on_with_every_damage() -> None:
-    seen = dict.fromkeys((*DAMAGES, LIE), 0)
-    for plan in map(draw, range(1_000)):
+    seen = dict.fromkeys((*DAMAGES, LEDGER, LIE), 0)
+    for plan in map(draw, range(1_500)):
         if plan.damaged is None or plan.has_money:
             continue
         outcome = World(plan).play()
@@ -121,7 +158,7 @@ def test_observers_of_runs_sign_again_at_an_epoch(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(DiskLog, "renew", note)
     ended = 0
-    for plan in filter(_has_short_epochs, map(draw, range(900))):
+    for plan in filter(_has_short_epochs, map(draw, range(4_000))):
         world, before = World(plan), len(began)
         assert world.play().violations == []
         assert plan.damaged is not None
