@@ -273,10 +273,11 @@ class RemoteStage:
         if self.is_alone and self.is_well:
             return shown == self.answered()
         # What a lost one had done may be gone with its session, and a step whose answer was lost
-        # may be done; all else that is shown was answered.
-        indexes = [roots.index for roots in shown]
-        others = {_fed_as(roots) for roots in set(shown) - set(self.answered())}
-        return indexes == sorted(set(indexes)) and others <= self.unheard()
+        # may be done; all else that is shown was answered, in a later session as well.
+        indexes, answered = [roots.index for roots in shown], self.answered()
+        others = {_fed_as(roots) for roots in set(shown).difference(answered)}
+        unheard = self.unheard().difference(map(_fed_as, answered))
+        return indexes == sorted(set(indexes)) and others <= unheard
 
     def answered(self) -> list[BatchRoots]:
         """Batches its worker answered at this seat, the last of a stage with the rows it has."""

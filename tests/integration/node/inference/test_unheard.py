@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from prsm.node.inference.generate.held import Held
 from prsm.node.inference.links import WorkerLost
 from prsm.protocol.codec import Record
 from prsm.protocol.ids import PeerId
@@ -117,4 +118,31 @@ async def test_receipt_of_what_was_neither_heard_nor_signed_for_is_refused(
     monkeypatch.setattr("prsm.node.inference.generate.held.Held.results", lambda _held: results)
     with pytest.raises(WorkerLost, match="not of what it answered"):
         await unheard.stage.finish()
+    assert blamed == ["a receipt that is not of what it answered"]
+
+
+async def test_receipt_of_another_answer_than_was_heard_in_the_end_is_refused(
+    unheard: Desk,
+    blamed: list[str],
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A batch whose first answer was lost was done again and answered: no other is its own."""
+    await steps(unheard.stage, 4, 15)
+    await lose_answer(unheard, 19, monkeypatch)
+    again = unheard.routes.stage(0)
+    await again.open()
+    await again.step(0, (4,), ids(*prompt()))
+    await steps(again, 4, 16)
+    real = Held.results
+
+    def other(own: Held) -> list[object]:
+        return [
+            msgspec.structs.replace(each, output_root=bytes(32)) if each.index == 1 else each
+            for each in real(own)
+        ]
+
+    monkeypatch.setattr(Held, "results", other)
+    with pytest.raises(WorkerLost, match="not of what it answered"):
+        await again.finish()
     assert blamed == ["a receipt that is not of what it answered"]
