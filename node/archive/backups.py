@@ -40,6 +40,7 @@ from prsm.protocol.ids import address_text
 from prsm.storage.backup import BadBackup, Manifest, Part, open_backup, write_backup
 from prsm.storage.database import copy_database
 from prsm.storage.disk import PosixDisk
+from prsm.storage.errors import NotFound
 from prsm.storage.keystore import Cost
 from prsm.storage.ledger import LedgerStore
 from prsm.storage.wholefile import refused
@@ -50,6 +51,7 @@ OPERATOR_KEY: Final = "keys/operator.key"
 PASSWORD_FILE: Final = "keys/password"  # noqa: S105 - a name of a file
 _GENESIS: Final = "genesis.json"
 _CONFIG: Final = "config.toml"
+_OWN_WALLET: Final = "keys/wallet/default.key"
 _WALLET: Final = re.compile(r"keys/wallet/[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.key")
 _AUDIT: Final = re.compile(r"data/audit(-[0-9]{12})?\.log")
 _FILES: Final = (
@@ -75,6 +77,7 @@ async def create_backup(
 
     Raises:
         Conflict: the file exists.
+        NotFound: a file no node can do without is not there, such as keys on a stick that is away.
         LocalError: a file of the home that cannot be read, or a ledger that is damaged.
     """
     genesis = from_json(_read(home.genesis))
@@ -278,7 +281,13 @@ def _files(home: Home) -> dict[str, Path]:
         PASSWORD_FILE,
         *filter(_WALLET.fullmatch, wallets),
     ]
-    return {name: home.root / name for name in names if (home.root / name).exists()}
+    found = {name: home.root / name for name in names if (home.root / name).exists()}
+    if missing := {*_NEEDED, _OWN_WALLET}.difference(found):
+        raise NotFound(
+            f"{home.root / min(missing)} is not there: no node could be restored without it",
+            hint="bring the stick or the disk that it lies on; see: prsm doctor",
+        )
+    return found
 
 
 def _audit_files(home: Home, folder: Path) -> dict[str, Path]:
