@@ -9,6 +9,10 @@ from prsm.storage.errors import NotFound
 from tests.tools.archives import make_home
 
 
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 @pytest.mark.parametrize("away", ["keys", "keys/wallet", "config.toml"])
 @pytest.mark.parametrize("is_running", [False, True])
 async def test_backup_without_what_no_node_can_do_without_is_not_made(
@@ -21,4 +25,4 @@ async def test_backup_without_what_no_node_can_do_without_is_not_made(
     home.check()
     with pytest.raises(NotFound, match="is not there"):
         await create_backup(home, tmp_path / "backup", password="word", is_running=is_running)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "stick"]
+    assert names_in(tmp_path) == ["home", "stick"]
