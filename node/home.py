@@ -8,7 +8,6 @@ Imports nothing but the standard library and the error classes: the client reads
 
 import errno
 import fcntl
-import json
 import os
 import stat
 import time
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from prsm.node.holder import Holder, read_holder, write_holder
 from prsm.protocol.errors import LocalError
 
 SCHEMA_VERSION: Final = 1
@@ -56,14 +56,6 @@ class HomeVersion(LocalError):
     """The data folder was written by another schema version."""
 
     reason = "unsupported_version"
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Who holds a lock: process id, and since when (seconds since 1970)."""
-
-    pid: int
-    since_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,8 +255,11 @@ class Home:
             )
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self, work: str = "") -> Iterator[None]:
         """Be the one process that uses this folder, while the block runs.
+
+        Args:
+            work: what for, as a person typed it; empty if it is the node.
 
         Raises:
             HomeLocked: another process holds it; the message names it.
@@ -272,8 +267,7 @@ class Home:
         fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
         try:
             _flock(fd, self)
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, json.dumps({"pid": os.getpid()}).encode(), 0)
+            write_holder(fd, work)
             yield
         finally:
             os.close(fd)
@@ -287,11 +281,23 @@ class Home:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            return _read_holder(fd)
+            return read_holder(fd)
         else:
             return None
         finally:
             os.close(fd)
+
+    def locked_by(self, holder: Holder) -> HomeLocked:
+        """What to say to whoever wants this folder meanwhile."""
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(holder.since_s))
+        by = (
+            f"{holder.pid or 'unknown'} ({holder.work})" if holder.work else holder.pid or "unknown"
+        )
+        end = "wait until it has ended" if holder.work else "stop it with `prsm stop`"
+        return HomeLocked(
+            f"{self.root} is in use by process {by}, since {since}",
+            hint=f"{end}, or choose another folder with --home DIR",
+        )
 
     def where(self) -> tuple[tuple[str, Path], ...]:
         """Every place a person may look for, by name."""
@@ -384,17 +390,4 @@ def _flock(fd: int, home: Home) -> None:
     except OSError as error:
         if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
             raise
-        holder = _read_holder(fd)
-        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(holder.since_s))
-        raise HomeLocked(
-            f"{home.root} is in use by process {holder.pid or 'unknown'}, since {since}",
-            hint="stop it with `prsm stop`, or choose another folder with --home DIR",
-        ) from error
-
-
-def _read_holder(fd: int) -> Holder:
-    try:
-        pid = json.loads(os.pread(fd, 256, 0))["pid"]
-    except (ValueError, KeyError, TypeError):
-        pid = 0
-    return Holder(pid=pid if isinstance(pid, int) else 0, since_s=int(os.fstat(fd).st_mtime))
+        raise home.locked_by(read_holder(fd)) from error

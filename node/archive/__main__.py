@@ -20,6 +20,7 @@ from prsm.node.archive.backups import create_backup, restore_backup
 from prsm.node.archive.chains import export_chain, import_chain
 from prsm.node.archive.resume import resume_signing
 from prsm.node.callers.audit import check_files
+from prsm.node.holder import DESTROY
 from prsm.node.home import Home, HomeLocked
 from prsm.node.rpc.errors import error_data
 from prsm.node.rpc.reasons import Exit, entry_for
@@ -56,13 +57,13 @@ def main(arguments: Sequence[str]) -> int:
 
 async def _export(home: Home, options: argparse.Namespace) -> object:
     home.check()
-    with home.hold():
+    with home.hold("prsm chain export"):
         return await export_chain(home, options.file, first=options.first, last=options.last)
 
 
 async def _import(home: Home, options: argparse.Namespace) -> object:
     home.check()
-    with home.hold():
+    with home.hold("prsm chain import"):
         return await import_chain(home, options.file)
 
 
@@ -70,9 +71,12 @@ async def _backup(home: Home, options: argparse.Namespace) -> object:
     home.check()
     password = _password(options.password_fd)
     try:
-        with home.hold():
+        with home.hold("prsm backup"):
             return await create_backup(home, options.file, password=password, is_running=False)
     except HomeLocked:
+        holder = home.holder()
+        if holder is not None and holder.work == DESTROY:
+            raise  # a part of it may be gone
         # The daemon has the ledger open: a consistent copy is taken beside it.
         return await create_backup(home, options.file, password=password, is_running=True)
 
@@ -90,7 +94,7 @@ async def _restore(home: Home, options: argparse.Namespace) -> object:
 
 async def _resume(home: Home, options: argparse.Namespace) -> object:
     home.check()
-    with home.hold():
+    with home.hold("prsm consensus unsafe-resume"):
         return await resume_signing(home, options.height)
 
 

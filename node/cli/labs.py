@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from prsm.node.cli.birth import Birth, finish_home, make_folder, new_network
-from prsm.node.home import Holder, Home
+from prsm.node.holder import Holder
+from prsm.node.home import Home
 from prsm.node.listeners import find_listener
 
 COUNT: Final = 3  # 2 of 3 must agree when nothing else is said

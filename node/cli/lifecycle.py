@@ -19,6 +19,7 @@ from prsm.node.cli.parts import parts, remove_empty, strangers
 from prsm.node.cli.passwords import ask_password, given_password, password_options
 from prsm.node.cli.running import home_words
 from prsm.node.cli.session import Session, pass_session
+from prsm.node.holder import DESTROY
 from prsm.node.home import Home, HomeLocked, find_home
 from prsm.node.rpc.client import RpcError
 from prsm.node.version import VERSION
@@ -179,6 +180,8 @@ def destroy(session: Session, *, dry_run: bool, keep_keys: bool, typed: str | No
 def _refuse_running(home: Home) -> None:
     for one in (home, *labs.found(home)):
         holder = one.holder()
+        if holder is not None and holder.work:
+            raise one.locked_by(holder)
         if holder is not None:
             raise HomeLocked(
                 f"process {holder.pid} runs the node in {one.root}", hint="prsm stop, then again"
@@ -195,7 +198,7 @@ def _held(home: Home) -> Iterator[None]:
     with ExitStack() as held:
         for one in (home, *labs.found(home)):
             with suppress(OSError):
-                held.enter_context(one.hold())
+                held.enter_context(one.hold(DESTROY))
         yield
 
 

@@ -22,7 +22,8 @@ from prsm.node.cli.failures import Usage
 from prsm.node.cli.passwords import ask_password, given_password, password_options
 from prsm.node.cli.session import POLL_S, Session, pass_session, pause
 from prsm.node.config import Config, load
-from prsm.node.home import Holder, Home, default_home
+from prsm.node.holder import Holder
+from prsm.node.home import Home, default_home
 from prsm.node.listeners import find_listener
 from prsm.node.rpc.client import Client, Endpoint, find
 from prsm.node.rpc.errors import CallTimeout, NodeUnreachable, PortTaken
@@ -149,7 +150,7 @@ def restart(session: Session, /, **given: Any) -> None:  # noqa: ANN401 - click'
 
 
 def _home_here(session: Session) -> Home:
-    """The folder whose process is meant: never that of another node."""
+    """The folder whose process is meant: never that of another node, nor what is no node."""
     if session.node:
         raise Usage(
             f"{session.node} is named, by --node or PRSM_NODE; this ends the process of the node "
@@ -157,7 +158,16 @@ def _home_here(session: Session) -> Home:
             hint="end the other one with: prsm rpc call node_stop; or unset PRSM_NODE",
         )
     session.home.check()
+    _refuse_work(session.home)
     return session.home
+
+
+def _refuse_work(home: Home) -> None:
+    """Raise if what has the folder is no node, such as a destroy: it must not be cut off."""
+    for one in (home, *labs.found(home)):
+        holder = one.holder()
+        if holder is not None and holder.work:
+            raise one.locked_by(holder)
 
 
 def _end(session: Session, home: Home, holder: Holder) -> None:
@@ -220,6 +230,7 @@ def _launch(
 
 
 def _refuse_second(home: Home, config: Config) -> None:
+    _refuse_work(home)
     holder = home.holder()
     if holder is not None:
         raise Usage(

@@ -71,7 +71,7 @@ class Session:
                 return self.target
             except NodeUnreachable as error:
                 holder = None if self.node else self.home.holder()
-                if holder is None or not self.is_patient:
+                if holder is None or holder.work or not self.is_patient:
                     raise
                 if time.monotonic() > deadline:
                     raise CallTimeout(

@@ -1,10 +1,13 @@
 """Backup: what nobody could restore is not made."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from prsm.node.archive.__main__ import main
 from prsm.node.archive.backups import create_backup
+from prsm.node.holder import DESTROY
 from prsm.storage.errors import NotFound
 from tests.tools.archives import make_home
 
@@ -26,3 +29,18 @@ async def test_backup_without_what_no_node_can_do_without_is_not_made(
     with pytest.raises(NotFound, match="is not there"):
         await create_backup(home, tmp_path / "backup", password="word", is_running=is_running)
     assert names_in(tmp_path) == ["home", "stick"]
+
+
+def test_backup_of_a_folder_that_is_being_destroyed_is_not_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A node that runs is copied beside it; of this one a part may be gone."""
+    home = make_home(tmp_path / "home")
+    reader, writer = os.pipe()
+    os.write(writer, b"word\n")
+    os.close(writer)
+    words = ["backup", str(tmp_path / "backup"), "--password-fd", str(reader)]
+    with home.hold(DESTROY):
+        assert main(["--home", str(home.root), *words]) == 1
+    assert "(prsm destroy)" in capsys.readouterr().out
+    assert names_in(tmp_path) == ["home"]

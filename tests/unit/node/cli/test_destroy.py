@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from prsm.node.cli import lifecycle
 from prsm.node.cli.parts import parts
+from prsm.node.holder import DESTROY
 from prsm.node.home import Home, HomeLocked
 from tests.unit.node.cli.test_care import born, run
 
@@ -161,7 +163,8 @@ def test_no_node_begins_in_a_folder_that_is_being_destroyed(
     def begin(path: Path) -> None:
         for root in (born, born / "labs" / "lab1"):
             if path == born / "blocks":
-                with pytest.raises(HomeLocked, match="in use by process"), Home(root).hold():
+                locked = pytest.raises(HomeLocked, match=r"\(prsm destroy\)")
+                with locked, Home(root).hold():
                     pass
                 tried.append(root)
         delete(path)
@@ -177,3 +180,30 @@ def test_destroy_by_a_link_removes_the_link_too(born: Path, tmp_path: Path) -> N
     assert run(linked, "destroy", "--confirm", "node").exit_code == 0
     assert not born.exists()
     assert not linked.is_symlink()
+
+
+@pytest.mark.parametrize("words", ["stop", "restart", "start", "destroy --confirm node", "status"])
+def test_who_destroys_a_folder_is_not_ended_as_its_node(
+    born: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """It has the lock, as a node does: `stop` cut it off, and `restart` began in what was left."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, _signal: ended.append(pid))
+    with Home(born).hold(DESTROY):
+        refused = run(born, "--timeout", "1", *words.split())
+    assert (refused.exit_code != 0, ended) == (True, [])
+    told = f"in use by process {os.getpid()} (prsm destroy)" in refused.stderr
+    assert (told, "prsm stop" in refused.stderr) == (words != "status", False)
+    assert "is starting" not in refused.stderr
+
+
+def test_labs_that_are_being_destroyed_are_not_ended_as_nodes(
+    born: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, _signal: ended.append(pid))
+    lab = Home(born / "labs" / "lab1")
+    lab.create()
+    with lab.hold(DESTROY):
+        assert "(prsm destroy)" in run(born, "--timeout", "1", "stop").stderr
+    assert ended == []
