@@ -180,30 +180,50 @@ def edit_config(session: Session) -> None:
         if not is_kept:
             copy.unlink()
         raise
+    after = _edits(path, before, copy)
+    if code:
+        hint = f"your text is in {copy}" if after is not None else "nothing is changed"
+        raise Usage(f"{editor} ended with {code}", hint=hint)
+    try:
+        _check_text(_raw(path) if after is None else after)
+    except PrsmError as error:
+        hint = f"your text is kept in {copy}; {error.hint}" if after is not None else error.hint
+        raise Usage(error.what, hint=hint) from error
+    if after is not None:
+        write_private(path, after.encode())
+        copy.unlink()
+    session.answer_value({"file": str(path), "changed": after is not None})
+
+
+def _edits(path: Path, before: str, copy: Path) -> str | None:
+    """The text that an editor has left; None, and no copy, if nothing in it is the person's.
+
+    Raises:
+        Usage: it is gone, or the file is not any more what was copied.
+    """
+    if not copy.exists():  # an empty text would be accepted
+        raise Usage(f"{copy} is gone, nothing is changed", hint="save your text where it was")
+    after = _raw(copy)
+    if after == before:
+        copy.unlink()
+        return None
     if _raw(path) != before:  # by somebody else, while the editor was open
         os.utime(copy, ns=(0, 0))  # older than that change, the next time as well
-        _refuse_newer(path, copy)
-    after = _raw(copy)
-    if code:
-        raise Usage(f"{editor} ended with {code}", hint=f"your text is in {copy}")
-    try:
-        _check_text(after)
-    except PrsmError as error:
-        hint = f"your text is kept in {copy}; {error.hint}"
-        raise Usage(error.what, hint=hint) from error
-    if after != before:
-        write_private(path, after.encode())
-    copy.unlink()
-    session.answer_value({"file": str(path), "changed": after != before})
+        raise _newer(path, copy)
+    return after
 
 
 def _refuse_newer(path: Path, kept: Path) -> None:
     """Raise if the file was changed after a text of it was begun: the change would be undone."""
     if path.exists() and path.stat().st_mtime_ns > kept.stat().st_mtime_ns:
-        raise Usage(
-            f"{path} has changed since your text in {kept} was begun",
-            hint=f"put what you still want into a new one, once you have moved or deleted {kept}",
-        )
+        raise _newer(path, kept)
+
+
+def _newer(path: Path, kept: Path) -> Usage:
+    return Usage(
+        f"{path} has changed since your text in {kept} was begun",
+        hint=f"put what you still want into a new one, once you have moved or deleted {kept}",
+    )
 
 
 def _edited(editor: str, copy: Path) -> int:

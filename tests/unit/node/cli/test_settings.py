@@ -216,6 +216,41 @@ def test_edit_does_not_undo_what_was_set_while_it_was_open(
     assert load(path).config.log.level == "error"
 
 
+def test_edit_in_vain_leaves_no_text_of_which_nothing_is_the_persons(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would stand in the way of the next one, being older than what was set meanwhile."""
+    other = f"sh -c 'echo >> {home / 'config.toml'}' edit"  # somebody else; the person nothing
+    monkeypatch.setenv("EDITOR", other)
+    seen = run(home, "edit", "--yes", "--json")
+    assert (seen.exit_code, '"changed":false' in seen.stdout) == (0, True), seen.stderr
+    assert (home / "config.toml").read_text() == TEXT + "\n"
+    assert not (home / "config.toml.edited").exists()
+
+
+def test_edit_makes_no_file_anew_that_went_while_it_was_open(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all the folder, or alone."""
+    path = home / "config.toml"
+    monkeypatch.setenv("EDITOR", f"sh -c 'rm {path}; echo >> {path}.edited' edit")
+    gone = run(home, "edit", "--yes")
+    assert (gone.exit_code, "has changed since" in gone.stderr) == (2, True), gone.stderr
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("also", ["", "/config.toml"])
+def test_edit_whose_text_went_changes_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch, also: str
+) -> None:
+    """An empty text is an accepted one: all that was set would be by default."""
+    monkeypatch.setenv("EDITOR", f"rm {home}{also}" if also else "rm")
+    gone = run(home, "edit", "--yes")
+    assert (gone.exit_code, "config.toml.edited is gone" in gone.stderr) == (2, True), gone.stderr
+    assert (home / "config.toml").exists() is not bool(also)
+    assert also or (home / "config.toml").read_text() == TEXT
+
+
 def test_set_of_a_section_that_is_none_says_so(home: Path) -> None:
     (home / "config.toml").write_text("log = 3\n", encoding="utf-8")
     refused = run(home, "set", "log.level", "info")
