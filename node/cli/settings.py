@@ -19,6 +19,7 @@ import msgspec
 
 from prsm.node.cli.failures import Usage
 from prsm.node.cli.session import Session, pass_session
+from prsm.node.cli.turn import turn
 from prsm.node.cli.words import Words, completing
 from prsm.node.config import (
     KEYS,
@@ -133,20 +134,21 @@ def migrate_config(session: Session, *, dry_run: bool) -> None:
     import tomlkit
 
     path = session.home.config
-    raw = _raw(path)
-    document, rows = _parsed(path, raw), list[dict[str, str]]()
-    for section, table in list(document.items()):
-        names = list(table) if isinstance(table, Mapping) else []
-        for name in names:
-            key = f"{section}.{name}"
-            if key not in KEYS:
-                rows.append(_retire(document, section, name))
-    text = tomlkit.dumps(document)
-    _check_text(text)
-    kept = path.with_name("config.toml.before")
-    if rows and not dry_run:
-        write_private(kept, raw.encode())
-        write_private(path, text.encode())
+    with turn(session.home):
+        raw = _raw(path)
+        document, rows = _parsed(path, raw), list[dict[str, str]]()
+        for section, table in list(document.items()):
+            names = list(table) if isinstance(table, Mapping) else []
+            for name in names:
+                key = f"{section}.{name}"
+                if key not in KEYS:
+                    rows.append(_retire(document, section, name))
+        text = tomlkit.dumps(document)
+        _check_text(text)
+        kept = path.with_name("config.toml.before")
+        if rows and not dry_run:
+            write_private(kept, raw.encode())
+            write_private(path, text.encode())
     written = bool(rows) and not dry_run
     document_ = {"file": str(path), "written": written, "kept": str(kept) if written else None}
     session.answer_value({**document_, "items": rows})
@@ -180,18 +182,19 @@ def edit_config(session: Session) -> None:
         if not is_kept:
             copy.unlink()
         raise
-    after = _edits(path, before, copy)
-    if code:
-        hint = f"your text is in {copy}" if after is not None else "nothing is changed"
-        raise Usage(f"{editor} ended with {code}", hint=hint)
-    try:
-        _check_text(_raw(path) if after is None else after)
-    except PrsmError as error:
-        hint = f"your text is kept in {copy}; {error.hint}" if after is not None else error.hint
-        raise Usage(error.what, hint=hint) from error
-    if after is not None:
-        write_private(path, after.encode())
-        copy.unlink()
+    with turn(session.home):
+        after = _edits(path, before, copy)
+        if code:
+            hint = f"your text is in {copy}" if after is not None else "nothing is changed"
+            raise Usage(f"{editor} ended with {code}", hint=hint)
+        try:
+            _check_text(_raw(path) if after is None else after)
+        except PrsmError as error:
+            hint = f"your text is kept in {copy}; {error.hint}" if after is not None else error.hint
+            raise Usage(error.what, hint=hint) from error
+        if after is not None:
+            write_private(path, after.encode())
+            copy.unlink()
     session.answer_value({"file": str(path), "changed": after is not None})
 
 
@@ -320,22 +323,23 @@ def _replace(session: Session, changes: Mapping[str, object], *, dry_run: bool) 
 
     session.home.check()
     path = session.home.config
-    document = _parsed(path, _raw(path))
-    for key, value in changes.items():
-        section, _, name = key.partition(".")
-        if section not in document:
-            document[section] = tomlkit.table()
-        table = document[section]
-        if not isinstance(table, MutableMapping):
-            raise Usage(f"{path} has {section!r} outside a section", hint="prsm config edit")
-        if value is None:
-            table.pop(name, None)
-        else:
-            table[name] = list(value) if isinstance(value, tuple) else value
-    text = tomlkit.dumps(document)
-    loaded = _check_text(text)
-    if not dry_run:
-        write_private(path, text.encode())
+    with turn(session.home):
+        document = _parsed(path, _raw(path))
+        for key, value in changes.items():
+            section, _, name = key.partition(".")
+            if section not in document:
+                document[section] = tomlkit.table()
+            table = document[section]
+            if not isinstance(table, MutableMapping):
+                raise Usage(f"{path} has {section!r} outside a section", hint="prsm config edit")
+            if value is None:
+                table.pop(name, None)
+            else:
+                table[name] = list(value) if isinstance(value, tuple) else value
+        text = tomlkit.dumps(document)
+        loaded = _check_text(text)
+        if not dry_run:
+            write_private(path, text.encode())
     return loaded
 
 

@@ -1,5 +1,6 @@
 """config get, set, unset, diff, migrate, edit: comments stay, nothing wrong is ever written."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from click.testing import CliRunner, Result
 from prsm.node.cli import settings
 from prsm.node.cli.main import prsm
 from prsm.node.config import load
+from prsm.node.home import write_private
 from tests.tools.served import Served
 
 TEXT = '# of the lab\n[log]\nlevel = "debug" # for now\n\n[net]\nmax_peers = 70\n'
@@ -249,6 +251,46 @@ def test_edit_whose_text_went_changes_nothing(
     assert (gone.exit_code, "config.toml.edited is gone" in gone.stderr) == (2, True), gone.stderr
     assert (home / "config.toml").exists() is not bool(also)
     assert also or (home / "config.toml").read_text() == TEXT
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("set", "net.max_peers", "71"), ("unset", "log.level"), ("migrate",), ("edit", "--yes")],
+)
+def test_change_that_is_under_way_is_not_written_over_by_another(
+    home: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """Of two that read the file at once the later one wrote it as if the earlier were not."""
+    if words[0] == "migrate":
+        (home / "config.toml").write_text(TEXT + "\n[gone]\nkey = 1\n", encoding="utf-8")
+    read, write = settings._raw, write_private
+    told: list[tuple[str, str, bool]] = []
+
+    def look(what: str, path: Path) -> None:
+        folder = os.open(home, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            told.append((what, path.name, True))
+        else:
+            told.append((what, path.name, False))
+        finally:
+            os.close(folder)
+
+    def reading(path: Path) -> str:
+        look("read", path)
+        return read(path)
+
+    def writing(path: Path, raw: bytes) -> None:
+        look("write", path)
+        write(path, raw)
+
+    monkeypatch.setattr(settings, "_raw", reading)
+    monkeypatch.setattr(settings, "write_private", writing)
+    monkeypatch.setenv("EDITOR", "sed -i 's/= 70/= 12/'")
+    assert run(home, *words).exit_code == 0
+    last = [is_held for _, name, is_held in told if name == "config.toml"][-2:]
+    assert (told[-1][:2], last) == (("write", "config.toml"), [True, True])
 
 
 def test_set_of_a_section_that_is_none_says_so(home: Path) -> None:
