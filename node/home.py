@@ -12,7 +12,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -263,14 +263,22 @@ class Home:
 
         Raises:
             HomeLocked: another process holds it; the message names it.
+            LocalError: the disk refused: no `run/` there, no right to write, no room, no locks.
         """
-        fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
-        try:
-            _flock(fd, self)
-            write_holder(fd, work)
+        with ExitStack() as held:
+            try:
+                fd = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+                held.callback(os.close, fd)
+                if is_ours := _flock(fd):
+                    write_holder(fd, work)
+            except OSError as error:
+                raise LocalError(
+                    f"{self.lock} cannot be held: {error.strerror}",
+                    hint=f"see who owns {self.run}, what disk it is on, and its room",
+                ) from error
+            if not is_ours:
+                raise self.locked_by(read_holder(fd))
             yield
-        finally:
-            os.close(fd)
 
     def holder(self) -> Holder | None:
         """Who holds the lock now; None if nobody does."""
@@ -279,10 +287,8 @@ class Home:
         except OSError:
             return None
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return read_holder(fd)
-        else:
+            return None if _flock(fd) else read_holder(fd)
+        except OSError:  # no such locks there: the file names who held it last
             return None
         finally:
             os.close(fd)
@@ -290,9 +296,8 @@ class Home:
     def locked_by(self, holder: Holder) -> HomeLocked:
         """What to say to whoever wants this folder meanwhile."""
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(holder.since_s))
-        by = (
-            f"{holder.pid or 'unknown'} ({holder.work})" if holder.work else holder.pid or "unknown"
-        )
+        who = holder.pid or "unknown"
+        by = f"{who} ({holder.work})" if holder.work else who
         end = "wait until it has ended" if holder.work else "stop it with `prsm stop`"
         return HomeLocked(
             f"{self.root} is in use by process {by}, since {since}",
@@ -384,10 +389,12 @@ def socket_address(path: Path) -> Iterator[str]:
         os.close(fd)
 
 
-def _flock(fd: int, home: Home) -> None:
+def _flock(fd: int) -> bool:
+    """Take the lock of a file; whether nobody else has it."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
             raise
-        raise home.locked_by(read_holder(fd)) from error
+        return False
+    return True

@@ -197,8 +197,12 @@ def _held(home: Home) -> Iterator[None]:
     """
     with ExitStack() as held:
         for one in (home, *labs.found(home)):
-            with suppress(OSError):
+            try:
                 held.enter_context(one.hold(DESTROY))
+            except HomeLocked:
+                raise
+            except LocalError:
+                continue
         yield
 
 

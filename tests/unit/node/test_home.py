@@ -1,6 +1,7 @@
 """The data folder: modes, versions, the lock that names its holder."""
 
 import errno
+import fcntl
 import os
 import socket
 import stat
@@ -23,6 +24,7 @@ from prsm.node.home import (
     socket_address,
     write_private,
 )
+from prsm.protocol.errors import LocalError
 
 
 def mode(path: Path) -> int:
@@ -76,6 +78,30 @@ def test_hold_names_the_process_that_holds_it(tmp_path: Path) -> None:
     assert home.holder() is None
     with home.hold():
         pass
+
+
+def test_folder_that_cannot_be_held_says_which_file_and_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """run/ leads into a folder that a start of the machine empties, or has no such locks."""
+    home = Home(tmp_path / "home")
+    home.create()
+    home.run.rmdir()
+    with pytest.raises(LocalError, match="run/lock cannot be held: No such file"), home.hold():
+        pytest.fail("held")
+    home.run.mkdir()
+    with home.hold():
+        pass
+
+    def refuse(_fd: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    count = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(LocalError, match="run/lock cannot be held: No locks"), home.hold():
+        pytest.fail("held")
+    assert home.holder() is None  # what the file says is of who held it last: no process to end
+    assert len(list(Path("/proc/self/fd").iterdir())) == count
 
 
 def test_hold_is_released_when_the_holder_dies(tmp_path: Path) -> None:

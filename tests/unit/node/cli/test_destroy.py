@@ -1,6 +1,7 @@
 """destroy: what goes, what stays, what was cut off, and who begins meanwhile."""
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -172,6 +173,25 @@ def test_no_node_begins_in_a_folder_that_is_being_destroyed(
     monkeypatch.setattr(shutil, "rmtree", begin)
     gone = run(born, "destroy", "--confirm", "node")
     assert (gone.exit_code, born.exists(), len(tried)) == (0, False, 2), gone.stderr
+
+
+def test_folder_in_which_no_lock_can_be_had_is_destroyed(
+    born: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a file system without such locks; what the lock says is of who held it last."""
+    with Home(born).hold():
+        pass
+
+    def refuse(_fd: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    ended: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, _signal: ended.append(pid))
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert "no node runs in" in run(born, "--timeout", "1", "stop").stderr
+    assert ended == []
+    gone = run(born, "destroy", "--confirm", "node")
+    assert (gone.exit_code, born.exists()) == (0, False), gone.stderr
 
 
 def test_destroy_by_a_link_removes_the_link_too(born: Path, tmp_path: Path) -> None:
