@@ -18,7 +18,7 @@ import trio
 from prsm.node.clock import Clock
 from prsm.node.net.addresses import Dice, Entry, Kind
 from prsm.node.net.entry import PeerFull
-from prsm.node.net.interface import Network, PeerEvent, PeerUnreachable
+from prsm.node.net.interface import Network, PeerEvent, PeerInfo, PeerUnreachable
 from prsm.node.net.places import Place, place_of
 from prsm.node.net.seeds import Seeds
 from prsm.node.net.selection import (
@@ -296,9 +296,9 @@ class Discovery:
             self._news.set()
 
     async def _is_there(self, peer: PeerId, text: str) -> bool:
-        """Is a peer that is linked at this address? One that dialled us meanwhile may not be."""
+        """Is a peer that is linked at this address? Its link may be another one, made meanwhile."""
         info = next((info for info in self._network.peers() if info.peer == peer), None)
-        if info is None or info.outbound:
+        if info is None or _led_to(info, text):
             return True
         try:
             await self._network.probe(text)
@@ -340,7 +340,7 @@ class Discovery:
             if info is not None:
                 kept.lost_ms = None
                 self.book.note(text, rtt_ms=info.rtt_ms or 0)
-                if info.outbound and not 0 <= wall_ms - kept.refreshed_ms < REFRESH_MS:
+                if _led_to(info, text) and not 0 <= wall_ms - kept.refreshed_ms < REFRESH_MS:
                     kept.refreshed_ms = wall_ms
                     self.book.succeeded(text, now_ms=wall_ms)
             elif kept.lost_ms is None:
@@ -386,6 +386,14 @@ class Discovery:
 
 def _first(entries: Sequence[Entry], now_ms: int, *, urgent: bool) -> Entry | None:
     return next((entry for entry in entries if urgent or entry.is_ready(now_ms)), None)
+
+
+def _led_to(info: PeerInfo, text: str) -> bool:
+    """Was a peer's link made by dialling this address? No other says anything of it."""
+    try:
+        return info.outbound and place_of(info.address).text == text
+    except LocalError:  # its socket was gone before it was asked
+        return False
 
 
 def _outbound(dial: Dial, now_ms: int) -> Outbound:

@@ -1,7 +1,9 @@
 """Hints, which strangers may have given: what they begin ends, what the owner asked for stays."""
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
+import dataclasses
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import pytest
 import trio
@@ -316,3 +318,44 @@ async def test_address_is_not_believed_because_its_peer_dialled_us(
     known = one.discovery.book.get(text)
     assert known is not None
     assert known.last_success_ms == seen_ms
+
+
+async def test_address_is_not_believed_because_another_part_dialled_its_peer_elsewhere(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """We waited for our turn meanwhile: the link is ours, and says nothing of this address."""
+    first = await world.start(10)
+    one = await find(world, 1, Aims(outbound=1))
+    assert world.hub is not None
+    text = first.address.replace("/tcp/1", "/tcp/2")
+    world.hub.link(one.node.peer, first.peer).delay_s = 0.5
+    connect = partial(one.node.network.connect, first.address, hint="another part")
+    world.nursery.start_soon(connect)
+    await wait_all_tasks_blocked()
+    one.discovery.hear(place_of(text), source=first.peer, kind=Kind.EXCHANGE)
+    await trio.sleep(20)
+    (info,) = one.node.network.peers()
+    assert info.outbound
+    known = one.discovery.book.get(text)
+    assert known is not None
+    assert not known.tried
+    assert not one.discovery.outbound
+
+
+async def test_address_is_not_refreshed_by_a_link_that_another_part_made_elsewhere(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """The peer was lost, and is linked again where the owner says that it is."""
+    first = await world.start(10)
+    one = await find(world, 1, Aims(outbound=1))
+    one.discovery.hear(place_of(first.address), source=first.peer, kind=Kind.EXCHANGE)
+    await trio.sleep(20)
+    (kept,) = one.discovery._kept.values()
+    old = first.address.replace("/tcp/1", "/tcp/2")
+    one.discovery.book.learn(place_of(old), source="it", kind=Kind.EXCHANGE, now_ms=0)
+    kept.link = dataclasses.replace(kept.link, place=place_of(old))
+    kept.refreshed_ms -= REFRESH_MS
+    await trio.sleep(20)
+    known = one.discovery.book.get(old)
+    assert known is not None
+    assert not known.last_success_ms
