@@ -67,7 +67,7 @@ from prsm.node.net.gossip import (
     BoundedQueue,
     Seen,
 )
-from prsm.node.net.muxed import FencedConn, FencedYamux
+from prsm.node.net.muxed import FencedConn, FencedYamux, remote_at
 from prsm.node.net.private import protect
 from prsm.node.net.windows import WindowedStream
 from prsm.protocol.errors import RemoteError, Unsupported
@@ -200,7 +200,7 @@ class FencedSwarm(Swarm):
         failure_event: object,
     ) -> None:
         connection = RawConnection(read_write_closer, False)  # noqa: FBT003 - libp2p's signature
-        remote = read_write_closer.get_remote_address()
+        remote = remote_at(read_write_closer)
         ip = remote[0] if remote else ""
         entry = self.arrivals.enter(ip, now_ms=_now_ms())
         visit = entry.visit

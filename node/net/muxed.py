@@ -6,10 +6,13 @@ stream. Whatever one of these tasks meets ends that connection; unfenced it ende
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import trio
 from libp2p.abc import IMuxedStream, INetConn
+from libp2p.io.abc import ReadWriteCloser
+from libp2p.io.trio import TrioTCPStream
 from libp2p.network.connection.swarm_connection import SwarmConn
 from libp2p.security.secure_session import SecureSession
 from libp2p.stream_muxer.yamux.yamux import Yamux
@@ -166,5 +169,19 @@ def remote_of(connection: SwarmConn) -> tuple[str, int]:
     """Ip and port of the other side; zeros when the socket is gone already."""
     muxed = connection.muxed_conn
     assert isinstance(muxed, Yamux)
-    remote = muxed.get_remote_address()
+    noise = muxed.secured_conn.conn  # type: ignore[attr-defined]  # of SecureSession
+    remote = remote_at(noise.read_writer.read_write_closer.stream)
     return remote if remote is not None else ("0.0.0.0", 0)  # noqa: S104 - nothing is bound
+
+
+def remote_at(wire: ReadWriteCloser) -> tuple[str, int] | None:
+    """Ip and port of the other side of a socket; None when it is gone, or is none.
+
+    Stock code reads a name of two fields only, and that of IPv6 has four.
+    """
+    remote = wire.get_remote_address()
+    if remote is None and isinstance(wire, TrioTCPStream):
+        with suppress(OSError):
+            name = wire.stream.socket.getpeername()
+            return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None
+    return remote
