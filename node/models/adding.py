@@ -83,10 +83,11 @@ class Adding:
             files, key_ids = await self._store_files(wanted, prepared, stage, task)
             manifest = self._manifest(wanted, prepared, raw_root, files, key_ids)
             manifest = await self._signed(manifest, wanted, stage)
-            cid = await stage.save_manifest(manifest)
             # What was added here may be nowhere else yet: it is no cache entry that may go.
             for file in manifest.files:
                 await stage.pin(decode_cid(file.root), ADDED, "operator")
+            # Last: a model that is removed leaves what it shares to one that is named here.
+            cid = await stage.save_manifest(manifest)
         return cid, manifest
 
     def _manifest(

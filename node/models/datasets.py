@@ -86,8 +86,8 @@ class Datasets:
                 manifest = await self._with_card(manifest, wanted.card, stage)
             if not wallet.is_locked:
                 manifest = sign_manifest(manifest, wallet.signer)
-            cid = await stage.save_manifest(manifest)
             await stage.pin(added.root, ADDED, "operator")
+            cid = await stage.save_manifest(manifest)
         sent = await self._register(wanted, cid, manifest, layout) if wanted.register else None
         is_registered = sent is not None and sent.result is not None
         return Known(cid, manifest, is_held=True, is_registered=is_registered), sent

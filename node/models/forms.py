@@ -127,9 +127,9 @@ class Forms:
             manifest = self._manifest(base, file, wanted)
             if not wallet.is_locked:
                 manifest = sign_manifest(manifest, wallet.signer)
-            cid = await stage.save_manifest(manifest)
             for one in manifest.files:
                 await stage.pin(decode_cid(one.root), ADDED, "operator")
+            cid = await stage.save_manifest(manifest)
         outbox = self._tools.outbox
         sent = await register_model(outbox, cid, manifest) if wanted.register else None
         is_registered = sent is not None and sent.result is not None

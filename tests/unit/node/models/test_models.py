@@ -26,6 +26,7 @@ from prsm.storage.store.intake import OnRoot, Progress
 from prsm.storage.store.model_store import ModelStore, StoredFile
 from prsm.storage.store.pins import ADDED
 from prsm.storage.store.sealed import AddedFile
+from prsm.storage.store.staging import Stage
 from tests.tools.model_rooms import TX, Room, open_room, registered, wanted
 from tests.tools.stores import manifest
 from tests.tools.wires import Wire
@@ -369,4 +370,26 @@ async def test_two_models_that_are_removed_at_once_leave_nothing_that_both_share
         for known in (one, two):
             nursery.start_soon(room.models.remove, str(known.cid))
     assert not await store.models()
+    assert not [*await store.list(), *await store.pins()]
+
+
+async def test_model_that_is_removed_while_another_fails_leaves_nothing_that_both_shared(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It left their file to the other's manifest, and that was taken back."""
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    store, files = room.tools.store, {"b": b"shared"}
+    room.pool.files = {"a": b"one", **files}
+    one, _ = await room.models.add(wanted(tmp_path / "m.onnx", register=False))
+    room.pool.files = {"c": b"three", **files}
+
+    async def fail(_stage: Stage, _root: Cid, _name: str, _owner: str) -> None:
+        with pytest.raises(Conflict):  # the file is in use
+            await room.models.remove(str(one.cid))
+        raise Full("no room")
+
+    monkeypatch.setattr(Stage, "pin", fail)
+    with pytest.raises(Full):
+        await room.models.add(wanted(tmp_path / "m.onnx", name="other", register=False))
+    await room.models.remove(str(one.cid))
     assert not [*await store.list(), *await store.pins()]
