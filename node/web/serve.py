@@ -47,6 +47,7 @@ from prsm.node.web.tls import HANDSHAKE_S, AllowFrom, Tls, Visitors
 _BACKLOG: Final = 256
 _SOCKET_UMASK: Final = 0o177
 _TURN_AWAY_S: Final = 1.0
+_TURN_AWAY_MAX: Final = 64  # at once: each holds a descriptor meanwhile
 _WEBSOCKET_PING_S: Final = 20.0
 
 log: Final = logs.get("web")
@@ -85,7 +86,7 @@ class Bounds:
     """What one client, and all together, may take.
 
     Attributes:
-        connections: at once, over both listeners; more get 503.
+        connections: at once, over both listeners; more get 503, or are closed.
         connections_each: of one address of another machine; more are closed.
         body_s: a request's body must be complete by then.
         write_s: each 256 KiB of an answer must be taken by then.
@@ -188,7 +189,7 @@ class _Server:
         self._context = WorkerContext(None)
         self._door = door
         self._visitors = Visitors(bounds.connections_each)
-        self._open = 0
+        self._open = self._turning = 0
         self._stopping = trio.Event()
         self._holding = trio.Event()
         self._scope = trio.CancelScope(shield=True)
@@ -226,7 +227,9 @@ class _Server:
     async def _handle(self, stream: trio.SocketStream) -> None:
         """Serve one connection; whatever happens in it stays in it."""
         if self._open >= self._bounds.connections:
-            await self._turn_away(stream)
+            is_tls = self._door.tls is not None and stream.socket.family != socket.AF_UNIX
+            if self._turning < _TURN_AWAY_MAX and not is_tls:  # clear text is no answer there
+                await self._turn_away(stream)
             return
         self._open += 1
         try:
@@ -277,13 +280,16 @@ class _Server:
             "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        with trio.move_on_after(_TURN_AWAY_S):
-            try:
+        self._turning += 1
+        try:
+            with trio.move_on_after(_TURN_AWAY_S):
                 await stream.send_all(head.encode("ascii") + body)
                 await stream.send_eof()
                 await stream.receive_some(65536)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+        finally:
+            self._turning -= 1
 
 
 def _address(stream: trio.SocketStream) -> str | None:

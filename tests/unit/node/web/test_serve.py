@@ -5,6 +5,8 @@ import os
 import socket
 import stat
 import struct
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,12 @@ from structlog.testing import capture_logs
 
 from prsm.node.rpc.dispatch import BODY_BYTES_MAX, bind
 from prsm.node.rpc.errors import PublicBind
+from prsm.node.web import serve as serve_module
 from prsm.node.web.app import Health
 from prsm.node.web.connection import Connection
 from prsm.node.web.serve import Bounds, Door, serve
+from prsm.node.web.tls import Tls
+from tests.tools.certificates import write_certificate
 from tests.tools.rpc_door import (
     PING,
     auth,
@@ -189,6 +194,28 @@ async def test_refusing_a_large_body_early_does_not_block_the_connection_for_eve
             assert answer.status == 401
             with trio.fail_after(3):
                 assert await stream.receive_some() == b""
+
+
+@pytest.mark.parametrize("has_tls", [False, True])
+async def test_of_those_above_the_cap_a_few_are_told_so_and_the_others_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_tls: bool
+) -> None:
+    """Each that is told holds a descriptor meanwhile; clear text is no answer to who speaks TLS."""
+    monkeypatch.setattr(serve_module, "_TURN_AWAY_S", 60.0)
+    monkeypatch.setattr(serve_module, "_TURN_AWAY_MAX", 2, raising=False)
+    tls = Tls(*write_certificate(tmp_path)) if has_tls else None
+    bounds = Bounds(connections=1, idle_s=60.0)
+    async with open_door(tmp_path, bounds=bounds, change=lambda d: replace(d, tls=tls)) as door:
+        held = await door.tcp()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        others = [await door.tcp() for _ in range(5)]
+        told = 0
+        for one in others:
+            with trio.fail_after(5), suppress(trio.BrokenResourceError):
+                told += b" 503 " in await one.receive_some(4096)
+        for one in (held, *others):
+            await trio.aclose_forcefully(one)
+    assert told == (0 if has_tls else 2)
 
 
 async def test_connections_above_the_cap_get_503_and_free_ones_work_again(tmp_path: Path) -> None:
