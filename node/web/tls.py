@@ -88,6 +88,8 @@ class Tls:
 class Visitors:
     """How many connections each address of another machine has open.
 
+    A public /64 of IPv6 counts as one address: whoever has one of it has all.
+
     Args:
         each_max: at once; this machine's own programs are not counted.
     """
@@ -103,19 +105,35 @@ class Visitors:
         Args:
             address: as text; empty for the unix socket.
         """
-        if not address or ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+        if not address or _host(address).is_loopback:
             yield True
             return
-        if self._open[address] >= self._each_max:
+        place = _place(address)
+        if self._open[place] >= self._each_max:
             yield False
             return
-        self._open[address] += 1
+        self._open[place] += 1
         try:
             yield True
         finally:
-            self._open[address] -= 1
-            if not self._open[address]:
-                del self._open[address]
+            self._open[place] -= 1
+            if not self._open[place]:
+                del self._open[place]
+
+
+def _place(address: str) -> str:
+    """What an address counts as."""
+    host = _host(address)
+    if host.version == 4 or host.is_private or host.is_link_local:
+        return str(host)
+    return str(ipaddress.ip_network((host, 64), strict=False))
+
+
+def _host(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address without its zone; one of IPv4 on a socket of both families as such."""
+    host = ipaddress.ip_address(address.partition("%")[0])
+    mapped = host.ipv4_mapped if isinstance(host, ipaddress.IPv6Address) else None
+    return mapped or host
 
 
 def _no_password() -> str:
@@ -134,9 +152,7 @@ class AllowFrom:
 
     def __contains__(self, address: object) -> bool:
         """Whether that address, as text, may; those of this machine always may."""
-        host = ipaddress.ip_address(str(address).partition("%")[0])
-        if isinstance(host, ipaddress.IPv6Address) and host.ipv4_mapped is not None:
-            host = host.ipv4_mapped
+        host = _host(str(address))
         if host.is_loopback or not self._networks:
             return True
         return any(host in one for one in self._networks)

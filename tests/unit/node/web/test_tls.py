@@ -119,6 +119,29 @@ def test_one_address_elsewhere_takes_some_places_and_gives_them_back() -> None:
         assert later
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "are_one"),
+    [
+        ("2a00:1450::7", "2a00:1450::8:9:a:b", True),  # whoever has one address there has all
+        ("2a00:1450::7", "2a00:1450:0:1::7", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("fd00::1", "fd00::2", False),  # a network of somebody's own: each machine for itself
+        ("fe80::1%eth0", "fe80::2%eth0", False),
+    ],
+)
+def test_a_machine_with_many_addresses_counts_once(one: str, other: str, *, are_one: bool) -> None:
+    visitors = Visitors(1)
+    with visitors.enter(one) as first, visitors.enter(other) as second:
+        assert (first, second) == (True, not are_one)
+    assert not visitors._open
+
+
+def test_this_machine_is_not_counted_on_a_socket_of_both_families() -> None:
+    visitors = Visitors(0)
+    with visitors.enter("::ffff:127.0.0.1") as here, visitors.enter("::ffff:192.0.2.1") as there:
+        assert (here, there) == (True, False)
+
+
 @pytest.mark.parametrize("has_tls", [True, False])
 async def test_no_public_address_without_both(tmp_path: Path, has_tls: bool) -> None:
     pem, key = write_certificate(tmp_path)
