@@ -170,7 +170,6 @@ class AuditLog:
             except Corrupt as error:
                 aside = path.with_name(f"{path.name}{_DAMAGED}-{self._clock.wall_ms()}")
                 PosixDisk().rename(str(path), str(aside))
-                self._is_named = False
                 log.error("audit log put aside", file=aside.name, why=error.what)  # noqa: TRY400 - the reason is in it
                 found = f"{aside.name}: {error.what}"
                 self._root = self._last_closed()
@@ -189,7 +188,6 @@ class AuditLog:
                 first = next(_lines(path))
                 closed = path.with_name(f"audit-{_decode(first, path).seq:012d}.log")
                 PosixDisk().rename(str(path), str(closed))
-                self._is_named = False
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 self._write_whole(descriptor, line, path)
@@ -204,11 +202,11 @@ class AuditLog:
         try:
             _write_all(descriptor, line)
             os.fdatasync(descriptor)
-            if not self._is_named:  # made now, by a refused line, or by a process that was killed
+            if not (size and self._is_named):  # new, or of a line or process that got no further
                 PosixDisk().sync_folder(str(path))
                 self._is_named = True
         except (OSError, PrsmError):
-            self._is_unsure = True
+            self._is_unsure, self._is_named = True, False
             os.ftruncate(descriptor, size)
             self._is_unsure = False
             raise

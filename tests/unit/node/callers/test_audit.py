@@ -198,6 +198,45 @@ async def test_file_that_a_process_left_is_named_on_disk_with_the_next_ones_firs
     assert synced == [str(tmp_path / "audit.log")]
 
 
+async def test_every_new_file_is_named_on_disk_with_its_first_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a new segment, and where somebody moved the open one away meanwhile."""
+    synced, path = list[str](), tmp_path / "audit.log"
+    audit = await written(tmp_path, 2)
+    monkeypatch.setattr(PosixDisk, "sync_folder", lambda _disk, name: synced.append(name))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "SEGMENT_BYTES_MAX", path.stat().st_size)
+        await audit.write(CALL, {"params": "begins a segment"})
+    assert synced == [str(path)]
+    path.rename(tmp_path / "elsewhere")
+    await audit.write(CALL, {"params": "begins a file"})
+    await audit.write(CALL, {"params": "and more"})
+    assert synced == [str(path)] * 2
+
+
+async def test_file_whose_line_was_left_in_doubt_is_named_on_disk_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first line of a segment, neither named nor taken out: it is in front of the next one."""
+    synced, path = list[str](), tmp_path / "audit.log"
+
+    def refuse(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    audit = await written(tmp_path, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "SEGMENT_BYTES_MAX", path.stat().st_size)
+        patch.setattr(PosixDisk, "sync_folder", refuse)
+        patch.setattr(os, "ftruncate", refuse)
+        with pytest.raises(Full):
+            await audit.write(CALL, {"params": "refused"})
+    monkeypatch.setattr(PosixDisk, "sync_folder", lambda _disk, name: synced.append(name))
+    await audit.write(CALL, {"params": "there is room again"})
+    assert synced == [str(path)]
+    assert (await audit.verify()).root.seq == 4
+
+
 async def test_segments_are_one_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small segments: the chain runs over them, pages too, a removed middle one shows."""
     monkeypatch.setattr(module, "SEGMENT_BYTES_MAX", 1200)
