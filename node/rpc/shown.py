@@ -18,6 +18,7 @@ from prsm.protocol.ids import format_ftns
 
 ROWS_MAX: Final = 200  # a notebook keeps what it shows
 _TEXT_MAX: Final = 96
+_TITLE_MAX: Final = 1_024  # what the pointer shows of a longer one
 _BAR_PX, _LANE_PX, _LABEL_PX, _GAP_PX = 460, 18, 250, 4
 # Dark enough on white, light enough on black; apart for every common colour blindness (Okabe, Ito).
 _COLOURS: Final = {
@@ -86,7 +87,9 @@ def _chart(title: str, lanes: Sequence[_Lane]) -> str:
     shown = lanes[:ROWS_MAX]
     if not shown:
         return ""
-    most_ms = max(1, *(max(lane.began_ms or 0, lane.ended_ms or 0) for lane in shown))
+    most_ms = max(1, *(max(lane.began_ms or 0, lane.ended_ms or 0) for lane in lanes))
+    more = len(lanes) - len(shown)
+    rest = f"; {more} more bars" if more else ""
     height = len(shown) * (_LANE_PX + _GAP_PX) + 24
     width = _LABEL_PX + _BAR_PX + 200
     drawn = "".join(_bar(index, lane, most_ms) for index, lane in enumerate(shown))
@@ -95,7 +98,7 @@ def _chart(title: str, lanes: Sequence[_Lane]) -> str:
         f'width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         'font-family="monospace" font-size="11" fill="currentColor">'
         f'<title>{escape(title)}</title>{drawn}<text x="0" y="{height - 8}">'
-        f"bars: from begin to end; all of it {most_ms} ms</text></svg>"
+        f"bars: from begin to end; all of it {most_ms} ms{rest}</text></svg>"
     )
 
 
@@ -112,7 +115,7 @@ def _bar(index: int, lane: _Lane, most_ms: int) -> str:
     said = took if lane.verdict == "pending" else f"{lane.verdict} {took}"
     return (
         f'{label}<rect x="{_LABEL_PX + left}" y="{top}" width="{wide}" height="{_LANE_PX}" '
-        f'fill="{_COLOURS[lane.verdict]}"><title>{escape(lane.told)}</title></rect>'
+        f'fill="{_COLOURS[lane.verdict]}"><title>{escape(lane.told[:_TITLE_MAX])}</title></rect>'
         f'<text x="{_LABEL_PX + left + wide + 6}" y="{base}">{escape(said)}</text>'
     )
 
@@ -186,7 +189,7 @@ def _plain(value: object) -> str:
 def _long(text: str) -> str:
     if len(text) <= _TEXT_MAX:
         return escape(text)
-    return f'<span title="{escape(text[:1024])}">{escape(text[:_TEXT_MAX])}…</span>'
+    return f'<span title="{escape(text[:_TITLE_MAX])}">{escape(text[:_TEXT_MAX])}…</span>'
 
 
 def _ftns(amount: str) -> str:

@@ -53,6 +53,22 @@ def test_a_job_has_a_bar_for_each_worker_from_its_begin_to_its_end() -> None:
     assert waterfall(_job(workers=[])) == ""
 
 
+def test_bars_that_are_left_out_are_said_and_count() -> None:
+    one = msgspec.to_builtins(_job().workers[0])
+    last = {**one, **_times(10, 90)}
+    drawn = waterfall(_job(workers=[one] * ROWS_MAX + [one, one, last]))
+    assert len(_bars(drawn)) == ROWS_MAX
+    assert {bar.attrib["width"] for bar in _bars(drawn)} == {str(10 * 460 // 90)}
+    said = "".join(_parsed(drawn).itertext())
+    assert "all of it 90 ms" in said
+    assert "3 more bars" in said
+
+
+def test_what_a_bar_tells_is_cut() -> None:
+    one = msgspec.to_builtins(_job().workers[0])
+    assert len(waterfall(_job(workers=[{**one, "why": "a" * 100_000}]))) < 3_000
+
+
 def test_a_trace_has_a_bar_for_each_step_and_what_lasts_reaches_the_end() -> None:
     plain = msgspec.to_builtins(sample(JobTrace))
     worker = {**plain["steps"][0]["worker"], "verdict": "lost", "why": EVIL}
