@@ -6,6 +6,7 @@ a notebook stays harmless where it is shown. Amounts are shown in FTNS.
 Knows: shapes of results. Must not know: calls.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Any, Final, NamedTuple, get_args, get_type_hints
@@ -164,8 +165,14 @@ def _fields(result: msgspec.Struct, *, without: set[str]) -> str:
 
 def _as_read(row: msgspec.Struct, name: str) -> object:
     value = getattr(row, name, None)
-    kind = get_type_hints(type(row), include_extras=True).get(name)
-    return _ftns(value) if isinstance(value, str) and _is_amount(kind) else value
+    return _ftns(value) if isinstance(value, str) and name in _amounts_of(type(row)) else value
+
+
+@functools.cache
+def _amounts_of(kind: type) -> frozenset[str]:
+    """Fields of a type that are amounts; finding them takes longer than showing a row."""
+    hints = get_type_hints(kind, include_extras=True)
+    return frozenset(name for name, hint in hints.items() if _is_amount(hint))
 
 
 def _cell(value: object) -> str:
