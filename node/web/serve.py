@@ -48,6 +48,7 @@ _BACKLOG: Final = 256
 _SOCKET_UMASK: Final = 0o177
 _TURN_AWAY_S: Final = 1.0
 _TURN_AWAY_MAX: Final = 64  # at once: each holds a descriptor meanwhile
+_KEPT: Final = 8  # one in so many connections is for programs of this machine
 _WEBSOCKET_PING_S: Final = 20.0
 
 log: Final = logs.get("web")
@@ -188,7 +189,8 @@ class _Server:
         self._config = _hypercorn_config(bounds)
         self._context = WorkerContext(None)
         self._door = door
-        self._visitors = Visitors(bounds.connections_each)
+        kept = bounds.connections // _KEPT  # whoever fills the rest, the operator gets in
+        self._visitors = Visitors(bounds.connections_each, all_max=bounds.connections - kept)
         self._open = self._turning = 0
         self._stopping = trio.Event()
         self._holding = trio.Event()

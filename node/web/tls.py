@@ -92,15 +92,16 @@ class Visitors:
 
     Args:
         each_max: at once; this machine's own programs are not counted.
+        all_max: of all other machines together, so that places are left to this one.
     """
 
-    def __init__(self, each_max: int) -> None:
-        self._each_max = each_max
+    def __init__(self, each_max: int, *, all_max: int) -> None:
+        self._each_max, self._all_max = each_max, all_max
         self._open: Counter[str] = Counter()
 
     @contextmanager
     def enter(self, address: str) -> Iterator[bool]:
-        """Count one more while the block runs; False if it has as many as it may.
+        """Count one more while the block runs; False if it has, or all have, as many as may be.
 
         Args:
             address: as text; empty for the unix socket.
@@ -109,7 +110,7 @@ class Visitors:
             yield True
             return
         place = _place(address)
-        if self._open[place] >= self._each_max:
+        if self._open[place] >= self._each_max or self._open.total() >= self._all_max:
             yield False
             return
         self._open[place] += 1

@@ -1,19 +1,24 @@
 """The door with TLS: who can speak with it, which files it takes, who may connect."""
 
+import itertools
 import os
+import socket
 import ssl
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from prsm.node.rpc.client import Client, RpcError, find
 from prsm.node.rpc.errors import NodeUnreachable, PublicBind
 from prsm.node.rpc.methods.node import Pong
 from prsm.node.rpc.target import Credentials
-from prsm.node.web.serve import Door
+from prsm.node.web import serve as serve_module
+from prsm.node.web.serve import Bounds, Door
 from prsm.node.web.tls import AllowFrom, Tls, TlsUnusable, Visitors
 from prsm.protocol.ed25519 import Ed25519Signer
 from prsm.storage.keystore import save_seed
@@ -107,7 +112,7 @@ def test_addresses_of_a_list_and_of_this_machine_may_connect() -> None:
 
 
 def test_one_address_elsewhere_takes_some_places_and_gives_them_back() -> None:
-    visitors = Visitors(2)
+    visitors = Visitors(2, all_max=9)
     with visitors.enter("192.0.2.1") as first, visitors.enter("192.0.2.1") as second:
         with visitors.enter("192.0.2.1") as third, visitors.enter("192.0.2.2") as other:
             assert (first, second, third, other) == (True, True, False, True)
@@ -130,16 +135,45 @@ def test_one_address_elsewhere_takes_some_places_and_gives_them_back() -> None:
     ],
 )
 def test_a_machine_with_many_addresses_counts_once(one: str, other: str, *, are_one: bool) -> None:
-    visitors = Visitors(1)
+    visitors = Visitors(1, all_max=9)
     with visitors.enter(one) as first, visitors.enter(other) as second:
         assert (first, second) == (True, not are_one)
     assert not visitors._open
 
 
 def test_this_machine_is_not_counted_on_a_socket_of_both_families() -> None:
-    visitors = Visitors(0)
+    visitors = Visitors(0, all_max=9)
     with visitors.enter("::ffff:127.0.0.1") as here, visitors.enter("::ffff:192.0.2.1") as there:
         assert (here, there) == (True, False)
+
+
+async def test_other_machines_together_leave_places_to_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some addresses, each within its bound, took all: the operator's own socket said 503."""
+    strangers = itertools.count(1)
+
+    def address(stream: trio.SocketStream) -> str:
+        return "" if stream.socket.family == socket.AF_UNIX else f"192.0.2.{next(strangers)}"
+
+    monkeypatch.setattr(serve_module, "_address", address)
+    async with open_door(tmp_path, bounds=Bounds(connections=8, idle_s=60.0)) as door:
+        held = [await door.tcp() for _ in range(9)]
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        answer = await exchange(await door.unix(), request())
+        assert answer.status == 200
+        for one in held:
+            await trio.aclose_forcefully(one)
+
+
+def test_places_of_other_machines_are_given_back() -> None:
+    visitors = Visitors(2, all_max=2)
+    for _ in range(3):
+        with ExitStack() as stack:
+            places = ("192.0.2.1", "192.0.2.2", "192.0.2.3", "127.0.0.1")
+            found = [stack.enter_context(visitors.enter(one)) for one in places]
+            assert found == [True, True, False, True]
+    assert not visitors._open
 
 
 @pytest.mark.parametrize("has_tls", [True, False])
