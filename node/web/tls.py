@@ -57,17 +57,18 @@ class Tls:
             log.warning("certificate not read again", why=error.what)
         return self._context
 
-    def _written_at(self) -> tuple[int, int]:
+    def _written_at(self) -> tuple[int, ...]:
         try:
-            mode = self._key.stat().st_mode & 0o777
-            times = self._certificate.stat().st_mtime_ns, self._key.stat().st_mtime_ns
+            found = self._certificate.stat(), self._key.stat()
         except OSError as error:
             raise TlsUnusable(f"{error.filename} cannot be read: {error.strerror}") from error
+        mode = found[1].st_mode & 0o777
         if mode & 0o077:
             raise TlsUnusable(
                 f"{self._key} has mode {mode:04o}, at most 0600", hint=f"chmod 600 {self._key}"
             )
-        return times
+        # Not the time of writing, which copies take along: nobody sets this one.
+        return tuple(number for one in found for number in (one.st_ino, one.st_ctime_ns))
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -204,6 +204,20 @@ def test_a_renewed_certificate_is_taken_and_a_damaged_one_is_not(tmp_path: Path)
     assert tls.context() is second
 
 
+def test_a_renewed_certificate_of_the_same_age_is_taken(tmp_path: Path) -> None:
+    """As a program that copies times with files leaves it, or one that sets all to one."""
+    (tmp_path / "new").mkdir()
+    places = write_certificate(tmp_path)
+    renewed = write_certificate(tmp_path / "new")
+    for path in (*places, *renewed):
+        os.utime(path, ns=(1, 1))
+    tls = Tls(*places)
+    first = tls.context()
+    for path, new in zip(places, renewed, strict=True):
+        new.replace(path)
+    assert tls.context() is not first
+
+
 def test_unusable_pairs_are_refused_at_start(tmp_path: Path) -> None:
     pem, key = write_certificate(tmp_path)
     _, other = write_certificate(tmp_path, "other")
