@@ -10,7 +10,6 @@ Knows: JWT, the two files, scopes as plain words. Must not know: HTTP, methods, 
 Source: RFC 7519; docs/spec/rpc.md, "Tokens".
 """
 
-import functools
 import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Mapping
@@ -272,12 +271,10 @@ class Tokens:
             OSError: the disk refused; nothing was taken back.
         """
         async with self._writing:
-            gone = self._family(token_id)
-            now = self._clock.wall_ms()
-            after = dict(self._tokens)
-            for one in gone:
-                if after[one].revoked_ms is None:
-                    after[one] = msgspec.structs.replace(after[one], revoked_ms=now)
+            gone, now = self._family(token_id), self._clock.wall_ms()
+            live = [self._tokens[one] for one in gone if self._tokens[one].revoked_ms is None]
+            ended = {one.id: msgspec.structs.replace(one, revoked_ms=now) for one in live}
+            after = {**self._tokens, **ended}
             await self._save(after, write=any(after[one].is_kept for one in gone))
         for one in gone:
             for tell in self.on_revoked:
@@ -294,17 +291,15 @@ class Tokens:
             OSError: the disk refused; the old key stays.
         """
         async with self._writing:
-            until = self._clock.wall_ms() + grace_ms
+            new, now = new_key(), self._clock.wall_ms()
+            until = now + grace_ms
             old = [
                 Key(key.id, key.secret, until if key.until_ms is None else min(key.until_ms, until))
                 for key in self._keys.values()
             ]
-            now = self._clock.wall_ms()
             kept = [key for key in old if key.until_ms is not None and key.until_ms > now]
-            new = new_key()
             keys = {key.id: key for key in (*kept[-(KEYS_MAX - 1) :], new)}
-            write = functools.partial(write_keys, self._key_path, keys)
-            await trio.to_thread.run_sync(write)
+            await trio.to_thread.run_sync(write_keys, self._key_path, keys)
             self._keys = keys
             return new.id
 
@@ -356,7 +351,12 @@ class Tokens:
         kept = {one.id: one for one in self._tokens.values() if now - self._ended(one) < KEPT_MS}
         if len(kept) < TOKENS_MAX:
             return kept
-        return {one.id: one for one in kept.values() if not self.why_dead(one)}
+        live = {one.id: one for one in kept.values() if not self.why_dead(one)}
+        for name in tuple(live):
+            while (maker := live[name].made_by) and maker not in live:  # the one above ends it
+                above = self._tokens[maker].made_by if maker in self._tokens else ""
+                live[name] = msgspec.structs.replace(live[name], made_by=above)
+        return live
 
     def _ended(self, token: Token) -> int:
         """When it ended; now if it has not."""

@@ -217,6 +217,25 @@ async def test_a_token_whose_maker_was_taken_back_meanwhile_is_not_made(
     assert [one.id for one in tokens.listed() if not tokens.why_dead(one)] == []
 
 
+async def test_what_a_pruned_token_made_ends_with_its_makers_maker(
+    tmp_path: Path, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two between them ended with their key, and gave their places up: the family holds."""
+    tokens = reopen(tmp_path, clock)
+    eldest, _ = await tokens.add(msgspec.structs.replace(PLAIN, public_key="0x01"))
+    maker = eldest.id
+    for _ in range(2):
+        maker = (await tokens.add(msgspec.structs.replace(PLAIN, made_by=maker)))[0].id
+    child, _ = await tokens.add(msgspec.structs.replace(PLAIN, public_key=KEY, made_by=maker))
+    await tokens.rotate_key(0)
+    monkeypatch.setattr("prsm.node.callers.tokens.TOKENS_MAX", 4)
+    await tokens.add(PLAIN)
+    assert tokens.find(maker) is None
+    again = reopen(tmp_path, clock)
+    assert again.is_live(child.id)
+    assert set(await again.revoke(eldest.id)) == {eldest.id, child.id}
+
+
 async def test_a_public_key_has_the_rights_of_its_live_record(
     tmp_path: Path, clock: SetClock
 ) -> None:
