@@ -20,7 +20,6 @@ from prsm.protocol.errors import LocalError
 if TYPE_CHECKING:
     from ssl import SSLContext  # a client of this machine loads no TLS
 
-_LOOPBACK: Final = ("127.", "localhost:", "[::1]:")
 _HTTPS: Final = "https://"
 _TOKEN_BYTES_MAX: Final = 8_192
 
@@ -188,10 +187,10 @@ def find(home: Home, *, node: str = "", shown: Credentials | None = None) -> Tar
 def _target(node: str, home: Home, shown: Credentials) -> Target:
     is_tls = node.startswith(_HTTPS)
     place = node.removeprefix(_HTTPS).removeprefix("http://").rstrip("/")
-    is_here = place.startswith(_LOOPBACK)
     host, _, port = place.rpartition(":")
     if is_tls and not port.isdecimal():
         host, port = place, "443"
+    is_here = _is_here(host)
     if not (is_here or (is_tls and host)) or not port.isdecimal() or int(port) > 65535:
         raise NodeUnreachable(
             f"{node[:100]!r} is no address of this machine; the token would travel in clear text",
@@ -199,6 +198,18 @@ def _target(node: str, home: Home, shown: Credentials) -> Target:
         )
     cookie = home.cookie if is_here else None
     return Target(None, (host.strip("[]"), int(port)), cookie, is_tls=is_tls, shown=shown)
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host is this machine, whatever a resolver says: a name may begin with `127.`."""
+    if host == "localhost":
+        return True
+    from ipaddress import ip_address  # noqa: PLC0415 - clients of a home's own node ask none
+
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def read_token(path: Path) -> str:

@@ -171,6 +171,22 @@ def test_the_client_sends_its_token_to_this_machine_only(tmp_path: Path, place: 
         find(Home(tmp_path), node=place)
 
 
+@pytest.mark.parametrize("place", ["127.lab.example:8480", "127.0.0.1.lab.example:8480"])
+def test_a_name_that_begins_as_this_machine_is_somewhere_else(tmp_path: Path, place: str) -> None:
+    for node in (place, f"http://{place}"):
+        with pytest.raises(NodeUnreachable, match="clear text"):
+            find(Home(tmp_path), node=node)
+    assert find(Home(tmp_path), node=f"https://{place}").cookie is None
+
+
+@pytest.mark.parametrize(
+    "place", ["127.0.0.1:1", "127.8.0.1:1", "localhost:1", "http://[::1]:1", "https://127.0.0.1:1"]
+)
+def test_this_machine_is_shown_the_cookie(tmp_path: Path, place: str) -> None:
+    home = Home(tmp_path)
+    assert find(home, node=place).cookie == home.cookie
+
+
 def test_find_tells_an_absent_home_from_a_stopped_node(tmp_path: Path) -> None:
     with pytest.raises(HomeMissing):
         find(Home(tmp_path / "none"))
