@@ -132,7 +132,7 @@ class RpcConfig(Section, frozen=True):
     max_conns: Annotated[
         int,
         msgspec.Meta(ge=8, le=65_536),
-        doc("connections at once, WebSockets too; more get 503"),
+        doc("connections at once, WebSockets too; more get 503 or are closed"),
     ] = 512
     jwt: Annotated[
         bool, doc("let tokens of `prsm token new` in; else the cookie of this run alone")
