@@ -1,9 +1,9 @@
 """A provider of identities over HTTP: OAuth 2.0 device flow, and who it was that agreed.
 
 Blocking calls in a few threads of their own, without redirects, each bounded in size, and in time
-between two pieces: a provider that drips is not cut off. The person is read from the provider's own page of users, over the connection that TLS vouches for: no
-token of the provider is ever judged here. Source: RFC 8628; OpenID Connect Discovery 1.0; OIDC
-Core, 5.3.
+between two pieces: a provider that drips is not cut off. The person is read from the provider's own
+page of users, over the connection that TLS vouches for: no token of the provider is ever judged
+here. Source: RFC 8628; OpenID Connect Discovery 1.0; OIDC Core, 5.3.
 
 Knows: HTTP, the forms of the provider. Must not know: tokens of ours, who may do what.
 """
