@@ -114,9 +114,9 @@ class Keepers:
         return not self.is_wanted(peer)
 
     def hear(self) -> None:
-        """A link came up: others may be there again, too."""
-        if self._redials.hear(now_s=trio.current_time()):
-            self._hastened.unpark_all()
+        """A link came up: others may be there again, too, or it is one that is waited for."""
+        self._redials.hear(now_s=trio.current_time())
+        self._hastened.unpark_all()
 
     def lose(self) -> None:
         """A link was lost: dial it again if it is wanted."""
@@ -156,9 +156,10 @@ class Keepers:
         redials.begin(peer, now_s=trio.current_time())
         try:
             while not self._is_linked(peer):
-                while (due_s := redials.due_s(peer)) > trio.current_time():
+                if (due_s := redials.due_s(peer)) > trio.current_time():
                     with trio.move_on_at(due_s):
                         await self._hastened.park()
+                    continue
                 if not (owners := self._owners.get(peer)):
                     return  # ended in the moment it was due
                 redials.start(peer, now_s=trio.current_time())

@@ -129,6 +129,30 @@ async def test_what_the_owner_wrote_is_kept_although_it_speaks_another_protocol(
     nursery.cancel_scope.cancel()
 
 
+async def test_peer_that_was_refused_and_dials_us_itself_is_kept_as_any_other(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Its link is lost again long before the five minutes are over."""
+    field = Field()
+    field.keepers.start(nursery)
+    field.there.add(LOW)
+    await field.want(LOW)
+    field.foreign.add(LOW)
+    field.linked.clear()
+    field.keepers.lose()
+    await trio.sleep(60)
+    field.foreign.clear()
+    field.linked.add(LOW)
+    field.keepers.hear()
+    await trio.sleep(1)
+    lost = trio.current_time()
+    field.linked.clear()
+    field.keepers.lose()
+    await trio.sleep(1)
+    assert field.dials[LOW][-1] == lost + 0.2
+    nursery.cancel_scope.cancel()
+
+
 async def test_hint_neither_moves_nor_ends_what_is_wanted(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
