@@ -5,6 +5,7 @@ weights. The rows of a step follow from seed and step number alone, so a run tha
 goes on from its checkpoint takes the steps it would have taken.
 """
 
+import hashlib
 import io
 import math
 from collections.abc import Callable
@@ -55,8 +56,10 @@ def train(
     """Train from the seed, or go on from the checkpoint in `folder`.
 
     Raises:
-        LocalError: too little text, or rows longer than the table of positions.
+        LocalError: no steps, too little text, or rows longer than the table of positions.
     """
+    if course.steps < 1:
+        raise LocalError(f"{course.steps} steps of training, at least 1")
     if course.tokens > config.positions:
         raise LocalError(f"rows of {course.tokens} tokens, the network has {config.positions}")
     if min(len(text), len(held_out)) <= course.tokens + 1:
@@ -69,11 +72,12 @@ def train(
     for one in weights.values():
         one.requires_grad_(requires_grad=True)
     optimiser = torch.optim.AdamW(weights.values(), lr=course.rate, weight_decay=0.01)
-    start = _resume(folder / _CHECKPOINT, config, course, weights, optimiser)
+    key = _key(text, config, course)
+    start = _resume(folder / _CHECKPOINT, key, weights, optimiser, say=say)
     for step in range(start, course.steps):
         value = _step(text, config, course, weights, optimiser, step)
         if (step + 1) % course.save_every == 0 or step + 1 == course.steps:
-            _save(folder / _CHECKPOINT, config, course, weights, optimiser, step + 1)
+            _save(folder / _CHECKPOINT, key, weights, optimiser, step + 1)
             say(f"step {step + 1} of {course.steps}: loss {value:.3f}")
     after = _held_out_loss(config, weights, asked)
     say(f"held-out loss after training: {after:.3f} nats a token")
@@ -121,21 +125,23 @@ def _held_out_loss(config: Config, weights: network.Parameters, rows: torch.Tens
         return float(network.loss(config, weights, rows))
 
 
-def _key(config: Config, course: Course) -> str:
-    """What must be equal for a checkpoint to be gone on from."""
-    return repr((config, course))
+def _key(text: Tokens, config: Config, course: Course) -> str:
+    """What must be equal for a checkpoint to be gone on from.
+
+    The text is part of it: another text has another tokenizer, whose ids mean other words.
+    """
+    return repr((hashlib.sha256(text.tobytes()).hexdigest(), config, course))
 
 
 def _save(
     path: Path,
-    config: Config,
-    course: Course,
+    key: str,
     weights: dict[str, torch.Tensor],
     optimiser: torch.optim.Optimizer,
     step: int,
 ) -> None:
     state = {
-        "key": _key(config, course),
+        "key": key,
         "step": step,
         "weights": {name: one.detach() for name, one in weights.items()},
         "optimiser": optimiser.state_dict(),
@@ -147,16 +153,24 @@ def _save(
 
 def _resume(
     path: Path,
-    config: Config,
-    course: Course,
+    key: str,
     weights: dict[str, torch.Tensor],
     optimiser: torch.optim.Optimizer,
+    *,
+    say: Say,
 ) -> int:
-    """Load what an earlier run saved; 0 when there is none, or it is of another course."""
+    """Load what an earlier run saved; 0 when there is none, or it is of another course or text."""
     if not path.is_file():
         return 0
-    state = torch.load(path, weights_only=True)  # refuses anything but tensors and plain values
-    if state["key"] != _key(config, course):
+    try:
+        # Refuses anything but tensors and plain values.
+        state = torch.load(path, weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a damaged file is refused in a dozen classes
+        say(f"{path} cannot be read ({type(error).__name__}): training begins anew")
+        return 0
+    if not isinstance(state, dict) or state.get("key") != key:
         return 0
     with torch.no_grad():
         for name, one in weights.items():

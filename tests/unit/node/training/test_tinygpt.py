@@ -110,6 +110,37 @@ def test_checkpoint_of_another_course_is_not_gone_on_from(tmp_path: Path) -> Non
     assert again.resumed_at == 0
 
 
+def test_checkpoint_of_another_text_is_not_gone_on_from(tmp_path: Path) -> None:
+    """Its weights know the ids of another tokenizer, and would be handed out as trained."""
+    text, asked = _lines()
+    learning.train(text, asked, _CONFIG, _course(), folder=tmp_path, say=_quiet)
+    again = learning.train(
+        text[::-1].copy(), asked, _CONFIG, _course(), folder=tmp_path, say=_quiet
+    )
+    assert again.resumed_at == 0
+
+
+@pytest.mark.parametrize("raw", [b"", b"junk", b"half"])
+def test_damaged_checkpoint_is_said_and_training_begins_anew(raw: bytes, tmp_path: Path) -> None:
+    text, asked = _lines()
+    short = replace(_course(), steps=10)
+    learning.train(text, asked, _CONFIG, short, folder=tmp_path, say=_quiet)
+    path = tmp_path / "checkpoint.pt"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if raw == b"half" else raw)
+    lines: list[str] = []
+    again = learning.train(text, asked, _CONFIG, short, folder=tmp_path, say=lines.append)
+    assert again.resumed_at == 0
+    assert any("checkpoint.pt cannot be read" in line for line in lines)
+
+
+def test_no_steps_are_refused_and_not_handed_out_as_training(tmp_path: Path) -> None:
+    text, asked = _lines()
+    none = replace(_course(), steps=-5)
+    with pytest.raises(LocalError, match="-5 steps of training, at least 1"):
+        learning.train(text, asked, _CONFIG, none, folder=tmp_path, say=_quiet)
+
+
 def test_too_little_text_is_refused(tmp_path: Path) -> None:
     text, asked = _lines()
     with pytest.raises(LocalError, match="too little"):
