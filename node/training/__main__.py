@@ -15,9 +15,10 @@ from typing import Any, Final
 import msgspec
 
 from prsm.node.training import corpus
-from prsm.node.training.files import keep
 from prsm.node.worker.recipes import decoder, minilm
+from prsm.node.worker.recipes.files import keep
 from prsm.protocol.errors import LocalError, Unsupported
+from prsm.storage.wholefile import refused
 
 _FAILED: Final = 1
 _INTERRUPTED: Final = 130
@@ -32,7 +33,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--steps", type=int, default=0, help="of training; 0: the recipe's own")
     given = parser.parse_args(argv)
     try:
-        made = _RECIPES[given.recipe](given.out.absolute(), given.steps)
+        with refused(given.out):
+            made = _RECIPES[given.recipe](given.out.absolute(), given.steps)
     except KeyboardInterrupt:
         _say("ended; what is trained is kept, and the same command goes on from there")
         return _INTERRUPTED

@@ -22,8 +22,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
-from prsm.node.training.files import keep
 from prsm.node.worker import session
+from prsm.node.worker.recipes.files import keep
 from prsm.node.worker.recipes.graph import GraphBuilder
 from prsm.protocol.slices import LABEL, encode_slices
 from prsm.protocol.tensors import Dtype, Tensor, TensorHead

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from prsm.node.training import network
-from prsm.node.training.files import keep
 from prsm.node.training.tokens import Tokens
 from prsm.node.worker.recipes.decoder import Config
+from prsm.node.worker.recipes.files import keep
 from prsm.protocol.errors import LocalError
 
 _CHECKPOINT: Final = "checkpoint.pt"

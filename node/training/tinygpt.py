@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from prsm.node.training import corpus, learning, network, tokens
-from prsm.node.training.files import keep
 from prsm.node.worker import session
 from prsm.node.worker.pipe import Array
 from prsm.node.worker.recipes import decoder
+from prsm.node.worker.recipes.files import keep
 from prsm.protocol.errors import LocalError
 
 CONFIG: Final = decoder.Config(layers=4, width=128, heads=4, positions=256, vocabulary=1024)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import onnx
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+from prsm.node.worker.recipes.files import keep
 from prsm.node.worker.recipes.graph import GraphBuilder
 from prsm.protocol.errors import LocalError
 
@@ -187,8 +188,8 @@ def write(out: Path, config: Config | None = None) -> tuple[Path, Path]:
     """Write `model.onnx` (the encoder form) and `tokenizer.json` into a directory."""
     out.mkdir(parents=True, exist_ok=True)
     model, tokenizer = out / "model.onnx", out / "tokenizer.json"
-    model.write_bytes(build_encoder(config or Config()).SerializeToString(deterministic=True))
-    tokenizer.write_text(build_tokenizer().to_str(), encoding="utf-8")
+    keep(model, build_encoder(config or Config()).SerializeToString(deterministic=True))
+    keep(tokenizer, build_tokenizer().to_str().encode())
     return model, tokenizer
 
 

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import onnx
 
+from prsm.node.worker.recipes.files import keep
 from prsm.node.worker.recipes.graph import GraphBuilder
 from prsm.protocol.limits import MIB
 
@@ -55,7 +56,7 @@ def write(out: Path, *, mib: int = DEFAULT_MIB, seed: int = 0) -> Path:
             file.write(weight.data)
             model.graph.initializer.append(_apart(f"w{block}", block * BLOCK_BYTES))
     path = out / "model.onnx"
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    keep(path, model.SerializeToString(deterministic=True))
     return path
 
 

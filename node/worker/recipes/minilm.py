@@ -17,6 +17,7 @@ import numpy.typing as npt
 import onnx
 from safetensors.numpy import load_file
 
+from prsm.node.worker.recipes.files import keep
 from prsm.node.worker.recipes.graph import GraphBuilder
 from prsm.protocol.errors import Unsupported
 
@@ -73,8 +74,8 @@ def write(out: Path) -> tuple[Path, Path]:
         )
     out.mkdir(parents=True, exist_ok=True)
     model, tokenizer = out / "model.onnx", out / "tokenizer.json"
-    model.write_bytes(build(folder).SerializeToString(deterministic=True))
-    tokenizer.write_bytes((folder / "tokenizer.json").read_bytes())
+    keep(model, build(folder).SerializeToString(deterministic=True))
+    keep(tokenizer, (folder / "tokenizer.json").read_bytes())
     return model, tokenizer
 
 
