@@ -365,13 +365,15 @@ class _Texts:
         if self._tokenizer is None:
             self._tokenizer = text.load(read_all(self._fd, size_max=text.TOKENIZER_BYTES_MAX))
         texts = _read_texts(call.texts, frame.tail)
+        tokenizer, self._tokenizer = self._tokenizer, None  # one that panics is loaded anew
         count = 0
         for rows, arrays in text.batches(
-            self._tokenizer, texts, rows_per_batch=call.rows_per_batch, tokens_max=call.tokens_max
+            tokenizer, texts, rows_per_batch=call.rows_per_batch, tokens_max=call.tokens_max
         ):
             heads, buffers = write_arrays(arrays)
             self._pipe.write(TextBatch(rows, heads), flow=Flow.ONE_WAY, tail=buffers)
             count += 1
+        self._tokenizer = tokenizer
         self._pipe.write(Tokenised(count), request_id=frame.request_id)
 
 

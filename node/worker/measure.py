@@ -88,7 +88,7 @@ def of_texts(raw: bytes, tokenizer: Tokenizer, model: session.Model) -> Sample:
         known = {spec.name for spec in model.inputs}
         batches = [{n: a for n, a in feeds.items() if n in known} for _, feeds in found]
         return Sample(tuple(batches))
-    ids = np.array(tokenizer.encode(words[: 64 * _WINDOWS * _WINDOW_TOKENS]).ids, np.int64)
+    ids = np.array(text.ids_of(tokenizer, words[: 64 * _WINDOWS * _WINDOW_TOKENS]), np.int64)
     tokens = min(_WINDOW_TOKENS, len(ids) // 2 - 1)
     if tokens < 1:
         raise InputMismatch(f"a text of {len(ids)} tokens is too short to be asked about")

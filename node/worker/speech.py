@@ -51,23 +51,29 @@ class Speaker:
         )
 
     def spell(self, prompt: str) -> list[int]:
-        """Tokens of a text."""
-        return list(self._tokenizer.encode(prompt, add_special_tokens=False).ids)
+        """Tokens of a text.
+
+        Raises:
+            ModelRefused: the tokenizer fails on it.
+        """
+        return text.ids_of(self._tokenizer, prompt, with_special=False)
 
     def say(self, ids: list[int], *, is_last: bool) -> str:
         """What these tokens add to the text; whole characters, unless it is the end.
 
         Raises:
             InputMismatch: a token the vocabulary does not have.
+            ModelRefused: the tokenizer fails on them.
         """
         size = self._tokenizer.get_vocab_size(with_added_tokens=True)
         for token in ids:
             if not 0 <= token < size:
                 raise InputMismatch(f"token {token}, the vocabulary has {size}")
         self._ids += ids
-        parts = [self._stream.step(self._tokenizer, token) or "" for token in ids]
-        if is_last:
-            parts.append(self._rest("".join(parts)))
+        with text.refusing("the tokenizer fails on tokens"):
+            parts = [self._stream.step(self._tokenizer, token) or "" for token in ids]
+            if is_last:
+                parts.append(self._rest("".join(parts)))
         self._said += "".join(parts)
         return "".join(parts)
 

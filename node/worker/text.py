@@ -5,6 +5,7 @@ length bucket (multiples of 8 up to 64, then of 32), inside the bucket only; lon
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -22,17 +23,41 @@ def load(raw: bytes) -> Tokenizer:
     Raises:
         ModelRefused: the library does not accept it.
     """
-    try:
+    with refusing("the tokenizer does not load"):
         tokenizer = Tokenizer.from_buffer(raw)
+        # The file's own length limit and padding are the exporter's habit, not the job's plan.
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        # Merges left out by dice belong to training; here equal texts have equal tokens.
+        if getattr(tokenizer.model, "dropout", None) is not None:
+            tokenizer.model.dropout = None
+    return tokenizer
+
+
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Turn whatever the library raises over a stranger's file, panics included, into a refusal.
+
+    Raises:
+        ModelRefused: `what`, and why.
+    """
+    try:
+        yield
     except BaseException as error:
         # A panic of the Rust library derives from BaseException.
         if isinstance(error, MemoryError | SystemExit | KeyboardInterrupt):
             raise
-        raise ModelRefused(f"the tokenizer does not load: {str(error)[:200]}") from error
-    # The file's own length limit and padding are the exporter's habit, not the job's plan.
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
+        raise ModelRefused(f"{what}: {' '.join(str(error).split())[:200]}") from error
+
+
+def ids_of(tokenizer: Tokenizer, text: str, *, with_special: bool = True) -> list[int]:
+    """Tokens of a text.
+
+    Raises:
+        ModelRefused: the tokenizer fails on it.
+    """
+    with refusing("the tokenizer fails on a text"):
+        return list(tokenizer.encode(text, add_special_tokens=with_special).ids)
 
 
 def bucket(tokens: int) -> int:
@@ -62,9 +87,12 @@ def batches(
     """Yield micro-batches: places of the rows, and their arrays.
 
     Arrays: `input_ids` and `attention_mask`, both int64 (batch, tokens).
+
+    Raises:
+        ModelRefused: the tokenizer fails on a text.
     """
     tokenizer.enable_truncation(tokens_max)
-    encoded = [tokenizer.encode(text).ids for text in texts]
+    encoded = [ids_of(tokenizer, text) for text in texts]
     padding = _padding_id(tokenizer)
     for size, rows in plan([len(ids) for ids in encoded], rows_per_batch):
         ids = np.full((len(rows), size), padding, dtype=np.int64)

@@ -1,5 +1,7 @@
 """Tokens into text: whole characters only, what is broken at the end, tokens that do not exist."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +50,19 @@ def test_tokens_that_end_an_answer_are_found(name: str) -> None:
     speaker = Speaker(tokenizer.to_str().encode())
     assert speaker.ends == (257,)
     assert speaker.say([64, 257], is_last=True) == "a"
+
+
+def test_a_tokenizer_that_fails_is_refused() -> None:
+    """Goal: a stranger's file is not told as a worker that died. Method: parts that panic."""
+    model = {"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "a"}
+    strip = {"type": "Strip", "content": "a", "start": 1, "stop": 1}
+    cut = {"type": "FixedLength", "length": 0}
+    parts = {"version": "1.0", "added_tokens": [], "model": model}
+    speaker = Speaker(json.dumps({**parts, "decoder": strip, "pre_tokenizer": cut}).encode())
+    with pytest.raises(ModelRefused, match="fails on a text"):
+        speaker.spell("b")
+    with pytest.raises(ModelRefused, match="fails on tokens"):
+        speaker.say([0], is_last=False)
 
 
 def test_junk_is_no_tokenizer() -> None:

@@ -1,3 +1,6 @@
+import json
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -51,3 +54,35 @@ def test_batches_cut_long_texts() -> None:
 def test_load_refuses_what_is_no_tokenizer(raw: bytes) -> None:
     with pytest.raises(ModelRefused, match="does not load"):
         text.load(raw)
+
+
+def _file(model: Mapping[str, object], **parts: object) -> bytes:
+    return json.dumps({"version": "1.0", "added_tokens": [], "model": model, **parts}).encode()
+
+
+def test_equal_texts_have_equal_tokens_whatever_dice_the_file_asks_for() -> None:
+    """Goal: a tokenizer that leaves merges out at random is as good as one that does not."""
+    model = {
+        "type": "BPE",
+        "vocab": {"a": 0, "b": 1, "ab": 2, "aba": 3},
+        "merges": [["a", "b"], ["ab", "a"]],
+    }
+    due = text.ids_of(text.load(_file(model)), "abaabaabab" * 9)
+    found = text.load(_file({**model, "dropout": 0.5}))
+    assert text.ids_of(found, "abaabaabab" * 9) == due
+
+
+WORDS = {"type": "WordLevel", "vocab": {"a": 0, "[UNK]": 1}, "unk_token": "[UNK]"}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        _file(WORDS, pre_tokenizer={"type": "FixedLength", "length": 0}),  # panics
+        _file({**WORDS, "vocab": {"a": 0}}),  # raises
+    ],
+)
+def test_a_tokenizer_that_fails_on_a_text_is_refused(raw: bytes) -> None:
+    tokenizer = text.load(raw)
+    with pytest.raises(ModelRefused, match="the tokenizer fails on a text: "):
+        list(text.batches(tokenizer, ["b"], rows_per_batch=1, tokens_max=8))
