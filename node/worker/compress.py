@@ -287,6 +287,7 @@ def _is_half_cast(node: onnx.NodeProto, halves: Mapping[str, str] | set[str]) ->
     return (
         node.op_type == "Cast"
         and node.domain in ("", "ai.onnx")
+        and len(node.input) == len(node.output) == 1
         and node.input[0] in halves
         and all(one.i == _F32 for one in node.attribute if one.name == "to")
     )

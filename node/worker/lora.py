@@ -118,8 +118,9 @@ def feeds_for(model: Model, adapter: Mapping[str, Array]) -> dict[str, Array]:
         if array is None:
             continue
         wanted = [size if isinstance(size, int) and size else None for size in value.shape]
-        sizes = zip(wanted, array.shape, strict=True)
-        if any(size not in (None, here) for size, here in sizes):
+        is_same_rank = len(wanted) == array.ndim  # a graph of another hand may declare any
+        sizes = zip(wanted, array.shape, strict=False)
+        if not is_same_rank or any(size not in (None, here) for size, here in sizes):
             raise InputMismatch(
                 f"{value.name[:80]!r} has shape {list(array.shape)}, the graph takes {value.shape}"
             )

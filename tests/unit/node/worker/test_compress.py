@@ -102,6 +102,17 @@ def test_halves_come_back_as_the_same_graph() -> None:
     assert again.SerializeToString(deterministic=True) == wide.SerializeToString(deterministic=True)
 
 
+def test_cast_without_input_or_output_is_no_stored_half() -> None:
+    """Goal: a damaged graph is left to the runtime, which says what is wrong with it."""
+    model = compress.compress(graphs.encoder(), Form.FP16)
+    casts = [node for node in model.graph.node if node.op_type == "Cast"]
+    del casts[0].input[:]
+    del casts[1].output[:]
+    compress.widened(model)
+    with pytest.raises(ModelRefused, match="the runtime refuses the graph"):
+        session.load(compress.wide_bytes(b"", model))
+
+
 def test_narrowing_loses_nothing() -> None:
     base = graphs.mlp()
     assert not compress.has_halves(compress.narrowed(base).graph)  # no weight of it fits

@@ -148,6 +148,19 @@ def test_adapter_of_another_width_is_refused(tmp_path: Path) -> None:
         lora.feeds_for(_pinned(wide, tmp_path), _adapter(other))
 
 
+@pytest.mark.parametrize("shape", [(0,), (64, 0, 3)])
+def test_graph_whose_input_is_no_matrix_takes_no_adapter(shape: tuple[int, ...]) -> None:
+    """Its publisher may call any input like one of an adapter's."""
+    model = graphs.mlp(layers=1)
+    axes = [size or "rank" for size in shape]
+    value = onnx.helper.make_tensor_value_info("w" + lora.DOWN, onnx.TensorProto.FLOAT, axes)
+    model.graph.input.append(value)
+    zero = np.zeros(shape, np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(zero, "w" + lora.DOWN))
+    with pytest.raises(InputMismatch, match=r"'w\.lora_a' has shape \[64, 2\], the graph takes"):
+        lora.feeds_for(session.load(model.SerializeToString()), _GOOD)
+
+
 def test_half_precision_adapter_is_widened() -> None:
     halves = {name: array.astype(np.float16) for name, array in _GOOD.items()}
     assert {array.dtype for array in lora.read(save(halves)).values()} == {np.dtype(np.float32)}
