@@ -6,6 +6,7 @@ is given. Figures are whole millionths, since the pipe carries no floats. Must n
 were made smaller.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,11 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from prsm.node.worker import session, text
-from prsm.node.worker.pipe import Array, read_arrays
+from prsm.node.worker.pipe import NUMPY, Array, read_arrays
+from prsm.protocol.errors import LocalError, Unsupported, WireError
+from prsm.protocol.generating import LOGITS, MASK, PLACES, KvShape, kv_shape
 from prsm.protocol.messages.forms import Figure
+from prsm.protocol.messages.models import TensorSpec
 from prsm.protocol.messages.pipe import InputMismatch
 from prsm.protocol.slices import LABEL, check_dataset, read_layout
 
@@ -60,16 +64,19 @@ def of_slices(raw: bytes) -> Sample:
     """Read a labelled dataset.
 
     Raises:
-        LocalError: no dataset.
+        InputMismatch: no dataset.
     """
-    layout = read_layout(raw)
-    check_dataset(layout.head)
     batches, labels = [], []
-    for index, part in enumerate(layout.head.slices):
-        start, size = layout.place(index)
-        arrays = read_arrays(part.tensors, memoryview(raw)[start : start + size])
-        labels.append(arrays.pop(LABEL))
-        batches.append(arrays)
+    try:
+        layout = read_layout(raw)
+        check_dataset(layout.head)
+        for index, part in enumerate(layout.head.slices):
+            start, size = layout.place(index)
+            arrays = read_arrays(part.tensors, memoryview(raw)[start : start + size])
+            labels.append(arrays.pop(LABEL))
+            batches.append(arrays)
+    except (LocalError, WireError) as error:
+        raise InputMismatch(f"the samples are no dataset: {error.what}") from error
     return Sample(tuple(batches), tuple(labels))
 
 
@@ -80,7 +87,7 @@ def of_texts(raw: bytes, tokenizer: Tokenizer, model: session.Model) -> Sample:
         InputMismatch: no text, or too little.
     """
     words = raw.decode("utf-8", "replace")
-    if not _cache(model):
+    if _decoder(model) is None:
         lines = [line for line in words.splitlines() if line.strip()][:_TEXTS_MAX]
         if len(lines) < 2:
             raise InputMismatch(f"{len(lines)} lines of text, a comparison needs 2 or more")
@@ -108,7 +115,7 @@ def run(model: session.Model, sample: Sample) -> Outcome:
     for feeds in sample.batches:
         session.check_inputs(model, feeds)
         outputs = session.compute(model, feeds, session.run_options())
-        outcome.outputs.append(next(iter(outputs.values())))
+        outcome.outputs.append(_comparable(model.outputs[0].name, outputs))
     fullest = max(sample.batches, key=lambda feeds: sum(a.nbytes for a in feeds.values()))
     outcome.cpu_us = cpu_us(model, fullest)
     outcome.row_cpu_us = cpu_us(model, {name: array[:1] for name, array in fullest.items()})
@@ -134,6 +141,8 @@ def compare(sample: Sample, base: Outcome, found: Outcome) -> tuple[Figure, ...]
     ]
     if sample.labels:
         labels = np.concatenate(sample.labels)
+        if len(labels) != len(ours):
+            raise InputMismatch(f"{len(ours)} rows of output for {len(labels)} labels")
         right = [float((rows.argmax(axis=1) == labels).mean()) for rows in (ours, theirs)]
         figures.append(_figure("accuracy", *right))
         figures.append(_figure("same class", 1.0, _share(ours.argmax(1), theirs.argmax(1))))
@@ -155,43 +164,62 @@ def _generate(model: session.Model, windows: Array) -> Outcome:
 
 
 def _steps(model: session.Model, windows: Array, logits: list[Array]) -> tuple[list[float], int]:
-    known = {spec.name for spec in model.inputs}
-    carried = "ids" if "ids" in known else "input_ids"
-    cache = {name: np.zeros(shape(len(windows)), np.float32) for name, shape in _cache(model)}
+    shape = _decoder(model)
+    assert shape is not None, "windows are of decoders"
+    cache = {part.past.name: _nothing(part.past, len(windows)) for part in shape.cache}
     losses: list[float] = []
     spent = 0
     for place in range(windows.shape[1] - 1):
-        given = {
-            carried: windows[:, place : place + 1],
-            "position_ids": np.full((len(windows), 1), place, np.int64),
-            "attention_mask": np.ones((len(windows), place + 1), np.int64),
-        }
-        feeds = {name: array for name, array in given.items() if name in known} | cache
+        feeds = {shape.carried.name: windows[:, place : place + 1], **cache}
+        if shape.places:
+            feeds[PLACES] = np.full((len(windows), 1), place, np.int64)
+        if shape.mask:
+            feeds[MASK] = np.ones((len(windows), place + 1), np.int64)
         session.check_inputs(model, feeds)
         before = time.thread_time_ns()
         outputs = session.compute(model, feeds, session.run_options())
         spent += (time.thread_time_ns() - before) // 1000
-        here = outputs["logits"].astype(np.float64)
+        here = outputs[LOGITS].astype(np.float64)
         here = here[:, -1] if here.ndim == 3 else here
         logits.append(here)
         losses.append(_cross_entropy(here, windows[:, place + 1]))
-        cache = {name: outputs[name.replace("past", "present", 1)] for name in cache}
+        cache = {part.past.name: outputs[part.present] for part in shape.cache}
     return losses, spent
 
 
-@dataclass(frozen=True, slots=True)
-class _CacheShape:
-    """Axes of an input that carries the cache: batch first, the free axis begins with nothing."""
+def _decoder(model: session.Model) -> KvShape | None:
+    """How a graph generates; None where it has no cache.
 
-    axes: tuple[int | str, ...]
+    Raises:
+        InputMismatch: it has one, and generates in a form that is not known.
+    """
+    if not any(spec.name.startswith("past") for spec in model.inputs):
+        return None
+    try:
+        shape = kv_shape(model.inputs, model.outputs)
+    except Unsupported as error:
+        raise InputMismatch(error.what) from error
+    if not (shape.is_first and shape.is_last):
+        raise InputMismatch(
+            f"this graph makes {shape.made.name!r} of {shape.carried.name!r}, "
+            f"a comparison needs {LOGITS!r} of tokens"
+        )
+    return shape
 
-    def __call__(self, rows: int) -> tuple[int, ...]:
-        rest = (0 if isinstance(axis, str) else axis for axis in self.axes[1:])
-        return (rows, *rest)
+
+def _nothing(past: TensorSpec, rows: int) -> Array:
+    """A cache before the first token: batch first, the free axis begins with nothing."""
+    rest = (0 if isinstance(axis, str) else axis for axis in past.shape[1:])
+    return np.zeros((rows, *rest), NUMPY[past.dtype])
 
 
-def _cache(model: session.Model) -> list[tuple[str, _CacheShape]]:
-    return [(s.name, _CacheShape(s.shape)) for s in model.inputs if s.name.startswith("past")]
+def _comparable(name: str, outputs: Mapping[str, Array]) -> Array:
+    """The output that is compared, which must have rows, and numbers in them."""
+    array = outputs[name]
+    if not array.ndim or not array.size:
+        raise InputMismatch(f"output {name!r} has shape {list(array.shape)}: no rows to compare")
+    session.check_finite({name: array})
+    return array
 
 
 def _cross_entropy(logits: _Floats, ids: Array) -> float:
@@ -235,4 +263,6 @@ def _share(ours: npt.NDArray[np.intp], theirs: npt.NDArray[np.intp]) -> float:
 
 
 def _figure(name: str, base: float, found: float) -> Figure:
+    if not (math.isfinite(base) and math.isfinite(found)):
+        raise InputMismatch(f"{name}: the outputs hold NaN or infinity")
     return Figure(name, round(base * _MILLION), round(found * _MILLION))
