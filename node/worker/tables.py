@@ -12,15 +12,16 @@ import os
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 
 from prsm.node.worker.pipe import NUMPY, Array
-from prsm.protocol.errors import LocalError
+from prsm.protocol.errors import LocalError, WireError
 from prsm.protocol.slices import (
     LABEL,
     SLICE_BYTES_MAX,
@@ -35,11 +36,15 @@ INPUT: Final = "x"
 SLICE_ROWS: Final = 256
 _FAILED: Final = 1
 _F32_MAX: Final = float(np.finfo(np.float32).max)
+_LABEL_MAX: Final = 2**63 - 1
 _BYTES_MAX: Final = 2 * 2**30  # of the arrays: they are held in memory here
 _DELIMITERS: Final[Mapping[str, str]] = {".csv": ",", ".tsv": "\t"}
 _DTYPES: Final = {kind: dtype for dtype, kind in NUMPY.items()}
 # What other tools write by default, and what a model takes instead.
-_NARROWED: Final = {np.dtype("f8"): np.dtype("<f4"), np.dtype("u4"): np.dtype("<i8")}
+_NARROWED: Final[Mapping[np.dtype[Any], np.dtype[Any]]] = {
+    np.dtype("f8"): np.dtype("<f4"),
+    np.dtype("u4"): np.dtype("<i8"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +100,14 @@ def to_slices(table: Table, slice_rows: int) -> bytes:
     """The table as a dataset's file.
 
     Raises:
-        BadSlices: no rows, too many slices, or a slice over 64 MiB.
+        BadSlices: no rows, too many slices, a slice over 64 MiB, or arrays whose names, number or
+            axes no dataset holds.
     """
     rows = len(table.labels)
     if not rows:
         raise BadSlices("the table has no rows")
+    if slice_rows < 1:
+        raise BadSlices(f"slices of {slice_rows} rows, at least 1")
     count = -(-rows // slice_rows)
     if count > SLICES_MAX:
         least = -(-rows // SLICES_MAX)
@@ -115,7 +123,12 @@ def to_slices(table: Table, slice_rows: int) -> bytes:
             hint=f"--slice-rows {max(1, slice_rows * SLICE_BYTES_MAX // width)}",
         )
     starts = range(0, rows, slice_rows)
-    return encode_slices([_slice(arrays, start, start + slice_rows) for start in starts])
+    try:
+        raw = encode_slices([_slice(arrays, start, start + slice_rows) for start in starts])
+        read_layout(raw)  # a name too long is refused by who reads it, not by who writes
+    except WireError as error:
+        raise BadSlices(f"no dataset holds these arrays: {error.what}") from error
+    return raw
 
 
 def _slice(arrays: Sequence[tuple[str, Array]], start: int, stop: int) -> tuple[Tensor, ...]:
@@ -170,6 +183,9 @@ def _labels(texts: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
     """Numbers stay what they are; words become their place among all words, sorted."""
     try:
         return np.asarray([int(text) for text in texts], np.int64), ()
+    except OverflowError as error:
+        longest = max(texts, key=len)
+        raise BadSlices(f"label {longest[:40]} is no number of 64 bits") from error
     except ValueError:
         classes = tuple(sorted(set(texts)))
         places = {word: place for place, word in enumerate(classes)}
@@ -191,6 +207,8 @@ def _read_npz(path: Path, wanted: Wanted) -> Table:
         )
     if labels.ndim != 1 or labels.dtype.kind not in "iub":
         raise BadSlices(f"labels are {labels.dtype} {list(labels.shape)}, not integers of one axis")
+    if labels.dtype.kind == "u" and labels.size and labels.max() > _LABEL_MAX:
+        raise BadSlices(f"label {labels.max()} is no number of 64 bits with a sign")
     for name, array in arrays.items():
         if array.shape[:1] != labels.shape:
             raise BadSlices(f"{name} is {list(array.shape)}, there are {len(labels)} labels")
@@ -203,11 +221,16 @@ def _arrays(path: Path, wanted: Wanted) -> Iterator[tuple[str, Array]]:
             if name in wanted.drop:
                 continue
             try:
-                array = archive[name]
-            except ValueError as error:  # objects, which would have to be unpickled
-                raise BadSlices(f"{path.name}: {name}: {error}"[:200]) from error
+                array: Array | bytes = archive[name]
+            except Exception as error:  # objects, sealed or foreign packing, sizes that lie
+                words = " ".join(str(error).split())
+                raise BadSlices(f"{path.name}: {name}: {words}"[:200]) from error
+            if isinstance(array, bytes):  # of a file that is no array
+                what = f"{path.name}: {name} is no array"
+                raise BadSlices(what, hint=f"leave it out: --drop {name}")
+            kind = _NARROWED.get(array.dtype, array.dtype.newbyteorder("<"))
             with np.errstate(over="ignore"):  # what overflows is refused below
-                narrow = array.astype(_NARROWED.get(array.dtype, array.dtype.newbyteorder("<")))
+                narrow = array.astype(kind)
             if narrow.dtype not in _DTYPES and name != wanted.label:
                 raise BadSlices(f"{path.name}: {name} is {array.dtype}, which no input takes")
             if narrow.dtype.kind == "f" and not np.isfinite(narrow).all():
@@ -228,15 +251,20 @@ def build(path: Path, out: Path, wanted: Wanted) -> dict[str, object]:
     """
     table = read_table(path, wanted)
     raw = to_slices(table, wanted.slice_rows)
+    if os.path.lexists(out):
+        raise BadSlices(f"{out} exists", hint="give another --out, or remove it")
+    part = out.with_name(out.name + ".part")
     try:
-        with out.open("xb") as file:
+        with part.open("wb") as file:
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())
-    except FileExistsError as error:
-        raise BadSlices(f"{out} exists", hint="give another --out, or remove it") from error
+        part.replace(out)
     except OSError as error:
         raise BadSlices(f"{out} cannot be written: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()  # of a full disk
     return {
         "dataset": str(out),
         "rows": len(table.labels),

@@ -1,6 +1,10 @@
 """Tables of one's own become datasets; each slip of the pen is named by line and column."""
 
+import errno
+import io
 import json
+import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +120,77 @@ def test_the_program_answers_once_and_overwrites_nothing(
 def test_another_ending_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadSlices, match=r"ends in \.xlsx"):
         read_table(written(tmp_path, "", "t.xlsx"), Wanted())
+
+
+def _packed(folder: Path, members: dict[str, bytes]) -> Path:
+    path = folder / "t.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, raw in members.items():
+            archive.writestr(name, raw)
+    return path
+
+
+def _npy(array: object) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.asarray(array))
+    return file.getvalue()
+
+
+_X = _npy(np.ones((2, 1), np.float32))
+_LABELS = _npy([0, 1])
+_LIE = _npy(np.ones((2, 1), np.float32)).replace(b"(2, 1), }          ", b"(9999999999999,), }")
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ({"x.npy": _X, "README.txt": b"hello"}, "README.txt is no array"),
+        ({"x.npy": _LIE}, "t.npz: x: Unable to allocate"),
+        ({"x.npy": b"\x93NUMPY\x01\x00\x03\x00{((" + b"0" * 9}, "t.npz: x: "),
+        ({"x.npy": _npy(np.ones((2,) + (1,) * 11, np.float32))}, "no dataset holds these arrays"),
+        ({"x" * 300 + ".npy": _X}, "no dataset holds these arrays"),
+        ({"x.npy": _X, "label.npy": _npy(np.array([1, 2**63], np.uint64))}, "label 92233720368547"),
+    ],
+)
+def test_arrays_that_are_none_or_lie_are_named(
+    members: dict[str, bytes], words: str, tmp_path: Path
+) -> None:
+    path = _packed(tmp_path, {"label.npy": _LABELS, **members})
+    with pytest.raises(BadSlices, match=words):
+        build(path, tmp_path / "out", Wanted())
+
+
+def test_sealed_archive_is_refused(tmp_path: Path) -> None:
+    """The mark alone: the library reads none of it without a password."""
+    path = _packed(tmp_path, {"label.npy": _LABELS, "x.npy": _X})
+    raw = bytearray(path.read_bytes())
+    for head, flag in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        raw[raw.index(head) + flag] |= 1
+    path.write_bytes(raw)
+    with pytest.raises(BadSlices, match="encrypted"):
+        read_table(path, Wanted())
+
+
+def test_label_of_more_than_64_bits_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadSlices, match="label 99999999999999999999 is no number of 64 bits"):
+        read_table(written(tmp_path, "x,label\n1,7\n2,99999999999999999999\n"), Wanted())
+
+
+def test_slices_of_no_rows_are_refused(tmp_path: Path) -> None:
+    table = read_table(written(tmp_path, _CSV), _KIND)
+    with pytest.raises(BadSlices, match="slices of 0 rows, at least 1"):
+        to_slices(table, 0)
+
+
+def test_full_disk_leaves_no_half_file_that_then_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int) -> None:
+        del fd
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    path = written(tmp_path, _CSV)
+    with pytest.raises(BadSlices, match="out cannot be written: No space left"):
+        build(path, tmp_path / "out", _KIND)
+    assert list(tmp_path.iterdir()) == [path]
