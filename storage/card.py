@@ -108,7 +108,7 @@ def card_text(card: Card) -> str:
 def card_fault(card: Card) -> str:
     """Say what is wrong with a card; empty if nothing is."""
     for what, text in (("summary", card.summary), ("text", card.text)):
-        if not _is_clean(text):
+        if not is_clean(text):
             return f"its {what} is not NFC, or holds control characters"
     if not is_version(card.semver):
         return f"{card.semver!r} is no version"
@@ -121,6 +121,7 @@ def card_fault(card: Card) -> str:
     return ""
 
 
-def _is_clean(text: str) -> bool:
+def is_clean(text: str) -> bool:
+    """Whether a text of a card is NFC and holds no control characters but lines and tabs."""
     plain = text.replace("\n", "").replace("\t", "")
     return unicodedata.normalize("NFC", text) == text and (not plain or plain.isprintable())

@@ -13,11 +13,12 @@ import msgspec
 from prsm.node.models.records import CardText
 from prsm.protocol.errors import LocalError
 from prsm.protocol.jsontext import UNREADABLE
-from prsm.protocol.limits import CARD_BYTES_MAX, CARD_TEXT_MAX
+from prsm.protocol.limits import CARD_BYTES_MAX, CARD_TEXT_MAX, INT_MAX
 from prsm.protocol.messages.cards import METRICS_MAX, TAGS_MAX, Card, DataRef, Metric, Word
 from prsm.protocol.messages.models import ModelManifest
+from prsm.storage.card import is_clean
 from prsm.storage.manifest import DATASET_KIND
-from prsm.storage.wholefile import refused
+from prsm.storage.wholefile import refused, regular_size
 
 _MILLION: Final = 1_000_000
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -48,28 +49,45 @@ def read_card_text(path: Path) -> CardText:
     Raises:
         NotFound: no such file.
         BadCardText: it is none.
+        LocalError: a folder, a pipe or a device.
     """
+    regular_size(path)  # opening a pipe would wait for who writes into it
     with refused(path), path.open("rb") as file:
         raw = file.read(CARD_BYTES_MAX + 1)
     if len(raw) > CARD_BYTES_MAX:
         raise BadCardText(f"{path} is larger than {CARD_BYTES_MAX} bytes, no card is")
     try:
-        found = msgspec.json.decode(raw, type=_File)
+        found = _composed(msgspec.json.decode(raw, type=_File))
     except UNREADABLE as error:
         raise BadCardText(
             f"{path} is no card: {error}",
             hint='write {"summary": "…", "task": "sentence-similarity", "tags": ["english"]}',
         ) from error
+    for what, text in (("summary", found.summary), ("text", found.text)):
+        if not is_clean(text):
+            raise BadCardText(f"{path}: its {what} holds control characters")
+    if int(found.price_per_row) > INT_MAX:
+        raise BadCardText(f"{path}: a price of {found.price_per_row}, at most {INT_MAX}")
     return CardText(
-        summary=normalize("NFC", found.summary),
+        summary=found.summary,
         task=found.task,
-        text=normalize("NFC", found.text),
+        text=found.text,
         tags=tuple(sorted(set(found.tags))),
         royalty_bps=found.royalty_bps,
         price_per_row=int(found.price_per_row),
         training=found.training,
         metrics=tuple((name, round(value * _MILLION)) for name, value in found.metrics.items()),
     )
+
+
+def _composed(found: _File) -> _File:
+    """The file with its texts in NFC, which may be longer than what was typed.
+
+    Raises:
+        msgspec.ValidationError: too long so.
+    """
+    texts = {name: normalize("NFC", getattr(found, name)) for name in ("summary", "text")}
+    return msgspec.convert(msgspec.structs.asdict(found) | texts, type=_File)
 
 
 def make_card(text: CardText, manifest: ModelManifest) -> Card:

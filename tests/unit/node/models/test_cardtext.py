@@ -1,6 +1,7 @@
 """A card from a small file: what is typed, what is known, what is refused."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from prsm.node.chain.wallet import WalletLocked
 from prsm.node.models.cardtext import BadCardText, read_card_text
 from prsm.protocol.ed25519 import Ed25519Verifier
+from prsm.protocol.errors import LocalError
 from prsm.storage.card import check_card, decode_card
 from prsm.storage.cid import decode_cid
 from prsm.storage.errors import NotFound
@@ -67,6 +69,11 @@ async def test_a_model_is_added_with_its_signed_card(tmp_path: Path) -> None:
         WORDS | {"colour": "red"},
         WORDS | {"price_per_row": "1.5"},
         WORDS | {"text": "x" * 100_000},
+        WORDS | {"summary": "\u0958" * 280},  # twice as long in NFC
+        WORDS | {"text": "\u0958" * 8192},
+        WORDS | {"summary": "a bell\x07"},
+        WORDS | {"text": "turned\u202e"},
+        WORDS | {"price_per_row": str(2**63)},
     ],
 )
 def test_what_is_no_card_is_refused(tmp_path: Path, document: object) -> None:
@@ -74,6 +81,13 @@ def test_what_is_no_card_is_refused(tmp_path: Path, document: object) -> None:
         read_card_text(written(tmp_path, document))
     with pytest.raises(NotFound):
         read_card_text(tmp_path / "absent")
+
+
+def test_a_pipe_or_a_folder_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", ""):
+        with pytest.raises(LocalError, match="no regular file"):
+            read_card_text(tmp_path / name)
 
 
 async def test_a_locked_wallet_signs_no_card(tmp_path: Path) -> None:
