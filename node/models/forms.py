@@ -33,6 +33,7 @@ from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.manifest import sign_manifest
 from prsm.storage.store.pins import ADDED
 from prsm.storage.store.staging import Staging
+from prsm.storage.wholefile import refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Forms:
             Unsupported: the executor of this node is off.
             NotFound: a file that is not there, or that the node may not read.
             Conflict: `out` exists.
+            Full, StoreUnavailable: the disk refused it; nothing is left there.
             ModelRefused, InputMismatch: as `compression.compress`.
         """
         for path in (wish.source, wish.tokenizer, wish.samples):
@@ -83,7 +85,7 @@ class Forms:
         """Write a model's graph with inputs for an adapter.
 
         Raises:
-            Unsupported, NotFound, Conflict: as `compress`.
+            Unsupported, NotFound, Conflict, Full, StoreUnavailable: as `compress`.
             ModelRefused: it has no product an adapter stands beside.
         """
         _check_file(source)
@@ -214,19 +216,30 @@ def _check_file(path: Path) -> None:
 def _check_out(out: Path | None) -> None:
     if out is None:
         return
-    if not out.is_absolute() or not out.parent.is_dir():
+    with refused(out):  # a folder on the way is closed to us, or the name is too long
+        is_good = out.is_absolute() and out.parent.is_dir()
+        is_there = out.exists() or out.is_symlink()
+    if not is_good:
         raise NotFound(f"{out.parent} is no folder on the node's machine")
-    if out.exists():
+    if is_there:
         raise Conflict(f"{out} exists", hint="choose another name, or remove the file")
 
 
 def _hand_over(source: Path, out: Path) -> None:
-    """Copy to a place that may be on another disk; never over a file that came meanwhile."""
-    try:
-        with source.open("rb") as read, out.open("xb") as written:
-            shutil.copyfileobj(read, written)
-    except FileExistsError as error:
-        raise Conflict(f"{out} exists", hint="choose another name") from error
+    """Copy to a place that may be on another disk, whole or not at all; never over a file."""
+    part = out.with_name(f".{out.name}.{os.getpid()}")
+    with refused(out):
+        try:
+            part.unlink(missing_ok=True)
+            with source.open("rb") as read, part.open("xb") as written:
+                shutil.copyfileobj(read, written)
+                written.flush()
+                os.fsync(written.fileno())
+            if os.path.lexists(out):  # it came meanwhile
+                raise Conflict(f"{out} exists", hint="choose another name")
+            part.replace(out)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _kind_of(samples: Path | None) -> Samples:

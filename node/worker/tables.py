@@ -255,7 +255,8 @@ def build(path: Path, out: Path, wanted: Wanted) -> dict[str, object]:
         raise BadSlices(f"{out} exists", hint="give another --out, or remove it")
     part = out.with_name(out.name + ".part")
     try:
-        with part.open("wb") as file:
+        part.unlink(missing_ok=True)
+        with part.open("xb") as file:  # never into what a link of that name leads to
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())

@@ -1,0 +1,46 @@
+"""A file handed to its caller: whole or not at all, and every refusal of the disk has a type."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from prsm.node.models import forms
+from prsm.storage.errors import Conflict, Full, NotFound, StoreUnavailable
+
+
+def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int) -> None:
+        del fd
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "made").write_bytes(b"model")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Full, match="out: No space left"):
+        forms._hand_over(tmp_path / "made", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_nothing_is_written_over_or_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "made").write_bytes(b"model")
+    (tmp_path / "theirs").write_bytes(b"theirs")
+    (tmp_path / "out").symlink_to(tmp_path / "nowhere")
+    (tmp_path / f".new.{os.getpid()}").symlink_to(tmp_path / "theirs")
+    with pytest.raises(Conflict, match="exists"):
+        forms._check_out(tmp_path / "out")
+    with pytest.raises(Conflict, match="exists"):
+        forms._hand_over(tmp_path / "made", tmp_path / "out")
+    forms._hand_over(tmp_path / "made", tmp_path / "new")
+    assert (tmp_path / "new").read_bytes() == b"model"
+    assert (tmp_path / "theirs").read_bytes() == b"theirs"
+
+
+def test_places_where_no_file_can_be_are_named(tmp_path: Path) -> None:
+    (tmp_path / "made").write_bytes(b"model")
+    with pytest.raises(StoreUnavailable, match="File name too long"):
+        forms._check_out(tmp_path / ("n" * 300))
+    with pytest.raises(NotFound, match="no folder"):
+        forms._check_out(tmp_path / "made" / "out")
+    with pytest.raises(NotFound, match="does not exist"):
+        forms._hand_over(tmp_path / "made", tmp_path / "gone" / "out")
