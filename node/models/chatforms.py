@@ -66,7 +66,11 @@ class ChatForm:
 
 TEMPLATE: Final = "template"  # the name of what a model's own template writes
 PLAIN: Final = ChatForm(
-    "plain", frozenset(), "{role}: {content}\n", "assistant:", ("\nuser:", "\nsystem:")
+    "plain",
+    frozenset(),
+    "{role}: {content}\n",
+    "assistant:",
+    ("\nuser:", "\nsystem:", "\nassistant:"),  # a line of any role would be a turn of its own
 )
 # Looked at in this order; the marks of one are no subset of another's.
 FORMS: Final = (

@@ -69,7 +69,10 @@ async def test_model_without_form_is_refused_and_plain_form_has_stops(tmp_path: 
     with pytest.raises(NoChatForm):
         await api.render(ASKED, ANYBODY)
     told = await api.render(PromptParams("m", ASKED.messages, "plain"), ANYBODY)
-    assert (told.prompt, told.stops) == ("user: Hi\nassistant:", ("\nuser:", "\nsystem:"))
+    assert (told.prompt, told.stops) == (
+        "user: Hi\nassistant:",
+        ("\nuser:", "\nsystem:", "\nassistant:"),
+    )
 
 
 async def test_model_without_tokenizer_is_refused(tmp_path: Path) -> None:
