@@ -9,9 +9,11 @@ Knows: Jinja, the files templates come in. Must not know: how tokens are made, w
 Source: https://huggingface.co/docs/transformers/chat_templating (names that templates may use).
 """
 
+import html  # noqa: F401 - the filter `striptags` imports it, which a sealed child cannot
 import json
-import pprint  # noqa: F401 - the filter of this name imports it, which a sealed child cannot
+import pprint  # noqa: F401 - as above, the filter of its name
 import re
+import textwrap  # noqa: F401 - as above, the filter `wordwrap`
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final, NoReturn

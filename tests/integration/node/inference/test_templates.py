@@ -44,6 +44,9 @@ async def test_template_writes_and_every_harm_ends_in_a_typed_error_of_its_own(
     async with running(tmp_path) as pool:
         assert await written(pool, tmp_path, TURNS) == Written("<user>Hé", "")
 
+        late = "{{ {'a': 1} | pprint }}{{ '<b>x</b> &lt;' | striptags }}{{ 'a b' | wordwrap(1) }}"
+        assert await written(pool, tmp_path, late) == Written("{'a': 1}x <a\nb", "")
+
         config = tmp_path / "tokenizer_config.json"
         text = TURNS + "{{ eos_token }}{{ tools | tojson }}<tool_call>'name'"
         config.write_text(json.dumps({"chat_template": text, "eos_token": "</s>"}))
