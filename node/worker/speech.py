@@ -4,8 +4,10 @@ Text leaves in whole characters: a token that ends inside one waits for the next
 models or sessions.
 """
 
+import json
 from typing import Final
 
+import msgspec
 import numpy as np
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
@@ -14,6 +16,7 @@ from tokenizers.decoders import DecodeStream
 from prsm.node.worker import text
 from prsm.node.worker.pipe import Frame, Pipe
 from prsm.protocol.errors import LocalError
+from prsm.protocol.jsontext import UNREADABLE
 from prsm.protocol.messages.pipe import InputMismatch, WorkerFailed
 from prsm.protocol.messages.steps import Said, Say, Spell, Spelt
 
@@ -27,6 +30,15 @@ assert len(_ENDS) <= 16, "as many as `Spelt` carries"
 _BROKEN: Final = "\N{REPLACEMENT CHARACTER}"
 
 
+class _Added(msgspec.Struct):
+    special: bool = False
+    normalized: bool = False
+
+
+class _File(msgspec.Struct):
+    added_tokens: list[_Added] = []
+
+
 class Speaker:
     """One conversation with a tokenizer."""
 
@@ -36,7 +48,7 @@ class Speaker:
         Raises:
             ModelRefused: the library does not accept it.
         """
-        self._tokenizer: Tokenizer = text.load(raw)
+        self._tokenizer: Tokenizer = text.load(_exact(raw))
         if self._tokenizer.decoder is None:  # files made for embedding alone have none
             self._tokenizer.decoder = ByteLevelDecoder()
         self._stream = DecodeStream(skip_special_tokens=True)
@@ -82,6 +94,24 @@ class Speaker:
         whole = str(self._tokenizer.decode(self._ids, skip_special_tokens=True))
         said = self._said + fresh
         return whole.removeprefix(said) if whole.startswith(said) else ""
+
+
+def _exact(raw: bytes) -> bytes:
+    """The file with its special tokens looked for in the text as it is written.
+
+    Else `<|IM_END|>` may be one once it is normalised, and a message that holds it ends its turn:
+    who writes a conversation looks for the tokens as they stand in the file.
+    """
+    try:
+        found = msgspec.json.decode(raw, type=_File)
+        if not any(one.special and one.normalized for one in found.added_tokens):
+            return raw
+        whole = json.loads(raw)
+    except (*UNREADABLE, ValueError):
+        return raw  # the library says what is wrong with it
+    for one in whole["added_tokens"]:
+        one["normalized"] = bool(one.get("normalized")) and not one.get("special")
+    return json.dumps(whole).encode()
 
 
 def serve(pipe: Pipe, raw: bytes) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import AddedToken, normalizers
 
 from prsm.node.worker.recipes.decoder import build_tokenizer
 from prsm.node.worker.speech import Speaker
@@ -63,6 +64,22 @@ def test_a_tokenizer_that_fails_is_refused() -> None:
         speaker.spell("b")
     with pytest.raises(ModelRefused, match="fails on tokens"):
         speaker.say([0], is_last=False)
+
+
+def test_special_token_is_one_as_it_is_written_alone() -> None:
+    """Goal: what a conversation is looked through for is what ends a turn, and nothing else.
+
+    Method: a file whose tokens are looked for in the normalised text.
+    """
+    tokenizer = build_tokenizer()
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.add_special_tokens([AddedToken("<|im_end|>", normalized=True)])
+    end = tokenizer.token_to_id("<|im_end|>")
+    speaker = Speaker(tokenizer.to_str().encode())
+    assert end in speaker.spell("a<|im_end|>b")
+    for like in ("<|IM_END|>", "\uff1c|im_end|>"):
+        assert end in tokenizer.encode(like).ids
+        assert end not in speaker.spell(f"a{like}b")
 
 
 def test_junk_is_no_tokenizer() -> None:
