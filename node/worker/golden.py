@@ -155,8 +155,11 @@ def _values(
     if "mask" in name.lower():
         ones = np.ones(shape, dtype=NUMPY[dtype])
         # Row r is padded by r places at most, so that both sides of a mask are tried.
-        for row in range(shape[0] if len(shape) > 1 else 0):
-            ones[row, ..., shape[-1] - min(row, shape[-1] - 1) :] = 0
+        places = shape[-1] if len(shape) > 1 else 0
+        for row in range(min(shape[0], places) if places else 0):
+            ones[row, ..., places - row :] = 0
+        if places:
+            ones[places:, ..., 1:] = 0  # at once: an axis of a stranger's graph may be of millions
         return ones
     top = min(bound, 127 if dtype in (Dtype.I8, Dtype.U8) else 2**31 - 1)
     return dice.integers(0, max(1, top), shape).astype(NUMPY[dtype])

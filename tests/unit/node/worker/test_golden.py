@@ -1,4 +1,5 @@
 import numpy as np
+import onnx
 import pytest
 
 from prsm.node.worker import golden
@@ -44,3 +45,23 @@ def test_make_inputs_refuses_a_giant() -> None:
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2**30
     with pytest.raises(ModelRefused, match="too large"):
         golden.make_inputs(model.graph, {})
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 8), (8, 3), (9, 2, 4), (4, 1), (4, 0), (0, 4), (1, 1)])
+def test_mask_equals_its_slow_twin(shape: tuple[int, ...]) -> None:
+    """Goal: the rows kept with models stay what they are. Method: one row after another."""
+    due = np.ones(shape, np.int64)
+    for row in range(shape[0] if len(shape) > 1 else 0):
+        due[row, ..., shape[-1] - min(row, shape[-1] - 1) :] = 0
+    assert np.array_equal(_mask(*shape), due)
+
+
+def test_mask_of_endless_rows_without_places_takes_no_time() -> None:
+    assert _mask(2**31 - 1, 0).shape == (2**31 - 1, 0)
+
+
+def _mask(*shape: int) -> Array:
+    graph = onnx.GraphProto()
+    value = onnx.helper.make_tensor_value_info("mask", onnx.TensorProto.INT64, list(shape))
+    graph.input.append(value)
+    return golden.make_inputs(graph, {})["mask"]
