@@ -98,7 +98,8 @@ def find_cuts(
         if node.op_type in _PRODUCTS:
             flops += sum(big) * (positions or {}).get(node.output[0], 1)
         weight_bytes += weights.bytes_first_used(uses)
-        live = {name for name in live if last.get(name, -1) > place}
+        # Only what this node reads or makes can end here: looking at all would be a square.
+        live.difference_update(n for n in (*uses, *node.output) if last.get(n, -1) <= place)
         if len(live) == 1:
             (tensor,) = live
             if not cuts or cuts[-1].tensor != tensor:
