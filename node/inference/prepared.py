@@ -19,6 +19,7 @@ from prsm.protocol.messages.pipe import (
     PreparedShard,
     WorkerFailed,
 )
+from prsm.storage.wholefile import refused
 
 TOKENIZER: Final = "tokenizer.json"
 _TOKENIZER_BYTES_MAX: Final = 64 * MIB
@@ -78,6 +79,7 @@ class FileWriter:
 
         Raises:
             WireError: parts out of order, too many files, or too many bytes.
+            Full, StoreUnavailable: the disk refused.
         """
         part = frame.body
         if not isinstance(part, FilePart):
@@ -87,7 +89,8 @@ class FileWriter:
         written, size = self._open[part.name]
         if part.offset != written or part.size != size or written + len(frame.tail) > size:
             raise WireError(f"file {part.name} has {written} of {size} bytes, a part does not fit")
-        with (self.out_dir / part.name).open("ab") as file:
+        path = self.out_dir / part.name
+        with refused(path), path.open("ab") as file:
             file.write(frame.tail)
         self._digests[part.name].update(frame.tail)
         self._open[part.name] = (written + len(frame.tail), size)
@@ -98,6 +101,7 @@ class FileWriter:
         Raises:
             WorkerFailed: a file is missing, cut or surplus.
             ModelRefused: the tokenizer is too large.
+            Full, StoreUnavailable: the disk refused.
         """
         named = {
             name for shard in model.shards for name in (shard.file, shard.golden, *shard.weights)
@@ -134,13 +138,16 @@ class FileWriter:
             raise WireError(f"{len(self._open) + 1} files of {total} bytes are too many")
         self._open[part.name] = (0, part.size)
         self._digests[part.name] = hashlib.sha256()
-        (self.out_dir / part.name).write_bytes(b"")
+        path = self.out_dir / part.name
+        with refused(path):
+            path.write_bytes(b"")
 
     def _copy(self, tokenizer: Path) -> PreparedFile:
-        with tokenizer.open("rb") as file:
+        with refused(tokenizer), tokenizer.open("rb") as file:
             raw = file.read(_TOKENIZER_BYTES_MAX + 1)
         if len(raw) > _TOKENIZER_BYTES_MAX:
             raise ModelRefused(f"a tokenizer over {_TOKENIZER_BYTES_MAX} bytes")
-        (self.out_dir / TOKENIZER).write_bytes(raw)
+        with refused(self.out_dir / TOKENIZER):
+            (self.out_dir / TOKENIZER).write_bytes(raw)
         self._open[TOKENIZER] = (len(raw), len(raw))
         return PreparedFile(TOKENIZER, hashlib.sha256(raw).digest(), len(raw))

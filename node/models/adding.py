@@ -30,6 +30,7 @@ from prsm.storage.errors import NotFound
 from prsm.storage.manifest import MODEL_KIND, sign_manifest
 from prsm.storage.store.pins import ADDED
 from prsm.storage.store.staging import Stage, Staging
+from prsm.storage.wholefile import refused
 
 
 class Adding:
@@ -232,6 +233,6 @@ def _changed(name: str) -> LocalError:
 
 def _root_of(path: Path) -> Cid:
     """CID of a file that is not kept; runs in a thread."""
-    with path.open("rb") as file:
+    with refused(path), path.open("rb") as file:
         chunks = iter(functools.partial(file.read, LEAF_BYTES), b"")
         return import_chunks(chunks, profile=UNIXFS_V1_2025, keep=lambda *_: None).root

@@ -19,6 +19,7 @@ from prsm.protocol.errors import Unsupported
 from prsm.protocol.messages.chats import TEMPLATE_BYTES_MAX, TOKENIZER_CONFIG_BYTES_MAX
 from prsm.protocol.messages.models import TEMPLATE_PATH, TOKENIZER_CONFIG_PATH
 from prsm.protocol.messages.pipe import InputMismatch, ModelRefused
+from prsm.storage.wholefile import refused
 
 _SIZES: Final = {
     TEMPLATE_PATH: TEMPLATE_BYTES_MAX,
@@ -102,13 +103,15 @@ def with_templates(prepared: Prepared, paths: Sequence[Path]) -> Prepared:
 
     Raises:
         ModelRefused: a file is too large.
+        NotFound, Full, StoreUnavailable: it is gone, or the disk refused.
     """
     files = list(prepared.files)
     for path in paths:
-        with path.open("rb") as file:
+        with refused(path), path.open("rb") as file:
             raw = file.read(_SIZES[path.name] + 1)
         if len(raw) > _SIZES[path.name]:
             raise ModelRefused(f"{path.name} of over {_SIZES[path.name]} bytes")
-        (prepared.out_dir / path.name).write_bytes(raw)
+        with refused(prepared.out_dir / path.name):
+            (prepared.out_dir / path.name).write_bytes(raw)
         files.append(PreparedFile(path.name, hashlib.sha256(raw).digest(), len(raw)))
     return replace(prepared, files=tuple(files))

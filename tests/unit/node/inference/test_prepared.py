@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 
 from prsm.node.inference.channel import Received
-from prsm.node.inference.prepared import FileWriter
+from prsm.node.inference.prepared import TOKENIZER, FileWriter
 from prsm.protocol.errors import WireError
 from prsm.protocol.framing import Flow
 from prsm.protocol.messages.pipe import FilePart, PreparedModel, PreparedShard, WorkerFailed
+from prsm.storage.errors import Full, NotFound
 
 
 def _part(name: str, offset: int, size: int, data: bytes) -> Received:
@@ -79,3 +80,20 @@ def test_writer_copies_the_tokenizer_and_removes_it_after_a_failure(tmp_path: Pa
     assert done.files[done.file_index("tokenizer.json")].size == 2
     files.remove()
     assert list(out.iterdir()) == []
+
+
+def test_full_disk_is_named(tmp_path: Path) -> None:
+    """It is the operator's to mend, and no fault of the model or of the node."""
+    for name in ("a", TOKENIZER):
+        (tmp_path / name).symlink_to("/dev/full")
+    files = FileWriter(tmp_path, 100)
+    with pytest.raises(Full, match="a: No space left on device"):
+        files.take(_part("a", 0, 5, b"abc"))
+    tokenizer = tmp_path / "given.json"
+    tokenizer.write_bytes(b"{}")
+    whole = FileWriter(tmp_path, 100)
+    whole.take(_part("b", 0, 1, b"x"))
+    with pytest.raises(Full, match="No space left on device"):
+        whole.finish(_model("b", "b"), tokenizer)
+    with pytest.raises(NotFound, match=r"gone\.json does not exist"):
+        whole.finish(_model("b", "b"), tmp_path / "gone.json")

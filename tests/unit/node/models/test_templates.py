@@ -19,6 +19,7 @@ from prsm.protocol.errors import Unsupported
 from prsm.protocol.messages.models import ManifestFile
 from prsm.protocol.messages.pipe import InputMismatch, ModelRefused
 from prsm.storage.cid import Codec, hash_block
+from prsm.storage.errors import Full, NotFound
 from tests.tools.stores import manifest
 
 Asked = list[tuple[Talk, Path | None, Path | None]]
@@ -70,9 +71,15 @@ def test_templates_become_files_of_the_model(tmp_path: Path) -> None:
     assert (file.path, file.size) == ("tokenizer_config.json", 2)
     assert file.sha256 == hashlib.sha256(b"{}").digest()
     assert (out / file.path).read_bytes() == b"{}"
+    (out / file.path).unlink()
+    (out / file.path).symlink_to("/dev/full")
+    with pytest.raises(Full, match="No space left on device"):
+        with_templates(prepared, [source])
     source.write_bytes(bytes(5 * 2**20))
     with pytest.raises(ModelRefused, match="over"):
         with_templates(prepared, [source])
+    with pytest.raises(NotFound, match="does not exist"):
+        with_templates(prepared, [tmp_path / "gone" / file.path])
 
 
 def known_with(*paths: str) -> Known:
