@@ -91,7 +91,10 @@ def read(raw: bytes) -> dict[str, Array]:
         raise InputMismatch(f"an adapter of {len(raw)} bytes, at most {ADAPTER_BYTES_MAX}")
     try:
         found = read_safetensors(raw)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except KeyError as error:  # of its table of types
+        what = f"its arrays are {str(error.args[0])[:40]}, an adapter has F32 or F16"
+        raise InputMismatch(what) from error
+    except (SafetensorError, ValueError, TypeError) as error:
         raise InputMismatch(f"this is no safetensors file: {str(error)[:200]}") from error
     arrays: dict[str, Array] = {}
     for name, array in found.items():

@@ -141,6 +141,14 @@ def test_bytes_that_are_no_adapter_are_refused() -> None:
             lora.read(raw)
 
 
+def test_adapter_in_a_type_numpy_does_not_know_is_named() -> None:
+    """Trainers write BF16 by default: the file is one, and is told so."""
+    head = b'{"w.lora_a":{"dtype":"BF16","shape":[1,1],"data_offsets":[0,2]}}'
+    raw = len(head).to_bytes(8, "little") + head + bytes(2)
+    with pytest.raises(InputMismatch, match="its arrays are BF16, an adapter has F32 or F16"):
+        lora.read(raw)
+
+
 def test_adapter_of_another_width_is_refused(tmp_path: Path) -> None:
     wide, sites = lora.adaptable(graphs.encoder())
     other = [lora.Site(sites[0].name, 32, 64)]
