@@ -5,6 +5,7 @@ both are read in sealed children alone. An adapted model is a manifest of its ow
 of the base, one file more, the base as parent; so a job names weights and adapter by one CID.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -34,6 +35,9 @@ from prsm.storage.manifest import sign_manifest
 from prsm.storage.store.pins import ADDED
 from prsm.storage.store.staging import Staging
 from prsm.storage.wholefile import refused
+
+# Of file systems without hard links.
+_NO_LINKS: Final = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,11 +239,23 @@ def _hand_over(source: Path, out: Path) -> None:
                 shutil.copyfileobj(read, written)
                 written.flush()
                 os.fsync(written.fileno())
-            if os.path.lexists(out):  # it came meanwhile
-                raise Conflict(f"{out} exists", hint="choose another name")
-            part.replace(out)
+            _name(part, out)
+        except FileExistsError as error:
+            raise Conflict(f"{out} exists", hint="choose another name") from error
         finally:
             part.unlink(missing_ok=True)
+
+
+def _name(part: Path, out: Path) -> None:
+    """Give a file its name, unless another one has it: a rename would take that one's place."""
+    try:
+        os.link(part, out)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(out):
+            raise FileExistsError(errno.EEXIST, "it is there") from error
+        part.replace(out)
 
 
 def _kind_of(samples: Path | None) -> Samples:

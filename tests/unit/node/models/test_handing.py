@@ -36,6 +36,32 @@ def test_nothing_is_written_over_or_through_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "theirs").read_bytes() == b"theirs"
 
 
+@pytest.mark.parametrize("has_links", [True, False])
+def test_file_that_comes_meanwhile_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_links: bool
+) -> None:
+    """Also in the last moment, unless the file system has no hard links."""
+    out = tmp_path / "out"
+    (tmp_path / "made").write_bytes(b"model")
+    if has_links:
+        monkeypatch.setattr(os.path, "lexists", lambda _path: False)
+    else:
+
+        def refuse(_old: Path, _new: Path) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "fsync", lambda _fd: out.write_bytes(b"theirs"))
+    with pytest.raises(Conflict, match="exists"):
+        forms._hand_over(tmp_path / "made", out)
+    assert out.read_bytes() == b"theirs"
+    out.unlink()
+    monkeypatch.setattr(os, "fsync", lambda _fd: None)
+    forms._hand_over(tmp_path / "made", out)
+    assert out.read_bytes() == b"model"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "out"]
+
+
 def test_places_where_no_file_can_be_are_named(tmp_path: Path) -> None:
     (tmp_path / "made").write_bytes(b"model")
     with pytest.raises(StoreUnavailable, match="File name too long"):
