@@ -16,6 +16,7 @@ from prsm.storage.cid import Cid
 from prsm.storage.store.model_store import ModelStore
 
 OWNER: Final = "plans"
+PREFIX: Final = "plan-"
 
 
 class Checkpoints:
@@ -41,7 +42,7 @@ class Checkpoints:
             path = Path(folder) / "step"
             await trio.to_thread.run_sync(path.write_bytes, raw)
             added = await self._store.add_file(path, move=True)
-        await self._store.pin(added.root, _name(plan), OWNER)
+        await self._store.pin(added.root, name_of(plan), OWNER)
         return added.root
 
     async def read(self, cid: Cid) -> tuple[Tensor, ...]:
@@ -59,13 +60,22 @@ class Checkpoints:
         start, size = layout.place(0)
         return layout.read(0, raw[start : start + size])
 
-    async def drop(self, plan: bytes, cids: Sequence[Cid]) -> None:
-        """Let the outputs of a plan that is forgotten go when room is needed."""
-        pinned = {(pin.root, pin.name) for pin in await self._store.pins()}
-        for cid in cids:
-            if (cid, _name(plan)) in pinned:
-                await self._store.unpin(cid, _name(plan))
+    async def names(self) -> set[str]:
+        """Names, see `name_of`, of the plans that have outputs here."""
+        pins = await self._store.pins()
+        return {pin.name for pin in pins if pin.owner == OWNER and pin.name.startswith(PREFIX)}
+
+    async def drop(self, name: str) -> None:
+        """Let the outputs of a plan that is forgotten go when room is needed.
+
+        Raises:
+            Full, StoreUnavailable: the disk refused; some may still be pinned.
+        """
+        for pin in await self._store.pins():
+            if (pin.name, pin.owner) == (name, OWNER):
+                await self._store.unpin(pin.root, name)
 
 
-def _name(plan: bytes) -> str:
-    return f"plan-{plan.hex()[:16]}"
+def name_of(plan: bytes) -> str:
+    """The name under which the outputs of a plan are pinned."""
+    return f"{PREFIX}{plan.hex()[:16]}"

@@ -17,7 +17,7 @@ from prsm.node.inference.interface import Chain
 from prsm.node.inference.job import UnknownJobId
 from prsm.node.inference.jobs import Internal, Jobs, NotFinished
 from prsm.node.net.interface import Busy
-from prsm.node.workplans.checkpoints import Checkpoints
+from prsm.node.workplans.checkpoints import Checkpoints, name_of
 from prsm.node.workplans.graph import UnknownStep, Workplan
 from prsm.node.workplans.progress import PlanRun, PlanState, row_of, run_of
 from prsm.node.workplans.steps import Bench, Finder, Steps
@@ -28,6 +28,7 @@ from prsm.storage.store.model_store import ModelStore
 
 PLANS_RUNNING_MAX: Final = 8
 PLANS_KEPT: Final = 64
+DROP_AGAIN_S: Final = 600.0  # after a disk that refused: full, as a rule, until a person comes
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,10 @@ class Plans:
         self._store: JobStore | None = None
         self._plans: dict[bytes, PlanRun] = {}  # the oldest first
         self._nursery: trio.Nursery | None = None
+        self._unread: set[str] = set()  # names of kept plans that this version cannot read
+        self._forgotten: set[str] = set()  # names of plans whose outputs are still pinned
+        self._is_compared = False  # with what is pinned: an earlier process may have left some
+        self._to_drop = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Go on with the plans an earlier process left, and run submitted ones until cancelled.
@@ -65,7 +70,9 @@ class Plans:
                 except LocalError as error:
                     log.warning("plans are not kept over a restart: %s", error.what)
                     self._store = None
+            self._is_compared = self._store is None  # then what is pinned may be of kept plans
             async with trio.open_nursery() as nursery:
+                await nursery.start(self._drop_forgotten)
                 self._nursery = nursery
                 for run in self._plans.values():
                     nursery.start_soon(self._reclaim if run.is_over else self._do, run)
@@ -207,17 +214,45 @@ class Plans:
             try:
                 self._plans[row.id] = run_of(row)
             except PrsmError as error:
+                self._unread.add(name_of(row.id))
                 log.warning("kept plan %s is passed over: %s", row.id.hex()[:16], error.what)
 
     async def _forget_old(self) -> None:
         over = [run for run in self._plans.values() if run.is_over]
         for run in over[: max(0, len(over) - PLANS_KEPT)]:
-            if self._plans.pop(run.id, None) is None:
-                continue  # another plan ended while outputs were dropped, and forgot it
-            outputs = [step.output for step in run.steps.values() if step.output is not None]
-            await self._with.checkpoints.drop(run.id, outputs)
+            del self._plans[run.id]
+            self._forgotten.add(name_of(run.id))
+        self._to_drop.set()
         if self._store is not None:
             await self._store.prune(PLANS_KEPT)
+
+    async def _drop_forgotten(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Let the outputs of forgotten plans go; what the disk refuses is tried again."""
+        is_done = await self._drop()
+        task_status.started()
+        while True:
+            if is_done:
+                await self._to_drop.wait()
+            else:
+                await trio.sleep(DROP_AGAIN_S)
+            self._to_drop = trio.Event()
+            is_done = await self._drop()
+
+    async def _drop(self) -> bool:
+        """Try once, first with what an earlier process left pinned; are all gone?"""
+        try:
+            if not self._is_compared:
+                names = await self._with.checkpoints.names()
+                kept = {name_of(plan) for plan in self._plans}
+                self._forgotten |= names - kept - self._unread
+                self._is_compared = True
+            for name in sorted(self._forgotten):
+                await self._with.checkpoints.drop(name)
+                self._forgotten.discard(name)
+        except PrsmError as error:
+            log.warning("outputs of forgotten plans stay for now: %s", error.what)
+            return False
+        return True
 
 
 def open_plans(home: Home, store: ModelStore, *, jobs: Jobs, chain: Chain, finder: Finder) -> Plans:

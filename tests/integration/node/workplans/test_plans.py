@@ -99,7 +99,7 @@ class Lab:
 
     def new_id(self) -> bytes:
         self.ids += 1
-        return self.ids.to_bytes(32, "big")
+        return self.ids.to_bytes(32, "little")  # told apart by their first bytes, as real ones
 
     def children(self, plan_id: bytes) -> list[bytes]:
         locks = [p for _, p, result in self.cluster.world.executed if result.ok]
