@@ -5,6 +5,7 @@ same roots. The first batch is the prompt, each later one so many single steps. 
 two batches. Source: docs/spec/work.md, "Generation".
 """
 
+import copy
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -137,6 +138,14 @@ class Book:
         if index is None or not self.first <= self._bounds[index] < self.position:
             return None
         return self._roots(index)
+
+    def until(self, position: int) -> "Book":
+        """A copy as it was at an earlier position."""
+        book = copy.copy(self)
+        book.position = position
+        book._steps = [step for step in self._steps if step.start < position]  # noqa: SLF001 - a Book
+        book._known = {}  # noqa: SLF001 - a Book
+        return book
 
     def _end_of(self, sizes: Sequence[int]) -> int:
         """Position after steps of these sizes."""

@@ -3,7 +3,7 @@
 State only; no tasks, no network. The cache itself is in the child.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,7 +18,7 @@ from prsm.node.inference.worked import receipt_of
 from prsm.node.net.interface import Busy
 from prsm.protocol.errors import WireError
 from prsm.protocol.generating import KvShape, Sampling, row_bytes
-from prsm.protocol.ids import PeerId
+from prsm.protocol.ids import Digest, PeerId
 from prsm.protocol.limits import MIB, TENSOR_CHUNK_BYTES_MAX
 from prsm.protocol.messages.generation import AskStep, SessionOpened
 from prsm.protocol.messages.models import Shard
@@ -93,6 +93,7 @@ class Held:
     class_id: bytes = b""
     feeds: dict[int, Feed] = field(default_factory=dict)
     earlier: dict[int, tuple[BatchResult, Feed]] = field(default_factory=dict)  # see `go_on`
+    last_start: int = 0  # where the last steps began
     compute_us: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
@@ -185,6 +186,7 @@ class Held:
 
     def took(self, ask: AskStep, carried: Tensor, made: Tensor, *, spent_us: int) -> None:
         """Note steps that were done."""
+        self.last_start = self.book.position
         if ask.is_history:
             self.book.skip(self.book.position + sum(ask.sizes))
         else:
@@ -222,6 +224,17 @@ class Held:
             result, _ = self.earlier[batch]
             if (result.input_root, result.side_root) != roots:
                 raise PolicyRefused(f"batch {batch} was done from other inputs before")
+
+    def short_batches(self) -> Iterator[tuple[int, tuple[Digest, Digest], Book]]:
+        """What a word for a short batch may be for: its number in the job, its roots, its book.
+
+        First as it stands, then as it stood before the last steps, whose answer may be lost.
+        """
+        for book in (self.book, self.book.until(self.last_start)):
+            rest = book.rest()
+            batch = None if rest is None else self.spec.first + rest.index
+            if rest is not None and batch not in self.feeds and batch not in self.earlier:
+                yield self.spec.first + rest.index, (rest.input_root, rest.side_root), book
 
     def words(self) -> tuple[Feed, ...]:
         """The requester's for what was done, by batch."""

@@ -299,10 +299,8 @@ class Sessions:
         taped = held.taped(feed.batch - held.spec.first)
         if self._desk.evidence is None:
             return
-        us = self._desk.chain.address
-        place = Place(held.job.job, held.unit, feed.batch, Side.IN, us)
-        sides = (taped.inputs, taped.outputs)
-        await self._desk.evidence.hand_over(place, held.spec, sides, feed)
+        place = Place(held.job.job, held.unit, feed.batch, Side.IN, self._desk.chain.address)
+        await self._desk.evidence.hand_over(place, held.spec, (taped.inputs, taped.outputs), feed)
 
     # -- ending
 
@@ -359,8 +357,7 @@ class Sessions:
         except PrsmError as error:
             log.warning("unit %d is not claimed: %s", held.unit, error.what)
             held.last_ms = self._desk.clock.monotonic_ms()
-            is_over = self._desk.is_over(held.job.job, held.unit)
-            if is_over or len(self._ended) > ENDED_MAX:
+            if self._desk.is_over(held.job.job, held.unit) or len(self._ended) > ENDED_MAX:
                 self._ended.pop(held.key, None)
 
     async def _finish(self, incoming: Incoming) -> Answer:
@@ -370,23 +367,27 @@ class Sessions:
         held = self._held.get(key) or self._ended.get(key)
         if held is None:
             raise UnknownSession("no such session was opened by this peer")
-        rest = held.book.rest()
-        if message.feeds and rest is not None:
-            batch = held.spec.first + rest.index
-            roots = (rest.input_root, rest.side_root)
-            if batch not in held.feeds and batch not in held.earlier:
-                with suppress(BadSignature):  # it heard one step less; we show what it signed for
-                    held.feeds[batch] = self._feed(held, batch, roots, message.feeds[0])
-                    await self._keep(held, held.feeds[batch])
+        # While steps run, the word is for less than will be done.
+        fed = None if held.is_running else self._feed_short(held, message)
         if held.is_running or not held.results():
             raise UnitIncomplete("no batch of this unit is done and signed for")
         held.close()
-        claim = await self._receipt(held)
+        claim = await self._receipt(held, fed)
         return ShownReceipt(await self._desk.claims.show(claim)), b""
 
-    async def _receipt(self, held: Held) -> Claim:
+    def _feed_short(self, held: Held, message: FinishSession) -> Feed | None:
+        for batch, roots, book in held.short_batches() if message.feeds else ():
+            with suppress(BadSignature):
+                held.feeds[batch] = self._feed(held, batch, roots, message.feeds[0])
+                held.book = book
+                return held.feeds[batch]
+        return None
+
+    async def _receipt(self, held: Held, fed: Feed | None = None) -> Claim:
         chain, held.is_claimed = self._desk.chain, True
         try:
+            if fed is not None:
+                await self._keep(held, fed)
             if self._desk.evidence is not None:
                 await self._desk.evidence.wait_kept(held.job.job, held.unit)
             made = held.receipt(

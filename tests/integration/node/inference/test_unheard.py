@@ -1,18 +1,26 @@
 """A step that was done, and whose answer its requester did not hear: nobody is to blame."""
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
+from pathlib import Path
+
 import msgspec
 import pytest
 import trio
 from trio.testing import MockClock
 
+from prsm.node.inference.evidence import Evidence, Place
 from prsm.node.inference.generate.held import Held
 from prsm.node.inference.links import WorkerLost
+from prsm.node.net.interface import CallRefused
 from prsm.protocol.codec import Record
 from prsm.protocol.ids import PeerId
-from prsm.protocol.messages.generation import AskStep
-from tests.integration.node.inference.test_generate_worker import Desk, ids, opened
+from prsm.protocol.messages.audit import Side
+from prsm.protocol.messages.generation import AskStep, FinishSession
+from prsm.protocol.tensors import Tensor
+from prsm.storage.evidence import EvidenceFiles
+from tests.integration.node.inference.test_generate_worker import Desk, desk, here, ids, opened
 from tests.integration.node.inference.test_sessions_again import PRICE, ended, prompt, steps
+from tests.tools.work import Node
 
 STEP_S = 5.0  # less than an idle session is kept
 
@@ -54,7 +62,8 @@ async def lose_answer(found: Desk, place: int, monkeypatch: pytest.MonkeyPatch) 
     ("heard", "shown"),
     [
         (0, [(0, 4)]),  # the first of a batch
-        (3, [(0, 4)]),  # inside a batch: what we sign for is less than what was done
+        (3, [(0, 4), (1, 3)]),  # inside a batch: what we sign for is less than what was done
+        (17, [(0, 4), (1, 16), (2, 1)]),
         (15, [(0, 4), (1, 16)]),  # the last of a batch, signed for with the step
         (16, [(0, 4), (1, 16)]),
     ],
@@ -146,3 +155,61 @@ async def test_receipt_of_another_answer_than_was_heard_in_the_end_is_refused(
     with pytest.raises(WorkerLost, match="not of what it answered"):
         await again.finish()
     assert blamed == ["a receipt that is not of what it answered"]
+
+
+async def test_short_batch_is_kept_for_checks_up_to_the_step_that_was_not_heard(
+    nursery: trio.Nursery,
+    blamed: list[str],
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(trio.to_thread, "run_sync", here)
+    kept: dict[bytes, Evidence] = {}
+
+    def keep(node: Node) -> Evidence:
+        made = Evidence(EvidenceFiles(tmp_path / str(node.index)), node.chain)
+        return kept.setdefault(node.address, made)
+
+    found = await desk(nursery, price=PRICE, keep=keep)
+    await found.stage.open()
+    await found.stage.step(0, (4,), ids(*prompt()))
+    await steps(found.stage, 4, 3)
+    await lose_answer(found, 7, monkeypatch)
+    receipt = await found.stage.finish()
+    assert receipt is not None
+    seat = found.stage.seat
+    for evidence in (kept[seat.worker], kept[found.makers.makers[0].node.address]):
+        chunk = await evidence.chunk(Place(seat.job, seat.unit, 1, Side.IN, seat.worker), 0)
+        assert chunk is not None
+        assert chunk[0].tensors[0].shape == (1, 3)
+    assert blamed == []
+
+
+async def test_word_for_a_short_batch_is_not_taken_while_it_grows(
+    unheard: Desk, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A requester had the worker show a batch with its word for another, which a check convicts."""
+    stage, sessions = unheard.stage, unheard.worker.sessions
+    await steps(stage, 4, 1)
+    rest = stage.book.rest()
+    assert rest is not None
+    word = stage._sign(rest.index, rest.input_root, rest.side_root)
+    compute, may_go = sessions._compute, trio.Event()
+
+    async def slow(held: Held, ask: AskStep, carried: Tensor) -> tuple[Tensor, int]:
+        await may_go.wait()
+        return await compute(held, ask, carried)
+
+    monkeypatch.setattr(sessions, "_compute", slow)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(steps, stage, 5, 1)
+        await trio.sleep(1)
+        with pytest.raises(CallRefused, match="no batch of this unit"):
+            await unheard.raw(FinishSession(stage.seat.job, stage.seat.unit, (word.signature,)))
+        may_go.set()
+    await ended(unheard)
+    [held] = sessions._ended.values()
+    said = {feed.batch: (feed.input_root, feed.side_root) for feed in held.words()}
+    assert {each.index: (each.input_root, each.side_root) for each in held.results()} == said
+    assert list(said) == [0]

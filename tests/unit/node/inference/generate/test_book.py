@@ -123,3 +123,18 @@ def test_history_is_part_of_no_batch() -> None:
 
 def test_leaves_of_an_empty_tensor_are_none() -> None:
     assert leaves(ids(0, 0)) == []
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=12), st.data())
+def test_book_until_a_position_is_the_one_that_went_no_further(
+    counts: list[int], data: st.DataObject
+) -> None:
+    messages = [(1,) * count for count in counts]
+    kept = data.draw(st.integers(0, len(messages)))
+    book, short = Book((3, 16, 16, 16), None), Book((3, 16, 16, 16), None)
+    write(book, messages)
+    write(short, messages[:kept])
+    all_of_it = book.done(), book.rest()
+    back = book.until(short.position)
+    assert (back.done(), back.rest(), back.missing) == (short.done(), short.rest(), short.missing)
+    assert (book.done(), book.rest()) == all_of_it
