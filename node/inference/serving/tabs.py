@@ -40,8 +40,7 @@ KEPT_MAX: Final = 64  # settled ones that can still be looked at
 LOOK_S: Final = 1.0
 
 log = logging.getLogger(__name__)
-# Raises `PriceOverCap` where a slot of this price, micro-FTNS, is too dear.
-CheckPrice = Callable[[int], None]
+CheckPrice = Callable[[int], None]  # micro-FTNS of a slot; raises `PriceOverCap`: too dear
 
 
 class UnknownTab(LocalError):
@@ -119,8 +118,11 @@ class Tabs:
         """Open and close tabs until cancelled; those that are open then are settled by workers."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            for tab in self._left():
+                self._settle_soon(tab)
             for job in await self._notes.load():
-                nursery.start_soon(self._reclaim, job)
+                if job not in self._all or self._all[job].is_over:
+                    nursery.start_soon(self._reclaim, job)
             try:
                 task_status.started()
                 while True:
@@ -128,6 +130,11 @@ class Tabs:
                     self._look()
             finally:
                 self._nursery = None
+
+    def _left(self) -> Sequence[Tab]:
+        """Tabs that a crash of this part left on their way, opened or closed by nobody now."""
+        known = {tab.job for row in self._rows.values() for tab in row.tabs}
+        return [tab for job, tab in self._all.items() if job not in known and not tab.is_over]
 
     def list(self) -> tuple[Tab, ...]:
         """All tabs that are kept, newest first."""
@@ -357,8 +364,7 @@ class Tabs:
         except Exception:  # one tab must not take the others down
             log.exception("tab %s", tab.job.hex()[:16])
             tab.state = TabState.FAILED
-        finally:
-            tab.inputs.clear()  # nobody asks for them any more
+        tab.inputs.clear()  # nobody asks for them any more; cancelled, it is settled later
 
     async def _reclaim(self, job: bytes) -> None:
         """Fetch back what an earlier process locked; its workers settle what they did."""
