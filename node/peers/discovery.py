@@ -118,6 +118,7 @@ class Discovery:
         self.book = load_book(path, us=network.peer_id, now_ms=clock.wall_ms(), dice=dice)
         self._selection = Selection(self.book, dice, quota=aims.outbound)
         self._kept: dict[PeerId, _Kept] = {}
+        self._unkept: set[PeerId] = set()  # our hint may stand; given up, also after a crash
         self._dialling: dict[PeerId, Dial] = {}
         self._barred: dict[PeerId, int] = {}
         # Who deals with few only, or chooses nobody, has nobody else to go to.
@@ -164,8 +165,9 @@ class Discovery:
                     await nursery.start(self.exchange.run)
                 task_status.started()
                 while True:
-                    for peer in self._settle():
-                        await self._network.disconnect(peer, hint=HINT)
+                    self._settle()
+                    for peer in sorted(self._unkept - self._dialling.keys()):
+                        await self._give_up(peer)
                     self._bootstrap.look(self._chosen(), now_ms=self._clock.monotonic_ms())
                     for dial in self._orders():
                         self._dialling[dial.place.peer] = dial
@@ -282,6 +284,7 @@ class Discovery:
             self.book.failed(text, now_ms=self._clock.wall_ms())
             self._bar(peer)
         else:
+            self._unkept.add(peer)
             is_there, now_ms = await self._is_there(peer, text), self._clock.wall_ms()
             if is_there:
                 self.book.succeeded(text, now_ms=now_ms, region=dial.region)
@@ -289,11 +292,16 @@ class Discovery:
                 self.book.failed(text, now_ms=now_ms)
             if is_there and (dial.is_kept or dial.slot is Slot.MEMBER):
                 self._kept[peer] = _Kept(_outbound(dial, now_ms), refreshed_ms=now_ms)
+                self._unkept.discard(peer)
             else:
-                await self._network.disconnect(peer, hint=HINT)
+                await self._give_up(peer)
         finally:
             del self._dialling[peer]
             self._news.set()
+
+    async def _give_up(self, peer: PeerId) -> None:
+        await self._network.disconnect(peer, hint=HINT)
+        self._unkept.discard(peer)
 
     async def _is_there(self, peer: PeerId, text: str) -> bool:
         """Is a peer that is linked at this address? Its link may be another one, made meanwhile."""
@@ -330,9 +338,8 @@ class Discovery:
             kept.is_banned = event.is_banned
         self._news.set()
 
-    def _settle(self) -> list[PeerId]:
-        """Note what became known of the links; which ones are given up, being lost for long."""
-        given_up: list[PeerId] = []
+    def _settle(self) -> None:
+        """Note what became known of the links; those that are lost for long are not kept."""
         now_ms, wall_ms = self._clock.monotonic_ms(), self._clock.wall_ms()
         live = {info.peer: info for info in self._network.peers()}
         for peer, kept in tuple(self._kept.items()):
@@ -347,9 +354,8 @@ class Discovery:
                 kept.lost_ms = now_ms
             elif kept.is_banned or now_ms - kept.lost_ms > LOST_GRACE_MS:
                 del self._kept[peer]
+                self._unkept.add(peer)
                 self.book.failed(text, now_ms=wall_ms, counted=bool(live))
-                given_up.append(peer)
-        return given_up
 
     def own_addresses(self) -> Sequence[str]:
         """Where others are told to dial this node."""
