@@ -8,7 +8,7 @@ a fault of it. What was heard before the end can still be read; after the end no
 """
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from typing import Final
 
 import trio
@@ -50,6 +50,7 @@ class Hop:
         self.heard_bytes = 0
         self._network = network
         self._waiting = bytearray()
+        self._unsent_bytes = 0  # of what is being written
         self._owed = 0  # read here, not yet told
         self._room = CIRCUIT_WINDOW_BYTES  # may still be sent
         self._changed = trio.lowlevel.ParkingLot()
@@ -64,6 +65,11 @@ class Hop:
     def unread_bytes(self) -> int:
         """Sent, and not told to be read by the neighbour; he tells in `CREDIT_BYTES_MIN`."""
         return 0 if self.is_over else CIRCUIT_WINDOW_BYTES - self._room
+
+    @property
+    def held_bytes(self) -> int:
+        """Kept here for the neighbour: heard and not read, or to be sent when it gives room."""
+        return len(self._waiting) + self._unsent_bytes
 
     async def wait_moved(self) -> None:
         """Wait until something was sent, or read there, or it has ended."""
@@ -97,16 +103,21 @@ class Hop:
             StreamLost: it has ended, or the neighbour is gone.
         """
         view = memoryview(data)
-        while view:
-            while not self._room and not self.is_over:
-                await self._changed.park()
-            if self.is_over:
-                raise StreamLost(f"the circuit has ended: {self.why}")
-            piece = bytes(view[: min(self._room, CIRCUIT_PIECE_BYTES_MAX)])
-            view = view[len(piece) :]
-            self._room -= len(piece)
-            self._changed.unpark_all()
-            await self._say(CircuitData(circuit=self.number), piece)
+        self._unsent_bytes += len(view)
+        try:
+            while view:
+                while not self._room and not self.is_over:
+                    await self._changed.park()
+                if self.is_over:
+                    raise StreamLost(f"the circuit has ended: {self.why}")
+                piece = bytes(view[: min(self._room, CIRCUIT_PIECE_BYTES_MAX)])
+                view = view[len(piece) :]
+                self._unsent_bytes -= len(piece)
+                self._room -= len(piece)
+                self._changed.unpark_all()
+                await self._say(CircuitData(circuit=self.number), piece)
+        finally:
+            self._unsent_bytes -= len(view)
 
     async def close(self, why: str) -> None:
         """End it and tell the neighbour, once; never raises."""
@@ -217,6 +228,13 @@ class Circuits:
         if self._hops.get((hop.peer, hop.number)) is hop:
             del self._hops[hop.peer, hop.number]
             self._ended.append((hop.peer, hop.number))
+
+    def held(self) -> Counter[PeerId]:
+        """Bytes kept for each neighbour."""
+        held: Counter[PeerId] = Counter()
+        for hop in self._hops.values():
+            held[hop.peer] += hop.held_bytes
+        return held
 
     def of(self, peer: PeerId) -> int:
         """How many hops there are with a neighbour."""

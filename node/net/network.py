@@ -84,6 +84,7 @@ class PeerNetwork:
         self._ran = False
         self._dial_circuit: Dial | None = None
         self._more_addresses: Callable[[], Sequence[str]] = tuple
+        self._more_held: Callable[[], Mapping[PeerId, int]] = dict
 
     @property
     def peer_id(self) -> PeerId:
@@ -129,15 +130,22 @@ class PeerNetwork:
             await nursery.start(transport.run, tuple(self._gossip), self._hooks())
             task_status.started()
 
-    def extend(self, dial: Dial, addresses: Callable[[], Sequence[str]]) -> None:
+    def extend(
+        self,
+        dial: Dial,
+        addresses: Callable[[], Sequence[str]],
+        held: Callable[[], Mapping[PeerId, int]],
+    ) -> None:
         """Dial through relays, and say where others can dial us so; before `run`.
 
         Args:
             dial: opens a connection to an address behind a relay.
             addresses: more addresses of ours than those where the transport listens.
+            held: bytes kept for each peer in circuits.
         """
         assert not self._ran
         self._dial_circuit, self._more_addresses = dial, addresses
+        self._more_held = held
 
     async def _dial(self, peer: PeerId, address: str) -> Connection:
         if not is_circuit(address):
@@ -202,6 +210,7 @@ class PeerNetwork:
     def _held(self) -> Mapping[PeerId, int]:
         held = Counter(self._transport.held())
         held.update(self._peers.held())
+        held.update(self._more_held())
         return held
 
     def bans(self) -> tuple[BanInfo, ...]:

@@ -69,7 +69,7 @@ class Reach:
             now_ms=now_ms,
         )
         self.topology = Topology(network, region=config.region, now_ms=now_ms)
-        network.extend(self.behind.dial, self.addresses)
+        network.extend(self.behind.dial, self.addresses, circuits.held)
 
     def listening(self) -> tuple[str, ...]:
         """Where the transport listens."""

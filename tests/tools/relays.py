@@ -49,7 +49,7 @@ def join(
     circuits = Circuits(network)
     relay = Relay(network, circuits, now_ms=now_ms, rules=rules)
     behind = Behind(network, circuits, carrier_of(transport), now_ms=now_ms, via=via)
-    network.extend(behind.dial, behind.addresses)
+    network.extend(behind.dial, behind.addresses, circuits.held)
     return Reachable(circuits, relay, behind)
 
 
