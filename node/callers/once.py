@@ -93,8 +93,10 @@ class Once:
                 await self._tidy()
         finally:
             with trio.CancelScope(shield=True):
-                if self._store is not None:
-                    await self._store.close()
+                async with self._opening:  # begun again, it is opened again
+                    store, self._store = self._store, None
+                    if store is not None:
+                        await store.close()
 
     async def layer(self, ask: Ask, go: Go) -> object:
         """Pass a call on, once for each key.

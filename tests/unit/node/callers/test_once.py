@@ -246,3 +246,19 @@ def test_what_answers_a_secret_says_so() -> None:
         fields = set(getattr(method.result, "__struct_fields__", ()))
         has_secret = bool(fields & names)
         assert method.tells_secret == has_secret, method.name
+
+
+async def test_keyed_calls_are_answered_after_the_part_began_again(world: World) -> None:
+    """A crash closed the store, and every call with a key was refused until a restart."""
+    once = Once(
+        functools.partial(AnswerStore.open, world.folder / "answers.db"), world.clock, SECRET
+    )
+    door = bind(world.node.handlers(), layers=[once.layer])
+    told = []
+    for _ in range(2):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(once.run)
+            told.append(await pay(door))
+            nursery.cancel_scope.cancel()
+    assert told[0] == told[1]
+    assert world.paid == 1
