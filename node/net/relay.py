@@ -9,6 +9,7 @@ so circuits cannot form a loop.
 import ipaddress
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -220,7 +221,7 @@ class Relay:
         self._now_ms = now_ms
         self._rules = rules
         self._places = Places(rules or RelayRules())
-        self._by_dialler: dict[PeerId, int] = {}
+        self._by_dialler: Counter[PeerId] = Counter()
         self._opens = TokenBuckets(
             rate_per_s=DIALLER_OPENS_PER_S, burst=DIALLER_OPENS_BURST, peers_max=DIALLERS_MAX
         )
@@ -275,19 +276,20 @@ class Relay:
         place = self._places.find(PeerId(ask.peer))
         self._admit(place.peer)
         self._refuse_surplus(rules, place, incoming.peer)
-        assert self._nursery is not None
         near = self._circuits.take(incoming.peer, ask.circuit)
         far = self._circuits.open(place.peer)
         scope = trio.CancelScope()
         place.circuits.add(scope)
-        self._by_dialler[incoming.peer] = self._by_dialler.get(incoming.peer, 0) + 1
+        self._by_dialler[incoming.peer] += 1
         try:
             await self._ask(place, far, incoming.peer)
+            self._admit(place.peer)  # we may have ended meanwhile
         except BaseException as error:
             near.end(str(error))  # the answer says so
             with trio.CancelScope(shield=True):
                 await self._end(place, near, far, scope, "it was not taken")
             raise
+        assert self._nursery is not None
         self._nursery.start_soon(self._carry, place, near, far, scope)
         left_ms = max(0, place.until_ms - self._now_ms())
         return Granted(lifetime_ms=left_ms, bytes_per_s=rules.bytes_per_s), b""
@@ -311,7 +313,7 @@ class Relay:
         for count, most, what in (
             (sum(self._by_dialler.values()), rules.circuits_max, "of this relay"),
             (len(place.circuits), rules.circuits_per_place_max, f"to {place.peer}"),
-            (self._by_dialler.get(dialler, 0), rules.circuits_per_dialler_max, f"by {dialler}"),
+            (self._by_dialler[dialler], rules.circuits_per_dialler_max, f"by {dialler}"),
         ):
             if count >= most:
                 raise Busy(f"{count} circuits {what} are open, at most {most}", retry_after_ms=1000)
@@ -369,10 +371,8 @@ class Relay:
         self, place: Place, near: Hop, far: Hop, scope: trio.CancelScope, why: str
     ) -> None:
         place.circuits.discard(scope)
-        left = self._by_dialler[near.peer] - 1
-        if left:
-            self._by_dialler[near.peer] = left
-        else:
+        self._by_dialler[near.peer] -= 1
+        if not self._by_dialler[near.peer]:
             del self._by_dialler[near.peer]
         async with trio.open_nursery() as nursery:
             for hop in (near, far):

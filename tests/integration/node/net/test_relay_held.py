@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from prsm.node.net.interface import Answer, Channel, Incoming
+from prsm.node.net.interface import Answer, CallRefused, Channel, Incoming
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.relay import RelayRules
 from prsm.protocol.limits import CIRCUIT_PIECE_BYTES_MAX, CIRCUIT_WINDOW_BYTES, MIB
@@ -35,14 +35,14 @@ async def world(nursery: trio.Nursery) -> AsyncIterator[World]:
         nursery.cancel_scope.cancel()
 
 
-def deaf(taken: list[int]) -> Callable[[PeerNetwork], None]:
+def deaf(taken: list[int], *, after_s: float = 0) -> Callable[[PeerNetwork], None]:
     """A neighbour that takes circuits and says that it has read nothing."""
 
     def prepare(network: PeerNetwork) -> None:
         async def take(incoming: Incoming) -> Answer:
             assert isinstance(incoming.message, TakeCircuit)
             taken.append(incoming.message.circuit)
-            await trio.lowlevel.checkpoint()
+            await trio.sleep(after_s)
             return Granted(lifetime_ms=600_000, bytes_per_s=RULES.bytes_per_s), b""
 
         network.on_call(TakeCircuit, take)
@@ -101,3 +101,35 @@ async def test_what_waits_in_circuits_is_counted_as_kept_for_its_neighbours(
         await node.network.disconnect(relay.peer)
     await trio.sleep(1)
     assert sum(relay.network._held().values()) == 0
+
+
+async def test_circuit_that_was_being_asked_for_when_the_relay_crashed_takes_no_place(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """It was counted as one of its dialler's, and of the place's, until a restart."""
+    parts: list[Reachable] = []
+    relay = await world.start(
+        RELAY,
+        lambda network: parts.append(join(network, network._transport, rules=RULES)),
+    )
+    one, two = await world.start(1, deaf([])), await world.start(2, deaf([], after_s=2))
+    serving = parts[0].relay
+    for node in (one, two):
+        await node.network.connect(relay.address)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serving.run)
+        await two.network.call(relay.peer, Reserve(), channel=Channel.CTL)
+        ask = OpenCircuit(circuit=numbers(one, relay, 1)[0], peer=two.peer)
+
+        async def dial() -> None:
+            with pytest.raises(CallRefused) as caught:
+                await one.network.call(relay.peer, ask, channel=Channel.CTL)
+            assert caught.value.refusal == "relay_off"
+
+        world.nursery.start_soon(dial)
+        await trio.sleep(1)
+        assert serving.info().circuits == 1
+        nursery.cancel_scope.cancel()  # as a crash of a part beside it does
+    await trio.sleep(3)
+    assert serving.info().circuits == len(parts[0].circuits) == 0
+    assert not serving._places.find(two.peer).circuits
