@@ -138,6 +138,7 @@ class Outside:
 
     async def _open(self, stack: AsyncExitStack, nursery: trio.Nursery) -> None:
         """Load what was configured only: both clients take megabytes most nodes never need."""
+        self.daemons.clear()  # begun again after a crash
         if self._config.ipfs_rpc:
             from prsm.storage.sources.ipfs_rpc import IpfsRpc  # noqa: PLC0415 - see above
 

@@ -269,7 +269,12 @@ class Tasks:
             return
         token = trio.lowlevel.current_trio_token()
         for row in noted:
-            self._tasks[row.id] = _ended(row, self._clock, token)
+            known = self._tasks.get(row.id)
+            # After a crash of this part alone we know more than the file; what it says to be at
+            # work was cut by that, and cancelled by nobody.
+            is_cut = row.state is TaskState.RUNNING
+            if known is None or (is_cut and known.state is TaskState.CANCELLED):
+                self._tasks[row.id] = _ended(row, self._clock, token)
         self._forget_old()
 
     async def _note_changes(self) -> None:

@@ -110,6 +110,14 @@ async def test_dead_daemon_is_shown_and_left_out_after_a_restart(tmp_path: Path)
         assert (row.state, row.last_error) == (State.OPEN, "other bytes")
 
 
+async def test_daemons_are_each_there_once_where_the_part_began_again(tmp_path: Path) -> None:
+    config = StorageConfig(ipfs_rpc=("http://127.0.0.1:1",))
+    outside = Outside(config, DictShelf(), place(tmp_path))
+    for _ in range(2):
+        async with running(outside):
+            assert [daemon.name for daemon in outside.daemons] == ["http://127.0.0.1:1"]
+
+
 async def test_offline_node_opens_nothing(tmp_path: Path) -> None:
     config = StorageConfig(
         ipfs_rpc=("http://127.0.0.1:1",),

@@ -195,6 +195,30 @@ async def test_what_ran_when_the_node_ended_is_told_by_the_next_run(tmp_path: Pa
         nursery.cancel_scope.cancel()
 
 
+async def test_results_outlive_a_crash_of_the_part(tmp_path: Path) -> None:
+    """What the file says is for the next process: it knows no results."""
+    path = tmp_path / "tasks.json"
+    tasks = Tasks(TrioClock(), path)
+
+    async def succeed(_task: Task) -> object:
+        await trio.lowlevel.checkpoint()
+        return "answer"
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(tasks.run)
+        done, broken = tasks.start("pull", "a", succeed), tasks.start("scrub", "b", sleeps)
+        await done.over.wait()
+        while {noted.state for noted in load_tasks(path)} != {TaskState.DONE, TaskState.RUNNING}:
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(tasks.run)
+        assert tasks.get(done.id).answer() == "answer"
+        with pytest.raises(TaskInterrupted):
+            tasks.get(broken.id).answer()
+        nursery.cancel_scope.cancel()
+
+
 WHOLE: Final = Noted("add-1", "add", "a", TaskState.FAILED, 1, 2, 3, 4, "disk_full", "no", "")
 
 
