@@ -132,8 +132,7 @@ class Behind:
         via: Sequence[str] = (),
     ) -> None:
         self._is_needed = False
-        self._network = network
-        self._circuits = circuits
+        self._network, self._circuits = network, circuits
         self._carrier = carrier
         self._now_ms = now_ms
         self._via = {parse_address(address).peer: address for address in via}
@@ -172,6 +171,8 @@ class Behind:
                 self._nursery = nursery
                 for address in self._via.values():
                     nursery.start_soon(self._keep_linked, address)
+                for relay in tuple(self._dialled):  # lost since a crash of this part
+                    self._settle(relay)
                 task_status.started()
                 while True:
                     for relay, address in self._due():

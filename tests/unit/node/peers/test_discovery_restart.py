@@ -1,4 +1,4 @@
-"""Discovery that crashed and was begun again: no peer stays wanted that it does not know of."""
+"""Parts that follow hints, begun again after a crash: they know of every peer they have wanted."""
 # ruff: noqa: ARG001 - autojump_clock is asked for by name, nothing reads it
 
 import random
@@ -9,13 +9,16 @@ import trio
 from trio.testing import MockClock
 
 from prsm.node.net.addresses import Kind
+from prsm.node.net.interface import PeerUnreachable
 from prsm.node.net.network import PeerNetwork
 from prsm.node.net.places import place_of
 from prsm.node.peers.discovery import LOST_GRACE_MS, Aims, Discovery
 from prsm.node.supervise import Supervisor
+from prsm.protocol.identity import circuit_address, peer_id_of
 from prsm.protocol.ids import PeerId
 from tests.tools.finders import OneClock
 from tests.tools.networks import Node, World
+from tests.tools.relays import RELAY, Reachable, join
 
 
 @pytest.fixture
@@ -132,3 +135,24 @@ async def test_links_that_are_kept_are_kept_on(
     assert [link.place.peer for link in one.discovery.outbound] == [other.peer]
     assert one.wanted == {other.peer}
     assert not any(event.peer == other.peer and not event.up for event in one.node.events)
+
+
+async def test_relay_that_went_while_reach_was_begun_again_is_not_wanted_for_ever(
+    world: World, autojump_clock: MockClock
+) -> None:
+    parts: list[Reachable] = []
+    one = await world.start(1, lambda net: parts.append(join(net, net._transport)))
+    relay, behind = await world.start(RELAY), parts[0].behind
+    async with trio.open_nursery() as nursery:
+        await nursery.start(behind.run)
+        where = circuit_address(relay.address, peer_id_of(b"x" * 32))
+        with pytest.raises(PeerUnreachable):
+            await one.network.connect(where, hint="test")
+        assert behind._dialled == {relay.peer}
+        nursery.cancel_scope.cancel()
+    relay.scope.cancel()
+    await one.wait_lost(relay.peer)
+    await world.nursery.start(behind.run)
+    await trio.sleep(1)
+    assert behind._dialled == set()
+    assert one.network._peers._keepers.wanted == {}
