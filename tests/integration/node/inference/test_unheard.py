@@ -19,7 +19,13 @@ from prsm.protocol.messages.generation import AskStep, FinishSession
 from prsm.protocol.tensors import Tensor
 from prsm.storage.evidence import EvidenceFiles
 from tests.integration.node.inference.test_generate_worker import Desk, desk, here, ids, opened
-from tests.integration.node.inference.test_sessions_again import PRICE, ended, prompt, steps
+from tests.integration.node.inference.test_sessions_again import (
+    PRICE,
+    ended,
+    paid_rows,
+    prompt,
+    steps,
+)
 from tests.tools.work import Node
 
 STEP_S = 5.0  # less than an idle session is kept
@@ -155,6 +161,16 @@ async def test_receipt_of_another_answer_than_was_heard_in_the_end_is_refused(
     with pytest.raises(WorkerLost, match="not of what it answered"):
         await again.finish()
     assert blamed == ["a receipt that is not of what it answered"]
+
+
+async def test_short_batch_is_paid_up_to_the_step_that_was_not_heard(
+    unheard: Desk, blamed: list[str], autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await steps(unheard.stage, 4, 3)
+    await lose_answer(unheard, 7, monkeypatch)
+    assert await unheard.stage.finish() is not None
+    assert await paid_rows(unheard, unheard.stage, within_s=300) == 4 + 3
+    assert blamed == []
 
 
 async def test_short_batch_is_kept_for_checks_up_to_the_step_that_was_not_heard(
