@@ -69,6 +69,17 @@ def place_of(text: str) -> Place:
     return Place(text, address.peer, _group(ip, address.port, scope), scope)
 
 
+def is_place(address: str, text: str) -> bool:
+    """Whether the address of a link is this one, as `place_of` spells it.
+
+    Not if its socket was gone before it was asked for its address.
+    """
+    try:
+        return place_of(address).text == text
+    except LocalError:
+        return False
+
+
 def scope_of(text: str) -> Scope:
     """How far the address of a live connection reaches; what cannot be read counts as public.
 

@@ -71,6 +71,10 @@ class Dial:
         """Whether the link counts to the quota."""
         return self.slot not in {Slot.FEELER, Slot.MEMBER}
 
+    def link(self, now_ms: int) -> Outbound:
+        """The link it is to lead to, as it counts from now on."""
+        return Outbound(self.place, self.slot, self.kind, now_ms, self.region)
+
 
 class Selection:
     """The choices of one run of a node.

@@ -18,8 +18,8 @@ import trio
 from prsm.node.clock import Clock
 from prsm.node.net.addresses import Dice, Entry, Kind
 from prsm.node.net.entry import PeerFull
-from prsm.node.net.interface import Network, PeerEvent, PeerInfo, PeerUnreachable
-from prsm.node.net.places import Place, place_of
+from prsm.node.net.interface import Network, PeerEvent, PeerUnreachable
+from prsm.node.net.places import Place, is_place, place_of
 from prsm.node.net.seeds import Seeds
 from prsm.node.net.selection import (
     OUTBOUND_QUOTA,
@@ -208,7 +208,7 @@ class Discovery:
         barred = live | self._barred.keys() | self._configured | self._kept.keys() | taken
         barred |= self._dialling.keys()
         links = [kept.link for kept in self._kept.values() if kept.link.slot is not Slot.MEMBER]
-        links += [_outbound(dial, now_ms) for dial in self._dialling.values() if dial.is_kept]
+        links += [dial.link(now_ms) for dial in self._dialling.values() if dial.is_kept]
         room = DIALS_MAX - len(self._dialling) if self._may_find(now_ms) else 0
         while room > 0:
             dial = self._selection.next_dial(links, barred=barred, now_ms=now_ms)
@@ -216,7 +216,7 @@ class Discovery:
                 self._nobody_until_ms = now_ms + NOBODY_MS
                 break
             orders.append(dial)
-            links.append(_outbound(dial, now_ms))
+            links.append(dial.link(now_ms))
             room -= 1
         feeler = self._selection.next_feeler(links, barred=barred, now_ms=now_ms)
         return [*orders, feeler] if feeler else orders
@@ -291,7 +291,7 @@ class Discovery:
             else:
                 self.book.failed(text, now_ms=now_ms)
             if is_there and (dial.is_kept or dial.slot is Slot.MEMBER):
-                self._kept[peer] = _Kept(_outbound(dial, now_ms), refreshed_ms=now_ms)
+                self._kept[peer] = _Kept(dial.link(now_ms), refreshed_ms=now_ms)
                 self._unkept.discard(peer)
             else:
                 await self._give_up(peer)
@@ -306,7 +306,7 @@ class Discovery:
     async def _is_there(self, peer: PeerId, text: str) -> bool:
         """Is a peer that is linked at this address? Its link may be another one, made meanwhile."""
         info = next((info for info in self._network.peers() if info.peer == peer), None)
-        if info is None or _led_to(info, text):
+        if info is None or (info.outbound and is_place(info.address, text)):
             return True
         try:
             await self._network.probe(text)
@@ -347,7 +347,9 @@ class Discovery:
             if info is not None:
                 kept.lost_ms = None
                 self.book.note(text, rtt_ms=info.rtt_ms or 0)
-                if _led_to(info, text) and not 0 <= wall_ms - kept.refreshed_ms < REFRESH_MS:
+                if (
+                    info.outbound and is_place(info.address, text)
+                ) and not 0 <= wall_ms - kept.refreshed_ms < REFRESH_MS:
                     kept.refreshed_ms = wall_ms
                     self.book.succeeded(text, now_ms=wall_ms)
             elif kept.lost_ms is None:
@@ -392,15 +394,3 @@ class Discovery:
 
 def _first(entries: Sequence[Entry], now_ms: int, *, urgent: bool) -> Entry | None:
     return next((entry for entry in entries if urgent or entry.is_ready(now_ms)), None)
-
-
-def _led_to(info: PeerInfo, text: str) -> bool:
-    """Was a peer's link made by dialling this address? No other says anything of it."""
-    try:
-        return info.outbound and place_of(info.address).text == text
-    except LocalError:  # its socket was gone before it was asked
-        return False
-
-
-def _outbound(dial: Dial, now_ms: int) -> Outbound:
-    return Outbound(dial.place, dial.slot, dial.kind, now_ms, dial.region)
