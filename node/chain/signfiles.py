@@ -26,7 +26,7 @@ from prsm.consensus.pbft.records import (
 )
 from prsm.protocol.errors import WireError
 from prsm.storage.disk import Disk, PosixDisk
-from prsm.storage.errors import Corrupt
+from prsm.storage.errors import Conflict, Corrupt
 from prsm.storage.signguard import Mark, SignGuard
 from prsm.storage.wal import Wal
 
@@ -101,9 +101,11 @@ class SignFiles:
 
         Raises:
             StoreUnavailable, Full: the disk refused; nothing may be signed.
-            Conflict: the guard has seen a later vote; nothing may be signed.
+            Conflict: the guard has seen a later vote, or the log takes none: nothing may be signed.
         """
         if self._wal.damaged is not None or self._lasts:
+            if any(map(mark_of, records)):
+                raise Conflict(f"{self._place.log} is that of an observer and takes no vote")
             return
         self._wal.append(records)
         if self._guard is not None:

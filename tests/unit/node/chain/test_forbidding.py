@@ -11,7 +11,7 @@ from prsm.node.chain.chain import distrust
 from prsm.node.chain.signfiles import Opened, open_signfiles
 from prsm.node.chain.signlog import SignLog
 from prsm.protocol.signing import Kind
-from prsm.storage.errors import Full
+from prsm.storage.errors import Conflict, Full
 from prsm.testnet.sim.disk import FaultyDisk
 from prsm.testnet.sim.stage import Bench
 
@@ -66,6 +66,8 @@ def test_log_of_an_observer_does_not_grow_for_ever() -> None:
     for height in range(2, 200):
         files.append((pack(LowMark(height, None)),))
     assert files.size == size
+    with pytest.raises(Conflict, match="takes no vote"):
+        files.append((voted(200),))
     files.renew(300)
     files.append((voted(300),))
     assert start(disk, height=300).records[-1] == voted(300)
