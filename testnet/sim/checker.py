@@ -28,7 +28,8 @@ from prsm.protocol.limits import CTL_FRAME_BYTES_MAX
 from prsm.protocol.messages.consensus import NewView, SignedMessage, ViewChange
 from prsm.protocol.signing import Kind, statement
 from prsm.testnet.sim.invariants import Invariant, violation
-from prsm.testnet.sim.plan import Plan
+from prsm.testnet.sim.log import LOST
+from prsm.testnet.sim.plan import LEDGER, Plan
 from prsm.testnet.sim.roster import Roster
 
 _VOTES: Final = (Kind.PROPOSE, Kind.PREPARE, Kind.COMMIT)
@@ -114,9 +115,9 @@ class Checker:
         if view >= 0:
             self.demanded[node, message.height, message.view] = demanded
 
-    def sent(self, node: int, opened: Opened) -> None:
+    def sent(self, node: int, opened: Opened, *, is_renewed: bool = False) -> None:
         """An honest node let a message of its own leave."""
-        if not self.is_honest(node) or node in self.wiped:
+        if not self.is_honest(node) or (node in self.wiped and not is_renewed):
             return
         message = opened.message
         kind, height, view = message.kind, message.height, message.view
@@ -222,7 +223,8 @@ class Checker:
 
     def observed(self, node: int, reason: str) -> None:
         """A node stopped signing: never needed while disks keep what they promised."""
-        if self.is_honest(node) and node != self.plan.damaged:
+        is_known = node == self.plan.damaged and (self.plan.damage != LEDGER or reason == LOST)
+        if self.is_honest(node) and not is_known:
             self.report(Invariant.HONEST_KEYS, f"honest node {node} became observer: {reason}")
 
     def bounded(self, node: int, state: State) -> None:

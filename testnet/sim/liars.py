@@ -204,6 +204,15 @@ class Liars:
             old = self.dice.choice(self.memory)
             self._send(node, old.message, [self.dice.randrange(len(node.world.nodes))])
 
+    @staticmethod
+    def go_on(node: "Node") -> bool:
+        """Be silenced by nothing that was said beside the core, if the log takes votes yet."""
+        if node.log.is_observer:
+            return False
+        assert node.state is not None
+        node.state.observer, node.state.probation = None, None
+        return True
+
     def _sign(self, node: "Node", message: SignedMessage) -> SignedMessage:
         return sign_message(message, node.signer_in(message.epoch), self.chain_id)
 
@@ -216,12 +225,3 @@ class Liars:
             return
         told = [receiver for receiver in receivers if receiver != node.index]
         node.world.network.spread(node.index, told, opened)
-
-
-def goes_on(node: "Node") -> bool:
-    """Has a liar been shown what it said beside its core? That does not silence it."""
-    if node.world.checker.is_honest(node.index):
-        return False
-    assert node.state is not None
-    node.state.observer, node.state.probation = None, None
-    return True

@@ -17,6 +17,7 @@ from prsm.testnet.sim.disk import FaultyDisk, PowerCut
 from prsm.testnet.sim.plan import LEDGER
 
 _FOLDER: Final = Path("data")
+LOST: Final = "the ledger was damaged"  # why the next start is an observer's
 _CUTS: Final = 0.3  # of the rare writes that end or begin a time of silence
 _FORBIDS: Final = 5  # operations of the disk that one of them takes, at most
 _RENEWS: Final = 9
@@ -79,6 +80,16 @@ class Log(Protocol):
         """Was it told to sign nothing any more, durably, and not yet renewed?"""
         ...
 
+    @property
+    def is_observer(self) -> bool:
+        """Does it take no votes?"""
+        ...
+
+    @property
+    def is_renewed(self) -> bool:
+        """Was it begun afresh, behind all that was forgotten, on a disk that keeps its word?"""
+        ...
+
     def forbid_if_blank(self) -> str | None:
         """Sign nothing any more, and say why, if it has never held a vote."""
         ...
@@ -100,7 +111,7 @@ class ListLog:
         self._dice = dice
         self._records: list[bytes] = []
         self.is_blank = True
-        self.is_silent = False
+        self.is_silent = self.is_observer = self.is_renewed = False
 
     def open(self, height: int, lost: str | None = None) -> Found:
         """Return what is durable."""
@@ -152,7 +163,7 @@ class DiskLog:
         self._place = Place(self._disk, _FOLDER)
         self._files = open_signfiles(self._disk, _FOLDER, ledger_height=0).files
         self._files.close()
-        self.is_silent = self._is_mended = False
+        self.is_silent = self.is_renewed = self._is_mended = False
         self._backup: dict[str, bytes] = {}
 
     def open(self, height: int, lost: str | None = None) -> Found:
@@ -188,12 +199,17 @@ class DiskLog:
     def renew(self, low: int, records: tuple[bytes, ...]) -> None:
         """Begin both files afresh: an observer signs again above `low`."""
         self._perhaps_cut(partial(self._files.renew, low + 1, records), _RENEWS)
-        self.is_silent = False
+        self.is_silent, self.is_renewed = False, not self._disk.is_lying
 
     @property
     def is_blank(self) -> bool:
         """Has the guard never moved?"""
         return self._files.is_blank
+
+    @property
+    def is_observer(self) -> bool:
+        """Does a start, or what was shown since, keep it from votes?"""
+        return self._files.is_observer
 
     def forbid_if_blank(self) -> str | None:
         """Leave a guard that never opens."""
@@ -256,7 +272,7 @@ class DiskLog:
                 for path in paths:
                     self._disk.remove(path)
                 self._disk.sync_folder(self._place.log)
-                self.is_silent = False  # who has nothing left is told again
+                self.is_silent = self.is_renewed = False  # who has nothing left is told again
             case "backup":
                 for path, content in self._backup.items():
                     self._disk.put_back(path, content)
@@ -265,7 +281,7 @@ class DiskLog:
 
     def lie(self) -> None:
         """Make nothing durable from here on, and say that it is."""
-        self._disk.is_lying = True
+        self._disk.is_lying, self.is_renewed = True, False
 
     def back_up(self) -> None:
         """Copy both files somewhere else."""

@@ -46,7 +46,6 @@ from prsm.protocol.messages.consensus import Accusation, Status
 from prsm.protocol.messages.sync import GetBlockByHash, GetBlocks, GotBlock, GotBlocks
 from prsm.storage.errors import Full, StoreUnavailable
 from prsm.testnet.sim.ledger import Chain
-from prsm.testnet.sim.liars import goes_on
 from prsm.testnet.sim.log import Log
 from prsm.testnet.sim.money import MoneyLedger
 from prsm.testnet.sim.plan import index_of, peer_of
@@ -301,7 +300,7 @@ class Node:
                 self.witness.accuse(effect)
             case Observe(reason, forgot):
                 world.checker.observed(self.index, reason)
-                if forgot and not goes_on(self):
+                if forgot and not world.goes_on(self):
                     self._is_written(partial(self.log.forbid, reason))
             case Resume(height):
                 assert self.state is not None
@@ -309,8 +308,8 @@ class Node:
                 renew = partial(self.log.renew, height - 1, kept)
                 if self._is_written(renew):
                     self._soon(0, Resumed(height))
-            case Persist():
-                raise AssertionError("records come in a step of their own")
+            case Persist():  # in a step of their own
+                raise AssertionError
 
     def _draft(self) -> Draft:
         """As node/chain/driver does: what can run at the time the block will have."""

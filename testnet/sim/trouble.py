@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from prsm.testnet.sim.log import DiskLog
+from prsm.testnet.sim.log import LOST, DiskLog
 from prsm.testnet.sim.node import Node
 from prsm.testnet.sim.plan import LEDGER, LIE
 
@@ -68,7 +68,7 @@ class Trouble:
         if damage == "wipe":
             self.world.checker.wiped.add(node.index)
         if damage == LEDGER:
-            node.lost = "the ledger was damaged"
+            node.lost = LOST
         if damage in {"wipe", LEDGER}:
             node.ledger.forget(node.ledger.tip.height)
             if node.shelf is not None:

@@ -195,11 +195,15 @@ class World:
             self.checker.report(Invariant.HONEST_KEYS, what)
             return
         if self.roster.node_of(message.epoch, message.signer) == node.index:
-            self.checker.sent(node.index, opened)
+            self.checker.sent(node.index, opened, is_renewed=node.log.is_renewed)
             if node.log.is_silent:
                 what = f"node {node.index} was told of a vote it forgot, and signs again"
                 self.checker.report(Invariant.HONEST_KEYS, what)
         self.network.spread(node.index, receivers, opened)
+
+    def goes_on(self, node: Node) -> bool:
+        """Does a node sign on that was shown what its log lacks? A liar said it beside its core."""
+        return node.index in self.plan.liars and self.liars.go_on(node)
 
     def post(self, sender: int, receiver: int, record: Record) -> None:
         """A node sends a status, a call or an answer."""

@@ -6,8 +6,7 @@ import pytest
 import trio
 
 from prsm.node.net.arrivals import Arrivals, Entry
-from prsm.node.net.places import place_of
-from prsm.node.peers.discovery import _led_to
+from prsm.node.net.places import is_place, place_of
 from tests.tools.networks import World
 
 
@@ -40,7 +39,7 @@ async def test_where_a_peer_is_over_ip6_is_known_and_counted(
     await two.wait_up(one.peer)
     (there,), (here,) = one.network.peers(), two.network.peers()
     assert there.address == two.address
-    assert _led_to(there, place_of(two.address).text)
+    assert is_place(there.address, place_of(two.address).text)
     assert here.address.startswith("/ip6/::1/tcp/")
     assert entered == ["::1"]
     nursery.cancel_scope.cancel()
