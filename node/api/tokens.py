@@ -155,9 +155,16 @@ class TokensApi:
         """Make a code; the token it buys reads what the caller may read, for half a day.
 
         Raises:
+            Forbidden: the caller's own came so, and gives way to newer ones: nothing would end it.
             Unsupported: the node lets no tokens in.
         """
         self._refuse_off()
+        own = self._tokens.find(caller.token_id)
+        if own is not None and not own.is_kept:
+            raise Forbidden(
+                f"{caller.name} is of a login itself: it opens no other dashboard",
+                hint="ask with the token or the cookie that made it",
+            )
         token = Token(
             id="",
             name="dashboard",

@@ -194,3 +194,15 @@ async def test_a_code_of_a_token_gives_its_rights_and_ends_with_it(shop: Shop) -
     await shop.ask("token_revoke", id=made["id"])
     assert await shop.logins.redeem(second["code"]) is None
     assert not shop.tokens.is_live(token.id)
+
+
+async def test_a_token_of_a_login_opens_no_other_dashboard(shop: Shop) -> None:
+    """It may be put out for newer ones: what it made would be nobody's, and in no bound."""
+    made = await shop.ask("token_create", name="n", role="observer")
+    login = await shop.ask("token_createLogin", shop.holder(made))
+    found = await shop.logins.redeem(login["code"])
+    assert found is not None
+    token, text = found
+    page = shop.holder({"token": text})
+    assert await shop.refused("token_createLogin", page) == "forbidden"
+    assert {one.id for one in shop.tokens.listed()} == {made["id"], token.id}
