@@ -13,12 +13,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from prsm.node.config import is_loopback
 from prsm.node.rpc import spec
 from prsm.node.rpc.errors import CallError, Forbidden
 from prsm.node.telemetry.metrics import CONTENT_TYPE, Metrics
 from prsm.node.web.answers import answer_refusal, trace_of
 from prsm.node.web.auth import Gate
+from prsm.node.web.auth_filter import is_of_this_machine
 from prsm.node.web.forms import refuse_verb
 
 KEPT_S: Final = 1.0  # writing a hundred series holds the loop for 10 ms
@@ -65,10 +65,9 @@ class _Page:
         Raises:
             Unauthorised, Forbidden: from elsewhere, without a token that may read.
         """
-        client, headers = scope.get("client"), Headers(scope=scope)
-        is_local = client is None or is_loopback(str(client[0]))
+        headers = Headers(scope=scope)
         is_forwarded = "forwarded" in headers or "x-forwarded-for" in headers  # from wherever
-        if is_local and not is_forwarded and "authorization" not in headers:
+        if is_of_this_machine(scope) and not is_forwarded and "authorization" not in headers:
             return
         peer = scope["state"].get("peer")
         caller = await self._gate.admit(headers, peer, trace_id=trace_of(scope))

@@ -61,10 +61,13 @@ def route() -> Route:
 async def test_programs_of_this_machine_read_without_a_token(route: Route) -> None:
     assert await ask(route) == (200, b"prsm_x 1\n")
     assert await ask(route, client="::1") == (200, b"prsm_x 1\n")
+    mapped = "::ffff:127.0.0.1"  # as it comes to a socket of both families
+    assert await ask(route, client=mapped) == (200, b"prsm_x 1\n")
 
 
 async def test_others_show_a_token(route: Route) -> None:
-    assert (await ask(route, client="192.0.2.7"))[0] == 401
+    for client in ("192.0.2.7", "::ffff:192.0.2.7", "fe80::1%eth0"):
+        assert (await ask(route, client=client))[0] == 401
     assert (await ask(route, client="192.0.2.7", authorization=f"Bearer {COOKIE}"))[0] == 200
     assert (await ask(route, x_forwarded_for="192.0.2.7"))[0] == 401, "a proxy of this machine"
     assert (await ask(route, authorization="Bearer wrong"))[0] == 401, "a bad one counts as bad"
