@@ -103,7 +103,7 @@ async def open_entrance(
     open_door = functools.partial(
         serve,
         dispatcher,
-        door=_door(start, guests, work.feed.events),
+        door=_door(start, guests, work.feed.events, _tls(opened, measures.metrics)),
         health=Health(start.config.node.name, VERSION, node.why_not_ready),
         bounds=Bounds(connections=start.config.rpc.max_conns),
         pages=pages,
@@ -125,10 +125,9 @@ def _called(start: Start, bound: list[Bound]) -> str:
     return f"{bound[0].scheme}://{names[0]}" if names else bound[0].url
 
 
-def _door(start: Start, guests: Guests, events: Events) -> Door:
+def _door(start: Start, guests: Guests, events: Events, tls: Tls | None) -> Door:
     """Where to listen, and for whom."""
     rpc, home = start.config.rpc, start.home
-    pair = home.root / rpc.tls_cert, home.root / rpc.tls_key
     return Door(
         host=rpc.host,
         port=rpc.port,
@@ -136,11 +135,25 @@ def _door(start: Start, guests: Guests, events: Events) -> Door:
         socket_path=home.socket if rpc.unix else None,
         endpoint=home.endpoint,
         tokens=guests.tokens if rpc.jwt else None,
-        tls=Tls(*pair) if rpc.tls_cert else None,
+        tls=tls,
         names=rpc.hosts,
         allow=AllowFrom(rpc.allow_from),
         events=events,
     )
+
+
+def _tls(opened: Opened, numbers: metrics.Metrics) -> Tls | None:
+    """The certificate of the door, which says how long it is good yet."""
+    rpc, root, clock = opened.start.config.rpc, opened.start.home.root, opened.chain.driver.clock
+    if not rpc.tls_cert:
+        return None
+    tls = Tls(root / rpc.tls_cert, root / rpc.tls_key)
+
+    def tell(found: metrics.Metrics) -> None:
+        found.put("prsm_rpc_certificate_left_seconds", tls.left_s(clock.wall_ms() / 1000))
+
+    numbers.on_read(tell)
+    return tls
 
 
 def _numbers(config: Config, measures: Measures) -> Iterator[Pages]:

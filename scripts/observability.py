@@ -246,6 +246,11 @@ ROWS: Final[tuple[tuple[str, tuple[Panel, ...]], ...]] = (
             Panel("At work", ((_gauge("prsm_rpc_in_flight"), _NODE),)),
             Panel("Subscriptions", ((_gauge("prsm_ws_subscriptions", "topic"), "{{topic}}"),)),
             Panel(
+                "Until the certificate ends",
+                ((_gauge("prsm_rpc_certificate_left_seconds"), _NODE),),
+                unit="s",
+            ),
+            Panel(
                 "Dropped subscribers, bad tokens",
                 (
                     (_rate("prsm_ws_dropped_total", "instance"), "dropped " + _NODE),

@@ -1,4 +1,4 @@
-"""Checks D-01 to D-07, D-15 and D-16: the folder, its keys, its configuration.
+"""Checks D-01 to D-07 and D-15 to D-17: the folder, its keys, its configuration.
 
 Knows: paths, modes. Must not know: the machine, a running node.
 """
@@ -10,12 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from prsm.node.doctor.finding import Check, Finding, Patient
+from prsm.node.certificate import read_end_s
+from prsm.node.doctor.finding import Check, Finding, Level, Patient
 from prsm.node.home import SCHEMA_VERSION, Home
+from prsm.node.telemetry.alertrules import CERTIFICATE_S_MIN
 from prsm.protocol.errors import LocalError
 from prsm.protocol.genesis import BadGenesis, from_json
 
 _SEED_BYTES: Final = 32
+_DAY_S: Final = 86_400
+_CERTIFICATE_NOTE_S: Final = 14 * _DAY_S  # time to ask somebody for another
 _NO_VOTES: Final = (
     "bring the key from the old folder, whose node must never run again, and type prsm consensus "
     "unsafe-resume; or follow only: prsm config set consensus.validator false"
@@ -169,6 +173,26 @@ def _pager(patient: Patient) -> Finding:
     return Finding("D-16", name, "ok", f"{argv[0]} is called")
 
 
+def _certificate(patient: Patient) -> Finding:
+    """Others still let the door's certificate count, and will tomorrow."""
+    number, name = "D-17", "certificate"
+    given = patient.config.rpc.tls_cert if patient.config else ""
+    if not given:
+        return Finding(number, name, "ok", "rpc.tls_cert is empty: no TLS")
+    fix = f"put a renewed pair at {given} and its key: a node that runs reads it again"
+    try:
+        left_s = read_end_s(patient.home.root / given) - patient.now_ms / 1000
+    except (OSError, ValueError) as error:
+        return Finding(number, name, "fault", f"{given} cannot be read: {error}"[:200], fix)
+    days = f"{abs(left_s) / _DAY_S:.1f} days"
+    if left_s <= 0:
+        return Finding(number, name, "fault", f"{given} ended {days} ago: nobody trusts it", fix)
+    level: Level = "warning" if left_s < CERTIFICATE_S_MIN else "note"
+    if left_s < _CERTIFICATE_NOTE_S:
+        return Finding(number, name, level, f"{given} ends in {days}", fix)
+    return Finding(number, name, "ok", f"{given} is good for {days}")
+
+
 CHECKS: Final[tuple[Check, ...]] = (
     _folder,
     _modes,
@@ -179,4 +203,5 @@ CHECKS: Final[tuple[Check, ...]] = (
     _leftovers,
     _unknown_toml,
     _pager,
+    _certificate,
 )

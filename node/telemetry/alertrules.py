@@ -13,6 +13,7 @@ Severity = Literal["info", "warning", "critical"]
 
 _MINUTE: Final = 60
 _HOUR: Final = 3_600
+CERTIFICATE_S_MIN: Final = 3 * 86_400  # who renews those of six days in time has more
 DISK_FREE_BYTES_MIN: Final = 2 * 1024**3
 LAG_S_MAX: Final = 0.5  # a view ends after 400 ms of silence
 BUCKET_ENTRIES_MAX: Final = 256  # spread by a hash: no honest state comes near it
@@ -195,6 +196,13 @@ RULES: Final[tuple[Rule, ...]] = (
         *("BadTokens", "warning", 0, "increase(prsm_rpc_bad_tokens_total[5m]) > 10"),
         holds=lambda see: see.grown("prsm_rpc_bad_tokens_total", 5 * _MINUTE) > 10,
         text="Somebody tries tokens that are not ours.",
+    ),
+    Rule(
+        *("CertificateEnds", "warning", _MINUTE),
+        expr=f"prsm_rpc_certificate_left_seconds < {CERTIFICATE_S_MIN}",
+        # A number that was never told reads 0: a door without TLS.
+        holds=lambda see: 0 != see.now("prsm_rpc_certificate_left_seconds") < CERTIFICATE_S_MIN,
+        text="The certificate of the door ends within three days, or has ended.",
     ),
     Rule(
         *("PartRestarts", "warning", 0),

@@ -187,6 +187,11 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     Metric("prsm_rpc_duration_seconds", _HISTOGRAM, "Time of a call.", ("method",), _CALL_S),
     Metric("prsm_rpc_in_flight", _GAUGE, "Calls at work now."),
+    Metric(
+        "prsm_rpc_certificate_left_seconds",
+        _GAUGE,
+        "Time until the certificate of the door, or one that vouches for it, ends; with TLS only.",
+    ),
     Metric("prsm_rpc_bad_tokens_total", _COUNTER, "Tokens shown that are not ours."),
     Metric("prsm_ws_subscriptions", _GAUGE, "Open subscriptions.", ("topic",)),
     Metric("prsm_ws_dropped_total", _COUNTER, "Subscribers closed because they did not read."),

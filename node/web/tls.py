@@ -7,6 +7,7 @@ Knows: certificates, addresses. Must not know: requests, methods.
 """
 
 import ipaddress
+import math
 import ssl
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from prsm.node.certificate import read_end_s
 from prsm.node.telemetry import logs
 from prsm.protocol.errors import LocalError
 
@@ -44,6 +46,7 @@ class Tls:
         self._key = key
         self._read_at = self._written_at()
         self._context = self._load()
+        self._ends_s = self._read_end()
 
     def context(self) -> ssl.SSLContext:
         """For the next connection; files that changed are read first, and kept out if damaged."""
@@ -51,11 +54,27 @@ class Tls:
             written_at = self._written_at()
             if written_at != self._read_at:
                 self._context = self._load()
-                self._read_at = written_at
+                self._read_at, self._ends_s = written_at, self._read_end()
                 log.info("certificate read again", file=str(self._certificate))
         except TlsUnusable as error:
             log.warning("certificate not read again", why=error.what)
         return self._context
+
+    def left_s(self, now_s: float) -> float:
+        """How long the certificate that the next connection gets is good yet; below 0: no more.
+
+        Args:
+            now_s: seconds since 1970.
+        """
+        self.context()
+        return self._ends_s - now_s
+
+    def _read_end(self) -> float:
+        try:
+            return read_end_s(self._certificate)
+        except (OSError, ValueError) as error:  # a pair that serves; its end is not known
+            log.warning("certificate's end not read", why=str(error)[:200])
+            return math.inf
 
     def _written_at(self) -> tuple[int, ...]:
         try:

@@ -15,6 +15,7 @@ import trio.testing
 
 from prsm.node import entrance
 from prsm.node.callers.tokens import Token, Tokens
+from prsm.node.certificate import read_end_s
 from prsm.node.config.load import load
 from prsm.node.home import Home
 from prsm.node.net.interface import Busy
@@ -25,6 +26,7 @@ from prsm.node.telemetry.events import Events
 from prsm.node.telemetry.metrics import Metrics
 from prsm.node.web.serve import Bound, Door
 from prsm.node.work.workshop import Opened, Workshop
+from tests.tools.certificates import write_certificate
 from tests.tools.clocks import SetClock
 from tests.tools.rpc_node import FakeNode
 
@@ -129,3 +131,28 @@ async def test_a_token_is_looked_at_before_a_wait_for_its_key_and_behind(
         assert told == ["busy", "unauthorised"]
         assert await ask("first") == "unauthorised"  # not told what it was told before
         assert len(door.node.calls) == 2
+
+
+def test_a_door_with_tls_tells_how_long_its_certificate_is_good(tmp_path: Path) -> None:
+    def begin(cert: str) -> Metrics:
+        home = Home(tmp_path)
+        environ = {"PRSM_RPC__TLS_CERT": cert, "PRSM_RPC__TLS_KEY": cert and "node.key"}
+        config = load(None, environ=environ).config
+        opened = SimpleNamespace(
+            start=SimpleNamespace(home=home, config=config),
+            chain=SimpleNamespace(driver=SimpleNamespace(clock=clock)),
+        )
+        numbers = Metrics()
+        assert (entrance._tls(cast("Opened", opened), numbers) is None) == (not cert)
+        return numbers
+
+    clock = SetClock()
+    write_certificate(tmp_path)
+    end_s = read_end_s(tmp_path / "node.pem")
+    numbers = begin("node.pem")
+    for left_s in (600, -5):
+        clock.now_ms = round((end_s - left_s) * 1000)
+        numbers.refresh()
+        assert numbers.value("prsm_rpc_certificate_left_seconds") == pytest.approx(left_s)
+    assert b"prsm_rpc_certificate_left_seconds -5.0" in numbers.render()
+    assert b"\nprsm_rpc_certificate" not in begin("").render()

@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import socket
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from prsm.node.doctor import Finding, examine, machine, mend
 from prsm.node.home import Home
 from prsm.node.rpc.methods.node import NodeStatus
 from prsm.protocol.errors import LocalError
+from tests.tools.certificates import write_certificate
 from tests.tools.rpc_node import sample
 
 
@@ -64,7 +66,35 @@ def test_a_fresh_folder_has_no_fault_and_each_number_is_used_once(home: Home) ->
     found = look(home)
     assert not [one for one in found if one.level == "fault"]
     numbers = [one.number for one in found]
-    assert len(numbers) == len(set(numbers)) == 23
+    assert len(numbers) == len(set(numbers)) == 24
+
+
+@pytest.mark.parametrize(
+    ("left", "level", "said"),
+    [
+        (timedelta(days=60), "ok", "60.0 days"),
+        (timedelta(days=10), "note", "in 10.0 days"),
+        (timedelta(hours=30), "warning", "in 1.2 days"),
+        (timedelta(hours=-30), "fault", "ended 1.3 days ago"),
+    ],
+)
+def test_a_certificate_of_the_door_that_ends_is_said(
+    home: Home, left: timedelta, level: str, said: str
+) -> None:
+    write_certificate(home.root, left=left)
+    environ = {"PRSM_RPC__TLS_CERT": "node.pem", "PRSM_RPC__TLS_KEY": "node.key"}
+    found = of(examine(home, environ=environ), "D-17")
+    assert (found.level, said in found.what) == (level, True), found
+    assert bool(found.fix) == (level != "ok")
+
+
+def test_a_certificate_that_cannot_be_read_is_a_fault(home: Home) -> None:
+    _, key = write_certificate(home.root)
+    for name in ("absent.pem", key.name):
+        environ = {"PRSM_RPC__TLS_CERT": name, "PRSM_RPC__TLS_KEY": "node.key"}
+        found = of(examine(home, environ=environ), "D-17")
+        assert (found.level, name in found.what) == ("fault", True), found
+    assert of(look(home), "D-17").what == "rpc.tls_cert is empty: no TLS"
 
 
 def test_no_folder_is_one_fault_beside_the_machine(tmp_path: Path) -> None:

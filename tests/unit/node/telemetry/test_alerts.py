@@ -13,6 +13,7 @@ HEALTHY = {
     "prsm_peers_expected": 1.0,
     "prsm_disk_free_bytes": 1e12,
     "prsm_storage_quota_bytes": 1e10,
+    "prsm_rpc_certificate_left_seconds": 20 * 86_400.0,
 }
 
 
@@ -51,6 +52,16 @@ class World:
         return set(self.alerts.firing)
 
 
+def test_a_door_without_tls_has_no_certificate_that_ends() -> None:
+    world = World()
+    world.metrics.put("prsm_rpc_certificate_left_seconds", 0)  # as one that was never told
+    world.spend(600)
+    assert world.told == []
+    world.metrics.put("prsm_rpc_certificate_left_seconds", -5)
+    world.spend(600)
+    assert world.firing == {"CertificateEnds"}
+
+
 def test_a_healthy_node_calls_nobody_for_two_hours() -> None:
     world = World()
     world.spend(7_200)
@@ -65,6 +76,7 @@ STATES = {
     "DiskLow": ("prsm_disk_free_bytes", 1e9, ()),
     "StorageFull": ("prsm_storage_bytes", 9.5e9, ("files",)),
     "BucketCrowded": ("prsm_state_bucket_entries", 256.0, ()),
+    "CertificateEnds": ("prsm_rpc_certificate_left_seconds", 2.5 * 86_400, ()),
     "ThreadsExhausted": ("prsm_thread_pool_busy", 40.0, ()),
 }
 COUNTS = {

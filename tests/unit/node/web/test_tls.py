@@ -1,18 +1,21 @@
 """The door with TLS: who can speak with it, which files it takes, who may connect."""
 
 import itertools
+import math
 import os
 import socket
 import ssl
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
+from prsm.node.certificate import read_end_s
 from prsm.node.rpc.client import Client, RpcError, find
 from prsm.node.rpc.errors import NodeUnreachable, PublicBind
 from prsm.node.rpc.methods.node import Pong
@@ -216,6 +219,35 @@ def test_a_renewed_certificate_of_the_same_age_is_taken(tmp_path: Path) -> None:
     for path, new in zip(places, renewed, strict=True):
         new.replace(path)
     assert tls.context() is not first
+
+
+def test_the_seconds_left_are_of_the_pair_that_is_served(tmp_path: Path) -> None:
+    """Renewed: of the new one, though nobody connected since; damaged: of the one it has."""
+    places = write_certificate(tmp_path, left=timedelta(days=2))
+    tls = Tls(*places)
+    assert tls.left_s(read_end_s(places[0]) - 5) == 5
+    write_certificate(tmp_path, left=timedelta(days=90))
+    renewed_s = read_end_s(places[0])
+    assert tls.left_s(renewed_s - 7) == 7
+    places[0].write_bytes(b"-----BEGIN CERTIFICATE-----")
+    assert tls.left_s(renewed_s + 9) == -9
+
+
+def test_of_a_chain_the_first_that_ends_counts(tmp_path: Path) -> None:
+    places = write_certificate(tmp_path, left=timedelta(days=90))
+    above, _ = write_certificate(tmp_path, "above", left=timedelta(days=4))
+    places[0].write_bytes(places[0].read_bytes() + above.read_bytes())
+    assert Tls(*places).left_s(0) == read_end_s(above)
+
+
+def test_an_end_that_cannot_be_read_keeps_no_door_shut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> float:
+        raise ValueError(f"{path}: a serial number of an odd form")
+
+    monkeypatch.setattr("prsm.node.web.tls.read_end_s", refuse)
+    assert Tls(*write_certificate(tmp_path)).left_s(0) == math.inf
 
 
 def test_unusable_pairs_are_refused_at_start(tmp_path: Path) -> None:
