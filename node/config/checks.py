@@ -64,7 +64,8 @@ def _validate_rpc(rpc: RpcConfig) -> None:
         )
     if bool(rpc.tls_cert) != bool(rpc.tls_key):
         raise ConfigError(
-            "one of rpc.tls_cert and rpc.tls_key is empty", hint="set both, or neither"
+            "one of rpc.tls_cert and rpc.tls_key is empty",
+            hint="set both, or neither: prsm config edit",
         )
     if rpc.host in {"0.0.0.0", "::"} and not rpc.hosts:  # noqa: S104 - a name for it is asked for
         raise ConfigError(
