@@ -191,7 +191,8 @@ def _target(node: str, home: Home, shown: Credentials) -> Target:
     if is_tls and not port.isdecimal():
         host, port = place, "443"
     is_here = _is_here(host)
-    if not (is_here or (is_tls and host)) or not port.isdecimal() or int(port) > 65535:
+    is_port = port.isdecimal() and len(port) <= 5 and int(port) <= 65535
+    if not (is_here or (is_tls and host)) or not is_port:
         raise NodeUnreachable(
             f"{node[:100]!r} is no address of this machine; the token would travel in clear text",
             hint="write http://127.0.0.1:8480, unix:PATH or https://HOST:PORT; or use ssh -L",

@@ -164,7 +164,11 @@ def test_the_client_gives_up_at_its_deadline(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["http://192.0.2.1:80", "http://example.test:80", "localhost", "127.0.0.1:99999"]
+    "place",
+    [
+        *("http://192.0.2.1:80", "http://example.test:80", "localhost", "127.0.0.1:99999"),
+        "127.0.0.1:" + "1" * 5_000,  # Python reads no number of so many digits
+    ],
 )
 def test_the_client_sends_its_token_to_this_machine_only(tmp_path: Path, place: str) -> None:
     with pytest.raises(NodeUnreachable, match="no address of this machine"):
