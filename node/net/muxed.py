@@ -4,6 +4,7 @@ Knows libp2p's connections, and the frames a peer may send. Must not know what t
 stream. Whatever one of these tasks meets ends that connection; unfenced it ended the network.
 """
 
+import ipaddress
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -177,11 +178,18 @@ def remote_of(connection: SwarmConn) -> tuple[str, int]:
 def remote_at(wire: ReadWriteCloser) -> tuple[str, int] | None:
     """Ip and port of the other side of a socket; None when it is gone, or is none.
 
-    Stock code reads a name of two fields only, and that of IPv6 has four.
+    Stock code reads a name of two fields only, and that of IPv6 has four. Whoever dials by IPv4
+    where `/ip6/::` is listened on is named as IPv6 maps it: nobody can be dialled there.
     """
     remote = wire.get_remote_address()
     if remote is None and isinstance(wire, TrioTCPStream):
         with suppress(OSError):
             name = wire.stream.socket.getpeername()
-            return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None
+            return (_plain(str(name[0])), int(name[1])) if isinstance(name, tuple) else None
     return remote
+
+
+def _plain(ip: str) -> str:
+    found = ipaddress.ip_address(ip)
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return ip if mapped is None else str(mapped)
