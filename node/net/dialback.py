@@ -23,7 +23,7 @@ from prsm.node.net.interface import (
     PeerInfo,
     PeerUnreachable,
 )
-from prsm.node.net.places import Scope, place_of
+from prsm.node.net.places import Place, Scope, place_of
 from prsm.node.net.scores import TokenBucket
 from prsm.node.net.sightings import Sightings, Verdict
 from prsm.protocol.errors import LocalError, RemoteError
@@ -122,8 +122,7 @@ class DialBacks:
         if ip is None or self.verdict() is not Verdict.REACHABLE:
             return ()
         listening = set(self._listening())
-        found = [self._at(ip, address) for address in sorted(listening)]
-        return tuple(address for address in found if address not in listening)
+        return tuple(address for address in self._at(ip) if address not in listening)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Ask, as long as there is something to find out, until cancelled."""
@@ -166,19 +165,19 @@ class DialBacks:
         A neighbour in the same private network can dial a node that nobody else can.
         """
         places = [
-            (info, place_of(info.address))
+            (info, place)
             for info in self._network.peers()
-            if not is_circuit(info.address)
+            if not is_circuit(info.address) and (place := _place(info))
         ]
         widest = max((place.scope for _, place in places), default=Scope.LOOPBACK)
         return [(info, place.group) for info, place in places if place.scope == widest]
 
     async def _ask(self, info: PeerInfo) -> None:
         ip = self._seen_by.get(info.peer)
-        listening = sorted(self._listening())
-        if ip is None or not listening:
+        ours = [] if ip is None else self._at(ip)
+        if not ours:
             return
-        ask = DialBack(address=self._at(ip, listening[0]))
+        ask = DialBack(address=ours[0])
         group = place_of(info.address).group
         try:
             with trio.fail_after(ASK_DEADLINE_S):
@@ -191,10 +190,13 @@ class DialBacks:
             log.debug("peer %s dialled back: %s %s", info.peer, answer.reached, answer.why)
             self._sightings.dialled(group, reached=answer.reached, now_ms=self._now_ms())
 
-    def _at(self, ip: str, listening: str) -> str:
-        port = listening.split("/")[4]
+    def _at(self, ip: str) -> list[str]:
+        """Where a dial to an ip of ours would find what is listened on; `::` takes both kinds."""
         family = "ip6" if ":" in ip else "ip4"
-        return f"/{family}/{ip}/tcp/{port}/p2p/{self._network.peer_id}"
+        ways = [address.split("/") for address in sorted(self._listening())]
+        ports = [way[4] for way in ways if way[1] == family or way[2] == "::"]
+        us = self._network.peer_id
+        return [f"/{family}/{ip}/tcp/{port}/p2p/{us}" for port in dict.fromkeys(ports)]
 
     # -- answering
 
@@ -221,9 +223,11 @@ class DialBacks:
             ip, _ = parse_listen(incoming.message.address)
         except LocalError as error:
             raise RemoteError(f"seen at {error.what}", peer=incoming.peer, penalty=10) from error
+        place = _place(info)
+        if place is None or (self._listening() and not self._at(ip)):
+            return  # of our way out alone
         self._seen_by[incoming.peer] = ip
-        group = place_of(info.address).group
-        self._sightings.saw(group, ip, now_ms=self._now_ms())
+        self._sightings.saw(place.group, ip, now_ms=self._now_ms())
         self._changed.unpark_all()
 
     async def _on_dial_back(self, incoming: Incoming) -> Answer:
@@ -269,3 +273,11 @@ class DialBacks:
 
     def _find(self, peer: PeerId) -> PeerInfo | None:
         return next((info for info in self._network.peers() if info.peer == peer), None)
+
+
+def _place(info: PeerInfo) -> Place | None:
+    """Where a linked peer is; None where nobody can be dialled, such as in a reserved range."""
+    try:
+        return place_of(info.address)
+    except LocalError:
+        return None

@@ -180,6 +180,47 @@ async def test_seen_address_that_is_none_is_a_fault(
     assert world.reach[1].dialbacks.info().seen == {"127.0.0.1": 1}
 
 
+async def test_peer_where_nobody_can_be_dialled_has_no_voice(
+    world: Reaching, autojump_clock: MockClock
+) -> None:
+    """Of a reserved range, which some sites use: what it says of itself ends nothing here."""
+    one, two, three = [await world.open(number) for number in (1, 2, 3)]
+    assert world.hub is not None
+    for place, node in enumerate((two, three)):
+        transport = world.hub._nodes[node.peer]
+        transport._address = transport.address.replace("127.0.0.1", f"240.0.0.{place}")
+    await one.network.connect(world.hub.address(two.peer))
+    await three.network.connect(one.address)
+    await trio.sleep(30)
+    assert len(one.network.peers()) == 2
+    info = world.reach[1].dialbacks.info()
+    assert (info.verdict, info.seen, info.dialled) == (Verdict.UNKNOWN, {}, {})
+
+
+async def test_way_out_of_another_family_than_is_listened_on_says_nothing(
+    world: Reaching, autojump_clock: MockClock
+) -> None:
+    """Who dials by IPv6 and listens by IPv4 alone cannot be dialled back there."""
+    one, two = await world.open(1), await world.open(2)
+    await one.network.connect(two.address)
+    await trio.sleep(30)
+    world.probed.clear()
+    told = one.network._peers.handlers.messages[Seen]
+    told(Incoming(two.peer, Seen(address="/ip6/2001:db8::1/tcp/1"), b"", b""))
+    await trio.sleep(120)
+    assert world.reach[1].dialbacks.info().seen == {"127.0.0.1": 1}
+    assert set(world.probed) == {one.address}
+
+
+async def test_ip4_way_to_a_socket_of_both_families_is_tried(
+    world: Reaching, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await world.open(1)
+    both = one.address.replace("/ip4/127.0.0.1/", "/ip6/::/")
+    monkeypatch.setattr(world.reach[1].dialbacks, "_listening", lambda: (both,))
+    assert world.reach[1].dialbacks._at("127.0.0.1") == [one.address]
+
+
 async def test_one_node_shows_links_two_steps_away(
     world: Reaching, autojump_clock: MockClock
 ) -> None:
