@@ -6,7 +6,6 @@ opt-in; every bound has a name and an answer. Nothing is relayed that came throu
 so circuits cannot form a loop.
 """
 
-import ipaddress
 import logging
 import math
 from collections import Counter
@@ -16,6 +15,7 @@ from typing import Final
 
 import trio
 
+from prsm.node.net.arrivals import place_of
 from prsm.node.net.circuit import Circuits, Hop
 from prsm.node.net.interface import (
     Answer,
@@ -74,8 +74,8 @@ class RelayRules:
 
     Attributes:
         places_max: peers that may be reached through it.
-        places_per_ip_max: of them, of one ip; loopback and private ranges, where a whole network
-            may share one, are exempt.
+        places_per_ip_max: of them, of one ip, or /64 of IPv6; loopback and private ranges, where
+            a whole network may share one, are exempt.
         circuits_max: open at once.
         circuits_per_place_max: to one place.
         circuits_per_dialler_max: by one dialler.
@@ -116,7 +116,7 @@ class Place:
     """A peer that may be reached through this relay."""
 
     peer: PeerId
-    ip: str
+    ip: str  # or the /64 of IPv6; empty for one without a bound
     until_ms: int
     throttle: Throttle
     opens: TokenBucket
@@ -155,8 +155,9 @@ class Places:
                 what = f"{len(self._places)} places are taken, at most {rules.places_max}"
                 first_ms = min(other.until_ms for other in self._places.values())
                 raise Busy(what, retry_after_ms=max(1, first_ms - now_ms))
+            ip = place_of(ip)[0].removesuffix("/32")  # empty where a whole network may share one
             same = sum(1 for other in self._places.values() if other.ip == ip)
-            if same >= rules.places_per_ip_max and not _is_shared(ip):
+            if ip and same >= rules.places_per_ip_max:
                 what = f"{same} places are of {ip}, at most {rules.places_per_ip_max}"
                 raise Busy(what, retry_after_ms=rules.lifetime_ms)
             throttle = Throttle(rules.bytes_per_s, now_ms=now_ms)
@@ -393,8 +394,3 @@ async def _watch_idle(near: Hop, far: Hop, scope: trio.CancelScope) -> None:
         heard = near.heard_bytes + far.heard_bytes
         await trio.sleep(IDLE_S)
     scope.cancel()
-
-
-def _is_shared(ip: str) -> bool:
-    address = ipaddress.ip_address(ip)
-    return address.is_loopback or address.is_private

@@ -37,6 +37,17 @@ def test_one_ip_cannot_take_all_places_but_loopback_may() -> None:
     assert len(local) == 3
 
 
+def test_all_ips_of_one_machine_over_ip6_have_the_places_of_one() -> None:
+    places = Places(RelayRules(places_per_ip_max=2))
+    for number in range(2):
+        places.reserve(peer(number), f"2a00:1::{number}", now_ms=0)
+    with pytest.raises(Busy, match="of 2a00:1::/64, at most 2"):
+        places.reserve(peer(2), "2a00:1::2", now_ms=0)
+    places.reserve(peer(2), "2a00:1:0:1::2", now_ms=0)
+    for number in range(3, 8):
+        places.reserve(peer(number), "fd00::1", now_ms=0)
+
+
 def test_renewing_takes_no_second_place_and_moves_the_end() -> None:
     places = Places(RULES)
     first = places.reserve(peer(0), "8.8.8.8", now_ms=0)
