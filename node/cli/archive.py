@@ -59,7 +59,8 @@ class ArchiveFailed(LocalError):
 def chain_export(session: Session, file: Path, first: int, last: int | None) -> None:
     """Write blocks with their certificates into FILE, of a running node or a stopped one."""
     path = file.absolute()
-    if session.node or session.home.holder() is not None:
+    holder = session.home.holder()
+    if session.node or (holder is not None and not holder.work):
         session.answer_value(_export_running(session, path, first, last))
         return
     heights = ["--first", str(first), *([] if last is None else ["--last", str(last)])]

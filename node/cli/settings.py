@@ -390,5 +390,6 @@ def _answer_change(
     session.answer_value({**row, "file": str(session.home.config), "written": written})
     if written and origin in {"env", "flag"}:
         session.note(f"the environment says otherwise: {_variable(key)}")
-    if written and session.home.holder() is not None:
+    holder = session.home.holder()
+    if written and holder is not None and not holder.work:
         session.note("the running node takes it with: prsm restart")

@@ -37,8 +37,9 @@ def examine(
         why_not = f"{error.what}; {error.hint}" if error.hint else error.what
     holder = home.holder()
     now_ms = int(datetime.now(UTC).timestamp() * 1000)
-    pid = holder.pid if holder else 0
-    patient = Patient(home, config, why_not, pid, answers or {}, now_ms)
+    pid, work = (holder.pid, holder.work) if holder else (0, "")
+    other = f"process {pid} ({work})" if work else ""
+    patient = Patient(home, config, why_not, 0 if work else pid, answers or {}, now_ms, other)
     if not home.version.exists():
         return tuple(finding for check in _WITHOUT_A_NODE for finding in _each(check, patient))
     return tuple(finding for check in CHECKS for finding in _each(check, patient))

@@ -43,9 +43,10 @@ class Patient:
         home: the folder.
         config: what is set; None if it cannot be read.
         why_not: why the configuration cannot be read.
-        running: process that holds the folder; 0 if none.
+        running: process of the node that holds the folder; 0 if none.
         answers: of the running node; empty if it does not run or does not answer.
         now_ms: wall time.
+        other: who holds the folder and is no node, such as `prsm backup`; empty if nobody.
     """
 
     home: Home
@@ -54,6 +55,7 @@ class Patient:
     running: int
     answers: Answers
     now_ms: int
+    other: str = ""
 
     @property
     def status(self) -> Mapping[str, Any]:

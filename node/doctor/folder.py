@@ -123,7 +123,7 @@ def _genesis(patient: Patient) -> Finding:
 
 
 def _leftovers(patient: Patient) -> Finding:
-    left = _stale(patient.home) if not patient.running else []
+    left = _stale(patient.home) if not (patient.running or patient.other) else []
     if left:
         what = f"{', '.join(path.name for path in left)} of a node that ended without a stop"
         return Finding(

@@ -12,6 +12,9 @@ _LOG_TAIL_BYTES: Final = 256 * 1024
 
 
 def _running(patient: Patient) -> Finding:
+    if patient.other:
+        what = f"it does not run, {patient.other} has the folder"
+        return Finding("D-20", "node", "note", what, "wait until that has ended")
     if not patient.running:
         return Finding("D-20", "node", "note", "it does not run", "prsm start --detach")
     if not patient.status:

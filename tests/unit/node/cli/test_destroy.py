@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -227,3 +228,16 @@ def test_labs_that_are_being_destroyed_are_not_ended_as_nodes(
     with lab.hold(DESTROY):
         assert "(prsm destroy)" in run(born, "--timeout", "1", "stop").stderr
     assert ended == []
+
+
+@pytest.mark.parametrize("words", ["chain export away", "doctor", "config set net.max_peers 71"])
+def test_what_has_a_folder_and_is_no_node_is_not_spoken_of_as_one(
+    born: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """Who is told to stop the node, to start it, or that it takes something, tries it in vain."""
+    monkeypatch.chdir(tmp_path)
+    with Home(born).hold("prsm backup"):
+        told = run(born, "--timeout", "1", *words.split())
+    said = told.stdout + told.stderr
+    assert not {"stop", "start", "restart"}.intersection(re.findall(r"prsm (\w+)", said)), said
+    assert ("(prsm backup)" in said) == (words.split(maxsplit=1)[0] != "config")
