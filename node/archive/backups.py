@@ -77,7 +77,8 @@ async def create_backup(
 
     Raises:
         Conflict: the file exists.
-        NotFound: a file no node can do without is not there, such as keys on a stick that is away.
+        NotFound: a file no node can do without is not there, or a link to another one leads
+            nowhere, such as to keys on a stick that is away.
         LocalError: a file of the home that cannot be read, or a ledger that is damaged.
     """
     genesis = from_json(_read(home.genesis))
@@ -282,9 +283,11 @@ def _files(home: Home) -> dict[str, Path]:
         *filter(_WALLET.fullmatch, wallets),
     ]
     found = {name: home.root / name for name in names if (home.root / name).exists()}
-    if missing := {*_NEEDED, _OWN_WALLET}.difference(found):
+    keys = {OPERATOR_KEY, *wallets}.intersection(names)
+    led = {name for name in keys if (home.root / name).is_symlink()}
+    if missing := {*_NEEDED, _OWN_WALLET, *led}.difference(found):
         raise NotFound(
-            f"{home.root / min(missing)} is not there: no node could be restored without it",
+            f"{home.root / min(missing)} is not there: without it no backup is whole",
             hint="bring the stick or the disk that it lies on; see: prsm doctor",
         )
     return found

@@ -31,6 +31,17 @@ async def test_backup_without_what_no_node_can_do_without_is_not_made(
     assert names_in(tmp_path) == ["home", "stick"]
 
 
+@pytest.mark.parametrize("away", ["keys/operator.key", "keys/wallet/savings.key"])
+async def test_backup_leaves_out_no_key_whose_link_leads_nowhere(tmp_path: Path, away: str) -> None:
+    """A node does without, but what lies under that key would be lost with it."""
+    home = make_home(tmp_path / "home")
+    (home.root / away).unlink(missing_ok=True)
+    (home.root / away).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NotFound, match=f"{away} is not there"):
+        await create_backup(home, tmp_path / "backup", password="word", is_running=False)
+    assert names_in(tmp_path) == ["home"]
+
+
 def test_backup_of_a_folder_that_is_being_destroyed_is_not_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
