@@ -166,3 +166,29 @@ async def test_what_the_ledger_would_refuse_is_refused_before_it_is_stored(tmp_p
         with pytest.raises(LocalError, match="belongs to another publisher"):
             await room.models.share("sealed@1.0.0", "1.0.2", add=[FRIEND], register=True)
         assert await told(room.tools.store) == before
+
+
+@pytest.mark.parametrize("make", [dataset, adapted])
+@pytest.mark.usefixtures("tried_out")
+async def test_what_names_files_is_stored_when_all_else_has_been(
+    make: Making, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that is removed leaves what it shares to a manifest, which may be taken back yet."""
+    done: list[str] = []
+
+    def noting(name: str) -> Callable[..., Awaitable[object]]:
+        step: Callable[..., Awaitable[object]] = getattr(Stage, name)
+
+        async def noted(*args: object, **more: object) -> object:
+            done.append(name)
+            return await step(*args, **more)
+
+        return noted
+
+    async with open_room(tmp_path, seed=OWN) as room:
+        await begun(room, tmp_path)
+        for name in STEPS:
+            monkeypatch.setattr(Stage, name, noting(name))
+        await make(room, tmp_path)
+    assert "pin" in done
+    assert done[-1] == "save_manifest"
