@@ -4,33 +4,42 @@ Knows: modes, fsync, rename. Must not know: what is in the file. Loads no event 
 client may use it.
 """
 
+import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from prsm.protocol.errors import LocalError
 from prsm.storage.disk import PosixDisk, disk_error
 from prsm.storage.errors import Conflict
 
+_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Of file systems without hard links.
+_NO_LINKS: Final = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS))
+
 
 @contextmanager
-def new_file(path: Path) -> Iterator[BinaryIO]:
-    """Write a file of mode 0600; an error inside the block leaves nothing behind.
+def new_file(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """Write a file; an error inside the block leaves nothing behind.
 
     Args:
         path: its name, not taken yet; the folder exists.
+        mode: of the file, less what this process masks.
 
     Raises:
-        Conflict: a file of that name exists; nothing is overwritten.
+        Conflict: a file of that name exists, or came meanwhile; nothing is overwritten.
         NotFound: there is no such folder.
         Full, StoreUnavailable: the disk refused.
     """
     if os.path.lexists(path):
-        raise Conflict(f"{path} exists already", hint="choose another name, or remove it first")
-    with _beside(path) as file:
+        raise _taken(path)
+    # A name of this write alone: two of one path must not share a part. Short, as `path` may be
+    # as long as names get.
+    fresh = path.with_name(f".{PosixDisk().nonce():016x}.part")
+    with _beside(path, fresh, _name_new, mode=mode) as file:
         yield file
 
 
@@ -41,7 +50,9 @@ def replace_file(path: Path, content: bytes) -> None:
         NotFound: there is no such folder.
         Full, StoreUnavailable: the disk refused; the older one stays.
     """
-    with _beside(path) as file:
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    PosixDisk().remove(str(fresh))
+    with _beside(path, fresh, os.replace, mode=0o600) as file:
         file.write(content)
 
 
@@ -60,23 +71,42 @@ def regular_size(path: Path) -> int:
 
 
 @contextmanager
-def _beside(path: Path) -> Iterator[BinaryIO]:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+def _beside(
+    path: Path, fresh: Path, name: Callable[[Path, Path], None], *, mode: int
+) -> Iterator[BinaryIO]:
     disk = PosixDisk()
-    disk.remove(str(fresh))
-    with refused(fresh):
-        descriptor = os.open(
-            fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-        )
     try:
-        with refused(fresh), os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(descriptor)
-        disk.rename(str(fresh), str(path))
+        descriptor = os.open(fresh, _FLAGS, mode)
+    except OSError as error:
+        raise disk_error(error, str(path)) from error
+    try:
+        with refused(path):
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(descriptor)
+            name(fresh, path)
         disk.sync_folder(str(path))
     finally:
         disk.remove(str(fresh))
+
+
+def _name_new(fresh: Path, path: Path) -> None:
+    """Give a file its name, unless another one has it: a rename would take that one's place."""
+    try:
+        os.link(fresh, path)
+    except FileExistsError as error:
+        raise _taken(path) from error
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(path):
+            raise _taken(path) from error
+        fresh.replace(path)
+
+
+def _taken(path: Path) -> Conflict:
+    return Conflict(f"{path} exists already", hint="choose another name, or remove it first")
 
 
 @contextmanager

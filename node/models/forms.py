@@ -5,7 +5,6 @@ both are read in sealed children alone. An adapted model is a manifest of its ow
 of the base, one file more, the base as parent; so a job names weights and adapter by one CID.
 """
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -34,10 +33,9 @@ from prsm.storage.errors import Conflict, NotFound
 from prsm.storage.manifest import sign_manifest
 from prsm.storage.store.pins import ADDED
 from prsm.storage.store.staging import Staging
-from prsm.storage.wholefile import refused
+from prsm.storage.wholefile import new_file, refused
 
-# Of file systems without hard links.
-_NO_LINKS: Final = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS))
+_THEIRS: Final = 0o666  # of a file for its caller, less what this process masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,31 +229,8 @@ def _check_out(out: Path | None) -> None:
 
 def _hand_over(source: Path, out: Path) -> None:
     """Copy to a place that may be on another disk, whole or not at all; never over a file."""
-    part = out.with_name(f".{out.name}.{os.getpid()}")
-    with refused(out):
-        try:
-            part.unlink(missing_ok=True)
-            with source.open("rb") as read, part.open("xb") as written:
-                shutil.copyfileobj(read, written)
-                written.flush()
-                os.fsync(written.fileno())
-            _name(part, out)
-        except FileExistsError as error:
-            raise Conflict(f"{out} exists", hint="choose another name") from error
-        finally:
-            part.unlink(missing_ok=True)
-
-
-def _name(part: Path, out: Path) -> None:
-    """Give a file its name, unless another one has it: a rename would take that one's place."""
-    try:
-        os.link(part, out)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if os.path.lexists(out):
-            raise FileExistsError(errno.EEXIST, "it is there") from error
-        part.replace(out)
+    with new_file(out, mode=_THEIRS) as written, source.open("rb") as read:
+        shutil.copyfileobj(read, written)
 
 
 def _kind_of(samples: Path | None) -> Samples:

@@ -8,11 +8,9 @@ Knows: numpy's formats, the form of a dataset. Must not know: models, nodes, net
 
 import argparse
 import csv
-import os
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +29,7 @@ from prsm.protocol.slices import (
     read_layout,
 )
 from prsm.protocol.tensors import Tensor, TensorHead
+from prsm.storage.wholefile import new_file
 
 INPUT: Final = "x"
 SLICE_ROWS: Final = 256
@@ -251,21 +250,11 @@ def build(path: Path, out: Path, wanted: Wanted) -> dict[str, object]:
     """
     table = read_table(path, wanted)
     raw = to_slices(table, wanted.slice_rows)
-    if os.path.lexists(out):
-        raise BadSlices(f"{out} exists", hint="give another --out, or remove it")
-    part = out.with_name(out.name + ".part")
     try:
-        part.unlink(missing_ok=True)
-        with part.open("xb") as file:  # never into what a link of that name leads to
+        with new_file(out, mode=0o666) as file:
             file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(out)
-    except OSError as error:
-        raise BadSlices(f"{out} cannot be written: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()  # of a full disk
+    except LocalError as error:
+        raise BadSlices(error.what, hint=error.hint) from error
     return {
         "dataset": str(out),
         "rows": len(table.labels),

@@ -1,12 +1,17 @@
 """A file handed to its caller: whole or not at all, and every refusal of the disk has a type."""
 
+import contextlib
 import errno
 import os
+import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from prsm.node.models import forms
+from prsm.storage import wholefile
+from prsm.storage.disk import PosixDisk
 from prsm.storage.errors import Conflict, Full, NotFound, StoreUnavailable
 
 
@@ -22,18 +27,53 @@ def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
 
 
-def test_nothing_is_written_over_or_through_a_link(tmp_path: Path) -> None:
+def test_nothing_is_written_over_or_through_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "made").write_bytes(b"model")
     (tmp_path / "theirs").write_bytes(b"theirs")
     (tmp_path / "out").symlink_to(tmp_path / "nowhere")
-    (tmp_path / f".new.{os.getpid()}").symlink_to(tmp_path / "theirs")
     with pytest.raises(Conflict, match="exists"):
         forms._check_out(tmp_path / "out")
     with pytest.raises(Conflict, match="exists"):
         forms._hand_over(tmp_path / "made", tmp_path / "out")
-    forms._hand_over(tmp_path / "made", tmp_path / "new")
-    assert (tmp_path / "new").read_bytes() == b"model"
+    monkeypatch.setattr(PosixDisk, "nonce", lambda _self: 7)
+    (tmp_path / f".{7:016x}.part").symlink_to(tmp_path / "theirs")
+    with pytest.raises(Conflict, match="exists"):
+        forms._hand_over(tmp_path / "made", tmp_path / "new")
     assert (tmp_path / "theirs").read_bytes() == b"theirs"
+
+
+def test_longest_name_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "made").write_bytes(b"model")
+    out = tmp_path / ("n" * 255)
+    forms._check_out(out)
+    forms._hand_over(tmp_path / "made", out)
+    assert out.read_bytes() == b"model"
+
+
+def test_two_of_one_name_share_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: who was told that it is there has a whole file of his own.
+
+    Method: a second one has written half when the first one ends.
+    """
+    out = tmp_path / "out"
+    (tmp_path / "a").write_bytes(b"a" * 10)
+    second = contextlib.ExitStack()
+
+    def copy(read: BinaryIO, written: BinaryIO) -> None:
+        written.write(read.read())
+        other = second.enter_context(wholefile.new_file(out))
+        other.write(b"bb")
+        other.flush()
+
+    monkeypatch.setattr(shutil, "copyfileobj", copy)
+    forms._hand_over(tmp_path / "a", out)
+    assert out.read_bytes() == b"a" * 10
+    with pytest.raises(Conflict, match="exists"):
+        second.close()
+    assert out.read_bytes() == b"a" * 10
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "out"]
 
 
 @pytest.mark.parametrize("has_links", [True, False])

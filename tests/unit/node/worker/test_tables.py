@@ -191,6 +191,18 @@ def test_full_disk_leaves_no_half_file_that_then_exists(
 
     monkeypatch.setattr(os, "fsync", full)
     path = written(tmp_path, _CSV)
-    with pytest.raises(BadSlices, match="out cannot be written: No space left"):
+    with pytest.raises(BadSlices, match="out: No space left"):
         build(path, tmp_path / "out", _KIND)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_file_that_comes_meanwhile_and_one_named_as_a_part_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, part = tmp_path / ("n" * 250), tmp_path / ("n" * 250 + ".part")
+    path = written(tmp_path, _CSV)
+    part.write_bytes(b"theirs")
+    monkeypatch.setattr(os, "fsync", lambda _fd: out.write_bytes(b"theirs"))
+    with pytest.raises(BadSlices, match="exists"):
+        build(path, out, _KIND)
+    assert (out.read_bytes(), part.read_bytes()) == (b"theirs", b"theirs")
