@@ -195,8 +195,11 @@ def _decoder(model: session.Model) -> KvShape | None:
     """
     if not any(spec.name.startswith("past") for spec in model.inputs):
         return None
+    # What else it gives is of no use to a generation, and in nobody's way here.
+    read = [s for s in model.outputs if s.name == LOGITS or s.name.startswith("present")]
+    has_logits = any(spec.name == LOGITS for spec in read)
     try:
-        shape = kv_shape(model.inputs, model.outputs)
+        shape = kv_shape(model.inputs, read if has_logits else model.outputs)
     except Unsupported as error:
         raise InputMismatch(error.what) from error
     if not (shape.is_first and shape.is_last):

@@ -47,6 +47,14 @@ def test_decoder_with_the_names_of_transformers_is_compared_as_ours() -> None:
     assert _loss(_renamed(names)) == _loss(graphs.cached_decoder())
 
 
+def test_decoder_may_give_more_than_logits() -> None:
+    """Goal: what a generation has no use for keeps nobody from comparing the logits."""
+    model = graphs.cached_decoder()
+    model.graph.node.append(onnx.helper.make_node("Identity", ["logits"], ["hidden"]))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("hidden", _FLOAT, ["a", "b"]))
+    assert _loss(model) == _loss(graphs.cached_decoder())
+
+
 def test_decoder_without_logits_is_refused() -> None:
     with pytest.raises(InputMismatch, match="makes 'scores' of 'ids'"):
         _loss(_renamed({"logits": "scores"}))
