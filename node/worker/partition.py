@@ -112,7 +112,8 @@ class _Weights:
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self._elements = {tensor.name: prod(tensor.dims) for tensor in graph.initializer}
-        self._sources = {tensor.name: {tensor.name} for tensor in graph.initializer}
+        # What each is made of, one step back: sets of all weights behind it would be a square.
+        self._parts: dict[str, list[str]] = {tensor.name: [] for tensor in graph.initializer}
         self._sizes = {tensor.name: size_of(tensor) for tensor in graph.initializer}
         self._seen: set[str] = set()
         products = [
@@ -128,11 +129,10 @@ class _Weights:
     def is_made_of_them(self, node: onnx.NodeProto) -> bool:
         """Is this a stored weight on its way, such as one that is widened before its product?"""
         uses = node_uses(node)
-        if not uses or not all(name in self._sources for name in uses):
+        if not uses or not all(name in self._parts for name in uses):
             return False
-        sources = set().union(*(self._sources[name] for name in uses))
         for name in node.output:
-            self._sources[name] = sources
+            self._parts[name] = uses
             self._elements[name] = max(self._elements[use] for use in uses)
         return True
 
@@ -143,9 +143,15 @@ class _Weights:
 
     def bytes_first_used(self, uses: Sequence[str]) -> int:
         """Bytes of the weights behind these tensors that no node before has read."""
-        new = set().union(*(self._sources.get(name, set()) for name in uses)) - self._seen
-        self._seen |= new
-        return sum(self._sizes[name] for name in new)
+        total = 0
+        todo = list(uses)
+        while todo:
+            name = todo.pop()
+            if name not in self._seen and name in self._parts:
+                self._seen.add(name)
+                total += self._sizes.get(name, 0)
+                todo.extend(self._parts[name])
+        return total
 
 
 def choose(cuts: Sequence[Cut], end: Cut, stages: int, *, early: int | None = None) -> list[Cut]:

@@ -1,3 +1,4 @@
+import tracemalloc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import numpy_helper
 
 from prsm.node.worker import golden, session
 from prsm.node.worker.optimise import pin
@@ -210,3 +212,27 @@ def test_stages_cover_every_output_once() -> None:
     stages = stages_of(graph, choose(cuts, end, 3), end)
     leaving = [name for stage in stages for name in stage.outputs if name != stage.cut_out]
     assert sorted(leaving) == sorted(value.name for value in graph.output)
+
+
+def test_weights_made_of_all_weights_before_take_no_square_of_memory() -> None:
+    """Goal: a small file of many weights is laid out. Method: a chain that adds up 1,000."""
+    count = 1000
+    graph = onnx.GraphProto(name="chain")
+    made = "w0"
+    for i in range(count):
+        graph.initializer.append(numpy_helper.from_array(np.zeros(2, np.float32), f"w{i}"))
+        if i:
+            graph.node.append(onnx.helper.make_node("Add", [made, f"w{i}"], [f"c{i}"]))
+            made = f"c{i}"
+    graph.node.append(onnx.helper.make_node("Add", ["x", made], ["y"]))
+    graph.node.append(onnx.helper.make_node("Add", ["y", made], ["z"]))  # behind it is nothing new
+    graph.input.append(onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2]))
+    graph.output.append(onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, [2]))
+    tracemalloc.start()
+    try:
+        _, end = find_cuts(graph)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert end.weight_bytes == count * 8
+    assert most < 4 * 2**20
