@@ -88,7 +88,8 @@ def read_table(path: Path, wanted: Wanted) -> Table:
             return _read_npz(path, wanted)
         if path.suffix in _DELIMITERS:
             return _read_text(path, wanted)
-    except (OSError, UnicodeDecodeError, csv.Error, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, csv.Error, zipfile.BadZipFile, NotImplementedError) as error:
+        # Also no UTF-8, and what numpy and zipfile raise over archives that are damaged.
         raise BadSlices(f"{path} cannot be read: {error}") from error
     raise BadSlices(
         f"{path.name} ends in {path.suffix or 'nothing'}", hint="give a .csv, .tsv or .npz file"
@@ -183,8 +184,8 @@ def _labels(texts: Sequence[str]) -> tuple[Array, tuple[str, ...]]:
     try:
         return np.asarray([int(text) for text in texts], np.int64), ()
     except OverflowError as error:
-        longest = max(texts, key=len)
-        raise BadSlices(f"label {longest[:40]} is no number of 64 bits") from error
+        wide = max(texts, key=lambda text: abs(int(text)))
+        raise BadSlices(f"label {wide[:40]} is no number of 64 bits") from error
     except ValueError:
         classes = tuple(sorted(set(texts)))
         places = {word: place for place, word in enumerate(classes)}

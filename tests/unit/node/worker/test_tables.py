@@ -160,6 +160,17 @@ def test_arrays_that_are_none_or_lie_are_named(
         build(path, tmp_path / "out", Wanted())
 
 
+@pytest.mark.parametrize(("at", "byte"), [(0, 0), (b"PK\x01\x02", 149)])
+def test_damaged_archive_is_named(at: int | bytes, byte: int, tmp_path: Path) -> None:
+    """It does not begin as one; it is of a version nobody knows."""
+    path = _packed(tmp_path, {"label.npy": _LABELS, "x.npy": _X})
+    raw = bytearray(path.read_bytes())
+    raw[at if isinstance(at, int) else raw.index(at) + 6] = byte
+    path.write_bytes(raw)
+    with pytest.raises(BadSlices, match=r"t\.npz cannot be read"):
+        read_table(path, Wanted())
+
+
 def test_sealed_archive_is_refused(tmp_path: Path) -> None:
     """The mark alone: the library reads none of it without a password."""
     path = _packed(tmp_path, {"label.npy": _LABELS, "x.npy": _X})
@@ -172,8 +183,9 @@ def test_sealed_archive_is_refused(tmp_path: Path) -> None:
 
 
 def test_label_of_more_than_64_bits_is_refused(tmp_path: Path) -> None:
+    long = "x,label\n1,0000000000000000000000007\n2,99999999999999999999\n"
     with pytest.raises(BadSlices, match="label 99999999999999999999 is no number of 64 bits"):
-        read_table(written(tmp_path, "x,label\n1,7\n2,99999999999999999999\n"), Wanted())
+        read_table(written(tmp_path, long), Wanted())
 
 
 def test_slices_of_no_rows_are_refused(tmp_path: Path) -> None:
