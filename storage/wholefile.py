@@ -77,6 +77,8 @@ def _beside(
     disk = PosixDisk()
     try:
         descriptor = os.open(fresh, _FLAGS, mode)
+    except FileNotFoundError as error:
+        raise disk_error(error, str(path.parent)) from error
     except OSError as error:
         raise disk_error(error, str(path)) from error
     try:

@@ -108,5 +108,5 @@ def test_places_where_no_file_can_be_are_named(tmp_path: Path) -> None:
         forms._check_out(tmp_path / ("n" * 300))
     with pytest.raises(NotFound, match="no folder"):
         forms._check_out(tmp_path / "made" / "out")
-    with pytest.raises(NotFound, match="does not exist"):
+    with pytest.raises(NotFound, match="/gone does not exist"):
         forms._hand_over(tmp_path / "made", tmp_path / "gone" / "out")
