@@ -15,12 +15,7 @@ import trio
 from prsm.node.inference.capacity import ask_all
 from prsm.node.inference.interface import Halted, NoBond, ReceiptStore
 from prsm.node.inference.jobrun import Requester
-from prsm.node.inference.planner import (
-    PriceOverCap,
-    RuntimeMismatch,
-    TooFewPeers,
-    WorkerOffer,
-)
+from prsm.node.inference.planner import PriceOverCap, RuntimeMismatch, TooFewPeers, WorkerOffer
 from prsm.node.inference.serving.closing import reclaim, settle
 from prsm.node.inference.serving.health import HealthBook
 from prsm.node.inference.serving.probes import probe
@@ -117,13 +112,14 @@ class Tabs:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Open and close tabs until cancelled; those that are open then are settled by workers."""
         async with trio.open_nursery() as nursery:
+            noted = await self._notes.load()  # refused, nothing was begun that it would cut
             self._nursery = nursery
-            for tab in self._left():
-                self._settle_soon(tab)
-            for job in await self._notes.load():
-                if job not in self._all or self._all[job].is_over:
-                    nursery.start_soon(self._reclaim, job)
             try:
+                for tab in self._left():
+                    self._settle_soon(tab)
+                for job in noted:
+                    if job not in self._all or self._all[job].is_over:
+                        nursery.start_soon(self._reclaim, job)
                 task_status.started()
                 while True:
                     await trio.sleep(LOOK_S)
@@ -364,7 +360,9 @@ class Tabs:
         except Exception:  # one tab must not take the others down
             log.exception("tab %s", tab.job.hex()[:16])
             tab.state = TabState.FAILED
-        tab.inputs.clear()  # nobody asks for them any more; cancelled, it is settled later
+        finally:
+            if tab.is_over:  # nobody asks for them any more; cut before, it is settled later
+                tab.inputs.clear()
 
     async def _reclaim(self, job: bytes) -> None:
         """Fetch back what an earlier process locked; its workers settle what they did."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from prsm.node.inference.interface import MemoryReceipts
 from prsm.node.inference.serving import tabs
@@ -13,7 +13,9 @@ from prsm.node.inference.serving.probes import probe
 from prsm.node.inference.serving.service import ServeRequest, Serving
 from prsm.node.inference.serving.tab import Tab, TabRules, TabState
 from prsm.node.inference.serving.tabs import ServingRules
+from prsm.node.net.interface import Busy
 from prsm.node.supervise import Supervisor
+from prsm.storage.errors import StoreUnavailable
 from tests.tools.work import MODEL, Cluster, given_rows, make_cluster, whole_run
 from tests.tools.work_chain import FUNDS
 
@@ -109,6 +111,50 @@ async def test_a_tab_that_was_being_settled_when_serving_crashed_is_settled(
     assert (tab.state, tab.error) == (TabState.SETTLED, None)
     assert await serving.tabs._notes.load() == ()
     assert cluster.world.balance(cluster.requester.address) < FUNDS
+
+
+async def test_inputs_of_a_tab_that_was_settled_are_let_go_where_its_note_was_cut(
+    nursery: trio.Nursery, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to 64 MiB of each stayed for as long as it could be looked at."""
+    cluster, reached = make_cluster(2), trio.Event()
+    serving = await serve(nursery, cluster)
+    await serving.ask(ASKED)
+    [tab] = serving.tabs.list()
+    with monkeypatch.context() as patch:
+        patch.setattr(serving.tabs._notes, "drop", stuck(serving.tabs._notes.drop, reached))
+        serving.tabs.close(tab.job)
+        with trio.fail_after(200):
+            await reached.wait()
+        assert tab.state is TabState.SETTLED
+        await crash(serving, monkeypatch)
+    assert tab.inputs == {}
+
+
+async def test_notes_that_cannot_be_read_when_serving_begins_again_hold_no_request_up(
+    nursery: trio.Nursery, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tab was opened by nobody, and all that asked for it waited, until a restart."""
+    serving, refused = await serve(nursery, make_cluster(2)), trio.Event()
+
+    async def refuse() -> tuple[bytes, ...]:
+        await trio.lowlevel.checkpoint()
+        refused.set()
+        raise StoreUnavailable("the disk refused")
+
+    def fault() -> None:
+        raise RuntimeError("a fault of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(serving.tabs, "_look", fault)
+        patch.setattr(serving.tabs._notes, "load", refuse)
+        await refused.wait()
+        await wait_all_tasks_blocked()
+        with pytest.raises(Busy):
+            await serving.ask(ASKED)
+    await trio.sleep(1)
+    with trio.fail_after(20):
+        assert (await serving.ask(ASKED)).outputs[0].data == whole_run(1)
 
 
 async def over(tab: Tab) -> None:
