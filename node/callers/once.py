@@ -22,6 +22,7 @@ import msgspec
 import trio
 
 from prsm.node.clock import Clock
+from prsm.node.net.interface import Busy
 from prsm.node.rpc.dispatch import Ask, Go
 from prsm.node.rpc.errors import CallError, TooMany, only_leaf
 from prsm.node.rpc.reasons import UNCLEAR, entry_for
@@ -82,10 +83,12 @@ class Once:
         self._secret = secret
         self._store: AnswerStore | None = None
         self._opening = trio.Lock()
+        self._has_ended = False  # what is opened then, nobody would close
         self._running: dict[bytes, _Running] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Forget what is older than a day, until cancelled; then the store is closed."""
+        self._has_ended = False
         task_status.started()
         try:
             while True:
@@ -94,7 +97,7 @@ class Once:
         finally:
             with trio.CancelScope(shield=True):
                 async with self._opening:  # begun again, it is opened again
-                    store, self._store = self._store, None
+                    store, self._store, self._has_ended = self._store, None, True
                     if store is not None:
                         await store.close()
 
@@ -104,6 +107,7 @@ class Once:
         Raises:
             KeyReused: the key names a call that asked for something else.
             OutcomeUnknown: the first one ended without an answer.
+            Busy: the node stops.
             PrsmError: what the first one was told.
         """
         if not ask.key:
@@ -150,6 +154,10 @@ class Once:
 
     async def _opened(self) -> AnswerStore:
         async with self._opening:
+            if self._has_ended:
+                raise Busy(
+                    "this node stops, or begins to take calls with a key again", retry_after_ms=1000
+                )
             if self._store is None:
                 self._store = await self._open_store()
                 await self._tidy()

@@ -262,3 +262,14 @@ async def test_keyed_calls_are_answered_after_the_part_began_again(world: World)
             nursery.cancel_scope.cancel()
     assert told[0] == told[1]
     assert world.paid == 1
+
+
+async def test_call_that_comes_after_the_end_leaves_the_file_to_the_next_run(world: World) -> None:
+    """A node that mends its disk runs again in the same process: every keyed call was refused."""
+    async with world.run() as late:
+        first = await pay(late)
+    error = await pay(late, "k2")
+    async with world.run() as door:
+        assert await pay(door) == first
+    assert error["data"]["reason"] == "busy"
+    assert world.paid == 1
