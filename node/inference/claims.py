@@ -37,14 +37,7 @@ from prsm.protocol.errors import BadSignature, PrsmError, WireError
 from prsm.protocol.ids import PeerId
 from prsm.protocol.limits import MIB, TRANSACTION_BYTES_MAX
 from prsm.protocol.messages.work import AskReceipt, ShownReceipt, ask_receipt_statement
-from prsm.protocol.receipts import (
-    Feed,
-    WorkReceipt,
-    is_fed,
-    is_signed,
-    receipt_hash,
-    sign_receipt,
-)
+from prsm.protocol.receipts import Feed, WorkReceipt, is_fed, is_signed, receipt_hash, sign_receipt
 from prsm.protocol.transactions.payloads import (
     COMMIT,
     FEEDS_MAX,
@@ -130,7 +123,8 @@ class Claims:
         for raw in await self._store.load():
             try:
                 kept = decode(raw, _Kept, size_max=KEPT_BYTES_MAX)
-                self._take_up(kept.receipt, kept.feeds)
+                if (kept.receipt.job, kept.receipt.unit) not in self._claims:  # known: began again
+                    self._take_up(kept.receipt, kept.feeds)
             except WireError as error:  # one damaged file must not keep the node down
                 log.error("a kept receipt cannot be read: %s", error.what)  # noqa: TRY400 - no traceback for a person
         async with trio.open_nursery() as nursery:
@@ -196,7 +190,8 @@ class Claims:
     # -- commitments
 
     def _queue(self, claim: Claim) -> None:
-        claim.committed, claim.error = trio.Event(), None
+        if claim.committed.is_set():  # else somebody may wait for it
+            claim.committed, claim.error = trio.Event(), None
         try:
             self._send.send_nowait(claim)
         except trio.WouldBlock:
@@ -208,13 +203,17 @@ class Claims:
             with suppress(trio.WouldBlock):
                 while len(claims) < UNITS_MAX:
                     claims.append(self._receive.receive_nowait())
-            error = await self._commit(claims)
-            if error is None or len(claims) == 1:
-                self._note(claims, error)
-                continue
-            # One bad row fails them all: each for itself.
-            for claim in claims:
-                self._note([claim], await self._commit([claim]))
+            try:
+                error = await self._commit(claims)
+                if error is None or len(claims) == 1:
+                    self._note(claims, error)
+                    continue
+                for claim in claims:  # one bad row fails them all: each for itself
+                    self._note([claim], await self._commit([claim]))
+            finally:
+                for claim in claims:
+                    if not claim.committed.is_set():  # cut by a crash: for the next run
+                        self._queue(claim)
 
     async def _commit(self, claims: list[Claim]) -> PrsmError | None:
         rows = tuple(self._row(claim) for claim in claims if not self._is_bound(claim))

@@ -321,3 +321,28 @@ async def test_receipt_is_not_shown_while_a_failed_commitment_is_tried_again(
     claims._note([claim], None)
     await trio.testing.wait_all_tasks_blocked()
     assert shown == [encode(claim.receipt)]
+
+
+async def test_who_waits_for_a_commitment_is_answered_where_the_part_began_again(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """What was on its way in a crash was taken up anew, and who had asked waited for ever."""
+    world = World()
+    chain, shown = MemoryChain(world, 1), list[bytes]()
+    await nursery.start(world.run)
+    claims = Claims(Wire(), chain, MemoryReceipts(), Ed25519Verifier())
+    made = due(chain, locked(world))
+
+    async def show() -> None:
+        shown.append(await claims.show(claim))
+
+    async with trio.open_nursery() as crashing:
+        await crashing.start(claims.run)
+        claim = await claims.add(made)
+        nursery.start_soon(show)
+        await trio.testing.wait_all_tasks_blocked()
+        crashing.cancel_scope.cancel()
+    await nursery.start(claims.run)
+    await trio.sleep(10)
+    assert shown == [encode(claim.receipt)]
+    assert await claims.add(made) is claim
