@@ -229,13 +229,13 @@ class Sessions:
         held.is_running = True
         try:
             made, spent_us = await self._compute(held, ask, carried)
+            held.took(ask, carried, made, spent_us=spent_us)
+            held.feeds |= feeds
+            for feed in feeds.values():  # before a receipt is made of it
+                await self._keep(held, feed)
         finally:
             held.is_running = False
             held.last_ms = self._desk.clock.monotonic_ms()
-        held.took(ask, carried, made, spent_us=spent_us)
-        held.feeds |= feeds
-        for feed in feeds.values():
-            await self._keep(held, feed)
         return StepDone(ask.job, ask.unit, held.book.position, made.head, spent_us), made.data
 
     async def _compute(self, held: Held, ask: AskStep, carried: Tensor) -> tuple[Tensor, int]:

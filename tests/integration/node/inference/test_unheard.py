@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from prsm.node.inference.evidence import Evidence, Place
+from prsm.node.inference.evidence import BEHIND_MAX, Evidence, Place
 from prsm.node.inference.generate.held import Held
 from prsm.node.inference.links import WorkerLost
 from prsm.node.net.interface import CallRefused
@@ -18,7 +18,14 @@ from prsm.protocol.messages.audit import Side
 from prsm.protocol.messages.generation import AskStep, FinishSession
 from prsm.protocol.tensors import Tensor
 from prsm.storage.evidence import EvidenceFiles
-from tests.integration.node.inference.test_generate_worker import Desk, desk, here, ids, opened
+from tests.integration.node.inference.test_generate_worker import (
+    Desk,
+    StuckFiles,
+    desk,
+    here,
+    ids,
+    opened,
+)
 from tests.integration.node.inference.test_sessions_again import (
     PRICE,
     ended,
@@ -229,3 +236,49 @@ async def test_word_for_a_short_batch_is_not_taken_while_it_grows(
     said = {feed.batch: (feed.input_root, feed.side_root) for feed in held.words()}
     assert {each.index: (each.input_root, each.side_root) for each in held.results()} == said
     assert list(said) == [0]
+
+
+async def test_receipt_waits_until_all_that_was_done_is_kept_for_checks(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Asked for while a slow disk had not taken all of a step, the rest was kept nowhere."""
+    monkeypatch.setattr(trio.to_thread, "run_sync", here)
+    batches, short = BEHIND_MAX + 36, 3
+    monkeypatch.setattr(
+        "tests.integration.node.inference.test_generate_worker.batch_plan",
+        lambda _prompt, _tokens: (*(1,) * batches, 16),
+    )
+    may_write, kept = trio.Event(), dict[bytes, Evidence]()
+
+    def keep(node: Node) -> Evidence:
+        made = Evidence(StuckFiles(tmp_path / str(node.index), may_write), node.chain)
+        nursery.start_soon(made.run)
+        return kept.setdefault(node.address, made)
+
+    found = await desk(nursery, price=PRICE, keep=keep)
+    stage, seat = found.stage, found.stage.seat
+    await stage.open()
+    tensor, sizes = ids(*range(batches + short)), (1,) * (batches + short)
+    words = tuple(stage._sign(*roots).signature for roots in stage.book.fed(sizes, tensor))
+    ask = found.ask(0, tensor, sizes=sizes, feeds=words)
+    with trio.fail_after(60):
+        async with trio.open_nursery() as asking:
+            asking.start_soon(found.raw, ask, tensor.data)
+            await trio.sleep(1)
+            [held] = found.worker.sessions._held.values()
+            rest = held.book.rest()
+            assert rest is not None
+            word = stage._sign(rest.index, rest.input_root, rest.side_root).signature
+            finish = FinishSession(seat.job, seat.unit, (word,))
+            with pytest.raises(CallRefused, match="no batch of this unit"):
+                await found.raw(finish)
+            may_write.set()
+    await found.raw(finish)
+    [claim] = found.worker.node.claims._claims.values()
+    assert len(claim.receipt.batches) == batches + 1
+    for batch in claim.receipt.batches:
+        place = Place(seat.job, seat.unit, batch.index, Side.IN, seat.worker)
+        assert await kept[seat.worker].chunk(place, 0) is not None
