@@ -72,10 +72,10 @@ class Plans:
                     self._store = None
             self._is_compared = self._store is None  # then what is pinned may be of kept plans
             async with trio.open_nursery() as nursery:
-                await nursery.start(self._drop_forgotten)
                 self._nursery = nursery
                 for run in self._plans.values():
                     nursery.start_soon(self._reclaim if run.is_over else self._do, run)
+                nursery.start_soon(self._drop_forgotten)  # no plan waits for the disk
                 try:
                     task_status.started()
                     await trio.sleep_forever()
@@ -226,10 +226,9 @@ class Plans:
         if self._store is not None:
             await self._store.prune(PLANS_KEPT)
 
-    async def _drop_forgotten(self, *, task_status: trio.TaskStatus[None]) -> None:
+    async def _drop_forgotten(self) -> None:
         """Let the outputs of forgotten plans go; what the disk refuses is tried again."""
         is_done = await self._drop()
-        task_status.started()
         while True:
             if is_done:
                 await self._to_drop.wait()

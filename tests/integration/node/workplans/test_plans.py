@@ -283,6 +283,10 @@ async def test_a_lock_on_its_way_when_the_process_ended_is_found(
 ) -> None:
     plan = Workplan((Step("read", Embed(MODEL, ("one",))),), BUDGET, 36_000_000)
     async with lab.process(SlowFinder()) as (plans, _):
+        while (
+            not plans._is_compared
+        ):  # else its end waits for a thread, and a block comes meanwhile
+            await trio.lowlevel.checkpoint()
         plan_id = await plans.submit(plan)
         while not lab.cluster.world._queue:
             await trio.lowlevel.checkpoint()
