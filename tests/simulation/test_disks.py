@@ -1,12 +1,16 @@
 """Harmed disks of a run: what is found at the next start, and that a refusing disk is no end."""
 
+from dataclasses import replace
+
 import pytest
 
+from prsm.consensus.pbft.opened import open_message
 from prsm.consensus.pbft.records import LowMark, Voted, pack
 from prsm.protocol.signing import Kind
 from prsm.storage.errors import Full, StoreUnavailable
-from prsm.testnet.sim.log import DiskLog, Found
+from prsm.testnet.sim.log import LOST, DiskLog, Found
 from prsm.testnet.sim.plan import DAMAGES, LEDGER, LIE, Plan, draw
+from prsm.testnet.sim.stage import Bench
 from prsm.testnet.sim.world import World
 
 
@@ -98,6 +102,64 @@ def test_node_that_was_told_to_sign_nothing_is_held_to_it() -> None:
     assert isinstance(log, DiskLog)
     log.is_silent = True
     assert "told of a vote it forgot, and signs again" in world.play().violations[0]
+
+
+def test_node_that_lost_its_ledger_alone_observes_for_that_alone() -> None:
+    plan = replace(next(p for p in map(draw, range(400)) if p.damaged is not None), damage=LEDGER)
+    checker = World(plan).checker
+    assert plan.damaged is not None
+    checker.observed(plan.damaged, LOST)
+    assert checker.violations == []
+    checker.observed(plan.damaged, "a certificate has my COMMIT")
+    assert "became observer: a certificate" in checker.violations[0]
+
+
+def test_wiped_node_is_held_to_its_words_again_once_it_began_afresh() -> None:
+    """Its files then speak of all it says; what it had said before lies below."""
+    bench = Bench()
+    vote = open_message(bench.sign(Kind.PREPARE, 0, bytes(32)))
+    world = World(next(plan for plan in map(draw, range(400)) if not plan.liars))
+    place = world.roster.node_of(0, 0)
+    assert place is not None
+    world.checker.wiped.add(place)
+    world.checker.sent(place, vote)
+    assert world.checker.violations == []
+    world.checker.sent(place, vote, is_renewed=True)
+    assert "before its record was durable" in world.checker.violations[0]
+
+
+def test_log_is_renewed_only_on_a_disk_that_keeps_its_word() -> None:
+    for is_lying in (False, True):
+        log = _log()
+        log.mend()
+        log.harm("guard")
+        assert log.open(4).observer is not None
+        if is_lying:
+            log.lie()
+        log.renew(9, ())
+        assert log.is_renewed is not is_lying
+        log.harm("wipe")
+        assert not log.is_renewed
+
+
+def test_liar_goes_on_unless_its_log_takes_no_votes() -> None:
+    world = World(next(p for p in map(draw, range(400)) if p.liars and p.on_disk))
+    liar = world.nodes[world.plan.liars[0]]
+    honest = next(node for node in world.nodes if world.checker.is_honest(node.index))
+    for node in (liar, honest):
+        node.boot()
+        assert node.state is not None
+        node.state.observer = "shown"
+    assert world.goes_on(liar)
+    assert not world.goes_on(honest)
+    assert liar.state is not None
+    assert liar.state.observer is None
+    assert isinstance(liar.log, DiskLog)
+    liar.log.mend()
+    liar.log.forbid("its state came from peers")
+    liar.state.observer = "shown"
+    assert not world.goes_on(liar)
+    assert liar.state.observer == "shown"
 
 
 def test_refused_write_is_an_error_once() -> None:
