@@ -347,9 +347,8 @@ class Discovery:
             if info is not None:
                 kept.lost_ms = None
                 self.book.note(text, rtt_ms=info.rtt_ms or 0)
-                if (
-                    info.outbound and is_place(info.address, text)
-                ) and not 0 <= wall_ms - kept.refreshed_ms < REFRESH_MS:
+                is_due = not 0 <= wall_ms - kept.refreshed_ms < REFRESH_MS
+                if is_due and info.outbound and is_place(info.address, text):
                     kept.refreshed_ms = wall_ms
                     self.book.succeeded(text, now_ms=wall_ms)
             elif kept.lost_ms is None:
